@@ -1,0 +1,99 @@
+"""Which rows are fed together: rows of like length in groups, long groups cut in chunks.
+
+Shape letters: U sequences, B rows of a group. A group holds about `tokens` events a step; the chunks of one group
+follow each other, so that a row's state can be carried from one to the next.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+
+import numpy as np
+
+from reprise.data.dataset import IntArray
+
+POOL = 64
+"""Groups that are sorted by length together when the order is random: more wastes less padding and mixes rows less."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One step's rows."""
+
+    row_B: IntArray
+    """Which sequences."""
+    first_B: IntArray
+    """Position in the dataset of each row's first input in this chunk."""
+    steps_B: IntArray
+    """How many inputs each row has in this chunk; 0 when the row has already ended."""
+    fresh: bool
+    """Whether this is the first chunk of its group; otherwise the states of the chunk before are carried on."""
+
+
+@dataclass(frozen=True)
+class ChunkPlan:
+    """All chunks of a pass over sequences, in order.
+
+    Only sequences with something to predict take part: the inputs of sequence u are the events `first_U[u]` to
+    `last_U[u] - 2`, and each input's target is the event after it.
+    """
+
+    first_U: IntArray
+    last_U: IntArray
+    tokens: int
+    """Events a chunk, about."""
+    length: int
+    """Steps a chunk, at most."""
+    seed: tuple[int, ...] | None = None
+    """Random order drawn from this seed, or, when None, longest first."""
+
+    @cached_property
+    def groups(self) -> list[IntArray]:
+        """The rows of each group."""
+        inputs_U = np.asarray(self.last_U) - np.asarray(self.first_U) - 1
+        rows = np.flatnonzero(inputs_U > 0)
+        if self.seed is None:
+            return self._cut(rows[np.argsort(-inputs_U[rows], kind="stable")], inputs_U)
+        generator = np.random.default_rng(self.seed)
+        generator.shuffle(rows)
+        groups: list[IntArray] = []
+        pool = max(1, POOL * self.tokens // max(1, int(inputs_U[rows].clip(max=self.length).mean()))) if len(rows) else 1
+        for start in range(0, len(rows), pool):
+            pooled = rows[start : start + pool]
+            groups += self._cut(pooled[np.argsort(-inputs_U[pooled], kind="stable")], inputs_U)
+        order = generator.permutation(len(groups))
+        return [groups[position] for position in order]
+
+    def _cut(self, rows: IntArray, inputs_U: IntArray) -> list[IntArray]:
+        groups, start = [], 0
+        while start < len(rows):
+            longest = min(int(inputs_U[rows[start]]), self.length)
+            count = max(1, self.tokens // longest)
+            groups.append(rows[start : start + count])
+            start += count
+        return groups
+
+    def _inputs(self, rows: IntArray) -> IntArray:
+        inputs: IntArray = self.last_U[rows] - self.first_U[rows] - 1
+        return inputs
+
+    @cached_property
+    def _counts(self) -> list[int]:
+        return [-(-int(self._inputs(rows).max()) // self.length) for rows in self.groups]
+
+    def __len__(self) -> int:
+        return sum(self._counts)
+
+    def __iter__(self) -> Iterator[Chunk]:
+        for rows, count in zip(self.groups, self._counts, strict=True):
+            inputs = self._inputs(rows)
+            # equal chunks: 130 steps at a length of 128 are two of 65, not 128 and 2
+            steps = -(-int(inputs.max()) // count)
+            for begin in range(0, steps * count, steps):
+                steps_B = (inputs - begin).clip(0, steps)
+                yield Chunk(rows, self.first_U[rows] + begin, steps_B, fresh=begin == 0)
+
+    def starting_at(self, index: int) -> Iterator[Chunk]:
+        """The chunks from number `index` on, as a resumed pass needs them."""
+        return islice(iter(self), index, None)

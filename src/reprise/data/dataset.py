@@ -1,0 +1,172 @@
+"""A prepared log: memory-mapped sequences, their vocabulary, their item table and the split.
+
+Shape letters: U sequences (a user's, or a session's), E events, I items. Times are milliseconds since 1970, UTC.
+A split is two positions in each sequence, so a part is a view and nothing is copied.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reprise.data.vocabulary import Ids, Vocabulary
+from reprise.errors import DataError
+
+FORMAT = 1
+MANIFEST = "dataset.json"
+ITEMS = "items.parquet"
+SEQUENCES = "sequences.parquet"
+COLUMNS = {
+    "offset": "int64",
+    "train_end": "int64",
+    "valid_end": "int64",
+    "item": "int32",
+    "time_ms": "int64",
+    "kind": "uint8",
+    "value": "float32",
+}
+"""The arrays of a prepared dataset, each in a file `<name>.npy`, with its type."""
+
+Part = Literal["train", "valid", "test"]
+PARTS: tuple[Part, ...] = ("train", "valid", "test")
+IntArray = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a network must know of the data before it can be built."""
+
+    items: int
+    """How many items have a vector: the warm ones."""
+    kinds: int = 1
+    """How many kinds of event there are."""
+
+
+@dataclass(frozen=True)
+class SequenceDataset:
+    """Sequences of events in time order, ready to train on, evaluate on and recommend from.
+
+    The events of sequence u are at positions `offset[u]`..`offset[u + 1]`; of these, those before `train_end[u]`
+    are for training, those from there to `valid_end[u]` for validation, and the rest for test.
+    """
+
+    items: Vocabulary
+    users: Ids
+    """The key of each sequence, [U]: the caller's user or session id."""
+    offset: IntArray
+    """[U + 1]"""
+    train_end: IntArray
+    """[U]"""
+    valid_end: IntArray
+    """[U]"""
+    item: IntArray
+    """Item indices, [E], int32."""
+    time_ms: IntArray
+    """[E], int64. Never falls within a sequence."""
+    kind: IntArray
+    """Positions in `kinds`, [E], uint8."""
+    value: np.ndarray[Any, np.dtype[np.float32]]
+    """The caller's number for the event (a price, a rating, seconds played), [E]; NaN where there is none."""
+    table: pa.Table
+    """The item table, row p for item index p + 1; always has `item_id`, often `title`."""
+    kinds: tuple[str, ...] = ("event",)
+    """The names of the event kinds."""
+    split: dict[str, Any] = field(default_factory=dict)
+    """How the parts were cut: `kind` and, for a split by time, `train_end_ms` and `valid_end_ms`."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Everything else `prepare` counted or decided: columns, cleaning options, rows dropped, warnings."""
+    fingerprint: str = ""
+    """A hash of columns, cleaning options, split and counts; equal datasets have equal ones."""
+    path: Path | None = None
+    """Where it lies, or None when it was made in memory."""
+
+    def __len__(self) -> int:
+        """How many sequences there are."""
+        return len(self.offset) - 1
+
+    @property
+    def events(self) -> int:
+        """How many events there are in all parts."""
+        return int(self.offset[-1])
+
+    @property
+    def sizes(self) -> Sizes:
+        """What a network is built from."""
+        return Sizes(items=self.items.warm, kinds=len(self.kinds))
+
+    def part(self, part: Part) -> tuple[IntArray, IntArray]:
+        """Where the events of a part lie in each sequence: (first [U], one past the last [U])."""
+        if part == "train":
+            return self.offset[:-1], self.train_end
+        if part == "valid":
+            return self.train_end, self.valid_end
+        if part == "test":
+            return self.valid_end, self.offset[1:]
+        raise DataError(f"unknown part {part!r}; the parts are train, valid and test")
+
+    def part_events(self, part: Part) -> int:
+        """How many events a part has."""
+        first, last = self.part(part)
+        return int((last - first).sum())
+
+    def titles(self) -> list[str]:
+        """A name for each item to show to a person, [I]: its title where the item table has one, else its id."""
+        ids = [str(item_id) for item_id in self.items.ids.tolist()]
+        if "title" not in self.table.column_names:
+            return ids
+        titles = self.table.column("title").to_pylist()
+        return [str(title) if title else item_id for title, item_id in zip(titles, ids, strict=True)]
+
+    @classmethod
+    def open(cls, path: str | Path) -> "SequenceDataset":
+        """Open what `prepare` wrote. The arrays stay on disk and are read as they are used.
+
+        Raises:
+            DataError: `path` holds no complete dataset, or one of another format.
+        """
+        path = Path(path)
+        manifest = _read_manifest(path)
+        table = pq.read_table(path / ITEMS)
+        keys = pq.read_table(path / SEQUENCES, columns=["sequence_id"]).column("sequence_id")
+        return cls(
+            items=Vocabulary(id_array(table.column("item_id")), warm=manifest["warm"]),
+            users=id_array(keys),
+            table=table,
+            kinds=tuple(manifest["kinds"]),
+            split=manifest["split"],
+            facts=manifest["facts"],
+            fingerprint=manifest["fingerprint"],
+            path=path,
+            **{name: np.load(path / f"{name}.npy", mmap_mode="r") for name in COLUMNS},
+        )
+
+
+def id_array(column: pa.ChunkedArray) -> Ids:
+    """A column of ids as an array: int64, or objects that are str."""
+    if pa.types.is_integer(column.type):
+        return np.asarray(column.to_numpy(), dtype=np.int64)
+    return np.asarray(column.to_pylist(), dtype=object)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text())
+    except FileNotFoundError:
+        raise DataError(
+            f"{path} holds no prepared dataset (no {MANIFEST}); make one with `reprise prepare EVENTS --out {path}`"
+        ) from None
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path / MANIFEST} is damaged ({error}); run `reprise prepare` again") from None
+    if manifest.get("format") != FORMAT:
+        raise DataError(
+            f"{path} has dataset format {manifest.get('format')!r}, this version reads {FORMAT}; run `reprise prepare` again"
+        )
+    missing = [f"{name}.npy" for name in COLUMNS if not (path / f"{name}.npy").exists()]
+    missing += [name for name in (ITEMS, SEQUENCES) if not (path / name).exists()]
+    if missing:
+        raise DataError(f"{path} is incomplete ({', '.join(missing)} missing); run `reprise prepare` again")
+    return manifest

@@ -1,0 +1,1 @@
+"""The model floor: scorers, from networks to counts, behind one contract."""

@@ -1,0 +1,55 @@
+"""The contracts of everything that scores items: networks, baselines, and what a user brings.
+
+Shape letters: B users, N targets, I items, D width. Column j of a score tensor belongs to item index j + 1.
+"""
+
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from reprise.models.batch import Batch, Event
+from reprise.nn.cells import State
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """A fold over events: `state = advance(state, event)`; `scores = f(state, now)`."""
+
+    name: str
+    """How tables and reports call it."""
+
+    def initial_state(self, batch: int) -> State:
+        """The state of `batch` users without events."""
+        ...
+
+    def advance(self, state: State, event: Event) -> State:
+        """The state after one more event of each user. A `PAD` item leaves its row unchanged."""
+        ...
+
+    def scores(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
+        """Scores of all items, s_BI, higher is better; `now_s_B` is the moment of asking."""
+        ...
+
+    def score_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
+        """Scores at all targets of a batch, s_NI in row-major order of `target_BT != PAD`, and the state after it.
+
+        Equals the fold: `advance` over the inputs from `state` (fresh rows from `initial_state`), `scores` at each target.
+        """
+        ...
+
+
+@runtime_checkable
+class VectorScorer(Scorer, Protocol):
+    """A scorer whose scores are inner products: this is what an index can search."""
+
+    def query(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
+        """q_BD, such that `scores = q_BD @ v_ID.T`."""
+        ...
+
+    def query_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
+        """q_ND at all targets of a batch, and the state after it."""
+        ...
+
+    def item_vectors(self) -> Tensor:
+        """v_ID."""
+        ...

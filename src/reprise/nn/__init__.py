@@ -1,0 +1,1 @@
+"""The network floor: scans, cells, blocks. Knows torch, and neither items nor files."""

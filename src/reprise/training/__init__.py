@@ -1,0 +1,1 @@
+"""The training floor: losses, the loop, checkpoints."""
