@@ -1,0 +1,307 @@
+"""Specs: small frozen dataclasses, typed in Python, written in TOML, found again in a saved model.
+
+Here are the decorator that makes one, the way to a plain dictionary and back, and what the command line
+needs: a class by its name `module:Class`, TOML files, and dotted overrides such as `training.epochs=5`.
+"""
+
+import copy
+import dataclasses
+import functools
+import importlib
+import inspect
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, dataclass_transform, get_args
+
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
+from reprise.errors import ConfigError, did_you_mean
+
+CLASS = "class"
+"""The key that says which spec a dictionary is; its value is a name `module:Class`."""
+PACKAGE = "reprise"
+
+T = TypeVar("T")
+Data = dict[str, Any]
+
+_MUST_BE: dict[str, str] = {
+    "greater_than_equal": "at least {ge:g}",
+    "greater_than": "above {gt:g}",
+    "less_than_equal": "at most {le:g}",
+    "less_than": "below {lt:g}",
+    "finite_number": "a finite number",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "literal_error": "{expected}",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dataclass_type": "of class {class_name}",
+    "is_instance_of": "of class {class}",
+}
+_MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
+_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, Field))
+def spec(cls: type[T]) -> type[T]:
+    """Make a class a spec: a frozen dataclass whose fields are checked when it is made.
+
+    Limits are written with pydantic's `Field`: `epochs: int = Field(default=10, ge=1)`. A field typed as a
+    `Protocol`, `object` or `Any` may hold another spec. A wrong or unknown field raises `ConfigError`.
+    """
+    cls.__annotations__ = {name: _checkable(kind) for name, kind in inspect.get_annotations(cls).items()}
+    made: Any = pydantic_dataclass(
+        frozen=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
+    )(cls)
+    # a class completed later would get pydantic's own __init__ back, and with it pydantic's messages
+    assert made.__pydantic_complete__, f"{cls.__qualname__}: define the types of its fields before the spec"
+    made.__init__ = _with_our_errors(made.__init__)
+    made.__reprise_spec__ = True
+    result: type[T] = made
+    return result
+
+
+def is_spec(value: object) -> bool:
+    """Whether this is a spec, or the class of one."""
+    return getattr(value, "__reprise_spec__", False) is True
+
+
+def class_name(value: object) -> str:
+    """`module:Class` of an object, or of a class itself."""
+    cls = value if isinstance(value, type) else type(value)
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def resolve(name: str, *, trusted: bool = False) -> Any:
+    """What a name `module:Class` stands for, for instance `reprise:Recurrent`.
+
+    Importing a module runs it, so modules outside this package are refused unless the caller trusts them.
+
+    Raises:
+        ConfigError: the name is malformed, unknown, or outside the package and not trusted.
+    """
+    module_name, colon, attribute = str(name).partition(":")
+    if not (module_name and colon and attribute):
+        raise ConfigError(
+            f"{name!r} is not the name of a class; write module:Class, for instance {PACKAGE}:Recurrent"
+        )
+    if not trusted and module_name.partition(".")[0] != PACKAGE:
+        raise ConfigError(
+            f"{name!r} lies outside the package {PACKAGE}, and to import it would run its code; "
+            "if you trust it, pass trusted=True (on the command line: --trusted)"
+        )
+    module = _import(module_name, name)
+    if not hasattr(module, attribute):
+        public = [known for known in dir(module) if not known.startswith("_")]
+        raise ConfigError(f"module {module_name!r} has no {attribute!r}{did_you_mean(attribute, public)}")
+    return getattr(module, attribute)
+
+
+def to_dict(value: Any) -> Data:
+    """A spec as a plain dictionary for JSON or TOML, its class first.
+
+    A field that is None by default and None here is left out, since TOML has no None.
+    """
+    assert is_spec(value), f"{value!r} is not a spec"
+    fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return {CLASS: class_name(value)} | {name: plain for name, plain in fields.items() if plain is not None}
+
+
+def from_dict(data: Mapping[str, Any], default: type[T] | None = None, *, trusted: bool = False) -> Any:
+    """The spec that `to_dict` or a TOML file describes.
+
+    Args:
+        data: The fields, and under `class` which spec it is. A nested spec is a nested dictionary.
+        default: The spec to make where `data` has no `class`.
+        trusted: Whether classes outside this package may be imported.
+
+    Raises:
+        ConfigError: an unknown class or field (the message names its place and the nearest), or a bad value.
+    """
+    return _build(data, default, trusted, path="")
+
+
+def load_toml(path: str | Path) -> Data:
+    """The content of a TOML file.
+
+    Raises:
+        ConfigError: there is no such file, or it is not TOML.
+    """
+    path = Path(path)
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+
+
+def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> Data:
+    """A copy of `data` with values such as `training.epochs=5` put in.
+
+    Values are read as TOML; what is not TOML is text, so that `model.cell=gru` needs no quotes.
+
+    Raises:
+        ConfigError: an override without `=`, or one that goes through a value as if it were a section.
+    """
+    changed = copy.deepcopy(dict(data))
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        keys = path.strip().split(".")
+        if not equals or not all(keys):
+            raise ConfigError(f"cannot read {override!r}; write key=value, for instance training.epochs=5")
+        section = changed
+        for depth, key in enumerate(keys[:-1], start=1):
+            section = section.setdefault(key, {})
+            if not isinstance(section, dict):
+                raise ConfigError(
+                    f"cannot set {path.strip()!r}: {'.'.join(keys[:depth])!r} is a value, not a section"
+                )
+        section[keys[-1]] = _toml_value(text.strip())
+    return changed
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return parsed["value"] if len(parsed) == 1 else text
+
+
+def _import(module_name: str, name: str) -> Any:
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        # a module that exists but lacks something it imports is another trouble, told by its own error
+        if not error.name or not module_name.startswith(error.name):
+            raise
+        raise ConfigError(f"cannot find the module of {name!r} (no {error.name!r})") from None
+
+
+def _checkable(kind: Any) -> Any:
+    """`Any` for a protocol that cannot be checked at run time."""
+    only_static = getattr(kind, "_is_protocol", False) and not getattr(kind, "_is_runtime_protocol", False)
+    return Any if only_static else kind
+
+
+def _with_our_errors(init: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(init)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - it takes the place of the generated one
+        try:
+            init(self, *args, **kwargs)
+        except ValidationError as error:
+            raise ConfigError(_explain(error, type(self), path="")) from None
+
+    return __init__
+
+
+def _plain(value: Any) -> Any:
+    if is_spec(value):
+        return to_dict(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    assert value is None or isinstance(value, (str, int, float)), f"{value!r} cannot be written as JSON"
+    return value
+
+
+def _build(data: Mapping[str, Any], default: type | None, trusted: bool, path: str) -> Any:
+    cls = resolve(data[CLASS], trusted=trusted) if CLASS in data else default
+    if cls is None:
+        raise ConfigError(
+            f'{path or "the specification"} does not say which class it is; add class = "module:Class"'
+        )
+    if not (isinstance(cls, type) and is_spec(cls)):
+        name = data.get(CLASS, class_name(cls))
+        raise ConfigError(f"{name!r} is not a spec, so it cannot be made from a dictionary")
+    values = {}
+    for key, value in data.items():
+        if key != CLASS:
+            _check_known(cls, key, path)
+            values[key] = _nested(value, _default_class(cls, key), trusted, _join(path, key))
+    try:
+        # not cls(**values): the error must be told with the whole path
+        return cls.__pydantic_validator__.validate_python(values)  # type: ignore[attr-defined]
+    except ValidationError as error:
+        raise ConfigError(_explain(error, cls, path)) from None
+
+
+def _nested(value: Any, default: type | None, trusted: bool, path: str) -> Any:
+    if isinstance(value, Mapping) and (CLASS in value or default is not None):
+        return _build(value, default, trusted, path)
+    if isinstance(value, list):
+        return [_nested(item, None, trusted, f"{path}[{position}]") for position, item in enumerate(value)]
+    return value
+
+
+def _default_class(cls: type, name: str) -> type | None:
+    """The spec that a field holds when nothing else is said: by its type, or by its default value."""
+    field = cls.__pydantic_fields__[name]  # type: ignore[attr-defined]
+    by_type: list[type] = [kind for kind in (field.annotation, *get_args(field.annotation)) if is_spec(kind)]
+    if by_type:
+        return by_type[0] if len(by_type) == 1 else None
+    value = field.get_default(call_default_factory=True)
+    return type(value) if is_spec(value) else None
+
+
+def _field_names(cls: type) -> list[str]:
+    return [field.name for field in dataclasses.fields(cls) if field.init]
+
+
+def _join(path: str, *keys: object) -> str:
+    return ".".join([path] * bool(path) + [str(key) for key in keys])
+
+
+def _check_known(cls: type, key: str, path: str) -> None:
+    names = _field_names(cls)
+    if key not in names:
+        known = [_join(path, name) for name in names]
+        raise ConfigError(f"unknown field {_join(path, key)!r}{did_you_mean(_join(path, key), known)}")
+
+
+def _explain(error: ValidationError, cls: type, path: str) -> str:
+    return "\n".join(_sentence(dict(problem), cls, path) for problem in error.errors(include_url=False))
+
+
+def _sentence(problem: Data, cls: type, path: str) -> str:
+    kind, context = problem["type"], problem.get("ctx", {})
+    names = _field_names(cls)
+    first, *rest = problem["loc"] or ("",)
+    first = names[first] if isinstance(first, int) and first < len(names) else first
+    place = _join(path, first, *rest) if first != "" else path
+    if kind in _UNKNOWN:
+        known = [_join(path, name) for name in names]
+        return f"unknown field {place!r}" + ("" if rest else did_you_mean(place, known))
+    if kind in _MISSING:
+        return f"{place} is missing"
+    if kind == "unexpected_positional_argument":
+        return f"{cls.__name__} takes {len(names)} fields at most, got {problem['input']!r} as well"
+    if kind == "value_error":
+        return f"{place}: {context['error']}" if place else str(context["error"])
+    must_be = _MUST_BE.get(kind)
+    wish = (
+        f"must be {must_be.format(**context)}"
+        if must_be
+        else problem["msg"].replace("Input should", "should", 1)
+    )
+    return f"{place} {wish}, got {problem['input']!r}{_nearest(problem['input'], context)}"
+
+
+def _nearest(given: object, context: Data) -> str:
+    """A suggestion for a misspelt choice, where one is near."""
+    choices = re.findall(r"'([^']*)'", str(context.get("expected", "")))
+    hint = did_you_mean(given, choices) if isinstance(given, str) and choices else ""
+    return hint if "did you mean" in hint else ""
