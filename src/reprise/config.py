@@ -92,7 +92,7 @@ def resolve(name: str, *, trusted: bool = False) -> Any:
     module_name, colon, attribute = str(name).partition(":")
     if not (module_name and colon and attribute):
         raise ConfigError(
-            f"{name!r} is not the name of a class; write module:Class, for instance {PACKAGE}:Recurrent"
+            f"{name!r} is not the name of a class; write module:Class, as in {PACKAGE}:Recurrent"
         )
     if not trusted and module_name.partition(".")[0] != PACKAGE:
         raise ConfigError(

@@ -1,0 +1,246 @@
+"""Specs: checked when made, the same after a dictionary or a TOML file, with messages that name the place."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, field, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field
+
+from reprise.config import apply_overrides, class_name, from_dict, is_spec, load_toml, resolve, spec, to_dict
+from reprise.errors import ConfigError
+
+
+class Buildable(Protocol):
+    def build(self) -> int: ...
+
+
+@spec
+class Cell:
+    kind: Literal["gru", "lstm"] = "gru"
+    size: int = Field(default=128, ge=1)
+
+    def build(self) -> int:
+        return self.size
+
+
+@spec
+class Training:
+    epochs: int = Field(default=10, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    clip: float | None = None
+    at: tuple[int, ...] = (10, 20)
+
+    def __post_init__(self) -> None:
+        if self.epochs == 13:
+            raise ConfigError("13 epochs bring bad luck; take 12")
+
+
+@spec
+class Plan:
+    model: Buildable = field(default_factory=Cell)
+    training: Training = field(default_factory=Training)
+    anything: Any = None
+    note: str = ""
+
+
+def message_of(action: Callable[[], object]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        action()
+    return str(caught.value)
+
+
+def build(data: dict[str, Any], **options: Any) -> Any:
+    return from_dict(data, Plan, **options)
+
+
+def test_a_spec_is_frozen_compares_by_value_and_can_be_replaced() -> None:
+    assert is_spec(Cell)
+    assert is_spec(Cell())
+    assert not is_spec(dict)
+    assert Cell(size=3) == Cell("gru", 3) != Cell(size=4)
+    assert replace(Cell(), size=7).size == 7
+    with pytest.raises(FrozenInstanceError):
+        Cell().size = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Training(leraning_rate=1), "unknown field 'leraning_rate'; did you mean 'learning_rate'?"),
+        (lambda: Training(epochs=0), "epochs must be at least 1, got 0"),
+        (lambda: Training(0), "epochs must be at least 1, got 0"),
+        (lambda: Training(learning_rate=0), "learning_rate must be above 0, got 0"),
+        (lambda: Training(learning_rate=float("nan")), "learning_rate must be a finite number, got nan"),
+        (lambda: Training(epochs=2.5), "epochs must be a whole number, got 2.5"),
+        (lambda: Training(epochs="many"), "epochs must be a whole number, got 'many'"),
+        (lambda: Training(at=["x"]), "at.0 must be a whole number, got 'x'"),
+        (lambda: Training(epochs=13), "13 epochs bring bad luck; take 12"),
+        (lambda: Cell(kind="gur"), "kind must be 'gru' or 'lstm', got 'gur'; did you mean 'gru'?"),
+        (lambda: Cell(kind="attention"), "kind must be 'gru' or 'lstm', got 'attention'"),
+        (lambda: Cell("gru", 1, 2), "Cell takes 2 fields at most, got 2 as well"),
+        (lambda: Plan(training=3), "training must be of class Training, got 3"),
+        (
+            lambda: Training(epochs=0, learning_rate=-1),
+            "epochs must be at least 1, got 0\nlearning_rate must be above 0, got -1",
+        ),
+    ],
+)
+def test_a_wrong_field_is_told_in_one_sentence(make: Callable[[], object], message: str) -> None:
+    assert message_of(make) == message
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"training": {"epochs": 0}}, "training.epochs must be at least 1, got 0"),
+        ({"training": {"epochs": 13}}, "training: 13 epochs bring bad luck; take 12"),
+        (
+            {"training": {"leraning_rate": 1}},
+            "unknown field 'training.leraning_rate'; did you mean 'training.learning_rate'?",
+        ),
+        ({"trainign": {}}, "unknown field 'trainign'; did you mean 'training'?"),
+        ({"model": {"sise": 3}}, "unknown field 'model.sise'; did you mean 'model.size'?"),
+        ({"training": {"class": f"{__name__}:Cell"}}, "training must be of class Training, got Cell("),
+    ],
+)
+def test_a_wrong_field_in_a_dictionary_is_named_with_its_whole_path(
+    data: dict[str, Any], message: str
+) -> None:
+    assert message_of(lambda: build(data, trusted=True)).startswith(message)
+
+
+def test_a_dictionary_that_names_no_class_is_refused() -> None:
+    expected = 'the specification does not say which class it is; add class = "module:Class"'
+    assert message_of(lambda: from_dict({"epochs": 3})) == expected
+
+
+def test_the_dictionary_of_a_spec_names_its_class_first_and_leaves_none_out() -> None:
+    data = to_dict(Training(epochs=3))
+    assert list(data.items())[0] == ("class", f"{__name__}:Training")
+    assert data == {"class": f"{__name__}:Training", "epochs": 3, "learning_rate": 1e-3, "at": [10, 20]}
+
+
+@given(
+    epochs=st.integers(14, 10**6),
+    rate=st.floats(1e-9, 1e9),
+    clip=st.none() | st.floats(-1e9, 1e9),
+    size=st.integers(1, 10**6),
+    nested=st.booleans(),
+)
+def test_a_spec_survives_json(epochs: int, rate: float, clip: float | None, size: int, nested: bool) -> None:
+    plan = Plan(Cell(size=size), Training(epochs, rate, clip), [Cell(), 1] if nested else {"of": "his own"})
+    assert from_dict(json.loads(json.dumps(to_dict(plan))), trusted=True) == plan
+
+
+def test_the_class_may_be_left_out_where_type_or_default_say_it() -> None:
+    assert build({"model": {"size": 5}, "training": {"epochs": 2}}) == Plan(Cell(size=5), Training(2))
+
+
+@pytest.fixture
+def outsider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module outside the package that leaves a mark when it is imported."""
+    mark = tmp_path / "was_run"
+    (tmp_path / "outsider.py").write_text(f"open({str(mark)!r}, 'w').close()\nclass Mine: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield mark
+    sys.modules.pop("outsider", None)
+
+
+def test_a_class_outside_the_package_runs_no_code_unless_trusted(outsider: Path) -> None:
+    assert message_of(lambda: build({"anything": {"class": "outsider:Mine"}})) == (
+        "'outsider:Mine' lies outside the package reprise, and to import it would run its code; "
+        "if you trust it, pass trusted=True (on the command line: --trusted)"
+    )
+    assert not outsider.exists()
+    assert resolve("outsider:Mine", trusted=True).__name__ == "Mine"
+    assert outsider.exists()
+
+
+def test_a_package_whose_name_only_begins_like_ours_is_outside() -> None:
+    assert "lies outside the package reprise" in message_of(lambda: resolve("reprise_evil:Model"))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Recurrent", "'Recurrent' is not the name of a class; write module:Class, as in reprise:Recurrent"),
+        (
+            "reprise.erors:DataError",
+            "cannot find the module of 'reprise.erors:DataError' (no 'reprise.erors')",
+        ),
+        ("reprise.errors:DataEror", "module 'reprise.errors' has no 'DataEror'; did you mean 'DataError'?"),
+    ],
+)
+def test_a_name_that_leads_nowhere_says_where_it_ends(name: str, message: str) -> None:
+    assert message_of(lambda: resolve(name)) == message
+
+
+def test_only_specs_are_made_from_dictionaries() -> None:
+    expected = "'reprise.errors:DataError' is not a spec, so it cannot be made from a dictionary"
+    assert message_of(lambda: from_dict({"class": "reprise.errors:DataError"})) == expected
+
+
+def test_a_missing_import_inside_a_module_is_not_taken_for_a_missing_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "needy.py").write_text("import a_package_nobody_has\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="a_package_nobody_has"):
+        resolve("needy:Model", trusted=True)
+
+
+def test_the_name_of_an_object_and_of_its_class_are_the_same() -> None:
+    assert class_name(Cell()) == class_name(Cell) == f"{__name__}:Cell"
+    assert resolve(class_name(Cell), trusted=True) is Cell
+
+
+def test_toml_is_read_and_what_is_not_toml_is_told(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("[training]\nepochs = 3\n")
+    assert load_toml(recipe) == {"training": {"epochs": 3}}
+    recipe.write_text("[training\n")
+    assert message_of(lambda: load_toml(recipe)).startswith(f"{recipe} is not valid TOML: ")
+    missing = tmp_path / "none.toml"
+    assert message_of(lambda: load_toml(missing)) == f"cannot read {missing}: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("a.b=5", 5),
+        ("a.b=1e-3", 1e-3),
+        ("a.b=true", True),
+        ("a.b=gru", "gru"),
+        ("a.b='5'", "5"),
+        ("a.b=[1, 2]", [1, 2]),
+        ("a.b=x=y", "x=y"),
+        ("a.b=", ""),
+        (" a.b = 5 ", 5),
+    ],
+)
+def test_the_value_of_an_override_is_toml_or_else_text(override: str, value: object) -> None:
+    assert apply_overrides({"a": {"b": 0, "c": 1}}, [override]) == {"a": {"b": value, "c": 1}}
+
+
+def test_overrides_make_sections_and_leave_the_original_alone() -> None:
+    original: dict[str, Any] = {"a": {"b": 1}}
+    assert apply_overrides(original, ["a.b=2", "c.d.e=3"]) == {"a": {"b": 2}, "c": {"d": {"e": 3}}}
+    assert original == {"a": {"b": 1}}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("epochs", "cannot read 'epochs'; write key=value, for instance training.epochs=5"),
+        ("a..b=1", "cannot read 'a..b=1'; write key=value, for instance training.epochs=5"),
+        ("a.b.c=1", "cannot set 'a.b.c': 'a.b' is a value, not a section"),
+    ],
+)
+def test_an_override_that_cannot_be_read_says_how_to_write_it(override: str, message: str) -> None:
+    assert message_of(lambda: apply_overrides({"a": {"b": 1}}, [override])) == message
