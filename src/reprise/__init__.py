@@ -1,0 +1,91 @@
+"""Reprise: from an event log to next-item recommendations that are trained, honestly measured and served.
+
+The names below are the whole public interface. Each is imported when it is first used, so that
+`import reprise` loads neither torch nor a table engine.
+"""
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+# Idle OpenMP threads spin unless told otherwise: two of them and a busy neighbour on two cores made a training
+# step of 0.1 s take 8 s. It must be set before torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+if TYPE_CHECKING:
+    from reprise.config import spec as spec
+    from reprise.data.dataset import SequenceDataset as SequenceDataset
+    from reprise.data.describe import describe as describe
+    from reprise.data.events import Columns as Columns
+    from reprise.data.events import read_events as read_events
+    from reprise.data.prepare import prepare as prepare
+    from reprise.data.split import ColumnSplit as ColumnSplit
+    from reprise.data.split import LeaveOneOut as LeaveOneOut
+    from reprise.data.split import TimeSplit as TimeSplit
+    from reprise.data.vocabulary import Vocabulary as Vocabulary
+    from reprise.errors import ArtefactError as ArtefactError
+    from reprise.errors import ConfigError as ConfigError
+    from reprise.errors import DataError as DataError
+    from reprise.evaluation.evaluate import evaluate as evaluate
+    from reprise.evaluation.report import Report as Report
+    from reprise.evaluation.report import compare as compare
+    from reprise.models.baselines import Markov as Markov
+    from reprise.models.baselines import Popularity as Popularity
+    from reprise.models.recurrent import Recurrent as Recurrent
+    from reprise.recommender.recommender import Recommendation as Recommendation
+    from reprise.recommender.recommender import Recommender as Recommender
+    from reprise.training.config import Recipe as Recipe
+    from reprise.training.config import RunOptions as RunOptions
+    from reprise.training.config import TrainingConfig as TrainingConfig
+    from reprise.training.losses import FullSoftmax as FullSoftmax
+    from reprise.training.run import load_run as load_run
+    from reprise.training.trainer import train as train
+
+_HOMES = {
+    "spec": "reprise.config",
+    "SequenceDataset": "reprise.data.dataset",
+    "describe": "reprise.data.describe",
+    "Columns": "reprise.data.events",
+    "read_events": "reprise.data.events",
+    "prepare": "reprise.data.prepare",
+    "ColumnSplit": "reprise.data.split",
+    "LeaveOneOut": "reprise.data.split",
+    "TimeSplit": "reprise.data.split",
+    "Vocabulary": "reprise.data.vocabulary",
+    "ArtefactError": "reprise.errors",
+    "ConfigError": "reprise.errors",
+    "DataError": "reprise.errors",
+    "evaluate": "reprise.evaluation.evaluate",
+    "Report": "reprise.evaluation.report",
+    "compare": "reprise.evaluation.report",
+    "Markov": "reprise.models.baselines",
+    "Popularity": "reprise.models.baselines",
+    "Recurrent": "reprise.models.recurrent",
+    "Recommendation": "reprise.recommender.recommender",
+    "Recommender": "reprise.recommender.recommender",
+    "Recipe": "reprise.training.config",
+    "RunOptions": "reprise.training.config",
+    "TrainingConfig": "reprise.training.config",
+    "FullSoftmax": "reprise.training.losses",
+    "load_run": "reprise.training.run",
+    "train": "reprise.training.trainer",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("reprise")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'reprise' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    # found once, found for good: the next look-up does not come here
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*_HOMES, "__version__"])
