@@ -1,0 +1,112 @@
+"""Which model is better: paired differences on the same targets.
+
+Shape letters: S sequences, M metrics. Two models err on the same hard users, so the interval of their
+difference is much narrower than their own intervals suggest.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from reprise.errors import DataError, did_you_mean
+from reprise.evaluation.intervals import Interval
+from reprise.evaluation.report import Report, SequenceSums, aligned
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """One model against others on the same targets."""
+
+    reports: tuple[Report, ...]
+    """The first is the one the others are compared with."""
+    differences: tuple[dict[str, Interval], ...]
+    """For each of the others: the first model's metric minus its own, with the paired interval."""
+    within: str | None
+    """The slice that was compared; None: all targets."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """`{"first", "within", "others": [{"name", "differences"}], "protocol"}`."""
+        others = [
+            {"name": report.name, "differences": {key: gap.to_dict() for key, gap in found.items()}}
+            for report, found in zip(self.reports[1:], self.differences, strict=True)
+        ]
+        first = self.reports[0]
+        protocol = first.protocol.to_dict()
+        return {"first": first.name, "within": self.within, "others": others, "protocol": protocol}
+
+    def __str__(self) -> str:
+        first, *others = self.reports
+        heads = [f"{first.name} - {other.name}" for other in others]
+        rows = [["metric", *(report.name for report in self.reports), *heads]]
+        for metric in self.differences[0]:
+            values = [f"{_part(report, self.within)[metric].value:.4f}" for report in self.reports]
+            rows.append([metric, *values, *(_signed(found[metric]) for found in self.differences)])
+        about = f"Targets of the slice {self.within} only." if self.within else ""
+        sentences = [
+            "* The interval of the paired difference leaves out zero.",
+            about,
+            *first.protocol.sentences(),
+        ]
+        return aligned(rows) + "\n\n" + "\n".join(filter(None, sentences))
+
+
+def compare(first: Report, *others: Report, within: str | None = None) -> Comparison:
+    """Compare a model with others on the same targets.
+
+    The difference of each metric is bootstrapped over sequences, both models with the same draws.
+
+    Args:
+        first: The model in question.
+        others: What it is compared with.
+        within: A slice's name, to compare only the targets of that slice.
+
+    Raises:
+        DataError: The reports were not made by one protocol on one dataset, they have no such slice, or they
+            were made without resamples.
+    """
+    if not others:
+        raise DataError(f"{first.name!r} is compared with nothing; pass at least two reports")
+    if first.protocol.interval.resamples == 0:
+        raise DataError("a comparison needs intervals; evaluate with resamples above 0")
+    for other in others:
+        _check_same(first, other)
+    sums = _sums(first, within)
+    differences = tuple(_difference(sums, _sums(other, within), first) for other in others)
+    return Comparison((first, *others), differences, within)
+
+
+def _difference(mine: SequenceSums, theirs: SequenceSums, first: Report) -> dict[str, Interval]:
+    assert mine.metrics == theirs.metrics and np.array_equal(mine.row_S, theirs.row_S)
+    assert np.array_equal(mine.targets_S, theirs.targets_S)
+    return mine._replace(sum_SM=mine.sum_SM - theirs.sum_SM).intervals(first.protocol.interval)
+
+
+def _check_same(first: Report, other: Report) -> None:
+    found = first.protocol.difference(other.protocol)
+    if found is not None:
+        name, mine, theirs = found
+        raise DataError(
+            f"{first.name!r} and {other.name!r} cannot be compared: {name} is {mine!r} for one and "
+            f"{theirs!r} for the other; evaluate both on the same dataset in the same way"
+        )
+
+
+def _sums(report: Report, within: str | None) -> SequenceSums:
+    if within is None:
+        return report.sums
+    if within not in report.slices:
+        raise DataError(f"{report.name!r} has no slice {within!r}{did_you_mean(within, report.slices)}")
+    return report.slices[within].sums
+
+
+def _part(report: Report, within: str | None) -> dict[str, Interval]:
+    return report.metrics if within is None else report.slices[within].metrics
+
+
+def _signed(gap: Interval) -> str:
+    """A difference with its interval, and a star when that leaves out zero."""
+    if gap.low is None or gap.high is None:
+        return f"{gap.value:+.4f}"
+    star = " *" if gap.low > 0 or gap.high < 0 else ""
+    return f"{gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]{star}"

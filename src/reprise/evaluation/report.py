@@ -1,0 +1,177 @@
+"""What an evaluation found, together with the protocol that found it.
+
+Shape letters: S sequences with a target, M metrics.
+"""
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, NamedTuple
+
+from reprise.data.dataset import IntArray
+from reprise.evaluation.intervals import Bootstrap, Floats, Interval
+from reprise.evaluation.metrics import Ties
+
+COLD_RULE = "miss"
+"""What a cold target counts as: no model can rank an item that training never saw."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Everything that decides what the numbers of a report mean; only reports with equal ones are compared."""
+
+    dataset: str
+    """Fingerprint of the dataset."""
+    part: str
+    """Events of this part are targets."""
+    targets: int
+    """How many."""
+    sequences: int
+    """In how many sequences."""
+    candidates: int
+    """How many items each target is ranked among: all warm ones, never a sample."""
+    at: tuple[int, ...]
+    """Lengths of the lists."""
+    min_history: int
+    """Fewest events before a target."""
+    exclude_seen: bool
+    """Whether items from earlier in the sequence are no candidates."""
+    query_time: bool
+    """Whether the models were told the moment of asking."""
+    ties: Ties
+    """Where a target stands among items of the same score."""
+    interval: Bootstrap
+    """How the intervals were made."""
+    cold: str = COLD_RULE
+    """What a target counts as that the training part does not have."""
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    """What a reader should know of these targets, in sentences."""
+
+    def difference(self, other: "Protocol") -> tuple[str, Any, Any] | None:
+        """The first field in which two protocols differ, with both values; notes are not compared."""
+        for item in fields(self):
+            mine, theirs = getattr(self, item.name), getattr(other, item.name)
+            if item.compare and mine != theirs:
+                return item.name, mine, theirs
+        return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, as JSON has them."""
+        return {**asdict(self), "at": list(self.at), "notes": list(self.notes)}
+
+    def sentences(self) -> list[str]:
+        """The protocol in words."""
+        seen = (
+            "items seen earlier in the sequence are left out" if self.exclude_seen else "seen items stay in"
+        )
+        time = "are told" if self.query_time else "are not told"
+        places = {
+            "average": "averaged over all orders",
+            "best": "broken for the target",
+            "worst": "broken against it",
+        }
+        return [
+            f"{self.part} part of dataset {self.dataset or '(no fingerprint)'}: {self.targets:,} targets in "
+            f"{self.sequences:,} sequences.",
+            f"Every event with at least {self.min_history} before it is a target; its context is all before it.",
+            f"Ranked among all {self.candidates:,} items of the training part; {seen}; "
+            f"ties are {places[self.ties]}; a cold target is a {self.cold}.",
+            f"Models {time} the moment of asking.",
+            self._interval_sentence(),
+            *self.notes,
+        ]
+
+    def _interval_sentence(self) -> str:
+        if self.interval.resamples == 0:
+            return "No intervals were made."
+        return (
+            f"[low, high]: {self.interval.level:.0%} intervals, {self.interval.method}, "
+            f"{self.interval.resamples} resamples, seed {self.interval.seed}."
+        )
+
+
+class SequenceSums(NamedTuple):
+    """The metrics summed within each sequence: what intervals and paired comparisons are made from."""
+
+    row_S: IntArray
+    """Which sequences of the dataset, ascending."""
+    targets_S: IntArray
+    """How many targets each has."""
+    metrics: tuple[str, ...]
+    """The names of the columns."""
+    sum_SM: Floats
+    """Sums over each sequence's targets."""
+
+    def intervals(self, bootstrap: Bootstrap) -> dict[str, Interval]:
+        """The mean over targets of each metric."""
+        return dict(zip(self.metrics, bootstrap.intervals(self.sum_SM, self.targets_S), strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """The metrics of some of the targets."""
+
+    targets: int
+    """How many."""
+    metrics: dict[str, Interval]
+    """By name, such as 'recall@20'."""
+    sums: SequenceSums = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """`{"metrics", "targets"}`."""
+        return {"metrics": _metrics_dict(self.metrics), "targets": self.targets}
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """The metrics of one model, with intervals, slices, and the protocol that made them."""
+
+    name: str
+    """The model's."""
+    metrics: dict[str, Interval]
+    """By name: 'recall@20', 'hit@20', 'mrr@20', 'ndcg@20', 'coverage@20'."""
+    targets: int
+    """How many targets the metrics are means over."""
+    slices: dict[str, Slice]
+    """The same metrics of warm and cold targets, and of targets at a new time and at that of the event before."""
+    protocol: Protocol
+    sums: SequenceSums = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON has it: `{"name", "metrics", "targets", "slices", "protocol"}`."""
+        return {
+            "name": self.name,
+            "metrics": _metrics_dict(self.metrics),
+            "targets": self.targets,
+            "slices": {name: part.to_dict() for name, part in self.slices.items()},
+            "protocol": self.protocol.to_dict(),
+        }
+
+    def __str__(self) -> str:
+        metrics = [[name, str(interval)] for name, interval in self.metrics.items()]
+        blocks = [aligned([[self.name, f"{self.targets:,} targets"], *metrics])]
+        if self.slices:
+            blocks.append(aligned([*self._slice_rows()]))
+        return "\n\n".join([*blocks, "\n".join(self.protocol.sentences())])
+
+    def _slice_rows(self) -> list[list[str]]:
+        """The slices with their metrics at the longest list; hit is left out, it equals recall."""
+        longest = max(self.protocol.at)
+        shown = [
+            name for name in self.sums.metrics if name.endswith(f"@{longest}") and not name.startswith("hit")
+        ]
+        rows = [
+            [name, f"{part.targets:,}", *(str(part.metrics[metric]) for metric in shown)]
+            for name, part in self.slices.items()
+        ]
+        return [["slice", "targets", *shown], *rows]
+
+
+def aligned(rows: list[list[str]]) -> str:
+    """Rows of cells as lines with straight columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _metrics_dict(metrics: dict[str, Interval]) -> dict[str, Any]:
+    return {name: interval.to_dict() for name, interval in metrics.items()}
