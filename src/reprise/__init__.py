@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from reprise.errors import DataError as DataError
     from reprise.evaluation.evaluate import evaluate as evaluate
     from reprise.evaluation.report import Report as Report
-    from reprise.evaluation.report import compare as compare
+    from reprise.evaluation.compare import compare as compare
     from reprise.models.baselines import Markov as Markov
     from reprise.models.baselines import Popularity as Popularity
     from reprise.models.recurrent import Recurrent as Recurrent
@@ -57,7 +57,7 @@ _HOMES = {
     "DataError": "reprise.errors",
     "evaluate": "reprise.evaluation.evaluate",
     "Report": "reprise.evaluation.report",
-    "compare": "reprise.evaluation.report",
+    "compare": "reprise.evaluation.compare",
     "Markov": "reprise.models.baselines",
     "Popularity": "reprise.models.baselines",
     "Recurrent": "reprise.models.recurrent",

@@ -1,1 +1,1 @@
-"""The command line: one file per verb, each importing what it needs when it is called."""
+"""The command line: one file for each verb. Everything heavy is imported inside the verb."""

@@ -1,0 +1,90 @@
+"""`reprise demo`: the whole way once, with the bundled log of a shop."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reprise.cli.show import show_facts, show_next, show_table
+
+if TYPE_CHECKING:
+    from reprise.data.dataset import SequenceDataset
+    from reprise.recommender import Recommender
+
+EXAMPLE = "reprise demo --out reprise-demo"
+SPLIT = "last:14d,14d"
+RECIPE = ["model.size=128", "training.epochs=12"]
+CUSTOMERS = 3
+SHOWN = 5
+
+
+def demo(
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where the dataset, the run and the model go.")
+    ] = Path("reprise-demo"),
+) -> None:
+    """Prepare, train, evaluate and recommend with a bundled year of a gift shop (Online Retail), in minutes."""
+    from reprise.cli.evaluate import table
+    from reprise.cli.train import read_recipe
+    from reprise.evaluation.evaluate import evaluate
+    from reprise.models.baselines import Markov, Popularity
+    from reprise.recommender import Recommender
+    from reprise.training import train
+
+    data = _prepare(out / "data")
+    _step(f"training a recurrent network ({out / 'run'})")
+    model = train(read_recipe(None, RECIPE), data, out / "run", progress=True)
+    _step("evaluating it beside two baselines on the last days of the log")
+    models = [model, Markov().fit(data), Popularity().fit(data)]
+    report = table([evaluate(scorer, data) for scorer in models])
+    recommender = Recommender(model, data)
+    recommender.save(out / "model")
+    _step("recommending")
+    _show_answers(recommender, data)
+    _step("the report")
+    typer.echo(report)
+    show_next(
+        f"reprise describe {out / 'data'}",
+        f"reprise evaluate {out / 'run'} --baselines popularity,markov --exclude-seen --json report.json",
+        f"reprise train {out / 'data'} --out {out / 'gru'} --set model.cell=gru",
+        "reprise prepare YOUR-EVENTS --out data/shop",
+    )
+
+
+def _prepare(out: Path) -> "SequenceDataset":
+    from reprise.data.describe import describe
+    from reprise.data.events import read_events
+    from reprise.data.examples import online_retail
+    from reprise.data.prepare import prepare
+    from reprise.data.split import parse_split
+
+    events, items = online_retail()
+    _step(f"preparing a year of a gift shop ({out})")
+    data = prepare(read_events(events), out, items=items, split=parse_split(SPLIT))
+    show_facts(describe(data))
+    return data
+
+
+def _show_answers(recommender: "Recommender", data: "SequenceDataset") -> None:
+    """What some customers of the test part bought last, and what the network would show them next."""
+    first_U, last_U = data.part("test")
+    shown = [
+        user
+        for user in range(len(data))
+        if last_U[user] - first_U[user] >= 1 and first_U[user] > data.offset[user]
+    ]
+    for user in shown[:: max(1, len(shown) // CUSTOMERS)][:CUSTOMERS]:
+        history = data.items.item_ids(data.item[data.offset[user] : first_U[user]])
+        titles = data.titles()
+        bought = [titles[int(index) - 1] for index in data.item[data.offset[user] : first_U[user]][-SHOWN:]]
+        answers = recommender.recommend(history, k=SHOWN)
+        rows = [[answer.rank, answer.title or answer.item_id, answer.score] for answer in answers]
+        show_table(
+            f"customer {data.users[user]}, who last bought {'; '.join(bought)}",
+            ["rank", "item", "score"],
+            rows,
+        )
+
+
+def _step(title: str) -> None:
+    typer.secho(f"\n{title}", bold=True)

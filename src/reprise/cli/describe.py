@@ -1,0 +1,27 @@
+"""`reprise describe`: what is in a prepared dataset."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reprise.cli.options import DatasetDirectory
+from reprise.cli.show import show_facts
+
+EXAMPLE = "reprise describe data/shop --json"
+
+
+def describe(
+    path: DatasetDirectory,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Say what is in a prepared dataset: counts, dates, parts, cold items, lengths, repeats, warnings."""
+    from reprise.data.dataset import SequenceDataset
+    from reprise.data.describe import describe as facts_of
+
+    facts = facts_of(SequenceDataset.open(Path(path)))
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+    else:
+        show_facts(facts)

@@ -1,0 +1,102 @@
+"""`reprise evaluate`: runs and baselines on the same targets, in one table."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from reprise.cli.options import MovedDataset
+from reprise.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from reprise.data.dataset import SequenceDataset
+    from reprise.evaluation.report import Report
+    from reprise.models.scorer import Scorer
+
+EXAMPLE = "reprise evaluate runs/shop --baselines popularity,markov --at 10,20 --json report.json"
+BASELINES = {"popularity": "reprise:Popularity", "markov": "reprise:Markov"}
+
+
+def evaluate(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Directories that `train` wrote.")],
+    baselines: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES", help="Baselines to put beside them: popularity, markov, or module:Class."
+        ),
+    ] = "",
+    part: Annotated[
+        Literal["valid", "test"], typer.Option(help="The part whose events are predicted.")
+    ] = "test",
+    at: Annotated[str, typer.Option(metavar="K,...", help="Lengths of the lists.")] = "10,20",
+    exclude_seen: Annotated[
+        bool, typer.Option("--exclude-seen", help="Leave out items that came earlier in the sequence.")
+    ] = False,
+    min_history: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Only predict events with so many before them.")
+    ] = 1,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the reports as JSON.")
+    ] = None,
+    dataset: MovedDataset = None,
+) -> None:
+    """Rank every next item of a part among all items, with intervals; several models are compared in pairs."""
+    from reprise.evaluation.evaluate import evaluate as evaluate_model
+
+    models, data = _load(runs, dataset)
+    models += [_baseline(name, data) for name in filter(None, baselines.split(","))]
+    protocol: dict[str, Any] = {
+        "part": part,
+        "at": _lengths(at),
+        "exclude_seen": exclude_seen,
+        "min_history": min_history,
+    }
+    reports = [evaluate_model(model, data, **protocol) for model in models]
+    typer.echo(table(reports))
+    if json_file:
+        json_file.write_text(json.dumps({"models": [report.to_dict() for report in reports]}, indent=2))
+        typer.echo(f"wrote {json_file}")
+
+
+def table(reports: "list[Report]") -> str:
+    """One report, or the first beside the others with paired differences."""
+    from reprise.evaluation.compare import compare
+
+    return str(compare(*reports)) if len(reports) > 1 else str(reports[0])
+
+
+def _load(runs: list[Path], dataset: Path | None) -> "tuple[list[Scorer], SequenceDataset]":
+    """The networks of the runs, named by their directories where there are several, and their common data."""
+    from reprise.training import load_run
+
+    loaded = [load_run(run, dataset) for run in runs]
+    (_, data), *others = loaded
+    for run, (_, other) in zip(runs[1:], others, strict=True):
+        if other.fingerprint != data.fingerprint:
+            raise ConfigError(
+                f"{run} was trained on another dataset than {runs[0]} ({other.path}, not {data.path}); "
+                "only models of one dataset can be compared"
+            )
+    models: list[Scorer] = []
+    for run, (model, _) in zip(runs, loaded, strict=True):
+        model.name = model.name if len(runs) == 1 else run.name
+        models.append(model)
+    return models, data
+
+
+def _baseline(name: str, data: "SequenceDataset") -> "Scorer":
+    from reprise.config import resolve
+
+    name = name.strip()
+    if ":" not in name and name not in BASELINES:
+        raise ConfigError(f"unknown baseline {name!r}{did_you_mean(name, BASELINES)}")
+    fitted: Scorer = resolve(BASELINES.get(name, name), trusted=True)().fit(data)
+    return fitted
+
+
+def _lengths(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--at takes whole numbers with commas, as in 10,20; got {text!r}") from None

@@ -1,0 +1,78 @@
+"""The command `reprise`: its verbs, and how it tells a person what went wrong."""
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from reprise.cli import demo, describe, evaluate, export, prepare, recommend, train
+from reprise.errors import RepriseError
+
+VERBS = (prepare, describe, train, evaluate, recommend, export, demo)
+"""One module each: a function of the same name, and EXAMPLE, a command that can be typed."""
+RESUMED = ("prepare", "train", "demo")
+"""Verbs that go on from where they were when the same command is typed again."""
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+class Verbs(TyperGroup):
+    """The verbs, with the errors of a user as one message instead of a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb that was typed."""
+        try:
+            return super().invoke(ctx)
+        except RepriseError as error:
+            _complain(str(error))
+            raise typer.Exit(USER_ERROR) from None
+        except OSError as error:
+            if error.filename is None:
+                raise
+            _complain(f"{error.strerror}: {error.filename}")
+            raise typer.Exit(USER_ERROR) from None
+        except KeyboardInterrupt:
+            resumed = ctx.invoked_subcommand in RESUMED
+            _complain("stopped" + ("; type the same command again to go on from here" if resumed else ""))
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def _complain(message: str) -> None:
+    typer.secho(f"reprise: {message}", err=True, fg=typer.colors.RED)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        import reprise
+
+        typer.echo(f"reprise {reprise.__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    name="reprise",
+    cls=Verbs,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog="Begin with `reprise demo`, or with your own log: `reprise prepare EVENTS --out data/shop`.",
+)
+
+
+@app.callback()
+def reprise(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Recurrent recommendation: from an event log to next-item answers, trained and honestly measured."""
+
+
+for verb in VERBS:
+    name = verb.__name__.rpartition(".")[2]
+    app.command(name, epilog=f"Example: {verb.EXAMPLE}")(getattr(verb, name))
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="reprise")

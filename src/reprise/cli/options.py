@@ -1,0 +1,58 @@
+"""Options that several verbs share, so that the same word means the same everywhere."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+DatasetDirectory = Annotated[
+    Path, typer.Argument(metavar="DATASET", help="A directory that `prepare` wrote.")
+]
+MovedDataset = Annotated[
+    Path | None,
+    typer.Option(
+        "--dataset", metavar="DIR", help="Where the prepared data lies, if it moved since training."
+    ),
+]
+Trusted = Annotated[
+    bool, typer.Option("--trusted", help="Allow classes outside reprise, whose code is then run.")
+]
+
+UserColumn = Annotated[
+    str | None, typer.Option(metavar="C", help="The column of user ids.", show_default="found by its name")
+]
+ItemColumn = Annotated[
+    str | None, typer.Option(metavar="C", help="The column of item ids.", show_default="found by its name")
+]
+TimeColumn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="C", help="The column of times: epoch s or ms, or ISO.", show_default="found by its name"
+    ),
+]
+SessionColumn = Annotated[
+    str | None, typer.Option(metavar="C", help="The column of session ids.", show_default="found by its name")
+]
+KindColumn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="C", help="The column of event kinds (view, purchase, ...).", show_default="found by its name"
+    ),
+]
+ValueColumn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="C", help="A number of each event (a price, a rating).", show_default="found by its name"
+    ),
+]
+TimeZone = Annotated[
+    str | None,
+    typer.Option(
+        "--tz", metavar="ZONE", help="The time zone of times that name none, such as Europe/Berlin."
+    ),
+]
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were typed. The others keep their defaults, which are written down in one place only."""
+    return {name: value for name, value in options.items() if value is not None}

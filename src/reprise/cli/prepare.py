@@ -1,0 +1,93 @@
+"""`reprise prepare`: from an event log to a dataset."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from reprise.cli.options import (
+    ItemColumn,
+    KindColumn,
+    SessionColumn,
+    TimeColumn,
+    TimeZone,
+    UserColumn,
+    ValueColumn,
+    given,
+)
+from reprise.cli.show import show_facts, show_next
+
+EXAMPLE = "reprise prepare clicks.parquet --items items.parquet --split last:7d,7d --out data/shop"
+
+
+def prepare(
+    events: Annotated[
+        list[str],
+        typer.Argument(metavar="EVENTS", help="Parquet, CSV, TSV or JSON lines: files, or globs in quotes."),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The dataset directory to write.")],
+    items: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The item table: item_id, title, any other columns.")
+    ] = None,
+    user_column: UserColumn = None,
+    item_column: ItemColumn = None,
+    time_column: TimeColumn = None,
+    session_column: SessionColumn = None,
+    kind_column: KindColumn = None,
+    value_column: ValueColumn = None,
+    sequence_by: Annotated[
+        Literal["user", "session"] | None,
+        typer.Option(help="What one sequence is: all events of a user, or those of one session."),
+    ] = None,
+    session_gap: Annotated[
+        str | None, typer.Option(metavar="30min", help="Cut sessions at pauses longer than this.")
+    ] = None,
+    min_item_events: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Drop items with fewer events, until none is left.")
+    ] = None,
+    min_sequence_events: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Drop sequences with fewer events, likewise.")
+    ] = None,
+    split: Annotated[
+        str,
+        typer.Option(
+            metavar="SPLIT",
+            help="last:7d,7d (validation and test at the end), at:2014-09-01,2014-09-08, leave-one-out, "
+            "or column:NAME.",
+        ),
+    ] = "last:7d,7d",
+    tz: TimeZone = None,
+    keep_duplicates: Annotated[
+        bool, typer.Option("--keep-duplicates", help="Keep events that are equal in every respect.")
+    ] = False,
+    memory_limit: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Memory for the table engine, such as 2GB.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a dataset that was made in another way.")
+    ] = False,
+) -> None:
+    """Clean, code, sort and split an event log. The same command again goes on after a kill."""
+    from reprise.data.describe import describe
+    from reprise.data.events import Columns, read_events
+    from reprise.data.prepare import prepare as prepare_dataset
+    from reprise.data.split import parse_split
+
+    columns = Columns(user_column, item_column, time_column, session_column, kind_column, value_column)
+    dataset = prepare_dataset(
+        read_events(events, columns, tz=tz),
+        out,
+        items=items,
+        split=parse_split(split),
+        overwrite=overwrite,
+        duplicates="keep" if keep_duplicates else "drop",
+        **given(
+            sequence_by=sequence_by,
+            session_gap=session_gap,
+            min_item_events=min_item_events,
+            min_sequence_events=min_sequence_events,
+            memory_limit=memory_limit,
+        ),
+    )
+    show_facts(describe(dataset))
+    show_next(f"reprise train {out} --out runs/{out.name}")

@@ -1,0 +1,70 @@
+"""What the verbs print: facts, tables, and the next command to type. Answers go to stdout, remarks to stderr."""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import typer
+
+PLAIN_WIDTH = 120
+"""Columns of a table that is not shown on a terminal."""
+
+
+def console() -> Any:
+    """A rich console on stdout, wide enough for tables where there is no terminal."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
+
+
+def show_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table with straight columns; numbers to the right."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    rows = [list(row) for row in rows]
+    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD)
+    for place, head in enumerate(heads):
+        numeric = all(isinstance(row[place], (int, float)) for row in rows)
+        table.add_column(head, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(_text(cell)) for cell in row))
+    console().print(table)
+
+
+def show_facts(facts: Mapping[str, Any]) -> None:
+    """Facts by name, nested ones with dotted names, and the warnings after them as sentences."""
+    facts = dict(facts)
+    warnings = facts.pop("warnings", [])
+    show_table("", ["fact", "value"], [[name, _text(value)] for name, value in _flat(facts)])
+    for warning in warnings:
+        typer.secho(f"note: {warning}", err=True, fg=typer.colors.YELLOW)
+
+
+def show_next(*commands: str) -> None:
+    """The commands a person may want to type next."""
+    typer.echo("next:")
+    for command in commands:
+        typer.echo(f"  {command}")
+
+
+def _flat(facts: Mapping[str, Any], place: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in facts.items():
+        path = f"{place}{name}".replace("_", " ")
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{path}: ")
+        elif value is not None and value != []:
+            yield path, value
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_text(item) for item in value)
+    return str(value)

@@ -1,0 +1,65 @@
+"""`reprise train`: from a dataset to a run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reprise.cli.options import DatasetDirectory, Trusted, given
+from reprise.cli.show import show_next
+
+if TYPE_CHECKING:
+    from reprise.training import Recipe
+
+EXAMPLE = "reprise train data/shop --out runs/shop --set model.cell=gru --set training.epochs=5"
+
+
+def train(
+    path: DatasetDirectory,
+    out: Annotated[
+        Path, typer.Option(metavar="RUN", help="The run directory: weights, metrics, log, recipe.")
+    ],
+    recipe: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A TOML file with the sections [model] and [training]."),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe; may be repeated."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Initial weights, order and dropout come from it.")
+    ] = None,
+    accelerator: Annotated[
+        str | None, typer.Option(metavar="NAME", help="cpu, cuda, mps, or auto.", show_default="auto")
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help="Threads of the processor.", show_default="torch's choice"),
+    ] = None,
+    trusted: Trusted = False,
+) -> None:
+    """Train a network. The same command again resumes, exactly, after a kill or Ctrl-C."""
+    from reprise.data.dataset import SequenceDataset
+    from reprise.training import RunOptions
+    from reprise.training import train as train_network
+
+    plan = read_recipe(recipe, overrides or [], trusted=trusted)
+    options = RunOptions(**given(seed=seed, accelerator=accelerator, threads=threads))
+    train_network(plan, SequenceDataset.open(path), out=out, options=options)
+    typer.echo(f"trained {plan.model}; the run is in {out}")
+    show_next(
+        f"reprise evaluate {out} --baselines popularity,markov",
+        f"reprise recommend {out} HISTORIES --k 20",
+        f"reprise export {out} --out {out.name}.model",
+    )
+
+
+def read_recipe(file: Path | None, overrides: list[str], *, trusted: bool = False) -> "Recipe":
+    """The recipe of a file (or the default one) with overrides put in."""
+    from reprise.config import apply_overrides, from_dict, load_toml
+    from reprise.training import Recipe
+
+    data = load_toml(file) if file else {}
+    recipe: Recipe = from_dict(apply_overrides(data, overrides), Recipe, trusted=trusted)
+    return recipe
