@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 
 class RepriseError(ValueError):
-    """Base of the three errors below, so that a caller can catch them together."""
+    """Base of the errors below, so that a caller can catch them together."""
 
 
 class DataError(RepriseError):
@@ -14,6 +14,10 @@ class DataError(RepriseError):
 
 class ConfigError(RepriseError):
     """A spec, a recipe or an option with an unknown field or an impossible value."""
+
+
+class DivergedError(RepriseError):
+    """Training met a loss that is not a finite number, and stopped before it could spoil the weights."""
 
 
 class ArtefactError(RepriseError):

@@ -68,28 +68,35 @@ class ChunkPlan:
     def _cut(self, rows: IntArray, inputs_U: IntArray) -> list[IntArray]:
         groups, start = [], 0
         while start < len(rows):
-            longest = min(int(inputs_U[rows[start]]), self.length)
-            count = max(1, self.tokens // longest)
+            steps, _ = self._steps(int(inputs_U[rows[start]]))
+            count = max(1, self.tokens // steps)
             groups.append(rows[start : start + count])
             start += count
         return groups
+
+    def _steps(self, inputs: int) -> tuple[int, int]:
+        """Steps of a chunk and number of chunks, for rows of so many inputs.
+
+        Chunks of one row are equally long: 130 inputs at a length of 128 are two of 65, not 128 and 2.
+        """
+        count = -(-inputs // self.length)
+        return -(-inputs // count), count
 
     def _inputs(self, rows: IntArray) -> IntArray:
         inputs: IntArray = self.last_U[rows] - self.first_U[rows] - 1
         return inputs
 
     @cached_property
-    def _counts(self) -> list[int]:
-        return [-(-int(self._inputs(rows).max()) // self.length) for rows in self.groups]
+    def _shapes(self) -> list[tuple[int, int]]:
+        """Steps and number of chunks of each group."""
+        return [self._steps(int(self._inputs(rows).max())) for rows in self.groups]
 
     def __len__(self) -> int:
-        return sum(self._counts)
+        return sum(count for _, count in self._shapes)
 
     def __iter__(self) -> Iterator[Chunk]:
-        for rows, count in zip(self.groups, self._counts, strict=True):
+        for rows, (steps, count) in zip(self.groups, self._shapes, strict=True):
             inputs = self._inputs(rows)
-            # equal chunks: 130 steps at a length of 128 are two of 65, not 128 and 2
-            steps = -(-int(inputs.max()) // count)
             for begin in range(0, steps * count, steps):
                 steps_B = (inputs - begin).clip(0, steps)
                 yield Chunk(rows, self.first_U[rows] + begin, steps_B, fresh=begin == 0)

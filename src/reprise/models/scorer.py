@@ -15,8 +15,10 @@ from reprise.nn.cells import State
 class Scorer(Protocol):
     """A fold over events: `state = advance(state, event)`; `scores = f(state, now)`."""
 
-    name: str
-    """How tables and reports call it."""
+    @property
+    def name(self) -> str:
+        """How tables and reports call it."""
+        ...
 
     def initial_state(self, batch: int) -> State:
         """The state of `batch` users without events."""

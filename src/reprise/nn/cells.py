@@ -1,3 +1,124 @@
-"""placeholder while the seam is cut"""
-from torch import Tensor
+"""The contract of a recurrent layer, and the textbook ones: Elman RNN, LSTM, GRU.
+
+Shape letters: B rows, T steps, D width. The whole chunk runs in torch's own kernels (cuDNN on a GPU), one event in the
+equations as the papers write them; the contract suite says that both are the same function.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
 State = dict[str, Tensor]
+"""What is remembered of B users: named tensors, each starting with B. Nothing else is."""
+
+
+class Cell(nn.Module, ABC):
+    """One recurrent layer: vectors of width D in, hidden states of width D out.
+
+    In a chunk, each row's real events come first and padding after them: `valid_BT` is True, then False. Padding keeps
+    the old state; what `scan` returns as hidden at padded steps has no meaning.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    @abstractmethod
+    def initial_state(self, batch: int) -> State:
+        """The state of `batch` users without events."""
+
+    @abstractmethod
+    def scan(self, x_BTD: Tensor, state: State, valid_BT: Tensor) -> tuple[Tensor, State]:
+        """A whole chunk: (hidden_BTD, the state after each row's last real event)."""
+
+    @abstractmethod
+    def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
+        """One event of each row: (hidden_BD, the new state). Equals `scan` with T = 1."""
+
+
+class _TorchCell(Cell):
+    """A layer of `torch.nn` run over chunks; a subclass writes one step of it."""
+
+    layer: nn.RNNBase
+    names: tuple[str, ...] = ("h",)
+
+    def initial_state(self, batch: int) -> State:
+        weight = self.layer.get_parameter("weight_hh_l0")
+        return {name: weight.new_zeros(batch, self.size) for name in self.names}
+
+    def scan(self, x_BTD: Tensor, state: State, valid_BT: Tensor) -> tuple[Tensor, State]:
+        before = tuple(state[name].unsqueeze(0).contiguous() for name in self.names)
+        length_B = valid_BT.sum(1)
+        # packing wants at least one step of each row; an empty row's state is put back below
+        packed = pack_padded_sequence(
+            x_BTD, length_B.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
+        )
+        out, after = self.layer(packed, before if len(before) > 1 else before[0])
+        hidden_BTD, _ = pad_packed_sequence(out, batch_first=True, total_length=x_BTD.shape[1])
+        last = after if isinstance(after, tuple) else (after,)
+        kept = (length_B > 0).unsqueeze(1)
+        return hidden_BTD, {
+            name: torch.where(kept, new[0], state[name]) for name, new in zip(self.names, last, strict=True)
+        }
+
+    def _projections(self, x_BD: Tensor, h_BD: Tensor) -> tuple[Tensor, Tensor]:
+        """W_x x + b_x and W_h h + b_h, all gates side by side."""
+        get = self.layer.get_parameter
+        from_x = linear(x_BD, get("weight_ih_l0"), get("bias_ih_l0"))
+        return from_x, linear(h_BD, get("weight_hh_l0"), get("bias_hh_l0"))
+
+
+class RNN(_TorchCell):
+    """Elman's network (1990): h_t = tanh(W_h h_{t-1} + W_x x_t + b)."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.layer = nn.RNN(size, size, batch_first=True)
+
+    def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
+        from_x, from_h = self._projections(x_BD, state["h"])
+        h_BD = torch.tanh(from_x + from_h)
+        return h_BD, {"h": h_BD}
+
+
+class LSTM(_TorchCell):
+    """Long short-term memory (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000).
+
+    i, f, o = sigmoid(W x_t + U h_{t-1} + b); c_t = f c_{t-1} + i tanh(W_c x_t + U_c h_{t-1} + b_c); h_t = o tanh(c_t).
+    """
+
+    names = ("h", "c")
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.layer = nn.LSTM(size, size, batch_first=True)
+
+    def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
+        from_x, from_h = self._projections(x_BD, state["h"])
+        i_BD, f_BD, g_BD, o_BD = (from_x + from_h).chunk(4, dim=-1)
+        c_BD = torch.sigmoid(f_BD) * state["c"] + torch.sigmoid(i_BD) * torch.tanh(g_BD)
+        h_BD = torch.sigmoid(o_BD) * torch.tanh(c_BD)
+        return h_BD, {"h": h_BD, "c": c_BD}
+
+
+class GRU(_TorchCell):
+    """Gated recurrent unit (Cho et al. 2014), with the reset gate after the product, as cuDNN has it.
+
+    r, z = sigmoid(W x_t + U h_{t-1} + b); n = tanh(W_n x_t + b_n + r (U_n h_{t-1} + c_n)); h_t = (1 - z) n + z h_{t-1}.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.layer = nn.GRU(size, size, batch_first=True)
+
+    def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
+        from_x, from_h = self._projections(x_BD, state["h"])
+        r_x, z_x, n_x = from_x.chunk(3, dim=-1)
+        r_h, z_h, n_h = from_h.chunk(3, dim=-1)
+        z_BD = torch.sigmoid(z_x + z_h)
+        n_BD = torch.tanh(n_x + torch.sigmoid(r_x + r_h) * n_h)
+        h_BD = (1 - z_BD) * n_BD + z_BD * state["h"]
+        return h_BD, {"h": h_BD}

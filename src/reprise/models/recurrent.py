@@ -1,0 +1,107 @@
+"""The recurrent family: a stack of cells, residual or bare.
+
+Shape letters: B rows, T steps, D width.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from reprise.config import resolve, spec
+from reprise.data.dataset import Sizes
+from reprise.errors import ConfigError, did_you_mean
+from reprise.models.encoder import Encoded, Encoder
+from reprise.models.sequence_model import SequenceModel
+from reprise.nn.blocks import ResidualBlock
+from reprise.nn.cells import GRU, LSTM, RNN, Cell, State
+from reprise.nn.linear_cells import RGLRU
+
+CELLS: dict[str, type[Cell]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU, "rglru": RGLRU}
+
+
+@spec
+class Recurrent:
+    """A recurrent network over the item vectors of the events so far."""
+
+    cell: str = "rglru"
+    """`rnn`, `lstm`, `gru`, `rglru`, or your own class as `module:Class`."""
+    size: Annotated[int, Field(ge=1)] = 128
+    """D: width of the item vectors and of the hidden state."""
+    layers: Annotated[int, Field(ge=1)] = 2
+    """How many cells lie on each other."""
+    residual: bool = True
+    """Pre-norm residual blocks with a gated feed-forward; False: the bare textbook network."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    """Share of each layer's output that is dropped while training."""
+    item_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    """Share of each item vector that is dropped as it is read while training."""
+
+    def __str__(self) -> str:
+        return f"{self.cell} {self.layers} x {self.size}{'' if self.residual else ' bare'}"
+
+    def build(self, sizes: Sizes) -> SequenceModel:
+        """A network with fresh weights for data of these sizes."""
+        make = _cell_class(self.cell)
+        cells: list[Cell] = [make(self.size) for _ in range(self.layers)]
+        if self.residual:
+            cells = [ResidualBlock(cell, self.dropout) for cell in cells]
+        encoder = RecurrentEncoder(cells, norm=self.residual, dropout=self.dropout)
+        return SequenceModel(self, sizes, encoder, size=self.size, dropout=self.item_dropout)
+
+
+def _cell_class(name: str) -> type[Cell]:
+    if ":" not in name:
+        if name not in CELLS:
+            raise ConfigError(
+                f"unknown cell {name!r}{did_you_mean(name, CELLS)}; a cell of your own is `module:Class`"
+            )
+        return CELLS[name]
+    found = resolve(name, trusted=True)
+    if not (isinstance(found, type) and issubclass(found, Cell)):
+        raise ConfigError(f"{name} is not a cell; a cell is a subclass of reprise.nn.cells.Cell")
+    return found
+
+
+class RecurrentEncoder(Encoder):
+    """Cells on top of each other. The state of layer 0 is `0.h` and so on."""
+
+    def __init__(self, cells: list[Cell], *, norm: bool, dropout: float) -> None:
+        super().__init__()
+        self.cells = nn.ModuleList(cells)
+        self.norm = nn.RMSNorm(cells[0].size) if norm else nn.Identity()
+        # residual blocks have their own dropout
+        self.between = nn.Dropout(0.0 if norm else dropout)
+
+    def initial_state(self, batch: int) -> State:
+        """The states of all layers, side by side."""
+        return {
+            f"{layer}.{name}": tensor
+            for layer, cell in enumerate(self._layers())
+            for name, tensor in cell.initial_state(batch).items()
+        }
+
+    def forward(self, x_BTD: Tensor, state: State, valid_BT: Tensor) -> Encoded:
+        """A whole chunk, layer by layer."""
+        after: State = {}
+        for layer, cell in enumerate(self._layers()):
+            x_BTD, new = cell.scan(self.between(x_BTD), _of_layer(state, layer), valid_BT)
+            after |= {f"{layer}.{name}": tensor for name, tensor in new.items()}
+        return Encoded(self.norm(x_BTD), after, x_BTD.new_zeros(()))
+
+    def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
+        """One event, layer by layer."""
+        after: State = {}
+        for layer, cell in enumerate(self._layers()):
+            x_BD, new = cell.step(self.between(x_BD), _of_layer(state, layer))
+            after |= {f"{layer}.{name}": tensor for name, tensor in new.items()}
+        hidden_BD: Tensor = self.norm(x_BD)
+        return hidden_BD, after
+
+    def _layers(self) -> list[Cell]:
+        return [cell for cell in self.cells if isinstance(cell, Cell)]
+
+
+def _of_layer(state: State, layer: int) -> State:
+    prefix = f"{layer}."
+    return {name[len(prefix) :]: tensor for name, tensor in state.items() if name.startswith(prefix)}

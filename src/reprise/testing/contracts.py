@@ -1,0 +1,219 @@
+"""The contracts as checks: run them on your own cell, encoder, scorer or loss; every built-in one passes them.
+
+Shape letters: B rows, T steps, D width, N targets, I items. A check returns nothing, or raises `AssertionError` that names
+the promise that was broken.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from reprise.data.chunks import ChunkPlan
+from reprise.data.dataset import Part, SequenceDataset
+from reprise.data.vocabulary import PAD
+from reprise.models.batch import Batch, Event, gather
+from reprise.models.encoder import Encoder
+from reprise.models.items import ItemVectors
+from reprise.models.scorer import Scorer
+from reprise.nn.cells import Cell, State
+from reprise.training.losses import Loss
+
+B, T = 3, 7
+
+
+class _Fold(NamedTuple):
+    """A cell and an encoder look alike to the checks."""
+
+    module: nn.Module
+    initial: Callable[[int], State]
+    whole: Callable[[Tensor, State, Tensor], tuple[Tensor, State]]
+    step: Callable[[Tensor, State], tuple[Tensor, State]]
+
+
+def check_cell(cell: Cell, size: int, *, tolerance: float = 1e-5) -> None:
+    """All promises of a cell that reads vectors of width `size`."""
+    _check_fold(_Fold(cell, cell.initial_state, cell.scan, cell.step), size, tolerance)
+
+
+def check_encoder(encoder: Encoder, size: int, *, tolerance: float = 1e-5) -> None:
+    """All promises of an encoder that reads vectors of width `size`."""
+
+    def whole(x_BTD: Tensor, state: State, valid_BT: Tensor) -> tuple[Tensor, State]:
+        encoded = encoder(x_BTD, state, valid_BT)
+        return encoded.hidden_BTD, encoded.state
+
+    _check_fold(_Fold(encoder, encoder.initial_state, whole, encoder.step), size, tolerance)
+
+
+def _check_fold(fold: _Fold, size: int, tolerance: float) -> None:
+    parameter = next(iter(fold.module.parameters()), torch.zeros(()))
+    generator = torch.Generator().manual_seed(1)
+    x_BTD = torch.randn(B, T, size, generator=generator).to(parameter)
+    training = fold.module.training
+    fold.module.eval()
+    try:
+        with torch.no_grad():
+            _state_is_by_row(fold)
+            _step_equals_whole(fold, x_BTD, tolerance)
+            _chunks_equal_whole(fold, x_BTD, tolerance)
+            _future_is_unseen(fold, x_BTD, tolerance)
+            _padding_changes_nothing(fold, x_BTD, tolerance)
+            _rows_are_strangers(fold, x_BTD, tolerance)
+        _gradients_arrive(fold, x_BTD)
+    finally:
+        fold.module.train(training)
+
+
+def _all(x_BTD: Tensor) -> Tensor:
+    return torch.ones(x_BTD.shape[:2], dtype=torch.bool, device=x_BTD.device)
+
+
+def _state_is_by_row(fold: _Fold) -> None:
+    for name, tensor in fold.initial(B).items():
+        assert tensor.shape[0] == B, (
+            f"state {name!r} must start with the batch, got shape {tuple(tensor.shape)}"
+        )
+
+
+def _step_equals_whole(fold: _Fold, x_BTD: Tensor, tolerance: float) -> None:
+    hidden_BTD, last = fold.whole(x_BTD, fold.initial(B), _all(x_BTD))
+    state = fold.initial(B)
+    for t in range(T):
+        hidden_BD, state = fold.step(x_BTD[:, t], state)
+        _same(hidden_BD, hidden_BTD[:, t], tolerance, f"step {t} of the fold differs from the whole chunk")
+    _same_state(state, last, tolerance, "the state after the fold differs from the one after the whole chunk")
+
+
+def _chunks_equal_whole(fold: _Fold, x_BTD: Tensor, tolerance: float) -> None:
+    hidden_BTD, last = fold.whole(x_BTD, fold.initial(B), _all(x_BTD))
+    state, parts = fold.initial(B), []
+    for part in (x_BTD[:, :3], x_BTD[:, 3:4], x_BTD[:, 4:]):
+        hidden, state = fold.whole(part, state, _all(part))
+        parts.append(hidden)
+    _same(torch.cat(parts, 1), hidden_BTD, tolerance, "chunks with carried state differ from the whole")
+    _same_state(state, last, tolerance, "the state after chunks differs from the one after the whole")
+
+
+def _future_is_unseen(fold: _Fold, x_BTD: Tensor, tolerance: float) -> None:
+    changed_BTD = torch.cat([x_BTD[:, :4], x_BTD[:, 4:] + 100.0], 1)
+    before, _ = fold.whole(x_BTD, fold.initial(B), _all(x_BTD))
+    after, _ = fold.whole(changed_BTD, fold.initial(B), _all(x_BTD))
+    _same(after[:, :4], before[:, :4], tolerance, "a later event changes an earlier hidden state")
+
+
+def _padding_changes_nothing(fold: _Fold, x_BTD: Tensor, tolerance: float) -> None:
+    length_B = torch.tensor([T, 4, 0], device=x_BTD.device)
+    valid_BT = torch.arange(T, device=x_BTD.device) < length_B[:, None]
+    _, begun = fold.whole(x_BTD, fold.initial(B), _all(x_BTD))
+    hidden_BTD, state = fold.whole(torch.where(valid_BT[..., None], x_BTD, 9.0), begun, valid_BT)
+    for row, length in enumerate(length_B.tolist()):
+        expected = {name: tensor[row : row + 1] for name, tensor in begun.items()}
+        if length:
+            own_BTD = x_BTD[row : row + 1, :length]
+            own, expected = fold.whole(own_BTD, expected, _all(own_BTD))
+            _same(hidden_BTD[row : row + 1, :length], own, tolerance, "padding changes a hidden state")
+        mine = {name: tensor[row : row + 1] for name, tensor in state.items()}
+        _same_state(mine, expected, tolerance, "padding changes the state")
+
+
+def _rows_are_strangers(fold: _Fold, x_BTD: Tensor, tolerance: float) -> None:
+    hidden_BTD, _ = fold.whole(x_BTD, fold.initial(B), _all(x_BTD))
+    alone_BTD, _ = fold.whole(x_BTD[1:2], fold.initial(1), _all(x_BTD[1:2]))
+    _same(alone_BTD, hidden_BTD[1:2], tolerance, "a row changes with its neighbours")
+
+
+def _gradients_arrive(fold: _Fold, x_BTD: Tensor) -> None:
+    fold.module.zero_grad()
+    hidden_BTD, _ = fold.whole(x_BTD, fold.initial(B), _all(x_BTD))
+    weight = torch.linspace(0.5, 1.5, hidden_BTD.numel(), device=x_BTD.device).reshape(hidden_BTD.shape)
+    (hidden_BTD * weight).sum().backward()  # type: ignore[no-untyped-call]
+    for name, parameter in fold.module.named_parameters():
+        grad = parameter.grad
+        assert grad is not None and bool(grad.abs().sum() > 0), f"no gradient reaches parameter {name!r}"
+        assert bool(torch.isfinite(grad).all()), f"the gradient of parameter {name!r} is not finite"
+    fold.module.zero_grad()
+
+
+def check_scorer(
+    scorer: Scorer, dataset: SequenceDataset, *, part: Part = "test", tolerance: float = 1e-4
+) -> None:
+    """All promises of a scorer, on the sequences of a dataset: `score_batch` is the fold, rows are strangers."""
+    first_U, last_U = dataset.part(part)
+    plan = ChunkPlan(dataset.offset[:-1], last_U, tokens=64, length=5)
+    with torch.no_grad():
+        state: State | None = None
+        for number, chunk in enumerate(plan):
+            batch = gather(dataset, chunk, first_U, last_U)
+            before = scorer.initial_state(len(batch.item_BT)) if chunk.fresh or state is None else state
+            scores_NI, state = scorer.score_batch(batch, before)
+            folded_NI, after = _folded(scorer, batch, before)
+            assert scores_NI.shape[0] == batch.targets, "score_batch must give one row a target"
+            assert bool(torch.isfinite(scores_NI).all()), "scores must be finite"
+            _same(scores_NI, folded_NI, tolerance, "score_batch differs from the fold")
+            _same_state(state, after, tolerance, "the state after score_batch differs from the fold's")
+            if number == 0:
+                _padding_keeps_scores(scorer, state, tolerance)
+
+
+def _folded(scorer: Scorer, batch: Batch, state: State) -> tuple[Tensor, State]:
+    """One event after the other, as serving does it; each row's scores are taken where it has a target."""
+    steps = []
+    for t in range(batch.item_BT.shape[1]):
+        event = Event(batch.item_BT[:, t], batch.time_s_BT[:, t], batch.kind_BT[:, t], batch.value_BT[:, t])
+        state = scorer.advance(state, event)
+        now_s_B = batch.time_s_BT[:, t] + batch.query_gap_s_BT[:, t]
+        steps.append(scorer.scores(state, now_s_B))
+    return torch.stack(steps, 1)[batch.target_BT != PAD], state
+
+
+def _padding_keeps_scores(scorer: Scorer, state: State, tolerance: float) -> None:
+    rows = len(next(iter(state.values()))) if state else 1
+    nothing = Event(
+        torch.full((rows,), PAD), torch.zeros(rows, dtype=torch.float64), torch.zeros(rows, dtype=torch.int64),
+        torch.full((rows,), float("nan")),
+    )  # fmt: skip
+    after = scorer.advance(state, nothing)
+    _same_state(after, state, tolerance, "an unknown item changes the state")
+
+
+def check_loss(loss: Loss, items: int = 50, size: int = 8) -> None:
+    """All promises of a loss: a sum over targets, finite and with finite gradients, even for hidden states of 1e4."""
+    generator = torch.Generator().manual_seed(1)
+    vectors = ItemVectors(items, size)
+    target_N = torch.randint(1, items + 1, (10,), generator=generator)
+    for scale in (1.0, 1e4):
+        hidden_ND = (torch.randn(10, size, generator=generator) * scale).requires_grad_()
+        torch.manual_seed(1)
+        total = loss(hidden_ND, vectors, target_N)
+        assert total.shape == (), f"a loss is one number, got shape {tuple(total.shape)}"
+        assert bool(torch.isfinite(total)), (
+            f"the loss is {float(total.detach())} for hidden states of about {scale:g}"
+        )
+        total.backward()  # type: ignore[no-untyped-call]
+        for name, tensor in (("hidden states", hidden_ND), ("item vectors", vectors.weight)):
+            assert tensor.grad is not None, f"no gradient reaches the {name}"
+            assert bool(torch.isfinite(tensor.grad).all()), (
+                f"the gradient of the {name} is not finite at {scale:g}"
+            )
+        vectors.zero_grad()
+        torch.manual_seed(1)
+        twice = loss(torch.cat([hidden_ND, hidden_ND]), vectors, torch.cat([target_N, target_N]))
+        ratio = float(twice.detach() / total.detach())
+        assert 1.5 < ratio < 2.5, (
+            f"a loss is a sum over targets; the same targets twice gave {ratio:.3f} times as much"
+        )
+
+
+def _same(mine: Tensor, expected: Tensor, tolerance: float, message: str) -> None:
+    assert mine.shape == expected.shape, f"{message}: shapes {tuple(mine.shape)} and {tuple(expected.shape)}"
+    if mine.numel():
+        apart = float((mine - expected).abs().max())
+        assert apart <= tolerance, f"{message} (by {apart:.2g})"
+
+
+def _same_state(mine: State, expected: State, tolerance: float, message: str) -> None:
+    assert mine.keys() == expected.keys(), f"{message}: names {sorted(mine)} and {sorted(expected)}"
+    for name in mine:
+        _same(mine[name].double(), expected[name].double(), tolerance, f"{message}, in {name!r}")

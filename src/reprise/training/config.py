@@ -1,0 +1,63 @@
+"""What a training run is told: the hyper-parameters, and apart from them the circumstances of the run."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from reprise.config import spec
+from reprise.models.recurrent import Recurrent
+from reprise.training.losses import FullSoftmax, Loss
+
+
+@spec
+class TrainingConfig:
+    """Hyper-parameters of training: together with the model's spec, the seed and the data they determine the result."""
+
+    epochs: Annotated[int, Field(ge=1)] = 16
+    """Passes over the training part. The learning rate is annealed over all of them."""
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    """Peak learning rate of AdamW."""
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    """Share of all steps in which the learning rate rises from 0 to its peak; then it falls as a half cosine."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Decoupled weight decay, on matrices only."""
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    """Largest norm of the gradient; a larger one is scaled down."""
+    tokens: Annotated[int, Field(ge=1)] = 4096
+    """Events a step, about: many short rows or a few long ones."""
+    chunk: Annotated[int, Field(ge=1)] = 128
+    """Steps after which a long row is cut; its state is carried on, its gradient is not (truncated backpropagation)."""
+    loss: Loss = FullSoftmax()
+    """What is minimised, at every position."""
+    metric: str = "ndcg@10"
+    """The validation metric that chooses the best epoch and stops early."""
+    patience: Annotated[int, Field(ge=0)] = 3
+    """Epochs without a better validation metric after which training stops; 0: never stop early."""
+    exclude_seen: bool = False
+    """Whether validation ranks only items the user has not had, as the answers will be asked for."""
+
+
+@spec
+class RunOptions:
+    """Circumstances of a run. They may change its speed, and not what it means."""
+
+    seed: int = 1
+    """Initial weights, order of the data and dropout are drawn from it."""
+    accelerator: str = "auto"
+    """`cpu`, `cuda`, `mps`, or `auto`: the best one there is."""
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    """Precision of the matrix products. `auto`: bfloat16 where the processor multiplies it in hardware."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Threads of the processor; 0: torch's choice."""
+    checkpoint_s: Annotated[float, Field(ge=0)] = 60.0
+    """Seconds between checkpoints inside an epoch. A run that is killed loses no more than these."""
+
+
+@spec
+class Recipe:
+    """A model and how it is trained: what a recipe file holds."""
+
+    model: Any = Recurrent()
+    """The spec of the network."""
+    training: TrainingConfig = TrainingConfig()
+    """The hyper-parameters of training."""

@@ -1,0 +1,83 @@
+"""Losses: sums over targets of how wrong the network was.
+
+Shape letters: N targets, D width, I items. A loss returns the SUM over its targets; the trainer divides once by how many
+there are in all processes, so that the number is the same on one and on eight.
+"""
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from reprise.config import spec
+from reprise.models.items import ItemVectors
+
+CHUNK_BYTES = 8 * 2**20
+"""Memory for one chunk of logits: rows are taken so that they fit, whatever the catalogue. Near the size of a core's cache."""
+CHUNK_ROWS = 128
+"""But never fewer rows than make a matrix product worth while."""
+
+
+class Loss(Protocol):
+    """What every loss is: a frozen dataclass of its settings that can be called."""
+
+    def __call__(self, hidden_ND: Tensor, items: ItemVectors, target_N: Tensor) -> Tensor:
+        """The sum over targets; `target_N` holds item indices in 1..I."""
+        ...
+
+
+@spec
+class FullSoftmax:
+    """Cross-entropy over the whole catalogue: -log softmax(hidden @ vectors.T)[target].
+
+    The logits never exist whole: each chunk of rows makes its own gradients in the forward pass, so memory does not
+    grow with targets times items. Under autocast the matrix products run in the lower precision, the softmax in float32.
+    """
+
+    def __call__(self, hidden_ND: Tensor, items: ItemVectors, target_N: Tensor) -> Tensor:
+        """The sum over targets, a scalar in float32."""
+        kind = hidden_ND.device.type
+        product = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else items.weight.dtype
+        loss: Tensor = _ChunkedSoftmax.apply(hidden_ND, items.vectors_ID, target_N - 1, product)  # type: ignore[no-untyped-call]
+        return loss
+
+
+class _ChunkedSoftmax(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_ND: Tensor, vectors_ID: Tensor, column_N: Tensor, product: torch.dtype
+    ) -> Tensor:
+        with torch.autocast(hidden_ND.device.type, enabled=False):
+            return _ChunkedSoftmax._forward(ctx, hidden_ND, vectors_ID, column_N, product)
+
+    @staticmethod
+    def _forward(
+        ctx: Any, hidden_ND: Tensor, vectors_ID: Tensor, column_N: Tensor, product: torch.dtype
+    ) -> Tensor:
+        learns = any(ctx.needs_input_grad)
+        v_ID = vectors_ID.detach().to(product)
+        h_ND = hidden_ND.detach().to(product)
+        grad_h_ND = torch.empty_like(hidden_ND)
+        grad_v_ID = torch.zeros_like(vectors_ID) if learns else vectors_ID
+        loss = hidden_ND.new_zeros((), dtype=torch.float32)
+        rows = max(CHUNK_ROWS, CHUNK_BYTES // (4 * len(v_ID)))
+        for start in range(0, len(h_ND), rows):
+            chunk = slice(start, start + rows)
+            column = column_N[chunk].unsqueeze(1)
+            p = (h_ND[chunk] @ v_ID.t()).float()
+            right = p.gather(1, column)
+            high = p.amax(1, keepdim=True)
+            total = p.sub_(high).exp_().sum(1, keepdim=True)
+            loss += (total.log() + high - right).sum()
+            if learns:
+                p.div_(total).scatter_add_(1, column, right.new_full(column.shape, -1.0))
+                slope = p.to(product)
+                grad_h_ND[chunk] = slope @ v_ID
+                grad_v_ID += slope.t() @ h_ND[chunk]
+        ctx.save_for_backward(grad_h_ND, grad_v_ID)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        grad_h_ND, grad_v_ID = ctx.saved_tensors
+        return grad_h_ND * grads[0].to(grad_h_ND.dtype), grad_v_ID * grads[0], None, None

@@ -1,0 +1,166 @@
+"""A run directory: the recipe, the log, the metrics of each epoch, the checkpoint and the best weights.
+
+run.json  recipe.toml  train.log  metrics.jsonl  checkpoint.safetensors  best.safetensors
+"""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from reprise.config import from_dict, to_dict
+from reprise.data.dataset import SequenceDataset, Sizes
+from reprise.errors import ArtefactError, ConfigError, DataError
+from reprise.models.sequence_model import SequenceModel
+from reprise.training.checkpoint import load_weights, read_tensors
+from reprise.training.config import Recipe
+
+FORMAT = 1
+LOGGER = logging.getLogger("reprise.training")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Where a run keeps its files."""
+
+    path: Path
+
+    @property
+    def manifest(self) -> Path:
+        """What the run was told: recipe, seed, data."""
+        return self.path / "run.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The place to resume from."""
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The weights of the best epoch so far."""
+        return self.path / "best.safetensors"
+
+    def open(self, recipe: Recipe, dataset: SequenceDataset, seed: int) -> None:
+        """Begin a run here, or find the same one begun.
+
+        Raises:
+            ConfigError: another recipe, seed or dataset was trained here.
+        """
+        told = {
+            "format": FORMAT,
+            "recipe": to_dict(recipe),
+            "seed": seed,
+            "fingerprint": dataset.fingerprint,
+            "sizes": asdict(dataset.sizes),
+        }
+        if self.manifest.exists():
+            _same_or_raise(self.path, self.read(), told)
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        where = str(dataset.path.resolve()) if dataset.path else None
+        (self.path / "recipe.toml").write_text(tomli_w.dumps(to_dict(recipe)), encoding="utf-8")
+        text = json.dumps(told | {"dataset": where, "reprise": version("reprise")}, indent=2)
+        self.manifest.write_text(text, encoding="utf-8")
+
+    def read(self) -> dict[str, Any]:
+        """The manifest.
+
+        Raises:
+            ArtefactError: there is none, or it is damaged or of another format.
+        """
+        try:
+            manifest: dict[str, Any] = json.loads(self.manifest.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ArtefactError(
+                f"{self.path} is not a run (no {self.manifest.name}); make one with `reprise train DATASET --out {self.path}`"
+            ) from None
+        except json.JSONDecodeError as error:
+            raise ArtefactError(
+                f"{self.manifest} is damaged ({error}); train again in another directory"
+            ) from None
+        if manifest.get("format") != FORMAT:
+            raise ArtefactError(
+                f"{self.path} has run format {manifest.get('format')!r}, this version reads {FORMAT}"
+            )
+        return manifest
+
+    def write_metrics(self, history: list[dict[str, Any]]) -> None:
+        """One line of JSON an epoch."""
+        lines = "".join(json.dumps(record) + "\n" for record in history)
+        (self.path / "metrics.jsonl").write_text(lines, encoding="utf-8")
+
+    @contextmanager
+    def logging(self) -> Iterator[None]:
+        """While it lasts, what the training floor logs goes to `train.log` too."""
+        handler = logging.FileHandler(self.path / "train.log", encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        level = LOGGER.level
+        LOGGER.addHandler(handler)
+        LOGGER.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            LOGGER.removeHandler(handler)
+            LOGGER.setLevel(level)
+            handler.close()
+
+
+def _same_or_raise(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    differing = list(_differences(before, now))
+    if differing:
+        raise ConfigError(
+            f"{path} holds a run with another {differing[0]}; train with the same to resume it, or choose another --out"
+        )
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any], place: str = "") -> Iterator[str]:
+    for key, value in now.items():
+        old = before.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            yield from _differences(old, value, f"{place}{key}.")
+        elif old != value:
+            yield f"{place}{key} ({old!r}, now {value!r})"
+
+
+def load_run(path: str | Path, dataset: str | Path | None = None) -> tuple[SequenceModel, SequenceDataset]:
+    """The network of a run, with the weights of its best epoch, and the data it was trained on.
+
+    Args:
+        path: The run directory.
+        dataset: Where the prepared data lies now, when it has moved since.
+
+    Raises:
+        ArtefactError: the directory is no run, is damaged, or has no finished epoch.
+        DataError: the data is not there any more, or is not what the run was trained on.
+    """
+    run = RunDirectory(Path(path))
+    manifest = run.read()
+    where = dataset or manifest["dataset"]
+    if where is None:
+        raise DataError(f"{path} was trained on data in memory; say where the data is (--dataset DIR)")
+    data = SequenceDataset.open(where)
+    if data.fingerprint != manifest["fingerprint"]:
+        raise DataError(
+            f"{where} is not what {path} was trained on (fingerprint {data.fingerprint}, "
+            f"trained on {manifest['fingerprint']}); name the right one with --dataset DIR"
+        )
+    return load_model(run), data
+
+
+def load_model(run: RunDirectory) -> SequenceModel:
+    """The network of a run, with the weights of its best epoch, ready to score."""
+    manifest = run.read()
+    if not run.best.exists():
+        raise ArtefactError(
+            f"{run.path} has no finished epoch yet; run the same `reprise train` again to go on"
+        )
+    recipe = from_dict(manifest["recipe"], Recipe, trusted=True)
+    model: SequenceModel = recipe.model.build(Sizes(**manifest["sizes"]))
+    load_weights(run.best, model, read_tensors(run.best)[0])
+    return model.eval()

@@ -1,0 +1,236 @@
+"""The training loop: every event is a target once an epoch, and a run that is killed goes on as if nothing had happened.
+
+Shape letters: N targets. The loop is ours, because exact resume inside an epoch and states carried between batches need it;
+devices and precision are Lightning Fabric's.
+"""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from reprise.data.chunks import Chunk, ChunkPlan
+from reprise.data.dataset import SequenceDataset
+from reprise.data.vocabulary import PAD
+from reprise.errors import ArtefactError, DataError, DivergedError
+from reprise.models.batch import Batch, gather
+from reprise.models.sequence_model import SequenceModel
+from reprise.nn.cells import State
+from reprise.training.checkpoint import Progress, load_checkpoint, save_checkpoint, write_tensors
+from reprise.training.config import Recipe, RunOptions, TrainingConfig
+from reprise.training.optimizer import learning_rate, make_optimizer
+from reprise.training.progress import TrainingProgress
+from reprise.training.run import LOGGER, RunDirectory, load_model
+from reprise.training.validation import Validation
+
+
+def train(
+    model: Any,
+    dataset: SequenceDataset,
+    out: str | Path,
+    *,
+    training: TrainingConfig | None = None,
+    options: RunOptions | None = None,
+    progress: bool | None = None,
+) -> SequenceModel:
+    """Train a network, or go on with a run that was begun.
+
+    Args:
+        model: The spec of a network (`Recurrent(...)`), or a whole `Recipe`.
+        dataset: Its training part is learned, its validation part chooses the best epoch.
+        out: The run directory. Called again with the same arguments, a killed run ends with the same weights, bit for
+            bit, as one that was left alone; a finished one is returned as it is.
+        training: Hyper-parameters; those of the recipe, or the defaults.
+        options: Seed, device, precision, threads, checkpoints.
+        progress: Show a bar; by default on a terminal.
+
+    Returns:
+        The network with the weights of its best epoch, on the CPU, ready to score.
+
+    Raises:
+        ConfigError: the directory holds a run with another recipe, seed or dataset.
+        DataError: there is nothing to learn from.
+        DivergedError: a loss was not finite; the last checkpoint is from before that.
+    """
+    recipe = model if isinstance(model, Recipe) else Recipe(model=model)
+    if training is not None:
+        recipe = Recipe(model=recipe.model, training=training)
+    options = options or RunOptions()
+    run = RunDirectory(Path(out))
+    run.open(recipe, dataset, options.seed)
+    with torch.random.fork_rng(), run.logging(), _threads(options.threads):
+        Trainer(recipe, dataset, run, options).fit(progress)
+        return load_model(run)
+
+
+class _threads:  # noqa: N801 - reads as a verb where it is used
+    """So many threads while it lasts."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __enter__(self) -> None:
+        self.before = torch.get_num_threads()
+        if self.count:
+            torch.set_num_threads(self.count)
+
+    def __exit__(self, *_: object) -> None:
+        torch.set_num_threads(self.before)
+
+
+@dataclass
+class Trainer:
+    """One run over one dataset."""
+
+    recipe: Recipe
+    dataset: SequenceDataset
+    run: RunDirectory
+    options: RunOptions
+    progress: Progress = field(default_factory=Progress)
+
+    def __post_init__(self) -> None:
+        self.config = self.recipe.training
+        self.fabric = Fabric(
+            accelerator=self.options.accelerator, devices=1, precision=precision(self.options)
+        )
+        torch.manual_seed(self.options.seed)
+        self.model: SequenceModel = self.recipe.model.build(self.dataset.sizes)
+        self.fabric.to_device(self.model)
+        self.optimizer = make_optimizer(self.model, self.config)
+        self.validation = Validation(self.config, self.dataset)
+        self.state: State | None = None
+        self.chunks = len(self._plan(0))
+        self.saved_at = time.monotonic()
+        if not self.chunks:
+            raise DataError(
+                "the training part has no sequence of two events or more, so there is nothing to predict; "
+                "use longer sequences (--sequence-by user, a longer --session-gap) or an earlier split"
+            )
+
+    def fit(self, shown: bool | None) -> None:
+        """Train to the end, from the checkpoint where there is one."""
+        if self.run.checkpoint.exists():
+            self.state, self.progress = load_checkpoint(self.run.checkpoint, self.model, self.optimizer)
+            if self.progress.finished and not self.run.best.exists():
+                raise ArtefactError(f"{self.run.best} is missing from a finished run; train again elsewhere")
+            if not self.progress.finished:
+                LOGGER.info("resumed at epoch %d, chunk %d", self.progress.epoch + 1, self.progress.chunk)
+        with TrainingProgress(shown, self.config.epochs, self.chunks) as bar:
+            while not self.progress.finished:
+                self._epoch(bar)
+
+    def _plan(self, epoch: int) -> ChunkPlan:
+        first_U, last_U = self.dataset.part("train")
+        seed = (self.options.seed, epoch)
+        return ChunkPlan(first_U, last_U, tokens=self.config.tokens, length=self.config.chunk, seed=seed)
+
+    def _epoch(self, bar: TrainingProgress) -> None:
+        progress = self.progress
+        self.model.train()
+        for chunk in self._plan(progress.epoch).starting_at(progress.chunk):
+            begun = time.monotonic()
+            loss, targets = self._step(chunk)
+            progress.seconds += time.monotonic() - begun
+            progress.loss_sum += loss
+            progress.targets += targets
+            progress.chunk += 1
+            progress.step += 1
+            bar.step(
+                progress.epoch,
+                progress.chunk,
+                progress.loss_sum / progress.targets,
+                progress.targets / progress.seconds,
+            )
+            if time.monotonic() - self.saved_at >= self.options.checkpoint_s:
+                self._save()
+        bar.epoch(self._end_epoch())
+
+    def _step(self, chunk: Chunk) -> tuple[float, int]:
+        """One optimiser step: (the sum of the losses, how many targets)."""
+        first_U, last_U = self.dataset.part("train")
+        batch = gather(self.dataset, chunk, first_U, last_U).to(self.fabric.device)
+        # all chance of this step comes from here, so a resumed run draws the same
+        torch.manual_seed(step_seed(self.options.seed, self.progress.step))
+        with self.fabric.autocast():
+            at = self.model(batch, self.state)
+            loss = self.config.loss(at.hidden_ND, self.model.items, batch.target_BT[batch.target_BT != PAD])
+        targets = batch.targets
+        self._check(loss, batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.fabric.backward(loss / targets + at.penalty)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, self.progress.step, self.chunks * self.config.epochs)
+        self.optimizer.step()
+        # the gradient ends here, the state goes on: truncated backpropagation through time
+        self.state = {name: tensor.detach() for name, tensor in at.state.items()}
+        return float(loss.detach()), targets
+
+    def _check(self, loss: Tensor, batch: Batch) -> None:
+        if not bool(torch.isfinite(loss)):
+            rows = batch.row_B[:5].tolist()
+            raise DivergedError(
+                f"the loss became {float(loss.detach())} at step {self.progress.step} of epoch {self.progress.epoch + 1} "
+                f"(sequences {rows}{'...' if len(batch.row_B) > 5 else ''}); the weights were not changed by it. "
+                "Lower training.learning_rate or training.clip"
+            )
+
+    def _end_epoch(self) -> str:
+        """Validate, keep the best, and say how it went in one line."""
+        progress = self.progress
+        metrics = self.validation(self.model)
+        value = metrics[self.config.metric]
+        if progress.best is None or value > progress.best:
+            progress.best, progress.best_epoch = value, progress.epoch
+            write_tensors(self.run.best, dict(self.model.state_dict()), {})
+        record = {
+            "epoch": progress.epoch + 1,
+            "loss": progress.loss_sum / progress.targets,
+            **{f"valid {name}": number for name, number in metrics.items()},
+            "seconds": round(progress.seconds, 3),
+            "events_per_s": round(progress.targets / progress.seconds, 1),
+        }
+        progress.history.append(record)
+        progress.epoch += 1
+        waited = progress.epoch - 1 - progress.best_epoch
+        early = 0 < self.config.patience <= waited
+        progress.finished = early or progress.epoch == self.config.epochs
+        progress.chunk, progress.loss_sum, progress.targets, progress.seconds = 0, 0.0, 0, 0.0
+        self.state = None
+        self.run.write_metrics(progress.history)
+        self._save()
+        line = _line(record, self.config, best=waited == 0, early=early)
+        LOGGER.info("%s", line)
+        return line
+
+    def _save(self) -> None:
+        save_checkpoint(self.run.checkpoint, self.model, self.optimizer, self.state, self.progress)
+        self.saved_at = time.monotonic()
+
+
+def _line(record: dict[str, Any], config: TrainingConfig, *, best: bool, early: bool) -> str:
+    value = record[f"valid {config.metric}"]
+    end = f", no better for {config.patience} epochs: stopped" if early else ""
+    return (
+        f"epoch {record['epoch']}/{config.epochs}  loss {record['loss']:.4f}  valid {config.metric} {value:.4f}"
+        f"{' (best)' if best else ''}  {record['events_per_s']:,.0f} events/s{end}"
+    )
+
+
+def step_seed(seed: int, step: int) -> int:
+    """The seed of all random numbers of one step."""
+    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def precision(options: RunOptions) -> Any:
+    """What `auto` means on this machine: bfloat16 products where the hardware has them, else float32."""
+    if options.precision != "auto":
+        return options.precision
+    if torch.cuda.is_available() and options.accelerator in ("auto", "cuda", "gpu"):
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() else "32-true"

@@ -1,0 +1,44 @@
+"""How a network under training is judged: the evaluation's own ranking of the validation part, without intervals."""
+
+from reprise.data.dataset import SequenceDataset
+from reprise.errors import ConfigError, did_you_mean
+from reprise.evaluation.evaluate import QUICK, evaluate
+from reprise.models.sequence_model import SequenceModel
+from reprise.training.config import TrainingConfig
+
+METRICS = ("recall", "hit", "mrr", "ndcg")
+
+
+class Validation:
+    """The metrics of a network on the validation part, at the k of the metric that chooses."""
+
+    def __init__(self, config: TrainingConfig, dataset: SequenceDataset) -> None:
+        self.dataset = dataset
+        self.exclude_seen = config.exclude_seen
+        self.k = _k(config.metric)
+        if self.k > dataset.items.warm:
+            raise ConfigError(
+                f"training.metric {config.metric!r} looks at the first {self.k}, and the catalogue has only "
+                f"{dataset.items.warm} items; choose a smaller k"
+            )
+
+    def __call__(self, model: SequenceModel) -> dict[str, float]:
+        """Metrics by name. The network is left as it was, training mode included."""
+        report = evaluate(
+            model,
+            self.dataset,
+            part="valid",
+            at=(self.k,),
+            exclude_seen=self.exclude_seen,
+            options=QUICK,
+        )
+        return {name: interval.value for name, interval in report.metrics.items()}
+
+
+def _k(metric: str) -> int:
+    name, _, k = metric.partition("@")
+    if name not in METRICS:
+        raise ConfigError(f"unknown training.metric {metric!r}{did_you_mean(name, METRICS)}")
+    if not (k.isdecimal() and int(k) > 0):
+        raise ConfigError(f"training.metric {metric!r} says no length of list; write {name}@10, for instance")
+    return int(k)

@@ -1,0 +1,70 @@
+"""The shipped contracts, applied to everything built in."""
+
+import pytest
+import torch
+
+from reprise.models.baselines import Markov, Popularity
+from reprise.models.recurrent import CELLS, Recurrent
+from reprise.nn.blocks import ResidualBlock
+from reprise.nn.cells import Cell
+from reprise.testing import worlds
+from reprise.testing.contracts import check_cell, check_encoder, check_loss, check_scorer
+from reprise.training.losses import FullSoftmax, Loss
+
+LOSSES: list[Loss] = [FullSoftmax()]
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.float64, 1e-10)])
+def test_cells(name: str, dtype: torch.dtype, tolerance: float) -> None:
+    torch.manual_seed(0)
+    check_cell(CELLS[name](6).to(dtype), 6, tolerance=tolerance)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_blocks_are_cells(name: str) -> None:
+    torch.manual_seed(0)
+    check_cell(ResidualBlock(CELLS[name](6), dropout=0.5), 6)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("residual", [True, False])
+def test_recurrent_networks(cell: str, residual: bool) -> None:
+    dataset = worlds.memory(2, sequences=20)
+    torch.manual_seed(0)
+    model = Recurrent(cell=cell, size=8, layers=2, residual=residual).build(dataset.sizes).eval()
+    check_encoder(model.encoder, 8)
+    check_scorer(model, dataset)
+
+
+@pytest.mark.parametrize("make", [Popularity, Markov])
+def test_count_baselines(make: type[Popularity] | type[Markov]) -> None:
+    dataset = worlds.noise(sequences=30)
+    check_scorer(make().fit(dataset), dataset)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=repr)
+def test_losses(loss: Loss) -> None:
+    check_loss(loss)
+
+
+class LooksAhead(Cell):
+    """A cell that breaks the contract: its chunk sees the mean of the whole row."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.weight = torch.nn.Parameter(torch.ones(size))
+
+    def initial_state(self, batch: int) -> dict[str, torch.Tensor]:
+        return {"h": torch.zeros(batch, self.size)}
+
+    def scan(self, x_BTD, state, valid_BT):  # type: ignore[no-untyped-def]
+        return x_BTD * self.weight + x_BTD.mean(1, keepdim=True), state
+
+    def step(self, x_BD, state):  # type: ignore[no-untyped-def]
+        return x_BD * self.weight, state
+
+
+def test_a_broken_cell_is_told_what_it_broke() -> None:
+    with pytest.raises(AssertionError, match="step 0 of the fold differs from the whole chunk"):
+        check_cell(LooksAhead(4), 4)

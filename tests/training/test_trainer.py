@@ -1,0 +1,227 @@
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import reprise.training.trainer as trainer_module
+from reprise.config import spec
+from reprise.data.dataset import SequenceDataset
+from reprise.errors import ArtefactError, ConfigError, DataError, DivergedError
+from reprise.evaluation.evaluate import evaluate
+from reprise.models.baselines import Markov
+from reprise.models.recurrent import Recurrent
+from reprise.models.sequence_model import SequenceModel
+from reprise.testing import worlds
+from reprise.training import Recipe, RunOptions, TrainingConfig, train
+from reprise.training.checkpoint import read_tensors
+from reprise.training.run import RunDirectory
+from reprise.training.trainer import Trainer, precision
+
+SMALL = Recurrent(size=16, layers=1, dropout=0.1, item_dropout=0.1)
+QUICK = TrainingConfig(epochs=2, tokens=128, chunk=8, metric="mrr@5", learning_rate=0.01)
+EXACT = RunOptions(precision="32-true", accelerator="cpu", threads=1)
+
+
+def weights(path: Path) -> dict[str, Tensor]:
+    return read_tensors(path / "checkpoint.safetensors")[0]
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "rglru"])
+def test_a_network_learns_what_a_markov_chain_cannot(cell: str, tmp_path: Path) -> None:
+    """The answer is the item two events ago: every recurrent cell learns it, a first-order chain does not."""
+    dataset = worlds.memory(2, items=8, sequences=200)
+    config = TrainingConfig(epochs=25, tokens=512, metric="recall@1", learning_rate=0.01, patience=0)
+    spec = Recurrent(cell=cell, size=24, layers=1, dropout=0.0, item_dropout=0.0)
+    model = train(spec, dataset, tmp_path / cell, training=config, options=EXACT)
+    ours = evaluate(model, dataset, at=(1,)).metrics["recall@1"].value
+    counts = evaluate(Markov().fit(dataset), dataset, at=(1,)).metrics["recall@1"].value
+    assert ours > 0.95
+    assert counts < 0.5
+
+
+def test_a_run_directory_tells_its_story(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(SMALL, worlds.cycle(), run, training=QUICK, options=EXACT)
+    names = {path.name for path in run.iterdir()}
+    assert names == {
+        "run.json", "recipe.toml", "train.log", "metrics.jsonl", "checkpoint.safetensors", "best.safetensors",
+    }  # fmt: skip
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in records] == [1, 2]
+    assert records[1]["loss"] < records[0]["loss"]
+    assert "epoch 2/2" in (run / "train.log").read_text()
+    assert 'cell = "rglru"' in (run / "recipe.toml").read_text()
+
+
+def test_an_interrupted_run_ends_with_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after any checkpoint, inside an epoch too, and started again: bit for bit the run left alone."""
+    dataset = worlds.memory(3, sequences=30)
+    every = RunOptions(precision="32-true", accelerator="cpu", threads=1, checkpoint_s=0.0)
+    train(SMALL, dataset, tmp_path / "whole", training=QUICK, options=every)
+    real = trainer_module.save_checkpoint
+    saves = 0
+
+    def save_and_stop(*args: object) -> None:
+        nonlocal saves
+        real(*args)  # type: ignore[arg-type]
+        saves += 1
+        if saves % 4 == 0:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer_module, "save_checkpoint", save_and_stop)
+    for _ in range(100):
+        try:
+            train(SMALL, dataset, tmp_path / "stopped", training=QUICK, options=every)
+            break
+        except KeyboardInterrupt:
+            continue
+    assert saves > 8
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
+
+
+KILLED = """
+import sys
+from reprise.models.recurrent import Recurrent
+from reprise.testing import worlds
+from reprise.training import RunOptions, TrainingConfig, train
+
+train(
+    Recurrent(size=16, layers=1, dropout=0.1, item_dropout=0.1),
+    worlds.memory(3, sequences=300),
+    sys.argv[1],
+    training=TrainingConfig(epochs=4, tokens=32, chunk=8, metric="mrr@5", learning_rate=0.01),
+    options=RunOptions(precision="32-true", accelerator="cpu", threads=1, checkpoint_s=0.05),
+)
+"""
+
+
+def test_a_killed_process_resumes_bit_for_bit(tmp_path: Path) -> None:
+    """`kill -9` in the middle of an epoch, then the same command again."""
+
+    def start(out: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / out)])
+
+    assert start("whole").wait() == 0
+    killed = start("killed")
+    checkpoint = tmp_path / "killed" / "checkpoint.safetensors"
+    while not checkpoint.exists():
+        assert killed.poll() is None
+        time.sleep(0.01)
+    time.sleep(0.2)
+    killed.kill()
+    killed.wait()
+    assert not json.loads(read_tensors(checkpoint)[1]["progress"])["finished"]
+    assert start("killed").wait() == 0
+    assert "resumed at epoch" in (tmp_path / "killed" / "train.log").read_text()
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
+
+
+def test_a_finished_run_is_returned_as_it_is(tmp_path: Path) -> None:
+    first = train(SMALL, worlds.cycle(), tmp_path / "run", training=QUICK, options=EXACT)
+    before = (tmp_path / "run" / "checkpoint.safetensors").stat().st_mtime_ns
+    again = train(SMALL, worlds.cycle(), tmp_path / "run", training=QUICK, options=EXACT)
+    assert (tmp_path / "run" / "checkpoint.safetensors").stat().st_mtime_ns == before
+    assert same(dict(first.state_dict()), dict(again.state_dict()))
+
+
+def test_another_recipe_in_the_same_directory_is_refused(tmp_path: Path) -> None:
+    train(SMALL, worlds.cycle(), tmp_path / "run", training=QUICK, options=EXACT)
+    other = TrainingConfig(epochs=3, tokens=128, chunk=8, metric="mrr@5", learning_rate=0.01)
+    with pytest.raises(
+        ConfigError, match=r"another recipe\.training\.epochs \(2, now 3\); train with the same"
+    ):
+        train(SMALL, worlds.cycle(), tmp_path / "run", training=other, options=EXACT)
+
+
+def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
+    train(SMALL, worlds.cycle(), tmp_path / "run", training=QUICK, options=EXACT)
+    checkpoint = tmp_path / "run" / "checkpoint.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(ArtefactError, match=r"checkpoint\.safetensors is damaged"):
+        train(SMALL, worlds.cycle(), tmp_path / "run", training=QUICK, options=EXACT)
+
+
+@spec
+class Broken:
+    """A loss that is no number."""
+
+    def __call__(self, hidden_ND: Tensor, items: object, target_N: Tensor) -> Tensor:
+        return hidden_ND.sum() * float("nan")
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> None:
+    recipe = Recipe(model=SMALL, training=TrainingConfig(loss=Broken(), tokens=128, metric="mrr@5"))
+    trainer = Trainer(recipe, worlds.cycle(), RunDirectory(tmp_path), EXACT)
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    with pytest.raises(
+        DivergedError, match=r"the loss became nan at step 0 of epoch 1 \(sequences \[\d+, .*not changed"
+    ):
+        trainer.fit(shown=False)
+    assert same(before, dict(trainer.model.state_dict()))
+
+
+def test_early_stopping_keeps_the_best_epoch(tmp_path: Path) -> None:
+    """On noise the network soon stops improving, and the weights returned are those of the best epoch."""
+    config = TrainingConfig(epochs=40, patience=2, tokens=256, metric="mrr@10", learning_rate=0.02)
+    dataset = worlds.noise(sequences=60)
+    model = train(SMALL, dataset, tmp_path / "run", training=config, options=EXACT)
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    values = [record["valid mrr@10"] for record in records]
+    assert len(records) < 40
+    assert values.index(max(values)) == len(values) - 3
+    report = evaluate(model, dataset, part="valid", at=(10,))
+    assert report.metrics["mrr@10"].value == pytest.approx(max(values), abs=1e-6)
+
+
+def test_nothing_to_predict_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no sequence of two events or more"):
+        train(SMALL, worlds.world([["a", "b", "c"], ["b", "c", "a"]]), tmp_path / "run",
+              training=TrainingConfig(metric="mrr@1"))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ("ndgc@10", r"unknown training\.metric 'ndgc@10'; did you mean 'ndcg'\?"),
+        ("ndcg", r"training\.metric 'ndcg' says no length of list; write ndcg@10, for instance"),
+        ("ndcg@50", r"looks at the first 50, and the catalogue has only 12 items"),
+    ],
+)
+def test_a_wrong_metric_is_told_before_training(metric: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train(SMALL, worlds.cycle(), tmp_path / "run", training=TrainingConfig(metric=metric))
+
+
+def test_the_callers_random_numbers_are_left_alone(tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    train(SMALL, worlds.cycle(), tmp_path / "run", training=QUICK, options=EXACT)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_precision_can_be_forced() -> None:
+    assert precision(RunOptions(precision="32-true")) == "32-true"
+    assert precision(RunOptions()) in ("32-true", "bf16-mixed")
+
+
+def test_carried_states_change_what_is_learnt(tmp_path: Path) -> None:
+    """Chunks of two steps still learn the item three events ago, because the state crosses them."""
+    dataset: SequenceDataset = worlds.memory(3, items=6, sequences=200)
+    config = TrainingConfig(epochs=40, tokens=256, chunk=4, metric="recall@1", learning_rate=0.01, patience=0)
+    model: SequenceModel = train(
+        Recurrent(size=32, layers=1, dropout=0.0, item_dropout=0.0), dataset, tmp_path, training=config,
+        options=EXACT,
+    )  # fmt: skip
+    assert evaluate(model, dataset, at=(1,)).metrics["recall@1"].value > 0.9
