@@ -27,7 +27,8 @@ def evaluate(
         ),
     ] = "",
     part: Annotated[
-        Literal["valid", "test"], typer.Option(help="The part whose events are predicted.")
+        Literal["valid", "test"],
+        typer.Option(metavar="valid|test", help="The part whose events are predicted."),
     ] = "test",
     at: Annotated[str, typer.Option(metavar="K,...", help="Lengths of the lists.")] = "10,20",
     exclude_seen: Annotated[

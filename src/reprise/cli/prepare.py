@@ -37,7 +37,10 @@ def prepare(
     value_column: ValueColumn = None,
     sequence_by: Annotated[
         Literal["user", "session"] | None,
-        typer.Option(help="What one sequence is: all events of a user, or those of one session."),
+        typer.Option(
+            metavar="user|session",
+            help="What one sequence is: all events of a user, or those of one session.",
+        ),
     ] = None,
     session_gap: Annotated[
         str | None, typer.Option(metavar="30min", help="Cut sessions at pauses longer than this.")

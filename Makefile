@@ -1,0 +1,44 @@
+# make install | test | check | demo | clean
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# two workers share the cores; more threads in each would only wait for each other
+WORKERS ?= auto
+THREADS ?= 1
+
+.PHONY: install demo test check format docs clean
+
+install: $(STAMP)
+
+# torch first and by itself: whichever build of the pinned version the machine's index offers is then kept
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Reprise needs Python 3.11 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: install
+	$(BIN)/reprise demo
+
+test: install
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/pytest -n $(WORKERS) --maxprocesses 8
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest tests/test_house.py
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: install
+	$(BIN)/python -m reprise.cli.reference > docs/cli.md
+
+clean:
+	rm -rf $(VENV) build dist reprise-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
