@@ -1,0 +1,59 @@
+"""Which items may be answered: deny lists, allow lists, and what the user has already seen.
+
+Shape letters: B users, I warm items. Column j of a mask belongs to item index j + 1.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from reprise.data.vocabulary import PAD, ItemId
+from reprise.errors import DataError
+from reprise.recommender.catalogue import Catalogue, Indices
+from reprise.recommender.index import Mask
+
+
+@dataclass(frozen=True)
+class Filters:
+    """The rules of one question."""
+
+    listed_I: Mask
+    """What the deny and allow lists leave."""
+    exclude_seen: bool
+    """Whether the items of the user's own history are left out too."""
+    unknown_allowed: int
+    """How many ids of the allow list have no vector."""
+
+    def mask(self, seen_B: Sequence[Indices]) -> Mask | None:
+        """What may be answered to users who saw these items: [I], [B, I], or None for everything."""
+        if not self.exclude_seen:
+            return None if self.listed_I.all() else self.listed_I
+        allowed_BI = np.repeat(self.listed_I[None], len(seen_B), axis=0)
+        for allowed_I, seen in zip(allowed_BI, seen_B, strict=True):
+            allowed_I[seen - 1] = False
+        return allowed_BI
+
+
+def read_filters(
+    catalogue: Catalogue, deny: Iterable[ItemId], allow: Iterable[ItemId] | None, exclude_seen: bool
+) -> Filters:
+    """The rules of the caller's lists. Unknown ids in them are no error: lists outlive catalogues.
+
+    Raises:
+        DataError: a list is a single string, or its ids are of another type than the model's.
+    """
+    denied = catalogue.indices(_listed("deny", deny))
+    chosen = None if allow is None else catalogue.indices(_listed("allow", allow))
+    listed_I = np.full(catalogue.warm, chosen is None)
+    if chosen is not None:
+        listed_I[chosen[chosen != PAD] - 1] = True
+    listed_I[denied[denied != PAD] - 1] = False
+    unknown = 0 if chosen is None else int((chosen == PAD).sum())
+    return Filters(listed_I, exclude_seen, unknown)
+
+
+def _listed(name: str, ids: Iterable[ItemId]) -> Iterable[ItemId]:
+    if isinstance(ids, str | bytes):
+        raise DataError(f"{name} is a list of item ids, got {ids!r}; pass [{ids!r}]")
+    return ids

@@ -1,0 +1,68 @@
+"""Search for the items whose vectors have the largest inner products with a query.
+
+Shape letters: B queries, I items, D width, k answers. Column j of the scores belongs to item index j + 1.
+"""
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from reprise.data.vocabulary import PAD
+
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+Found = tuple[np.ndarray[Any, np.dtype[np.int64]], Floats]
+
+BLOCK = 2**22
+"""Scores that exist at once, at most (unless one query has more): 16 MiB of them."""
+
+
+@runtime_checkable
+class Index(Protocol):
+    """Finds the best items for queries."""
+
+    def search(self, query_BD: Floats, k: int, allowed: Mask | None = None) -> Found:
+        """(index_Bk, score_Bk), best first.
+
+        `allowed` says which items may be answered, [I] for all queries or [B, I]. Where fewer than k are, the rest of the
+        row is `PAD` with a score of minus infinity.
+        """
+        ...
+
+
+class ExactIndex:
+    """Every inner product, then the k largest; equal scores in index order, so the commoner item comes first."""
+
+    def __init__(self, vectors_ID: Floats) -> None:
+        self.vectors_ID = vectors_ID
+
+    def search(self, query_BD: Floats, k: int, allowed: Mask | None = None) -> Found:
+        """See `Index`."""
+        rows = max(1, BLOCK // max(1, len(self.vectors_ID)))
+        index_Bk = np.full((len(query_BD), k), PAD, dtype=np.int64)
+        score_Bk = np.full((len(query_BD), k), -np.inf, dtype=np.float32)
+        for start in range(0, len(query_BD), rows):
+            block = slice(start, start + rows)
+            score_BI = query_BD[block] @ self.vectors_ID.T
+            if allowed is not None:
+                np.copyto(score_BI, -np.inf, where=~(allowed if allowed.ndim == 1 else allowed[block]))
+            top_k(score_BI, index_Bk[block], score_Bk[block])
+        return index_Bk, score_Bk
+
+
+def top_k(score_BI: Floats, index_Bk: np.ndarray[Any, np.dtype[np.int64]], score_Bk: Floats) -> None:
+    """Write the k best of each row into `index_Bk` and `score_Bk`, leaving what is beyond the finite scores as it is."""
+    items, k = score_BI.shape[1], index_Bk.shape[1]
+    floor_B1 = np.full((len(score_BI), 1), -np.inf, dtype=np.float32)
+    if k < items:
+        floor_B1 = np.partition(score_BI, items - k, axis=1)[:, items - k, None]
+    # everything as good as the k-th best, so that ties are cut by index and not by the luck of the partition
+    row_N, column_N = np.nonzero((score_BI >= floor_B1) & (score_BI > -np.inf))
+    score_N = score_BI[row_N, column_N]
+    order_N = np.lexsort((column_N, -score_N, row_N))
+    first_B = np.searchsorted(row_N, np.arange(len(score_BI)))
+    rank_N = np.arange(len(row_N)) - first_B[row_N]
+    kept_N = rank_N < k
+    row_M, rank_M, best_M = row_N[kept_N], rank_N[kept_N], order_N[kept_N]
+    index_Bk[row_M, rank_M] = column_N[best_M] + 1
+    score_Bk[row_M, rank_M] = score_N[best_M]

@@ -1,0 +1,262 @@
+"""The recommender: a trained network that speaks the caller's ids.
+
+It always runs the exported artefact, so the same question has the same answer before it is saved and after it is loaded.
+Torch is imported only to make one from a network.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from reprise.config import from_dict
+from reprise.data.dataset import SequenceDataset
+from reprise.data.vocabulary import ItemId, Vocabulary
+from reprise.recommender.answers import Influence, Recommendations
+from reprise.recommender.artefact import Artefact, read, write
+from reprise.recommender.catalogue import Catalogue
+from reprise.recommender.explain import influences
+from reprise.recommender.filters import Filters, read_filters
+from reprise.recommender.generate import Sampling, continue_history
+from reprise.recommender.history import History, HistoryLike, read_history
+from reprise.recommender.index import ExactIndex
+from reprise.recommender.network import Network
+from reprise.recommender.ranking import Past, Ranker
+from reprise.recommender.runtime import Runtime
+from reprise.recommender.session import Session
+
+ROWS = 1024
+"""Histories that are folded together, at most."""
+CELLS = 2**25
+"""Entries of a mask of users by items, at most (unless one user has more)."""
+
+
+class ReportLike(Protocol):
+    """What an evaluation returns."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """`name`, `metrics`, `targets`, `slices` and `protocol`."""
+        ...
+
+
+class Recommender:
+    """Next-item recommendations from a trained network. Safe to call from several threads."""
+
+    def __init__(
+        self, model: object, dataset: SequenceDataset, *, training: Mapping[str, Any] | None = None
+    ) -> None:
+        """Export a trained network; this takes a few seconds.
+
+        Args:
+            model: The network that `reprise.train` returned.
+            dataset: What it was trained on.
+            training: Facts about the training, for the model card.
+
+        Raises:
+            ConfigError: the model is not a network, or not one for this dataset.
+            ArtefactError: the exported network would answer differently from the trained one.
+        """
+        from reprise.recommender.export import export
+
+        self._open(export(model, dataset, training), trusted=True)
+
+    @classmethod
+    def load(cls, path: str | Path, trusted: bool = False) -> "Recommender":
+        """Open what `save` wrote. Every file is verified, and none of them is code.
+
+        Args:
+            path: The directory.
+            trusted: Whether `spec` may import classes from outside the package; answers never need them.
+
+        Raises:
+            ArtefactError: a file is missing, truncated or altered, or of another format.
+        """
+        return cls.of(read(Path(path)), trusted=trusted)
+
+    @classmethod
+    def of(cls, artefact: Artefact, trusted: bool = False) -> "Recommender":
+        """A recommender that runs an artefact in memory."""
+        recommender = cls.__new__(cls)
+        recommender._open(artefact, trusted)
+        return recommender
+
+    def _open(self, artefact: Artefact, trusted: bool) -> None:
+        self._trusted = trusted
+        self._catalogue = Catalogue(artefact.items, warm=len(artefact.output_ID))
+        runtime = Runtime(artefact.step, artefact.query, artefact.initial)
+        self._network = Network(runtime, artefact.input_ID, artefact.output_ID)
+        self._ranker = Ranker(self._catalogue, self._network, ExactIndex(artefact.output_ID))
+        self.artefact = artefact
+        """What it runs."""
+
+    def save(
+        self,
+        path: str | Path,
+        report: Mapping[str, Any] | ReportLike | None = None,
+        *,
+        attribution: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write the artefact as a directory. A saved model that lies there is replaced in one move.
+
+        Args:
+            path: The directory.
+            report: An evaluation of this model, for the model card.
+            attribution: `data`, `licence`, `citation`, `author`, `contact`: whom to name, for the model card.
+
+        Raises:
+            ArtefactError: something that is no saved model lies there, or the disk does not take it.
+        """
+        told = report if report is None or isinstance(report, Mapping) else report.to_dict()
+        write(self.artefact.with_facts(report=told, attribution=attribution), Path(path))
+
+    @property
+    def name(self) -> str:
+        """How tables and reports call the network."""
+        return str(self.artefact.facts["name"])
+
+    @property
+    def spec(self) -> Any:
+        """The spec the network was built from.
+
+        Raises:
+            ConfigError: its class lies outside the package and the model was not loaded with `trusted=True`.
+        """
+        return from_dict(self.artefact.facts["spec"], trusted=self._trusted)
+
+    @property
+    def items(self) -> Vocabulary:
+        """The ids it knows; the first `items.warm` of them can be recommended."""
+        return self._catalogue.items
+
+    def __repr__(self) -> str:
+        return f"Recommender({self.name!r}, {self.items.warm} items)"
+
+    def recommend(
+        self,
+        history: HistoryLike,
+        k: int = 10,
+        *,
+        deny: Iterable[ItemId] = (),
+        allow: Iterable[ItemId] | None = None,
+        exclude_seen: bool = False,
+    ) -> Recommendations:
+        """What may come next.
+
+        Args:
+            history: The events so far, oldest first: item ids, (item id, timestamp) pairs, or mappings with `item_id`.
+                Events of unknown items are skipped and counted.
+            k: How many items to answer, at most.
+            deny: Items not to answer.
+            allow: The only items to answer; None: all.
+            exclude_seen: Whether to leave out the items of the history.
+
+        Raises:
+            ConfigError: `k` is below 1 or above the number of items.
+            DataError: the history or a list cannot be read.
+        """
+        return self.recommend_many([history], k, deny=deny, allow=allow, exclude_seen=exclude_seen)[0]
+
+    def recommend_many(
+        self,
+        histories: Iterable[HistoryLike],
+        k: int = 10,
+        *,
+        deny: Iterable[ItemId] = (),
+        allow: Iterable[ItemId] | None = None,
+        exclude_seen: bool = False,
+    ) -> list[Recommendations]:
+        """`recommend` for many users at once, in the order of `histories`. Histories of like length run together."""
+        self._ranker.check_k(k)
+        filters = read_filters(self._catalogue, deny, allow, exclude_seen)
+        read_B = [read_history(history, self._catalogue) for history in histories]
+        order_B = sorted(range(len(read_B)), key=lambda row: -len(read_B[row]))
+        rows = max(1, min(ROWS, CELLS // self._catalogue.warm))
+        answers = [Recommendations()] * len(read_B)
+        for start in range(0, len(order_B), rows):
+            group = order_B[start : start + rows]
+            for row, answer in zip(
+                group, self._rank([read_B[row] for row in group], k, filters), strict=True
+            ):
+                answers[row] = answer
+        return answers
+
+    def similar_items(self, item_id: ItemId, k: int = 10) -> Recommendations:
+        """The items whose vectors point in the most similar direction; the score is the cosine.
+
+        Raises:
+            ConfigError: `k` is below 1 or above the number of other items.
+            DataError: the item is unknown, or has no vector.
+        """
+        index = self._catalogue.index(item_id)
+        self._ranker.check_k(k + 1)
+        others_I = np.ones(self._catalogue.warm, dtype=np.bool_)
+        others_I[index - 1] = False
+        unit_1D = self._directions.vectors_ID[index - 1 : index]
+        index_Bk, score_Bk = self._directions.search(unit_1D, k, others_I)
+        return Recommendations(self._ranker.name(index_Bk[0], score_Bk[0], f"similar to {item_id}"))
+
+    def session(self, *, remember_seen: bool = False) -> Session:
+        """A visit that begins now: each event and each answer costs the same, and no history is kept.
+
+        Args:
+            remember_seen: Keep the set of items seen, which `exclude_seen` needs.
+        """
+        return Session(self._ranker, remember_seen=remember_seen)
+
+    def explain(self, history: HistoryLike, item: ItemId) -> list[Influence]:
+        """How much each event of the history moved the score of `item`, in the order of the history.
+
+        Exact, by leaving each event out in turn; the cost grows with the square of the history's length. Influences need
+        not add up to the score: events work together.
+
+        Raises:
+            DataError: the item is unknown, or has no vector.
+        """
+        target = self._catalogue.index(item)
+        read = read_history(history, self._catalogue)
+        influence_T = influences(self._network, read.index_T, target)
+        rows = zip(
+            self.items.item_ids(read.index_T), read.position_T.tolist(), influence_T.tolist(), strict=True
+        )
+        return [Influence(*row) for row in rows]
+
+    def generate(
+        self,
+        history: HistoryLike,
+        length: int = 5,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        no_repeat: bool = True,
+        seed: int | None = None,
+    ) -> list[ItemId]:
+        """A plausible continuation of the history; each drawn item is read before the next is drawn.
+
+        Args:
+            history: As for `recommend`; without a known event the first item is drawn by popularity.
+            length: How many items to draw.
+            temperature: Scores are divided by it before the softmax; 0 always takes the best.
+            top_k: Draw from the best so many only.
+            no_repeat: Draw no item twice. Items of the history may be drawn.
+            seed: The same seed draws the same items.
+
+        Raises:
+            ConfigError: an option has an impossible value, or `length` is above the catalogue.
+        """
+        sampling = Sampling(temperature, top_k, no_repeat, seed)
+        read = read_history(history, self._catalogue)
+        drawn = continue_history(self._network, read.index_T, length, sampling, self._catalogue.popularity_I)
+        return self.items.item_ids(drawn)
+
+    def _rank(self, histories: Sequence[History], k: int, filters: Filters) -> list[Recommendations]:
+        state = self._network.fold([history.index_T for history in histories])
+        past_B = [Past(len(history), history.skipped, history.index_T) for history in histories]
+        return self._ranker.rank(state, past_B, k, filters)
+
+    @cached_property
+    def _directions(self) -> ExactIndex:
+        vectors_ID = self._network.input_ID
+        length_I1 = np.linalg.norm(vectors_ID, axis=1, keepdims=True)
+        # a zero vector has no direction: it is similar to nothing
+        return ExactIndex(vectors_ID / np.maximum(length_I1, np.finfo(np.float32).tiny))
