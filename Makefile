@@ -38,6 +38,7 @@ format: install
 
 docs: install
 	$(BIN)/python -m reprise.cli.reference > docs/cli.md
+	$(BIN)/python scripts/file_map.py
 
 clean:
 	rm -rf $(VENV) build dist reprise-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from reprise.errors import ArtefactError as ArtefactError
     from reprise.errors import ConfigError as ConfigError
     from reprise.errors import DataError as DataError
+    from reprise.evaluation.compare import compare as compare
     from reprise.evaluation.evaluate import evaluate as evaluate
     from reprise.evaluation.report import Report as Report
-    from reprise.evaluation.compare import compare as compare
     from reprise.models.baselines import Markov as Markov
     from reprise.models.baselines import Popularity as Popularity
     from reprise.models.recurrent import Recurrent as Recurrent
-    from reprise.recommender.recommender import Recommendation as Recommendation
+    from reprise.recommender.answers import Recommendation as Recommendation
     from reprise.recommender.recommender import Recommender as Recommender
     from reprise.training.config import Recipe as Recipe
     from reprise.training.config import RunOptions as RunOptions
@@ -61,7 +61,7 @@ _HOMES = {
     "Markov": "reprise.models.baselines",
     "Popularity": "reprise.models.baselines",
     "Recurrent": "reprise.models.recurrent",
-    "Recommendation": "reprise.recommender.recommender",
+    "Recommendation": "reprise.recommender.answers",
     "Recommender": "reprise.recommender.recommender",
     "Recipe": "reprise.training.config",
     "RunOptions": "reprise.training.config",

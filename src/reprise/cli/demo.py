@@ -9,7 +9,7 @@ from reprise.cli.show import show_facts, show_next, show_table
 
 if TYPE_CHECKING:
     from reprise.data.dataset import SequenceDataset
-    from reprise.recommender import Recommender
+    from reprise.recommender.recommender import Recommender
 
 EXAMPLE = "reprise demo --out reprise-demo"
 SPLIT = "last:14d,14d"
@@ -28,7 +28,7 @@ def demo(
     from reprise.cli.train import read_recipe
     from reprise.evaluation.evaluate import evaluate
     from reprise.models.baselines import Markov, Popularity
-    from reprise.recommender import Recommender
+    from reprise.recommender.recommender import Recommender
     from reprise.training import train
 
     data = _prepare(out / "data")

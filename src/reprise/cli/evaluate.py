@@ -1,6 +1,7 @@
 """`reprise evaluate`: runs and baselines on the same targets, in one table."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -45,15 +46,20 @@ def evaluate(
     """Rank every next item of a part among all items, with intervals; several models are compared in pairs."""
     from reprise.evaluation.evaluate import evaluate as evaluate_model
 
-    models, data = _load(runs, dataset)
-    models += [_baseline(name, data) for name in filter(None, baselines.split(","))]
+    networks, data = _load(runs, dataset)
+    others = [_baseline(name, data) for name in filter(None, baselines.split(","))]
     protocol: dict[str, Any] = {
         "part": part,
         "at": _lengths(at),
         "exclude_seen": exclude_seen,
         "min_history": min_history,
     }
-    reports = [evaluate_model(model, data, **protocol) for model in models]
+    reports = [evaluate_model(model, data, **protocol) for model in (*networks, *others)]
+    if len(runs) > 1:
+        # two runs of one recipe have one name; their directories tell them apart
+        reports[: len(runs)] = [
+            replace(report, name=run.name) for report, run in zip(reports, runs, strict=False)
+        ]
     typer.echo(table(reports))
     if json_file:
         json_file.write_text(json.dumps({"models": [report.to_dict() for report in reports]}, indent=2))
@@ -68,22 +74,17 @@ def table(reports: "list[Report]") -> str:
 
 
 def _load(runs: list[Path], dataset: Path | None) -> "tuple[list[Scorer], SequenceDataset]":
-    """The networks of the runs, named by their directories where there are several, and their common data."""
+    """The networks of the runs, and the data they have in common."""
     from reprise.training import load_run
 
-    loaded = [load_run(run, dataset) for run in runs]
-    (_, data), *others = loaded
-    for run, (_, other) in zip(runs[1:], others, strict=True):
-        if other.fingerprint != data.fingerprint:
+    models, data = zip(*(load_run(run, dataset) for run in runs), strict=True)
+    for run, other in zip(runs, data, strict=True):
+        if other.fingerprint != data[0].fingerprint:
             raise ConfigError(
-                f"{run} was trained on another dataset than {runs[0]} ({other.path}, not {data.path}); "
+                f"{run} was trained on another dataset than {runs[0]} ({other.path}, not {data[0].path}); "
                 "only models of one dataset can be compared"
             )
-    models: list[Scorer] = []
-    for run, (model, _) in zip(runs, loaded, strict=True):
-        model.name = model.name if len(runs) == 1 else run.name
-        models.append(model)
-    return models, data
+    return list(models), data[0]
 
 
 def _baseline(name: str, data: "SequenceDataset") -> "Scorer":

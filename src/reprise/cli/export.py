@@ -17,7 +17,7 @@ def export(
     dataset: MovedDataset = None,
 ) -> None:
     """Write the model of a run as a directory that answers without torch: weights, ONNX, items, model card."""
-    from reprise.recommender import Recommender
+    from reprise.recommender.recommender import Recommender
     from reprise.training import load_run
 
     Recommender(*load_run(run, dataset)).save(out)

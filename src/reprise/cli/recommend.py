@@ -16,7 +16,7 @@ from reprise.cli.options import (
 from reprise.errors import ArtefactError
 
 if TYPE_CHECKING:
-    from reprise.recommender import Recommender
+    from reprise.recommender.recommender import Recommender
 
 EXAMPLE = "reprise recommend runs/shop this_week.parquet --k 20 --out answers.csv"
 
@@ -45,7 +45,7 @@ def recommend(
     dataset: MovedDataset = None,
 ) -> None:
     """Recommend to every user of a file: rows of user_id, rank, item_id, score and title."""
-    from reprise.data.answers import AnswerWriter
+    from reprise.data.answers import Answer, AnswerWriter
     from reprise.data.events import Columns, read_events
     from reprise.data.histories import read_histories
 
@@ -57,7 +57,8 @@ def recommend(
         for keys, batch in read_histories(events):
             answers = recommender.recommend_many(batch, k=k, exclude_seen=exclude_seen)
             for key, answer in zip(keys, answers, strict=True):
-                writer.add(key, answer)
+                for found in answer:
+                    writer.add(Answer(key, found.rank, found.item_id, found.score, found.title))
                 skipped += answer.skipped
             users += len(keys)
     remark = f"; {skipped:,} events skipped, whose items the model does not know" if skipped else ""
@@ -70,7 +71,7 @@ def open_recommender(path: Path, dataset: Path | None = None) -> "Recommender":
     Raises:
         ArtefactError: the path is neither.
     """
-    from reprise.recommender import Recommender
+    from reprise.recommender.recommender import Recommender
 
     if (path / "manifest.json").exists():
         return Recommender.load(path)
