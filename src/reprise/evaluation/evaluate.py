@@ -39,12 +39,13 @@ class Options:
     """Events in a batch, about. Changes time and memory, not results."""
     length: int = 256
     """Steps in a batch, at most; longer histories are carried on as a state."""
-    progress: bool | None = None
-    """Whether to show progress; None: on a terminal."""
+    progress: bool = True
+    """Whether to show progress, where there is a terminal to show it on."""
 
     def __post_init__(self) -> None:
         if self.ties not in TIES:
             raise ConfigError(f"ties must be 'average', 'best' or 'worst', got {self.ties!r}")
+        Bootstrap(resamples=self.resamples, level=self.level, seed=self.seed)
 
     @property
     def bootstrap(self) -> Bootstrap:

@@ -13,9 +13,9 @@ class Steps(Sized, Protocol[Step]):
     def __iter__(self) -> Iterator[Step]: ...
 
 
-def shown(steps: Steps[Step], title: str, show: bool | None) -> Iterator[Step]:
-    """The steps, with a bar on the standard error while they are taken; `show` None: on a terminal."""
-    if not (sys.stderr.isatty() if show is None else show):
+def shown(steps: Steps[Step], title: str, show: bool) -> Iterator[Step]:
+    """The steps, with a bar on the standard error while they are taken, if that is a terminal and `show`."""
+    if not (show and sys.stderr.isatty()):
         yield from steps
         return
     from rich.console import Console

@@ -5,6 +5,7 @@ Scores are made, compared and dropped in chunks that fit a processor's cache, so
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
@@ -40,7 +41,8 @@ class Scores(Protocol):
         ...
 
 
-class VectorScores(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class VectorScores:
     """Scores as inner products of queries and item vectors."""
 
     query_ND: Tensor
@@ -63,7 +65,8 @@ class VectorScores(NamedTuple):
         torch.mm(self.query_ND[first : first + len(s_CI)], self.vector_ID.T, out=s_CI)
 
 
-class GivenScores(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class GivenScores:
     """Scores that exist already."""
 
     score_NI: Tensor

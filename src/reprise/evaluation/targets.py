@@ -42,8 +42,8 @@ class Walk:
     """Events in a batch, about."""
     length: int = 256
     """Steps in a batch, at most; longer histories are carried on as a state."""
-    progress: bool | None = None
-    """Whether to show progress; None: on a terminal."""
+    progress: bool = True
+    """Whether to show progress, where there is a terminal to show it on."""
 
     def __post_init__(self) -> None:
         for name in ("min_history", "tokens", "length"):
@@ -90,7 +90,7 @@ def rank_targets(
         raise DataError(_no_targets(dataset, walk))
     found: list[TargetRanks] = []
     with asking(model):
-        vector_ID = _item_vectors(model)
+        vector_ID = _item_vectors(model, dataset)
         plan = _plan(dataset, walk, (first_U, last_U), vectors=vector_ID is not None)
         state: State | None = None
         for chunk in shown(plan, f"evaluating {model.name}", walk.progress):
@@ -143,18 +143,15 @@ class Asked(NamedTuple):
         Raises:
             DataError: Otherwise, with the model, the sequence and the event.
         """
-        if scores.items != self.dataset.items.warm:
-            raise DataError(
-                f"{self.name} scores {scores.items} items, the dataset has {self.dataset.items.warm} "
-                "warm ones; evaluate it on the dataset it was made from"
-            )
+        _check_items(self.name, scores.items, self.dataset)
         bad = _first_non_finite(scores)
         if bad is not None:
             row, position = (int(column[bad]) for column in self.targets())
             event = position - int(self.dataset.offset[row])
+            key = self.dataset.users[row : row + 1].tolist()[0]
             raise DataError(
                 f"{self.name} gives a score that is not finite for event {event} of row {row} "
-                f"(sequence {self.dataset.users[row]!r}); its weights are damaged or its training diverged"
+                f"(sequence {key!r}); its weights are damaged or its training diverged"
             )
 
 
@@ -198,9 +195,14 @@ def _batch(dataset: SequenceDataset, chunk: Chunk, bounds: tuple[IntArray, IntAr
     return batch._replace(query_gap_s_BT=torch.zeros_like(batch.query_gap_s_BT))
 
 
-def _item_vectors(model: Scorer) -> Tensor | None:
+def _item_vectors(model: Scorer, dataset: SequenceDataset) -> Tensor | None:
     """The item vectors in the type that scores are compared in, or None for a scorer without."""
-    return _exact(model.item_vectors()) if isinstance(model, VectorScorer) else None
+    if not isinstance(model, VectorScorer):
+        return None
+    vector_ID = _exact(model.item_vectors())
+    # before the first batch: a network for fewer items would stumble over an index, and not say why
+    _check_items(model.name, len(vector_ID), dataset)
+    return vector_ID
 
 
 def _scored(
@@ -225,6 +227,14 @@ def _ranked(asked: Asked, scores: Scores, exclude_seen: bool, watch: Watch | Non
     ranks = rank(scores, target_N, asked.seen() if exclude_seen else None, watch)
     counts = (column.cpu().numpy().astype(np.int32) for column in ranks)
     return TargetRanks(*asked.targets(), *counts)
+
+
+def _check_items(name: str, items: int, dataset: SequenceDataset) -> None:
+    if items != dataset.items.warm:
+        raise DataError(
+            f"{name} scores {items} items, the dataset has {dataset.items.warm} warm ones; "
+            "evaluate it on the dataset it was made from"
+        )
 
 
 def _first_non_finite(scores: Scores) -> int | None:

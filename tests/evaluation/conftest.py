@@ -1,0 +1,108 @@
+"""A small network with vectors, and a log with everything that makes evaluation hard."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from reprise.data.dataset import SequenceDataset
+from reprise.data.vocabulary import PAD
+from reprise.models.batch import Batch, Event, event_at
+from reprise.models.encoder import keep_state
+from reprise.nn.cells import State
+from reprise.testing.worlds import world
+
+
+class Fading(nn.Module):
+    """Remembers item vectors, the older the fainter; forgets with the time until it is asked."""
+
+    name = "Fading"
+
+    def __init__(self, items: int, width: int = 5) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(3)
+        self.vectors = nn.Parameter(torch.randn(items + 1, width, generator=generator))
+        self.dropout = nn.Dropout(0.5)
+
+    def initial_state(self, batch: int) -> State:
+        return {
+            "h": torch.zeros(batch, self.vectors.shape[1]),
+            "last_s": torch.zeros(batch, dtype=torch.float64),
+        }
+
+    def advance(self, state: State, event: Event) -> State:
+        after = {
+            "h": self.dropout(0.5 * state["h"] + self.vectors[event.item_B]),
+            "last_s": event.time_s_B,
+        }
+        return keep_state(after, state, event.item_B != PAD)
+
+    def query(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
+        gap = torch.zeros(len(state["h"])) if now_s_B is None else (now_s_B - state["last_s"]).float()
+        return state["h"] + torch.log1p(gap)[:, None]
+
+    def scores(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
+        return self.query(state, now_s_B) @ self.item_vectors().T
+
+    def item_vectors(self) -> Tensor:
+        return self.vectors[1:]
+
+    def query_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
+        fresh = self.initial_state(len(batch.item_BT))
+        state = fresh if state is None else keep_state(state, fresh, ~batch.fresh_B)
+        query_BTD = []
+        for step in range(batch.item_BT.shape[1]):
+            state = self.advance(state, event_at(batch, step))
+            now_s_B = batch.time_s_BT[:, step] + batch.query_gap_s_BT[:, step].double()
+            query_BTD.append(self.query(state, now_s_B))
+        return torch.stack(query_BTD, 1)[batch.target_BT != PAD], state
+
+    def score_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
+        query_ND, state = self.query_batch(batch, state)
+        return query_ND @ self.item_vectors().T, state
+
+
+class Table:
+    """The same scores for everybody, whatever happened."""
+
+    name = "Table"
+
+    def __init__(self, scores: list[float]) -> None:
+        self.table = torch.tensor(scores)
+
+    def initial_state(self, batch: int) -> State:
+        return {"none": torch.zeros(batch, 0)}
+
+    def advance(self, state: State, event: Event) -> State:
+        return state
+
+    def scores(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
+        return self.table.expand(len(state["none"]), -1)
+
+    def score_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
+        return self.table.expand(batch.targets, -1), self.initial_state(len(batch.item_BT))
+
+
+@pytest.fixture
+def fading() -> type[Fading]:
+    return Fading
+
+
+@pytest.fixture
+def table() -> type[Table]:
+    return Table
+
+
+@pytest.fixture
+def hard() -> SequenceDataset:
+    """Long and short rows, cold items among inputs and targets, repeats, equal times, one row of test events only."""
+    generator = np.random.default_rng(5)
+    rows = []
+    for length in [2, 1, 3, 47, 8, 8, 19, 30, 2, 5, 12]:
+        row = [f"i{item}" for item in generator.integers(9, size=length)]
+        if length > 6:
+            row[-4], row[-2] = "late", "later"
+        rows.append(row)
+    dataset = world(rows, valid=2, test=3)
+    dataset.time_ms[:] = dataset.time_ms // 120_000 * 120_000
+    return dataset

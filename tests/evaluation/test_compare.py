@@ -1,0 +1,121 @@
+import json
+
+import numpy as np
+import pytest
+
+from reprise.errors import DataError
+from reprise.evaluation.compare import compare
+from reprise.evaluation.evaluate import Options, evaluate
+from reprise.models.baselines import Markov, Popularity
+from reprise.testing.worlds import cycle, noise, world
+
+
+def both(dataset, **options):
+    return [evaluate(make().fit(dataset), dataset, at=(1, 5), **options) for make in (Markov, Popularity)]
+
+
+def test_difference_of_the_values():
+    markov, popularity = both(noise())
+    [found] = compare(markov, popularity).differences
+    for name, gap in found.items():
+        assert gap.value == pytest.approx(markov.metrics[name].value - popularity.metrics[name].value)
+    assert "coverage@5" not in found
+
+
+def test_a_model_does_not_differ_from_itself():
+    markov, _ = both(noise())
+    assert all(gap == (0, 0, 0) for gap in compare(markov, markov).differences[0].values())
+
+
+def test_pairing_narrows_the_interval():
+    """Two smoothings of one chain err on the same targets: the paired interval is far below half as wide."""
+    dataset = noise()
+    mine, theirs = (evaluate(Markov(a).fit(dataset), dataset, at=(5,)) for a in (1.0, 20.0))
+    gap, own = compare(mine, theirs).differences[0]["recall@5"], mine.metrics["recall@5"]
+    assert 0 < gap.high - gap.low < 0.5 * (own.high - own.low)
+
+
+def test_the_interval_is_that_of_paired_draws():
+    """Against drawing sequences in a loop."""
+    markov, popularity = both(noise(sequences=40))
+    column = markov.sums.metrics.index("ndcg@5")
+    difference_S = markov.sums.sum_SM[:, column] - popularity.sums.sum_SM[:, column]
+    generator = np.random.default_rng(9)
+    ratios = []
+    for _ in range(4000):
+        drawn = generator.integers(40, size=40)
+        ratios.append(difference_S[drawn].sum() / markov.sums.targets_S[drawn].sum())
+    gap = compare(markov, popularity).differences[0]["ndcg@5"]
+    assert (gap.low, gap.high) == pytest.approx(tuple(np.quantile(ratios, [0.025, 0.975])), abs=0.006)
+
+
+def test_certain_against_popularity():
+    """In a cycle the chain is always right: the paired interval leaves out zero, and the table has a star."""
+    comparison = compare(*both(cycle()))
+    assert comparison.differences[0]["recall@1"].low > 0
+    [line] = [line for line in str(comparison).splitlines() if line.startswith("recall@1 ")]
+    assert line.split()[1] == "1.0000" and line.endswith("*")
+
+
+def test_table_and_json():
+    comparison = compare(*both(cycle()))
+    assert str(comparison).splitlines()[0].split() == [
+        "metric",
+        "Markov",
+        "Popularity",
+        "Markov",
+        "-",
+        "Popularity",
+    ]
+    assert "test part of dataset" in str(comparison)
+    found = json.loads(json.dumps(comparison.to_dict()))
+    assert (found["first"], found["within"], found["others"][0]["name"]) == ("Markov", None, "Popularity")
+    assert set(found["others"][0]["differences"]["mrr@5"]) == {"value", "low", "high"}
+
+
+def test_several_others():
+    markov, popularity = both(cycle())
+    comparison = compare(markov, popularity, markov)
+    assert comparison.differences[1]["mrr@5"].value == 0
+    assert comparison.differences[0]["mrr@5"].value > 0
+
+
+def test_within_a_slice(table):
+    """Three targets b, a, z; the cold one is left out, so recall@1 is 1 / 2 against 1 / 2: who errs differs."""
+    dataset = world([list("abcab"), list("bcaba"), list("bcabz")])
+    b_first, a_first = (evaluate(table(s), dataset, at=(1,)) for s in ([1.0, 3.0, 0.0], [3.0, 1.0, 0.0]))
+    assert compare(b_first, a_first, within="warm").differences[0]["recall@1"].value == 0
+    assert b_first.slices["warm"].metrics["recall@1"].value == 1 / 2
+    assert "Targets of the slice warm only." in str(compare(b_first, a_first, within="warm"))
+    with pytest.raises(DataError, match="'Table' has no slice 'wram'; did you mean 'warm'"):
+        compare(b_first, a_first, within="wram")
+
+
+def test_other_protocols_are_not_compared():
+    markov, _ = both(noise())
+    other = both(noise(), exclude_seen=True)[1]
+    with pytest.raises(DataError) as error:
+        compare(markov, other)
+    assert str(error.value) == (
+        "'Markov' and 'Popularity' cannot be compared: exclude_seen is False for one and True for the other; "
+        "evaluate both on the same dataset in the same way"
+    )
+
+
+def test_other_datasets_are_not_compared():
+    (mine, _), (_, theirs) = both(noise(seed=1)), both(noise(seed=2))
+    with pytest.raises(
+        DataError, match=f"dataset is '{mine.protocol.dataset}' for one and '{theirs.protocol.dataset}'"
+    ):
+        compare(mine, theirs)
+
+
+def test_nothing_to_compare_with():
+    markov, _ = both(cycle())
+    with pytest.raises(DataError, match="'Markov' is compared with nothing; pass at least two reports"):
+        compare(markov)
+
+
+def test_no_resamples():
+    with pytest.raises(DataError, match="a comparison needs intervals; evaluate with resamples above 0"):
+        compare(*both(cycle(), options=Options(resamples=0)))

@@ -1,0 +1,190 @@
+from math import log2
+
+import pytest
+
+from reprise.errors import ConfigError, DataError
+from reprise.evaluation.compare import compare
+from reprise.evaluation.evaluate import QUICK, Options, evaluate
+from reprise.models.baselines import Markov, Popularity
+from reprise.testing.worlds import cycle, memory, noise, world
+
+
+def value(report, name: str) -> float:
+    return report.metrics[name].value
+
+
+def test_values_by_hand(table):
+    """Targets b, c, a at ranks 1, 3, 2 of scores a 2, b 3, c 1."""
+    dataset = world([list("abcab"), list("abcac"), list("abcba")])
+    assert dataset.items.ids.tolist() == ["a", "b", "c"]
+    report = evaluate(table([2.0, 3.0, 1.0]), dataset, at=(1, 2))
+    assert value(report, "recall@1") == value(report, "hit@1") == pytest.approx(1 / 3)
+    assert value(report, "recall@2") == pytest.approx(2 / 3)
+    assert value(report, "mrr@2") == pytest.approx((1 + 0 + 1 / 2) / 3)
+    assert value(report, "ndcg@2") == pytest.approx((1 + 0 + 1 / log2(3)) / 3)
+    assert (value(report, "coverage@1"), value(report, "coverage@2")) == pytest.approx((1 / 3, 2 / 3))
+
+
+def test_ties_are_averaged_and_named(table):
+    """All three items equal: the target is first in one order of three."""
+    dataset = world([list("abcab"), list("abcac")])
+    found = {
+        ties: evaluate(table([1.0, 1.0, 1.0]), dataset, at=(1,), options=Options(ties=ties))
+        for ties in ("average", "best", "worst")
+    }
+    assert [value(found[ties], "recall@1") for ties in found] == pytest.approx([1 / 3, 1, 0])
+    assert found["worst"].protocol.ties == "worst"
+
+
+def test_a_cycle_is_certain_for_a_chain():
+    dataset = cycle()
+    report = evaluate(Markov().fit(dataset), dataset, at=(1,))
+    assert report.metrics["recall@1"] == (1, 1, 1)
+
+
+def test_nothing_beats_popularity_on_noise():
+    dataset = noise()
+    markov, popularity = (evaluate(make().fit(dataset), dataset, at=(1, 10)) for make in (Markov, Popularity))
+    assert all(gap.low <= 0 for gap in compare(markov, popularity).differences[0].values())
+
+
+def test_a_chain_has_no_memory():
+    """8 items, the answer two events ago: the chain knows little more than 1 / 8."""
+    dataset = memory(2)
+    assert value(evaluate(Markov().fit(dataset), dataset, at=(1,)), "recall@1") < 0.3
+
+
+def test_seen_items_leave_the_list(table):
+    """c, unseen, moves from rank 3 to 1; in the second row the target b was seen, so it is a miss."""
+    dataset = world([list("abac"), list("cabab")], valid=0, test=1)
+    scores = table([3.0, 2.0, 1.0])
+    kept, left_out = (evaluate(scores, dataset, at=(1,), exclude_seen=seen) for seen in (False, True))
+    assert (value(kept, "recall@1"), value(left_out, "recall@1")) == (0, 1 / 2)
+    assert left_out.protocol.notes == (
+        "1 of 2 targets (50.0%) were seen earlier in their sequence, so they are no candidates: misses.",
+    )
+
+
+def test_seen_means_before_the_target_not_after(table):
+    """Targets b and then a; when b is asked for, a is seen, and the reverse is not true."""
+    dataset = world([list("aabc"), list("bbca"), list("abca"), list("cccab")], valid=0, test=2)
+    report = evaluate(table([3.0, 2.0, 1.0]), dataset, at=(1,), exclude_seen=True)
+    # row 1: b with a hidden -> rank 1; c with a, b hidden -> rank 1
+    # row 2: c with b hidden -> rank 2; a with b, c hidden -> rank 1
+    # row 3: c with a, b hidden -> rank 1; a was seen -> miss
+    # row 4: a with c hidden -> rank 1; b with a, c hidden -> rank 1
+    assert value(report, "recall@1") == pytest.approx((1 + 1 + 0 + 1 + 1 + 0 + 1 + 1) / 8)
+
+
+def test_cold_targets_are_misses_and_stand_apart(table):
+    """One of four targets is cold; the three warm ones are all first."""
+    dataset = world([list("abab"), list("baab"), list("abaz"), list("baab")], valid=0, test=1)
+    report = evaluate(table([1.0, 2.0]), dataset, at=(1, 2))
+    assert value(report, "recall@2") == 3 / 4
+    assert {name: part.targets for name, part in report.slices.items()} == {"warm": 3, "cold": 1}
+    assert report.slices["warm"].metrics["recall@1"] == (1, 1, 1)
+    assert report.slices["cold"].metrics["recall@2"] == (0, None, None)
+    assert report.protocol.notes == (
+        "1 of 4 targets (25.0%) are cold: their item is not in the training part, and they count as misses.",
+    )
+
+
+def test_cold_items_in_the_history_are_passed_over():
+    """After a, z the chain still stands at a, and knows b."""
+    dataset = world([list("ababab"), list("ababazb")], valid=0, test=2)
+    report = evaluate(Markov().fit(dataset), dataset, at=(1,), options=Options(resamples=0))
+    # targets a, b of row 1 and z, b of row 2
+    assert value(report, "recall@1") == 3 / 4
+
+
+def test_targets_at_the_time_of_the_event_before(table):
+    """Row 1's last two events share a minute with the one before; the note says how many and what it means."""
+    dataset = world([list("abab"), list("baba")], valid=0, test=2)
+    dataset.time_ms[2:4] = dataset.time_ms[1]
+    report = evaluate(table([1.0, 2.0]), dataset, at=(1,))
+    assert {name: part.targets for name, part in report.slices.items()} == {"new_time": 2, "same_time": 2}
+    assert report.protocol.notes == (
+        "2 of 4 targets (50.0%) have the same time as the event before them (lines of one basket, say): "
+        "their order is the order of the input, not behaviour, and a model may have learnt how the input was written.",
+    )
+
+
+def test_all_targets_at_one_time_have_the_note_and_no_slices(table):
+    dataset = world([list("abab"), list("baba")], valid=0, test=2)
+    dataset.time_ms[:] = 0
+    report = evaluate(table([1.0, 2.0]), dataset, at=(1,))
+    assert report.slices == {}
+    assert "4 of 4 targets (100.0%) have the same time" in report.protocol.notes[0]
+
+
+def test_the_model_is_told_when_it_is_asked(fading):
+    dataset = cycle(items=6, sequences=20)
+    told, untold = (
+        evaluate(fading(6), dataset, at=(1, 2, 3), options=Options(query_time=told)) for told in (True, False)
+    )
+    assert value(told, "recall@1") != value(untold, "recall@1")
+    assert untold.protocol.query_time is False
+
+
+def test_min_history_counts_events_before_the_target():
+    """Rows of 3 and 6 with all of the last two events as targets: with 3 events before, one row is left."""
+    dataset = world([list("aba"), list("ababab")], valid=0, test=2)
+    popularity = Popularity().fit(dataset)
+    assert evaluate(popularity, dataset, at=(1,)).targets == 4
+    assert evaluate(popularity, dataset, at=(1,), min_history=3).targets == 2
+
+
+def test_batches_and_seeds_do_not_move_values(hard, fading):
+    model = fading(hard.items.warm)
+    whole = evaluate(model, hard, at=(1, 5))
+    cut = evaluate(model, hard, at=(5, 1, 1), options=Options(tokens=10, length=3, seed=8))
+    assert whole.protocol.at == cut.protocol.at == (1, 5)
+    assert {n: i.value for n, i in whole.metrics.items()} == {n: i.value for n, i in cut.metrics.items()}
+
+
+def test_quick_gives_the_same_values_without_intervals_or_coverage(hard, fading):
+    model = fading(hard.items.warm)
+    quick, whole = (evaluate(model, hard, part="valid", at=(3,), options=o) for o in (QUICK, Options()))
+    assert set(whole.metrics) - set(quick.metrics) == {"coverage@3"}
+    assert all(interval == (value(whole, name), None, None) for name, interval in quick.metrics.items())
+
+
+def test_sums_by_sequence_add_up(hard, fading):
+    report = evaluate(fading(hard.items.warm), hard, at=(5,))
+    column = report.sums.metrics.index("ndcg@5")
+    assert report.sums.targets_S.sum() == report.targets
+    assert report.sums.sum_SM[:, column].sum() / report.targets == pytest.approx(value(report, "ndcg@5"))
+    assert report.protocol.sequences == len(report.sums.row_S) == len(set(report.sums.row_S.tolist()))
+
+
+@pytest.mark.parametrize(
+    ("at", "message"),
+    [
+        ((10, 50), "k=50 is above the catalogue of 12 items (those seen in training); choose a smaller k"),
+        ((0, 10), "at must hold lengths of 1 or more, got (0, 10)"),
+        ((), "at must hold lengths of 1 or more, got ()"),
+    ],
+)
+def test_impossible_lengths(at, message):
+    dataset = cycle(items=12)
+    with pytest.raises(ConfigError) as error:
+        evaluate(Popularity().fit(dataset), dataset, at=at)
+    assert str(error.value) == message
+
+
+def test_impossible_ties():
+    with pytest.raises(ConfigError, match="ties must be 'average', 'best' or 'worst', got 'random'"):
+        Options(ties="random")
+
+
+def test_impossible_resamples_are_refused_before_the_work(table):
+    with pytest.raises(ConfigError, match="resamples must be 0"):
+        Options(resamples=-1)
+
+
+def test_no_targets():
+    dataset = world([list("abab")], valid=0, test=0)
+    with pytest.raises(
+        DataError, match="the test part has no target: none of its 0 events has 1 or more before it"
+    ):
+        evaluate(Popularity().fit(dataset), dataset, at=(1,))

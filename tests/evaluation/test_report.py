@@ -1,0 +1,98 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from reprise.evaluation.evaluate import Options, evaluate
+from reprise.evaluation.report import aligned
+from reprise.models.baselines import Popularity
+from reprise.testing.worlds import world
+
+
+@pytest.fixture
+def report(table):
+    """Targets b, b, z of three sequences; z is cold; of the items, ordered c, a, b, the last stands first."""
+    dataset = world([list("abcab"), list("cacab"), list("bcabz")])
+    return evaluate(table([1.0, 2.0, 3.0]), dataset, at=(1, 2), options=Options(seed=3))
+
+
+def test_json_form(report):
+    """Exactly these keys; coverage has no interval; it survives JSON."""
+    found = json.loads(json.dumps(report.to_dict()))
+    assert list(found) == ["name", "metrics", "targets", "slices", "protocol"]
+    assert found["name"] == "Table"
+    assert found["targets"] == 3
+    assert list(found["metrics"]) == [
+        "recall@1", "hit@1", "mrr@1", "ndcg@1", "recall@2", "hit@2", "mrr@2", "ndcg@2", "coverage@1", "coverage@2",
+    ]  # fmt: skip
+    assert found["metrics"]["coverage@1"] == {"value": 1 / 3, "low": None, "high": None}
+    assert found["metrics"]["recall@1"]["value"] == pytest.approx(2 / 3)
+    assert found["slices"]["cold"]["targets"] == 1
+    assert found["slices"]["warm"]["metrics"]["mrr@2"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert set(found["slices"]) == {"warm", "cold"}
+
+
+def test_protocol_in_json(report):
+    found = report.to_dict()["protocol"]
+    assert found == {
+        "dataset": report.protocol.dataset,
+        "part": "test",
+        "targets": 3,
+        "sequences": 3,
+        "candidates": 3,
+        "at": [1, 2],
+        "min_history": 1,
+        "exclude_seen": False,
+        "query_time": True,
+        "ties": "average",
+        "interval": {
+            "resamples": 1000,
+            "level": 0.95,
+            "seed": 3,
+            "method": "percentile bootstrap over sequences",
+        },
+        "cold": "miss",
+        "notes": [
+            "1 of 3 targets (33.3%) are cold: their item is not in the training part, and they count as misses."
+        ],
+    }
+
+
+def test_report_as_text(report):
+    lines = str(report).splitlines()
+    assert lines[0].split() == ["Table", "3", "targets"]
+    assert lines[1] == "recall@1    0.6667 [0.0000, 1.0000]"
+    assert lines[9] == "coverage@1  0.3333"
+    assert "slice  targets  recall@2" in str(report)
+    assert "Ranked among all 3 items of the training part; seen items stay in; ties are averaged" in str(
+        report
+    )
+    assert "[low, high]: 95% intervals, percentile bootstrap over sequences, 1000 resamples, seed 3." in str(
+        report
+    )
+
+
+def test_the_protocol_in_words_follows_the_protocol(report):
+    other = replace(report.protocol, exclude_seen=True, query_time=False, ties="worst")
+    words = " ".join(replace(other, interval=Options(resamples=0).bootstrap).sentences())
+    assert "items seen earlier in the sequence are left out; ties are broken against it" in words
+    assert "Models are not told the moment of asking." in words
+    assert "No intervals were made." in words
+
+
+def test_difference_of_protocols(report):
+    other = replace(report.protocol, min_history=2, ties="worst", notes=("something else",))
+    assert report.protocol.difference(other) == ("min_history", 1, 2)
+    assert report.protocol.difference(replace(report.protocol, notes=())) is None
+
+
+def test_one_kind_of_target_makes_no_slices(table):
+    """All warm and all at new times: a slice would repeat the whole."""
+    dataset = world([list("abcab"), list("cacab")])
+    report = evaluate(Popularity().fit(dataset), dataset, at=(1,))
+    assert report.slices == {}
+    assert "slice" not in str(report)
+
+
+def test_columns_are_straight():
+    assert aligned([["a", "bb"], ["ccc", "d"]]) == "a    bb\nccc  d"

@@ -1,0 +1,201 @@
+"""The walk against a fold over single events, which is what the contract of a scorer says."""
+
+import io
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from reprise.data.dataset import SequenceDataset
+from reprise.errors import ConfigError, DataError
+from reprise.evaluation import targets
+from reprise.evaluation.ranks import MISS
+from reprise.evaluation.targets import Walk, rank_targets
+from reprise.models.baselines import Markov, Popularity
+from reprise.models.batch import Event
+from reprise.testing.worlds import world
+
+
+def one_by_one(model, dataset: SequenceDataset, walk: Walk) -> list[tuple[int, int, int]]:
+    """(position, greater, equal) of every target, one event at a time."""
+    found = []
+    first, last = dataset.part(walk.part)
+    for row in range(len(dataset)):
+        state = model.initial_state(1)
+        start = int(dataset.offset[row])
+        for position in range(start, int(dataset.offset[row + 1])):
+            item = int(dataset.item[position])
+            if first[row] <= position < last[row] and position - start >= walk.min_history:
+                now_s = dataset.time_ms[position if walk.query_time else position - 1] / 1000
+                scores = model.scores(state, torch.tensor([now_s], dtype=torch.float64))[0].clone()
+                found.append(
+                    (position, *stand(scores, item, dataset.item[start:position], walk.exclude_seen))
+                )
+            state = model.advance(state, event(dataset, position))
+    return found
+
+
+def stand(scores: torch.Tensor, item: int, before: np.ndarray, exclude_seen: bool) -> tuple[int, int]:
+    left = {column + 1: float(score) for column, score in enumerate(scores)}
+    if exclude_seen:
+        left = {candidate: score for candidate, score in left.items() if candidate not in before}
+    if item not in left:
+        return MISS, 0
+    return sum(s > left[item] for s in left.values()), sum(s == left[item] for s in left.values()) - 1
+
+
+def event(dataset: SequenceDataset, position: int) -> Event:
+    item = int(dataset.item[position])
+    return Event(
+        torch.tensor([item if item <= dataset.items.warm else 0]),
+        torch.tensor([dataset.time_ms[position] / 1000], dtype=torch.float64),
+        torch.tensor([int(dataset.kind[position])]),
+        torch.tensor([float(dataset.value[position])]),
+    )
+
+
+def triples(ranks) -> list[tuple[int, int, int]]:
+    columns = (ranks.position_N.tolist(), ranks.greater_N.tolist(), ranks.equal_N.tolist())
+    return list(zip(*columns, strict=True))
+
+
+WALKS = [
+    Walk(),
+    Walk(part="valid"),
+    Walk(part="train"),
+    Walk(exclude_seen=True),
+    Walk(min_history=6),
+    Walk(tokens=16, length=4),
+    Walk(tokens=1, length=1),
+    Walk(tokens=16, length=5, exclude_seen=True, part="valid", query_time=False),
+]
+
+
+@pytest.mark.parametrize("walk", WALKS, ids=repr)
+def test_a_vector_scorer_is_ranked_as_one_by_one(hard, fading, walk):
+    model = fading(hard.items.warm)
+    with torch.no_grad():
+        expected = one_by_one(model.eval(), hard, walk)
+    assert triples(rank_targets(model, hard, walk)) == expected
+
+
+@pytest.mark.parametrize("walk", WALKS, ids=repr)
+@pytest.mark.parametrize("make", [Markov, Popularity])
+def test_a_scorer_without_vectors_is_ranked_as_one_by_one(hard, make, walk):
+    model = make().fit(hard)
+    assert triples(rank_targets(model, hard, walk)) == one_by_one(model, hard, walk)
+
+
+def test_every_event_of_the_part_with_history_is_a_target(hard, fading):
+    """Of each row's last three events, those that are not its very first."""
+    expected = [
+        position
+        for start, end in zip(hard.offset[:-1], hard.offset[1:], strict=True)
+        for position in range(max(start + 1, end - 3), end)
+    ]
+    ranks = rank_targets(fading(hard.items.warm), hard, Walk())
+    assert ranks.position_N.tolist() == expected
+    assert [hard.offset[row] < p < hard.offset[row + 1] for row, p in zip(ranks.row_N, expected, strict=True)]
+
+
+def test_a_scorer_without_vectors_gets_smaller_batches(hard, monkeypatch):
+    """Room for 20 scores and 9 items: two events a batch."""
+    model, sizes = Markov().fit(hard), []
+    whole = triples(rank_targets(model, hard, Walk()))
+    score_batch = model.score_batch
+    monkeypatch.setattr(
+        model, "score_batch", lambda b, s: (sizes.append(b.item_BT.numel()), score_batch(b, s))[1]
+    )
+    monkeypatch.setattr(targets, "SCORES_IN_BATCH", 20)
+    assert triples(rank_targets(model, hard, Walk())) == whole
+    assert max(sizes) == 2
+
+
+def test_half_types_are_compared_in_full(fading):
+    """bfloat16 has no number between 256 and 258, float32 has."""
+    dataset = world([list("abab")])
+    model = fading(dataset.items.warm).bfloat16()
+    ranks = rank_targets(model, dataset, Walk())
+    assert ranks.equal_N.tolist() == [0]
+
+
+def test_modes_and_gradients_are_left_as_found(hard, fading):
+    """Asked in evaluation mode (no dropout), handed back in training mode, a frozen part still frozen."""
+    model = fading(hard.items.warm).train()
+    model.dropout.eval()
+    model.register_module("inner", torch.nn.Dropout())
+    first, again = rank_targets(model, hard, Walk()), rank_targets(model, hard, Walk())
+    assert first.greater_N.tolist() == again.greater_N.tolist()
+    assert (model.training, model.dropout.training, model.inner.training) == (True, False, True)
+    assert torch.is_grad_enabled()
+
+
+def test_modes_are_left_as_found_after_an_error(hard, fading):
+    model = fading(hard.items.warm + 1).train()
+    with pytest.raises(DataError):
+        rank_targets(model, hard, Walk())
+    assert model.training and torch.is_grad_enabled()
+
+
+def test_no_targets(table):
+    dataset = world([list("abcd"), list("abcd")])
+    with pytest.raises(DataError) as error:
+        rank_targets(table([1.0, 2.0]), dataset, Walk(min_history=9))
+    assert str(error.value) == (
+        "the test part has no target: none of its 2 events has 9 or more before it in its sequence; "
+        "choose another part, another split or a smaller min_history"
+    )
+
+
+def test_an_unknown_part(hard, table):
+    with pytest.raises(DataError, match="unknown part 'tset'; the parts are train, valid and test"):
+        rank_targets(table([1.0]), hard, Walk(part="tset"))
+
+
+def test_scores_that_are_not_finite(table):
+    """The message says whose score it is, and for which event."""
+    dataset = world([list("abab"), list("baba")])
+    with pytest.raises(DataError) as error:
+        rank_targets(table([1.0, float("nan")]), dataset, Walk())
+    assert str(error.value) == (
+        "Table gives a score that is not finite for event 3 of row 0 (sequence 0); "
+        "its weights are damaged or its training diverged"
+    )
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), 3e38])
+def test_vectors_that_are_not_finite_or_overflow(hard, fading, poison):
+    model = fading(hard.items.warm)
+    with torch.no_grad():
+        model.vectors[3, 1] = poison
+    with pytest.raises(DataError, match="Fading gives a score that is not finite for event"):
+        rank_targets(model, hard, Walk())
+
+
+@pytest.mark.parametrize("name", ["Fading", "Table"])
+def test_a_model_of_another_catalogue(hard, fading, table, name):
+    model = fading(5) if name == "Fading" else table([1.0] * 5)
+    with pytest.raises(DataError) as error:
+        rank_targets(model, hard, Walk())
+    assert str(error.value) == (
+        f"{name} scores 5 items, the dataset has {hard.items.warm} warm ones; "
+        "evaluate it on the dataset it was made from"
+    )
+
+
+@pytest.mark.parametrize("field", ["min_history", "tokens", "length"])
+def test_impossible_walks(field):
+    with pytest.raises(ConfigError, match=f"{field} must be at least 1, got 0"):
+        Walk(**{field: 0})
+
+
+@pytest.mark.parametrize(
+    ("show", "terminal", "drawn"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_progress_is_shown_on_a_terminal(hard, table, monkeypatch, show, terminal, drawn):
+    stream = io.StringIO()
+    stream.isatty = lambda: terminal
+    monkeypatch.setattr(sys, "stderr", stream)
+    rank_targets(table([1.0] * hard.items.warm), hard, Walk(progress=show))
+    assert ("evaluating Table" in stream.getvalue()) == drawn

@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+import torch
+
+from reprise.data.chunks import Chunk, ChunkPlan
+from reprise.models.batch import event_at, gather
+from reprise.testing.worlds import world
+
+
+@pytest.fixture
+def dataset():
+    """Rows a b a b | z a and a b | b a, the bars before the last two events; z is cold, index 3."""
+    made = world([list("ababza"), list("abba")], valid=0, test=2)
+    made.kind[:] = np.arange(10) % 2
+    made.value[:] = np.arange(10)
+    return made
+
+
+def chunk(rows, first, steps, fresh=True) -> Chunk:
+    return Chunk(np.array(rows), np.array(first), np.array(steps), fresh)
+
+
+def whole(dataset):
+    return np.asarray(dataset.offset[:-1]), np.asarray(dataset.offset[1:])
+
+
+def test_inputs_and_their_next_items(dataset):
+    batch = gather(dataset, chunk([0, 1], [0, 6], [5, 3]), *whole(dataset))
+    assert batch.item_BT.tolist() == [[1, 2, 1, 2, 0], [1, 2, 2, 0, 0]]
+    assert batch.target_BT.tolist() == [[2, 1, 2, 3, 1], [2, 2, 1, 0, 0]]
+    assert batch.targets == 8
+
+
+def test_a_cold_item_is_a_target_and_no_input(dataset):
+    """z is asked for at step 3, and is padding at step 4, where an item is still asked for."""
+    batch = gather(dataset, chunk([0], [0], [5]), *whole(dataset))
+    assert batch.target_BT[0, 3] == 3
+    assert batch.valid_BT.tolist() == [[True, True, True, True, False]]
+    assert batch.target_BT[0, 4] == 1
+
+
+def test_only_events_of_the_part_are_targets(dataset):
+    first, last = dataset.part("test")
+    batch = gather(dataset, chunk([0, 1], [0, 6], [5, 3]), first, last)
+    assert batch.target_BT.tolist() == [[0, 0, 0, 3, 1], [0, 2, 1, 0, 0]]
+    assert batch.item_BT.tolist() == [[1, 2, 1, 2, 0], [1, 2, 2, 0, 0]]
+
+
+def test_times_kinds_and_values_are_those_of_the_input(dataset):
+    batch = gather(dataset, chunk([1], [7], [2]), *whole(dataset))
+    assert batch.time_s_BT.dtype == torch.float64
+    assert batch.time_s_BT.tolist() == [[86_400 + 60, 86_400 + 120]]
+    assert batch.kind_BT.tolist() == [[1, 0]]
+    assert batch.value_BT.tolist() == [[7, 8]]
+
+
+def test_the_gap_leads_from_the_input_to_the_target(dataset):
+    dataset.time_ms[1] += 1_500
+    batch = gather(dataset, chunk([0], [0], [2]), *whole(dataset))
+    assert batch.query_gap_s_BT.tolist() == [[61.5, 58.5]]
+
+
+def test_padding_is_neutral(dataset):
+    """The second row has one step of three."""
+    batch = gather(dataset, chunk([0, 1], [0, 6], [3, 1]), *whole(dataset))
+    assert batch.item_BT[1].tolist() == [1, 0, 0]
+    assert batch.target_BT[1].tolist() == [2, 0, 0]
+    assert batch.time_s_BT[1, 1:].tolist() == [0, 0]
+    assert batch.query_gap_s_BT[1, 1:].tolist() == [0, 0]
+    assert batch.value_BT[1, 1:].isnan().all()
+
+
+def test_a_chunk_whose_rows_have_ended_is_one_step_of_padding(dataset):
+    batch = gather(dataset, chunk([0, 1], [5, 9], [0, 0], fresh=False), *whole(dataset))
+    assert batch.item_BT.tolist() == [[0], [0]]
+    assert batch.targets == 0
+
+
+def test_rows_and_positions_are_kept(dataset):
+    batch = gather(dataset, chunk([1, 0], [7, 2], [2, 2], fresh=False), *whole(dataset))
+    assert batch.row_B.tolist() == [1, 0]
+    assert batch.first_B.tolist() == [7, 2]
+    assert batch.fresh_B.tolist() == [False, False]
+
+
+def test_every_target_comes_once(dataset):
+    """A whole pass in chunks of two steps."""
+    first, last = whole(dataset)
+    asked = []
+    for part in ChunkPlan(first, last, tokens=4, length=2):
+        batch = gather(dataset, part, first, last)
+        row, step = (batch.target_BT != 0).nonzero().T
+        asked += (batch.first_B[row] + step + 1).tolist()
+    assert sorted(asked) == [1, 2, 3, 4, 5, 7, 8, 9]
+
+
+def test_event_at_is_one_column(dataset):
+    batch = gather(dataset, chunk([0, 1], [0, 6], [2, 2]), *whole(dataset))
+    event = event_at(batch, 1)
+    assert event.item_B.tolist() == [2, 2]
+    assert event.time_s_B.tolist() == batch.time_s_BT[:, 1].tolist()
+    assert event.kind_B.tolist() == batch.kind_BT[:, 1].tolist()
+    assert event.value_B.tolist() == batch.value_BT[:, 1].tolist()
+
+
+def test_to_moves_every_tensor(dataset):
+    batch = gather(dataset, chunk([0], [0], [2]), *whole(dataset)).to(torch.device("meta"))
+    assert {tensor.device.type for tensor in batch} == {"meta"}
+
+
+def test_the_log_is_not_written_to(dataset):
+    """Cold items are hidden in a copy."""
+    gather(dataset, chunk([0], [0], [5]), *whole(dataset)).item_BT.zero_()
+    assert dataset.item.tolist() == [1, 2, 1, 2, 3, 1, 1, 2, 2, 1]
