@@ -46,16 +46,16 @@ def recommend(
 ) -> None:
     """Recommend to every user of a file: rows of user_id, rank, item_id, score and title."""
     from reprise.data.answers import Answer, AnswerWriter
-    from reprise.data.events import Columns, read_events
+    from reprise.data.events import Columns
     from reprise.data.histories import read_histories
 
     columns = Columns(user=user_column, item=item_column, time=time_column, session=session_column)
-    events = read_events(histories, columns, tz=tz)
     recommender = open_recommender(model, dataset)
+    batches = read_histories(histories, columns, tz=tz, integer_items=recommender.items.integer_ids)
     users, skipped = 0, 0
     with AnswerWriter(out) as writer:
-        for keys, batch in read_histories(events):
-            answers = recommender.recommend_many(batch, k=k, exclude_seen=exclude_seen)
+        for keys, items in batches:
+            answers = recommender.recommend_many(items, k=k, exclude_seen=exclude_seen)
             for key, answer in zip(keys, answers, strict=True):
                 for found in answer:
                     writer.add(Answer(key, found.rank, found.item_id, found.score, found.title))

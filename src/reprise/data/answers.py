@@ -105,6 +105,8 @@ class _Parquet:
         self.writer: pq.ParquetWriter | None = None
 
     def write(self, rows: list[Answer]) -> None:
+        if self.writer is not None and not rows:
+            return  # no rows have no types
         columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in Answer._fields]
         # ids are of one type in all rows, and a first batch without titles must not make the column a null one
         kinds = [_id_type(columns[0]), pa.int64(), _id_type(columns[2]), pa.float64(), pa.string()]

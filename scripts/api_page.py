@@ -1,0 +1,157 @@
+"""Write docs/api.md: every public name with its signature, docstring and fields, read from the source.
+
+python scripts/api_page.py
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src"
+LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+HEAD = """# Public names
+
+Made by `python scripts/api_page.py` from the docstrings. `import reprise as rp`, then `rp.NAME`: nothing heavy is imported
+before a name is used. A spec is a frozen dataclass that can be typed in Python or written in a recipe; its fields stand
+in a table.
+"""
+Definition = ast.ClassDef | ast.FunctionDef
+
+
+def public_names() -> dict[str, str]:
+    """The public names and the modules they live in."""
+    for node in _parse("reprise").body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_HOMES":
+            homes: dict[str, str] = ast.literal_eval(node.value)
+            return homes
+    raise SystemExit("reprise/__init__.py has no _HOMES")
+
+
+def page() -> str:
+    """The whole page."""
+    sections = [HEAD, "## Specs\n", *_specs(), "## Functions, classes and errors\n"]
+    sections += [
+        section for name, module in sorted(public_names().items()) for section in _section(name, module)
+    ]
+    return "\n".join(sections)
+
+
+def _parse(module: str) -> ast.Module:
+    path = SOURCE.joinpath(*module.split("."))
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _definition(name: str, module: str) -> Definition:
+    for node in _parse(module).body:
+        if isinstance(node, Definition) and node.name == name:
+            return node
+    raise SystemExit(f"{module} defines no {name}")
+
+
+def _is_spec(node: Definition) -> bool:
+    return isinstance(node, ast.ClassDef) and "spec" in [ast.unparse(mark) for mark in node.decorator_list]
+
+
+def _specs() -> Iterator[str]:
+    for name, module in public_names().items():
+        if _is_spec(_definition(name, module)):
+            yield f"- [`{name}`](#{name.lower()})"
+    yield ""
+
+
+def _section(name: str, module: str) -> Iterator[str]:
+    node = _definition(name, module)
+    yield f"### {name}\n"
+    if isinstance(node, ast.FunctionDef):
+        yield f"```python\n{_signature(node, name)}\n```\n"
+    yield _prose(node)
+    if isinstance(node, ast.ClassDef):
+        yield from _fields(node)
+        yield from _methods(node)
+
+
+def _fields(node: ast.ClassDef) -> Iterator[str]:
+    rows = []
+    for field, after in zip(node.body, [*node.body[1:], ast.Pass()], strict=True):
+        if isinstance(field, ast.AnnAssign) and not ast.unparse(field.target).startswith("_"):
+            text = ast.literal_eval(after.value) if isinstance(after, ast.Expr) else ""
+            default = f"`{ast.unparse(field.value)}`" if field.value else ""
+            meaning = " ".join(text.split()).replace("|", "\\|")
+            rows.append(
+                f"| `{ast.unparse(field.target)}` | {_type(field.annotation)} | {default} | {meaning} |"
+            )
+    if rows:
+        yield "| field | type | default | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
+
+
+def _methods(node: ast.ClassDef) -> Iterator[str]:
+    for method in node.body:
+        if isinstance(method, ast.FunctionDef) and (method.name == "__init__" or method.name[0] != "_"):
+            name = node.name if method.name == "__init__" else f"{node.name}.{method.name}"
+            marks = [ast.unparse(mark) for mark in method.decorator_list]
+            shown = name if {"property", "cached_property"} & set(marks) else _signature(method, name)
+            if ast.get_docstring(method) or method.name == "__init__":
+                yield f"```python\n{shown}\n```\n"
+                yield _prose(method)
+
+
+def _signature(node: ast.FunctionDef, name: str) -> str:
+    arguments = [text for text in _arguments(node.args) if text.split(":")[0] not in ("self", "cls")]
+    returns = f" -> {ast.unparse(node.returns)}" if node.returns and node.name != "__init__" else ""
+    line = f"{name}({', '.join(arguments)}){returns}"
+    if len(line) <= 100:
+        return line
+    return f"{name}(\n    " + ",\n    ".join(arguments) + f",\n){returns}"
+
+
+def _arguments(given: ast.arguments) -> Iterator[str]:
+    positional = given.posonlyargs + given.args
+    defaults = [*[None] * (len(positional) - len(given.defaults)), *given.defaults]
+    for argument, default in zip(positional, defaults, strict=True):
+        yield _argument(argument, default)
+    if given.vararg:
+        yield f"*{_argument(given.vararg, None)}"
+    elif given.kwonlyargs:
+        yield "*"
+    for argument, default in zip(given.kwonlyargs, given.kw_defaults, strict=True):
+        yield _argument(argument, default)
+    if given.kwarg:
+        yield f"**{_argument(given.kwarg, None)}"
+
+
+def _argument(argument: ast.arg, default: ast.expr | None) -> str:
+    text = ast.unparse(argument)
+    return text if default is None else f"{text} = {ast.unparse(default)}"
+
+
+def _type(annotation: ast.expr) -> str:
+    """A type as a person reads it: the limits of `Annotated[int, Field(ge=1)]` in words."""
+    text = ast.unparse(annotation)
+    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Annotated":
+        assert isinstance(annotation.slice, ast.Tuple)
+        kind, *marks = annotation.slice.elts
+        limits = [limit for mark in marks if isinstance(mark, ast.Call) for limit in mark.keywords]
+        words = ", ".join(f"{LIMITS[limit.arg or '']} {ast.unparse(limit.value)}" for limit in limits)
+        return f"`{ast.unparse(kind)}`, {words}"
+    return "`" + text.replace("|", "\\|") + "`"
+
+
+def _prose(node: Definition) -> str:
+    """A docstring as Markdown: its sections in bold, its entries as a list."""
+    lines = []
+    for line in (ast.get_docstring(node) or "").splitlines():
+        entry = re.match(r"    ([\w*]+): (.*)", line)
+        if re.fullmatch(r"(Args|Raises|Returns|Yields):", line):
+            lines.append(f"**{line}**\n")
+        elif entry:
+            lines.append(f"- `{entry[1]}`: {entry[2]}")
+        else:
+            lines.append(line.strip())
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    (ROOT / "docs" / "api.md").write_text(page().rstrip() + "\n", encoding="utf-8")

@@ -1,0 +1,104 @@
+"""Files of events as one history a user: what is asked of a recommender in bulk."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+import pyarrow as pa
+
+from reprise.data.engine import Engine
+from reprise.data.events import Columns, Events, read_events
+from reprise.data.times import find_form, to_ms
+from reprise.data.vocabulary import ItemId
+from reprise.errors import DataError
+
+USERS_AT_ONCE = 4096
+"""Users handed out together."""
+
+
+class Histories(NamedTuple):
+    """Some users, and the items of each in time order."""
+
+    keys: list[ItemId]
+    items: list[list[ItemId]]
+
+
+def read_histories(
+    files: Sequence[str], columns: Columns, *, tz: str | None, integer_items: bool
+) -> Iterator[Histories]:
+    """The histories in files of events, user by user; equal times keep the order of the files.
+
+    Args:
+        files: As for `read_events`. A log without users has a history for each session.
+        columns: What their columns are called.
+        tz: The time zone of times that have none.
+        integer_items: Whether the model's item ids are integers, which a text file cannot tell.
+
+    Raises:
+        DataError: what `read_events` refuses, missing ids, or item ids that are no integers where the model's are.
+    """
+    events = read_events(files, columns, tz=tz)
+    engine = events.source.engine
+    assert engine is not None, "files are read by an engine of ours"
+    log = _log(events, engine)
+    _check_ids(engine, log)
+    if integer_items and events.source.text:
+        log = _with_integer_items(engine, log)
+    ordered = log.order_by("user_id", "time_ms", "row").select("user_id", "item_id")
+    yield from _grouped(engine.batches(ordered))
+
+
+def _log(events: Events, engine: Engine) -> ir.Table:
+    key = events.columns.user or events.columns.session
+    one_key = events.only(user=key, session=None)
+    log = one_key.table.mutate(row=ibis.row_number())
+    form = find_form(engine, log, str(events.columns.time), events.tz)
+    return log.mutate(time_ms=to_ms(log.timestamp, form, events.tz))
+
+
+def _check_ids(engine: Engine, log: ir.Table) -> None:
+    for name in ("user_id", "item_id"):
+        missing = engine.row(log.aggregate(count=log[name].isnull().sum()))["count"]
+        if missing:
+            raise DataError(f"{missing} rows have no {name}; filter them, or give them one")
+
+
+def _with_integer_items(engine: Engine, log: ir.Table) -> ir.Table:
+    whole = log.item_id.try_cast("int64")
+    odd = engine.rows(log.filter(whole.isnull()).limit(1).select("item_id"))
+    if odd:
+        raise DataError(
+            f"item id {odd[0]['item_id']!r} is no integer, and the item ids of the model are integers"
+        )
+    return log.mutate(item_id=whole)
+
+
+def _grouped(batches: Iterator[pa.RecordBatch]) -> Iterator[Histories]:
+    """Rows sorted by user, cut where the user changes; a user may go on in the next batch."""
+    keys: list[ItemId] = []
+    items: list[list[ItemId]] = []
+    for batch in batches:
+        for key, some in _runs(batch):
+            if keys and keys[-1] == key:
+                items[-1] += some
+            elif len(keys) == USERS_AT_ONCE:
+                yield Histories(keys, items)
+                keys, items = [key], [some]
+            else:
+                keys.append(key)
+                items.append(some)
+    if keys:
+        yield Histories(keys, items)
+
+
+def _runs(batch: pa.RecordBatch) -> Iterator[tuple[ItemId, list[ItemId]]]:
+    if not len(batch):
+        return
+    user_E = batch.column("user_id").to_numpy(zero_copy_only=False)
+    item_E = batch.column("item_id").to_pylist()
+    cuts = [0, *(np.flatnonzero(user_E[1:] != user_E[:-1]) + 1).tolist(), len(user_E)]
+    for first, last in pairwise(cuts):
+        yield user_E[first : first + 1].tolist()[0], item_E[first:last]

@@ -1,0 +1,88 @@
+"""Files of events become one history a user."""
+
+from pathlib import Path
+
+import pytest
+
+from reprise.data import histories
+from reprise.data.events import Columns
+from reprise.data.histories import Histories, read_histories
+from reprise.data.vocabulary import ItemId
+from reprise.errors import DataError
+
+ROWS = [("b", 1, 30), ("a", 2, 10), ("b", 3, 10), ("a", 4, 10), ("c", 1, 5)]
+
+
+def log(
+    folder: Path, rows: list[tuple[object, object, int]], name: str = "events.csv", user: str = "user_id"
+) -> str:
+    lines = [f"{who},{what},{1_700_000_000 + when}" for who, what, when in rows]
+    file = folder / name
+    file.write_text("\n".join([f"{user},item_id,timestamp", *lines]) + "\n")
+    return str(file)
+
+
+def read(*files: str, integer_items: bool = True, columns: Columns | None = None) -> list[Histories]:
+    return list(read_histories(files, columns or Columns(), tz=None, integer_items=integer_items))
+
+
+def test_histories_are_in_time_order_and_equal_times_keep_the_order_of_the_file(tmp_path: Path) -> None:
+    assert read(log(tmp_path, ROWS)) == [Histories(["a", "b", "c"], [[2, 4], [3, 1], [1]])]
+
+
+def test_several_files_are_one_log(tmp_path: Path) -> None:
+    first, second = log(tmp_path, ROWS[:2], "1.csv"), log(tmp_path, ROWS[2:], "2.csv")
+    assert read(first, second) == read(log(tmp_path, ROWS))
+
+
+def test_ids_in_a_text_file_are_of_the_type_that_the_model_has(tmp_path: Path) -> None:
+    file = log(tmp_path, ROWS)
+    assert read(file, integer_items=False)[0].items == [["2", "4"], ["3", "1"], ["1"]]
+
+
+def test_without_users_a_session_is_a_history(tmp_path: Path) -> None:
+    assert read(log(tmp_path, ROWS, user="session_id"))[0].keys == ["a", "b", "c"]
+
+
+def test_users_are_handed_out_in_groups_and_none_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(histories, "USERS_AT_ONCE", 2)
+    found = read(log(tmp_path, ROWS))
+    assert [group.keys for group in found] == [["a", "b"], ["c"]]
+    assert [group.items for group in found] == [[[2, 4], [3, 1]], [[1]]]
+
+
+def test_a_user_may_go_on_in_the_next_batch_of_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = read(log(tmp_path, ROWS))
+    split_up = histories.Engine.batches
+    monkeypatch.setattr(
+        histories.Engine,
+        "batches",
+        lambda self, expression: (
+            batch.slice(row, 1) for batch in split_up(self, expression) for row in range(len(batch))
+        ),
+    )
+    assert read(log(tmp_path, ROWS)) == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (("a", "x9", 1), "item id 'x9' is no integer, and the item ids of the model are integers"),
+        (("a", "", 1), "1 rows have no item_id; filter them, or give them one"),
+        (("", "4", 1), "1 rows have no user_id; filter them, or give them one"),
+    ],
+)
+def test_an_id_that_cannot_be_is_told(tmp_path: Path, row: tuple[str, str, int], message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        read(log(tmp_path, [*ROWS, row]))
+    assert str(caught.value) == message
+
+
+def test_columns_are_named_as_for_a_log(tmp_path: Path) -> None:
+    file = log(tmp_path, ROWS, user="buyer")
+    keys: list[ItemId] = ["a", "b", "c"]
+    assert read(file, columns=Columns(user="buyer"))[0].keys == keys
