@@ -241,12 +241,12 @@ def _first_non_finite(scores: Scores) -> int | None:
     """The first row with a score that is not finite, if any; an overflowing product counts."""
     if isinstance(scores, VectorScores):
         # |q . v| <= |q| |v|: one product of norms instead of a look at every score
-        bound_N = scores.query_ND.norm(dim=1) * scores.vector_ID.norm(dim=1).amax()
+        fine_N = torch.isfinite(scores.query_ND.norm(dim=1) * scores.vector_ID.norm(dim=1).amax())
     else:
         assert isinstance(scores, GivenScores)
-        bound_N = scores.score_NI.abs().amax(1)
-    bad_N = ~torch.isfinite(bound_N)
-    return int(bad_N.nonzero()[0]) if bool(bad_N.any()) else None
+        low_N, high_N = scores.score_NI.aminmax(dim=1)
+        fine_N = torch.isfinite(low_N) & torch.isfinite(high_N)
+    return None if bool(fine_N.all()) else int((~fine_N).nonzero()[0])
 
 
 def _no_targets(dataset: SequenceDataset, walk: Walk) -> str:
