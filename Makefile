@@ -38,6 +38,7 @@ format: install
 
 docs: install
 	$(BIN)/python -m reprise.cli.reference > docs/cli.md
+	$(BIN)/python scripts/api_page.py
 	$(BIN)/python scripts/file_map.py
 
 clean:

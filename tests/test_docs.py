@@ -1,0 +1,192 @@
+"""The pages say what the code does: generated ones are up to date, snippets run, links lead somewhere."""
+
+import ast
+import importlib
+import importlib.util
+import inspect
+import random
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import reprise
+from reprise.cli.reference import page as cli_page
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(
+    [*DOCS.glob("*.md"), *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md"))]
+)
+MODULES = sorted(
+    ".".join(file.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
+    for file in (ROOT / "src" / "reprise").rglob("*.py")
+    if file.name != "__main__.py"
+)
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def script(name: str) -> ModuleType:
+    found = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def text(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def test_the_page_of_the_command_line_is_up_to_date() -> None:
+    assert text(DOCS / "cli.md") == cli_page(), "run `make docs`"
+
+
+def test_the_page_of_public_names_is_up_to_date() -> None:
+    assert text(DOCS / "api.md") == script("api_page").page().rstrip() + "\n", "run `make docs`"
+
+
+def test_the_map_in_the_readme_is_up_to_date() -> None:
+    assert text(ROOT / "README.md") == script("file_map").with_map(text(ROOT / "README.md")), (
+        "run `make docs`"
+    )
+
+
+def test_every_public_name_has_a_heading() -> None:
+    headings = re.findall(r"^### (\w+)$", text(DOCS / "api.md"), flags=re.MULTILINE)
+    assert headings == sorted(reprise.__all__)
+
+
+def test_the_names_for_type_checkers_are_the_names_at_run_time() -> None:
+    tree = ast.parse(text(ROOT / "src" / "reprise" / "__init__.py"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    imported = {
+        name.name: node.module
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for name in node.names
+    }
+    assert imported == reprise._HOMES
+
+
+@pytest.mark.parametrize("name", reprise.__all__)
+def test_a_public_name_is_what_its_module_defines(name: str) -> None:
+    value = getattr(reprise, name)
+    assert value.__module__ == reprise._HOMES[name]
+    assert name in dir(reprise)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'reprise' has no attribute 'Recurent'"):
+        _ = reprise.Recurent
+
+
+def test_importing_reprise_loads_nothing_heavy_and_keeps_threads_from_spinning() -> None:
+    heavy = "('torch', 'ibis', 'duckdb', 'pyarrow', 'numpy', 'onnxruntime', 'pydantic')"
+    code = f"import os, sys, reprise; print([m for m in {heavy} if m in sys.modules], os.environ['OMP_WAIT_POLICY'])"
+    environment = {"PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[] PASSIVE\n"
+
+
+def public_things(module: ModuleType) -> Iterator[tuple[str, Any]]:
+    """Public classes and functions that a module defines, and the public methods of its public classes."""
+    for name, value in vars(module).items():
+        if name.startswith("_") or getattr(value, "__module__", None) != module.__name__:
+            continue
+        if inspect.isclass(value):
+            yield name, value
+            for inner, member in vars(value).items():
+                if not inner.startswith("_") and (inspect.isfunction(member) or isinstance(member, property)):
+                    yield f"{name}.{inner}", getattr(value, inner)
+        elif inspect.isfunction(value):
+            yield name, value
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_public_class_function_and_method_says_what_it_is(name: str) -> None:
+    """An overriding method has the docstring of its contract."""
+    things = public_things(importlib.import_module(name))
+    assert [place for place, thing in things if not inspect.getdoc(thing)] == []
+
+
+def test_every_field_of_a_spec_says_what_it_is() -> None:
+    page = text(DOCS / "api.md")
+    for name in reprise.__all__:
+        for field in getattr(getattr(reprise, name), "__pydantic_fields__", {}):
+            section = page.split(f"### {name}\n")[1].split("\n### ")[0]
+            row = re.search(rf"^\| `{field}` \|.*\| (.*) \|$", section, flags=re.MULTILINE)
+            assert row is not None and row[1], f"{name}.{field} has no docstring under it"
+
+
+def slug(heading: str) -> str:
+    """The anchor of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def prose(page: Path) -> str:
+    """A page without its blocks of code."""
+    return re.sub(r"^```.*?^```", "", text(page), flags=re.MULTILINE | re.DOTALL)
+
+
+@each_page
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if link.startswith(("https://", "http://")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path) if path else page
+        assert target.exists(), f"{page.name} links to {link}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", prose(target), flags=re.MULTILINE)
+            assert anchor in map(slug, headings), f"{page.name} links to {link}"
+
+
+def test_every_page_is_on_the_list_of_pages() -> None:
+    linked = set(re.findall(r"\]\((\w+\.md)\)", text(DOCS / "index.md")))
+    assert linked == {page.name for page in DOCS.glob("*.md")} - {"index.md"}
+
+
+def test_the_numbers_of_the_changelog_have_a_heading() -> None:
+    assert "\n### Numbers\n" in text(ROOT / "CHANGELOG.md")
+
+
+def write_shop(folder: Path) -> None:
+    """Five weeks of a small shop: people go up the shelf, from one item to the next, mostly."""
+    generator = random.Random(0)
+    rows = ["user_id,item_id,timestamp"]
+    for user in range(60):
+        item, time_s = generator.randrange(100), 1_700_000_000 + generator.randrange(7 * 86_400)
+        for _ in range(25):
+            rows.append(f"u{user},p{item},{time_s}")
+            item = (item + 1) % 100 if generator.random() < 0.9 else generator.randrange(100)
+            time_s += generator.randrange(2 * 86_400)
+    items = ["item_id,title", *(f"p{item},Item {item}" for item in range(100))]
+    (folder / "clicks.csv").write_text("\n".join(rows) + "\n")
+    (folder / "items.csv").write_text("\n".join(items) + "\n")
+
+
+def test_the_twenty_lines_of_the_readme_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_shop(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (snippet,) = re.findall(
+        r"^```python\n(.*?)^```", text(ROOT / "README.md"), flags=re.MULTILINE | re.DOTALL
+    )
+    names: dict[str, Any] = {}
+    small = snippet.replace(".parquet", ".csv").replace("layers=2, size=128", "layers=1, size=32")
+    assert small != snippet
+    exec(compile(small, "README.md", "exec"), names)
+    assert "Popularity" in capsys.readouterr().out
+    assert len(names["visit"].recommend(k=10)) == 10
+    assert [row.item_id for row in names["shop"].recommend(["p17", "p3"], k=10, deny=["p99"])] == [
+        row.item_id for row in names["visit"].recommend(k=10, deny=["p99"])
+    ]
