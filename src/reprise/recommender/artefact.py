@@ -180,14 +180,16 @@ def _move_into_place(beside: Path, path: Path) -> None:
 def _read_manifest(path: Path) -> Facts:
     file = path / MANIFEST
     try:
-        manifest: Facts = json.loads(file.read_bytes())
-        seal = manifest.pop("sha256", None)
+        manifest = json.loads(file.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise ArtefactError(
             f"{path} is no saved model (no {MANIFEST}); make one with `reprise export RUN --out {path}`"
         ) from None
-    except (ValueError, AttributeError) as error:
+    except ValueError as error:
         raise ArtefactError(f"{file} is damaged ({error}); {AGAIN}") from None
+    if not isinstance(manifest, dict):
+        raise ArtefactError(f"{file} is damaged (no JSON object); {AGAIN}")
+    seal = manifest.pop("sha256", None)
     if manifest.get("format") != FORMAT:
         raise ArtefactError(
             f"{path} has model format {manifest.get('format')!r}, this version of reprise reads {FORMAT}; "

@@ -76,9 +76,10 @@ def _interval(metric: Facts) -> str:
 
 def _limits(data: Facts) -> str:
     cold = data["items"] - data["warm"]
+    further = "1 further known item has" if cold == 1 else f"{cold} further known items have"
     limits = [
-        f"It can answer with the {data['warm']} items that occur in the training part. "
-        f"{cold} further known items have no vector: they are neither answered nor read.",
+        f"It can answer with the {data['warm']} items that occur in the training part; "
+        f"{further} no vector, and can be neither answered nor read.",
         "Events of unknown items are skipped; the answer counts them.",
         "Without a known event it answers with the most popular items of the training part.",
         "It learned what people did where and when the log was recorded, including what they were shown; "

@@ -208,9 +208,9 @@ def _strip(message: Any) -> None:
         if remark in message.DESCRIPTOR.fields_by_name:
             message.ClearField(remark)
     for field, value in message.ListFields():
-        if field.type == field.TYPE_MESSAGE:
-            for inner in value if field.is_repeated else [value]:
-                _strip(inner)
+        if field.message_type is not None:
+            for part in [value] if hasattr(value, "ListFields") else value:
+                _strip(part)
 
 
 @contextmanager

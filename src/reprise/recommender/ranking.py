@@ -65,21 +65,20 @@ class Ranker:
             if index
         ]
 
-    def check_k(self, k: int) -> None:
-        """Raise where no answer can have `k` items."""
-        if k < 1:
-            raise ConfigError(f"k must be at least 1, got {k!r}")
-        if k > self.catalogue.warm:
-            raise ConfigError(
-                f"k={k} is above the catalogue of {self.catalogue.warm} items that can be recommended; ask for fewer"
-            )
-
     def _popular(self, k: int, filters: Filters) -> Found:
         # a search too: popularity as vectors of width 1
         shares = ExactIndex(self.catalogue.popularity_I[:, None])
         return shares.search(
             np.ones((1, 1), dtype=np.float32), k, filters.mask([np.empty(0, dtype=np.int64)])
         )
+
+
+def check_k(k: int, most: int, what: str = "the catalogue of {} items that can be recommended") -> None:
+    """Raise `ConfigError` where no answer can have `k` items."""
+    if k < 1:
+        raise ConfigError(f"k must be at least 1, got {k!r}")
+    if k > most:
+        raise ConfigError(f"k={k} is above {what.format(most)}; ask for fewer")
 
 
 def _events(count: int) -> str:

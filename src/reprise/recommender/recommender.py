@@ -23,7 +23,7 @@ from reprise.recommender.generate import Sampling, continue_history
 from reprise.recommender.history import History, HistoryLike, read_history
 from reprise.recommender.index import ExactIndex
 from reprise.recommender.network import Network
-from reprise.recommender.ranking import Past, Ranker
+from reprise.recommender.ranking import Past, Ranker, check_k
 from reprise.recommender.runtime import Runtime
 from reprise.recommender.session import Session
 
@@ -168,7 +168,7 @@ class Recommender:
         exclude_seen: bool = False,
     ) -> list[Recommendations]:
         """`recommend` for many users at once, in the order of `histories`. Histories of like length run together."""
-        self._ranker.check_k(k)
+        check_k(k, self._catalogue.warm)
         filters = read_filters(self._catalogue, deny, allow, exclude_seen)
         read_B = [read_history(history, self._catalogue) for history in histories]
         order_B = sorted(range(len(read_B)), key=lambda row: -len(read_B[row]))
@@ -190,7 +190,7 @@ class Recommender:
             DataError: the item is unknown, or has no vector.
         """
         index = self._catalogue.index(item_id)
-        self._ranker.check_k(k + 1)
+        check_k(k, self._catalogue.warm - 1, "the {} other items that can be recommended")
         others_I = np.ones(self._catalogue.warm, dtype=np.bool_)
         others_I[index - 1] = False
         unit_1D = self._directions.vectors_ID[index - 1 : index]

@@ -8,7 +8,7 @@ from reprise.data.vocabulary import PAD, ItemId
 from reprise.errors import ConfigError
 from reprise.recommender.answers import Recommendations
 from reprise.recommender.filters import read_filters
-from reprise.recommender.ranking import Past, Ranker
+from reprise.recommender.ranking import Past, Ranker, check_k
 from reprise.recommender.runtime import State
 
 
@@ -53,7 +53,7 @@ class Session:
         Raises:
             ConfigError: `k` is impossible, or `exclude_seen` is asked of a session that does not remember what was seen.
         """
-        self._ranker.check_k(k)
+        check_k(k, self._ranker.catalogue.warm)
         if exclude_seen and self._seen is None:
             raise ConfigError(
                 "this session keeps no history, so it cannot exclude what was seen; "

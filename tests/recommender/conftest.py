@@ -1,0 +1,52 @@
+"""Shops to ask: an export takes seconds, so the tests share theirs and leave them as they are."""
+
+import numpy as np
+import pytest
+import torch
+from counting_model import Counting, CountingModel
+
+from reprise.data.dataset import SequenceDataset
+from reprise.models.recurrent import Recurrent
+from reprise.models.sequence_model import SequenceModel
+from reprise.recommender import Recommender
+from reprise.testing.worlds import world
+
+
+@pytest.fixture(scope="session")
+def log() -> SequenceDataset:
+    """Twelve trained items p0..p11, and one that only the test part has."""
+    generator = np.random.default_rng(0)
+    rows = [[f"p{item}" for item in generator.integers(12, size=10)] for _ in range(30)]
+    rows[0][-1] = "new"
+    titles = {f"p{item}": f"Product {item}" for item in range(11)}
+    return world(rows, titles={**titles, "new": "Brand new"})
+
+
+@pytest.fixture(scope="session")
+def model(log: SequenceDataset) -> SequenceModel:
+    torch.manual_seed(0)
+    return Recurrent(size=16).build(log.sizes)
+
+
+@pytest.fixture(scope="session")
+def shop(model: SequenceModel, log: SequenceDataset) -> Recommender:
+    return Recommender(model, log, training={"epochs": 3})
+
+
+@pytest.fixture(scope="session")
+def numbers() -> SequenceDataset:
+    """Thirty items whose ids are integers, without titles."""
+    generator = np.random.default_rng(1)
+    return world([generator.permutation(30).tolist() for _ in range(20)])
+
+
+@pytest.fixture(scope="session")
+def counting_model(numbers: SequenceDataset) -> CountingModel:
+    torch.manual_seed(1)
+    return Counting().build(numbers.sizes)
+
+
+@pytest.fixture(scope="session")
+def counting_shop(counting_model: CountingModel, numbers: SequenceDataset) -> Recommender:
+    """A network whose vectors to read are not the ones that score."""
+    return Recommender(counting_model, numbers)

@@ -1,0 +1,63 @@
+from pathlib import Path
+
+from reprise.data.dataset import SequenceDataset
+from reprise.evaluation.evaluate import evaluate
+from reprise.models.sequence_model import SequenceModel
+from reprise.recommender import Recommender
+
+
+def card_of(shop: Recommender, path: Path, **told: object) -> str:
+    shop.save(path, **told)  # type: ignore[arg-type]
+    return (path / "README.md").read_text()
+
+
+def test_a_card_says_what_is_known_and_that_the_rest_is_not(shop: Recommender, tmp_path: Path) -> None:
+    card = card_of(shop, tmp_path / "m")
+    for line in [
+        "# rglru 2 x 16",
+        "- network: reprise.models.recurrent:Recurrent",
+        f"- fingerprint: `{shop.artefact.facts['data']['fingerprint']}`",
+        "- sequences: 30",
+        "- events: 300 (240 train, 30 valid, 30 test)",
+        "- items: 13, of which 12 occur in training",
+        "- dates: 1970-01-02T00:00:00+00:00 to 1970-01-02T00:09:00+00:00",
+        "- epochs: 3",
+        "No evaluation was recorded.",
+        "- licence: not stated",
+    ]:
+        assert line in card.splitlines()
+    assert "1 further known item has no vector" in card
+
+
+def test_the_metrics_stand_with_their_intervals_and_protocol(
+    shop: Recommender, model: SequenceModel, log: SequenceDataset, tmp_path: Path
+) -> None:
+    report = evaluate(model, log, at=(5,))
+    recall = report.metrics["recall@5"]
+    card = card_of(shop, tmp_path / "m", report=report)
+    assert f"| recall@5 | {recall.value:.4f} ({recall.low:.4f} to {recall.high:.4f}) |" in card
+    assert f"Over {report.targets} targets." in card
+    assert f"- dataset: {log.fingerprint}" in card
+    assert "- exclude seen: False" in card
+
+
+def test_a_report_stays_with_the_model(
+    shop: Recommender, model: SequenceModel, log: SequenceDataset, tmp_path: Path
+) -> None:
+    report = evaluate(model, log, at=(5,)).to_dict()
+    shop.save(tmp_path / "first", report)
+    Recommender.load(tmp_path / "first").save(tmp_path / "second")
+    assert "| recall@5 |" in (tmp_path / "second" / "README.md").read_text()
+
+
+def test_attribution_is_told_as_given(shop: Recommender, tmp_path: Path) -> None:
+    card = card_of(shop, tmp_path / "m", attribution={"licence": "CC BY 4.0", "data": "A log"})
+    assert "- licence: CC BY 4.0" in card.splitlines()
+    assert "- data: A log" in card.splitlines()
+    assert "- author: not stated" in card.splitlines()
+
+
+def test_the_lines_that_load_it_run(shop: Recommender, tmp_path: Path) -> None:
+    card = card_of(shop, tmp_path / "m")
+    code = card.split("```python\n")[1].split("```")[0]
+    exec(code.replace("path/of/this/directory", str(tmp_path / "m")), {})

@@ -1,0 +1,134 @@
+import logging
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from counting_model import CountingModel
+from torch import Tensor, nn
+
+from reprise.data.dataset import SequenceDataset
+from reprise.errors import ArtefactError, ConfigError
+from reprise.models.baselines import Popularity
+from reprise.models.batch import Event
+from reprise.models.recurrent import Recurrent
+from reprise.models.sequence_model import SequenceModel
+from reprise.recommender import Recommender
+from reprise.recommender.export import check_same, export
+
+
+def torch_scores(model: SequenceModel, history: list[int]) -> np.ndarray:
+    """The fold in torch, event by event."""
+    state = model.initial_state(1)
+    nothing = torch.zeros(1)
+    with torch.no_grad():
+        for index in history:
+            state = model.advance(
+                state, Event(torch.tensor([index]), nothing.double(), nothing.long(), nothing)
+            )
+        return model.scores(state)[0].numpy()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        Recurrent(cell="rglru", size=16),
+        Recurrent(cell="rnn", size=16, layers=1, residual=False),
+        Recurrent(cell="lstm", size=16, residual=False),
+        Recurrent(cell="gru", size=16, layers=1),
+    ],
+    ids=str,
+)
+def test_the_recommender_scores_as_the_trained_network_does(spec: Recurrent, log: SequenceDataset) -> None:
+    model = spec.build(log.sizes)
+    answer = Recommender(model, log).recommend(["p3", "p1", "p4", "p1", "p5"], k=12)
+    expected = torch_scores(model.eval(), [log.items.index(f"p{item}") for item in (3, 1, 4, 1, 5)])
+    scores = {log.items.index(one.item_id): one.score for one in answer}
+    assert [scores[index] for index in range(1, 13)] == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_an_export_is_quiet(
+    counting_model: CountingModel, numbers: SequenceDataset, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        export(counting_model, numbers)
+    assert capfd.readouterr() == ("", "")
+    assert logging.getLogger("torch.onnx").level == logging.NOTSET
+
+
+def test_the_network_is_left_as_it_was(counting_model: CountingModel, numbers: SequenceDataset) -> None:
+    counting_model.train()
+    export(counting_model, numbers)
+    assert counting_model.training and counting_model.cell.training
+    assert all(parameter.requires_grad for parameter in counting_model.parameters())
+
+
+def test_tied_vectors_are_stored_once(shop: Recommender, counting_shop: Recommender) -> None:
+    assert "output" not in shop.artefact.tensors
+    assert shop.artefact.output_ID is shop.artefact.input_ID
+    assert counting_shop.artefact.output_ID.shape == (30, 9)
+
+
+def test_the_graphs_name_no_file_of_this_machine(shop: Recommender) -> None:
+    for graph in (shop.artefact.step, shop.artefact.query):
+        assert b".py" not in graph
+
+
+def test_a_graph_that_computes_something_else_is_refused(
+    counting_model: CountingModel, numbers: SequenceDataset, counting_shop: Recommender
+) -> None:
+    class Shifted(nn.Module):
+        def __init__(self, inner: CountingModel) -> None:
+            super().__init__()
+            self.inner = inner.eval()
+
+        def __getattr__(self, name: str) -> object:
+            return super().__getattr__(name) if name == "inner" else getattr(self.inner, name)
+
+        def query(self, state: dict[str, Tensor]) -> Tensor:
+            return self.inner.query(state) + 1e-3
+
+    with pytest.raises(
+        ArtefactError, match=r"^the exported network differs from the trained one: the scores by \d"
+    ):
+        check_same(Shifted(counting_model), counting_shop.artefact)  # type: ignore[arg-type]
+    check_same(counting_model.eval(), counting_shop.artefact)
+
+
+def test_a_network_that_onnx_cannot_say_is_an_artefact_error(numbers: SequenceDataset) -> None:
+    class Branching(CountingModel):
+        def query(self, state: dict[str, Tensor]) -> Tensor:
+            return super().query(state) if float(state["h"].sum()) > 0 else -super().query(state)
+
+    from counting_model import Counting
+
+    with pytest.raises(ArtefactError, match=r"^the network cannot be written as ONNX \("):
+        export(Branching(Counting(), numbers.sizes), numbers)
+
+
+def test_a_network_with_broken_weights_is_refused(numbers: SequenceDataset) -> None:
+    from counting_model import Counting
+
+    broken = Counting().build(numbers.sizes)
+    with torch.no_grad():
+        broken.read[3] = float("nan")
+    with pytest.raises(
+        ArtefactError, match=r"^the network's input holds numbers that are not finite; train it again$"
+    ):
+        export(broken, numbers)
+
+
+def test_counts_are_no_network(log: SequenceDataset) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^a Recommender is made from a trained network, got Popularity; train one with "
+    ):
+        Recommender(Popularity().fit(log), log)
+
+
+def test_a_network_for_other_data_is_refused(counting_model: CountingModel, log: SequenceDataset) -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r"^the network has vectors for 30 items, the dataset has 12 warm ones; pass the dataset it was trained on$",
+    ):
+        Recommender(counting_model, log)

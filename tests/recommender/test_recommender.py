@@ -1,0 +1,149 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from counting_model import Counting
+
+from reprise.errors import ArtefactError, ConfigError, DataError
+from reprise.models.recurrent import Recurrent
+from reprise.recommender import Recommender, recommender
+from reprise.recommender.answers import Recommendations
+
+WITHOUT_TORCH = """
+import json, sys
+sys.modules["torch"] = None  # from now on, importing it raises
+from reprise import Recommender
+shop = Recommender.load(sys.argv[1])
+visit = shop.session()
+visit.add("p3")
+print(json.dumps([
+    shop.recommend(["p3", "p1"], k=5), shop.recommend_many([["p3"], []], k=3), visit.recommend(5),
+    shop.similar_items("p3", k=3), shop.explain(["p3", "p1"], "p2"), shop.generate(["p3"], seed=1),
+]))
+"""
+
+
+def near(one: Recommendations, other: Recommendations) -> bool:
+    scores = [answer.score for answer in one], [answer.score for answer in other]
+    return one.item_ids == other.item_ids and scores[0] == pytest.approx(scores[1], abs=1e-6)
+
+
+def test_in_memory_from_disk_and_in_bulk_the_same_question_has_the_same_answer(
+    counting_shop: Recommender, tmp_path: Path
+) -> None:
+    generator = np.random.default_rng(0)
+    histories = [generator.integers(40, size=size).tolist() for size in generator.integers(9, size=50)]
+    counting_shop.save(tmp_path / "m")
+    loaded = Recommender.load(tmp_path / "m")
+    single = [counting_shop.recommend(history, 7, deny=[3], exclude_seen=True) for history in histories]
+    assert single == [loaded.recommend(history, 7, deny=[3], exclude_seen=True) for history in histories]
+    bulk = loaded.recommend_many(histories, 7, deny=[3], exclude_seen=True)
+    assert all(near(one, other) for one, other in zip(single, bulk, strict=True))
+    assert [one.skipped for one in single] == [other.skipped for other in bulk]
+
+
+def test_groups_of_histories_change_nothing(
+    counting_shop: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = np.random.default_rng(0)
+    histories = [generator.integers(30, size=size).tolist() for size in generator.integers(9, size=20)]
+    whole = counting_shop.recommend_many(histories, 7, exclude_seen=True)
+    monkeypatch.setattr(recommender, "ROWS", 3)
+    grouped = counting_shop.recommend_many(histories, 7, exclude_seen=True)
+    assert all(near(one, other) for one, other in zip(whole, grouped, strict=True))
+
+
+def test_a_saved_model_answers_without_torch(shop: Recommender, tmp_path: Path) -> None:
+    shop.save(tmp_path / "m")
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", WITHOUT_TORCH, str(tmp_path / "m")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    visit = shop.session()
+    visit.add("p3")
+    here: list[Any] = [
+        shop.recommend(["p3", "p1"], k=5), shop.recommend_many([["p3"], []], k=3), visit.recommend(5),
+        shop.similar_items("p3", k=3), shop.explain(["p3", "p1"], "p2"), shop.generate(["p3"], seed=1),
+    ]  # fmt: skip
+    assert json.loads(ran.stdout) == json.loads(json.dumps(here))
+
+
+def test_nobody_to_answer(shop: Recommender) -> None:
+    assert shop.recommend_many([]) == []
+
+
+def test_seen_items_stay_in_unless_they_are_excluded(shop: Recommender) -> None:
+    history = ["p1", "p2", "p3"]
+    assert set(history) < set(shop.recommend(history, k=12).item_ids)
+    assert set(shop.recommend(history, k=12, exclude_seen=True).item_ids) == {
+        f"p{item}" for item in range(12)
+    } - set(history)
+
+
+def test_an_item_that_training_never_saw_is_skipped_and_never_answered(shop: Recommender) -> None:
+    answer = shop.recommend(["new", "p1"], k=12)
+    assert answer.skipped == 1
+    assert answer == shop.recommend(["p1"], k=12)
+    assert "new" not in answer.item_ids
+
+
+def test_integer_ids_come_back_as_integers(counting_shop: Recommender) -> None:
+    answer = counting_shop.recommend([3, 4], k=2)
+    assert all(type(one.item_id) is int and type(one.score) is float for one in answer)
+
+
+def test_a_history_of_the_wrong_ids_is_an_error_and_no_popular_answer(counting_shop: Recommender) -> None:
+    with pytest.raises(DataError, match=r"^item id '3' is of type str, the ids of this model are integers"):
+        counting_shop.recommend(["3", "4"], k=2)
+
+
+def test_similar_items_are_ranked_by_cosine_without_the_item_itself(counting_shop: Recommender) -> None:
+    vectors_ID = counting_shop.artefact.input_ID
+    index = counting_shop.items.index(7)
+    unit_ID = vectors_ID / np.linalg.norm(vectors_ID, axis=1, keepdims=True)
+    cosine = {one: float(unit_ID[one - 1] @ unit_ID[index - 1]) for one in range(1, 31) if one != index}
+    answer = counting_shop.similar_items(7, k=29)
+    expected = sorted(cosine, key=lambda one: -cosine[one])
+    assert answer.item_ids == counting_shop.items.item_ids(expected)
+    assert [one.score for one in answer] == pytest.approx(sorted(cosine.values(), reverse=True), abs=1e-6)
+    assert answer[0].reason == "similar to 7"
+
+
+def test_similar_to_what(shop: Recommender) -> None:
+    with pytest.raises(DataError, match=r"^unknown item 'p-1'; did you mean 'p1'\?$"):
+        shop.similar_items("p-1")
+    with pytest.raises(
+        ConfigError, match=r"^k=12 is above the 11 other items that can be recommended; ask for fewer$"
+    ):
+        shop.similar_items("p1", k=12)
+
+
+def test_the_spec_comes_back(shop: Recommender, tmp_path: Path) -> None:
+    shop.save(tmp_path / "m")
+    assert Recommender.load(tmp_path / "m").spec == Recurrent(size=16)
+
+
+def test_a_class_of_another_package_is_only_a_name_unless_trusted(
+    counting_shop: Recommender, tmp_path: Path
+) -> None:
+    counting_shop.save(tmp_path / "m")
+    loaded = Recommender.load(tmp_path / "m")
+    assert loaded.recommend([3], k=1) == counting_shop.recommend([3], k=1)
+    with pytest.raises(ConfigError, match=r"^'counting_model:Counting' lies outside the package reprise"):
+        _ = loaded.spec
+    assert Recommender.load(tmp_path / "m", trusted=True).spec == Counting()
+
+
+def test_it_shows_what_it_is(shop: Recommender) -> None:
+    assert repr(shop) == "Recommender('rglru 2 x 16', 12 items)"
+
+
+def test_a_run_directory_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(ArtefactError, match=r"is no saved model"):
+        Recommender.load(str(tmp_path))
