@@ -1,0 +1,102 @@
+"""`reprise prepare` and `reprise describe`."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from reprise.data.dataset import SequenceDataset
+
+Run = Callable[..., Result]
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "events.csv"
+    file.write_text(text)
+    return file
+
+
+def rows(users: int = 5, events: int = 6) -> str:
+    return "".join(
+        f"u{user},s{user}{event // 3},i{(user + event) % 7},{1_700_000_000 + event * 86_400 + user},{part},{event}\n"
+        for user in range(users)
+        for event, part in enumerate(["train"] * (events - 2) + ["valid", "test"])
+    )
+
+
+def test_it_ends_with_the_counts_and_the_next_command(reprise: Run, tmp_path: Path) -> None:
+    log = write(tmp_path, "user_id,session_id,item_id,timestamp,split,price\n" + rows())
+    result = reprise("prepare", log, "--out", tmp_path / "shop", "--split", "leave-one-out")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.endswith(f"next:\n  reprise train {tmp_path / 'shop'} --out runs/shop\n")
+    assert "30" in result.stdout
+
+
+def test_columns_are_named_by_options(reprise: Run, tmp_path: Path) -> None:
+    log = write(tmp_path, "buyer,visit,sku,at,part,paid\n" + rows())
+    command = ["prepare", log, "--out", tmp_path / "shop", "--split", "column:part"]
+    columns = {"user": "buyer", "session": "visit", "item": "sku", "time": "at", "value": "paid"}
+    options = [word for role, name in columns.items() for word in (f"--{role}-column", name)]
+    assert reprise(*command, *options).exit_code == 0
+    data = SequenceDataset.open(tmp_path / "shop")
+    assert [data.part_events(part) for part in ("train", "valid", "test")] == [20, 5, 5]
+    assert data.value[:6].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_sequences_can_be_sessions(reprise: Run, tmp_path: Path) -> None:
+    log = write(tmp_path, "user_id,session_id,item_id,timestamp,split,price\n" + rows())
+    common = ["prepare", log, "--split", "leave-one-out"]
+    assert reprise(*common, "--out", tmp_path / "a", "--sequence-by", "session").exit_code == 0
+    assert len(SequenceDataset.open(tmp_path / "a")) == 10
+    assert reprise(*common, "--out", tmp_path / "b", "--session-gap", "30d").exit_code == 0
+    assert len(SequenceDataset.open(tmp_path / "b")) == 5
+
+
+def test_a_misspelt_column_gets_the_nearest(fails: Callable[..., str], tmp_path: Path) -> None:
+    log = write(tmp_path, "user_id,item_id,timestamp\nu,i,1700000000\n")
+    message = fails("prepare", log, "--out", tmp_path / "shop", "--item-column", "itemid")
+    assert message == "the events have no item column 'itemid'; did you mean 'item_id'?"
+
+
+@pytest.mark.parametrize(
+    ("option", "part_of_message"),
+    [
+        (["--split", "leave-one-in"], "leave-one-out"),
+        (["--tz", "Europe/Berln"], "did you mean 'Europe/Berlin'?"),
+        (["--session-gap", "30 parsecs"], "30 parsecs"),
+    ],
+)
+def test_an_option_that_cannot_be_is_told(
+    fails: Callable[..., str], tmp_path: Path, option: list[str], part_of_message: str
+) -> None:
+    log = write(tmp_path, "user_id,item_id,timestamp\nu,i,1700000000\n")
+    assert part_of_message in fails("prepare", log, "--out", tmp_path / "shop", *option)
+
+
+def test_another_way_to_prepare_needs_overwrite(
+    reprise: Run, fails: Callable[..., str], tmp_path: Path
+) -> None:
+    log = write(tmp_path, "user_id,session_id,item_id,timestamp,split,price\n" + rows())
+    command = ["prepare", log, "--out", tmp_path / "shop", "--split"]
+    assert reprise(*command, "leave-one-out").exit_code == 0
+    assert "--overwrite" in fails(*command, "column:split")
+    assert reprise(*command, "column:split", "--overwrite").exit_code == 0
+    assert SequenceDataset.open(tmp_path / "shop").split["kind"] == "column"
+
+
+def test_describe_prints_facts_or_json(reprise: Run, shop: Path) -> None:
+    plain, as_json = reprise("describe", shop / "data"), reprise("describe", shop / "data", "--json")
+    assert plain.exit_code == as_json.exit_code == 0
+    facts = json.loads(as_json.stdout)
+    assert f"{facts['events']:,}" in plain.stdout
+
+
+def test_describe_of_something_else_says_how_to_make_a_dataset(
+    fails: Callable[..., str], tmp_path: Path
+) -> None:
+    assert fails("describe", tmp_path) == (
+        f"{tmp_path} holds no prepared dataset (no dataset.json); "
+        f"make one with `reprise prepare EVENTS --out {tmp_path}`"
+    )

@@ -1,0 +1,99 @@
+"""`reprise recommend` and `reprise export`: the same answers from a run and from the model that ships."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import Result
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def histories(tmp_path: Path) -> Path:
+    """Ben is at mug 7, Ann at mug 21; Ann also has a mug that nobody sold."""
+    rows = [("ben", 5, 1), ("ann", 20, 3), ("ann", 99, 1), ("ben", 7, 9), ("ben", 6, 5), ("ann", 21, 4)]
+    file = tmp_path / "histories.csv"
+    lines = [f"{user},{item},{1_700_000_000 + time}" for user, item, time in rows]
+    file.write_text("\n".join(["user_id,item_id,timestamp", *lines]) + "\n")
+    return file
+
+
+def test_every_user_gets_k_ranked_rows_with_titles(reprise: Run, shop: Path, histories: Path) -> None:
+    result = reprise("recommend", shop / "model", histories, "--k", "3")
+    assert result.exit_code == 0, result.output
+    rows = list(csv.DictReader(result.stdout.splitlines()))
+    assert [(row["user_id"], row["rank"]) for row in rows] == [
+        ("ann", "1"), ("ann", "2"), ("ann", "3"), ("ben", "1"), ("ben", "2"), ("ben", "3"),
+    ]  # fmt: skip
+    assert all(row["title"] == f"Mug {row['item_id']}" for row in rows)
+    assert [float(row["score"]) for row in rows[:3]] == sorted(
+        (float(row["score"]) for row in rows[:3]), reverse=True
+    )
+
+
+def test_the_remarks_are_not_among_the_answers(reprise: Run, shop: Path, histories: Path) -> None:
+    result = reprise("recommend", shop / "model", histories)
+    assert result.stderr == "2 users; 1 events skipped, whose items the model does not know\n"
+
+
+def test_a_run_answers_as_its_exported_model(reprise: Run, shop: Path, histories: Path) -> None:
+    answers = [reprise("recommend", shop / name, histories, "--k", "5").stdout for name in ("run", "model")]
+    assert answers[0] == answers[1] != ""
+
+
+def test_the_suffix_says_the_form(reprise: Run, shop: Path, histories: Path, tmp_path: Path) -> None:
+    files = [tmp_path / f"answers{suffix}" for suffix in (".csv", ".jsonl", ".parquet")]
+    for file in files:
+        assert reprise("recommend", shop / "model", histories, "--k", "2", "--out", file).exit_code == 0
+    comma, lines, parquet = files
+    rows = pq.read_table(parquet).to_pylist()
+    assert len(rows) == 4
+    assert [json.loads(line) for line in lines.read_text().splitlines()] == rows
+    assert [int(row["item_id"]) for row in csv.DictReader(comma.read_text().splitlines())] == [
+        row["item_id"] for row in rows
+    ]
+
+
+def test_items_of_the_history_can_be_left_out(
+    reprise: Run, shop: Path, histories: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "answers.jsonl"
+    command = ["recommend", shop / "model", histories, "--k", "37", "--exclude-seen", "--out", file]
+    assert reprise(*command).exit_code == 0
+    ben = {
+        row["item_id"] for row in map(json.loads, file.read_text().splitlines()) if row["user_id"] == "ben"
+    }
+    assert ben == set(range(40)) - {5, 6, 7}
+
+
+def test_k_above_the_catalogue_is_told_and_leaves_no_file(
+    fails: Callable[..., str], shop: Path, histories: Path, tmp_path: Path
+) -> None:
+    message = fails("recommend", shop / "model", histories, "--k", "41", "--out", tmp_path / "answers.csv")
+    assert "41" in message and "40" in message
+    assert list(tmp_path.iterdir()) == [histories]
+
+
+def test_what_is_neither_run_nor_model_is_told(
+    fails: Callable[..., str], tmp_path: Path, histories: Path
+) -> None:
+    assert fails("recommend", tmp_path, histories) == (
+        f"{tmp_path} is neither a run (no run.json) nor a saved model (no manifest.json); "
+        "name what `reprise train` or `reprise export` wrote"
+    )
+
+
+def test_export_says_what_to_type_next_and_keeps_what_is_not_a_model(
+    reprise: Run, fails: Callable[..., str], shop: Path, tmp_path: Path
+) -> None:
+    result = reprise("export", shop / "run", "--out", tmp_path / "model")
+    assert result.stdout.endswith(f"next:\n  reprise recommend {tmp_path / 'model'} HISTORIES --k 20\n")
+    precious = tmp_path / "photos"
+    precious.mkdir()
+    (precious / "one.jpg").touch()
+    fails("export", shop / "run", "--out", precious)
+    assert (precious / "one.jpg").exists()

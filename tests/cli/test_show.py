@@ -1,0 +1,25 @@
+"""What is printed: facts with dotted names, numbers a person can read, brackets as they are."""
+
+import pytest
+
+from reprise.cli.show import show_facts, show_next, show_table
+
+
+def test_facts_are_flat_and_warnings_are_sentences_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    show_facts({"events": 1234567, "parts": {"train": 0.5}, "none": None, "warnings": ["9 items are cold."]})
+    shown = capsys.readouterr()
+    assert shown.err == "note: 9 items are cold.\n"
+    lines = [line.split() for line in shown.out.splitlines() if line.strip()]
+    assert ["events", "1,234,567"] in lines
+    assert ["parts:", "train", "0.5"] in lines
+    assert "none" not in shown.out
+
+
+def test_a_title_may_hold_brackets(capsys: pytest.CaptureFixture[str]) -> None:
+    show_table("", ["item"], [["[red] mug"]])
+    assert "[red] mug" in capsys.readouterr().out
+
+
+def test_next_commands_are_ready_to_type(capsys: pytest.CaptureFixture[str]) -> None:
+    show_next("reprise demo", "reprise describe x")
+    assert capsys.readouterr().out == "next:\n  reprise demo\n  reprise describe x\n"

@@ -1,0 +1,71 @@
+"""`reprise train`: recipes, overrides, resuming, and refusing to mix runs."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from reprise.cli.train import read_recipe
+from reprise.errors import ConfigError
+from reprise.models.recurrent import Recurrent
+from reprise.training import Recipe, TrainingConfig
+
+Run = Callable[..., Result]
+
+
+def test_overrides_come_after_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text('[model]\ncell = "gru"\nsize = 8\n[training]\nepochs = 3\n')
+    recipe = read_recipe(file, ["model.size=16", "training.learning_rate=0.01"])
+    assert recipe == Recipe(Recurrent(cell="gru", size=16), TrainingConfig(epochs=3, learning_rate=0.01))
+
+
+def test_without_a_file_it_is_the_default_recipe() -> None:
+    assert read_recipe(None, []) == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "training.leraning_rate=1",
+            "unknown field 'training.leraning_rate'; did you mean 'training.learning_rate'?",
+        ),
+        ("modle.size=3", "unknown field 'modle'; did you mean 'model'?"),
+        ("training.epochs=0", "training.epochs must be at least 1, got 0"),
+        (
+            "model.class=my_models:Mine",
+            "'my_models:Mine' lies outside the package reprise, and to import it would run its code; "
+            "if you trust it, pass trusted=True (on the command line: --trusted)",
+        ),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_told_word_for_word(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_recipe(None, [override])
+    assert str(caught.value) == message
+
+
+def test_the_same_command_again_finds_the_finished_run(reprise: Run, shop: Path) -> None:
+    before = (shop / "run" / "best.safetensors").stat().st_mtime_ns
+    overrides = ["--set", "model.size=16", "--set", "model.layers=1", "--set", "training.epochs=2"]
+    result = reprise("train", shop / "data", "--out", shop / "run", *overrides)
+    assert result.exit_code == 0, result.output
+    assert f"reprise evaluate {shop / 'run'} --baselines popularity,markov" in result.stdout
+    assert (shop / "run" / "best.safetensors").stat().st_mtime_ns == before
+
+
+def test_another_recipe_in_the_same_directory_is_refused(fails: Callable[..., str], shop: Path) -> None:
+    message = fails("train", shop / "data", "--out", shop / "run", "--set", "model.size=32")
+    assert message.startswith(f"{shop / 'run'} holds a run with another recipe.model.size (16, now 32)")
+
+
+def test_a_dataset_that_is_not_there_is_told(fails: Callable[..., str], tmp_path: Path) -> None:
+    assert "holds no prepared dataset" in fails("train", tmp_path / "none", "--out", tmp_path / "run")
+
+
+def test_a_missing_recipe_is_told(fails: Callable[..., str], shop: Path, tmp_path: Path) -> None:
+    file = tmp_path / "none.toml"
+    message = fails("train", shop / "data", "--out", tmp_path / "run", "--recipe", file)
+    assert message == f"cannot read {file}: No such file or directory"
