@@ -58,7 +58,11 @@ class ChunkPlan:
         generator = np.random.default_rng(self.seed)
         generator.shuffle(rows)
         groups: list[IntArray] = []
-        pool = max(1, POOL * self.tokens // max(1, int(inputs_U[rows].clip(max=self.length).mean()))) if len(rows) else 1
+        pool = (
+            max(1, POOL * self.tokens // max(1, int(inputs_U[rows].clip(max=self.length).mean())))
+            if len(rows)
+            else 1
+        )
         for start in range(0, len(rows), pool):
             pooled = rows[start : start + pool]
             groups += self._cut(pooled[np.argsort(-inputs_U[pooled], kind="stable")], inputs_U)

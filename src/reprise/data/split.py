@@ -1,0 +1,233 @@
+"""Where training ends and test begins: at two moments, by position, or as a column says.
+
+Every split comes down to two numbers a sequence: how many of its events are for training, and how many after these
+for validation. Shape letters: U sequences.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any, ClassVar
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+
+from reprise.data.dataset import IntArray
+from reprise.data.times import parse_duration, parse_moment, show
+from reprise.errors import ConfigError, DataError, did_you_mean
+
+PART_CODES = {"train": 0, "valid": 1, "test": 2}
+SPLITS = ("last:7d,7d", "at:2014-09-01,2014-09-08", "leave-one-out", "column:NAME")
+LATEST_SHARE = 0.1
+"""Of the training sequences, when a split column marks no row `valid`."""
+
+
+@dataclass(frozen=True)
+class SequenceParts:
+    """The lengths of the parts of each sequence."""
+
+    events_U: IntArray
+    train_U: IntArray
+    valid_U: IntArray
+    last_ms_U: IntArray
+    """When the last training event of each sequence was, or its last event where it has none."""
+
+
+class Split(ABC):
+    """A rule that cuts each sequence in train, valid and test, in this order."""
+
+    @abstractmethod
+    def resolve(self, first_ms: int, last_ms: int) -> "Split":
+        """The same rule for a log that runs from `first_ms` to `last_ms`."""
+
+    @abstractmethod
+    def part_counts(self, events: ir.Table) -> dict[str, ir.IntegerScalar]:
+        """Aggregates over the events of one sequence: how many are for `train`, and how many for `valid`."""
+
+    @abstractmethod
+    def settle(self, parts: SequenceParts) -> tuple[SequenceParts, list[str]]:
+        """The parts as they are used, and sentences on what was changed."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """The rule as JSON, with its `kind`."""
+
+
+@dataclass(frozen=True)
+class TimeSplit(Split):
+    """train < `train_end_ms` <= valid < `valid_end_ms` <= test, milliseconds since 1970 UTC."""
+
+    train_end_ms: int
+    valid_end_ms: int
+
+    def __post_init__(self) -> None:
+        if self.train_end_ms >= self.valid_end_ms:
+            raise ConfigError(
+                f"training ends {show(self.train_end_ms)}, validation {show(self.valid_end_ms)}: give the earlier first"
+            )
+
+    @staticmethod
+    def last(valid: str = "7d", test: str = "7d") -> "LastSplit":
+        """The last `test` of the log, and the `valid` before it, such as `7d` or `12h`."""
+        return LastSplit(parse_duration(valid), parse_duration(test))
+
+    @staticmethod
+    def at(train_end: str | date, valid_end: str | date) -> "TimeSplit":
+        """Cut at two dates or times; without a zone they are UTC."""
+        return TimeSplit(parse_moment(train_end), parse_moment(valid_end))
+
+    def resolve(self, first_ms: int, last_ms: int) -> "TimeSplit":
+        """Itself."""
+        return self
+
+    def part_counts(self, events: ir.Table) -> dict[str, ir.IntegerScalar]:
+        """How many events are before the first moment, and how many between the two."""
+        train = events.time_ms < self.train_end_ms
+        return {"train": train.sum(), "valid": (~train & (events.time_ms < self.valid_end_ms)).sum()}
+
+    def settle(self, parts: SequenceParts) -> tuple[SequenceParts, list[str]]:
+        """As counted."""
+        return parts, []
+
+    def describe(self) -> dict[str, Any]:
+        """Kind `time` and the two moments."""
+        return {"kind": "time", **asdict(self)}
+
+
+@dataclass(frozen=True)
+class LastSplit(Split):
+    """A `TimeSplit` counted back from the end of the log, before the log is known."""
+
+    valid_ms: int
+    test_ms: int
+
+    def resolve(self, first_ms: int, last_ms: int) -> TimeSplit:
+        """The two moments, counted from just after the last event."""
+        valid_end_ms = last_ms + 1 - self.test_ms
+        return TimeSplit(valid_end_ms - self.valid_ms, valid_end_ms)
+
+    def part_counts(self, events: ir.Table) -> dict[str, ir.IntegerScalar]:
+        """Not before it is resolved."""
+        raise AssertionError("resolve the split first")
+
+    def settle(self, parts: SequenceParts) -> tuple[SequenceParts, list[str]]:
+        """As counted."""
+        return parts, []
+
+    def describe(self) -> dict[str, Any]:
+        """Kind `last` and the two durations."""
+        return {"kind": "last", **asdict(self)}
+
+
+@dataclass(frozen=True)
+class LeaveOneOut(Split):
+    """The last event of each sequence is for test, the one before it for validation.
+
+    Sequences of fewer than three events are for training only.
+    """
+
+    SHORTEST: ClassVar[int] = 3
+
+    def resolve(self, first_ms: int, last_ms: int) -> "LeaveOneOut":
+        """Itself."""
+        return self
+
+    def part_counts(self, events: ir.Table) -> dict[str, ir.IntegerScalar]:
+        """All but two and one; or all and none."""
+        count = events.count()
+        long = count >= self.SHORTEST
+        return {"train": ibis.ifelse(long, count - 2, count), "valid": ibis.ifelse(long, 1, 0)}
+
+    def settle(self, parts: SequenceParts) -> tuple[SequenceParts, list[str]]:
+        """As counted, with a word on the short ones."""
+        short = int((parts.events_U < self.SHORTEST).sum())
+        return parts, [f"{short} sequences of fewer than 3 events are only for training"] if short else []
+
+    def describe(self) -> dict[str, Any]:
+        """Kind `leave-one-out`."""
+        return {"kind": "leave-one-out"}
+
+
+@dataclass(frozen=True)
+class ColumnSplit(Split):
+    """A column of the log marks its rows `train`, `valid` or `test`.
+
+    Where no row is marked `valid`, the latest tenth of the training sequences become validation, whole.
+    """
+
+    column: str
+
+    def resolve(self, first_ms: int, last_ms: int) -> "ColumnSplit":
+        """Itself."""
+        return self
+
+    def part_counts(self, events: ir.Table) -> dict[str, ir.IntegerScalar]:
+        """How many events are marked so."""
+        return {"train": (events.part == 0).sum(), "valid": (events.part == 1).sum()}
+
+    def settle(self, parts: SequenceParts) -> tuple[SequenceParts, list[str]]:
+        """As marked, or with the latest training sequences made validation."""
+        if parts.valid_U.any():
+            return parts, []
+        trained = np.flatnonzero(parts.train_U)
+        if len(trained) < 2:
+            return parts, []
+        latest = trained[np.argsort(parts.last_ms_U[trained], kind="stable")]
+        chosen = latest[-max(1, round(LATEST_SHARE * len(trained))) :]
+        train_U, valid_U = parts.train_U.copy(), parts.valid_U.copy()
+        valid_U[chosen], train_U[chosen] = train_U[chosen], 0
+        note = (
+            f"column {self.column!r} marks no row 'valid': the latest {len(chosen)} of {len(trained)} training "
+            "sequences are the validation part"
+        )
+        return SequenceParts(parts.events_U, train_U, valid_U, parts.last_ms_U), [note]
+
+    def describe(self) -> dict[str, Any]:
+        """Kind `column` and its name."""
+        return {"kind": "column", "column": self.column}
+
+
+def parse_split(text: str) -> Split:
+    """A split from words: `last:7d,7d`, `at:2014-09-01,2014-09-08`, `leave-one-out` or `column:NAME`.
+
+    Raises:
+        ConfigError: It is none of these.
+    """
+    kind, _, rest = text.strip().partition(":")
+    first, comma, second = rest.partition(",")
+    if kind == "leave-one-out" and not rest:
+        return LeaveOneOut()
+    if kind == "column" and rest:
+        return ColumnSplit(rest)
+    if kind == "last" and comma:
+        return TimeSplit.last(first, second)
+    if kind == "at" and comma:
+        return TimeSplit.at(first.strip(), second.strip())
+    raise ConfigError(
+        f"unknown split {text!r}{did_you_mean(text, SPLITS)}; write one of {' | '.join(SPLITS)}"
+    )
+
+
+def check_parts(split: Split, parts: SequenceParts, first_ms: int, last_ms: int) -> None:
+    """Raise a DataError unless each part has events, and training has something to predict."""
+    train, valid = int(parts.train_U.sum()), int(parts.valid_U.sum())
+    test = int(parts.events_U.sum()) - train - valid
+    span = f"the log runs from {show(first_ms)} to {show(last_ms)}"
+    for name, count in (("train", train), ("valid", valid), ("test", test)):
+        if count == 0:
+            raise DataError(
+                f"the split leaves the {name} part empty ({train} train, {valid} valid, {test} test events; {span}"
+                f"{_cuts(split)}); choose other dates or another split"
+            )
+    if int(parts.train_U.max()) < 2:
+        raise DataError(
+            f"no sequence has two training events, so there is nothing to learn from ({train} train events; {span}"
+            f"{_cuts(split)}); choose later dates or another split"
+        )
+
+
+def _cuts(split: Split) -> str:
+    if not isinstance(split, TimeSplit):
+        return ""
+    return f", training ends {show(split.train_end_ms)}, validation {show(split.valid_end_ms)}"
