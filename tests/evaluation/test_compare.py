@@ -91,6 +91,20 @@ def test_within_a_slice(table):
         compare(b_first, a_first, within="wram")
 
 
+def test_the_whole_shows_its_slices(table):
+    """Recall and mrr at the longest list, within each slice, and coverage without a difference."""
+    dataset = world([list("abcab"), list("bcaba"), list("bcabz")])
+    comparison = compare(
+        *(evaluate(table(s), dataset, at=(1, 2)) for s in ([1.0, 3.0, 0.0], [3.0, 1.0, 0.0]))
+    )
+    names = [line.split("  ")[0] for line in str(comparison).split("\n\n")[0].splitlines()]
+    assert names[9:] == [
+        "coverage@1", "coverage@2", "warm recall@2", "warm mrr@2", "cold recall@2", "cold mrr@2",
+    ]  # fmt: skip
+    warm = comparison.to_dict()["slices"]["warm"][0]
+    assert (warm["name"], warm["differences"]["recall@1"]["value"]) == ("Table", 0)
+
+
 def test_other_protocols_are_not_compared():
     markov, _ = both(noise())
     other = both(noise(), exclude_seen=True)[1]

@@ -4,7 +4,7 @@ Shape letters: S sequences, M metrics. Two models err on the same hard users, so
 difference is much narrower than their own intervals suggest.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,26 +22,38 @@ class Comparison:
     """The first is the one the others are compared with."""
     differences: tuple[dict[str, Interval], ...]
     """For each of the others: the first model's metric minus its own, with the paired interval."""
-    within: str | None
+    within: str | None = None
     """The slice that was compared; None: all targets."""
+    slices: dict[str, "Comparison"] = field(default_factory=dict)
+    """When all targets were compared: the same within each slice."""
 
     def to_dict(self) -> dict[str, Any]:
-        """`{"first", "within", "others": [{"name", "differences"}], "protocol"}`."""
+        """`{"first", "within", "others": [{"name", "differences"}], "slices", "protocol"}`."""
         others = [
             {"name": report.name, "differences": {key: gap.to_dict() for key, gap in found.items()}}
             for report, found in zip(self.reports[1:], self.differences, strict=True)
         ]
-        first = self.reports[0]
-        protocol = first.protocol.to_dict()
-        return {"first": first.name, "within": self.within, "others": others, "protocol": protocol}
+        return {
+            "first": self.reports[0].name,
+            "within": self.within,
+            "others": others,
+            "slices": {name: part.to_dict()["others"] for name, part in self.slices.items()},
+            "protocol": self.reports[0].protocol.to_dict(),
+        }
 
     def __str__(self) -> str:
         first, *others = self.reports
         heads = [f"{first.name} - {other.name}" for other in others]
         rows = [["metric", *(report.name for report in self.reports), *heads]]
-        for metric in self.differences[0]:
-            values = [f"{_part(report, self.within)[metric].value:.4f}" for report in self.reports]
-            rows.append([metric, *values, *(_signed(found[metric]) for found in self.differences)])
+        rows += [self._row(metric) for metric in self.differences[0]]
+        if self.within is None:
+            rows += [[metric, *values, *[""] * len(others)] for metric, values in self._unpaired()]
+        longest = f"@{max(first.protocol.at)}"
+        for name, part in self.slices.items():
+            shown = [
+                metric for metric in self.differences[0] if metric in ("recall" + longest, "mrr" + longest)
+            ]
+            rows += [[f"{name} {metric}", *part._row(metric)[1:]] for metric in shown]
         about = f"Targets of the slice {self.within} only." if self.within else ""
         sentences = [
             "* The interval of the paired difference leaves out zero.",
@@ -49,6 +61,19 @@ class Comparison:
             *first.protocol.sentences(),
         ]
         return aligned(rows) + "\n\n" + "\n".join(filter(None, sentences))
+
+    def _row(self, metric: str) -> list[str]:
+        """The metric of every model, and its differences."""
+        values = [f"{_part(report, self.within)[metric].value:.4f}" for report in self.reports]
+        return [metric, *values, *(_signed(found[metric]) for found in self.differences)]
+
+    def _unpaired(self) -> list[tuple[str, list[str]]]:
+        """The metrics that are no means over targets, such as coverage: values only."""
+        names = [name for name in self.reports[0].metrics if name not in self.differences[0]]
+        return [
+            (name, [str(report.metrics[name]) if name in report.metrics else "-" for report in self.reports])
+            for name in names
+        ]
 
 
 def compare(first: Report, *others: Report, within: str | None = None) -> Comparison:
@@ -71,6 +96,13 @@ def compare(first: Report, *others: Report, within: str | None = None) -> Compar
         raise DataError("a comparison needs intervals; evaluate with resamples above 0")
     for other in others:
         _check_same(first, other)
+    whole = _compared(first, others, within)
+    if within is not None:
+        return whole
+    return replace(whole, slices={name: _compared(first, others, name) for name in first.slices})
+
+
+def _compared(first: Report, others: tuple[Report, ...], within: str | None) -> Comparison:
     sums = _sums(first, within)
     differences = tuple(_difference(sums, _sums(other, within), first) for other in others)
     return Comparison((first, *others), differences, within)
