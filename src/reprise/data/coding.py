@@ -77,7 +77,9 @@ def code(log: Log, form: Form) -> dict[str, Any]:
     kinds = _kinds(log)
     _check_values(log)
     _check_owners(log)
-    log.engine.save("events", _coded(log, form, kinds).order_by(["sequence", "time_ms", "part", "row"]))
+    # within one moment a marked part comes before the next; a longer key makes the sort half as slow again
+    order = ["sequence", "time_ms", *(["part"] if "part" in log.table.columns else []), "row"]
+    log.engine.save("events", _coded(log, form, kinds).order_by(order))
     return {"rows": sequences["rows"], "kinds": kinds, "integers": [sequences["integers"], items["integers"]]}
 
 

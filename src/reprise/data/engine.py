@@ -5,8 +5,9 @@ windows with an empty OVER clause, on any number of threads, while `preserve_ins
 groups do not, so every expression that holds one sorts by the row number afterwards.
 """
 
+import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from reprise.errors import DataError
+from reprise.errors import ConfigError, DataError
 
 DEFAULT_MEMORY = "2GB"
+SIZE = r"\d+(\.\d+)? ?[KMGT]i?B"
 BATCH_ROWS = 1_000_000
 NUMBERING = ("file_row_number", "filename")
 """Columns that Parquet files are read with besides their own."""
@@ -28,6 +30,10 @@ class DiskFullError(DataError):
     """There is no room to go on; what was finished is kept and the same call goes on from there."""
 
 
+class BusyError(DataError):
+    """Another process is at work in the same folder."""
+
+
 class Engine:
     """An embedded database that keeps to a memory limit: beyond it, it spills into its folder."""
 
@@ -35,8 +41,11 @@ class Engine:
         """Open the database in `folder`, or one in memory.
 
         Raises:
-            DataError: Another process is at work in the folder, or the limit cannot be read.
+            BusyError: Another process is at work in the folder.
+            ConfigError: The limit is no size.
         """
+        if not re.fullmatch(SIZE, memory_limit):
+            raise ConfigError(f"memory_limit={memory_limit!r} is no size; write it like '512MB' or '2GB'")
         self.memory_limit = memory_limit
         config = {
             "memory_limit": memory_limit,
@@ -64,16 +73,13 @@ class Engine:
                 [_literal(path) for path in files], file_row_number=True, **several
             )
 
-    def csv(self, files: Sequence[Path], delimiter: str | None, *, text: bool) -> ir.Table:
-        """Delimited files as one table. With `text` every value stays as it is written."""
+    def text(self, files: Sequence[Path], delimiter: str | None) -> ir.Table:
+        """Delimited files with a header as one table of text: every value as it is written."""
         options: dict[str, Any] = {"delim": delimiter} if delimiter else {}
+        several = {"union_by_name": True} if len(files) > 1 else {}
         with self._plain_errors():
             return self.backend.read_csv(
-                [_literal(path) for path in files],
-                header=True,
-                all_varchar=text,
-                union_by_name=len(files) > 1,
-                **options,
+                [_literal(path) for path in files], header=True, all_varchar=True, **several, **options
             )
 
     def json_lines(self, files: Sequence[Path]) -> ir.Table:
@@ -109,6 +115,29 @@ class Engine:
         """
         done = self._run(f"DELETE FROM {name} WHERE {column} IN ({self.backend.compile(values)})")
         return int(done[0][0])
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All that is saved and deleted in the block is kept together, or, after an error or a kill, none of it."""
+        self._run("BEGIN TRANSACTION")
+        try:
+            yield
+        except BaseException:
+            with suppress(DataError):  # a failed commit has rolled back by itself
+                self._run("ROLLBACK")
+            raise
+        self._run("COMMIT")
+
+    def write_note(self, name: str, text: str) -> None:
+        """Keep a text with the tables; `notes` has them."""
+        self._run("CREATE TABLE IF NOT EXISTS notes (name VARCHAR, body VARCHAR)")
+        self._run(f"INSERT INTO notes VALUES ({_quoted(name)}, {_quoted(text)})")
+
+    def notes(self) -> dict[str, str]:
+        """What `write_note` kept."""
+        if not self._run("SELECT 1 FROM duckdb_tables() WHERE table_name = 'notes'"):
+            return {}
+        return dict(self._run("SELECT name, body FROM notes"))
 
     def rows(self, expression: ir.Table) -> list[dict[str, Any]]:
         """The rows of a small result."""
@@ -154,7 +183,9 @@ class Engine:
                 f"memory_limit={self.memory_limit!r} is too little for this log; allow more ({text})"
             )
         if "lock" in text and isinstance(error, duckdb.IOException):
-            return DataError(f"another process is at work in the same place; wait for it ({text})")
+            return BusyError(
+                f"another process is preparing in the same place; wait for it, or choose another ({text})"
+            )
         return DataError(f"the data cannot be read: {text}")
 
 

@@ -49,12 +49,8 @@ class Source:
     """What runs `table`, or None when it lives in a database of the caller's."""
 
 
-def open_source(source: Any, *, text: bool = True) -> Source:
+def open_source(source: Any) -> Source:
     """A lazy table of a path, several paths, a glob, a folder, or of any frame, Arrow or Ibis table.
-
-    Args:
-        source: What to open.
-        text: Whether delimited files keep every value as text; otherwise their types are guessed.
 
     Raises:
         DataError: There is no such file, its format is unknown or mixed, or it cannot be read.
@@ -63,11 +59,13 @@ def open_source(source: Any, *, text: bool = True) -> Source:
         return _open_ibis(source)
     if hasattr(source, "__arrow_c_stream__"):
         return _open_arrow(source)
-    return _open_files(_expand(source), text)
+    return _open_files(_expand(source))
 
 
 def _open_ibis(table: ir.Table) -> Source:
-    return Source(table, {"expression": hashlib.sha256(repr(table).encode()).hexdigest()[:16]})
+    """What is behind an expression cannot be seen, so its number of rows has to tell whether it has changed."""
+    expression = hashlib.sha256(repr(table).encode()).hexdigest()[:16]
+    return Source(table, {"expression": expression, "rows": table.count().to_pyarrow().as_py()})
 
 
 def _open_arrow(frame: Any) -> Source:
@@ -144,7 +142,7 @@ def _kind_of(path: Path) -> str | None:
     return KINDS.get(suffixes[-1].lower()) if suffixes else None
 
 
-def _open_files(files: list[Path], text: bool) -> Source:
+def _open_files(files: list[Path]) -> Source:
     kinds = {_kind_of(path) for path in files}
     if len(kinds) != 1 or None in kinds:
         odd = next((path for path in files if _kind_of(path) is None), files[-1])
@@ -157,21 +155,21 @@ def _open_files(files: list[Path], text: bool) -> Source:
         raise DataError(f"{str(empty[0])!r} is empty")
     engine = Engine()
     return Source(
-        table=_open(engine, files, kind, text),
+        table=_open(engine, files, kind),
         origin={"files": [_stamp(path) for path in files]},
-        text=text and kind in TEXT,
+        text=kind in TEXT,
         parquet=tuple(files) if kind == "parquet" else (),
         engine=engine,
     )
 
 
-def _open(engine: Engine, files: list[Path], kind: str, text: bool) -> ir.Table:
+def _open(engine: Engine, files: list[Path], kind: str) -> ir.Table:
     if kind == "parquet":
         table = engine.parquet(files)
         return table.drop(*(name for name in NUMBERING if name in table.columns))
     if kind == "json":
         return engine.json_lines(files)
-    table = engine.csv(files, None if kind == "csv" else "\t", text=text)
+    table = engine.text(files, None if kind == "csv" else "\t")
     if kind != "inter":
         return table
     return table.rename({name.split(":")[0]: name for name in table.columns})

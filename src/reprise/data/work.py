@@ -1,78 +1,67 @@
 """The folder in which a dataset is made: steps that are done once, and a last rename that makes it visible.
 
-`OUT.partial/` holds the database, the arrays as they grow, and `state.json`: the key of the call and the result of
-each finished step. The same call goes on from there; another call starts over. `OUT` is there whole or not at all.
+`OUT.partial/` holds the database and the arrays as they grow. The result of each finished step is kept in the
+database, in one transaction with its tables, so that the same call goes on after the last one that is whole, and
+another call starts over. `OUT` itself is there whole or not at all.
 """
 
 import errno
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from reprise.data.engine import DiskFullError, Engine
-from reprise.errors import DataError
+from reprise.data.engine import BusyError, DiskFullError, Engine
+from reprise.errors import ConfigError, DataError
 
-STATE = "state.json"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+KEY = "key"
 Result = dict[str, Any]
-Report = Callable[[str, float], None]
-"""Told the name of the step that begins, and the share of the work done before it."""
 
 
 class Work:
     """The steps of one call of `prepare`, and where they are kept."""
 
     def __init__(self, out: Path, key: str, memory_limit: str) -> None:
-        """Go on in `OUT.partial`, or begin there."""
-        self.folder = out.with_name(out.name + ".partial")
+        """Go on in `OUT.partial` where a call with the same key stopped, or begin there."""
+        self.folder = _folder(out)
         self.result = self.folder / "dataset"
-        self.key = key
-        self.done: dict[str, Result] = self._resume()
-        try:
-            self.engine = Engine(self.folder, memory_limit)
-        except DiskFullError:
-            raise
-        except DataError as error:
-            if not self.done or "another process" in str(error):
-                raise
-            # killed while the database itself was written: what it holds cannot be trusted
-            self._begin()
-            self.engine = Engine(self.folder, memory_limit)
-
-    def _resume(self) -> dict[str, Result]:
-        try:
-            state = json.loads((self.folder / STATE).read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            state = {}
-        if state.get("key") == self.key:
-            done: dict[str, Result] = state["done"]
-            return done
-        self._begin()
-        return {}
-
-    def _begin(self) -> None:
         with disk_errors(self.folder):
-            if (self.folder / "work.duckdb").exists():
-                Engine(self.folder).close()  # refuses when another process is at work here
-            self.remove()
-            self.folder.mkdir(parents=True)
-            self.done = {}
-            self._write()
+            self.engine = self._resume(key, memory_limit) or self._begin(key, memory_limit)
+        self.done: dict[str, Result] = {
+            name: json.loads(text) for name, text in self.engine.notes().items() if name != KEY
+        }
 
-    def _write(self) -> None:
-        fresh = self.folder / (STATE + ".new")
-        fresh.write_text(json.dumps({"key": self.key, "done": self.done}))
-        fresh.replace(self.folder / STATE)
+    def _resume(self, key: str, memory_limit: str) -> Engine | None:
+        if not self.folder.exists():
+            return None
+        try:
+            engine = Engine(self.folder, memory_limit)
+        except (BusyError, DiskFullError, ConfigError):
+            raise
+        except DataError:  # a database that cannot be opened is as good as none
+            return None
+        if engine.notes().get(KEY) == key:
+            return engine
+        engine.close()
+        return None
+
+    def _begin(self, key: str, memory_limit: str) -> Engine:
+        self.remove()
+        self.folder.mkdir(parents=True)
+        engine = Engine(self.folder, memory_limit)
+        engine.write_note(KEY, key)
+        return engine
 
     def step(self, name: str, run: Callable[[], Result]) -> Result:
-        """The result of a step: run it and keep the result, unless an earlier call did."""
+        """The result of a step: run it and keep what it returns, unless an earlier call did."""
         if name not in self.done:
-            with disk_errors(self.folder):
-                self.done[name] = json.loads(json.dumps(run()))
-                self._write()
+            with disk_errors(self.folder), self.engine.transaction():
+                text = json.dumps(run())
+                self.engine.write_note(name, text)
+            self.done[name] = json.loads(text)
         return self.done[name]
 
     def publish(self, out: Path) -> None:
@@ -85,7 +74,21 @@ class Work:
 
     def remove(self) -> None:
         """Remove the folder and everything in it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        _remove(self.folder)
+
+
+def remove_leftovers(out: Path) -> None:
+    """Remove what a kill just after OUT appeared has left."""
+    _remove(_folder(out))
+
+
+def _folder(out: Path) -> Path:
+    return out.with_name(out.name + ".partial")
+
+
+def _remove(folder: Path) -> None:
+    with suppress(FileNotFoundError):
+        shutil.rmtree(folder)
 
 
 @contextmanager
@@ -102,7 +105,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
 
 
 def _free(folder: Path) -> str:
-    present = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    present = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     free = shutil.disk_usage(present).free
     return (
         f"{free / 1e9:.2f} GB are free at {present}. Make room and run the same again: it goes on from here"
@@ -114,6 +117,6 @@ def check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DiskFullError(
-            f"preparing this log needs about {needed / 1e9:.2f} GB of disk at {folder.parent}, {free / 1e9:.2f} GB are free; "
-            "make room, or choose another place"
+            f"preparing this log needs about {needed / 1e9:.2f} GB of disk at {folder.parent}, {free / 1e9:.2f} GB are "
+            "free; make room, or choose another place"
         )
