@@ -122,7 +122,7 @@ def test_a_dictionary_that_names_no_class_is_refused() -> None:
 
 def test_the_dictionary_of_a_spec_names_its_class_first_and_leaves_none_out() -> None:
     data = to_dict(Training(epochs=3))
-    assert list(data.items())[0] == ("class", f"{__name__}:Training")
+    assert next(iter(data.items())) == ("class", f"{__name__}:Training")
     assert data == {"class": f"{__name__}:Training", "epochs": 3, "learning_rate": 1e-3, "at": [10, 20]}
 
 

@@ -6,13 +6,15 @@ from reprise.cli.show import show_facts, show_next, show_table
 
 
 def test_facts_are_flat_and_warnings_are_sentences_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    show_facts({"events": 1234567, "parts": {"train": 0.5}, "none": None, "warnings": ["9 items are cold."]})
+    facts = {"events": 1234567, "parts": {"train": 0.5}, "none": None, "end_ms": 86_400_000}
+    show_facts(facts | {"warnings": ["9 items are cold."]})
     shown = capsys.readouterr()
     assert shown.err == "note: 9 items are cold.\n"
     lines = [line.split() for line in shown.out.splitlines() if line.strip()]
     assert ["events", "1,234,567"] in lines
     assert ["parts:", "train", "0.5"] in lines
-    assert "none" not in shown.out
+    assert ["end", "1970-01-02", "00:00:00+00:00"] in lines
+    assert "none" not in shown.out and "warnings" not in shown.out
 
 
 def test_a_title_may_hold_brackets(capsys: pytest.CaptureFixture[str]) -> None:

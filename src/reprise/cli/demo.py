@@ -9,6 +9,7 @@ from reprise.cli.show import show_facts, show_next, show_table
 
 if TYPE_CHECKING:
     from reprise.data.dataset import SequenceDataset
+    from reprise.models.scorer import Scorer
     from reprise.recommender.recommender import Recommender
 
 EXAMPLE = "reprise demo --out reprise-demo"
@@ -35,7 +36,7 @@ def demo(
     _step(f"training a recurrent network ({out / 'run'})")
     model = train(read_recipe(None, RECIPE), data, out / "run", progress=True)
     _step("evaluating it beside two baselines on the last days of the log")
-    models = [model, Markov().fit(data), Popularity().fit(data)]
+    models: list[Scorer] = [model, Markov().fit(data), Popularity().fit(data)]
     report = table([evaluate(scorer, data) for scorer in models])
     recommender = Recommender(model, data)
     recommender.save(out / "model")

@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import typer
 
+WARNINGS = "warnings"
 PLAIN_WIDTH = 120
 """Columns of a table that is not shown on a terminal."""
 
@@ -35,10 +37,8 @@ def show_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]
 
 def show_facts(facts: Mapping[str, Any]) -> None:
     """Facts by name, nested ones with dotted names, and the warnings after them as sentences."""
-    facts = dict(facts)
-    warnings = facts.pop("warnings", [])
     show_table("", ["fact", "value"], [[name, _text(value)] for name, value in _flat(facts)])
-    for warning in warnings:
+    for warning in facts.get(WARNINGS, []):
         typer.secho(f"note: {warning}", err=True, fg=typer.colors.YELLOW)
 
 
@@ -51,10 +51,12 @@ def show_next(*commands: str) -> None:
 
 def _flat(facts: Mapping[str, Any], place: str = "") -> Iterable[tuple[str, Any]]:
     for name, value in facts.items():
-        path = f"{place}{name}".replace("_", " ")
+        path = f"{place}{name.removesuffix('_ms')}".replace("_", " ")
         if isinstance(value, Mapping):
             yield from _flat(value, f"{path}: ")
-        elif value is not None and value != []:
+        elif name.endswith("_ms") and isinstance(value, int):
+            yield path, datetime.fromtimestamp(value / 1000, UTC).isoformat(" ", "seconds")
+        elif value is not None and value != [] and name != WARNINGS:
             yield path, value
 
 
