@@ -17,7 +17,7 @@ def dataset():
 
 
 def chunk(rows, first, steps, fresh=True) -> Chunk:
-    return Chunk(np.array(rows), np.array(first), np.array(steps), fresh)
+    return Chunk(np.array(rows), np.array(first), np.array(steps), max([1, *steps]), fresh)
 
 
 def whole(dataset):

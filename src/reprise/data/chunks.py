@@ -26,7 +26,9 @@ class Chunk:
     first_B: IntArray
     """Position in the dataset of each row's first input in this chunk."""
     steps_B: IntArray
-    """How many inputs each row has in this chunk; 0 when the row has already ended."""
+    """How many inputs each row has in this chunk; 0 when the row has ended, or only fills the group."""
+    steps: int
+    """T: how many steps the batch is wide; the longest row has this many inputs or a few less."""
     fresh: bool
     """Whether this is the first chunk of its group; otherwise the states of the chunk before are carried on."""
 
@@ -72,8 +74,7 @@ class ChunkPlan:
     def _cut(self, rows: IntArray, inputs_U: IntArray) -> list[IntArray]:
         groups, start = [], 0
         while start < len(rows):
-            steps, _ = self._steps(int(inputs_U[rows[start]]))
-            count = max(1, self.tokens // steps)
+            count = self._full(self._steps(int(inputs_U[rows[start]]))[0])
             groups.append(rows[start : start + count])
             start += count
         return groups
@@ -81,10 +82,14 @@ class ChunkPlan:
     def _steps(self, inputs: int) -> tuple[int, int]:
         """Steps of a chunk and number of chunks, for rows of so many inputs.
 
-        Chunks of one row are equally long: 130 inputs at a length of 128 are two of 65, not 128 and 2.
+        Chunks of one row are equally long: 130 inputs at a length of 128 are two of 65 steps or a few more, not 128 and 2.
         """
         count = -(-inputs // self.length)
-        return -(-inputs // count), count
+        return min(_rounded(-(-inputs // count)), self.length), count
+
+    def _full(self, steps: int) -> int:
+        """How many rows a group of so many steps has."""
+        return max(1, self.tokens // steps)
 
     def _inputs(self, rows: IntArray) -> IntArray:
         inputs: IntArray = self.last_U[rows] - self.first_U[rows] - 1
@@ -100,11 +105,25 @@ class ChunkPlan:
 
     def __iter__(self) -> Iterator[Chunk]:
         for rows, (steps, count) in zip(self.groups, self._shapes, strict=True):
-            inputs = self._inputs(rows)
+            # a group that is not full gets empty rows, so that it has a shape that was seen before
+            some = max(1, self._full(steps) // 8)
+            empty = -len(rows) % some
+            inputs = np.concatenate([self._inputs(rows), np.zeros(empty, dtype=np.int64)])
+            row_B = np.concatenate([rows, np.repeat(rows[-1:], empty)])
             for begin in range(0, steps * count, steps):
                 steps_B = (inputs - begin).clip(0, steps)
-                yield Chunk(rows, self.first_U[rows] + begin, steps_B, fresh=begin == 0)
+                yield Chunk(row_B, self.first_U[row_B] + begin, steps_B, steps, fresh=begin == 0)
 
     def starting_at(self, index: int) -> Iterator[Chunk]:
         """The chunks from number `index` on, as a resumed pass needs them."""
         return islice(iter(self), index, None)
+
+
+def _rounded(steps: int) -> int:
+    """A little more than `steps`, so that batches have few different shapes.
+
+    The matrix library makes a new kernel for each shape it meets: on the CPU this cost as much as the product itself, and
+    memory grew with every shape.
+    """
+    unit = 1 if steps <= 16 else 4 if steps <= 64 else 8 if steps <= 128 else 16
+    return -(-steps // unit) * unit

@@ -81,8 +81,7 @@ def gather(dataset: SequenceDataset, chunk: Chunk, first_U: IntArray, last_U: In
         first_U: Only events at this position of their sequence or later are targets, ...
         last_U: ... and before this one.
     """
-    steps = max(1, int(chunk.steps_B.max(initial=0)))
-    step_T = np.arange(steps)
+    step_T = np.arange(chunk.steps)
     valid_BT = step_T < chunk.steps_B[:, None]
     position_BT = np.where(valid_BT, chunk.first_B[:, None] + step_T, 0)
     next_BT = np.where(valid_BT, position_BT + 1, 0)

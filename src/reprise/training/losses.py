@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from reprise.config import spec
 from reprise.models.items import ItemVectors
@@ -55,24 +56,27 @@ class _ChunkedSoftmax(torch.autograd.Function):
         ctx: Any, hidden_ND: Tensor, vectors_ID: Tensor, column_N: Tensor, product: torch.dtype
     ) -> Tensor:
         learns = any(ctx.needs_input_grad)
+        rows = max(CHUNK_ROWS, CHUNK_BYTES // (4 * len(vectors_ID)))
         v_ID = vectors_ID.detach().to(product)
-        h_ND = hidden_ND.detach().to(product)
+        # whole chunks only: a last one of another length would cost a new kernel each time
+        h_ND = pad(hidden_ND.detach().to(product), (0, 0, 0, -len(hidden_ND) % rows))
         grad_h_ND = torch.empty_like(hidden_ND)
         grad_v_ID = torch.zeros_like(vectors_ID) if learns else vectors_ID
         loss = hidden_ND.new_zeros((), dtype=torch.float32)
-        rows = max(CHUNK_ROWS, CHUNK_BYTES // (4 * len(v_ID)))
         for start in range(0, len(h_ND), rows):
             chunk = slice(start, start + rows)
             column = column_N[chunk].unsqueeze(1)
             p = (h_ND[chunk] @ v_ID.t()).float()
-            right = p.gather(1, column)
-            high = p.amax(1, keepdim=True)
-            total = p.sub_(high).exp_().sum(1, keepdim=True)
+            real = p[: len(column)]
+            right = real.gather(1, column)
+            high = real.amax(1, keepdim=True)
+            total = real.sub_(high).exp_().sum(1, keepdim=True)
             loss += (total.log() + high - right).sum()
             if learns:
-                p.div_(total).scatter_add_(1, column, right.new_full(column.shape, -1.0))
+                real.div_(total).scatter_add_(1, column, right.new_full(column.shape, -1.0))
+                p[len(column) :] = 0.0
                 slope = p.to(product)
-                grad_h_ND[chunk] = slope @ v_ID
+                grad_h_ND[chunk] = (slope @ v_ID)[: len(column)]
                 grad_v_ID += slope.t() @ h_ND[chunk]
         ctx.save_for_backward(grad_h_ND, grad_v_ID)
         return loss

@@ -4,6 +4,7 @@ Shape letters: N targets. The loop is ours, because exact resume inside an epoch
 devices and precision are Lightning Fabric's.
 """
 
+import logging
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,9 +96,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.config = self.recipe.training
-        self.fabric = Fabric(
-            accelerator=self.options.accelerator, devices=1, precision=precision(self.options)
-        )
+        self.fabric = _fabric(self.options)
         torch.manual_seed(self.options.seed)
         self.model: SequenceModel = self.recipe.model.build(self.dataset.sizes)
         self.fabric.to_device(self.model)
@@ -211,6 +210,12 @@ class Trainer:
     def _save(self) -> None:
         save_checkpoint(self.run.checkpoint, self.model, self.optimizer, self.state, self.progress)
         self.saved_at = time.monotonic()
+
+
+def _fabric(options: RunOptions) -> Fabric:
+    # it announces its precision on its own logger, to a person who did not ask
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    return Fabric(accelerator=options.accelerator, devices=1, precision=precision(options))
 
 
 def _line(record: dict[str, Any], config: TrainingConfig, *, best: bool, early: bool) -> str:

@@ -1,0 +1,68 @@
+import pytest
+import torch
+
+from reprise.config import from_dict, to_dict
+from reprise.data.dataset import Sizes
+from reprise.errors import ConfigError
+from reprise.models.recurrent import Recurrent
+from reprise.nn.blocks import ResidualBlock
+from reprise.nn.cells import GRU, RNN
+
+
+def test_a_spec_is_what_was_typed_and_what_is_saved() -> None:
+    spec = Recurrent(cell="gru", size=32)
+    assert from_dict(to_dict(spec)) == spec
+    assert str(spec) == "gru 2 x 32"
+    assert str(Recurrent(cell="rnn", size=8, layers=1, residual=False)) == "rnn 1 x 8 bare"
+
+
+def test_bare_is_the_textbook_stack() -> None:
+    """Without residual blocks a network of one layer is torch's own, item vectors in, hidden states out."""
+    torch.manual_seed(0)
+    model = Recurrent(cell="gru", size=6, layers=1, residual=False).build(Sizes(items=9)).eval()
+    cell = model.encoder.cells[0]
+    assert isinstance(cell, GRU)
+    x_BTD = torch.randn(2, 4, 6)
+    encoded = model.encoder(x_BTD, model.encoder.initial_state(2), torch.ones(2, 4, dtype=torch.bool))
+    torch.testing.assert_close(encoded.hidden_BTD, cell.layer(x_BTD)[0])
+
+
+def test_residual_wraps_every_layer() -> None:
+    model = Recurrent(cell="rnn", size=6, layers=3).build(Sizes(items=9))
+    blocks = list(model.encoder.cells)
+    assert len(blocks) == 3
+    assert all(isinstance(block, ResidualBlock) and isinstance(block.cell, RNN) for block in blocks)
+
+
+def test_states_of_layers_have_their_own_names() -> None:
+    model = Recurrent(cell="lstm", size=6, layers=2).build(Sizes(items=9))
+    assert set(model.initial_state(3)) == {"0.h", "0.c", "1.h", "1.c", "hidden"}
+
+
+def test_a_cell_of_ones_own_is_a_class_by_name() -> None:
+    model = Recurrent(cell="reprise.nn.cells:RNN", size=6, layers=1, residual=False).build(Sizes(items=9))
+    assert isinstance(model.encoder.cells[0], RNN)
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("rglur", r"unknown cell 'rglur'; did you mean 'rglru'\?; a cell of your own is `module:Class`"),
+        (
+            "reprise.data.dataset:Sizes",
+            r"Sizes is not a cell; a cell is a subclass of reprise\.nn\.cells\.Cell",
+        ),
+    ],
+)
+def test_a_wrong_cell_is_told(cell: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Recurrent(cell=cell).build(Sizes(items=9))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [("size", 0, "size must be at least 1, got 0"), ("dropout", 1.0, "dropout must be below 1, got 1.0")],
+)
+def test_impossible_values(field: str, value: float, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Recurrent(**{field: value})  # type: ignore[arg-type]
