@@ -18,9 +18,9 @@ def write(folder: Path, text: str) -> Path:
     return file
 
 
-def rows(users: int = 5, events: int = 6) -> str:
+def rows(users: int = 5, events: int = 8) -> str:
     return "".join(
-        f"u{user},s{user}{event // 3},i{(user + event) % 7},{1_700_000_000 + event * 86_400 + user},{part},{event}\n"
+        f"u{user},s{user}{event // 4},i{(user + event) % 7},{1_700_000_000 + event * 86_400 + user},{part},{event}\n"
         for user in range(users)
         for event, part in enumerate(["train"] * (events - 2) + ["valid", "test"])
     )
@@ -31,7 +31,7 @@ def test_it_ends_with_the_counts_and_the_next_command(reprise: Run, tmp_path: Pa
     result = reprise("prepare", log, "--out", tmp_path / "shop", "--split", "leave-one-out")
     assert result.exit_code == 0, result.output
     assert result.stdout.endswith(f"next:\n  reprise train {tmp_path / 'shop'} --out runs/shop\n")
-    assert "30" in result.stdout
+    assert "40" in result.stdout
 
 
 def test_columns_are_named_by_options(reprise: Run, tmp_path: Path) -> None:
@@ -41,8 +41,8 @@ def test_columns_are_named_by_options(reprise: Run, tmp_path: Path) -> None:
     options = [word for role, name in columns.items() for word in (f"--{role}-column", name)]
     assert reprise(*command, *options).exit_code == 0
     data = SequenceDataset.open(tmp_path / "shop")
-    assert [data.part_events(part) for part in ("train", "valid", "test")] == [20, 5, 5]
-    assert data.value[:6].tolist() == [0, 1, 2, 3, 4, 5]
+    assert [data.part_events(part) for part in ("train", "valid", "test")] == [30, 5, 5]
+    assert data.value[:8].tolist() == list(range(8))
 
 
 def test_sequences_can_be_sessions(reprise: Run, tmp_path: Path) -> None:
