@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 EXAMPLE = "reprise demo --out reprise-demo"
 SPLIT = "last:14d,14d"
 RECIPE = ["model.size=128", "training.epochs=12"]
+ATTRIBUTION = {
+    "data": "Online Retail, UCI Machine Learning Repository, dataset 352",
+    "licence": "CC BY 4.0",
+    "citation": "Chen, D. (2015). Online Retail [Dataset]. https://doi.org/10.24432/C5BW33",
+}
 CUSTOMERS = 3
 SHOWN = 5
 
@@ -26,6 +31,7 @@ def demo(
 ) -> None:
     """Prepare, train, evaluate and recommend with a bundled year of a gift shop (Online Retail), in minutes."""
     from reprise.cli.evaluate import table
+    from reprise.cli.export import training_facts
     from reprise.cli.train import read_recipe
     from reprise.evaluation.evaluate import evaluate
     from reprise.models.baselines import Markov, Popularity
@@ -37,15 +43,15 @@ def demo(
     model = train(read_recipe(None, RECIPE), data, out / "run", progress=True)
     _step("evaluating it beside two baselines on the last days of the log")
     models: list[Scorer] = [model, Markov().fit(data), Popularity().fit(data)]
-    report = table([evaluate(scorer, data) for scorer in models])
-    recommender = Recommender(model, data)
-    recommender.save(out / "model")
-    _step("recommending")
+    reports = [evaluate(scorer, data) for scorer in models]
+    _step(f"exporting the model that answers ({out / 'model'})")
+    recommender = Recommender(model, data, training=training_facts(out / "run"))
+    recommender.save(out / "model", reports[0], attribution=ATTRIBUTION)
     _show_answers(recommender, data)
     _step("the report")
-    typer.echo(report)
+    typer.echo(table(reports))
     show_next(
-        f"reprise describe {out / 'data'}",
+        f"less {out / 'model' / 'README.md'}",
         f"reprise evaluate {out / 'run'} --baselines popularity,markov --exclude-seen --json report.json",
         f"reprise train {out / 'data'} --out {out / 'gru'} --set model.cell=gru",
         "reprise prepare YOUR-EVENTS --out data/shop",
@@ -67,23 +73,20 @@ def _prepare(out: Path) -> "SequenceDataset":
 
 
 def _show_answers(recommender: "Recommender", data: "SequenceDataset") -> None:
-    """What some customers of the test part bought last, and what the network would show them next."""
+    """What some customers of the test part had bought, what the network shows them, and whether they took it."""
     first_U, last_U = data.part("test")
-    shown = [
-        user
-        for user in range(len(data))
-        if last_U[user] - first_U[user] >= 1 and first_U[user] > data.offset[user]
-    ]
-    for user in shown[:: max(1, len(shown) // CUSTOMERS)][:CUSTOMERS]:
-        history = data.items.item_ids(data.item[data.offset[user] : first_U[user]])
-        titles = data.titles()
-        bought = [titles[int(index) - 1] for index in data.item[data.offset[user] : first_U[user]][-SHOWN:]]
-        answers = recommender.recommend(history, k=SHOWN)
-        rows = [[answer.rank, answer.title or answer.item_id, answer.score] for answer in answers]
+    came_back = [user for user in range(len(data)) if data.offset[user] < first_U[user] < last_U[user]]
+    titles = data.titles()
+    for user in came_back[:: max(1, len(came_back) // CUSTOMERS)][:CUSTOMERS]:
+        before = data.item[data.offset[user] : first_U[user]]
+        after = set(data.items.item_ids(data.item[first_U[user] : last_U[user]]))
+        rows = [
+            [answer.rank, answer.title or answer.item_id, "yes" if answer.item_id in after else ""]
+            for answer in recommender.recommend(data.items.item_ids(before), k=SHOWN)
+        ]
+        last = "; ".join(titles[index - 1] for index in before[-SHOWN:].tolist())
         show_table(
-            f"customer {data.users[user]}, who last bought {'; '.join(bought)}",
-            ["rank", "item", "score"],
-            rows,
+            f"customer {data.users[user]}, who last bought {last}", ["rank", "next", "bought later"], rows
         )
 
 
