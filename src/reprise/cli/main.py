@@ -33,7 +33,7 @@ class Verbs(TyperGroup):
             raise typer.Exit(USER_ERROR) from None
         except KeyboardInterrupt:
             resumed = ctx.invoked_subcommand in RESUMED
-            _complain("stopped" + ("; type the same command again to go on from here" if resumed else ""))
+            _complain("stopped" + ("; type the same command again to go on" if resumed else ""))
             raise typer.Exit(INTERRUPTED) from None
 
 
