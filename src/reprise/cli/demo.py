@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "reprise demo --out reprise-demo"
 SPLIT = "last:14d,14d"
-RECIPE = ["model.size=128", "training.epochs=12"]
+RECIPE = ["training.tokens=1024", "training.epochs=8", "model.item_dropout=0.1", "training.metric=mrr@20"]
 ATTRIBUTION = {
     "data": "Online Retail, UCI Machine Learning Repository, dataset 352",
     "licence": "CC BY 4.0",
