@@ -83,14 +83,15 @@ def rank_items(engine: Engine, name: str, layout: Layout, codes: int) -> Ranking
 
 
 def write_arrays(engine: Engine, name: str, folder: Path, layout: Layout, ranking: Ranking) -> dict[str, Any]:
-    """Write all arrays of a dataset; returns how many events share their time with the one before, and a checksum."""
+    """Write all arrays of a dataset; returns how many events share their time with the one before, and checksums."""
     index_C = np.zeros(int(ranking.code_I.max()) + 1, dtype=np.int32)
     index_C[ranking.code_I] = np.arange(1, len(ranking.code_I) + 1)
-    digest, ties, last_ms = hashlib.sha256(), 0, np.int64(-1)
+    # a digest an array: one of all of them together would depend on where the batches are cut
+    digests, ties, last_ms = {name: hashlib.sha256() for name in COLUMNS}, 0, np.int64(-1)
     for part in ("offset", "train_end", "valid_end"):
         array = np.asarray(getattr(layout, part), dtype=COLUMNS[part])
         np.save(folder / f"{part}.npy", array)
-        digest.update(array.tobytes())
+        digests[part].update(array.data)
     with ExitStack() as stack:
         files = {
             part: stack.enter_context(_open(folder / f"{part}.npy", part, layout.events))
@@ -104,8 +105,8 @@ def write_arrays(engine: Engine, name: str, folder: Path, layout: Layout, rankin
             for part, file in files.items():
                 data = np.ascontiguousarray(arrays[part], dtype=COLUMNS[part]).data
                 file.write(data)
-                digest.update(data)
-    return {"ties": ties, "checksum": digest.hexdigest()}
+                digests[part].update(data)
+    return {"ties": ties, "checksums": {part: digest.hexdigest()[:16] for part, digest in digests.items()}}
 
 
 def _batches(engine: Engine, name: str, columns: list[str]) -> Iterator[tuple[int, pa.RecordBatch]]:

@@ -125,11 +125,13 @@ def _expand(source: Any) -> list[Path]:
 def _expand_one(source: str | Path) -> list[Path]:
     path = Path(source)
     if path.is_dir():
-        found = sorted(inner for inner in path.rglob("*") if _kind_of(inner) and inner.name[0] not in "._")
+        found = sorted(
+            inner for inner in path.absolute().rglob("*") if _kind_of(inner) and inner.name[0] not in "._"
+        )
     elif path.exists():
-        found = [path]
+        found = [path.absolute()]
     else:
-        found = sorted(Path(name) for name in glob(str(source), recursive=True))  # noqa: PTH207 - patterns may be absolute
+        found = sorted(Path(name).absolute() for name in glob(str(source), recursive=True))  # noqa: PTH207 - patterns may be absolute
     if not found:
         raise DataError(f"no file at {str(source)!r} (seen from {Path.cwd()})")
     return found

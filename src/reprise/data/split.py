@@ -38,8 +38,20 @@ class Split(ABC):
     """A rule that cuts each sequence in train, valid and test, in this order."""
 
     @abstractmethod
-    def resolve(self, first_ms: int, last_ms: int) -> "Split":
-        """The same rule for a log that runs from `first_ms` to `last_ms`."""
+    def resolve(self, first_ms: int, last_ms: int) -> "Cut":
+        """The rule for a log that runs from `first_ms` to `last_ms`."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """The rule as JSON, with its `kind`."""
+
+
+class Cut(Split):
+    """A rule that needs to know no more of a log than the events of one sequence."""
+
+    def resolve(self, first_ms: int, last_ms: int) -> "Cut":
+        """Itself."""
+        return self
 
     @abstractmethod
     def part_counts(self, events: ir.Table) -> dict[str, ir.IntegerScalar]:
@@ -47,15 +59,11 @@ class Split(ABC):
 
     @abstractmethod
     def settle(self, parts: SequenceParts) -> tuple[SequenceParts, list[str]]:
-        """The parts as they are used, and sentences on what was changed."""
-
-    @abstractmethod
-    def describe(self) -> dict[str, Any]:
-        """The rule as JSON, with its `kind`."""
+        """The parts as they are used, and sentences on what is worth knowing of them."""
 
 
 @dataclass(frozen=True)
-class TimeSplit(Split):
+class TimeSplit(Cut):
     """train < `train_end_ms` <= valid < `valid_end_ms` <= test, milliseconds since 1970 UTC."""
 
     train_end_ms: int
@@ -76,10 +84,6 @@ class TimeSplit(Split):
     def at(train_end: str | date, valid_end: str | date) -> "TimeSplit":
         """Cut at two dates or times; without a zone they are UTC."""
         return TimeSplit(parse_moment(train_end), parse_moment(valid_end))
-
-    def resolve(self, first_ms: int, last_ms: int) -> "TimeSplit":
-        """Itself."""
-        return self
 
     def part_counts(self, events: ir.Table) -> dict[str, ir.IntegerScalar]:
         """How many events are before the first moment, and how many between the two."""
@@ -107,31 +111,19 @@ class LastSplit(Split):
         valid_end_ms = last_ms + 1 - self.test_ms
         return TimeSplit(valid_end_ms - self.valid_ms, valid_end_ms)
 
-    def part_counts(self, events: ir.Table) -> dict[str, ir.IntegerScalar]:
-        """Not before it is resolved."""
-        raise AssertionError("resolve the split first")
-
-    def settle(self, parts: SequenceParts) -> tuple[SequenceParts, list[str]]:
-        """As counted."""
-        return parts, []
-
     def describe(self) -> dict[str, Any]:
         """Kind `last` and the two durations."""
         return {"kind": "last", **asdict(self)}
 
 
 @dataclass(frozen=True)
-class LeaveOneOut(Split):
+class LeaveOneOut(Cut):
     """The last event of each sequence is for test, the one before it for validation.
 
     Sequences of fewer than three events are for training only.
     """
 
     SHORTEST: ClassVar[int] = 3
-
-    def resolve(self, first_ms: int, last_ms: int) -> "LeaveOneOut":
-        """Itself."""
-        return self
 
     def part_counts(self, events: ir.Table) -> dict[str, ir.IntegerScalar]:
         """All but two and one; or all and none."""
@@ -150,17 +142,13 @@ class LeaveOneOut(Split):
 
 
 @dataclass(frozen=True)
-class ColumnSplit(Split):
+class ColumnSplit(Cut):
     """A column of the log marks its rows `train`, `valid` or `test`.
 
     Where no row is marked `valid`, the latest tenth of the training sequences become validation, whole.
     """
 
     column: str
-
-    def resolve(self, first_ms: int, last_ms: int) -> "ColumnSplit":
-        """Itself."""
-        return self
 
     def part_counts(self, events: ir.Table) -> dict[str, ir.IntegerScalar]:
         """How many events are marked so."""
@@ -209,7 +197,7 @@ def parse_split(text: str) -> Split:
     )
 
 
-def check_parts(split: Split, parts: SequenceParts, first_ms: int, last_ms: int) -> None:
+def check_parts(split: Cut, parts: SequenceParts, first_ms: int, last_ms: int) -> None:
     """Raise a DataError unless each part has events, and training has something to predict."""
     train, valid = int(parts.train_U.sum()), int(parts.valid_U.sum())
     test = int(parts.events_U.sum()) - train - valid
@@ -227,7 +215,7 @@ def check_parts(split: Split, parts: SequenceParts, first_ms: int, last_ms: int)
         )
 
 
-def _cuts(split: Split) -> str:
+def _cuts(split: Cut) -> str:
     if not isinstance(split, TimeSplit):
         return ""
     return f", training ends {show(split.train_end_ms)}, validation {show(split.valid_end_ms)}"

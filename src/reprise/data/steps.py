@@ -16,7 +16,7 @@ from reprise.data.dataset import FORMAT, ITEMS, MANIFEST, SEQUENCES
 from reprise.data.engine import Engine
 from reprise.data.items import common_id_type, write_items
 from reprise.data.plan import Plan, hash_of
-from reprise.data.split import ColumnSplit, SequenceParts, Split, check_parts
+from reprise.data.split import ColumnSplit, Cut, SequenceParts, check_parts
 from reprise.data.times import find_form, parse_duration
 from reprise.data.work import Result, Work
 from reprise.errors import DataError
@@ -104,31 +104,37 @@ def write_step(plan: Plan, work: Work, coded: Result, cleaned: Result) -> Result
         "options": asdict(plan.options),
     }
     facts["warnings"] = [*plan.notes, *notes, *_warnings(facts, found["unknown"], len(ranking.code_I))]
-    _write_manifest(plan, folder, split, coded["kinds"], ranking, facts, written["checksum"])
+    _write_manifest(plan, folder, split, coded["kinds"], ranking, facts, written["checksums"])
     return {}
 
 
-def _parts(plan: Plan, engine: Engine, table: str) -> tuple[Split, SequenceParts, list[str]]:
+def _parts(plan: Plan, engine: Engine, table: str) -> tuple[Cut, SequenceParts, list[str]]:
     """The resolved split, the parts of each sequence in order, and notes; saves the table `kept` of their codes."""
     events = engine.table(table)
     span = engine.row(events.aggregate(first=events.time_ms.min(), last=events.time_ms.max()))
+    if span["last"] is None:
+        raise _too_few(plan, 0)
+    split = plan.split.resolve(span["first"], span["last"])
     last_ms = events.time_ms.max(where=events.part == 0).fill_null(events.time_ms.max())
-    split = plan.split.resolve(span["first"], span["last"]) if span["last"] is not None else plan.split
     counts = events.group_by("sequence").aggregate(
         events=events.count(), last_ms=last_ms, **split.part_counts(events)
     )
     kept = engine.arrow(engine.save("kept", counts.order_by("sequence")))
     if kept.num_rows < 2:
-        raise DataError(
-            f"{kept.num_rows} sequences are left after cleaning, with at least {plan.options.min_sequence_events} events "
-            f"each and {plan.options.min_item_events} for each item; lower min_sequence_events or min_item_events"
-        )
+        raise _too_few(plan, kept.num_rows)
     columns = [
         np.asarray(kept.column(name), dtype=np.int64) for name in ("events", "train", "valid", "last_ms")
     ]
     parts, notes = split.settle(SequenceParts(*columns))
     check_parts(split, parts, span["first"], span["last"])
     return split, parts, notes
+
+
+def _too_few(plan: Plan, sequences: int) -> DataError:
+    return DataError(
+        f"{sequences} sequences are left after cleaning, with at least {plan.options.min_sequence_events} events each and "
+        f"{plan.options.min_item_events} for each item; lower min_sequence_events or min_item_events"
+    )
 
 
 def _write_sequences(engine: Engine, path: Path, integers: bool, *, cut: bool) -> None:
@@ -159,14 +165,14 @@ def _warnings(facts: dict[str, Any], unknown: int, items: int) -> list[str]:
 def _write_manifest(
     plan: Plan,
     folder: Path,
-    split: Split,
+    split: Cut,
     kinds: list[str],
     ranking: Ranking,
     facts: dict[str, Any],
-    checksum: str,
+    checksums: dict[str, str],
 ) -> None:
     ids = pq.read_table(folder / ITEMS, columns=["item_id"]).column("item_id").to_pylist()
-    content = {"arrays": checksum, "ids": hash_of(ids), "kinds": kinds, "events": facts["events"]}
+    content = {"arrays": checksums, "ids": hash_of(ids), "kinds": kinds, "events": facts["events"]}
     said = {**plan.described(), "split": split.describe(), "columns": sorted(facts["columns"])}
     manifest = {
         "format": FORMAT,

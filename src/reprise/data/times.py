@@ -111,6 +111,11 @@ def _is_naive(kind: dt.DataType) -> bool:
     return kind.is_date() or (kind.is_timestamp() and kind.timezone is None)
 
 
+def _is_zoned_nanoseconds(kind: dt.DataType) -> bool:
+    """What pandas writes; duckdb 2 has a type for it that ibis does not know by name."""
+    return kind.is_unknown() and "TIMESTAMPTZ_NS" in str(kind)
+
+
 def find_form(engine: Engine, log: ir.Table, name: str, tz: str | None) -> Form:
     """What the column `timestamp` of a log holds, after a look at all of it.
 
@@ -129,7 +134,7 @@ def find_form(engine: Engine, log: ir.Table, name: str, tz: str | None) -> Form:
         form = _text_form(engine, log, name, tz)
     elif kind.is_numeric() and not kind.is_boolean():
         form = _unit(engine, log, log.timestamp, name)
-    elif kind.is_timestamp() or kind.is_date():
+    elif kind.is_timestamp() or kind.is_date() or _is_zoned_nanoseconds(kind):
         if _is_naive(kind) and tz is None:
             raise _naive_error(name, engine.row(_first(log, log.row >= 0)))
         form = _form("timestamp")

@@ -26,7 +26,7 @@ class Work:
 
     def __init__(self, out: Path, key: str, memory_limit: str) -> None:
         """Go on in `OUT.partial` where a call with the same key stopped, or begin there."""
-        self.folder = _folder(out)
+        self.folder = _folder(out.absolute())
         self.result = self.folder / "dataset"
         with disk_errors(self.folder):
             self.engine = self._resume(key, memory_limit) or self._begin(key, memory_limit)

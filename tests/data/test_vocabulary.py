@@ -1,0 +1,53 @@
+"""Ids to indices and back."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reprise.data.vocabulary import PAD, Vocabulary
+from reprise.errors import DataError
+
+
+def vocabulary(ids: list[int] | list[str], warm: int) -> Vocabulary:
+    return Vocabulary(np.array(ids, dtype=object if isinstance(ids[0], str) else np.int64), warm)
+
+
+@given(st.lists(st.integers(-(2**62), 2**62), min_size=1, unique=True))
+def test_integer_ids_come_back_as_given(ids: list[int]) -> None:
+    known = vocabulary(ids, len(ids))
+    assert known.item_ids(known.indices(ids)) == ids
+    assert known.indices(ids).tolist() == list(range(1, len(ids) + 1))
+    assert known.integer_ids
+
+
+@given(st.lists(st.text(), min_size=1, unique=True))
+def test_string_ids_come_back_as_given(ids: list[str]) -> None:
+    known = vocabulary(ids, 0)
+    assert [known.item_ids([known.index(item_id)])[0] for item_id in ids] == ids
+    assert not known.integer_ids
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, unique=True), st.integers(0, 60))
+def test_an_id_has_an_index_exactly_when_it_is_known(ids: list[int], asked: int) -> None:
+    known = vocabulary(ids, len(ids))
+    assert (asked in known) == (asked in ids)
+    assert (known.index(asked) != PAD) == (asked in ids)
+
+
+def test_unknown_ids_are_padding() -> None:
+    assert vocabulary(["a", "b"], 2).indices(["b", "x", "a"]).tolist() == [2, PAD, 1]
+
+
+def test_the_string_of_an_integer_is_another_id() -> None:
+    assert vocabulary([7], 1).index("7") == PAD
+
+
+def test_an_id_given_twice_is_refused() -> None:
+    with pytest.raises(DataError, match="1 item ids occur twice; ids must be unique"):
+        vocabulary(["a", "b", "a"], 1)
+
+
+def test_more_warm_items_than_items_are_refused() -> None:
+    with pytest.raises(DataError, match="a vocabulary of 2 items cannot have 3 warm ones"):
+        vocabulary(["a", "b"], 3)
