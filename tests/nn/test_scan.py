@@ -7,18 +7,18 @@ from torch import Tensor
 from reprise.nn.scan import scan
 
 
-def one_by_one(a_TBD: Tensor, b_TBD: Tensor, h_BD: Tensor) -> Tensor:
+def one_by_one(a_BTD: Tensor, b_BTD: Tensor, h_BD: Tensor) -> Tensor:
     states = []
-    for a, b in zip(a_TBD, b_TBD, strict=True):
+    for a, b in zip(a_BTD.unbind(1), b_BTD.unbind(1), strict=True):
         h_BD = a * h_BD + b
         states.append(h_BD)
-    return torch.stack(states)
+    return torch.stack(states, 1)
 
 
 def random_inputs(steps: int, rows: int, size: int, dtype: torch.dtype, seed: int = 0) -> tuple[Tensor, ...]:
     generator = torch.Generator().manual_seed(seed)
-    a = torch.rand(steps, rows, size, generator=generator, dtype=dtype)
-    b = torch.randn(steps, rows, size, generator=generator, dtype=dtype)
+    a = torch.rand(rows, steps, size, generator=generator, dtype=dtype)
+    b = torch.randn(rows, steps, size, generator=generator, dtype=dtype)
     h = torch.randn(rows, size, generator=generator, dtype=dtype)
     return a, b, h
 
@@ -40,26 +40,26 @@ def test_gradient_by_hand_is_autograds() -> None:
 def test_resets_and_padding_are_exact() -> None:
     """a = 0 forgets everything before, a = 1 with b = 0 keeps the state bit for bit."""
     a, b, h = random_inputs(5, 2, 3, torch.float32)
-    a[2], a[3], b[3] = 0.0, 1.0, 0.0
+    a[:, 2], a[:, 3], b[:, 3] = 0.0, 1.0, 0.0
     states = scan(a, b, h)
-    assert torch.equal(states[2], b[2])
-    assert torch.equal(states[3], states[2])
+    assert torch.equal(states[:, 2], b[:, 2])
+    assert torch.equal(states[:, 3], states[:, 2])
 
 
 def test_gradient_does_not_cross_a_reset() -> None:
     a, b, h = random_inputs(5, 2, 3, torch.float32)
-    a[2] = 0.0
+    a[:, 2] = 0.0
     b.requires_grad_()
-    scan(a, b, h)[-1].sum().backward()
+    scan(a, b, h)[:, -1].sum().backward()
     assert b.grad is not None
-    assert torch.equal(b.grad[:2], torch.zeros_like(b.grad[:2]))
-    assert b.grad[2].abs().sum() > 0
+    assert torch.equal(b.grad[:, :2], torch.zeros_like(b.grad[:, :2]))
+    assert b.grad[:, 2].abs().sum() > 0
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 def test_extreme_values_stay_finite(scale: float) -> None:
     a, b, h = random_inputs(50, 2, 3, torch.float32)
-    a[10] = 0.0
+    a[:, 10] = 0.0
     b = (b * scale).requires_grad_()
     a.requires_grad_()
     scan(a, b, h).sum().backward()

@@ -13,7 +13,7 @@ from reprise.data.dataset import Sizes
 from reprise.errors import ConfigError, did_you_mean
 from reprise.models.encoder import Encoded, Encoder
 from reprise.models.sequence_model import SequenceModel
-from reprise.nn.blocks import ResidualBlock
+from reprise.nn.blocks import GatedBranch, ResidualBlock
 from reprise.nn.cells import GRU, LSTM, RNN, Cell, State
 from reprise.nn.linear_cells import RGLRU
 
@@ -45,7 +45,9 @@ class Recurrent:
         make = _cell_class(self.cell)
         cells: list[Cell] = [make(self.size) for _ in range(self.layers)]
         if self.residual:
-            cells = [ResidualBlock(cell, self.dropout) for cell in cells]
+            cells = [
+                ResidualBlock(GatedBranch(cell) if cell.linear else cell, self.dropout) for cell in cells
+            ]
         encoder = RecurrentEncoder(cells, norm=self.residual, dropout=self.dropout)
         return SequenceModel(self, sizes, encoder, size=self.size, dropout=self.item_dropout)
 

@@ -5,6 +5,7 @@ Shape letters: B rows, T steps, D width. A block is itself a cell, so that block
 
 import math
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
@@ -26,6 +27,41 @@ class GatedFeedForward(nn.Module):
         gate, value = self.input(x).chunk(2, dim=-1)
         out: Tensor = self.output(silu(gate) * value)
         return out
+
+
+class GatedBranch(Cell):
+    """What Griffin puts around a linear recurrence (De et al. 2024, section 2.4), with a convolution over two events.
+
+    u, g = W_in x; v_t = k_0 u_t + k_1 u_{t-1}; out = W_out (cell(v) * silu(g)). The state is the cell's and the last u.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__(cell.size)
+        self.input = nn.Linear(cell.size, 2 * cell.size, bias=False)
+        self.shift = nn.Parameter(torch.tensor([[1.0], [0.0]]).repeat(1, cell.size))
+        self.cell = cell
+        self.output = nn.Linear(cell.size, cell.size, bias=False)
+        nn.init.normal_(self.input.weight, std=1 / math.sqrt(cell.size))
+        nn.init.normal_(self.output.weight, std=1 / math.sqrt(cell.size))
+
+    def initial_state(self, batch: int) -> State:
+        return {**self.cell.initial_state(batch), "u": self.shift.new_zeros(batch, self.size)}
+
+    def scan(self, x_BTD: Tensor, state: State, valid_BT: Tensor) -> tuple[Tensor, State]:
+        u_BTD, gate_BTD = self.input(x_BTD).chunk(2, dim=-1)
+        # one step longer than the chunk: at t stands the u of the event before event t
+        u_BSD = torch.cat([state["u"].to(u_BTD.dtype).unsqueeze(1), u_BTD], dim=1)
+        hidden_BTD, after = self.cell.scan(self._shifted(u_BTD, u_BSD[:, :-1]), state, valid_BT)
+        last_BD = u_BSD[torch.arange(len(u_BSD), device=u_BSD.device), valid_BT.sum(1)]
+        return self.output(hidden_BTD * silu(gate_BTD)), {**after, "u": last_BD.to(state["u"].dtype)}
+
+    def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
+        u_BD, gate_BD = self.input(x_BD).chunk(2, dim=-1)
+        hidden_BD, after = self.cell.step(self._shifted(u_BD, state["u"]), state)
+        return self.output(hidden_BD * silu(gate_BD)), {**after, "u": u_BD}
+
+    def _shifted(self, u: Tensor, before: Tensor) -> Tensor:
+        return self.shift[0] * u + self.shift[1] * before
 
 
 class ResidualBlock(Cell):

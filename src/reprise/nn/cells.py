@@ -22,6 +22,9 @@ class Cell(nn.Module, ABC):
     the old state; what `scan` returns as hidden at padded steps has no meaning.
     """
 
+    linear = False
+    """Whether the state moves by an elementwise product, so that a stack should put a gated branch around it."""
+
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size
@@ -43,26 +46,17 @@ class _TorchCell(Cell):
     """A layer of `torch.nn` run over chunks; a subclass writes one step of it."""
 
     layer: nn.RNNBase
-    names: tuple[str, ...] = ("h",)
 
     def initial_state(self, batch: int) -> State:
-        weight = self.layer.get_parameter("weight_hh_l0")
-        return {name: weight.new_zeros(batch, self.size) for name in self.names}
+        return {"h": self.layer.get_parameter("weight_hh_l0").new_zeros(batch, self.size)}
 
     def scan(self, x_BTD: Tensor, state: State, valid_BT: Tensor) -> tuple[Tensor, State]:
-        before = tuple(state[name].unsqueeze(0).contiguous() for name in self.names)
+        hidden_BTD, _ = self.layer(x_BTD, state["h"].unsqueeze(0).contiguous())
+        # padding comes after a row's events, so it cannot reach them; the last of them is the state
         length_B = valid_BT.sum(1)
-        # packing wants at least one step of each row; an empty row's state is put back below
-        packed = pack_padded_sequence(
-            x_BTD, length_B.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
-        )
-        out, after = self.layer(packed, before if len(before) > 1 else before[0])
-        hidden_BTD, _ = pad_packed_sequence(out, batch_first=True, total_length=x_BTD.shape[1])
-        last = after if isinstance(after, tuple) else (after,)
-        kept = (length_B > 0).unsqueeze(1)
-        return hidden_BTD, {
-            name: torch.where(kept, new[0], state[name]) for name, new in zip(self.names, last, strict=True)
-        }
+        row_B = torch.arange(len(length_B), device=length_B.device)
+        last_BD = hidden_BTD[row_B, (length_B - 1).clamp(min=0)]
+        return hidden_BTD, {"h": torch.where((length_B > 0).unsqueeze(1), last_BD, state["h"])}
 
     def _projections(self, x_BD: Tensor, h_BD: Tensor) -> tuple[Tensor, Tensor]:
         """W_x x + b_x and W_h h + b_h, all gates side by side."""
@@ -90,11 +84,27 @@ class LSTM(_TorchCell):
     i, f, o = sigmoid(W x_t + U h_{t-1} + b); c_t = f c_{t-1} + i tanh(W_c x_t + U_c h_{t-1} + b_c); h_t = o tanh(c_t).
     """
 
-    names = ("h", "c")
-
     def __init__(self, size: int) -> None:
         super().__init__(size)
         self.layer = nn.LSTM(size, size, batch_first=True)
+
+    def initial_state(self, batch: int) -> State:
+        return {**super().initial_state(batch), "c": super().initial_state(batch)["h"]}
+
+    def scan(self, x_BTD: Tensor, state: State, valid_BT: Tensor) -> tuple[Tensor, State]:
+        length_B = valid_BT.sum(1)
+        # packed, because torch gives c at a row's end only; it wants at least one step of each row
+        packed = pack_padded_sequence(
+            x_BTD, length_B.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
+        )
+        before = tuple(state[name].unsqueeze(0).contiguous() for name in ("h", "c"))
+        out, after = self.layer(packed, before)
+        hidden_BTD, _ = pad_packed_sequence(out, batch_first=True, total_length=x_BTD.shape[1])
+        some_B1 = (length_B > 0).unsqueeze(1)
+        return hidden_BTD, {
+            name: torch.where(some_B1, last[0], state[name])
+            for name, last in zip(("h", "c"), after, strict=True)
+        }
 
     def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
         from_x, from_h = self._projections(x_BD, state["h"])

@@ -11,37 +11,35 @@ from torch import Tensor
 
 
 class _Scan(torch.autograd.Function):
-    """Time-major inside: each step then reads and writes one contiguous block."""
-
     @staticmethod
-    def forward(ctx: Any, a_TBD: Tensor, b_TBD: Tensor, h0_BD: Tensor) -> Tensor:
-        h_TBD = torch.empty_like(b_TBD)
-        before = h0_BD
-        for a, b, h in zip(a_TBD.unbind(0), b_TBD.unbind(0), h_TBD.unbind(0), strict=True):
-            torch.addcmul(b, a, before, out=h)
-            before = h
-        ctx.save_for_backward(a_TBD, h_TBD, h0_BD)
-        return h_TBD
+    def forward(ctx: Any, a_BTD: Tensor, b_BTD: Tensor, h0_BD: Tensor) -> Tensor:
+        h_BTD = torch.empty_like(b_BTD)
+        before_BD = h0_BD
+        for a_BD, b_BD, h_BD in zip(a_BTD.unbind(1), b_BTD.unbind(1), h_BTD.unbind(1), strict=True):
+            torch.addcmul(b_BD, a_BD, before_BD, out=h_BD)
+            before_BD = h_BD
+        ctx.save_for_backward(a_BTD, h_BTD, h0_BD)
+        return h_BTD
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         # dL/db_t = g_t + a_{t+1} dL/db_{t+1}: the same recurrence, from the end
-        a_TBD, h_TBD, h0_BD = ctx.saved_tensors
-        grad_b_TBD = grads[0].clone(memory_format=torch.contiguous_format)
-        a, grad_b = a_TBD.unbind(0), grad_b_TBD.unbind(0)
+        a_BTD, h_BTD, h0_BD = ctx.saved_tensors
+        grad_b_BTD = grads[0].clone(memory_format=torch.contiguous_format)
+        a, grad_b = a_BTD.unbind(1), grad_b_BTD.unbind(1)
         for t in range(len(a) - 2, -1, -1):
             grad_b[t].addcmul_(a[t + 1], grad_b[t + 1])
-        grad_a_TBD = torch.empty_like(grad_b_TBD)
-        torch.mul(grad_b_TBD[1:], h_TBD[:-1], out=grad_a_TBD[1:])
-        torch.mul(grad_b_TBD[0], h0_BD, out=grad_a_TBD[0])
-        return grad_a_TBD, grad_b_TBD, grad_b_TBD[0] * a_TBD[0]
+        grad_a_BTD = torch.empty_like(grad_b_BTD)
+        torch.mul(grad_b_BTD[:, 1:], h_BTD[:, :-1], out=grad_a_BTD[:, 1:])
+        torch.mul(grad_b[0], h0_BD, out=grad_a_BTD[:, 0])
+        return grad_a_BTD, grad_b_BTD, grad_b[0] * a[0]
 
 
-def scan(a_TBD: Tensor, b_TBD: Tensor, h0_BD: Tensor) -> Tensor:
+def scan(a_BTD: Tensor, b_BTD: Tensor, h0_BD: Tensor) -> Tensor:
     """All states of h_t = a_t * h_{t-1} + b_t, for t = 0..T-1 with h_{-1} = `h0_BD`.
 
-    Time comes first: the loop then walks over contiguous memory. Where a = 1 and b = 0 the state is kept
-    (padding), where a = 0 it is forgotten (a reset). All three are of one floating type, T is at least 1.
+    Where a = 1 and b = 0 the state is kept (padding), where a = 0 it is forgotten (a reset). All three are of one
+    floating type, T is at least 1.
     """
-    h_TBD: Tensor = _Scan.apply(a_TBD.contiguous(), b_TBD.contiguous(), h0_BD.contiguous())  # type: ignore[no-untyped-call]
-    return h_TBD
+    h_BTD: Tensor = _Scan.apply(a_BTD, b_BTD.contiguous(), h0_BD)  # type: ignore[no-untyped-call]
+    return h_BTD

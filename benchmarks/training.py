@@ -1,0 +1,119 @@
+"""Training speed: the scan beside nn.GRU, and events per second of each cell on a prepared log.
+
+    OMP_NUM_THREADS=1 python benchmarks/training.py --dataset data/ml-1m
+
+Everything is measured in one run, in turns, in processor seconds of this process: compare the ratios, not the times.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+from torch import nn
+
+from reprise.data.dataset import SequenceDataset
+from reprise.models.recurrent import CELLS, Recurrent
+from reprise.nn.cells import Cell
+from reprise.nn.scan import scan
+from reprise.training import Recipe, RunOptions
+from reprise.training.run import RunDirectory
+from reprise.training.trainer import Trainer
+
+
+def in_turns(works: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
+    """The fastest of some rounds of each, in milliseconds of processor time."""
+    best = dict.fromkeys(works, float("inf"))
+    for number in range(rounds + 1):
+        for name, work in works.items():
+            begun = time.process_time()
+            work()
+            # the first round warms up
+            if number:
+                best[name] = min(best[name], 1000 * (time.process_time() - begun))
+    return {name: round(value, 2) for name, value in best.items()}
+
+
+def recurrences(rows: int, steps: int, size: int, rounds: int) -> dict[str, float]:
+    """Forward and backward of one layer, batch-first, in float32."""
+    a, b = (torch.rand(rows, steps, size, requires_grad=True) for _ in range(2))
+    h = torch.zeros(rows, size)
+    x = torch.randn(rows, steps, size, requires_grad=True)
+    valid = torch.ones(rows, steps, dtype=torch.bool)
+
+    def run_scan() -> None:
+        scan(a, b, h).sum().backward()
+
+    def layer(cell: Cell) -> Callable[[], None]:
+        return lambda: cell.scan(x, cell.initial_state(rows), valid)[0].sum().backward()
+
+    gru = nn.GRU(size, size, batch_first=True)
+    works: dict[str, Callable[[], None]] = {
+        "nn.GRU": lambda: gru(x)[0].sum().backward(),
+        "scan": run_scan,
+        **{f"{name} layer": layer(make(size)) for name, make in CELLS.items()},
+    }
+    low = {f"{name} bf16": _in_bf16(work) for name, work in works.items() if name != "scan"}
+    return in_turns(works | low, rounds)
+
+
+def _in_bf16(work: Callable[[], None]) -> Callable[[], None]:
+    """The same work with its matrix products in bfloat16, as training runs it where the processor has them."""
+
+    def run() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            work()
+
+    return run
+
+
+def events_per_s(cell: str, size: int, dataset: SequenceDataset, steps: int, precision: str) -> float:
+    """Targets per second of processor time over `steps` optimiser steps, after as many to warm up."""
+    options = RunOptions(precision=precision, accelerator="cpu", threads=torch.get_num_threads())
+    with tempfile.TemporaryDirectory() as folder:
+        recipe = Recipe(model=Recurrent(cell=cell, size=size))
+        trainer = Trainer(recipe, dataset, RunDirectory(Path(folder)), options)
+        targets, begun = 0, 0.0
+        for number, chunk in zip(range(2 * steps), trainer._plan(0), strict=False):
+            if number == steps:
+                targets, begun = 0, time.process_time()
+            targets += trainer._step(chunk)[1]
+            trainer.progress.step += 1
+    return round(targets / (time.process_time() - begun))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--dataset", type=Path, help="a prepared log; without it only the recurrence is measured"
+    )
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=10)
+    options = parser.parse_args()
+    found: dict[str, object] = {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    shape = f"B 128, T 50, D {options.size}, milliseconds"
+    found[shape] = times = recurrences(128, 50, options.size, options.rounds)
+    found["times faster than nn.GRU"] = {
+        name: round(times["nn.GRU"] / value, 1) for name, value in times.items()
+    }
+    if options.dataset:
+        dataset = SequenceDataset.open(options.dataset)
+        found["events/s"] = {
+            f"{cell} {precision}": events_per_s(cell, options.size, dataset, options.steps, precision)
+            for precision in ("32-true", "bf16-mixed")
+            for cell in CELLS
+        }
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+import torch
+from torch.nn.functional import silu
+
+from reprise.nn.blocks import GatedBranch, GatedFeedForward, ResidualBlock
+from reprise.nn.cells import GRU
+from reprise.nn.linear_cells import RGLRU
+from reprise.testing.contracts import check_cell
+
+
+def test_a_gated_branch_is_a_cell_around_a_cell() -> None:
+    torch.manual_seed(0)
+    branch = GatedBranch(RGLRU(6))
+    with torch.no_grad():
+        branch.shift[1] = 0.5
+    check_cell(branch, 6)
+    check_cell(ResidualBlock(branch, dropout=0.3), 6)
+
+
+def test_a_branch_reads_the_event_before_too() -> None:
+    """With k_0 = 0 and k_1 = 1 the cell inside sees the event before, and nothing at the first."""
+    torch.manual_seed(0)
+    branch = GatedBranch(RGLRU(4))
+    with torch.no_grad():
+        branch.shift[0], branch.shift[1] = 0.0, 1.0
+    first, state = branch.step(torch.randn(1, 4), branch.initial_state(1))
+    assert torch.equal(first, torch.zeros(1, 4))
+    second, _ = branch.step(torch.randn(1, 4), state)
+    assert second.abs().sum() > 0
+
+
+def test_the_feed_forward_is_swiglu() -> None:
+    layer = GatedFeedForward(4)
+    x = torch.randn(3, 4)
+    gate, value = (x @ layer.input.weight.t()).chunk(2, dim=-1)
+    torch.testing.assert_close(layer(x), (silu(gate) * value) @ layer.output.weight.t())
+
+
+def test_a_block_begins_near_its_input() -> None:
+    """The residual path carries the input through: with all outputs zero the block is the identity."""
+    block = ResidualBlock(GRU(4), dropout=0.0)
+    with torch.no_grad():
+        for parameter in (*block.cell.parameters(), block.feed_forward.output.weight):
+            parameter.zero_()
+    x_BTD = torch.randn(2, 3, 4)
+    out, _ = block.scan(x_BTD, block.initial_state(2), torch.ones(2, 3, dtype=torch.bool))
+    torch.testing.assert_close(out, x_BTD)
