@@ -4,15 +4,12 @@ from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reprise.data.cleaning import cut_sessions, drop_duplicates, keep_frequent
 from reprise.data.engine import Engine
-from reprise.data.options import PrepareOptions
 from reprise.data.prepare import prepare
-from reprise.errors import ConfigError
 
 Event = tuple[int, int, int, int]
 """(sequence, time, item, kind)"""
@@ -100,25 +97,3 @@ def test_duplicates_can_be_kept(write_log, days, tmp_path: Path) -> None:
     dataset = prepare(write_log([*days, days[0]]), tmp_path / "out", split="last:2d,2d", duplicates="keep")
     assert dataset.events == 51
     assert dataset.facts["dropped"]["duplicates"] == 0
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"duplicates": "merge"}, "duplicates='merge': choose 'drop' or 'keep'"),
-        ({"sequence_by": "item"}, "sequence_by='item': choose 'user' or 'session'"),
-        ({"min_item_events": 0}, "min_item_events=0: give 1 or more"),
-        (
-            {"session_gap": "soon"},
-            "'soon' is no duration; write a number and one of ms, s, min, h, d, w, such as '7d'",
-        ),
-        (
-            {"session_gap": "1h", "sequence_by": "user"},
-            "session_gap cuts users into sessions; leave sequence_by='user' out",
-        ),
-    ],
-)
-def test_impossible_options_are_refused(options: dict, message: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        PrepareOptions.of(options)
-    assert str(caught.value) == message

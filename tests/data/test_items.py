@@ -98,6 +98,15 @@ def test_ids_in_text_fit_the_type_of_the_events(made, write_log, days) -> None:
     assert "Mug" in dataset.titles()
 
 
+def test_integers_in_two_text_files_are_integers(write_log, days, tmp_path: Path) -> None:
+    rows = [(user, int(item[1:]), time_s) for user, item, time_s in days]
+    items = write_log([(2, "Mug"), (9, "Cup")], ("item_id", "title"), "items.csv")
+    dataset = prepare(write_log(rows, name="log.csv"), tmp_path / "out", items=items, split=SPLIT)
+    assert dataset.items.integer_ids
+    assert dataset.titles()[dataset.items.index(2) - 1] == "Mug"
+    assert dataset.items.index(9) > dataset.items.warm
+
+
 def test_events_in_text_take_the_type_of_the_item_table(write_log, days, tmp_path: Path) -> None:
     rows = [(user, int(item[1:]), time_s) for user, item, time_s in days]
     items = write_log([("2", "Mug")], ("item_id", "title"), "items.parquet")

@@ -94,6 +94,16 @@ def test_a_missing_or_nan_value_is_none(write_log, days, tmp_path: Path, name: s
     assert set(dataset.value[~np.isnan(dataset.value)].tolist()) == {2.5}
 
 
+def test_kinds_may_be_numbers(write_log, days, tmp_path: Path) -> None:
+    rows = [(*row, place % 3, 1.0) for place, row in enumerate(days)]
+    dataset = prepare(write_log(rows, KINDS), tmp_path / "out", split=SPLIT)
+    assert dataset.kinds == ("0", "1", "2")
+    by_time = {time_s * 1000: str(kind) for _, _, time_s, kind, _ in rows}
+    assert [dataset.kinds[kind] for kind in dataset.kind] == [
+        by_time[int(time_ms)] for time_ms in dataset.time_ms
+    ]
+
+
 def test_an_event_without_a_kind_has_the_kind_event(write_log, days, tmp_path: Path) -> None:
     rows = [(*row, None if place % 2 else "view", 1.0) for place, row in enumerate(days)]
     dataset = prepare(write_log(rows, KINDS), tmp_path / "out", split=SPLIT)
@@ -441,3 +451,31 @@ def test_a_memory_limit_that_is_no_size(write_log, days, tmp_path: Path) -> None
     with pytest.raises(ConfigError) as caught:
         prepare(write_log(days), tmp_path / "out", memory_limit="lots")
     assert str(caught.value) == "memory_limit='lots' is no size; write it like '512MB' or '2GB'"
+
+
+WIDE = ("user_id", "session_id", "item_id", "timestamp", "event_type", "value", "split")
+
+
+@pytest.mark.parametrize("split", [SPLIT, "leave-one-out", "column:split"])
+@pytest.mark.parametrize("options", [{}, {"sequence_by": "session"}, {"session_gap": "2h"}], ids=str)
+def test_everything_at_once_is_the_same_from_text_and_from_types(
+    write_log, tmp_path: Path, split: str, options: dict
+) -> None:
+    """Integer ids, several kinds, values, marks and an item table, through every way of making sequences."""
+    rows = [
+        (user, user * 100 + visit, step * (1 + user), S + visit * DAY_S + step * 60, f"k{step}", step / 4, part)
+        for visit, part in enumerate(["train"] * 6 + ["valid"] * 2 + ["test"] * 2)
+        for user in range(6)
+        for step in range(4)
+    ]
+    items = [(item, f"Item {item}") for item in range(10)]
+    made = []
+    for kind in ("parquet", "csv"):
+        log = write_log(rows, WIDE, f"log.{kind}")
+        table = write_log(items, ("item_id", "title"), f"items.{kind}")
+        made.append(prepare(log, tmp_path / kind, items=table, split=split, min_item_events=2, **options))
+    one, other = made
+    assert one.fingerprint == other.fingerprint
+    assert one.titles() == other.titles()
+    assert one.users.tolist() == other.users.tolist()
+    assert len(one) == (60 if options else 6)

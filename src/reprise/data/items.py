@@ -120,9 +120,9 @@ def write_items(
     index_I = np.arange(1, len(ranking.code_I) + 1)
     ranks = pa.table({"code": pa.array(ranking.code_I, pa.int32()), "index": index_I, COUNT: ranking.count_I})
     items, order = engine.table("items"), engine.arrow_table("ranks", ranks)
-    known = items.join(order, "code").select(
-        "index", "count", item_id=items.id.cast(dt.int64 if integers else dt.string)
-    )
+    ids = items.id.cast(dt.int64 if integers else dt.string)
+    # saved, because ibis would fold the join below into this one, where the cast is out of its sight
+    known = engine.save("known", items.join(order, "code").select("index", COUNT, item_id=ids))
     if given is None:
         pq.write_table(engine.arrow(known.order_by("index").select(ID, COUNT)), path, compression="zstd")
         return {"added": 0, "unknown": 0}
