@@ -38,7 +38,7 @@ def left(engine: Engine, name: str = "events") -> list[Event]:
     return [tuple(row.values()) for row in rows]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(events)
 def test_of_equal_events_the_first_is_kept_and_the_order_stays(rows: list[Event]) -> None:
     engine, ordered = saved(rows)
@@ -48,7 +48,7 @@ def test_of_equal_events_the_first_is_kept_and_the_order_stays(rows: list[Event]
     assert dropped == len(ordered) - len(expected)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(events, st.integers(1, 4))
 def test_sessions_are_cut_where_the_pause_is_longer_than_the_gap(rows: list[Event], gap: int) -> None:
     engine, ordered = saved(rows)
@@ -68,7 +68,7 @@ def test_sessions_are_numbered_within_their_owner() -> None:
     assert [(row["owner"], row["number"]) for row in found] == [(5, 1), (5, 2), (7, 1)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(events, st.integers(1, 4), st.integers(1, 5))
 def test_minimum_counts_hold_at_the_end_and_nothing_more_is_dropped(
     rows: list[Event], min_item: int, min_sequence: int

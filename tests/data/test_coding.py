@@ -27,7 +27,7 @@ def coded(found: list[tuple[str, str, int]]) -> Engine:
     return engine
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(rows)
 def test_the_coded_log_is_the_log_sorted_by_sequence_time_and_input_order(
     found: list[tuple[str, str, int]],

@@ -316,7 +316,7 @@ def same_files(one: Path, other: Path) -> None:
 @pytest.fixture
 def long_log(tmp_path: Path) -> Path:
     generator = np.random.default_rng(0)
-    count = 300_000
+    count = 150_000
     table = pa.table(
         {
             "user_id": np.char.add("u", generator.integers(9000, size=count).astype(str)).tolist(),
@@ -427,7 +427,7 @@ def test_two_calls_do_not_work_in_one_place(write_log, days, tmp_path: Path) -> 
 def test_a_log_larger_than_the_memory_it_is_allowed(tmp_path: Path) -> None:
     """The coded log alone is more than the limit, and the sort needs it twice."""
     generator = np.random.default_rng(0)
-    count = 3_000_000
+    count = 2_000_000
     names = pa.array([f"a-rather-long-name-of-a-user-{user:07}" for user in range(200_000)])
     table = pa.table(
         {
@@ -437,9 +437,9 @@ def test_a_log_larger_than_the_memory_it_is_allowed(tmp_path: Path) -> None:
         }
     )
     pq.write_table(table, tmp_path / "log.parquet", row_group_size=200_000)
-    assert table.nbytes > 100_000_000
+    assert table.nbytes > 64_000_000
     del table
-    dataset = prepare(tmp_path / "log.parquet", tmp_path / "out", split="last:5d,5d", memory_limit="80MB")
+    dataset = prepare(tmp_path / "log.parquet", tmp_path / "out", split="last:5d,5d", memory_limit="64MB")
     assert dataset.facts["rows_read"] == count
     assert dataset.events + sum(dataset.facts["dropped"].values()) == count
     same_sequence = np.ones(dataset.events, dtype=bool)
@@ -463,7 +463,15 @@ def test_everything_at_once_is_the_same_from_text_and_from_types(
 ) -> None:
     """Integer ids, several kinds, values, marks and an item table, through every way of making sequences."""
     rows = [
-        (user, user * 100 + visit, step * (1 + user), S + visit * DAY_S + step * 60, f"k{step}", step / 4, part)
+        (
+            user,
+            user * 100 + visit,
+            step * (1 + user),
+            S + visit * DAY_S + step * 60,
+            f"k{step}",
+            step / 4,
+            part,
+        )
         for visit, part in enumerate(["train"] * 6 + ["valid"] * 2 + ["test"] * 2)
         for user in range(6)
         for step in range(4)

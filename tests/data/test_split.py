@@ -30,7 +30,7 @@ def parts(*lengths: tuple[int, int, int]) -> SequenceParts:
 extra = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 4), st.integers(0, 30 * DAY_S)), max_size=60)
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(extra, st.integers(1, 10), st.integers(1, 10))
 def test_train_is_before_valid_is_before_test(
     write_log, tmp_path_factory, extra: list[tuple[int, int, int]], valid: int, test: int
