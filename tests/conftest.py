@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+# first of all: it keeps the threads of torch from spinning, which must be said before torch is imported
+import reprise  # noqa: F401
+
 
 def _fail_if_skipped(report: Any) -> Any:
     """Under CI nothing is missing, so a test that skips itself hides something."""

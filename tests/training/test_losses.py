@@ -23,10 +23,11 @@ def naive(hidden_ND: torch.Tensor, vectors: ItemVectors, target_N: torch.Tensor)
     return cross_entropy(hidden_ND @ vectors.vectors_ID.t(), target_N - 1, reduction="sum")
 
 
-@pytest.mark.parametrize("rows", [1, 7, 128, 1000])
+@pytest.mark.parametrize("rows", [1, 7, 64, 128, 1000])
 def test_full_softmax_is_cross_entropy_whatever_the_chunk(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(losses, "CHUNK_BYTES", 0)
     monkeypatch.setattr(losses, "CHUNK_ROWS", rows)
+    monkeypatch.setattr(losses, "ROUND", 1)
     hidden_ND, vectors, target_N = random_case()
     expected = naive(hidden_ND, vectors, target_N)
     expected.backward()
@@ -73,3 +74,17 @@ def test_a_loss_without_gradients_keeps_no_buffers() -> None:
     with torch.no_grad():
         total = FullSoftmax()(hidden_ND, vectors, target_N)
     torch.testing.assert_close(total, naive(hidden_ND, vectors, target_N).detach())
+
+
+@pytest.mark.parametrize(
+    ("targets", "items", "rows"),
+    [
+        (3650, 3700, 576),  # 7 chunks of 522, rounded up
+        (3600, 3700, 576),  # nearly as many targets: the same shape
+        (50, 6, 64),  # a tiny catalogue does not make a huge chunk
+        (4000, 10_000_000, 128),  # a huge one still gets whole products
+        (0, 10, 64),
+    ],
+)
+def test_chunks_are_few_shapes_that_fit(targets: int, items: int, rows: int) -> None:
+    assert losses._chunk_rows(targets, items) == rows

@@ -26,7 +26,7 @@ class Recurrent:
 
     cell: str = "rglru"
     """`rnn`, `lstm`, `gru`, `rglru`, or your own class as `module:Class`."""
-    size: Annotated[int, Field(ge=1)] = 128
+    size: Annotated[int, Field(ge=1)] = 256
     """D: width of the item vectors and of the hidden state."""
     layers: Annotated[int, Field(ge=1)] = 2
     """How many cells lie on each other."""

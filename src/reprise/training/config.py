@@ -13,7 +13,7 @@ from reprise.training.losses import FullSoftmax, Loss
 class TrainingConfig:
     """Hyper-parameters of training: together with the model's spec, the seed and the data they determine the result."""
 
-    epochs: Annotated[int, Field(ge=1)] = 16
+    epochs: Annotated[int, Field(ge=1)] = 12
     """Passes over the training part. The learning rate is annealed over all of them."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     """Peak learning rate of AdamW."""

@@ -4,6 +4,7 @@ Shape letters: N targets, D width, I items. A loss returns the SUM over its targ
 there are in all processes, so that the number is the same on one and on eight.
 """
 
+import math
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +18,8 @@ CHUNK_BYTES = 8 * 2**20
 """Memory for one chunk of logits: rows are taken so that they fit, whatever the catalogue. Near the size of a core's cache."""
 CHUNK_ROWS = 128
 """But never fewer rows than make a matrix product worth while."""
+ROUND = 64
+"""Rows of a chunk are a multiple of this."""
 
 
 class Loss(Protocol):
@@ -56,7 +59,7 @@ class _ChunkedSoftmax(torch.autograd.Function):
         ctx: Any, hidden_ND: Tensor, vectors_ID: Tensor, column_N: Tensor, product: torch.dtype
     ) -> Tensor:
         learns = any(ctx.needs_input_grad)
-        rows = max(CHUNK_ROWS, CHUNK_BYTES // (4 * len(vectors_ID)))
+        rows = _chunk_rows(len(hidden_ND), len(vectors_ID))
         v_ID = vectors_ID.detach().to(product)
         # whole chunks only: a last one of another length would cost a new kernel each time
         h_ND = pad(hidden_ND.detach().to(product), (0, 0, 0, -len(hidden_ND) % rows))
@@ -85,3 +88,10 @@ class _ChunkedSoftmax(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         grad_h_ND, grad_v_ID = ctx.saved_tensors
         return grad_h_ND * grads[0].to(grad_h_ND.dtype), grad_v_ID * grads[0], None, None
+
+
+def _chunk_rows(targets: int, items: int) -> int:
+    """Rows of a chunk: equal chunks that fit, rounded so that batches of about one size have chunks of one size."""
+    most = max(CHUNK_ROWS, CHUNK_BYTES // (4 * items))
+    chunks = max(1, math.ceil(targets / most))
+    return max(1, math.ceil(targets / chunks / ROUND)) * ROUND
