@@ -73,6 +73,24 @@ def _in_bf16(work: Callable[[], None]) -> Callable[[], None]:
     return run
 
 
+def shapes(rounds: int) -> dict[str, float]:
+    """One product in bfloat16, of a shape met before and of shapes met for the first time, in milliseconds each."""
+    weight = torch.randn(512, 128).bfloat16()
+
+    def products(rows: list[int]) -> float:
+        inputs = [torch.randn(count, 128).bfloat16() for count in rows]
+        begun = time.process_time()
+        for x in inputs:
+            nn.functional.linear(x, weight)
+        return 1000 * (time.process_time() - begun) / len(rows)
+
+    products([4096] * rounds)
+    return {
+        "known shape": round(products([4096] * rounds), 2),
+        "new shapes": round(products(list(range(4096 - rounds, 4096))), 2),
+    }
+
+
 def events_per_s(cell: str, size: int, dataset: SequenceDataset, steps: int, precision: str) -> float:
     """Targets per second of processor time over `steps` optimiser steps, after as many to warm up."""
     options = RunOptions(precision=precision, accelerator="cpu", threads=torch.get_num_threads())
@@ -105,6 +123,7 @@ def main() -> None:
     found["times faster than nn.GRU"] = {
         name: round(times["nn.GRU"] / value, 1) for name, value in times.items()
     }
+    found["4096 x 128 x 512 in bf16, milliseconds"] = shapes(options.rounds * 5)
     if options.dataset:
         dataset = SequenceDataset.open(options.dataset)
         found["events/s"] = {

@@ -225,3 +225,13 @@ def test_carried_states_change_what_is_learnt(tmp_path: Path) -> None:
         options=EXACT,
     )  # fmt: skip
     assert evaluate(model, dataset, at=(1,)).metrics["recall@1"].value > 0.9
+
+
+def test_without_a_terminal_there_is_a_line_an_epoch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(SMALL, worlds.cycle(), tmp_path / "told", training=QUICK, options=EXACT, progress=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+    train(SMALL, worlds.cycle(), tmp_path / "silent", training=QUICK, options=EXACT)
+    assert capsys.readouterr().err == ""

@@ -46,7 +46,7 @@ def train(
 
     plan = read_recipe(recipe, overrides or [], trusted=trusted)
     options = RunOptions(**given(seed=seed, accelerator=accelerator, threads=threads))
-    train_network(plan, SequenceDataset.open(path), out=out, options=options)
+    train_network(plan, SequenceDataset.open(path), out=out, options=options, progress=True)
     typer.echo(f"trained {plan.model}; the run is in {out}")
     show_next(
         f"reprise evaluate {out} --baselines popularity,markov",

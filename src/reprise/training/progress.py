@@ -6,16 +6,17 @@ from typing import Any, Self
 
 
 class TrainingProgress:
-    """A bar on a terminal, and nothing elsewhere unless asked for."""
+    """On a terminal a bar and a line an epoch; elsewhere the lines, where they were asked for. All on stderr."""
 
     def __init__(self, shown: bool | None, epochs: int, chunks: int) -> None:
-        self.shown = sys.stderr.isatty() if shown is None else shown
+        self.terminal = sys.stderr.isatty()
+        self.shown = self.terminal if shown is None else shown
         self.epochs = epochs
         self.chunks = chunks
         self._bar: Any = None
 
     def __enter__(self) -> Self:
-        if self.shown:
+        if self.shown and self.terminal:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -53,3 +54,5 @@ class TrainingProgress:
         """An epoch is done."""
         if self._bar is not None:
             self._bar.console.print(line, highlight=False)
+        elif self.shown:
+            print(line, file=sys.stderr, flush=True)

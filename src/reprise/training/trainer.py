@@ -48,7 +48,7 @@ def train(
             bit, as one that was left alone; a finished one is returned as it is.
         training: Hyper-parameters; those of the recipe, or the defaults.
         options: Seed, device, precision, threads, checkpoints.
-        progress: Show a bar; by default on a terminal.
+        progress: True shows a bar on a terminal and a line an epoch elsewhere, False nothing; None: a bar on a terminal.
 
     Returns:
         The network with the weights of its best epoch, on the CPU, ready to score.
