@@ -2,7 +2,9 @@
 
 import pytest
 
-from reprise.cli.show import show_facts, show_next, show_table
+from reprise.cli.show import show_dataset, show_facts, show_next, show_table
+from reprise.data.describe import describe
+from reprise.testing import worlds
 
 
 def test_facts_are_flat_and_warnings_are_sentences_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
@@ -25,3 +27,12 @@ def test_a_title_may_hold_brackets(capsys: pytest.CaptureFixture[str]) -> None:
 def test_next_commands_are_ready_to_type(capsys: pytest.CaptureFixture[str]) -> None:
     show_next("reprise demo", "reprise describe x")
     assert capsys.readouterr().out == "next:\n  reprise demo\n  reprise describe x\n"
+
+
+def test_a_dataset_is_shown_in_a_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    show_dataset(describe(worlds.world([list("abcab"), list("abcaz")])))
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert "sequences 2" in lines
+    assert "items 3, 1 cold (not in training)" in lines
+    assert "test 2 events, 2 targets (50.0% cold)" in lines
+    assert len(lines) < 15

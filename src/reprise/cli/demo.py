@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reprise.cli.show import show_facts, show_next, show_table
+from reprise.cli.show import show_dataset, show_next, show_table
 
 if TYPE_CHECKING:
     from reprise.data.dataset import SequenceDataset
@@ -68,7 +68,7 @@ def _prepare(out: Path) -> "SequenceDataset":
     events, items = online_retail()
     _step(f"preparing a year of a gift shop ({out})")
     data = prepare(read_events(events), out, items=items, split=parse_split(SPLIT))
-    show_facts(describe(data))
+    show_dataset(describe(data))
     return data
 
 

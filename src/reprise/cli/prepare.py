@@ -15,7 +15,7 @@ from reprise.cli.options import (
     ValueColumn,
     given,
 )
-from reprise.cli.show import show_facts, show_next
+from reprise.cli.show import show_dataset, show_next
 
 EXAMPLE = "reprise prepare clicks.parquet --items items.parquet --split last:7d,7d --out data/shop"
 
@@ -92,5 +92,5 @@ def prepare(
             memory_limit=memory_limit,
         ),
     )
-    show_facts(describe(dataset))
+    show_dataset(describe(dataset))
     show_next(f"reprise train {out} --out runs/{out.name}")

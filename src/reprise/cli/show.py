@@ -42,6 +42,30 @@ def show_facts(facts: Mapping[str, Any]) -> None:
         typer.secho(f"note: {warning}", err=True, fg=typer.colors.YELLOW)
 
 
+def show_dataset(described: Mapping[str, Any]) -> None:
+    """The short form of what `describe` says: what is in a dataset, how it was cut, what was dropped."""
+    items, times = described["items"], described["times"]
+    cold = f", {items['cold']:,} cold (not in training)" if items["cold"] else ""
+    dropped = {name: count for name, count in described["facts"].get("dropped", {}).items() if count}
+    show_facts(
+        {
+            "sequences": described["sequences"],
+            "events": described["events"],
+            "items": f"{items['warm']:,}{cold}",
+            "from": times["first"],
+            "to": times["last"],
+            **{part: _targets(found) for part, found in described["parts"].items()},
+            "dropped": dropped,
+            "warnings": described["warnings"],
+        }
+    )
+
+
+def _targets(part: Mapping[str, Any]) -> str:
+    cold = f" ({part['cold_target_share']:.1%} cold)" if part["cold_target_share"] else ""
+    return f"{part['events']:,} events, {part['targets']:,} targets{cold}"
+
+
 def show_next(*commands: str) -> None:
     """The commands a person may want to type next."""
     typer.echo("next:")

@@ -23,8 +23,8 @@ class TrainingConfig:
     """Decoupled weight decay, on matrices only."""
     clip: Annotated[float, Field(gt=0)] = 1.0
     """Largest norm of the gradient; a larger one is scaled down."""
-    tokens: Annotated[int, Field(ge=1)] = 4096
-    """Events a step, about: many short rows or a few long ones."""
+    tokens: Annotated[int, Field(ge=0)] = 0
+    """Events a step, about: many short rows or a few long ones. 0: by the size of the log, see `tokens_for`."""
     chunk: Annotated[int, Field(ge=1)] = 128
     """Steps after which a long row is cut; its state is carried on, its gradient is not (truncated backpropagation)."""
     loss: Loss = FullSoftmax()
@@ -35,6 +35,14 @@ class TrainingConfig:
     """Epochs without a better validation metric after which training stops; 0: never stop early."""
     exclude_seen: bool = False
     """Whether validation ranks only items the user has not had, as the answers will be asked for."""
+
+    def tokens_for(self, events: int) -> int:
+        """Events a step for a training part of so many: an epoch has some 240 steps, a step 256 to 4,096 events.
+
+        A small log needs its steps more than it needs large ones; with 4,096 events a step a log of a few thousand would
+        be over before the network had moved.
+        """
+        return self.tokens or min(4096, max(256, events // 240))
 
 
 @spec

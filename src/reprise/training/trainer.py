@@ -101,6 +101,7 @@ class Trainer:
         self.model: SequenceModel = self.recipe.model.build(self.dataset.sizes)
         self.fabric.to_device(self.model)
         self.optimizer = make_optimizer(self.model, self.config)
+        self.tokens = self.config.tokens_for(self.dataset.part_events("train"))
         self.validation = Validation(self.config, self.dataset)
         self.state: State | None = None
         self.chunks = len(self._plan(0))
@@ -126,7 +127,7 @@ class Trainer:
     def _plan(self, epoch: int) -> ChunkPlan:
         first_U, last_U = self.dataset.part("train")
         seed = (self.options.seed, epoch)
-        return ChunkPlan(first_U, last_U, tokens=self.config.tokens, length=self.config.chunk, seed=seed)
+        return ChunkPlan(first_U, last_U, tokens=self.tokens, length=self.config.chunk, seed=seed)
 
     def _epoch(self, bar: TrainingProgress) -> None:
         progress = self.progress
