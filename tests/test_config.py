@@ -126,6 +126,18 @@ def test_the_dictionary_of_a_spec_names_its_class_first_and_leaves_none_out() ->
     assert data == {"class": f"{__name__}:Training", "epochs": 3, "learning_rate": 1e-3, "at": [10, 20]}
 
 
+@spec
+class Clipped:
+    clip: float | None = 1.0
+
+
+def test_a_none_that_would_come_back_as_a_default_is_refused() -> None:
+    assert message_of(lambda: to_dict(Clipped(clip=None))) == (
+        f"clip of {__name__}:Clipped is None, which TOML cannot say, and left out it would be "
+        "its default again; give clip a value, or make None its default"
+    )
+
+
 @given(
     epochs=st.integers(14, 10**6),
     rate=st.floats(1e-9, 1e9),
@@ -169,6 +181,7 @@ def test_a_package_whose_name_only_begins_like_ours_is_outside() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        (".x:Y", "'.x:Y' is not the name of a class; write module:Class, as in reprise:Recurrent"),
         ("Recurrent", "'Recurrent' is not the name of a class; write module:Class, as in reprise:Recurrent"),
         (
             "reprise.erors:DataError",

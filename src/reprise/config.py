@@ -90,7 +90,7 @@ def resolve(name: str, *, trusted: bool = False) -> Any:
         ConfigError: the name is malformed, unknown, or outside the package and not trusted.
     """
     module_name, colon, attribute = str(name).partition(":")
-    if not (module_name and colon and attribute):
+    if not (colon and attribute and all(part.isidentifier() for part in module_name.split("."))):
         raise ConfigError(
             f"{name!r} is not the name of a class; write module:Class, as in {PACKAGE}:Recurrent"
         )
@@ -110,10 +110,20 @@ def to_dict(value: Any) -> Data:
     """A spec as a plain dictionary for JSON or TOML, its class first.
 
     A field that is None by default and None here is left out, since TOML has no None.
+
+    Raises:
+        ConfigError: a field is None and its default is not, so that leaving it out would change it.
     """
     assert is_spec(value), f"{value!r} is not a spec"
-    fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    return {CLASS: class_name(value)} | {name: plain for name, plain in fields.items() if plain is not None}
+    fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    for name, content in fields.items():
+        if content is None and _default(type(value), name) is not None:
+            raise ConfigError(
+                f"{name} of {class_name(value)} is None, which TOML cannot say, and left out it would be "
+                f"its default again; give {name} a value, or make None its default"
+            )
+    told = {name: _plain(content) for name, content in fields.items() if content is not None}
+    return {CLASS: class_name(value)} | told
 
 
 def from_dict(data: Mapping[str, Any], default: type[T] | None = None, *, trusted: bool = False) -> Any:
@@ -253,8 +263,13 @@ def _default_class(cls: type, name: str) -> type | None:
     by_type: list[type] = [kind for kind in (field.annotation, *get_args(field.annotation)) if is_spec(kind)]
     if by_type:
         return by_type[0] if len(by_type) == 1 else None
-    value = field.get_default(call_default_factory=True)
+    value = _default(cls, name)
     return type(value) if is_spec(value) else None
+
+
+def _default(cls: type, name: str) -> Any:
+    """What a field holds when nothing is said; a field that must be given has a mark of pydantic's."""
+    return cls.__pydantic_fields__[name].get_default(call_default_factory=True)  # type: ignore[attr-defined]
 
 
 def _field_names(cls: type) -> list[str]:

@@ -43,6 +43,8 @@ def test_an_empty_history_has_no_events() -> None:
     ("events", "message"),
     [
         ("abc", r"^a history is a list of events, oldest first, got 'abc'; pass \['abc'\]$"),
+        (None, r"^a history is a list of events, oldest first, got None; without events pass \[\]$"),
+        (7, r"^a history is a list of events, oldest first, got 7; without events pass \[\]$"),
         ([{"itemid": "a"}], r"^event \{'itemid': 'a'\} has no 'item_id'; did you mean 'itemid'\?$"),
         ([("a", 1, 2)], r"^event \('a', 1, 2\) has 3 parts; an event is \(item_id, timestamp\)$"),
         ([("a", 20), ("b", 10)], r"^event 1 of the history \(10\) is earlier than the one before it; sort "),

@@ -1,3 +1,6 @@
+from typing import Any
+
+import numpy as np
 import pytest
 
 from reprise.errors import ConfigError
@@ -49,3 +52,13 @@ def test_impossible_k(shop: Recommender) -> None:
         shop.recommend(["p1"], k=50)
     with pytest.raises(ConfigError, match=r"^k must be at least 1, got 0$"):
         shop.recommend(["p1"], k=0)
+
+
+@pytest.mark.parametrize("k", ["3", 2.5, None, True])
+def test_a_k_that_is_no_whole_number(shop: Recommender, k: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"^k must be a whole number, got {k!r}$"):
+        shop.recommend(["p1"], k=k)
+
+
+def test_a_whole_number_of_numpy_is_a_whole_number(shop: Recommender) -> None:
+    assert shop.recommend(["p1"], k=np.int64(3)) == shop.recommend(["p1"], k=3)  # type: ignore[arg-type]

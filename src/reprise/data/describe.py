@@ -63,10 +63,11 @@ def _kinds(dataset: SequenceDataset) -> dict[str, int]:
 def _times(dataset: SequenceDataset) -> dict[str, str | None]:
     if not dataset.events:
         return {"first": None, "last": None}
-    return {"first": _iso(int(dataset.time_ms.min())), "last": _iso(int(dataset.time_ms.max()))}
+    return {"first": iso(int(dataset.time_ms.min())), "last": iso(int(dataset.time_ms.max()))}
 
 
-def _iso(time_ms: int) -> str:
+def iso(time_ms: int) -> str:
+    """Milliseconds since 1970 as ISO 8601, to the second, in UTC."""
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds")
 
 

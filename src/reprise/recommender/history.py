@@ -52,6 +52,10 @@ def read_history(events: HistoryLike, catalogue: Catalogue) -> History:
     """
     if isinstance(events, str | bytes | Mapping):
         raise DataError(f"a history is a list of events, oldest first, got {events!r}; pass [{events!r}]")
+    if not isinstance(events, Iterable):
+        raise DataError(
+            f"a history is a list of events, oldest first, got {events!r}; without events pass []"
+        )
     index = catalogue.indices(_item_ids(list(events)))
     (position_T,) = np.nonzero(index != PAD)
     return History(index[position_T], position_T, len(index) - len(position_T))

@@ -1,9 +1,9 @@
 """Where a model comes from: the facts about its data that travel with it. No event and no user key does."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from reprise.data.dataset import PARTS, SequenceDataset
+from reprise.data.describe import iso
 
 
 def describe_data(dataset: SequenceDataset) -> dict[str, Any]:
@@ -20,11 +20,7 @@ def describe_data(dataset: SequenceDataset) -> dict[str, Any]:
     }
     if dataset.events:
         facts |= {
-            "first": _iso(int(dataset.time_ms.min())),
-            "last": _iso(int(dataset.time_ms.max())),
+            "first": iso(int(dataset.time_ms.min())),
+            "last": iso(int(dataset.time_ms.max())),
         }
     return facts
-
-
-def _iso(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds")

@@ -5,6 +5,7 @@ Shape letters: B users, I warm items, k answers.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,6 +76,8 @@ class Ranker:
 
 def check_k(k: int, most: int, what: str = "the catalogue of {} items that can be recommended") -> None:
     """Raise `ConfigError` where no answer can have `k` items."""
+    if not isinstance(k, Integral) or isinstance(k, bool):
+        raise ConfigError(f"k must be a whole number, got {k!r}")
     if k < 1:
         raise ConfigError(f"k must be at least 1, got {k!r}")
     if k > most:
