@@ -187,3 +187,42 @@ def test_what_is_read_is_what_was_written(shop: Recommender, saved: Path) -> Non
     assert artefact.items.equals(shop.artefact.items)
     assert (artefact.step, artefact.query) == (shop.artefact.step, shop.artefact.query)
     assert set(artefact.tensors) == set(shop.artefact.tensors)
+
+
+class Killed(BaseException):
+    """What no handler of errors sees, like the end of a process."""
+
+
+def test_a_kill_between_the_moves_leaves_the_old_model_where_the_message_says(
+    saved: Path, counting_shop: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename: Callable[[Path, Path], Path] = Path.rename
+
+    def killed(self: Path, target: Path) -> Path:
+        if self.suffix == ".partial":
+            raise Killed
+        return rename(self, target)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Path, "rename", killed)
+        counting_shop.save(saved)
+    old = saved.parent / ".shop.model.old"
+    with pytest.raises(ArtefactError) as caught:
+        Recommender.load(saved)
+    assert str(caught.value) == (
+        f"{saved} is missing: a save that was to replace it was stopped, and the model before it is {old}; "
+        f"rename that to {saved}, or save or export the model again"
+    )
+    assert Recommender.load(old).name == "rglru 2 x 16"
+    counting_shop.save(saved)
+    assert Recommender.load(saved).name == "counting"
+    assert names(saved.parent) == {"shop.model"}
+
+
+def test_the_next_save_clears_what_killed_ones_left(saved: Path, counting_shop: Recommender) -> None:
+    for left in (".shop.model.partial", ".shop.model.old"):
+        (saved.parent / left).mkdir()
+        (saved.parent / left / "README.md").touch()
+    counting_shop.save(saved)
+    assert Recommender.load(saved).name == "counting"
+    assert names(saved.parent) == {"shop.model"}

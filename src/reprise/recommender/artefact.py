@@ -7,7 +7,6 @@ Nothing in it is code: classes are only names.
 import hashlib
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -90,7 +89,8 @@ def write(artefact: Artefact, path: Path) -> None:
         ArtefactError: something else lies there, or the disk does not take the files.
     """
     _check_target(path)
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    beside = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(beside, ignore_errors=True)  # what a killed save left
     try:
         beside.mkdir(parents=True)
         _write_files(artefact, beside)
@@ -163,9 +163,10 @@ def _check_target(path: Path) -> None:
 
 def _move_into_place(beside: Path, path: Path) -> None:
     """Directories cannot be exchanged in one call everywhere: the old one steps aside first, and back if that fails."""
-    old = beside.with_suffix(".old")
+    old = _aside(path)
     replaced = path.exists()
     if replaced:
+        shutil.rmtree(old, ignore_errors=True)
         path.rename(old)
     try:
         beside.rename(path)
@@ -177,11 +178,26 @@ def _move_into_place(beside: Path, path: Path) -> None:
         shutil.rmtree(old)
 
 
+def set_aside(path: Path) -> Path | None:
+    """Where the model of this path lies, if a save was killed just after it had stepped aside."""
+    old = _aside(path)
+    return old if old.exists() and not path.exists() else None
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
+
+
 def _read_manifest(path: Path) -> Facts:
     file = path / MANIFEST
     try:
         manifest = json.loads(file.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
+        if old := set_aside(path):
+            raise ArtefactError(
+                f"{path} is missing: a save that was to replace it was stopped, and the model before it is {old}; "
+                f"rename that to {path}, or save or export the model again"
+            ) from None
         raise ArtefactError(
             f"{path} is no saved model (no {MANIFEST}); make one with `reprise export RUN --out {path}`"
         ) from None
