@@ -8,15 +8,15 @@ from reprise.errors import ArtefactError, ConfigError, DataError
 from reprise.models.recurrent import Recurrent
 from reprise.testing import worlds
 from reprise.training import Recipe, load_run
-from reprise.training.checkpoint import write_tensors
-from reprise.training.run import RunDirectory, load_model
+from reprise.training.checkpoint import read_tensors, write_tensors
+from reprise.training.run import RunDirectory, load_model, told
 
 RECIPE = Recipe(model=Recurrent(size=8, layers=1))
 
 
 def begun(path: Path) -> RunDirectory:
     run = RunDirectory(path)
-    run.open(RECIPE, worlds.cycle(), seed=1)
+    run.begin(told(RECIPE, worlds.cycle(), 1), worlds.cycle())
     return run
 
 
@@ -32,11 +32,48 @@ def test_a_run_without_a_finished_epoch(tmp_path: Path) -> None:
         load_model(begun(tmp_path))
 
 
-def test_a_damaged_manifest(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["{", "[]", "", '{"format": 1}'])
+def test_a_damaged_manifest(text: str, tmp_path: Path) -> None:
     run = begun(tmp_path)
-    run.manifest.write_text("{")
+    run.manifest.write_text(text)
     with pytest.raises(ArtefactError, match=r"run\.json is damaged"):
         run.read()
+
+
+def test_something_else_in_the_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match=r"holds something that is no run \(such as thesis\.txt\)"):
+        RunDirectory(tmp_path).check(told(RECIPE, worlds.cycle(), 1))
+
+
+def test_a_kill_before_the_manifest_was_whole_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "run.partial").write_text('{"for')
+    what = told(RECIPE, worlds.cycle(), 1)
+    RunDirectory(tmp_path).check(what)
+    RunDirectory(tmp_path).begin(what, worlds.cycle())
+    assert RunDirectory(tmp_path).read()["seed"] == 1
+
+
+def test_damaged_weights_are_told(tmp_path: Path) -> None:
+    run = begun(tmp_path)
+    run.best.write_bytes(b"no tensors")
+    with pytest.raises(ArtefactError, match=r"best\.safetensors is damaged"):
+        load_model(run)
+
+
+def test_a_full_disk_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "weights.safetensors"
+    write_tensors(path, {"x": torch.ones(2)}, {})
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("reprise.training.checkpoint.save_file", full)
+    with pytest.raises(
+        ArtefactError, match=r"cannot write .*No space left on device.*make room and run the same"
+    ):
+        write_tensors(path, {"x": torch.zeros(2)}, {})
+    assert torch.equal(read_tensors(path)[0]["x"], torch.ones(2))
 
 
 def test_a_run_of_another_format(tmp_path: Path) -> None:
@@ -58,12 +95,12 @@ def test_another_run_in_the_same_place_is_refused(
 ) -> None:
     run = begun(tmp_path)
     with pytest.raises(ConfigError, match=message):
-        run.open(recipe, worlds.cycle(), seed)
+        run.check(told(recipe, worlds.cycle(), seed))
 
 
 def test_another_dataset_in_the_same_place_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="another fingerprint"):
-        begun(tmp_path).open(RECIPE, worlds.noise(), seed=1)
+        begun(tmp_path).check(told(RECIPE, worlds.noise(), 1))
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
@@ -91,8 +128,8 @@ def test_data_in_memory_must_be_named_when_a_run_is_loaded(tmp_path: Path) -> No
 
 
 def test_the_fingerprint_says_which_data(tmp_path: Path) -> None:
-    run = RunDirectory(tmp_path)
-    run.open(RECIPE, replace(worlds.cycle(), path=tmp_path / "shop"), seed=1)
+    run, shop = RunDirectory(tmp_path), replace(worlds.cycle(), path=tmp_path / "shop")
+    run.begin(told(RECIPE, shop, 1), shop)
     assert run.read()["dataset"] == str(tmp_path / "shop")
     with pytest.raises(DataError, match="holds no prepared dataset"):
         load_run(tmp_path)

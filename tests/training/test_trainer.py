@@ -171,6 +171,47 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> None
     assert same(before, dict(trainer.model.state_dict()))
 
 
+@spec
+class Steep:
+    """A loss that is finite, with a gradient that is not."""
+
+    def __call__(self, hidden_ND: Tensor, items: object, target_N: Tensor) -> Tensor:
+        return (hidden_ND.sum() * 0.0).sqrt()
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> None:
+    recipe = Recipe(model=SMALL, training=TrainingConfig(loss=Steep(), tokens=128, metric="mrr@5"))
+    trainer = Trainer(recipe, worlds.cycle(), RunDirectory(tmp_path), EXACT)
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    with pytest.raises(DivergedError, match="the norm of the gradient became nan at step 0"):
+        trainer.fit(shown=False)
+    assert same(before, dict(trainer.model.state_dict()))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options", "message"),
+    [
+        (Recipe(model=Recurrent(cell="gruu")), RunOptions(), "unknown cell 'gruu'"),
+        (Recipe(model=3), RunOptions(), "model must be the spec of a network, such as .*, got 3"),
+        (Recipe(model=SMALL, training=TrainingConfig(metric="mrr@05")), RunOptions(), "says no length of list"),
+        (Recipe(model=SMALL, training=QUICK), RunOptions(accelerator="mps"), "cannot train on accelerator 'mps'"),
+    ],
+)  # fmt: skip
+def test_a_mistake_leaves_no_run_behind(
+    recipe: Recipe, options: RunOptions, message: str, tmp_path: Path
+) -> None:
+    """So that the corrected command is not refused for being another run."""
+    with pytest.raises(ConfigError, match=message):
+        train(recipe, worlds.cycle(), tmp_path / "run", options=options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_validation_part_without_targets_is_told_before_training(tmp_path: Path) -> None:
+    dataset = worlds.world([list("abcab"), list("bcabc")], valid=0, test=1)
+    with pytest.raises(DataError, match="the validation part has no event with another before it"):
+        train(SMALL, dataset, tmp_path / "run", training=TrainingConfig(metric="mrr@1"))
+
+
 def test_early_stopping_keeps_the_best_epoch(tmp_path: Path) -> None:
     """On noise the network soon stops improving, and the weights returned are those of the best epoch."""
     config = TrainingConfig(epochs=40, patience=2, tokens=256, metric="mrr@10", learning_rate=0.02)

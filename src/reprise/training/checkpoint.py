@@ -74,7 +74,8 @@ def load_checkpoint(
         parameter = model.get_parameter(name)
         # fused AdamW keeps its step count as a tensor beside the parameter
         optimizer.state[parameter][slot] = tensor.to(parameter.device)
-    state = _under(tensors, "state.")
+    device = next(model.parameters()).device
+    state = {name: tensor.to(device) for name, tensor in _under(tensors, "state.").items()}
     return state or None, Progress(**json.loads(metadata[PROGRESS]))
 
 
@@ -91,14 +92,23 @@ def load_weights(path: Path, model: nn.Module, weights: dict[str, Tensor]) -> No
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write tensors and facts as one safetensors file, in place of the one before, durably."""
+    """Write tensors and facts as one safetensors file, in place of the one before, durably.
+
+    Raises:
+        ArtefactError: the disk does not take it; what was there before is still there.
+    """
     partial = path.with_suffix(".partial")
-    save_file(
-        {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, partial, metadata
-    )
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    own = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    try:
+        save_file(own, partial, metadata)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except (SafetensorError, OSError) as error:
+        partial.unlink(missing_ok=True)
+        raise ArtefactError(
+            f"cannot write {path} ({error}); make room and run the same again: it goes on from the last checkpoint"
+        ) from error
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -113,7 +123,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except FileNotFoundError:
         raise ArtefactError(f"{path} is missing; train again, or copy the whole run directory") from None
     except (SafetensorError, OSError) as error:
-        raise ArtefactError(f"{path} is damaged ({error}); delete it to train from the start") from None
+        raise ArtefactError(f"{path} is damaged ({error}); train again in another directory") from None
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

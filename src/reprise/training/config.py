@@ -49,11 +49,11 @@ class TrainingConfig:
 class RunOptions:
     """Circumstances of a run. They may change its speed, and not what it means."""
 
-    seed: int = 1
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
     """Initial weights, order of the data and dropout are drawn from it."""
-    accelerator: str = "auto"
-    """`cpu`, `cuda`, `mps`, or `auto`: the best one there is."""
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """`auto`: the best one there is."""
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     """Precision of the matrix products. `auto`: bfloat16 where the processor multiplies it in hardware."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Threads of the processor; 0: torch's choice."""

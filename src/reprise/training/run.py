@@ -22,6 +22,8 @@ from reprise.training.checkpoint import load_weights, read_tensors
 from reprise.training.config import Recipe
 
 FORMAT = 1
+PARTIAL = "run.partial"
+Told = dict[str, Any]
 LOGGER = logging.getLogger("reprise.training")
 
 
@@ -46,27 +48,30 @@ class RunDirectory:
         """The weights of the best epoch so far."""
         return self.path / "best.safetensors"
 
-    def open(self, recipe: Recipe, dataset: SequenceDataset, seed: int) -> None:
-        """Begin a run here, or find the same one begun.
+    def check(self, told: Told) -> None:
+        """See that this run can begin here, or go on.
 
         Raises:
-            ConfigError: another recipe, seed or dataset was trained here.
+            ConfigError: another recipe, seed or dataset was trained here, or the directory holds something else.
         """
-        told = {
-            "format": FORMAT,
-            "recipe": to_dict(recipe),
-            "seed": seed,
-            "fingerprint": dataset.fingerprint,
-            "sizes": asdict(dataset.sizes),
-        }
         if self.manifest.exists():
             _same_or_raise(self.path, self.read(), told)
-            return
+        elif self.path.exists():
+            strange = sorted({entry.name for entry in self.path.iterdir()} - {PARTIAL})
+            if strange:
+                raise ConfigError(
+                    f"{self.path} holds something that is no run (such as {strange[0]}); choose another --out"
+                )
+
+    def begin(self, told: Told, dataset: SequenceDataset) -> None:
+        """Write down what the run was told, unless that was done before."""
         self.path.mkdir(parents=True, exist_ok=True)
-        where = str(dataset.path.resolve()) if dataset.path else None
-        (self.path / "recipe.toml").write_text(tomli_w.dumps(to_dict(recipe)), encoding="utf-8")
-        text = json.dumps(told | {"dataset": where, "reprise": version("reprise")}, indent=2)
-        self.manifest.write_text(text, encoding="utf-8")
+        if not self.manifest.exists():
+            where = str(dataset.path.resolve()) if dataset.path else None
+            text = json.dumps(told | {"dataset": where, "reprise": version("reprise")}, indent=2)
+            (self.path / PARTIAL).write_text(text, encoding="utf-8")
+            (self.path / PARTIAL).replace(self.manifest)
+        (self.path / "recipe.toml").write_text(tomli_w.dumps(told["recipe"]), encoding="utf-8")
 
     def read(self) -> dict[str, Any]:
         """The manifest.
@@ -80,14 +85,17 @@ class RunDirectory:
             raise ArtefactError(
                 f"{self.path} is not a run (no {self.manifest.name}); make one with `reprise train DATASET --out {self.path}`"
             ) from None
-        except json.JSONDecodeError as error:
-            raise ArtefactError(
-                f"{self.manifest} is damaged ({error}); train again in another directory"
-            ) from None
+        except ValueError as error:
+            raise _damaged(self.manifest, error) from None
+        if not isinstance(manifest, dict):
+            raise _damaged(self.manifest, "no JSON object")
         if manifest.get("format") != FORMAT:
             raise ArtefactError(
                 f"{self.path} has run format {manifest.get('format')!r}, this version reads {FORMAT}"
             )
+        missing = {"recipe", "seed", "fingerprint", "sizes", "dataset"} - manifest.keys()
+        if missing:
+            raise _damaged(self.manifest, f"no {', '.join(sorted(missing))}")
         return manifest
 
     def write_metrics(self, history: list[dict[str, Any]]) -> None:
@@ -109,6 +117,21 @@ class RunDirectory:
             LOGGER.removeHandler(handler)
             LOGGER.setLevel(level)
             handler.close()
+
+
+def told(recipe: Recipe, dataset: SequenceDataset, seed: int) -> Told:
+    """Everything that decides the result of a run."""
+    return {
+        "format": FORMAT,
+        "recipe": to_dict(recipe),
+        "seed": seed,
+        "fingerprint": dataset.fingerprint,
+        "sizes": asdict(dataset.sizes),
+    }
+
+
+def _damaged(path: Path, why: object) -> ArtefactError:
+    return ArtefactError(f"{path} is damaged ({why}); train again in another directory")
 
 
 def _same_or_raise(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:

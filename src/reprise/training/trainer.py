@@ -18,7 +18,7 @@ from torch import Tensor
 from reprise.data.chunks import Chunk, ChunkPlan
 from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
-from reprise.errors import ArtefactError, DataError, DivergedError
+from reprise.errors import ArtefactError, ConfigError, DataError, DivergedError
 from reprise.models.batch import Batch, gather
 from reprise.models.sequence_model import SequenceModel
 from reprise.nn.cells import State
@@ -26,7 +26,7 @@ from reprise.training.checkpoint import Progress, load_checkpoint, save_checkpoi
 from reprise.training.config import Recipe, RunOptions, TrainingConfig
 from reprise.training.optimizer import learning_rate, make_optimizer
 from reprise.training.progress import TrainingProgress
-from reprise.training.run import LOGGER, RunDirectory, load_model
+from reprise.training.run import LOGGER, RunDirectory, load_model, told
 from reprise.training.validation import Validation
 
 
@@ -56,17 +56,32 @@ def train(
     Raises:
         ConfigError: the directory holds a run with another recipe, seed or dataset.
         DataError: there is nothing to learn from.
-        DivergedError: a loss was not finite; the last checkpoint is from before that.
+        DivergedError: a loss or a gradient was not finite; the weights of before are in the last checkpoint.
     """
     recipe = model if isinstance(model, Recipe) else Recipe(model=model)
     if training is not None:
         recipe = Recipe(model=recipe.model, training=training)
+    _check_recipe(recipe)
     options = options or RunOptions()
     run = RunDirectory(Path(out))
-    run.open(recipe, dataset, options.seed)
-    with torch.random.fork_rng(), run.logging(), _threads(options.threads):
-        Trainer(recipe, dataset, run, options).fit(progress)
+    what = told(recipe, dataset, options.seed)
+    run.check(what)
+    with torch.random.fork_rng(), _threads(options.threads):
+        # made before the directory is: a mistake leaves no run behind
+        trainer = Trainer(recipe, dataset, run, options)
+        run.begin(what, dataset)
+        with run.logging():
+            trainer.fit(progress)
         return load_model(run)
+
+
+def _check_recipe(recipe: Recipe) -> None:
+    if not hasattr(recipe.model, "build"):
+        raise ConfigError(f"model must be the spec of a network, such as Recurrent(), got {recipe.model!r}")
+    if not callable(recipe.training.loss):
+        raise ConfigError(
+            f"training.loss must be a loss, such as FullSoftmax(), got {recipe.training.loss!r}"
+        )
 
 
 class _threads:  # noqa: N801 - reads as a verb where it is used
@@ -160,10 +175,11 @@ class Trainer:
             at = self.model(batch, self.state)
             loss = self.config.loss(at.hidden_ND, self.model.items, batch.target_BT[batch.target_BT != PAD])
         targets = batch.targets
-        self._check(loss, batch)
+        self._check("the loss", loss, batch)
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss / targets + at.penalty)
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        self._check("the norm of the gradient", norm, batch)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, self.progress.step, self.chunks * self.config.epochs)
         self.optimizer.step()
@@ -171,11 +187,11 @@ class Trainer:
         self.state = {name: tensor.detach() for name, tensor in at.state.items()}
         return float(loss.detach()), targets
 
-    def _check(self, loss: Tensor, batch: Batch) -> None:
-        if not bool(torch.isfinite(loss)):
+    def _check(self, what: str, value: Tensor, batch: Batch) -> None:
+        if not bool(torch.isfinite(value)):
             rows = batch.row_B[:5].tolist()
             raise DivergedError(
-                f"the loss became {float(loss.detach())} at step {self.progress.step} of epoch {self.progress.epoch + 1} "
+                f"{what} became {float(value.detach())} at step {self.progress.step} of epoch {self.progress.epoch + 1} "
                 f"(sequences {rows}{'...' if len(batch.row_B) > 5 else ''}); the weights were not changed by it. "
                 "Lower training.learning_rate or training.clip"
             )
@@ -183,7 +199,7 @@ class Trainer:
     def _end_epoch(self) -> str:
         """Validate, keep the best, and say how it went in one line."""
         progress = self.progress
-        metrics = self.validation(self.model)
+        metrics = self.validation(self.model, self.fabric.autocast())
         value = metrics[self.config.metric]
         if progress.best is None or value > progress.best:
             progress.best, progress.best_epoch = value, progress.epoch
@@ -216,7 +232,10 @@ class Trainer:
 def _fabric(options: RunOptions) -> Fabric:
     # it announces its precision on its own logger, to a person who did not ask
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    return Fabric(accelerator=options.accelerator, devices=1, precision=precision(options))
+    try:
+        return Fabric(accelerator=options.accelerator, devices=1, precision=precision(options))
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(f"cannot train on accelerator {options.accelerator!r}: {error}") from None
 
 
 def _line(record: dict[str, Any], config: TrainingConfig, *, best: bool, early: bool) -> str:

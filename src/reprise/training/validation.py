@@ -1,7 +1,12 @@
 """How a network under training is judged: the evaluation's own ranking of the validation part, without intervals."""
 
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
 from reprise.data.dataset import SequenceDataset
-from reprise.errors import ConfigError, did_you_mean
+from reprise.errors import ConfigError, DataError, did_you_mean
 from reprise.evaluation.evaluate import QUICK, evaluate
 from reprise.models.sequence_model import SequenceModel
 from reprise.training.config import TrainingConfig
@@ -16,22 +21,29 @@ class Validation:
         self.dataset = dataset
         self.exclude_seen = config.exclude_seen
         self.k = _k(config.metric)
+        first_U, last_U = dataset.part("valid")
+        if not int((last_U - np.maximum(first_U, dataset.offset[:-1] + 1)).clip(min=0).sum()):
+            raise DataError(
+                "the validation part has no event with another before it in its sequence, so no epoch could be judged; "
+                "prepare the log with an earlier split"
+            )
         if self.k > dataset.items.warm:
             raise ConfigError(
                 f"training.metric {config.metric!r} looks at the first {self.k}, and the catalogue has only "
                 f"{dataset.items.warm} items; choose a smaller k"
             )
 
-    def __call__(self, model: SequenceModel) -> dict[str, float]:
-        """Metrics by name. The network is left as it was, training mode included."""
-        report = evaluate(
-            model,
-            self.dataset,
-            part="valid",
-            at=(self.k,),
-            exclude_seen=self.exclude_seen,
-            options=QUICK,
-        )
+    def __call__(self, model: SequenceModel, precision: AbstractContextManager[Any]) -> dict[str, float]:
+        """Metrics by name. The network reads in the precision it is trained in, and is left as it was, its mode included."""
+        with precision:
+            report = evaluate(
+                model,
+                self.dataset,
+                part="valid",
+                at=(self.k,),
+                exclude_seen=self.exclude_seen,
+                options=QUICK,
+            )
         return {name: interval.value for name, interval in report.metrics.items()}
 
 
@@ -39,6 +51,6 @@ def _k(metric: str) -> int:
     name, _, k = metric.partition("@")
     if name not in METRICS:
         raise ConfigError(f"unknown training.metric {metric!r}{did_you_mean(name, METRICS)}")
-    if not (k.isdecimal() and int(k) > 0):
+    if not (k.isdecimal() and int(k) > 0 and k == str(int(k))):
         raise ConfigError(f"training.metric {metric!r} says no length of list; write {name}@10, for instance")
     return int(k)
