@@ -48,6 +48,15 @@ def test_several_runs_go_by_their_directories(reprise: Run, shop: Path, tmp_path
     ("options", "message"),
     [
         (["--baselines", "popularty"], "unknown baseline 'popularty'; did you mean 'popularity'?"),
+        (
+            ["--baselines", "reprise:Recurrent"],
+            "'reprise:Recurrent' is no baseline: it is no class with a method fit; "
+            "a network is trained with `reprise train` and named as a run",
+        ),
+        (
+            ["--baselines", ".x:Y"],
+            "'.x:Y' is not the name of a class; write module:Class, as in reprise:Recurrent",
+        ),
         (["--at", "10;20"], "--at takes whole numbers with commas, as in 10,20; got '10;20'"),
     ],
 )
@@ -75,4 +84,17 @@ def test_runs_on_different_data_are_not_compared(
     assert fails("evaluate", shop / "run", run) == (
         f"{run} was trained on another dataset than {shop / 'run'} ({data}, not {shop / 'data'}); "
         "only models of one dataset can be compared"
+    )
+
+
+def test_a_report_that_has_no_place_is_told_before_the_work(
+    fails: Callable[..., str], tmp_path: Path
+) -> None:
+    """The run is not even looked for."""
+    file = tmp_path / "none" / "report.json"
+    assert fails("evaluate", "no-run", "--json", file) == (
+        f"cannot write {file}: there is no folder {file.parent}; make it first"
+    )
+    assert fails("evaluate", "no-run", "--json", tmp_path) == (
+        f"cannot write {tmp_path}: it is a folder; name a file"
     )

@@ -89,3 +89,35 @@ def test_ctrl_c_says_how_to_go_on(
     stop_with(monkeypatch, KeyboardInterrupt())
     result = reprise(*command)
     assert (result.exit_code, result.stderr) == (130, message)
+
+
+def test_a_trouble_that_names_no_file_is_told_too(
+    fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_with(monkeypatch, OSError(28, "No space left on device"))
+    assert fails("describe", "x") == "[Errno 28] No space left on device"
+
+
+def test_an_output_that_takes_nothing_is_told_without_a_traceback() -> None:
+    code = (
+        "from reprise.cli import main\n"
+        "main.app.command('speak')(lambda: print('so few words that they wait until the end'))\nmain.main()"
+    )
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code, "speak"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert (done.returncode, done.stderr) == (2, "reprise: [Errno 28] No space left on device\n")
+
+
+def test_a_reader_that_has_read_enough_is_no_trouble() -> None:
+    code = (
+        "from reprise.cli import main\n"
+        "main.app.command('speak')(lambda: print('word ' * 100_000))\nmain.main()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "speak"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as done:
+        assert done.stdout and done.stderr
+        done.stdout.close()
+        assert done.stderr.read() == b""

@@ -2,12 +2,15 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import Result
+
+from reprise.training import TrainingConfig
 
 Run = Callable[..., Result]
 
@@ -97,3 +100,71 @@ def test_export_says_what_to_type_next_and_keeps_what_is_not_a_model(
     (precious / "one.jpg").touch()
     fails("export", shop / "run", "--out", precious)
     assert (precious / "one.jpg").exists()
+
+
+def test_k_above_the_catalogue_is_told_before_anything_is_written(
+    reprise: Run, shop: Path, histories: Path
+) -> None:
+    result = reprise("recommend", shop / "model", histories, "--k", "41")
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
+def test_answers_that_have_no_place_are_told_before_the_work(
+    fails: Callable[..., str], tmp_path: Path, histories: Path
+) -> None:
+    file = tmp_path / "none" / "answers.parquet"
+    assert fails("recommend", "no-model", histories, "--out", file) == (
+        f"cannot write {file}: there is no folder {file.parent}; make it first"
+    )
+
+
+def test_histories_are_those_of_users_or_of_sessions(reprise: Run, shop: Path, tmp_path: Path) -> None:
+    file = tmp_path / "visits.csv"
+    file.write_text("user_id,session_id,item_id,timestamp\nann,s1,5,1700000001\nann,s2,20,1700000002\n")
+    for by, keys in {"session": ["s1", "s2"], "user": ["ann"]}.items():
+        result = reprise("recommend", shop / "model", file, "--k", "1", "--sequence-by", by)
+        assert result.exit_code == 0, result.output
+        assert [row["user_id"] for row in csv.DictReader(result.stdout.splitlines())] == keys
+
+
+def test_histories_without_sessions_cannot_be_those_of_sessions(
+    fails: Callable[..., str], shop: Path, histories: Path
+) -> None:
+    assert fails("recommend", shop / "model", histories, "--sequence-by", "session") == (
+        "the histories have no session column; name it with --session-column NAME"
+    )
+
+
+def test_a_model_that_a_killed_save_set_aside_is_found(
+    fails: Callable[..., str], tmp_path: Path, histories: Path
+) -> None:
+    (tmp_path / ".model.old").mkdir()
+    message = fails("recommend", tmp_path / "model", histories)
+    assert f"the model before it is {tmp_path / '.model.old'}; rename that to {tmp_path / 'model'}" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (None, "is missing"),
+        ("", "is damaged (it has no epoch)"),
+        ('{"epoch": 1}\n', f"is damaged (line 1 has no number 'valid {TrainingConfig().metric}')"),
+        (
+            '{"epoch": 1, "valid rec',
+            "is damaged (Unterminated string starting at: line 1 column 14 (char 13))",
+        ),
+    ],
+)
+def test_metrics_that_cannot_be_read_are_named_at_export(
+    fails: Callable[..., str], shop: Path, tmp_path: Path, text: str | None, why: str
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(shop / "run", run)
+    file = run / "metrics.jsonl"
+    file.unlink()
+    if text is not None:
+        file.write_text(text)
+    assert fails("export", run, "--out", tmp_path / "model") == (
+        f"{file} {why}; copy the run again, or train again in another directory"
+    )
+    assert not (tmp_path / "model").exists()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from reprise.cli.options import MovedDataset
+from reprise.cli.options import MovedDataset, check_place
 from reprise.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def evaluate(
     """Rank every next item of a part among all items, with intervals; several models are compared in pairs."""
     from reprise.evaluation.evaluate import evaluate as evaluate_model
 
+    check_place(json_file)
     networks, data = _load(runs, dataset)
     others = [_baseline(name, data) for name in filter(None, baselines.split(","))]
     protocol: dict[str, Any] = {
@@ -93,7 +94,13 @@ def _baseline(name: str, data: "SequenceDataset") -> "Scorer":
     name = name.strip()
     if ":" not in name and name not in BASELINES:
         raise ConfigError(f"unknown baseline {name!r}{did_you_mean(name, BASELINES)}")
-    fitted: Scorer = resolve(BASELINES.get(name, name), trusted=True)().fit(data)
+    found = resolve(BASELINES.get(name, name), trusted=True)
+    if not (isinstance(found, type) and hasattr(found, "fit")):
+        raise ConfigError(
+            f"{name!r} is no baseline: it is no class with a method fit; "
+            "a network is trained with `reprise train` and named as a run"
+        )
+    fitted: Scorer = found().fit(data)
     return fitted
 
 

@@ -8,6 +8,7 @@ import typer
 
 from reprise.cli.options import MovedDataset
 from reprise.cli.show import show_next
+from reprise.errors import ArtefactError
 
 EXAMPLE = "reprise export runs/shop --out shop.model"
 
@@ -32,11 +33,28 @@ def training_facts(path: Path) -> dict[str, Any]:
 
     told = RunDirectory(path).read()
     training = told["recipe"]["training"]
-    epochs = [json.loads(line) for line in (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    best = max(epochs, key=lambda epoch: float(epoch[f"valid {training['metric']}"]))
+    metric = f"valid {training['metric']}"
+    epochs = _epochs(path / "metrics.jsonl", metric)
     return {
         "hyper-parameters": {name: value for name, value in training.items() if name != "class"},
         "seed": told["seed"],
         "epochs trained": len(epochs),
-        "best epoch": best,
+        "best epoch": max(epochs, key=lambda epoch: float(epoch[metric])),
     }
+
+
+def _epochs(file: Path, metric: str) -> list[dict[str, Any]]:
+    """The records of the epochs, at least one, and a number for the metric in each."""
+    again = "copy the run again, or train again in another directory"
+    try:
+        epochs = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    except FileNotFoundError:
+        raise ArtefactError(f"{file} is missing; {again}") from None
+    except ValueError as error:
+        raise ArtefactError(f"{file} is damaged ({error}); {again}") from None
+    if not epochs:
+        raise ArtefactError(f"{file} is damaged (it has no epoch); {again}")
+    for number, epoch in enumerate(epochs, 1):
+        if not (isinstance(epoch, dict) and isinstance(epoch.get(metric), int | float)):
+            raise ArtefactError(f"{file} is damaged (line {number} has no number {metric!r}); {again}")
+    return epochs

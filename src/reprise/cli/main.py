@@ -1,5 +1,7 @@
 """The command `reprise`: its verbs, and how it tells a person what went wrong."""
 
+import os
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -22,14 +24,17 @@ class Verbs(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the verb that was typed."""
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
         except RepriseError as error:
             _complain(str(error))
             raise typer.Exit(USER_ERROR) from None
+        except BrokenPipeError:
+            raise  # whoever read has read enough: typer ends the command in silence
         except OSError as error:
-            if error.filename is None:
-                raise
-            _complain(f"{error.strerror}: {error.filename}")
+            _complain(f"{error.strerror}: {error.filename}" if error.filename else str(error))
+            _give_up_output()
             raise typer.Exit(USER_ERROR) from None
         except KeyboardInterrupt:
             resumed = ctx.invoked_subcommand in RESUMED
@@ -39,6 +44,14 @@ class Verbs(TyperGroup):
 
 def _complain(message: str) -> None:
     typer.secho(f"reprise: {message}", err=True, fg=typer.colors.RED)
+
+
+def _give_up_output() -> None:
+    """What standard output did not take would be tried once more when Python ends, and fail with a traceback."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _show_version(wanted: bool) -> None:

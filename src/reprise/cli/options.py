@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from reprise.errors import ConfigError
+
 DatasetDirectory = Annotated[
     Path, typer.Argument(metavar="DATASET", help="A directory that `prepare` wrote.")
 ]
@@ -15,7 +17,12 @@ MovedDataset = Annotated[
     ),
 ]
 Trusted = Annotated[
-    bool, typer.Option("--trusted", help="Allow classes outside reprise, whose code is then run.")
+    bool,
+    typer.Option(
+        "--trusted",
+        help="Allow specs outside reprise, whose code is then run. A cell named module:Class is imported "
+        "as it is named, with or without this.",
+    ),
 ]
 
 UserColumn = Annotated[
@@ -51,6 +58,14 @@ TimeZone = Annotated[
         "--tz", metavar="ZONE", help="The time zone of times that name none, such as Europe/Berlin."
     ),
 ]
+
+
+def check_place(file: Path | None) -> None:
+    """Raise `ConfigError` where a file cannot be written, before the work whose result it is to hold."""
+    if file is not None and not file.parent.is_dir():
+        raise ConfigError(f"cannot write {file}: there is no folder {file.parent}; make it first")
+    if file is not None and file.is_dir():
+        raise ConfigError(f"cannot write {file}: it is a folder; name a file")
 
 
 def given(**options: Any) -> dict[str, Any]:

@@ -61,7 +61,10 @@ def prepare(
     ] = "last:7d,7d",
     tz: TimeZone = None,
     keep_duplicates: Annotated[
-        bool, typer.Option("--keep-duplicates", help="Keep events that are equal in every respect.")
+        bool,
+        typer.Option(
+            "--keep-duplicates", help="Keep events that repeat another: same sequence, item, time and kind."
+        ),
     ] = False,
     memory_limit: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Memory for the table engine, such as 2GB.")

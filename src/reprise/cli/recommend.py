@@ -1,7 +1,8 @@
 """`reprise recommend`: answers for the histories in a file."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,10 +13,12 @@ from reprise.cli.options import (
     TimeColumn,
     TimeZone,
     UserColumn,
+    check_place,
 )
-from reprise.errors import ArtefactError
+from reprise.errors import ArtefactError, DataError
 
 if TYPE_CHECKING:
+    from reprise.data.events import Columns
     from reprise.recommender.recommender import Recommender
 
 EXAMPLE = "reprise recommend runs/shop this_week.parquet --k 20 --out answers.csv"
@@ -41,6 +44,14 @@ def recommend(
     item_column: ItemColumn = None,
     time_column: TimeColumn = None,
     session_column: SessionColumn = None,
+    sequence_by: Annotated[
+        Literal["user", "session"] | None,
+        typer.Option(
+            metavar="user|session",
+            help="What one history is, as for `prepare`; the keys of sessions stand under user_id too.",
+            show_default="user, or session where there are no users",
+        ),
+    ] = None,
     tz: TimeZone = None,
     dataset: MovedDataset = None,
 ) -> None:
@@ -48,9 +59,14 @@ def recommend(
     from reprise.data.answers import Answer, AnswerWriter
     from reprise.data.events import Columns
     from reprise.data.histories import read_histories
+    from reprise.recommender.ranking import check_k
 
+    check_place(out)
     columns = Columns(user=user_column, item=item_column, time=time_column, session=session_column)
+    if sequence_by:
+        columns = _keyed_by(sequence_by, histories, columns)
     recommender = open_recommender(model, dataset)
+    check_k(k, recommender.items.warm)
     batches = read_histories(histories, columns, tz=tz, integer_items=recommender.items.integer_ids)
     users, skipped = 0, 0
     with AnswerWriter(out) as writer:
@@ -65,15 +81,26 @@ def recommend(
     typer.echo(f"{users:,} users{remark}", err=True)
 
 
+def _keyed_by(role: Literal["user", "session"], histories: list[str], columns: "Columns") -> "Columns":
+    """The same columns with the one that keys a history in the place of the users."""
+    from reprise.data.events import read_events
+
+    key: str | None = getattr(read_events(histories, columns).columns, role)
+    if key is None:
+        raise DataError(f"the histories have no {role} column; name it with --{role}-column NAME")
+    return replace(columns, user=key, session=None)
+
+
 def open_recommender(path: Path, dataset: Path | None = None) -> "Recommender":
     """The recommender of a saved model, or of a run.
 
     Raises:
         ArtefactError: the path is neither.
     """
+    from reprise.recommender.artefact import set_aside
     from reprise.recommender.recommender import Recommender
 
-    if (path / "manifest.json").exists():
+    if (path / "manifest.json").exists() or set_aside(path):
         return Recommender.load(path)
     if not (path / "run.json").exists():
         raise ArtefactError(

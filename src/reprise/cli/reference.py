@@ -48,7 +48,8 @@ def _row(words: str, param: Any) -> str:
     elif param.default not in (None, False, "") and param.show_default:
         facts.append(f"default: {param.default}")
     text = param.help + (f" ({', '.join(facts)})" if facts else "")
-    return f"| `{words}` | {text} |".replace("RUN|MODEL", "RUN\\|MODEL")
+    escaped = words.replace("|", "\\|")  # a bar ends a cell of a table, even within code
+    return f"| `{escaped}` | {text} |"
 
 
 if __name__ == "__main__":
