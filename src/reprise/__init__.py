@@ -8,8 +8,8 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-# Idle OpenMP threads spin unless told otherwise: two of them and a busy neighbour on two cores made a training
-# step of 0.1 s take 8 s. It must be set before torch is first imported.
+# Idle OpenMP threads spin unless told otherwise, and with a busy neighbour on the same cores they then wait for each
+# other most of the time. It must be set before torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from reprise.errors import ArtefactError as ArtefactError
     from reprise.errors import ConfigError as ConfigError
     from reprise.errors import DataError as DataError
+    from reprise.errors import DivergedError as DivergedError
     from reprise.evaluation.compare import compare as compare
     from reprise.evaluation.evaluate import evaluate as evaluate
     from reprise.evaluation.report import Report as Report
@@ -55,6 +56,7 @@ _HOMES = {
     "ArtefactError": "reprise.errors",
     "ConfigError": "reprise.errors",
     "DataError": "reprise.errors",
+    "DivergedError": "reprise.errors",
     "evaluate": "reprise.evaluation.evaluate",
     "Report": "reprise.evaluation.report",
     "compare": "reprise.evaluation.compare",

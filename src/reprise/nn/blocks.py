@@ -67,8 +67,7 @@ class GatedBranch(Cell):
 class ResidualBlock(Cell):
     """x + dropout(cell(norm(x))), then x + dropout(feed-forward(norm(x))).
 
-    Of what stands around a recurrence this is what paid most in published ablations: without the residual, the norm or the
-    feed-forward the network loses between a tenth and two thirds of its accuracy.
+    The arrangement of pre-norm transformers (Xiong et al. 2020) around a recurrence.
     """
 
     def __init__(self, cell: Cell, dropout: float) -> None:
