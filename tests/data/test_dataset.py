@@ -77,3 +77,50 @@ def test_titles_fall_back_to_ids(write_log, days, tmp_path: Path) -> None:
     dataset = prepare(write_log(days), tmp_path / "shop", items=items, split="last:2d,2d")
     assert sorted(dataset.titles()) == ["Mug", "i1", "i2", "i3"]
     assert dataset.sizes.items == 4
+
+
+@pytest.mark.parametrize(
+    "name", ["item.npy", "offset.npy", "items.parquet", "sequences.parquet", "dataset.json"]
+)
+@pytest.mark.parametrize("share", [0, 0.5])
+def test_a_truncated_file_is_named(folder: Path, name: str, share: float) -> None:
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(DataError) as caught:
+        SequenceDataset.open(folder)
+    assert str(caught.value).startswith(f"{folder / name} is damaged (")
+    assert str(caught.value).endswith("); run `reprise prepare` again")
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b'{"format": 1}', "warm, kinds, split, facts, fingerprint missing or of another type"),
+        (b"[]", "no JSON object"),
+        (b'{"format": "\xff"}', "'utf-8' codec can't decode byte 0xff in position 12: invalid start byte"),
+    ],
+)
+def test_a_manifest_that_is_none_says_why(folder: Path, content: bytes, why: str) -> None:
+    (folder / MANIFEST).write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        SequenceDataset.open(folder)
+    assert str(caught.value) == f"{folder / MANIFEST} is damaged ({why}); run `reprise prepare` again"
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "why"),
+    [
+        ("item", np.zeros(49, np.int32), "49 numbers where 50 belong"),
+        ("value", np.zeros(51, np.float32), "51 numbers where 50 belong"),
+        ("train_end", np.zeros(4, np.int64), "4 numbers where 5 belong"),
+        ("offset", np.zeros(5, np.int64), "5 positions for 5 sequences"),
+        ("item", np.zeros(50, np.int64), "1 axes of int64, not one of int32"),
+    ],
+)
+def test_files_that_do_not_belong_together_are_refused(
+    folder: Path, name: str, array: np.ndarray, why: str
+) -> None:
+    np.save(folder / f"{name}.npy", array)
+    with pytest.raises(DataError) as caught:
+        SequenceDataset.open(folder)
+    assert str(caught.value) == f"{folder / name}.npy is damaged ({why}); run `reprise prepare` again"

@@ -31,6 +31,9 @@ COLUMNS = {
 }
 """The arrays of a prepared dataset, each in a file `<name>.npy`, with its type."""
 
+FIELDS = {"warm": int, "kinds": list, "split": dict, "facts": dict, "fingerprint": str}
+"""What the manifest of a dataset must have besides its format."""
+
 Part = Literal["train", "valid", "test"]
 PARTS: tuple[Part, ...] = ("train", "valid", "test")
 IntArray = np.ndarray[Any, np.dtype[Any]]
@@ -130,18 +133,19 @@ class SequenceDataset:
         """
         path = Path(path)
         manifest = _read_manifest(path)
-        table = pq.read_table(path / ITEMS)
-        keys = pq.read_table(path / SEQUENCES, columns=["sequence_id"]).column("sequence_id")
+        table, keys = _read_table(path / ITEMS, "item_id"), _read_table(path / SEQUENCES, "sequence_id")
+        arrays = {name: _read_array(path / f"{name}.npy", kind) for name, kind in COLUMNS.items()}
+        _check_lengths(path, manifest, arrays, items=len(table), sequences=len(keys))
         return cls(
             items=Vocabulary(id_array(table.column("item_id")), warm=manifest["warm"]),
-            users=id_array(keys),
+            users=id_array(keys.column("sequence_id")),
             table=table,
             kinds=tuple(manifest["kinds"]),
             split=manifest["split"],
             facts=manifest["facts"],
             fingerprint=manifest["fingerprint"],
             path=path,
-            **{name: np.load(path / f"{name}.npy", mmap_mode="r") for name in COLUMNS},
+            **arrays,
         )
 
 
@@ -159,14 +163,58 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise DataError(
             f"{path} holds no prepared dataset (no {MANIFEST}); make one with `reprise prepare EVENTS --out {path}`"
         ) from None
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path / MANIFEST} is damaged ({error}); run `reprise prepare` again") from None
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise _damaged(path / MANIFEST, error) from None
+    if not isinstance(manifest, dict):
+        raise _damaged(path / MANIFEST, "no JSON object")
     if manifest.get("format") != FORMAT:
         raise DataError(
             f"{path} has dataset format {manifest.get('format')!r}, this version reads {FORMAT}; run `reprise prepare` again"
         )
+    odd = [name for name, kind in FIELDS.items() if not isinstance(manifest.get(name), kind)]
+    if odd:
+        raise _damaged(path / MANIFEST, f"{', '.join(odd)} missing or of another type")
     missing = [f"{name}.npy" for name in COLUMNS if not (path / f"{name}.npy").exists()]
     missing += [name for name in (ITEMS, SEQUENCES) if not (path / name).exists()]
     if missing:
         raise DataError(f"{path} is incomplete ({', '.join(missing)} missing); run `reprise prepare` again")
     return manifest
+
+
+def _damaged(path: Path, why: object) -> DataError:
+    return DataError(f"{path} is damaged ({why}); run `reprise prepare` again")
+
+
+def _read_table(path: Path, ids: str) -> pa.Table:
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from None
+    if ids not in table.column_names:
+        raise _damaged(path, f"no column {ids!r}")
+    return table
+
+
+def _read_array(path: Path, kind: str) -> IntArray:
+    try:
+        array: IntArray = np.load(path, mmap_mode="r")
+    except (ValueError, OSError, EOFError) as error:
+        raise _damaged(path, error) from None
+    if array.ndim != 1 or array.dtype != kind:
+        raise _damaged(path, f"{array.ndim} axes of {array.dtype}, not one of {kind}")
+    return array
+
+
+def _check_lengths(
+    path: Path, manifest: dict[str, Any], arrays: dict[str, IntArray], *, items: int, sequences: int
+) -> None:
+    """Raise a DataError where files of a dataset do not belong together."""
+    if manifest["warm"] > items:
+        raise _damaged(path / ITEMS, f"{items} items, of which {manifest['warm']} are warm")
+    if len(arrays["offset"]) != sequences + 1:
+        raise _damaged(path / "offset.npy", f"{len(arrays['offset'])} positions for {sequences} sequences")
+    events = int(arrays["offset"][-1])
+    for name, array in arrays.items():
+        expected = sequences if name in ("train_end", "valid_end") else events
+        if name != "offset" and len(array) != expected:
+            raise _damaged(path / f"{name}.npy", f"{len(array)} numbers where {expected} belong")
