@@ -128,3 +128,21 @@ def test_text_that_looks_like_a_number_but_is_none_stays_text(made, write_log) -
     values = dict(zip(dataset.items.ids.tolist(), dataset.table.to_pylist(), strict=True))
     assert values["i0"]["code"] == "007"
     assert values["i0"]["stock"] == 5
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("item_id", "index", "place"), ["index", "place"]),
+        (("item_id", "Index", "Count"), ["Index", "Count"]),
+        (("item_id", "count", "given_count"), ["given_given_count", "given_count"]),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_columns_of_any_name_are_kept(
+    made, write_log, names: tuple, expected: list[str], suffix: str
+) -> None:
+    dataset = made(write_log([("i3", 7, 8), ("new", 9, None)], names, f"items.{suffix}"))
+    assert dataset.table.column_names == ["item_id", "count", *expected]
+    rows = {row["item_id"]: [row[name] for name in expected] for row in dataset.table.to_pylist()}
+    assert (rows["i3"], rows["new"], rows["i0"]) == ([7, 8], [9, None], [None, None])

@@ -6,6 +6,7 @@ from typing import Any
 
 import ibis
 import ibis.expr.datatypes as dt
+import ibis.expr.types as ir
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,17 +39,18 @@ class ItemTable:
         names = [name for name in self.source.table.columns if name != self.id_column]
         table = self.source.table.select(self.id_column, *names)
         rows = self.source.engine.arrow(table) if self.source.engine else table.to_pyarrow()
-        given = [_own_name(name, names) for name in names]
-        rows = rows.rename_columns([ID, *given])
+        rows = rows.rename_columns([ID, *(_own_name(name, names) for name in names)])
         return _typed(rows) if self.source.text else rows
 
 
 def _own_name(name: str, names: list[str]) -> str:
     """The caller's name of a column, or `given_NAME` where the table has a column of that name by itself."""
-    while name in (ID, COUNT):
-        name = f"given_{name}"
-        assert name not in names, name
-    return name
+    if name not in (ID, COUNT):
+        return name
+    own = f"given_{name}"
+    while own in names:
+        own = f"given_{own}"
+    return own
 
 
 def _typed(rows: pa.Table) -> pa.Table:
@@ -126,18 +128,27 @@ def write_items(
     if given is None:
         pq.write_table(engine.arrow(known.order_by("index").select(ID, COUNT)), path, compression="zstd")
         return {"added": 0, "unknown": 0}
-    rows = engine.arrow_table("given", _checked(given, integers))
-    rows = rows.mutate(place=ibis.row_number())
-    joined = known.left_join(rows, ID)
-    unknown = engine.row(joined.aggregate(count=joined.place.isnull().sum()))["count"]
-    own = [name for name in rows.columns if name not in (ID, "place")]
-    added = rows.anti_join(known, ID).mutate(
-        index=rows.place + len(ranking.code_I) + 1, count=ibis.literal(0, dt.int64)
-    )
-    table = ibis.union(joined.select("index", ID, COUNT, *own), added.select("index", ID, COUNT, *own))
-    written = engine.arrow(table.order_by("index").drop("index"))
+    rows = _checked(given, integers)
+    found = _matched(engine, known, rows.column(ID), len(ranking.code_I))
+    place = found.column("place")
+    # only ids go through the engine, so that no name of the caller's columns can be one of ours
+    own = rows.drop_columns([ID]).take(place)
+    written = found.drop_columns(["place"])
+    for name in own.column_names:
+        written = written.append_column(name, own.column(name))
     pq.write_table(written, path, compression="zstd")
-    return {"added": written.num_rows - len(ranking.code_I), "unknown": int(unknown)}
+    return {"added": written.num_rows - len(ranking.code_I), "unknown": place.null_count}
+
+
+def _matched(engine: Engine, known: ir.Table, ids: pa.ChunkedArray, count: int) -> pa.Table:
+    """`item_id`, `count` and `place`, the row of the caller's table or null, of the `count` known items and the added."""
+    given = engine.arrow_table("given", pa.table({ID: ids, "place": np.arange(len(ids))}))
+    joined = known.left_join(given, ID).select("index", ID, COUNT, "place")
+    added = given.anti_join(known, ID)
+    added = added.select(
+        ID, "place", index=added.place + count + 1, **{COUNT: ibis.literal(0, dt.int64)}
+    ).select("index", ID, COUNT, "place")
+    return engine.arrow(ibis.union(joined, added).order_by("index").drop("index"))
 
 
 def _checked(given: ItemTable, integers: bool) -> pa.Table:
