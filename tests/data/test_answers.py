@@ -10,7 +10,7 @@ import pytest
 
 from reprise.data import answers
 from reprise.data.answers import Answer, AnswerWriter
-from reprise.errors import ConfigError
+from reprise.errors import ConfigError, DataError
 
 ROWS = [Answer(1, 1, "p1", 0.5, None), Answer(1, 2, "p2", 0.25, 'a "mug", red'), Answer(2, 1, "p1", 0.5, "Ä")]
 
@@ -76,3 +76,24 @@ def test_an_unknown_suffix_is_refused_before_any_work(tmp_path: Path) -> None:
         str(caught.value)
         == f"cannot write {tmp_path / 'answers.parket'}: unknown suffix '.parket'; did you mean '.parquet'?"
     )
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_disk_that_is_full_at_the_end_leaves_no_half_a_file(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: object, rows: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(answers.FORMS[suffix], "write", fail)
+    with pytest.raises(OSError, match="No space left on device"):
+        write(tmp_path / f"answers{suffix}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_folder_that_is_not_there_is_refused_before_any_work(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "nodir" / f"answers{suffix}"
+    with pytest.raises(DataError) as caught:
+        AnswerWriter(path)
+    assert str(caught.value) == f"cannot write {path}: there is no folder {tmp_path / 'nodir'}; make it first"

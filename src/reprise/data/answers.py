@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple, Self
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reprise.data.vocabulary import ItemId
-from reprise.errors import ConfigError, did_you_mean
+from reprise.errors import ConfigError, DataError, did_you_mean
 
 ROWS_AT_ONCE = 50_000
 """Rows that are held before they are written."""
@@ -39,6 +40,8 @@ class AnswerWriter:
             raise ConfigError(
                 f"cannot write {path}: unknown suffix {path.suffix!r}{did_you_mean(path.suffix, FORMS)}"
             )
+        if path is not None and not path.parent.is_dir():
+            raise DataError(f"cannot write {path}: there is no folder {path.parent}; make it first")
         self.path = path
         self._partial = None if path is None else path.with_name(f".{path.name}.partial")
         self._rows: list[Answer] = []
@@ -56,14 +59,22 @@ class AnswerWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
-            self._flush()
-        self._form.close()
-        if self.path is not None and self._partial is not None:
-            if error is None:
-                self._partial.replace(self.path)
-            else:
-                self._partial.unlink(missing_ok=True)
+        complete = False
+        try:
+            with closing(self._form):
+                if error is None:
+                    self._flush()
+            complete = error is None
+        finally:
+            self._settle(complete)
+
+    def _settle(self, complete: bool) -> None:
+        if self.path is None or self._partial is None:
+            return
+        if complete:
+            self._partial.replace(self.path)
+        else:
+            self._partial.unlink(missing_ok=True)
 
     def _flush(self) -> None:
         self._form.write(self._rows)
