@@ -38,6 +38,9 @@ def milliseconds(values: list, kind: pa.DataType | None = None, tz: str | None =
         (["2024-03-01T12:00:00Z"], None),
         (["2024-03-01 13:00:00+01:00"], None),
         (["2024-03-01T12:00:00.000+00"], None),
+        (["2024-03-01 12:00:00 UTC"], None),
+        (["2024-03-01 12:00:00.000 GMT"], None),
+        (["2024-03-01T12:00UTC"], None),
         ([str(NOON_S)], None),
         ([f"{NOON_S}.0"], None),
         ([str(NOON_MS)], None),
@@ -184,3 +187,58 @@ def test_an_unknown_zone_names_the_nearest() -> None:
 def test_times_no_calendar_has_are_shown_as_years() -> None:
     assert show(NOON_MS) == "2024-03-01 12:00"
     assert show(NOON_MS * 1000) == "the year 56135"
+
+
+def test_utc_by_name_is_a_zone_that_is_not_overruled() -> None:
+    assert milliseconds(["2024-03-01 12:00:00 UTC"], tz="Europe/Berlin") == [NOON_MS]
+
+
+def test_a_zone_of_another_name_is_not_passed_over() -> None:
+    """To the engine it is a time without a zone."""
+    with pytest.raises(DataError, match="row 2 of column 'when' is no time: '2024-03-01 12:00:00 EST'"):
+        milliseconds(["2024-03-01 12:00:00", "2024-03-01 12:00:00 EST"], tz="UTC")
+
+
+@pytest.mark.parametrize("bad", ["oops", "inf", "nan", "2024-03-01T12:00:00Z"])
+def test_among_numbers_the_one_that_is_none_is_named(bad: str) -> None:
+    with pytest.raises(DataError) as caught:
+        milliseconds([str(NOON_S), str(NOON_S), bad, str(NOON_S)])
+    assert str(caught.value) == (
+        f"row 3 of column 'when' is no time: {bad!r}; write ISO times such as '2024-03-01T10:00:00Z' or seconds since "
+        "1970"
+    )
+
+
+@pytest.mark.parametrize("bad", ["infinity", "epoch", str(NOON_S)])
+def test_among_times_the_one_that_is_none_is_named(bad: str) -> None:
+    with pytest.raises(DataError, match=f"row 2 of column 'when' is no time: '{bad}'; "):
+        milliseconds(["2024-03-01 12:00:00", bad, "2024-03-01 12:00:00"], tz="UTC")
+
+
+def test_numbers_beyond_all_calendars_are_refused() -> None:
+    with pytest.raises(
+        DataError, match=r"runs from 1e[+]308 to 1e[+]308: as seconds that is beyond all calendars"
+    ):
+        milliseconds([1e308])
+
+
+def test_a_duration_longer_than_any_log_is_refused() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_duration("99999999999999w")
+    assert str(caught.value) == "'99999999999999w' is longer than any log; give less, such as '7d'"
+
+
+@pytest.mark.parametrize("value", [7, None, 1.5])
+def test_durations_and_moments_that_are_no_text_are_refused(value: object) -> None:
+    with pytest.raises(ConfigError, match=f"^{value} is no duration; "):
+        parse_duration(value)
+    with pytest.raises(ConfigError, match=f"^{value} is no date; "):
+        parse_moment(value)
+
+
+@pytest.mark.parametrize("tz", ["Mars", "Europe", 5])
+def test_an_unknown_zone_with_none_near_says_how_zones_are_written(tz: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_zone(tz)
+    assert len(str(caught.value)) < 100
+    assert str(caught.value).startswith(f"unknown time zone {tz!r}; ")

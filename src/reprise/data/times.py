@@ -21,7 +21,14 @@ EARLIEST_S, LATEST_S = 100_000_000, 10_000_000_000
 
 DURATION_MS = {"ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 UTC_TYPE = dt.Timestamp(timezone="UTC")
-ZONE_AT_END = r":\d\d(\.\d+)?\s*(Z|z|[+-]\d\d(:?\d\d)?)$"
+TIME_AT_START = r"^\s*[+-]?\d"
+"""Other words, such as `infinity` and `epoch`, are times to the engine."""
+UTC_AT_END = r"(?i)\s*(UTC|GMT|Z)\s*$"
+ZONE_AT_END = r"(?i):\d\d(\.\d+)?\s*(Z|UTC|GMT|[+-]\d\d(:?\d\d)?)\s*$"
+WORD_AT_END = r"[A-Za-z]\s*$"
+"""Of another zone by name, which the engine would pass over in a time that it takes for one without."""
+LONGEST_MS = LATEST_S * 1_000
+"""Some 300 years: no log is longer."""
 
 _epoch_ms = ibis.udf.scalar.builtin(lambda moment: 0, name="epoch_ms", signature=((UTC_TYPE,), dt.int64))
 _in_zone = ibis.udf.scalar.builtin(
@@ -35,9 +42,12 @@ def parse_duration(text: str) -> int:
     Raises:
         ConfigError: It is none, or not positive.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", text)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", text) if isinstance(text, str) else None
     if match and match[2] in DURATION_MS and float(match[1]) > 0:
-        return round(float(match[1]) * DURATION_MS[match[2]])
+        duration_ms = float(match[1]) * DURATION_MS[match[2]]
+        if duration_ms > LONGEST_MS:
+            raise ConfigError(f"{text!r} is longer than any log; give less, such as '7d'")
+        return round(duration_ms)
     raise ConfigError(
         f"{text!r} is no duration; write a number and one of {', '.join(DURATION_MS)}, such as '7d'"
     )
@@ -50,8 +60,8 @@ def parse_moment(moment: str | date) -> int:
         ConfigError: It is no ISO date or time.
     """
     try:
-        parsed = datetime.fromisoformat(moment if isinstance(moment, str) else moment.isoformat())
-    except ValueError:
+        parsed = datetime.fromisoformat(moment.isoformat() if isinstance(moment, date) else moment)
+    except (TypeError, ValueError):
         raise ConfigError(
             f"{moment!r} is no date; write it like '2014-09-01' or '2014-09-01T12:00'"
         ) from None
@@ -63,15 +73,18 @@ def show(time_ms: float) -> str:
     try:
         return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
     except (ValueError, OverflowError, OSError):
-        return f"the year {1970 + int(time_ms / 1000 / 31_556_952)}"
+        years = time_ms / 1000 / 31_556_952
+        return f"the year {1970 + int(years)}" if abs(years) < 1e9 else "beyond all calendars"
 
 
 def check_zone(tz: str | None) -> None:
     """Raise a ConfigError unless `tz` is None or the name of a time zone."""
     try:
         ZoneInfo(tz or "UTC")
-    except (ZoneInfoNotFoundError, ValueError):
-        raise ConfigError(f"unknown time zone {tz!r}{did_you_mean(str(tz), available_timezones())}") from None
+    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):  # a folder of zones is an OSError
+        near = did_you_mean(str(tz), available_timezones())
+        hint = near if near.startswith("; did") else "; write it like 'UTC' or 'Europe/Berlin'"
+        raise ConfigError(f"unknown time zone {tz!r}{hint}") from None
 
 
 def to_ms(column: ir.Value, form: Form, tz: str | None) -> ir.IntegerValue:
@@ -83,11 +96,15 @@ def to_ms(column: ir.Value, form: Form, tz: str | None) -> ir.IntegerValue:
     if form == "text":
         zoned = column.re_search(ZONE_AT_END)
         return ibis.ifelse(
-            zoned, _epoch_ms(column.try_cast(UTC_TYPE)), _naive_to_ms(column.try_cast(dt.timestamp), tz)
+            zoned, _epoch_ms(_zoned_moment(column)), _naive_to_ms(column.try_cast(dt.timestamp), tz)
         )
     if _is_naive(column.type()):
         return _naive_to_ms(column.cast(dt.timestamp), tz)
     return _epoch_ms(column.cast(UTC_TYPE))
+
+
+def _zoned_moment(text: ir.Value) -> ir.Value:
+    return text.re_replace(UTC_AT_END, "Z").try_cast(UTC_TYPE)
 
 
 def _form(name: str) -> Form:
@@ -180,15 +197,17 @@ def _text_form(engine: Engine, log: ir.Table, name: str, tz: str | None) -> Form
     number = text.try_cast(dt.float64)
     moment, zoned = text.try_cast(dt.timestamp), text.re_search(ZONE_AT_END)
     is_number = number.notnull() & ~number.isnan() & ~number.isinf()
-    naive, aware = moment.notnull() & ~zoned, zoned & text.try_cast(UTC_TYPE).notnull()
+    plain = text.re_search(TIME_AT_START) & ~text.re_search(WORD_AT_END)
+    naive, aware = moment.notnull() & ~zoned & plain, zoned & _zoned_moment(text).notnull()
     found = engine.row(
         log.aggregate(rows=log.count(), number=is_number.sum(), naive=naive.sum(), aware=aware.sum())
     )
     if found["number"] == found["rows"]:
         return _form(f"text-{_unit(engine, log, number, name)}")
-    bad = ~(naive | aware)
-    if found["naive"] + found["aware"] < found["rows"]:
-        first = engine.row(_first(log, bad))
+    times = found["naive"] + found["aware"]
+    if times < found["rows"]:
+        # what the other rows are not is what is wrong
+        first = engine.row(_first(log, ~is_number if found["number"] > times else ~(naive | aware)))
         raise DataError(
             f"row {first['row'] + 1} of column {name!r} is no time: {first['value']!r}; write ISO times such as "
             "'2024-03-01T10:00:00Z' or seconds since 1970"
