@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,6 +48,19 @@ def test_rows_are_numbered_through_all_files_whatever_their_names(tmp_path: Path
     for place, file in enumerate(files):
         pq.write_table(pa.table({"n": range(place * 1000, place * 1000 + 1000)}), file, row_group_size=100)
     engine = Engine()
-    table = numbered(engine, files)
-    found = engine.row(table.aggregate(count=table.count(), wrong=(table.n != table.input_row).sum()))
+    table = numbered(engine, files, {"n": "n"})
+    found = engine.row(table.aggregate(count=table.count(), wrong=(table.n != table.row).sum()))
     assert found == {"count": 3000, "wrong": 0}
+
+
+@pytest.mark.parametrize("name", ["start", "rows_before", "known_file", "row", "input_row", "file", "Row"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_no_column_of_the_callers_is_taken_for_one_of_ours(tmp_path: Path, name: str, count: int) -> None:
+    files = [tmp_path / f"{place}.parquet" for place in range(count)]
+    for file in files:
+        pq.write_table(pa.table({"n": [7, 8], name: [70, 80]}), file)
+    engine = Engine()
+    found = engine.rows(numbered(engine, files, {"item_id": "n", "value": name}).order_by("row"))
+    assert [tuple(row.values()) for row in found] == [
+        (7 + place % 2, 70 + place % 2 * 10, place) for place in range(2 * count)
+    ]

@@ -63,8 +63,8 @@ def test_notes_are_found_again_after_it_is_opened_anew(engine: Engine, tmp_path:
     assert Engine(tmp_path).notes() == {"it's": 'a "note"'}
 
 
-@pytest.mark.parametrize("limit", ["lots", "2", "-1GB", "50%"])
-def test_a_limit_that_is_no_size_is_refused(limit: str) -> None:
+@pytest.mark.parametrize("limit", ["lots", "2", "-1GB", "50%", 5])
+def test_a_limit_that_is_no_size_is_refused(limit) -> None:
     with pytest.raises(ConfigError) as caught:
         Engine(memory_limit=limit)
     assert str(caught.value) == f"memory_limit={limit!r} is no size; write it like '512MB' or '2GB'"

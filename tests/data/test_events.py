@@ -94,3 +94,15 @@ def test_ids_of_other_types_are_refused(ids: list) -> None:
 def test_an_unknown_zone_is_refused_before_anything_is_read() -> None:
     with pytest.raises(ConfigError, match="unknown time zone 'Mars'"):
         read_events("nowhere.csv", tz="Mars")
+
+
+def test_a_column_that_is_found_by_its_name_can_be_declined() -> None:
+    table = frame(user_id=["a"], item_id=[1], timestamp=[S], event=["x"], price=["cheap"])
+    events = read_events(table, kind="", value="")
+    assert events.columns == Columns("user_id", "item_id", "timestamp")
+    assert events.table.columns == ("user_id", "item_id", "timestamp")
+
+
+def test_a_column_that_is_needed_cannot_be_declined() -> None:
+    with pytest.raises(DataError, match="the events have no column 'item_id'"):
+        read_events(frame(user_id=["a"], item_id=[1], timestamp=[S]), item="")

@@ -1,6 +1,7 @@
 """The same log is the same table in every format."""
 
 import gzip
+import json
 from pathlib import Path
 
 import ibis
@@ -191,3 +192,47 @@ def test_a_changed_frame_is_another_source(days) -> None:
     before = open_source(frame).origin
     assert open_source(frame.copy()).origin == before
     assert open_source(frame.assign(timestamp=frame.timestamp + 1)).origin != before
+
+
+@pytest.mark.parametrize("name", ["file_row_number", "filename", "File_Row_Number"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_columns_named_as_the_engines_own_do_not_matter(
+    write_log, days, tmp_path: Path, expected: tuple, name: str, count: int
+) -> None:
+    for part in range(count):
+        some = days[part * 20 : part * 20 + 20] if part < count - 1 else days[part * 20 :]
+        write_log([(*row, "x") for row in some], (*COLUMNS, name), f"logs/{part}.parquet")
+    assert summary(tmp_path / "logs", tmp_path / "out") == expected
+
+
+@pytest.mark.parametrize("source", ["logs", "logs/*", "logs/**", "logs/*/*"])
+def test_folders_of_files_are_read_as_spark_writes_them(
+    write_log, days, tmp_path: Path, expected: tuple, source: str
+) -> None:
+    for place, start in enumerate(range(0, 50, 17)):
+        write_log(days[start : start + 17], COLUMNS, f"logs/day{place}.parquet/part-0.snappy.parquet")
+        (tmp_path / f"logs/day{place}.parquet/_SUCCESS").touch()
+    write_log(days, COLUMNS, "logs/day0.parquet/_temporary/part-0.parquet")
+    assert summary(str(tmp_path / source), tmp_path / "out") == expected
+
+
+def test_no_files_are_refused() -> None:
+    with pytest.raises(DataError) as caught:
+        open_source([])
+    assert str(caught.value) == "no files to read: the list is empty"
+
+
+def test_a_list_of_something_else_than_paths_is_refused() -> None:
+    with pytest.raises(DataError, match="cannot read events from int; give paths"):
+        open_source([1, 2])
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_json_array_is_refused_with_the_form_that_is_read(tmp_path: Path, indent: int | None) -> None:
+    path = tmp_path / "log.json"
+    path.write_text(json.dumps([{"user_id": "a", "item_id": 1, "timestamp": 1_700_000_000}], indent=indent))
+    with pytest.raises(DataError) as caught:
+        open_source(path)
+    assert str(caught.value) == (
+        f"{str(path)!r} is a JSON array; write one object a line, without brackets around them"
+    )

@@ -72,6 +72,8 @@ def test_a_user_may_go_on_in_the_next_batch_of_the_engine(
     ("row", "message"),
     [
         (("a", "x9", 1), "item id 'x9' is no integer, and the item ids of the model are integers"),
+        (("a", "1.7", 1), "item id '1.7' is no integer, and the item ids of the model are integers"),
+        (("a", "02", 1), "item id '02' is no integer, and the item ids of the model are integers"),
         (("a", "", 1), "1 rows have no item_id; filter them, or give them one"),
         (("", "4", 1), "1 rows have no user_id; filter them, or give them one"),
     ],
@@ -86,3 +88,9 @@ def test_columns_are_named_as_for_a_log(tmp_path: Path) -> None:
     file = log(tmp_path, ROWS, user="buyer")
     keys: list[ItemId] = ["a", "b", "c"]
     assert read(file, columns=Columns(user="buyer"))[0].keys == keys
+
+
+def test_histories_without_a_row_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        read(log(tmp_path, []))
+    assert str(caught.value) == "the histories have no events; give a file with at least one row"

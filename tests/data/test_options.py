@@ -20,6 +20,11 @@ from reprise.errors import ConfigError
             {"session_gap": "1h", "sequence_by": "user"},
             "session_gap cuts users into sessions; leave sequence_by='user' out",
         ),
+        (
+            {"session_gap": 1800},
+            "1800 is no duration; write a number and one of ms, s, min, h, d, w, such as '7d'",
+        ),
+        ({"min_item_events": "5"}, "min_item_events='5' is no integer; give 1 or more"),
         ({"min_item_event": 5}, "unknown option 'min_item_event'; did you mean 'min_item_events'?"),
     ],
 )

@@ -201,12 +201,41 @@ def test_a_log_of_one_sequence_is_refused(write_log, tmp_path: Path) -> None:
     )
 
 
+def test_a_log_of_one_user_can_be_cut_into_sessions(write_log, tmp_path: Path) -> None:
+    rows = [("u", item, S + day * DAY_S + item) for day in range(9) for item in range(3)]
+    dataset = prepare(write_log(rows), tmp_path / "out", split=SPLIT, session_gap="1h")
+    assert dataset.users.tolist() == [f"u/{number}" for number in range(1, 10)]
+
+
+@pytest.mark.parametrize("column", ["user_id", "item_id"])
+def test_integer_ids_that_are_too_large_are_refused(tmp_path: Path, column: str) -> None:
+    ids = pa.array([2**63, 1, 2**64 - 1], pa.uint64())
+    table = pa.table({"user_id": [1, 2, 3], "item_id": [1, 2, 3], "timestamp": [S, S, S]})
+    table = table.set_column(table.column_names.index(column), column, ids)
+    with pytest.raises(DataError) as caught:
+        prepare(table, tmp_path / "out", split=SPLIT)
+    assert str(caught.value) == (
+        f"column {column!r} has the id 18446744073709551615; integer ids are below 2^63: store larger ones as strings"
+    )
+
+
+@pytest.mark.parametrize("split", [3, 0, ["7d", "7d"]])
+def test_a_split_that_is_none_is_refused(write_log, days, tmp_path: Path, split: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        prepare(write_log(days), tmp_path / "out", split=split)
+    assert str(caught.value) == (
+        f"split={split!r} is no split; give a Split, or one of last:7d,7d | at:2014-09-01,2014-09-08 | leave-one-out | "
+        "column:NAME"
+    )
+
+
 def test_infinite_values_are_refused(write_log, days, tmp_path: Path) -> None:
     rows = [(*row, "view", float("inf") if place == 4 else 1.0) for place, row in enumerate(days)]
     with pytest.raises(DataError) as caught:
         prepare(write_log(rows, KINDS), tmp_path / "out", split=SPLIT)
     assert str(caught.value) == (
-        "row 5 of column 'value' is no finite number: 'inf'; leave it empty or NaN where there is none"
+        "row 5 of column 'value' is no finite number: 'inf'; leave it empty or NaN where there is none; name another "
+        "column (value=NAME, --value-column NAME), or none (value='', --value-column '')"
     )
 
 
@@ -218,8 +247,13 @@ def test_values_that_are_words_are_refused(write_log, days, tmp_path: Path) -> N
 
 def test_more_kinds_than_fit_are_refused(write_log, tmp_path: Path) -> None:
     rows = [(user, 1, S + user, f"k{user}", 1.0) for user in range(300)]
-    with pytest.raises(DataError, match="column 'event_type' has more than 256 kinds"):
+    with pytest.raises(DataError, match="column 'event_type' has more than 256 kinds") as caught:
         prepare(write_log(rows, KINDS), tmp_path / "out", split=SPLIT)
+    assert str(caught.value).endswith(
+        "; name another column (kind=NAME, --kind-column NAME), or none (kind='', --kind-column '')"
+    )
+    events = read_events(tmp_path / "log.parquet", kind="")
+    assert events.columns.kind is None
 
 
 def test_times_are_checked_where_they_are_text(write_log, days, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reprise.data.engine import Engine
+from reprise.data.engine import NUMBERING, Engine
 from reprise.data.events import Events
 from reprise.data.split import PART_CODES
 from reprise.data.times import Form, to_ms
@@ -21,6 +21,8 @@ from reprise.errors import DataError, did_you_mean
 
 KINDS_LIMIT = 256
 """A kind is stored in one byte."""
+ID_LIMIT = 2**63
+"""Integer ids are stored with a sign."""
 EVENT = "event"
 """The kind of an event that has none."""
 
@@ -42,34 +44,45 @@ class Log:
         return str(asdict(self.events.columns)[roles.get(canonical, canonical)])
 
 
-def numbered(engine: Engine, files: list[Path]) -> ir.Table:
-    """Parquet files as one table with a column `input_row`: the place of each row in the input, from 0.
+def numbered(engine: Engine, files: list[Path], names: dict[str, str]) -> ir.Table:
+    """Columns of Parquet files as one table with a column `row`: the place of each row in the input, from 0.
 
     The reader numbers the rows of each file itself, whatever the number of threads; the rows of the files before
-    are added.
+    are added. The columns get their new names first, so that none of the caller's is taken for one of ours.
+
+    Args:
+        engine: Reads the files.
+        files: In the order of the input.
+        names: For each column wanted, what it is called in the files.
     """
-    table = engine.parquet(files)
+    source = engine.parquet(files)
+    table = source.select(
+        **{name: source[given] for name, given in names.items()},
+        **{name: source[name] for name in NUMBERING if name in source.columns},
+    )
     if len(files) == 1:
-        return table.mutate(input_row=table.file_row_number)
+        return table.select(*names, row=table.file_row_number)
     lengths = [pq.read_metadata(path).num_rows for path in files]
     starts = [sum(lengths[:place]) for place in range(len(files))]
-    known = engine.arrow_table("files", pa.table({"file": [str(path) for path in files], "start": starts}))
-    joined = table.join(known, table.filename == known.file)
-    return joined.mutate(input_row=joined.file_row_number + joined.start)
+    known = engine.arrow_table(
+        "files", pa.table({"known_file": [str(path) for path in files], "rows_before": starts})
+    )
+    joined = table.join(known, table.filename == known.known_file)
+    return joined.select(*names, row=joined.file_row_number + joined.rows_before)
 
 
-def code(log: Log, form: Form) -> dict[str, Any]:
+def code(log: Log, form: Form, *, cut: bool = False) -> dict[str, Any]:
     """Save the tables `sequences` and `items` (id, code) and `events`, the coded log in order; returns the facts.
 
     `events` has sequence, item, time_ms, kind, value, part and row, sorted by sequence, time and input order. Codes
-    count from 0 in the order of first appearance.
+    count from 0 in the order of first appearance. A log of one sequence is refused, unless it is to be `cut` in many.
 
     Raises:
         DataError: Ids that are missing, values that are infinite, too many kinds, an unknown part, one sequence.
     """
     sequences = _save_codes(log, "sequences", log.key)
     items = _save_codes(log, "items", "item_id")
-    if sequences["count"] == 1:
+    if sequences["count"] == 1 and not cut:
         raise DataError(
             f"the log is one sequence (a single {log.key} in {sequences['rows']} rows); "
             f"is {log.name(log.key)!r} the right column?"
@@ -99,7 +112,18 @@ def _save_codes(log: Log, name: str, column: str) -> dict[str, Any]:
             f"column {log.name(column)!r} has no id in {facts['missing']} of {facts['rows']} rows, first in row "
             f"{first['row'] + 1}; drop these rows, or give each an id of its own"
         )
+    _check_size(log, saved, column)
     return {**facts, "integers": _are_integers(log, saved)}
+
+
+def _check_size(log: Log, saved: ir.Table, column: str) -> None:
+    if not saved.id.type().is_unsigned_integer():
+        return
+    largest = log.engine.row(saved.aggregate(id=saved.id.max()))["id"]
+    if largest >= ID_LIMIT:
+        raise DataError(
+            f"column {log.name(column)!r} has the id {largest}; integer ids are below 2^63: store larger ones as strings"
+        )
 
 
 def _are_integers(log: Log, saved: ir.Table) -> bool:
@@ -121,7 +145,7 @@ def _kinds(log: Log) -> list[str]:
     if len(kinds) > KINDS_LIMIT:
         raise DataError(
             f"column {log.name('kind')!r} has more than {KINDS_LIMIT} kinds (such as {kinds[-1]['kind']!r}); "
-            "is it the right column?"
+            f"{_another('kind')}"
         )
     return [row["kind"] for row in kinds]
 
@@ -135,7 +159,9 @@ def _check_values(log: Log) -> None:
         return
     value = log.table["value"]
     if not (value.type().is_numeric() or value.type().is_string()):
-        raise DataError(f"column {log.name('value')!r} is {value.type()}; values are numbers")
+        raise DataError(
+            f"column {log.name('value')!r} is {value.type()}; values are numbers; {_another('value')}"
+        )
     number = value.try_cast(dt.float64)
     bad = number.isinf() | (number.isnull() & value.notnull() & (value.cast(dt.string) != ""))
     wrong = log.table.filter(bad)
@@ -145,8 +171,12 @@ def _check_values(log: Log) -> None:
     if first:
         raise DataError(
             f"row {first[0]['row'] + 1} of column {log.name('value')!r} is no finite number: {first[0]['value']!r}; "
-            "leave it empty or NaN where there is none"
+            f"leave it empty or NaN where there is none; {_another('value')}"
         )
+
+
+def _another(role: str) -> str:
+    return f"name another column ({role}=NAME, --{role}-column NAME), or none ({role}='', --{role}-column '')"
 
 
 def _check_owners(log: Log) -> None:

@@ -44,7 +44,7 @@ class Engine:
             BusyError: Another process is at work in the folder.
             ConfigError: The limit is no size.
         """
-        if not re.fullmatch(SIZE, memory_limit):
+        if not isinstance(memory_limit, str) or not re.fullmatch(SIZE, memory_limit):
             raise ConfigError(f"memory_limit={memory_limit!r} is no size; write it like '512MB' or '2GB'")
         self.memory_limit = memory_limit
         config = {
@@ -65,13 +65,17 @@ class Engine:
         self.memory_limit = memory_limit
         self._run(f"SET memory_limit = {_quoted(memory_limit)}")
 
-    def parquet(self, files: Sequence[Path]) -> ir.Table:
-        """Parquet files as one table, with `file_row_number` and, where there are several, `filename`."""
-        several = {"filename": True, "union_by_name": True} if len(files) > 1 else {}
+    def parquet(self, files: Sequence[Path], *, number: bool = True) -> ir.Table:
+        """Parquet files as one table, with `file_row_number` and, where there are several, `filename`.
+
+        Files with such columns of their own can only be read without (`number=False`).
+        """
+        several = len(files) > 1
+        options: dict[str, bool] = {"union_by_name": True} if several else {}
+        if number:
+            options |= {"file_row_number": True, **({"filename": True} if several else {})}
         with self._plain_errors():
-            return self.backend.read_parquet(
-                [_literal(path) for path in files], file_row_number=True, **several
-            )
+            return self.backend.read_parquet([_literal(path) for path in files], **options)
 
     def text(self, files: Sequence[Path], delimiter: str | None) -> ir.Table:
         """Delimited files with a header as one table of text: every value as it is written."""

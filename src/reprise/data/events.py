@@ -34,7 +34,10 @@ CANONICAL = {
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns of a log are called; None means: find it by its known names, or do without."""
+    """What the columns of a log are called.
+
+    None means: find it by its known names, or do without; an empty name means: do without.
+    """
 
     user: str | None = None
     """Who did it. A log must have a user or a session column, or both."""
@@ -50,15 +53,16 @@ class Columns:
     """A number that goes with it: a price, a rating, seconds played."""
 
     def resolve(self, names: list[str], what: str = "events") -> "Columns":
-        """The same with each None replaced by the name found among `names`, if any.
+        """The same with each None replaced by the name found among `names`, if any, and each empty name by None.
 
         Raises:
             DataError: A named column is not there.
         """
         for role, name in asdict(self).items():
-            if name is not None and name not in names:
+            if name and name not in names:
                 raise DataError(f"the {what} have no {role} column {name!r}{did_you_mean(name, names)}")
-        return Columns(**{role: name or find(role, names) for role, name in asdict(self).items()})
+        found = {role: find(role, names) if name is None else name for role, name in asdict(self).items()}
+        return Columns(**{role: name or None for role, name in found.items()})
 
 
 @dataclass(frozen=True)
@@ -76,10 +80,14 @@ class Events:
         """The log as a lazy Ibis table under canonical names: user_id, item_id, timestamp, session_id, kind, value."""
         return self.select(self.source.table)
 
+    @property
+    def names(self) -> dict[str, str]:
+        """For each canonical name of a column of the log, what the caller calls it."""
+        return {CANONICAL[role]: name for role, name in asdict(self.columns).items() if name is not None}
+
     def select(self, table: ir.Table, **also: str) -> ir.Table:
         """The log's columns of `table` under their canonical names, and others under the names given here."""
-        chosen = {CANONICAL[role]: name for role, name in asdict(self.columns).items() if name is not None}
-        return table.select(**{canonical: table[name] for canonical, name in (chosen | also).items()})
+        return table.select(**{canonical: table[name] for canonical, name in (self.names | also).items()})
 
     def only(self, **roles: str | None) -> "Events":
         """The same log with some columns left out or taken from elsewhere."""

@@ -7,11 +7,13 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from glob import glob
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import ibis.expr.types as ir
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from reprise.data.engine import NUMBERING, Engine
 from reprise.errors import DataError
@@ -31,6 +33,7 @@ KINDS = {
 }
 """The formats by suffix: `csv` finds its delimiter itself; `inter` are RecBole's, tabs and `name:type` headers."""
 PACKED = (".gz", ".zst")
+PEEK_BYTES = 1024
 TEXT = ("csv", "tsv", "inter")
 
 
@@ -115,9 +118,20 @@ class _Hashed:
 def _expand(source: Any) -> list[Path]:
     if isinstance(source, (str, Path)):
         return _expand_one(source)
-    if isinstance(source, Iterable):
-        return [path for one in source for path in _expand_one(one)]
-    raise DataError(
+    if not isinstance(source, Iterable):
+        raise _no_source(source)
+    paths = []
+    for one in source:
+        if not isinstance(one, (str, Path)):
+            raise _no_source(one)
+        paths += _expand_one(one)
+    if not paths:
+        raise DataError("no files to read: the list is empty")
+    return paths
+
+
+def _no_source(source: Any) -> DataError:
+    return DataError(
         f"cannot read events from {type(source).__name__}; give paths, a pandas, polars or Arrow table, or an Ibis table"
     )
 
@@ -125,16 +139,35 @@ def _expand(source: Any) -> list[Path]:
 def _expand_one(source: str | Path) -> list[Path]:
     path = Path(source)
     if path.is_dir():
-        found = sorted(
-            inner for inner in path.absolute().rglob("*") if _kind_of(inner) and inner.name[0] not in "._"
-        )
+        found = _files_in(path.absolute())
     elif path.exists():
         found = [path.absolute()]
     else:
-        found = sorted(Path(name).absolute() for name in glob(str(source), recursive=True))  # noqa: PTH207 - patterns may be absolute
+        found = _matches(str(source))
     if not found:
         raise DataError(f"no file at {str(source)!r} (seen from {Path.cwd()})")
     return found
+
+
+def _matches(pattern: str) -> list[Path]:
+    """What a glob finds, folders as their files; what is in a folder that it finds too is not taken twice."""
+    names = sorted(glob(pattern, recursive=True))  # noqa: PTH207 - patterns may be absolute
+    paths = [Path(name).absolute() for name in names]
+    folders = {path for path in paths if path.is_dir()}
+    notes = {path for path in paths if path.name.startswith("_") and not _kind_of(path)}
+    chosen = [path for path in paths if path not in notes and folders.isdisjoint(path.parents)]
+    return list(chain.from_iterable(_files_in(path) if path in folders else [path] for path in chosen))
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """The files of known formats in a folder and its folders, but for what is hidden or a writer's own notes."""
+    return sorted(
+        inner
+        for inner in folder.rglob("*")
+        if _kind_of(inner)
+        and not any(name[0] in "._" for name in inner.relative_to(folder).parts)
+        and inner.is_file()
+    )
 
 
 def _kind_of(path: Path) -> str | None:
@@ -156,25 +189,48 @@ def _open_files(files: list[Path]) -> Source:
     if empty:
         raise DataError(f"{str(empty[0])!r} is empty")
     engine = Engine()
+    in_place = kind == "parquet" and not _clashes(files)
     return Source(
-        table=_open(engine, files, kind),
+        table=_open(engine, files, kind, in_place=in_place),
         origin={"files": [_stamp(path) for path in files]},
         text=kind in TEXT,
-        parquet=tuple(files) if kind == "parquet" else (),
+        parquet=tuple(files) if in_place else (),
         engine=engine,
     )
 
 
-def _open(engine: Engine, files: list[Path], kind: str) -> ir.Table:
+def _clashes(files: list[Path]) -> bool:
+    """Whether Parquet files have a column called as one that numbering adds, so that they cannot be read in place."""
+    try:
+        names = {name.lower() for path in files for name in pq.read_schema(path).names}
+    except (pa.ArrowException, OSError):
+        return False  # the engine says what is wrong with the file
+    return not names.isdisjoint(NUMBERING)
+
+
+def _open(engine: Engine, files: list[Path], kind: str, *, in_place: bool) -> ir.Table:
     if kind == "parquet":
-        table = engine.parquet(files)
+        table = engine.parquet(files, number=in_place)
+        if not in_place:
+            return table
         return table.drop(*(name for name in NUMBERING if name in table.columns))
     if kind == "json":
+        _refuse_arrays(files)
         return engine.json_lines(files)
     table = engine.text(files, None if kind == "csv" else "\t")
     if kind != "inter":
         return table
     return table.rename({name.split(":")[0]: name for name in table.columns})
+
+
+def _refuse_arrays(files: list[Path]) -> None:
+    for path in files:
+        with pa.input_stream(str(path)) as stream:
+            begins = stream.read(PEEK_BYTES).lstrip()
+        if begins.startswith(b"["):
+            raise DataError(
+                f"{str(path)!r} is a JSON array; write one object a line, without brackets around them"
+            )
 
 
 def _stamp(path: Path) -> dict[str, Any]:

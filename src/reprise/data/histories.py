@@ -55,6 +55,8 @@ def _log(events: Events, engine: Engine) -> ir.Table:
     key = events.columns.user or events.columns.session
     one_key = events.only(user=key, session=None)
     log = one_key.table.mutate(row=ibis.row_number())
+    if not engine.row(log.aggregate(rows=log.count()))["rows"]:
+        raise DataError("the histories have no events; give a file with at least one row")
     form = find_form(engine, log, str(events.columns.time), events.tz)
     return log.mutate(time_ms=to_ms(log.timestamp, form, events.tz))
 
@@ -68,7 +70,10 @@ def _check_ids(engine: Engine, log: ir.Table) -> None:
 
 def _with_integer_items(engine: Engine, log: ir.Table) -> ir.Table:
     whole = log.item_id.try_cast("int64")
-    odd = engine.rows(log.filter(whole.isnull()).limit(1).select("item_id"))
+    as_written = whole.cast("string")  # a cast by itself would round `1.7`
+    odd = engine.rows(
+        log.filter(as_written.isnull() | (as_written != log.item_id)).limit(1).select("item_id")
+    )
     if odd:
         raise DataError(
             f"item id {odd[0]['item_id']!r} is no integer, and the item ids of the model are integers"

@@ -32,8 +32,11 @@ class PrepareOptions:
             if self.sequence_by == "user":
                 raise ConfigError("session_gap cuts users into sessions; leave sequence_by='user' out")
         for name in ("min_item_events", "min_sequence_events"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)}: give 1 or more")
+            least = getattr(self, name)
+            if not isinstance(least, int):
+                raise ConfigError(f"{name}={least!r} is no integer; give 1 or more")
+            if least < 1:
+                raise ConfigError(f"{name}={least}: give 1 or more")
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> "PrepareOptions":

@@ -9,8 +9,8 @@ from reprise.data.dataset import FORMAT
 from reprise.data.events import Events, read_events
 from reprise.data.items import ItemTable, open_items
 from reprise.data.options import PrepareOptions
-from reprise.data.split import ColumnSplit, Split, TimeSplit, parse_split
-from reprise.errors import DataError, did_you_mean
+from reprise.data.split import SPLITS, ColumnSplit, Split, TimeSplit, parse_split
+from reprise.errors import ConfigError, DataError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,23 @@ def make_plan(events: Any, items: Any, split: Split | str | None, options: Prepa
     """
     log = events if isinstance(events, Events) else read_events(events)
     log, key, notes = _choose_sequences(log, options)
-    rule = parse_split(split) if isinstance(split, str) else split or TimeSplit.last()
+    rule = _rule(split)
     if isinstance(rule, ColumnSplit) and rule.column not in log.source.table.columns:
         raise DataError(
             f"the events have no split column {rule.column!r}{did_you_mean(rule.column, log.source.table.columns)}"
         )
     table = None if items is None else open_items(items, str(log.columns.item))
     return Plan(log, table, rule, options, key, notes)
+
+
+def _rule(split: Split | str | None) -> Split:
+    if split is None:
+        return TimeSplit.last()
+    if isinstance(split, str):
+        return parse_split(split)
+    if not isinstance(split, Split):
+        raise ConfigError(f"split={split!r} is no split; give a Split, or one of {' | '.join(SPLITS)}")
+    return split
 
 
 def _choose_sequences(log: Events, options: PrepareOptions) -> tuple[Events, str, tuple[str, ...]]:

@@ -45,9 +45,10 @@ def read_step(plan: Plan, work: Work) -> Result:
 
 
 def _open_log(plan: Plan, engine: Engine, read: Result) -> Log:
-    table = numbered(engine, [Path(name) for name in read["files"]])
-    roles = {"row": "input_row", **plan.marks}
-    table = table.rename(row="input_row") if read["staged"] else plan.events.select(table, **roles)
+    names = plan.events.names | plan.marks
+    if read["staged"]:
+        names = {name: name for name in names}
+    table = numbered(engine, [Path(name) for name in read["files"]], names)
     return Log(engine, table, plan.events, plan.sequence_key)
 
 
@@ -57,7 +58,7 @@ def code_step(plan: Plan, engine: Engine, read: Result) -> Result:
     if isinstance(plan.split, ColumnSplit):
         check_marks(log, plan.split.column)
     form = find_form(log.engine, log.table, log.name("timestamp"), plan.events.tz)
-    facts = code(log, form)
+    facts = code(log, form, cut=plan.options.session_gap is not None)
     if isinstance(plan.split, ColumnSplit):
         check_order(log, plan.split.column)
     return {**facts, "times": form}
