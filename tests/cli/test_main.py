@@ -100,7 +100,8 @@ def test_a_trouble_that_names_no_file_is_told_too(
 
 def test_an_output_that_takes_nothing_is_told_without_a_traceback() -> None:
     code = (
-        "from reprise.cli import main\n"
+        "import sys\nfrom reprise.cli import main\n"
+        "sys.stdout = open(1, 'w', buffering=8192, closefd=False)\n"  # whatever PYTHONUNBUFFERED says
         "main.app.command('speak')(lambda: print('so few words that they wait until the end'))\nmain.main()"
     )
     with Path("/dev/full").open("w") as full:
