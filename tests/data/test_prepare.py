@@ -63,6 +63,16 @@ def test_equal_times_keep_the_order_of_files_and_rows(write_log, tmp_path: Path)
         ]
 
 
+def test_a_column_called_as_one_of_ours_does_not_change_the_order(write_log, tmp_path: Path) -> None:
+    days = [(user, item, S + item * DAY_S, 0) for user in range(2) for item in range(1, 8)]
+    names = (*KINDS[:3], "start")
+    first = write_log([(0, 100, S, 5000), (1, 101, S, 5000), *days], names, "1.parquet")
+    second = write_log([(0, 200, S, -5000), (1, 201, S, -5000)], names, "2.parquet")
+    dataset = prepare([first, second], tmp_path / "out", split=SPLIT)
+    for user in range(2):
+        assert [row[1] for row in rows_of(dataset) if row[0] == user][:2] == [100 + user, 200 + user]
+
+
 def test_the_vocabulary_is_of_the_training_part_commonest_first(write_log, days, tmp_path: Path) -> None:
     late = [("u0", "new", S + 8 * DAY_S), ("u1", "i0", S + 9 * DAY_S + 7)]
     early = [("u0", "i3", S + 60), ("u1", "i3", S + 60)]

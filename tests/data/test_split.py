@@ -57,6 +57,12 @@ def test_an_event_at_the_cut_belongs_to_the_later_part(write_log, tmp_path) -> N
     assert [dataset.part_events(part) for part in ("train", "valid", "test")] == [6, 6, 6]
 
 
+@pytest.mark.parametrize("make", [TimeSplit.last, TimeSplit.at])
+def test_bare_numbers_are_no_durations_and_no_dates(make) -> None:
+    with pytest.raises(ConfigError, match=r"^7 is no (duration|date); "):
+        make(7, 7)
+
+
 def test_dates_are_midnights_in_utc() -> None:
     assert TimeSplit.at("2014-09-01", "2014-09-08") == TimeSplit(1_409_529_600_000, 1_410_134_400_000)
 
