@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from reprise.data.chunks import ChunkPlan
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
-from reprise.models.batch import Batch, Event, gather
+from reprise.models.batch import Batch, Event, event_at, gather
 from reprise.models.encoder import Encoder
 from reprise.models.items import ItemVectors
 from reprise.models.scorer import Scorer
@@ -161,8 +161,7 @@ def _folded(scorer: Scorer, batch: Batch, state: State) -> tuple[Tensor, State]:
     """One event after the other, as serving does it; each row's scores are taken where it has a target."""
     steps = []
     for t in range(batch.item_BT.shape[1]):
-        event = Event(batch.item_BT[:, t], batch.time_s_BT[:, t], batch.kind_BT[:, t], batch.value_BT[:, t])
-        state = scorer.advance(state, event)
+        state = scorer.advance(state, event_at(batch, t))
         now_s_B = batch.time_s_BT[:, t] + batch.query_gap_s_BT[:, t]
         steps.append(scorer.scores(state, now_s_B))
     return torch.stack(steps, 1)[batch.target_BT != PAD], state

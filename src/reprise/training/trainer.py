@@ -6,6 +6,8 @@ devices and precision are Lightning Fabric's.
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,19 +86,15 @@ def _check_recipe(recipe: Recipe) -> None:
         )
 
 
-class _threads:  # noqa: N801 - reads as a verb where it is used
-    """So many threads while it lasts."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __enter__(self) -> None:
-        self.before = torch.get_num_threads()
-        if self.count:
-            torch.set_num_threads(self.count)
-
-    def __exit__(self, *_: object) -> None:
-        torch.set_num_threads(self.before)
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """So many threads while it lasts; 0: as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass
