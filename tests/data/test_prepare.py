@@ -291,6 +291,25 @@ def test_an_unknown_option_names_the_nearest(write_log, days, tmp_path: Path) ->
 # ---- made once, whole or not at all
 
 
+def test_the_same_call_again_makes_a_damaged_dataset_anew(write_log, days, tmp_path: Path) -> None:
+    """As the message about the damage says."""
+    log = write_log(days)
+    fingerprint = prepare(log, tmp_path / "out", split=SPLIT).fingerprint
+    item = tmp_path / "out" / "item.npy"
+    item.write_bytes(item.read_bytes()[:-4])
+    with pytest.raises(DataError, match=r"is damaged .* run `reprise prepare` again"):
+        SequenceDataset.open(tmp_path / "out")
+    assert prepare(log, tmp_path / "out", split=SPLIT).fingerprint == fingerprint
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_a_manifest_that_is_no_object_is_no_dataset(write_log, days, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "dataset.json").write_text("[]")
+    with pytest.raises(DataError, match="exists and is no dataset; choose another place or remove it"):
+        prepare(write_log(days), tmp_path / "out", split=SPLIT)
+
+
 def test_the_same_call_again_opens_what_is_there(write_log, days, tmp_path: Path) -> None:
     log, told = write_log(days), []
     first = prepare(log, tmp_path / "out", split=SPLIT)

@@ -80,17 +80,28 @@ def _is_made(out: Path, plan: Plan, overwrite: bool) -> bool:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:
-        made_by = json.loads((out / MANIFEST).read_text()).get("made_by")
+        manifest = json.loads((out / MANIFEST).read_text())
     except (OSError, ValueError):
-        raise DataError(f"{out} exists and is no dataset; choose another place or remove it") from None
-    if made_by == plan.key:
-        return True
+        manifest = None
+    if not isinstance(manifest, dict):
+        raise DataError(f"{out} exists and is no dataset; choose another place or remove it")
+    if manifest.get("made_by") == plan.key:
+        return _is_whole(out)
     if not overwrite:
         raise DataError(
             f"{out} holds a dataset of other events, columns or options; choose another place, or replace it with "
             "overwrite=True (--overwrite)"
         )
     return False
+
+
+def _is_whole(out: Path) -> bool:
+    """Whether a dataset of this call can be opened; a damaged one is made again."""
+    try:
+        SequenceDataset.open(out)
+    except DataError:
+        return False
+    return True
 
 
 def _make(plan: Plan, work: Work, report: Report) -> None:
