@@ -121,6 +121,16 @@ def test_without_valid_rows_the_latest_tenth_of_the_training_sequences_is_valid(
     )
 
 
+@pytest.mark.parametrize(
+    ("sequences", "latest"),
+    [(2, 1), (20, 2), (9_999, 1_000), (30_000, 1_000), (50_000, 1_000), (100_000, 2_000)],
+)
+def test_a_large_log_gives_a_smaller_share_to_validation(sequences: int, latest: int) -> None:
+    both = [(2, 0, 0)] * sequences
+    settled, _ = ColumnSplit("split").settle(parts(*both))
+    assert np.flatnonzero(settled.valid_U).tolist() == list(range(sequences - latest, sequences))
+
+
 def test_a_row_marked_for_an_earlier_part_than_the_row_before_it_is_named(write_log, tmp_path) -> None:
     rows = [
         *marked(("train", 2), ("test", 2)),

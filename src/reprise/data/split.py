@@ -20,7 +20,11 @@ from reprise.errors import ConfigError, DataError, did_you_mean
 PART_CODES = {"train": 0, "valid": 1, "test": 2}
 SPLITS = ("last:7d,7d", "at:2014-09-01,2014-09-08", "leave-one-out", "column:NAME")
 LATEST_SHARE = 0.1
-"""Of the training sequences, when a split column marks no row `valid`."""
+"""Of the training sequences, at most, when a split column marks no row `valid`: ..."""
+LATEST_ENOUGH = 1000
+"""... as many sequences choose an epoch well enough, ..."""
+LATEST_LEAST = 0.02
+"""... but never less than this share. The latest sequences are the most like the test part: training should have them."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,8 @@ class LeaveOneOut(Cut):
 class ColumnSplit(Cut):
     """A column of the log marks its rows `train`, `valid` or `test`.
 
-    Where no row is marked `valid`, the latest tenth of the training sequences become validation, whole.
+    Where no row is marked `valid`, the latest training sequences become validation, whole: a tenth of them, in a large log
+    less, a thousand or a fiftieth.
     """
 
     column: str
@@ -162,7 +167,7 @@ class ColumnSplit(Cut):
         if len(trained) < 2:
             return parts, []
         latest = trained[np.argsort(parts.last_ms_U[trained], kind="stable")]
-        chosen = latest[-max(1, round(LATEST_SHARE * len(trained))) :]
+        chosen = latest[-_latest(len(trained)) :]
         train_U, valid_U = parts.train_U.copy(), parts.valid_U.copy()
         valid_U[chosen], train_U[chosen] = train_U[chosen], 0
         note = (
@@ -174,6 +179,12 @@ class ColumnSplit(Cut):
     def describe(self) -> dict[str, Any]:
         """Kind `column` and its name."""
         return {"kind": "column", "column": self.column}
+
+
+def _latest(sequences: int) -> int:
+    """How many of so many training sequences become validation."""
+    enough = max(LATEST_ENOUGH, round(LATEST_LEAST * sequences))
+    return max(1, min(round(LATEST_SHARE * sequences), enough))
 
 
 def parse_split(text: str) -> Split:
