@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from reprise.models.items import SparseLogits
+
 MISS = 2**31 - 1
 """The number of higher items of a target without a rank: below every list."""
 SCORES_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 27}
@@ -47,6 +49,8 @@ class VectorScores:
 
     query_ND: Tensor
     vector_ID: Tensor
+    extra: SparseLogits | None = None
+    """What is added to some of the products."""
 
     def __len__(self) -> int:
         return self.query_ND.shape[0]
@@ -61,8 +65,14 @@ class VectorScores:
         return self.query_ND.new_empty(rows, self.items)
 
     def write(self, first: int, s_CI: Tensor) -> None:
-        """One matrix product, in place."""
-        torch.mm(self.query_ND[first : first + len(s_CI)], self.vector_ID.T, out=s_CI)
+        """One matrix product, in place, and the additions to these rows."""
+        last = first + len(s_CI)
+        torch.mm(self.query_ND[first:last], self.vector_ID.T, out=s_CI)
+        if self.extra is not None:
+            ends = torch.tensor([first, last], device=s_CI.device)
+            begin, end = torch.searchsorted(self.extra.row_P, ends).tolist()
+            place_P = (self.extra.row_P[begin:end] - first) * self.items + self.extra.item_P[begin:end] - 1
+            s_CI.view(-1).index_add_(0, place_P, self.extra.value_P[begin:end].to(s_CI.dtype))
 
 
 @dataclass(frozen=True, eq=False)

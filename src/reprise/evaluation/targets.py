@@ -192,7 +192,7 @@ def _batch(dataset: SequenceDataset, chunk: Chunk, bounds: tuple[IntArray, IntAr
     batch = gather(dataset, chunk, *bounds)
     if walk.query_time:
         return batch
-    return batch._replace(query_gap_s_BT=torch.zeros_like(batch.query_gap_s_BT))
+    return batch._replace(query_gap_s_BT=torch.full_like(batch.query_gap_s_BT, torch.nan))
 
 
 def _item_vectors(model: Scorer, dataset: SequenceDataset) -> Tensor | None:
@@ -212,8 +212,8 @@ def _scored(
         score_NI, after = model.score_batch(batch, state)
         return GivenScores(_exact(score_NI)), after
     assert isinstance(model, VectorScorer)
-    query_ND, after = model.query_batch(batch, state)
-    return VectorScores(query_ND.to(vector_ID.dtype), vector_ID), after
+    query_ND, extra, after = model.query_batch(batch, state)
+    return VectorScores(query_ND.to(vector_ID.dtype), vector_ID, extra), after
 
 
 def _exact(scores: Tensor) -> Tensor:

@@ -1,25 +1,21 @@
 """Scorers that only count: popularity, and a smoothed first-order Markov chain.
 
-Shape letters: B users, T steps, N targets, I items (the warm ones), P pairs of item and successor, E events.
+Shape letters: B users, T steps, N targets, I items (the warm ones), P pairs of item and successor.
 They run on the CPU and score in float64, so that smoothing can break ties between large counts.
 """
 
-from collections.abc import Iterator
-from typing import NamedTuple, Self, TypeVar
+from typing import Self, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from reprise.data.dataset import IntArray, SequenceDataset
+from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
-from reprise.errors import ConfigError, DataError
+from reprise.errors import ConfigError
 from reprise.models.batch import Batch, Event
+from reprise.models.counts import PairCounts, count_pairs, popularity
 from reprise.models.encoder import keep_state
 from reprise.nn.cells import State
-
-EVENTS_AT_ONCE = 1 << 22
-"""Events that `fit` holds in memory at a time."""
 
 Counted = TypeVar("Counted")
 
@@ -59,17 +55,6 @@ class Popularity:
         return s_NI, self.initial_state(len(batch.item_BT))
 
 
-class Transitions(NamedTuple):
-    """Counted pairs of neighbours, as compressed sparse rows over item indices."""
-
-    start: Tensor
-    """[I + 2]: the pairs of item i are at `start[i]`..`start[i + 1]`; item 0 (`PAD`) has none."""
-    successor_P: Tensor
-    """Item indices, int64."""
-    count_P: Tensor
-    """How often, float64."""
-
-
 class Markov:
     """A first-order Markov chain: p(j | i) = (c_ij + a p_j) / (c_i + a).
 
@@ -87,7 +72,7 @@ class Markov:
             )
         self.smoothing = float(smoothing)
         self._share_I: Tensor | None = None
-        self._transitions: Transitions | None = None
+        self._transitions: PairCounts | None = None
 
     def fit(self, dataset: SequenceDataset) -> Self:
         """Count the transitions of the training part; memory grows with the distinct pairs, not with events.
@@ -96,7 +81,7 @@ class Markov:
             DataError: The training part is empty.
         """
         self._share_I = popularity(dataset)
-        self._transitions = count_transitions(dataset)
+        self._transitions = count_pairs(dataset)
         return self
 
     def initial_state(self, batch: int) -> State:
@@ -136,60 +121,6 @@ def last_items(item_BT: Tensor, before_B: Tensor) -> Tensor:
     step_BT = torch.arange(item_BT.shape[1]).expand_as(item_BT)
     known_BT = torch.where(item_BT != PAD, step_BT, -1).cummax(1).values
     return torch.where(known_BT < 0, before_B[:, None], item_BT.gather(1, known_BT.clamp(min=0)))
-
-
-def popularity(dataset: SequenceDataset) -> Tensor:
-    """Each warm item's share of the training events, [I], float64.
-
-    Raises:
-        DataError: The training part is empty.
-    """
-    count_I = np.zeros(dataset.items.warm, dtype=np.int64)
-    for item_E, _ in _training_blocks(dataset):
-        count_I += np.bincount(item_E - 1, minlength=len(count_I))
-    if not count_I.sum():
-        raise DataError("the training part is empty, there is nothing to count; choose a later split")
-    return torch.from_numpy(count_I / count_I.sum())
-
-
-def count_transitions(dataset: SequenceDataset) -> Transitions:
-    """How often each item follows each other one in the sequences of the training part."""
-    items = dataset.items.warm
-    code_P, count_P = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    for item_E, last_E in _training_blocks(dataset):
-        inside = ~last_E[:-1]
-        code_E = item_E[:-1][inside].astype(np.int64) * (items + 1) + item_E[1:][inside]
-        code_P, count_P = _merged(code_P, count_P, *np.unique(code_E, return_counts=True))
-    start = np.searchsorted(code_P, np.arange(items + 2) * (items + 1))
-    successor_P = torch.from_numpy(code_P % (items + 1))
-    return Transitions(torch.from_numpy(start), successor_P, torch.from_numpy(count_P.astype(np.float64)))
-
-
-def _merged(
-    code_P: IntArray, count_P: IntArray, more_code: IntArray, more_count: IntArray
-) -> tuple[IntArray, IntArray]:
-    """Both counts of pairs in one, ordered by code."""
-    code, place = np.unique(np.concatenate([code_P, more_code]), return_inverse=True)
-    count = np.zeros(len(code), dtype=np.int64)
-    np.add.at(count, place, np.concatenate([count_P, more_count]))
-    return code, count
-
-
-def _training_blocks(dataset: SequenceDataset) -> Iterator[tuple[IntArray, IntArray]]:
-    """The items of the training events, and whether each is the last of its sequence; sequences stay whole."""
-    first_U, last_U = dataset.part("train")
-    end_U = np.cumsum(np.asarray(last_U) - np.asarray(first_U))
-    begin = 0
-    while begin < len(dataset):
-        done = end_U[begin - 1] if begin else 0
-        stop = max(begin + 1, int(np.searchsorted(end_U, done + EVENTS_AT_ONCE, side="right")))
-        first_S, length_S = first_U[begin:stop], last_U[begin:stop] - first_U[begin:stop]
-        after_S = np.cumsum(length_S)
-        position_E = np.arange(after_S[-1]) + np.repeat(first_S - (after_S - length_S), length_S)
-        last_E = np.zeros(len(position_E), dtype=bool)
-        last_E[after_S[length_S > 0] - 1] = True
-        yield dataset.item[position_E], last_E
-        begin = stop
 
 
 def _fitted(value: Counted | None, name: str) -> Counted:

@@ -4,12 +4,24 @@ Shape letters: B rows, T steps, D width, I items.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding
+from torch.nn.functional import embedding, normalize
 
 from reprise.data.vocabulary import PAD
+
+
+class SparseLogits(NamedTuple):
+    """Additions to some logits of some targets, [P] entries in the order of their rows; several of one place add up."""
+
+    row_P: Tensor
+    """Which target, int64, ascending."""
+    item_P: Tensor
+    """Item index, 1..I."""
+    value_P: Tensor
+    """What is added, float32."""
 
 
 class ItemVectors(nn.Module):
@@ -18,8 +30,9 @@ class ItemVectors(nn.Module):
     Tied vectors halve the parameters and let an item that is mostly a target teach the network how to read it.
     """
 
-    def __init__(self, items: int, size: int) -> None:
+    def __init__(self, items: int, size: int, *, unit: bool = False) -> None:
         super().__init__()
+        self.unit = unit
         self.weight = nn.Parameter(torch.randn(items + 1, size) / math.sqrt(size))
         with torch.no_grad():
             self.weight[PAD] = 0.0
@@ -32,3 +45,7 @@ class ItemVectors(nn.Module):
     def vectors_ID(self) -> Tensor:
         """The vectors of items 1..I."""
         return self.weight[1:]
+
+    def scoring_ID(self) -> Tensor:
+        """What queries are compared with: the vectors of items 1..I, of length 1 if `unit`."""
+        return normalize(self.vectors_ID, dim=-1) if self.unit else self.vectors_ID

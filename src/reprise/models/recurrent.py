@@ -11,8 +11,12 @@ from torch import Tensor, nn
 from reprise.config import resolve, spec
 from reprise.data.dataset import Sizes
 from reprise.errors import ConfigError, did_you_mean
+from reprise.models.attentive import Alignment, AttentiveEncoder
 from reprise.models.encoder import Encoded, Encoder
-from reprise.models.sequence_model import SequenceModel
+from reprise.models.inputs import EventInputs, QueryHead, Read
+from reprise.models.items import ItemVectors
+from reprise.models.sequence_model import Parts, SequenceModel
+from reprise.models.transitions import TransitionResidual
 from reprise.nn.blocks import GatedBranch, ResidualBlock
 from reprise.nn.cells import GRU, LSTM, RNN, Cell, State
 from reprise.nn.linear_cells import RGLRU
@@ -36,6 +40,26 @@ class Recurrent:
     """Share of each layer's output that is dropped while training."""
     item_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.25
     """Share of each item vector that is dropped as it is read while training."""
+    event_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the events whose item is hidden from the network while training."""
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    """Above 0: hidden states and item vectors are compared by their angle, cos / temperature; 0: by inner product."""
+    attention: Annotated[int, Field(ge=0)] = 0
+    """Events that a hidden state looks back at, W; 0: none."""
+    alignment: Alignment = "additive"
+    """How a hidden state is compared with those before it: `additive` or `dot`."""
+    transitions: Annotated[int, Field(ge=0)] = 0
+    """Last events whose counted successors are added to the logits; 0: none."""
+    successors: Annotated[int, Field(ge=1)] = 128
+    """Successors counted of each item, at most."""
+    gaps: bool = False
+    """Whether the time since the event before is read."""
+    query_time: bool = False
+    """Whether the time from the last event to the moment of asking is used."""
+    kinds: bool = False
+    """Whether the kind of each event is read."""
+    values: bool = False
+    """Whether the value of each event is read."""
 
     def __str__(self) -> str:
         return f"{self.cell} {self.layers} x {self.size}{'' if self.residual else ' bare'}"
@@ -48,8 +72,22 @@ class Recurrent:
             cells = [
                 ResidualBlock(GatedBranch(cell) if cell.linear else cell, self.dropout) for cell in cells
             ]
-        encoder = RecurrentEncoder(cells, norm=self.residual, dropout=self.dropout)
-        return SequenceModel(self, sizes, encoder, size=self.size, dropout=self.item_dropout)
+        encoder: Encoder = RecurrentEncoder(cells, norm=self.residual, dropout=self.dropout)
+        if self.attention:
+            encoder = AttentiveEncoder(encoder, self.size, self.attention, self.alignment)
+        read = Read(self.gaps, sizes.kinds if self.kinds else 0, self.values)
+        parts = Parts(
+            items=ItemVectors(sizes.items, self.size, unit=self.temperature > 0),
+            inputs=EventInputs(
+                self.size, read, dropout=self.item_dropout, event_dropout=self.event_dropout
+            ),
+            encoder=encoder,
+            head=QueryHead(self.size, time=self.query_time, temperature=self.temperature),
+            transitions=TransitionResidual(sizes.items, self.transitions, self.successors)
+            if self.transitions
+            else None,
+        )
+        return SequenceModel(self, sizes, parts)
 
 
 def _cell_class(name: str) -> type[Cell]:

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from reprise.models.batch import Batch, Event
+from reprise.models.items import SparseLogits
 from reprise.nn.cells import State
 
 
@@ -42,14 +43,20 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class VectorScorer(Scorer, Protocol):
-    """A scorer whose scores are inner products: this is what an index can search."""
+    """A scorer whose scores are inner products and perhaps a few additions: this is what an index can search."""
 
     def query(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
-        """q_BD, such that `scores = q_BD @ v_ID.T`."""
+        """q_BD, such that `scores = q_BD @ v_ID.T`, and the additions."""
         ...
 
-    def query_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
-        """q_ND at all targets of a batch, and the state after it."""
+    def additions(self, state: State) -> SparseLogits | None:
+        """What is added to some of the products; None: nothing."""
+        ...
+
+    def query_batch(
+        self, batch: Batch, state: State | None = None
+    ) -> tuple[Tensor, SparseLogits | None, State]:
+        """q_ND at all targets of a batch, what is added to their products, and the state after it."""
         ...
 
     def item_vectors(self) -> Tensor:

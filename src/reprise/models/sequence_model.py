@@ -1,27 +1,43 @@
 """The network as a scorer: item vectors, an encoder over them, and the fold that serving runs.
 
-Shape letters: B rows, T steps, N targets, D width, I items.
+Shape letters: B rows, T steps, N targets, W events of a window, D width, I items.
 """
 
-import math
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from reprise.data.dataset import Sizes
+from reprise.data.dataset import SequenceDataset, Sizes
 from reprise.data.vocabulary import PAD
 from reprise.models.batch import Batch, Event
 from reprise.models.encoder import Encoder, keep_state
-from reprise.models.items import ItemVectors
+from reprise.models.inputs import EventInputs, QueryHead
+from reprise.models.items import ItemVectors, SparseLogits
+from reprise.models.transitions import TransitionResidual, last_events, no_events
 from reprise.nn.cells import State
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a network is put together from."""
+
+    items: ItemVectors
+    inputs: EventInputs
+    encoder: Encoder
+    head: QueryHead
+    transitions: TransitionResidual | None = None
+    """Added to the logits, where there is one."""
 
 
 class AtTargets(NamedTuple):
     """What the network knows at each target of a batch."""
 
-    hidden_ND: Tensor
-    """The hidden state just before each target, in row-major order of `target_BT != PAD`."""
+    query_ND: Tensor
+    """What is compared with the item vectors, in row-major order of `target_BT != PAD`."""
+    extra: SparseLogits | None
+    """What is added to the products."""
     state: State
     """The state after the batch."""
     penalty: Tensor
@@ -29,84 +45,138 @@ class AtTargets(NamedTuple):
 
 
 class SequenceModel(nn.Module):
-    """Any encoder over tied item vectors; a `VectorScorer`.
+    """Any encoder over item vectors; a `VectorScorer`.
 
-    Its state is the encoder's and `hidden`, the encoder's last output: an answer needs no further pass.
+    Its state is the encoder's and `hidden`, the encoder's last output: an answer needs no further pass. Where the network
+    reads times it holds `time_s` of the last event (NaN: none), and for transitions the last items, `recent`.
     """
 
-    def __init__(self, spec: Any, sizes: Sizes, encoder: Encoder, *, size: int, dropout: float) -> None:
+    def __init__(self, spec: Any, sizes: Sizes, parts: Parts) -> None:
         super().__init__()
         self.spec = spec
         self.sizes = sizes
-        self.size = size
-        self.items = ItemVectors(sizes.items, size)
-        self.encoder = encoder
-        self.dropout = nn.Dropout(dropout)
+        self.items = parts.items
+        self.inputs = parts.inputs
+        self.encoder = parts.encoder
+        self.head = parts.head
+        self.transitions = parts.transitions
+        self.size = parts.inputs.size
+        self.timed = parts.inputs.read.gap or parts.head.scale is not None
 
     @property
     def name(self) -> str:
         """How tables and reports call it."""
         return str(self.spec)
 
+    def observe(self, dataset: SequenceDataset) -> None:
+        """Count what the network needs to know of the training part and does not learn by gradients."""
+        if self.transitions is not None:
+            self.transitions.observe(dataset)
+
     def initial_state(self, batch: int) -> State:
         """The state of `batch` users without events."""
-        hidden_BD = self.items.weight.new_zeros(batch, self.size)
-        return {**self.encoder.initial_state(batch), "hidden": hidden_BD}
+        weight = self.items.weight
+        state = {**self.encoder.initial_state(batch), "hidden": weight.new_zeros(batch, self.size)}
+        if self.timed:
+            state["time_s"] = weight.new_full((batch,), torch.nan, dtype=torch.float64)
+        if self.transitions is not None:
+            state["recent"] = no_events(batch, self.transitions.window, weight.device)
+        return state
 
     def forward(self, batch: Batch, state: State | None = None) -> AtTargets:
         """Read a chunk of each row, from `state` where the row continues, and look at its targets."""
         start = self._start(batch, state)
-        item_BT, valid_BT, seen_BT = _real_events_first(batch.item_BT)
-        encoded = self.encoder(self._read(self.items(item_BT)), start, valid_BT)
+        events, valid_BT, seen_BT = _real_events_first(batch)
+        time_BS = self._times(events, start)
+        vector_BTD = self.items(events.item_BT)
+        gap_BT = (time_BS[:, 1:] - time_BS[:, :-1]).float()
+        x_BTD = self.inputs(vector_BTD, gap_BT, events.kind_BT, events.value_BT)
+        encoded = self.encoder(x_BTD, start, valid_BT)
         hidden_BD = start["hidden"].to(encoded.hidden_BTD.dtype)
         # position 0 of the longer rows is "before the chunk": where no event of the chunk has been read yet
         hidden_SD = torch.cat([hidden_BD.unsqueeze(1), encoded.hidden_BTD], dim=1).flatten(0, 1)
-        row_B = torch.arange(len(item_BT), device=item_BT.device) * (item_BT.shape[1] + 1)
+        row_B = torch.arange(len(seen_BT), device=seen_BT.device) * (seen_BT.shape[1] + 1)
         place_BT = row_B.unsqueeze(1) + seen_BT
-        hidden_ND = hidden_SD.index_select(0, place_BT[batch.target_BT != PAD])
-        last_BD = hidden_SD.index_select(0, place_BT[:, -1]).to(start["hidden"].dtype)
-        return AtTargets(hidden_ND, {**encoded.state, "hidden": last_BD}, encoded.penalty)
+        wanted_BT = batch.target_BT != PAD
+        place_N = place_BT[wanted_BT]
+        now_BT = batch.time_s_BT + batch.query_gap_s_BT
+        query_gap_N = (now_BT[wanted_BT] - time_BS.flatten()[place_N]).float()
+        query_ND = self.head(hidden_SD.index_select(0, place_N), query_gap_N)
+        last_B = place_BT[:, -1]
+        after = {**encoded.state, "hidden": hidden_SD.index_select(0, last_B).to(start["hidden"].dtype)}
+        if self.timed:
+            after["time_s"] = time_BS.flatten()[last_B]
+        extra = None
+        if self.transitions is not None:
+            recent_SW = last_events(start["recent"], events.item_BT).flatten(0, 1)
+            # while the network learns, what it is asked for is among what was counted
+            own_N = batch.target_BT[wanted_BT] if self.training else None
+            extra = self.transitions(recent_SW[place_N], own_N)
+            after["recent"] = recent_SW[last_B]
+        return AtTargets(query_ND, extra, after, encoded.penalty)
 
     def advance(self, state: State, event: Event) -> State:
         """The state after one more event of each row; `PAD` leaves a row as it is."""
-        after = self.advance_vector(state, self.items(event.item_B))
+        after = self.advance_vector(state, self.items(event.item_B), event)
         return keep_state(after, state, event.item_B != PAD)
 
-    def advance_vector(self, state: State, x_BD: Tensor) -> State:
+    def advance_vector(self, state: State, x_BD: Tensor, event: Event) -> State:
         """The state after an event whose item has the raw vector `x_BD`, known to the network or not."""
-        hidden_BD, after = self.encoder.step(self._read(x_BD), state)
-        return {**after, "hidden": hidden_BD}
+        gap_B = (event.time_s_B - state["time_s"]).float() if self.timed else torch.zeros_like(x_BD[:, 0])
+        read_BD = self.inputs(x_BD, gap_B, event.kind_B, event.value_B)
+        hidden_BD, after = self.encoder.step(read_BD, state)
+        after = {**after, "hidden": hidden_BD}
+        if self.timed:
+            after["time_s"] = event.time_s_B
+        if self.transitions is not None:
+            after["recent"] = torch.cat([state["recent"][:, 1:], event.item_B.unsqueeze(1)], dim=1)
+        return after
 
     def query(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
         """What is compared with the item vectors, q_BD."""
-        return state["hidden"]
+        if now_s_B is None or not self.timed:
+            gap_B = state["hidden"].new_full(state["hidden"].shape[:1], torch.nan)
+        else:
+            gap_B = (now_s_B - state["time_s"]).float()
+        query_BD: Tensor = self.head(state["hidden"], gap_B)
+        return query_BD
+
+    def additions(self, state: State) -> SparseLogits | None:
+        """What is added to the products, where the network has transitions."""
+        if self.transitions is None:
+            return None
+        extra: SparseLogits = self.transitions(state["recent"])
+        return extra
 
     def scores(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
         """The logits of all items, s_BI."""
-        return self.query(state, now_s_B) @ self.item_vectors().t()
+        return _added(self.query(state, now_s_B) @ self.item_vectors().t(), self.additions(state))
 
-    def query_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
-        """q_ND at all targets of a batch, and the state after it."""
+    def query_batch(
+        self, batch: Batch, state: State | None = None
+    ) -> tuple[Tensor, SparseLogits | None, State]:
+        """q_ND at all targets of a batch, what is added to their products, and the state after it."""
         at = self(batch, state)
-        return at.hidden_ND, at.state
+        return at.query_ND, at.extra, at.state
 
     def score_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         """s_NI at all targets of a batch, and the state after it."""
-        query_ND, after = self.query_batch(batch, state)
-        return query_ND @ self.item_vectors().t(), after
+        query_ND, extra, after = self.query_batch(batch, state)
+        return _added(query_ND @ self.item_vectors().t(), extra), after
 
     def item_vectors(self) -> Tensor:
         """The vectors that score, v_ID."""
-        return self.items.vectors_ID
+        return self.items.scoring_ID()
 
     def input_vectors(self) -> Tensor:
-        """The raw vectors that are read, [I, D]; tied: the same ones."""
+        """The raw vectors that are read, [I, D]."""
         return self.items.vectors_ID
 
-    def _read(self, x: Tensor) -> Tensor:
-        # an item vector has unit norm at the start; the encoder wants unit variance
-        out: Tensor = self.dropout(x * math.sqrt(self.size))
-        return out
+    def _times(self, events: "_Events", start: State) -> Tensor:
+        """When the last event before the chunk was, and each event of it, [B, 1 + T], float64 seconds."""
+        if not self.timed:
+            return torch.zeros_like(events.time_s_BT[:, :1]).expand(-1, events.time_s_BT.shape[1] + 1)
+        return torch.cat([start["time_s"].unsqueeze(1), events.time_s_BT], dim=1)
 
     def _start(self, batch: Batch, state: State | None) -> State:
         fresh = self.initial_state(len(batch.item_BT))
@@ -115,11 +185,28 @@ class SequenceModel(nn.Module):
         return keep_state(state, fresh, ~batch.fresh_B)
 
 
-def _real_events_first(item_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Move padding inside a row to its end: (item_BT, valid_BT, how many events each step has seen, [B, T])."""
-    valid_BT = item_BT != PAD
+class _Events(NamedTuple):
+    """The input events of a batch."""
+
+    item_BT: Tensor
+    time_s_BT: Tensor
+    kind_BT: Tensor
+    value_BT: Tensor
+
+
+def _real_events_first(batch: Batch) -> tuple[_Events, Tensor, Tensor]:
+    """Move padding inside a row to its end: (events, valid_BT, how many events each step has seen, [B, T])."""
+    events = _Events(batch.item_BT, batch.time_s_BT, batch.kind_BT, batch.value_BT)
+    valid_BT = batch.item_BT != PAD
     seen_BT = valid_BT.cumsum(1)
     if bool((valid_BT[:, 1:] > valid_BT[:, :-1]).any()):
         order_BT = (~valid_BT).to(torch.uint8).argsort(dim=1, stable=True)
-        item_BT, valid_BT = item_BT.gather(1, order_BT), valid_BT.gather(1, order_BT)
-    return item_BT, valid_BT, seen_BT
+        events = _Events(*(column_BT.gather(1, order_BT) for column_BT in events))
+        valid_BT = valid_BT.gather(1, order_BT)
+    return events, valid_BT, seen_BT
+
+
+def _added(score_NI: Tensor, extra: SparseLogits | None) -> Tensor:
+    if extra is None:
+        return score_NI
+    return score_NI.index_put((extra.row_P, extra.item_P - 1), extra.value_P.to(score_NI.dtype), accumulate=True)

@@ -38,26 +38,30 @@ class FullSoftmax:
     grow with targets times items. Under autocast the matrix products run in the lower precision, the softmax in float32.
     """
 
-    def __call__(self, hidden_ND: Tensor, items: ItemVectors, target_N: Tensor) -> Tensor:
+    def __call__(self, hidden_ND: Tensor, items: ItemVectors, target_N: Tensor, sample=None, extra=None) -> Tensor:
         """The sum over targets, a scalar in float32."""
         kind = hidden_ND.device.type
         product = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else items.weight.dtype
-        loss: Tensor = _ChunkedSoftmax.apply(hidden_ND, items.vectors_ID, target_N - 1, product)  # type: ignore[no-untyped-call]
+        row = item = value = None
+        if extra is not None:
+            row, item, value = extra
+        loss: Tensor = _ChunkedSoftmax.apply(hidden_ND, items.scoring_ID(), target_N - 1, product, row, item, value)  # type: ignore[no-untyped-call]
         return loss
 
 
 class _ChunkedSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden_ND: Tensor, vectors_ID: Tensor, column_N: Tensor, product: torch.dtype
+        ctx: Any, hidden_ND: Tensor, vectors_ID: Tensor, column_N: Tensor, product: torch.dtype, row_P, item_P, value_P
     ) -> Tensor:
         with torch.autocast(hidden_ND.device.type, enabled=False):
-            return _ChunkedSoftmax._forward(ctx, hidden_ND, vectors_ID, column_N, product)
+            return _ChunkedSoftmax._forward(ctx, hidden_ND, vectors_ID, column_N, product, row_P, item_P, value_P)
 
     @staticmethod
     def _forward(
-        ctx: Any, hidden_ND: Tensor, vectors_ID: Tensor, column_N: Tensor, product: torch.dtype
+        ctx: Any, hidden_ND: Tensor, vectors_ID: Tensor, column_N: Tensor, product: torch.dtype, row_P, item_P, value_P
     ) -> Tensor:
+        grad_value_P = None if value_P is None else torch.empty_like(value_P)
         learns = any(ctx.needs_input_grad)
         rows = _chunk_rows(len(hidden_ND), len(vectors_ID))
         v_ID = vectors_ID.detach().to(product)
@@ -71,6 +75,10 @@ class _ChunkedSoftmax(torch.autograd.Function):
             column = column_N[chunk].unsqueeze(1)
             p = (h_ND[chunk] @ v_ID.t()).float()
             real = p[: len(column)]
+            if value_P is not None:
+                lo, hi = torch.searchsorted(row_P, torch.tensor([start, start + rows])).tolist()
+                flat_P = (row_P[lo:hi] - start) * real.shape[1] + item_P[lo:hi] - 1
+                real.view(-1).index_add_(0, flat_P, value_P[lo:hi])
             right = real.gather(1, column)
             high = real.amax(1, keepdim=True)
             total = real.sub_(high).exp_().sum(1, keepdim=True)
@@ -78,16 +86,18 @@ class _ChunkedSoftmax(torch.autograd.Function):
             if learns:
                 real.div_(total).scatter_add_(1, column, right.new_full(column.shape, -1.0))
                 p[len(column) :] = 0.0
+                if value_P is not None:
+                    grad_value_P[lo:hi] = real.view(-1)[flat_P]
                 slope = p.to(product)
                 grad_h_ND[chunk] = (slope @ v_ID)[: len(column)]
                 grad_v_ID += slope.t() @ h_ND[chunk]
-        ctx.save_for_backward(grad_h_ND, grad_v_ID)
+        ctx.save_for_backward(grad_h_ND, grad_v_ID, grad_value_P)
         return loss
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        grad_h_ND, grad_v_ID = ctx.saved_tensors
-        return grad_h_ND * grads[0].to(grad_h_ND.dtype), grad_v_ID * grads[0], None, None
+        grad_h_ND, grad_v_ID, grad_value_P = ctx.saved_tensors
+        return grad_h_ND * grads[0].to(grad_h_ND.dtype), grad_v_ID * grads[0], None, None, None, None, None if grad_value_P is None else grad_value_P * grads[0]
 
 
 def _chunk_rows(targets: int, items: int) -> int:

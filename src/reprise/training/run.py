@@ -173,10 +173,10 @@ def load_run(path: str | Path, dataset: str | Path | None = None) -> tuple[Seque
             f"{where} is not what {path} was trained on (fingerprint {data.fingerprint}, "
             f"trained on {manifest['fingerprint']}); name the right one with --dataset DIR"
         )
-    return load_model(run), data
+    return load_model(run, data), data
 
 
-def load_model(run: RunDirectory) -> SequenceModel:
+def load_model(run: RunDirectory, dataset: SequenceDataset) -> SequenceModel:
     """The network of a run, with the weights of its best epoch, ready to score."""
     manifest = run.read()
     if not run.best.exists():
@@ -186,4 +186,5 @@ def load_model(run: RunDirectory) -> SequenceModel:
     recipe = from_dict(manifest["recipe"], Recipe, trusted=True)
     model: SequenceModel = recipe.model.build(Sizes(**manifest["sizes"]))
     load_weights(run.best, model, read_tensors(run.best)[0])
+    model.observe(dataset)
     return model.eval()

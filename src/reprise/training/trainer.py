@@ -74,7 +74,7 @@ def train(
         run.begin(what, dataset)
         with run.logging():
             trainer.fit(progress)
-        return load_model(run)
+        return load_model(run, dataset)
 
 
 def _check_recipe(recipe: Recipe) -> None:
@@ -113,6 +113,7 @@ class Trainer:
         torch.manual_seed(self.options.seed)
         self.model: SequenceModel = self.recipe.model.build(self.dataset.sizes)
         self.fabric.to_device(self.model)
+        self.model.observe(self.dataset)
         self.optimizer = make_optimizer(self.model, self.config)
         self.tokens = self.config.tokens_for(self.dataset.part_events("train"))
         self.validation = Validation(self.config, self.dataset)
@@ -171,7 +172,8 @@ class Trainer:
         torch.manual_seed(step_seed(self.options.seed, self.progress.step))
         with self.fabric.autocast():
             at = self.model(batch, self.state)
-            loss = self.config.loss(at.hidden_ND, self.model.items, batch.target_BT[batch.target_BT != PAD])
+            target_N = batch.target_BT[batch.target_BT != PAD]
+            loss = self.config.loss(at.query_ND, self.model.items, target_N, None, at.extra)
         targets = batch.targets
         self._check("the loss", loss, batch)
         self.optimizer.zero_grad(set_to_none=True)
