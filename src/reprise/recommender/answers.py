@@ -39,6 +39,18 @@ class Recommendations(list[Recommendation]):
         return [answer.item_id for answer in self]
 
 
+class Continuation(list[ItemId]):
+    """The ids of items that could follow, in their order."""
+
+    def __init__(self, item_ids: Iterable[ItemId] = (), log_probabilities: Iterable[float] = ()) -> None:
+        super().__init__(item_ids)
+        self.log_probabilities = list(log_probabilities)
+        """The natural logarithm of each item's probability after those before it, among all items, at a temperature of
+        1; without a history the first is the logarithm of a share of the training events. Their sum is that of the path.
+        """
+        assert len(self.log_probabilities) == len(self)
+
+
 class Influence(NamedTuple):
     """What one event of a history did to the score of an item."""
 

@@ -14,12 +14,12 @@ import numpy as np
 from reprise.config import from_dict
 from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import ItemId, Vocabulary
-from reprise.recommender.answers import Influence, Recommendations
+from reprise.recommender.answers import Continuation, Influence, Recommendations
 from reprise.recommender.artefact import Artefact, read, write
 from reprise.recommender.catalogue import Catalogue
 from reprise.recommender.explain import influences
 from reprise.recommender.filters import Filters, read_filters
-from reprise.recommender.generate import Sampling, continue_history
+from reprise.recommender.generate import Choice, continue_history
 from reprise.recommender.history import History, HistoryLike, read_history
 from reprise.recommender.index import ExactIndex
 from reprise.recommender.network import Network
@@ -226,28 +226,39 @@ class Recommender:
         self,
         history: HistoryLike,
         length: int = 5,
+        *,
         temperature: float = 1.0,
         top_k: int | None = None,
+        top_p: float | None = None,
         no_repeat: bool = True,
         seed: int | None = None,
-    ) -> list[ItemId]:
-        """A plausible continuation of the history; each drawn item is read before the next is drawn.
+        beams: int | None = None,
+    ) -> Continuation:
+        """A continuation of the history: a plausible one by drawing, or the likeliest one by beam search.
+
+        Each chosen item is read before the next is chosen. Drawing applies `temperature`, then `top_k`, then `top_p`.
 
         Args:
-            history: As for `recommend`; without a known event the first item is drawn by popularity.
-            length: How many items to draw.
+            history: As for `recommend`; without a known event the first item is chosen by popularity.
+            length: How many items to choose.
             temperature: Scores are divided by it before the softmax; 0 always takes the best.
             top_k: Draw from the best so many only.
-            no_repeat: Draw no item twice. Items of the history may be drawn.
+            top_p: Draw from the fewest items, best first, that together have this share of the probability (nucleus
+                sampling, Holtzman et al. 2020).
+            no_repeat: Choose no item twice. Items of the history may be chosen.
             seed: The same seed draws the same items.
+            beams: Draw nothing, and keep so many paths in the search for the one with the largest product of
+                probabilities. 1 always takes the best; more find likelier paths and cost as much more. Of equally
+                likely paths the one whose items come first in the vocabulary is kept.
 
         Raises:
-            ConfigError: an option has an impossible value, or `length` is above the catalogue.
+            ConfigError: an option has an impossible value, `length` is above the catalogue, or `beams` stands beside an
+                option that is for drawing.
         """
-        sampling = Sampling(temperature, top_k, no_repeat, seed)
+        choice = Choice(temperature, top_k, top_p, no_repeat, seed, beams)
         read = read_history(history, self._catalogue)
-        drawn = continue_history(self._network, read.index_T, length, sampling, self._catalogue.popularity_I)
-        return self.items.item_ids(drawn)
+        path = continue_history(self._network, read.index_T, length, choice, self._catalogue.popularity_I)
+        return Continuation(self.items.item_ids(path.index_L), path.log_probability_L)
 
     def _rank(self, histories: Sequence[History], k: int, filters: Filters) -> list[Recommendations]:
         state = self._network.fold([history.index_T for history in histories])
