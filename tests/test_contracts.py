@@ -9,9 +9,18 @@ from reprise.nn.blocks import ResidualBlock
 from reprise.nn.cells import Cell
 from reprise.testing import worlds
 from reprise.testing.contracts import check_cell, check_encoder, check_loss, check_scorer
-from reprise.training.losses import FullSoftmax, Loss
+from reprise.training.losses import Loss
+from reprise.training.sampled import GBCE, BPRMax, SampledSoftmax, TOP1Max
+from reprise.training.softmax import FullSoftmax
 
-LOSSES: list[Loss] = [FullSoftmax()]
+LOSSES: list[Loss] = [
+    FullSoftmax(),
+    FullSoftmax(label_smoothing=0.1),
+    SampledSoftmax(),
+    BPRMax(),
+    TOP1Max(),
+    GBCE(),
+]
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -33,6 +42,29 @@ def test_recurrent_networks(cell: str, residual: bool) -> None:
     dataset = worlds.memory(2, sequences=20)
     torch.manual_seed(0)
     model = Recurrent(cell=cell, size=8, layers=2, residual=residual).build(dataset.sizes).eval()
+    check_encoder(model.encoder, 8)
+    check_scorer(model, dataset)
+
+
+ABILITIES: list[dict[str, object]] = [
+    {"temperature": 0.1},
+    {"attention": 3, "alignment": "dot"},
+    {"attention": 3, "alignment": "additive"},
+    {"transitions": 4},
+    {"gaps": True, "query_time": True, "kinds": True, "values": True},
+]
+
+
+@pytest.mark.parametrize("fields", [*ABILITIES, {name: on for one in ABILITIES for name, on in one.items()}])
+@pytest.mark.parametrize("cell", ["gru", "rglru"])
+def test_networks_with_all_that_they_can_read(fields: dict[str, object], cell: str) -> None:
+    dataset = worlds.memory(2, sequences=20)
+    torch.manual_seed(0)
+    model = Recurrent(cell=cell, size=8, layers=1, **fields).build(dataset.sizes).eval()  # type: ignore[arg-type]
+    model.observe(dataset)
+    for parameter in model.parameters():
+        if not parameter.abs().sum():  # parts that are off at the start
+            torch.nn.init.normal_(parameter)
     check_encoder(model.encoder, 8)
     check_scorer(model, dataset)
 

@@ -78,9 +78,7 @@ class Recurrent:
         read = Read(self.gaps, sizes.kinds if self.kinds else 0, self.values)
         parts = Parts(
             items=ItemVectors(sizes.items, self.size, unit=self.temperature > 0),
-            inputs=EventInputs(
-                self.size, read, dropout=self.item_dropout, event_dropout=self.event_dropout
-            ),
+            inputs=EventInputs(self.size, read, dropout=self.item_dropout, event_dropout=self.event_dropout),
             encoder=encoder,
             head=QueryHead(self.size, time=self.query_time, temperature=self.temperature),
             transitions=TransitionResidual(sizes.items, self.transitions, self.successors)

@@ -178,29 +178,29 @@ def _padding_keeps_scores(scorer: Scorer, state: State, tolerance: float) -> Non
 
 
 def check_loss(loss: Loss, items: int = 50, size: int = 8) -> None:
-    """All promises of a loss: a sum over targets, finite and with finite gradients, even for hidden states of 1e4."""
+    """All promises of a loss: a sum over targets, finite and with finite gradients, even for queries of 1e4."""
     generator = torch.Generator().manual_seed(1)
     vectors = ItemVectors(items, size)
     target_N = torch.randint(1, items + 1, (10,), generator=generator)
+    torch.manual_seed(1)
+    sample = loss.negatives.sampler(torch.ones(items)).draw() if loss.negatives else None
     for scale in (1.0, 1e4):
-        hidden_ND = (torch.randn(10, size, generator=generator) * scale).requires_grad_()
-        torch.manual_seed(1)
-        total = loss(hidden_ND, vectors, target_N)
+        query_ND = (torch.randn(10, size, generator=generator) * scale).requires_grad_()
+        total = loss(query_ND, vectors, target_N, sample)
         assert total.shape == (), f"a loss is one number, got shape {tuple(total.shape)}"
         assert bool(torch.isfinite(total)), (
             f"the loss is {float(total.detach())} for hidden states of about {scale:g}"
         )
         total.backward()  # type: ignore[no-untyped-call]
-        for name, tensor in (("hidden states", hidden_ND), ("item vectors", vectors.weight)):
+        for name, tensor in (("hidden states", query_ND), ("item vectors", vectors.weight)):
             assert tensor.grad is not None, f"no gradient reaches the {name}"
             assert bool(torch.isfinite(tensor.grad).all()), (
                 f"the gradient of the {name} is not finite at {scale:g}"
             )
         vectors.zero_grad()
-        torch.manual_seed(1)
-        twice = loss(torch.cat([hidden_ND, hidden_ND]), vectors, torch.cat([target_N, target_N]))
+        twice = loss(torch.cat([query_ND, query_ND]), vectors, torch.cat([target_N, target_N]), sample)
         ratio = float(twice.detach() / total.detach())
-        assert 1.5 < ratio < 2.5, (
+        assert 1.99 < ratio < 2.01, (
             f"a loss is a sum over targets; the same targets twice gave {ratio:.3f} times as much"
         )
 
