@@ -106,11 +106,12 @@ def test_a_loss_without_gradients_keeps_no_buffers() -> None:
 @pytest.mark.parametrize(
     ("targets", "items", "shape"),
     [
-        (3650, 3700, (576, 3700)),  # the catalogue in one block: 7 chunks of 522, rounded up
-        (3600, 3700, (576, 3700)),  # nearly as many targets: the same shape
+        (3650, 1000, (960, 1000)),  # the catalogue in one block: 4 chunks of 913, rounded up
+        (3600, 1000, (960, 1000)),  # nearly as many targets: the same shape
+        (3650, 3700, (960, 960)),  # 4 blocks of 925
         (50, 6, (64, 6)),  # a tiny catalogue does not make a huge chunk
-        (6400, 500_000, (512, 4096)),  # several blocks, and 500 MB of bfloat16 for what is kept of them
-        (4000, 10_000_000, (128, 16_384)),  # a huge catalogue still gets whole products
+        (6400, 500_000, (960, 1152)),  # many blocks, and 1 GB of bfloat16 for what is kept of them
+        (4000, 10_000_000, (128, 8192)),  # a huge catalogue still gets whole products
         (0, 10, (64, 10)),
     ],
 )

@@ -18,13 +18,13 @@ from reprise.models.items import ItemVectors, SparseLogits
 from reprise.training.losses import product_type
 from reprise.training.negatives import Sample
 
-BLOCK_BYTES = 8 * 2**20
+BLOCK_BYTES = 4 * 2**20
 """Memory for the logits of one block on a processor, near the size of a core's cache."""
 DEVICE_BYTES = 256 * 2**20
 """The same on a device, where a product wants to be large."""
-KEPT_BYTES = 512 * 2**20
+KEPT_BYTES = 2**30
 """Memory for what a chunk keeps of all its blocks."""
-CHUNK_ROWS = 512, 128
+CHUNK_ROWS = 1024, 128
 """Rows of a chunk when its blocks are several: as many as the first, but not under the second where memory is short."""
 ROUND = 64
 """Rows of a chunk, and items of a block, are a multiple of this."""
