@@ -188,7 +188,7 @@ class _Work:
     def _smooth(self) -> Tensor:
         """What the share of all items costs: -e / I times the sum of all logits, and its slopes."""
         share = self.how.smoothing / len(self.vectors_ID)
-        query_D, vector_D = (x.float().sum(0) for x in (self.query_ND, self.vectors_ID))
+        query_D, vector_D = (x.sum(0, dtype=torch.float32) for x in (self.query_ND, self.vectors_ID))
         total = query_D @ vector_D
         if self.added is not None:
             total += self.added.bits_P.sum() * LOG_2
