@@ -36,6 +36,10 @@ def torch_scores(model: SequenceModel, history: list[int]) -> np.ndarray:
         Recurrent(cell="rnn", size=16, layers=1, residual=False),
         Recurrent(cell="lstm", size=16, residual=False),
         Recurrent(cell="gru", size=16, layers=1),
+        Recurrent(cell="lru", size=16, layers=1),
+        Recurrent(cell="mingru", size=16, layers=1, residual=False),
+        Recurrent(cell="minlstm", size=16, layers=1),
+        Recurrent(cell="rnn", size=16, residual=False, activation="sigmoid", output="relu", skip=True),
     ],
     ids=str,
 )
