@@ -38,8 +38,13 @@ if TYPE_CHECKING:
     from reprise.training.config import Recipe as Recipe
     from reprise.training.config import RunOptions as RunOptions
     from reprise.training.config import TrainingConfig as TrainingConfig
-    from reprise.training.losses import FullSoftmax as FullSoftmax
+    from reprise.training.negatives import Negatives as Negatives
     from reprise.training.run import load_run as load_run
+    from reprise.training.sampled import GBCE as GBCE
+    from reprise.training.sampled import BPRMax as BPRMax
+    from reprise.training.sampled import SampledSoftmax as SampledSoftmax
+    from reprise.training.sampled import TOP1Max as TOP1Max
+    from reprise.training.softmax import FullSoftmax as FullSoftmax
     from reprise.training.trainer import train as train
 
 _HOMES = {
@@ -68,8 +73,13 @@ _HOMES = {
     "Recipe": "reprise.training.config",
     "RunOptions": "reprise.training.config",
     "TrainingConfig": "reprise.training.config",
-    "FullSoftmax": "reprise.training.losses",
+    "Negatives": "reprise.training.negatives",
     "load_run": "reprise.training.run",
+    "GBCE": "reprise.training.sampled",
+    "BPRMax": "reprise.training.sampled",
+    "SampledSoftmax": "reprise.training.sampled",
+    "TOP1Max": "reprise.training.sampled",
+    "FullSoftmax": "reprise.training.softmax",
     "train": "reprise.training.trainer",
 }
 

@@ -39,7 +39,11 @@ class Fading(nn.Module):
 
     def query(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
         gap = torch.zeros(len(state["h"])) if now_s_B is None else (now_s_B - state["last_s"]).float()
-        return state["h"] + torch.log1p(gap)[:, None]
+        # not told (NaN) is as at once
+        return state["h"] + torch.log1p(torch.nan_to_num(gap))[:, None]
+
+    def additions(self, state: State) -> None:
+        return None
 
     def scores(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
         return self.query(state, now_s_B) @ self.item_vectors().T
@@ -47,7 +51,7 @@ class Fading(nn.Module):
     def item_vectors(self) -> Tensor:
         return self.vectors[1:]
 
-    def query_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
+    def query_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, None, State]:
         fresh = self.initial_state(len(batch.item_BT))
         state = fresh if state is None else keep_state(state, fresh, ~batch.fresh_B)
         query_BTD = []
@@ -55,10 +59,10 @@ class Fading(nn.Module):
             state = self.advance(state, event_at(batch, step))
             now_s_B = batch.time_s_BT[:, step] + batch.query_gap_s_BT[:, step].double()
             query_BTD.append(self.query(state, now_s_B))
-        return torch.stack(query_BTD, 1)[batch.target_BT != PAD], state
+        return torch.stack(query_BTD, 1)[batch.target_BT != PAD], None, state
 
     def score_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
-        query_ND, state = self.query_batch(batch, state)
+        query_ND, _, state = self.query_batch(batch, state)
         return query_ND @ self.item_vectors().T, state
 
 

@@ -4,8 +4,7 @@ import torch
 
 from reprise.data.chunks import ChunkPlan
 from reprise.errors import ConfigError, DataError
-from reprise.models import baselines
-from reprise.models.baselines import Markov, Popularity, count_transitions, last_items, popularity
+from reprise.models.baselines import Markov, Popularity, last_items
 from reprise.models.batch import Event, event_at, gather
 from reprise.models.scorer import Scorer, VectorScorer
 from reprise.testing.worlds import cycle, noise, world
@@ -65,43 +64,6 @@ def test_a_chain_remembers_the_last_item_it_knows():
     model = Markov()
     state = model.advance(model.initial_state(3), event(2, 5, 0))
     assert model.advance(state, event(0, 4, 0))["last_B"].tolist() == [2, 4, 0]
-
-
-def test_transitions_stay_inside_training(small):
-    """Neither from the end of a row to the next row, nor into validation."""
-    pairs = count_transitions(small)
-    counted = {
-        (item, int(pairs.successor_P[place])): int(pairs.count_P[place])
-        for item in range(4)
-        for place in range(int(pairs.start[item]), int(pairs.start[item + 1]))
-    }
-    assert counted == {(1, 1): 1, (1, 2): 2, (1, 3): 1, (2, 1): 1}
-
-
-def test_transitions_equal_a_loop(monkeypatch):
-    """Counted in blocks of about 50 events and pair by pair."""
-    dataset = noise(items=7, sequences=40)
-    expected = np.zeros((9, 9))
-    for first, last in zip(*dataset.part("train"), strict=True):
-        for position in range(first, last - 1):
-            expected[dataset.item[position], dataset.item[position + 1]] += 1
-    monkeypatch.setattr(baselines, "EVENTS_AT_ONCE", 50)
-    pairs = count_transitions(dataset)
-    found = np.zeros((9, 9))
-    for item in range(8):
-        places = slice(int(pairs.start[item]), int(pairs.start[item + 1]))
-        found[item, pairs.successor_P[places]] = pairs.count_P[places]
-    assert (found == expected).all()
-    assert popularity(dataset).sum() == pytest.approx(1)
-
-
-def test_blocks_smaller_than_a_sequence(monkeypatch):
-    """A sequence is never cut, however small the block; rows without training events are passed over."""
-    dataset = world([list("ab"), list("ababab"), list("a"), list("baba"), list("bb")])
-    whole = count_transitions(dataset)
-    monkeypatch.setattr(baselines, "EVENTS_AT_ONCE", 1)
-    for mine, theirs in zip(count_transitions(dataset), whole, strict=True):
-        assert torch.equal(mine, theirs)
 
 
 def test_last_items_carry_over_padding():

@@ -27,8 +27,8 @@ def batch(items: list[list[int]], targets: list[list[int]], fresh: bool = True) 
 
 def test_an_unknown_item_in_the_middle_changes_nothing(model: SequenceModel) -> None:
     """Items without a vector are padding wherever they stand: 1 ? 2 is read as 1 2."""
-    holes, after_holes = model.query_batch(batch([[1, PAD, 2], [PAD, PAD, 3]], [[0, 0, 5], [0, 0, 6]]))
-    plain, after_plain = model.query_batch(batch([[1, 2], [3, PAD]], [[0, 5], [6, 0]]))
+    holes, _, after_holes = model.query_batch(batch([[1, PAD, 2], [PAD, PAD, 3]], [[0, 0, 5], [0, 0, 6]]))
+    plain, _, after_plain = model.query_batch(batch([[1, 2], [3, PAD]], [[0, 5], [6, 0]]))
     torch.testing.assert_close(holes, plain)
     for name in after_plain:
         torch.testing.assert_close(after_holes[name], after_plain[name])
@@ -36,17 +36,17 @@ def test_an_unknown_item_in_the_middle_changes_nothing(model: SequenceModel) -> 
 
 def test_a_target_after_an_unknown_item_sees_the_state_before_it(model: SequenceModel) -> None:
     """1 ? -> the answer after the unknown item is the answer after 1."""
-    after_known, _ = model.query_batch(batch([[1]], [[5]]))
-    after_unknown, _ = model.query_batch(batch([[1, PAD]], [[0, 5]]))
+    after_known, _, _ = model.query_batch(batch([[1]], [[5]]))
+    after_unknown, _, _ = model.query_batch(batch([[1, PAD]], [[0, 5]]))
     torch.testing.assert_close(after_unknown, after_known)
 
 
 def test_a_row_goes_on_only_when_it_is_not_fresh(model: SequenceModel) -> None:
-    _, state = model.query_batch(batch([[1, 2]], [[0, 3]]))
-    fresh, _ = model.query_batch(batch([[4]], [[5]]), state)
-    alone, _ = model.query_batch(batch([[4]], [[5]]))
-    carried, _ = model.query_batch(batch([[4]], [[5]], fresh=False), state)
-    whole, _ = model.query_batch(batch([[1, 2, 4]], [[0, 0, 5]]))
+    _, _, state = model.query_batch(batch([[1, 2]], [[0, 3]]))
+    fresh, _, _ = model.query_batch(batch([[4]], [[5]]), state)
+    alone, _, _ = model.query_batch(batch([[4]], [[5]]))
+    carried, _, _ = model.query_batch(batch([[4]], [[5]], fresh=False), state)
+    whole, _, _ = model.query_batch(batch([[1, 2, 4]], [[0, 0, 5]]))
     torch.testing.assert_close(fresh, alone)
     torch.testing.assert_close(carried, whole)
     assert not torch.allclose(carried, alone)
@@ -57,19 +57,19 @@ def test_advance_by_vector_is_advance_by_item(model: SequenceModel) -> None:
         torch.tensor([3]), torch.zeros(1, dtype=torch.float64), torch.zeros(1).long(), torch.zeros(1)
     )
     by_item = model.advance(model.initial_state(1), event)
-    by_vector = model.advance_vector(model.initial_state(1), model.input_vectors()[3 - 1 : 3])
+    by_vector = model.advance_vector(model.initial_state(1), model.input_vectors()[3 - 1 : 3], event)
     for name in by_item:
         torch.testing.assert_close(by_item[name], by_vector[name])
 
 
 def test_scores_are_inner_products_of_query_and_vectors(model: SequenceModel) -> None:
-    _, state = model.query_batch(batch([[1, 2]], [[0, 3]]))
+    _, _, state = model.query_batch(batch([[1, 2]], [[0, 3]]))
     torch.testing.assert_close(model.scores(state), model.query(state) @ model.item_vectors().t())
     assert model.scores(state).shape == (1, 12)
 
 
 def test_padding_never_learns(model: SequenceModel) -> None:
-    query, _ = model.query_batch(batch([[1, PAD]], [[5, 0]]))
+    query, _, _ = model.query_batch(batch([[1, PAD]], [[5, 0]]))
     query.sum().backward()
     assert model.items.weight.grad is not None
     assert torch.equal(model.items.weight.grad[PAD], torch.zeros(8))

@@ -32,6 +32,10 @@ PLAIN = {
         Recurrent(cell="rnn", size=16, layers=1, residual=False),
         Recurrent(cell="lstm", size=16, residual=False),
         Recurrent(cell="gru", size=16, layers=1),
+        Recurrent(cell="lru", size=16, layers=1),
+        Recurrent(cell="mingru", size=16, layers=1, residual=False),
+        Recurrent(cell="minlstm", size=16, layers=1),
+        Recurrent(cell="rnn", size=16, residual=False, activation="sigmoid", output="relu", skip=True),
     ],
     ids=str,
 )

@@ -29,7 +29,7 @@ def test_a_directory_that_is_no_run(tmp_path: Path) -> None:
 
 def test_a_run_without_a_finished_epoch(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="has no finished epoch yet; run the same `reprise train` again"):
-        load_model(begun(tmp_path))
+        load_model(begun(tmp_path), worlds.cycle())
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "", '{"format": 1}'])
@@ -58,7 +58,7 @@ def test_damaged_weights_are_told(tmp_path: Path) -> None:
     run = begun(tmp_path)
     run.best.write_bytes(b"no tensors")
     with pytest.raises(ArtefactError, match=r"best\.safetensors is damaged"):
-        load_model(run)
+        load_model(run, worlds.cycle())
 
 
 def test_a_full_disk_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,14 +108,14 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     other = Recurrent(size=16, layers=1).build(worlds.cycle().sizes)
     write_tensors(run.best, dict(other.state_dict()), {})
     with pytest.raises(ArtefactError, match="holds the weights of another network"):
-        load_model(run)
+        load_model(run, worlds.cycle())
 
 
 def test_a_model_comes_back_as_it_was(tmp_path: Path) -> None:
     run = begun(tmp_path)
     model = RECIPE.model.build(worlds.cycle().sizes)
     write_tensors(run.best, dict(model.state_dict()), {})
-    loaded = load_model(run)
+    loaded = load_model(run, worlds.cycle())
     assert not loaded.training
     for name, tensor in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor)

@@ -19,7 +19,9 @@ from reprise.models.sequence_model import SequenceModel
 from reprise.testing import worlds
 from reprise.training import Recipe, RunOptions, TrainingConfig, train
 from reprise.training.checkpoint import read_tensors
+from reprise.training.negatives import Negatives
 from reprise.training.run import RunDirectory
+from reprise.training.sampled import SampledSoftmax
 from reprise.training.trainer import Trainer, precision
 
 SMALL = Recurrent(size=16, layers=1, dropout=0.1, item_dropout=0.1)
@@ -35,7 +37,7 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "rglru"])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "rglru", "lru", "mingru", "minlstm"])
 def test_a_network_learns_what_a_markov_chain_cannot(cell: str, tmp_path: Path) -> None:
     """The answer is the item two events ago: every recurrent cell learns it, a first-order chain does not."""
     dataset = worlds.memory(2, items=8, sequences=200)
@@ -62,13 +64,29 @@ def test_a_run_directory_tells_its_story(tmp_path: Path) -> None:
     assert 'cell = "rglru"' in (run / "recipe.toml").read_text()
 
 
+ABLE = Recurrent(
+    size=16,
+    layers=1,
+    event_dropout=0.1,
+    temperature=0.1,
+    attention=4,
+    transitions=3,
+    gaps=True,
+    query_time=True,
+)
+SAMPLED = TrainingConfig(
+    epochs=2, tokens=64, chunk=8, metric="mrr@5", loss=SampledSoftmax(negatives=Negatives(count=6))
+)
+
+
+@pytest.mark.parametrize(("model", "training"), [(SMALL, QUICK), (ABLE, SAMPLED)])
 def test_an_interrupted_run_ends_with_the_same_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Recurrent, training: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped after any checkpoint, inside an epoch too, and started again: bit for bit the run left alone."""
     dataset = worlds.memory(3, sequences=30)
     every = RunOptions(precision="32-true", accelerator="cpu", threads=1, checkpoint_s=0.0)
-    train(SMALL, dataset, tmp_path / "whole", training=QUICK, options=every)
+    train(model, dataset, tmp_path / "whole", training=training, options=every)
     real = trainer_module.save_checkpoint
     saves = 0
 
@@ -82,7 +100,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(
     monkeypatch.setattr(trainer_module, "save_checkpoint", save_and_stop)
     for _ in range(100):
         try:
-            train(SMALL, dataset, tmp_path / "stopped", training=QUICK, options=every)
+            train(model, dataset, tmp_path / "stopped", training=training, options=every)
             break
         except KeyboardInterrupt:
             continue
@@ -156,8 +174,12 @@ def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
 class Broken:
     """A loss that is no number."""
 
-    def __call__(self, hidden_ND: Tensor, items: object, target_N: Tensor) -> Tensor:
-        return hidden_ND.sum() * float("nan")
+    @property
+    def negatives(self) -> None:
+        return None
+
+    def __call__(self, query_ND: Tensor, items: object, target_N: Tensor, *rest: object) -> Tensor:
+        return query_ND.sum() * float("nan")
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> None:
@@ -175,8 +197,12 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> None
 class Steep:
     """A loss that is finite, with a gradient that is not."""
 
-    def __call__(self, hidden_ND: Tensor, items: object, target_N: Tensor) -> Tensor:
-        return (hidden_ND.sum() * 0.0).sqrt()
+    @property
+    def negatives(self) -> None:
+        return None
+
+    def __call__(self, query_ND: Tensor, items: object, target_N: Tensor, *rest: object) -> Tensor:
+        return (query_ND.sum() * 0.0).sqrt()
 
 
 def test_a_gradient_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> None:
@@ -276,3 +302,20 @@ def test_without_a_terminal_there_is_a_line_an_epoch(
     assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
     train(SMALL, worlds.cycle(), tmp_path / "silent", training=QUICK, options=EXACT)
     assert capsys.readouterr().err == ""
+
+
+def test_a_loss_without_its_negatives_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"training\.loss must be a loss"):
+        train(SMALL, worlds.cycle(), tmp_path / "run", training=TrainingConfig(loss=print), options=EXACT)
+
+
+@pytest.mark.parametrize("alignment", ["additive", "dot"])
+def test_attention_reaches_back_where_a_chain_cannot(alignment: str, tmp_path: Path) -> None:
+    """The item three events ago comes next: attention over four events finds it."""
+    dataset = worlds.memory(3)
+    model = Recurrent(
+        cell="rnn", size=32, layers=1, dropout=0.0, item_dropout=0.0, attention=4, alignment=alignment
+    )
+    training = TrainingConfig(epochs=8, tokens=256, metric="mrr@1", learning_rate=0.01)
+    trained = train(model, dataset, tmp_path / "run", training=training, options=EXACT)
+    assert evaluate(trained, dataset, at=(1,)).metrics["recall@1"].value > 0.9

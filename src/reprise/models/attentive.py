@@ -19,10 +19,10 @@ STEPS = 64
 class AttentiveEncoder(Encoder):
     """h_i + A c_i with c_i = sum over j of softmax_j(e_ij) x_j, over the last W events j <= i.
 
-    `additive`: e_ij = v . tanh(Q h_i + K h_j) + d_{i-j} (Bahdanau et al. 2015, equation 6); `dot`: e_ij = (Q h_i) . h_j / sqrt(D) +
-    d_{i-j} (Luong et al. 2015). d is a learned weight of each distance. What is read is the vector x_j of the event itself,
-    so that an item of the window can be pointed at (the way of NARM and STAMP to repeated items). The window is
-    bounded, so a step costs O(W), and it is part of the state.
+    `additive`: e_ij = v . tanh(Q h_i + K h_j) + d_{i-j} (Bahdanau et al. 2015, equation 6); `dot`: e_ij = (Q h_i) . h_j /
+    sqrt(D) + d_{i-j} (Luong et al. 2015). d is a learned weight of each distance. What is read is the vector x_j of the
+    event itself, so that an item of the window can be pointed at, as a repeated item wants. The window is bounded, so a
+    step costs O(W), and it is part of the state.
     """
 
     def __init__(self, encoder: Encoder, size: int, window: int, alignment: Alignment) -> None:
@@ -106,9 +106,11 @@ class AttentiveEncoder(Encoder):
         """e_ij without the weight of the distance, [B, T, S]."""
         query_BTD = self.query(hidden_BTD)
         if self.energy is None:
-            return query_BTD @ key_BSD.transpose(1, 2) * self.size**-0.5
-        both_BTSD = query_BTD.unsqueeze(2) + self.key(key_BSD).unsqueeze(1)
-        return torch.tanh(both_BTSD) @ self.energy
+            energy_BTS: Tensor = query_BTD @ key_BSD.transpose(1, 2) * self.size**-0.5
+        else:
+            both_BTSD = query_BTD.unsqueeze(2) + self.key(key_BSD).unsqueeze(1)
+            energy_BTS = torch.tanh(both_BTSD) @ self.energy
+        return energy_BTS
 
 
 def _inner(state: State) -> State:

@@ -4,7 +4,7 @@ Shape letters: I items (the warm ones), P pairs of an item and a later one, E ev
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ EVENTS_AT_ONCE = 1 << 20
 PAIRS_AT_ONCE = 1 << 25
 """Distinct pairs that are held while counting; above, the rarest are forgotten (Manku and Motwani 2002, lossy counting)."""
 
-Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+Floats = np.ndarray[Any, np.dtype[Any]]
 
 
 class PairCounts(NamedTuple):

@@ -58,7 +58,9 @@ class EventInputs(nn.Module):
         self.size, self.read, self.event_dropout = size, read, event_dropout
         self.dropout = nn.Dropout(dropout)
         self.gap = OfGap(size) if read.gap else None
-        self.kind = nn.Embedding.from_pretrained(torch.zeros(read.kinds, size), freeze=False) if read.kinds else None
+        self.kind = nn.Embedding(read.kinds, size) if read.kinds else None
+        if self.kind is not None:
+            nn.init.zeros_(self.kind.weight)
         self.value = nn.Linear(2, size, bias=False) if read.value else None
         if self.value is not None:
             nn.init.zeros_(self.value.weight)

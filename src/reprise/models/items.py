@@ -49,3 +49,8 @@ class ItemVectors(nn.Module):
     def scoring_ID(self) -> Tensor:
         """What queries are compared with: the vectors of items 1..I, of length 1 if `unit`."""
         return normalize(self.vectors_ID, dim=-1) if self.unit else self.vectors_ID
+
+    def scoring_rows(self, item_N: Tensor) -> Tensor:
+        """What queries are compared with for some items only, [N, D]."""
+        rows_ND = self(item_N)
+        return normalize(rows_ND, dim=-1) if self.unit else rows_ND

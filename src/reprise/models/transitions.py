@@ -25,10 +25,10 @@ LEAST = 1e-6
 class TransitionResidual(nn.Module):
     """What followed the last W items before, as an addition to the logits.
 
-    s_j = sum over w of v_w c(i_w, j)^q / (c(i_w)^a p_j^b), with c the counts of `count_pairs`, p how often j occurs and v_w a weight
-    of each distance; the logit of j grows by g log(1 + s_j / e). All of v, q, a, b, g and e are learned with the network. While
-    it trains, an event's own pairs are taken out of the counts (leave-one-out), so that it learns how far counts of other
-    events can be trusted.
+    s_j = sum over w of v_w c(i_w, j)^q / (c(i_w)^a p_j^b), with c the counts of `count_pairs`, p how often j occurs and v_w a
+    weight of each distance; the logit of j grows by g log(1 + s_j / e). All of v, q, a, b, g and e are learned with the
+    network. While it trains, an event's own pairs are taken out of the counts (leave-one-out), so that it learns how far
+    the counts of other events can be trusted.
     """
 
     start: Tensor
@@ -36,6 +36,7 @@ class TransitionResidual(nn.Module):
     count_P: Tensor
     total: Tensor
     log_popularity: Tensor
+    own_W: Tensor
 
     def __init__(self, items: int, window: int, successors: int) -> None:
         super().__init__()
@@ -55,7 +56,7 @@ class TransitionResidual(nn.Module):
         self.register_buffer("own_W", own_W, persistent=False)
 
     def observe(self, dataset: SequenceDataset) -> None:
-        """Count the pairs of the training part. The counts are data and no weights: they are made anew where a run is opened."""
+        """Count the pairs of the training part. Counts are data and no weights: they are made anew where a run is opened."""
         pairs = count_pairs(dataset, COUNTED, self.successors)
         log_popularity_I = item_counts(dataset).clamp(min=1.0).log().float()
         device = self.distance.device
@@ -110,7 +111,8 @@ class TransitionResidual(nn.Module):
         q, a, b = self.powers
         first_P = torch.repeat_interleave(self.start[1:] - self.start[:-1])
         log_total_P = self.total.clamp(min=LEAST).log()[first_P]
-        return (q * self.count_P.log() - a * log_total_P - b * self.log_popularity[self.successor_P]).exp()
+        log_P: Tensor = q * self.count_P.log() - a * log_total_P - b * self.log_popularity[self.successor_P]
+        return log_P.exp()
 
     def _without_own(self, recent_NW: Tensor, target_N: Tensor, place_P: Tensor, pair_P: Tensor) -> Tensor:
         """The factor by which each entry changes when the event that ends in its target had not been counted."""
@@ -124,14 +126,15 @@ class TransitionResidual(nn.Module):
         hit = hit_P.nonzero().squeeze(1)
         left = 1 - own_NW.flatten()[place_P[hit]] / self.count_P[pair_P[hit]]
         kept = torch.where(left > LEAST, left.clamp(min=LEAST).log().mul(q).exp(), 0.0)
-        return factor_P.index_put((hit,), factor_P[hit] * kept)
+        changed_P: Tensor = factor_P.index_put((hit,), factor_P[hit] * kept)
+        return changed_P
 
     def _together(self, key_P: Tensor, score_P: Tensor, rows: int) -> Tensor:
         """The value of each entry, such that entries of the same target and item add up to the log of their sum."""
         if rows * (self.items + 1) <= SCRATCH:
             place_P, size = key_P, rows * (self.items + 1)
         else:
-            _, place_P = key_P.unique(return_inverse=True)
+            _, place_P = key_P.unique(return_inverse=True)  # type: ignore[no-untyped-call]
             size = len(key_P)
         sum_P = score_P.new_zeros(size).index_add(0, place_P, score_P)[place_P]
         with torch.no_grad():

@@ -6,7 +6,8 @@ from pydantic import Field
 
 from reprise.config import spec
 from reprise.models.recurrent import Recurrent
-from reprise.training.losses import FullSoftmax, Loss
+from reprise.training.losses import Loss
+from reprise.training.softmax import FullSoftmax
 
 
 @spec

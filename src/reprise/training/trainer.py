@@ -22,10 +22,12 @@ from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.errors import ArtefactError, ConfigError, DataError, DivergedError
 from reprise.models.batch import Batch, gather
+from reprise.models.counts import item_counts
 from reprise.models.sequence_model import SequenceModel
 from reprise.nn.cells import State
 from reprise.training.checkpoint import Progress, load_checkpoint, save_checkpoint, write_tensors
 from reprise.training.config import Recipe, RunOptions, TrainingConfig
+from reprise.training.negatives import NegativeSampler
 from reprise.training.optimizer import learning_rate, make_optimizer
 from reprise.training.progress import TrainingProgress
 from reprise.training.run import LOGGER, RunDirectory, load_model, told
@@ -80,7 +82,7 @@ def train(
 def _check_recipe(recipe: Recipe) -> None:
     if not hasattr(recipe.model, "build"):
         raise ConfigError(f"model must be the spec of a network, such as Recurrent(), got {recipe.model!r}")
-    if not callable(recipe.training.loss):
+    if not (callable(recipe.training.loss) and hasattr(recipe.training.loss, "negatives")):
         raise ConfigError(
             f"training.loss must be a loss, such as FullSoftmax(), got {recipe.training.loss!r}"
         )
@@ -114,6 +116,7 @@ class Trainer:
         self.model: SequenceModel = self.recipe.model.build(self.dataset.sizes)
         self.fabric.to_device(self.model)
         self.model.observe(self.dataset)
+        self.sampler = self._sampler()
         self.optimizer = make_optimizer(self.model, self.config)
         self.tokens = self.config.tokens_for(self.dataset.part_events("train"))
         self.validation = Validation(self.config, self.dataset)
@@ -137,6 +140,13 @@ class Trainer:
         with TrainingProgress(shown, self.config.epochs, self.chunks) as bar:
             while not self.progress.finished:
                 self._epoch(bar)
+
+    def _sampler(self) -> NegativeSampler | None:
+        """What draws negatives, for a loss that wants them."""
+        negatives = self.config.loss.negatives
+        if negatives is None:
+            return None
+        return negatives.sampler(item_counts(self.dataset)).to(self.fabric.device)
 
     def _plan(self, epoch: int) -> ChunkPlan:
         first_U, last_U = self.dataset.part("train")
@@ -173,7 +183,8 @@ class Trainer:
         with self.fabric.autocast():
             at = self.model(batch, self.state)
             target_N = batch.target_BT[batch.target_BT != PAD]
-            loss = self.config.loss(at.query_ND, self.model.items, target_N, None, at.extra)
+            sample = self.sampler.draw() if self.sampler else None
+            loss = self.config.loss(at.query_ND, self.model.items, target_N, sample, at.extra)
         targets = batch.targets
         self._check("the loss", loss, batch)
         self.optimizer.zero_grad(set_to_none=True)

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-import reprise.training.losses as losses
+import reprise.training.softmax as losses
 from reprise.models.items import ItemVectors
-from reprise.training.losses import FullSoftmax
+from reprise.training.softmax import FullSoftmax
 
 
 def random_case(

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+import torch
+
+from reprise.data.dataset import SequenceDataset
+from reprise.models import counts
+from reprise.models.counts import PairCounts, count_pairs, item_counts, popularity
+from reprise.testing.worlds import noise, world
+
+
+@pytest.fixture
+def small() -> SequenceDataset:
+    """Training parts a b a b and a a c; items by count: a 4, b 2, c 1; transitions ab 2, ba 1, aa 1, ac 1."""
+    return world([list("ababcc"), list("aaccc")], valid=1, test=1)
+
+
+def table(pairs: PairCounts) -> np.ndarray:
+    """The counts as a matrix of item and later item."""
+    items = len(pairs.total) - 1
+    found = np.zeros((items + 1, items + 1))
+    for item in range(items + 1):
+        places = slice(int(pairs.start[item]), int(pairs.start[item + 1]))
+        found[item, pairs.successor_P[places]] = pairs.count_P[places]
+    return found
+
+
+def looped(dataset: SequenceDataset, window: int) -> np.ndarray:
+    items = dataset.items.warm
+    expected = np.zeros((items + 1, items + 1))
+    for first, last in zip(*dataset.part("train"), strict=True):
+        for later in range(first, last):
+            for distance in range(1, min(window, later - first) + 1):
+                expected[dataset.item[later - distance], dataset.item[later]] += 1 / distance
+    return expected
+
+
+def test_pairs_stay_inside_training(small: SequenceDataset) -> None:
+    """Neither from the end of a row to the next row, nor into validation."""
+    assert {(i, j): n for (i, j), n in np.ndenumerate(table(count_pairs(small))) if n} == {
+        (1, 1): 1, (1, 2): 2, (1, 3): 1, (2, 1): 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("window", [1, 3, 100])
+def test_pairs_equal_a_loop(window: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted in blocks of about 50 events; a pair at distance k is 1 / k."""
+    dataset = noise(items=7, sequences=40)
+    monkeypatch.setattr(counts, "EVENTS_AT_ONCE", 50)
+    pairs = count_pairs(dataset, window)
+    np.testing.assert_allclose(table(pairs), looped(dataset, window))
+    np.testing.assert_allclose(pairs.total, looped(dataset, window).sum(1))
+
+
+def test_the_commonest_successors_are_kept_and_the_total_stays(small: SequenceDataset) -> None:
+    """After a come b twice, and a and c once: of the equal ones the commoner item stays."""
+    pairs = count_pairs(small, most=2)
+    assert {(i, j): n for (i, j), n in np.ndenumerate(table(pairs)) if n} == {(1, 1): 1, (1, 2): 2, (2, 1): 1}
+    assert pairs.total.tolist() == [0, 4, 1, 0]
+
+
+def test_blocks_smaller_than_a_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sequence is never cut, however small the block; rows without training events are passed over."""
+    dataset = world([list("ab"), list("ababab"), list("a"), list("baba"), list("bb")])
+    whole = count_pairs(dataset, 2)
+    monkeypatch.setattr(counts, "EVENTS_AT_ONCE", 1)
+    for mine, theirs in zip(count_pairs(dataset, 2), whole, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_too_many_pairs_lose_the_rarest(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = noise(items=20, sequences=60)
+    monkeypatch.setattr(counts, "PAIRS_AT_ONCE", 50)
+    found = table(count_pairs(dataset))
+    common = looped(dataset, 1)
+    assert 0 < (found > 0).sum() <= 50
+    assert common[found > 0].min() >= np.median(common[common > 0])
+
+
+def test_items_are_counted_in_training_only(small: SequenceDataset) -> None:
+    assert item_counts(small).tolist() == [4, 2, 1]
+    assert popularity(small).tolist() == pytest.approx([4 / 7, 2 / 7, 1 / 7])

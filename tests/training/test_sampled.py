@@ -1,0 +1,184 @@
+"""Losses over drawn items, each beside a naive reference, and what all of them promise."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+import reprise.training.sampled as sampled
+from reprise.models.items import ItemVectors, SparseLogits
+from reprise.training.losses import Loss
+from reprise.training.negatives import Negatives, Sample
+from reprise.training.sampled import GBCE, BPRMax, SampledSoftmax, TOP1Max
+from reprise.training.softmax import FullSoftmax
+
+ITEMS = 30
+
+
+class Case:
+    """Queries, vectors, targets, negatives (some of them targets), and additions to logits."""
+
+    def __init__(self, unit: bool = False, extra: bool = True, scale: float = 1.0) -> None:
+        torch.manual_seed(0)
+        self.items = ItemVectors(ITEMS, 6, unit=unit)
+        self.query_ND = (scale * torch.randn(20, 6)).requires_grad_()
+        self.target_N = torch.randint(1, ITEMS + 1, (20,))
+        self.sample = Negatives(count=25, power=0.5).sampler(torch.rand(ITEMS) + 0.1).draw()
+        row_P = torch.arange(20).repeat_interleave(5)
+        item_P = torch.randint(1, ITEMS + 1, (100,))
+        item_P[::5] = self.target_N
+        self.value_P = torch.randn(100).requires_grad_()
+        self.extra = SparseLogits(row_P, item_P, self.value_P) if extra else None
+
+    def logits(self) -> Tensor:
+        s_NI = self.query_ND @ self.items.scoring_ID().t()
+        if self.extra is None:
+            return s_NI
+        return s_NI.index_put((self.extra.row_P, self.extra.item_P - 1), self.value_P, accumulate=True)
+
+    def parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of targets [N] and negatives [N, K], and whether a negative is the target."""
+        s_NI = self.logits()
+        own_NK = self.sample.item_K == self.target_N[:, None]
+        return s_NI.gather(1, self.target_N[:, None] - 1)[:, 0], s_NI[:, self.sample.item_K - 1], own_NK
+
+    def leaves(self) -> list[Tensor]:
+        return [self.query_ND, self.items.weight, *([self.value_P] if self.extra else [])]
+
+
+def full(case: Case, loss: FullSoftmax) -> Tensor:
+    log_p_NI = case.logits().log_softmax(1)
+    right = log_p_NI.gather(1, case.target_N[:, None] - 1).sum()
+    return -(1 - loss.label_smoothing) * right - loss.label_smoothing * log_p_NI.mean(1).sum()
+
+
+def softmax(case: Case, loss: SampledSoftmax) -> Tensor:
+    right_N, s_NK, own_NK = case.parts()
+    s_NK = (s_NK - case.sample.log_q_K).masked_fill(own_NK, -torch.inf)
+    return (torch.cat([right_N[:, None], s_NK], 1).logsumexp(1) - right_N).sum()
+
+
+def bpr_max(case: Case, loss: BPRMax) -> Tensor:
+    total = torch.zeros(())
+    for right, s_K, own_K in zip(*case.parts(), strict=True):
+        s_K = s_K[~own_K]
+        share_K = s_K.softmax(0)
+        total = total - (share_K * torch.sigmoid(right - s_K)).sum().log()
+        total = total + loss.regularization * (share_K * s_K**2).sum()
+    return total
+
+
+def top1_max(case: Case, loss: TOP1Max) -> Tensor:
+    total = torch.zeros(())
+    for right, s_K, own_K in zip(*case.parts(), strict=True):
+        s_K = s_K[~own_K]
+        total = total + (s_K.softmax(0) * (torch.sigmoid(s_K - right) + torch.sigmoid(s_K**2))).sum()
+    return total
+
+
+def gbce(case: Case, loss: GBCE) -> Tensor:
+    share = len(case.sample.item_K) / (ITEMS - 1)
+    beta = share * (loss.calibration * (1 - 1 / share) + 1 / share)
+    total = torch.zeros(())
+    for right, s_K, own_K in zip(*case.parts(), strict=True):
+        total = total - beta * torch.sigmoid(right).log() - (1 - torch.sigmoid(s_K[~own_K])).log().sum()
+    return total
+
+
+REFERENCES = [
+    (FullSoftmax(), full),
+    (FullSoftmax(label_smoothing=0.2), full),
+    (SampledSoftmax(), softmax),
+    (BPRMax(), bpr_max),
+    (BPRMax(regularization=0.0), bpr_max),
+    (TOP1Max(), top1_max),
+    (GBCE(), gbce),
+]
+each_loss = pytest.mark.parametrize("loss", [loss for loss, _ in REFERENCES], ids=str)
+
+
+def value_and_gradients(case: Case, total: Tensor) -> list[Tensor]:
+    found = [total.detach(), *torch.autograd.grad(total, case.leaves())]
+    found[2][0] = 0.0  # the row of padding
+    return found
+
+
+@pytest.mark.parametrize(
+    ("loss", "reference"),
+    REFERENCES,
+    ids=lambda part: part.__name__ if callable(part) and hasattr(part, "__name__") else str(part),
+)
+@pytest.mark.parametrize("unit", [False, True])
+@pytest.mark.parametrize("extra", [False, True])
+def test_equals_the_naive_reference(
+    loss: Loss, reference, unit: bool, extra: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampled, "CHUNK_ROWS", 7)
+    mine, theirs = Case(unit, extra), Case(unit, extra)
+    found = value_and_gradients(mine, loss(mine.query_ND, mine.items, mine.target_N, mine.sample, mine.extra))
+    expected = value_and_gradients(theirs, reference(theirs, loss))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=2e-4, atol=2e-5)
+
+
+@each_loss
+def test_finite_far_out(loss: Loss) -> None:
+    case = Case(scale=1e4)
+    total = loss(case.query_ND, case.items, case.target_N, case.sample, case.extra)
+    for number in value_and_gradients(case, total):
+        assert torch.isfinite(number).all()
+
+
+@each_loss
+def test_the_sum_over_two_halves_is_the_sum(loss: Loss) -> None:
+    """What makes the number the same on one process and on two that divide by the count of both."""
+    case = Case(extra=False)
+    halves = [slice(0, 7), slice(7, 20)]
+    parts = [loss(case.query_ND[half], case.items, case.target_N[half], case.sample) for half in halves]
+    whole = loss(case.query_ND, case.items, case.target_N, case.sample)
+    torch.testing.assert_close(parts[0] + parts[1], whole, rtol=1e-4, atol=1e-4)
+
+
+def test_softmax_over_many_draws_is_the_full_one() -> None:
+    """Negatives stand for the items that are not drawn: e^loss is right on average."""
+    case = Case(extra=False)
+    sampler = Negatives(count=20, power=0.7).sampler(torch.rand(ITEMS) + 0.1)
+    with torch.no_grad():
+        expected = FullSoftmax()(case.query_ND[:1], case.items, case.target_N[:1]).exp()
+        draws = [
+            SampledSoftmax()(case.query_ND[:1], case.items, case.target_N[:1], sampler.draw()).exp()
+            for _ in range(4000)
+        ]
+    assert torch.stack(draws).mean().item() == pytest.approx(expected.item(), rel=0.03)
+
+
+def test_under_autocast_products_are_low_and_the_sum_is_float32() -> None:
+    case = Case()
+    with torch.autocast("cpu", torch.bfloat16):
+        low = SampledSoftmax()(case.query_ND, case.items, case.target_N, case.sample, case.extra)
+    assert low.dtype == torch.float32
+    torch.testing.assert_close(low, softmax(case, SampledSoftmax()), rtol=2e-2, atol=0)
+
+
+def test_negatives_are_drawn_by_a_power_of_their_count() -> None:
+    """Of items with counts 1 and 9, a power of 0.5 draws them 1 : 3."""
+    torch.manual_seed(0)
+    sampler = Negatives(count=1, power=0.5).sampler(torch.tensor([1.0, 9.0]))
+    drawn = torch.cat([sampler.draw().item_K for _ in range(4000)])
+    assert (drawn == 2).float().mean().item() == pytest.approx(3 / 4, abs=0.03)
+    assert sampler.log_q_I.exp().tolist() == pytest.approx([1 / 4, 3 / 4])
+
+
+def test_the_chance_of_being_among_several_draws() -> None:
+    """1 - (1 - p)^count, and no item twice."""
+    sampler = Negatives(count=3, power=0.0).sampler(torch.ones(4))
+    assert sampler.log_q_I.exp().tolist() == pytest.approx([1 - (3 / 4) ** 3] * 4)
+    sample = Negatives(count=100, power=0.0).sampler(torch.ones(4)).draw()
+    assert sample.item_K.tolist() == [1, 2, 3, 4]
+    assert sample.log_q_K.tolist() == pytest.approx([math.log(1 - (3 / 4) ** 100)] * 4)
+
+
+def test_the_place_of_a_target_among_the_negatives() -> None:
+    sample = Sample(torch.tensor([2, 5, 9]), torch.zeros(3))
+    assert sample.place(torch.tensor([5, 1, 9, 10, 2])).tolist() == [1, -1, 2, -1, 0]
