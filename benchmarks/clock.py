@@ -20,6 +20,7 @@ class Clock:
         self.limit_s, self.warmup_s, self.at_moment = seconds, warmup, at_moment
         self.moments = sorted(moment for moment in moments if moment < seconds)
         self.seconds, self.events = 0.0, 0
+        self.moment = 0.0
         self._running = False
         self._seen = 0.0
         self._warm: tuple[float, int] | None = None
@@ -38,6 +39,7 @@ class Clock:
             self.finish()
         elif self.moments and self.seconds >= self.moments[0]:
             # one long step may pass several moments; it is measured once
+            self.moment = max(moment for moment in self.moments if moment <= self.seconds)
             self.moments = [moment for moment in self.moments if moment > self.seconds]
             self.at_moment(self)
             self.start()
@@ -48,6 +50,8 @@ class Clock:
         if self._running:
             self._advance()
             self._running = False
+            # a last step is seldom over just in time; two runs of one length have one name for their end
+            self.moment = min(self.seconds, self.limit_s)
             self.at_moment(self)
 
     @property

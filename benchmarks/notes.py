@@ -81,7 +81,7 @@ class Notes:
         for part in self.options.parts:
             sums = self.measured(part)
             if self.options.sums:
-                stem = f"{self.dataset}-{self.name}-{round(clock.seconds)}s-{part}".replace(" ", "-")
+                stem = f"{self.dataset}-{self.name}-{round(clock.moment)}s-{part}".replace(" ", "-")
                 sums.save(self.options.sums / f"{stem}.npz")
             self._write(**spent, part=part, targets=int(sums.targets_S.sum()), **sums.means())
 

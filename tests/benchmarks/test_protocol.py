@@ -128,23 +128,23 @@ def test_saved_sums_are_arrays(protocol: ModuleType, path: Path, tmp_path: Path)
 def test_the_clock_stands_still_while_it_is_read(clock: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(clock.time, "process_time", lambda: now)
-    seen: list[tuple[float, int, float | None]] = []
+    seen: list[tuple[float, ...]] = []
 
     def at_moment(watch: object) -> None:
         nonlocal now
-        seen.append((watch.seconds, watch.events, watch.events_per_s))  # type: ignore[attr-defined]
+        seen.append((watch.moment, watch.seconds, watch.events, watch.events_per_s))  # type: ignore[attr-defined]
         now += 100.0
 
-    watch = clock.Clock(4.0, [2.0], 1.0, at_moment)
+    watch = clock.Clock(3.5, [0.5, 1.5], 1.0, at_moment)
     watch.start()
     ended = []
     for _ in range(4):
         now += 1.0
         ended.append(watch.tick(10))
     assert ended == [False, False, False, True]
-    assert seen == [(2.0, 20, 10.0), (4.0, 40, 10.0)]
+    assert seen == [(0.5, 1.0, 10, None), (1.5, 2.0, 20, 10.0), (3.5, 4.0, 40, 10.0)]
     watch.finish()
-    assert len(seen) == 2, "an end is measured once"
+    assert len(seen) == 3, "an end is measured once"
 
 
 def test_runs_on_other_targets_are_not_drawn_together(
