@@ -4,11 +4,14 @@ Its folder is an argument; nothing of it is copied. Its iterator over sessions i
 each batch; a session is a sequence of the log. Shape letters: B rows, N targets, D width, I items.
 """
 
+import contextlib
 import importlib
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -41,16 +44,15 @@ class GRU4Rec:
     def fit(self, log: Log, clock: Clock) -> None:
         row_E, item_E, time_ms_E = log.training()
         frame = pd.DataFrame({"SessionId": row_E, "ItemId": item_E, "Time": time_ms_E})
-        iterator = self.module.SessionDataIterator
-        self.module.SessionDataIterator = _ticking(iterator, clock)
+        ticking = _ticking(self.module.SessionDataIterator, clock)
         clock.start()
-        try:
+        with (
+            mock.patch.object(self.module, "SessionDataIterator", ticking),
+            mock.patch.object(torch, "tensor", partial(_tensor, torch.tensor)),
+            contextlib.suppress(TimeUp),
+        ):
             self.model.fit(frame, sample_cache_max_size=SAMPLE_STORE)
-        except TimeUp:
-            return
-        finally:
-            self.module.SessionDataIterator = iterator
-        raise RuntimeError("GRU4Rec stopped before its time: its loss was not a number")
+            raise RuntimeError("GRU4Rec stopped before its time: its loss was not a number")
 
     def scores(self, log: Log, targets: Targets) -> Iterator[Array]:
         net = self.model.model
@@ -70,6 +72,11 @@ def _params(folder: Path, name: str) -> dict[str, Any]:
     names: dict[str, Any] = {}
     exec(compile(file.read_text(), str(file), "exec"), names)
     return dict(names["gru4rec_params"])
+
+
+def _tensor(make: Callable[..., torch.Tensor], data: Any, **options: Any) -> torch.Tensor:
+    """What `torch.tensor` once made of a pandas series; now it reads one by its labels, and the log-q term needs it."""
+    return make(data.to_numpy() if isinstance(data, pd.Series) else data, **options)
 
 
 def _ticking(iterator: type, clock: Clock) -> type:
