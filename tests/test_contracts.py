@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from reprise.models.baselines import Markov, Popularity
-from reprise.models.recurrent import CELLS, Recurrent
-from reprise.nn.blocks import ResidualBlock
-from reprise.nn.cells import Cell
+from reprise.models.recurrent import CELLS, Output, Recurrent
+from reprise.nn.blocks import GatedBranch, ResidualBlock
+from reprise.nn.cells import RNN, Activation, Cell
+from reprise.nn.linear_cells import MinGRU
 from reprise.testing import worlds
 from reprise.testing.contracts import check_cell, check_encoder, check_loss, check_scorer
 from reprise.training.losses import Loss
@@ -36,12 +37,42 @@ def test_blocks_are_cells(name: str) -> None:
     check_cell(ResidualBlock(CELLS[name](6), dropout=0.5), 6)
 
 
+@pytest.mark.parametrize("activation", ["sigmoid", "relu"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.float64, 1e-10)])
+def test_elmans_network_with_other_activations(
+    activation: Activation, dtype: torch.dtype, tolerance: float
+) -> None:
+    torch.manual_seed(0)
+    check_cell(RNN(6, activation).to(dtype), 6, tolerance=tolerance)
+
+
+@pytest.mark.parametrize("name", [name for name, make in CELLS.items() if make.linear])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.float64, 1e-10)])
+def test_branches_of_linear_cells(name: str, dtype: torch.dtype, tolerance: float) -> None:
+    torch.manual_seed(0)
+    branch = GatedBranch(CELLS[name](6))
+    with torch.no_grad():
+        branch.shift[1] = 0.5
+    check_cell(ResidualBlock(branch, dropout=0.5).to(dtype), 6, tolerance=tolerance)
+
+
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("residual", [True, False])
 def test_recurrent_networks(cell: str, residual: bool) -> None:
     dataset = worlds.memory(2, sequences=20)
     torch.manual_seed(0)
     model = Recurrent(cell=cell, size=8, layers=2, residual=residual).build(dataset.sizes).eval()
+    check_encoder(model.encoder, 8)
+    check_scorer(model, dataset)
+
+
+@pytest.mark.parametrize("output", ["identity", "tanh", "relu", "sigmoid"])
+@pytest.mark.parametrize("skip", [True, False])
+def test_recurrent_networks_with_an_output_layer(output: Output, skip: bool) -> None:
+    dataset = worlds.memory(2, sequences=20)
+    torch.manual_seed(0)
+    spec = Recurrent(cell="rnn", size=8, residual=False, activation="relu", output=output, skip=skip)
+    model = spec.build(dataset.sizes).eval()
     check_encoder(model.encoder, 8)
     check_scorer(model, dataset)
 
@@ -137,3 +168,27 @@ class Steep(Mean):
 def test_a_broken_loss_is_told_what_it_broke(loss: Loss, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_loss(loss)
+
+
+class KeepsTooMuch(MinGRU):
+    """Its steps decay as they should, its chunks do not."""
+
+    def scan(self, x_BTD, state, valid_BT, keep_BTD=None):  # type: ignore[no-untyped-def]
+        return super().scan(x_BTD, state, valid_BT)
+
+
+def test_a_cell_that_ignores_keep_in_chunks_is_told() -> None:
+    with pytest.raises(AssertionError, match="with keep, step 0 differs from the whole chunk"):
+        check_cell(KeepsTooMuch(4), 4)
+
+
+class DecaysTheInput(MinGRU):
+    """It takes `keep` for a factor on the event."""
+
+    def step(self, x_BD, state, keep_BD=None):  # type: ignore[no-untyped-def]
+        return super().step(x_BD if keep_BD is None else x_BD * keep_BD, state)
+
+
+def test_a_cell_that_decays_the_wrong_thing_is_told() -> None:
+    with pytest.raises(AssertionError, match="keep is not what the state is multiplied by"):
+        check_cell(DecaysTheInput(4), 4)

@@ -22,8 +22,10 @@ def log(
     return str(file)
 
 
-def read(*files: str, integer_items: bool = True, columns: Columns | None = None) -> list[Histories]:
-    return list(read_histories(files, columns or Columns(), tz=None, integer_items=integer_items))
+def read(
+    *files: str, integer_items: bool = True, columns: Columns | None = None, also: tuple[str, ...] = ()
+) -> list[Histories]:
+    return list(read_histories(files, columns or Columns(), tz=None, integer_items=integer_items, also=also))
 
 
 def test_histories_are_in_time_order_and_equal_times_keep_the_order_of_the_file(tmp_path: Path) -> None:
@@ -37,7 +39,7 @@ def test_several_files_are_one_log(tmp_path: Path) -> None:
 
 def test_ids_in_a_text_file_are_of_the_type_that_the_model_has(tmp_path: Path) -> None:
     file = log(tmp_path, ROWS)
-    assert read(file, integer_items=False)[0].items == [["2", "4"], ["3", "1"], ["1"]]
+    assert read(file, integer_items=False)[0].events == [["2", "4"], ["3", "1"], ["1"]]
 
 
 def test_without_users_a_session_is_a_history(tmp_path: Path) -> None:
@@ -50,7 +52,7 @@ def test_users_are_handed_out_in_groups_and_none_is_cut(
     monkeypatch.setattr(histories, "USERS_AT_ONCE", 2)
     found = read(log(tmp_path, ROWS))
     assert [group.keys for group in found] == [["a", "b"], ["c"]]
-    assert [group.items for group in found] == [[[2, 4], [3, 1]], [[1]]]
+    assert [group.events for group in found] == [[[2, 4], [3, 1]], [[1]]]
 
 
 def test_a_user_may_go_on_in_the_next_batch_of_the_engine(
@@ -94,3 +96,50 @@ def test_histories_without_a_row_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read(log(tmp_path, []))
     assert str(caught.value) == "the histories have no events; give a file with at least one row"
+
+
+def told_log(folder: Path, value: str = "2.5") -> str:
+    lines = [
+        f"a,2,1700000000,view,{value}",
+        "b,3,1700000001,,",
+        "a,4,1700000002,buy,",
+        "b,1,1700000003,view,7",
+    ]
+    file = folder / "told.csv"
+    file.write_text("\n".join(["user_id,item_id,timestamp,event_type,price", *lines]) + "\n")
+    return str(file)
+
+
+def test_times_kinds_and_values_come_along_where_they_are_asked_for(tmp_path: Path) -> None:
+    file = told_log(tmp_path)
+    first, second = read(file, also=("timestamp", "kind", "value"))[0].events
+    assert first == [
+        {"item_id": 2, "timestamp": 1_700_000_000.0, "kind": "view", "value": 2.5},
+        {"item_id": 4, "timestamp": 1_700_000_002.0, "kind": "buy", "value": None},
+    ]
+    assert [event["kind"] for event in second] == [None, "view"]
+    assert read(file, also=("kind",))[0].events[0] == [
+        {"item_id": 2, "kind": "view"},
+        {"item_id": 4, "kind": "buy"},
+    ]
+    assert read(file)[0].events == [[2, 4], [3, 1]]
+
+
+def test_milliseconds_come_along_as_seconds(tmp_path: Path) -> None:
+    file = tmp_path / "ms.csv"
+    file.write_text("user_id,item_id,timestamp\na,1,1700000000250\n")
+    assert read(str(file), also=("timestamp",))[0].events == [[{"item_id": 1, "timestamp": 1_700_000_000.25}]]
+
+
+def test_what_the_files_do_not_have_does_not_come_along(tmp_path: Path) -> None:
+    assert read(log(tmp_path, ROWS), also=("kind", "value"))[0].events == [[2, 4], [3, 1], [1]]
+
+
+def test_a_value_that_is_no_number_is_told_where_values_are_asked_for(tmp_path: Path) -> None:
+    file = told_log(tmp_path, value="dear")
+    with pytest.raises(DataError) as caught:
+        read(file, also=("value",))
+    assert str(caught.value) == (
+        "value 'dear' is no number; leave it empty where there is none, or name another column"
+    )
+    assert read(file)[0].events == [[2, 4], [3, 1]]

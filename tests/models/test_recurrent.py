@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -14,6 +16,9 @@ def test_a_spec_is_what_was_typed_and_what_is_saved() -> None:
     assert from_dict(to_dict(spec)) == spec
     assert str(spec) == "gru 2 x 32"
     assert str(Recurrent(cell="rnn", size=8, layers=1, residual=False)) == "rnn 1 x 8 bare"
+    textbook = Recurrent(cell="rnn", size=8, activation="sigmoid", residual=False, output="tanh", skip=True)
+    assert from_dict(to_dict(textbook)) == textbook
+    assert str(textbook) == "rnn sigmoid 2 x 8 bare output tanh skip"
 
 
 def test_bare_is_the_textbook_stack() -> None:
@@ -66,3 +71,43 @@ def test_a_wrong_cell_is_told(cell: str, message: str) -> None:
 def test_impossible_values(field: str, value: float, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Recurrent(**{field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_the_output_of_the_textbook_network(skip: bool) -> None:
+    """o_t = tanh(W_o h_t + W_x x_t + b), and without the skip tanh(W_o h_t + b), from the input of the whole network."""
+    torch.manual_seed(0)
+    spec = Recurrent(
+        cell="rnn", size=6, layers=2, residual=False, activation="relu", output="tanh", skip=skip
+    )
+    encoder = spec.build(Sizes(items=9)).eval().encoder
+    x_BTD, valid_BT = torch.randn(2, 4, 6), torch.ones(2, 4, dtype=torch.bool)
+    first, second = encoder.cells
+    assert (first.activation, second.activation) == ("relu", "relu")
+    hidden_BTD, _ = second.scan(
+        first.scan(x_BTD, first.initial_state(2), valid_BT)[0], second.initial_state(2), valid_BT
+    )
+    layer = encoder.output
+    sum_BTD = hidden_BTD @ layer.hidden.weight.t() + layer.hidden.bias
+    if skip:
+        sum_BTD = sum_BTD + x_BTD @ layer.input.weight.t()
+    torch.testing.assert_close(encoder(x_BTD, encoder.initial_state(2), valid_BT)[0], torch.tanh(sum_BTD))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"cell": "gru", "activation": "relu"},
+            "activation='relu' is a choice of the rnn cell, and gru has its own; choose cell='rnn', or leave activation out",
+        ),
+        (
+            {"skip": True},
+            "skip=True leads the input into the output layer, and output='none' has none; "
+            "choose output='identity', 'tanh', 'relu' or 'sigmoid', or leave skip out",
+        ),
+    ],
+)
+def test_fields_that_contradict_each_other(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Recurrent(**fields).build(Sizes(items=9))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from counting_model import Counting, CountingModel
+from rich_model import rich, visits_log
 
 from reprise.data.dataset import SequenceDataset
 from reprise.models.recurrent import Recurrent
@@ -50,3 +51,20 @@ def counting_model(numbers: SequenceDataset) -> CountingModel:
 def counting_shop(counting_model: CountingModel, numbers: SequenceDataset) -> Recommender:
     """A network whose vectors to read are not the ones that score."""
     return Recommender(counting_model, numbers)
+
+
+@pytest.fixture(scope="session")
+def visits() -> SequenceDataset:
+    """Twenty items p0..p19, kinds and values."""
+    return visits_log()
+
+
+@pytest.fixture(scope="session")
+def rich_model(visits: SequenceDataset) -> SequenceModel:
+    return rich(visits)
+
+
+@pytest.fixture(scope="session")
+def rich_shop(rich_model: SequenceModel, visits: SequenceDataset) -> Recommender:
+    """A network that reads times, kinds and values, looks back, and adds counted transitions."""
+    return Recommender(rich_model, visits)

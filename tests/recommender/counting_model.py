@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from reprise.config import spec
 from reprise.data.dataset import Sizes
+from reprise.models.batch import Event
 
 State = dict[str, Tensor]
 
@@ -24,6 +25,8 @@ class CountingModel(nn.Module):
     """Scores from a GRU's state and the logarithm of the number of events."""
 
     name = "counting"
+    reads = ()
+    transitions = None
 
     def __init__(self, spec: Counting, sizes: Sizes) -> None:
         super().__init__()
@@ -36,11 +39,14 @@ class CountingModel(nn.Module):
     def initial_state(self, batch: int) -> State:
         return {"h": self.read.new_zeros(batch, self.spec.size), "x": self.read.new_ones(batch, 1, 1)}
 
-    def advance_vector(self, state: State, x_BD: Tensor) -> State:
+    def advance_vector(self, state: State, x_BD: Tensor, event: Event) -> State:
         return {"h": self.cell(self.dropout(x_BD), state["h"]), "x": state["x"] + 1}
 
-    def query(self, state: State) -> Tensor:
+    def query(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
         return torch.cat([state["h"], state["x"].log().flatten(1)], dim=1)
+
+    def scores(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
+        return self.query(state) @ self.score.t()
 
     def input_vectors(self) -> Tensor:
         return self.read

@@ -29,7 +29,7 @@ def test_a_saved_model_is_a_directory_of_plain_files(saved: Path) -> None:
 
 def test_the_manifest_tells_what_made_the_model(saved: Path, shop: Recommender) -> None:
     manifest = json.loads((saved / MANIFEST).read_text())
-    assert manifest["format"] == 1
+    assert manifest["format"] == 2
     assert manifest["facts"]["spec"]["class"] == "reprise.models.recurrent:Recurrent"
     assert manifest["facts"]["training"] == {"epochs": 3}
     assert manifest["facts"]["data"]["fingerprint"] == shop.artefact.facts["data"]["fingerprint"]
@@ -140,7 +140,7 @@ def test_one_altered_byte_is_found(saved: Path, name: str) -> None:
     ("old", "new", "message"),
     [
         ('"epochs": 3', '"epochs": 4', r"manifest\.json is not what was saved \(its checksum differs\); copy "),
-        ('"format": 1', '"format": 9', r"shop\.model has model format 9, this version of reprise reads 1; export "),
+        ('"format": 2', '"format": 9', r"shop\.model has model format 9, this version of reprise reads 2; export "),
         ('"facts": {', '"facts" {', r"manifest\.json is damaged \(.*\); copy the whole directory again, or "),
     ],
 )  # fmt: skip

@@ -1,14 +1,16 @@
 from collections import Counter
 from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
+from rich_model import random_history
 
 from reprise.data.vocabulary import ItemId
 from reprise.errors import ConfigError
 from reprise.recommender import Recommender, generate
-from reprise.recommender.catalogue import Indices
+from reprise.recommender.events import Column, Events
 from reprise.recommender.generate import Choice, Path, continue_history
 from reprise.recommender.index import Floats
 from reprise.recommender.network import Network
@@ -22,22 +24,22 @@ class Table(Network):
         log_LI = np.log(np.array(share_LI, dtype=np.float32))
         super().__init__(None, log_LI.T[:, :1], log_LI.T)  # type: ignore[arg-type]
 
-    def advance(self, state: State, index_B: Indices) -> State:
-        assert len(state["last"]) == len(index_B)
-        return {"last": index_B.astype(np.float32)}
+    def advance(self, state: State, events: Events) -> State:
+        assert len(state["last"]) == len(events)
+        return {"last": events.item.astype(np.float32)}
 
-    def scores(self, state: State) -> Floats:
+    def scores(self, state: State, now_s: float | Column = np.nan) -> Floats:
         scores_BI: Floats = self.output_ID.T[state["last"].astype(int)]
         return scores_BI
 
-    def fold(self, rows: Sequence[Indices]) -> State:
-        return {"last": np.array([row[-1] if len(row) else 0 for row in rows], dtype=np.float32)}
+    def fold(self, rows: Sequence[Events]) -> State:
+        return {"last": np.array([row.item[-1] if len(row) else 0 for row in rows], dtype=np.float32)}
 
 
 def after_one(share_LI: Sequence[Sequence[float]], choice: Choice, length: int) -> Path:
     """What follows item index 1 in a world of that table."""
     popularity_I = np.full(len(share_LI[0]), 1 / len(share_LI[0]), dtype=np.float32)
-    return continue_history(Table(share_LI), np.array([1]), length, choice, popularity_I)
+    return continue_history(Table(share_LI), Events.of_items(np.array([1])), length, choice, popularity_I)
 
 
 def log_softmax_after(shop: Recommender, histories: Sequence[Sequence[ItemId]]) -> list[dict[ItemId, float]]:
@@ -282,3 +284,13 @@ def test_a_search_reads_vectors_that_are_not_the_ones_that_score(counting_shop: 
 def test_impossible_options(shop: Recommender, options: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         shop.generate(["p3"], **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0}, {"beams": 1}])
+def test_what_is_chosen_is_read_without_time_and_value_and_is_counted(
+    rich_shop: Recommender, options: dict[str, int]
+) -> None:
+    history: list[Any] = list(random_history(4))
+    for item in rich_shop.generate(history, length=4, no_repeat=False, **options):  # type: ignore[arg-type]
+        assert rich_shop.recommend(history, k=1).item_ids == [item]
+        history.append(item)

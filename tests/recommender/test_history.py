@@ -6,9 +6,11 @@ import pytest
 
 from reprise.errors import DataError
 from reprise.recommender.catalogue import Catalogue
-from reprise.recommender.history import HistoryLike, moment_s, read_history
+from reprise.recommender.history import HistoryLike, asked_s, moment_s, read_history
 
-GOODS = Catalogue(pa.table({"item_id": ["a", "b", "c"], "count": [3, 2, 1]}), warm=3)
+TABLE = pa.table({"item_id": ["a", "b", "c"], "count": [3, 2, 1]})
+GOODS = Catalogue(TABLE, warm=3)
+KINDS = Catalogue(TABLE, warm=3, kinds=("view", "buy"))
 
 
 @pytest.mark.parametrize(
@@ -30,7 +32,7 @@ GOODS = Catalogue(pa.table({"item_id": ["a", "b", "c"], "count": [3, 2, 1]}), wa
 )
 def test_every_form_of_a_history_reads_the_same(events: HistoryLike) -> None:
     history = read_history(events, GOODS)
-    assert history.index_T.tolist() == [2, 1]
+    assert history.events.item.tolist() == [2, 1]
     assert history.position_T.tolist() == [0, 2]
     assert history.skipped == 1
 
@@ -52,6 +54,10 @@ def test_an_empty_history_has_no_events() -> None:
         ([("a", "yesterday")], r"^timestamp 'yesterday' is not ISO 8601; write 2024-03-01T10:00:00\+00:00$"),
         ([("a", float("nan"))], r"^nan is no timestamp; pass seconds since 1970, an ISO 8601 string or a datetime$"),
         ([("a", True)], r"^True is no timestamp; "),
+        ([{"item_id": "a", "value": "3"}], r"^value '3' is no finite number; leave it out where there is none$"),
+        ([{"item_id": "a", "value": True}], r"^value True is no finite number; "),
+        ([{"item_id": "a", "value": float("inf")}], r"^value inf is no finite number; "),
+        ([{"item_id": "a", "value": -1e39}], r"^value -1e\+39 is no finite number; "),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_says_so(events: HistoryLike, message: str) -> None:
@@ -63,3 +69,53 @@ def test_seconds_milliseconds_and_dates_are_one_moment() -> None:
     moment = datetime(2024, 3, 1, 10, tzinfo=UTC)
     forms = [moment, moment.isoformat(), moment.timestamp(), int(moment.timestamp() * 1000)]
     assert {moment_s(form) for form in forms} == {moment.timestamp()}
+
+
+def test_times_kinds_and_values_are_kept_where_they_are_given() -> None:
+    history = read_history(
+        [
+            {"item_id": "a", "timestamp": 1_700_000_000_500, "kind": "buy", "value": 2.5},
+            {"item_id": "x", "timestamp": 1_700_000_001, "kind": "buy", "value": 7},
+            "b",
+            ("c", 1_700_000_002),
+            {"item_id": "a", "kind": None, "value": np.float32("nan")},
+        ],
+        KINDS,
+    )
+    nan = pytest.approx(float("nan"), nan_ok=True)
+    assert history.events.item.tolist() == [1, 2, 3, 1]
+    assert history.events.time_s.tolist() == [1_700_000_000.5, nan, 1_700_000_002.0, nan]
+    assert history.events.kind.tolist() == [1, 0, 0, 0]
+    assert history.events.value.tolist() == [2.5, nan, nan, nan]
+    assert history.last_s == 1_700_000_002
+
+
+def test_an_event_of_an_unknown_item_is_still_the_last_one() -> None:
+    assert read_history([("a", 1e9), ("x", 2e9)], GOODS).last_s == 2e9
+    assert np.isnan(read_history(["a"], GOODS).last_s)
+
+
+def test_an_event_without_a_kind_is_what_the_log_calls_such_events_or_of_the_commonest_kind() -> None:
+    named = Catalogue(TABLE, warm=3, kinds=("view", "event", "buy"))
+    for events in (["a"], [("a", 5)], [{"item_id": "a"}]):
+        assert read_history(events, KINDS).events.kind.tolist() == [0]
+        assert read_history(events, named).events.kind.tolist() == [1]
+
+
+def test_an_unknown_kind_is_an_error_where_kinds_are_read() -> None:
+    events = [{"item_id": "a", "kind": "veiw"}]
+    with pytest.raises(DataError, match=r"^unknown kind of event 'veiw'; did you mean 'view'\?$"):
+        read_history(events, KINDS)
+    assert read_history(events, GOODS).events.kind.tolist() == [0]
+
+
+def test_nothing_is_asked_before_the_last_event() -> None:
+    assert asked_s(1e9, 1e9) == asked_s(1e9, float("nan")) == 1e9
+    assert np.isnan(asked_s(None, 1e9))
+    with pytest.raises(
+        DataError,
+        match=r"^now \(2001-09-09T01:46:39\+00:00\) is before the last event \(2001-09-09T01:46:40\+00:00\); pass the ",
+    ):
+        asked_s(1e9 - 1, 1e9)
+    with pytest.raises(DataError, match=r"^now \(-90000000000 s\) is before the last event"):
+        asked_s(-9e10, 1e9)

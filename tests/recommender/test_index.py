@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import arrays
 
 from reprise.data.vocabulary import PAD
 from reprise.recommender import index as index_module
-from reprise.recommender.index import ExactIndex, Index
+from reprise.recommender.index import Additions, ExactIndex, Index
 
 
 def by_sorting(score_BI: np.ndarray, k: int) -> list[list[tuple[int, float]]]:
@@ -36,6 +36,26 @@ def test_the_best_allowed_items_come_first_and_ties_in_index_order(
     assert answers == by_sorting(score_BI, k)
 
 
+@given(
+    query_BD=arrays(np.float32, (3, 2), elements=st.integers(-2, 2)),
+    vectors_ID=arrays(np.float32, (9, 2), elements=st.integers(-2, 2)),
+    added_BI=arrays(np.float32, (3, 9), elements=st.integers(-3, 3)),
+    allowed=arrays(np.bool_, (3, 9)),
+    k=st.integers(1, 9),
+)
+def test_what_is_added_counts_as_the_products_do(
+    query_BD: np.ndarray, vectors_ID: np.ndarray, added_BI: np.ndarray, allowed: np.ndarray, k: int
+) -> None:
+    row_M, column_M = np.nonzero(added_BI)
+    extra = Additions(row_M, column_M + 1, added_BI[row_M, column_M])
+    found = ExactIndex(vectors_ID).search(query_BD, k, allowed, extra)
+    score_BI = np.where(allowed, query_BD @ vectors_ID.T + added_BI, -np.inf)
+    answers = [
+        list(zip(i, s, strict=True)) for i, s in zip(found[0].tolist(), found[1].tolist(), strict=True)
+    ]
+    assert answers == by_sorting(score_BI, k)
+
+
 def test_one_mask_may_serve_all_queries() -> None:
     vectors_ID = np.eye(3, dtype=np.float32)
     index_Bk, score_Bk = ExactIndex(vectors_ID).search(
@@ -50,9 +70,11 @@ def test_blocks_of_queries_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     index = ExactIndex(generator.standard_normal((50, 4)).astype(np.float32))
     query_BD = generator.standard_normal((23, 4)).astype(np.float32)
     allowed_BI = generator.random((23, 50)) < 0.5
-    whole = index.search(query_BD, 5, allowed_BI)
+    row_M, column_M = np.nonzero(generator.random((23, 50)) < 0.1)
+    extra = Additions(row_M, column_M + 1, generator.standard_normal(len(row_M)).astype(np.float32))
+    whole = index.search(query_BD, 5, allowed_BI, extra)
     monkeypatch.setattr(index_module, "BLOCK", 3 * 50)
-    blocks = index.search(query_BD, 5, allowed_BI)
+    blocks = index.search(query_BD, 5, allowed_BI, extra)
     assert np.array_equal(whole[0], blocks[0])
     assert np.allclose(whole[1], blocks[1], atol=1e-6)
 

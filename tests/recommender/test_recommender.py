@@ -1,17 +1,21 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from counting_model import Counting
+from rich_model import START_S, random_history
 
+from reprise.data.vocabulary import ItemId
 from reprise.errors import ArtefactError, ConfigError, DataError
 from reprise.models.recurrent import Recurrent
 from reprise.recommender import Recommender, recommender
 from reprise.recommender.answers import Recommendations
+from reprise.recommender.history import HistoryLike, Timestamp
 
 WITHOUT_TORCH = """
 import json, sys
@@ -25,6 +29,10 @@ print(json.dumps([
     shop.similar_items("p3", k=3), shop.explain(["p3", "p1"], "p2"), shop.generate(["p3"], seed=1),
 ]))
 """
+
+
+def scores_of(shop: Recommender, history: HistoryLike, now: Timestamp | None = None) -> dict[ItemId, float]:
+    return {one.item_id: one.score for one in shop.recommend(history, k=shop.items.warm, now=now)}
 
 
 def near(one: Recommendations, other: Recommendations) -> bool:
@@ -46,6 +54,57 @@ def test_in_memory_from_disk_and_in_bulk_the_same_question_has_the_same_answer(
     assert [one.skipped for one in single] == [other.skipped for other in bulk]
 
 
+def test_what_a_network_reads_of_events_has_one_meaning_in_memory_from_disk_and_in_bulk(
+    rich_shop: Recommender, tmp_path: Path
+) -> None:
+    histories = [random_history(seed, seed % 7) for seed in range(30)]
+    now = START_S + 1e8
+    rich_shop.save(tmp_path / "m")
+    loaded = Recommender.load(tmp_path / "m")
+    assert loaded.reads == rich_shop.reads == ("timestamp", "kind", "value", "now")
+    single = [rich_shop.recommend(history, 7, exclude_seen=True, now=now) for history in histories]
+    assert single == [loaded.recommend(history, 7, exclude_seen=True, now=now) for history in histories]
+    bulk = loaded.recommend_many(histories, 7, exclude_seen=True, now=now)
+    for one, other in zip(single, bulk, strict=True):
+        assert one.item_ids == other.item_ids
+        assert [answer.score for answer in one] == pytest.approx([answer.score for answer in other], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"timestamp": START_S + 9}, {"kind": "buy"}, {"value": 50.0}, {"item_id": "p7"}],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_each_thing_that_is_read_moves_the_scores(rich_shop: Recommender, changed: dict[str, Any]) -> None:
+    first = {"item_id": "p1", "timestamp": START_S, "kind": "view", "value": 2.0}
+    last = {"item_id": "p2", "timestamp": START_S + 60}
+    assert scores_of(rich_shop, [first, last]) != scores_of(rich_shop, [{**first, **changed}, last])
+
+
+def test_an_unknown_moment_of_asking_is_not_that_of_the_last_event(rich_shop: Recommender) -> None:
+    history = [("p1", START_S), ("p2", START_S + 60)]
+    at_once, later = (
+        scores_of(rich_shop, history, now) for now in (START_S + 60, datetime.fromtimestamp(2e9, UTC))
+    )
+    unknown = scores_of(rich_shop, history)
+    assert unknown != at_once != later != unknown
+    # of an event without a time nobody knows how long it is ago
+    untimed = ["p1", "p2"]
+    assert scores_of(rich_shop, untimed) == scores_of(rich_shop, untimed, 2e9)
+
+
+def test_the_last_event_of_anybody_is_before_now(rich_shop: Recommender) -> None:
+    with pytest.raises(DataError, match=r"^now \(2023-11-14T22:13:20\+00:00\) is before the last event"):
+        rich_shop.recommend_many([[("p1", 5.0)], [("p1", START_S + 1)], ["p1"]], now=START_S)
+
+
+def test_a_network_that_reads_the_order_alone_is_moved_by_nothing_else(shop: Recommender) -> None:
+    assert shop.reads == ()
+    plain = shop.recommend(["p1", "p2"], k=5)
+    told = [{"item_id": "p1", "timestamp": 5, "kind": "?", "value": 3.5}, ("p2", 1e9)]
+    assert shop.recommend(told, k=5, now=2e9) == plain
+
+
 def test_groups_of_histories_change_nothing(
     counting_shop: Recommender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,7 +116,11 @@ def test_groups_of_histories_change_nothing(
     assert all(near(one, other) for one, other in zip(whole, grouped, strict=True))
 
 
-def test_a_saved_model_answers_without_torch(shop: Recommender, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fixture", ["shop", "rich_shop"])
+def test_a_saved_model_answers_without_torch(
+    fixture: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    shop: Recommender = request.getfixturevalue(fixture)
     shop.save(tmp_path / "m")
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", WITHOUT_TORCH, str(tmp_path / "m")],

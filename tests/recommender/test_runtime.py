@@ -3,6 +3,8 @@ import pytest
 
 from reprise.errors import ArtefactError
 from reprise.recommender import Recommender
+from reprise.recommender.events import Events
+from reprise.recommender.network import Network
 from reprise.recommender.runtime import Runtime
 
 
@@ -20,7 +22,7 @@ def test_a_step_leaves_its_input_alone(shop: Recommender) -> None:
     artefact = shop.artefact
     runtime = Runtime(artefact.step, artefact.query, artefact.initial)
     before = runtime.initial_state(2)
-    after = runtime.advance(before, artefact.input_ID[:2])
+    after = runtime.advance(before, artefact.input_ID[:2], Events.of_items(np.array([1, 2])))
     assert all((array == 0).all() for array in before.values())
     assert any((array != 0).any() for array in after.values())
     assert {name: array.shape for name, array in after.items()} == {
@@ -37,3 +39,13 @@ def test_the_state_of_a_user_is_a_few_numbers(shop: Recommender) -> None:
 def test_a_graph_that_is_none_says_which() -> None:
     with pytest.raises(ArtefactError, match=r"^step\.onnx cannot be run by onnxruntime "):
         Runtime(b"no graph", b"", {"h": np.zeros((1, 2), dtype=np.float32)})
+
+
+def test_a_state_counts_every_array(rich_shop: Recommender) -> None:
+    """A layer of two arrays, five states and vectors and their marks, the output, four items and a time."""
+    assert rich_shop.session().state_bytes == 4 * (2 * 16 + 2 * 5 * 16 + 5 + 16) + 8 * (4 + 1)
+
+
+def test_the_runtime_says_what_it_reads(rich_shop: Recommender, shop: Recommender) -> None:
+    assert Network.open(rich_shop.artefact).runtime.reads == ("item", "time_s", "kind", "value", "now_s")
+    assert Network.open(shop.artefact).runtime.reads == ()

@@ -1,4 +1,5 @@
 import pytest
+from rich_model import START_S, random_history
 
 from reprise.errors import ConfigError, DataError
 from reprise.recommender import Recommender
@@ -52,4 +53,39 @@ def test_an_id_of_the_wrong_type_is_an_error_and_changes_nothing(shop: Recommend
     visit = shop.session()
     with pytest.raises(DataError, match=r"^item id 3 is of type int"):
         visit.add(3)
+    assert (visit.events, visit.skipped) == (0, 0)
+
+
+def test_a_session_reads_times_kinds_and_values_as_a_history_does(rich_shop: Recommender) -> None:
+    visit, history = rich_shop.session(), random_history(7, 12)
+    for position, event in enumerate(history, start=1):
+        visit.add(**event)
+        for now in (None, START_S + 1e8):
+            mine = visit.recommend(20, now=now)
+            theirs = rich_shop.recommend(history[:position], 20, now=now)
+            assert mine.item_ids == theirs.item_ids
+            assert [one.score for one in mine] == pytest.approx([one.score for one in theirs], abs=1e-5)
+    assert sum(array.nbytes for array in visit.state.values()) == visit.state_bytes
+
+
+def test_times_of_a_session_do_not_go_back(rich_shop: Recommender) -> None:
+    visit = rich_shop.session()
+    visit.add("p1", START_S + 5)
+    visit.add("p2")
+    before = visit.recommend(3)
+    with pytest.raises(
+        DataError,
+        match=r"^the event of item 'p3' \(1700000004\) is earlier than the one before it; add the events of a session in ",
+    ):
+        visit.add("p3", START_S + 4)
+    assert (visit.events, visit.recommend(3)) == (2, before)
+    with pytest.raises(DataError, match=r"^now \(2023-11-14T22:13:24\+00:00\) is before the last event"):
+        visit.recommend(3, now=START_S + 4)
+    assert len(visit.recommend(3, now=START_S + 5)) == 3
+
+
+def test_an_unknown_kind_changes_no_session(rich_shop: Recommender) -> None:
+    visit = rich_shop.session()
+    with pytest.raises(DataError, match=r"^unknown kind of event 'by'; did you mean 'buy'\?$"):
+        visit.add("p1", kind="by")
     assert (visit.events, visit.skipped) == (0, 0)

@@ -40,7 +40,7 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "rglru"])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "rglru", "lru", "mingru", "minlstm"])
 def test_a_network_learns_what_a_markov_chain_cannot(cell: str, tmp_path: Path) -> None:
     """The answer is the item two events ago: every recurrent cell learns it, a first-order chain does not."""
     dataset = worlds.memory(2, items=8, sequences=200)

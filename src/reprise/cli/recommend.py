@@ -1,24 +1,30 @@
 """`reprise recommend`: answers for the histories in a file."""
 
+from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
+from zoneinfo import ZoneInfo
 
 import typer
 
 from reprise.cli.options import (
     ItemColumn,
+    KindColumn,
     MovedDataset,
     SessionColumn,
     TimeColumn,
     TimeZone,
     UserColumn,
+    ValueColumn,
     check_place,
 )
 from reprise.errors import ArtefactError, DataError
 
 if TYPE_CHECKING:
     from reprise.data.events import Columns
+    from reprise.recommender.history import Timestamp
     from reprise.recommender.recommender import Recommender
 
 EXAMPLE = "reprise recommend runs/shop this_week.parquet --k 20 --out answers.csv"
@@ -44,6 +50,8 @@ def recommend(
     item_column: ItemColumn = None,
     time_column: TimeColumn = None,
     session_column: SessionColumn = None,
+    kind_column: KindColumn = None,
+    value_column: ValueColumn = None,
     sequence_by: Annotated[
         Literal["user", "session"] | None,
         typer.Option(
@@ -53,6 +61,14 @@ def recommend(
         ),
     ] = None,
     tz: TimeZone = None,
+    now: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="The moment for which the answers are: ISO, or s or ms since 1970. No event may be later.",
+            show_default="not known",
+        ),
+    ] = None,
     dataset: MovedDataset = None,
 ) -> None:
     """Recommend to every user of a file: rows of user_id, rank, item_id, score and title."""
@@ -62,16 +78,19 @@ def recommend(
     from reprise.recommender.ranking import check_k
 
     check_place(out)
-    columns = Columns(user=user_column, item=item_column, time=time_column, session=session_column)
+    columns = Columns(user_column, item_column, time_column, session_column, kind_column, value_column)
     if sequence_by:
         columns = _keyed_by(sequence_by, histories, columns)
     recommender = open_recommender(model, dataset)
     check_k(k, recommender.items.warm)
-    batches = read_histories(histories, columns, tz=tz, integer_items=recommender.items.integer_ids)
+    moment = None if now is None else _moment(now, tz)
+    also = {*recommender.reads, *(["timestamp"] if now else [])}
+    integers = recommender.items.integer_ids
+    batches = read_histories(histories, columns, tz=tz, integer_items=integers, also=also)
     users, skipped = 0, 0
     with AnswerWriter(out) as writer:
-        for keys, items in batches:
-            answers = recommender.recommend_many(items, k=k, exclude_seen=exclude_seen)
+        for keys, events in batches:
+            answers = recommender.recommend_many(events, k=k, exclude_seen=exclude_seen, now=moment)
             for key, answer in zip(keys, answers, strict=True):
                 for found in answer:
                     writer.add(Answer(key, found.rank, found.item_id, found.score, found.title))
@@ -79,6 +98,19 @@ def recommend(
             users += len(keys)
     remark = f"; {skipped:,} events skipped, whose items the model does not know" if skipped else ""
     typer.echo(f"{users:,} users{remark}", err=True)
+
+
+def _moment(now: str, tz: str | None) -> "Timestamp":
+    """What was typed as a number, or as a time in the zone of the log where it names none."""
+    from reprise.data.times import check_zone
+
+    check_zone(tz)
+    with suppress(ValueError):
+        return float(now)
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(now)
+        return moment.replace(tzinfo=ZoneInfo(tz)) if tz and moment.tzinfo is None else moment
+    return now  # the recommender says what is wrong with it
 
 
 def _keyed_by(role: Literal["user", "session"], histories: list[str], columns: "Columns") -> "Columns":

@@ -13,6 +13,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reprise.data.dataset import EVENT
 from reprise.data.engine import NUMBERING, Engine
 from reprise.data.events import Events
 from reprise.data.split import PART_CODES
@@ -23,8 +24,6 @@ KINDS_LIMIT = 256
 """A kind is stored in one byte."""
 ID_LIMIT = 2**63
 """Integer ids are stored with a sign."""
-EVENT = "event"
-"""The kind of an event that has none."""
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,9 @@ COLUMNS = {
 FIELDS = {"warm": int, "kinds": list, "split": dict, "facts": dict, "fingerprint": str}
 """What the manifest of a dataset must have besides its format."""
 
+EVENT = "event"
+"""The kind of an event that has none."""
+
 Part = Literal["train", "valid", "test"]
 PARTS: tuple[Part, ...] = ("train", "valid", "test")
 IntArray = np.ndarray[Any, np.dtype[Any]]
@@ -76,7 +79,7 @@ class SequenceDataset:
     """The caller's number for the event (a price, a rating, seconds played), [E]; NaN where there is none."""
     table: pa.Table
     """The item table, row p for item index p + 1; always has `item_id`, often `title`."""
-    kinds: tuple[str, ...] = ("event",)
+    kinds: tuple[str, ...] = (EVENT,)
     """The names of the event kinds."""
     split: dict[str, Any] = field(default_factory=dict)
     """How the parts were cut: `kind` and, for a split by time, `train_end_ms` and `valid_end_ms`."""

@@ -3,8 +3,9 @@
 Shape letters: B rows, T steps, D width.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -18,10 +19,14 @@ from reprise.models.items import ItemVectors
 from reprise.models.sequence_model import Parts, SequenceModel
 from reprise.models.transitions import TransitionResidual
 from reprise.nn.blocks import GatedBranch, ResidualBlock
-from reprise.nn.cells import GRU, LSTM, RNN, Cell, State
-from reprise.nn.linear_cells import RGLRU
+from reprise.nn.cells import GRU, LSTM, RNN, Activation, Cell, State
+from reprise.nn.linear_cells import RGLRU, MinGRU, MinLSTM
+from reprise.nn.lru import LRU
 
-CELLS: dict[str, type[Cell]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU, "rglru": RGLRU}
+CELLS: dict[str, type[Cell]] = {
+    "rnn": RNN, "lstm": LSTM, "gru": GRU, "rglru": RGLRU, "lru": LRU, "mingru": MinGRU, "minlstm": MinLSTM,
+}  # fmt: skip
+Output = Literal["none", "identity", "tanh", "relu", "sigmoid"]
 
 
 @spec
@@ -29,7 +34,7 @@ class Recurrent:
     """A recurrent network over the item vectors of the events so far."""
 
     cell: str = "rglru"
-    """`rnn`, `lstm`, `gru`, `rglru`, or your own class as `module:Class`."""
+    """`rnn`, `lstm`, `gru`, `rglru`, `lru`, `mingru`, `minlstm`, or your own class as `module:Class`."""
     size: Annotated[int, Field(ge=1)] = 256
     """D: width of the item vectors and of the hidden state."""
     layers: Annotated[int, Field(ge=1)] = 2
@@ -40,6 +45,12 @@ class Recurrent:
     """Share of each layer's output that is dropped while training."""
     item_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.25
     """Share of each item vector that is dropped as it is read while training."""
+    activation: Activation = "tanh"
+    """f of the `rnn` cell, h = f(W_h h + W_x x + b); the other cells have their own."""
+    output: Output = "none"
+    """g of an output layer o = g(W_o h + b) between the hidden state and the item vectors; `none`: h itself is compared."""
+    skip: bool = False
+    """Whether the output layer sees the input too, o = g(W_o h + W_x x + b)."""
     event_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the events whose item is hidden from the network while training."""
     temperature: Annotated[float, Field(ge=0)] = 0.0
@@ -62,17 +73,29 @@ class Recurrent:
     """Whether the value of each event is read."""
 
     def __str__(self) -> str:
-        return f"{self.cell} {self.layers} x {self.size}{'' if self.residual else ' bare'}"
+        parts = [self.cell, *([self.activation] if self.activation != "tanh" else [])]
+        parts += [f"{self.layers} x {self.size}", *([] if self.residual else ["bare"])]
+        parts += [f"output {self.output}"] if self.output != "none" else []
+        return " ".join([*parts, *(["skip"] if self.skip else [])])
 
     def build(self, sizes: Sizes) -> SequenceModel:
-        """A network with fresh weights for data of these sizes."""
-        make = _cell_class(self.cell)
-        cells: list[Cell] = [make(self.size) for _ in range(self.layers)]
+        """A network with fresh weights for data of these sizes.
+
+        Raises:
+            ConfigError: the cell is unknown, or fields contradict each other.
+        """
+        if self.skip and self.output == "none":
+            raise ConfigError(
+                "skip=True leads the input into the output layer, and output='none' has none; "
+                "choose output='identity', 'tanh', 'relu' or 'sigmoid', or leave skip out"
+            )
+        cells = self._cells()
         if self.residual:
             cells = [
                 ResidualBlock(GatedBranch(cell) if cell.linear else cell, self.dropout) for cell in cells
             ]
-        encoder: Encoder = RecurrentEncoder(cells, norm=self.residual, dropout=self.dropout)
+        output = None if self.output == "none" else OutputLayer(self.size, self.output, skip=self.skip)
+        encoder: Encoder = RecurrentEncoder(cells, norm=self.residual, dropout=self.dropout, output=output)
         if self.attention:
             encoder = AttentiveEncoder(encoder, self.size, self.attention, self.alignment)
         read = Read(self.gaps, sizes.kinds if self.kinds else 0, self.values)
@@ -86,6 +109,17 @@ class Recurrent:
             else None,
         )
         return SequenceModel(self, sizes, parts)
+
+    def _cells(self) -> list[Cell]:
+        make = _cell_class(self.cell)
+        if make is RNN:
+            return [RNN(self.size, self.activation) for _ in range(self.layers)]
+        if self.activation != "tanh":
+            raise ConfigError(
+                f"activation={self.activation!r} is a choice of the rnn cell, and {self.cell} has its own; "
+                "choose cell='rnn', or leave activation out"
+            )
+        return [make(self.size) for _ in range(self.layers)]
 
 
 def _cell_class(name: str) -> type[Cell]:
@@ -101,15 +135,38 @@ def _cell_class(name: str) -> type[Cell]:
     return found
 
 
-class RecurrentEncoder(Encoder):
-    """Cells on top of each other. The state of layer 0 is `0.h` and so on."""
+class OutputLayer(nn.Module):
+    """The output of the textbook network: o = g(W_o h + b), with `skip` o = g(W_o h + W_x x + b).
 
-    def __init__(self, cells: list[Cell], *, norm: bool, dropout: float) -> None:
+    `activation` is g: `identity`, `tanh`, `relu` or `sigmoid`; x is what the network read, before its first cell.
+    """
+
+    def __init__(self, size: int, activation: Output, *, skip: bool) -> None:
+        super().__init__()
+        self.activation = activation
+        self.hidden = nn.Linear(size, size)
+        self.input = nn.Linear(size, size, bias=False) if skip else None
+
+    def forward(self, hidden: Tensor, x: Tensor) -> Tensor:
+        """Both of one shape, last dimension D; the same shape back."""
+        out: Tensor = self.hidden(hidden)
+        if self.input is not None:
+            out = out + self.input(x)
+        return out if self.activation == "identity" else getattr(torch, self.activation)(out)
+
+
+class RecurrentEncoder(Encoder):
+    """Cells on top of each other, and an output layer if given. The state of layer 0 is `0.h` and so on."""
+
+    def __init__(
+        self, cells: list[Cell], *, norm: bool, dropout: float, output: OutputLayer | None = None
+    ) -> None:
         super().__init__()
         self.cells = nn.ModuleList(cells)
         self.norm = nn.RMSNorm(cells[0].size) if norm else nn.Identity()
         # residual blocks have their own dropout
         self.between = nn.Dropout(0.0 if norm else dropout)
+        self.output = output
 
     def initial_state(self, batch: int) -> State:
         """The states of all layers, side by side."""
@@ -121,20 +178,23 @@ class RecurrentEncoder(Encoder):
 
     def forward(self, x_BTD: Tensor, state: State, valid_BT: Tensor) -> Encoded:
         """A whole chunk, layer by layer."""
-        after: State = {}
+        after, read_BTD = State(), x_BTD
         for layer, cell in enumerate(self._layers()):
             x_BTD, new = cell.scan(self.between(x_BTD), _of_layer(state, layer), valid_BT)
             after |= {f"{layer}.{name}": tensor for name, tensor in new.items()}
-        return Encoded(self.norm(x_BTD), after, x_BTD.new_zeros(()))
+        return Encoded(self._out(x_BTD, read_BTD), after, x_BTD.new_zeros(()))
 
     def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
         """One event, layer by layer."""
-        after: State = {}
+        after, read_BD = State(), x_BD
         for layer, cell in enumerate(self._layers()):
             x_BD, new = cell.step(self.between(x_BD), _of_layer(state, layer))
             after |= {f"{layer}.{name}": tensor for name, tensor in new.items()}
-        hidden_BD: Tensor = self.norm(x_BD)
-        return hidden_BD, after
+        return self._out(x_BD, read_BD), after
+
+    def _out(self, x: Tensor, read: Tensor) -> Tensor:
+        hidden: Tensor = self.norm(x)
+        return hidden if self.output is None else self.output(hidden, read)
 
     def _layers(self) -> list[Cell]:
         return [cell for cell in self.cells if isinstance(cell, Cell)]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from reprise.data.dataset import SequenceDataset, Sizes
 from reprise.data.vocabulary import PAD
+from reprise.models.attentive import AttentiveEncoder
 from reprise.models.batch import Batch, Event
 from reprise.models.encoder import Encoder, keep_state
 from reprise.models.inputs import EventInputs, QueryHead
@@ -67,6 +68,19 @@ class SequenceModel(nn.Module):
     def name(self) -> str:
         """How tables and reports call it."""
         return str(self.spec)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """What it uses besides vectors: of an event `item`, `time_s`, `kind` and `value`, of a question `now_s`."""
+        read = self.inputs.read
+        used = {
+            "item": self.transitions is not None,
+            "time_s": self.timed,
+            "kind": read.kinds > 0,
+            "value": read.value,
+            "now_s": self.head.scale is not None,
+        }
+        return tuple(name for name, use in used.items() if use)
 
     def observe(self, dataset: SequenceDataset) -> None:
         """Count what the network needs to know of the training part and does not learn by gradients."""
@@ -147,6 +161,15 @@ class SequenceModel(nn.Module):
             return None
         extra: SparseLogits = self.transitions(state["recent"])
         return extra
+
+    def attention(self, state: State) -> Tensor | None:
+        """How much the network looks at each of the last W events, newest last, [B, W]; None where it has no attention.
+
+        The weights of a user sum to 1; those of a user without events are 0.
+        """
+        if not isinstance(self.encoder, AttentiveEncoder):
+            return None
+        return self.encoder.weights(state["states"][:, -1], state).nan_to_num(0.0)
 
     def scores(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
         """The logits of all items, s_BI."""

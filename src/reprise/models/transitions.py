@@ -82,6 +82,21 @@ class TransitionResidual(nn.Module):
             value_P = self._together(row_P * (self.items + 1) + item_P, score_P, len(recent_NW))
             return SparseLogits(row_P, item_P, value_P)
 
+    def tables(self) -> dict[str, Tensor]:
+        """What the additions of a trained network follow from, in a form that needs no powers: what serving keeps.
+
+        `start` [I + 2] and `successor` [P] (int32) say which pairs there are, as in `PairCounts`; `score` [P] is
+        c(i, j)^q / (c(i)^a p_j^b) and `weight` [W] the v_w, newest last; `floor` [1] is log e and `gain` [1] is g.
+        """
+        return {
+            "start": self.start,
+            "successor": self.successor_P.int(),
+            "score": self._pair_scores(),
+            "weight": self.distance.exp(),
+            "floor": self.floor,
+            "gain": self.gain,
+        }
+
     def _entries(self, recent_NW: Tensor) -> tuple[Tensor, Tensor]:
         """Which window event each entry comes from (flat), and which pair it is."""
         item_NW = recent_NW.flatten()

@@ -32,7 +32,8 @@ class GatedFeedForward(nn.Module):
 class GatedBranch(Cell):
     """What Griffin puts around a linear recurrence (De et al. 2024, section 2.4), with a convolution over two events.
 
-    u, g = W_in x; v_t = k_0 u_t + k_1 u_{t-1}; out = W_out (cell(v) * silu(g)). The state is the cell's and the last u.
+    u, g = W_in x; v_t = k_0 u_t + k_1 u_{t-1}; out = W_out (cell(v) * silu(g)). The state is the cell's and the last u;
+    `keep` multiplies both.
     """
 
     def __init__(self, cell: Cell) -> None:
@@ -40,6 +41,7 @@ class GatedBranch(Cell):
         self.input = nn.Linear(cell.size, 2 * cell.size, bias=False)
         self.shift = nn.Parameter(torch.tensor([[1.0], [0.0]]).repeat(1, cell.size))
         self.cell = cell
+        self.decays = cell.decays
         self.output = nn.Linear(cell.size, cell.size, bias=False)
         nn.init.normal_(self.input.weight, std=1 / math.sqrt(cell.size))
         nn.init.normal_(self.output.weight, std=1 / math.sqrt(cell.size))
@@ -47,21 +49,25 @@ class GatedBranch(Cell):
     def initial_state(self, batch: int) -> State:
         return {**self.cell.initial_state(batch), "u": self.shift.new_zeros(batch, self.size)}
 
-    def scan(self, x_BTD: Tensor, state: State, valid_BT: Tensor) -> tuple[Tensor, State]:
+    def scan(
+        self, x_BTD: Tensor, state: State, valid_BT: Tensor, keep_BTD: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         u_BTD, gate_BTD = self.input(x_BTD).chunk(2, dim=-1)
         # one step longer than the chunk: at t stands the u of the event before event t
         u_BSD = torch.cat([state["u"].to(u_BTD.dtype).unsqueeze(1), u_BTD], dim=1)
-        hidden_BTD, after = self.cell.scan(self._shifted(u_BTD, u_BSD[:, :-1]), state, valid_BT)
+        v_BTD = self._shifted(u_BTD, u_BSD[:, :-1], keep_BTD)
+        hidden_BTD, after = self.cell.scan(v_BTD, state, valid_BT, *_given(self.cell, keep_BTD))
         last_BD = u_BSD[torch.arange(len(u_BSD), device=u_BSD.device), valid_BT.sum(1)]
         return self.output(hidden_BTD * silu(gate_BTD)), {**after, "u": last_BD.to(state["u"].dtype)}
 
-    def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
+    def step(self, x_BD: Tensor, state: State, keep_BD: Tensor | None = None) -> tuple[Tensor, State]:
         u_BD, gate_BD = self.input(x_BD).chunk(2, dim=-1)
-        hidden_BD, after = self.cell.step(self._shifted(u_BD, state["u"]), state)
+        v_BD = self._shifted(u_BD, state["u"], keep_BD)
+        hidden_BD, after = self.cell.step(v_BD, state, *_given(self.cell, keep_BD))
         return self.output(hidden_BD * silu(gate_BD)), {**after, "u": u_BD}
 
-    def _shifted(self, u: Tensor, before: Tensor) -> Tensor:
-        return self.shift[0] * u + self.shift[1] * before
+    def _shifted(self, u: Tensor, before: Tensor, keep: Tensor | None) -> Tensor:
+        return self.shift[0] * u + self.shift[1] * (before if keep is None else keep * before)
 
 
 class ResidualBlock(Cell):
@@ -74,6 +80,7 @@ class ResidualBlock(Cell):
         super().__init__(cell.size)
         self.cell_norm = nn.RMSNorm(cell.size)
         self.cell = cell
+        self.decays = cell.decays
         self.forward_norm = nn.RMSNorm(cell.size)
         self.feed_forward = GatedFeedForward(cell.size)
         self.dropout = nn.Dropout(dropout)
@@ -81,15 +88,28 @@ class ResidualBlock(Cell):
     def initial_state(self, batch: int) -> State:
         return self.cell.initial_state(batch)
 
-    def scan(self, x_BTD: Tensor, state: State, valid_BT: Tensor) -> tuple[Tensor, State]:
-        mixed_BTD, after = self.cell.scan(self.cell_norm(x_BTD), state, valid_BT)
+    def scan(
+        self, x_BTD: Tensor, state: State, valid_BT: Tensor, keep_BTD: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        mixed_BTD, after = self.cell.scan(
+            self.cell_norm(x_BTD), state, valid_BT, *_given(self.cell, keep_BTD)
+        )
         return self._combine(x_BTD, mixed_BTD), after
 
-    def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
-        mixed_BD, after = self.cell.step(self.cell_norm(x_BD), state)
+    def step(self, x_BD: Tensor, state: State, keep_BD: Tensor | None = None) -> tuple[Tensor, State]:
+        mixed_BD, after = self.cell.step(self.cell_norm(x_BD), state, *_given(self.cell, keep_BD))
         return self._combine(x_BD, mixed_BD), after
 
     def _combine(self, x: Tensor, mixed: Tensor) -> Tensor:
         x = x + self.dropout(mixed)
         out: Tensor = x + self.dropout(self.feed_forward(self.forward_norm(x)))
         return out
+
+
+def _given(cell: Cell, keep: Tensor | None) -> tuple[Tensor, ...]:
+    """The last argument for a cell, left out where there is none: one whose state cannot decay need not know it."""
+    if keep is None:
+        return ()
+    if not cell.decays:
+        cell.refuse(keep)
+    return (keep,)

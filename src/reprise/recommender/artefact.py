@@ -21,9 +21,10 @@ from safetensors.numpy import load, save
 from reprise.data.tables import Table, read_table, write_table
 from reprise.errors import ArtefactError
 from reprise.recommender.card import card
+from reprise.recommender.events import Column
 from reprise.recommender.index import Floats
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 VECTORS = "vectors.safetensors"
 STEP = "step.onnx"
@@ -36,7 +37,9 @@ FILES = (VECTORS, STEP, QUERY, ITEMS, CARD)
 INPUT = "input"
 OUTPUT = "output"
 INITIAL = "initial."
-"""Names of the tensors: vectors that are read, vectors that score (left out when they are the same), initial states."""
+TRANSITIONS = "transitions."
+"""Names of the tensors: vectors that are read, vectors that score (left out when they are the same), initial states, and
+the tables of counted transitions."""
 
 AGAIN = "copy the whole directory again, or export the model again"
 Facts = dict[str, Any]
@@ -48,12 +51,13 @@ class Artefact:
 
     facts: Facts
     """`name`, `spec`, `sizes`, `data`, and perhaps `training`, `report` and `attribution`: what the card tells."""
-    tensors: Mapping[str, Floats]
-    """`input` [I, D], perhaps `output` [I, D'], and an `initial.<name>` [1, ...] for each part of the state."""
+    tensors: Mapping[str, Column]
+    """`input` [I, D], perhaps `output` [I, D'], an `initial.<name>` [1, ...] for each part of the state, and perhaps the
+    `transitions.<name>`, fields of `Transitions`."""
     step: bytes
-    """ONNX: `x` and `state.<name>` to `next.<name>`."""
+    """ONNX: `x`, those of `item`, `time_s`, `kind` and `value` that are read, and `state.<name>` to `next.<name>`."""
     query: bytes
-    """ONNX: `state.<name>` to `query`."""
+    """ONNX: `state.<name>` and, where it is used, `now_s` to `query`."""
     items: Table
     """The item table in index order."""
 
@@ -68,12 +72,20 @@ class Artefact:
         return self.tensors.get(OUTPUT, self.tensors[INPUT])
 
     @property
-    def initial(self) -> dict[str, Floats]:
+    def initial(self) -> dict[str, Column]:
         """The state of one user without events."""
+        return self._tensors_of(INITIAL)
+
+    @property
+    def transitions(self) -> dict[str, Column]:
+        """The tables of counted transitions; empty where the network adds none."""
+        return self._tensors_of(TRANSITIONS)
+
+    def _tensors_of(self, prefix: str) -> dict[str, Column]:
         return {
-            name.removeprefix(INITIAL): tensor
+            name.removeprefix(prefix): tensor
             for name, tensor in self.tensors.items()
-            if name.startswith(INITIAL)
+            if name.startswith(prefix)
         }
 
     def with_facts(self, **facts: Any) -> "Artefact":

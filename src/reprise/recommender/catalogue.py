@@ -1,4 +1,4 @@
-"""The caller's side of a model: ids, titles and how common each item is.
+"""The caller's side of a model: ids, titles, how common each item is, and the kinds of event.
 
 Shape letters: I warm items, those a network has a vector for. Index p + 1 is row p of the item table.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from reprise.data.dataset import id_array
+from reprise.data.dataset import EVENT, id_array
 from reprise.data.tables import Table, column
 from reprise.data.vocabulary import PAD, ItemId, Vocabulary
 from reprise.errors import DataError, did_you_mean
@@ -31,6 +31,8 @@ class Catalogue:
     """`item_id`, `count` and whatever else the caller's item table has, a row per item in index order."""
     warm: int
     """How many of them can be recommended: those with a vector."""
+    kinds: tuple[str, ...] = ()
+    """The kinds of event in the order of their codes, commonest first; none where the network does not read them."""
 
     @cached_property
     def items(self) -> Vocabulary:
@@ -87,6 +89,20 @@ class Catalogue:
                 "train again on a log that has it"
             )
         raise DataError(f"unknown item {item_id!r}{self._hint(item_id)}")
+
+    def kind(self, name: object = None) -> int:
+        """The code of a kind of event. None is what the log calls events without a kind, or else its commonest kind.
+
+        Raises:
+            DataError: the log of the model has no such kind.
+        """
+        if not self.kinds:
+            return 0
+        if name is None:
+            return self.kinds.index(EVENT) if EVENT in self.kinds else 0
+        if str(name) not in self.kinds:
+            raise DataError(f"unknown kind of event {name!r}{did_you_mean(str(name), self.kinds)}")
+        return self.kinds.index(str(name))
 
     def _hint(self, item_id: ItemId) -> str:
         known = [str(other) for other in islice(self.items.ids, NEAR)]

@@ -18,13 +18,18 @@ from torch import Tensor, nn
 from reprise.config import to_dict
 from reprise.data.dataset import SequenceDataset, Sizes
 from reprise.errors import ArtefactError, ConfigError
-from reprise.recommender.artefact import INITIAL, INPUT, OUTPUT, Artefact
-from reprise.recommender.index import Floats
+from reprise.models.batch import Event
+from reprise.models.transitions import TransitionResidual
+from reprise.recommender.artefact import INITIAL, INPUT, OUTPUT, TRANSITIONS, Artefact
+from reprise.recommender.events import Column, Events
+from reprise.recommender.network import Network
 from reprise.recommender.provenance import describe_data
-from reprise.recommender.runtime import QUERY, STATE_IN, STATE_OUT, VECTOR, Runtime
+from reprise.recommender.runtime import NOW, OF_EVENT, QUERY, STATE_IN, STATE_OUT, VECTOR
 
-TOLERANCE = 1e-5
+TOLERANCE = {"float32": 1e-5, "float64": 1e-12, "int64": 0.0}
 """Largest difference between torch and ONNX, against the largest number of the tensor or 1."""
+LONGEST_S = 1e7
+"""Longest time between two events of a check: some four months."""
 CHECKED_STEPS = 32
 CHECKED_BATCHES = (1, 5)
 """How many events of how many users every export is compared on."""
@@ -43,16 +48,25 @@ class Exportable(Protocol):
     sizes: Sizes
     """What it was built for."""
 
+    reads: tuple[str, ...]
+    """What it uses besides vectors: of `item`, `time_s`, `kind` and `value` of an event, and of `now_s` of a question."""
+    transitions: TransitionResidual | None
+    """Added to the products of queries and vectors, after the items of the state's `recent`."""
+
     def initial_state(self, batch: int) -> TorchState:
-        """The state of `batch` users without events."""
+        """The state of `batch` users without events: named tensors [B, ...] of float32, float64 or int64."""
         ...
 
-    def advance_vector(self, state: TorchState, x_BD: Tensor) -> TorchState:
-        """The state after an event whose item has this raw vector."""
+    def advance_vector(self, state: TorchState, x_BD: Tensor, event: Event) -> TorchState:
+        """The state after an event whose item has this raw vector; of the event only what `reads` names means anything."""
         ...
 
-    def query(self, state: TorchState) -> Tensor:
-        """What is compared with the item vectors, q_BD."""
+    def query(self, state: TorchState, now_s_B: Tensor | None = None) -> Tensor:
+        """What is compared with the item vectors, q_BD; None or NaN: the moment of asking is not known."""
+        ...
+
+    def scores(self, state: TorchState, now_s_B: Tensor | None = None) -> Tensor:
+        """The products of queries and vectors and what is added to them, s_BI: what the export is held against."""
         ...
 
     def input_vectors(self) -> Tensor:
@@ -87,48 +101,93 @@ def export(model: object, dataset: SequenceDataset, training: Mapping[str, Any] 
 
 
 def check_same(network: Exportable, artefact: Artefact) -> None:
-    """Compare torch and ONNX on random histories, after each event.
+    """Compare torch and ONNX on random histories, after each event, with and without a moment of asking.
 
     Raises:
-        ArtefactError: a state or a score differs by more than `TOLERANCE`, or is not finite.
+        ArtefactError: a state or a score differs by more than `TOLERANCE`, or a score is not finite.
     """
-    runtime = Runtime(artefact.step, artefact.query, artefact.initial)
-    generator = np.random.default_rng(0)
+    exported = Network.open(artefact)
     for batch in CHECKED_BATCHES:
-        torch_state, state = network.initial_state(batch), runtime.initial_state(batch)
-        for index_B in generator.integers(len(artefact.input_ID), size=(CHECKED_STEPS, batch)):
-            x_BD = artefact.input_ID[index_B]
-            state = runtime.advance(state, x_BD)
+        torch_state, state = network.initial_state(batch), exported.runtime.initial_state(batch)
+        for events, now_s_B in _random_events(network.sizes, batch):
+            state = exported.advance(state, events)
+            x_BD = torch.from_numpy(artefact.input_ID[events.item - 1])
             with torch.no_grad():
-                torch_state = network.advance_vector(torch_state, torch.from_numpy(x_BD))
-                expected_BI = network.query(torch_state) @ network.item_vectors().t()
+                torch_state = network.advance_vector(
+                    torch_state, x_BD, Event(*map(torch.from_numpy, events.columns))
+                )
+                asked_BI = network.scores(torch_state, torch.from_numpy(now_s_B)).numpy()
+                unasked_BI = network.scores(torch_state).numpy()
             for name, array in state.items():
                 _check_near(f"state {name!r}", array, torch_state[name].numpy())
-            _check_near("the scores", runtime.query(state) @ artefact.output_ID.T, expected_BI.numpy())
+            _check_near("the scores", exported.scores(state), unasked_BI)
+            _check_near("the scores at a moment", exported.scores(state, now_s_B), asked_BI)
+
+
+def _random_events(sizes: Sizes, batch: int) -> Iterator[tuple[Events, Column]]:
+    """Events of `batch` users, and moments after each of them; times and values are not always known."""
+    generator = np.random.default_rng(0)
+
+    def some(known_B: Column) -> Column:
+        return np.where(generator.random(batch) < 0.2, np.nan, known_B)
+
+    def later(time_s_B: Column) -> Column:
+        gap_s_B = LONGEST_S ** generator.random(batch)
+        return time_s_B + np.where(generator.random(batch) < 0.2, 0.0, gap_s_B)
+
+    time_s_B = np.full(batch, 1e9)
+    for _ in range(CHECKED_STEPS):
+        time_s_B = later(time_s_B)
+        value_B = some(100.0 * generator.standard_normal(batch)).astype(np.float32)
+        item_B, kind_B = (
+            generator.integers(*ends, batch) for ends in ((1, sizes.items + 1), (0, sizes.kinds))
+        )
+        yield Events(item_B, some(time_s_B), kind_B, value_B), some(later(time_s_B))
 
 
 class _Step(nn.Module):
-    """`advance_vector` with the state as a tuple, as a graph wants it."""
+    """`advance_vector` with the state, and what is read of an event, as a tuple, as a graph wants it."""
 
-    def __init__(self, network: Any, names: tuple[str, ...]) -> None:
+    def __init__(self, network: Any, state: tuple[str, ...], reads: tuple[str, ...]) -> None:
         super().__init__()
-        self.network, self.names = network, names
+        self.network, self.state, self.reads = network, state, reads
 
-    def forward(self, x_BD: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        after = self.network.advance_vector(dict(zip(self.names, state, strict=True)), x_BD)
-        return tuple(after[name] for name in self.names)
+    def forward(self, x_BD: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+        state, read = _named(given, self.state, self.reads)
+        after = self.network.advance_vector(state, x_BD, _event(x_BD, read))
+        return tuple(after[name] for name in self.state)
 
 
 class _Query(nn.Module):
-    """`query` with the state as a tuple."""
+    """`query` with the state, and the moment of asking where it is used, as a tuple."""
 
-    def __init__(self, network: Any, names: tuple[str, ...]) -> None:
+    def __init__(self, network: Any, state: tuple[str, ...], reads: tuple[str, ...]) -> None:
         super().__init__()
-        self.network, self.names = network, names
+        self.network, self.state, self.reads = network, state, reads
 
-    def forward(self, *state: Tensor) -> Tensor:
-        query_BD: Tensor = self.network.query(dict(zip(self.names, state, strict=True)))
+    def forward(self, *given: Tensor) -> Tensor:
+        state, read = _named(given, self.state, self.reads)
+        query_BD: Tensor = self.network.query(state, read.get(NOW))
         return query_BD
+
+
+def _named(
+    given: tuple[Tensor, ...], state: tuple[str, ...], reads: tuple[str, ...]
+) -> tuple[TorchState, TorchState]:
+    named = dict(zip(reads, given[len(state) :], strict=True))
+    return dict(zip(state, given[: len(state)], strict=True)), named
+
+
+def _event(x_BD: Tensor, read: TorchState) -> Event:
+    """An event with what is read; the rest is filled in, and no graph depends on it."""
+    zero_B = torch.zeros_like(x_BD[:, 0])
+    filled = {
+        "item": zero_B.long(),
+        "time_s": zero_B.double() + torch.nan,
+        "kind": zero_B.long(),
+        "value": zero_B + torch.nan,
+    }
+    return Event(*(read.get(name, filled[name]) for name in OF_EVENT))
 
 
 def _checked(model: object, dataset: SequenceDataset) -> Exportable:
@@ -142,6 +201,11 @@ def _checked(model: object, dataset: SequenceDataset) -> Exportable:
             f"the network has vectors for {model.sizes.items} items, the dataset has {dataset.items.warm} warm ones; "
             "pass the dataset it was trained on"
         )
+    if "kind" in model.reads and model.sizes.kinds != len(dataset.kinds):
+        raise ConfigError(
+            f"the network reads {model.sizes.kinds} kinds of event, the dataset has {len(dataset.kinds)} "
+            f"({', '.join(dataset.kinds)}); pass the dataset it was trained on"
+        )
     return model
 
 
@@ -154,14 +218,17 @@ def _frozen(network: Exportable) -> Exportable:
     return frozen
 
 
-def _tensors(network: Exportable) -> dict[str, Floats]:
+def _tensors(network: Exportable) -> dict[str, Column]:
     tensors = {INPUT: network.input_vectors(), OUTPUT: network.item_vectors()}
     if torch.equal(tensors[INPUT], tensors[OUTPUT]):
         del tensors[OUTPUT]
-    tensors |= {f"{INITIAL}{name}": tensor for name, tensor in network.initial_state(1).items()}
+    if network.transitions is not None:
+        tensors |= {f"{TRANSITIONS}{name}": tensor for name, tensor in network.transitions.tables().items()}
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise ArtefactError(f"the network's {name} holds numbers that are not finite; train it again")
+    # a state may begin with NaN: the time of an event that is not there
+    tensors |= {f"{INITIAL}{name}": tensor for name, tensor in network.initial_state(1).items()}
     return {name: tensor.detach().contiguous().numpy().copy() for name, tensor in tensors.items()}
 
 
@@ -171,10 +238,15 @@ def _onnx(network: Exportable) -> tuple[bytes, bytes]:
     names = tuple(state)
     states_in = [f"{STATE_IN}{name}" for name in names]
     states_out = [f"{STATE_OUT}{name}" for name in names]
+    event = tuple(name for name in OF_EVENT if name in network.reads)
+    asked = tuple(name for name in (NOW,) if name in network.reads)
     x_BD = network.input_vectors()[:1].expand(2, -1).contiguous()
+    filled = dict(zip(OF_EVENT, _event(x_BD, {}), strict=True))
     values = tuple(state.values())
-    step = _graph(_Step(network, names), (x_BD, *values), [VECTOR, *states_in], states_out)
-    return step, _graph(_Query(network, names), values, states_in, [QUERY])
+    step_values = (x_BD, *values, *(filled[name] for name in event))
+    query_values = (*values, *(filled["time_s"] for _ in asked))
+    step = _graph(_Step(network, names, event), step_values, [VECTOR, *states_in, *event], states_out)
+    return step, _graph(_Query(network, names, asked), query_values, [*states_in, *asked], [QUERY])
 
 
 def _graph(module: nn.Module, values: tuple[Tensor, ...], inputs: list[str], outputs: list[str]) -> bytes:
@@ -240,9 +312,13 @@ def _facts(
     return facts | ({"training": dict(training)} if training else {})
 
 
-def _check_near(what: str, found: Floats, expected: Floats) -> None:
-    difference = float(np.abs(found - expected).max(initial=0.0))
-    allowed = TOLERANCE * max(1.0, float(np.abs(expected).max(initial=0.0)))
+def _check_near(what: str, found: Column, expected: Column) -> None:
+    """NaN equals NaN in a state, as an unknown time does; scores are numbers."""
+    same = (found == expected) | (np.isnan(found) & np.isnan(expected) & what.startswith("state"))
+    with np.errstate(invalid="ignore"):
+        difference = float(np.where(same, 0.0, np.abs(found - expected)).max(initial=0.0))
+    largest = float(np.where(same & np.isnan(expected), 0.0, np.abs(expected)).max(initial=0.0))
+    allowed = TOLERANCE[str(expected.dtype)] * max(1.0, largest)
     if not difference <= allowed:  # also when either is NaN
         raise ArtefactError(
             f"the exported network differs from the trained one: {what} by {difference:.1e}, allowed is {allowed:.1e}; "

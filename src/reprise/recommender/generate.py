@@ -13,6 +13,7 @@ import numpy as np
 
 from reprise.errors import ConfigError
 from reprise.recommender.catalogue import Indices
+from reprise.recommender.events import Events
 from reprise.recommender.index import BLOCK, Floats
 from reprise.recommender.network import Network
 from reprise.recommender.runtime import State
@@ -72,16 +73,18 @@ class Path(NamedTuple):
 
 
 def continue_history(
-    network: Network, index_T: Indices, length: int, choice: Choice, popularity_I: Floats
+    network: Network, history: Events, length: int, choice: Choice, popularity_I: Floats
 ) -> Path:
     """Items that could follow. Without a history the first item has the probability of its popularity.
+
+    What is chosen is read as an event of the commonest kind, at a time that is not known and without a value.
 
     Raises:
         ConfigError: `length` is below 1, or above what can be chosen without a repetition.
     """
     _check_length(length, len(popularity_I), choice.no_repeat)
-    shares_I = None if len(index_T) else popularity_I
-    state = network.fold([index_T])
+    shares_I = None if len(history) else popularity_I
+    state = network.fold([history])
     if choice.beams is None:
         return _drawn(network, state, length, choice, shares_I)
     return _likeliest(network, state, length, choice, shares_I)
@@ -98,7 +101,7 @@ def _drawn(network: Network, state: State, length: int, choice: Choice, shares_I
         column = _draw(open_I, choice, generator)
         path.index_L.append(column + 1)
         path.log_probability_L.append(float(log_I[column]))
-        state = network.advance(state, np.array([column + 1]))
+        state = network.advance(state, Events.of_items(np.array([column + 1])))
     return path
 
 
@@ -141,7 +144,7 @@ def _likeliest(network: Network, state: State, length: int, choice: Choice, shar
         path_WL = np.column_stack([path_WL[from_W], column_W + 1])
         log_WL = np.column_stack([log_WL[from_W], log_W])
         before = {name: array[from_W] for name, array in state.items()}
-        state = network.advance(before, column_W + 1)
+        state = network.advance(before, Events.of_items(column_W + 1))
     best = log_WL.sum(axis=1).argmax()
     return Path(path_WL[best].tolist(), log_WL[best].tolist())
 

@@ -1,4 +1,4 @@
-"""What a caller knows of a user, in any of its forms, as item indices.
+"""What a caller knows of a user, in any of its forms, as events that a network can read.
 
 Shape letters: T known events, oldest first.
 """
@@ -7,48 +7,63 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
-from math import isfinite
+from math import inf, isfinite, isnan, nan
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from reprise.data.describe import iso
 from reprise.data.vocabulary import PAD, ItemId
 from reprise.errors import DataError, did_you_mean
 from reprise.recommender.catalogue import Catalogue, Indices
+from reprise.recommender.events import Events
 
 Timestamp = float | str | datetime
 """Seconds or milliseconds since 1970, an ISO 8601 string with its offset, or a datetime with its time zone."""
 PastEvent = ItemId | tuple[ItemId, Timestamp | None] | Mapping[str, Any]
-"""An item id, an (item id, timestamp) pair, or a mapping with `item_id` and perhaps `timestamp`."""
+"""An item id, an (item id, timestamp) pair, or a mapping with `item_id` and perhaps `timestamp`, `kind` and `value`."""
 HistoryLike = Iterable[PastEvent]
 
 MILLISECONDS_FROM = 1e11
 """Numbers from here on are milliseconds: as seconds they would lie beyond the year 5000."""
 
+LARGEST = float(np.finfo(np.float32).max)
+"""Of the values that can be stored."""
+
 
 @dataclass(frozen=True)
 class History:
-    """The events of one user that a network can read."""
+    """What is known of one user."""
 
-    index_T: Indices
-    """Item indices."""
+    events: Events
+    """The events that a network can read, T of them."""
     position_T: Indices
     """Where each stands in what the caller passed."""
     skipped: int
     """How many events the caller passed whose items have no vector."""
+    last_s: float
+    """When the last event with a time was, of all that the caller passed; NaN where none has one."""
 
     def __len__(self) -> int:
-        return len(self.index_T)
+        return len(self.events)
+
+
+class _Given(NamedTuple):
+    """One event as the caller passed it."""
+
+    item_id: Any
+    timestamp: Timestamp | None = None
+    kind: object = None
+    value: object = None
 
 
 def read_history(events: HistoryLike, catalogue: Catalogue) -> History:
     """The known events of a history, oldest first.
 
-    Timestamps are checked and put nothing into the answer yet: the networks of this version read the order alone.
-
     Raises:
-        DataError: an event without an item id, ids of another type than the model's, or times that go back.
+        DataError: an event without an item id, ids of another type than the model's, an unknown kind where kinds are read,
+            a value that is no finite number, or times that go back.
     """
     if isinstance(events, str | bytes | Mapping):
         raise DataError(f"a history is a list of events, oldest first, got {events!r}; pass [{events!r}]")
@@ -56,9 +71,56 @@ def read_history(events: HistoryLike, catalogue: Catalogue) -> History:
         raise DataError(
             f"a history is a list of events, oldest first, got {events!r}; without events pass []"
         )
-    index = catalogue.indices(_item_ids(list(events)))
-    (position_T,) = np.nonzero(index != PAD)
-    return History(index[position_T], position_T, len(index) - len(position_T))
+    given: list[Any] = list(events)
+    if all(issubclass(kind, str | Integral) for kind in set(map(type, given))):
+        # ids only, the common and the quick case
+        return _known(Events.of_items(catalogue.indices(given), catalogue.kind()), nan)
+    return _read([_event(event) for event in given], catalogue)
+
+
+def _read(given: Sequence[_Given], catalogue: Catalogue) -> History:
+    time_s = [nan if event.timestamp is None else moment_s(event.timestamp) for event in given]
+    events = Events(
+        item=catalogue.indices(event.item_id for event in given).astype(np.int64),
+        time_s=np.array(time_s),
+        kind=np.array([catalogue.kind(event.kind) for event in given], dtype=np.int64),
+        value=np.array([_number(event.value) for event in given], dtype=np.float32),
+    )
+    timed = [position for position, moment in enumerate(time_s) if not isnan(moment)]
+    for before, position in pairwise(timed):
+        if time_s[position] < time_s[before]:
+            raise DataError(
+                f"event {position} of the history ({given[position].timestamp}) is earlier than the one before it; "
+                "sort the history, oldest first"
+            )
+    return _known(events, time_s[timed[-1]] if timed else nan)
+
+
+def _known(events: Events, last_s: float) -> History:
+    (position_T,) = np.nonzero(events.item != PAD)
+    return History(events.take(position_T), position_T, len(events) - len(position_T), last_s)
+
+
+def asked_s(now: Timestamp | None, last_s: float) -> float:
+    """The moment of asking as seconds since 1970, NaN for None.
+
+    Raises:
+        DataError: `now` is no time, or before the last event.
+    """
+    now_s = nan if now is None else moment_s(now)
+    if now_s < last_s:
+        raise DataError(
+            f"now ({_told(now_s)}) is before the last event ({_told(last_s)}); "
+            "pass the moment for which the answer is, or leave out the events after it"
+        )
+    return now_s
+
+
+def _told(moment_s: float) -> str:
+    try:
+        return iso(round(moment_s * 1000))
+    except (ValueError, OverflowError, OSError):  # no calendar has it
+        return f"{moment_s:.15g} s"
 
 
 def moment_s(timestamp: Timestamp) -> float:
@@ -87,31 +149,22 @@ def moment_s(timestamp: Timestamp) -> float:
     return float(timestamp) / (1000.0 if abs(timestamp) >= MILLISECONDS_FROM else 1.0)
 
 
-def _item_ids(events: Sequence[PastEvent]) -> list[Any]:
-    if all(issubclass(kind, str | Integral) for kind in set(map(type, events))):
-        return list(events)  # ids only, the common and the quick case
-    pairs = [_pair(event) for event in events]
-    _check_order([timestamp for _, timestamp in pairs])
-    return [item_id for item_id, _ in pairs]
-
-
-def _pair(event: Any) -> tuple[Any, Timestamp | None]:
+def _event(event: Any) -> _Given:
     if isinstance(event, Mapping):
         if "item_id" not in event:
             raise DataError(f"event {dict(event)!r} has no 'item_id'{did_you_mean('item_id', event)}")
-        return event["item_id"], event.get("timestamp")
+        return _Given(event["item_id"], event.get("timestamp"), event.get("kind"), event.get("value"))
     if isinstance(event, tuple | list):
         if len(event) != 2:
             raise DataError(f"event {event!r} has {len(event)} parts; an event is (item_id, timestamp)")
-        return event[0], event[1]
-    return event, None
+        return _Given(*event)
+    return _Given(event)
 
 
-def _check_order(timestamps: Sequence[Timestamp | None]) -> None:
-    timed = [(position, moment_s(time)) for position, time in enumerate(timestamps) if time is not None]
-    for (_, before_s), (position, after_s) in pairwise(timed):
-        if after_s < before_s:
-            raise DataError(
-                f"event {position} of the history ({timestamps[position]}) is earlier than the one before it; "
-                "sort the history, oldest first"
-            )
+def _number(value: object) -> float:
+    if value is None:
+        return nan
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else inf
+    if abs(number) > LARGEST:
+        raise DataError(f"value {value!r} is no finite number; leave it out where there is none")
+    return number

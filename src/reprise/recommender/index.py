@@ -1,9 +1,9 @@
 """Search for the items whose vectors have the largest inner products with a query.
 
-Shape letters: B queries, I items, D width, k answers. Column j of the scores belongs to item index j + 1.
+Shape letters: B queries, I items, D width, k answers, M additions. Column j of the scores belongs to item index j + 1.
 """
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,12 +17,34 @@ BLOCK = 2**22
 """Scores that exist at once, at most (unless one query has more): 16 MiB of them."""
 
 
+class Additions(NamedTuple):
+    """Numbers added to some of the scores, each place at most once."""
+
+    row_M: np.ndarray[Any, np.dtype[np.int64]]
+    """Which query, ascending."""
+    item_M: np.ndarray[Any, np.dtype[np.int64]]
+    """Item index, 1..I."""
+    value_M: Floats
+    """What is added."""
+
+    def rows(self, first: int, last: int) -> "Additions":
+        """Those of the queries `first`..`last`, counted from the first of them."""
+        begin, end = np.searchsorted(self.row_M, (first, last))
+        return Additions(self.row_M[begin:end] - first, self.item_M[begin:end], self.value_M[begin:end])
+
+    def add_to(self, score_BI: Floats) -> None:
+        """Add them to the scores of all queries, in place."""
+        score_BI[self.row_M, self.item_M - 1] += self.value_M
+
+
 @runtime_checkable
 class Index(Protocol):
     """Finds the best items for queries."""
 
-    def search(self, query_BD: Floats, k: int, allowed: Mask | None = None) -> Found:
-        """(index_Bk, score_Bk), best first.
+    def search(
+        self, query_BD: Floats, k: int, allowed: Mask | None = None, extra: Additions | None = None
+    ) -> Found:
+        """(index_Bk, score_Bk), best first by the inner product and what `extra` adds to it.
 
         `allowed` says which items may be answered, [I] for all queries or [B, I]. Where fewer than k are, the rest of the
         row is `PAD` with a score of minus infinity.
@@ -31,12 +53,17 @@ class Index(Protocol):
 
 
 class ExactIndex:
-    """Every inner product, then the k largest; equal scores in index order, so the commoner item comes first."""
+    """Every inner product and what is added to it, then the k largest.
+
+    Equal scores stand in index order, so the commoner item comes first.
+    """
 
     def __init__(self, vectors_ID: Floats) -> None:
         self.vectors_ID = vectors_ID
 
-    def search(self, query_BD: Floats, k: int, allowed: Mask | None = None) -> Found:
+    def search(
+        self, query_BD: Floats, k: int, allowed: Mask | None = None, extra: Additions | None = None
+    ) -> Found:
         """See `Index`."""
         rows = max(1, BLOCK // max(1, len(self.vectors_ID)))
         index_Bk = np.full((len(query_BD), k), PAD, dtype=np.int64)
@@ -44,6 +71,8 @@ class ExactIndex:
         for start in range(0, len(query_BD), rows):
             block = slice(start, start + rows)
             score_BI = query_BD[block] @ self.vectors_ID.T
+            if extra is not None:
+                extra.rows(start, start + len(score_BI)).add_to(score_BI)
             if allowed is not None:
                 np.copyto(score_BI, -np.inf, where=~(allowed if allowed.ndim == 1 else allowed[block]))
             top_k(score_BI, index_Bk[block], score_Bk[block])

@@ -1,4 +1,4 @@
-"""The fold over item indices: the runtime with the vectors of the items it reads and compares with.
+"""The fold over events: the runtime with the vectors of the items it reads and compares with.
 
 Shape letters: B users, E events of all of them, I items, D width.
 """
@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reprise.recommender.catalogue import Indices
-from reprise.recommender.index import Floats
+from reprise.recommender.additions import RECENT, Transitions
+from reprise.recommender.artefact import Artefact
+from reprise.recommender.events import Column, Events
+from reprise.recommender.index import Additions, Floats
 from reprise.recommender.runtime import Runtime, State
 
 
@@ -22,17 +24,50 @@ class Network:
     """The vectors that are read; row j belongs to item index j + 1."""
     output_ID: Floats
     """The vectors that score. The same array where they are tied."""
+    transitions: Transitions | None = None
+    """What is added to the scores, where the network counts transitions."""
 
-    def advance(self, state: State, index_B: Indices) -> State:
+    @classmethod
+    def open(cls, artefact: Artefact) -> "Network":
+        """The network of an artefact.
+
+        Raises:
+            ArtefactError: a graph cannot be read.
+        """
+        runtime = Runtime(artefact.step, artefact.query, artefact.initial)
+        return cls(runtime, artefact.input_ID, artefact.output_ID, Transitions.of(artefact.transitions))
+
+    def advance(self, state: State, events: Events) -> State:
         """The state after one more event of each user."""
-        return self.runtime.advance(state, self.input_ID[index_B - 1])
+        return self.runtime.advance(state, self.input_ID[events.item - 1], events)
 
-    def scores(self, state: State) -> Floats:
+    def query(self, state: State, now_s: float | Column = np.nan) -> Floats:
+        """What is compared with the vectors that score, q_BD, at the moment of asking: of all, or [B]; NaN: not known."""
+        users = len(next(iter(state.values())))
+        return self.runtime.query(state, np.full(users, now_s, dtype=np.float64))
+
+    def additions(self, state: State) -> Additions | None:
+        """What is added to the products of queries and vectors, where anything is."""
+        return None if self.transitions is None else self.transitions.after(state[RECENT])
+
+    def scores(self, state: State, now_s: float | Column = np.nan) -> Floats:
         """The scores of all items, s_BI."""
-        scores_BI: Floats = self.runtime.query(state) @ self.output_ID.T
+        scores_BI: Floats = self.query(state, now_s) @ self.output_ID.T
+        extra = self.additions(state)
+        if extra is not None:
+            extra.add_to(scores_BI)
         return scores_BI
 
-    def fold(self, rows: Sequence[Indices]) -> State:
+    def score(self, state: State, item: int, now_s: float = np.nan) -> Floats:
+        """The scores of one item index, s_B."""
+        score_B: Floats = self.query(state, now_s) @ self.output_ID[item - 1]
+        extra = self.additions(state)
+        if extra is not None:
+            mine_M = extra.item_M == item
+            score_B[extra.row_M[mine_M]] += extra.value_M[mine_M]
+        return score_B
+
+    def fold(self, rows: Sequence[Events]) -> State:
         """The states after whole histories, one row each.
 
         Each step runs the rows that still have an event; with the longest first these are the rows up to some one.
@@ -40,12 +75,12 @@ class Network:
         length_B = np.array([len(row) for row in rows], dtype=np.int64)
         order_B = np.argsort(-length_B, kind="stable")
         first_B = (length_B.cumsum() - length_B)[order_B]
-        index_E = np.concatenate(rows) if rows else np.empty(0, dtype=np.int64)
+        events_E = Events.joined(rows)
         state = self.runtime.initial_state(len(rows))
         for step in range(int(length_B.max(initial=0))):
             live = int((length_B > step).sum())
             before = {name: array[:live] for name, array in state.items()}
-            for name, array in self.advance(before, index_E[first_B[:live] + step]).items():
+            for name, array in self.advance(before, events_E.take(first_B[:live] + step)).items():
                 state[name][:live] = array
         back_B = np.argsort(order_B)
         return {name: array[back_B] for name, array in state.items()}

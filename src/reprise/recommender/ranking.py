@@ -41,10 +41,17 @@ class Ranker:
     network: Network
     index: Index
 
-    def rank(self, state: State, past_B: Sequence[Past], k: int, filters: Filters) -> list[Recommendations]:
-        """The k best items that pass the filters, for each of B users; popular ones for users without events."""
+    def rank(
+        self, state: State, past_B: Sequence[Past], k: int, filters: Filters, now_s: float
+    ) -> list[Recommendations]:
+        """The k best items that pass the filters, for each of B users; popular ones for users without events.
+
+        `now_s` is the moment of asking, NaN where it is not known.
+        """
         mask = filters.mask([past.seen for past in past_B])
-        index_Bk, score_Bk = self.index.search(self.network.runtime.query(state), k, mask)
+        index_Bk, score_Bk = self.index.search(
+            self.network.query(state, now_s), k, mask, self.network.additions(state)
+        )
         if any(past.events == 0 for past in past_B):
             popular = self._popular(k, filters)
         answers = []

@@ -6,6 +6,7 @@ Torch is imported only to make one from a network.
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from math import isnan, nan
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,17 +21,18 @@ from reprise.recommender.catalogue import Catalogue
 from reprise.recommender.explain import influences
 from reprise.recommender.filters import Filters, read_filters
 from reprise.recommender.generate import Choice, continue_history
-from reprise.recommender.history import History, HistoryLike, read_history
+from reprise.recommender.history import History, HistoryLike, Timestamp, asked_s, read_history
 from reprise.recommender.index import ExactIndex
 from reprise.recommender.network import Network
 from reprise.recommender.ranking import Past, Ranker, check_k
-from reprise.recommender.runtime import Runtime
 from reprise.recommender.session import Session
 
 ROWS = 1024
 """Histories that are folded together, at most."""
 CELLS = 2**25
 """Entries of a mask of users by items, at most (unless one user has more)."""
+WORDS = {"time_s": "timestamp", "kind": "kind", "value": "value", "now_s": "now"}
+"""What the graphs read, in the words of a caller."""
 
 
 class ReportLike(Protocol):
@@ -84,9 +86,9 @@ class Recommender:
 
     def _open(self, artefact: Artefact, trusted: bool) -> None:
         self._trusted = trusted
-        self._catalogue = Catalogue(artefact.items, warm=len(artefact.output_ID))
-        runtime = Runtime(artefact.step, artefact.query, artefact.initial)
-        self._network = Network(runtime, artefact.input_ID, artefact.output_ID)
+        self._network = Network.open(artefact)
+        kinds = tuple(artefact.facts["data"]["kinds"]) if "kind" in self.reads else ()
+        self._catalogue = Catalogue(artefact.items, warm=len(artefact.output_ID), kinds=kinds)
         self._ranker = Ranker(self._catalogue, self._network, ExactIndex(artefact.output_ID))
         self.artefact = artefact
         """What it runs."""
@@ -130,6 +132,11 @@ class Recommender:
         """The ids it knows; the first `items.warm` of them can be recommended."""
         return self._catalogue.items
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """What its answers depend on besides items and their order: some of `timestamp`, `kind`, `value` and `now`."""
+        return tuple(WORDS[name] for name in self._network.runtime.reads if name in WORDS)
+
     def __repr__(self) -> str:
         return f"Recommender({self.name!r}, {self.items.warm} items)"
 
@@ -141,22 +148,27 @@ class Recommender:
         deny: Iterable[ItemId] = (),
         allow: Iterable[ItemId] | None = None,
         exclude_seen: bool = False,
+        now: Timestamp | None = None,
     ) -> Recommendations:
         """What may come next.
 
         Args:
-            history: The events so far, oldest first: item ids, (item id, timestamp) pairs, or mappings with `item_id`.
-                Events of unknown items are skipped and counted.
+            history: The events so far, oldest first: item ids, (item id, timestamp) pairs, or mappings with `item_id` and
+                perhaps `timestamp`, `kind` and `value`. Events of unknown items are skipped and counted.
             k: How many items to answer, at most.
             deny: Items not to answer.
             allow: The only items to answer; None: all.
             exclude_seen: Whether to leave out the items of the history.
+            now: The moment for which the answer is, as a timestamp; None: not known, and nothing is supposed.
 
         Raises:
             ConfigError: `k` is below 1 or above the number of items.
-            DataError: the history or a list cannot be read.
+            DataError: the history or a list cannot be read, or `now` is before the last event.
         """
-        return self.recommend_many([history], k, deny=deny, allow=allow, exclude_seen=exclude_seen)[0]
+        (answer,) = self.recommend_many(
+            [history], k, deny=deny, allow=allow, exclude_seen=exclude_seen, now=now
+        )
+        return answer
 
     def recommend_many(
         self,
@@ -166,18 +178,21 @@ class Recommender:
         deny: Iterable[ItemId] = (),
         allow: Iterable[ItemId] | None = None,
         exclude_seen: bool = False,
+        now: Timestamp | None = None,
     ) -> list[Recommendations]:
         """`recommend` for many users at once, in the order of `histories`. Histories of like length run together."""
         check_k(k, self._catalogue.warm)
         filters = read_filters(self._catalogue, deny, allow, exclude_seen)
         read_B = [read_history(history, self._catalogue) for history in histories]
+        last_s = max((read.last_s for read in read_B if not isnan(read.last_s)), default=nan)
+        now_s = asked_s(now, last_s)
         order_B = sorted(range(len(read_B)), key=lambda row: -len(read_B[row]))
         rows = max(1, min(ROWS, CELLS // self._catalogue.warm))
         answers = [Recommendations()] * len(read_B)
         for start in range(0, len(order_B), rows):
             group = order_B[start : start + rows]
             for row, answer in zip(
-                group, self._rank([read_B[row] for row in group], k, filters), strict=True
+                group, self._rank([read_B[row] for row in group], k, filters, now_s), strict=True
             ):
                 answers[row] = answer
         return answers
@@ -205,20 +220,20 @@ class Recommender:
         """
         return Session(self._ranker, remember_seen=remember_seen)
 
-    def explain(self, history: HistoryLike, item: ItemId) -> list[Influence]:
+    def explain(self, history: HistoryLike, item: ItemId, *, now: Timestamp | None = None) -> list[Influence]:
         """How much each event of the history moved the score of `item`, in the order of the history.
 
         Exact, by leaving each event out in turn; the cost grows with the square of the history's length. Influences need
         not add up to the score: events work together.
 
         Raises:
-            DataError: the item is unknown, or has no vector.
+            DataError: the item is unknown, or has no vector; or what `recommend` refuses.
         """
         target = self._catalogue.index(item)
         read = read_history(history, self._catalogue)
-        influence_T = influences(self._network, read.index_T, target)
+        influence_T = influences(self._network, read.events, target, asked_s(now, read.last_s))
         rows = zip(
-            self.items.item_ids(read.index_T), read.position_T.tolist(), influence_T.tolist(), strict=True
+            self.items.item_ids(read.events.item), read.position_T.tolist(), influence_T.tolist(), strict=True
         )
         return [Influence(*row) for row in rows]
 
@@ -257,13 +272,15 @@ class Recommender:
         """
         choice = Choice(temperature, top_k, top_p, no_repeat, seed, beams)
         read = read_history(history, self._catalogue)
-        path = continue_history(self._network, read.index_T, length, choice, self._catalogue.popularity_I)
+        path = continue_history(self._network, read.events, length, choice, self._catalogue.popularity_I)
         return Continuation(self.items.item_ids(path.index_L), path.log_probability_L)
 
-    def _rank(self, histories: Sequence[History], k: int, filters: Filters) -> list[Recommendations]:
-        state = self._network.fold([history.index_T for history in histories])
-        past_B = [Past(len(history), history.skipped, history.index_T) for history in histories]
-        return self._ranker.rank(state, past_B, k, filters)
+    def _rank(
+        self, histories: Sequence[History], k: int, filters: Filters, now_s: float
+    ) -> list[Recommendations]:
+        state = self._network.fold([history.events for history in histories])
+        past_B = [Past(len(history), history.skipped, history.events.item) for history in histories]
+        return self._ranker.rank(state, past_B, k, filters, now_s)
 
     @cached_property
     def _directions(self) -> ExactIndex:

@@ -4,10 +4,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from reprise.data.vocabulary import PAD, ItemId
-from reprise.errors import ConfigError
+from reprise.data.vocabulary import ItemId
+from reprise.errors import ConfigError, DataError
 from reprise.recommender.answers import Recommendations
 from reprise.recommender.filters import read_filters
+from reprise.recommender.history import PastEvent, Timestamp, asked_s, read_history
 from reprise.recommender.ranking import Past, Ranker, check_k
 from reprise.recommender.runtime import State
 
@@ -24,21 +25,43 @@ class Session:
         """How many events the state has read."""
         self.skipped = 0
         """How many events were not read, because the model has no vector for their items."""
+        self._last_s = np.nan
 
-    def add(self, item_id: ItemId) -> None:
+    def add(
+        self,
+        item_id: ItemId,
+        timestamp: Timestamp | None = None,
+        kind: str | None = None,
+        value: float | None = None,
+    ) -> None:
         """Read one more event. An unknown item changes nothing and is counted in `skipped`.
 
+        Args:
+            item_id: With what.
+            timestamp: When, if that is known; not before the events so far.
+            kind: What was done, as in the log the model was trained on.
+            value: A number that goes with it.
+
         Raises:
-            DataError: the id is of another type than the model's.
+            DataError: the id is of another type than the model's, or what `Recommender.recommend` refuses of an event.
         """
-        index_B = self._ranker.catalogue.indices([item_id])
-        if index_B[0] == PAD:
-            self.skipped += 1
+        plain = timestamp is None and kind is None and value is None
+        event: PastEvent = {"item_id": item_id, "timestamp": timestamp, "kind": kind, "value": value}
+        read = read_history([item_id if plain else event], self._ranker.catalogue)
+        if read.last_s < self._last_s:
+            raise DataError(
+                f"the event of item {item_id!r} ({timestamp}) is earlier than the one before it; "
+                "add the events of a session in their order"
+            )
+        if timestamp is not None:
+            self._last_s = read.last_s
+        self.skipped += read.skipped
+        if len(read) == 0:
             return
-        self.state = self._ranker.network.advance(self.state, index_B)
+        self.state = self._ranker.network.advance(self.state, read.events)
         self.events += 1
         if self._seen is not None:
-            self._seen.add(int(index_B[0]))
+            self._seen.add(int(read.events.item[0]))
 
     def recommend(
         self,
@@ -47,11 +70,13 @@ class Session:
         deny: Iterable[ItemId] = (),
         allow: Iterable[ItemId] | None = None,
         exclude_seen: bool = False,
+        now: Timestamp | None = None,
     ) -> Recommendations:
         """What may come next: the same answer as `Recommender.recommend` of all events added so far.
 
         Raises:
             ConfigError: `k` is impossible, or `exclude_seen` is asked of a session that does not remember what was seen.
+            DataError: `now` is no time, or before the last event.
         """
         check_k(k, self._ranker.catalogue.warm)
         if exclude_seen and self._seen is None:
@@ -62,7 +87,7 @@ class Session:
         seen = np.array(sorted(self._seen or ()), dtype=np.int64)
         filters = read_filters(self._ranker.catalogue, deny, allow, exclude_seen)
         past = Past(self.events, self.skipped, seen)
-        return self._ranker.rank(self.state, [past], k, filters)[0]
+        return self._ranker.rank(self.state, [past], k, filters, asked_s(now, self._last_s))[0]
 
     @property
     def state_bytes(self) -> int:

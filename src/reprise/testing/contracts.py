@@ -34,8 +34,10 @@ class _Fold(NamedTuple):
 
 
 def check_cell(cell: Cell, size: int, *, tolerance: float = 1e-5) -> None:
-    """All promises of a cell that reads vectors of width `size`."""
+    """All promises of a cell that reads vectors of width `size`; if it `decays`, those about `keep` too."""
     _check_fold(_Fold(cell, cell.initial_state, cell.scan, cell.step), size, tolerance)
+    if cell.decays:
+        _check_decay(cell, size, tolerance)
 
 
 def check_encoder(encoder: Encoder, size: int, *, tolerance: float = 1e-5) -> None:
@@ -65,6 +67,26 @@ def _check_fold(fold: _Fold, size: int, tolerance: float) -> None:
         _gradients_arrive(fold, x_BTD)
     finally:
         fold.module.train(training)
+
+
+def _check_decay(cell: Cell, size: int, tolerance: float) -> None:
+    parameter = next(iter(cell.parameters()))
+    generator = torch.Generator().manual_seed(2)
+    x_BTD = torch.randn(B, T, size, generator=generator).to(parameter)
+    training = cell.training
+    cell.eval()
+    try:
+        for width in (1, size):
+            keep_BTD = torch.rand(B, T, width, generator=generator).to(parameter)
+            # rows that forget everything and nothing, among those that forget some
+            keep_BTD[0, 3], keep_BTD[1, 2], keep_BTD[2, 4] = 0.0, 1.0, 0.0
+            with torch.no_grad():
+                _keep_scales_the_state(cell, x_BTD, keep_BTD, tolerance)
+                _steps_decay_as_the_whole(cell, x_BTD, keep_BTD, tolerance)
+                _chunks_decay_as_the_whole(cell, x_BTD, keep_BTD, tolerance)
+        _reset_is_exact(cell, x_BTD, tolerance)
+    finally:
+        cell.train(training)
 
 
 def _all(x_BTD: Tensor) -> Tensor:
@@ -135,6 +157,54 @@ def _gradients_arrive(fold: _Fold, x_BTD: Tensor) -> None:
         assert grad is not None and bool(grad.abs().sum() > 0), f"no gradient reaches parameter {name!r}"
         assert bool(torch.isfinite(grad).all()), f"the gradient of parameter {name!r} is not finite"
     fold.module.zero_grad()
+
+
+def _keep_scales_the_state(cell: Cell, x_BTD: Tensor, keep_BTD: Tensor, tolerance: float) -> None:
+    _, begun = cell.scan(x_BTD, cell.initial_state(B), _all(x_BTD))
+    x_BD, keep_BD = x_BTD[:, 0], keep_BTD[:, 0]
+    scaled = {name: tensor * keep_BD for name, tensor in begun.items()}
+    expected_BD, after = cell.step(x_BD, scaled)
+    hidden_BD, state = cell.step(x_BD, begun, keep_BD)
+    _same(hidden_BD, expected_BD, tolerance, "keep is not what the state is multiplied by before an event")
+    _same_state(state, after, tolerance, "keep is not what the state is multiplied by before an event")
+
+
+def _steps_decay_as_the_whole(cell: Cell, x_BTD: Tensor, keep_BTD: Tensor, tolerance: float) -> None:
+    _, begun = cell.scan(x_BTD, cell.initial_state(B), _all(x_BTD))
+    hidden_BTD, last = cell.scan(x_BTD, begun, _all(x_BTD), keep_BTD)
+    state = begun
+    for t in range(T):
+        hidden_BD, state = cell.step(x_BTD[:, t], state, keep_BTD[:, t])
+        _same(hidden_BD, hidden_BTD[:, t], tolerance, f"with keep, step {t} differs from the whole chunk")
+    _same_state(state, last, tolerance, "with keep, the state after the fold differs from the whole chunk's")
+
+
+def _chunks_decay_as_the_whole(cell: Cell, x_BTD: Tensor, keep_BTD: Tensor, tolerance: float) -> None:
+    """Cut at 3 and padded there to 5: neither the cut nor the padding, nor `keep` at padded steps, is seen."""
+    hidden_BTD, last = cell.scan(x_BTD, cell.initial_state(B), _all(x_BTD), keep_BTD)
+    valid_BT = (torch.arange(5, device=x_BTD.device) < 3).expand(B, 5)
+    first_BTD, state = cell.scan(x_BTD[:, :5], cell.initial_state(B), valid_BT, keep_BTD[:, :5])
+    rest_BTD, state = cell.scan(x_BTD[:, 3:], state, _all(x_BTD[:, 3:]), keep_BTD[:, 3:])
+    joined_BTD = torch.cat([first_BTD[:, :3], rest_BTD], 1)
+    _same(joined_BTD, hidden_BTD, tolerance, "with keep, padded chunks differ from the whole")
+    _same_state(state, last, tolerance, "with keep, the state after padded chunks differs from the whole's")
+
+
+def _reset_is_exact(cell: Cell, x_BTD: Tensor, tolerance: float) -> None:
+    x_BTD = x_BTD.clone().requires_grad_()
+    keep_BTD = torch.ones_like(x_BTD[..., :1])
+    keep_BTD[:, 3] = 0.0
+    hidden_BTD, state = cell.scan(x_BTD, cell.initial_state(B), _all(x_BTD), keep_BTD)
+    fresh_BTD, fresh = cell.scan(x_BTD[:, 3:], cell.initial_state(B), _all(x_BTD[:, 3:]))
+    _same(hidden_BTD[:, 3:], fresh_BTD, tolerance, "keep = 0 differs from a fresh state")
+    _same_state(state, fresh, tolerance, "keep = 0 differs from a fresh state")
+    gradient = torch.autograd.grad(hidden_BTD[:, 3:].square().sum(), x_BTD)[0]
+    assert bool(torch.isfinite(gradient).all()), "with keep = 0 a gradient is not finite"
+    _same(gradient[:, :3], torch.zeros_like(gradient[:, :3]), 0.0, "a gradient crosses a reset (keep = 0)")
+    with torch.no_grad():
+        other_BTD = torch.cat([x_BTD[:, :3] * 10, x_BTD[:, 3:]], 1)
+        unmoved_BTD, _ = cell.scan(other_BTD, cell.initial_state(B), _all(x_BTD), keep_BTD)
+    _same(unmoved_BTD[:, 3:], hidden_BTD[:, 3:].detach(), 0.0, "something outlives a reset (keep = 0)")
 
 
 def check_scorer(
@@ -271,7 +341,7 @@ def _is_a_sum(loss: Loss, vectors: ItemVectors) -> None:
 def _same(mine: Tensor, expected: Tensor, tolerance: float, message: str) -> None:
     assert mine.shape == expected.shape, f"{message}: shapes {tuple(mine.shape)} and {tuple(expected.shape)}"
     if mine.numel():
-        apart = float((mine - expected).abs().max())
+        apart = float((mine - expected).detach().abs().max())
         assert apart <= tolerance, f"{message} (by {apart:.2g})"
 
 

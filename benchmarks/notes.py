@@ -1,0 +1,90 @@
+"""What a peer and our own network have in common when they are measured: the options, and the lines of JSON."""
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from clock import Clock
+from protocol import Sums
+
+PACKAGES = ("reprise", "rectools", "pytorch-lightning", "torch", "numpy", "pandas")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """How long, when, and under which protocol."""
+    parser.add_argument("dataset", type=Path, help="what `reprise prepare` wrote")
+    parser.add_argument("--name", help="of the curve; the default says the model and its width")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of processor time to train")
+    parser.add_argument("--moments", type=float, nargs="*", default=[], help="seconds at which to measure")
+    parser.add_argument("--warmup", type=float, default=5.0, help="seconds that events/s leave out")
+    parser.add_argument(
+        "--parts", nargs="*", choices=("valid", "test"), default=["test"], help="empty: speed only"
+    )
+    parser.add_argument("--exclude-seen", action="store_true", help="items of the history are no candidates")
+    parser.add_argument("--min-history", type=int, default=1, help="fewest events before a target")
+    parser.add_argument("--sums", type=Path, help="a folder for the sums of each sequence, see paired.py")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the model's own"
+    )
+
+
+def versions() -> dict[str, str]:
+    """Of what the figures depend on, where it is installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+class Notes:
+    """Writes a line that says what is run, and one for each moment and part.
+
+    Args:
+        options: Those of `add_options`.
+        name: Of the run, where the options have none.
+        measured: The metrics of a part, as the model is now.
+    """
+
+    def __init__(self, options: argparse.Namespace, name: str, measured: Callable[[str], Sums]) -> None:
+        self.options, self.measured = options, measured
+        self.name, self.dataset = options.name or name, options.dataset.name
+        self.out = sys.stdout  # before a peer that prints is quietened
+
+    @property
+    def clock(self) -> Clock:
+        """A clock that writes here."""
+        return Clock(self.options.seconds, self.options.moments, self.options.warmup, self._at_moment)
+
+    def begin(self, **facts: Any) -> None:
+        """Say what is run."""
+        protocol = {name: getattr(self.options, name) for name in ("exclude_seen", "min_history", "seed")}
+        self._write(**protocol, **facts, versions=versions())
+
+    def _at_moment(self, clock: Clock) -> None:
+        speed = clock.events_per_s
+        spent = {
+            "seconds": round(clock.seconds, 2),
+            "events": clock.events,
+            "events_per_s": None if speed is None else round(speed, 1),
+        }
+        if not self.options.parts:
+            self._write(**spent)
+        for part in self.options.parts:
+            sums = self.measured(part)
+            if self.options.sums:
+                stem = f"{self.dataset}-{self.name}-{round(clock.moment)}s-{part}".replace(" ", "-")
+                sums.save(self.options.sums / f"{stem}.npz")
+            self._write(**spent, part=part, targets=int(sums.targets_S.sum()), **sums.means())
+
+    def _write(self, **facts: Any) -> None:
+        line = {"name": self.name, "dataset": self.dataset, **facts}
+        print(json.dumps(line), file=self.out, flush=True)

@@ -1,0 +1,95 @@
+"""A recipe of this library trained for some processor time, and measured at moments as `peers.py` measures a peer.
+
+    python benchmarks/ours.py data/yoo --seconds 600 --moments 60 120 240 --set model.size=64 > ours.jsonl
+
+Time is counted from the building of the network, on one thread, and stands still while it is measured; what is measured are
+the weights of the moment, not those of the best epoch. It ends with the recipe's last epoch if that is earlier.
+"""
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+from clock import Clock
+from notes import Notes, add_options
+from protocol import METRICS, Sums
+
+from reprise.cli.train import read_recipe
+from reprise.config import to_dict
+from reprise.data.dataset import SequenceDataset
+from reprise.evaluation.evaluate import Options, evaluate
+from reprise.evaluation.report import Report
+from reprise.training import RunOptions
+from reprise.training.run import RunDirectory
+from reprise.training.trainer import Trainer
+
+
+def sums_of(report: Report) -> Sums:
+    """A report's sums with the metrics of the peers."""
+    columns = [report.sums.metrics.index(metric) for metric in METRICS]
+    return Sums(report.sums.row_S, report.sums.targets_S, METRICS, report.sums.sum_SM[:, columns])
+
+
+def learn(trainer: Trainer, clock: Clock) -> None:
+    """The epochs of the trainer, step by step, without its validation and its checkpoints."""
+    for epoch in range(trainer.config.epochs):
+        trainer.model.train()
+        trainer.progress.epoch, trainer.state = epoch, None
+        for chunk in trainer._plan(epoch):
+            _, targets = trainer._step(chunk)
+            trainer.progress.step += 1
+            if clock.tick(targets):
+                return
+    clock.finish()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_options(parser)
+    parser.add_argument("--recipe", type=Path, help="a TOML file, as for `reprise train`")
+    parser.add_argument("--precision", default="auto", choices=("auto", "32-true", "bf16-mixed"))
+    parser.add_argument(
+        "--no-query-time", action="store_true", help="the network is not told the moment of asking"
+    )
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    dataset = SequenceDataset.open(options.dataset)
+    recipe = read_recipe(options.recipe, options.set)
+    run = RunOptions(seed=options.seed, accelerator="cpu", precision=options.precision, threads=1)
+    how = Options(coverage=False, resamples=0, progress=False, query_time=not options.no_query_time)
+
+    def measured(part: str) -> Sums:
+        with trainer.fabric.autocast():
+            report = evaluate(
+                trainer.model,
+                dataset,
+                part=part,
+                exclude_seen=options.exclude_seen,
+                min_history=options.min_history,
+                options=how,
+            )
+        return sums_of(report)
+
+    notes = Notes(options, f"reprise {recipe.model.size}", measured)
+    notes.begin(
+        fingerprint=dataset.fingerprint,
+        query_time=how.query_time,
+        precision=options.precision,
+        options=to_dict(recipe),
+    )
+    clock = notes.clock
+    with tempfile.TemporaryDirectory() as folder:
+        clock.start()
+        trainer = Trainer(recipe, dataset, RunDirectory(Path(folder)), run)
+        learn(trainer, clock)
+
+
+if __name__ == "__main__":
+    main()

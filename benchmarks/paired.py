@@ -1,0 +1,56 @@
+"""Paired differences between runs on the same targets, from the sums that `--sums` wrote.
+
+    python benchmarks/paired.py sums/yoo-reprise-64-600s-test.npz sums/yoo-sasrec-64-600s-test.npz
+
+The first file is compared with each of the others: its metric minus theirs, with a 95 % interval of 1,000 resamples of whole
+sequences, both with the same draws. Prints JSON.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from protocol import Sums
+
+from reprise.evaluation.intervals import Bootstrap
+
+
+def load(path: Path) -> Sums:
+    """What `Sums.save` wrote."""
+    with np.load(path) as file:
+        return Sums(file["row_S"], file["targets_S"], tuple(file["metrics"].tolist()), file["sum_SM"])
+
+
+def difference(mine: Sums, theirs: Sums) -> dict[str, list[float | None]]:
+    """For each metric: the difference and its interval."""
+    same = np.array_equal(mine.row_S, theirs.row_S) and np.array_equal(mine.targets_S, theirs.targets_S)
+    if not same or mine.metrics != theirs.metrics:
+        raise SystemExit(
+            "the two runs were measured on other targets or by other metrics; repeat one of them"
+        )
+    gaps = Bootstrap().intervals(mine.sum_SM - theirs.sum_SM, mine.targets_S)
+    return {
+        name: [None if bound is None else round(bound, 5) for bound in gap]
+        for name, gap in zip(mine.metrics, gaps, strict=True)
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("first", type=Path)
+    parser.add_argument("others", type=Path, nargs="+")
+    options = parser.parse_args()
+    mine = load(options.first)
+    found: dict[str, Any] = {options.first.stem: mine.means()}
+    for path in options.others:
+        theirs = load(path)
+        found[path.stem] = {**theirs.means(), "difference [low, high]": difference(mine, theirs)}
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()

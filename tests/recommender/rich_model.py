@@ -1,0 +1,82 @@
+"""A network that reads everything, with weights that are not those it starts with, and a log for it."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from reprise.data.dataset import SequenceDataset
+from reprise.models.attentive import Alignment
+from reprise.models.batch import Event
+from reprise.models.recurrent import Recurrent
+from reprise.models.sequence_model import SequenceModel
+from reprise.testing.worlds import world
+
+KINDS = ("view", "cart", "buy")
+START_S = 1_700_000_000
+
+
+def visits_log() -> SequenceDataset:
+    """Twenty items in forty visits of twelve events, with kinds, and values where there are any."""
+    generator = np.random.default_rng(3)
+    log = world([[f"p{item}" for item in generator.integers(20, size=12)] for _ in range(40)])
+    value_E = np.where(generator.random(log.events) < 0.3, np.nan, 20 * generator.random(log.events))
+    return replace(
+        log,
+        kind=generator.integers(len(KINDS), size=log.events).astype(np.uint8),
+        value=value_E.astype(np.float32),
+        kinds=KINDS,
+    )
+
+
+def rich(log: SequenceDataset, alignment: Alignment = "additive", **fields: Any) -> SequenceModel:
+    """Attention, counted transitions, gaps, kinds, values, the moment of asking, and angles instead of products."""
+    torch.manual_seed(2)
+    everything: dict[str, Any] = {
+        "attention": 5, "transitions": 4, "gaps": True, "query_time": True, "kinds": True, "values": True,
+        "temperature": 0.1,
+    }  # fmt: skip
+    model = Recurrent(size=16, layers=1, alignment=alignment, **{**everything, **fields}).build(log.sizes)
+    model.observe(log)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.startswith(("inputs.", "head.")) or name == "encoder.distance":
+                parameter.normal_()
+    return model.eval()
+
+
+def random_history(seed: int, length: int = 9) -> list[dict[str, Any]]:
+    """Events of which not everything is always known; some happen at once, some months apart."""
+    generator = np.random.default_rng(seed)
+    time_s, events = float(START_S), []
+    for _ in range(length):
+        time_s += float(generator.choice([0.0, 1.0, 4_000.0, 5e6]))
+        event = {"item_id": f"p{generator.integers(20)}", "kind": str(generator.choice(KINDS))}
+        if generator.random() < 0.8:
+            event["timestamp"] = time_s
+        if generator.random() < 0.7:
+            event["value"] = float(100 * generator.standard_normal())
+        events.append(event)
+    return events
+
+
+def torch_scores(
+    model: SequenceModel, log: SequenceDataset, history: list[dict[str, Any]], now_s: float | None = None
+) -> np.ndarray:
+    """The fold in torch, event by event."""
+    state = model.initial_state(1)
+    with torch.no_grad():
+        for event in history:
+            kind = log.kinds.index(event["kind"]) if "kind" in event else 0
+            state = model.advance(
+                state,
+                Event(
+                    torch.tensor([log.items.index(event["item_id"])]),
+                    torch.tensor([event.get("timestamp", np.nan)], dtype=torch.float64),
+                    torch.tensor([kind]),
+                    torch.tensor([event.get("value", np.nan)], dtype=torch.float32),
+                ),
+            )
+        now_s_B = None if now_s is None else torch.tensor([now_s], dtype=torch.float64)
+        return model.scores(state, now_s_B)[0].numpy()
