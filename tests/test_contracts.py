@@ -133,6 +133,43 @@ def test_a_broken_cell_is_told_what_it_broke() -> None:
         check_cell(LooksAhead(4), 4)
 
 
+class Mean:
+    """A loss that breaks the contract: the mean of another over its targets."""
+
+    negatives = None
+
+    def __call__(self, query_ND, items, target_N, sample=None, extra=None):  # type: ignore[no-untyped-def]
+        return FullSoftmax()(query_ND, items, target_N, sample, extra) / len(target_N)
+
+
+class Deaf(Mean):
+    """A loss that breaks the contract: what is added to logits does not count."""
+
+    def __call__(self, query_ND, items, target_N, sample=None, extra=None):  # type: ignore[no-untyped-def]
+        return FullSoftmax()(query_ND, items, target_N)
+
+
+class Steep(Mean):
+    """A loss that breaks the contract: its exponentials overflow."""
+
+    def __call__(self, query_ND, items, target_N, sample=None, extra=None):  # type: ignore[no-untyped-def]
+        total = FullSoftmax()(query_ND, items, target_N, sample, extra)
+        return total + (query_ND * items.scoring_rows(target_N)).sum(1).exp().sum()
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (Mean(), "a loss is a sum over targets; of the first 4 and the other 6"),
+        (Deaf(), "no gradient reaches the additions"),
+        (Steep(), "is not finite for queries of about 10000"),
+    ],
+)
+def test_a_broken_loss_is_told_what_it_broke(loss: Loss, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_loss(loss)
+
+
 class KeepsTooMuch(MinGRU):
     """Its steps decay as they should, its chunks do not."""
 

@@ -4,87 +4,119 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-import reprise.training.softmax as losses
-from reprise.models.items import ItemVectors
+import reprise.training.softmax as softmax
+from reprise.models.items import ItemVectors, SparseLogits
 from reprise.training.softmax import FullSoftmax
 
 
 def random_case(
-    targets: int = 300, items: int = 40, size: int = 6
-) -> tuple[torch.Tensor, ItemVectors, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
+    targets: int = 300, items: int = 40, size: int = 6, entries: int = 700
+) -> tuple[torch.Tensor, ItemVectors, torch.Tensor, SparseLogits]:
+    """Queries, vectors, targets, and extra logits of which some meet in one place and some are at targets."""
     torch.manual_seed(0)
     vectors = ItemVectors(items, size)
-    hidden_ND = torch.randn(targets, size, generator=generator).requires_grad_()
-    return hidden_ND, vectors, torch.randint(1, items + 1, (targets,), generator=generator)
+    query_ND = torch.randn(targets, size).requires_grad_()
+    target_N = torch.randint(1, items + 1, (targets,))
+    row_P = torch.randint(targets, (entries,)).sort().values
+    item_P = torch.where(torch.rand(entries) < 0.2, target_N[row_P], torch.randint(1, items + 1, (entries,)))
+    return query_ND, vectors, target_N, SparseLogits(row_P, item_P, torch.randn(entries).requires_grad_())
 
 
-def naive(hidden_ND: torch.Tensor, vectors: ItemVectors, target_N: torch.Tensor) -> torch.Tensor:
-    return cross_entropy(hidden_ND @ vectors.vectors_ID.t(), target_N - 1, reduction="sum")
+def naive(
+    query_ND: torch.Tensor, vectors: ItemVectors, target_N: torch.Tensor, extra: SparseLogits | None = None,
+    smoothing: float = 0.0,
+) -> torch.Tensor:  # fmt: skip
+    s_NI = query_ND @ vectors.scoring_ID().t()
+    if extra is not None:
+        s_NI = s_NI.index_put((extra.row_P, extra.item_P - 1), extra.value_P, accumulate=True)
+    return cross_entropy(s_NI, target_N - 1, reduction="sum", label_smoothing=smoothing)
 
 
-@pytest.mark.parametrize("rows", [1, 7, 64, 128, 1000])
-def test_full_softmax_is_cross_entropy_whatever_the_chunk(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(losses, "CHUNK_BYTES", 0)
-    monkeypatch.setattr(losses, "CHUNK_ROWS", rows)
-    monkeypatch.setattr(losses, "ROUND", 1)
-    hidden_ND, vectors, target_N = random_case()
-    expected = naive(hidden_ND, vectors, target_N)
-    expected.backward()
-    assert hidden_ND.grad is not None
-    assert vectors.weight.grad is not None
-    wanted = hidden_ND.grad.clone(), vectors.weight.grad.clone()
-    hidden_ND.grad = vectors.weight.grad = None
-    total = FullSoftmax()(hidden_ND, vectors, target_N)
-    (total * 1.0).backward()
+SHAPES = [(1, 8), (7, 8), (64, 40), (128, 39), (1000, 13), (64, 1)]
+
+
+def cut(monkeypatch: pytest.MonkeyPatch, rows: int, width: int) -> None:
+    """Chunks of so many rows, blocks of so many items."""
+    monkeypatch.setattr(softmax, "chunk_shape", lambda *_: (rows, width))
+
+
+@pytest.mark.parametrize(("rows", "width"), SHAPES)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_full_softmax_is_cross_entropy_whatever_the_chunk(
+    rows: int, width: int, smoothing: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut(monkeypatch, rows, width)
+    query_ND, vectors, target_N, extra = random_case()
+    wanted = (query_ND, vectors.weight, extra.value_P)
+    total = FullSoftmax(label_smoothing=smoothing)(query_ND, vectors, target_N, None, extra)
+    expected = naive(query_ND, vectors, target_N, extra, smoothing)
     torch.testing.assert_close(total, expected)
-    torch.testing.assert_close(hidden_ND.grad, wanted[0])
-    torch.testing.assert_close(vectors.weight.grad, wanted[1])
+    for mine, theirs in zip(
+        torch.autograd.grad(total * 2.0, wanted), torch.autograd.grad(expected * 2.0, wanted), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=2e-6)
+
+
+def test_a_target_that_is_almost_certain_keeps_its_slope_in_bfloat16() -> None:
+    """p - 1 is about -2^-16, far below what a rounded 1 could hold."""
+    vectors = ItemVectors(3, 1)
+    vectors.weight.data = torch.tensor([[0.0], [1.0], [0.0], [-1.0]])
+    query_11 = torch.tensor([[16 * math.log(2)]], requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        FullSoftmax()(query_11, vectors, torch.tensor([1])).backward()
+    slope = -(2**-16 + 2 * 2**-32) / (1 + 2**-16 + 2**-32)
+    assert query_11.grad is not None
+    assert query_11.grad.item() == pytest.approx(slope, rel=0.02)
 
 
 def test_equal_scores_cost_the_logarithm_of_the_catalogue() -> None:
-    _, vectors, target_N = random_case()
+    _, vectors, target_N, _ = random_case()
     total = FullSoftmax()(torch.zeros(300, 6), vectors, target_N)
     assert total.item() == pytest.approx(300 * math.log(40), rel=1e-6)
 
 
 def test_the_gradient_is_scaled_by_what_follows() -> None:
-    hidden_ND, vectors, target_N = random_case()
-    (FullSoftmax()(hidden_ND, vectors, target_N) / 300).backward()
-    assert hidden_ND.grad is not None
-    scaled = hidden_ND.grad.clone()
-    hidden_ND.grad = None
-    FullSoftmax()(hidden_ND, vectors, target_N).backward()
-    torch.testing.assert_close(scaled * 300, hidden_ND.grad)
+    query_ND, vectors, target_N, _ = random_case()
+    (FullSoftmax()(query_ND, vectors, target_N) / 300).backward()
+    assert query_ND.grad is not None
+    scaled = query_ND.grad.clone()
+    query_ND.grad = None
+    FullSoftmax()(query_ND, vectors, target_N).backward()
+    torch.testing.assert_close(scaled * 300, query_ND.grad)
 
 
 def test_under_autocast_products_are_low_and_the_sum_is_float32() -> None:
-    hidden_ND, vectors, target_N = random_case()
+    query_ND, vectors, target_N, _ = random_case()
     with torch.autocast("cpu", torch.bfloat16):
-        total = FullSoftmax()(hidden_ND, vectors, target_N)
+        total = FullSoftmax()(query_ND, vectors, target_N)
     assert total.dtype == torch.float32
-    torch.testing.assert_close(total, naive(hidden_ND, vectors, target_N), rtol=1e-2, atol=0)
+    torch.testing.assert_close(total, naive(query_ND, vectors, target_N), rtol=1e-2, atol=0)
     total.backward()
-    assert hidden_ND.grad is not None
-    assert hidden_ND.grad.dtype == torch.float32
+    assert query_ND.grad is not None
+    assert query_ND.grad.dtype == torch.float32
 
 
 def test_a_loss_without_gradients_keeps_no_buffers() -> None:
-    hidden_ND, vectors, target_N = random_case()
+    query_ND, vectors, target_N, _ = random_case()
     with torch.no_grad():
-        total = FullSoftmax()(hidden_ND, vectors, target_N)
-    torch.testing.assert_close(total, naive(hidden_ND, vectors, target_N).detach())
+        total = FullSoftmax()(query_ND, vectors, target_N)
+    torch.testing.assert_close(total, naive(query_ND, vectors, target_N).detach())
 
 
 @pytest.mark.parametrize(
-    ("targets", "items", "rows"),
+    ("targets", "items", "shape"),
     [
-        (3650, 3700, 576),  # 7 chunks of 522, rounded up
-        (3600, 3700, 576),  # nearly as many targets: the same shape
-        (50, 6, 64),  # a tiny catalogue does not make a huge chunk
-        (4000, 10_000_000, 128),  # a huge one still gets whole products
-        (0, 10, 64),
+        (3650, 1000, (960, 1000)),  # the catalogue in one block: 4 chunks of 913, rounded up
+        (3600, 1000, (960, 1000)),  # nearly as many targets: the same shape
+        (3650, 3700, (960, 960)),  # 4 blocks of 925
+        (50, 6, (64, 6)),  # a tiny catalogue does not make a huge chunk
+        (6400, 500_000, (960, 1152)),  # many blocks, and 1 GB of bfloat16 for what is kept of them
+        (4000, 10_000_000, (128, 8192)),  # a huge catalogue still gets whole products
+        (0, 10, (64, 10)),
     ],
 )
-def test_chunks_are_few_shapes_that_fit(targets: int, items: int, rows: int) -> None:
-    assert losses._chunk_rows(targets, items) == rows
+def test_chunks_are_few_shapes_that_fit(targets: int, items: int, shape: tuple[int, int]) -> None:
+    rows, width = softmax.chunk_shape(targets, items, 2, torch.device("cpu"))
+    assert rows == shape[0]
+    assert width == pytest.approx(shape[1], rel=0.02)
+    assert 4 * rows * width <= max(softmax.BLOCK_BYTES, 4 * 64 * items) * 1.15

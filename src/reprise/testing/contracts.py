@@ -15,10 +15,11 @@ from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.models.batch import Batch, Event, event_at, gather
 from reprise.models.encoder import Encoder
-from reprise.models.items import ItemVectors
+from reprise.models.items import ItemVectors, SparseLogits
 from reprise.models.scorer import Scorer
 from reprise.nn.cells import Cell, State
 from reprise.training.losses import Loss
+from reprise.training.negatives import Sample
 
 B, T = 3, 7
 
@@ -247,32 +248,94 @@ def _padding_keeps_scores(scorer: Scorer, state: State, tolerance: float) -> Non
     _same_state(after, state, tolerance, "an unknown item changes the state")
 
 
+class _Asked(NamedTuple):
+    """What a loss is called with, besides the item vectors."""
+
+    query_ND: Tensor
+    target_N: Tensor
+    sample: Sample | None
+    extra: SparseLogits
+
+    def part(self, rows: slice) -> "_Asked":
+        """The same for some targets only."""
+        inside = (self.extra.row_P >= rows.start) & (self.extra.row_P < rows.stop)
+        row_P, item_P, value_P = (tensor[inside] for tensor in self.extra)
+        extra = SparseLogits(row_P - rows.start, item_P, value_P)
+        return _Asked(self.query_ND[rows], self.target_N[rows], self.sample, extra)
+
+
 def check_loss(loss: Loss, items: int = 50, size: int = 8) -> None:
-    """All promises of a loss: a sum over targets, finite and with finite gradients, even for queries of 1e4."""
-    generator = torch.Generator().manual_seed(1)
-    vectors = ItemVectors(items, size)
-    target_N = torch.randint(1, items + 1, (10,), generator=generator)
-    torch.manual_seed(1)
-    sample = loss.negatives.sampler(torch.ones(items)).draw() if loss.negatives else None
-    for scale in (1.0, 1e4):
-        query_ND = (torch.randn(10, size, generator=generator) * scale).requires_grad_()
-        total = loss(query_ND, vectors, target_N, sample)
-        assert total.shape == (), f"a loss is one number, got shape {tuple(total.shape)}"
-        assert bool(torch.isfinite(total)), (
-            f"the loss is {float(total.detach())} for hidden states of about {scale:g}"
-        )
-        total.backward()  # type: ignore[no-untyped-call]
-        for name, tensor in (("hidden states", query_ND), ("item vectors", vectors.weight)):
-            assert tensor.grad is not None, f"no gradient reaches the {name}"
-            assert bool(torch.isfinite(tensor.grad).all()), (
-                f"the gradient of the {name} is not finite at {scale:g}"
+    """All promises of a loss.
+
+    It is one number, the sum over targets; it and its gradients are finite, even for queries of 1e4; additions to logits
+    count and learn; item vectors may be of unit length, and their gradients sparse, which changes nothing.
+    """
+    for unit in (False, True):
+        for scale in (1.0, 1e4):
+            dense, sparse = (
+                _loss_and_slopes(loss, _tables(items, size, unit)[place], scale) for place in (0, 1)
             )
-        vectors.zero_grad()
-        twice = loss(torch.cat([query_ND, query_ND]), vectors, torch.cat([target_N, target_N]), sample)
-        ratio = float(twice.detach() / total.detach())
-        assert 1.99 < ratio < 2.01, (
-            f"a loss is a sum over targets; the same targets twice gave {ratio:.3f} times as much"
-        )
+            for name, slope in dense.items():
+                assert bool(torch.isfinite(slope).all()), (
+                    f"{name} is not finite for queries of about {scale:g}"
+                )
+                limit = 1e-4 * max(1.0, float(slope.abs().max()))
+                _same(sparse[name], slope, limit, f"a sparse table changes {name}")
+        _is_a_sum(loss, _tables(items, size, unit)[0])
+
+
+def _tables(items: int, size: int, unit: bool) -> tuple[ItemVectors, ItemVectors]:
+    """Equal item vectors, with dense gradients and with sparse ones."""
+    dense, sparse = (ItemVectors(items, size, unit=unit, sparse=sparse) for sparse in (False, True))
+    weight = torch.randn(dense.weight.shape, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        for table in (dense, sparse):
+            table.weight[1:] = weight[1:]
+    return dense, sparse
+
+
+def _asked(loss: Loss, vectors: ItemVectors, scale: float, targets: int = 10) -> _Asked:
+    generator = torch.Generator().manual_seed(1)
+    items, size = len(vectors.weight) - 1, vectors.weight.shape[1]
+    query_ND = (torch.randn(targets, size, generator=generator) * scale).requires_grad_()
+    target_N = torch.randint(1, items + 1, (targets,), generator=generator)
+    # every target and five other items of each
+    item_P = torch.randint(1, items + 1, (targets, 6), generator=generator)
+    item_P[:, 0] = target_N
+    row_P = torch.arange(targets).repeat_interleave(6)
+    value_P = torch.randn(len(row_P), generator=generator).requires_grad_()
+    torch.manual_seed(1)
+    sample = loss.negatives.sampler(torch.arange(1, items + 1)).draw() if loss.negatives else None
+    return _Asked(query_ND, target_N, sample, SparseLogits(row_P, item_P.flatten(), value_P))
+
+
+def _called(loss: Loss, vectors: ItemVectors, asked: _Asked) -> Tensor:
+    # a loss that draws for itself draws the same
+    torch.manual_seed(1)
+    return loss(asked.query_ND, vectors, asked.target_N, asked.sample, asked.extra)
+
+
+def _loss_and_slopes(loss: Loss, vectors: ItemVectors, scale: float) -> dict[str, Tensor]:
+    asked = _asked(loss, vectors, scale)
+    total = _called(loss, vectors, asked)
+    assert total.shape == (), f"a loss is one number, got shape {tuple(total.shape)}"
+    total.backward()  # type: ignore[no-untyped-call]
+    found = {"the loss": total.detach()}
+    leaves = {"queries": asked.query_ND, "item vectors": vectors.weight, "additions": asked.extra.value_P}
+    for name, tensor in leaves.items():
+        assert tensor.grad is not None, f"no gradient reaches the {name}"
+        found[f"the gradient of the {name}"] = tensor.grad.to_dense()
+    return found
+
+
+def _is_a_sum(loss: Loss, vectors: ItemVectors) -> None:
+    asked = _asked(loss, vectors, 1.0)
+    whole = _called(loss, vectors, asked).detach()
+    parts = sum(_called(loss, vectors, asked.part(rows)).detach() for rows in (slice(0, 4), slice(4, 10)))
+    assert abs(float(parts / whole) - 1) < 1e-3, (
+        f"a loss is a sum over targets; of the first 4 and the other 6 it was {float(parts):g} together, "
+        f"and {float(whole):g} of all"
+    )
 
 
 def _same(mine: Tensor, expected: Tensor, tolerance: float, message: str) -> None:

@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from reprise.errors import ArtefactError
 from reprise.nn.cells import State
+from reprise.training.optimizer import Optimizer
 
 PROGRESS = "progress"
 
@@ -48,20 +48,18 @@ class Progress:
 
 
 def save_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: State | None, progress: Progress
+    path: Path, model: nn.Module, optimizer: Optimizer, state: State | None, progress: Progress
 ) -> None:
     """Write a checkpoint over the one before. A kill at any moment leaves the old one or the new one whole."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"state.{name}": tensor for name, tensor in (state or {}).items()}
     for name, parameter in model.named_parameters():
-        slots = optimizer.state.get(parameter, {})
+        slots = optimizer.slots(parameter)
         tensors |= {f"optimizer.{slot}.{name}": tensor for slot, tensor in slots.items()}
     write_tensors(path, tensors, {PROGRESS: json.dumps(asdict(progress))})
 
 
-def load_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[State | None, Progress]:
+def load_checkpoint(path: Path, model: nn.Module, optimizer: Optimizer) -> tuple[State | None, Progress]:
     """Put a checkpoint's weights and optimiser back, and return the carried state and the progress.
 
     Raises:
@@ -71,9 +69,7 @@ def load_checkpoint(
     load_weights(path, model, _under(tensors, "model."))
     for slot_name, tensor in _under(tensors, "optimizer.").items():
         slot, _, name = slot_name.partition(".")
-        parameter = model.get_parameter(name)
-        # fused AdamW keeps its step count as a tensor beside the parameter
-        optimizer.state[parameter][slot] = tensor.to(parameter.device)
+        optimizer.restore(model.get_parameter(name), slot, tensor)
     device = next(model.parameters()).device
     state = {name: tensor.to(device) for name, tensor in _under(tensors, "state.").items()}
     return state or None, Progress(**json.loads(metadata[PROGRESS]))

@@ -1,10 +1,12 @@
-"""Cross-entropy over the whole catalogue, without the whole table of logits.
+"""Softmax over the whole catalogue, without its logits ever being whole.
 
-Shape letters: N targets, C targets of a chunk, D width, I items, P additions to logits.
+Shape letters: N targets, R rows of a chunk, J items of a block, I items, P entries of the extra logits, D width. A chunk of
+rows reads the item vectors block by block and keeps e^(s - top), `top` being the largest logit so far; when the sum is known,
+the same numbers give the gradient of the item vectors. So there are three matrix products and no more.
 """
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from pydantic import Field
@@ -16,15 +18,17 @@ from reprise.models.items import ItemVectors, SparseLogits
 from reprise.training.losses import product_type
 from reprise.training.negatives import Sample
 
-CHUNK_BYTES = 8 * 2**20
-"""Memory for one chunk of logits: rows are taken so that they fit, whatever the catalogue. Near the size of a core's cache."""
-CHUNK_ROWS = 128
-"""But never fewer rows than make a matrix product worth while."""
+BLOCK_BYTES = 4 * 2**20
+"""Memory for the logits of one block on a processor, near the size of a core's cache."""
+DEVICE_BYTES = 256 * 2**20
+"""The same on a device, where a product wants to be large."""
+KEPT_BYTES = 2**30
+"""Memory for what a chunk keeps of all its blocks."""
+CHUNK_ROWS = 1024, 128
+"""Rows of a chunk when its blocks are several: as many as the first, but not under the second where memory is short."""
 ROUND = 64
-"""Rows of a chunk are a multiple of this."""
-
-Additions = tuple[Tensor, Tensor]
-"""(place_P in the flat table of logits [N * I], value_P), ascending in rows."""
+"""Rows of a chunk, and items of a block, are a multiple of this."""
+LOG_2 = math.log(2)
 
 
 @spec
@@ -54,109 +58,192 @@ class FullSoftmax:
         """The sum over targets, a scalar in float32."""
         vectors_ID = items.scoring_ID()
         product = product_type(query_ND.device, vectors_ID.dtype)
-        place_P = value_P = None
-        if extra is not None:
-            place_P = extra.row_P * len(vectors_ID) + extra.item_P - 1
-            value_P = extra.value_P
-        settings = (product, self.label_smoothing)
-        loss: Tensor = _ChunkedSoftmax.apply(query_ND, vectors_ID, value_P, place_P, target_N - 1, settings)  # type: ignore[no-untyped-call]
+        how = _How(product, self.label_smoothing, target_N - 1, extra)
+        value_P = None if extra is None else extra.value_P
+        loss: Tensor = _ChunkedSoftmax.apply(query_ND, vectors_ID, value_P, how)  # type: ignore[no-untyped-call]
         return loss
+
+
+class _How(NamedTuple):
+    product: torch.dtype
+    smoothing: float
+    column_N: Tensor
+    extra: SparseLogits | None
 
 
 class _ChunkedSoftmax(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        query_ND: Tensor,
-        vectors_ID: Tensor,
-        value_P: Tensor | None,
-        place_P: Tensor | None,
-        column_N: Tensor,
-        settings: tuple[torch.dtype, float],
-    ) -> Tensor:
-        product, smoothing = settings
+    def forward(ctx: Any, query_ND: Tensor, vectors_ID: Tensor, value_P: Tensor | None, how: _How) -> Tensor:
         with torch.autocast(query_ND.device.type, enabled=False):
-            added = None if value_P is None or place_P is None else (place_P, value_P.detach())
-            work = _Chunks(query_ND.detach(), vectors_ID.detach(), column_N, added, smoothing)
-            loss, grads = work.run(product, learns=any(ctx.needs_input_grad))
-        ctx.save_for_backward(*grads)
+            work = _Work(query_ND, vectors_ID, how, learns=any(ctx.needs_input_grad))
+            loss = work.run()
+        grad_value_P = None if work.added is None else work.added.grad_P
+        ctx.save_for_backward(work.grad_query_ND, work.grad_vectors_ID, grad_value_P)
         return loss
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        query_ND, vectors_ID, value_P = ctx.saved_tensors
-        (grad,) = grads
-        added = None if value_P is None else value_P * grad
-        return query_ND * grad.to(query_ND.dtype), vectors_ID * grad, added, None, None, None
+        # in place: nobody else holds these, and the one of the item vectors is as large as they are
+        scaled = (None if saved is None else saved.mul_(grads[0]) for saved in ctx.saved_tensors)
+        return (*scaled, None)
 
 
-class _Chunks:
-    """One pass over the targets."""
+class _Work:
+    """One call: its tensors in the type of the products, and the gradients as they grow.
 
-    def __init__(
-        self,
-        query_ND: Tensor,
-        vectors_ID: Tensor,
-        column_N: Tensor,
-        added: Additions | None,
-        smoothing: float,
-    ) -> None:
-        self.query_ND, self.vectors_ID, self.column_N = query_ND, vectors_ID, column_N
-        self.added, self.smoothing = added, smoothing
-        self.rows = _chunk_rows(len(query_ND), len(vectors_ID))
+    Logits are in bits, log2 instead of log: `exp2` takes a third of the time of `exp`. The target's own logit is kept apart
+    in float32, so that the slope of a target that is almost certain, p - 1, is not lost in rounding.
+    """
 
-    def run(self, product: torch.dtype, learns: bool) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor | None]]:
-        """(loss, gradients of the queries, the vectors and the additions)."""
-        v_ID = self.vectors_ID.to(product)
+    def __init__(self, query_ND: Tensor, vectors_ID: Tensor, how: _How, *, learns: bool) -> None:
+        self.how, self.learns, self.targets, items = how, learns, len(query_ND), len(vectors_ID)
+        self.rows, width = chunk_shape(self.targets, items, how.product.itemsize, query_ND.device)
+        extended = -self.targets % self.rows
         # whole chunks only: a last one of another length would cost a new kernel each time
-        q_ND = pad(self.query_ND.to(product), (0, 0, 0, -len(self.query_ND) % self.rows))
-        grad_q_ND = torch.empty_like(self.query_ND)
-        grad_v_ID = torch.zeros_like(self.vectors_ID) if learns else self.vectors_ID
-        grad_P = None if self.added is None else torch.empty_like(self.added[1])
+        query_ND = pad(query_ND.detach(), (0, 0, 0, extended))
+        self.query_ND, self.bits_ND = query_ND.to(how.product), (query_ND / LOG_2).to(how.product)
+        self.column_N1 = pad(how.column_N, (0, extended)).unsqueeze(1)
+        self.vectors_ID = vectors_ID.detach().to(how.product)
+        self.blocks = [slice(at, min(at + width, items)) for at in range(0, items, width)]
+        shape = self.rows, width
+        self.added = None if how.extra is None else _Added(how.extra, self.column_N1, shape, len(self.blocks))
+        self.grad_query_ND = query_ND.new_empty(query_ND.shape)
+        self.grad_vectors_ID = torch.zeros_like(vectors_ID) if learns else vectors_ID.new_empty(0)
+        # made once: memory that is asked for again and again costs as much as the arithmetic
+        kept = self.blocks if learns else self.blocks[:1]
+        self.kept = [self.query_ND.new_empty(self.rows * (block.stop - block.start)) for block in kept]
+        self.wide = query_ND.new_empty(self.rows * width, dtype=torch.float32)
+
+    def run(self) -> Tensor:
+        """The loss; afterwards the gradients are there."""
         loss = self.query_ND.new_zeros((), dtype=torch.float32)
-        for start in range(0, len(q_ND), self.rows):
-            chunk = slice(start, start + self.rows)
-            column = self.column_N[chunk].unsqueeze(1)
-            p = (q_ND[chunk] @ v_ID.t()).float()
-            real = p[: len(column)]
-            part = self._add(real, start)
-            loss += self._loss(real, column)
-            if not learns:
-                continue
-            p[len(column) :] = 0.0
-            if part is not None and grad_P is not None:
-                grad_P[part[0]] = real.view(-1)[part[1]]
-            slope = p.to(product)
-            grad_q_ND[chunk] = (slope @ v_ID)[: len(column)]
-            grad_v_ID += slope.t() @ q_ND[chunk]
-        return loss, (grad_q_ND, grad_v_ID, grad_P)
+        for number in range(len(self.query_ND) // self.rows):
+            loss += self._chunk(number)
+        self.grad_query_ND = self.grad_query_ND[: self.targets]
+        return loss + self._smooth() if self.how.smoothing else loss
 
-    def _add(self, s_CI: Tensor, start: int) -> tuple[slice, Tensor] | None:
-        """Put the additions of these rows into `s_CI`: which of all they are, and their places in it."""
-        if self.added is None:
-            return None
-        place_P, value_P = self.added
-        ends = torch.tensor([start, start + len(s_CI)], device=place_P.device) * s_CI.shape[1]
-        first, last = torch.searchsorted(place_P // s_CI.shape[1] * s_CI.shape[1], ends).tolist()
-        inside = place_P[first:last] - start * s_CI.shape[1]
-        s_CI.view(-1).index_add_(0, inside, value_P[first:last].to(s_CI.dtype))
-        return slice(first, last), inside
+    def _chunk(self, number: int) -> Tensor:
+        """The loss of one chunk of rows, which leaves its gradients behind."""
+        rows = slice(number * self.rows, (number + 1) * self.rows)
+        target_RD = self.vectors_ID[self.column_N1[rows, 0]].float()
+        right_R1 = (self.bits_ND[rows].float() * target_RD).sum(1, keepdim=True)
+        if self.added is not None:
+            right_R1 += self.added.right_N1[rows]
+        top_R1, rest_R1, mean_RD = right_R1, torch.zeros_like(right_R1), torch.zeros_like(target_RD)
+        tops = []
+        for place, block in enumerate(self.blocks):
+            e_RJ, higher_R1, sum_R1 = self._block(number, place, top_R1)
+            shrink_R1 = (top_R1 - higher_R1).exp2_()
+            rest_R1, top_R1 = torch.addcmul(sum_R1, rest_R1, shrink_R1), higher_R1
+            if self.learns:
+                mean_RD = torch.addcmul((e_RJ @ self.vectors_ID[block]).float(), mean_RD, shrink_R1)
+                tops.append(top_R1)
+        total_R1 = rest_R1 + (right_R1 - top_R1).exp2_()
+        if self.learns:
+            slope_R1 = self.how.smoothing - rest_R1 / total_R1
+            self.grad_query_ND[rows] = torch.addcmul(mean_RD / total_R1, slope_R1, target_RD)
+            self._learn_vectors(number, [(top - top_R1).exp2_() / total_R1 for top in tops], slope_R1)
+        loss_R1 = total_R1.log2() + top_R1 - (1 - self.how.smoothing) * right_R1
+        return LOG_2 * loss_R1[: max(0, self.targets - rows.start)].sum()
 
-    def _loss(self, s_CI: Tensor, column_C1: Tensor) -> Tensor:
-        """The loss of a chunk; `s_CI` becomes the gradient of the logits."""
-        right = s_CI.gather(1, column_C1)
-        if self.smoothing:
-            right = (1 - self.smoothing) * right + self.smoothing * s_CI.mean(1, keepdim=True)
-        high = s_CI.amax(1, keepdim=True)
-        total = s_CI.sub_(high).exp_().sum(1, keepdim=True)
-        s_CI.div_(total).scatter_add_(1, column_C1, right.new_full(column_C1.shape, self.smoothing - 1))
-        if self.smoothing:
-            s_CI.sub_(self.smoothing / s_CI.shape[1])
-        return (total.log() + high - right).sum()
+    def _block(self, number: int, place: int, top_R1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """e^(s - top) of one block in the type of the products, 0 at the targets; the new top; the sum of each row."""
+        block, rows = self.blocks[place], slice(number * self.rows, (number + 1) * self.rows)
+        width = block.stop - block.start
+        low_RJ = self.kept[place if self.learns else 0][: self.rows * width].view(self.rows, width)
+        torch.mm(self.bits_ND[rows], self.vectors_ID[block].t(), out=low_RJ)
+        s_RJ = low_RJ
+        if low_RJ.dtype != torch.float32:
+            s_RJ = self.wide[: low_RJ.numel()].view_as(low_RJ).copy_(low_RJ)
+        if self.added is not None:
+            entry, row, column = self.added.of(number, place)
+            s_RJ.index_put_((row, column), self.added.bits_P[entry], accumulate=True)
+        at_R1 = self.column_N1[rows] - block.start
+        inside_R1 = (at_R1 >= 0) & (at_R1 < width)
+        at_R1 = at_R1.clamp_(0, width - 1)
+        s_RJ.scatter_(1, at_R1, torch.where(inside_R1, -torch.inf, s_RJ.gather(1, at_R1)))
+        top_R1 = torch.maximum(top_R1, s_RJ.amax(1, keepdim=True))
+        sum_R1 = s_RJ.sub_(top_R1).exp2_().sum(1, keepdim=True)
+        return low_RJ.copy_(s_RJ), top_R1, sum_R1
+
+    def _learn_vectors(self, number: int, scales: list[Tensor], slope_R1: Tensor) -> None:
+        """What a chunk adds to the gradient of the item vectors and of the extra logits."""
+        rows, real = (
+            slice(number * self.rows, (number + 1) * self.rows),
+            max(0, self.targets - number * self.rows),
+        )
+        q_RD = self.query_ND[rows]
+        for place, (block, scale_R1) in enumerate(zip(self.blocks, scales, strict=True)):
+            e_RJ = self.kept[place].view(self.rows, -1)
+            # rows beyond the last target have a query of 0 and add nothing
+            self.grad_vectors_ID[block] += e_RJ.t() @ (q_RD * scale_R1).to(q_RD.dtype)
+            if self.added is not None:
+                entry, row, column = self.added.of(number, place)
+                self.added.grad_P[entry] = e_RJ[row, column].float() * scale_R1[row, 0]
+        target = self.column_N1[rows, 0][:real]
+        self.grad_vectors_ID.index_add_(0, target, (slope_R1 * q_RD)[:real].to(self.grad_vectors_ID.dtype))
+        if self.added is not None:
+            self.added.learn(slope_R1, rows.start)
+
+    def _smooth(self) -> Tensor:
+        """What the share of all items costs: -e / I times the sum of all logits, and its slopes."""
+        share = self.how.smoothing / len(self.vectors_ID)
+        query_D, vector_D = (x.sum(0, dtype=torch.float32) for x in (self.query_ND, self.vectors_ID))
+        total = query_D @ vector_D
+        if self.added is not None:
+            total += self.added.bits_P.sum() * LOG_2
+            self.added.grad_P -= share
+        if self.learns:
+            self.grad_query_ND -= share * vector_D
+            self.grad_vectors_ID -= share * query_D
+        return -share * total
 
 
-def _chunk_rows(targets: int, items: int) -> int:
-    """Rows of a chunk: equal chunks that fit, rounded so that batches of about one size have chunks of one size."""
-    most = max(CHUNK_ROWS, CHUNK_BYTES // (4 * items))
-    chunks = max(1, math.ceil(targets / most))
-    return max(1, math.ceil(targets / chunks / ROUND)) * ROUND
+class _Added:
+    """The extra logits in bits, by the chunk and block they fall in, and their gradient."""
+
+    def __init__(self, extra: SparseLogits, column_N1: Tensor, shape: tuple[int, int], blocks: int) -> None:
+        rows, width = shape
+        column_P = extra.item_P - 1
+        self.row_P, self.column_P = extra.row_P % rows, column_P % width
+        self.bits_P = extra.value_P.detach().float() / LOG_2
+        self.grad_P = torch.zeros_like(self.bits_P)
+        self.blocks = blocks
+        cell_P, self.order_P = (extra.row_P // rows * blocks + column_P // width).sort(stable=True)
+        cells = torch.arange(len(column_N1) // rows * blocks + 1, device=cell_P.device)
+        self.bounds: list[int] = torch.searchsorted(cell_P, cells).tolist()
+        self.own_P = torch.nonzero(column_P == column_N1[extra.row_P, 0]).squeeze(1)
+        self.own_row_P = extra.row_P[self.own_P]
+        self.right_N1 = torch.zeros_like(column_N1, dtype=torch.float32)
+        self.right_N1[:, 0].index_add_(0, self.own_row_P, self.bits_P[self.own_P])
+
+    def of(self, number: int, place: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The entries in one block of one chunk, their rows in the chunk and columns in the block."""
+        cell = number * self.blocks + place
+        entry = self.order_P[self.bounds[cell] : self.bounds[cell + 1]]
+        return entry, self.row_P[entry], self.column_P[entry]
+
+    def learn(self, slope_R1: Tensor, first: int) -> None:
+        """Give the entries of targets their slopes, those of the rows from `first` on."""
+        inside = (self.own_row_P >= first) & (self.own_row_P < first + len(slope_R1))
+        self.grad_P[self.own_P[inside]] += slope_R1[self.own_row_P[inside] - first, 0]
+
+
+def chunk_shape(targets: int, items: int, size: int, device: torch.device) -> tuple[int, int]:
+    """Rows of a chunk and items of a block for logits that take `size` bytes.
+
+    All the catalogue in one block where that leaves enough rows, else several blocks. Chunks are equal and rounded, so
+    that batches of about one size have chunks of one shape.
+    """
+    memory = (BLOCK_BYTES if device.type == "cpu" else DEVICE_BYTES) // 4
+    most, least = CHUNK_ROWS
+    if memory // items >= most:
+        return _even(targets, memory // items), items
+    rows = _even(targets, min(most, max(least, KEPT_BYTES // (size * items))))
+    return rows, min(items, _even(items, max(ROUND, memory // rows)))
+
+
+def _even(count: int, most: int) -> int:
+    """The length of equal parts of about `most` or fewer, rounded up."""
+    parts = max(1, math.ceil(count / most))
+    return max(1, math.ceil(count / parts / ROUND)) * ROUND

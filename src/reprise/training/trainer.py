@@ -28,7 +28,7 @@ from reprise.nn.cells import State
 from reprise.training.checkpoint import Progress, load_checkpoint, save_checkpoint, write_tensors
 from reprise.training.config import Recipe, RunOptions, TrainingConfig
 from reprise.training.negatives import NegativeSampler
-from reprise.training.optimizer import learning_rate, make_optimizer
+from reprise.training.optimizer import Optimizer, learning_rate
 from reprise.training.progress import TrainingProgress
 from reprise.training.run import LOGGER, RunDirectory, load_model, told
 from reprise.training.validation import Validation
@@ -117,7 +117,7 @@ class Trainer:
         self.fabric.to_device(self.model)
         self.model.observe(self.dataset)
         self.sampler = self._sampler()
-        self.optimizer = make_optimizer(self.model, self.config)
+        self.optimizer = Optimizer(self.model, self.config)
         self.tokens = self.config.tokens_for(self.dataset.part_events("train"))
         self.validation = Validation(self.config, self.dataset)
         self.state: State | None = None
@@ -145,6 +145,11 @@ class Trainer:
         """What draws negatives, for a loss that wants them."""
         negatives = self.config.loss.negatives
         if negatives is None:
+            if self.model.items.sparse:
+                raise ConfigError(
+                    f"a sparse item table needs a loss with negatives, such as SampledSoftmax(); {self.config.loss!r} has "
+                    "a gradient for every item"
+                )
             return None
         return negatives.sampler(item_counts(self.dataset)).to(self.fabric.device)
 
@@ -180,20 +185,18 @@ class Trainer:
         batch = gather(self.dataset, chunk, first_U, last_U).to(self.fabric.device)
         # all chance of this step comes from here, so a resumed run draws the same
         torch.manual_seed(step_seed(self.options.seed, self.progress.step))
+        # drawn first: the same negatives whatever else is drawn, and so in every process
+        sample = self.sampler.draw() if self.sampler else None
         with self.fabric.autocast():
             at = self.model(batch, self.state)
             target_N = batch.target_BT[batch.target_BT != PAD]
-            sample = self.sampler.draw() if self.sampler else None
             loss = self.config.loss(at.query_ND, self.model.items, target_N, sample, at.extra)
         targets = batch.targets
         self._check("the loss", loss, batch)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         self.fabric.backward(loss / targets + at.penalty)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        self._check("the norm of the gradient", norm, batch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, self.progress.step, self.chunks * self.config.epochs)
-        self.optimizer.step()
+        self._check("the norm of the gradient", self.optimizer.clip(self.config.clip), batch)
+        self.optimizer.step(learning_rate(self.config, self.progress.step, self.chunks * self.config.epochs))
         # the gradient ends here, the state goes on: truncated backpropagation through time
         self.state = {name: tensor.detach() for name, tensor in at.state.items()}
         return float(loss.detach()), targets

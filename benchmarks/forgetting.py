@@ -1,0 +1,140 @@
+"""Where each cell forgets: toy logs whose next item is the item m events ago, and gradients across time.
+
+    OMP_NUM_THREADS=1 python benchmarks/forgetting.py --out docs/pictures/forgetting.json --picture docs/pictures/forgetting.svg
+
+Every network has one layer and gets about the same number of events, steps and epochs for every m. The picture needs
+matplotlib: `pip install -e ".[bench]"`. With `--drawn-from` nothing is trained, and an earlier result is drawn.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+
+import reprise as rp
+from reprise.data.dataset import Sizes
+from reprise.models.recurrent import CELLS, Recurrent
+from reprise.testing import worlds
+from reprise.training import RunOptions
+
+ITEMS = 8
+EVENTS = 32_768
+"""Of each log, about; a sequence has two periods of m events and twenty more."""
+OPTIONS = RunOptions(precision="32-true", accelerator="cpu", threads=1)
+STACKS = ("bare", "residual")
+LOOKS = dict(zip(CELLS, ["o--", "s--", "^--", "o-", "s-", "^-", "v-"], strict=True))
+"""torch's cells dashed, the linear ones drawn through."""
+Found = dict[str, Any]
+
+
+def spec(cell: str, stack: str, size: int) -> Recurrent:
+    """One layer without dropout: what is measured is memory, not regularisation."""
+    return Recurrent(
+        cell=cell, size=size, layers=1, residual=stack == "residual", dropout=0.0, item_dropout=0.0
+    )
+
+
+def recall(model: Recurrent, distance: int, epochs: int) -> float:
+    """Recall@1 on the test part after equal training; the best epoch is chosen by the validation part."""
+    length = 2 * distance + 20
+    dataset = worlds.memory(distance, items=ITEMS, sequences=EVENTS // length, length=length)
+    config = rp.TrainingConfig(
+        epochs=epochs, tokens=1024, chunk=256, learning_rate=0.01, metric="recall@1", patience=0
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        trained = rp.train(model, dataset, folder, training=config, options=OPTIONS, progress=False)
+    return rp.evaluate(trained, dataset, at=(1,)).metrics["recall@1"].value
+
+
+def gradients(model: Recurrent, distances: list[int], rows: int = 64) -> list[float]:
+    """Norm of d h_T / d x_{T - distance} before any training, over inputs of unit variance, in float64.
+
+    For a random v of unit variance the mean of |v J|^2 is the squared Frobenius norm of J; one v a row.
+    """
+    torch.manual_seed(1)
+    encoder = model.build(Sizes(items=ITEMS)).encoder.double().eval()
+    steps = max(distances) + 1
+    x_BTD = torch.randn(rows, steps, model.size, dtype=torch.float64, requires_grad=True)
+    valid_BT = torch.ones(rows, steps, dtype=torch.bool)
+    last_BD = encoder(x_BTD, encoder.initial_state(rows), valid_BT).hidden_BTD[:, -1]
+    (gradient_BTD,) = torch.autograd.grad((last_BD * torch.randn_like(last_BD)).sum(), x_BTD)
+    norm_T = gradient_BTD.square().sum(-1).mean(0).sqrt()
+    return [float(norm_T[steps - 1 - distance]) for distance in distances]
+
+
+def measure(size: int, distances: list[int], epochs: int) -> Found:
+    """Both measurements of every cell, in both stacks."""
+    begun, across = time.process_time(), [0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128]
+    recalls: Found = {stack: {} for stack in STACKS}
+    norms: Found = {stack: {} for stack in STACKS}
+    for stack in STACKS:
+        for cell in CELLS:
+            model = spec(cell, stack, size)
+            norms[stack][cell] = [float(f"{norm:.4g}") for norm in gradients(model, across)]
+            recalls[stack][cell] = [round(recall(model, distance, epochs), 4) for distance in distances]
+            print(stack, cell, recalls[stack][cell], f"{time.process_time() - begun:.0f} s", flush=True)
+    return {
+        "size": size, "items": ITEMS, "events": EVENTS, "epochs": epochs, "seed": OPTIONS.seed,
+        "processor_s": round(time.process_time() - begun), "m": distances, "recall@1": recalls,
+        "distance": across, "gradient": norms,
+    }  # fmt: skip
+
+
+def draw(found: Found, picture: Path) -> None:
+    """Recall by m on the left, gradients by distance on the right; the bare networks above, the residual ones below."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    spines = {"axes.spines.top": False, "axes.spines.right": False}
+    pyplot.rcParams.update({"svg.hashsalt": "forgetting", "font.size": 9, **spines})
+    figure, axes = pyplot.subplots(2, 2, figsize=(9.5, 6.8), sharex="col", layout="constrained")
+    for (left, right), stack in zip(axes, STACKS, strict=True):
+        for cell, look in LOOKS.items():
+            left.plot(found["m"], found["recall@1"][stack][cell], look, label=cell, markersize=4)
+            right.plot(found["distance"], found["gradient"][stack][cell], look, markersize=3)
+        left.axhline(1 / found["items"], color="grey", linewidth=0.8, linestyle=":")
+        left.set(ylabel=f"{stack}: recall@1", xscale="log", ylim=(0, 1.04))
+        left.set_xticks(found["m"], [str(m) for m in found["m"]])
+        left.minorticks_off()
+        right.set(ylabel=f"{stack}: norm of the gradient", yscale="log", ylim=(1e-12, 1e2))
+    axes[1, 0].set_xlabel("m: the next item is the one m events ago (dotted: chance)")
+    axes[1, 1].set_xlabel("events between input and hidden state, before training")
+    lines = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*lines, loc="outside upper center", ncols=len(LOOKS), frameon=False)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    # without a date the same result is the same file
+    figure.savefig(picture, metadata={"Date": None} if picture.suffix == ".svg" else None, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--distances", type=int, nargs="+", default=[2, 4, 8, 16, 32, 64])
+    parser.add_argument("--out", type=Path, default=Path("forgetting.json"))
+    parser.add_argument("--picture", type=Path, help="an .svg or .png; without it none is drawn")
+    parser.add_argument("--drawn-from", type=Path, help="an earlier result, to draw again")
+    options = parser.parse_args()
+    if options.drawn_from:
+        found = json.loads(options.drawn_from.read_text(encoding="utf-8"))
+    else:
+        found = measure(options.size, options.distances, options.epochs)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(found) + "\n", encoding="utf-8")
+    if options.picture:
+        draw(found, options.picture)
+
+
+if __name__ == "__main__":
+    main()

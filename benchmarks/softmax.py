@@ -1,0 +1,134 @@
+"""Losses over large catalogues: the full softmax beside its bare matrix products, the sampled one by size of catalogue.
+
+    OMP_NUM_THREADS=1 python benchmarks/softmax.py
+
+Everything is measured in one run, in turns, in processor seconds of this process: compare the ratios, not the times.
+"""
+
+import argparse
+import json
+import os
+import resource
+import time
+from collections.abc import Callable
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+from torch import Tensor, nn
+
+from reprise.models.items import ItemVectors
+from reprise.training import TrainingConfig
+from reprise.training.negatives import Negatives
+from reprise.training.optimizer import Optimizer
+from reprise.training.sampled import SampledSoftmax
+from reprise.training.softmax import FullSoftmax, chunk_shape
+
+LOW = torch.bfloat16
+
+
+def in_turns(works: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
+    """The fastest of some rounds of each, in seconds of processor time."""
+    best = dict.fromkeys(works, float("inf"))
+    for number in range(rounds + 1):
+        for name, work in works.items():
+            begun = time.process_time()
+            work()
+            # the first round warms up
+            if number:
+                best[name] = min(best[name], time.process_time() - begun)
+    return best
+
+
+def products(query_ND: Tensor, vectors_ID: Tensor) -> None:
+    """The three matrix products of a softmax and its gradients, in the shapes of `FullSoftmax`, with nothing between them."""
+    rows, width = chunk_shape(len(query_ND), len(vectors_ID), LOW.itemsize, query_ND.device)
+    s_RJ = torch.empty(rows * width, dtype=LOW)
+    for q_RD in query_ND.split(rows):
+        for v_JD in vectors_ID.split(width):
+            out_RJ = s_RJ[: len(q_RD) * len(v_JD)].view(len(q_RD), len(v_JD))
+            torch.mm(q_RD, v_JD.t(), out=out_RJ)
+            out_RJ @ v_JD
+            out_RJ.t() @ q_RD
+
+
+def full(items: int, targets: int, size: int, rounds: int) -> dict[str, float]:
+    """Forward and backward with products in bfloat16, and the peak memory of the process."""
+    table, loss = ItemVectors(items, size), FullSoftmax()
+    query_ND = torch.randn(targets, size, requires_grad=True)
+    target_N = torch.randint(1, items + 1, (targets,))
+    low_ND, low_ID = query_ND.detach().to(LOW), table.vectors_ID.detach().to(LOW)
+
+    def learn() -> None:
+        with torch.autocast("cpu", LOW):
+            total = loss(query_ND, table, target_N)
+        total.backward()
+        table.weight.grad = None
+
+    best = in_turns({"loss": learn, "products": lambda: products(low_ND, low_ID)}, rounds)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {
+        "loss_s": round(best["loss"], 2),
+        "products_s": round(best["products"], 2),
+        "times its products": round(best["loss"] / best["products"], 2),
+        "peak_GiB": round(peak, 2),
+    }
+
+
+class Shop(nn.Module):
+    """The least network: a sparse item table and a layer."""
+
+    def __init__(self, items: int, size: int) -> None:
+        super().__init__()
+        self.items = ItemVectors(items, size, sparse=True)
+        self.layer = nn.Linear(size, size)
+
+
+def sampled_step(items: int, targets: int, size: int) -> Callable[[], None]:
+    """A whole step: negatives, forward, backward, norm, optimiser."""
+    model, loss = Shop(items, size), SampledSoftmax(Negatives(count=2048))
+    optimizer = Optimizer(model, TrainingConfig())
+    sampler = loss.negatives.sampler(torch.arange(items, 0, -1))
+
+    def step() -> None:
+        item_N, target_N = torch.randint(1, items + 1, (2, targets))
+        sample = sampler.draw()
+        with torch.autocast("cpu", LOW):
+            total = loss(model.layer(model.items(item_N)), model.items, target_N, sample)
+        optimizer.zero_grad()
+        (total / targets).backward()
+        optimizer.clip(1.0)
+        optimizer.step(1e-3)
+
+    step()
+    for moment in optimizer.slots(model.items.weight).values():
+        # memory is handed out when it is first written; a row's first step would pay for that
+        moment.mul_(1)
+    return step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--items", type=int, default=500_000)
+    parser.add_argument("--targets", type=int, default=6400)
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    found: dict[str, object] = {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    found[f"full softmax, {options.items} items"] = full(
+        options.items, options.targets, options.size, options.rounds
+    )
+    sizes = (100_000, 1_000_000)
+    steps = {str(items): sampled_step(items, options.targets, options.size) for items in sizes}
+    seconds = in_turns(steps, 5 * options.rounds)
+    found["a step of sampled softmax, milliseconds by items"] = {
+        items: round(1000 * value, 1) for items, value in seconds.items()
+    }
+    found["a million items beside a hundred thousand"] = round(seconds["1000000"] / seconds["100000"], 2)
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""What all losses promise, beside being what their papers say."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+import reprise.training.contrast as contrast
+from reprise.models.items import ItemVectors, SparseLogits
+from reprise.training.losses import Loss
+from reprise.training.negatives import Negatives, Sample
+from reprise.training.sampled import GBCE, BPRMax, SampledSoftmax, TOP1Max
+from reprise.training.softmax import FullSoftmax
+
+FEW = Negatives(count=30)
+LOSSES: list[Loss] = [
+    FullSoftmax(), FullSoftmax(label_smoothing=0.2), SampledSoftmax(FEW), BPRMax(FEW), TOP1Max(FEW), GBCE(FEW),
+]  # fmt: skip
+each_loss = pytest.mark.parametrize("loss", LOSSES, ids=repr)
+
+
+class Case:
+    """Queries, vectors, targets, extra logits of which some meet in one place and some are at targets, and negatives."""
+
+    def __init__(self, *, targets: int = 70, items: int = 25, sparse: bool = False) -> None:
+        torch.manual_seed(0)
+        self.items = ItemVectors(items, 6, sparse=sparse)
+        self.query_ND = torch.randn(targets, 6, requires_grad=True)
+        self.target_N = torch.randint(1, items + 1, (targets,))
+        row_P = torch.randint(targets, (400,)).sort().values
+        item_P = torch.where(torch.rand(400) < 0.2, self.target_N[row_P], torch.randint(1, items + 1, (400,)))
+        self.extra = SparseLogits(row_P, item_P, torch.randn(400, requires_grad=True))
+        self.count_I = torch.randint(1, 50, (items,))
+
+    def sample(self, loss: Loss) -> Sample | None:
+        torch.manual_seed(1)
+        return None if loss.negatives is None else loss.negatives.sampler(self.count_I).draw()
+
+    def gradients(self, total: Tensor) -> list[Tensor]:
+        wanted = [self.query_ND, self.items.weight, self.extra.value_P]
+        return [grad.to_dense() for grad in torch.autograd.grad(total, wanted)]
+
+
+@each_loss
+def test_chunks_change_nothing(loss: Loss, monkeypatch: pytest.MonkeyPatch) -> None:
+    """100 targets in chunks of 8: the last one is not full."""
+    case = Case(targets=100)
+    sample = case.sample(loss)
+    whole = loss(case.query_ND, case.items, case.target_N, sample, case.extra)
+    expected = case.gradients(whole)
+    monkeypatch.setattr(contrast, "chunk_rows", lambda *_: 8)
+    cut = loss(case.query_ND, case.items, case.target_N, sample, case.extra)
+    torch.testing.assert_close(cut, whole)
+    for grad, other in zip(case.gradients(cut), expected, strict=True):
+        torch.testing.assert_close(grad, other, rtol=1e-4, atol=1e-5)
+
+
+@each_loss
+def test_a_target_without_other_items_costs_nothing_or_little(loss: Loss) -> None:
+    """All negatives are the target: what is left is the target's own part, and it has a finite gradient."""
+    case = Case(targets=3)
+    case.target_N = torch.tensor([2, 2, 2])
+    sample = Sample(torch.tensor([2]), torch.zeros(1))
+    total = loss(case.query_ND, case.items, case.target_N, sample)
+    assert bool(
+        torch.isfinite(
+            torch.cat([grad.flatten() for grad in torch.autograd.grad(total, [case.query_ND])])
+        ).all()
+    )
+    if isinstance(loss, SampledSoftmax | BPRMax | TOP1Max):
+        assert total.item() == 0.0
+
+
+@each_loss
+@pytest.mark.parametrize("product", [torch.bfloat16, torch.float32])
+def test_under_autocast_products_are_low_and_the_sum_is_float32(loss: Loss, product: torch.dtype) -> None:
+    case = Case()
+    sample = case.sample(loss)
+    exact = loss(case.query_ND, case.items, case.target_N, sample, case.extra)
+    with torch.autocast("cpu", product, enabled=product != torch.float32):
+        total = loss(case.query_ND, case.items, case.target_N, sample, case.extra)
+    assert total.dtype == torch.float32
+    torch.testing.assert_close(total, exact, rtol=1e-2, atol=0)
+    for grad, expected in zip(case.gradients(total), case.gradients(exact), strict=True):
+        assert grad.dtype == torch.float32
+        assert (grad - expected).norm() < 0.02 * expected.norm()
+
+
+@each_loss
+def test_without_gradients_the_sum_is_the_same(loss: Loss) -> None:
+    case = Case()
+    sample = case.sample(loss)
+    with torch.no_grad():
+        total = loss(case.query_ND, case.items, case.target_N, sample, case.extra)
+    with_gradients = loss(case.query_ND, case.items, case.target_N, sample, case.extra)
+    torch.testing.assert_close(total, with_gradients.detach())
+
+
+@pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss.negatives], ids=repr)
+def test_a_sparse_table_gets_the_rows_of_targets_and_negatives(loss: Loss) -> None:
+    case = Case(items=2000, sparse=True)
+    sample = case.sample(loss)
+    assert sample is not None
+    loss(case.query_ND, case.items, case.target_N, sample).backward()
+    grad = case.items.weight.grad
+    assert grad is not None
+    assert grad.is_sparse
+    assert set(grad.coalesce().indices()[0].tolist()) == set(
+        torch.cat([case.target_N, sample.item_K]).tolist()
+    )
+
+
+TWO = """
+import sys
+import torch
+from datetime import timedelta
+from safetensors.torch import save_file
+from test_losses import LOSSES, Case
+
+rank, folder = int(sys.argv[1]), sys.argv[2]
+torch.distributed.init_process_group(
+    "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=timedelta(seconds=60)
+)
+found = {}
+for number, loss in enumerate(LOSSES):
+    case = Case()
+    sample, count = case.sample(loss), torch.tensor([0.0])
+    mine = slice(0, 30) if rank == 0 else slice(30, 70)
+    total = loss(case.query_ND[mine], case.items, case.target_N[mine], sample)
+    count += len(case.target_N[mine])
+    (grad,) = torch.autograd.grad(total, [case.items.weight])
+    torch.distributed.all_reduce(grad)
+    torch.distributed.all_reduce(count)
+    found[str(number)] = grad / count
+if rank == 0:
+    save_file(found, f"{folder}/found.safetensors")
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_have_the_gradient_of_one(tmp_path: Path) -> None:
+    """Unequal halves: each process sums over its own targets, and the sum of both is divided by all targets."""
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    }
+    processes = [
+        subprocess.Popen([sys.executable, "-c", TWO, str(rank), str(tmp_path)], env=environment)
+        for rank in (0, 1)
+    ]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    found = load_file(tmp_path / "found.safetensors")
+    for number, loss in enumerate(LOSSES):
+        case = Case()
+        total = loss(case.query_ND, case.items, case.target_N, case.sample(loss)) / len(case.target_N)
+        (expected,) = torch.autograd.grad(total, [case.items.weight])
+        torch.testing.assert_close(found[str(number)], expected, rtol=1e-4, atol=1e-6)
