@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from reprise.evaluation import ranks
 from reprise.evaluation.ranks import MISS, GivenScores, VectorScores, rank
+from reprise.models.items import SparseLogits
 
 
 def counted(scores, targets, **options) -> list[tuple[int, int]]:
@@ -94,3 +95,19 @@ def test_both_float_types(dtype):
     found = rank(GivenScores(scores), torch.tensor([1]))
     expected = (0, 1) if dtype == torch.float32 else (1, 0)
     assert (found.greater_N.item(), found.equal_N.item()) == expected
+
+
+def test_additions_are_part_of_the_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products and additions in chunks rank as the table of their sums does, several additions of one place together."""
+    monkeypatch.setattr(ranks, "SCORES_AT_ONCE", {"cpu": 1})
+    torch.manual_seed(0)
+    query_ND, vector_ID = torch.randn(40, 3), torch.randn(7, 3)
+    row_P = torch.arange(40).repeat_interleave(4)
+    extra = SparseLogits(row_P, torch.randint(1, 8, (160,)), torch.randn(160))
+    score_NI = query_ND @ vector_ID.T
+    score_NI.index_put_((row_P, extra.item_P - 1), extra.value_P, accumulate=True)
+    target_N = torch.randint(1, 8, (40,))
+    found = rank(VectorScores(query_ND, vector_ID, extra), target_N)
+    assert torch.equal(found.greater_N, rank(GivenScores(score_NI), target_N).greater_N)
+    without = rank(VectorScores(query_ND, vector_ID), target_N)
+    assert not torch.equal(found.greater_N, without.greater_N)

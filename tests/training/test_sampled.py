@@ -85,7 +85,7 @@ def gbce(case: Case, loss: GBCE) -> Tensor:
     total = torch.zeros(())
     for right, s_K, own_K in zip(*case.parts(), strict=True):
         total = total - beta * torch.sigmoid(right).log() - (1 - torch.sigmoid(s_K[~own_K])).log().sum()
-    return total
+    return total / (len(case.sample.item_K) + 1)
 
 
 REFERENCES = [

@@ -66,13 +66,9 @@ class VectorScores:
 
     def write(self, first: int, s_CI: Tensor) -> None:
         """One matrix product, in place, and the additions to these rows."""
-        last = first + len(s_CI)
-        torch.mm(self.query_ND[first:last], self.vector_ID.T, out=s_CI)
+        torch.mm(self.query_ND[first : first + len(s_CI)], self.vector_ID.T, out=s_CI)
         if self.extra is not None:
-            ends = torch.tensor([first, last], device=s_CI.device)
-            begin, end = torch.searchsorted(self.extra.row_P, ends).tolist()
-            place_P = (self.extra.row_P[begin:end] - first) * self.items + self.extra.item_P[begin:end] - 1
-            s_CI.view(-1).index_add_(0, place_P, self.extra.value_P[begin:end].to(s_CI.dtype))
+            self.extra.add_to(s_CI, first)
 
 
 @dataclass(frozen=True, eq=False)

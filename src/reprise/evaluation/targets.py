@@ -37,7 +37,7 @@ class Walk:
     exclude_seen: bool = False
     """Whether items that came earlier in the sequence are no candidates."""
     query_time: bool = True
-    """Whether the model is told when the target happens; else it is asked right after the last event."""
+    """Whether the model is told when the target happens; else the gap to it is NaN."""
     tokens: int = 8192
     """Events in a batch, about."""
     length: int = 256

@@ -8,10 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from reprise.models.encoder import Encoded, Encoder
+from reprise.models.encoder import Encoded, Encoder, under
 from reprise.nn.cells import State
 
 Alignment = Literal["additive", "dot"]
+INNER = "encoder."
+"""What the names of the inner encoder's state begin with."""
 STEPS = 64
 """Steps that attend at once: a table of steps times window exists for so many only."""
 
@@ -42,7 +44,7 @@ class AttentiveEncoder(Encoder):
         empty_BWD = self.distance.new_zeros(batch, self.window, self.size)
         filled_BW = self.distance.new_zeros(batch, self.window)
         return {
-            **{f"encoder.{name}": tensor for name, tensor in self.encoder.initial_state(batch).items()},
+            **{f"{INNER}{name}": tensor for name, tensor in self.encoder.initial_state(batch).items()},
             "states": empty_BWD,
             "vectors": empty_BWD.clone(),
             "filled": filled_BW,
@@ -50,7 +52,7 @@ class AttentiveEncoder(Encoder):
 
     def forward(self, x_BTD: Tensor, state: State, valid_BT: Tensor) -> Encoded:
         """A whole chunk; the window of the chunk before comes first."""
-        encoded = self.encoder(x_BTD, _inner(state), valid_BT)
+        encoded = self.encoder(x_BTD, under(state, INNER), valid_BT)
         hidden_BTD = encoded.hidden_BTD
         kind = hidden_BTD.dtype
         key_BSD = torch.cat([state["states"].to(kind), hidden_BTD], dim=1)
@@ -60,7 +62,7 @@ class AttentiveEncoder(Encoder):
             self._look(hidden_BTD[:, at : at + STEPS], key_BSD[:, at:], value_BSD[:, at:], filled_BS[:, at:])
             for at in range(0, hidden_BTD.shape[1], STEPS)
         ]
-        after = {f"encoder.{name}": tensor for name, tensor in encoded.state.items()}
+        after = {f"{INNER}{name}": tensor for name, tensor in encoded.state.items()}
         place_BW = valid_BT.sum(1, keepdim=True) + torch.arange(self.window, device=x_BTD.device)
         for name, rows_BSD in (("states", key_BSD), ("vectors", value_BSD)):
             kept_BWD = rows_BSD.gather(1, place_BW.unsqueeze(-1).expand(-1, -1, self.size))
@@ -71,8 +73,8 @@ class AttentiveEncoder(Encoder):
 
     def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
         """One event: it enters the window, the oldest one leaves it."""
-        hidden_BD, inner = self.encoder.step(x_BD, _inner(state))
-        after = {f"encoder.{name}": tensor for name, tensor in inner.items()}
+        hidden_BD, inner = self.encoder.step(x_BD, under(state, INNER))
+        after = {f"{INNER}{name}": tensor for name, tensor in inner.items()}
         after["states"] = torch.cat([state["states"][:, 1:], hidden_BD.unsqueeze(1)], dim=1)
         after["vectors"] = torch.cat([state["vectors"][:, 1:], x_BD.unsqueeze(1)], dim=1)
         after["filled"] = torch.cat([state["filled"][:, 1:], torch.ones_like(state["filled"][:, :1])], dim=1)
@@ -111,8 +113,3 @@ class AttentiveEncoder(Encoder):
             both_BTSD = query_BTD.unsqueeze(2) + self.key(key_BSD).unsqueeze(1)
             energy_BTS = torch.tanh(both_BTSD) @ self.energy
         return energy_BTS
-
-
-def _inner(state: State) -> State:
-    prefix = "encoder."
-    return {name[len(prefix) :]: tensor for name, tensor in state.items() if name.startswith(prefix)}

@@ -13,7 +13,7 @@ from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.errors import ConfigError
 from reprise.models.batch import Batch, Event
-from reprise.models.counts import PairCounts, count_pairs, popularity
+from reprise.models.counts import PairCounts, count_pairs, entries, popularity
 from reprise.models.encoder import keep_state
 from reprise.nn.cells import State
 
@@ -105,10 +105,7 @@ class Markov:
 
     def _after(self, last_N: Tensor) -> Tensor:
         share_I, pairs = _fitted(self._share_I, self.name), _fitted(self._transitions, self.name)
-        begin_N, count_N = pairs.start[last_N], pairs.start[last_N + 1] - pairs.start[last_N]
-        row_P = torch.repeat_interleave(torch.arange(len(last_N)), count_N)
-        first_N = count_N.cumsum(0) - count_N
-        pair_P = torch.arange(len(row_P)) + (begin_N - first_N)[row_P]
+        row_P, pair_P = entries(pairs.start, last_N)
         c_P = pairs.count_P[pair_P]
         norm_N = self.smoothing + torch.zeros_like(last_N, dtype=c_P.dtype).index_add_(0, row_P, c_P)
         s_NI = (self.smoothing / norm_N)[:, None] * share_I

@@ -29,7 +29,7 @@ class Batch(NamedTuple):
     value_BT: Tensor
     """Value of the input event, float32; NaN where it has none."""
     query_gap_s_BT: Tensor
-    """Seconds from the input to the target, float32: at serving time the moment of asking is known."""
+    """Seconds from the input to the target, float32: at serving time the moment of asking is known. NaN: it is not told."""
     fresh_B: Tensor
     """bool; False: this row continues the previous chunk, keep its state."""
     row_B: Tensor

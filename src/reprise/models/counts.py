@@ -13,10 +13,10 @@ from torch import Tensor
 from reprise.data.dataset import IntArray, SequenceDataset
 from reprise.errors import DataError
 
-EVENTS_AT_ONCE = 1 << 20
-"""Events of which pairs are counted at a time."""
+EVENTS_AT_ONCE = 1 << 18
+"""Events of which pairs are counted at a time, at every distance together."""
 PAIRS_AT_ONCE = 1 << 25
-"""Distinct pairs that are held while counting; above, the rarest are forgotten (Manku and Motwani 2002, lossy counting)."""
+"""Distinct pairs that are held between blocks; above, the rarest are forgotten (lossy counting, Manku and Motwani 2002)."""
 
 Floats = np.ndarray[Any, np.dtype[Any]]
 
@@ -61,38 +61,59 @@ def count_pairs(dataset: SequenceDataset, window: int = 1, most: int | None = No
         dataset: Only its training part is read.
         window: Pairs at a distance of 1 to `window` events count; one at distance k counts 1 / k.
         most: Successors kept of each item, the commonest ones; None: all.
+
+    Memory grows with the distinct pairs, up to `PAIRS_AT_ONCE` of them.
     """
     items = dataset.items.warm
     code_P, count_P = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float64)
+    total = np.zeros(items + 1)
     for item_E, sequence_E in _training_blocks(dataset):
-        for distance in range(1, window + 1):
-            together = sequence_E[:-distance] == sequence_E[distance:]
-            if not together.any():
-                break
-            code_E = item_E[:-distance][together].astype(np.int64) * (items + 1) + item_E[distance:][together]
-            code, times = np.unique(code_E, return_counts=True)
-            code_P, count_P = _merged(code_P, count_P, code, times / distance)
-    first_P = code_P // (items + 1)
-    total = np.bincount(first_P, weights=count_P, minlength=items + 1)
+        code, count = _block_pairs(item_E, sequence_E, window, items)
+        total += np.bincount(code // (items + 1), weights=count, minlength=items + 1)
+        code_P, count_P = _merged(code_P, count_P, code, count)
+        if len(code_P) > PAIRS_AT_ONCE:
+            kept = np.sort(np.argpartition(-count_P, PAIRS_AT_ONCE)[:PAIRS_AT_ONCE])
+            code_P, count_P = code_P[kept], count_P[kept]
     if most is not None:
-        kept = _commonest(first_P, count_P, most)
-        code_P, count_P, first_P = code_P[kept], count_P[kept], first_P[kept]
+        kept = _commonest(code_P // (items + 1), count_P, most)
+        code_P, count_P = code_P[kept], count_P[kept]
     start = np.searchsorted(code_P, np.arange(items + 2) * (items + 1))
-    return PairCounts(
-        *map(torch.from_numpy, (start, code_P % (items + 1), count_P, total)),
-    )
+    return PairCounts(*map(torch.from_numpy, (start, code_P % (items + 1), count_P, total)))
 
 
-def _merged(
-    code_P: IntArray, count_P: Floats, more_code: IntArray, more_count: Floats
-) -> tuple[IntArray, Floats]:
-    """Both counts of pairs in one, ordered by code."""
-    code, place = np.unique(np.concatenate([code_P, more_code]), return_inverse=True)
-    count = np.bincount(place, weights=np.concatenate([count_P, more_count]), minlength=len(code))
-    if len(code) > PAIRS_AT_ONCE:
-        kept = count > np.partition(count, len(code) - PAIRS_AT_ONCE)[len(code) - PAIRS_AT_ONCE]
-        code, count = code[kept], count[kept]
-    return code, count
+def entries(start: Tensor, item_N: Tensor) -> tuple[Tensor, Tensor]:
+    """All pairs that begin with one of these items: which of them it is, ascending, and the place of the pair, both [P]."""
+    first_N = start[item_N]
+    length_N = start[item_N + 1] - first_N
+    place_P = torch.repeat_interleave(length_N)
+    offset_N = first_N - (length_N.cumsum(0) - length_N)
+    return place_P, torch.arange(len(place_P), device=place_P.device) + offset_N[place_P]
+
+
+def _block_pairs(item_E: IntArray, sequence_E: IntArray, window: int, items: int) -> tuple[IntArray, Floats]:
+    """The pairs of a block as numbers, each once and in order, and what they count."""
+    # the distance is the last digit of a key: to sort numbers is many times faster than to sort places of numbers
+    keys = [np.zeros(0, dtype=np.int64)]
+    for distance in range(1, min(window, len(item_E) - 1) + 1):
+        together = sequence_E[:-distance] == sequence_E[distance:]
+        first_P, later_P = item_E[:-distance][together].astype(np.int64), item_E[distance:][together]
+        keys.append((first_P * (items + 1) + later_P) * (window + 1) + distance)
+    key = np.sort(np.concatenate(keys))
+    code, distance_P = np.divmod(key, window + 1)
+    if not len(code):
+        return code, np.zeros(0)
+    begins = np.flatnonzero(np.diff(code, prepend=-1))
+    return code[begins], np.add.reduceat(1 / distance_P, begins)
+
+
+def _merged(code_P: IntArray, count_P: Floats, code: IntArray, count: Floats) -> tuple[IntArray, Floats]:
+    """Both counts of pairs in one; each has its codes once and in order."""
+    place = np.searchsorted(code_P, code)
+    known = place < len(code_P)
+    known[known] = code_P[place[known]] == code[known]
+    count_P[place[known]] += count[known]
+    new = place[~known]
+    return np.insert(code_P, new, code[~known]), np.insert(count_P, new, count[~known])
 
 
 def _commonest(first_P: IntArray, count_P: Floats, most: int) -> IntArray:

@@ -23,6 +23,13 @@ class SparseLogits(NamedTuple):
     value_P: Tensor
     """What is added, float32."""
 
+    def add_to(self, s_CI: Tensor, first: int = 0) -> None:
+        """Add those of the rows from `first` on to a table of their logits, in place; column j is item index j + 1."""
+        ends = torch.tensor([first, first + len(s_CI)], device=s_CI.device)
+        begin, end = torch.searchsorted(self.row_P, ends).tolist()
+        places = self.row_P[begin:end] - first, self.item_P[begin:end] - 1
+        s_CI.index_put_(places, self.value_P[begin:end].to(s_CI.dtype), accumulate=True)
+
 
 class ItemVectors(nn.Module):
     """One learned vector an item, tied: the same table is the input and the output of the network.

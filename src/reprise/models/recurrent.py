@@ -13,7 +13,7 @@ from reprise.config import resolve, spec
 from reprise.data.dataset import Sizes
 from reprise.errors import ConfigError, did_you_mean
 from reprise.models.attentive import Alignment, AttentiveEncoder
-from reprise.models.encoder import Encoded, Encoder
+from reprise.models.encoder import Encoded, Encoder, under
 from reprise.models.inputs import EventInputs, QueryHead, Read
 from reprise.models.items import ItemVectors
 from reprise.models.sequence_model import Parts, SequenceModel
@@ -55,6 +55,9 @@ class Recurrent:
     """Share of the events whose item is hidden from the network while training."""
     temperature: Annotated[float, Field(ge=0)] = 0.0
     """Above 0: hidden states and item vectors are compared by their angle, cos / temperature; 0: by inner product."""
+    sparse: bool = False
+    """Whether only the item vectors a step reads are updated, at a cost that does not grow with the catalogue. It wants a loss
+    with negatives."""
     attention: Annotated[int, Field(ge=0)] = 0
     """Events that a hidden state looks back at, W; 0: none."""
     alignment: Alignment = "additive"
@@ -100,7 +103,7 @@ class Recurrent:
             encoder = AttentiveEncoder(encoder, self.size, self.attention, self.alignment)
         read = Read(self.gaps, sizes.kinds if self.kinds else 0, self.values)
         parts = Parts(
-            items=ItemVectors(sizes.items, self.size, unit=self.temperature > 0),
+            items=ItemVectors(sizes.items, self.size, unit=self.temperature > 0, sparse=self.sparse),
             inputs=EventInputs(self.size, read, dropout=self.item_dropout, event_dropout=self.event_dropout),
             encoder=encoder,
             head=QueryHead(self.size, time=self.query_time, temperature=self.temperature),
@@ -180,7 +183,7 @@ class RecurrentEncoder(Encoder):
         """A whole chunk, layer by layer."""
         after, read_BTD = State(), x_BTD
         for layer, cell in enumerate(self._layers()):
-            x_BTD, new = cell.scan(self.between(x_BTD), _of_layer(state, layer), valid_BT)
+            x_BTD, new = cell.scan(self.between(x_BTD), under(state, f"{layer}."), valid_BT)
             after |= {f"{layer}.{name}": tensor for name, tensor in new.items()}
         return Encoded(self._out(x_BTD, read_BTD), after, x_BTD.new_zeros(()))
 
@@ -188,7 +191,7 @@ class RecurrentEncoder(Encoder):
         """One event, layer by layer."""
         after, read_BD = State(), x_BD
         for layer, cell in enumerate(self._layers()):
-            x_BD, new = cell.step(self.between(x_BD), _of_layer(state, layer))
+            x_BD, new = cell.step(self.between(x_BD), under(state, f"{layer}."))
             after |= {f"{layer}.{name}": tensor for name, tensor in new.items()}
         return self._out(x_BD, read_BD), after
 
@@ -198,8 +201,3 @@ class RecurrentEncoder(Encoder):
 
     def _layers(self) -> list[Cell]:
         return [cell for cell in self.cells if isinstance(cell, Cell)]
-
-
-def _of_layer(state: State, layer: int) -> State:
-    prefix = f"{layer}."
-    return {name[len(prefix) :]: tensor for name, tensor in state.items() if name.startswith(prefix)}

@@ -230,8 +230,6 @@ def _real_events_first(batch: Batch) -> tuple[_Events, Tensor, Tensor]:
 
 
 def _added(score_NI: Tensor, extra: SparseLogits | None) -> Tensor:
-    if extra is None:
-        return score_NI
-    return score_NI.index_put(
-        (extra.row_P, extra.item_P - 1), extra.value_P.to(score_NI.dtype), accumulate=True
-    )
+    if extra is not None:
+        extra.add_to(score_NI)
+    return score_NI

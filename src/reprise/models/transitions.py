@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
-from reprise.models.counts import count_pairs, item_counts
+from reprise.models.counts import count_pairs, entries, item_counts
 from reprise.models.items import SparseLogits
 
 COUNTED = 20
@@ -74,7 +74,7 @@ class TransitionResidual(nn.Module):
             target_N: What followed, where these events are among the counted ones: their own pairs are then left out.
         """
         with torch.autocast(recent_NW.device.type, enabled=False):
-            place_P, pair_P = self._entries(recent_NW)
+            place_P, pair_P = entries(self.start, recent_NW.flatten())
             row_P, item_P = place_P // self.window, self.successor_P[pair_P]
             score_P = self._pair_scores()[pair_P] * self.distance.exp().repeat(len(recent_NW))[place_P]
             if target_N is not None:
@@ -96,15 +96,6 @@ class TransitionResidual(nn.Module):
             "floor": self.floor,
             "gain": self.gain,
         }
-
-    def _entries(self, recent_NW: Tensor) -> tuple[Tensor, Tensor]:
-        """Which window event each entry comes from (flat), and which pair it is."""
-        item_NW = recent_NW.flatten()
-        first_NW = self.start[item_NW]
-        length_NW = self.start[item_NW + 1] - first_NW
-        place_P = torch.repeat_interleave(length_NW)
-        offset_NW = first_NW - (length_NW.cumsum(0) - length_NW)
-        return place_P, torch.arange(len(place_P), device=place_P.device) + offset_NW[place_P]
 
     def _pair_scores(self) -> Tensor:
         """c(i, j)^q / (c(i)^a p_j^b) of all counted pairs."""

@@ -4,6 +4,7 @@ Shape letters: N targets, R rows of a chunk, K negatives, P entries of the extra
 D width. A chunk makes its gradients in the forward pass, so the N x K logits never exist whole.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from torch.nn.functional import pad
 
 from reprise.models.items import ItemVectors, SparseLogits
 from reprise.training.losses import product_type
-from reprise.training.negatives import Sample
+from reprise.training.negatives import Negatives, Sample
 
 CHUNK_BYTES = 2 * 2**20
 """Memory for one chunk of logits on a processor, about what a core's cache holds."""
@@ -40,27 +41,39 @@ Chunk = Callable[[Tensor, Tensor], Slopes]
 A negative that is the target itself has the logit -inf. The logits may be overwritten."""
 
 
-def against_negatives(
-    chunk: Chunk,
-    query_ND: Tensor,
-    items: ItemVectors,
-    target_N: Tensor,
-    sample: Sample | None,
-    extra: SparseLogits | None,
-) -> Tensor:
-    """The sum of a loss over targets, each held against the same negatives.
+class OverNegatives(ABC):
+    """A loss that holds each target against the same negatives.
 
     Under autocast the matrix products run in the lower precision, everything else in float32. Of the item vectors only the
     rows of targets and negatives are read, and get a gradient.
     """
-    assert sample is not None, "a loss with negatives needs a sample; the trainer draws what `negatives` says"
-    # one look-up for both: a dense table then gets one gradient and not two
-    vector_MD = items.scoring_rows(torch.cat([target_N, sample.item_K]))
-    places = _Places.find(target_N, sample.item_K, extra)
-    value_P = None if extra is None else extra.value_P
-    how = _How(chunk, product_type(query_ND.device, vector_MD.dtype), places)
-    loss: Tensor = _Contrast.apply(query_ND, vector_MD, value_P, how)  # type: ignore[no-untyped-call]
-    return loss
+
+    negatives: Negatives
+
+    @abstractmethod
+    def chunk(self, sample: Sample, items: int) -> Chunk:
+        """The loss and its slopes for some targets, given what was drawn from a catalogue of so many items."""
+
+    def __call__(
+        self,
+        query_ND: Tensor,
+        items: ItemVectors,
+        target_N: Tensor,
+        sample: Sample | None = None,
+        extra: SparseLogits | None = None,
+    ) -> Tensor:
+        """The sum over targets, a scalar in float32; see `Loss`."""
+        assert sample is not None, (
+            "a loss with negatives needs a sample; the trainer draws what `negatives` says"
+        )
+        # one look-up for both: a dense table then gets one gradient and not two
+        vector_MD = items.scoring_rows(torch.cat([target_N, sample.item_K]))
+        places = _Places.find(target_N, sample.item_K, extra)
+        value_P = None if extra is None else extra.value_P
+        chunk = self.chunk(sample, len(items.weight) - 1)
+        how = _How(chunk, product_type(query_ND.device, vector_MD.dtype), places)
+        loss: Tensor = _Contrast.apply(query_ND, vector_MD, value_P, how)  # type: ignore[no-untyped-call]
+        return loss
 
 
 def by_autograd(loss: Callable[[Tensor, Tensor], Tensor]) -> Chunk:

@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
 from reprise.config import spec
-from reprise.models.items import ItemVectors, SparseLogits
-from reprise.training.contrast import Slopes, against_negatives, by_autograd
+from reprise.training.contrast import Chunk, OverNegatives, Slopes, by_autograd
 from reprise.training.negatives import Negatives, Sample
 
 NOTHING = -1e30
@@ -22,7 +21,7 @@ NOTHING = -1e30
 
 
 @spec
-class SampledSoftmax:
+class SampledSoftmax(OverNegatives):
     """Cross-entropy of the target among drawn items, each counted for those it stands for.
 
     Logits of negatives are lowered by log q, the logarithm of the probability of being drawn (Bengio and Senecal 2008), so that
@@ -32,21 +31,76 @@ class SampledSoftmax:
     negatives: Negatives = Negatives(count=4096, power=0.0)
     """What is drawn."""
 
-    def __call__(
-        self,
-        query_ND: Tensor,
-        items: ItemVectors,
-        target_N: Tensor,
-        sample: Sample | None = None,
-        extra: SparseLogits | None = None,
-    ) -> Tensor:
-        """The sum over targets, a scalar in float32. As `FullSoftmax`, its logits exist in chunks only."""
+    def chunk(self, sample: Sample, items: int) -> Chunk:
+        return lambda right_R1, wrong_RK: _softmax(right_R1, wrong_RK.sub_(sample.log_q_K))
 
-        def chunk(right_R1: Tensor, wrong_RK: Tensor) -> Slopes:
-            assert sample is not None
-            return _softmax(right_R1, wrong_RK.sub_(sample.log_q_K))
 
-        return against_negatives(chunk, query_ND, items, target_N, sample, extra)
+@spec
+class BPRMax(OverNegatives):
+    """-log sum_j s_j sigmoid(r - r_j) + `regularization` sum_j s_j r_j^2, s the softmax of the negatives' scores r_j.
+
+    Hidasi and Karatzoglou 2018, "Recurrent neural networks with top-k gains", equation 10.
+    """
+
+    negatives: Negatives = Negatives()
+    """What is drawn."""
+    regularization: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the squared scores of the negatives."""
+
+    def chunk(self, sample: Sample, items: int) -> Chunk:
+        def loss(right_R1: Tensor, wrong_RK: Tensor) -> Tensor:
+            real_RK, score_RK, log_s_RK = _shares(wrong_RK)
+            # in logarithms: a sum of sigmoids that are all 0 in float32 still has a slope
+            gain_RK = torch.where(real_RK, log_s_RK + logsigmoid(right_R1 - score_RK), NOTHING)
+            ranking_R = torch.where(real_RK.any(1), -gain_RK.logsumexp(1), 0.0)
+            squares_R = (torch.where(real_RK, log_s_RK.exp(), 0.0) * score_RK.square()).sum(1)
+            return (ranking_R + self.regularization * squares_R).sum()
+
+        return by_autograd(loss)
+
+
+@spec
+class TOP1Max(OverNegatives):
+    """sum_j s_j (sigmoid(r_j - r) + sigmoid(r_j^2)), s the softmax of the negatives' scores r_j.
+
+    Hidasi and Karatzoglou 2018, equation 8.
+    """
+
+    negatives: Negatives = Negatives()
+    """What is drawn."""
+
+    def chunk(self, sample: Sample, items: int) -> Chunk:
+        def loss(right_R1: Tensor, wrong_RK: Tensor) -> Tensor:
+            real_RK, score_RK, log_s_RK = _shares(wrong_RK)
+            each_RK = torch.sigmoid(score_RK - right_R1) + torch.sigmoid(score_RK.square())
+            return (torch.where(real_RK, log_s_RK.exp(), 0.0) * each_RK).sum()
+
+        return by_autograd(loss)
+
+
+@spec
+class GBCE(OverNegatives):
+    """Generalised binary cross-entropy: -(beta log sigmoid(r) + sum_j log(1 - sigmoid(r_j))) / (K + 1).
+
+    beta = a (t (1 - 1 / a) + 1 / a), a the share of the other items that is drawn: it undoes the overconfidence that comes from
+    drawing few negatives (Petrov and Macdonald 2023, "gSASRec").
+    """
+
+    negatives: Negatives = Negatives(count=256, power=0.0)
+    """What is drawn."""
+    calibration: Annotated[float, Field(ge=0, le=1)] = 0.75
+    """t: 0 is plain binary cross-entropy, 1 gives calibrated probabilities."""
+
+    def chunk(self, sample: Sample, items: int) -> Chunk:
+        drawn = min(1.0, len(sample.item_K) / max(1, items - 1))
+        beta = drawn * (self.calibration * (1 - 1 / drawn) + 1 / drawn)
+
+        def loss(right_R1: Tensor, wrong_RK: Tensor) -> Tensor:
+            real_RK = wrong_RK > -torch.inf
+            wrong = torch.where(real_RK, softplus(torch.where(real_RK, wrong_RK, 0.0)), 0.0).sum()
+            return (beta * softplus(-right_R1).sum() + wrong) / (len(sample.item_K) + 1)
+
+        return by_autograd(loss)
 
 
 def _softmax(right_R1: Tensor, wrong_RK: Tensor) -> Slopes:
@@ -58,102 +112,6 @@ def _softmax(right_R1: Tensor, wrong_RK: Tensor) -> Slopes:
     loss = (total_R1.log() + high_R1 - right_R1).sum()
     # p - 1 as -(1 - p), so that a target that is almost certain keeps its small slope
     return Slopes(loss, -rest_R1 / total_R1, wrong_RK.div_(total_R1))
-
-
-@spec
-class BPRMax:
-    """-log sum_j s_j sigmoid(r - r_j) + `regularization` sum_j s_j r_j^2, s the softmax of the negatives' scores r_j.
-
-    Hidasi and Karatzoglou 2018, "Recurrent neural networks with top-k gains", equation 10.
-    """
-
-    negatives: Negatives = Negatives()
-    """What is drawn."""
-    regularization: Annotated[float, Field(ge=0)] = 1.0
-    """Weight of the squared scores of the negatives."""
-
-    def __call__(
-        self,
-        query_ND: Tensor,
-        items: ItemVectors,
-        target_N: Tensor,
-        sample: Sample | None = None,
-        extra: SparseLogits | None = None,
-    ) -> Tensor:
-        """The sum over targets."""
-
-        def loss(right_R1: Tensor, wrong_RK: Tensor) -> Tensor:
-            real_RK, score_RK, log_s_RK = _shares(wrong_RK)
-            # in logarithms: a sum of sigmoids that are all 0 in float32 still has a slope
-            gain_RK = torch.where(real_RK, log_s_RK + logsigmoid(right_R1 - score_RK), NOTHING)
-            ranking_R = torch.where(real_RK.any(1), -gain_RK.logsumexp(1), 0.0)
-            squares_R = (torch.where(real_RK, log_s_RK.exp(), 0.0) * score_RK.square()).sum(1)
-            return (ranking_R + self.regularization * squares_R).sum()
-
-        return against_negatives(by_autograd(loss), query_ND, items, target_N, sample, extra)
-
-
-@spec
-class TOP1Max:
-    """sum_j s_j (sigmoid(r_j - r) + sigmoid(r_j^2)), s the softmax of the negatives' scores r_j.
-
-    Hidasi and Karatzoglou 2018, equation 8.
-    """
-
-    negatives: Negatives = Negatives()
-    """What is drawn."""
-
-    def __call__(
-        self,
-        query_ND: Tensor,
-        items: ItemVectors,
-        target_N: Tensor,
-        sample: Sample | None = None,
-        extra: SparseLogits | None = None,
-    ) -> Tensor:
-        """The sum over targets."""
-
-        def loss(right_R1: Tensor, wrong_RK: Tensor) -> Tensor:
-            real_RK, score_RK, log_s_RK = _shares(wrong_RK)
-            each_RK = torch.sigmoid(score_RK - right_R1) + torch.sigmoid(score_RK.square())
-            return (torch.where(real_RK, log_s_RK.exp(), 0.0) * each_RK).sum()
-
-        return against_negatives(by_autograd(loss), query_ND, items, target_N, sample, extra)
-
-
-@spec
-class GBCE:
-    """Generalised binary cross-entropy: -beta log sigmoid(r) - sum_j log(1 - sigmoid(r_j)).
-
-    beta = a (t (1 - 1 / a) + 1 / a), a the share of the other items that is drawn: it undoes the overconfidence that comes from
-    drawing few negatives (Petrov and Macdonald 2023, "gSASRec", equations 14 and 16).
-    """
-
-    negatives: Negatives = Negatives(count=256, power=0.0)
-    """What is drawn."""
-    calibration: Annotated[float, Field(ge=0, le=1)] = 0.75
-    """t: 0 is plain binary cross-entropy, 1 gives calibrated probabilities."""
-
-    def __call__(
-        self,
-        query_ND: Tensor,
-        items: ItemVectors,
-        target_N: Tensor,
-        sample: Sample | None = None,
-        extra: SparseLogits | None = None,
-    ) -> Tensor:
-        """The sum over targets."""
-        assert sample is not None, "the trainer draws what `negatives` says"
-        others = max(1, len(items.weight) - 2)
-        drawn = min(1.0, len(sample.item_K) / others)
-        beta = drawn * (self.calibration * (1 - 1 / drawn) + 1 / drawn)
-
-        def loss(right_R1: Tensor, wrong_RK: Tensor) -> Tensor:
-            real_RK = wrong_RK > -torch.inf
-            wrong = torch.where(real_RK, softplus(torch.where(real_RK, wrong_RK, 0.0)), 0.0).sum()
-            return beta * softplus(-right_R1).sum() + wrong
-
-        return against_negatives(by_autograd(loss), query_ND, items, target_N, sample, extra)
 
 
 def _shares(wrong_RK: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -84,7 +84,8 @@ def _check_recipe(recipe: Recipe) -> None:
         raise ConfigError(f"model must be the spec of a network, such as Recurrent(), got {recipe.model!r}")
     if not (callable(recipe.training.loss) and hasattr(recipe.training.loss, "negatives")):
         raise ConfigError(
-            f"training.loss must be a loss, such as FullSoftmax(), got {recipe.training.loss!r}"
+            "training.loss must be a loss that says its `negatives` (None: all items), such as FullSoftmax() or "
+            f"SampledSoftmax(), got {recipe.training.loss!r}"
         )
 
 
