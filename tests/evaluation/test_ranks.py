@@ -99,7 +99,7 @@ def test_both_float_types(dtype):
 
 def test_additions_are_part_of_the_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Products and additions in chunks rank as the table of their sums does, several additions of one place together."""
-    monkeypatch.setattr(ranks, "SCORES_AT_ONCE", {"cpu": 1})
+    monkeypatch.setitem(ranks.SCORES_AT_ONCE, "cpu", 1)
     torch.manual_seed(0)
     query_ND, vector_ID = torch.randn(40, 3), torch.randn(7, 3)
     row_P = torch.arange(40).repeat_interleave(4)
