@@ -9,13 +9,13 @@ import argparse
 import json
 import os
 import resource
-import time
 from collections.abc import Callable
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 from torch import Tensor, nn
+from training import in_turns
 
 from reprise.models.items import ItemVectors
 from reprise.training import TrainingConfig
@@ -25,19 +25,6 @@ from reprise.training.sampled import SampledSoftmax
 from reprise.training.softmax import FullSoftmax, chunk_shape
 
 LOW = torch.bfloat16
-
-
-def in_turns(works: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """The fastest of some rounds of each, in seconds of processor time."""
-    best = dict.fromkeys(works, float("inf"))
-    for number in range(rounds + 1):
-        for name, work in works.items():
-            begun = time.process_time()
-            work()
-            # the first round warms up
-            if number:
-                best[name] = min(best[name], time.process_time() - begun)
-    return best
 
 
 def products(query_ND: Tensor, vectors_ID: Tensor) -> None:
@@ -68,8 +55,8 @@ def full(items: int, targets: int, size: int, rounds: int) -> dict[str, float]:
     best = in_turns({"loss": learn, "products": lambda: products(low_ND, low_ID)}, rounds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {
-        "loss_s": round(best["loss"], 2),
-        "products_s": round(best["products"], 2),
+        "loss_ms": best["loss"],
+        "products_ms": best["products"],
         "times its products": round(best["loss"] / best["products"], 2),
         "peak_GiB": round(peak, 2),
     }
@@ -122,11 +109,11 @@ def main() -> None:
     )
     sizes = (100_000, 1_000_000)
     steps = {str(items): sampled_step(items, options.targets, options.size) for items in sizes}
-    seconds = in_turns(steps, 5 * options.rounds)
-    found["a step of sampled softmax, milliseconds by items"] = {
-        items: round(1000 * value, 1) for items, value in seconds.items()
-    }
-    found["a million items beside a hundred thousand"] = round(seconds["1000000"] / seconds["100000"], 2)
+    milliseconds = in_turns(steps, 5 * options.rounds)
+    found["a step of sampled softmax, milliseconds by items"] = milliseconds
+    found["a million items beside a hundred thousand"] = round(
+        milliseconds["1000000"] / milliseconds["100000"], 2
+    )
     print(json.dumps(found, indent=2))
 
 
