@@ -117,3 +117,25 @@ def test_gradients_reach_keep() -> None:
     hidden, _ = cell.scan(x_BTD, {"h": h_BD}, torch.ones(1, 1, dtype=torch.bool), keep_BTD)
     hidden.sum().backward()
     torch.testing.assert_close(keep_BTD.grad, (cell.recurrence(x_BTD)[0] * h_BD).detach())
+
+
+def test_the_input_of_a_slow_unit_is_exact() -> None:
+    """Where a is near 1, 1 - a^2 is not taken from a rounded a: float32 equals float64 to its last digits."""
+    gates = torch.linspace(-14.0, -2.0, 200, dtype=torch.float64)
+    gates = torch.cat([gates, torch.full_like(gates, 30.0)])
+    x, rate_D = torch.ones(200, dtype=torch.float64), torch.full((200,), 0.02, dtype=torch.float64)
+    with torch.no_grad():
+        _, exact = decay_and_input(gates, x, rate_D)
+        _, single = decay_and_input(gates.float(), x.float(), rate_D.float())
+    floor = exact > 1.01e-3
+    assert floor.sum() > 50
+    torch.testing.assert_close(single[floor].double(), exact[floor], rtol=2e-6, atol=0)
+
+
+def test_with_and_without_gradients_it_is_the_same_function() -> None:
+    gates, x, rate_D = torch.randn(50, 8) * 4, torch.randn(50, 4), torch.rand(4)
+    learned = decay_and_input(gates, x, rate_D)
+    with torch.no_grad():
+        plain = decay_and_input(gates, x, rate_D)
+    for one, other in zip(learned, plain, strict=True):
+        torch.testing.assert_close(one, other, rtol=2e-6, atol=1e-7)

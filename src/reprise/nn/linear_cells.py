@@ -14,6 +14,9 @@ from torch.nn.functional import softplus
 from reprise.nn.cells import Cell, State, state_at_end
 from reprise.nn.scan import scan
 
+FLOOR = 1e-6
+"""Least 1 - a^2: it keeps the gradient of its root finite where a is 1."""
+
 
 class LinearCell(Cell):
     """h_t = a_t h_{t-1} + b_t, where a and b come from the event alone; with `keep`, h_t = a_t keep_t h_{t-1} + b_t."""
@@ -116,20 +119,18 @@ def _projection(size: int, gates: int) -> nn.Linear:
 
 
 def decay_and_input(gates: Tensor, x: Tensor, rate_D: Tensor) -> tuple[Tensor, Tensor]:
-    """r, i = sigmoid(gates); a = exp(-rate r); b = sqrt(1 - a^2) i x. `gates` is [..., 2 D], `x` and both results [..., D]."""
+    """r, i = sigmoid(gates); a = exp(-rate r); b = sqrt(1 - a^2) i x. `gates` is [..., 2 D], `x` and both results [..., D].
+
+    1 - a^2 is never taken from a: near a = 1 it would be mostly rounding, and two libraries whose exp differs in the last
+    bit would come to other states.
+    """
     if not torch.is_grad_enabled():
-        # a plain function, so that an exported step consists of plain operators
-        _, i, a, root = _gated(gates, rate_D)
-        return a, root * i * x
+        # a plain function, so that an exported step consists of plain operators; ONNX has no expm1, but it has tanh
+        r, i = torch.sigmoid(gates).chunk(2, dim=-1)
+        t = torch.tanh(rate_D * r)
+        return torch.exp(-rate_D * r), torch.sqrt((2 * t / (1 + t)).clamp(min=FLOOR)) * i * x
     a, b = _DecayAndInput.apply(gates, x, rate_D)  # type: ignore[no-untyped-call]
     return a, b
-
-
-def _gated(gates: Tensor, rate_D: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    r, i = torch.sigmoid(gates).chunk(2, dim=-1)
-    a = torch.exp(-rate_D * r)
-    # the floor keeps the gradient of the root finite where a is 1
-    return r, i, a, torch.sqrt((1 - a * a).clamp(min=1e-6))
 
 
 class _DecayAndInput(torch.autograd.Function):
@@ -137,7 +138,10 @@ class _DecayAndInput(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, gates: Tensor, x: Tensor, rate_D: Tensor) -> tuple[Tensor, Tensor]:
-        r, i, a, root = _gated(gates, rate_D)
+        r, i = torch.sigmoid(gates).chunk(2, dim=-1)
+        exponent = rate_D * r
+        root = (-2 * exponent).expm1_().neg_().clamp_(min=FLOOR).sqrt_()
+        a = exponent.neg_().exp_()
         ctx.save_for_backward(r, i, a, root, x, rate_D)
         return a, (root * i).mul_(x)
 
