@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from reprise.models.baselines import Markov, Popularity
+from reprise.models.baselines import Markov, Popularity, Transitions
 from reprise.models.recurrent import CELLS, Output, Recurrent
 from reprise.nn.blocks import GatedBranch, ResidualBlock
 from reprise.nn.cells import RNN, Activation, Cell
@@ -11,13 +11,15 @@ from reprise.nn.linear_cells import MinGRU
 from reprise.testing import worlds
 from reprise.testing.contracts import check_cell, check_encoder, check_loss, check_scorer
 from reprise.training.losses import Loss
-from reprise.training.sampled import GBCE, BPRMax, SampledSoftmax, TOP1Max
+from reprise.training.sampled import GBCE, BPRMax, SampledSoftmax, Softmax, TOP1Max
 from reprise.training.softmax import FullSoftmax
 
 LOSSES: list[Loss] = [
     FullSoftmax(),
     FullSoftmax(label_smoothing=0.1),
     SampledSoftmax(),
+    Softmax(),
+    Softmax(whole=0),
     BPRMax(),
     TOP1Max(),
     GBCE(),
@@ -84,6 +86,7 @@ ABILITIES: list[dict[str, object]] = [
     {"transitions": 4},
     {"gaps": True, "query_time": True, "kinds": True, "values": True},
 ]
+BARE = {"temperature": 0.0, "attention": 0, "transitions": 0}
 
 
 @pytest.mark.parametrize("fields", [*ABILITIES, {name: on for one in ABILITIES for name, on in one.items()}])
@@ -91,7 +94,7 @@ ABILITIES: list[dict[str, object]] = [
 def test_networks_with_all_that_they_can_read(fields: dict[str, object], cell: str) -> None:
     dataset = worlds.memory(2, sequences=20)
     torch.manual_seed(0)
-    model = Recurrent(cell=cell, size=8, layers=1, **fields).build(dataset.sizes).eval()  # type: ignore[arg-type]
+    model = Recurrent(cell=cell, size=8, layers=1, **{**BARE, **fields}).build(dataset.sizes).eval()  # type: ignore[arg-type]
     model.observe(dataset)
     for parameter in model.parameters():
         if not parameter.abs().sum():  # parts that are off at the start
@@ -100,8 +103,22 @@ def test_networks_with_all_that_they_can_read(fields: dict[str, object], cell: s
     check_scorer(model, dataset)
 
 
-@pytest.mark.parametrize("make", [Popularity, Markov])
-def test_count_baselines(make: type[Popularity] | type[Markov]) -> None:
+@pytest.mark.parametrize("cell", ["rglru", "lru", "mingru", "minlstm"])
+@pytest.mark.parametrize("attention", [0, 3])
+def test_networks_whose_state_fades_with_time(cell: str, attention: int) -> None:
+    dataset = worlds.memory(2, sequences=20)
+    torch.manual_seed(0)
+    model = (
+        Recurrent(cell=cell, size=8, layers=2, decay=True, attention=attention).build(dataset.sizes).eval()
+    )
+    model.observe(dataset)
+    assert model.decay is not None
+    torch.nn.init.normal_(model.decay.rate_D)
+    check_scorer(model, dataset)
+
+
+@pytest.mark.parametrize("make", [Popularity, Markov, Transitions])
+def test_count_baselines(make: type[Popularity] | type[Markov] | type[Transitions]) -> None:
     dataset = worlds.noise(sequences=30)
     check_scorer(make().fit(dataset), dataset)
 
@@ -138,22 +155,22 @@ class Mean:
 
     negatives = None
 
-    def __call__(self, query_ND, items, target_N, sample=None, extra=None):  # type: ignore[no-untyped-def]
-        return FullSoftmax()(query_ND, items, target_N, sample, extra) / len(target_N)
+    def __call__(self, query_ND, items, target_N, sample=None):  # type: ignore[no-untyped-def]
+        return FullSoftmax()(query_ND, items, target_N, sample) / len(target_N)
 
 
-class Deaf(Mean):
-    """A loss that breaks the contract: what is added to logits does not count."""
+class Still(Mean):
+    """A loss that breaks the contract: the item vectors do not learn."""
 
-    def __call__(self, query_ND, items, target_N, sample=None, extra=None):  # type: ignore[no-untyped-def]
-        return FullSoftmax()(query_ND, items, target_N)
+    def __call__(self, query_ND, items, target_N, sample=None):  # type: ignore[no-untyped-def]
+        return (query_ND * items.scoring_rows(target_N).detach()).sum()
 
 
 class Steep(Mean):
     """A loss that breaks the contract: its exponentials overflow."""
 
-    def __call__(self, query_ND, items, target_N, sample=None, extra=None):  # type: ignore[no-untyped-def]
-        total = FullSoftmax()(query_ND, items, target_N, sample, extra)
+    def __call__(self, query_ND, items, target_N, sample=None):  # type: ignore[no-untyped-def]
+        total = FullSoftmax()(query_ND, items, target_N, sample)
         return total + (query_ND * items.scoring_rows(target_N)).sum(1).exp().sum()
 
 
@@ -161,7 +178,7 @@ class Steep(Mean):
     ("loss", "message"),
     [
         (Mean(), "a loss is a sum over targets; of the first 4 and the other 6"),
-        (Deaf(), "no gradient reaches the additions"),
+        (Still(), "no gradient reaches the item vectors"),
         (Steep(), "is not finite for queries of about 10000"),
     ],
 )

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from reprise.evaluation.report import Report as Report
     from reprise.models.baselines import Markov as Markov
     from reprise.models.baselines import Popularity as Popularity
+    from reprise.models.baselines import Transitions as Transitions
     from reprise.models.recurrent import Recurrent as Recurrent
     from reprise.recommender.answers import Recommendation as Recommendation
     from reprise.recommender.recommender import Recommender as Recommender
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from reprise.training.sampled import GBCE as GBCE
     from reprise.training.sampled import BPRMax as BPRMax
     from reprise.training.sampled import SampledSoftmax as SampledSoftmax
+    from reprise.training.sampled import Softmax as Softmax
     from reprise.training.sampled import TOP1Max as TOP1Max
     from reprise.training.softmax import FullSoftmax as FullSoftmax
     from reprise.training.trainer import train as train
@@ -66,6 +68,7 @@ _HOMES = {
     "Report": "reprise.evaluation.report",
     "compare": "reprise.evaluation.compare",
     "Markov": "reprise.models.baselines",
+    "Transitions": "reprise.models.baselines",
     "Popularity": "reprise.models.baselines",
     "Recurrent": "reprise.models.recurrent",
     "Recommendation": "reprise.recommender.answers",
@@ -78,6 +81,7 @@ _HOMES = {
     "GBCE": "reprise.training.sampled",
     "BPRMax": "reprise.training.sampled",
     "SampledSoftmax": "reprise.training.sampled",
+    "Softmax": "reprise.training.sampled",
     "TOP1Max": "reprise.training.sampled",
     "FullSoftmax": "reprise.training.softmax",
     "train": "reprise.training.trainer",

@@ -41,6 +41,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, parameter in model.named_parameters():
             if name.startswith(("inputs.", "head.")):
                 parameter.normal_()
+            if name == "transitions.gain":
+                parameter.fill_(0.5)
     Recommender(model, data).save(folder / "model")
     return folder
 

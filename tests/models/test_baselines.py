@@ -4,10 +4,11 @@ import torch
 
 from reprise.data.chunks import ChunkPlan
 from reprise.errors import ConfigError, DataError
-from reprise.models.baselines import Markov, Popularity, last_items
+from reprise.evaluation.evaluate import evaluate
+from reprise.models.baselines import Markov, Popularity, Transitions, last_items
 from reprise.models.batch import Event, event_at, gather
 from reprise.models.scorer import Scorer, VectorScorer
-from reprise.testing.worlds import cycle, noise, world
+from reprise.testing.worlds import cycle, memory, noise, world
 
 
 def event(*items: int) -> Event:
@@ -71,7 +72,7 @@ def test_last_items_carry_over_padding():
     assert found.tolist() == [[7, 3, 3, 2], [8, 8, 8, 8]]
 
 
-@pytest.mark.parametrize("make", [Popularity, Markov])
+@pytest.mark.parametrize("make", [Popularity, Markov, Transitions])
 def test_a_batch_equals_the_fold(make):
     """Over chunks of four steps, with the state carried."""
     dataset = noise(items=6, sequences=9, length=11)
@@ -86,24 +87,27 @@ def test_a_batch_equals_the_fold(make):
         for step in range(batch.item_BT.shape[1]):
             fold = model.advance(fold, event_at(batch, step))
             expected.append(model.scores(fold))
-        assert torch.equal(scores, torch.stack(expected, 1)[batch.target_BT != 0])
+        # alike and not equal: what is added to a score is a sum, in float32
+        torch.testing.assert_close(
+            scores, torch.stack(expected, 1)[batch.target_BT != 0], rtol=1e-5, atol=1e-6
+        )
         assert all(torch.equal(state[name], fold[name]) for name in fold)
 
 
-@pytest.mark.parametrize("make", [Popularity, Markov])
+@pytest.mark.parametrize("make", [Popularity, Markov, Transitions])
 def test_they_are_scorers(make):
     assert isinstance(make(), Scorer)
     assert not isinstance(make(), VectorScorer)
 
 
-@pytest.mark.parametrize("make", [Popularity, Markov])
+@pytest.mark.parametrize("make", [Popularity, Markov, Transitions])
 def test_not_fitted(make):
     with pytest.raises(ConfigError) as error:
         make().scores(make().initial_state(1))
     assert str(error.value) == f"{make.name} is not fitted; call {make.name}().fit(dataset) first"
 
 
-@pytest.mark.parametrize("make", [Popularity, Markov])
+@pytest.mark.parametrize("make", [Popularity, Markov, Transitions])
 def test_an_empty_training_part(make):
     dataset = world([list("ab")], valid=0, test=2)
     with pytest.raises(DataError, match="the training part is empty, there is nothing to count"):
@@ -122,3 +126,25 @@ def test_a_cycle_is_learnt():
     index = dataset.items.index
     scores = model.scores({"last_B": torch.tensor([index("i3"), index("i4")])})
     assert (scores.argmax(1) + 1).tolist() == [index("i4"), index("i0")]
+
+
+def test_transitions_remember_what_a_chain_cannot():
+    """What comes next was seen two events ago: nothing to a chain of one, all to a window."""
+    dataset = memory(2, sequences=200)
+    chain, window = (
+        evaluate(model.fit(dataset), dataset, at=(1,)) for model in (Markov(), Transitions(window=4))
+    )
+    assert chain.metrics["recall@1"].value < 0.5 < window.metrics["recall@1"].value
+
+
+def test_transitions_without_a_validation_part_keep_their_defaults():
+    dataset = world([list("abcabcabc"), list("abcab")], valid=0, test=1)
+    model = Transitions(window=3).fit(dataset)
+    index = dataset.items.index
+    recent_BW = torch.tensor([[0, index("b"), index("c")]])
+    assert int(model.scores({"recent_BW": recent_BW}).argmax()) + 1 == index("a")
+
+
+def test_impossible_windows():
+    with pytest.raises(ConfigError, match="window and neighbours must be at least 1, got 0 and 128"):
+        Transitions(window=0)

@@ -4,7 +4,7 @@ import torch
 
 from reprise.data.dataset import SequenceDataset
 from reprise.models import counts
-from reprise.models.counts import PairCounts, count_pairs, item_counts, popularity
+from reprise.models.counts import PairCounts, count_neighbours, count_pairs, item_counts, popularity
 from reprise.testing.worlds import noise, world
 
 
@@ -51,11 +51,27 @@ def test_pairs_equal_a_loop(window: int, monkeypatch: pytest.MonkeyPatch) -> Non
     np.testing.assert_allclose(pairs.total, looped(dataset, window).sum(1))
 
 
-def test_the_commonest_successors_are_kept_and_the_total_stays(small: SequenceDataset) -> None:
-    """After a come b twice, and a and c once: of the equal ones the commoner item stays."""
-    pairs = count_pairs(small, most=2)
-    assert {(i, j): n for (i, j), n in np.ndenumerate(table(pairs)) if n} == {(1, 1): 1, (1, 2): 2, (2, 1): 1}
-    assert pairs.total.tolist() == [0, 4, 1, 0]
+def test_neighbours_are_pairs_in_both_orders(small: SequenceDataset) -> None:
+    """Before and after are each other's mirror image; sums of each item stay whole, whatever is kept."""
+    near = count_neighbours(small, window=3, most=100)
+    expected = looped(small, 3)
+    for found_P, wanted in ((near.after_P, expected), (near.before_P, expected.T)):
+        np.testing.assert_allclose(
+            table(PairCounts(near.start, near.item_P, found_P, near.after)), wanted, atol=1e-12
+        )
+    fewer = count_neighbours(small, window=3, most=1)
+    for totals in (near, fewer):
+        np.testing.assert_allclose(totals.after, expected.sum(1))
+        np.testing.assert_allclose(totals.before, expected.sum(0))
+
+
+def test_the_commonest_neighbours_are_kept(small: SequenceDataset) -> None:
+    """Next to a come b three times, a twice (once in each order) and c once: two are kept."""
+    near = count_neighbours(small, window=1, most=2)
+    first, end = int(near.start[1]), int(near.start[2])
+    assert near.item_P[first:end].tolist() == [1, 2]
+    assert near.after_P[first:end].tolist() == [1, 2]
+    assert near.before_P[first:end].tolist() == [1, 1]
 
 
 def test_blocks_smaller_than_a_sequence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,10 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from reprise.models.inputs import KNOTS, EventInputs, OfGap, QueryHead, Read
+from reprise.models.inputs import KNOTS, Decay, EventInputs, OfGap, QueryHead, Read
 
 NAN = float("nan")
 
@@ -73,3 +74,27 @@ def test_the_moment_of_asking_moves_the_query_where_it_is_known() -> None:
     told, later, untold = (head(hidden, torch.tensor([gap])) for gap in (5.0, 500.0, NAN))
     assert (told - later).abs().max() > 1e-3
     torch.testing.assert_close(untold, hidden)
+
+
+def test_one_moment_of_asking_in_ten_is_hidden_while_training() -> None:
+    torch.manual_seed(0)
+    head = QueryHead(4, time=True, temperature=0.0)
+    for parameter in head.parameters():
+        torch.nn.init.ones_(parameter)
+    hidden, gap_s = torch.ones(2000, 4), torch.full((2000,), 60.0)
+    untold = (head(hidden, gap_s) == hidden).all(1)
+    assert 0.07 < untold.float().mean() < 0.13
+    assert not (head.eval()(hidden, gap_s) == hidden).any()
+
+
+def test_a_state_fades_with_a_power_of_time() -> None:
+    """r = 0.5: after 3 seconds (1 + 3)^-0.5 = 1/2 is left; nothing is lost at once, or of a gap that is not known."""
+    decay = Decay(2)
+    with torch.no_grad():
+        decay.rate_D.fill_(float(np.log(np.expm1(0.5))))
+    left = decay(torch.tensor([0.0, 3.0, 99.0, NAN]))
+    torch.testing.assert_close(left, torch.tensor([1.0, 1 / 2, 1 / 10, 1.0]).unsqueeze(1).expand(-1, 2))
+
+
+def test_a_fresh_decay_is_almost_none() -> None:
+    assert 0.95 < Decay(1)(torch.tensor(3e7)).item() < 1

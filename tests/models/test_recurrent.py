@@ -33,14 +33,14 @@ def test_bare_is_the_textbook_stack() -> None:
 
 
 def test_residual_wraps_every_layer() -> None:
-    model = Recurrent(cell="rnn", size=6, layers=3).build(Sizes(items=9))
+    model = Recurrent(cell="rnn", size=6, layers=3, attention=0).build(Sizes(items=9))
     blocks = list(model.encoder.cells)
     assert len(blocks) == 3
     assert all(isinstance(block, ResidualBlock) and isinstance(block.cell, RNN) for block in blocks)
 
 
 def test_states_of_layers_have_their_own_names() -> None:
-    model = Recurrent(cell="lstm", size=6, layers=2).build(Sizes(items=9))
+    model = Recurrent(cell="lstm", size=6, layers=2, attention=0, transitions=0).build(Sizes(items=9))
     assert set(model.initial_state(3)) == {"0.h", "0.c", "1.h", "1.c", "hidden"}
 
 
@@ -105,6 +105,11 @@ def test_the_output_of_the_textbook_network(skip: bool) -> None:
             {"skip": True},
             "skip=True leads the input into the output layer, and output='none' has none; "
             "choose output='identity', 'tanh', 'relu' or 'sigmoid', or leave skip out",
+        ),
+        (
+            {"decay": True, "cell": "gru"},
+            "decay=True multiplies the state by a factor, and the state of gru takes none; "
+            r"choose a linear cell \(rglru, lru, mingru, minlstm\), or leave decay out",
         ),
     ],
 )

@@ -84,8 +84,10 @@ def test_keep_state_chooses_row_by_row() -> None:
 
 
 def network_of(**fields: object) -> SequenceModel:
+    """Of what is on by default, only what is asked for."""
     torch.manual_seed(0)
-    return Recurrent(size=8, layers=1, **fields).build(worlds.cycle().sizes).eval()  # type: ignore[arg-type]
+    off = {"temperature": 0.0, "attention": 0, "transitions": 0}
+    return Recurrent(size=8, layers=1, **{**off, **fields}).build(worlds.cycle().sizes).eval()  # type: ignore[arg-type]
 
 
 def after(network: SequenceModel, rows: list[list[int]]) -> State:
@@ -103,6 +105,7 @@ def after(network: SequenceModel, rows: list[list[int]]) -> State:
         ({"attention": 3}, ()),
         ({"transitions": 2}, ("item",)),
         ({"gaps": True}, ("time_s",)),
+        ({"decay": True}, ("time_s",)),
         ({"query_time": True}, ("time_s", "now_s")),
         ({"kinds": True, "values": True}, ("kind", "value")),
     ],

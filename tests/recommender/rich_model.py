@@ -31,11 +31,11 @@ def visits_log() -> SequenceDataset:
 
 
 def rich(log: SequenceDataset, alignment: Alignment = "additive", **fields: Any) -> SequenceModel:
-    """Attention, counted transitions, gaps, kinds, values, the moment of asking, and angles instead of products."""
+    """Attention, counted transitions, a state that fades, gaps, kinds, values, the moment of asking, and angles."""
     torch.manual_seed(2)
     everything: dict[str, Any] = {
         "attention": 5, "transitions": 4, "gaps": True, "query_time": True, "kinds": True, "values": True,
-        "temperature": 0.1,
+        "temperature": 0.1, "decay": True,
     }  # fmt: skip
     model = Recurrent(size=16, layers=1, alignment=alignment, **{**everything, **fields}).build(log.sizes)
     model.observe(log)
@@ -43,6 +43,10 @@ def rich(log: SequenceDataset, alignment: Alignment = "additive", **fields: Any)
         for name, parameter in model.named_parameters():
             if name.startswith(("inputs.", "head.")) or name == "encoder.distance":
                 parameter.normal_()
+            if name == "transitions.gain":
+                parameter.fill_(0.5)
+            if name == "decay.rate_D":
+                parameter.fill_(-3.0)
     return model.eval()
 
 

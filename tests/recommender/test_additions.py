@@ -13,7 +13,7 @@ def by_hand() -> Transitions:
     """1 -> 2 with a score of 0.5, 1 -> 3 with 2, 3 -> 2 with 4; the last item weighs 1, the one before it 0.25."""
     return Transitions(
         start=np.array([0, 0, 2, 2, 3]),
-        successor=np.array([2, 3, 2], dtype=np.int32),
+        neighbour=np.array([2, 3, 2], dtype=np.int32),
         score=np.array([0.5, 2.0, 4.0], dtype=np.float32),
         weight=np.array([0.25, 1.0], dtype=np.float32),
         floor=np.array([log(0.1)], dtype=np.float32),
@@ -29,7 +29,7 @@ def added(transitions: Transitions, recent_BW: list[list[int]]) -> dict[tuple[in
 
 
 def test_an_item_grows_by_the_logarithm_of_what_followed_the_last_one() -> None:
-    """Item 2 has no successor, and padding has none."""
+    """Item 2 has no neighbour, and padding has none."""
     expected = {(0, 2): 3 * log(1 + 0.5 / 0.1), (0, 3): 3 * log(1 + 2 / 0.1)}
     assert added(by_hand(), [[2, 1], [0, 2], [0, 0]]) == pytest.approx(expected)
 

@@ -20,7 +20,7 @@ from reprise.recommender.network import Network
 
 PLAIN = {
     "cell": "rnn", "residual": False, "attention": 0, "transitions": 0, "gaps": False, "query_time": False, "kinds": False,
-    "values": False,
+    "values": False, "decay": False,
 }  # fmt: skip
 """A network that reads the items alone, and is quickly exported."""
 
@@ -69,6 +69,7 @@ def test_a_network_that_reads_everything_scores_as_the_trained_one_does(
         ({}, set(), set()),
         ({"transitions": 2}, {"item"}, set()),
         ({"gaps": True}, {"time_s"}, set()),
+        ({"decay": True, "cell": "rglru"}, {"time_s"}, set()),
         ({"query_time": True}, {"time_s"}, {"now_s"}),
         ({"kinds": True, "values": True, "attention": 2}, {"kind", "value"}, set()),
     ],

@@ -11,30 +11,27 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import reprise.training.contrast as contrast
-from reprise.models.items import ItemVectors, SparseLogits
+from reprise.models.items import ItemVectors
 from reprise.training.losses import Loss
 from reprise.training.negatives import Negatives, Sample
-from reprise.training.sampled import GBCE, BPRMax, SampledSoftmax, TOP1Max
+from reprise.training.sampled import GBCE, BPRMax, SampledSoftmax, Softmax, TOP1Max
 from reprise.training.softmax import FullSoftmax
 
 FEW = Negatives(count=30)
 LOSSES: list[Loss] = [
-    FullSoftmax(), FullSoftmax(label_smoothing=0.2), SampledSoftmax(FEW), BPRMax(FEW), TOP1Max(FEW), GBCE(FEW),
+    FullSoftmax(), FullSoftmax(label_smoothing=0.2), SampledSoftmax(FEW), Softmax(FEW), BPRMax(FEW), TOP1Max(FEW), GBCE(FEW),
 ]  # fmt: skip
 each_loss = pytest.mark.parametrize("loss", LOSSES, ids=repr)
 
 
 class Case:
-    """Queries, vectors, targets, extra logits of which some meet in one place and some are at targets, and negatives."""
+    """Queries, vectors, targets and negatives."""
 
     def __init__(self, *, targets: int = 70, items: int = 25, sparse: bool = False) -> None:
         torch.manual_seed(0)
         self.items = ItemVectors(items, 6, sparse=sparse)
         self.query_ND = torch.randn(targets, 6, requires_grad=True)
         self.target_N = torch.randint(1, items + 1, (targets,))
-        row_P = torch.randint(targets, (400,)).sort().values
-        item_P = torch.where(torch.rand(400) < 0.2, self.target_N[row_P], torch.randint(1, items + 1, (400,)))
-        self.extra = SparseLogits(row_P, item_P, torch.randn(400, requires_grad=True))
         self.count_I = torch.randint(1, 50, (items,))
 
     def sample(self, loss: Loss) -> Sample | None:
@@ -42,8 +39,7 @@ class Case:
         return None if loss.negatives is None else loss.negatives.sampler(self.count_I).draw()
 
     def gradients(self, total: Tensor) -> list[Tensor]:
-        wanted = [self.query_ND, self.items.weight, self.extra.value_P]
-        return [grad.to_dense() for grad in torch.autograd.grad(total, wanted)]
+        return [grad.to_dense() for grad in torch.autograd.grad(total, [self.query_ND, self.items.weight])]
 
 
 @each_loss
@@ -51,10 +47,10 @@ def test_chunks_change_nothing(loss: Loss, monkeypatch: pytest.MonkeyPatch) -> N
     """100 targets in chunks of 8: the last one is not full."""
     case = Case(targets=100)
     sample = case.sample(loss)
-    whole = loss(case.query_ND, case.items, case.target_N, sample, case.extra)
+    whole = loss(case.query_ND, case.items, case.target_N, sample)
     expected = case.gradients(whole)
     monkeypatch.setattr(contrast, "chunk_rows", lambda *_: 8)
-    cut = loss(case.query_ND, case.items, case.target_N, sample, case.extra)
+    cut = loss(case.query_ND, case.items, case.target_N, sample)
     torch.testing.assert_close(cut, whole)
     for grad, other in zip(case.gradients(cut), expected, strict=True):
         torch.testing.assert_close(grad, other, rtol=1e-4, atol=1e-5)
@@ -81,9 +77,9 @@ def test_a_target_without_other_items_costs_nothing_or_little(loss: Loss) -> Non
 def test_under_autocast_products_are_low_and_the_sum_is_float32(loss: Loss, product: torch.dtype) -> None:
     case = Case()
     sample = case.sample(loss)
-    exact = loss(case.query_ND, case.items, case.target_N, sample, case.extra)
+    exact = loss(case.query_ND, case.items, case.target_N, sample)
     with torch.autocast("cpu", product, enabled=product != torch.float32):
-        total = loss(case.query_ND, case.items, case.target_N, sample, case.extra)
+        total = loss(case.query_ND, case.items, case.target_N, sample)
     assert total.dtype == torch.float32
     torch.testing.assert_close(total, exact, rtol=1e-2, atol=0)
     for grad, expected in zip(case.gradients(total), case.gradients(exact), strict=True):
@@ -96,8 +92,8 @@ def test_without_gradients_the_sum_is_the_same(loss: Loss) -> None:
     case = Case()
     sample = case.sample(loss)
     with torch.no_grad():
-        total = loss(case.query_ND, case.items, case.target_N, sample, case.extra)
-    with_gradients = loss(case.query_ND, case.items, case.target_N, sample, case.extra)
+        total = loss(case.query_ND, case.items, case.target_N, sample)
+    with_gradients = loss(case.query_ND, case.items, case.target_N, sample)
     torch.testing.assert_close(total, with_gradients.detach())
 
 

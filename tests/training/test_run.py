@@ -114,11 +114,20 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 def test_a_model_comes_back_as_it_was(tmp_path: Path) -> None:
     run = begun(tmp_path)
     model = RECIPE.model.build(worlds.cycle().sizes)
+    model.transitions.gain.data.fill_(0.5)
     write_tensors(run.best, dict(model.state_dict()), {})
     loaded = load_model(run, worlds.cycle())
     assert not loaded.training
     for name, tensor in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor)
+
+
+def test_transitions_that_nothing_was_found_for_are_dropped(tmp_path: Path) -> None:
+    run = begun(tmp_path)
+    model = RECIPE.model.build(worlds.cycle().sizes)
+    assert model.reads == ("item",)
+    write_tensors(run.best, dict(model.state_dict()), {})
+    assert load_model(run, worlds.cycle()).reads == ()
 
 
 def test_data_in_memory_must_be_named_when_a_run_is_loaded(tmp_path: Path) -> None:

@@ -7,37 +7,27 @@ import torch
 from torch import Tensor
 
 import reprise.training.contrast as contrast
-from reprise.models.items import ItemVectors, SparseLogits
+from reprise.models.items import ItemVectors
 from reprise.training.losses import Loss
 from reprise.training.negatives import Negatives, Sample
-from reprise.training.sampled import GBCE, BPRMax, SampledSoftmax, TOP1Max
+from reprise.training.sampled import GBCE, BPRMax, SampledSoftmax, Softmax, TOP1Max
 from reprise.training.softmax import FullSoftmax
 
 ITEMS = 30
 
 
 class Case:
-    """Queries, vectors, targets, negatives (some of them targets), and additions to logits."""
+    """Queries, vectors, targets and negatives, some of them targets."""
 
-    def __init__(
-        self, unit: bool = False, extra: bool = True, scale: float = 1.0, sparse: bool = False
-    ) -> None:
+    def __init__(self, unit: bool = False, scale: float = 1.0, sparse: bool = False) -> None:
         torch.manual_seed(0)
         self.items = ItemVectors(ITEMS, 6, unit=unit, sparse=sparse)
         self.query_ND = (scale * torch.randn(20, 6)).requires_grad_()
         self.target_N = torch.randint(1, ITEMS + 1, (20,))
         self.sample = Negatives(count=25, power=0.5).sampler(torch.rand(ITEMS) + 0.1).draw()
-        row_P = torch.arange(20).repeat_interleave(5)
-        item_P = torch.randint(1, ITEMS + 1, (100,))
-        item_P[::5] = self.target_N
-        self.value_P = torch.randn(100).requires_grad_()
-        self.extra = SparseLogits(row_P, item_P, self.value_P) if extra else None
 
     def logits(self) -> Tensor:
-        s_NI = self.query_ND @ self.items.scoring_ID().t()
-        if self.extra is None:
-            return s_NI
-        return s_NI.index_put((self.extra.row_P, self.extra.item_P - 1), self.value_P, accumulate=True)
+        return self.query_ND @ self.items.scoring_ID().t()
 
     def parts(self) -> tuple[Tensor, Tensor, Tensor]:
         """Logits of targets [N] and negatives [N, K], and whether a negative is the target."""
@@ -46,7 +36,7 @@ class Case:
         return s_NI.gather(1, self.target_N[:, None] - 1)[:, 0], s_NI[:, self.sample.item_K - 1], own_NK
 
     def leaves(self) -> list[Tensor]:
-        return [self.query_ND, self.items.weight, *([self.value_P] if self.extra else [])]
+        return [self.query_ND, self.items.weight]
 
 
 def full(case: Case, loss: FullSoftmax) -> Tensor:
@@ -92,6 +82,7 @@ REFERENCES = [
     (FullSoftmax(), full),
     (FullSoftmax(label_smoothing=0.2), full),
     (SampledSoftmax(), softmax),
+    (Softmax(whole=ITEMS - 1), softmax),
     (BPRMax(), bpr_max),
     (BPRMax(regularization=0.0), bpr_max),
     (TOP1Max(), top1_max),
@@ -112,14 +103,13 @@ def value_and_gradients(case: Case, total: Tensor) -> list[Tensor]:
     ids=lambda part: part.__name__ if callable(part) and hasattr(part, "__name__") else str(part),
 )
 @pytest.mark.parametrize("unit", [False, True])
-@pytest.mark.parametrize("extra", [False, True])
 @pytest.mark.parametrize("sparse", [False, True])
 def test_equals_the_naive_reference(
-    loss: Loss, reference, unit: bool, extra: bool, sparse: bool, monkeypatch: pytest.MonkeyPatch
+    loss: Loss, reference, unit: bool, sparse: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(contrast, "chunk_rows", lambda *_: 7)
-    mine, theirs = Case(unit, extra, sparse=sparse), Case(unit, extra)
-    found = value_and_gradients(mine, loss(mine.query_ND, mine.items, mine.target_N, mine.sample, mine.extra))
+    mine, theirs = Case(unit, sparse=sparse), Case(unit)
+    found = value_and_gradients(mine, loss(mine.query_ND, mine.items, mine.target_N, mine.sample))
     expected = value_and_gradients(theirs, reference(theirs, loss))
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=2e-4, atol=2e-5)
@@ -128,7 +118,7 @@ def test_equals_the_naive_reference(
 @each_loss
 def test_finite_far_out(loss: Loss) -> None:
     case = Case(scale=1e4)
-    total = loss(case.query_ND, case.items, case.target_N, case.sample, case.extra)
+    total = loss(case.query_ND, case.items, case.target_N, case.sample)
     for number in value_and_gradients(case, total):
         assert torch.isfinite(number).all()
 
@@ -136,16 +126,34 @@ def test_finite_far_out(loss: Loss) -> None:
 @each_loss
 def test_the_sum_over_two_halves_is_the_sum(loss: Loss) -> None:
     """What makes the number the same on one process and on two that divide by the count of both."""
-    case = Case(extra=False)
+    case = Case()
     halves = [slice(0, 7), slice(7, 20)]
     parts = [loss(case.query_ND[half], case.items, case.target_N[half], case.sample) for half in halves]
     whole = loss(case.query_ND, case.items, case.target_N, case.sample)
     torch.testing.assert_close(parts[0] + parts[1], whole, rtol=1e-4, atol=1e-4)
 
 
+def test_the_default_looks_at_all_of_a_few_items() -> None:
+    case = Case()
+    found = value_and_gradients(
+        case, Softmax(whole=ITEMS)(case.query_ND, case.items, case.target_N, case.sample)
+    )
+    expected = value_and_gradients(case, full(case, FullSoftmax()))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=2e-4, atol=2e-5)
+
+
+def test_the_default_draws_for_a_sparse_table_however_few_its_items() -> None:
+    case = Case(sparse=True)
+    total = Softmax()(case.query_ND, case.items, case.target_N, case.sample)
+    torch.testing.assert_close(total, softmax(case, SampledSoftmax()))
+    (grad,) = torch.autograd.grad(total, [case.items.weight])
+    assert grad.is_sparse
+
+
 def test_softmax_over_many_draws_is_the_full_one() -> None:
     """Negatives stand for the items that are not drawn: e^loss is right on average."""
-    case = Case(extra=False)
+    case = Case()
     sampler = Negatives(count=20, power=0.7).sampler(torch.rand(ITEMS) + 0.1)
     with torch.no_grad():
         expected = FullSoftmax()(case.query_ND[:1], case.items, case.target_N[:1]).exp()
@@ -159,7 +167,7 @@ def test_softmax_over_many_draws_is_the_full_one() -> None:
 def test_under_autocast_products_are_low_and_the_sum_is_float32() -> None:
     case = Case()
     with torch.autocast("cpu", torch.bfloat16):
-        low = SampledSoftmax()(case.query_ND, case.items, case.target_N, case.sample, case.extra)
+        low = SampledSoftmax()(case.query_ND, case.items, case.target_N, case.sample)
     assert low.dtype == torch.float32
     torch.testing.assert_close(low, softmax(case, SampledSoftmax()), rtol=2e-2, atol=0)
 

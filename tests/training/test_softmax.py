@@ -5,30 +5,25 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import reprise.training.softmax as softmax
-from reprise.models.items import ItemVectors, SparseLogits
+from reprise.models.items import ItemVectors
 from reprise.training.softmax import FullSoftmax
 
 
 def random_case(
-    targets: int = 300, items: int = 40, size: int = 6, entries: int = 700
-) -> tuple[torch.Tensor, ItemVectors, torch.Tensor, SparseLogits]:
-    """Queries, vectors, targets, and extra logits of which some meet in one place and some are at targets."""
+    targets: int = 300, items: int = 40, size: int = 6
+) -> tuple[torch.Tensor, ItemVectors, torch.Tensor]:
+    """Queries, vectors and targets."""
     torch.manual_seed(0)
     vectors = ItemVectors(items, size)
     query_ND = torch.randn(targets, size).requires_grad_()
     target_N = torch.randint(1, items + 1, (targets,))
-    row_P = torch.randint(targets, (entries,)).sort().values
-    item_P = torch.where(torch.rand(entries) < 0.2, target_N[row_P], torch.randint(1, items + 1, (entries,)))
-    return query_ND, vectors, target_N, SparseLogits(row_P, item_P, torch.randn(entries).requires_grad_())
+    return query_ND, vectors, target_N
 
 
 def naive(
-    query_ND: torch.Tensor, vectors: ItemVectors, target_N: torch.Tensor, extra: SparseLogits | None = None,
-    smoothing: float = 0.0,
-) -> torch.Tensor:  # fmt: skip
+    query_ND: torch.Tensor, vectors: ItemVectors, target_N: torch.Tensor, smoothing: float = 0.0
+) -> torch.Tensor:
     s_NI = query_ND @ vectors.scoring_ID().t()
-    if extra is not None:
-        s_NI = s_NI.index_put((extra.row_P, extra.item_P - 1), extra.value_P, accumulate=True)
     return cross_entropy(s_NI, target_N - 1, reduction="sum", label_smoothing=smoothing)
 
 
@@ -46,10 +41,10 @@ def test_full_softmax_is_cross_entropy_whatever_the_chunk(
     rows: int, width: int, smoothing: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut(monkeypatch, rows, width)
-    query_ND, vectors, target_N, extra = random_case()
-    wanted = (query_ND, vectors.weight, extra.value_P)
-    total = FullSoftmax(label_smoothing=smoothing)(query_ND, vectors, target_N, None, extra)
-    expected = naive(query_ND, vectors, target_N, extra, smoothing)
+    query_ND, vectors, target_N = random_case()
+    wanted = (query_ND, vectors.weight)
+    total = FullSoftmax(label_smoothing=smoothing)(query_ND, vectors, target_N)
+    expected = naive(query_ND, vectors, target_N, smoothing)
     torch.testing.assert_close(total, expected)
     for mine, theirs in zip(
         torch.autograd.grad(total * 2.0, wanted), torch.autograd.grad(expected * 2.0, wanted), strict=True
@@ -70,13 +65,13 @@ def test_a_target_that_is_almost_certain_keeps_its_slope_in_bfloat16() -> None:
 
 
 def test_equal_scores_cost_the_logarithm_of_the_catalogue() -> None:
-    _, vectors, target_N, _ = random_case()
+    _, vectors, target_N = random_case()
     total = FullSoftmax()(torch.zeros(300, 6), vectors, target_N)
     assert total.item() == pytest.approx(300 * math.log(40), rel=1e-6)
 
 
 def test_the_gradient_is_scaled_by_what_follows() -> None:
-    query_ND, vectors, target_N, _ = random_case()
+    query_ND, vectors, target_N = random_case()
     (FullSoftmax()(query_ND, vectors, target_N) / 300).backward()
     assert query_ND.grad is not None
     scaled = query_ND.grad.clone()
@@ -86,7 +81,7 @@ def test_the_gradient_is_scaled_by_what_follows() -> None:
 
 
 def test_under_autocast_products_are_low_and_the_sum_is_float32() -> None:
-    query_ND, vectors, target_N, _ = random_case()
+    query_ND, vectors, target_N = random_case()
     with torch.autocast("cpu", torch.bfloat16):
         total = FullSoftmax()(query_ND, vectors, target_N)
     assert total.dtype == torch.float32
@@ -97,7 +92,7 @@ def test_under_autocast_products_are_low_and_the_sum_is_float32() -> None:
 
 
 def test_a_loss_without_gradients_keeps_no_buffers() -> None:
-    query_ND, vectors, target_N, _ = random_case()
+    query_ND, vectors, target_N = random_case()
     with torch.no_grad():
         total = FullSoftmax()(query_ND, vectors, target_N)
     torch.testing.assert_close(total, naive(query_ND, vectors, target_N).detach())

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from reprise.data.dataset import SequenceDataset
 from reprise.errors import ArtefactError, ConfigError, DataError, DivergedError
 from reprise.evaluation.evaluate import evaluate
 from reprise.models.baselines import Markov
+from reprise.models.fitting import Fit
 from reprise.models.recurrent import Recurrent
 from reprise.models.sequence_model import SequenceModel
 from reprise.testing import worlds
@@ -22,10 +24,11 @@ from reprise.training.checkpoint import read_tensors
 from reprise.training.negatives import Negatives
 from reprise.training.run import RunDirectory
 from reprise.training.sampled import GBCE, BPRMax, SampledSoftmax, TOP1Max
+from reprise.training.softmax import FullSoftmax
 from reprise.training.trainer import Trainer, precision
 
-SMALL = Recurrent(size=16, layers=1, dropout=0.1, item_dropout=0.1)
-SPARSE = Recurrent(size=16, layers=1, dropout=0.1, item_dropout=0.1, sparse=True)
+SMALL = Recurrent(size=16, layers=1, dropout=0.1, item_dropout=0.1, transitions=0)
+SPARSE = Recurrent(size=16, layers=1, dropout=0.1, item_dropout=0.1, sparse=True, transitions=0)
 QUICK = TrainingConfig(epochs=2, tokens=128, chunk=8, metric="mrr@5", learning_rate=0.01)
 EXACT = RunOptions(precision="32-true", accelerator="cpu", threads=1)
 
@@ -43,7 +46,8 @@ def test_a_network_learns_what_a_markov_chain_cannot(cell: str, tmp_path: Path) 
     """The answer is the item two events ago: every recurrent cell learns it, a first-order chain does not."""
     dataset = worlds.memory(2, items=8, sequences=200)
     config = TrainingConfig(epochs=25, tokens=512, metric="recall@1", learning_rate=0.01, patience=0)
-    spec = Recurrent(cell=cell, size=24, layers=1, dropout=0.0, item_dropout=0.0)
+    plain = {"dropout": 0.0, "item_dropout": 0.0, "temperature": 0.0, "attention": 0, "transitions": 0}
+    spec = Recurrent(cell=cell, size=24, layers=1, **plain)  # type: ignore[arg-type]
     model = train(spec, dataset, tmp_path / cell, training=config, options=EXACT)
     ours = evaluate(model, dataset, at=(1,)).metrics["recall@1"].value
     counts = evaluate(Markov().fit(dataset), dataset, at=(1,)).metrics["recall@1"].value
@@ -75,6 +79,7 @@ ABLE = Recurrent(
     gaps=True,
     query_time=True,
 )
+ONE_EPOCH = TrainingConfig(epochs=1, tokens=64, metric="mrr@5")
 SAMPLED = TrainingConfig(
     epochs=2, tokens=64, chunk=8, metric="mrr@5", loss=SampledSoftmax(negatives=Negatives(count=6))
 )
@@ -121,6 +126,62 @@ def test_an_interrupted_run_with_a_sparse_table_ends_with_the_same_weights(
     }  # fmt: skip
 
 
+COUNTED = Recurrent(cell="gru", size=16, layers=1, attention=0, transitions=3)
+
+
+def test_transitions_are_fitted_when_the_network_has_learned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A network of one epoch knows little of a long cycle, and the counts know all."""
+    dataset = worlds.cycle(items=40, sequences=60)
+    model = train(COUNTED, dataset, tmp_path / "run", training=ONE_EPOCH, options=EXACT, progress=True)
+    *_, epoch, fitted = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    assert epoch["valid mrr@5"] < 0.5 < 0.99 < fitted["valid mrr@5"]
+    assert fitted["transitions"]["cases"] == 120
+    assert fitted["transitions"]["after"] < 0.5 < fitted["transitions"]["before"]
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("transitions, fitted to 120 validation targets  loss ")
+    assert evaluate(model, dataset, part="valid", at=(5,)).metrics["mrr@5"].value == fitted["valid mrr@5"]
+
+
+def test_transitions_that_make_it_worse_are_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def against(model: SequenceModel, *_: object, **__: object) -> Fit:
+        assert model.transitions is not None
+        model.transitions.observe(dataset)
+        with torch.no_grad():
+            model.transitions.gain.fill_(-9.0)
+        return Fit(120, 1.0, 9.0)
+
+    dataset = worlds.cycle(items=8, sequences=60)
+    monkeypatch.setattr(trainer_module, "fit_transitions", against)
+    model = train(COUNTED, dataset, tmp_path / "run", training=QUICK, options=EXACT, progress=True)
+    assert capsys.readouterr().err.splitlines()[-1].endswith(" (left out)")
+    assert model.transitions is None
+
+
+def test_a_run_killed_before_its_transitions_fits_them_when_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = worlds.cycle(items=8, sequences=60)
+    whole = train(COUNTED, dataset, tmp_path / "whole", training=ONE_EPOCH, options=EXACT)
+
+    def stop(*_: object, **__: object) -> Fit:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(trainer_module, "fit_transitions", stop)
+        train(COUNTED, dataset, tmp_path / "stopped", training=ONE_EPOCH, options=EXACT)
+    again = train(COUNTED, dataset, tmp_path / "stopped", training=ONE_EPOCH, options=EXACT)
+    assert whole.transitions is not None
+    assert whole.transitions.gain.item() != 0
+    assert same(dict(whole.state_dict()), dict(again.state_dict()))
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer_module, "fit_transitions", stop)
+        train(COUNTED, dataset, tmp_path / "stopped", training=ONE_EPOCH, options=EXACT)
+
+
 @pytest.mark.parametrize("make", [SampledSoftmax, BPRMax, TOP1Max, GBCE])
 def test_a_sparse_table_learns(make: type[SampledSoftmax], tmp_path: Path) -> None:
     config = TrainingConfig(
@@ -141,7 +202,13 @@ def test_a_sparse_table_wants_a_loss_with_negatives(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"needs a loss with negatives, such as SampledSoftmax\(\); FullSoftmax\("
     ):
-        train(SPARSE, worlds.cycle(), tmp_path / "run", training=QUICK, options=EXACT)
+        train(
+            SPARSE,
+            worlds.cycle(),
+            tmp_path / "run",
+            training=replace(QUICK, loss=FullSoftmax()),
+            options=EXACT,
+        )
     assert not (tmp_path / "run").exists()
 
 

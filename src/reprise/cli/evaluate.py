@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from reprise.models.scorer import Scorer
 
 EXAMPLE = "reprise evaluate runs/shop --baselines popularity,markov --at 10,20 --json report.json"
-BASELINES = {"popularity": "reprise:Popularity", "markov": "reprise:Markov"}
+BASELINES = {
+    "popularity": "reprise:Popularity",
+    "markov": "reprise:Markov",
+    "transitions": "reprise:Transitions",
+}
 
 
 def evaluate(
@@ -24,7 +28,8 @@ def evaluate(
     baselines: Annotated[
         str,
         typer.Option(
-            metavar="NAMES", help="Baselines to put beside them: popularity, markov, or module:Class."
+            metavar="NAMES",
+            help="Baselines to put beside them: popularity, markov, transitions, or module:Class.",
         ),
     ] = "",
     part: Annotated[

@@ -84,25 +84,37 @@ def rank_targets(
     Raises:
         DataError: There are no targets, or the model's scores are not finite or not for these items.
     """
+    with asking(model):
+        found = [
+            _ranked(asked, scores, walk.exclude_seen, watch)
+            for asked, scores in questions(model, dataset, walk)
+        ]
+    joined = TargetRanks(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
+    order_N = np.argsort(joined.position_N)
+    return TargetRanks(*(column[order_N] for column in joined))
+
+
+def questions(model: Scorer, dataset: SequenceDataset, walk: Walk) -> Iterator[tuple["Asked", Scores]]:
+    """All targets of a part in batches, and the scores of a model that is `asking`. See `rank_targets`.
+
+    Raises:
+        DataError: There are no targets, or the model has scores for other items.
+    """
     first_U, last_U = walk.bounds(dataset)
     total = int((last_U - first_U).sum())
     if total == 0:
         raise DataError(_no_targets(dataset, walk))
-    found: list[TargetRanks] = []
-    with asking(model):
-        vector_ID = _item_vectors(model, dataset)
-        plan = _plan(dataset, walk, (first_U, last_U), vectors=vector_ID is not None)
-        state: State | None = None
-        for chunk in shown(plan, f"evaluating {model.name}", walk.progress):
-            batch = _batch(dataset, chunk, (first_U, last_U), walk).to(device_of(model))
-            kept = None if chunk.fresh else state
-            scores, state = _scored(model, batch, kept, vector_ID)
-            if batch.targets:
-                found.append(_ranked(Asked(model.name, dataset, batch), scores, walk.exclude_seen, watch))
-    joined = TargetRanks(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
-    assert len(joined.row_N) == total
-    order_N = np.argsort(joined.position_N)
-    return TargetRanks(*(column[order_N] for column in joined))
+    vector_ID = _item_vectors(model, dataset)
+    plan = _plan(dataset, walk, (first_U, last_U), vectors=vector_ID is not None)
+    state: State | None = None
+    for chunk in shown(plan, f"evaluating {model.name}", walk.progress):
+        batch = _batch(dataset, chunk, (first_U, last_U), walk).to(device_of(model))
+        kept = None if chunk.fresh else state
+        scores, state = _scored(model, batch, kept, vector_ID)
+        total -= batch.targets
+        if batch.targets:
+            yield Asked(model.name, dataset, batch), scores
+    assert total == 0
 
 
 class Asked(NamedTuple):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from reprise.models.encoder import Encoded, Encoder, under
-from reprise.nn.cells import State
+from reprise.nn.cells import State, given
 
 Alignment = Literal["additive", "dot"]
 INNER = "encoder."
@@ -50,9 +50,11 @@ class AttentiveEncoder(Encoder):
             "filled": filled_BW,
         }
 
-    def forward(self, x_BTD: Tensor, state: State, valid_BT: Tensor) -> Encoded:
+    def forward(
+        self, x_BTD: Tensor, state: State, valid_BT: Tensor, keep_BTD: Tensor | None = None
+    ) -> Encoded:
         """A whole chunk; the window of the chunk before comes first."""
-        encoded = self.encoder(x_BTD, under(state, INNER), valid_BT)
+        encoded = self.encoder(x_BTD, under(state, INNER), valid_BT, *given(keep_BTD))
         hidden_BTD = encoded.hidden_BTD
         kind = hidden_BTD.dtype
         key_BSD = torch.cat([state["states"].to(kind), hidden_BTD], dim=1)
@@ -71,9 +73,9 @@ class AttentiveEncoder(Encoder):
         context_BTD = torch.cat(parts, dim=1)
         return Encoded(hidden_BTD + self.output(context_BTD), after, encoded.penalty)
 
-    def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
+    def step(self, x_BD: Tensor, state: State, keep_BD: Tensor | None = None) -> tuple[Tensor, State]:
         """One event: it enters the window, the oldest one leaves it."""
-        hidden_BD, inner = self.encoder.step(x_BD, under(state, INNER))
+        hidden_BD, inner = self.encoder.step(x_BD, under(state, INNER), *given(keep_BD))
         after = {f"{INNER}{name}": tensor for name, tensor in inner.items()}
         after["states"] = torch.cat([state["states"][:, 1:], hidden_BD.unsqueeze(1)], dim=1)
         after["vectors"] = torch.cat([state["vectors"][:, 1:], x_BD.unsqueeze(1)], dim=1)

@@ -1,6 +1,6 @@
-"""Scorers that only count: popularity, and a smoothed first-order Markov chain.
+"""Scorers that only count: popularity, a smoothed first-order Markov chain, and transitions over several distances.
 
-Shape letters: B users, T steps, N targets, I items (the warm ones), P pairs of item and successor.
+Shape letters: B users, T steps, N targets, W last events, I items (the warm ones), P pairs of item and successor.
 They run on the CPU and score in float64, so that smoothing can break ties between large counts.
 """
 
@@ -12,9 +12,11 @@ from torch import Tensor
 from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.errors import ConfigError
-from reprise.models.batch import Batch, Event
+from reprise.models.batch import Batch, Event, known_first
 from reprise.models.counts import PairCounts, count_pairs, entries, popularity
 from reprise.models.encoder import keep_state
+from reprise.models.fitting import find_cases, fit_residual
+from reprise.models.transitions import TransitionResidual, last_events, no_events
 from reprise.nn.cells import State
 
 Counted = TypeVar("Counted")
@@ -110,6 +112,70 @@ class Markov:
         norm_N = self.smoothing + torch.zeros_like(last_N, dtype=c_P.dtype).index_add_(0, row_P, c_P)
         s_NI = (self.smoothing / norm_N)[:, None] * share_I
         s_NI[row_P, pairs.successor_P[pair_P] - 1] += c_P / norm_N[row_P]
+        return s_NI
+
+
+class Transitions:
+    """What came near the last W items, at several distances: log p_j + g log(1 + s_j / e), see `TransitionResidual`.
+
+    The parameters are fitted on the validation part, whose events are not counted; without one they keep their defaults.
+    Popular items that came near the same ones stand first: a chain with a memory of W events instead of one.
+
+    Args:
+        window: Last events that are looked at, W.
+        neighbours: Items counted near each item, at most.
+        exclude_seen: Whether it will be asked for items that the user has not had.
+    """
+
+    name = "Transitions"
+
+    def __init__(self, window: int = 20, neighbours: int = 128, *, exclude_seen: bool = False) -> None:
+        if min(window, neighbours) < 1:
+            raise ConfigError(f"window and neighbours must be at least 1, got {window} and {neighbours}")
+        self.window, self.neighbours, self.exclude_seen = window, neighbours, exclude_seen
+        self._log_share_I: Tensor | None = None
+        self._residual: TransitionResidual | None = None
+
+    def fit(self, dataset: SequenceDataset) -> Self:
+        """Count the pairs of the training part, and fit what they are worth on the validation part.
+
+        Raises:
+            DataError: The training part is empty.
+        """
+        log_share_I = popularity(dataset).log()
+        residual = TransitionResidual(dataset.items.warm, self.window, self.neighbours)
+        residual.observe(dataset)
+        cases = find_cases(dataset, "valid", self.window, exclude_seen=self.exclude_seen)
+        fit_residual(residual, cases, lambda case_C: log_share_I.float().expand(len(case_C), -1))
+        self._log_share_I, self._residual = log_share_I, residual.requires_grad_(False)
+        return self
+
+    def initial_state(self, batch: int) -> State:
+        """No events yet."""
+        return {"recent_BW": no_events(batch, self.window, torch.device("cpu"))}
+
+    def advance(self, state: State, event: Event) -> State:
+        """The state with this event's item at its end, unless that is `PAD`."""
+        recent_BW = torch.cat([state["recent_BW"][:, 1:], event.item_B[:, None]], dim=1)
+        return keep_state({"recent_BW": recent_BW}, state, event.item_B != PAD)
+
+    def scores(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
+        """The logits after the last items, s_BI."""
+        return self._after(state["recent_BW"])
+
+    def score_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
+        """The logits at each target, s_NI, and the state after the batch."""
+        fresh = self.initial_state(len(batch.item_BT))
+        before = keep_state(state, fresh, ~batch.fresh_B) if state is not None else fresh
+        events, _, seen_BT = known_first(batch)
+        recent_BSW = last_events(before["recent_BW"], events.item_BT)
+        recent_BTW = recent_BSW.gather(1, seen_BT.unsqueeze(-1).expand(-1, -1, self.window))
+        return self._after(recent_BTW[batch.target_BT != PAD]), {"recent_BW": recent_BTW[:, -1]}
+
+    def _after(self, recent_NW: Tensor) -> Tensor:
+        residual, log_share_I = _fitted(self._residual, self.name), _fitted(self._log_share_I, self.name)
+        s_NI = log_share_I.repeat(len(recent_NW), 1)
+        residual(recent_NW).add_to(s_NI)
         return s_NI
 
 

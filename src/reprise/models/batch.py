@@ -65,6 +65,27 @@ class Event(NamedTuple):
     """float32; NaN where there is none."""
 
 
+class Inputs(NamedTuple):
+    """The input events of a batch."""
+
+    item_BT: Tensor
+    time_s_BT: Tensor
+    kind_BT: Tensor
+    value_BT: Tensor
+
+
+def known_first(batch: Batch) -> tuple[Inputs, Tensor, Tensor]:
+    """Move padding inside a row to its end: (events, valid_BT, how many events each step has seen, [B, T])."""
+    events = Inputs(batch.item_BT, batch.time_s_BT, batch.kind_BT, batch.value_BT)
+    valid_BT = batch.item_BT != PAD
+    seen_BT = valid_BT.cumsum(1)
+    if bool((valid_BT[:, 1:] > valid_BT[:, :-1]).any()):
+        order_BT = (~valid_BT).to(torch.uint8).argsort(dim=1, stable=True)
+        events = Inputs(*(column_BT.gather(1, order_BT) for column_BT in events))
+        valid_BT = valid_BT.gather(1, order_BT)
+    return events, valid_BT, seen_BT
+
+
 def event_at(batch: Batch, step: int) -> Event:
     """The events at one step of a batch."""
     return Event(

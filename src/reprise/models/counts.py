@@ -54,31 +54,78 @@ def item_counts(dataset: SequenceDataset) -> Tensor:
     return torch.from_numpy(count_I.astype(np.float64))
 
 
-def count_pairs(dataset: SequenceDataset, window: int = 1, most: int | None = None) -> PairCounts:
+class Neighbours(NamedTuple):
+    """Counted pairs of an item and one that came near it, as compressed sparse rows over item indices."""
+
+    start: Tensor
+    """[I + 2]: the neighbours of item i are at `start[i]`..`start[i + 1]`; item 0 (`PAD`) has none."""
+    item_P: Tensor
+    """Item indices of the neighbours, int64, ascending within a row."""
+    after_P: Tensor
+    """How often the neighbour came later, float64; a pair at distance k counts 1 / k."""
+    before_P: Tensor
+    """How often it came earlier."""
+    after: Tensor
+    """[I + 1]: the counts of what came after each item, summed before any were left out."""
+    before: Tensor
+    """[I + 1]: likewise of what came before it."""
+
+
+def count_pairs(dataset: SequenceDataset, window: int = 1) -> PairCounts:
     """Which item comes how often after which other one in the sequences of the training part.
 
     Args:
         dataset: Only its training part is read.
         window: Pairs at a distance of 1 to `window` events count; one at distance k counts 1 / k.
-        most: Successors kept of each item, the commonest ones; None: all.
 
     Memory grows with the distinct pairs, up to `PAIRS_AT_ONCE` of them.
     """
+    base = dataset.items.warm + 1
+    code_P, count_P, total, _ = _counted(dataset, window)
+    return PairCounts(*map(torch.from_numpy, (_starts(code_P, base), code_P % base, count_P, total)))
+
+
+def count_neighbours(dataset: SequenceDataset, window: int, most: int) -> Neighbours:
+    """Which items come how often after and before which other ones in the sequences of the training part.
+
+    Args:
+        dataset: Only its training part is read.
+        window: Pairs at a distance of 1 to `window` events count; one at distance k counts 1 / k.
+        most: Neighbours kept of each item: those that came oftenest, before it or after it.
+    """
+    base = dataset.items.warm + 1
+    code_P, count_P, after, before = _counted(dataset, window)
+    mirrored_P = code_P % base * base + code_P // base
+    either_P = np.union1d(code_P, mirrored_P)
+    both_P = np.zeros((2, len(either_P)))
+    for counts_P, one_P in zip(both_P, (code_P, mirrored_P), strict=True):
+        counts_P[np.searchsorted(either_P, one_P)] = count_P
+    kept = _commonest(either_P // base, both_P.sum(0), most)
+    either_P, (after_P, before_P) = either_P[kept], both_P[:, kept]
+    arrays = _starts(either_P, base), either_P % base, after_P, before_P, after, before
+    return Neighbours(*map(torch.from_numpy, arrays))
+
+
+def _starts(code_P: IntArray, base: int) -> IntArray:
+    """Where the pairs of each item begin."""
+    return np.searchsorted(code_P, np.arange(base + 1) * base)
+
+
+def _counted(dataset: SequenceDataset, window: int) -> tuple[IntArray, Floats, Floats, Floats]:
+    """The pairs as numbers (first item times (I + 1), plus the later one), ascending; their counts; each item's sum of
+    what came after it and before it, [I + 1]."""
     items = dataset.items.warm
     code_P, count_P = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float64)
-    total = np.zeros(items + 1)
+    after, before = np.zeros(items + 1), np.zeros(items + 1)
     for item_E, sequence_E in _training_blocks(dataset):
         code, count = _block_pairs(item_E, sequence_E, window, items)
-        total += np.bincount(code // (items + 1), weights=count, minlength=items + 1)
+        after += np.bincount(code // (items + 1), weights=count, minlength=items + 1)
+        before += np.bincount(code % (items + 1), weights=count, minlength=items + 1)
         code_P, count_P = _merged(code_P, count_P, code, count)
         if len(code_P) > PAIRS_AT_ONCE:
             kept = np.sort(np.argpartition(-count_P, PAIRS_AT_ONCE)[:PAIRS_AT_ONCE])
             code_P, count_P = code_P[kept], count_P[kept]
-    if most is not None:
-        kept = _commonest(code_P // (items + 1), count_P, most)
-        code_P, count_P = code_P[kept], count_P[kept]
-    start = np.searchsorted(code_P, np.arange(items + 2) * (items + 1))
-    return PairCounts(*map(torch.from_numpy, (start, code_P % (items + 1), count_P, total)))
+    return code_P, count_P, after, before
 
 
 def entries(start: Tensor, item_N: Tensor) -> tuple[Tensor, Tensor]:

@@ -24,18 +24,23 @@ class Encoded(NamedTuple):
 
 
 class Encoder(nn.Module, ABC):
-    """Vectors of the events so far -> hidden state. A subclass is final."""
+    """Vectors of the events so far -> hidden state. A subclass is final.
+
+    `keep`, which only a network that lets its state decay gives, is the factor in [0, 1] of the cells' contract.
+    """
 
     @abstractmethod
     def initial_state(self, batch: int) -> State:
         """The state of `batch` users without events; every tensor starts with B."""
 
     @abstractmethod
-    def forward(self, x_BTD: Tensor, state: State, valid_BT: Tensor) -> Encoded:
+    def forward(
+        self, x_BTD: Tensor, state: State, valid_BT: Tensor, keep_BTD: Tensor | None = None
+    ) -> Encoded:
         """A whole chunk at once. Where `valid_BT` is False the state stays as it is."""
 
     @abstractmethod
-    def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
+    def step(self, x_BD: Tensor, state: State, keep_BD: Tensor | None = None) -> tuple[Tensor, State]:
         """One event of each row: (hidden_BD, the new state). Equals `forward` with T = 1."""
 
 

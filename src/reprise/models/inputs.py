@@ -8,10 +8,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, softplus
 
 KNOTS = 32
 """Knots of a function of a gap: one for each doubling of 1 + seconds, up to 136 years."""
+
+
+UNTOLD = 0.1
+"""Share of the moments of asking that are hidden while training, so that a network can also answer without one."""
 
 
 class OfGap(nn.Module):
@@ -33,6 +37,22 @@ class OfGap(nn.Module):
         index = low.long()
         between = self.knot_KD[index] * (1 - share) + self.knot_KD[index + 1] * share
         return between * known.unsqueeze(-1)
+
+
+class Decay(nn.Module):
+    """How much of a state is left after a time gap: (1 + gap)^-r, r a learned rate of each of D numbers, 0.002 at the start.
+
+    Forgetting follows a power of time (Wixted and Ebbesen 1991), not an exponential: a day costs little more than an hour.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.rate_D = nn.Parameter(torch.full((size,), -6.0))
+
+    def forward(self, gap_s: Tensor) -> Tensor:
+        """Gaps in seconds of any shape; factors in (0, 1] with a last dimension D, 1 where the gap is not known (NaN)."""
+        past = torch.where(torch.isnan(gap_s), 0.0, gap_s).clamp(min=0).float().log1p()
+        return torch.exp(-past.unsqueeze(-1) * softplus(self.rate_D))
 
 
 @dataclass(frozen=True)
@@ -103,6 +123,8 @@ class QueryHead(nn.Module):
     def forward(self, hidden: Tensor, gap_s: Tensor) -> Tensor:
         """`hidden` [..., D] and `gap_s` [...], NaN where the moment of asking is not known; [..., D]."""
         if self.scale is not None and self.shift is not None:
+            if self.training:
+                gap_s = gap_s.masked_fill(torch.rand_like(gap_s) < UNTOLD, torch.nan)
             hidden = hidden * (1 + self.scale(gap_s)) + self.shift(gap_s)
         if self.temperature:
             hidden = normalize(hidden.float(), dim=-1) / self.temperature

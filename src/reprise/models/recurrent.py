@@ -3,7 +3,7 @@
 Shape letters: B rows, T steps, D width.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import torch
 from pydantic import Field
@@ -14,18 +14,19 @@ from reprise.data.dataset import Sizes
 from reprise.errors import ConfigError, did_you_mean
 from reprise.models.attentive import Alignment, AttentiveEncoder
 from reprise.models.encoder import Encoded, Encoder, under
-from reprise.models.inputs import EventInputs, QueryHead, Read
+from reprise.models.inputs import Decay, EventInputs, QueryHead, Read
 from reprise.models.items import ItemVectors
 from reprise.models.sequence_model import Parts, SequenceModel
 from reprise.models.transitions import TransitionResidual
 from reprise.nn.blocks import GatedBranch, ResidualBlock
-from reprise.nn.cells import GRU, LSTM, RNN, Activation, Cell, State
+from reprise.nn.cells import GRU, LSTM, RNN, Activation, Cell, State, given
 from reprise.nn.linear_cells import RGLRU, MinGRU, MinLSTM
 from reprise.nn.lru import LRU
 
 CELLS: dict[str, type[Cell]] = {
     "rnn": RNN, "lstm": LSTM, "gru": GRU, "rglru": RGLRU, "lru": LRU, "mingru": MinGRU, "minlstm": MinLSTM,
 }  # fmt: skip
+Number = TypeVar("Number", int, float)
 Output = Literal["none", "identity", "tanh", "relu", "sigmoid"]
 
 
@@ -41,9 +42,9 @@ class Recurrent:
     """How many cells lie on each other."""
     residual: bool = True
     """Pre-norm residual blocks with a gated feed-forward; False: the bare textbook network."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     """Share of each layer's output that is dropped while training."""
-    item_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    item_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     """Share of each item vector that is dropped as it is read while training."""
     activation: Activation = "tanh"
     """f of the `rnn` cell, h = f(W_h h + W_x x + b); the other cells have their own."""
@@ -53,19 +54,23 @@ class Recurrent:
     """Whether the output layer sees the input too, o = g(W_o h + W_x x + b)."""
     event_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the events whose item is hidden from the network while training."""
-    temperature: Annotated[float, Field(ge=0)] = 0.0
-    """Above 0: hidden states and item vectors are compared by their angle, cos / temperature; 0: by inner product."""
+    temperature: Annotated[float, Field(ge=0)] | None = None
+    """Above 0: hidden states and item vectors are compared by their angle, cos / temperature; 0: by inner product. Left out:
+    0.07 in residual networks, 0 in bare ones."""
     sparse: bool = False
     """Whether only the item vectors a step reads are updated, at a cost that does not grow with the catalogue. It wants a loss
     with negatives."""
-    attention: Annotated[int, Field(ge=0)] = 0
-    """Events that a hidden state looks back at, W; 0: none."""
-    alignment: Alignment = "additive"
+    attention: Annotated[int, Field(ge=0)] | None = None
+    """Events that a hidden state looks back at, W; 0: none. Left out: 20 in residual networks, 0 in bare ones."""
+    alignment: Alignment = "dot"
     """How a hidden state is compared with those before it: `additive` or `dot`."""
-    transitions: Annotated[int, Field(ge=0)] = 0
-    """Last events whose counted successors are added to the logits; 0: none."""
-    successors: Annotated[int, Field(ge=1)] = 128
-    """Successors counted of each item, at most."""
+    transitions: Annotated[int, Field(ge=0)] | None = None
+    """Last events whose counted neighbours are added to the logits once the network has learned; 0: none. Left out: 20 in
+    residual networks, 0 in bare ones."""
+    neighbours: Annotated[int, Field(ge=1)] = 128
+    """Items counted near each item, at most."""
+    decay: bool = False
+    """Whether the state fades with the time since the event before; for linear cells."""
     gaps: bool = False
     """Whether the time since the event before is read."""
     query_time: bool = False
@@ -93,25 +98,39 @@ class Recurrent:
                 "choose output='identity', 'tanh', 'relu' or 'sigmoid', or leave skip out"
             )
         cells = self._cells()
+        if self.decay and not cells[0].decays:
+            raise ConfigError(
+                f"decay=True multiplies the state by a factor, and the state of {self.cell} takes none; choose a linear cell "
+                f"({', '.join(name for name, cell in CELLS.items() if cell.decays)}), or leave decay out"
+            )
         if self.residual:
             cells = [
                 ResidualBlock(GatedBranch(cell) if cell.linear else cell, self.dropout) for cell in cells
             ]
         output = None if self.output == "none" else OutputLayer(self.size, self.output, skip=self.skip)
         encoder: Encoder = RecurrentEncoder(cells, norm=self.residual, dropout=self.dropout, output=output)
-        if self.attention:
-            encoder = AttentiveEncoder(encoder, self.size, self.attention, self.alignment)
+        temperature = self._or_bare(self.temperature, 0.07)
+        attention, transitions = self._or_bare(self.attention, 20), self._or_bare(self.transitions, 20)
+        if attention:
+            encoder = AttentiveEncoder(encoder, self.size, attention, self.alignment)
         read = Read(self.gaps, sizes.kinds if self.kinds else 0, self.values)
         parts = Parts(
-            items=ItemVectors(sizes.items, self.size, unit=self.temperature > 0, sparse=self.sparse),
+            items=ItemVectors(sizes.items, self.size, unit=temperature > 0, sparse=self.sparse),
             inputs=EventInputs(self.size, read, dropout=self.item_dropout, event_dropout=self.event_dropout),
             encoder=encoder,
-            head=QueryHead(self.size, time=self.query_time, temperature=self.temperature),
-            transitions=TransitionResidual(sizes.items, self.transitions, self.successors)
-            if self.transitions
+            head=QueryHead(self.size, time=self.query_time, temperature=temperature),
+            decay=Decay(self.size) if self.decay else None,
+            transitions=TransitionResidual(sizes.items, transitions, self.neighbours)
+            if transitions
             else None,
         )
         return SequenceModel(self, sizes, parts)
+
+    def _or_bare(self, value: Number | None, residual: Number) -> Number:
+        """A field that was left out: on in residual networks, off in bare ones."""
+        if value is not None:
+            return value
+        return residual if self.residual else type(residual)(0)
 
     def _cells(self) -> list[Cell]:
         make = _cell_class(self.cell)
@@ -179,19 +198,21 @@ class RecurrentEncoder(Encoder):
             for name, tensor in cell.initial_state(batch).items()
         }
 
-    def forward(self, x_BTD: Tensor, state: State, valid_BT: Tensor) -> Encoded:
+    def forward(
+        self, x_BTD: Tensor, state: State, valid_BT: Tensor, keep_BTD: Tensor | None = None
+    ) -> Encoded:
         """A whole chunk, layer by layer."""
         after, read_BTD = State(), x_BTD
         for layer, cell in enumerate(self._layers()):
-            x_BTD, new = cell.scan(self.between(x_BTD), under(state, f"{layer}."), valid_BT)
+            x_BTD, new = cell.scan(self.between(x_BTD), under(state, f"{layer}."), valid_BT, *given(keep_BTD))
             after |= {f"{layer}.{name}": tensor for name, tensor in new.items()}
         return Encoded(self._out(x_BTD, read_BTD), after, x_BTD.new_zeros(()))
 
-    def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
+    def step(self, x_BD: Tensor, state: State, keep_BD: Tensor | None = None) -> tuple[Tensor, State]:
         """One event, layer by layer."""
         after, read_BD = State(), x_BD
         for layer, cell in enumerate(self._layers()):
-            x_BD, new = cell.step(self.between(x_BD), under(state, f"{layer}."))
+            x_BD, new = cell.step(self.between(x_BD), under(state, f"{layer}."), *given(keep_BD))
             after |= {f"{layer}.{name}": tensor for name, tensor in new.items()}
         return self._out(x_BD, read_BD), after
 

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from reprise.data.dataset import SequenceDataset, Sizes
 from reprise.data.vocabulary import PAD
 from reprise.models.attentive import AttentiveEncoder
-from reprise.models.batch import Batch, Event
+from reprise.models.batch import Batch, Event, Inputs, known_first
 from reprise.models.encoder import Encoder, keep_state
-from reprise.models.inputs import EventInputs, QueryHead
+from reprise.models.inputs import Decay, EventInputs, QueryHead
 from reprise.models.items import ItemVectors, SparseLogits
 from reprise.models.transitions import TransitionResidual, last_events, no_events
-from reprise.nn.cells import State
+from reprise.nn.cells import State, given
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Parts:
     inputs: EventInputs
     encoder: Encoder
     head: QueryHead
+    decay: Decay | None = None
+    """How the state fades with time, where it does."""
     transitions: TransitionResidual | None = None
     """Added to the logits, where there is one."""
 
@@ -37,8 +39,8 @@ class AtTargets(NamedTuple):
 
     query_ND: Tensor
     """What is compared with the item vectors, in row-major order of `target_BT != PAD`."""
-    extra: SparseLogits | None
-    """What is added to the products."""
+    recent_NW: Tensor | None
+    """The last items before each target, where the network counts transitions."""
     state: State
     """The state after the batch."""
     penalty: Tensor
@@ -60,9 +62,10 @@ class SequenceModel(nn.Module):
         self.inputs = parts.inputs
         self.encoder = parts.encoder
         self.head = parts.head
+        self.decay = parts.decay
         self.transitions = parts.transitions
         self.size = parts.inputs.size
-        self.timed = parts.inputs.read.gap or parts.head.scale is not None
+        self.timed = parts.inputs.read.gap or parts.head.scale is not None or parts.decay is not None
 
     @property
     def name(self) -> str:
@@ -100,12 +103,13 @@ class SequenceModel(nn.Module):
     def forward(self, batch: Batch, state: State | None = None) -> AtTargets:
         """Read a chunk of each row, from `state` where the row continues, and look at its targets."""
         start = self._start(batch, state)
-        events, valid_BT, seen_BT = _real_events_first(batch)
+        events, valid_BT, seen_BT = known_first(batch)
         time_BS = self._times(events, start)
         vector_BTD = self.items(events.item_BT)
         gap_BT = (time_BS[:, 1:] - time_BS[:, :-1]).float()
         x_BTD = self.inputs(vector_BTD, gap_BT, events.kind_BT, events.value_BT)
-        encoded = self.encoder(x_BTD, start, valid_BT)
+        keep_BTD = None if self.decay is None else self.decay(gap_BT)
+        encoded = self.encoder(x_BTD, start, valid_BT, *given(keep_BTD))
         hidden_BD = start["hidden"].to(encoded.hidden_BTD.dtype)
         # position 0 of the longer rows is "before the chunk": where no event of the chunk has been read yet
         hidden_SD = torch.cat([hidden_BD.unsqueeze(1), encoded.hidden_BTD], dim=1).flatten(0, 1)
@@ -120,14 +124,11 @@ class SequenceModel(nn.Module):
         after = {**encoded.state, "hidden": hidden_SD.index_select(0, last_B).to(start["hidden"].dtype)}
         if self.timed:
             after["time_s"] = time_BS.flatten()[last_B]
-        extra = None
+        recent_NW = None
         if self.transitions is not None:
             recent_SW = last_events(start["recent"], events.item_BT).flatten(0, 1)
-            # while the network learns, what it is asked for is among what was counted
-            own_N = batch.target_BT[wanted_BT] if self.training else None
-            extra = self.transitions(recent_SW[place_N], own_N)
-            after["recent"] = recent_SW[last_B]
-        return AtTargets(query_ND, extra, after, encoded.penalty)
+            recent_NW, after["recent"] = recent_SW[place_N], recent_SW[last_B]
+        return AtTargets(query_ND, recent_NW, after, encoded.penalty)
 
     def advance(self, state: State, event: Event) -> State:
         """The state after one more event of each row; `PAD` leaves a row as it is."""
@@ -138,7 +139,8 @@ class SequenceModel(nn.Module):
         """The state after an event whose item has the raw vector `x_BD`, known to the network or not."""
         gap_B = (event.time_s_B - state["time_s"]).float() if self.timed else torch.zeros_like(x_BD[:, 0])
         read_BD = self.inputs(x_BD, gap_B, event.kind_B, event.value_B)
-        hidden_BD, after = self.encoder.step(read_BD, state)
+        keep_BD = None if self.decay is None else self.decay(gap_B)
+        hidden_BD, after = self.encoder.step(read_BD, state, *given(keep_BD))
         after = {**after, "hidden": hidden_BD}
         if self.timed:
             after["time_s"] = event.time_s_B
@@ -157,10 +159,7 @@ class SequenceModel(nn.Module):
 
     def additions(self, state: State) -> SparseLogits | None:
         """What is added to the products, where the network has transitions."""
-        if self.transitions is None:
-            return None
-        extra: SparseLogits = self.transitions(state["recent"])
-        return extra
+        return self._counted(state.get("recent"))
 
     def attention(self, state: State) -> Tensor | None:
         """How much the network looks at each of the last W events, newest last, [B, W]; None where it has no attention.
@@ -180,7 +179,7 @@ class SequenceModel(nn.Module):
     ) -> tuple[Tensor, SparseLogits | None, State]:
         """q_ND at all targets of a batch, what is added to their products, and the state after it."""
         at = self(batch, state)
-        return at.query_ND, at.extra, at.state
+        return at.query_ND, self._counted(at.recent_NW), at.state
 
     def score_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         """s_NI at all targets of a batch, and the state after it."""
@@ -195,7 +194,14 @@ class SequenceModel(nn.Module):
         """The raw vectors that are read, [I, D]."""
         return self.items.vectors_ID
 
-    def _times(self, events: "_Events", start: State) -> Tensor:
+    def _counted(self, recent_NW: Tensor | None) -> SparseLogits | None:
+        """What transitions add after these items; None while nothing has been found that they are worth."""
+        if self.transitions is None or recent_NW is None or not self.transitions.gain.any():
+            return None
+        extra: SparseLogits = self.transitions(recent_NW)
+        return extra
+
+    def _times(self, events: Inputs, start: State) -> Tensor:
         """When the last event before the chunk was, and each event of it, [B, 1 + T], float64 seconds."""
         if not self.timed:
             return torch.zeros_like(events.time_s_BT[:, :1]).expand(-1, events.time_s_BT.shape[1] + 1)
@@ -206,27 +212,6 @@ class SequenceModel(nn.Module):
         if state is None or bool(batch.fresh_B.all()):
             return fresh
         return keep_state(state, fresh, ~batch.fresh_B)
-
-
-class _Events(NamedTuple):
-    """The input events of a batch."""
-
-    item_BT: Tensor
-    time_s_BT: Tensor
-    kind_BT: Tensor
-    value_BT: Tensor
-
-
-def _real_events_first(batch: Batch) -> tuple[_Events, Tensor, Tensor]:
-    """Move padding inside a row to its end: (events, valid_BT, how many events each step has seen, [B, T])."""
-    events = _Events(batch.item_BT, batch.time_s_BT, batch.kind_BT, batch.value_BT)
-    valid_BT = batch.item_BT != PAD
-    seen_BT = valid_BT.cumsum(1)
-    if bool((valid_BT[:, 1:] > valid_BT[:, :-1]).any()):
-        order_BT = (~valid_BT).to(torch.uint8).argsort(dim=1, stable=True)
-        events = _Events(*(column_BT.gather(1, order_BT) for column_BT in events))
-        valid_BT = valid_BT.gather(1, order_BT)
-    return events, valid_BT, seen_BT
 
 
 def _added(score_NI: Tensor, extra: SparseLogits | None) -> Tensor:

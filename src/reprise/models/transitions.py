@@ -1,7 +1,7 @@
-"""Transition counts over several distances: a scorer by itself, and a learned addition to the logits of a network.
+"""Transition counts over several distances, as an addition to the logits of whatever scores.
 
 Shape letters: N targets, W events before a target (the window, newest last), I items, P entries (pairs of a target and an
-item that has followed one of its W events).
+item that was counted near one of its W events).
 """
 
 import math
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
-from reprise.models.counts import count_pairs, entries, item_counts
+from reprise.models.counts import count_neighbours, entries, item_counts
 from reprise.models.items import SparseLogits
 
 COUNTED = 20
@@ -19,106 +19,96 @@ COUNTED = 20
 SCRATCH = 1 << 26
 """Targets times items up to which entries of one pair are added up in a table; above, they are sorted."""
 LEAST = 1e-6
-"""A count below this is none: what rounding leaves when an event's own pairs are taken out."""
+"""A count below this is none."""
 
 
 class TransitionResidual(nn.Module):
-    """What followed the last W items before, as an addition to the logits.
+    """What came after the last W items before, and what came near them, as an addition to the logits.
 
-    s_j = sum over w of v_w c(i_w, j)^q / (c(i_w)^a p_j^b), with c the counts of `count_pairs`, p how often j occurs and v_w a
-    weight of each distance; the logit of j grows by g log(1 + s_j / e). All of v, q, a, b, g and e are learned with the
-    network. While it trains, an event's own pairs are taken out of the counts (leave-one-out), so that it learns how far
-    the counts of other events can be trusted.
+    c(i, j) = c_after(i, j) + r c_before(i, j), the counts of `count_neighbours`;
+    s_j = sum over w of v_w c(i_w, j)^q / (c(i_w)^a p_j^b), with p how often j occurs and v_w a weight of each distance;
+    the logit of j grows by g log(1 + s_j / e). g is 0 at first: nothing is added until `fit_residual` has found v, q, a, b, r,
+    e and g on events that were not counted.
     """
 
     start: Tensor
-    successor_P: Tensor
-    count_P: Tensor
-    total: Tensor
+    neighbour_P: Tensor
+    after_P: Tensor
+    before_P: Tensor
+    after: Tensor
+    before: Tensor
     log_popularity: Tensor
-    own_W: Tensor
 
-    def __init__(self, items: int, window: int, successors: int) -> None:
+    def __init__(self, items: int, window: int, neighbours: int) -> None:
         super().__init__()
-        self.items, self.window, self.successors = items, window, successors
-        distance_W = torch.arange(window, 0, -1, dtype=torch.float32)
-        self.distance = nn.Parameter(-distance_W.log())
-        self.powers = nn.Parameter(torch.tensor([0.8, 0.5, 0.2]))
+        self.items, self.window, self.neighbours = items, window, neighbours
+        self.distance = nn.Parameter(-torch.arange(window, 0, -1, dtype=torch.float32).log())
+        self.powers = nn.Parameter(torch.tensor([0.8, 0.5, 0.3]))
+        self.backward_share = nn.Parameter(torch.tensor([math.log(0.1)]))
         self.floor = nn.Parameter(torch.tensor([math.log(0.05)]))
-        self.gain = nn.Parameter(torch.tensor([0.5]))
+        self.gain = nn.Parameter(torch.tensor([0.0]))
         self.register_buffer("start", torch.zeros(items + 2, dtype=torch.int64), persistent=False)
-        self.register_buffer("successor_P", torch.zeros(0, dtype=torch.int64), persistent=False)
-        self.register_buffer("count_P", torch.zeros(0), persistent=False)
-        self.register_buffer("total", torch.zeros(items + 1), persistent=False)
-        self.register_buffer("log_popularity", torch.zeros(items + 1), persistent=False)
-        # what one event added to the count of each of the W pairs that end in it
-        own_W = torch.where(distance_W <= COUNTED, 1 / distance_W, 0.0)
-        self.register_buffer("own_W", own_W, persistent=False)
+        self.register_buffer("neighbour_P", torch.zeros(0, dtype=torch.int64), persistent=False)
+        for name in ("after_P", "before_P"):
+            self.register_buffer(name, torch.zeros(0), persistent=False)
+        for name in ("after", "before", "log_popularity"):
+            self.register_buffer(name, torch.zeros(items + 1), persistent=False)
 
     def observe(self, dataset: SequenceDataset) -> None:
         """Count the pairs of the training part. Counts are data and no weights: they are made anew where a run is opened."""
-        pairs = count_pairs(dataset, COUNTED, self.successors)
+        near = count_neighbours(dataset, COUNTED, self.neighbours)
         log_popularity_I = item_counts(dataset).clamp(min=1.0).log().float()
         device = self.distance.device
-        self.start = pairs.start.to(device)
-        self.successor_P = pairs.successor_P.to(device)
-        self.count_P = pairs.count_P.float().to(device)
-        self.total = pairs.total.float().to(device)
+        self.start, self.neighbour_P = near.start.to(device), near.item_P.to(device)
+        for name in ("after_P", "before_P", "after", "before"):
+            setattr(self, name, getattr(near, name).float().to(device))
         self.log_popularity = nn.functional.pad(log_popularity_I, (1, 0)).to(device)
 
-    def forward(self, recent_NW: Tensor, target_N: Tensor | None = None) -> SparseLogits:
+    def forward(self, recent_NW: Tensor) -> SparseLogits:
         """The additions to the logits after each window.
 
         Args:
             recent_NW: The last items before each target, newest last, `PAD` where there are fewer.
-            target_N: What followed, where these events are among the counted ones: their own pairs are then left out.
         """
         with torch.autocast(recent_NW.device.type, enabled=False):
             place_P, pair_P = entries(self.start, recent_NW.flatten())
-            row_P, item_P = place_P // self.window, self.successor_P[pair_P]
-            score_P = self._pair_scores()[pair_P] * self.distance.exp().repeat(len(recent_NW))[place_P]
-            if target_N is not None:
-                score_P = score_P * self._without_own(recent_NW, target_N, place_P, pair_P)
+            row_P, item_P = place_P // self.window, self.neighbour_P[pair_P]
+            if len(pair_P) < len(self.neighbour_P):
+                score_P = self._pair_scores(recent_NW.flatten()[place_P], pair_P)
+            else:
+                score_P = self._all_scores()[pair_P]
+            score_P = score_P * self.distance.exp().repeat(len(recent_NW))[place_P]
             value_P = self._together(row_P * (self.items + 1) + item_P, score_P, len(recent_NW))
             return SparseLogits(row_P, item_P, value_P)
 
     def tables(self) -> dict[str, Tensor]:
         """What the additions of a trained network follow from, in a form that needs no powers: what serving keeps.
 
-        `start` [I + 2] and `successor` [P] (int32) say which pairs there are, as in `PairCounts`; `score` [P] is
+        `start` [I + 2] and `neighbour` [P] (int32) say which pairs there are, as in `Neighbours`; `score` [P] is
         c(i, j)^q / (c(i)^a p_j^b) and `weight` [W] the v_w, newest last; `floor` [1] is log e and `gain` [1] is g.
         """
         return {
             "start": self.start,
-            "successor": self.successor_P.int(),
-            "score": self._pair_scores(),
+            "neighbour": self.neighbour_P.int(),
+            "score": self._all_scores(),
             "weight": self.distance.exp(),
             "floor": self.floor,
             "gain": self.gain,
         }
 
-    def _pair_scores(self) -> Tensor:
-        """c(i, j)^q / (c(i)^a p_j^b) of all counted pairs."""
-        q, a, b = self.powers
+    def _all_scores(self) -> Tensor:
+        """The scores of all counted pairs."""
         first_P = torch.repeat_interleave(self.start[1:] - self.start[:-1])
-        log_total_P = self.total.clamp(min=LEAST).log()[first_P]
-        log_P: Tensor = q * self.count_P.log() - a * log_total_P - b * self.log_popularity[self.successor_P]
-        return log_P.exp()
+        return self._pair_scores(first_P, torch.arange(len(first_P), device=first_P.device))
 
-    def _without_own(self, recent_NW: Tensor, target_N: Tensor, place_P: Tensor, pair_P: Tensor) -> Tensor:
-        """The factor by which each entry changes when the event that ends in its target had not been counted."""
-        q, a, _ = self.powers
-        same_NWW = recent_NW.unsqueeze(2) == recent_NW.unsqueeze(1)
-        own_NW = (same_NWW * self.own_W).sum(2)
-        total_NW = self.total[recent_NW].clamp(min=LEAST)
-        less_NW = (1 - own_NW / total_NW).clamp(min=LEAST).log()
-        factor_P = (-a * less_NW.flatten()).exp()[place_P]
-        hit_P = self.successor_P[pair_P] == target_N[place_P // self.window]
-        hit = hit_P.nonzero().squeeze(1)
-        left = 1 - own_NW.flatten()[place_P[hit]] / self.count_P[pair_P[hit]]
-        kept = torch.where(left > LEAST, left.clamp(min=LEAST).log().mul(q).exp(), 0.0)
-        changed_P: Tensor = factor_P.index_put((hit,), factor_P[hit] * kept)
-        return changed_P
+    def _pair_scores(self, first_P: Tensor, pair_P: Tensor) -> Tensor:
+        """c(i, j)^q / (c(i)^a p_j^b) of some counted pairs, given the item that each begins with."""
+        q, a, b = self.powers
+        back = self.backward_share.exp()
+        log_count_P = (self.after_P[pair_P] + back * self.before_P[pair_P]).clamp(min=LEAST).log()
+        log_total_P = (self.after + back * self.before).clamp(min=LEAST).log()[first_P]
+        log_P: Tensor = q * log_count_P - a * log_total_P - b * self.log_popularity[self.neighbour_P[pair_P]]
+        return log_P.exp()
 
     def _together(self, key_P: Tensor, score_P: Tensor, rows: int) -> Tensor:
         """The value of each entry, such that entries of the same target and item add up to the log of their sum."""

@@ -21,6 +21,11 @@ State = dict[str, Tensor]
 """What is remembered of B users: named tensors, each starting with B. Nothing else is."""
 
 
+def given(keep: Tensor | None) -> tuple[Tensor, ...]:
+    """The last argument of a scan or a step, left out where there is none: what cannot decay need not know of it."""
+    return () if keep is None else (keep,)
+
+
 class Cell(nn.Module, ABC):
     """One recurrent layer: vectors of width D in, hidden states of width D out.
 

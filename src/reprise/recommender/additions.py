@@ -1,6 +1,6 @@
-"""What counted transitions add to the scores: the items that followed the last ones before.
+"""What counted transitions add to the scores: the items that came near the last ones before.
 
-Shape letters: B users, W events of the window (newest last), I items, P pairs of an item and a later one, M additions.
+Shape letters: B users, W events of the window (newest last), I items, P pairs of an item and one near it, M additions.
 """
 
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ RECENT = "recent"
 class Transitions:
     """Scores of counted pairs, as compressed sparse rows over item indices.
 
-    An item j that followed some of the last items grows by g log(1 + sum over w of v_w s(i_w, j) / e), with s the score of
+    An item j that came near some of the last items grows by g log(1 + sum over w of v_w s(i_w, j) / e), with s the score of
     a pair, v_w the weight of a distance, e the floor and g the gain.
     """
 
     start: Column
     """[I + 2]: the pairs of item i are at `start[i]`..`start[i + 1]`; item 0 (`PAD`) has none."""
-    successor: Column
-    """Item indices of the later items, [P]."""
+    neighbour: Column
+    """Item indices of what came after them or before them, [P]."""
     score: Column
     """[P], float32."""
     weight: Column
@@ -46,9 +46,9 @@ class Transitions:
         items = len(self.start) - 1
         place_P, pair_P = self._entries(recent_BW.ravel())
         row_P, column_P = np.divmod(place_P, recent_BW.shape[1])
-        key_P = row_P * items + self.successor[pair_P]
+        key_P = row_P * items + self.neighbour[pair_P]
         score_P = self.score[pair_P] * self.weight[column_P]
-        # an item that followed several of the last ones is added once, with the sum inside the logarithm
+        # an item near several of the last ones is added once, with the sum inside the logarithm
         key_M, back_P = np.unique(key_P, return_inverse=True)
         sum_M = np.bincount(back_P, weights=score_P, minlength=len(key_M))
         row_M, item_M = np.divmod(key_M, items)

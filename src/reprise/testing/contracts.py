@@ -15,7 +15,7 @@ from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.models.batch import Batch, Event, event_at, gather
 from reprise.models.encoder import Encoder
-from reprise.models.items import ItemVectors, SparseLogits
+from reprise.models.items import ItemVectors
 from reprise.models.scorer import Scorer
 from reprise.nn.cells import Cell, State
 from reprise.training.losses import Loss
@@ -256,21 +256,17 @@ class _Asked(NamedTuple):
     query_ND: Tensor
     target_N: Tensor
     sample: Sample | None
-    extra: SparseLogits
 
     def part(self, rows: slice) -> "_Asked":
         """The same for some targets only."""
-        inside = (self.extra.row_P >= rows.start) & (self.extra.row_P < rows.stop)
-        row_P, item_P, value_P = (tensor[inside] for tensor in self.extra)
-        extra = SparseLogits(row_P - rows.start, item_P, value_P)
-        return _Asked(self.query_ND[rows], self.target_N[rows], self.sample, extra)
+        return _Asked(self.query_ND[rows], self.target_N[rows], self.sample)
 
 
 def check_loss(loss: Loss, items: int = 50, size: int = 8) -> None:
     """All promises of a loss.
 
-    It is one number, the sum over targets; it and its gradients are finite, even for queries of 1e4; additions to logits
-    count and learn; item vectors may be of unit length, and their gradients sparse, which changes nothing.
+    It is one number, the sum over targets; it and its gradients are finite, even for queries of 1e4; item vectors may be
+    of unit length, and their gradients sparse, which changes nothing.
     """
     for unit in (False, True):
         for scale in (1.0, 1e4):
@@ -301,20 +297,15 @@ def _asked(loss: Loss, vectors: ItemVectors, scale: float, targets: int = 10) ->
     items, size = len(vectors.weight) - 1, vectors.weight.shape[1]
     query_ND = (torch.randn(targets, size, generator=generator) * scale).requires_grad_()
     target_N = torch.randint(1, items + 1, (targets,), generator=generator)
-    # every target and five other items of each
-    item_P = torch.randint(1, items + 1, (targets, 6), generator=generator)
-    item_P[:, 0] = target_N
-    row_P = torch.arange(targets).repeat_interleave(6)
-    value_P = torch.randn(len(row_P), generator=generator).requires_grad_()
     torch.manual_seed(1)
     sample = loss.negatives.sampler(torch.arange(1, items + 1)).draw() if loss.negatives else None
-    return _Asked(query_ND, target_N, sample, SparseLogits(row_P, item_P.flatten(), value_P))
+    return _Asked(query_ND, target_N, sample)
 
 
 def _called(loss: Loss, vectors: ItemVectors, asked: _Asked) -> Tensor:
     # a loss that draws for itself draws the same
     torch.manual_seed(1)
-    return loss(asked.query_ND, vectors, asked.target_N, asked.sample, asked.extra)
+    return loss(asked.query_ND, vectors, asked.target_N, asked.sample)
 
 
 def _loss_and_slopes(loss: Loss, vectors: ItemVectors, scale: float) -> dict[str, Tensor]:
@@ -323,7 +314,7 @@ def _loss_and_slopes(loss: Loss, vectors: ItemVectors, scale: float) -> dict[str
     assert total.shape == (), f"a loss is one number, got shape {tuple(total.shape)}"
     total.backward()  # type: ignore[no-untyped-call]
     found = {"the loss": total.detach()}
-    leaves = {"queries": asked.query_ND, "item vectors": vectors.weight, "additions": asked.extra.value_P}
+    leaves = {"queries": asked.query_ND, "item vectors": vectors.weight}
     for name, tensor in leaves.items():
         assert tensor.grad is not None, f"no gradient reaches the {name}"
         found[f"the gradient of the {name}"] = tensor.grad.to_dense()

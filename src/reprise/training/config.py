@@ -7,7 +7,7 @@ from pydantic import Field
 from reprise.config import spec
 from reprise.models.recurrent import Recurrent
 from reprise.training.losses import Loss
-from reprise.training.softmax import FullSoftmax
+from reprise.training.sampled import Softmax
 
 
 @spec
@@ -28,7 +28,7 @@ class TrainingConfig:
     """Events a step, about: many short rows or a few long ones. 0: by the size of the log, see `tokens_for`."""
     chunk: Annotated[int, Field(ge=1)] = 128
     """Steps after which a long row is cut; its state is carried on, its gradient is not (truncated backpropagation)."""
-    loss: Loss = FullSoftmax()
+    loss: Loss = Softmax()
     """What is minimised, at every position."""
     metric: str = "ndcg@10"
     """The validation metric that chooses the best epoch and stops early."""

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from reprise.models.items import ItemVectors, SparseLogits
+from reprise.models.items import ItemVectors
 from reprise.training.negatives import Negatives, Sample
 
 
@@ -27,7 +27,6 @@ class Loss(Protocol):
         items: ItemVectors,
         target_N: Tensor,
         sample: Sample | None = None,
-        extra: SparseLogits | None = None,
     ) -> Tensor:
         """The sum over targets.
 
@@ -36,7 +35,6 @@ class Loss(Protocol):
             items: The item vectors.
             target_N: Item indices in 1..I.
             sample: What was drawn, for a loss with `negatives`.
-            extra: What is added to some logits.
         """
         ...
 

@@ -186,5 +186,7 @@ def load_model(run: RunDirectory, dataset: SequenceDataset) -> SequenceModel:
     recipe = from_dict(manifest["recipe"], Recipe, trusted=True)
     model: SequenceModel = recipe.model.build(Sizes(**manifest["sizes"]))
     load_weights(run.best, model, read_tensors(run.best)[0])
+    if model.transitions is not None and not model.transitions.gain.any():
+        model.transitions = None  # nothing was found that they are worth
     model.observe(dataset)
     return model.eval()

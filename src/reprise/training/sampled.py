@@ -13,8 +13,10 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
 from reprise.config import spec
+from reprise.models.items import ItemVectors
 from reprise.training.contrast import Chunk, OverNegatives, Slopes, by_autograd
 from reprise.training.negatives import Negatives, Sample
+from reprise.training.softmax import FullSoftmax
 
 NOTHING = -1e30
 """A logit that no network has: its share of a softmax is 0, and its arithmetic stays finite."""
@@ -33,6 +35,28 @@ class SampledSoftmax(OverNegatives):
 
     def chunk(self, sample: Sample, items: int) -> Chunk:
         return lambda right_R1, wrong_RK: _softmax(right_R1, wrong_RK.sub_(sample.log_q_K))
+
+
+@spec
+class Softmax:
+    """Cross-entropy over all items where they are few, and over drawn ones where they are many.
+
+    To look at all is exact, and no dearer up to about twice as many as are drawn. A sparse item table has no gradient for all
+    items, so for it they are always drawn.
+    """
+
+    negatives: Negatives = Negatives(count=4096, power=0.0)
+    """What is drawn where items are many."""
+    whole: Annotated[int, Field(ge=0)] = 8192
+    """Items up to which all are looked at."""
+
+    def __call__(
+        self, query_ND: Tensor, items: ItemVectors, target_N: Tensor, sample: Sample | None = None
+    ) -> Tensor:
+        """The sum over targets, a scalar in float32; see `Loss`."""
+        if len(items.weight) - 1 <= self.whole and not items.sparse:
+            return FullSoftmax()(query_ND, items, target_N)
+        return SampledSoftmax(negatives=self.negatives)(query_ND, items, target_N, sample)
 
 
 @spec

@@ -1,6 +1,6 @@
 """Softmax over the whole catalogue, without its logits ever being whole.
 
-Shape letters: N targets, R rows of a chunk, J items of a block, I items, P entries of the extra logits, D width. A chunk of
+Shape letters: N targets, R rows of a chunk, J items of a block, I items, D width. A chunk of
 rows reads the item vectors block by block and keeps e^(s - top), `top` being the largest logit so far; when the sum is known,
 the same numbers give the gradient of the item vectors. So there are three matrix products and no more.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from reprise.config import spec
-from reprise.models.items import ItemVectors, SparseLogits
+from reprise.models.items import ItemVectors
 from reprise.training.losses import product_type
 from reprise.training.negatives import Sample
 
@@ -53,14 +53,12 @@ class FullSoftmax:
         items: ItemVectors,
         target_N: Tensor,
         sample: Sample | None = None,
-        extra: SparseLogits | None = None,
     ) -> Tensor:
         """The sum over targets, a scalar in float32."""
         vectors_ID = items.scoring_ID()
         product = product_type(query_ND.device, vectors_ID.dtype)
-        how = _How(product, self.label_smoothing, target_N - 1, extra)
-        value_P = None if extra is None else extra.value_P
-        loss: Tensor = _ChunkedSoftmax.apply(query_ND, vectors_ID, value_P, how)  # type: ignore[no-untyped-call]
+        how = _How(product, self.label_smoothing, target_N - 1)
+        loss: Tensor = _ChunkedSoftmax.apply(query_ND, vectors_ID, how)  # type: ignore[no-untyped-call]
         return loss
 
 
@@ -68,24 +66,21 @@ class _How(NamedTuple):
     product: torch.dtype
     smoothing: float
     column_N: Tensor
-    extra: SparseLogits | None
 
 
 class _ChunkedSoftmax(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, query_ND: Tensor, vectors_ID: Tensor, value_P: Tensor | None, how: _How) -> Tensor:
+    def forward(ctx: Any, query_ND: Tensor, vectors_ID: Tensor, how: _How) -> Tensor:
         with torch.autocast(query_ND.device.type, enabled=False):
             work = _Work(query_ND, vectors_ID, how, learns=any(ctx.needs_input_grad))
             loss = work.run()
-        grad_value_P = None if work.added is None else work.added.grad_P
-        ctx.save_for_backward(work.grad_query_ND, work.grad_vectors_ID, grad_value_P)
+        ctx.save_for_backward(work.grad_query_ND, work.grad_vectors_ID)
         return loss
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         # in place: nobody else holds these, and the one of the item vectors is as large as they are
-        scaled = (None if saved is None else saved.mul_(grads[0]) for saved in ctx.saved_tensors)
-        return (*scaled, None)
+        return (*(saved.mul_(grads[0]) for saved in ctx.saved_tensors), None)
 
 
 class _Work:
@@ -105,8 +100,6 @@ class _Work:
         self.column_N1 = pad(how.column_N, (0, extended)).unsqueeze(1)
         self.vectors_ID = vectors_ID.detach().to(how.product)
         self.blocks = [slice(at, min(at + width, items)) for at in range(0, items, width)]
-        shape = self.rows, width
-        self.added = None if how.extra is None else _Added(how.extra, self.column_N1, shape, len(self.blocks))
         self.grad_query_ND = query_ND.new_empty(query_ND.shape)
         self.grad_vectors_ID = torch.zeros_like(vectors_ID) if learns else vectors_ID.new_empty(0)
         # made once: memory that is asked for again and again costs as much as the arithmetic
@@ -127,8 +120,6 @@ class _Work:
         rows = slice(number * self.rows, (number + 1) * self.rows)
         target_RD = self.vectors_ID[self.column_N1[rows, 0]].float()
         right_R1 = (self.bits_ND[rows].float() * target_RD).sum(1, keepdim=True)
-        if self.added is not None:
-            right_R1 += self.added.right_N1[rows]
         top_R1, rest_R1, mean_RD = right_R1, torch.zeros_like(right_R1), torch.zeros_like(target_RD)
         tops = []
         for place, block in enumerate(self.blocks):
@@ -155,9 +146,6 @@ class _Work:
         s_RJ = low_RJ
         if low_RJ.dtype != torch.float32:
             s_RJ = self.wide[: low_RJ.numel()].view_as(low_RJ).copy_(low_RJ)
-        if self.added is not None:
-            entry, row, column = self.added.of(number, place)
-            s_RJ.index_put_((row, column), self.added.bits_P[entry], accumulate=True)
         at_R1 = self.column_N1[rows] - block.start
         inside_R1 = (at_R1 >= 0) & (at_R1 < width)
         at_R1 = at_R1.clamp_(0, width - 1)
@@ -167,7 +155,7 @@ class _Work:
         return low_RJ.copy_(s_RJ), top_R1, sum_R1
 
     def _learn_vectors(self, number: int, scales: list[Tensor], slope_R1: Tensor) -> None:
-        """What a chunk adds to the gradient of the item vectors and of the extra logits."""
+        """What a chunk adds to the gradient of the item vectors."""
         rows, real = (
             slice(number * self.rows, (number + 1) * self.rows),
             max(0, self.targets - number * self.rows),
@@ -177,56 +165,18 @@ class _Work:
             e_RJ = self.kept[place].view(self.rows, -1)
             # rows beyond the last target have a query of 0 and add nothing
             self.grad_vectors_ID[block] += e_RJ.t() @ (q_RD * scale_R1).to(q_RD.dtype)
-            if self.added is not None:
-                entry, row, column = self.added.of(number, place)
-                self.added.grad_P[entry] = e_RJ[row, column].float() * scale_R1[row, 0]
         target = self.column_N1[rows, 0][:real]
         self.grad_vectors_ID.index_add_(0, target, (slope_R1 * q_RD)[:real].to(self.grad_vectors_ID.dtype))
-        if self.added is not None:
-            self.added.learn(slope_R1, rows.start)
 
     def _smooth(self) -> Tensor:
         """What the share of all items costs: -e / I times the sum of all logits, and its slopes."""
         share = self.how.smoothing / len(self.vectors_ID)
         query_D, vector_D = (x.sum(0, dtype=torch.float32) for x in (self.query_ND, self.vectors_ID))
         total = query_D @ vector_D
-        if self.added is not None:
-            total += self.added.bits_P.sum() * LOG_2
-            self.added.grad_P -= share
         if self.learns:
             self.grad_query_ND -= share * vector_D
             self.grad_vectors_ID -= share * query_D
         return -share * total
-
-
-class _Added:
-    """The extra logits in bits, by the chunk and block they fall in, and their gradient."""
-
-    def __init__(self, extra: SparseLogits, column_N1: Tensor, shape: tuple[int, int], blocks: int) -> None:
-        rows, width = shape
-        column_P = extra.item_P - 1
-        self.row_P, self.column_P = extra.row_P % rows, column_P % width
-        self.bits_P = extra.value_P.detach().float() / LOG_2
-        self.grad_P = torch.zeros_like(self.bits_P)
-        self.blocks = blocks
-        cell_P, self.order_P = (extra.row_P // rows * blocks + column_P // width).sort(stable=True)
-        cells = torch.arange(len(column_N1) // rows * blocks + 1, device=cell_P.device)
-        self.bounds: list[int] = torch.searchsorted(cell_P, cells).tolist()
-        self.own_P = torch.nonzero(column_P == column_N1[extra.row_P, 0]).squeeze(1)
-        self.own_row_P = extra.row_P[self.own_P]
-        self.right_N1 = torch.zeros_like(column_N1, dtype=torch.float32)
-        self.right_N1[:, 0].index_add_(0, self.own_row_P, self.bits_P[self.own_P])
-
-    def of(self, number: int, place: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The entries in one block of one chunk, their rows in the chunk and columns in the block."""
-        cell = number * self.blocks + place
-        entry = self.order_P[self.bounds[cell] : self.bounds[cell + 1]]
-        return entry, self.row_P[entry], self.column_P[entry]
-
-    def learn(self, slope_R1: Tensor, first: int) -> None:
-        """Give the entries of targets their slopes, those of the rows from `first` on."""
-        inside = (self.own_row_P >= first) & (self.own_row_P < first + len(slope_R1))
-        self.grad_P[self.own_P[inside]] += slope_R1[self.own_row_P[inside] - first, 0]
 
 
 def chunk_shape(targets: int, items: int, size: int, device: torch.device) -> tuple[int, int]:

@@ -25,13 +25,24 @@ from reprise.models.batch import Batch, gather
 from reprise.models.counts import item_counts
 from reprise.models.sequence_model import SequenceModel
 from reprise.nn.cells import State
-from reprise.training.checkpoint import Progress, load_checkpoint, save_checkpoint, write_tensors
+from reprise.training.checkpoint import (
+    Progress,
+    load_checkpoint,
+    load_weights,
+    read_tensors,
+    save_checkpoint,
+    write_tensors,
+)
 from reprise.training.config import Recipe, RunOptions, TrainingConfig
 from reprise.training.negatives import NegativeSampler
 from reprise.training.optimizer import Optimizer, learning_rate
 from reprise.training.progress import TrainingProgress
+from reprise.training.residual import fit_transitions
 from reprise.training.run import LOGGER, RunDirectory, load_model, told
 from reprise.training.validation import Validation
+
+FITTED = "fitted"
+"""In the file of the best weights: the transitions had their turn."""
 
 
 def train(
@@ -116,7 +127,6 @@ class Trainer:
         torch.manual_seed(self.options.seed)
         self.model: SequenceModel = self.recipe.model.build(self.dataset.sizes)
         self.fabric.to_device(self.model)
-        self.model.observe(self.dataset)
         self.sampler = self._sampler()
         self.optimizer = Optimizer(self.model, self.config)
         self.tokens = self.config.tokens_for(self.dataset.part_events("train"))
@@ -141,6 +151,8 @@ class Trainer:
         with TrainingProgress(shown, self.config.epochs, self.chunks) as bar:
             while not self.progress.finished:
                 self._epoch(bar)
+            if self.model.transitions is not None:
+                self._fit_transitions(bar)
 
     def _sampler(self) -> NegativeSampler | None:
         """What draws negatives, for a loss that wants them."""
@@ -191,7 +203,7 @@ class Trainer:
         with self.fabric.autocast():
             at = self.model(batch, self.state)
             target_N = batch.target_BT[batch.target_BT != PAD]
-            loss = self.config.loss(at.query_ND, self.model.items, target_N, sample, at.extra)
+            loss = self.config.loss(at.query_ND, self.model.items, target_N, sample)
         targets = batch.targets
         self._check("the loss", loss, batch)
         self.optimizer.zero_grad()
@@ -238,6 +250,30 @@ class Trainer:
         line = _line(record, self.config, best=waited == 0, early=early)
         LOGGER.info("%s", line)
         return line
+
+    def _fit_transitions(self, bar: TrainingProgress) -> None:
+        """Add what the counts are worth to the best network, unless that was done, or makes it worse."""
+        weights, facts = read_tensors(self.run.best)
+        if FITTED in facts:
+            return
+        load_weights(self.run.best, self.model, weights)
+        fit = fit_transitions(
+            self.model, self.dataset, self.fabric.autocast(), exclude_seen=self.config.exclude_seen
+        )
+        metrics = self.validation(self.model, self.fabric.autocast())
+        best, name = self.progress.best, self.config.metric
+        assert best is not None
+        if metrics[name] > best:
+            weights = dict(self.model.state_dict())
+        record = {"transitions": fit._asdict(), **{f"valid {key}": value for key, value in metrics.items()}}
+        self.run.write_metrics([*self.progress.history, record])
+        write_tensors(self.run.best, weights, {FITTED: "true"})
+        line = (
+            f"transitions, fitted to {fit.cases:,} validation targets  loss {fit.before:.4f} -> {fit.after:.4f}  "
+            f"valid {name} {best:.4f} -> {metrics[name]:.4f}{'' if metrics[name] > best else ' (left out)'}"
+        )
+        LOGGER.info("%s", line)
+        bar.epoch(line)
 
     def _save(self) -> None:
         save_checkpoint(self.run.checkpoint, self.model, self.optimizer, self.state, self.progress)

@@ -1,0 +1,54 @@
+"""After a network has learned: finding what counted transitions add to it, on the validation part.
+
+Shape letters: N targets, C cases of a step, D width, I items. Learned together with the network, the counts would take its
+work away; and the training events are among those that were counted, so only others can say what counts are worth.
+"""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reprise.data.dataset import SequenceDataset
+from reprise.evaluation.ranks import VectorScores
+from reprise.evaluation.targets import Walk, asking, questions
+from reprise.models.fitting import Cases, Fit, find_cases, fit_residual
+from reprise.models.sequence_model import SequenceModel
+
+
+def fit_transitions(
+    model: SequenceModel,
+    dataset: SequenceDataset,
+    precision: AbstractContextManager[Any],
+    *,
+    exclude_seen: bool,
+) -> Fit:
+    """Count the transitions of the training part, and fit what they add to the logits of a network that has learned.
+
+    Only the parameters of `model.transitions` change.
+    """
+    assert model.transitions is not None
+    with torch.no_grad():
+        model.transitions.gain.zero_()
+    cases = find_cases(dataset, "valid", model.transitions.window, exclude_seen=exclude_seen)
+    with precision:
+        query_ND = _queries(model, dataset, cases)
+    vector_ID = model.item_vectors().detach().float()
+    model.transitions.observe(dataset)
+    return fit_residual(model.transitions, cases, lambda case_C: query_ND[case_C] @ vector_ID.t())
+
+
+def _queries(model: SequenceModel, dataset: SequenceDataset, cases: Cases) -> Tensor:
+    """What the network alone compares with the item vectors in each case, q_ND."""
+    query_ND = torch.empty(len(cases.target_N), model.size, device=model.items.weight.device)
+    with asking(model):
+        for asked, scores in questions(model, dataset, Walk("valid", progress=False)):
+            assert isinstance(scores, VectorScores)
+            _, position_M = asked.targets()
+            place_M = np.searchsorted(cases.position_N, position_M).clip(max=len(cases.position_N) - 1)
+            wanted_M = cases.position_N[place_M] == position_M
+            place_C, from_C = torch.from_numpy(place_M[wanted_M]), torch.from_numpy(wanted_M.nonzero()[0])
+            query_ND[place_C] = scores.query_ND[from_C].float()
+    return query_ND
