@@ -11,6 +11,7 @@ from reprise.nn.linear_cells import MinGRU
 from reprise.testing import worlds
 from reprise.testing.contracts import check_cell, check_encoder, check_loss, check_scorer
 from reprise.training.losses import Loss
+from reprise.training.negatives import Negatives
 from reprise.training.sampled import GBCE, BPRMax, SampledSoftmax, Softmax, TOP1Max
 from reprise.training.softmax import FullSoftmax
 
@@ -18,8 +19,8 @@ LOSSES: list[Loss] = [
     FullSoftmax(),
     FullSoftmax(label_smoothing=0.1),
     SampledSoftmax(),
-    Softmax(),
-    Softmax(whole=0),
+    Softmax(Negatives(count=30)),
+    Softmax(Negatives(count=30), whole=0),
     BPRMax(),
     TOP1Max(),
     GBCE(),

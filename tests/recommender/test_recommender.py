@@ -188,7 +188,9 @@ def test_similar_to_what(shop: Recommender) -> None:
 
 def test_the_spec_comes_back(shop: Recommender, tmp_path: Path) -> None:
     shop.save(tmp_path / "m")
-    assert Recommender.load(tmp_path / "m").spec == Recurrent(size=16, temperature=0, attention=0, transitions=0)
+    assert Recommender.load(tmp_path / "m").spec == Recurrent(
+        size=16, temperature=0, attention=0, transitions=0
+    )
 
 
 def test_a_class_of_another_package_is_only_a_name_unless_trusted(

@@ -143,10 +143,10 @@ def test_the_default_looks_at_all_of_a_few_items() -> None:
         torch.testing.assert_close(one, other, rtol=2e-4, atol=2e-5)
 
 
-def test_the_default_draws_for_a_sparse_table_however_few_its_items() -> None:
+def test_the_default_means_the_same_for_a_sparse_table() -> None:
     case = Case(sparse=True)
-    total = Softmax()(case.query_ND, case.items, case.target_N, case.sample)
-    torch.testing.assert_close(total, softmax(case, SampledSoftmax()))
+    total = Softmax(whole=ITEMS)(case.query_ND, case.items, case.target_N, case.sample)
+    torch.testing.assert_close(total, full(case, FullSoftmax()))
     (grad,) = torch.autograd.grad(total, [case.items.weight])
     assert grad.is_sparse
 

@@ -68,8 +68,9 @@ class OverNegatives(ABC):
         # one look-up for both: a dense table then gets one gradient and not two
         vector_MD = items.scoring_rows(torch.cat([target_N, sample.item_K]))
         chunk = self.chunk(sample, len(items.weight) - 1)
-        hits = _meetings(target_N, sample.item_K)
-        how = _How(chunk, product_type(query_ND.device, vector_MD.dtype), *hits)
+        place_N = sample.place(target_N)
+        (hit_row,) = torch.nonzero(place_N >= 0, as_tuple=True)
+        how = _How(chunk, product_type(query_ND.device, vector_MD.dtype), hit_row, place_N[hit_row])
         loss: Tensor = _Contrast.apply(query_ND, vector_MD, how)  # type: ignore[no-untyped-call]
         return loss
 
@@ -84,15 +85,6 @@ def by_autograd(loss: Callable[[Tensor, Tensor], Tensor]) -> Chunk:
             return Slopes(total.detach(), *torch.autograd.grad(total, (right_R1, wrong_RK)))
 
     return chunk
-
-
-def _meetings(item_X: Tensor, item_K: Tensor) -> tuple[Tensor, Tensor]:
-    """All pairs of a place in the first list and one in the second (ascending) that hold the same item."""
-    first_X = torch.searchsorted(item_K, item_X)
-    times_X = torch.searchsorted(item_K, item_X, right=True) - first_X
-    place = torch.repeat_interleave(times_X)
-    begin_X = first_X - (times_X.cumsum(0) - times_X)
-    return place, torch.arange(len(place), device=place.device) + begin_X[place]
 
 
 class _How(NamedTuple):

@@ -41,8 +41,7 @@ class SampledSoftmax(OverNegatives):
 class Softmax:
     """Cross-entropy over all items where they are few, and over drawn ones where they are many.
 
-    To look at all is exact, and no dearer up to about twice as many as are drawn. A sparse item table has no gradient for all
-    items, so for it they are always drawn.
+    To look at all is exact, and no dearer up to about twice as many as are drawn.
     """
 
     negatives: Negatives = Negatives(count=4096, power=0.0)
@@ -54,8 +53,12 @@ class Softmax:
         self, query_ND: Tensor, items: ItemVectors, target_N: Tensor, sample: Sample | None = None
     ) -> Tensor:
         """The sum over targets, a scalar in float32; see `Loss`."""
-        if len(items.weight) - 1 <= self.whole and not items.sparse:
+        item_I = torch.arange(1, len(items.weight), device=target_N.device)
+        if len(item_I) <= self.whole and not items.sparse:
             return FullSoftmax()(query_ND, items, target_N)
+        if len(item_I) <= self.whole:
+            # the same sum, with gradients by rows: every item drawn for certain
+            sample = Sample(item_I, torch.zeros(len(item_I), device=item_I.device))
         return SampledSoftmax(negatives=self.negatives)(query_ND, items, target_N, sample)
 
 
