@@ -19,7 +19,8 @@ from reprise.training.softmax import FullSoftmax
 
 FEW = Negatives(count=30)
 LOSSES: list[Loss] = [
-    FullSoftmax(), FullSoftmax(label_smoothing=0.2), SampledSoftmax(FEW), Softmax(FEW, whole=0), BPRMax(FEW), TOP1Max(FEW), GBCE(FEW),
+    FullSoftmax(), FullSoftmax(label_smoothing=0.2), SampledSoftmax(FEW), Softmax(FEW, whole=0),
+    BPRMax(FEW), TOP1Max(FEW), GBCE(FEW),
 ]  # fmt: skip
 each_loss = pytest.mark.parametrize("loss", LOSSES, ids=repr)
 
