@@ -17,7 +17,7 @@ lengths = st.lists(st.integers(1, 5), min_size=1, max_size=20)
 
 def layout(length_U: list[int]) -> Layout:
     count = np.array(length_U)
-    return Layout.of(SequenceParts(count, count // 2, count - count // 2, count))
+    return Layout.of(SequenceParts(count, count // 2, count - count // 2))
 
 
 @given(lengths, st.data())

@@ -19,12 +19,12 @@ from reprise.errors import ConfigError, DataError, did_you_mean
 
 PART_CODES = {"train": 0, "valid": 1, "test": 2}
 SPLITS = ("last:7d,7d", "at:2014-09-01,2014-09-08", "leave-one-out", "column:NAME")
-LATEST_SHARE = 0.1
+DRAWN_SHARE = 0.1
 """Of the training sequences, at most, when a split column marks no row `valid`: ..."""
-LATEST_ENOUGH = 1000
+DRAWN_ENOUGH = 1000
 """... as many sequences choose an epoch well enough, ..."""
-LATEST_LEAST = 0.02
-"""... but never less than this share. The latest sequences are the most like the test part: training should have them."""
+DRAWN_LEAST = 0.02
+"""... but never less than this share."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,6 @@ class SequenceParts:
     events_U: IntArray
     train_U: IntArray
     valid_U: IntArray
-    last_ms_U: IntArray
-    """When the last training event of each sequence was, or its last event where it has none."""
 
 
 class Split(ABC):
@@ -149,7 +147,7 @@ class LeaveOneOut(Cut):
 class ColumnSplit(Cut):
     """A column of the log marks its rows `train`, `valid` or `test`.
 
-    Where no row is marked `valid`, the latest training sequences become validation, whole: a tenth of them, in a large log
+    Where no row is marked `valid`, training sequences drawn evenly become validation, whole: a tenth of them, in a large log
     less, a thousand or a fiftieth.
     """
 
@@ -160,31 +158,30 @@ class ColumnSplit(Cut):
         return {"train": (events.part == 0).sum(), "valid": (events.part == 1).sum()}
 
     def settle(self, parts: SequenceParts) -> tuple[SequenceParts, list[str]]:
-        """As marked, or with the latest training sequences made validation."""
+        """As marked, or with some training sequences made validation."""
         if parts.valid_U.any():
             return parts, []
         trained = np.flatnonzero(parts.train_U)
         if len(trained) < 2:
             return parts, []
-        latest = trained[np.argsort(parts.last_ms_U[trained], kind="stable")]
-        chosen = latest[-_latest(len(trained)) :]
+        chosen = np.random.default_rng(0).choice(trained, _drawn(len(trained)), replace=False)
         train_U, valid_U = parts.train_U.copy(), parts.valid_U.copy()
         valid_U[chosen], train_U[chosen] = train_U[chosen], 0
         note = (
-            f"column {self.column!r} marks no row 'valid': the latest {len(chosen)} of {len(trained)} training "
-            "sequences are the validation part"
+            f"column {self.column!r} marks no row 'valid': {len(chosen)} of {len(trained)} training sequences, drawn evenly, "
+            "are the validation part"
         )
-        return SequenceParts(parts.events_U, train_U, valid_U, parts.last_ms_U), [note]
+        return SequenceParts(parts.events_U, train_U, valid_U), [note]
 
     def describe(self) -> dict[str, Any]:
         """Kind `column` and its name."""
         return {"kind": "column", "column": self.column}
 
 
-def _latest(sequences: int) -> int:
+def _drawn(sequences: int) -> int:
     """How many of so many training sequences become validation."""
-    enough = max(LATEST_ENOUGH, round(LATEST_LEAST * sequences))
-    return max(1, min(round(LATEST_SHARE * sequences), enough))
+    enough = max(DRAWN_ENOUGH, round(DRAWN_LEAST * sequences))
+    return max(1, min(round(DRAWN_SHARE * sequences), enough))
 
 
 def parse_split(text: str) -> Split:

@@ -116,16 +116,11 @@ def _parts(plan: Plan, engine: Engine, table: str) -> tuple[Cut, SequenceParts, 
     if span["last"] is None:
         raise _too_few(plan, 0)
     split = plan.split.resolve(span["first"], span["last"])
-    last_ms = events.time_ms.max(where=events.part == 0).fill_null(events.time_ms.max())
-    counts = events.group_by("sequence").aggregate(
-        events=events.count(), last_ms=last_ms, **split.part_counts(events)
-    )
+    counts = events.group_by("sequence").aggregate(events=events.count(), **split.part_counts(events))
     kept = engine.arrow(engine.save("kept", counts.order_by("sequence")))
     if kept.num_rows < 2:
         raise _too_few(plan, kept.num_rows)
-    columns = [
-        np.asarray(kept.column(name), dtype=np.int64) for name in ("events", "train", "valid", "last_ms")
-    ]
+    columns = [np.asarray(kept.column(name), dtype=np.int64) for name in ("events", "train", "valid")]
     parts, notes = split.settle(SequenceParts(*columns))
     check_parts(split, parts, span["first"], span["last"])
     return split, parts, notes
