@@ -96,10 +96,10 @@ def test_networks_with_all_that_they_can_read(fields: dict[str, object], cell: s
     dataset = worlds.memory(2, sequences=20)
     torch.manual_seed(0)
     model = Recurrent(cell=cell, size=8, layers=1, **{**BARE, **fields}).build(dataset.sizes).eval()  # type: ignore[arg-type]
-    model.observe(dataset)
     for parameter in model.parameters():
         if not parameter.abs().sum():  # parts that are off at the start
             torch.nn.init.normal_(parameter)
+    model.observe(dataset)
     check_encoder(model.encoder, 8)
     check_scorer(model, dataset)
 
@@ -112,7 +112,6 @@ def test_networks_whose_state_fades_with_time(cell: str, attention: int) -> None
     model = (
         Recurrent(cell=cell, size=8, layers=2, decay=True, attention=attention).build(dataset.sizes).eval()
     )
-    model.observe(dataset)
     assert model.decay is not None
     torch.nn.init.normal_(model.decay.rate_D)
     check_scorer(model, dataset)

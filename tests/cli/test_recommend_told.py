@@ -36,13 +36,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cell="gru", size=8, layers=1, attention=3, transitions=3, gaps=True, query_time=True, kinds=True, values=True
     )  # fmt: skip
     model = spec.build(data.sizes)
-    model.observe(data)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.startswith(("inputs.", "head.")):
                 parameter.normal_()
             if name == "transitions.gain":
                 parameter.fill_(0.5)
+    model.observe(data)
     Recommender(model, data).save(folder / "model")
     return folder
 

@@ -1,11 +1,14 @@
 from math import log2
 
 import pytest
+import torch
 
 from reprise.errors import ConfigError, DataError
 from reprise.evaluation.compare import compare
 from reprise.evaluation.evaluate import QUICK, Options, evaluate
-from reprise.models.baselines import Markov, Popularity
+from reprise.models.baselines import Markov, Popularity, Transitions
+from reprise.models.batch import Batch
+from reprise.nn.cells import State
 from reprise.testing.worlds import cycle, memory, noise, world
 
 
@@ -188,3 +191,27 @@ def test_no_targets():
         DataError, match="the test part has no target: none of its 0 events has 1 or more before it"
     ):
         evaluate(Popularity().fit(dataset), dataset, at=(1,))
+
+
+def test_a_model_that_counts_has_not_counted_the_part_it_is_asked_about() -> None:
+    """a b is said in validation only: counted when the test part is asked about, and not for its own validation."""
+
+    class Spied(Transitions):
+        def scores_after_a(self) -> torch.Tensor:
+            return self.scores({"recent_BW": torch.tensor([[dataset.items.index("a")]])})
+
+        def score_batch(self, batch: Batch, state: State | None = None) -> tuple[torch.Tensor, State]:
+            asked.append(self.scores_after_a())
+            return super().score_batch(batch, state)
+
+    asked: list[torch.Tensor] = []
+    dataset = world([list("cdcdabcd"), list("dcdcabdc"), list("cdacabcd"), list("dcbdabdc")], valid=2, test=2)
+    model = Spied(window=1).fit(dataset)
+    with_validation = model.scores_after_a()
+    evaluate(model, dataset, part="valid", at=(1,))
+    evaluate(model, dataset, part="test", at=(1,))
+    assert not torch.equal(asked[0], with_validation)
+    assert torch.equal(asked[-1], with_validation)
+    assert torch.equal(model.scores_after_a(), with_validation)
+    model.observe(dataset, before="valid")
+    assert torch.equal(model.scores_after_a(), asked[0])

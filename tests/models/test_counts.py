@@ -95,3 +95,15 @@ def test_too_many_pairs_lose_the_rarest(monkeypatch: pytest.MonkeyPatch) -> None
 def test_items_are_counted_in_training_only(small: SequenceDataset) -> None:
     assert item_counts(small).tolist() == [4, 2, 1]
     assert popularity(small).tolist() == pytest.approx([4 / 7, 2 / 7, 1 / 7])
+
+
+def test_counts_before_the_test_part_hold_validation_and_pass_over_what_is_cold() -> None:
+    """Training a b a c, validation x b, x being cold, test a: c b is counted, side by side."""
+    dataset = world([list("abacxba")], valid=2, test=1)
+    index = {str(item): place for place, item in enumerate(dataset.items.ids, 1)}
+    assert dataset.items.warm == 3
+    trained, all_known = (count_neighbours(dataset, 1, 100, before) for before in ("valid", "test"))
+    pairs = PairCounts(all_known.start, all_known.item_P, all_known.after_P, all_known.after)
+    assert table(pairs)[index["c"], index["b"]] == 1
+    assert (trained.after.sum(), all_known.after.sum()) == (3, 4)
+    assert item_counts(dataset, "test").sum() == 5

@@ -48,7 +48,7 @@ def rows() -> list[list[int]]:
 def observed(rows: list[list[int]], window: int = 4) -> TransitionResidual:
     dataset = world(rows, valid=1, test=1)
     module = TransitionResidual(dataset.items.warm, window, neighbours=100)
-    module.observe(dataset)
+    module.observe(dataset, before="valid")
     with torch.no_grad():
         module.gain.fill_(0.7)
     return module

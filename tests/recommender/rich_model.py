@@ -38,7 +38,6 @@ def rich(log: SequenceDataset, alignment: Alignment = "additive", **fields: Any)
         "temperature": 0.1, "decay": True,
     }  # fmt: skip
     model = Recurrent(size=16, layers=1, alignment=alignment, **{**everything, **fields}).build(log.sizes)
-    model.observe(log)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.startswith(("inputs.", "head.")) or name == "encoder.distance":
@@ -47,6 +46,7 @@ def rich(log: SequenceDataset, alignment: Alignment = "additive", **fields: Any)
                 parameter.fill_(0.5)
             if name == "decay.rate_D":
                 parameter.fill_(-3.0)
+    model.observe(log)
     return model.eval()
 
 

@@ -4,6 +4,7 @@ Shape letters: N targets, S sequences with a target, M metrics.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from reprise.evaluation.metrics import TIES, Array, Ties, all_metrics, resolve_t
 from reprise.evaluation.ranks import MISS
 from reprise.evaluation.report import Protocol, Report, SequenceSums, Slice
 from reprise.evaluation.targets import TargetRanks, Walk, device_of, rank_targets
-from reprise.models.scorer import Scorer
+from reprise.models.scorer import Counting, Scorer
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ def evaluate(
         part, min_history, exclude_seen, options.query_time, options.tokens, options.length, options.progress
     )
     coverage = Coverage(dataset.items.warm, at, device_of(model)) if options.coverage else None
-    ranks = rank_targets(model, dataset, walk, coverage)
+    with _knowing(model, dataset, part):
+        ranks = rank_targets(model, dataset, walk, coverage)
     greater_N, equal_N = resolve_ties(ranks.greater_N, ranks.equal_N, options.ties)
     metrics = all_metrics(greater_N, equal_N, at)
     sums = _sums(ranks.row_N, metrics)
@@ -109,6 +111,19 @@ def evaluate(
         protocol=_protocol(dataset, walk, at, options, ranks),
         sums=sums,
     )
+
+
+@contextmanager
+def _knowing(model: Scorer, dataset: SequenceDataset, part: Part) -> Iterator[None]:
+    """While it lasts, a model that counts events has counted none of the validation part, if that is what it is asked about."""
+    counting = model if part == "valid" and isinstance(model, Counting) else None
+    if counting is not None:
+        counting.observe(dataset, before=part)
+    try:
+        yield
+    finally:
+        if counting is not None:
+            counting.observe(dataset)
 
 
 def _protocol(

@@ -9,11 +9,11 @@ from typing import Self, TypeVar
 import torch
 from torch import Tensor
 
-from reprise.data.dataset import SequenceDataset
+from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.errors import ConfigError
 from reprise.models.batch import Batch, Event, known_first
-from reprise.models.counts import PairCounts, count_pairs, entries, popularity
+from reprise.models.counts import PairCounts, count_pairs, entries, item_counts, popularity
 from reprise.models.encoder import keep_state
 from reprise.models.fitting import find_cases, fit_residual
 from reprise.models.transitions import TransitionResidual, last_events, no_events
@@ -137,18 +137,26 @@ class Transitions:
         self._residual: TransitionResidual | None = None
 
     def fit(self, dataset: SequenceDataset) -> Self:
-        """Count the pairs of the training part, and fit what they are worth on the validation part.
+        """Count the pairs of the training part, fit what they are worth on the validation part, and count that part too.
 
         Raises:
             DataError: The training part is empty.
         """
         log_share_I = popularity(dataset).log()
         residual = TransitionResidual(dataset.items.warm, self.window, self.neighbours)
-        residual.observe(dataset)
+        residual.observe(dataset, before="valid")
         cases = find_cases(dataset, "valid", self.window, exclude_seen=self.exclude_seen)
         fit_residual(residual, cases, lambda case_C: log_share_I.float().expand(len(case_C), -1))
-        self._log_share_I, self._residual = log_share_I, residual.requires_grad_(False)
+        self._residual = residual.requires_grad_(False)
+        self.observe(dataset)
         return self
+
+    def observe(self, dataset: SequenceDataset, before: Part = "test") -> None:
+        """Count the events before a part, with the parameters that were fitted."""
+        residual = _fitted(self._residual, self.name)
+        residual.observe(dataset, before)
+        count_I = item_counts(dataset, before)
+        self._log_share_I = (count_I / count_I.sum()).log()
 
     def initial_state(self, batch: int) -> State:
         """No events yet."""

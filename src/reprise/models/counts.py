@@ -1,4 +1,4 @@
-"""What the training part says without a network: how common each item is, and which follows which.
+"""What a log says without a network: how common each item is, and which follows which. Counted is the training part, or more.
 
 Shape letters: I items (the warm ones), P pairs of an item and a later one, E events of a block.
 """
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reprise.data.dataset import IntArray, SequenceDataset
+from reprise.data.dataset import IntArray, Part, SequenceDataset
 from reprise.errors import DataError
 
 EVENTS_AT_ONCE = 1 << 18
@@ -46,10 +46,10 @@ def popularity(dataset: SequenceDataset) -> Tensor:
     return count_I / count_I.sum()
 
 
-def item_counts(dataset: SequenceDataset) -> Tensor:
-    """How many training events each warm item has, [I], float64."""
+def item_counts(dataset: SequenceDataset, before: Part = "valid") -> Tensor:
+    """How many events before a part each warm item has, [I], float64; by default, the training events."""
     count_I = np.zeros(dataset.items.warm, dtype=np.int64)
-    for item_E, _ in _training_blocks(dataset):
+    for item_E, _ in _blocks(dataset, before):
         count_I += np.bincount(item_E - 1, minlength=len(count_I))
     return torch.from_numpy(count_I.astype(np.float64))
 
@@ -81,20 +81,21 @@ def count_pairs(dataset: SequenceDataset, window: int = 1) -> PairCounts:
     Memory grows with the distinct pairs, up to `PAIRS_AT_ONCE` of them.
     """
     base = dataset.items.warm + 1
-    code_P, count_P, total, _ = _counted(dataset, window)
+    code_P, count_P, total, _ = _counted(dataset, window, "valid")
     return PairCounts(*map(torch.from_numpy, (_starts(code_P, base), code_P % base, count_P, total)))
 
 
-def count_neighbours(dataset: SequenceDataset, window: int, most: int) -> Neighbours:
-    """Which items come how often after and before which other ones in the sequences of the training part.
+def count_neighbours(dataset: SequenceDataset, window: int, most: int, before: Part = "valid") -> Neighbours:
+    """Which items come how often after and before which other ones in the sequences of a log.
 
     Args:
-        dataset: Only its training part is read.
+        dataset: Only the warm items of its events before a part are read.
         window: Pairs at a distance of 1 to `window` events count; one at distance k counts 1 / k.
         most: Neighbours kept of each item: those that came oftenest, before it or after it.
+        before: The part; by default, the training events are read.
     """
     base = dataset.items.warm + 1
-    code_P, count_P, after, before = _counted(dataset, window)
+    code_P, count_P, later, earlier = _counted(dataset, window, before)
     mirrored_P = code_P % base * base + code_P // base
     either_P = np.union1d(code_P, mirrored_P)
     both_P = np.zeros((2, len(either_P)))
@@ -102,7 +103,7 @@ def count_neighbours(dataset: SequenceDataset, window: int, most: int) -> Neighb
         counts_P[np.searchsorted(either_P, one_P)] = count_P
     kept = _commonest(either_P // base, both_P.sum(0), most)
     either_P, (after_P, before_P) = either_P[kept], both_P[:, kept]
-    arrays = _starts(either_P, base), either_P % base, after_P, before_P, after, before
+    arrays = _starts(either_P, base), either_P % base, after_P, before_P, later, earlier
     return Neighbours(*map(torch.from_numpy, arrays))
 
 
@@ -111,13 +112,13 @@ def _starts(code_P: IntArray, base: int) -> IntArray:
     return np.searchsorted(code_P, np.arange(base + 1) * base)
 
 
-def _counted(dataset: SequenceDataset, window: int) -> tuple[IntArray, Floats, Floats, Floats]:
+def _counted(dataset: SequenceDataset, window: int, part: Part) -> tuple[IntArray, Floats, Floats, Floats]:
     """The pairs as numbers (first item times (I + 1), plus the later one), ascending; their counts; each item's sum of
     what came after it and before it, [I + 1]."""
     items = dataset.items.warm
     code_P, count_P = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float64)
     after, before = np.zeros(items + 1), np.zeros(items + 1)
-    for item_E, sequence_E in _training_blocks(dataset):
+    for item_E, sequence_E in _blocks(dataset, part):
         code, count = _block_pairs(item_E, sequence_E, window, items)
         after += np.bincount(code // (items + 1), weights=count, minlength=items + 1)
         before += np.bincount(code % (items + 1), weights=count, minlength=items + 1)
@@ -172,9 +173,9 @@ def _commonest(first_P: IntArray, count_P: Floats, most: int) -> IntArray:
     return kept
 
 
-def _training_blocks(dataset: SequenceDataset) -> Iterator[tuple[IntArray, IntArray]]:
-    """The items of the training events, and the sequence of each; sequences stay whole."""
-    first_U, last_U = dataset.part("train")
+def _blocks(dataset: SequenceDataset, before: Part) -> Iterator[tuple[IntArray, IntArray]]:
+    """The warm items of the events before a part, and the sequence of each; sequences stay whole."""
+    first_U, last_U = np.asarray(dataset.offset[:-1]), dataset.part(before)[0]
     end_U = np.cumsum(np.asarray(last_U) - np.asarray(first_U))
     begin = 0
     while begin < len(dataset):
@@ -183,5 +184,8 @@ def _training_blocks(dataset: SequenceDataset) -> Iterator[tuple[IntArray, IntAr
         first_S, length_S = first_U[begin:stop], last_U[begin:stop] - first_U[begin:stop]
         after_S = np.cumsum(length_S)
         position_E = np.arange(after_S[-1]) + np.repeat(first_S - (after_S - length_S), length_S)
-        yield dataset.item[position_E], np.repeat(np.arange(begin, stop), length_S)
+        item_E, sequence_E = dataset.item[position_E], np.repeat(np.arange(begin, stop), length_S)
+        # what has no vector is passed over where histories are read, too
+        warm_E = item_E <= dataset.items.warm
+        yield item_E[warm_E], sequence_E[warm_E]
         begin = stop

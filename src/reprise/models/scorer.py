@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from reprise.data.dataset import Part, SequenceDataset
 from reprise.models.batch import Batch, Event
 from reprise.models.items import SparseLogits
 from reprise.nn.cells import State
@@ -38,6 +39,15 @@ class Scorer(Protocol):
 
         Equals the fold: `advance` over the inputs from `state` (fresh rows from `initial_state`), `scores` at each target.
         """
+        ...
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A scorer that counts events and can count others: before the validation part, to be asked about that part."""
+
+    def observe(self, dataset: SequenceDataset, before: Part = "test") -> None:
+        """Count the events before a part."""
         ...
 
 

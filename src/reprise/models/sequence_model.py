@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from reprise.data.dataset import SequenceDataset, Sizes
+from reprise.data.dataset import Part, SequenceDataset, Sizes
 from reprise.data.vocabulary import PAD
 from reprise.models.attentive import AttentiveEncoder
 from reprise.models.batch import Batch, Event, Inputs, known_first
@@ -85,10 +85,10 @@ class SequenceModel(nn.Module):
         }
         return tuple(name for name, use in used.items() if use)
 
-    def observe(self, dataset: SequenceDataset) -> None:
-        """Count what the network needs to know of the training part and does not learn by gradients."""
-        if self.transitions is not None:
-            self.transitions.observe(dataset)
+    def observe(self, dataset: SequenceDataset, before: Part = "test") -> None:
+        """Count what the network needs to know of the events before a part and does not learn by gradients."""
+        if self.transitions is not None and self.transitions.gain.any():
+            self.transitions.observe(dataset, before)
 
     def initial_state(self, batch: int) -> State:
         """The state of `batch` users without events."""

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from reprise.data.dataset import SequenceDataset
+from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.models.counts import count_neighbours, entries, item_counts
 from reprise.models.items import SparseLogits
@@ -54,10 +54,10 @@ class TransitionResidual(nn.Module):
         for name in ("after", "before", "log_popularity"):
             self.register_buffer(name, torch.zeros(items + 1), persistent=False)
 
-    def observe(self, dataset: SequenceDataset) -> None:
-        """Count the pairs of the training part. Counts are data and no weights: they are made anew where a run is opened."""
-        near = count_neighbours(dataset, COUNTED, self.neighbours)
-        log_popularity_I = item_counts(dataset).clamp(min=1.0).log().float()
+    def observe(self, dataset: SequenceDataset, before: Part = "test") -> None:
+        """Count the pairs of the events before a part. Counts are no weights: they are made anew where a run is opened."""
+        near = count_neighbours(dataset, COUNTED, self.neighbours, before)
+        log_popularity_I = item_counts(dataset, before).clamp(min=1.0).log().float()
         device = self.distance.device
         self.start, self.neighbour_P = near.start.to(device), near.item_P.to(device)
         for name in ("after_P", "before_P", "after", "before"):

@@ -36,7 +36,7 @@ def fit_transitions(
     with precision:
         query_ND = _queries(model, dataset, cases)
     vector_ID = model.item_vectors().detach().float()
-    model.transitions.observe(dataset)
+    model.transitions.observe(dataset, before="valid")
     return fit_residual(model.transitions, cases, lambda case_C: query_ND[case_C] @ vector_ID.t())
 
 
