@@ -35,10 +35,11 @@ Found = dict[str, Any]
 
 
 def spec(cell: str, stack: str, size: int) -> Recurrent:
-    """One layer without dropout: what is measured is memory, not regularisation."""
+    """One layer without dropout, attention or counts: what is measured is the memory of the cell."""
     return Recurrent(
-        cell=cell, size=size, layers=1, residual=stack == "residual", dropout=0.0, item_dropout=0.0
-    )
+        cell=cell, size=size, layers=1, residual=stack == "residual", dropout=0.0, item_dropout=0.0, temperature=0.0,
+        attention=0, transitions=0,
+    )  # fmt: skip
 
 
 def recall(model: Recurrent, distance: int, epochs: int) -> float:

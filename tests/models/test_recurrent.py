@@ -6,7 +6,7 @@ import torch
 from reprise.config import from_dict, to_dict
 from reprise.data.dataset import Sizes
 from reprise.errors import ConfigError
-from reprise.models.recurrent import Recurrent
+from reprise.models.recurrent import Recurrent, dropout_for
 from reprise.nn.blocks import ResidualBlock
 from reprise.nn.cells import GRU, RNN
 
@@ -116,3 +116,19 @@ def test_the_output_of_the_textbook_network(skip: bool) -> None:
 def test_fields_that_contradict_each_other(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Recurrent(**fields).build(Sizes(items=9))
+
+
+@pytest.mark.parametrize(
+    ("events", "dropout"),
+    [(0, 0.3), (1, 0.5), (150_000, 0.5), (300_000, 0.4), (1_200_000, 0.2), (10**9, 0.1)],
+)
+def test_small_logs_drop_more(events: int, dropout: float) -> None:
+    assert dropout_for(events) == pytest.approx(dropout)
+    model = Recurrent(size=6, layers=1).build(Sizes(items=9, events=events))
+    assert model.inputs.dropout.p == pytest.approx(dropout)
+    assert model.encoder.encoder.cells[0].dropout.p == pytest.approx(dropout)
+
+
+def test_dropout_that_is_said_is_taken() -> None:
+    model = Recurrent(size=6, layers=1, dropout=0.0, item_dropout=0.1).build(Sizes(items=9, events=9))
+    assert (model.inputs.dropout.p, model.encoder.encoder.cells[0].dropout.p) == (0.1, 0.0)

@@ -50,6 +50,8 @@ class Sizes:
     """How many items have a vector: the warm ones."""
     kinds: int = 1
     """How many kinds of event there are."""
+    events: int = 0
+    """How many training events there are; 0: not known."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class SequenceDataset:
     @property
     def sizes(self) -> Sizes:
         """What a network is built from."""
-        return Sizes(items=self.items.warm, kinds=len(self.kinds))
+        return Sizes(items=self.items.warm, kinds=len(self.kinds), events=self.part_events("train"))
 
     def part(self, part: Part) -> tuple[IntArray, IntArray]:
         """Where the events of a part lie in each sequence: (first [U], one past the last [U])."""

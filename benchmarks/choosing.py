@@ -1,0 +1,111 @@
+"""Which network to choose: accuracy against training time and the size of a user's state, on prepared logs.
+
+    OMP_NUM_THREADS=1 python benchmarks/choosing.py data/clicks data/ratings --out choosing.json --picture choosing.svg
+
+Every network of a log gets the same events, epochs and settings; time is that of the processor, on one thread. Accuracy is of
+the validation part. The picture needs matplotlib: `pip install -e ".[bench]"`. With `--drawn-from` nothing is trained, and an
+earlier result is drawn.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import reprise as rp
+from reprise.models.recurrent import CELLS
+from reprise.training import RunOptions
+
+SIZES = 32, 128
+NETWORKS = {
+    **{cell: {"cell": cell, "attention": 0} for cell in CELLS},
+    "rglru + attention": {"cell": "rglru", "attention": 20},
+    "gru, bare": {"cell": "gru", "residual": False, "temperature": 0.07},
+}
+"""Whose numbers are drawn; counted transitions are left out, since they add the same to all."""
+OPTIONS = RunOptions(accelerator="cpu", threads=1)
+Found = dict[str, Any]
+
+
+def measure(name: str, size: int, dataset: rp.SequenceDataset, epochs: int) -> Found:
+    """One network: recall@20 on the validation part, processor seconds, events a second, floats of a user's state."""
+    spec = rp.Recurrent(size=size, layers=1, transitions=0, **NETWORKS[name])
+    training = rp.TrainingConfig(epochs=epochs, metric="recall@20", learning_rate=3e-3, patience=0)
+    with tempfile.TemporaryDirectory() as folder:
+        begun = time.process_time()
+        model = rp.train(spec, dataset, folder, training=training, options=OPTIONS, progress=False)
+        seconds = time.process_time() - begun
+        metrics = Path(folder, "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    state = sum(tensor.numel() for tensor in model.initial_state(1).values())
+    found = {
+        "network": name, "size": size, "recall@20": max(json.loads(line)["valid recall@20"] for line in metrics),
+        "processor_s": round(seconds, 1), "state": state,
+    }  # fmt: skip
+    print(json.dumps(found), flush=True)
+    return found
+
+
+def draw(found: Found, picture: Path) -> None:
+    """A row for each log: accuracy against time on the left, against the size of the state on the right."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    spines = {"axes.spines.top": False, "axes.spines.right": False}
+    pyplot.rcParams.update({"svg.hashsalt": "choosing", "font.size": 9, **spines})
+    logs = found["logs"]
+    shape = {"figsize": (9.5, 0.5 + 3.2 * len(logs)), "squeeze": False, "layout": "constrained"}
+    figure, axes = pyplot.subplots(len(logs), 2, sharey="row", **shape)
+    marks = dict(zip(NETWORKS, "os^Dv<>*X", strict=True))
+    for pair, (log, rows) in zip(axes, logs.items(), strict=True):
+        for axis, key in zip(pair, ("processor_s", "state"), strict=True):
+            for name, mark in marks.items():
+                line = [row for row in rows if row["network"] == name]
+                across, up = [row[key] for row in line], [row["recall@20"] for row in line]
+                axis.plot(across, up, mark + "-", label=name, linewidth=0.8, markersize=6)
+            axis.set(xscale="log")
+            axis.grid(alpha=0.2)
+        pair[0].set(ylabel=f"{log}: recall@20")
+    axes[-1, 0].set_xlabel("processor seconds of training")
+    axes[-1, 1].set_xlabel("numbers in a user's state")
+    lines = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*lines, loc="outside upper center", ncols=5, frameon=False)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    # without a date the same result is the same file
+    figure.savefig(picture, metadata={"Date": None} if picture.suffix == ".svg" else None, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("datasets", type=Path, nargs="*", help="what `reprise prepare` wrote")
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
+    parser.add_argument("--out", type=Path, default=Path("choosing.json"))
+    parser.add_argument("--picture", type=Path, help="an .svg or .png; without it none is drawn")
+    parser.add_argument("--drawn-from", type=Path, help="an earlier result, to draw again")
+    options = parser.parse_args()
+    if options.drawn_from:
+        found = json.loads(options.drawn_from.read_text(encoding="utf-8"))
+    else:
+        found = {"epochs": options.epochs, "logs": {}}
+        for path in options.datasets:
+            dataset = rp.SequenceDataset.open(path)
+            found["logs"][path.name] = [
+                measure(name, size, dataset, options.epochs) for name in NETWORKS for size in options.sizes
+            ]
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(found) + "\n", encoding="utf-8")
+    if options.picture:
+        draw(found, options.picture)
+
+
+if __name__ == "__main__":
+    main()
