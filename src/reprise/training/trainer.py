@@ -252,7 +252,7 @@ class Trainer:
         return line
 
     def _fit_transitions(self, bar: TrainingProgress) -> None:
-        """Add what the counts are worth to the best network, unless that was done, or makes it worse."""
+        """Add what the counts are worth to the best network, unless that was done, or makes it less likely."""
         weights, facts = read_tensors(self.run.best)
         if FITTED in facts:
             return
@@ -263,14 +263,16 @@ class Trainer:
         metrics = self.validation(self.model, self.fabric.autocast())
         best, name = self.progress.best, self.config.metric
         assert best is not None
-        if metrics[name] > best:
+        # by the loss: one metric at one k is noisy, and may fall a little where the others rise
+        kept = fit.after < fit.before
+        if kept:
             weights = dict(self.model.state_dict())
         record = {"transitions": fit._asdict(), **{f"valid {key}": value for key, value in metrics.items()}}
         self.run.write_metrics([*self.progress.history, record])
         write_tensors(self.run.best, weights, {FITTED: "true"})
         line = (
             f"transitions, fitted to {fit.cases:,} validation targets  loss {fit.before:.4f} -> {fit.after:.4f}  "
-            f"valid {name} {best:.4f} -> {metrics[name]:.4f}{'' if metrics[name] > best else ' (left out)'}"
+            f"valid {name} {best:.4f} -> {metrics[name]:.4f}{'' if kept else ' (left out)'}"
         )
         LOGGER.info("%s", line)
         bar.epoch(line)
