@@ -144,6 +144,15 @@ def test_transitions_are_fitted_when_the_network_has_learned(
     assert evaluate(model, dataset, part="valid", at=(5,)).metrics["mrr@5"].value == fitted["valid mrr@5"]
 
 
+def test_without_a_case_there_are_no_transitions(tmp_path: Path) -> None:
+    """Every validation event repeats an item, and repeated items are no candidates."""
+    training = replace(QUICK, exclude_seen=True)
+    model = train(
+        COUNTED, worlds.cycle(items=5, sequences=30), tmp_path / "run", training=training, options=EXACT
+    )
+    assert model.transitions is None
+
+
 def test_transitions_that_make_it_worse_are_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,8 @@ def fit_transitions(
     with torch.no_grad():
         model.transitions.gain.zero_()
     cases = find_cases(dataset, "valid", model.transitions.window, exclude_seen=exclude_seen)
+    if not len(cases.target_N):
+        return Fit(0, 0.0, 0.0)
     with precision:
         query_ND = _queries(model, dataset, cases)
     vector_ID = model.item_vectors().detach().float()

@@ -252,7 +252,7 @@ class Trainer:
         return line
 
     def _fit_transitions(self, bar: TrainingProgress) -> None:
-        """Add what the counts are worth to the best network, unless that was done, or makes it less likely."""
+        """Add what the counts are worth to the best network, unless that was done, or makes it worse."""
         weights, facts = read_tensors(self.run.best)
         if FITTED in facts:
             return
@@ -263,8 +263,9 @@ class Trainer:
         metrics = self.validation(self.model, self.fabric.autocast())
         best, name = self.progress.best, self.config.metric
         assert best is not None
-        # by the loss: one metric at one k is noisy, and may fall a little where the others rise
-        kept = fit.after < fit.before
+        # counts may raise recall and lower the rank of what was found already: NDCG weighs both
+        ndcg = f"ndcg@{self.validation.k}"
+        kept = metrics[ndcg] > self.progress.history[self.progress.best_epoch][f"valid {ndcg}"]
         if kept:
             weights = dict(self.model.state_dict())
         record = {"transitions": fit._asdict(), **{f"valid {key}": value for key, value in metrics.items()}}
