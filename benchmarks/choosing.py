@@ -70,6 +70,10 @@ def draw(found: Found, picture: Path) -> None:
                 across, up = [row[key] for row in line], [row["recall@20"] for row in line]
                 axis.plot(across, up, mark + "-", label=name, linewidth=0.8, markersize=6)
             axis.set(xscale="log")
+            ticks = sorted({round(row[key], -1 if row[key] > 50 else 0) for row in rows})
+            axis.set_xticks(ticks[:: max(1, len(ticks) // 4)])
+            axis.xaxis.set_major_formatter("{x:,.0f}")
+            axis.minorticks_off()
             axis.grid(alpha=0.2)
         pair[0].set(ylabel=f"{log}: recall@20")
     axes[-1, 0].set_xlabel("processor seconds of training")
