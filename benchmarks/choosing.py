@@ -13,9 +13,10 @@ import os
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from drawing import Found, add_options, plotting, run, save
 
 import reprise as rp
 from reprise.models.recurrent import CELLS
@@ -27,9 +28,8 @@ NETWORKS = {
     "rglru + attention": {"cell": "rglru", "attention": 20},
     "gru, bare": {"cell": "gru", "residual": False, "temperature": 0.07},
 }
-"""Whose numbers are drawn; counted transitions are left out, since they add the same to all."""
+"""Whose numbers are drawn; counted transitions are left out: networks are compared, by themselves."""
 OPTIONS = RunOptions(accelerator="cpu", threads=1)
-Found = dict[str, Any]
 
 
 def measure(name: str, size: int, dataset: rp.SequenceDataset, epochs: int) -> Found:
@@ -50,15 +50,21 @@ def measure(name: str, size: int, dataset: rp.SequenceDataset, epochs: int) -> F
     return found
 
 
+def measured(paths: list[Path], sizes: list[int], epochs: int) -> Found:
+    """Every network on every log."""
+    logs = {path.name: rp.SequenceDataset.open(path) for path in paths}
+    return {
+        "epochs": epochs,
+        "logs": {
+            log: [measure(name, size, dataset, epochs) for name in NETWORKS for size in sizes]
+            for log, dataset in logs.items()
+        },
+    }
+
+
 def draw(found: Found, picture: Path) -> None:
     """A row for each log: accuracy against time on the left, against the size of the state on the right."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    spines = {"axes.spines.top": False, "axes.spines.right": False}
-    pyplot.rcParams.update({"svg.hashsalt": "choosing", "font.size": 9, **spines})
+    pyplot = plotting("choosing")
     logs = found["logs"]
     shape = {"figsize": (9.5, 0.5 + 3.2 * len(logs)), "squeeze": False, "layout": "constrained"}
     figure, axes = pyplot.subplots(len(logs), 2, sharey="row", **shape)
@@ -80,9 +86,7 @@ def draw(found: Found, picture: Path) -> None:
     axes[-1, 1].set_xlabel("numbers in a user's state")
     lines = axes[0, 0].get_legend_handles_labels()
     figure.legend(*lines, loc="outside upper center", ncols=5, frameon=False)
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    # without a date the same result is the same file
-    figure.savefig(picture, metadata={"Date": None} if picture.suffix == ".svg" else None, dpi=110)
+    save(figure, picture)
 
 
 def main() -> None:
@@ -92,23 +96,9 @@ def main() -> None:
     parser.add_argument("datasets", type=Path, nargs="*", help="what `reprise prepare` wrote")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
-    parser.add_argument("--out", type=Path, default=Path("choosing.json"))
-    parser.add_argument("--picture", type=Path, help="an .svg or .png; without it none is drawn")
-    parser.add_argument("--drawn-from", type=Path, help="an earlier result, to draw again")
+    add_options(parser, "choosing")
     options = parser.parse_args()
-    if options.drawn_from:
-        found = json.loads(options.drawn_from.read_text(encoding="utf-8"))
-    else:
-        found = {"epochs": options.epochs, "logs": {}}
-        for path in options.datasets:
-            dataset = rp.SequenceDataset.open(path)
-            found["logs"][path.name] = [
-                measure(name, size, dataset, options.epochs) for name in NETWORKS for size in options.sizes
-            ]
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(found) + "\n", encoding="utf-8")
-    if options.picture:
-        draw(found, options.picture)
+    run(options, lambda: measured(options.datasets, options.sizes, options.epochs), draw)
 
 
 if __name__ == "__main__":

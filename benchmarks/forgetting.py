@@ -7,16 +7,15 @@ matplotlib: `pip install -e ".[bench]"`. With `--drawn-from` nothing is trained,
 """
 
 import argparse
-import json
 import os
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
+from drawing import Found, add_options, plotting, run, save
 
 import reprise as rp
 from reprise.data.dataset import Sizes
@@ -31,7 +30,6 @@ OPTIONS = RunOptions(precision="32-true", accelerator="cpu", threads=1)
 STACKS = ("bare", "residual")
 LOOKS = dict(zip(CELLS, ["o--", "s--", "^--", "o-", "s-", "^-", "v-"], strict=True))
 """torch's cells dashed, the linear ones drawn through."""
-Found = dict[str, Any]
 
 
 def spec(cell: str, stack: str, size: int) -> Recurrent:
@@ -90,13 +88,7 @@ def measure(size: int, distances: list[int], epochs: int) -> Found:
 
 def draw(found: Found, picture: Path) -> None:
     """Recall by m on the left, gradients by distance on the right; the bare networks above, the residual ones below."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    spines = {"axes.spines.top": False, "axes.spines.right": False}
-    pyplot.rcParams.update({"svg.hashsalt": "forgetting", "font.size": 9, **spines})
+    pyplot = plotting("forgetting")
     figure, axes = pyplot.subplots(2, 2, figsize=(9.5, 6.8), sharex="col", layout="constrained")
     for (left, right), stack in zip(axes, STACKS, strict=True):
         for cell, look in LOOKS.items():
@@ -111,9 +103,7 @@ def draw(found: Found, picture: Path) -> None:
     axes[1, 1].set_xlabel("events between input and hidden state, before training")
     lines = axes[0, 0].get_legend_handles_labels()
     figure.legend(*lines, loc="outside upper center", ncols=len(LOOKS), frameon=False)
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    # without a date the same result is the same file
-    figure.savefig(picture, metadata={"Date": None} if picture.suffix == ".svg" else None, dpi=110)
+    save(figure, picture)
 
 
 def main() -> None:
@@ -123,18 +113,9 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--distances", type=int, nargs="+", default=[2, 4, 8, 16, 32, 64])
-    parser.add_argument("--out", type=Path, default=Path("forgetting.json"))
-    parser.add_argument("--picture", type=Path, help="an .svg or .png; without it none is drawn")
-    parser.add_argument("--drawn-from", type=Path, help="an earlier result, to draw again")
+    add_options(parser, "forgetting")
     options = parser.parse_args()
-    if options.drawn_from:
-        found = json.loads(options.drawn_from.read_text(encoding="utf-8"))
-    else:
-        found = measure(options.size, options.distances, options.epochs)
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(found) + "\n", encoding="utf-8")
-    if options.picture:
-        draw(found, options.picture)
+    run(options, lambda: measure(options.size, options.distances, options.epochs), draw)
 
 
 if __name__ == "__main__":

@@ -80,9 +80,14 @@ def find_cases(
     drawn = np.random.default_rng(0).permutation(known_N)[: 2 * most]
     found: dict[int, IntArray] = {}
     for place in drawn:
+        if len(found) == most:
+            break
         before = np.asarray(dataset.item[start_U[row_N[place]] : position_N[place]], dtype=np.int64)
-        if len(found) < most and not (exclude_seen and dataset.item[position_N[place]] in before):
-            found[int(position_N[place])] = before[before <= warm]
+        if exclude_seen and dataset.item[position_N[place]] in before:
+            continue
+        before = before[before <= warm]
+        # a whole history is only needed where it hides candidates
+        found[int(position_N[place])] = before if exclude_seen else before[-window:].copy()
     position_N = np.array(sorted(found), dtype=np.int64)
     recent_NW = np.full((len(found), window), PAD, dtype=np.int64)
     for place, position in enumerate(position_N):

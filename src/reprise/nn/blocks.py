@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from reprise.nn.cells import Cell, State
+from reprise.nn.cells import Cell, State, given
 
 
 class GatedFeedForward(nn.Module):
@@ -108,8 +108,6 @@ class ResidualBlock(Cell):
 
 def _given(cell: Cell, keep: Tensor | None) -> tuple[Tensor, ...]:
     """The last argument for a cell, left out where there is none: one whose state cannot decay need not know it."""
-    if keep is None:
-        return ()
     if not cell.decays:
         cell.refuse(keep)
-    return (keep,)
+    return given(keep)

@@ -53,11 +53,12 @@ class Softmax:
         self, query_ND: Tensor, items: ItemVectors, target_N: Tensor, sample: Sample | None = None
     ) -> Tensor:
         """The sum over targets, a scalar in float32; see `Loss`."""
-        item_I = torch.arange(1, len(items.weight), device=target_N.device)
-        if len(item_I) <= self.whole and not items.sparse:
+        few = len(items.weight) - 1 <= self.whole
+        if few and not items.sparse:
             return FullSoftmax()(query_ND, items, target_N)
-        if len(item_I) <= self.whole:
+        if few:
             # the same sum, with gradients by rows: every item drawn for certain
+            item_I = torch.arange(1, len(items.weight), device=target_N.device)
             sample = Sample(item_I, torch.zeros(len(item_I), device=item_I.device))
         return SampledSoftmax(negatives=self.negatives)(query_ND, items, target_N, sample)
 
