@@ -39,7 +39,7 @@ def learn(trainer: Trainer, clock: Clock) -> None:
     """The epochs of the trainer, step by step, without its validation and its checkpoints."""
     for epoch in range(trainer.config.epochs):
         trainer.model.train()
-        trainer.progress.epoch, trainer.state = epoch, None
+        trainer.progress.epoch, trainer.steps.state = epoch, None
         for chunk in trainer._plan(epoch):
             _, targets = trainer._step(chunk)
             trainer.progress.step += 1

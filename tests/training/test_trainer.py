@@ -29,7 +29,7 @@ from reprise.training.trainer import Trainer, precision
 
 SMALL = Recurrent(size=16, layers=1, dropout=0.1, item_dropout=0.1, transitions=0)
 SPARSE = Recurrent(size=16, layers=1, dropout=0.1, item_dropout=0.1, sparse=True, transitions=0)
-QUICK = TrainingConfig(epochs=2, tokens=128, chunk=8, metric="mrr@5", learning_rate=0.01)
+QUICK = TrainingConfig(epochs=2, tokens=128, chunk=8, metric="mrr@5", learning_rate=0.01, refit=0)
 EXACT = RunOptions(precision="32-true", accelerator="cpu", threads=1)
 
 
@@ -79,7 +79,7 @@ ABLE = Recurrent(
     gaps=True,
     query_time=True,
 )
-ONE_EPOCH = TrainingConfig(epochs=1, tokens=64, metric="mrr@5")
+ONE_EPOCH = TrainingConfig(epochs=1, tokens=64, metric="mrr@5", refit=0)
 SAMPLED = TrainingConfig(
     epochs=2, tokens=64, chunk=8, metric="mrr@5", loss=SampledSoftmax(negatives=Negatives(count=6))
 )
@@ -140,7 +140,7 @@ def test_transitions_are_fitted_when_the_network_has_learned(
     assert fitted["transitions"]["cases"] == 120
     assert fitted["transitions"]["after"] < 0.5 < fitted["transitions"]["before"]
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith("transitions, fitted to 120 validation targets  loss ")
+    assert line.startswith("transitions, fitted to 120 validation targets  valid mrr@5 0.")
     assert evaluate(model, dataset, part="valid", at=(5,)).metrics["mrr@5"].value == fitted["valid mrr@5"]
 
 
@@ -353,7 +353,7 @@ def test_a_validation_part_without_targets_is_told_before_training(tmp_path: Pat
 
 def test_early_stopping_keeps_the_best_epoch(tmp_path: Path) -> None:
     """On noise the network soon stops improving, and the weights returned are those of the best epoch."""
-    config = TrainingConfig(epochs=40, patience=2, tokens=256, metric="mrr@10", learning_rate=0.02)
+    config = TrainingConfig(epochs=40, patience=2, tokens=256, metric="mrr@10", learning_rate=0.02, refit=0)
     dataset = worlds.noise(sequences=60)
     model = train(SMALL, dataset, tmp_path / "run", training=config, options=EXACT)
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

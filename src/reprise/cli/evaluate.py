@@ -11,7 +11,7 @@ from reprise.cli.options import MovedDataset, check_place
 from reprise.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from reprise.data.dataset import SequenceDataset
+    from reprise.data.dataset import Part, SequenceDataset
     from reprise.evaluation.report import Report
     from reprise.models.scorer import Scorer
 
@@ -52,7 +52,7 @@ def evaluate(
     from reprise.evaluation.evaluate import evaluate as evaluate_model
 
     check_place(json_file)
-    networks, data = _load(runs, dataset)
+    networks, data = _load(runs, dataset, part)
     others = [_baseline(name, data) for name in filter(None, baselines.split(","))]
     protocol: dict[str, Any] = {
         "part": part,
@@ -79,11 +79,11 @@ def table(reports: "list[Report]") -> str:
     return str(compare(*reports)) if len(reports) > 1 else str(reports[0])
 
 
-def _load(runs: list[Path], dataset: Path | None) -> "tuple[list[Scorer], SequenceDataset]":
+def _load(runs: list[Path], dataset: Path | None, part: "Part") -> "tuple[list[Scorer], SequenceDataset]":
     """The networks of the runs, and the data they have in common."""
     from reprise.training import load_run
 
-    models, data = zip(*(load_run(run, dataset) for run in runs), strict=True)
+    models, data = zip(*(load_run(run, dataset, before=part) for run in runs), strict=True)
     for run, other in zip(runs, data, strict=True):
         if other.fingerprint != data[0].fingerprint:
             raise ConfigError(

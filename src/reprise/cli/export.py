@@ -34,27 +34,33 @@ def training_facts(path: Path) -> dict[str, Any]:
     told = RunDirectory(path).read()
     training = told["recipe"]["training"]
     metric = f"valid {training['metric']}"
-    epochs = _epochs(path / "metrics.jsonl", metric)
+    records = _records(path / "metrics.jsonl", metric)
+    epochs = [record for record in records if "epoch" in record]
+    after: dict[str, Any] = {
+        name: record[name] for record in records for name in ("transitions", "refit") if name in record
+    }
     return {
         "hyper-parameters": {name: value for name, value in training.items() if name != "class"},
         "seed": told["seed"],
         "epochs trained": len(epochs),
         "best epoch": max(epochs, key=lambda epoch: float(epoch[metric])),
+        **after,
     }
 
 
-def _epochs(file: Path, metric: str) -> list[dict[str, Any]]:
-    """The records of the epochs, at least one, and a number for the metric in each."""
+def _records(file: Path, metric: str) -> list[dict[str, Any]]:
+    """The records of the epochs, at least one with a number for the metric in each, and of what came after them."""
     again = "copy the run again, or train again in another directory"
     try:
-        epochs = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        records = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     except FileNotFoundError:
         raise ArtefactError(f"{file} is missing; {again}") from None
     except ValueError as error:
         raise ArtefactError(f"{file} is damaged ({error}); {again}") from None
-    if not epochs:
+    if not any(isinstance(record, dict) and "epoch" in record for record in records):
         raise ArtefactError(f"{file} is damaged (it has no epoch); {again}")
-    for number, epoch in enumerate(epochs, 1):
-        if not (isinstance(epoch, dict) and isinstance(epoch.get(metric), int | float)):
+    for number, record in enumerate(records, 1):
+        told = isinstance(record, dict) and isinstance(record.get(metric), int | float)
+        if not (told or (isinstance(record, dict) and "epoch" not in record)):
             raise ArtefactError(f"{file} is damaged (line {number} has no number {metric!r}); {again}")
-    return epochs
+    return records

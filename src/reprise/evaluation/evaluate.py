@@ -85,10 +85,11 @@ def evaluate(
 
     Raises:
         DataError: There are no targets, or the model's scores are not finite or not for these items.
-        ConfigError: A list longer than the catalogue, or an impossible option.
+        ConfigError: A list longer than the catalogue, or an impossible option, or a network that has learned the part.
     """
     options = options or Options()
     at = _checked_at(at, dataset.items.warm)
+    _check_unknown(model, part)
     walk = Walk(
         part, min_history, exclude_seen, options.query_time, options.tokens, options.length, options.progress
     )
@@ -124,6 +125,15 @@ def _knowing(model: Scorer, dataset: SequenceDataset, part: Part) -> Iterator[No
     finally:
         if counting is not None:
             counting.observe(dataset)
+
+
+def _check_unknown(model: Scorer, part: Part) -> None:
+    """See that a network has not learned what it is asked about."""
+    if part == "valid" and getattr(model, "learned_before", part) == "test":
+        raise ConfigError(
+            f"{model.name} has learned the validation part, as the last thing, and cannot be asked about it; open it as "
+            'it was before: load_run(RUN, before="valid")'
+        )
 
 
 def _protocol(

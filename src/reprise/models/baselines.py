@@ -146,7 +146,8 @@ class Transitions:
         residual = TransitionResidual(dataset.items.warm, self.window, self.neighbours)
         residual.observe(dataset, before="valid")
         cases = find_cases(dataset, "valid", self.window, exclude_seen=self.exclude_seen)
-        fit_residual(residual, cases, lambda case_C: log_share_I.float().expand(len(case_C), -1))
+        # beside popularity log loss gives the better lists; beside a network it does not
+        fit_residual(residual, cases, lambda case_C: log_share_I.float().expand(len(case_C), -1), focus=0.0)
         self._residual = residual.requires_grad_(False)
         self.observe(dataset)
         return self

@@ -65,6 +65,8 @@ class SequenceModel(nn.Module):
         self.decay = parts.decay
         self.transitions = parts.transitions
         self.size = parts.inputs.size
+        self.learned_before: Part = "valid"
+        """The events before this part were learned. Set where a run is opened."""
         self.timed = parts.inputs.read.gap or parts.head.scale is not None or parts.decay is not None
 
     @property
@@ -87,7 +89,7 @@ class SequenceModel(nn.Module):
 
     def observe(self, dataset: SequenceDataset, before: Part = "test") -> None:
         """Count what the network needs to know of the events before a part and does not learn by gradients."""
-        if self.transitions is not None and self.transitions.gain.any():
+        if self.transitions is not None and not self.transitions.silent:
             self.transitions.observe(dataset, before)
 
     def initial_state(self, batch: int) -> State:

@@ -54,6 +54,11 @@ class TransitionResidual(nn.Module):
         for name in ("after", "before", "log_popularity"):
             self.register_buffer(name, torch.zeros(items + 1), persistent=False)
 
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is ever added."""
+        return not bool(self.gain.any())
+
     def observe(self, dataset: SequenceDataset, before: Part = "test") -> None:
         """Count the pairs of the events before a part. Counts are no weights: they are made anew where a run is opened."""
         near = count_neighbours(dataset, COUNTED, self.neighbours, before)

@@ -34,6 +34,8 @@ class TrainingConfig:
     """The validation metric that chooses the best epoch and stops early."""
     patience: Annotated[int, Field(ge=0)] = 3
     """Epochs without a better validation metric after which training stops; 0: never stop early."""
+    refit: Annotated[int, Field(ge=0)] = 4
+    """Passes over the validation part at most, once it has chosen everything: as many as help; 0: it is never learned."""
     exclude_seen: bool = False
     """Whether validation ranks only items the user has not had, as the answers will be asked for."""
 

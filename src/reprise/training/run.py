@@ -1,6 +1,6 @@
 """A run directory: the recipe, the log, the metrics of each epoch, the checkpoint and the best weights.
 
-run.json  recipe.toml  train.log  metrics.jsonl  checkpoint.safetensors  best.safetensors
+run.json  recipe.toml  train.log  metrics.jsonl  checkpoint.safetensors  best.safetensors  final.safetensors
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any
 import tomli_w
 
 from reprise.config import from_dict, to_dict
-from reprise.data.dataset import SequenceDataset, Sizes
+from reprise.data.dataset import Part, SequenceDataset, Sizes
 from reprise.errors import ArtefactError, ConfigError, DataError
 from reprise.models.sequence_model import SequenceModel
 from reprise.training.checkpoint import load_weights, read_tensors
@@ -47,6 +47,11 @@ class RunDirectory:
     def best(self) -> Path:
         """The weights of the best epoch so far."""
         return self.path / "best.safetensors"
+
+    @property
+    def final(self) -> Path:
+        """The weights of the best epoch once they had learned the validation part, where that was found to help."""
+        return self.path / "final.safetensors"
 
     def check(self, told: Told) -> None:
         """See that this run can begin here, or go on.
@@ -151,12 +156,15 @@ def _differences(before: dict[str, Any], now: dict[str, Any], place: str = "") -
             yield f"{place}{key} ({old!r}, now {value!r})"
 
 
-def load_run(path: str | Path, dataset: str | Path | None = None) -> tuple[SequenceModel, SequenceDataset]:
-    """The network of a run, with the weights of its best epoch, and the data it was trained on.
+def load_run(
+    path: str | Path, dataset: str | Path | None = None, *, before: Part = "test"
+) -> tuple[SequenceModel, SequenceDataset]:
+    """The network of a run, and the data it was trained on.
 
     Args:
         path: The run directory.
         dataset: Where the prepared data lies now, when it has moved since.
+        before: It knows events before this part only. "valid": as it was chosen, to be asked about the validation part.
 
     Raises:
         ArtefactError: the directory is no run, is damaged, or has no finished epoch.
@@ -173,11 +181,11 @@ def load_run(path: str | Path, dataset: str | Path | None = None) -> tuple[Seque
             f"{where} is not what {path} was trained on (fingerprint {data.fingerprint}, "
             f"trained on {manifest['fingerprint']}); name the right one with --dataset DIR"
         )
-    return load_model(run, data), data
+    return load_model(run, data, before), data
 
 
-def load_model(run: RunDirectory, dataset: SequenceDataset) -> SequenceModel:
-    """The network of a run, with the weights of its best epoch, ready to score."""
+def load_model(run: RunDirectory, dataset: SequenceDataset, before: Part = "test") -> SequenceModel:
+    """The network of a run, ready to score, knowing the events before a part. See `load_run`."""
     manifest = run.read()
     if not run.best.exists():
         raise ArtefactError(
@@ -185,8 +193,11 @@ def load_model(run: RunDirectory, dataset: SequenceDataset) -> SequenceModel:
         )
     recipe = from_dict(manifest["recipe"], Recipe, trusted=True)
     model: SequenceModel = recipe.model.build(Sizes(**manifest["sizes"]))
-    load_weights(run.best, model, read_tensors(run.best)[0])
-    if model.transitions is not None and not model.transitions.gain.any():
+    if before == "test" and run.final.exists():
+        model.learned_before = "test"
+    weights = run.final if model.learned_before == "test" else run.best
+    load_weights(weights, model, read_tensors(weights)[0])
+    if model.transitions is not None and model.transitions.silent:
         model.transitions = None  # nothing was found that they are worth
-    model.observe(dataset)
+    model.observe(dataset, before)
     return model.eval()

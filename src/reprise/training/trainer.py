@@ -4,6 +4,7 @@ Shape letters: N targets. The loop is ours, because exact resume inside an epoch
 devices and precision are Lightning Fabric's.
 """
 
+import json
 import logging
 import time
 from collections.abc import Iterator
@@ -12,19 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from reprise.data.chunks import Chunk, ChunkPlan
 from reprise.data.dataset import SequenceDataset
-from reprise.data.vocabulary import PAD
-from reprise.errors import ArtefactError, ConfigError, DataError, DivergedError
-from reprise.models.batch import Batch, gather
+from reprise.errors import ArtefactError, ConfigError, DataError
+from reprise.models.batch import gather
 from reprise.models.counts import item_counts
 from reprise.models.sequence_model import SequenceModel
-from reprise.nn.cells import State
 from reprise.training.checkpoint import (
     Progress,
     load_checkpoint,
@@ -35,14 +33,18 @@ from reprise.training.checkpoint import (
 )
 from reprise.training.config import Recipe, RunOptions, TrainingConfig
 from reprise.training.negatives import NegativeSampler
-from reprise.training.optimizer import Optimizer, learning_rate
+from reprise.training.optimizer import learning_rate
 from reprise.training.progress import TrainingProgress
+from reprise.training.refit import refit
 from reprise.training.residual import fit_transitions
 from reprise.training.run import LOGGER, RunDirectory, load_model, told
+from reprise.training.steps import Steps, step_seed
 from reprise.training.validation import Validation
 
 FITTED = "fitted"
-"""In the file of the best weights: the transitions had their turn."""
+"""In the file of the best weights: how the fit of the transitions went; it had its turn."""
+REFIT = "refit"
+"""In the file of the best weights: how the last passes went; they had their turn."""
 
 
 def train(
@@ -128,10 +130,9 @@ class Trainer:
         self.model: SequenceModel = self.recipe.model.build(self.dataset.sizes)
         self.fabric.to_device(self.model)
         self.sampler = self._sampler()
-        self.optimizer = Optimizer(self.model, self.config)
+        self.steps = self._steps()
         self.tokens = self.config.tokens_for(self.dataset.part_events("train"))
         self.validation = Validation(self.config, self.dataset)
-        self.state: State | None = None
         self.chunks = len(self._plan(0))
         self.saved_at = time.monotonic()
         if not self.chunks:
@@ -143,7 +144,9 @@ class Trainer:
     def fit(self, shown: bool | None) -> None:
         """Train to the end, from the checkpoint where there is one."""
         if self.run.checkpoint.exists():
-            self.state, self.progress = load_checkpoint(self.run.checkpoint, self.model, self.optimizer)
+            self.steps.state, self.progress = load_checkpoint(
+                self.run.checkpoint, self.model, self.steps.optimizer
+            )
             if self.progress.finished and not self.run.best.exists():
                 raise ArtefactError(f"{self.run.best} is missing from a finished run; train again elsewhere")
             if not self.progress.finished:
@@ -153,6 +156,11 @@ class Trainer:
                 self._epoch(bar)
             if self.model.transitions is not None:
                 self._fit_transitions(bar)
+            if self.config.refit:
+                self._refit(bar)
+
+    def _steps(self) -> Steps:
+        return Steps(self.model, self.config, self.fabric, self.sampler)
 
     def _sampler(self) -> NegativeSampler | None:
         """What draws negatives, for a loss that wants them."""
@@ -193,35 +201,14 @@ class Trainer:
         bar.epoch(self._end_epoch())
 
     def _step(self, chunk: Chunk) -> tuple[float, int]:
-        """One optimiser step: (the sum of the losses, how many targets)."""
+        """One step of the epoch under way: (the sum of the losses, how many targets)."""
         first_U, last_U = self.dataset.part("train")
-        batch = gather(self.dataset, chunk, first_U, last_U).to(self.fabric.device)
-        # all chance of this step comes from here, so a resumed run draws the same
-        torch.manual_seed(step_seed(self.options.seed, self.progress.step))
-        # drawn first: the same negatives whatever else is drawn, and so in every process
-        sample = self.sampler.draw() if self.sampler else None
-        with self.fabric.autocast():
-            at = self.model(batch, self.state)
-            target_N = batch.target_BT[batch.target_BT != PAD]
-            loss = self.config.loss(at.query_ND, self.model.items, target_N, sample)
-        targets = batch.targets
-        self._check("the loss", loss, batch)
-        self.optimizer.zero_grad()
-        self.fabric.backward(loss / targets + at.penalty)
-        self._check("the norm of the gradient", self.optimizer.clip(self.config.clip), batch)
-        self.optimizer.step(learning_rate(self.config, self.progress.step, self.chunks * self.config.epochs))
-        # the gradient ends here, the state goes on: truncated backpropagation through time
-        self.state = {name: tensor.detach() for name, tensor in at.state.items()}
-        return float(loss.detach()), targets
-
-    def _check(self, what: str, value: Tensor, batch: Batch) -> None:
-        if not bool(torch.isfinite(value)):
-            rows = batch.row_B[:5].tolist()
-            raise DivergedError(
-                f"{what} became {float(value.detach())} at step {self.progress.step} of epoch {self.progress.epoch + 1} "
-                f"(sequences {rows}{'...' if len(batch.row_B) > 5 else ''}); the weights were not changed by it. "
-                "Lower training.learning_rate or training.clip"
-            )
+        return self.steps(
+            gather(self.dataset, chunk, first_U, last_U),
+            seed=step_seed(self.options.seed, self.progress.step),
+            rate=learning_rate(self.config, self.progress.step, self.chunks * self.config.epochs),
+            where=f"step {self.progress.step} of epoch {self.progress.epoch + 1}",
+        )
 
     def _end_epoch(self) -> str:
         """Validate, keep the best, and say how it went in one line."""
@@ -244,7 +231,7 @@ class Trainer:
         early = 0 < self.config.patience <= waited
         progress.finished = early or progress.epoch == self.config.epochs
         progress.chunk, progress.loss_sum, progress.targets, progress.seconds = 0, 0.0, 0, 0.0
-        self.state = None
+        self.steps.state = None
         self.run.write_metrics(progress.history)
         self._save()
         line = _line(record, self.config, best=waited == 0, early=early)
@@ -268,19 +255,54 @@ class Trainer:
         kept = metrics[ndcg] > self.progress.history[self.progress.best_epoch][f"valid {ndcg}"]
         if kept:
             weights = dict(self.model.state_dict())
-        record = {"transitions": fit._asdict(), **{f"valid {key}": value for key, value in metrics.items()}}
-        self.run.write_metrics([*self.progress.history, record])
-        write_tensors(self.run.best, weights, {FITTED: "true"})
-        line = (
-            f"transitions, fitted to {fit.cases:,} validation targets  loss {fit.before:.4f} -> {fit.after:.4f}  "
-            f"valid {name} {best:.4f} -> {metrics[name]:.4f}{'' if kept else ' (left out)'}"
+        self._keep(
+            weights,
+            {FITTED: {"transitions": fit._asdict(), **{f"valid {key}": at for key, at in metrics.items()}}},
         )
-        LOGGER.info("%s", line)
-        bar.epoch(line)
+        how = f"valid {name} {best:.4f} -> {metrics[name]:.4f}{'' if kept else ' (left out)'}"
+        _say(bar, f"transitions, fitted to {fit.cases:,} validation targets  {how}")
+
+    def _refit(self, bar: TrainingProgress) -> None:
+        """Let the network that all of this chose learn the validation part, unless that was done, or does not help."""
+        weights, facts = read_tensors(self.run.best)
+        if REFIT in facts:
+            return
+        load_weights(self.run.best, self.model, weights)
+        if self.model.transitions is not None and self.model.transitions.silent:
+            self.model.transitions = None
+        found = refit(self._steps, self.dataset, self.config, tokens=self.tokens, seed=self.options.seed)
+        if found.passes:
+            write_tensors(self.run.final, {**weights, **self.model.state_dict()}, {})
+        self._keep(weights, {**_records(facts), REFIT: {"refit": found._asdict()}})
+        how = f"{self.config.metric} of its later half {found.before:.4f}"
+        passes = f"{found.passes} pass{'es' if found.passes > 1 else ''}"
+        _say(
+            bar,
+            f"validation learned in {passes}  {how} -> {found.after:.4f} where only the earlier half was learned"
+            if found.passes
+            else f"validation not learned  {how}, and no better for having learned the earlier half",
+        )
+
+    def _keep(self, weights: dict[str, Tensor], records: dict[str, dict[str, Any]]) -> None:
+        """What is left of the run when a stage after the epochs is done. A kill in between does that stage again."""
+        self.run.write_metrics([*self.progress.history, *records.values()])
+        write_tensors(self.run.best, weights, {name: json.dumps(record) for name, record in records.items()})
 
     def _save(self) -> None:
-        save_checkpoint(self.run.checkpoint, self.model, self.optimizer, self.state, self.progress)
+        save_checkpoint(
+            self.run.checkpoint, self.model, self.steps.optimizer, self.steps.state, self.progress
+        )
         self.saved_at = time.monotonic()
+
+
+def _say(bar: TrainingProgress, line: str) -> None:
+    LOGGER.info("%s", line)
+    bar.epoch(line)
+
+
+def _records(facts: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """What `_keep` kept."""
+    return {name: json.loads(facts[name]) for name in (FITTED, REFIT) if name in facts}
 
 
 def _fabric(options: RunOptions) -> Fabric:
@@ -299,11 +321,6 @@ def _line(record: dict[str, Any], config: TrainingConfig, *, best: bool, early: 
         f"epoch {record['epoch']}/{config.epochs}  loss {record['loss']:.4f}  valid {config.metric} {value:.4f}"
         f"{' (best)' if best else ''}  {record['events_per_s']:,.0f} events/s{end}"
     )
-
-
-def step_seed(seed: int, step: int) -> int:
-    """The seed of all random numbers of one step."""
-    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def precision(options: RunOptions) -> Any:

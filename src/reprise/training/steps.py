@@ -1,0 +1,84 @@
+"""One optimiser step after another: the network, its optimiser, and the state that batches hand on.
+
+Shape letters: N targets.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from reprise.data.vocabulary import PAD
+from reprise.errors import DivergedError
+from reprise.models.batch import Batch
+from reprise.models.sequence_model import SequenceModel
+from reprise.nn.cells import State
+from reprise.training.config import TrainingConfig
+from reprise.training.negatives import NegativeSampler
+from reprise.training.optimizer import Optimizer
+
+
+@dataclass
+class Steps:
+    """A network that learns, batch by batch."""
+
+    model: SequenceModel
+    config: TrainingConfig
+    fabric: Fabric
+    sampler: NegativeSampler | None
+    """What draws negatives, for a loss that wants them."""
+    state: State | None = None
+    """Of the rows of the last batch."""
+    optimizer: Optimizer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.optimizer = Optimizer(self.model, self.config)
+
+    def __call__(self, batch: Batch, *, seed: int, rate: float, where: str) -> tuple[float, int]:
+        """One step: (the sum of the losses, how many targets). A batch without a target only moves the state.
+
+        Args:
+            batch: Rows that begin, or that go on where those of the last batch ended.
+            seed: All chance of this step comes from it, so a resumed run draws the same.
+            rate: Learning rate.
+            where: For an error: which step this is.
+
+        Raises:
+            DivergedError: the loss or the gradient is not finite; the weights are as they were.
+        """
+        batch = batch.to(self.fabric.device)
+        torch.manual_seed(seed)
+        # drawn first: the same negatives whatever else is drawn, and so in every process
+        sample = self.sampler.draw() if self.sampler else None
+        target_N = batch.target_BT[batch.target_BT != PAD]
+        loss = torch.zeros(())
+        with self.fabric.autocast(), torch.set_grad_enabled(len(target_N) > 0):
+            at = self.model(batch, self.state)
+            if len(target_N):
+                loss = self.config.loss(at.query_ND, self.model.items, target_N, sample)
+        if len(target_N):
+            _check("the loss", loss, batch, where)
+            self.optimizer.zero_grad()
+            self.fabric.backward(loss / len(target_N) + at.penalty)
+            _check("the norm of the gradient", self.optimizer.clip(self.config.clip), batch, where)
+            self.optimizer.step(rate)
+        # the gradient ends here, the state goes on: truncated backpropagation through time
+        self.state = {name: tensor.detach() for name, tensor in at.state.items()}
+        return float(loss.detach()), len(target_N)
+
+
+def _check(what: str, value: Tensor, batch: Batch, where: str) -> None:
+    if not bool(torch.isfinite(value)):
+        rows = batch.row_B[:5].tolist()
+        raise DivergedError(
+            f"{what} became {float(value.detach())} at {where} (sequences {rows}"
+            f"{'...' if len(batch.row_B) > 5 else ''}); the weights were not changed by it. "
+            "Lower training.learning_rate or training.clip"
+        )
+
+
+def step_seed(*place: int) -> int:
+    """The seed of all random numbers of one step: of the run's seed, and where in it the step is."""
+    return int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> 1)
