@@ -144,6 +144,19 @@ def test_transitions_are_fitted_when_the_network_has_learned(
     assert evaluate(model, dataset, part="valid", at=(5,)).metrics["mrr@5"].value == fitted["valid mrr@5"]
 
 
+def test_transitions_are_fitted_by_the_loss_that_the_recipe_says(tmp_path: Path) -> None:
+    """With q = 0.5 no case loses more than 2; log loss has no end."""
+    before = []
+    for focus in (0.0, 0.5):
+        training = replace(ONE_EPOCH, focus=focus)
+        run = tmp_path / str(focus)
+        train(COUNTED, worlds.cycle(items=40, sequences=60), run, training=training, options=EXACT)
+        before.append(
+            json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["transitions"]["before"]
+        )
+    assert before[0] > 2.5 > 2 > before[1]
+
+
 def test_without_a_case_there_are_no_transitions(tmp_path: Path) -> None:
     """Every validation event repeats an item, and repeated items are no candidates."""
     training = replace(QUICK, exclude_seen=True)

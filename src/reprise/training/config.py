@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from reprise.config import spec
+from reprise.models.fitting import FOCUS
 from reprise.models.recurrent import Recurrent
 from reprise.training.losses import Loss
 from reprise.training.sampled import Softmax
@@ -34,6 +35,8 @@ class TrainingConfig:
     """The validation metric that chooses the best epoch and stops early."""
     patience: Annotated[int, Field(ge=0)] = 3
     """Epochs without a better validation metric after which training stops; 0: never stop early."""
+    focus: Annotated[float, Field(ge=0, le=1)] = FOCUS
+    """q of the loss by which counted transitions are fitted (`fit_residual`): 0 for long lists, more for their top."""
     refit: Annotated[int, Field(ge=0)] = 4
     """Passes over the validation part at most, once it has chosen everything: as many as help; 0: it is never learned."""
     exclude_seen: bool = False

@@ -14,7 +14,7 @@ from torch import Tensor
 from reprise.data.dataset import SequenceDataset
 from reprise.evaluation.ranks import VectorScores
 from reprise.evaluation.targets import Walk, asking, questions
-from reprise.models.fitting import Cases, Fit, find_cases, fit_residual
+from reprise.models.fitting import FOCUS, Cases, Fit, find_cases, fit_residual
 from reprise.models.sequence_model import SequenceModel
 
 
@@ -24,10 +24,11 @@ def fit_transitions(
     precision: AbstractContextManager[Any],
     *,
     exclude_seen: bool,
+    focus: float = FOCUS,
 ) -> Fit:
     """Count the transitions of the training part, and fit what they add to the logits of a network that has learned.
 
-    Only the parameters of `model.transitions` change.
+    Only the parameters of `model.transitions` change. For `focus` see `fit_residual`.
     """
     assert model.transitions is not None
     with torch.no_grad():
@@ -39,7 +40,7 @@ def fit_transitions(
         query_ND = _queries(model, dataset, cases)
     vector_ID = model.item_vectors().detach().float()
     model.transitions.observe(dataset, before="valid")
-    return fit_residual(model.transitions, cases, lambda case_C: query_ND[case_C] @ vector_ID.t())
+    return fit_residual(model.transitions, cases, lambda case_C: query_ND[case_C] @ vector_ID.t(), focus)
 
 
 def _queries(model: SequenceModel, dataset: SequenceDataset, cases: Cases) -> Tensor:

@@ -245,7 +245,11 @@ class Trainer:
             return
         load_weights(self.run.best, self.model, weights)
         fit = fit_transitions(
-            self.model, self.dataset, self.fabric.autocast(), exclude_seen=self.config.exclude_seen
+            self.model,
+            self.dataset,
+            self.fabric.autocast(),
+            exclude_seen=self.config.exclude_seen,
+            focus=self.config.focus,
         )
         metrics = self.validation(self.model, self.fabric.autocast())
         best, name = self.progress.best, self.config.metric
