@@ -1,9 +1,11 @@
 """Paired differences between runs on the same targets, from the sums that `--sums` wrote.
 
     python benchmarks/paired.py sums/yoo-reprise-64-600s-test.npz sums/yoo-sasrec-64-600s-test.npz
+    python benchmarks/paired.py runs/yoo sums/yoo-sasrec-128-150s-test.npz
 
-The first file is compared with each of the others: its metric minus theirs, with a 95 % interval of 1,000 resamples of whole
-sequences, both with the same draws. Prints JSON.
+In place of a file there may be a run of `reprise train`: it is evaluated on its test part. The first is compared with each of
+the others: its metric minus theirs, with a 95 % interval of 1,000 resamples of whole sequences, both with the same draws.
+Prints JSON.
 """
 
 import argparse
@@ -12,13 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ours import sums_of
 from protocol import Sums
 
+from reprise.evaluation.evaluate import QUICK, evaluate
 from reprise.evaluation.intervals import Bootstrap
+from reprise.training import load_run
 
 
-def load(path: Path) -> Sums:
-    """What `Sums.save` wrote."""
+def load(path: Path, *, exclude_seen: bool = False, min_history: int = 1) -> Sums:
+    """What `Sums.save` wrote, or what a run gets on its test part."""
+    if path.is_dir():
+        seen: Any = {"exclude_seen": exclude_seen, "min_history": min_history}
+        return sums_of(evaluate(*load_run(path), options=QUICK, **seen))
     with np.load(path) as file:
         return Sums(file["row_S"], file["targets_S"], tuple(file["metrics"].tolist()), file["sum_SM"])
 
@@ -43,11 +51,14 @@ def main() -> None:
     )
     parser.add_argument("first", type=Path)
     parser.add_argument("others", type=Path, nargs="+")
+    parser.add_argument("--exclude-seen", action="store_true", help="of runs: as the files were measured")
+    parser.add_argument("--min-history", type=int, default=1, help="likewise")
     options = parser.parse_args()
-    mine = load(options.first)
+    how: Any = {"exclude_seen": options.exclude_seen, "min_history": options.min_history}
+    mine = load(options.first, **how)
     found: dict[str, Any] = {options.first.stem: mine.means()}
     for path in options.others:
-        theirs = load(path)
+        theirs = load(path, **how)
         found[path.stem] = {**theirs.means(), "difference [low, high]": difference(mine, theirs)}
     print(json.dumps(found, indent=2))
 
