@@ -57,10 +57,13 @@ def _records(file: Path, metric: str) -> list[dict[str, Any]]:
         raise ArtefactError(f"{file} is missing; {again}") from None
     except ValueError as error:
         raise ArtefactError(f"{file} is damaged ({error}); {again}") from None
-    if not any(isinstance(record, dict) and "epoch" in record for record in records):
-        raise ArtefactError(f"{file} is damaged (it has no epoch); {again}")
     for number, record in enumerate(records, 1):
-        told = isinstance(record, dict) and isinstance(record.get(metric), int | float)
-        if not (told or (isinstance(record, dict) and "epoch" not in record)):
+        # what came after the epochs need not have one
+        fine = isinstance(record, dict) and (
+            "epoch" not in record or isinstance(record.get(metric), int | float)
+        )
+        if not fine:
             raise ArtefactError(f"{file} is damaged (line {number} has no number {metric!r}); {again}")
+    if not any("epoch" in record for record in records):
+        raise ArtefactError(f"{file} is damaged (it has no epoch); {again}")
     return records

@@ -56,6 +56,11 @@ class Walk:
         first_U = np.maximum(first_U, dataset.offset[:-1] + self.min_history)
         return first_U, np.maximum(first_U, last_U)
 
+    def targets(self, dataset: SequenceDataset) -> int:
+        """How many there are."""
+        first_U, last_U = self.bounds(dataset)
+        return int((last_U - first_U).sum())
+
 
 class TargetRanks(NamedTuple):
     """Every target and where it stands, in the order of the dataset."""
@@ -101,7 +106,7 @@ def questions(model: Scorer, dataset: SequenceDataset, walk: Walk) -> Iterator[t
         DataError: There are no targets, or the model has scores for other items.
     """
     first_U, last_U = walk.bounds(dataset)
-    total = int((last_U - first_U).sum())
+    total = walk.targets(dataset)
     if total == 0:
         raise DataError(_no_targets(dataset, walk))
     vector_ID = _item_vectors(model, dataset)

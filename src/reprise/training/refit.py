@@ -15,6 +15,7 @@ import torch
 from reprise.data.chunks import ChunkPlan
 from reprise.data.dataset import IntArray, SequenceDataset
 from reprise.data.vocabulary import PAD
+from reprise.evaluation.targets import Walk
 from reprise.models.batch import gather
 from reprise.training.config import TrainingConfig
 from reprise.training.steps import Steps, step_seed
@@ -48,8 +49,8 @@ def refit(
     """
     begin_U, end_U = dataset.part("valid")
     cut_U = _earlier_half(dataset)
-    halved = replace(dataset, train_end=cut_U)
-    if not (_targets(dataset, begin_U, cut_U) and _targets(dataset, cut_U, end_U)):
+    learned, halved = replace(dataset, valid_end=cut_U), replace(dataset, train_end=cut_U)
+    if not all(Walk("valid").targets(half) for half in (learned, halved)):
         return Refit(0, 0.0, 0.0)
     judge = Validation(config, halved)
     steps = make()
@@ -80,10 +81,6 @@ def _earlier_half(dataset: SequenceDataset) -> IntArray:
     cut_U = np.array(begin_U)
     cut_U[earlier] = end_U[earlier]
     return cut_U
-
-
-def _targets(dataset: SequenceDataset, first_U: IntArray, last_U: IntArray) -> int:
-    return int((last_U - np.maximum(first_U, dataset.offset[:-1] + 1)).clip(min=0).sum())
 
 
 def _pass(

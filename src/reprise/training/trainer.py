@@ -198,7 +198,7 @@ class Trainer:
             )
             if time.monotonic() - self.saved_at >= self.options.checkpoint_s:
                 self._save()
-        bar.epoch(self._end_epoch())
+        _say(bar, self._end_epoch())
 
     def _step(self, chunk: Chunk) -> tuple[float, int]:
         """One step of the epoch under way: (the sum of the losses, how many targets)."""
@@ -234,9 +234,7 @@ class Trainer:
         self.steps.state = None
         self.run.write_metrics(progress.history)
         self._save()
-        line = _line(record, self.config, best=waited == 0, early=early)
-        LOGGER.info("%s", line)
-        return line
+        return _line(record, self.config, best=waited == 0, early=early)
 
     def _fit_transitions(self, bar: TrainingProgress) -> None:
         """Add what the counts are worth to the best network, unless that was done, or makes it worse."""

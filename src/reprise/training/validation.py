@@ -3,11 +3,10 @@
 from contextlib import AbstractContextManager
 from typing import Any
 
-import numpy as np
-
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError, DataError, did_you_mean
 from reprise.evaluation.evaluate import QUICK, evaluate
+from reprise.evaluation.targets import Walk
 from reprise.models.sequence_model import SequenceModel
 from reprise.training.config import TrainingConfig
 
@@ -21,8 +20,7 @@ class Validation:
         self.dataset = dataset
         self.exclude_seen = config.exclude_seen
         self.k = _k(config.metric)
-        first_U, last_U = dataset.part("valid")
-        if not int((last_U - np.maximum(first_U, dataset.offset[:-1] + 1)).clip(min=0).sum()):
+        if not Walk("valid").targets(dataset):
             raise DataError(
                 "the validation part has no event with another before it in its sequence, so no epoch could be judged; "
                 "prepare the log with an earlier split"
