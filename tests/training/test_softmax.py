@@ -37,10 +37,13 @@ def cut(monkeypatch: pytest.MonkeyPatch, rows: int, width: int) -> None:
 
 @pytest.mark.parametrize(("rows", "width"), SHAPES)
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("small", [softmax.SMALL_BITS, 0.0])
 def test_full_softmax_is_cross_entropy_whatever_the_chunk(
-    rows: int, width: int, smoothing: float, monkeypatch: pytest.MonkeyPatch
+    rows: int, width: int, smoothing: float, small: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Whether its logits are known to be small, or tops are sought (as if only logits up to 0 were small)."""
     cut(monkeypatch, rows, width)
+    monkeypatch.setattr(softmax, "SMALL_BITS", small)
     query_ND, vectors, target_N = random_case()
     wanted = (query_ND, vectors.weight)
     total = FullSoftmax(label_smoothing=smoothing)(query_ND, vectors, target_N)
@@ -62,6 +65,18 @@ def test_a_target_that_is_almost_certain_keeps_its_slope_in_bfloat16() -> None:
     slope = -(2**-16 + 2 * 2**-32) / (1 + 2**-16 + 2**-32)
     assert query_11.grad is not None
     assert query_11.grad.item() == pytest.approx(slope, rel=0.02)
+
+
+@pytest.mark.parametrize("scale", [1.0, 55.0, 1e3])
+def test_logits_around_the_bound_cost_what_they_should(scale: float) -> None:
+    """Up to 60 bits they are exponentiated as they are, above that less their top: both are exact."""
+    query_ND, vectors, target_N = random_case()
+    longest = vectors.scoring_ID().detach().norm(dim=1).max() / math.log(2)
+    query_ND = (scale * torch.nn.functional.normalize(query_ND.detach(), dim=1) / longest).requires_grad_()
+    total, expected = FullSoftmax()(query_ND, vectors, target_N), naive(query_ND, vectors, target_N)
+    torch.testing.assert_close(total, expected)
+    mine, theirs = (torch.autograd.grad(loss, query_ND)[0] for loss in (total, expected))
+    torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_equal_scores_cost_the_logarithm_of_the_catalogue() -> None:
@@ -101,17 +116,17 @@ def test_a_loss_without_gradients_keeps_no_buffers() -> None:
 @pytest.mark.parametrize(
     ("targets", "items", "shape"),
     [
-        (3650, 1000, (960, 1000)),  # the catalogue in one block: 4 chunks of 913, rounded up
-        (3600, 1000, (960, 1000)),  # nearly as many targets: the same shape
-        (3650, 3700, (960, 960)),  # 4 blocks of 925
+        (3650, 1000, (928, 1000)),  # the catalogue in one block: 4 chunks of 913, rounded up
+        (3600, 1000, (928, 1000)),  # nearly as many targets: the same shape
+        (3650, 3700, (928, 928)),  # 4 blocks of 925
         (50, 6, (64, 6)),  # a tiny catalogue does not make a huge chunk
-        (6400, 500_000, (960, 1152)),  # many blocks, and 1 GB of bfloat16 for what is kept of them
+        (6400, 500_000, (928, 1152)),  # many blocks, and 1 GB of bfloat16 for what is kept of them
         (4000, 10_000_000, (128, 8192)),  # a huge catalogue still gets whole products
-        (0, 10, (64, 10)),
+        (0, 10, (32, 10)),
     ],
 )
 def test_chunks_are_few_shapes_that_fit(targets: int, items: int, shape: tuple[int, int]) -> None:
     rows, width = softmax.chunk_shape(targets, items, 2, torch.device("cpu"))
     assert rows == shape[0]
     assert width == pytest.approx(shape[1], rel=0.02)
-    assert 4 * rows * width <= max(softmax.BLOCK_BYTES, 4 * 64 * items) * 1.15
+    assert 4 * rows * width <= max(softmax.BLOCK_BYTES, 4 * 32 * items) * 1.15

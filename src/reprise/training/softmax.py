@@ -1,10 +1,12 @@
 """Softmax over the whole catalogue, without its logits ever being whole.
 
 Shape letters: N targets, R rows of a chunk, J items of a block, I items, D width. A chunk of
-rows reads the item vectors block by block and keeps e^(s - top), `top` being the largest logit so far; when the sum is known,
-the same numbers give the gradient of the item vectors. So there are three matrix products and no more.
+rows reads the item vectors block by block and keeps e^(s - top), `top` being the largest logit so far, or 0 where the lengths
+of all vectors say that no logit is large; when the sum is known, the same numbers give the gradient of the item vectors. So
+there are three matrix products and no more.
 """
 
+import itertools
 import math
 from typing import Annotated, Any, NamedTuple
 
@@ -26,8 +28,10 @@ KEPT_BYTES = 2**30
 """Memory for what a chunk keeps of all its blocks."""
 CHUNK_ROWS = 1024, 128
 """Rows of a chunk when its blocks are several: as many as the first, but not under the second where memory is short."""
-ROUND = 64
+ROUND = 32
 """Rows of a chunk, and items of a block, are a multiple of this."""
+SMALL_BITS = 60.0
+"""Logits up to this size, in bits, are exponentiated as they are: a sum of 2^40 of them is far from the end of float32."""
 LOG_2 = math.log(2)
 
 
@@ -97,8 +101,10 @@ class _Work:
         # whole chunks only: a last one of another length would cost a new kernel each time
         query_ND = pad(query_ND.detach(), (0, 0, 0, extended))
         self.query_ND, self.bits_ND = query_ND.to(how.product), (query_ND / LOG_2).to(how.product)
-        self.column_N1 = pad(how.column_N, (0, extended)).unsqueeze(1)
+        self.column_N = pad(how.column_N, (0, extended))
         self.vectors_ID = vectors_ID.detach().to(how.product)
+        # lengths bound the logits; angles over a temperature are always small
+        self.small = bool(_longest(self.bits_ND) * _longest(self.vectors_ID) <= SMALL_BITS)
         self.blocks = [slice(at, min(at + width, items)) for at in range(0, items, width)]
         self.grad_query_ND = query_ND.new_empty(query_ND.shape)
         self.grad_vectors_ID = torch.zeros_like(vectors_ID) if learns else vectors_ID.new_empty(0)
@@ -118,54 +124,64 @@ class _Work:
     def _chunk(self, number: int) -> Tensor:
         """The loss of one chunk of rows, which leaves its gradients behind."""
         rows = slice(number * self.rows, (number + 1) * self.rows)
-        target_RD = self.vectors_ID[self.column_N1[rows, 0]].float()
+        target_RD = self.vectors_ID[self.column_N[rows]].float()
         right_R1 = (self.bits_ND[rows].float() * target_RD).sum(1, keepdim=True)
-        top_R1, rest_R1, mean_RD = right_R1, torch.zeros_like(right_R1), torch.zeros_like(target_RD)
+        top_R1 = torch.zeros_like(right_R1) if self.small else right_R1
+        rest_R1, mean_RD = torch.zeros_like(right_R1), torch.zeros_like(target_RD)
         tops = []
-        for place, block in enumerate(self.blocks):
-            e_RJ, higher_R1, sum_R1 = self._block(number, place, top_R1)
-            shrink_R1 = (top_R1 - higher_R1).exp2_()
-            rest_R1, top_R1 = torch.addcmul(sum_R1, rest_R1, shrink_R1), higher_R1
+        for place, hidden in enumerate(self._targets_by_block(rows)):
+            e_RJ, sum_R1, higher_R1 = self._block(rows, place, hidden, top_R1)
+            if not self.small:
+                shrink_R1 = (top_R1 - higher_R1).exp2_()
+                rest_R1, mean_RD = rest_R1.mul_(shrink_R1), mean_RD.mul_(shrink_R1)
+            rest_R1, top_R1 = rest_R1.add_(sum_R1), higher_R1
             if self.learns:
-                mean_RD = torch.addcmul((e_RJ @ self.vectors_ID[block]).float(), mean_RD, shrink_R1)
+                mean_RD += e_RJ @ self.vectors_ID[self.blocks[place]]
                 tops.append(top_R1)
         total_R1 = rest_R1 + (right_R1 - top_R1).exp2_()
         if self.learns:
             slope_R1 = self.how.smoothing - rest_R1 / total_R1
             self.grad_query_ND[rows] = torch.addcmul(mean_RD / total_R1, slope_R1, target_RD)
-            self._learn_vectors(number, [(top - top_R1).exp2_() / total_R1 for top in tops], slope_R1)
+            self._learn_vectors(rows, [(top - top_R1).exp2_() / total_R1 for top in tops], slope_R1)
         loss_R1 = total_R1.log2() + top_R1 - (1 - self.how.smoothing) * right_R1
         return LOG_2 * loss_R1[: max(0, self.targets - rows.start)].sum()
 
-    def _block(self, number: int, place: int, top_R1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """e^(s - top) of one block in the type of the products, 0 at the targets; the new top; the sum of each row."""
-        block, rows = self.blocks[place], slice(number * self.rows, (number + 1) * self.rows)
+    def _targets_by_block(self, rows: slice) -> list[tuple[Tensor, Tensor]]:
+        """For each block the rows whose target is in it, and the target's place there."""
+        column_R, row_R = self.column_N[rows].sort()
+        starts = torch.tensor([block.start for block in self.blocks], device=column_R.device)
+        edges = [*torch.searchsorted(column_R, starts).tolist(), self.rows]
+        found = (slice(*edge) for edge in itertools.pairwise(edges))
+        return [(row_R[at], column_R[at] - block.start) for at, block in zip(found, self.blocks, strict=True)]
+
+    def _block(
+        self, rows: slice, place: int, hidden: tuple[Tensor, Tensor], top_R1: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """e^(s - top) of one block in the type of the products, 0 at the targets; the sum of each row; the new top."""
+        block = self.blocks[place]
         width = block.stop - block.start
         low_RJ = self.kept[place if self.learns else 0][: self.rows * width].view(self.rows, width)
         torch.mm(self.bits_ND[rows], self.vectors_ID[block].t(), out=low_RJ)
         s_RJ = low_RJ
         if low_RJ.dtype != torch.float32:
             s_RJ = self.wide[: low_RJ.numel()].view_as(low_RJ).copy_(low_RJ)
-        at_R1 = self.column_N1[rows] - block.start
-        inside_R1 = (at_R1 >= 0) & (at_R1 < width)
-        at_R1 = at_R1.clamp_(0, width - 1)
-        s_RJ.scatter_(1, at_R1, torch.where(inside_R1, -torch.inf, s_RJ.gather(1, at_R1)))
-        top_R1 = torch.maximum(top_R1, s_RJ.amax(1, keepdim=True))
-        sum_R1 = s_RJ.sub_(top_R1).exp2_().sum(1, keepdim=True)
-        return low_RJ.copy_(s_RJ), top_R1, sum_R1
+        s_RJ[hidden] = -torch.inf
+        if not self.small:
+            top_R1 = torch.maximum(top_R1, s_RJ.amax(1, keepdim=True))
+            s_RJ.sub_(top_R1)
+        sum_R1 = s_RJ.exp2_().sum(1, keepdim=True)
+        return low_RJ.copy_(s_RJ), sum_R1, top_R1
 
-    def _learn_vectors(self, number: int, scales: list[Tensor], slope_R1: Tensor) -> None:
+    def _learn_vectors(self, rows: slice, scales: list[Tensor], slope_R1: Tensor) -> None:
         """What a chunk adds to the gradient of the item vectors."""
-        rows, real = (
-            slice(number * self.rows, (number + 1) * self.rows),
-            max(0, self.targets - number * self.rows),
-        )
+        real = max(0, self.targets - rows.start)
         q_RD = self.query_ND[rows]
         for place, (block, scale_R1) in enumerate(zip(self.blocks, scales, strict=True)):
-            e_RJ = self.kept[place].view(self.rows, -1)
+            if not (place and self.small):  # else all blocks have one top and so one scale
+                scaled_RD = (q_RD * scale_R1).to(q_RD.dtype)
             # rows beyond the last target have a query of 0 and add nothing
-            self.grad_vectors_ID[block] += e_RJ.t() @ (q_RD * scale_R1).to(q_RD.dtype)
-        target = self.column_N1[rows, 0][:real]
+            self.grad_vectors_ID[block] += self.kept[place].view(self.rows, -1).t() @ scaled_RD
+        target = self.column_N[rows][:real]
         self.grad_vectors_ID.index_add_(0, target, (slope_R1 * q_RD)[:real].to(self.grad_vectors_ID.dtype))
 
     def _smooth(self) -> Tensor:
@@ -177,6 +193,12 @@ class _Work:
             self.grad_query_ND -= share * vector_D
             self.grad_vectors_ID -= share * query_D
         return -share * total
+
+
+def _longest(x_ND: Tensor) -> Tensor:
+    """The largest length of a vector."""
+    length_N: Tensor = torch.linalg.vector_norm(x_ND, dim=1, dtype=torch.float32)
+    return length_N.amax()
 
 
 def chunk_shape(targets: int, items: int, size: int, device: torch.device) -> tuple[int, int]:
