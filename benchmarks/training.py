@@ -91,12 +91,16 @@ def shapes(rounds: int) -> dict[str, float]:
     }
 
 
-def events_per_s(cell: str, size: int, dataset: SequenceDataset, steps: int, precision: str) -> float:
+def events_per_s(
+    cell: str, size: int, dataset: SequenceDataset, steps: int, precision: str, *, compiled: bool = False
+) -> float:
     """Targets per second of processor time over `steps` optimiser steps, after as many to warm up."""
     options = RunOptions(precision=precision, accelerator="cpu", threads=torch.get_num_threads())
     with tempfile.TemporaryDirectory() as folder:
         recipe = Recipe(model=Recurrent(cell=cell, size=size))
         trainer = Trainer(recipe, dataset, RunDirectory(Path(folder)), options)
+        if compiled:
+            trainer.model.forward = torch.compile(trainer.model.forward)
         targets, begun = 0, 0.0
         for number, chunk in zip(range(2 * steps), trainer._plan(0), strict=False):
             if number == steps:
@@ -116,6 +120,9 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument(
+        "--compile", action="store_true", help="rglru under torch.compile too: needs gcc and minutes"
+    )
     options = parser.parse_args()
     found: dict[str, object] = {"torch": torch.__version__, "threads": torch.get_num_threads()}
     shape = f"B 128, T 50, D {options.size}, milliseconds"
@@ -131,6 +138,14 @@ def main() -> None:
             for precision in ("32-true", "bf16-mixed")
             for cell in CELLS
         }
+        if options.compile:
+            works = {"as it is": False, "under torch.compile": True}
+            found["rglru in bf16, events/s"] = {
+                name: events_per_s(
+                    "rglru", options.size, dataset, options.steps, "bf16-mixed", compiled=compiled
+                )
+                for name, compiled in works.items()
+            }
     print(json.dumps(found, indent=2))
 
 

@@ -6,15 +6,21 @@ from reprise.training import Recipe, TrainingConfig
 
 
 @pytest.mark.parametrize(
-    ("events", "tokens"),
-    [(100, 256), (240 * 1000, 1000), (988_129, 4096), (10**9, 4096)],
+    ("events", "sequences", "tokens"),
+    [
+        (100, 10, 256),
+        (240 * 1000, 48_000, 1000),  # a 240th of the events
+        (10**9, 10**8, 4096),
+        (10**9, 2 * 10**7, 1024),  # 50 events a sequence: smaller steps
+        (240 * 500, 1000, 500),
+    ],
 )
-def test_a_small_log_has_small_steps(events: int, tokens: int) -> None:
-    assert TrainingConfig().tokens_for(events) == tokens
+def test_small_logs_and_long_histories_have_small_steps(events: int, sequences: int, tokens: int) -> None:
+    assert TrainingConfig().tokens_for(events, sequences) == tokens
 
 
 def test_tokens_that_are_said_are_taken() -> None:
-    assert TrainingConfig(tokens=77).tokens_for(10**9) == 77
+    assert TrainingConfig(tokens=77).tokens_for(10**9, 10**6) == 77
 
 
 def test_a_recipe_goes_to_a_file_and_back() -> None:

@@ -10,6 +10,9 @@ from reprise.models.recurrent import Recurrent
 from reprise.training.losses import Loss
 from reprise.training.sampled import Softmax
 
+LONG = 50
+"""Events a sequence, on average, from which on sequences are called long."""
+
 
 @spec
 class TrainingConfig:
@@ -26,7 +29,7 @@ class TrainingConfig:
     clip: Annotated[float, Field(gt=0)] = 1.0
     """Largest norm of the gradient; a larger one is scaled down."""
     tokens: Annotated[int, Field(ge=0)] = 0
-    """Events a step, about: many short rows or a few long ones. 0: by the size of the log, see `tokens_for`."""
+    """Events a step, about: many short rows or a few long ones. 0: by the log, see `tokens_for`."""
     chunk: Annotated[int, Field(ge=1)] = 128
     """Steps after which a long row is cut; its state is carried on, its gradient is not (truncated backpropagation)."""
     loss: Loss = Softmax()
@@ -42,13 +45,15 @@ class TrainingConfig:
     exclude_seen: bool = False
     """Whether validation ranks only items the user has not had, as the answers will be asked for."""
 
-    def tokens_for(self, events: int) -> int:
-        """Events a step for a training part of so many: an epoch has some 240 steps, a step 256 to 4,096 events.
+    def tokens_for(self, events: int, sequences: int) -> int:
+        """Events a step for a training part of so many, in so many sequences: 256 to 4,096.
 
-        A small log needs its steps more than it needs large ones; with 4,096 events a step a log of a few thousand would
-        be over before the network had moved.
+        An epoch has some 240 steps, since with 4,096 events a step a log of a few thousand would be over before the network
+        had moved. Where sequences are long, 50 events on average, a step holds 1,024 at most: the events of one history say
+        much the same, and more steps are worth more than longer ones. What was measured stands in docs/log.md.
         """
-        return self.tokens or min(4096, max(256, events // 240))
+        most = 1024 if events >= LONG * sequences else 4096
+        return self.tokens or min(most, max(256, events // 240))
 
 
 @spec

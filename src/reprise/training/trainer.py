@@ -131,7 +131,9 @@ class Trainer:
         self.fabric.to_device(self.model)
         self.sampler = self._sampler()
         self.steps = self._steps()
-        self.tokens = self.config.tokens_for(self.dataset.part_events("train"))
+        first_U, last_U = self.dataset.part("train")
+        events_U = last_U - first_U
+        self.tokens = self.config.tokens_for(int(events_U.sum()), int((events_U > 0).sum()))
         self.validation = Validation(self.config, self.dataset)
         self.chunks = len(self._plan(0))
         self.saved_at = time.monotonic()
