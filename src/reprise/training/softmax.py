@@ -211,7 +211,12 @@ def chunk_shape(targets: int, items: int, size: int, device: torch.device) -> tu
     most, least = CHUNK_ROWS
     if memory // items >= most:
         return _even(targets, memory // items), items
-    rows = _even(targets, min(most, max(least, KEPT_BYTES // (size * items))))
+    most = min(most, max(least, KEPT_BYTES // (size * items)))
+    # one chunk more where that leaves fewer rows empty: each is as dear as a target
+    rows = min(
+        (_even(targets, most), _even(targets, max(ROUND, most - most // 8))),
+        key=lambda rows: math.ceil(targets / rows) * rows,
+    )
     return rows, min(items, _even(items, max(ROUND, memory // rows)))
 
 
