@@ -52,10 +52,18 @@ class Notes:
         options: Those of `add_options`.
         name: Of the run, where the options have none.
         measured: The metrics of a part, as the model is now.
+        finish: Makes the model ready to be measured, where it is not; the processor seconds of that are added to the moment,
+            since they are spent once, at the end of a training that ends there.
     """
 
-    def __init__(self, options: argparse.Namespace, name: str, measured: Callable[[str], Sums]) -> None:
-        self.options, self.measured = options, measured
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        name: str,
+        measured: Callable[[str], Sums],
+        finish: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self.options, self.measured, self.finish = options, measured, finish
         self.name, self.dataset = options.name or name, options.dataset.name
         self.out = sys.stdout  # before a peer that prints is quietened
 
@@ -72,7 +80,7 @@ class Notes:
     def _at_moment(self, clock: Clock) -> None:
         speed = clock.events_per_s
         spent = {
-            "seconds": round(clock.seconds, 2),
+            "seconds": round(clock.seconds + self.finish(), 2),
             "events": clock.events,
             "events_per_s": None if speed is None else round(speed, 1),
         }

@@ -3,12 +3,14 @@
     python benchmarks/ours.py data/yoo --seconds 600 --moments 60 120 240 --set model.size=64 > ours.jsonl
 
 Time is counted from the building of the network, on one thread, and stands still while it is measured; what is measured are
-the weights of the moment, not those of the best epoch. It ends with the recipe's last epoch if that is earlier.
+the weights of the moment, not those of the best epoch, with counted transitions fitted to them or without. It ends with the
+recipe's last epoch if that is earlier.
 """
 
 import argparse
 import os
 import tempfile
+import time
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -25,6 +27,7 @@ from reprise.data.dataset import SequenceDataset
 from reprise.evaluation.evaluate import Options, evaluate
 from reprise.evaluation.report import Report
 from reprise.training import RunOptions
+from reprise.training.residual import fit_transitions
 from reprise.training.run import RunDirectory
 from reprise.training.trainer import Trainer
 
@@ -56,6 +59,11 @@ def main() -> None:
     parser.add_argument("--recipe", type=Path, help="a TOML file, as for `reprise train`")
     parser.add_argument("--precision", default="auto", choices=("auto", "32-true", "bf16-mixed"))
     parser.add_argument(
+        "--counts",
+        action="store_true",
+        help="fit counted transitions before each moment, whose seconds then include the fit",
+    )
+    parser.add_argument(
         "--no-query-time", action="store_true", help="the network is not told the moment of asking"
     )
     options = parser.parse_args()
@@ -64,6 +72,24 @@ def main() -> None:
     recipe = read_recipe(options.recipe, options.set)
     run = RunOptions(seed=options.seed, accelerator="cpu", precision=options.precision, threads=1)
     how = Options(coverage=False, resamples=0, progress=False, query_time=not options.no_query_time)
+
+    fresh: dict[str, torch.Tensor] = {}
+
+    def finish() -> float:
+        if not options.counts:
+            return 0.0
+        begun, asked, residual = time.process_time(), recipe.training, trainer.model.transitions
+        if not fresh:
+            fresh.update({name: tensor.clone() for name, tensor in residual.state_dict().items()})
+        residual.load_state_dict(fresh)  # each moment by itself, not from the fit of the one before
+        fit_transitions(
+            trainer.model,
+            dataset,
+            trainer.fabric.autocast(),
+            exclude_seen=asked.exclude_seen,
+            focus=asked.focus,
+        )
+        return time.process_time() - begun
 
     def measured(part: str) -> Sums:
         with trainer.fabric.autocast():
@@ -77,7 +103,7 @@ def main() -> None:
             )
         return sums_of(report)
 
-    notes = Notes(options, f"reprise {recipe.model.size}", measured)
+    notes = Notes(options, f"reprise {recipe.model.size}", measured, finish)
     notes.begin(
         fingerprint=dataset.fingerprint,
         query_time=how.query_time,
