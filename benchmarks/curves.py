@@ -2,7 +2,8 @@
 
     python benchmarks/curves.py runs/*.jsonl --metric ndcg@10 --out docs/pictures
 
-A run of one moment (session-kNN, fitted at once) is a level line from its moment on. Needs matplotlib, `reprise[bench]`.
+A run of one moment (session-kNN, fitted at once) is a level line; the picture begins with the first moment of the others.
+Needs matplotlib, `reprise[bench]`.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from typing import Any
 Points = list[tuple[float, float]]
 MARKS = "osD^vP*X"
 OURS = "reprise"
+MOMENTS = [15 * 2**doubling for doubling in range(12)]
 
 
 def read(files: Iterable[Path], part: str, metric: str) -> dict[str, dict[str, Points]]:
@@ -42,6 +44,7 @@ def draw(runs: dict[str, Points], title: str, metric: str) -> Any:
 
     figure, axes = pyplot.subplots(figsize=(6.4, 4.0), layout="constrained")
     last = max(points[-1][0] for points in runs.values())
+    begin = min((points[0][0] for points in runs.values() if len(points) > 1), default=1.0)
     # ours first and thick, the others in the order of their names
     for mark, name in zip(
         MARKS * 4, sorted(runs, key=lambda name: (not name.startswith(OURS), name)), strict=False
@@ -49,11 +52,14 @@ def draw(runs: dict[str, Points], title: str, metric: str) -> Any:
         seconds, values = zip(*runs[name], strict=True)
         width = 2.2 if name.startswith(OURS) else 1.2
         if len(values) == 1:
-            axes.plot([max(1.0, seconds[0]), last], values * 2, "--", linewidth=width, label=name)
+            axes.plot([max(begin, seconds[0]), last], values * 2, "--", linewidth=width, label=name)
         else:
             axes.plot(seconds, values, marker=mark, markersize=4, linewidth=width, label=name)
     axes.set(xscale="log", xlabel="processor time of training, seconds", ylabel=metric, title=title)
     axes.set_ylim(bottom=0)
+    ticks = [moment for moment in MOMENTS if begin <= moment <= 1.1 * last]
+    axes.set_xticks(ticks, [f"{moment:g}" for moment in ticks])
+    axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=8)
     return figure
