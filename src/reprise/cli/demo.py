@@ -17,7 +17,6 @@ SPLIT = "last:14d,14d"
 RECIPE = [
     "model.dropout=0.2",
     "model.item_dropout=0.1",
-    "training.tokens=1024",
     "training.epochs=6",
     "training.metric=mrr@20",
 ]
