@@ -79,6 +79,23 @@ def test_logits_around_the_bound_cost_what_they_should(scale: float) -> None:
     torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
 
 
+def test_no_target_costs_nothing() -> None:
+    query_ND = torch.zeros(0, 6, requires_grad=True)
+    total = FullSoftmax()(query_ND, ItemVectors(5, 6), torch.zeros(0, dtype=torch.long))
+    total.backward()
+    assert total.item() == 0
+    assert query_ND.grad is not None
+
+
+def test_half_precision_that_ends_early_seeks_tops() -> None:
+    """e^15 is beyond float16: with logits of 15 as they are, nothing would be left of the sum."""
+    vectors = ItemVectors(3, 1)
+    vectors.weight.data = torch.tensor([[0.0], [1.0], [0.0], [-1.0]])
+    with torch.autocast("cpu", torch.float16):
+        total = FullSoftmax()(torch.tensor([[15.0]]), vectors, torch.tensor([2]))
+    assert total.item() == pytest.approx(15, rel=1e-3)
+
+
 def test_equal_scores_cost_the_logarithm_of_the_catalogue() -> None:
     _, vectors, target_N = random_case()
     total = FullSoftmax()(torch.zeros(300, 6), vectors, target_N)

@@ -103,8 +103,7 @@ class _Work:
         self.query_ND, self.bits_ND = query_ND.to(how.product), (query_ND / LOG_2).to(how.product)
         self.column_N = pad(how.column_N, (0, extended))
         self.vectors_ID = vectors_ID.detach().to(how.product)
-        # lengths bound the logits; angles over a temperature are always small
-        self.small = bool(_longest(self.bits_ND) * _longest(self.vectors_ID) <= SMALL_BITS)
+        self.small = _small(self.bits_ND, self.vectors_ID)
         self.blocks = [slice(at, min(at + width, items)) for at in range(0, items, width)]
         self.grad_query_ND = query_ND.new_empty(query_ND.shape)
         self.grad_vectors_ID = torch.zeros_like(vectors_ID) if learns else vectors_ID.new_empty(0)
@@ -195,10 +194,16 @@ class _Work:
         return -share * total
 
 
-def _longest(x_ND: Tensor) -> Tensor:
-    """The largest length of a vector."""
-    length_N: Tensor = torch.linalg.vector_norm(x_ND, dim=1, dtype=torch.float32)
-    return length_N.amax()
+def _small(bits_ND: Tensor, vectors_ID: Tensor) -> bool:
+    """Whether the lengths of the vectors keep all logits small; angles over a temperature always are.
+
+    In float16 none are small enough: it ends at 2^16.
+    """
+    if math.log2(torch.finfo(bits_ND.dtype).max) < 2 * SMALL_BITS:
+        return False
+    lengths = (torch.linalg.vector_norm(x, dim=1, dtype=torch.float32) for x in (bits_ND, vectors_ID))
+    most_bits, most_vector = (length.max() if len(length) else length.sum() for length in lengths)
+    return bool(most_bits * most_vector <= SMALL_BITS)
 
 
 def chunk_shape(targets: int, items: int, size: int, device: torch.device) -> tuple[int, int]:
