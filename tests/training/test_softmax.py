@@ -137,11 +137,7 @@ def test_a_loss_without_gradients_keeps_no_buffers() -> None:
         (3600, 1000, (928, 1000)),  # nearly as many targets: the same shape
         (3650, 3700, (736, 1248)),  # 5 chunks of 730 rather than 4 of 913: fewer empty rows; 3 blocks
         (50, 6, (64, 6)),  # a tiny catalogue does not make a huge chunk
-        (
-            6400,
-            500_000,
-            (800, 1312),
-        ),  # many blocks, no empty row, and at most 1 GB of bfloat16 for what is kept of them
+        (6400, 500_000, (800, 1312)),  # many blocks, no empty row, at most 1 GB for what is kept
         (4000, 10_000_000, (128, 8192)),  # a huge catalogue still gets whole products
         (0, 10, (32, 10)),
     ],

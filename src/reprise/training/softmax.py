@@ -105,6 +105,7 @@ class _Work:
         self.vectors_ID = vectors_ID.detach().to(how.product)
         self.small = _small(self.bits_ND, self.vectors_ID)
         self.blocks = [slice(at, min(at + width, items)) for at in range(0, items, width)]
+        self.hidden = self._targets_by_block()
         self.grad_query_ND = query_ND.new_empty(query_ND.shape)
         self.grad_vectors_ID = torch.zeros_like(vectors_ID) if learns else vectors_ID.new_empty(0)
         # made once: memory that is asked for again and again costs as much as the arithmetic
@@ -128,7 +129,7 @@ class _Work:
         top_R1 = torch.zeros_like(right_R1) if self.small else right_R1
         rest_R1, mean_RD = torch.zeros_like(right_R1), torch.zeros_like(target_RD)
         tops = []
-        for place, hidden in enumerate(self._targets_by_block(rows)):
+        for place, hidden in enumerate(self.hidden[number]):
             e_RJ, sum_R1, higher_R1 = self._block(rows, place, hidden, top_R1)
             if not self.small:
                 shrink_R1 = (top_R1 - higher_R1).exp2_()
@@ -141,17 +142,27 @@ class _Work:
         if self.learns:
             slope_R1 = self.how.smoothing - rest_R1 / total_R1
             self.grad_query_ND[rows] = torch.addcmul(mean_RD / total_R1, slope_R1, target_RD)
+            # one top for all blocks is one scale for all
+            tops = tops[:1] if self.small else tops
             self._learn_vectors(rows, [(top - top_R1).exp2_() / total_R1 for top in tops], slope_R1)
         loss_R1 = total_R1.log2() + top_R1 - (1 - self.how.smoothing) * right_R1
         return LOG_2 * loss_R1[: max(0, self.targets - rows.start)].sum()
 
-    def _targets_by_block(self, rows: slice) -> list[tuple[Tensor, Tensor]]:
-        """For each block the rows whose target is in it, and the target's place there."""
-        column_R, row_R = self.column_N[rows].sort()
-        starts = torch.tensor([block.start for block in self.blocks], device=column_R.device)
-        edges = [*torch.searchsorted(column_R, starts).tolist(), self.rows]
-        found = (slice(*edge) for edge in itertools.pairwise(edges))
-        return [(row_R[at], column_R[at] - block.start) for at, block in zip(found, self.blocks, strict=True)]
+    def _targets_by_block(self) -> list[list[tuple[Tensor, Tensor]]]:
+        """For each chunk and block the rows whose target is in it, and the target's place there."""
+        chunks = self.column_N.view(-1, self.rows).sort(dim=1)
+        starts = torch.tensor([block.start for block in self.blocks], device=self.column_N.device)
+        # all at once: a device is waited for here
+        edges = torch.searchsorted(chunks.values, starts.expand(len(chunks.values), -1).contiguous()).tolist()
+        return [
+            [
+                (row_R[begin:end], column_R[begin:end] - block.start)
+                for block, (begin, end) in zip(
+                    self.blocks, itertools.pairwise([*edge, self.rows]), strict=True
+                )
+            ]
+            for column_R, row_R, edge in zip(*chunks, edges, strict=True)
+        ]
 
     def _block(
         self, rows: slice, place: int, hidden: tuple[Tensor, Tensor], top_R1: Tensor
@@ -172,12 +183,12 @@ class _Work:
         return low_RJ.copy_(s_RJ), sum_R1, top_R1
 
     def _learn_vectors(self, rows: slice, scales: list[Tensor], slope_R1: Tensor) -> None:
-        """What a chunk adds to the gradient of the item vectors."""
+        """What a chunk adds to the gradient of the item vectors; `scales` one for each block, or one for all."""
         real = max(0, self.targets - rows.start)
         q_RD = self.query_ND[rows]
-        for place, (block, scale_R1) in enumerate(zip(self.blocks, scales, strict=True)):
-            if not (place and self.small):  # else all blocks have one top and so one scale
-                scaled_RD = (q_RD * scale_R1).to(q_RD.dtype)
+        for place, block in enumerate(self.blocks):
+            if place < len(scales):
+                scaled_RD = (q_RD * scales[place]).to(q_RD.dtype)
             # rows beyond the last target have a query of 0 and add nothing
             self.grad_vectors_ID[block] += self.kept[place].view(self.rows, -1).t() @ scaled_RD
         target = self.column_N[rows][:real]
