@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from reprise.models.baselines import Markov as Markov
     from reprise.models.baselines import Popularity as Popularity
     from reprise.models.baselines import Transitions as Transitions
+    from reprise.models.ensemble import Ensemble as Ensemble
     from reprise.models.recurrent import Recurrent as Recurrent
     from reprise.recommender.answers import Recommendation as Recommendation
     from reprise.recommender.recommender import Recommender as Recommender
@@ -70,6 +71,7 @@ _HOMES = {
     "Markov": "reprise.models.baselines",
     "Transitions": "reprise.models.baselines",
     "Popularity": "reprise.models.baselines",
+    "Ensemble": "reprise.models.ensemble",
     "Recurrent": "reprise.models.recurrent",
     "Recommendation": "reprise.recommender.answers",
     "Recommender": "reprise.recommender.recommender",

@@ -7,7 +7,7 @@ import torch
 
 from reprise.data.vocabulary import PAD
 from reprise.models import transitions
-from reprise.models.transitions import COUNTED, TransitionResidual, last_events
+from reprise.models.transitions import COUNTED, TransitionResidual, after_event, windows
 from reprise.testing.worlds import noise, world
 
 
@@ -94,6 +94,9 @@ def test_every_parameter_learns() -> None:
 
 
 def test_windows() -> None:
-    """Before any event the window is what was carried; each event enters on the right."""
-    found = last_events(torch.tensor([[0, 7]]), torch.tensor([[1, 2, 3]]))
-    assert found.tolist() == [[[0, 7], [7, 1], [1, 2], [2, 3]]]
+    """Before any event the window is what was carried; each event enters on the right, and padding does not."""
+    seen_BT, wanted_BT = torch.tensor([[0, 1, 3, 3]]), torch.tensor([[True, True, False, True]])
+    recent_NW, recent_BW = windows(torch.tensor([[0, 7]]), torch.tensor([[1, 2, 3, PAD]]), seen_BT, wanted_BT)
+    assert recent_NW.tolist() == [[0, 7], [7, 1], [2, 3]]
+    assert recent_BW.tolist() == [[2, 3]]
+    assert after_event(recent_BW, torch.tensor([5])).tolist() == [[3, 5]]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import reprise.training.residual as residual_module
 import reprise.training.trainer as trainer_module
 from reprise.config import spec
 from reprise.data.dataset import SequenceDataset
@@ -21,11 +22,12 @@ from reprise.models.sequence_model import SequenceModel
 from reprise.testing import worlds
 from reprise.training import Recipe, RunOptions, TrainingConfig, train
 from reprise.training.checkpoint import read_tensors
+from reprise.training.devices import precision
 from reprise.training.negatives import Negatives
 from reprise.training.run import RunDirectory
 from reprise.training.sampled import GBCE, BPRMax, SampledSoftmax, TOP1Max
 from reprise.training.softmax import FullSoftmax
-from reprise.training.trainer import Trainer, precision
+from reprise.training.trainer import Trainer
 
 SMALL = Recurrent(size=16, layers=1, dropout=0.1, item_dropout=0.1, transitions=0)
 SPARSE = Recurrent(size=16, layers=1, dropout=0.1, item_dropout=0.1, sparse=True, transitions=0)
@@ -177,7 +179,7 @@ def test_transitions_that_make_it_worse_are_left_out(
         return Fit(120, 1.0, 9.0)
 
     dataset = worlds.cycle(items=8, sequences=60)
-    monkeypatch.setattr(trainer_module, "fit_transitions", against)
+    monkeypatch.setattr(residual_module, "fit_transitions", against)
     model = train(COUNTED, dataset, tmp_path / "run", training=QUICK, options=EXACT, progress=True)
     assert capsys.readouterr().err.splitlines()[-1].endswith(" (left out)")
     assert model.transitions is None
@@ -193,14 +195,14 @@ def test_a_run_killed_before_its_transitions_fits_them_when_it_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(trainer_module, "fit_transitions", stop)
+        patch.setattr(residual_module, "fit_transitions", stop)
         train(COUNTED, dataset, tmp_path / "stopped", training=ONE_EPOCH, options=EXACT)
     again = train(COUNTED, dataset, tmp_path / "stopped", training=ONE_EPOCH, options=EXACT)
     assert whole.transitions is not None
     assert whole.transitions.gain.item() != 0
     assert same(dict(whole.state_dict()), dict(again.state_dict()))
     with monkeypatch.context() as patch:
-        patch.setattr(trainer_module, "fit_transitions", stop)
+        patch.setattr(residual_module, "fit_transitions", stop)
         train(COUNTED, dataset, tmp_path / "stopped", training=ONE_EPOCH, options=EXACT)
 
 

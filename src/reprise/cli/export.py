@@ -10,6 +10,8 @@ from reprise.cli.options import MovedDataset
 from reprise.cli.show import show_next
 from reprise.errors import ArtefactError
 
+MEMBERS = "members"
+"""In the record of a joined ensemble: how many it has."""
 EXAMPLE = "reprise export runs/shop --out shop.model"
 
 
@@ -36,20 +38,28 @@ def training_facts(path: Path) -> dict[str, Any]:
     metric = f"valid {training['metric']}"
     records = _records(path / "metrics.jsonl", metric)
     epochs = [record for record in records if "epoch" in record]
+    joined = [record for record in records if MEMBERS in record]
+    learned: dict[str, Any] = (
+        {
+            "epochs trained": len(epochs),
+            "best epoch": max(epochs, key=lambda epoch: float(epoch[metric])),
+        }
+        if epochs
+        else {"members together": joined[0]}
+    )
     after: dict[str, Any] = {
         name: record[name] for record in records for name in ("transitions", "refit") if name in record
     }
     return {
         "hyper-parameters": {name: value for name, value in training.items() if name != "class"},
         "seed": told["seed"],
-        "epochs trained": len(epochs),
-        "best epoch": max(epochs, key=lambda epoch: float(epoch[metric])),
+        **learned,
         **after,
     }
 
 
 def _records(file: Path, metric: str) -> list[dict[str, Any]]:
-    """The records of the epochs, at least one with a number for the metric in each, and of what came after them."""
+    """The records of the epochs or of joined members, at least one with a number for the metric, and of what came after."""
     again = "copy the run again, or train again in another directory"
     try:
         records = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
@@ -64,6 +74,6 @@ def _records(file: Path, metric: str) -> list[dict[str, Any]]:
         )
         if not fine:
             raise ArtefactError(f"{file} is damaged (line {number} has no number {metric!r}); {again}")
-    if not any("epoch" in record for record in records):
+    if not any("epoch" in record or MEMBERS in record for record in records):
         raise ArtefactError(f"{file} is damaged (it has no epoch); {again}")
     return records

@@ -16,7 +16,7 @@ from reprise.models.batch import Batch, Event, known_first
 from reprise.models.counts import PairCounts, count_pairs, entries, item_counts, popularity
 from reprise.models.encoder import keep_state
 from reprise.models.fitting import find_cases, fit_residual
-from reprise.models.transitions import TransitionResidual, last_events, no_events
+from reprise.models.transitions import TransitionResidual, after_event, no_events, windows
 from reprise.nn.cells import State
 
 Counted = TypeVar("Counted")
@@ -165,7 +165,7 @@ class Transitions:
 
     def advance(self, state: State, event: Event) -> State:
         """The state with this event's item at its end, unless that is `PAD`."""
-        recent_BW = torch.cat([state["recent_BW"][:, 1:], event.item_B[:, None]], dim=1)
+        recent_BW = after_event(state["recent_BW"], event.item_B)
         return keep_state({"recent_BW": recent_BW}, state, event.item_B != PAD)
 
     def scores(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
@@ -177,9 +177,9 @@ class Transitions:
         fresh = self.initial_state(len(batch.item_BT))
         before = keep_state(state, fresh, ~batch.fresh_B) if state is not None else fresh
         events, _, seen_BT = known_first(batch)
-        recent_BSW = last_events(before["recent_BW"], events.item_BT)
-        recent_BTW = recent_BSW.gather(1, seen_BT.unsqueeze(-1).expand(-1, -1, self.window))
-        return self._after(recent_BTW[batch.target_BT != PAD]), {"recent_BW": recent_BTW[:, -1]}
+        wanted_BT = batch.target_BT != PAD
+        recent_NW, recent_BW = windows(before["recent_BW"], events.item_BT, seen_BT, wanted_BT)
+        return self._after(recent_NW), {"recent_BW": recent_BW}
 
     def _after(self, recent_NW: Tensor) -> Tensor:
         residual, log_share_I = _fitted(self._residual, self.name), _fitted(self._log_share_I, self.name)

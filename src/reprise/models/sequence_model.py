@@ -4,19 +4,20 @@ Shape letters: B rows, T steps, N targets, W events of a window, D width, I item
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from reprise.data.dataset import Part, SequenceDataset, Sizes
+from reprise.data.dataset import Sizes
 from reprise.data.vocabulary import PAD
 from reprise.models.attentive import AttentiveEncoder
 from reprise.models.batch import Batch, Event, Inputs, known_first
 from reprise.models.encoder import Encoder, keep_state
 from reprise.models.inputs import Decay, EventInputs, QueryHead
-from reprise.models.items import ItemVectors, SparseLogits
-from reprise.models.transitions import TransitionResidual, last_events, no_events
+from reprise.models.items import ItemVectors
+from reprise.models.learned import AtTargets, LearnedScorer
+from reprise.models.transitions import TransitionResidual, after_event, no_events, windows
 from reprise.nn.cells import State, given
 
 
@@ -34,45 +35,22 @@ class Parts:
     """Added to the logits, where there is one."""
 
 
-class AtTargets(NamedTuple):
-    """What the network knows at each target of a batch."""
-
-    query_ND: Tensor
-    """What is compared with the item vectors, in row-major order of `target_BT != PAD`."""
-    recent_NW: Tensor | None
-    """The last items before each target, where the network counts transitions."""
-    state: State
-    """The state after the batch."""
-    penalty: Tensor
-    """A scalar for the loss, from the encoder."""
-
-
-class SequenceModel(nn.Module):
-    """Any encoder over item vectors; a `VectorScorer`.
+class SequenceModel(LearnedScorer):
+    """Any encoder over item vectors.
 
     Its state is the encoder's and `hidden`, the encoder's last output: an answer needs no further pass. Where the network
     reads times it holds `time_s` of the last event (NaN: none), and for transitions the last items, `recent`.
     """
 
     def __init__(self, spec: Any, sizes: Sizes, parts: Parts) -> None:
-        super().__init__()
-        self.spec = spec
-        self.sizes = sizes
+        super().__init__(spec, sizes, parts.transitions)
         self.items = parts.items
         self.inputs = parts.inputs
         self.encoder = parts.encoder
         self.head = parts.head
         self.decay = parts.decay
-        self.transitions = parts.transitions
         self.size = parts.inputs.size
-        self.learned_before: Part = "valid"
-        """The events before this part were learned. Set where a run is opened."""
         self.timed = parts.inputs.read.gap or parts.head.scale is not None or parts.decay is not None
-
-    @property
-    def name(self) -> str:
-        """How tables and reports call it."""
-        return str(self.spec)
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -86,11 +64,6 @@ class SequenceModel(nn.Module):
             "now_s": self.head.scale is not None,
         }
         return tuple(name for name, use in used.items() if use)
-
-    def observe(self, dataset: SequenceDataset, before: Part = "test") -> None:
-        """Count what the network needs to know of the events before a part and does not learn by gradients."""
-        if self.transitions is not None and not self.transitions.silent:
-            self.transitions.observe(dataset, before)
 
     def initial_state(self, batch: int) -> State:
         """The state of `batch` users without events."""
@@ -128,8 +101,7 @@ class SequenceModel(nn.Module):
             after["time_s"] = time_BS.flatten()[last_B]
         recent_NW = None
         if self.transitions is not None:
-            recent_SW = last_events(start["recent"], events.item_BT).flatten(0, 1)
-            recent_NW, after["recent"] = recent_SW[place_N], recent_SW[last_B]
+            recent_NW, after["recent"] = windows(start["recent"], events.item_BT, seen_BT, wanted_BT)
         return AtTargets(query_ND, recent_NW, after, encoded.penalty)
 
     def advance(self, state: State, event: Event) -> State:
@@ -147,7 +119,7 @@ class SequenceModel(nn.Module):
         if self.timed:
             after["time_s"] = event.time_s_B
         if self.transitions is not None:
-            after["recent"] = torch.cat([state["recent"][:, 1:], event.item_B.unsqueeze(1)], dim=1)
+            after["recent"] = after_event(state["recent"], event.item_B)
         return after
 
     def query(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
@@ -159,10 +131,6 @@ class SequenceModel(nn.Module):
         query_BD: Tensor = self.head(state["hidden"], gap_B)
         return query_BD
 
-    def additions(self, state: State) -> SparseLogits | None:
-        """What is added to the products, where the network has transitions."""
-        return self._counted(state.get("recent"))
-
     def attention(self, state: State) -> Tensor | None:
         """How much the network looks at each of the last W events, newest last, [B, W]; None where it has no attention.
 
@@ -172,22 +140,6 @@ class SequenceModel(nn.Module):
             return None
         return self.encoder.weights(state["states"][:, -1], state).nan_to_num(0.0)
 
-    def scores(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
-        """The logits of all items, s_BI."""
-        return _added(self.query(state, now_s_B) @ self.item_vectors().t(), self.additions(state))
-
-    def query_batch(
-        self, batch: Batch, state: State | None = None
-    ) -> tuple[Tensor, SparseLogits | None, State]:
-        """q_ND at all targets of a batch, what is added to their products, and the state after it."""
-        at = self(batch, state)
-        return at.query_ND, self._counted(at.recent_NW), at.state
-
-    def score_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
-        """s_NI at all targets of a batch, and the state after it."""
-        query_ND, extra, after = self.query_batch(batch, state)
-        return _added(query_ND @ self.item_vectors().t(), extra), after
-
     def item_vectors(self) -> Tensor:
         """The vectors that score, v_ID."""
         return self.items.scoring_ID()
@@ -196,27 +148,8 @@ class SequenceModel(nn.Module):
         """The raw vectors that are read, [I, D]."""
         return self.items.vectors_ID
 
-    def _counted(self, recent_NW: Tensor | None) -> SparseLogits | None:
-        """What transitions add after these items; None while nothing has been found that they are worth."""
-        if self.transitions is None or recent_NW is None or not self.transitions.gain.any():
-            return None
-        extra: SparseLogits = self.transitions(recent_NW)
-        return extra
-
     def _times(self, events: Inputs, start: State) -> Tensor:
         """When the last event before the chunk was, and each event of it, [B, 1 + T], float64 seconds."""
         if not self.timed:
             return torch.zeros_like(events.time_s_BT[:, :1]).expand(-1, events.time_s_BT.shape[1] + 1)
         return torch.cat([start["time_s"].unsqueeze(1), events.time_s_BT], dim=1)
-
-    def _start(self, batch: Batch, state: State | None) -> State:
-        fresh = self.initial_state(len(batch.item_BT))
-        if state is None or bool(batch.fresh_B.all()):
-            return fresh
-        return keep_state(state, fresh, ~batch.fresh_B)
-
-
-def _added(score_NI: Tensor, extra: SparseLogits | None) -> Tensor:
-    if extra is not None:
-        extra.add_to(score_NI)
-    return score_NI

@@ -128,10 +128,25 @@ class TransitionResidual(nn.Module):
         return self.gain * torch.log1p(sum_P * (-self.floor).exp()) / times_P
 
 
-def last_events(before_BW: Tensor, item_BT: Tensor) -> Tensor:
-    """The window after each of the first 0..T events of a row, [B, T + 1, W]; events come first in a row, padding after."""
-    window = before_BW.shape[1]
-    return torch.cat([before_BW, item_BT], dim=1).unfold(1, window, 1)
+def windows(before_BW: Tensor, item_BT: Tensor, seen_BT: Tensor, wanted_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """The last items at each target of some rows, [N, W], and after the rows, [B, W].
+
+    Args:
+        before_BW: The windows before the rows.
+        item_BT: Their items, padding last.
+        seen_BT: How many of them each step has seen.
+        wanted_BT: Which steps have a target.
+    """
+    # window k of a row is the one after its first k items
+    window_BSW = torch.cat([before_BW, item_BT], dim=1).unfold(1, before_BW.shape[1], 1)
+    row_N, step_N = wanted_BT.nonzero(as_tuple=True)
+    row_B = torch.arange(len(item_BT), device=item_BT.device)
+    return window_BSW[row_N, seen_BT[row_N, step_N]], window_BSW[row_B, seen_BT[:, -1]]
+
+
+def after_event(before_BW: Tensor, item_B: Tensor) -> Tensor:
+    """The windows after one more event of each row."""
+    return torch.cat([before_BW[:, 1:], item_B.unsqueeze(1)], dim=1)
 
 
 def no_events(batch: int, window: int, device: torch.device) -> Tensor:

@@ -56,3 +56,9 @@ class TrainingProgress:
             self._bar.console.print(line, highlight=False)
         elif self.shown:
             print(line, file=sys.stderr, flush=True)
+
+
+def say(shown: bool | None, line: str) -> None:
+    """A line between two bars, where a person watches or lines were asked for."""
+    with TrainingProgress(shown, 1, 1) as bar:
+        bar.epoch(line)

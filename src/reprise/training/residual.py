@@ -5,21 +5,70 @@ work away; and the training events are among those that were counted, so only ot
 """
 
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
 from reprise.data.dataset import SequenceDataset
 from reprise.evaluation.ranks import VectorScores
-from reprise.evaluation.targets import Walk, asking, questions
+from reprise.evaluation.targets import Walk, asking, device_of, questions
 from reprise.models.fitting import FOCUS, Cases, Fit, find_cases, fit_residual
-from reprise.models.sequence_model import SequenceModel
+from reprise.models.learned import LearnedScorer
+from reprise.training.config import TrainingConfig
+from reprise.training.validation import Metrics, Validation, recorded
+
+
+class Added(NamedTuple):
+    """What counted transitions gave a network."""
+
+    fit: Fit
+    metrics: Metrics
+    """Of the validation part, with them."""
+    kept: bool
+    """Whether they are worth keeping."""
+    line: str
+    """All of it in a line."""
+
+    def record(self) -> dict[str, Any]:
+        """All of it for the records of a run."""
+        return {"transitions": self.fit._asdict(), **recorded(self.metrics)}
+
+
+def add_transitions(
+    model: LearnedScorer,
+    dataset: SequenceDataset,
+    config: TrainingConfig,
+    validation: Validation,
+    fabric: Fabric,
+    before: Metrics,
+) -> Added:
+    """Fit what the counts are worth to a network that has learned, and see whether that makes it better.
+
+    Args:
+        model: The network; its transitions are changed, whether they are kept or not.
+        dataset: The training part is counted, the validation part decides.
+        config: How the network was trained.
+        validation: What measures it.
+        fabric: Where, and in which precision.
+        before: The metrics of the validation part without them.
+    """
+    fit = fit_transitions(
+        model, dataset, fabric.autocast(), exclude_seen=config.exclude_seen, focus=config.focus
+    )
+    metrics = validation(model, fabric.autocast())
+    # counts may raise recall and lower the rank of what was found already: NDCG weighs both
+    ndcg = f"ndcg@{validation.k}"
+    kept = metrics[ndcg] > before[ndcg]
+    name = config.metric
+    how = f"valid {name} {before[name]:.4f} -> {metrics[name]:.4f}{'' if kept else ' (left out)'}"
+    return Added(fit, metrics, kept, f"transitions, fitted to {fit.cases:,} validation targets  {how}")
 
 
 def fit_transitions(
-    model: SequenceModel,
+    model: LearnedScorer,
     dataset: SequenceDataset,
     precision: AbstractContextManager[Any],
     *,
@@ -43,9 +92,9 @@ def fit_transitions(
     return fit_residual(model.transitions, cases, lambda case_C: query_ND[case_C] @ vector_ID.t(), focus)
 
 
-def _queries(model: SequenceModel, dataset: SequenceDataset, cases: Cases) -> Tensor:
+def _queries(model: LearnedScorer, dataset: SequenceDataset, cases: Cases) -> Tensor:
     """What the network alone compares with the item vectors in each case, q_ND."""
-    query_ND = torch.empty(len(cases.target_N), model.size, device=model.items.weight.device)
+    query_ND = torch.empty(len(cases.target_N), model.size, device=device_of(model))
     with asking(model):
         for asked, scores in questions(model, dataset, Walk("valid", progress=False)):
             assert isinstance(scores, VectorScores)

@@ -1,6 +1,8 @@
 """A run directory: the recipe, the log, the metrics of each epoch, the checkpoint and the best weights.
 
 run.json  recipe.toml  train.log  metrics.jsonl  checkpoint.safetensors  best.safetensors  final.safetensors
+
+An ensemble has no checkpoint; each of its members has a run of its own: members/1  members/2  ...
 """
 
 import json
@@ -17,12 +19,16 @@ import tomli_w
 from reprise.config import from_dict, to_dict
 from reprise.data.dataset import Part, SequenceDataset, Sizes
 from reprise.errors import ArtefactError, ConfigError, DataError
-from reprise.models.sequence_model import SequenceModel
+from reprise.models.learned import LearnedScorer
 from reprise.training.checkpoint import load_weights, read_tensors
 from reprise.training.config import Recipe
 
 FORMAT = 1
 PARTIAL = "run.partial"
+FITTED = "fitted"
+"""In the file of the best weights: how the fit of the transitions went; it had its turn."""
+REFIT = "refit"
+"""In the file of the best weights: how the last passes went; they had their turn."""
 Told = dict[str, Any]
 LOGGER = logging.getLogger("reprise.training")
 
@@ -52,6 +58,10 @@ class RunDirectory:
     def final(self) -> Path:
         """The weights of the best epoch once they had learned the validation part, where that was found to help."""
         return self.path / "final.safetensors"
+
+    def member(self, number: int) -> "RunDirectory":
+        """The run of one member of an ensemble, counted from 1."""
+        return RunDirectory(self.path / "members" / str(number))
 
     def check(self, told: Told) -> None:
         """See that this run can begin here, or go on.
@@ -158,7 +168,7 @@ def _differences(before: dict[str, Any], now: dict[str, Any], place: str = "") -
 
 def load_run(
     path: str | Path, dataset: str | Path | None = None, *, before: Part = "test"
-) -> tuple[SequenceModel, SequenceDataset]:
+) -> tuple[LearnedScorer, SequenceDataset]:
     """The network of a run, and the data it was trained on.
 
     Args:
@@ -184,7 +194,7 @@ def load_run(
     return load_model(run, data, before), data
 
 
-def load_model(run: RunDirectory, dataset: SequenceDataset, before: Part = "test") -> SequenceModel:
+def load_model(run: RunDirectory, dataset: SequenceDataset, before: Part = "test") -> LearnedScorer:
     """The network of a run, ready to score, knowing the events before a part. See `load_run`."""
     manifest = run.read()
     if not run.best.exists():
@@ -192,7 +202,7 @@ def load_model(run: RunDirectory, dataset: SequenceDataset, before: Part = "test
             f"{run.path} has no finished epoch yet; run the same `reprise train` again to go on"
         )
     recipe = from_dict(manifest["recipe"], Recipe, trusted=True)
-    model: SequenceModel = recipe.model.build(Sizes(**manifest["sizes"]))
+    model: LearnedScorer = recipe.model.build(Sizes(**manifest["sizes"]))
     if before == "test" and run.final.exists():
         model.learned_before = "test"
     weights = run.final if model.learned_before == "test" else run.best

@@ -5,7 +5,6 @@ devices and precision are Lightning Fabric's.
 """
 
 import json
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from reprise.data.chunks import Chunk, ChunkPlan
@@ -22,6 +20,8 @@ from reprise.data.dataset import SequenceDataset
 from reprise.errors import ArtefactError, ConfigError, DataError
 from reprise.models.batch import gather
 from reprise.models.counts import item_counts
+from reprise.models.ensemble import Ensemble
+from reprise.models.learned import LearnedScorer
 from reprise.models.sequence_model import SequenceModel
 from reprise.training.checkpoint import (
     Progress,
@@ -32,19 +32,16 @@ from reprise.training.checkpoint import (
     write_tensors,
 )
 from reprise.training.config import Recipe, RunOptions, TrainingConfig
+from reprise.training.devices import fabric_for
+from reprise.training.ensemble import train_members
 from reprise.training.negatives import NegativeSampler
 from reprise.training.optimizer import learning_rate
 from reprise.training.progress import TrainingProgress
 from reprise.training.refit import refit
-from reprise.training.residual import fit_transitions
-from reprise.training.run import LOGGER, RunDirectory, load_model, told
+from reprise.training.residual import add_transitions
+from reprise.training.run import FITTED, LOGGER, REFIT, RunDirectory, load_model, told
 from reprise.training.steps import Steps, step_seed
-from reprise.training.validation import Validation
-
-FITTED = "fitted"
-"""In the file of the best weights: how the fit of the transitions went; it had its turn."""
-REFIT = "refit"
-"""In the file of the best weights: how the last passes went; they had their turn."""
+from reprise.training.validation import Validation, metrics_of, recorded
 
 
 def train(
@@ -55,11 +52,11 @@ def train(
     training: TrainingConfig | None = None,
     options: RunOptions | None = None,
     progress: bool | None = None,
-) -> SequenceModel:
-    """Train a network, or go on with a run that was begun.
+) -> LearnedScorer:
+    """Train a network, or the members of an ensemble one after the other, or go on with a run that was begun.
 
     Args:
-        model: The spec of a network (`Recurrent(...)`), or a whole `Recipe`.
+        model: The spec of a network (`Recurrent(...)`) or of several (`Ensemble(...)`), or a whole `Recipe`.
         dataset: Its training part is learned, its validation part chooses the best epoch.
         out: The run directory. Called again with the same arguments, a killed run ends with the same weights, bit for
             bit, as one that was left alone; a finished one is returned as it is.
@@ -80,15 +77,20 @@ def train(
         recipe = Recipe(model=recipe.model, training=training)
     _check_recipe(recipe)
     options = options or RunOptions()
+    several = isinstance(recipe.model, Ensemble)
     run = RunDirectory(Path(out))
     what = told(recipe, dataset, options.seed)
     run.check(what)
+    one = Recipe(model=recipe.model.single(), training=recipe.training) if several else recipe
     with torch.random.fork_rng(), _threads(options.threads):
         # made before the directory is: a mistake leaves no run behind
-        trainer = Trainer(recipe, dataset, run, options)
+        trainer = Trainer(one, dataset, run, options)
         run.begin(what, dataset)
         with run.logging():
-            trainer.fit(progress)
+            if several:
+                train_members(recipe, dataset, run, options, progress, train)
+            else:
+                trainer.fit(progress)
         return load_model(run, dataset)
 
 
@@ -125,7 +127,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.config = self.recipe.training
-        self.fabric = _fabric(self.options)
+        self.fabric = fabric_for(self.options)
         torch.manual_seed(self.options.seed)
         self.model: SequenceModel = self.recipe.model.build(self.dataset.sizes)
         self.fabric.to_device(self.model)
@@ -223,7 +225,7 @@ class Trainer:
         record = {
             "epoch": progress.epoch + 1,
             "loss": progress.loss_sum / progress.targets,
-            **{f"valid {name}": number for name, number in metrics.items()},
+            **recorded(metrics),
             "seconds": round(progress.seconds, 3),
             "events_per_s": round(progress.targets / progress.seconds, 1),
         }
@@ -244,27 +246,12 @@ class Trainer:
         if FITTED in facts:
             return
         load_weights(self.run.best, self.model, weights)
-        fit = fit_transitions(
-            self.model,
-            self.dataset,
-            self.fabric.autocast(),
-            exclude_seen=self.config.exclude_seen,
-            focus=self.config.focus,
-        )
-        metrics = self.validation(self.model, self.fabric.autocast())
-        best, name = self.progress.best, self.config.metric
-        assert best is not None
-        # counts may raise recall and lower the rank of what was found already: NDCG weighs both
-        ndcg = f"ndcg@{self.validation.k}"
-        kept = metrics[ndcg] > self.progress.history[self.progress.best_epoch][f"valid {ndcg}"]
-        if kept:
+        before = metrics_of(self.progress.history[self.progress.best_epoch])
+        added = add_transitions(self.model, self.dataset, self.config, self.validation, self.fabric, before)
+        if added.kept:
             weights = dict(self.model.state_dict())
-        self._keep(
-            weights,
-            {FITTED: {"transitions": fit._asdict(), **{f"valid {key}": at for key, at in metrics.items()}}},
-        )
-        how = f"valid {name} {best:.4f} -> {metrics[name]:.4f}{'' if kept else ' (left out)'}"
-        _say(bar, f"transitions, fitted to {fit.cases:,} validation targets  {how}")
+        self._keep(weights, {FITTED: added.record()})
+        _say(bar, added.line)
 
     def _refit(self, bar: TrainingProgress) -> None:
         """Let the network that all of this chose learn the validation part, unless that was done, or does not help."""
@@ -309,15 +296,6 @@ def _records(facts: dict[str, str]) -> dict[str, dict[str, Any]]:
     return {name: json.loads(facts[name]) for name in (FITTED, REFIT) if name in facts}
 
 
-def _fabric(options: RunOptions) -> Fabric:
-    # it announces its precision on its own logger, to a person who did not ask
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    try:
-        return Fabric(accelerator=options.accelerator, devices=1, precision=precision(options))
-    except (RuntimeError, ValueError) as error:
-        raise ConfigError(f"cannot train on accelerator {options.accelerator!r}: {error}") from None
-
-
 def _line(record: dict[str, Any], config: TrainingConfig, *, best: bool, early: bool) -> str:
     value = record[f"valid {config.metric}"]
     end = f", no better for {config.patience} epochs: stopped" if early else ""
@@ -325,12 +303,3 @@ def _line(record: dict[str, Any], config: TrainingConfig, *, best: bool, early: 
         f"epoch {record['epoch']}/{config.epochs}  loss {record['loss']:.4f}  valid {config.metric} {value:.4f}"
         f"{' (best)' if best else ''}  {record['events_per_s']:,.0f} events/s{end}"
     )
-
-
-def precision(options: RunOptions) -> Any:
-    """What `auto` means on this machine: bfloat16 products where the hardware has them, else float32."""
-    if options.precision != "auto":
-        return options.precision
-    if torch.cuda.is_available() and options.accelerator in ("auto", "cuda", "gpu"):
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() else "32-true"

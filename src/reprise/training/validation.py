@@ -7,10 +7,14 @@ from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError, DataError, did_you_mean
 from reprise.evaluation.evaluate import QUICK, evaluate
 from reprise.evaluation.targets import Walk
-from reprise.models.sequence_model import SequenceModel
+from reprise.models.learned import LearnedScorer
 from reprise.training.config import TrainingConfig
 
 METRICS = ("recall", "hit", "mrr", "ndcg")
+VALID = "valid "
+"""What the names of metrics begin with in the records of a run."""
+Metrics = dict[str, float]
+"""By name, such as `ndcg@10`."""
 
 
 class Validation:
@@ -31,7 +35,7 @@ class Validation:
                 f"{dataset.items.warm} items; choose a smaller k"
             )
 
-    def __call__(self, model: SequenceModel, precision: AbstractContextManager[Any]) -> dict[str, float]:
+    def __call__(self, model: LearnedScorer, precision: AbstractContextManager[Any]) -> Metrics:
         """Metrics by name. The network reads in the precision it is trained in, and is left as it was, its mode included."""
         with precision:
             report = evaluate(
@@ -43,6 +47,16 @@ class Validation:
                 options=QUICK,
             )
         return {name: interval.value for name, interval in report.metrics.items()}
+
+
+def recorded(metrics: Metrics) -> Metrics:
+    """Metrics as a record of a run names them."""
+    return {f"{VALID}{name}": value for name, value in metrics.items()}
+
+
+def metrics_of(record: dict[str, Any]) -> Metrics:
+    """The metrics in a record of a run."""
+    return {name.removeprefix(VALID): value for name, value in record.items() if name.startswith(VALID)}
 
 
 def _k(metric: str) -> int:

@@ -1,0 +1,33 @@
+"""Where a network is trained, and in which precision."""
+
+import logging
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from reprise.errors import ConfigError
+from reprise.training.config import RunOptions
+
+
+def fabric_for(options: RunOptions) -> Fabric:
+    """The device and the precision that were asked for.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
+    # it announces its precision on its own logger, to a person who did not ask
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    try:
+        return Fabric(accelerator=options.accelerator, devices=1, precision=precision(options))
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(f"cannot train on accelerator {options.accelerator!r}: {error}") from None
+
+
+def precision(options: RunOptions) -> Any:
+    """What `auto` means on this machine: bfloat16 products where the hardware has them, else float32."""
+    if options.precision != "auto":
+        return options.precision
+    if torch.cuda.is_available() and options.accelerator in ("auto", "cuda", "gpu"):
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() else "32-true"

@@ -1,0 +1,96 @@
+"""Training several networks apart: each member of an ensemble is a run of its own, and in the end they are joined.
+
+A member is trained, and may be resumed, evaluated or exported, as if it were alone.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from reprise.data.dataset import SequenceDataset
+from reprise.models.ensemble import Ensemble, SideBySide
+from reprise.training.checkpoint import load_weights, read_tensors, write_tensors
+from reprise.training.config import Recipe, RunOptions
+from reprise.training.devices import fabric_for
+from reprise.training.progress import say
+from reprise.training.residual import add_transitions
+from reprise.training.run import LOGGER, RunDirectory
+from reprise.training.validation import Validation, recorded
+
+
+def train_members(
+    recipe: Recipe,
+    dataset: SequenceDataset,
+    run: RunDirectory,
+    options: RunOptions,
+    shown: bool | None,
+    train: Callable[..., object],
+) -> None:
+    """Train the members that have not been trained, with seeds that follow each other, and join them.
+
+    Args:
+        recipe: That of an `Ensemble`.
+        dataset: What they learn.
+        run: Where the ensemble is kept, and the runs of its members.
+        options: Those of the first member; its seed is that of the ensemble.
+        shown: As for `train`.
+        train: What trains one.
+    """
+    ensemble = recipe.model
+    assert isinstance(ensemble, Ensemble)
+    if run.best.exists():
+        return
+    one = Recipe(model=ensemble.single(), training=recipe.training)
+    runs = [run.member(number) for number in range(1, ensemble.members + 1)]
+    for number, member in enumerate(runs):
+        seed = options.seed + number
+        _say(shown, f"member {number + 1} of {ensemble.members}, seed {seed}")
+        train(one, dataset, member.path, options=replace(options, seed=seed), progress=shown)
+    for line in _join(recipe, dataset, run, runs, options):
+        _say(shown, line)
+
+
+def _join(
+    recipe: Recipe, dataset: SequenceDataset, run: RunDirectory, runs: list[RunDirectory], options: RunOptions
+) -> list[str]:
+    """Put the best weights of all members side by side, find what counted transitions add to them, and say how it went."""
+    config, fabric = recipe.training, fabric_for(options)
+    model = recipe.model.build(dataset.sizes)
+    assert isinstance(model, SideBySide)
+    validation = Validation(config, dataset)
+    fabric.to_device(model)
+    _load(model, [member.best for member in runs])
+    alone = validation(model, fabric.autocast())
+    records: list[dict[str, Any]] = [{"members": len(runs), **recorded(alone)}]
+    lines = [f"{len(runs)} members together  valid {config.metric} {alone[config.metric]:.4f}"]
+    if model.transitions is not None:
+        added = add_transitions(model, dataset, config, validation, fabric, alone)
+        records.append(added.record())
+        lines.append(added.line)
+        if not added.kept:
+            with torch.no_grad():
+                model.transitions.gain.zero_()
+    best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    if any(member.final.exists() for member in runs):
+        _load(model, [member.final if member.final.exists() else member.best for member in runs])
+        write_tensors(run.final, dict(model.state_dict()), {})
+    run.write_metrics(records)
+    # last: where it is, the ensemble is done
+    write_tensors(run.best, best, {})
+    return lines
+
+
+def _load(model: SideBySide, files: list[Path]) -> None:
+    """Put the weights of runs into the members. What counts gave a member by itself is none of it."""
+    for member, file in zip(model.members, files, strict=True):
+        weights, _ = read_tensors(file)
+        own = {name: tensor for name, tensor in weights.items() if not name.startswith("transitions.")}
+        load_weights(file, member, own)
+
+
+def _say(shown: bool | None, line: str) -> None:
+    LOGGER.info("%s", line)
+    say(shown, line)

@@ -1,0 +1,179 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import reprise.training.ensemble as ensemble_module
+import reprise.training.residual as residual_module
+import reprise.training.trainer as trainer_module
+from reprise.cli.export import training_facts
+from reprise.data.dataset import SequenceDataset
+from reprise.errors import ConfigError
+from reprise.evaluation.evaluate import evaluate
+from reprise.models.ensemble import Ensemble, SideBySide
+from reprise.models.fitting import Fit
+from reprise.models.recurrent import Recurrent
+from reprise.recommender.recommender import Recommender
+from reprise.testing import worlds
+from reprise.training import RunOptions, TrainingConfig, train
+from reprise.training.checkpoint import read_tensors
+from reprise.training.run import RunDirectory, load_model
+
+SMALL = Recurrent(cell="gru", size=16, layers=1, dropout=0.0, item_dropout=0.0, attention=0, transitions=3)
+PAIR = Ensemble(SMALL, members=2)
+TRAINING = TrainingConfig(epochs=2, tokens=64, metric="mrr@5", learning_rate=0.01, refit=0)
+EXACT = RunOptions(seed=5, precision="32-true", accelerator="cpu", threads=1)
+
+
+def records(run: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return read_tensors(run / "best.safetensors")[0]
+
+
+def mrr(model: object, dataset: SequenceDataset, part: str = "valid") -> float:
+    report = evaluate(model, dataset, part=part, at=(5,))  # type: ignore[arg-type]
+    return report.metrics["mrr@5"].value
+
+
+@pytest.fixture(scope="module")
+def log() -> SequenceDataset:
+    return worlds.memory(3, sequences=30)
+
+
+@pytest.fixture(scope="module")
+def run(log: SequenceDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("ensemble") / "run"
+    train(PAIR, log, out, training=TRAINING, options=EXACT)
+    return out
+
+
+def test_each_member_is_the_run_of_its_own_seed(log: SequenceDataset, run: Path, tmp_path: Path) -> None:
+    """And stays one: it can be opened, and what it alone found counts to be worth is none of the ensemble's."""
+    for number, seed in ((1, 5), (2, 6)):
+        train(SMALL, log, tmp_path / str(number), training=TRAINING, options=replace(EXACT, seed=seed))
+        alone = weights(tmp_path / str(number))
+        assert all(
+            torch.equal(tensor, alone[name])
+            for name, tensor in weights(run / "members" / str(number)).items()
+        )
+        joined = weights(run)
+        for name, tensor in alone.items():
+            if not name.startswith("transitions."):
+                assert torch.equal(joined[f"members.{number - 1}.{name}"], tensor)
+
+
+def test_the_run_says_what_the_members_are_together(log: SequenceDataset, run: Path) -> None:
+    together, counted = records(run)
+    assert together["members"] == 2
+    assert counted["transitions"]["cases"] > 0  # type: ignore[index]
+    chosen = load_model(RunDirectory(run), log, before="valid")
+    kept = counted if chosen.transitions is not None else together
+    assert mrr(chosen, log) == pytest.approx(kept["valid mrr@5"], abs=1e-6)
+    text = (run / "train.log").read_text()
+    assert "member 2 of 2, seed 6" in text
+    assert "2 members together  valid mrr@5" in text
+    assert text.count("epoch 2/2") == 2
+
+
+def test_the_ensemble_is_evaluated_and_exported_like_a_network(
+    log: SequenceDataset, run: Path, tmp_path: Path
+) -> None:
+    model = load_model(RunDirectory(run), log)
+    assert isinstance(model, SideBySide)
+    assert 0.0 < mrr(model, log, "test") <= 1.0
+    Recommender(model, log, training=training_facts(run)).save(tmp_path / "model")
+    shop = Recommender.load(tmp_path / "model")
+    assert shop.spec == PAIR
+    assert len(shop.recommend([log.items.ids[0]], k=3)) == 3
+    assert "members together: members 2" in (tmp_path / "model" / "README.md").read_text()
+
+
+def test_a_finished_ensemble_is_returned_as_it_is(
+    log: SequenceDataset, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer_module.Trainer, "fit", None)
+    monkeypatch.setattr(ensemble_module, "add_transitions", None)
+    before = weights(run)
+    train(PAIR, log, run, training=TRAINING, options=EXACT)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights(run).items())
+
+
+@pytest.mark.parametrize("stops", [3, 4])
+def test_an_interrupted_ensemble_ends_with_the_same_weights(
+    log: SequenceDataset, run: Path, stops: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in its second member, or when both are ready and not joined yet."""
+    real = ensemble_module.add_transitions if stops == 4 else trainer_module.Trainer._end_epoch
+    calls = 0
+
+    def stop(*args: object) -> object:
+        nonlocal calls
+        calls += 1
+        if stops == 4 or calls == stops:
+            raise KeyboardInterrupt
+        return real(*args)  # type: ignore[operator]
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        if stops == 4:
+            patch.setattr(ensemble_module, "add_transitions", stop)
+        else:
+            patch.setattr(trainer_module.Trainer, "_end_epoch", stop)
+        train(PAIR, log, tmp_path / "stopped", training=TRAINING, options=EXACT)
+    assert not (tmp_path / "stopped" / "best.safetensors").exists()
+    train(PAIR, log, tmp_path / "stopped", training=TRAINING, options=EXACT)
+    whole = weights(run)
+    assert all(torch.equal(tensor, whole[name]) for name, tensor in weights(tmp_path / "stopped").items())
+
+
+def test_counts_that_make_it_worse_are_left_out(
+    log: SequenceDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def against(model: SideBySide, *_: object, **__: object) -> Fit:
+        assert model.transitions is not None
+        model.transitions.observe(log)
+        with torch.no_grad():
+            model.transitions.gain.fill_(-9.0)
+        return Fit(90, 1.0, 9.0)
+
+    monkeypatch.setattr(residual_module, "fit_transitions", against)
+    model = train(PAIR, log, tmp_path / "run", training=TRAINING, options=EXACT)
+    assert model.transitions is None
+    assert mrr(model, log) == pytest.approx(records(tmp_path / "run")[0]["valid mrr@5"], abs=1e-6)
+
+
+def test_what_members_learned_last_is_in_the_ensemble(tmp_path: Path) -> None:
+    """A member that learned its validation part takes part with what it knows then, where the test part is asked about."""
+    rows = []
+    for start in range(80):
+        row = [(start + step) % 12 for step in range(20)]
+        for _ in range(8):
+            row.append((5 * row[-1] + 1) % 12)
+        rows.append([f"i{at}" for at in row])
+    turned = worlds.world(rows, valid=4, test=4)
+    training = TrainingConfig(epochs=4, tokens=128, metric="mrr@5", learning_rate=0.01, refit=6)
+    plain = Ensemble(replace(SMALL, transitions=0), 2)
+    model = train(plain, turned, tmp_path / "run", training=training, options=EXACT)
+    members = [tmp_path / "run" / "members" / name for name in ("1", "2")]
+    assert any((member / "final.safetensors").exists() for member in members)
+    chosen = load_model(RunDirectory(tmp_path / "run"), turned, before="valid")
+    assert mrr(model, turned, "test") > mrr(chosen, turned, "test") + 0.05
+    with pytest.raises(ConfigError, match="learned the validation part"):
+        mrr(model, turned, "valid")
+
+
+def test_a_mistake_leaves_no_run_behind(log: SequenceDataset, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown cell"):
+        train(Ensemble(replace(SMALL, cell="gruu")), log, tmp_path / "run", training=TRAINING)
+    with pytest.raises(ConfigError, match="member must be"):
+        train(Ensemble(Ensemble()), log, tmp_path / "run", training=TRAINING)
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_number_of_members_is_another_run(log: SequenceDataset, run: Path) -> None:
+    with pytest.raises(ConfigError, match=r"another recipe\.model\.members \(2, now 3\)"):
+        train(Ensemble(SMALL, 3), log, run, training=TRAINING, options=EXACT)
