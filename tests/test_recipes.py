@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from reprise.config import from_dict, load_toml, to_dict
+from reprise.models.ensemble import Ensemble
 from reprise.testing import worlds
 from reprise.training import Recipe, RunOptions, train
 
@@ -20,13 +21,16 @@ def test_there_are_recipes() -> None:
 def test_a_recipe_trains(path: Path, tmp_path: Path) -> None:
     recipe = from_dict(load_toml(path), Recipe)
     assert from_dict(to_dict(recipe), Recipe) == recipe
+    model = recipe.model
+    narrow = {"member": replace(model.member, size=16)} if isinstance(model, Ensemble) else {"size": 16}
     small = Recipe(
-        model=replace(recipe.model, size=16),
+        model=replace(model, **narrow),
         training=replace(recipe.training, epochs=2, tokens=256, metric="mrr@5"),
     )
     options = RunOptions(precision="32-true", accelerator="cpu", threads=1)
     train(small, worlds.cycle(), tmp_path / "run", training=small.training, options=options)
-    first, second, *_ = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    one = tmp_path / "run" / ("members/1" if isinstance(model, Ensemble) else "")
+    first, second, *_ = (one / "metrics.jsonl").read_text().splitlines()
     assert first != second
 
 
