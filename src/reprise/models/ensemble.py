@@ -61,11 +61,11 @@ class Ensemble:
 
 
 class SideBySide(LearnedScorer):
-    """The mean of the logits of several networks, and of that one thing counted transitions are added to.
+    """The mean of the logits of several networks, to which counted transitions are added.
 
     Vectors and queries of all members lie beside each other, [M D], so that an index, an artefact and a live state are those of
     one wide network: the sum over members of q . v / M is q . (v / M). The states of member m are called `m.` and so on.
-    The transitions of the members are none of it; the ensemble has its own, which are fitted to the mean.
+    Members have no transitions here; those of the ensemble are fitted to the mean.
     """
 
     def __init__(self, spec: Any, sizes: Sizes, members: Sequence[LearnedScorer]) -> None:

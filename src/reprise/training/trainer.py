@@ -88,6 +88,7 @@ def train(
         run.begin(what, dataset)
         with run.logging():
             if several:
+                del trainer  # it was a test, and each member makes its own
                 train_members(recipe, dataset, run, options, progress, train)
             else:
                 trainer.fit(progress)
