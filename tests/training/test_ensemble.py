@@ -103,6 +103,26 @@ def test_a_finished_ensemble_is_returned_as_it_is(
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights(run).items())
 
 
+def test_members_may_be_trained_before_and_elsewhere(
+    log: SequenceDataset, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on two machines at once; the ensemble only joins them."""
+    for number, seed in ((2, 6), (1, 5)):
+        out = tmp_path / "run" / "members" / str(number)
+        train(SMALL, log, out, training=TRAINING, options=replace(EXACT, seed=seed))
+    monkeypatch.setattr(trainer_module.Trainer, "_epoch", None)
+    train(PAIR, log, tmp_path / "run", training=TRAINING, options=EXACT)
+    whole = weights(run)
+    assert all(torch.equal(tensor, whole[name]) for name, tensor in weights(tmp_path / "run").items())
+
+
+def test_a_member_of_another_seed_is_refused(log: SequenceDataset, tmp_path: Path) -> None:
+    out = tmp_path / "run" / "members" / "1"
+    train(SMALL, log, out, training=TRAINING, options=replace(EXACT, seed=8))
+    with pytest.raises(ConfigError, match=r"another seed \(8, now 5\)"):
+        train(PAIR, log, tmp_path / "run", training=TRAINING, options=EXACT)
+
+
 @pytest.mark.parametrize("stops", [3, 4])
 def test_an_interrupted_ensemble_ends_with_the_same_weights(
     log: SequenceDataset, run: Path, stops: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -25,6 +25,8 @@ from reprise.training.config import Recipe
 
 FORMAT = 1
 PARTIAL = "run.partial"
+MEMBERS = "members"
+"""In an ensemble's directory: where the runs of its members are. They may be there before it is."""
 FITTED = "fitted"
 """In the file of the best weights: how the fit of the transitions went; it had its turn."""
 REFIT = "refit"
@@ -61,7 +63,7 @@ class RunDirectory:
 
     def member(self, number: int) -> "RunDirectory":
         """The run of one member of an ensemble, counted from 1."""
-        return RunDirectory(self.path / "members" / str(number))
+        return RunDirectory(self.path / MEMBERS / str(number))
 
     def check(self, told: Told) -> None:
         """See that this run can begin here, or go on.
@@ -72,7 +74,7 @@ class RunDirectory:
         if self.manifest.exists():
             _same_or_raise(self.path, self.read(), told)
         elif self.path.exists():
-            strange = sorted({entry.name for entry in self.path.iterdir()} - {PARTIAL})
+            strange = sorted({entry.name for entry in self.path.iterdir()} - {PARTIAL, MEMBERS})
             if strange:
                 raise ConfigError(
                     f"{self.path} holds something that is no run (such as {strange[0]}); choose another --out"
