@@ -49,14 +49,18 @@ def train_members(
         seed = options.seed + number
         _say(shown, f"member {number + 1} of {ensemble.members}, seed {seed}")
         train(one, dataset, member.path, options=replace(options, seed=seed), progress=shown)
-    for line in _join(recipe, dataset, run, runs, options):
-        _say(shown, line)
+    _join(recipe, dataset, run, runs, options, shown)
 
 
 def _join(
-    recipe: Recipe, dataset: SequenceDataset, run: RunDirectory, runs: list[RunDirectory], options: RunOptions
-) -> list[str]:
-    """Put the best weights of all members side by side, find what counted transitions add to them, and say how it went."""
+    recipe: Recipe,
+    dataset: SequenceDataset,
+    run: RunDirectory,
+    runs: list[RunDirectory],
+    options: RunOptions,
+    shown: bool | None,
+) -> None:
+    """Put the best weights of all members side by side, and find what counted transitions add to them."""
     config, fabric = recipe.training, fabric_for(options)
     model = recipe.model.build(dataset.sizes)
     assert isinstance(model, SideBySide)
@@ -65,11 +69,11 @@ def _join(
     _load(model, [member.best for member in runs])
     alone = validation(model, fabric.autocast())
     records: list[dict[str, Any]] = [{"members": len(runs), **recorded(alone)}]
-    lines = [f"{len(runs)} members together  valid {config.metric} {alone[config.metric]:.4f}"]
+    _say(shown, f"{len(runs)} members together  valid {config.metric} {alone[config.metric]:.4f}")
     if model.transitions is not None:
         added = add_transitions(model, dataset, config, validation, fabric, alone)
         records.append(added.record())
-        lines.append(added.line)
+        _say(shown, added.line)
         if not added.kept:
             with torch.no_grad():
                 model.transitions.gain.zero_()
@@ -80,7 +84,6 @@ def _join(
     run.write_metrics(records)
     # last: where it is, the ensemble is done
     write_tensors(run.best, best, {})
-    return lines
 
 
 def _load(model: SideBySide, files: list[Path]) -> None:
