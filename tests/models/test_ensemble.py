@@ -1,11 +1,12 @@
 import pytest
 import torch
+from rows import batch
 from torch import nn
 
 from reprise.data.dataset import Sizes
 from reprise.data.vocabulary import PAD
 from reprise.errors import ConfigError
-from reprise.models.batch import Batch, Event
+from reprise.models.batch import Event
 from reprise.models.ensemble import Ensemble, SideBySide
 from reprise.models.learned import LearnedScorer
 from reprise.models.recurrent import Recurrent
@@ -23,16 +24,6 @@ def built(members: int = 2, **fields: object) -> SideBySide:
 
 def members_of(model: SideBySide) -> list[LearnedScorer]:
     return [member for member in model.members if isinstance(member, LearnedScorer)]
-
-
-def batch(items: list[list[int]], targets: list[list[int]]) -> Batch:
-    item_BT, target_BT = torch.tensor(items), torch.tensor(targets)
-    zeros_BT = torch.zeros(item_BT.shape)
-    rows_B = torch.arange(len(items))
-    return Batch(
-        item_BT, target_BT, zeros_BT.double(), zeros_BT.long(), zeros_BT, zeros_BT,
-        torch.full((len(items),), True), rows_B, rows_B,
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

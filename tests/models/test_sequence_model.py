@@ -1,9 +1,10 @@
 import pytest
 import torch
+from rows import batch
 
 from reprise.data.vocabulary import PAD
 from reprise.models.attentive import Alignment
-from reprise.models.batch import Batch, Event
+from reprise.models.batch import Event
 from reprise.models.encoder import keep_state
 from reprise.models.recurrent import Recurrent
 from reprise.models.sequence_model import SequenceModel
@@ -15,16 +16,6 @@ from reprise.testing import worlds
 def model() -> SequenceModel:
     torch.manual_seed(0)
     return Recurrent(size=8, layers=2).build(worlds.cycle().sizes).eval()
-
-
-def batch(items: list[list[int]], targets: list[list[int]], fresh: bool = True) -> Batch:
-    item_BT, target_BT = torch.tensor(items), torch.tensor(targets)
-    zeros_BT = torch.zeros(item_BT.shape)
-    rows_B = torch.arange(len(items))
-    return Batch(
-        item_BT, target_BT, zeros_BT.double(), zeros_BT.long(), zeros_BT, zeros_BT,
-        torch.full((len(items),), fresh), rows_B, rows_B,
-    )  # fmt: skip
 
 
 def test_an_unknown_item_in_the_middle_changes_nothing(model: SequenceModel) -> None:

@@ -1,9 +1,11 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from spoiling import spoiling
 
 import reprise.training.ensemble as ensemble_module
 import reprise.training.residual as residual_module
@@ -13,7 +15,6 @@ from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError
 from reprise.evaluation.evaluate import evaluate
 from reprise.models.ensemble import Ensemble, SideBySide
-from reprise.models.fitting import Fit
 from reprise.models.recurrent import Recurrent
 from reprise.recommender.recommender import Recommender
 from reprise.testing import worlds
@@ -123,26 +124,32 @@ def test_a_member_of_another_seed_is_refused(log: SequenceDataset, tmp_path: Pat
         train(PAIR, log, tmp_path / "run", training=TRAINING, options=EXACT)
 
 
-@pytest.mark.parametrize("stops", [3, 4])
+@pytest.mark.parametrize(
+    ("owner", "name", "call"),
+    [(trainer_module.Trainer, "_end_epoch", 3), (ensemble_module, "add_transitions", 1)],
+    ids=["second member", "joining"],
+)
 def test_an_interrupted_ensemble_ends_with_the_same_weights(
-    log: SequenceDataset, run: Path, stops: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    owner: Any,
+    name: str,
+    call: int,
+    log: SequenceDataset,
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Stopped in its second member, or when both are ready and not joined yet."""
-    real = ensemble_module.add_transitions if stops == 4 else trainer_module.Trainer._end_epoch
-    calls = 0
+    real, calls = getattr(owner, name), 0
 
     def stop(*args: object) -> object:
         nonlocal calls
         calls += 1
-        if stops == 4 or calls == stops:
+        if calls == call:
             raise KeyboardInterrupt
-        return real(*args)  # type: ignore[operator]
+        return real(*args)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        if stops == 4:
-            patch.setattr(ensemble_module, "add_transitions", stop)
-        else:
-            patch.setattr(trainer_module.Trainer, "_end_epoch", stop)
+        patch.setattr(owner, name, stop)
         train(PAIR, log, tmp_path / "stopped", training=TRAINING, options=EXACT)
     assert not (tmp_path / "stopped" / "best.safetensors").exists()
     train(PAIR, log, tmp_path / "stopped", training=TRAINING, options=EXACT)
@@ -153,14 +160,7 @@ def test_an_interrupted_ensemble_ends_with_the_same_weights(
 def test_counts_that_make_it_worse_are_left_out(
     log: SequenceDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def against(model: SideBySide, *_: object, **__: object) -> Fit:
-        assert model.transitions is not None
-        model.transitions.observe(log)
-        with torch.no_grad():
-            model.transitions.gain.fill_(-9.0)
-        return Fit(90, 1.0, 9.0)
-
-    monkeypatch.setattr(residual_module, "fit_transitions", against)
+    monkeypatch.setattr(residual_module, "fit_transitions", spoiling(log))
     model = train(PAIR, log, tmp_path / "run", training=TRAINING, options=EXACT)
     assert model.transitions is None
     assert mrr(model, log) == pytest.approx(records(tmp_path / "run")[0]["valid mrr@5"], abs=1e-6)

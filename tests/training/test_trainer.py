@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from spoiling import spoiling
 from torch import Tensor
 
 import reprise.training.residual as residual_module
@@ -171,15 +172,8 @@ def test_without_a_case_there_are_no_transitions(tmp_path: Path) -> None:
 def test_transitions_that_make_it_worse_are_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def against(model: SequenceModel, *_: object, **__: object) -> Fit:
-        assert model.transitions is not None
-        model.transitions.observe(dataset)
-        with torch.no_grad():
-            model.transitions.gain.fill_(-9.0)
-        return Fit(120, 1.0, 9.0)
-
     dataset = worlds.cycle(items=8, sequences=60)
-    monkeypatch.setattr(residual_module, "fit_transitions", against)
+    monkeypatch.setattr(residual_module, "fit_transitions", spoiling(dataset))
     model = train(COUNTED, dataset, tmp_path / "run", training=QUICK, options=EXACT, progress=True)
     assert capsys.readouterr().err.splitlines()[-1].endswith(" (left out)")
     assert model.transitions is None

@@ -10,8 +10,6 @@ from reprise.cli.options import MovedDataset
 from reprise.cli.show import show_next
 from reprise.errors import ArtefactError
 
-MEMBERS = "members"
-"""In the record of a joined ensemble: how many it has."""
 EXAMPLE = "reprise export runs/shop --out shop.model"
 
 
@@ -31,11 +29,12 @@ def export(
 
 def training_facts(path: Path) -> dict[str, Any]:
     """What a run directory knows about the training, for the model card."""
-    from reprise.training.run import RunDirectory
+    from reprise.training.run import MEMBERS, RunDirectory
+    from reprise.training.validation import VALID
 
     told = RunDirectory(path).read()
     training = told["recipe"]["training"]
-    metric = f"valid {training['metric']}"
+    metric = f"{VALID}{training['metric']}"
     records = _records(path / "metrics.jsonl", metric)
     epochs = [record for record in records if "epoch" in record]
     joined = [record for record in records if MEMBERS in record]
@@ -60,6 +59,8 @@ def training_facts(path: Path) -> dict[str, Any]:
 
 def _records(file: Path, metric: str) -> list[dict[str, Any]]:
     """The records of the epochs or of joined members, at least one with a number for the metric, and of what came after."""
+    from reprise.training.run import MEMBERS
+
     again = "copy the run again, or train again in another directory"
     try:
         records = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]

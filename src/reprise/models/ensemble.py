@@ -105,7 +105,8 @@ class SideBySide(LearnedScorer):
     def advance(self, state: State, event: Event) -> State:
         """The state after one more event of each row; `PAD` leaves a row as it is."""
         after = _joined([member.advance(_of(state, m), event) for m, member in enumerate(self._each())])
-        return keep_state(self._with_recent(after, state, event), state, event.item_B != PAD)
+        # the members have kept theirs
+        return {**after, **keep_state(self._recent(state, event), state, event.item_B != PAD)}
 
     def advance_vector(self, state: State, x_BD: Tensor, event: Event) -> State:
         """The state after an event whose item has the raw vectors `x_BD`, those of all members side by side."""
@@ -113,7 +114,7 @@ class SideBySide(LearnedScorer):
         after = _joined(
             [member.advance_vector(_of(state, m), own[m], event) for m, member in enumerate(self._each())]
         )
-        return self._with_recent(after, state, event)
+        return {**after, **self._recent(state, event)}
 
     def query(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
         """What is compared with the item vectors, q_BD, those of all members side by side."""
@@ -138,10 +139,9 @@ class SideBySide(LearnedScorer):
     def _each(self) -> list[LearnedScorer]:
         return [member for member in self.members if isinstance(member, LearnedScorer)]
 
-    def _with_recent(self, after: State, before: State, event: Event) -> State:
-        if self.transitions is None:
-            return after
-        return {**after, "recent": after_event(before["recent"], event.item_B)}
+    def _recent(self, before: State, event: Event) -> State:
+        """The last items after an event, where transitions are counted."""
+        return {} if self.transitions is None else {"recent": after_event(before["recent"], event.item_B)}
 
 
 def _joined(states: Sequence[State]) -> State:

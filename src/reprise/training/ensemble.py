@@ -15,9 +15,9 @@ from reprise.models.ensemble import Ensemble, SideBySide
 from reprise.training.checkpoint import load_weights, read_tensors, write_tensors
 from reprise.training.config import Recipe, RunOptions
 from reprise.training.devices import fabric_for
-from reprise.training.progress import say
+from reprise.training.progress import TrainingProgress, say
 from reprise.training.residual import add_transitions
-from reprise.training.run import LOGGER, RunDirectory
+from reprise.training.run import MEMBERS, RunDirectory
 from reprise.training.validation import Validation, recorded
 
 
@@ -27,7 +27,7 @@ def train_members(
     run: RunDirectory,
     options: RunOptions,
     shown: bool | None,
-    train: Callable[..., object],
+    train: Callable[[Recipe, SequenceDataset, RunDirectory, RunOptions, bool | None], None],
 ) -> None:
     """Train the members that have not been trained, with seeds that follow each other, and join them.
 
@@ -37,19 +37,20 @@ def train_members(
         run: Where the ensemble is kept, and the runs of its members.
         options: Those of the first member; its seed is that of the ensemble.
         shown: As for `train`.
-        train: What trains one.
+        train: What trains one: a recipe, the dataset, a run, options, and `shown`.
     """
     ensemble = recipe.model
     assert isinstance(ensemble, Ensemble)
     if run.best.exists():
         return
+    bar = TrainingProgress(shown, 1, 1)
     one = Recipe(model=ensemble.single(), training=recipe.training)
     runs = [run.member(number) for number in range(1, ensemble.members + 1)]
     for number, member in enumerate(runs):
         seed = options.seed + number
-        _say(shown, f"member {number + 1} of {ensemble.members}, seed {seed}")
-        train(one, dataset, member.path, options=replace(options, seed=seed), progress=shown)
-    _join(recipe, dataset, run, runs, options, shown)
+        say(bar, f"member {number + 1} of {ensemble.members}, seed {seed}")
+        train(one, dataset, member, replace(options, seed=seed), shown)
+    _join(recipe, dataset, run, runs, options, bar)
 
 
 def _join(
@@ -58,7 +59,7 @@ def _join(
     run: RunDirectory,
     runs: list[RunDirectory],
     options: RunOptions,
-    shown: bool | None,
+    bar: TrainingProgress,
 ) -> None:
     """Put the best weights of all members side by side, and find what counted transitions add to them."""
     config, fabric = recipe.training, fabric_for(options)
@@ -68,12 +69,12 @@ def _join(
     fabric.to_device(model)
     _load(model, [member.best for member in runs])
     alone = validation(model, fabric.autocast())
-    records: list[dict[str, Any]] = [{"members": len(runs), **recorded(alone)}]
-    _say(shown, f"{len(runs)} members together  valid {config.metric} {alone[config.metric]:.4f}")
+    records: list[dict[str, Any]] = [{MEMBERS: len(runs), **recorded(alone)}]
+    say(bar, f"{len(runs)} members together  valid {config.metric} {alone[config.metric]:.4f}")
     if model.transitions is not None:
         added = add_transitions(model, dataset, config, validation, fabric, alone)
         records.append(added.record())
-        _say(shown, added.line)
+        say(bar, added.line)
         if not added.kept:
             with torch.no_grad():
                 model.transitions.gain.zero_()
@@ -92,8 +93,3 @@ def _load(model: SideBySide, files: list[Path]) -> None:
         weights, _ = read_tensors(file)
         own = {name: tensor for name, tensor in weights.items() if not name.startswith("transitions.")}
         load_weights(file, member, own)
-
-
-def _say(shown: bool | None, line: str) -> None:
-    LOGGER.info("%s", line)
-    say(shown, line)

@@ -4,6 +4,8 @@ import sys
 from types import TracebackType
 from typing import Any, Self
 
+from reprise.training.run import LOGGER
+
 
 class TrainingProgress:
     """On a terminal a bar and a line an epoch; elsewhere the lines, where they were asked for. All on stderr."""
@@ -58,7 +60,7 @@ class TrainingProgress:
             print(line, file=sys.stderr, flush=True)
 
 
-def say(shown: bool | None, line: str) -> None:
-    """A line between two bars, where a person watches or lines were asked for."""
-    with TrainingProgress(shown, 1, 1) as bar:
-        bar.epoch(line)
+def say(bar: TrainingProgress, line: str) -> None:
+    """A line for the log of the run and for the person who watches."""
+    LOGGER.info("%s", line)
+    bar.epoch(line)

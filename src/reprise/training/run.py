@@ -26,7 +26,7 @@ from reprise.training.config import Recipe
 FORMAT = 1
 PARTIAL = "run.partial"
 MEMBERS = "members"
-"""In an ensemble's directory: where the runs of its members are. They may be there before it is."""
+"""In an ensemble's directory: where the runs of its members are (they may be there before it is); in its records: how many."""
 FITTED = "fitted"
 """In the file of the best weights: how the fit of the transitions went; it had its turn."""
 REFIT = "refit"

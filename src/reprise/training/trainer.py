@@ -36,7 +36,7 @@ from reprise.training.devices import fabric_for
 from reprise.training.ensemble import train_members
 from reprise.training.negatives import NegativeSampler
 from reprise.training.optimizer import learning_rate
-from reprise.training.progress import TrainingProgress
+from reprise.training.progress import TrainingProgress, say
 from reprise.training.refit import refit
 from reprise.training.residual import add_transitions
 from reprise.training.run import FITTED, LOGGER, REFIT, RunDirectory, load_model, told
@@ -75,24 +75,31 @@ def train(
     recipe = model if isinstance(model, Recipe) else Recipe(model=model)
     if training is not None:
         recipe = Recipe(model=recipe.model, training=training)
-    _check_recipe(recipe)
     options = options or RunOptions()
-    several = isinstance(recipe.model, Ensemble)
     run = RunDirectory(Path(out))
+    with torch.random.fork_rng(), _threads(options.threads):
+        _learn(recipe, dataset, run, options, progress)
+        return load_model(run, dataset)
+
+
+def _learn(
+    recipe: Recipe, dataset: SequenceDataset, run: RunDirectory, options: RunOptions, shown: bool | None
+) -> None:
+    """All of `train` but opening what was learned."""
+    _check_recipe(recipe)
     what = told(recipe, dataset, options.seed)
     run.check(what)
+    several = isinstance(recipe.model, Ensemble)
     one = Recipe(model=recipe.model.single(), training=recipe.training) if several else recipe
-    with torch.random.fork_rng(), _threads(options.threads):
-        # made before the directory is: a mistake leaves no run behind
-        trainer = Trainer(one, dataset, run, options)
-        run.begin(what, dataset)
-        with run.logging():
-            if several:
-                del trainer  # it was a test, and each member makes its own
-                train_members(recipe, dataset, run, options, progress, train)
-            else:
-                trainer.fit(progress)
-        return load_model(run, dataset)
+    # made before the directory is: a mistake leaves no run behind
+    trainer = Trainer(one, dataset, run, options)
+    run.begin(what, dataset)
+    with run.logging():
+        if several:
+            del trainer  # it was a test, and each member makes its own
+            train_members(recipe, dataset, run, options, shown, _learn)
+        else:
+            trainer.fit(shown)
 
 
 def _check_recipe(recipe: Recipe) -> None:
@@ -203,7 +210,7 @@ class Trainer:
             )
             if time.monotonic() - self.saved_at >= self.options.checkpoint_s:
                 self._save()
-        _say(bar, self._end_epoch())
+        say(bar, self._end_epoch())
 
     def _step(self, chunk: Chunk) -> tuple[float, int]:
         """One step of the epoch under way: (the sum of the losses, how many targets)."""
@@ -252,7 +259,7 @@ class Trainer:
         if added.kept:
             weights = dict(self.model.state_dict())
         self._keep(weights, {FITTED: added.record()})
-        _say(bar, added.line)
+        say(bar, added.line)
 
     def _refit(self, bar: TrainingProgress) -> None:
         """Let the network that all of this chose learn the validation part, unless that was done, or does not help."""
@@ -268,7 +275,7 @@ class Trainer:
         self._keep(weights, {**_records(facts), REFIT: {"refit": found._asdict()}})
         how = f"{self.config.metric} of its later half {found.before:.4f}"
         passes = f"{found.passes} pass{'es' if found.passes > 1 else ''}"
-        _say(
+        say(
             bar,
             f"validation learned in {passes}  {how} -> {found.after:.4f} where only the earlier half was learned"
             if found.passes
@@ -285,11 +292,6 @@ class Trainer:
             self.run.checkpoint, self.model, self.steps.optimizer, self.steps.state, self.progress
         )
         self.saved_at = time.monotonic()
-
-
-def _say(bar: TrainingProgress, line: str) -> None:
-    LOGGER.info("%s", line)
-    bar.epoch(line)
 
 
 def _records(facts: dict[str, str]) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,15 @@
+"""Small batches written as lists of items and targets; nothing else is known of the events."""
+
+import torch
+
+from reprise.models.batch import Batch
+
+
+def batch(items: list[list[int]], targets: list[list[int]], fresh: bool = True) -> Batch:
+    item_BT, target_BT = torch.tensor(items), torch.tensor(targets)
+    zeros_BT = torch.zeros(item_BT.shape)
+    rows_B = torch.arange(len(items))
+    return Batch(
+        item_BT, target_BT, zeros_BT.double(), zeros_BT.long(), zeros_BT, zeros_BT,
+        torch.full((len(items),), fresh), rows_B, rows_B,
+    )  # fmt: skip
