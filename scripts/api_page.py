@@ -129,14 +129,15 @@ def _argument(argument: ast.arg, default: ast.expr | None) -> str:
 
 def _type(annotation: ast.expr) -> str:
     """A type as a person reads it: the limits of `Annotated[int, Field(ge=1)]` in words."""
-    text = ast.unparse(annotation)
+    if isinstance(annotation, ast.BinOp) and ast.unparse(annotation.right) == "None":
+        return f"{_type(annotation.left)}, or none"
     if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Annotated":
         assert isinstance(annotation.slice, ast.Tuple)
         kind, *marks = annotation.slice.elts
         limits = [limit for mark in marks if isinstance(mark, ast.Call) for limit in mark.keywords]
         words = ", ".join(f"{LIMITS[limit.arg or '']} {ast.unparse(limit.value)}" for limit in limits)
         return f"`{ast.unparse(kind)}`, {words}"
-    return "`" + text.replace("|", "\\|") + "`"
+    return "`" + ast.unparse(annotation).replace("|", "\\|") + "`"
 
 
 def _prose(node: Definition) -> str:

@@ -23,6 +23,15 @@ def test_tokens_that_are_said_are_taken() -> None:
     assert TrainingConfig(tokens=77).tokens_for(10**9, 10**6) == 77
 
 
+@pytest.mark.parametrize(("width", "rate"), [(8, 8e-3), (64, 8e-3), (128, 4e-3), (256, 2e-3), (512, 1e-3)])
+def test_wide_networks_have_small_learning_rates(width: int, rate: float) -> None:
+    assert TrainingConfig().learning_rate_for(width) == pytest.approx(rate)
+
+
+def test_a_learning_rate_that_is_said_is_taken() -> None:
+    assert TrainingConfig(learning_rate=0.3).learning_rate_for(8) == 0.3
+
+
 def test_a_recipe_goes_to_a_file_and_back() -> None:
     recipe = Recipe(training=TrainingConfig(epochs=3, metric="mrr@20"))
     assert from_dict(to_dict(recipe), Recipe) == recipe

@@ -12,8 +12,7 @@ from reprise.training.optimizer import Optimizer, learning_rate
 
 
 def test_the_rate_rises_then_falls_as_half_a_cosine() -> None:
-    config = TrainingConfig(learning_rate=1.0, warmup=0.1)
-    rates = [learning_rate(config, step, 100) for step in range(100)]
+    rates = [learning_rate(1.0, 0.1, step, 100) for step in range(100)]
     assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
     assert rates[55] == pytest.approx(0.5)
     assert rates[10:] == sorted(rates[10:], reverse=True)
@@ -21,7 +20,7 @@ def test_the_rate_rises_then_falls_as_half_a_cosine() -> None:
 
 
 def test_one_step_is_enough_of_a_schedule() -> None:
-    assert learning_rate(TrainingConfig(learning_rate=1.0), 0, 1) == 1.0
+    assert learning_rate(1.0, 0.02, 0, 1) == 1.0
 
 
 def test_only_matrices_decay() -> None:
@@ -39,7 +38,7 @@ def test_only_matrices_decay() -> None:
 def test_the_optimizer_lowers_a_loss() -> None:
     torch.manual_seed(0)
     weight = torch.nn.Linear(3, 1)
-    optimizer = Optimizer(weight, TrainingConfig(learning_rate=0.1))
+    optimizer = Optimizer(weight, TrainingConfig())
     x = torch.ones(4, 3)
     before = weight(x).square().mean().item()
     for _ in range(50):
@@ -93,7 +92,7 @@ def test_a_small_gradient_is_not_clipped() -> None:
 def test_only_the_rows_of_a_step_change_in_a_sparse_table() -> None:
     """In their weights and in what the optimiser remembers of them."""
     model = TwoTables(sparse=True)
-    optimizer = Optimizer(model, TrainingConfig(learning_rate=0.1))
+    optimizer = Optimizer(model, TrainingConfig())
     before = model.items.weight.detach().clone()
     for item in ([3, 5], [5, 9]):
         optimizer.zero_grad()

@@ -72,6 +72,15 @@ def test_a_run_directory_tells_its_story(tmp_path: Path) -> None:
     assert 'cell = "rglru"' in (run / "recipe.toml").read_text()
 
 
+def test_a_learning_rate_that_is_left_out_is_that_of_the_width(tmp_path: Path) -> None:
+    for name, rate in (("left", None), ("said", 8e-3)):
+        training = replace(QUICK, learning_rate=rate)
+        train(SMALL, worlds.cycle(), tmp_path / name, training=training, options=EXACT)
+        log = (tmp_path / name / "train.log").read_text()
+        assert "128 events a step, learning rate 0.008 at its peak" in log
+    assert same(weights(tmp_path / "left"), weights(tmp_path / "said"))
+
+
 ABLE = Recurrent(
     size=16,
     layers=1,
@@ -309,7 +318,8 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> None
     trainer = Trainer(recipe, worlds.cycle(), RunDirectory(tmp_path), EXACT)
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     with pytest.raises(
-        DivergedError, match=r"the loss became nan at step 0 of epoch 1 \(sequences \[\d+, .*not changed"
+        DivergedError,
+        match=r"the loss became nan at step 0 of epoch 1 \(sequences \[\d+, .*not changed.*learning rate was [\d.e-]+ there",
     ):
         trainer.fit(shown=False)
     assert same(before, dict(trainer.model.state_dict()))

@@ -20,8 +20,8 @@ class TrainingConfig:
 
     epochs: Annotated[int, Field(ge=1)] = 12
     """Passes over the training part. The learning rate is annealed over all of them."""
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
-    """Peak learning rate of AdamW."""
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate of AdamW. Left out: by the width of the network, see `learning_rate_for`."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.02
     """Share of all steps in which the learning rate rises from 0 to its peak; then it falls as a half cosine."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
@@ -44,6 +44,14 @@ class TrainingConfig:
     """Passes over the validation part at most, once it has chosen everything: as many as help; 0: it is never learned."""
     exclude_seen: bool = False
     """Whether validation ranks only items the user has not had, as the answers will be asked for."""
+
+    def learning_rate_for(self, width: int) -> float:
+        """Peak learning rate of a network so wide: 2e-3 at 256 and by its inverse elsewhere, 8e-3 at most.
+
+        A step of Adam moves every weight about as far, so that what a hidden unit gains by one grows with the number of its
+        inputs (Yang et al. 2021, Tensor Programs V, table 3). What was measured stands in docs/log.md.
+        """
+        return self.learning_rate or min(8e-3, 2e-3 * 256 / width)
 
     def tokens_for(self, events: int, sequences: int) -> int:
         """Events a step for a training part of so many, in so many sequences: 256 to 4,096.

@@ -18,7 +18,7 @@ class Optimizer:
 
     Weight decay is on matrices and not on vectors (norms, biases, decays), nor on a sparse table: only the rows of a step
     are touched, in the gradient, its norm and the update, so that a step costs the same for any number of items. A row
-    that is not touched keeps its moments as they are (lazy Adam).
+    that is not touched keeps its moments as they are (lazy Adam). The learning rate comes with each step.
     """
 
     def __init__(self, model: nn.Module, config: TrainingConfig) -> None:
@@ -34,12 +34,11 @@ class Optimizer:
             {"params": vectors, "weight_decay": 0.0},
         ]
         groups = [group for group in groups if group["params"]]
-        rate = config.learning_rate
         self.parts: list[torch.optim.Optimizer] = []
         if groups:
-            self.parts.append(torch.optim.AdamW(groups, lr=rate, betas=BETAS, fused=True))
+            self.parts.append(torch.optim.AdamW(groups, betas=BETAS, fused=True))
         if sparse:
-            self.parts.append(torch.optim.SparseAdam(list(sparse), lr=rate, betas=BETAS))
+            self.parts.append(torch.optim.SparseAdam(list(sparse), betas=BETAS))
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -86,10 +85,10 @@ class Optimizer:
                 part.state[parameter][slot] = int(value) if number else value.to(parameter.device)
 
 
-def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
-    """The rate of step `step` of `steps`: a linear rise, then half a cosine down to almost nothing."""
-    rising = max(1, round(config.warmup * steps))
+def learning_rate(peak: float, warmup: float, step: int, steps: int) -> float:
+    """The rate of step `step` of `steps`: a linear rise for a share `warmup`, then half a cosine down to almost nothing."""
+    rising = max(1, round(warmup * steps))
     if step < rising:
-        return config.learning_rate * (step + 1) / rising
+        return peak * (step + 1) / rising
     progress = (step - rising) / max(1, steps - rising)
-    return config.learning_rate * max(0.005, 0.5 + 0.5 * math.cos(math.pi * progress))
+    return peak * max(0.005, 0.5 + 0.5 * math.cos(math.pi * progress))

@@ -36,7 +36,13 @@ class Refit(NamedTuple):
 
 
 def refit(
-    make: Callable[[], Steps], dataset: SequenceDataset, config: TrainingConfig, *, tokens: int, seed: int
+    make: Callable[[], Steps],
+    dataset: SequenceDataset,
+    config: TrainingConfig,
+    *,
+    tokens: int,
+    rate: float,
+    seed: int,
 ) -> Refit:
     """Learn the validation part, as many times as help and `config.refit` allows.
 
@@ -45,6 +51,7 @@ def refit(
         dataset: Its validation part is learned, and judges.
         config: How the network was trained.
         tokens: Events a step, about.
+        rate: Peak learning rate of the epochs; `RATE` of it is used.
         seed: All chance comes from it.
     """
     begin_U, end_U = dataset.part("valid")
@@ -61,7 +68,7 @@ def refit(
 
     values = [value()]
     for number in range(config.refit):
-        _pass(steps, dataset, (begin_U, cut_U), tokens, (seed, number))
+        _pass(steps, dataset, (begin_U, cut_U), tokens, RATE * rate, (seed, number))
         values.append(value())
         if values[-1] <= values[-2]:
             break
@@ -69,7 +76,7 @@ def refit(
     steps.model.load_state_dict(kept)
     steps = make()
     for number in range(passes):
-        _pass(steps, dataset, (begin_U, end_U), tokens, (seed, number))
+        _pass(steps, dataset, (begin_U, end_U), tokens, RATE * rate, (seed, number))
     return Refit(passes, values[0], values[passes])
 
 
@@ -88,6 +95,7 @@ def _pass(
     dataset: SequenceDataset,
     bounds: tuple[IntArray, IntArray],
     tokens: int,
+    rate: float,
     seed: tuple[int, int],
 ) -> None:
     """Learn the events between the bounds of each sequence once, having read what came before them."""
@@ -103,6 +111,6 @@ def _pass(
         steps(
             batch._replace(target_BT=known_BT),
             seed=step_seed(*seed, number),
-            rate=RATE * steps.config.learning_rate,
+            rate=rate,
             where=f"step {number} of pass {seed[1] + 1} over the validation part",
         )

@@ -59,23 +59,23 @@ class Steps:
             if len(target_N):
                 loss = self.config.loss(at.query_ND, self.model.items, target_N, sample)
         if len(target_N):
-            _check("the loss", loss, batch, where)
+            _check("the loss", loss, batch, rate, where)
             self.optimizer.zero_grad()
             self.fabric.backward(loss / len(target_N) + at.penalty)
-            _check("the norm of the gradient", self.optimizer.clip(self.config.clip), batch, where)
+            _check("the norm of the gradient", self.optimizer.clip(self.config.clip), batch, rate, where)
             self.optimizer.step(rate)
         # the gradient ends here, the state goes on: truncated backpropagation through time
         self.state = {name: tensor.detach() for name, tensor in at.state.items()}
         return float(loss.detach()), len(target_N)
 
 
-def _check(what: str, value: Tensor, batch: Batch, where: str) -> None:
+def _check(what: str, value: Tensor, batch: Batch, rate: float, where: str) -> None:
     if not bool(torch.isfinite(value)):
         rows = batch.row_B[:5].tolist()
         raise DivergedError(
             f"{what} became {float(value.detach())} at {where} (sequences {rows}"
             f"{'...' if len(batch.row_B) > 5 else ''}); the weights were not changed by it. "
-            "Lower training.learning_rate or training.clip"
+            f"The learning rate was {rate:g} there: set training.learning_rate lower, or training.clip"
         )
 
 

@@ -144,6 +144,7 @@ class Trainer:
         first_U, last_U = self.dataset.part("train")
         events_U = last_U - first_U
         self.tokens = self.config.tokens_for(int(events_U.sum()), int((events_U > 0).sum()))
+        self.rate = self.config.learning_rate_for(self.model.size)
         self.validation = Validation(self.config, self.dataset)
         self.chunks = len(self._plan(0))
         self.saved_at = time.monotonic()
@@ -155,6 +156,7 @@ class Trainer:
 
     def fit(self, shown: bool | None) -> None:
         """Train to the end, from the checkpoint where there is one."""
+        LOGGER.info("%d events a step, learning rate %g at its peak", self.tokens, self.rate)
         if self.run.checkpoint.exists():
             self.steps.state, self.progress = load_checkpoint(
                 self.run.checkpoint, self.model, self.steps.optimizer
@@ -218,7 +220,9 @@ class Trainer:
         return self.steps(
             gather(self.dataset, chunk, first_U, last_U),
             seed=step_seed(self.options.seed, self.progress.step),
-            rate=learning_rate(self.config, self.progress.step, self.chunks * self.config.epochs),
+            rate=learning_rate(
+                self.rate, self.config.warmup, self.progress.step, self.chunks * self.config.epochs
+            ),
             where=f"step {self.progress.step} of epoch {self.progress.epoch + 1}",
         )
 
@@ -269,7 +273,14 @@ class Trainer:
         load_weights(self.run.best, self.model, weights)
         if self.model.transitions is not None and self.model.transitions.silent:
             self.model.transitions = None
-        found = refit(self._steps, self.dataset, self.config, tokens=self.tokens, seed=self.options.seed)
+        found = refit(
+            self._steps,
+            self.dataset,
+            self.config,
+            tokens=self.tokens,
+            rate=self.rate,
+            seed=self.options.seed,
+        )
         if found.passes:
             write_tensors(self.run.final, {**weights, **self.model.state_dict()}, {})
         self._keep(weights, {**_records(facts), REFIT: {"refit": found._asdict()}})
