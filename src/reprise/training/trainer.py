@@ -156,7 +156,6 @@ class Trainer:
 
     def fit(self, shown: bool | None) -> None:
         """Train to the end, from the checkpoint where there is one."""
-        LOGGER.info("%d events a step, learning rate %g at its peak", self.tokens, self.rate)
         if self.run.checkpoint.exists():
             self.steps.state, self.progress = load_checkpoint(
                 self.run.checkpoint, self.model, self.steps.optimizer
@@ -165,6 +164,8 @@ class Trainer:
                 raise ArtefactError(f"{self.run.best} is missing from a finished run; train again elsewhere")
             if not self.progress.finished:
                 LOGGER.info("resumed at epoch %d, chunk %d", self.progress.epoch + 1, self.progress.chunk)
+        if not self.progress.finished:
+            LOGGER.info("%d events a step, learning rate %g at its peak", self.tokens, self.rate)
         with TrainingProgress(shown, self.config.epochs, self.chunks) as bar:
             while not self.progress.finished:
                 self._epoch(bar)
