@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/choosing.py data/clicks data/ratings --out choosing.json --picture choosing.svg
 
-Every network of a log gets the same events, epochs and settings; time is that of the processor, on one thread. Accuracy is of
-the validation part. The picture needs matplotlib: `pip install -e ".[bench]"`. With `--drawn-from` nothing is trained, and an
-earlier result is drawn.
+Every network of a log gets the same events, epochs and settings, and the learning rate of its width; time is that of the
+processor, on one thread. Accuracy is of the validation part, at the best epoch. The picture needs matplotlib:
+`pip install -e ".[bench]"`. With `--drawn-from` nothing is trained, and an earlier result is drawn.
 """
 
 import argparse
@@ -35,7 +35,7 @@ OPTIONS = RunOptions(accelerator="cpu", threads=1)
 def measure(name: str, size: int, dataset: rp.SequenceDataset, epochs: int) -> Found:
     """One network: recall@20 on the validation part, processor seconds, events a second, floats of a user's state."""
     spec = rp.Recurrent(size=size, layers=1, transitions=0, **NETWORKS[name])
-    training = rp.TrainingConfig(epochs=epochs, metric="recall@20", learning_rate=3e-3, patience=0)
+    training = rp.TrainingConfig(epochs=epochs, metric="recall@20", patience=0, refit=0)
     with tempfile.TemporaryDirectory() as folder:
         begun = time.process_time()
         model = rp.train(spec, dataset, folder, training=training, options=OPTIONS, progress=False)

@@ -1,0 +1,61 @@
+"""The scripts that train a network of ours run to their end, and write what they say."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
+
+
+def ran(script: str, *options: str) -> str:
+    """What a script prints."""
+    command = [sys.executable, str(BENCHMARKS / script), *options]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def wrote(out: Path, script: str, *options: str) -> Any:
+    """What a script leaves in its file."""
+    ran(script, *options, "--out", str(out))
+    return json.loads(out.read_text())
+
+
+def test_networks_are_compared(path: Path, tmp_path: Path) -> None:
+    found = wrote(tmp_path / "found.json", "choosing.py", str(path), "--epochs", "1", "--sizes", "8")
+    rows = found["logs"]["data"]
+    state = {row["network"]: row["state"] for row in rows}
+    assert len(state) == len(rows) == 9
+    assert state["lstm"] == state["gru"] + 8  # its cell state
+    assert all(0 <= row["recall@20"] <= 1 for row in rows)
+
+
+def test_forgetting_is_measured(tmp_path: Path) -> None:
+    options = ["--size", "8", "--epochs", "1", "--distances", "2"]
+    found = wrote(tmp_path / "found.json", "forgetting.py", *options)
+    for stack in ("bare", "residual"):
+        assert len(found["recall@1"][stack]) == len(found["gradient"][stack]) == 7
+        assert all(0 <= recall <= 1 for values in found["recall@1"][stack].values() for recall in values)
+
+
+def test_cost_by_events_is_measured(tmp_path: Path) -> None:
+    found = wrote(tmp_path / "found.json", "linear.py", "--doublings", "1", "--size", "8")
+    assert [row["length"] for row in found["longer"]] == [50, 100]
+    assert [row["sequences"] for row in found["more"]] == [500, 1000]
+
+
+@pytest.mark.parametrize("counts", [[], ["--counts"]])
+def test_ours_is_measured_at_moments(path: Path, counts: list[str]) -> None:
+    options = ["--seconds", "60", "--moments", "0.1", "--set", "model.size=8", "--set", "training.epochs=4"]
+    lines = [json.loads(line) for line in ran("ours.py", str(path), *options, *counts).splitlines()]
+    measured = [line for line in lines if line.get("part") == "test"]
+    assert measured
+    assert all(math.isfinite(line["ndcg@10"]) and line["events"] > 0 for line in measured)
