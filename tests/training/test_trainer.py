@@ -12,6 +12,7 @@ from torch import Tensor
 
 import reprise.training.residual as residual_module
 import reprise.training.trainer as trainer_module
+from reprise.cli.export import training_facts
 from reprise.config import spec
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ArtefactError, ConfigError, DataError, DivergedError
@@ -72,12 +73,15 @@ def test_a_run_directory_tells_its_story(tmp_path: Path) -> None:
     assert 'cell = "rglru"' in (run / "recipe.toml").read_text()
 
 
-def test_a_learning_rate_that_is_left_out_is_that_of_the_width(tmp_path: Path) -> None:
-    for name, rate in (("left", None), ("said", 8e-3)):
-        training = replace(QUICK, learning_rate=rate)
+def test_what_is_left_out_is_chosen_and_told(tmp_path: Path) -> None:
+    """The learning rate by the width, the events of a step by the log; the log of the run and the model card say them."""
+    for name, rate, tokens in (("left", None, 0), ("said", 8e-3, 256)):
+        training = replace(QUICK, learning_rate=rate, tokens=tokens)
         train(SMALL, worlds.cycle(), tmp_path / name, training=training, options=EXACT)
         log = (tmp_path / name / "train.log").read_text()
-        assert "128 events a step, learning rate 0.008 at its peak" in log
+        assert "256 events a step, learning rate 0.008 at its peak" in log
+        facts = training_facts(tmp_path / name)["hyper-parameters"]
+        assert (facts["learning_rate"], facts["tokens"]) == (8e-3, 256)
     assert same(weights(tmp_path / "left"), weights(tmp_path / "said"))
 
 

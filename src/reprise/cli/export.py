@@ -49,8 +49,14 @@ def training_facts(path: Path) -> dict[str, Any]:
     after: dict[str, Any] = {
         name: record[name] for record in records for name in ("transitions", "refit") if name in record
     }
+    # what the run was not told it chose by the data and the width, and wrote down
+    chosen = {
+        name: record[name] for record in epochs for name in ("tokens", "learning_rate") if name in record
+    }
     return {
-        "hyper-parameters": {name: value for name, value in training.items() if name != "class"},
+        "hyper-parameters": {
+            name: value for name, value in {**training, **chosen}.items() if name != "class"
+        },
         "seed": told["seed"],
         **learned,
         **after,

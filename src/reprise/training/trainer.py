@@ -241,6 +241,8 @@ class Trainer:
             **recorded(metrics),
             "seconds": round(progress.seconds, 3),
             "events_per_s": round(progress.targets / progress.seconds, 1),
+            "tokens": self.tokens,
+            "learning_rate": self.rate,
         }
         progress.history.append(record)
         progress.epoch += 1
