@@ -1,7 +1,6 @@
 """A peer is measured outside the library; what it is told must be what `reprise.evaluate` says of the same model."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -158,15 +157,3 @@ def test_runs_on_other_targets_are_not_drawn_together(
     assert curves.read(files[:2], "test", "mrr@20") == {"shop": {"a": in_time, "b": in_time}}
     with pytest.raises(SystemExit, match=r"the runs on shop have other targets: \[7, 8\]"):
         curves.read(files, "test", "mrr@20")
-
-
-def test_a_line_of_a_run_is_json(path: Path, tmp_path: Path) -> None:
-    sums = tmp_path / "sums"
-    command = [sys.executable, "ours.py", str(path), "--seconds", "0.01", "--sums", str(sums)]
-    done = subprocess.run(
-        [*command, "--set", "model.size=8"], cwd=BENCHMARKS, capture_output=True, text=True, check=True
-    )
-    head, line = map(json.loads, done.stdout.splitlines())
-    assert head["options"]["model"]["size"] == 8
-    assert line["part"] == "test" and 0 < line["ndcg@10"] <= 1 and line["events"] > 0
-    assert [file.suffix for file in sums.iterdir()] == [".npz"]

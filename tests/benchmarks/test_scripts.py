@@ -1,14 +1,11 @@
 """The scripts that train a network of ours run to their end, and write what they say."""
 
 import json
-import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
 
@@ -52,10 +49,12 @@ def test_cost_by_events_is_measured(tmp_path: Path) -> None:
     assert [row["sequences"] for row in found["more"]] == [500, 1000]
 
 
-@pytest.mark.parametrize("counts", [[], ["--counts"]])
-def test_ours_is_measured_at_moments(path: Path, counts: list[str]) -> None:
-    options = ["--seconds", "60", "--moments", "0.1", "--set", "model.size=8", "--set", "training.epochs=4"]
-    lines = [json.loads(line) for line in ran("ours.py", str(path), *options, *counts).splitlines()]
-    measured = [line for line in lines if line.get("part") == "test"]
-    assert measured
-    assert all(math.isfinite(line["ndcg@10"]) and line["events"] > 0 for line in measured)
+def test_ours_is_measured_at_moments(path: Path, tmp_path: Path) -> None:
+    options = ["--seconds", "60", "--moments", "0.1", "--counts", "--sums", str(tmp_path / "sums")]
+    sets = ["--set", "model.size=8", "--set", "training.epochs=4"]
+    head, *lines = map(json.loads, ran("ours.py", str(path), *options, *sets).splitlines())
+    assert head["options"]["model"]["size"] == 8
+    assert [line["part"] for line in lines] == ["test"] * len(lines)
+    assert lines
+    assert all(0 < line["ndcg@10"] <= 1 and line["events"] > 0 for line in lines)
+    assert {file.suffix for file in (tmp_path / "sums").iterdir()} == {".npz"}
