@@ -49,7 +49,7 @@ class TrainingConfig:
         """Peak learning rate of a network so wide: 2e-3 at 256 and by its inverse elsewhere, 8e-3 at most.
 
         A step of Adam moves every weight about as far, so that what a hidden unit gains by one grows with the number of its
-        inputs (Yang et al. 2021, Tensor Programs V, table 3). What was measured stands in docs/log.md.
+        inputs (Yang et al. 2021, Tensor Programs V). What was measured stands in docs/log.md.
         """
         return self.learning_rate or min(8e-3, 2e-3 * 256 / width)
 
