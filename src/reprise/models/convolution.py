@@ -26,14 +26,22 @@ class Convolution(Network):
 
     kernel: Annotated[int, Field(ge=2)] = 3
     """Events that one filter sees."""
-    dilations: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 2, 4)
+    dilations: tuple[int, ...] = (1, 2, 4)
     """How far apart they are, layer by layer. Together the layers see 1 + (kernel - 1) sum(dilations) events."""
 
     def __str__(self) -> str:
         return f"convolution {self.kernel} x {','.join(map(str, self.dilations))}, {self.size}"
 
     def build(self, sizes: Sizes) -> SequenceModel:
-        """A network with fresh weights for data of these sizes."""
+        """A network with fresh weights for data of these sizes.
+
+        Raises:
+            ConfigError: `dilations` holds nothing, or less than 1.
+        """
+        if not self.dilations or min(self.dilations) < 1:
+            raise ConfigError(
+                f"dilations must hold a distance of 1 or more for each layer, got {self.dilations}"
+            )
         dropout = self.dropout_of(sizes)
         cells = [
             ResidualBlock(DilatedConvolution(self.size, self.kernel, dilation), dropout)
@@ -50,7 +58,7 @@ class Caser(Network):
     """L: events that are looked at."""
     horizontal: Annotated[int, Field(ge=1)] = 16
     """Horizontal filters of each height."""
-    heights: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    heights: tuple[int, ...] = ()
     """Their heights; empty: 1 to L."""
     vertical: Annotated[int, Field(ge=1)] = 4
     """Vertical filters."""
@@ -62,12 +70,12 @@ class Caser(Network):
         """A network with fresh weights for data of these sizes.
 
         Raises:
-            ConfigError: a filter is higher than the window.
+            ConfigError: a filter is higher than the window, or lower than 1.
         """
         heights = self.heights or tuple(range(1, self.window + 1))
-        if max(heights) > self.window:
+        if not 1 <= min(heights) <= max(heights) <= self.window:
             raise ConfigError(
-                f"heights holds {max(heights)}, and the window has only {self.window} events; "
+                f"heights must lie between 1 and the window of {self.window} events, got {heights}; "
                 "choose lower filters or a longer window"
             )
         encoder = CaserEncoder(

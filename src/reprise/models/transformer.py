@@ -131,7 +131,7 @@ class TwoWayEncoder(WindowEncoder):
         self.norm = nn.RMSNorm(size)
 
     def encode(self, windows: Windows) -> Tensor:
-        asking_N1D = self.question.to(windows.vector_NLD.dtype).expand(len(windows.vector_NLD), 1, -1)
+        asking_N1D = self.question.to(windows.vector_NLD.dtype).expand(windows.vector_NLD.shape[0], 1, -1)
         x_NSD = torch.cat([windows.vector_NLD, asking_N1D], dim=1)
         seen_NS = torch.nn.functional.pad(windows.filled_NL, (0, 1), value=True)
         for number, block in enumerate(self.blocks, start=1):
