@@ -23,7 +23,7 @@ DATED = {
 """Words in the name of a column of numbers that may be dates."""
 AHEAD = {"until", "expires", "expiry", "expiration", "ends", "end", "due", "to", "deadline"}
 """Words in the name of a date that is known before it comes."""
-PAIRS, STRETCHES = 200_000, 64
+PAIRS, STRETCHES = 100_000, 50
 """Pairs of neighbouring events that are looked at, and from how many places of the log."""
 ENOUGH_PAIRS, ENOUGH_ITEMS, ENOUGH_LATER = 100, 20, 10
 """Below these nothing is said of values, of columns, and of columns' counts of later events."""
@@ -216,7 +216,7 @@ def _next_item(dataset: SequenceDataset) -> Iterator[Leak]:
     facts: list[tuple[str, IntArray, IntArray]] = []
     valued = np.flatnonzero(~np.isnan(value_N))
     if len(valued):
-        facts.append(("value", valued, value_N[valued].view(np.int32).astype(np.int64)))
+        facts.append(("value", valued, _codes(value_N[valued])))
     if len(dataset.kinds) > 1:
         facts.append(("kind", np.arange(len(value_N)), dataset.kind[pairs.position_N].astype(np.int64)))
     for name, which, fact_N in facts:
@@ -237,6 +237,12 @@ def _next_item(dataset: SequenceDataset) -> Iterator[Leak]:
             )
 
 
+def _codes(value_N: np.ndarray[Any, np.dtype[np.float32]]) -> IntArray:
+    """The place of each value among the different ones."""
+    code_N: IntArray = np.unique(value_N, return_inverse=True)[1]
+    return code_N.astype(np.int64)
+
+
 def _of_next(dataset: SequenceDataset, name: str, position: int) -> str:
     fact = (
         dataset.kinds[int(dataset.kind[position])]
@@ -251,7 +257,7 @@ def _gives_away(pairs: Pairs, fact_N: IntArray) -> str:
     """How a fact of an event tells the next item; empty where it does not."""
     known, of_next = _told(pairs.next_N, fact_N, pairs.half_N)
     _, of_own = _told(pairs.own_N, fact_N, pairs.half_N)
-    commonest = np.unique(fact_N, return_counts=True)[1].max(initial=0) / max(1, len(fact_N))
+    commonest = np.bincount(fact_N).max(initial=0) / max(1, len(fact_N))
     if known and of_next >= CERTAIN and max(of_own, commonest) <= UNSURE:
         return f"goes by the item of the next event ({of_next:.1%}), not by its own ({of_own:.1%})"
     known, by_fact = _told(fact_N, pairs.next_N, pairs.half_N)
@@ -262,17 +268,22 @@ def _gives_away(pairs: Pairs, fact_N: IntArray) -> str:
 
 
 def _told(key_N: IntArray, fact_N: IntArray, half_N: IntArray) -> tuple[int, float]:
-    """How many pairs of one half have a key that the other half has, and how often it has the fact most seen with that key."""
-    order = np.lexsort((fact_N[half_N], key_N[half_N]))
-    key, fact = key_N[half_N][order], fact_N[half_N][order]
-    begins = np.flatnonzero(
-        (np.diff(key, prepend=key[:1] - 1) != 0) | (np.diff(fact, prepend=fact[:1] - 1) != 0)
+    """How many pairs of one half have a key that the other half has, and how often the fact most seen with that key.
+
+    Keys and facts are small numbers.
+    """
+    facts = int(fact_N.max(initial=0)) + 1
+    pair = np.sort(key_N[half_N] * facts + fact_N[half_N])
+    begins = np.flatnonzero(np.diff(pair, prepend=-1))
+    count, pair = np.diff(np.append(begins, len(pair))), pair[begins]
+    firsts = np.flatnonzero(np.diff(pair // facts, prepend=-1))
+    # the place of the greatest count of each key, in the last digits of a number that begins with the count
+    best = (
+        np.maximum.reduceat(count * len(pair) + np.arange(len(pair)), firsts) % len(pair)
+        if len(pair)
+        else firsts
     )
-    count = np.diff(np.append(begins, len(key)))
-    key, fact = key[begins], fact[begins]
-    best = np.lexsort((count, key))
-    last = np.flatnonzero(np.diff(key[best], append=key[best][-1:] + 1) != 0)
-    key, fact = key[best][last], fact[best][last]
+    key, fact = pair[best] // facts, pair[best] % facts
     asked, answer = key_N[~half_N], fact_N[~half_N]
     place = np.searchsorted(key, asked).clip(max=max(0, len(key) - 1))
     met = key[place] == asked if len(key) else np.zeros(len(asked), dtype=bool)
@@ -287,7 +298,7 @@ def _pairs(dataset: SequenceDataset) -> Pairs:
         position_N = np.arange(max(0, events - 1))
     else:
         begins = np.linspace(0, events - 1 - PAIRS // STRETCHES, STRETCHES).astype(np.int64)
-        position_N = np.unique((begins[:, None] + np.arange(PAIRS // STRETCHES)).ravel())
+        position_N = (begins[:, None] + np.arange(PAIRS // STRETCHES)).ravel()
     sequence_N = np.searchsorted(dataset.offset, position_N, side="right") - 1
     trained = position_N + 1 < np.asarray(dataset.train_end)[sequence_N]
     own_N, next_N = dataset.item[position_N], dataset.item[position_N + 1]
