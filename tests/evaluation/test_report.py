@@ -53,7 +53,8 @@ def test_protocol_in_json(report):
         },
         "cold": "miss",
         "notes": [
-            "1 of 3 targets (33.3%) are cold: their item is not in the training part, and they count as misses."
+            "1 of 3 targets (33.3%) are cold: their item is not in the training part, and they count as misses.",
+            "Leak checks passed: late-training, counts, late-feature, own-input, duplicate, giveaway.",
         ],
     }
 

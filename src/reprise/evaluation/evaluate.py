@@ -11,6 +11,7 @@ import numpy as np
 
 from reprise.data.dataset import IntArray, Part, SequenceDataset
 from reprise.errors import ConfigError
+from reprise.evaluation.blind import check_blind, check_data
 from reprise.evaluation.coverage import Coverage
 from reprise.evaluation.intervals import Bootstrap, Interval
 from reprise.evaluation.metrics import TIES, Array, Ties, all_metrics, resolve_ties
@@ -42,6 +43,8 @@ class Options:
     """Steps in a batch, at most; longer histories are carried on as a state."""
     progress: bool = True
     """Whether to show progress, where there is a terminal to show it on."""
+    leaks: bool = True
+    """Whether to look for leaks first; a dataset is searched once."""
 
     def __post_init__(self) -> None:
         if self.ties not in TIES:
@@ -54,8 +57,8 @@ class Options:
         return Bootstrap(resamples=self.resamples, level=self.level, seed=self.seed)
 
 
-QUICK = Options(coverage=False, resamples=0, progress=False)
-"""Values only, as validation during training needs them."""
+QUICK = Options(coverage=False, resamples=0, progress=False, leaks=False)
+"""Values only, as validation during training needs them; `train` looks for leaks before it begins."""
 
 
 def evaluate(
@@ -85,16 +88,20 @@ def evaluate(
 
     Raises:
         DataError: There are no targets, or the model's scores are not finite or not for these items.
+        LeakError: The dataset gives its targets away, or the model reads them or was fitted on another dataset.
         ConfigError: A list longer than the catalogue, or an impossible option, or a network that has learned the part.
     """
     options = options or Options()
     at = _checked_at(at, dataset.items.warm)
     _check_unknown(model, part)
+    leaks = check_data(model, dataset) if options.leaks else ()
     walk = Walk(
         part, min_history, exclude_seen, options.query_time, options.tokens, options.length, options.progress
     )
     coverage = Coverage(dataset.items.warm, at, device_of(model)) if options.coverage else None
     with _knowing(model, dataset, part):
+        if options.leaks:
+            check_blind(model, dataset, walk)
         ranks = rank_targets(model, dataset, walk, coverage)
     greater_N, equal_N = resolve_ties(ranks.greater_N, ranks.equal_N, options.ties)
     metrics = all_metrics(greater_N, equal_N, at)
@@ -109,7 +116,7 @@ def evaluate(
         metrics={**sums.intervals(options.bootstrap), **shares},
         targets=len(ranks.row_N),
         slices=slices,
-        protocol=_protocol(dataset, walk, at, options, ranks),
+        protocol=_protocol(dataset, walk, at, options, ranks, leaks),
         sums=sums,
     )
 
@@ -137,7 +144,12 @@ def _check_unknown(model: Scorer, part: Part) -> None:
 
 
 def _protocol(
-    dataset: SequenceDataset, walk: Walk, at: tuple[int, ...], options: Options, ranks: TargetRanks
+    dataset: SequenceDataset,
+    walk: Walk,
+    at: tuple[int, ...],
+    options: Options,
+    ranks: TargetRanks,
+    leaks: tuple[str, ...],
 ) -> Protocol:
     return Protocol(
         dataset=dataset.fingerprint,
@@ -151,7 +163,7 @@ def _protocol(
         query_time=walk.query_time,
         ties=options.ties,
         interval=options.bootstrap,
-        notes=tuple(_notes(dataset, ranks, walk.exclude_seen)),
+        notes=(*_notes(dataset, ranks, walk.exclude_seen), *leaks),
     )
 
 
