@@ -19,7 +19,7 @@ def report(table):
 def test_json_form(report):
     """Exactly these keys; coverage has no interval; it survives JSON."""
     found = json.loads(json.dumps(report.to_dict()))
-    assert list(found) == ["name", "metrics", "targets", "slices", "protocol"]
+    assert list(found) == ["name", "metrics", "targets", "slices", "calibration", "protocol"]
     assert found["name"] == "Table"
     assert found["targets"] == 3
     assert list(found["metrics"]) == [

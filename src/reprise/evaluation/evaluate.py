@@ -101,8 +101,8 @@ def evaluate(
     sums = _sums(ranks.row_N, metrics)
     shares = {} if coverage is None else {name: Interval(share) for name, share in coverage.shares().items()}
     slices = {
-        name: _slice(ranks.row_N, metrics, mask_N, options.bootstrap)
-        for name, mask_N in _groups(dataset, ranks)
+        name: _slice(of, ranks.row_N, metrics, mask_N, options.bootstrap)
+        for of, name, mask_N in _groups(dataset, ranks)
     }
     return Report(
         name=model.name,
@@ -172,19 +172,22 @@ def _sums(row_N: IntArray, metrics: dict[str, Array]) -> SequenceSums:
     return SequenceSums(row_S, targets_S, tuple(metrics), np.column_stack(columns))
 
 
-def _slice(row_N: IntArray, metrics: dict[str, Array], mask_N: Array, bootstrap: Bootstrap) -> Slice:
+def _slice(of: str, row_N: IntArray, metrics: dict[str, Array], mask_N: Array, bootstrap: Bootstrap) -> Slice:
     sums = _sums(row_N[mask_N], {name: value_N[mask_N] for name, value_N in metrics.items()})
-    return Slice(int(mask_N.sum()), sums.intervals(bootstrap), sums)
+    return Slice(of, int(mask_N.sum()), sums.intervals(bootstrap), sums)
 
 
-def _groups(dataset: SequenceDataset, ranks: TargetRanks) -> Iterator[tuple[str, Array]]:
+def _groups(dataset: SequenceDataset, ranks: TargetRanks) -> Iterator[tuple[str, str, Array]]:
     """The slices as masks of the targets, two by two where both have targets."""
     cold_N = _cold(dataset, ranks)
     same_N = _same_time(dataset, ranks)
-    for no, yes, mask_N in (("warm", "cold", cold_N), ("new_time", "same_time", same_N)):
+    for of, no, yes, mask_N in (
+        ("item", "warm", "cold", cold_N),
+        ("time", "new_time", "same_time", same_N),
+    ):
         if mask_N.any() and not mask_N.all():
-            yield no, ~mask_N
-            yield yes, mask_N
+            yield of, no, ~mask_N
+            yield of, yes, mask_N
 
 
 def _cold(dataset: SequenceDataset, ranks: TargetRanks) -> Array:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
 from reprise.data.dataset import IntArray
+from reprise.evaluation.calibration import Calibration
 from reprise.evaluation.intervals import Bootstrap, Floats, Interval
 from reprise.evaluation.metrics import Ties
 
@@ -109,6 +110,8 @@ class SequenceSums(NamedTuple):
 class Slice:
     """The metrics of some of the targets."""
 
+    of: str
+    """What divides the targets: 'item', 'popularity', 'repeat', 'history', 'kind', 'gap' or 'time'."""
     targets: int
     """How many."""
     metrics: dict[str, Interval]
@@ -116,8 +119,8 @@ class Slice:
     sums: SequenceSums = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """`{"metrics", "targets"}`."""
-        return {"metrics": _metrics_dict(self.metrics), "targets": self.targets}
+        """`{"of", "targets", "metrics"}`."""
+        return {"of": self.of, "targets": self.targets, "metrics": _metrics_dict(self.metrics)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,17 +134,22 @@ class Report:
     targets: int
     """How many targets the metrics are means over."""
     slices: dict[str, Slice]
-    """The same metrics of warm and cold targets, and of targets at a new time and at that of the event before."""
+    """The same metrics of some of the targets, by name; `Slice.of` says what divides them."""
     protocol: Protocol
     sums: SequenceSums = field(repr=False)
+    calibration: Calibration | None = None
+    """Whether the probabilities of the softmax can be believed; None for scores that are no logits."""
+    trained: bool = False
+    """Whether the model has weights, so that another seed would have given another model."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as JSON has it: `{"name", "metrics", "targets", "slices", "protocol"}`."""
+        """The report as JSON has it: `{"name", "metrics", "targets", "slices", "calibration", "protocol"}`."""
         return {
             "name": self.name,
             "metrics": _metrics_dict(self.metrics),
             "targets": self.targets,
             "slices": {name: part.to_dict() for name, part in self.slices.items()},
+            "calibration": None if self.calibration is None else self.calibration.to_dict(),
             "protocol": self.protocol.to_dict(),
         }
 
