@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from reprise.evaluation.compare import compare as compare
     from reprise.evaluation.evaluate import evaluate as evaluate
     from reprise.evaluation.report import Report as Report
+    from reprise.evaluation.seeds import pooled as pooled
+    from reprise.evaluation.verdicts import Entrant as Entrant
+    from reprise.evaluation.verdicts import Verdict as Verdict
+    from reprise.evaluation.verdicts import judge as judge
     from reprise.models.adversarial import Adversarial as Adversarial
     from reprise.models.autoencoder import Autoencoder as Autoencoder
     from reprise.models.baselines import Markov as Markov
@@ -83,6 +87,10 @@ _HOMES = {
     "evaluate": "reprise.evaluation.evaluate",
     "Report": "reprise.evaluation.report",
     "compare": "reprise.evaluation.compare",
+    "pooled": "reprise.evaluation.seeds",
+    "Entrant": "reprise.evaluation.verdicts",
+    "Verdict": "reprise.evaluation.verdicts",
+    "judge": "reprise.evaluation.verdicts",
     "Adversarial": "reprise.models.adversarial",
     "Autoencoder": "reprise.models.autoencoder",
     "Caser": "reprise.models.convolution",

@@ -113,9 +113,9 @@ def test_a_dataset_that_leaks_is_not_evaluated_on() -> None:
     with pytest.raises(LeakError, match="counts: the item table counts other events"):
         evaluate(Popularity().fit(leaking), leaking)
     report = evaluate(Popularity().fit(leaking), leaking, options=Options(leaks=False))
-    assert report.protocol.notes == ()
+    assert not any("Leak" in note for note in report.protocol.notes)
     allowed = replace(leaking, facts={"leaks": {"allowed": ["counts"]}})
-    notes = evaluate(Popularity().fit(allowed), allowed).protocol.notes
+    notes = evaluate(Popularity().fit(allowed), allowed).protocol.notes[-2:]
     assert notes[0] == "Leak checks passed: late-training, late-feature, own-input, duplicate, giveaway."
     assert notes[1].startswith("Leak allowed: counts: the item table counts other events of 50 items")
 
