@@ -16,14 +16,18 @@ class Coverage:
 
     def __init__(self, items: int, at: tuple[int, ...], device: torch.device) -> None:
         self.at = at
+        self.longest = max(at)
         self._shown = {k: torch.zeros(items, dtype=torch.bool, device=device) for k in at}
 
     def __call__(self, s_CI: Tensor) -> None:
         """Mark the first k items of each row, for each k; an item scored -inf is never shown."""
-        candidate_CK, s_CK = candidates(s_CI, max(self.at))
+        self.show(*candidates(s_CI, self.longest))
+
+    def show(self, column_CM: Tensor, s_CM: Tensor) -> None:
+        """The same from columns, ascending, among which the first of each row are."""
         for k, shown_I in self._shown.items():
-            mark = first_mask(s_CK, k) & ~torch.isneginf(s_CK)
-            shown_I[candidate_CK[mark]] = True
+            mark_CM = first_mask(s_CM, k) & ~torch.isneginf(s_CM)
+            shown_I[column_CM[mark_CM]] = True
 
     def shares(self) -> dict[str, float]:
         """'coverage@k' for each k: items shown at least once, of all items."""

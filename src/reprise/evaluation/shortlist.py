@@ -1,0 +1,113 @@
+"""The first items of each row, found while the scores come by in tiles.
+
+Shape letters: C rows of a span, T columns of a tile, G groups of neighbouring items, W items of a group, K places of a
+list, P groups that were kept, Q items of them, M columns of any kind.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from reprise.evaluation.coverage import WIDTH, first_mask
+from reprise.evaluation.tiles import ALIGNED, Tile
+
+assert ALIGNED % WIDTH == 0
+KEPT_AT_MOST = 16
+"""Times k groups of a row are kept, on average, before those that fell below the bar are dropped."""
+BUCKETS = 4
+"""Times k buckets of groups are compared to find the bar: more make it higher, and take longer."""
+
+
+class _Kept(NamedTuple):
+    """Groups with their scores, in ascending order of tiles, then of rows."""
+
+    row_P: Tensor
+    group_P: Tensor
+    best_P: Tensor
+    s_PW: Tensor
+
+
+class Shortlist:
+    """Keeps the groups of neighbouring items that may hold one of the first `k` items of their row.
+
+    Each row has a bar: k items before have at least this score. So a later item that is not above the bar is not among
+    the first k, and a group without an item above it can be dropped. The bar is raised whenever twice as many items have
+    come by. A `tiles.Watcher`.
+    """
+
+    def __init__(self, k: int) -> None:
+        self.k = k
+        self._kept: list[_Kept] = []
+        self._waiting: list[Tensor] = []
+        self._bucket_CM: Tensor | None = None
+        self._bar_C1: Tensor | None = None
+        self._judged = self._due = 0
+        self._size = 0
+
+    def see(self, tile: Tile, s_CT: Tensor) -> None:
+        """Keep what may be among the first."""
+        missing = -s_CT.shape[1] % WIDTH
+        whole_CT = pad(s_CT, (0, missing), value=-torch.inf) if missing else s_CT
+        s_GW = whole_CT.reshape(-1, WIDTH)
+        best_CG = s_GW.amax(1).view(len(s_CT), -1)
+        above_CG = best_CG > (-torch.inf if self._bar_C1 is None else self._bar_C1)
+        place_P = above_CG.view(-1).nonzero()[:, 0]
+        groups = best_CG.shape[1]
+        row_P = place_P.div(groups, rounding_mode="floor")
+        group_P = place_P - row_P * groups + tile.begin // WIDTH
+        best_P = best_CG.view(-1).index_select(0, place_P)
+        self._kept.append(_Kept(row_P, group_P, best_P, s_GW.index_select(0, place_P)))
+        self._waiting.append(best_CG)
+        self._due += groups
+        self._size += len(place_P)
+        if self._due >= max(self._judged, 2 * self.k):
+            self._raise_bar()
+        if self._size > KEPT_AT_MOST * self.k * len(s_CT):
+            self._raise_bar()
+            self._drop()
+
+    def first(self) -> tuple[Tensor, Tensor]:
+        """(column_CK ascending, s_CK): the first `k` items of each row; -inf where there are not so many candidates."""
+        self._raise_bar()
+        kept = self._drop()
+        assert self._bucket_CM is not None
+        rows = len(self._bucket_CM)
+        candidate_PW = ~torch.isneginf(kept.s_PW)
+        if self._bar_C1 is not None:
+            candidate_PW &= kept.s_PW >= self._bar_C1[kept.row_P]
+        group_Q, place_Q = candidate_PW.nonzero(as_tuple=True)
+        # tiles came in order, so the items of a row stay in order
+        order_Q = kept.row_P[group_Q].argsort(stable=True)
+        group_Q, place_Q = group_Q[order_Q], place_Q[order_Q]
+        row_Q = kept.row_P[group_Q]
+        items_C = row_Q.bincount(minlength=rows)
+        rank_Q = torch.arange(len(row_Q), device=row_Q.device) - (items_C.cumsum(0) - items_C)[row_Q]
+        size = rows, max(int(items_C.max()), self.k)
+        s_CM, column_CM = kept.s_PW.new_full(size, -torch.inf), row_Q.new_zeros(size)
+        s_CM[row_Q, rank_Q] = kept.s_PW[group_Q, place_Q]
+        column_CM[row_Q, rank_Q] = kept.group_P[group_Q] * WIDTH + place_Q
+        first_CK = first_mask(s_CM, self.k).nonzero()[:, 1].view(rows, self.k)
+        return column_CM.gather(1, first_CK), s_CM.gather(1, first_CK)
+
+    def _raise_bar(self) -> None:
+        """Put the best of each group into buckets: the k-th best bucket has k items at least as high in k buckets."""
+        parts = self._waiting if self._bucket_CM is None else [self._bucket_CM, *self._waiting]
+        best_CM, buckets = torch.cat(parts, 1), BUCKETS * self.k
+        if best_CM.shape[1] > buckets:
+            best_CM = pad(best_CM, (0, -best_CM.shape[1] % buckets), value=-torch.inf)
+            best_CM = best_CM.view(len(best_CM), -1, buckets).amax(1)
+        if best_CM.shape[1] >= self.k:
+            self._bar_C1 = best_CM.topk(self.k, dim=1, sorted=False).values.amin(1, keepdim=True)
+        self._bucket_CM, self._waiting = best_CM, []
+        self._judged, self._due = self._judged + self._due, 0
+
+    def _drop(self) -> _Kept:
+        """Drop the groups below the bar."""
+        kept = _Kept(*(torch.cat(parts) for parts in zip(*self._kept, strict=True)))
+        if self._bar_C1 is not None:
+            stays_P = (kept.best_P >= self._bar_C1[kept.row_P, 0]).nonzero()[:, 0]
+            kept = _Kept(*(part.index_select(0, stays_P) for part in kept))
+        self._kept, self._size = [kept], len(kept.row_P)
+        return kept
