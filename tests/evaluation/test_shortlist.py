@@ -44,5 +44,5 @@ def test_little_is_kept_even_if_scores_rise():
     most = 0
     for tile in cut(20_000, 512):
         shortlist.see(tile, s_CI[:, tile.begin : tile.end])
-        most = max(most, sum(len(kept.row_P) for kept in shortlist._kept))
+        most = max(most, shortlist._size)
     assert most <= 16 * 2 + 17

@@ -16,7 +16,7 @@ from reprise.evaluation.tiles import ALIGNED, Tile
 assert ALIGNED % WIDTH == 0
 KEPT_AT_MOST = 16
 """Times k groups of a row are kept, on average, before those that fell below the bar are dropped."""
-BUCKETS = 4
+BUCKETS = 2
 """Times k buckets of groups are compared to find the bar: more make it higher, and take longer."""
 
 
@@ -25,7 +25,6 @@ class _Kept(NamedTuple):
 
     row_P: Tensor
     group_P: Tensor
-    best_P: Tensor
     s_PW: Tensor
 
 
@@ -33,36 +32,31 @@ class Shortlist:
     """Keeps the groups of neighbouring items that may hold one of the first `k` items of their row.
 
     Each row has a bar: k items before have at least this score. So a later item that is not above the bar is not among
-    the first k, and a group without an item above it can be dropped. The bar is raised whenever twice as many items have
-    come by. A `tiles.Watcher`.
+    the first k, and a group without an item above it can be dropped. The bar is raised whenever half as many items more
+    have come by. A `tiles.Watcher`.
     """
 
     def __init__(self, k: int) -> None:
         self.k = k
-        self._kept: list[_Kept] = []
+        self._kept: _Kept | None = None
+        self._new: list[tuple[Tile, Tensor, Tensor]] = []
         self._waiting: list[Tensor] = []
         self._bucket_CM: Tensor | None = None
         self._bar_C1: Tensor | None = None
-        self._judged = self._due = 0
-        self._size = 0
+        self._judged = self._due = self._size = 0
 
     def see(self, tile: Tile, s_CT: Tensor) -> None:
         """Keep what may be among the first."""
         missing = -s_CT.shape[1] % WIDTH
-        whole_CT = pad(s_CT, (0, missing), value=-torch.inf) if missing else s_CT
-        s_GW = whole_CT.reshape(-1, WIDTH)
+        s_GW = (pad(s_CT, (0, missing), value=-torch.inf) if missing else s_CT).view(-1, WIDTH)
         best_CG = s_GW.amax(1).view(len(s_CT), -1)
         above_CG = best_CG > (-torch.inf if self._bar_C1 is None else self._bar_C1)
         place_P = above_CG.view(-1).nonzero()[:, 0]
-        groups = best_CG.shape[1]
-        row_P = place_P.div(groups, rounding_mode="floor")
-        group_P = place_P - row_P * groups + tile.begin // WIDTH
-        best_P = best_CG.view(-1).index_select(0, place_P)
-        self._kept.append(_Kept(row_P, group_P, best_P, s_GW.index_select(0, place_P)))
+        self._new.append((tile, place_P, s_GW.index_select(0, place_P)))
         self._waiting.append(best_CG)
-        self._due += groups
+        self._due += best_CG.shape[1]
         self._size += len(place_P)
-        if self._due >= max(self._judged, 2 * self.k):
+        if self._due >= max(self._judged // 2, self.k):
             self._raise_bar()
         if self._size > KEPT_AT_MOST * self.k * len(s_CT):
             self._raise_bar()
@@ -70,7 +64,8 @@ class Shortlist:
 
     def first(self) -> tuple[Tensor, Tensor]:
         """(column_CK ascending, s_CK): the first `k` items of each row; -inf where there are not so many candidates."""
-        self._raise_bar()
+        if self._waiting:
+            self._raise_bar()
         kept = self._drop()
         assert self._bucket_CM is not None
         rows = len(self._bucket_CM)
@@ -105,9 +100,26 @@ class Shortlist:
 
     def _drop(self) -> _Kept:
         """Drop the groups below the bar."""
-        kept = _Kept(*(torch.cat(parts) for parts in zip(*self._kept, strict=True)))
+        groups = self._joined()
         if self._bar_C1 is not None:
-            stays_P = (kept.best_P >= self._bar_C1[kept.row_P, 0]).nonzero()[:, 0]
-            kept = _Kept(*(part.index_select(0, stays_P) for part in kept))
-        self._kept, self._size = [kept], len(kept.row_P)
-        return kept
+            stays_P = (groups.s_PW.amax(1) >= self._bar_C1[groups.row_P, 0]).nonzero()[:, 0]
+            groups = _Kept(*(part.index_select(0, stays_P) for part in groups))
+        self._kept, self._new, self._size = groups, [], len(groups.row_P)
+        return groups
+
+    def _joined(self) -> _Kept:
+        """What was kept before and what the tiles since have added."""
+        if not self._new:
+            assert self._kept is not None
+            return self._kept
+        tiles, places, scores = zip(*self._new, strict=True)
+        found_K = torch.tensor([len(place_P) for place_P in places])
+        width_K = torch.tensor([-(-(tile.end - tile.begin) // WIDTH) for tile in tiles])
+        begin_K = torch.tensor([tile.begin // WIDTH for tile in tiles])
+        place_P = torch.cat(places)
+        width_P, begin_P = (of_K.repeat_interleave(found_K).to(place_P.device) for of_K in (width_K, begin_K))
+        row_P = place_P.div(width_P, rounding_mode="floor")
+        new = _Kept(row_P, place_P - row_P * width_P + begin_P, torch.cat(scores))
+        if self._kept is None:
+            return new
+        return _Kept(*(torch.cat(parts) for parts in zip(self._kept, new, strict=True)))

@@ -63,34 +63,32 @@ class Places:
     def __init__(
         self, row_P: Tensor, column_P: Tensor, tiles: list[Tile], value_P: Tensor | None = None
     ) -> None:
-        self.row_P, self.column_P, self.value_P = row_P, column_P, value_P
-        self._begin_K = [0, len(row_P)]
-        if len(tiles) > 1:
-            edge_K = torch.tensor([tile.begin for tile in tiles[1:]], device=row_P.device)
-            # tiles are fewer than columns, and short numbers are sorted several times faster
-            tile_P = torch.bucketize(column_P, edge_K, right=True)
-            order_P = tile_P.to(torch.int16 if len(tiles) < 2**15 else torch.int32).argsort(stable=True)
-            self.row_P, self.column_P = row_P[order_P], column_P[order_P]
-            self.value_P = None if value_P is None else value_P[order_P]
-            self._begin_K = [0, *tile_P.bincount(minlength=len(tiles)).cumsum(0).tolist()]
+        begin_K = torch.tensor([tile.begin for tile in tiles], device=row_P.device)
+        width_K = torch.tensor([tile.end - tile.begin for tile in tiles], device=row_P.device)
+        tile_P = torch.bucketize(column_P, begin_K[1:], right=True)
+        self.order_P = tile_P.argsort(stable=True)
+        place_P = row_P * width_K[tile_P] + column_P - begin_K[tile_P]
+        self._place_P = place_P[self.order_P]
+        self._value_P = None if value_P is None else value_P[self.order_P]
+        self._edges = [0, *tile_P.bincount(minlength=len(tiles)).cumsum(0).tolist()]
 
-    def inside(self, tile: Tile) -> tuple[slice, tuple[Tensor, Tensor]]:
-        """Which pairs lie in a tile, and where in it."""
-        here = slice(self._begin_K[tile.place], self._begin_K[tile.place + 1])
-        return here, (self.row_P[here], self.column_P[here] - tile.begin)
+    def read(self, tile: Tile, s_CT: Tensor) -> Tensor:
+        """The scores of the pairs in a tile; those of all tiles, one after the other, are in the order `order_P`."""
+        return s_CT.view(-1).index_select(0, self._place_P[self._here(tile)])
 
     def fill(self, tile: Tile, s_CT: Tensor, value: float) -> None:
         """Set the scores of the pairs in a tile."""
-        here, places = self.inside(tile)
-        if here.start < here.stop:
-            s_CT[places] = value
+        s_CT.view(-1).index_fill_(0, self._place_P[self._here(tile)], value)
 
     def add_to(self, tile: Tile, s_CT: Tensor) -> None:
-        """Add the values of the pairs in a tile; several of one place add up."""
-        assert self.value_P is not None
-        here, places = self.inside(tile)
-        if here.start < here.stop:
-            s_CT.index_put_(places, self.value_P[here].to(s_CT.dtype), accumulate=True)
+        """Add the values of the pairs in a tile; several of one place add up, in their order."""
+        assert self._value_P is not None
+        here = self._here(tile)
+        values = self._value_P[here].to(s_CT.dtype)
+        s_CT.view(-1).index_put_((self._place_P[here],), values, accumulate=True)
+
+    def _here(self, tile: Tile) -> slice:
+        return slice(self._edges[tile.place], self._edges[tile.place + 1])
 
 
 class Counts(NamedTuple):
@@ -139,18 +137,19 @@ class Span:
         total = torch.float64 if widest > 2**24 else own_C.dtype
         at_least_KC, greater_KC = own_C.new_empty(2, len(self.tiles), len(own_C), dtype=total)
         room, other = own_C.new_empty(2, len(own_C) * widest)
-        seen_C, own_C1 = torch.empty_like(own_C), own_C[:, None]
+        read, own_C1 = [], own_C[:, None]
         for tile in self.tiles:
             s_CT, mask_CT = (_shaped(memory, len(own_C), tile) for memory in (room, other))
             self.rows.write(tile, s_CT)
             if self.hidden is not None:
                 self.hidden.fill(tile, s_CT, -torch.inf)
-            _, (row_P, column_P) = self._targets.inside(tile)
-            seen_C[row_P] = s_CT[row_P, column_P]
+            read.append(self._targets.read(tile, s_CT))
             if watcher is not None:
                 watcher.see(tile, s_CT)
             torch.sum(torch.ge(s_CT, own_C1, out=mask_CT), 1, dtype=total, out=at_least_KC[tile.place])
             torch.sum(s_CT.gt_(own_C1), 1, dtype=total, out=greater_KC[tile.place])
+        seen_C = torch.empty_like(own_C)
+        seen_C[self._targets.order_P] = torch.cat(read)
         return _totals(at_least_KC), _totals(greater_KC), seen_C
 
 
