@@ -16,7 +16,7 @@ from reprise.evaluation.tiles import ALIGNED, Tile
 assert ALIGNED % WIDTH == 0
 KEPT_AT_MOST = 16
 """Times k groups of a row are kept, on average, before those that fell below the bar are dropped."""
-BUCKETS = 2
+BUCKETS = 3
 """Times k buckets of groups are compared to find the bar: more make it higher, and take longer."""
 
 
@@ -40,8 +40,7 @@ class Shortlist:
         self.k = k
         self._kept: _Kept | None = None
         self._new: list[tuple[Tile, Tensor, Tensor]] = []
-        self._waiting: list[Tensor] = []
-        self._bucket_CM: Tensor | None = None
+        self._buckets: list[Tensor] = []
         self._bar_C1: Tensor | None = None
         self._judged = self._due = self._size = 0
 
@@ -53,7 +52,7 @@ class Shortlist:
         above_CG = best_CG > (-torch.inf if self._bar_C1 is None else self._bar_C1)
         place_P = above_CG.view(-1).nonzero()[:, 0]
         self._new.append((tile, place_P, s_GW.index_select(0, place_P)))
-        self._waiting.append(best_CG)
+        self._pour(tile.place, best_CG)
         self._due += best_CG.shape[1]
         self._size += len(place_P)
         if self._due >= max(self._judged // 2, self.k):
@@ -64,11 +63,9 @@ class Shortlist:
 
     def first(self) -> tuple[Tensor, Tensor]:
         """(column_CK ascending, s_CK): the first `k` items of each row; -inf where there are not so many candidates."""
-        if self._waiting:
-            self._raise_bar()
+        self._raise_bar()
         kept = self._drop()
-        assert self._bucket_CM is not None
-        rows = len(self._bucket_CM)
+        rows = len(self._buckets[0])
         candidate_PW = ~torch.isneginf(kept.s_PW)
         if self._bar_C1 is not None:
             candidate_PW &= kept.s_PW >= self._bar_C1[kept.row_P]
@@ -86,16 +83,21 @@ class Shortlist:
         first_CK = first_mask(s_CM, self.k).nonzero()[:, 1].view(rows, self.k)
         return column_CM.gather(1, first_CK), s_CM.gather(1, first_CK)
 
+    def _pour(self, place: int, best_CG: Tensor) -> None:
+        """Put the best of each group into a bucket, which remembers the best of all that was put into it."""
+        if sum(bucket_CG.shape[1] for bucket_CG in self._buckets) < BUCKETS * self.k:
+            self._buckets.append(best_CG)
+            return
+        bucket_CG = self._buckets[place % len(self._buckets)]
+        # a group without a bucket is left out: the bar may be too low, never too high
+        groups = min(bucket_CG.shape[1], best_CG.shape[1])
+        torch.maximum(bucket_CG[:, :groups], best_CG[:, :groups], out=bucket_CG[:, :groups])
+
     def _raise_bar(self) -> None:
-        """Put the best of each group into buckets: the k-th best bucket has k items at least as high in k buckets."""
-        parts = self._waiting if self._bucket_CM is None else [self._bucket_CM, *self._waiting]
-        best_CM, buckets = torch.cat(parts, 1), BUCKETS * self.k
-        if best_CM.shape[1] > buckets:
-            best_CM = pad(best_CM, (0, -best_CM.shape[1] % buckets), value=-torch.inf)
-            best_CM = best_CM.view(len(best_CM), -1, buckets).amax(1)
+        """The k-th best bucket has k items at least as high, in k buckets."""
+        best_CM = torch.cat(self._buckets, 1)
         if best_CM.shape[1] >= self.k:
             self._bar_C1 = best_CM.topk(self.k, dim=1, sorted=False).values.amin(1, keepdim=True)
-        self._bucket_CM, self._waiting = best_CM, []
         self._judged, self._due = self._judged + self._due, 0
 
     def _drop(self) -> _Kept:
