@@ -120,6 +120,36 @@ def test_a_tile_sees_the_rows_of_a_span(small_tiles):
     assert torch.equal(torch.cat(seen), score_NI)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_lists_of_spans_are_those_of_the_whole_table(small_tiles, threads: int):
+    """Rows of few levels, so with many ties; who wants lists gets them in the order of the targets."""
+    generator = torch.Generator().manual_seed(0)
+    score_NI = torch.randint(6, (200, 333), generator=generator).float()
+    hidden_N = torch.randint(333, (200,), generator=generator)
+    hide = hiding(torch.arange(200), hidden_N)
+    seen = Kept(5)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        rank(GivenScores(score_NI), torch.ones(200, dtype=torch.int64), hide, seen)
+    finally:
+        torch.set_num_threads(before)
+    score_NI[torch.arange(200), hidden_N] = -torch.inf
+    first_NK = score_NI.sort(dim=1, descending=True, stable=True).indices[:, :5]
+    assert torch.cat(seen.columns).tolist() == first_NK.sort(1).values.tolist()
+
+
+class Kept:
+    """Keeps the lists it is shown."""
+
+    def __init__(self, longest: int) -> None:
+        self.longest = longest
+        self.columns: list[torch.Tensor] = []
+
+    def show(self, column_CM: torch.Tensor, s_CM: torch.Tensor) -> None:
+        self.columns.append(column_CM)
+
+
 def test_a_guess_that_differs_in_its_last_bits_changes_nothing(small_tiles, monkeypatch):
     """A target's score is guessed before its tile is made; where the guess is wrong, the span is counted again."""
     generator = torch.Generator().manual_seed(0)
