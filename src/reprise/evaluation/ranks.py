@@ -90,7 +90,7 @@ class VectorScores:
 
 
 class _Products:
-    """Rows of inner products; only `write` and `own` are asked."""
+    """Rows of inner products."""
 
     def __init__(
         self, query_CD: Tensor, vector_ID: Tensor, extra: SparseLogits | None, tiles: list[Tile]
@@ -98,10 +98,13 @@ class _Products:
         self.query_CD, self.vector_ID, self.extra = query_CD, vector_ID, extra
         self._places = extra and Places(extra.row_P, extra.item_P - 1, tiles, extra.value_P)
 
+    def empty(self, scores: int) -> Tensor:
+        """Of the type of the queries."""
+        return self.query_CD.new_empty(scores)
+
     def own(self, target_C: Tensor) -> Tensor:
         """From products of some queries with the targets of all of them, which go the way of the large products."""
-        s_C = self.query_CD.new_empty(len(target_C))
-        room = self.query_CD.new_empty(2 * OWN_AT_ONCE, 2 * OWN_AT_ONCE)
+        s_C, room = self.empty(len(target_C)), self.empty((2 * OWN_AT_ONCE) ** 2)
         blocks = max(1, len(target_C) // OWN_AT_ONCE)
         edges = [place * len(target_C) // blocks for place in range(blocks + 1)]
         for begin, end in pairwise(edges):
@@ -109,7 +112,7 @@ class _Products:
             # few queries are compared with some targets twice: a narrow product differs in its last bits
             around = torch.arange(begin, begin + columns, device=target_C.device)
             vector_TD = self.vector_ID[target_C[begin + (around - begin) % rows] - 1]
-            s_CT = room.view(-1)[: rows * columns].view(rows, columns)
+            s_CT = room[: rows * columns].view(rows, columns)
             torch.mm(self.query_CD[begin:end], vector_TD.T, out=s_CT)
             s_C[begin:end] = s_CT.diagonal()
         if self.extra is not None:
@@ -146,6 +149,10 @@ class GivenScores:
 
 class _GivenRows(NamedTuple):
     s_CI: Tensor
+
+    def empty(self, scores: int) -> Tensor:
+        """Of the type of the table."""
+        return self.s_CI.new_empty(scores)
 
     def own(self, target_C: Tensor) -> Tensor:
         """Read from the table."""

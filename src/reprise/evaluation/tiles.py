@@ -40,6 +40,10 @@ def cut(items: int, width: int) -> list[Tile]:
 class Rows(Protocol):
     """Some rows of scores, written tile by tile."""
 
+    def empty(self, scores: int) -> Tensor:
+        """Memory for so many scores, of the right type and on the right device."""
+        ...
+
     def own(self, target_C: Tensor) -> Tensor:
         """The score of each row's target, s_C. A guess: its last bits may differ from those that `write` gives."""
         ...
@@ -120,7 +124,9 @@ class Span:
 
     def count(self, watcher: Watcher | None = None) -> Counts:
         """How many scores are greater than each row's own, and how many equal."""
-        own_C = self.rows.own(self._target_C)
+        # in a single tile the targets' scores stand before anything is compared with them
+        known = len(self.tiles) > 1
+        own_C = self.rows.own(self._target_C) if known else self.rows.empty(len(self._target_C))
         at_least_C, greater_C, seen_C = self._pass(own_C, watcher)
         hidden_C = torch.isneginf(seen_C)
         if not bool(((seen_C == own_C) | hidden_C).all()):
@@ -144,6 +150,8 @@ class Span:
             if self.hidden is not None:
                 self.hidden.fill(tile, s_CT, -torch.inf)
             read.append(self._targets.read(tile, s_CT))
+            if len(self.tiles) == 1:
+                own_C[self._targets.order_P] = read[0]
             if watcher is not None:
                 watcher.see(tile, s_CT)
             torch.sum(torch.ge(s_CT, own_C1, out=mask_CT), 1, dtype=total, out=at_least_KC[tile.place])
@@ -160,4 +168,4 @@ def _shaped(memory: Tensor, rows: int, tile: Tile) -> Tensor:
 
 
 def _totals(count_KC: Tensor) -> Tensor:
-    return count_KC.sum(0, dtype=torch.float64).long()
+    return count_KC.long().sum(0)
