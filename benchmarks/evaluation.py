@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -25,9 +26,10 @@ AT = (10, 20)
 METRICS = 8
 SEQUENCES = 1_000_000
 RESAMPLES = 20
+Name = TypeVar("Name", str, tuple[str, str])
 
 
-def best_s(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def best_s(works: dict[Name, Callable[[], object]], rounds: int) -> dict[Name, float]:
     """Processor seconds of the fastest round of each; the rounds take turns, so that all meet the same neighbours."""
     best = dict.fromkeys(works, float("inf"))
     for _ in range(rounds):

@@ -3,8 +3,14 @@
 import pytest
 import torch
 
-from reprise.models.baselines import Markov, Popularity, Transitions
+from reprise.data.dataset import Part
+from reprise.models.counted_transitions import Transitions
+from reprise.models.item_knn import ItemKNN
+from reprise.models.markov import Markov
+from reprise.models.popularity import Popularity, RecentPopularity, SessionPopularity
 from reprise.models.recurrent import CELLS, Output, Recurrent
+from reprise.models.scorer import Counting, Fittable
+from reprise.models.session_knn import SessionKNN
 from reprise.nn.blocks import GatedBranch, ResidualBlock
 from reprise.nn.cells import RNN, Activation, Cell
 from reprise.nn.linear_cells import MinGRU
@@ -117,10 +123,29 @@ def test_networks_whose_state_fades_with_time(cell: str, attention: int) -> None
     check_scorer(model, dataset)
 
 
-@pytest.mark.parametrize("make", [Popularity, Markov, Transitions])
-def test_count_baselines(make: type[Popularity] | type[Markov] | type[Transitions]) -> None:
+BASELINES: list[Fittable] = [
+    Popularity(),
+    RecentPopularity(),
+    RecentPopularity(half_life="5min"),
+    SessionPopularity(),
+    SessionPopularity(window=2),
+    Markov(),
+    Transitions(),
+    ItemKNN(),
+    ItemKNN(window=1, neighbours=3, own=0.0),
+    SessionKNN(),
+    SessionKNN(window=3, sessions=7, neighbours=4, half_life="5min", own=0.5, length=5),
+    SessionKNN(spread=None),
+]
+
+
+@pytest.mark.parametrize("spec", BASELINES, ids=str)
+@pytest.mark.parametrize("part", ["valid", "test"])
+def test_baselines(spec: Fittable, part: Part) -> None:
     dataset = worlds.noise(sequences=30)
-    check_scorer(make().fit(dataset), dataset)
+    scorer = spec.fit(dataset)
+    assert isinstance(scorer, Counting)
+    check_scorer(scorer, dataset, part=part)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)

@@ -30,11 +30,15 @@ if TYPE_CHECKING:
     from reprise.evaluation.compare import compare as compare
     from reprise.evaluation.evaluate import evaluate as evaluate
     from reprise.evaluation.report import Report as Report
-    from reprise.models.baselines import Markov as Markov
-    from reprise.models.baselines import Popularity as Popularity
-    from reprise.models.baselines import Transitions as Transitions
+    from reprise.models.counted_transitions import Transitions as Transitions
     from reprise.models.ensemble import Ensemble as Ensemble
+    from reprise.models.item_knn import ItemKNN as ItemKNN
+    from reprise.models.markov import Markov as Markov
+    from reprise.models.popularity import Popularity as Popularity
+    from reprise.models.popularity import RecentPopularity as RecentPopularity
+    from reprise.models.popularity import SessionPopularity as SessionPopularity
     from reprise.models.recurrent import Recurrent as Recurrent
+    from reprise.models.session_knn import SessionKNN as SessionKNN
     from reprise.recommender.answers import Recommendation as Recommendation
     from reprise.recommender.recommender import Recommender as Recommender
     from reprise.training.config import Recipe as Recipe
@@ -68,11 +72,15 @@ _HOMES = {
     "evaluate": "reprise.evaluation.evaluate",
     "Report": "reprise.evaluation.report",
     "compare": "reprise.evaluation.compare",
-    "Markov": "reprise.models.baselines",
-    "Transitions": "reprise.models.baselines",
-    "Popularity": "reprise.models.baselines",
+    "Transitions": "reprise.models.counted_transitions",
     "Ensemble": "reprise.models.ensemble",
+    "ItemKNN": "reprise.models.item_knn",
+    "Markov": "reprise.models.markov",
+    "Popularity": "reprise.models.popularity",
+    "RecentPopularity": "reprise.models.popularity",
+    "SessionPopularity": "reprise.models.popularity",
     "Recurrent": "reprise.models.recurrent",
+    "SessionKNN": "reprise.models.session_knn",
     "Recommendation": "reprise.recommender.answers",
     "Recommender": "reprise.recommender.recommender",
     "Recipe": "reprise.training.config",

@@ -81,6 +81,13 @@ def class_name(value: object) -> str:
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
+def short_name(value: Any) -> str:
+    """The class of a spec and the fields that are not what they are by default: how tables call it."""
+    fields = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
+    changed = [f"{name}={told}" for name, told in fields if told != _default(type(value), name)]
+    return " ".join([type(value).__name__, *changed])
+
+
 def resolve(name: str, *, trusted: bool = False) -> Any:
     """What a name `module:Class` stands for, for instance `reprise:Recurrent`.
 

@@ -58,3 +58,13 @@ def test_ours_is_measured_at_moments(path: Path, tmp_path: Path) -> None:
     assert lines
     assert all(0 < line["ndcg@10"] <= 1 and line["events"] > 0 for line in lines)
     assert {file.suffix for file in (tmp_path / "sums").iterdir()} == {".npz"}
+
+
+def test_queries_of_neighbours_are_counted(path: Path) -> None:
+    recipe = BENCHMARKS.parent / "recipes" / "retailrocket-sessions-knn.toml"
+    options = ["--queries", "10", "--rounds", "1", "--at", "5", "--recipe", str(recipe)]
+    found = json.loads(ran("knn.py", str(path), *options))
+    assert found["queries"] == 10
+    assert {"Markov", "ItemKNN", "SessionKNN"} <= found["scorers"].keys()
+    for scorer in found["scorers"].values():
+        assert min(scorer["queries a second, in batches"], scorer["queries a second, one at a time"]) > 0

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ArtefactError, ConfigError
 from reprise.models.attentive import Alignment
-from reprise.models.baselines import Popularity
+from reprise.models.popularity import Popularity
 from reprise.models.recurrent import Recurrent
 from reprise.models.sequence_model import SequenceModel
 from reprise.recommender import Recommender
