@@ -273,4 +273,5 @@ def test_a_short_name_has_the_fields_that_are_not_the_default() -> None:
     assert short_name(Cell()) == "Cell"
     assert short_name(Cell(size=7)) == "Cell size=7"
     assert short_name(Training(epochs=2, at=(1,))) == "Training epochs=2 at=(1,)"
+    assert short_name(Training(epochs=2, clip=1.0, at=(1,))) == "Training epochs=2 clip=1.0 +1"
     assert short_name(Plan(training=Training(clip=1.0))).startswith("Plan training=Training(")

@@ -82,10 +82,11 @@ def class_name(value: object) -> str:
 
 
 def short_name(value: Any) -> str:
-    """The class of a spec and the fields that are not what they are by default: how tables call it."""
+    """How tables call a spec: its class, two of the fields that are not their defaults, and how many more there are."""
     fields = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
     changed = [f"{name}={told}" for name, told in fields if told != _default(type(value), name)]
-    return " ".join([type(value).__name__, *changed])
+    more = [f"+{len(changed) - 2}"] if len(changed) > 2 else []
+    return " ".join([type(value).__name__, *changed[:2], *more])
 
 
 def resolve(name: str, *, trusted: bool = False) -> Any:
