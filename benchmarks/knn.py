@@ -37,7 +37,7 @@ class Asked(WindowScorer):
         self.items = items
         self.recent: list[Tensor] = []
 
-    def observe(self, dataset: rp.SequenceDataset, before: object = "test") -> None:
+    def count(self, dataset: rp.SequenceDataset, before: object) -> None:
         """Nothing is counted."""
 
     def after(self, recent_NW: Tensor) -> Tensor:

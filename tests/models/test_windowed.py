@@ -45,7 +45,9 @@ def test_a_batch_equals_the_fold(spec):
 
 @pytest.mark.parametrize("spec", SPECS, ids=str)
 def test_they_are_scorers_that_count(spec):
-    model = spec.fit(noise(sequences=5))
+    dataset = noise(sequences=5)
+    model = spec.fit(dataset)
+    assert model.learned_from == dataset.fingerprint
     assert isinstance(model, Scorer)
     assert isinstance(model, Counting)
     assert not isinstance(model, VectorScorer)

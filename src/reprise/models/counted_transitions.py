@@ -58,7 +58,7 @@ class CountedTransitions(WindowScorer):
         super().__init__(name, residual.window)
         self._residual = residual.requires_grad_(False)
 
-    def observe(self, dataset: SequenceDataset, before: Part = "test") -> None:
+    def count(self, dataset: SequenceDataset, before: Part) -> None:
         """Count the events before a part, with the parameters that were fitted."""
         self._residual.observe(dataset, before)
         self._log_share_I = popularity(dataset, before).log()

@@ -69,7 +69,7 @@ class FittedItemKNN(WindowScorer):
         self._spec = spec
         self._weight_W = (spec.decay ** np.arange(spec.window)[::-1]).astype(np.float32)
 
-    def observe(self, dataset: SequenceDataset, before: Part = "test") -> None:
+    def count(self, dataset: SequenceDataset, before: Part) -> None:
         """Find the nearest items by the events before a part."""
         self._tie_I = popularity(dataset, before).float() * TIE
         sessions = find_sessions(dataset, before, self._spec.length)

@@ -49,7 +49,7 @@ class CountedMarkov(WindowScorer):
         super().__init__(str(spec), window=1)
         self._smoothing = spec.smoothing
 
-    def observe(self, dataset: SequenceDataset, before: Part = "test") -> None:
+    def count(self, dataset: SequenceDataset, before: Part) -> None:
         """Count the transitions before a part."""
         self._share_I = popularity(dataset, before)
         self._pairs = count_pairs(dataset, before=before)

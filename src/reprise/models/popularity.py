@@ -41,7 +41,7 @@ class Popularity:
 class CountedPopularity(WindowScorer):
     """`Popularity` of a log."""
 
-    def observe(self, dataset: SequenceDataset, before: Part = "test") -> None:
+    def count(self, dataset: SequenceDataset, before: Part) -> None:
         """Count the items of the events before a part."""
         self._share_I = popularity(dataset, before)
 
@@ -99,7 +99,7 @@ class CountedRecentPopularity(WindowScorer):
         super().__init__(str(spec), window=0)
         self._window_ms, self._half_life_ms = spec.durations_ms()
 
-    def observe(self, dataset: SequenceDataset, before: Part = "test") -> None:
+    def count(self, dataset: SequenceDataset, before: Part) -> None:
         """Weigh the events before a part by their age."""
         share_I = popularity(dataset, before)
         end_ms = _last_ms(dataset, before)
@@ -142,7 +142,7 @@ class SessionPopularity:
 class CountedSessionPopularity(WindowScorer):
     """`SessionPopularity` of a log."""
 
-    def observe(self, dataset: SequenceDataset, before: Part = "test") -> None:
+    def count(self, dataset: SequenceDataset, before: Part) -> None:
         """Count the items of the events before a part."""
         # below a half, so that no difference of shares outweighs one event
         self._tie_I = popularity(dataset, before) / 2

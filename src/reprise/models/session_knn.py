@@ -110,7 +110,7 @@ class FittedSessionKNN(WindowScorer):
         # by the places between two events of a session
         self._fade_L = np.exp(-np.arange(spec.length) / (spec.spread or np.inf))
 
-    def observe(self, dataset: SequenceDataset, before: Part = "test") -> None:
+    def count(self, dataset: SequenceDataset, before: Part) -> None:
         """Read the sessions before a part; only those that are among the latest of an item are kept."""
         spec, items = self._spec, dataset.items.warm + 1
         self._tie_I = popularity(dataset, before).float() * TIE
@@ -200,8 +200,8 @@ def latest_of_items(sessions: Sessions, most: int) -> Mask:
 def _latest_only(item_NW: IntArray) -> IntArray:
     """The windows with each item where it came last, and `PAD` where it came before."""
     item_NW = item_NW.copy()
-    known_W = item_NW.any(0)
-    for place in range(int(known_W.argmax()), len(known_W) - 1):
+    first = int((item_NW != PAD).any(0).argmax())
+    for place in range(first, item_NW.shape[1] - 1):
         again_N = (item_NW[:, place, None] == item_NW[:, place + 1 :]).any(1)
         item_NW[again_N, place] = PAD
     return item_NW

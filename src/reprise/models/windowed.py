@@ -18,7 +18,7 @@ from reprise.nn.cells import State
 
 
 class WindowScorer(ABC):
-    """A scorer whose state is the last W items. To add one, say what is counted and what follows from a window.
+    """A scorer whose state is the last W items. A new one says what is counted (`count`) and what follows from it (`after`).
 
     Args:
         name: How tables call it.
@@ -27,14 +27,21 @@ class WindowScorer(ABC):
 
     def __init__(self, name: str, window: int) -> None:
         self.name, self.window = name, window
+        self.learned_from: str | None = None
+        """Fingerprint of the dataset that was counted."""
 
-    @abstractmethod
     def observe(self, dataset: SequenceDataset, before: Part = "test") -> None:
         """Count the events before a part, and forget what was counted before.
 
         Raises:
-            DataError: There are none.
+            DataError: The training part is empty.
         """
+        self.count(dataset, before)
+        self.learned_from = dataset.fingerprint
+
+    @abstractmethod
+    def count(self, dataset: SequenceDataset, before: Part) -> None:
+        """Learn all there is to know from the events before a part."""
 
     @abstractmethod
     def after(self, recent_NW: Tensor) -> Tensor:
