@@ -81,6 +81,14 @@ def class_name(value: object) -> str:
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
+def short_name(value: Any) -> str:
+    """How tables call a spec: its class, two of the fields that are not their defaults, and how many more there are."""
+    fields = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
+    changed = [f"{name}={told}" for name, told in fields if told != _default(type(value), name)]
+    more = [f"+{len(changed) - 2}"] if len(changed) > 2 else []
+    return " ".join([type(value).__name__, *changed[:2], *more])
+
+
 def resolve(name: str, *, trusted: bool = False) -> Any:
     """What a name `module:Class` stands for, for instance `reprise:Recurrent`.
 

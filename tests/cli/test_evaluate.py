@@ -47,16 +47,6 @@ def test_several_runs_go_by_their_directories(reprise: Run, shop: Path, tmp_path
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--baselines", "popularty"], "unknown baseline 'popularty'; did you mean 'popularity'?"),
-        (
-            ["--baselines", "reprise:Recurrent"],
-            "'reprise:Recurrent' is no baseline: it is no class with a method fit; "
-            "a network is trained with `reprise train` and named as a run",
-        ),
-        (
-            ["--baselines", ".x:Y"],
-            "'.x:Y' is not the name of a class; write module:Class, as in reprise:Recurrent",
-        ),
         (["--at", "10;20"], "--at takes whole numbers with commas, as in 10,20; got '10;20'"),
     ],
 )

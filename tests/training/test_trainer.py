@@ -17,8 +17,8 @@ from reprise.config import spec
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ArtefactError, ConfigError, DataError, DivergedError
 from reprise.evaluation.evaluate import evaluate
-from reprise.models.baselines import Markov
 from reprise.models.fitting import Fit
+from reprise.models.markov import Markov
 from reprise.models.recurrent import Recurrent
 from reprise.models.sequence_model import SequenceModel
 from reprise.testing import worlds

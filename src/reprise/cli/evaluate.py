@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from reprise.cli.options import MovedDataset, check_place
-from reprise.errors import ConfigError, did_you_mean
+from reprise.cli.baselines import HELP, fit_baselines
+from reprise.cli.options import MovedDataset, Trusted, check_place
+from reprise.errors import ConfigError
 
 if TYPE_CHECKING:
     from reprise.data.dataset import Part, SequenceDataset
@@ -16,22 +17,13 @@ if TYPE_CHECKING:
     from reprise.models.scorer import Scorer
 
 EXAMPLE = "reprise evaluate runs/shop --baselines popularity,markov --at 10,20 --json report.json"
-BASELINES = {
-    "popularity": "reprise:Popularity",
-    "markov": "reprise:Markov",
-    "transitions": "reprise:Transitions",
-}
 
 
 def evaluate(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Directories that `train` wrote.")],
-    baselines: Annotated[
-        str,
-        typer.Option(
-            metavar="NAMES",
-            help="Baselines to put beside them: popularity, markov, transitions, or module:Class.",
-        ),
-    ] = "",
+    runs: Annotated[
+        list[Path] | None, typer.Argument(metavar="RUN", help="Directories that `train` wrote.")
+    ] = None,
+    baselines: Annotated[str, typer.Option(metavar="NAMES", help=HELP)] = "",
     part: Annotated[
         Literal["valid", "test"],
         typer.Option(metavar="valid|test", help="The part whose events are predicted."),
@@ -47,13 +39,15 @@ def evaluate(
         Path | None, typer.Option("--json", metavar="FILE", help="Also write the reports as JSON.")
     ] = None,
     dataset: MovedDataset = None,
+    trusted: Trusted = False,
 ) -> None:
     """Rank every next item of a part among all items, with intervals; several models are compared in pairs."""
     from reprise.evaluation.evaluate import evaluate as evaluate_model
 
     check_place(json_file)
-    networks, data = _load(runs, dataset, part)
-    others = [_baseline(name, data) for name in filter(None, baselines.split(","))]
+    runs = runs or []
+    networks, data = _load(runs, dataset, part) if runs else ([], _alone(baselines, dataset))
+    others = fit_baselines(baselines, data, trusted=trusted)
     protocol: dict[str, Any] = {
         "part": part,
         "at": _lengths(at),
@@ -93,20 +87,13 @@ def _load(runs: list[Path], dataset: Path | None, part: "Part") -> "tuple[list[S
     return list(models), data[0]
 
 
-def _baseline(name: str, data: "SequenceDataset") -> "Scorer":
-    from reprise.config import resolve
+def _alone(baselines: str, dataset: Path | None) -> "SequenceDataset":
+    """The data of baselines that stand beside no run."""
+    from reprise.data.dataset import SequenceDataset
 
-    name = name.strip()
-    if ":" not in name and name not in BASELINES:
-        raise ConfigError(f"unknown baseline {name!r}{did_you_mean(name, BASELINES)}")
-    found = resolve(BASELINES.get(name, name), trusted=True)
-    if not (isinstance(found, type) and hasattr(found, "fit")):
-        raise ConfigError(
-            f"{name!r} is no baseline: it is no class with a method fit; "
-            "a network is trained with `reprise train` and named as a run"
-        )
-    fitted: Scorer = found().fit(data)
-    return fitted
+    if dataset is None or not baselines:
+        raise ConfigError("nothing to evaluate; name a RUN, or --baselines and their --dataset")
+    return SequenceDataset.open(dataset)
 
 
 def _lengths(text: str) -> tuple[int, ...]:
