@@ -23,6 +23,7 @@ from reprise.data.prepare import prepare
 from reprise.errors import ConfigError
 from reprise.evaluation.evaluate import evaluate
 from reprise.models.baselines import Markov
+from reprise.models.ensemble import Ensemble
 from reprise.models.recurrent import Recurrent
 from reprise.testing import worlds
 from reprise.training import Recipe, RunOptions, TrainingConfig, train
@@ -233,6 +234,33 @@ def test_a_trial_that_cannot_be_trained_is_told_and_left_behind(tmp_path: Path) 
     assert found.best.fields == {"training.learning_rate": 1e-2}
     with pytest.raises(ConfigError, match=r"no trial in .* came to its end .*DivergedError"):
         tune(RECIPE, NOISE, tmp_path / "none", {"training.learning_rate": [1e30, 1e31]}, trials=2)
+
+
+def test_the_same_fields_are_not_trained_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two recipes and eight trials: two runs; stopped in between or not, the same trials."""
+    space = {"model.size": [4, 8]}
+    shown = SearchOptions(progress=True)
+    found = tune(RECIPE, NOISE, tmp_path / "s", space, trials=8, options=EXACT, search=shown)
+    assert len(found.trials) == 8
+    runs = [int(file.parent.name) for file in (tmp_path / "s").glob("trials/*/run.json")]
+    assert len(runs) == 2
+    for trial in found.trials:
+        twin = found.trials[trial.twin - 1] if trial.twin else trial
+        assert twin.number in runs
+        assert (trial.value, trial.values, trial.state) == (twin.value, twin.values, twin.state)
+    assert any(line.endswith("  as trial 1") for line in capsys.readouterr().err.splitlines())
+    for trials in (3, 5, 8):
+        again = tune(RECIPE, NOISE, tmp_path / "again", space, trials=trials, options=EXACT)
+    assert points(again) == points(found)
+
+
+def test_an_ensemble_is_searched_without_pruning(tmp_path: Path) -> None:
+    recipe = Recipe(Ensemble(SMALL, members=2), QUICK)
+    found = tune(recipe, NOISE, tmp_path, {"model.member.size": [4, 8]}, trials=2, options=EXACT)
+    model = load_model(RunDirectory(tmp_path / "trials" / str(found.best.number)), NOISE, "valid")
+    assert evaluate(model, NOISE, part="valid", at=(5,)).metrics["mrr@5"].value == found.value
+    others = {str(trial.number) for trial in found.trials} - {str(found.best.number)}
+    assert not [file for other in others for file in (tmp_path / "trials" / other).rglob("*.safetensors")]
 
 
 def test_a_bug_is_not_a_failed_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,6 +98,11 @@ def tune(
     if left > 0:
         typer.echo(f"{left} trials are left: type the same command again to go on")
     typer.echo(f"wrote {out / 'tune.json'} and {out / 'best.toml'}")
+    if hasattr(found.recipe.model, "build"):
+        _show_next(path, out)
+
+
+def _show_next(path: Path, out: Path) -> None:
     show_next(
         f"reprise train {path} --recipe {out / 'best.toml'} --out runs/best",
         "reprise evaluate runs/best --baselines popularity,markov,transitions",

@@ -22,6 +22,7 @@ from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
 from reprise.errors import ConfigError
 from reprise.training.config import RunOptions
+from reprise.training.progress import Stopped
 from reprise.training.run import LOGGER
 from reprise.training.validation import VALID
 
@@ -72,7 +73,8 @@ class EpochLog:
             with suppress(Exception):  # its warning was given
                 self._logger.finalize("failed")
         elif self.begun:
-            self._try(lambda: self._logger.finalize("failed" if kind else "success"))
+            ended = kind is None or issubclass(kind, Stopped)
+            self._try(lambda: self._logger.finalize("success" if ended else "failed"))
 
     def __call__(self, record: Mapping[str, Any], rate: float) -> None:
         """An epoch is done: its record, and the learning rate at its end."""

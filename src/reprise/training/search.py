@@ -59,6 +59,8 @@ class Trial:
     """The metric after each epoch."""
     error: str | None = None
     """Why it failed."""
+    twin: int | None = None
+    """The earlier trial with the same fields, whose value it has: it was not trained again."""
     deaths: int = 0
     """How often in a row its process ended without a word, and without an epoch more than the time before."""
 
@@ -212,9 +214,8 @@ class SearchDirectory:
 
     def drop_weights(self, trial: Trial) -> None:
         """Remove the weights of a trial that nobody will ask for."""
-        run = self.run(trial.number)
-        for file in (run.checkpoint, run.best, run.final):
-            file.unlink(missing_ok=True)
+        for file in self.run(trial.number).path.rglob("*.safetensors"):
+            file.unlink()
 
     def write(self, found: Search) -> None:
         """`tune.json` and `best.toml`."""

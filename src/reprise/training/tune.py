@@ -140,13 +140,17 @@ class _Work:
             trial.fields = self.proposals.ask(trial.number)
             if not waiting:
                 self.trials.append(trial)
-            if trial.deaths < DEATHS:
+            twin = next((t for t in self.trials if t.value is not None and t.fields == trial.fields), None)
+            if twin is not None:
+                self._copy(trial, twin)
+            elif trial.deaths >= DEATHS:
+                died = f"its process ended {trial.deaths} times without a word; is there enough memory?"
+                self.finish(trial, {"error": died})
+            else:
                 self.since[trial.number] = time.monotonic()
                 self.folder.save(trial)
                 self._show()
                 return trial
-            died = f"its process ended {trial.deaths} times without a word; is there enough memory?"
-            self.finish(trial, {"error": died})
         return None
 
     def judge(self, trial: Trial, epoch: int, value: float) -> bool:
@@ -162,6 +166,15 @@ class _Work:
             self.lagging.add(trial.number)
             return False
         return self.seconds_left != 0.0
+
+    def _copy(self, trial: Trial, twin: Trial) -> None:
+        """The same recipe from the same seed has the same value."""
+        trial.twin, trial.values = twin.number, list(twin.values)
+        for epoch, value in enumerate(trial.values, start=1):
+            self.proposals.lags(trial.number, epoch, value)
+        if twin.state == "pruned":
+            self.lagging.add(trial.number)
+        self.finish(trial, {"value": twin.value} if twin.state == "complete" else {})
 
     def recipe_of(self, trial: Trial) -> Recipe:
         """What a trial trains."""
@@ -236,9 +249,10 @@ class _Work:
         how = f"{self.metric} {trial.value:.4f}" if trial.value is not None else trial.error or ""
         mark = " (best)" if trial is self.best else f" ({trial.state})" if trial.state != "complete" else ""
         done = sum(other.finished for other in self.trials)
+        took = f"as trial {trial.twin}" if trial.twin else f"{trial.seconds:.0f} s"
         return (
             f"trial {trial.number}, {done} of {max(self.wanted, done)} done  valid {how}{mark}  "
-            f"{show_fields(trial.fields)}  {trial.seconds:.0f} s"
+            f"{show_fields(trial.fields)}  {took}"
         )
 
     def _show(self) -> None:
