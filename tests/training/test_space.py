@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from counting_spec import Counting
 
+import reprise
 from reprise.config import from_dict
 from reprise.errors import ConfigError
+from reprise.models.ensemble import Ensemble
 from reprise.models.recurrent import Recurrent
 from reprise.testing import worlds
 from reprise.training import Recipe, TrainingConfig
@@ -144,6 +146,23 @@ def test_the_usual_space_leaves_alone_what_the_recipe_says() -> None:
     narrow = Recipe(Recurrent(size=32, residual=False), TrainingConfig(learning_rate=0.01))
     assert list(default_space(narrow)) == ["model.layers", "model.dropout", "model.item_dropout"]
     assert settle_space(default_space(Recipe()), Recipe(), SIZES) == default_space(Recipe())
+
+
+def test_the_usual_space_of_a_network_within_another_spec() -> None:
+    recipe = Recipe(Ensemble(Recurrent(size=32)), TrainingConfig(learning_rate=0.01))
+    assert list(default_space(recipe)) == [
+        "model.member.layers", "model.member.dropout", "model.member.item_dropout", "model.member.temperature",
+    ]  # fmt: skip
+    assert settle_space(default_space(recipe), recipe, SIZES) == default_space(recipe)
+
+
+@pytest.mark.parametrize(
+    "make", [each for name in reprise.__all__ if hasattr(each := getattr(reprise, name), "build")]
+)
+def test_every_network_has_a_usual_space_that_can_be_built(make: Any) -> None:
+    recipe = Recipe(make())
+    space = settle_space(default_space(recipe), recipe, SIZES)
+    assert {"training.learning_rate"} < set(space)
 
 
 def test_a_model_without_usual_fields_asks_for_a_space() -> None:

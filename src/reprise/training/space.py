@@ -88,14 +88,16 @@ Space = dict[str, Choices | Range]
 """By dotted field of a recipe, such as `model.size`."""
 
 _USUAL: Space = {
-    "model.size": Choices((64, 128, 256)),
-    "model.layers": Range(1, 3),
-    "model.dropout": Range(0.0, 0.6),
-    "model.item_dropout": Range(0.0, 0.6),
-    "model.temperature": Range(0.04, 0.2, log=True),
-    "training.learning_rate": Range(5e-4, 1.6e-2, log=True),
+    "size": Choices((64, 128, 256)),
+    "layers": Range(1, 3),
+    "dropout": Range(0.0, 0.6),
+    "item_dropout": Range(0.0, 0.6),
+    "temperature": Range(0.04, 0.2, log=True),
+    "latent": Choices((64, 128, 256)),
+    "beta": Range(0.02, 1.0, log=True),
 }
 """What is searched where nothing is said, of what the model has."""
+_RATE = Range(5e-4, 1.6e-2, log=True)
 
 
 def parse_space(written: Mapping[str, Any]) -> Space:
@@ -141,15 +143,15 @@ def default_space(recipe: Recipe) -> Space:
     Raises:
         ConfigError: it has none of them.
     """
-    model, training = recipe.model, recipe.training
-    free = {f"model.{name}" for name in _untouched(model)}
+    place, model = _inner(recipe.model)
+    free = _untouched(model)
     if not getattr(model, "residual", True):
-        free.discard("model.temperature")  # bare networks compare by inner product
-    if hasattr(model, "build"):
-        free |= {f"training.{name}" for name in _untouched(training)}
-    space = {field: part for field, part in _USUAL.items() if field in free}
+        free.discard("temperature")  # bare networks compare by inner product
+    space = {f"{place}.{name}": part for name, part in _USUAL.items() if name in free}
+    if hasattr(model, "build") and "learning_rate" in _untouched(recipe.training):
+        space["training.learning_rate"] = _RATE
     if not space:
-        names = ", ".join(f"model.{field.name}" for field in fields(model)) or "none"
+        names = ", ".join(f"{place}.{field.name}" for field in fields(model)) or "none"
         raise ConfigError(
             f"no space is known for {type(model).__name__} as the recipe has it; say what to search, with --space or space= "
             f"(its fields: {names})"
@@ -219,6 +221,15 @@ def _parse(value: Any) -> Choices | Range:
 
 def _number(text: str) -> float:
     return int(text) if re.fullmatch(r"[-+]?\d+", text) else float(text)
+
+
+def _inner(model: Any, place: str = "model") -> tuple[str, Any]:
+    """The network itself, and its place, where a spec holds another: the member of an ensemble, say."""
+    for name in [field.name for field in fields(model)] if is_spec(model) else []:
+        held = getattr(model, name)
+        if is_spec(held) and hasattr(held, "build"):
+            return _inner(held, f"{place}.{name}")
+    return place, model
 
 
 def _untouched(spec: Any) -> set[str]:
