@@ -16,11 +16,12 @@ import pytest
 from counting_spec import Counting, Dying
 
 import reprise.training.proposals as proposals_module
+import reprise.training.trainer as trainer_module
 import reprise.training.tune as tune_module
 from reprise.config import from_dict, load_toml
 from reprise.data.dataset import SequenceDataset
 from reprise.data.prepare import prepare
-from reprise.errors import ConfigError
+from reprise.errors import ConfigError, DataError
 from reprise.evaluation.evaluate import evaluate
 from reprise.models.baselines import Markov
 from reprise.models.ensemble import Ensemble
@@ -196,13 +197,25 @@ def without_test(dataset: SequenceDataset) -> SequenceDataset:
 
 
 @pytest.mark.parametrize("model", [SMALL, replace(SMALL, transitions=3, attention=2), Counting()])
-def test_the_test_part_is_not_read(model: Any, tmp_path: Path) -> None:
-    """A search on data whose test part is spoilt finds the same, to the last digit."""
+def test_the_test_part_is_not_read(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search on data whose test part is spoilt finds the same, to the last digit. Only leaks are looked for there."""
+    for module in (tune_module, trainer_module):
+        monkeypatch.setattr(module, "check_leaks", lambda _: ())
     recipe = Recipe(model, replace(QUICK, refit=2))
     space = {"model.smoothing": "0.1..10:log"} if isinstance(model, Counting) else SPACE
     honest = tune(recipe, NOISE, tmp_path / "honest", space, trials=3, options=EXACT)
     blind = tune(recipe, without_test(NOISE), tmp_path / "blind", space, trials=3, options=EXACT)
     assert points(blind) == points(honest)
+
+
+def test_leaks_are_told_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def leaking(dataset: SequenceDataset) -> None:
+        raise DataError("training has events of the test part")
+
+    monkeypatch.setattr(tune_module, "check_leaks", leaking)
+    with pytest.raises(DataError, match="training has events of the test part"):
+        tune(RECIPE, NOISE, tmp_path / "search", SPACE)
+    assert not (tmp_path / "search").exists()
 
 
 def test_the_validation_part_is_not_learned_before_it_judges(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def run_trial(
 
     Args:
         recipe: A network's, or that of a model that is fitted.
-        dataset: Its training part is learned, its validation part judges; the test part is not read.
+        dataset: Its training part is learned, its validation part judges.
         out: The run directory of a network.
         options: As for `train`.
         judge: Asked after each epoch.

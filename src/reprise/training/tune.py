@@ -10,6 +10,7 @@ from typing import Any
 
 from reprise.config import to_dict
 from reprise.data.dataset import SequenceDataset
+from reprise.data.leaks import check_leaks
 from reprise.errors import ConfigError
 from reprise.training.config import Recipe, RunOptions
 from reprise.training.progress import SearchProgress
@@ -39,7 +40,7 @@ def tune(
 
     Args:
         model: A spec, or a whole `Recipe`: what is changed. A spec that is fitted by counting (`fit`) can be searched too.
-        dataset: Its training part is learned, its validation part judges; the test part is not read.
+        dataset: Its training part is learned, its validation part judges; only the search for leaks reads the test part.
         out: Where everything is kept. Called again with the same arguments, a search that was stopped goes on; with more
             trials, a finished one too.
         space: Choices or a range by dotted field: `{"model.size": [32, 64], "training.learning_rate": "1e-3..1e-2:log"}`.
@@ -52,6 +53,7 @@ def tune(
 
     Raises:
         ConfigError: an unknown field, a value that its spec refuses, or another search in this place; all trials failed.
+        DataError: the data leaks, or has nothing to judge by.
     """
     recipe = model if isinstance(model, Recipe) else Recipe(model=model)
     options, search = options or RunOptions(), search or SearchOptions()
@@ -94,6 +96,7 @@ def _check(recipe: Recipe, dataset: SequenceDataset, trials: int, workers: int) 
             "the data lies in the memory of this process, where its workers cannot read it; prepare it into a directory, or "
             "use one worker"
         )
+    check_leaks(dataset)  # before each trial would meet them
     Validation(recipe.training, dataset)  # it says what is wrong with the metric, or the part
 
 

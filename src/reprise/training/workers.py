@@ -86,9 +86,10 @@ def serve() -> None:
         answers.write(json.dumps(message) + "\n")
         answers.flush()
 
+    opened: dict[str, Any] = {}  # once: a dataset is searched for leaks when it is new
     for job in _jobs(lines):
         try:
-            tell(_work(job, lines, tell))
+            tell(_work(job, opened, lines, tell))
         except Exception:
             tell({"bug": traceback.format_exc()})
 
@@ -104,7 +105,7 @@ def _jobs(lines: "queue.SimpleQueue[str]") -> Iterator[Message]:
         yield json.loads(lines.get())
 
 
-def _work(job: Message, lines: "queue.SimpleQueue[str]", tell: Any) -> Message:
+def _work(job: Message, opened: dict[str, Any], lines: "queue.SimpleQueue[str]", tell: Any) -> Message:
     from reprise.config import from_dict
     from reprise.data.dataset import SequenceDataset
     from reprise.training.config import Recipe, RunOptions
@@ -116,4 +117,7 @@ def _work(job: Message, lines: "queue.SimpleQueue[str]", tell: Any) -> Message:
 
     recipe = from_dict(job["recipe"], Recipe, trusted=True)
     options = from_dict(job["options"], RunOptions)
-    return run_trial(recipe, SequenceDataset.open(job["dataset"]), Path(job["out"]), options, judge)
+    path = job["dataset"]
+    if path not in opened:
+        opened[path] = SequenceDataset.open(path)
+    return run_trial(recipe, opened[path], Path(job["out"]), options, judge)
