@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from reprise.evaluation.compare import compare as compare
     from reprise.evaluation.evaluate import evaluate as evaluate
     from reprise.evaluation.report import Report as Report
+    from reprise.evaluation.seeds import pooled as pooled
+    from reprise.evaluation.verdicts import Entrant as Entrant
+    from reprise.evaluation.verdicts import Verdict as Verdict
+    from reprise.evaluation.verdicts import judge as judge
     from reprise.models.baselines import Markov as Markov
     from reprise.models.baselines import Popularity as Popularity
     from reprise.models.baselines import Transitions as Transitions
@@ -68,6 +72,10 @@ _HOMES = {
     "evaluate": "reprise.evaluation.evaluate",
     "Report": "reprise.evaluation.report",
     "compare": "reprise.evaluation.compare",
+    "pooled": "reprise.evaluation.seeds",
+    "Entrant": "reprise.evaluation.verdicts",
+    "Verdict": "reprise.evaluation.verdicts",
+    "judge": "reprise.evaluation.verdicts",
     "Markov": "reprise.models.baselines",
     "Transitions": "reprise.models.baselines",
     "Popularity": "reprise.models.baselines",
