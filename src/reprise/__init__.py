@@ -34,17 +34,26 @@ if TYPE_CHECKING:
     from reprise.evaluation.verdicts import Entrant as Entrant
     from reprise.evaluation.verdicts import Verdict as Verdict
     from reprise.evaluation.verdicts import judge as judge
+    from reprise.models.adversarial import Adversarial as Adversarial
+    from reprise.models.autoencoder import Autoencoder as Autoencoder
     from reprise.models.baselines import Markov as Markov
     from reprise.models.baselines import Popularity as Popularity
     from reprise.models.baselines import Transitions as Transitions
+    from reprise.models.convolution import Caser as Caser
+    from reprise.models.convolution import Convolution as Convolution
     from reprise.models.ensemble import Ensemble as Ensemble
+    from reprise.models.mlp import FeedForward as FeedForward
     from reprise.models.recurrent import Recurrent as Recurrent
+    from reprise.models.transformer import Transformer as Transformer
     from reprise.recommender.answers import Recommendation as Recommendation
     from reprise.recommender.recommender import Recommender as Recommender
     from reprise.training.config import Recipe as Recipe
     from reprise.training.config import RunOptions as RunOptions
     from reprise.training.config import TrainingConfig as TrainingConfig
     from reprise.training.negatives import Negatives as Negatives
+    from reprise.training.objectives import MaskedItem as MaskedItem
+    from reprise.training.objectives import NextItem as NextItem
+    from reprise.training.objectives import Reconstruction as Reconstruction
     from reprise.training.run import load_run as load_run
     from reprise.training.sampled import GBCE as GBCE
     from reprise.training.sampled import BPRMax as BPRMax
@@ -76,6 +85,15 @@ _HOMES = {
     "Entrant": "reprise.evaluation.verdicts",
     "Verdict": "reprise.evaluation.verdicts",
     "judge": "reprise.evaluation.verdicts",
+    "Adversarial": "reprise.models.adversarial",
+    "Autoencoder": "reprise.models.autoencoder",
+    "Caser": "reprise.models.convolution",
+    "Convolution": "reprise.models.convolution",
+    "FeedForward": "reprise.models.mlp",
+    "Transformer": "reprise.models.transformer",
+    "MaskedItem": "reprise.training.objectives",
+    "NextItem": "reprise.training.objectives",
+    "Reconstruction": "reprise.training.objectives",
     "Markov": "reprise.models.baselines",
     "Transitions": "reprise.models.baselines",
     "Popularity": "reprise.models.baselines",

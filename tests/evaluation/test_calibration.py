@@ -3,7 +3,14 @@ import pytest
 import torch
 
 from reprise.evaluation import calibration
-from reprise.evaluation.calibration import Bin, Calibration, equal_mass, expected_error, gives_logits
+from reprise.evaluation.calibration import (
+    Bin,
+    Calibration,
+    equal_mass,
+    expected_error,
+    gives_logits,
+    probabilities,
+)
 from reprise.evaluation.evaluate import Options, evaluate
 from reprise.evaluation.targets import Walk, asking, questions
 from reprise.models.baselines import Markov
@@ -32,6 +39,21 @@ def test_bins_hold_as_many_targets_each():
 
 def test_no_more_bins_than_targets():
     assert len(equal_mass(np.array([0.2, 0.4]), np.array([True, False]), 15)) == 2
+
+
+def test_the_first_of_equals_is_the_first_of_the_catalogue():
+    """a and b score the same; only a is the first item. A cold target has no probability, nor has a hidden one."""
+    s_CI = torch.tensor([[0.0, 0.0, -50.0]] * 3 + [[0.0, -torch.inf, 0.0]])
+    confidence, right, loss = probabilities(s_CI, torch.tensor([1, 2, 9, 2]))
+    assert right.tolist() == [True, False, False, False]
+    assert confidence.tolist() == pytest.approx([1 / 2] * 4)
+    assert loss.tolist() == pytest.approx([np.log(2), np.log(2), np.inf, np.inf])
+
+
+def test_small_probabilities_are_not_lost():
+    """200 nats below the first, where exp is 0 in float32."""
+    _, _, loss = probabilities(torch.tensor([[0.0, -200.0]]), torch.tensor([2]))
+    assert loss.item() == 200
 
 
 def test_values_by_hand(logits):

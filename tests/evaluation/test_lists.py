@@ -8,7 +8,7 @@ import torch
 from reprise.evaluation import diversity, lists
 from reprise.evaluation.diversity import Likeness
 from reprise.evaluation.evaluate import Options, evaluate
-from reprise.evaluation.lists import first_items, gini
+from reprise.evaluation.lists import Exposure, first_items, gini
 from reprise.models.baselines import Markov, Popularity
 from reprise.testing.worlds import cycle, noise, world
 
@@ -19,7 +19,7 @@ def value(report, name: str) -> float:
 
 def test_the_first_items_in_order():
     """7 first, then of the three fours the lower columns."""
-    column, shown = first_items(torch.tensor([[4.0, 7.0, 4.0, 4.0]]), 3)
+    column, shown = first_items(torch.arange(4)[None], torch.tensor([[4.0, 7.0, 4.0, 4.0]]), 3)
     assert (column.tolist(), shown.tolist()) == ([[1, 0, 2]], [[True, True, True]])
 
 
@@ -29,7 +29,8 @@ def test_the_first_items_are_those_of_a_stable_sort(items: int):
     generator = torch.Generator().manual_seed(items)
     s_CI = torch.randint(9, (12, items), generator=generator).float()
     s_CI[3, 2:] = s_CI[4] = -torch.inf
-    column, shown = first_items(s_CI, 5)
+    exposure = Exposure(torch.ones(items, dtype=torch.float64), (2, 5), torch.device("cpu"))
+    column, shown, _ = exposure.add(s_CI)
     s_sorted, order = s_CI.sort(dim=1, descending=True, stable=True)
     assert torch.equal(shown, ~torch.isneginf(s_sorted[:, :5]))
     assert torch.equal(column[shown], order[:, :5][shown])

@@ -128,15 +128,16 @@ def probabilities(s_CI: Tensor, target_C: Tensor) -> tuple[Tensor, Tensor, Tenso
         s_CI: Logits, column j for item index j + 1; -inf where an item is no candidate.
         target_C: Item indices; one above the number of columns (a cold item) has no probability.
     """
-    highest_C, first_C = s_CI.max(1)
-    total_C = s_CI.logsumexp(1)
     column_C = (target_C - 1).clamp(max=s_CI.shape[1] - 1)
-    loss_C = total_C - s_CI.gather(1, column_C[:, None])[:, 0]
-    return (
-        (highest_C - total_C).exp(),
-        first_C == target_C - 1,
-        loss_C.where(column_C == target_C - 1, torch.inf),
-    )
+    cold_C = column_C != target_C - 1
+    highest_C, own_C = s_CI.amax(1), s_CI.gather(1, column_C[:, None])[:, 0]
+    confidence_C = s_CI.softmax(1).amax(1)
+    # to seek the first item takes longer than the softmax, so only where the target may be it
+    right_C = (own_C == highest_C) & ~cold_C
+    right_C[right_C.clone()] = s_CI[right_C].argmax(1) == column_C[right_C]
+    # from the highest, whose probability is never too small to be told from 0
+    loss_C = highest_C - own_C - confidence_C.log()
+    return confidence_C, right_C, loss_C.masked_fill(cold_C, torch.inf)
 
 
 def equal_mass(confidence_N: Floats, right_N: Floats, bins: int) -> tuple[Bin, ...]:

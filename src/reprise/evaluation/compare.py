@@ -12,7 +12,7 @@ import numpy as np
 
 from reprise.errors import DataError
 from reprise.evaluation.intervals import Interval, Ratio, defined
-from reprise.evaluation.report import Report, aligned, check_comparable
+from reprise.evaluation.report import Report, aligned, check_comparable, shared_slices
 from reprise.evaluation.significance import holm, p_value
 
 
@@ -139,7 +139,7 @@ def compare(first: Report, *others: Report, within: str | None = None) -> Compar
     if not others:
         raise DataError(f"{first.name!r} is compared with nothing; pass at least two reports")
     check_comparable(first, others)
-    slices = list(first.slices) if within is None else []
+    slices = shared_slices((first, *others)) if within is None else []
     whole, *parts = _compared((first, *others), [within, *slices])
     return replace(_corrected([whole])[0], slices=dict(zip(slices, _corrected(parts), strict=True)))
 
@@ -173,10 +173,10 @@ def _differences(first: Report, others: Sequence[Report], within: str | None) ->
 
 def _p_values(ratio: Ratio, drawn_RM: Any) -> list[float]:
     """Of each column; 1 where there is a single sequence, from which nothing follows."""
-    freedom = len(ratio.count_S) - 1
-    if freedom == 0:
+    freedom, drawn_RM = len(ratio.count_S) - 1, defined(drawn_RM)
+    if freedom == 0 or len(drawn_RM) < 2:
         return [1.0] * len(ratio.value_M)
-    error_M = defined(drawn_RM).std(0, ddof=1)
+    error_M = drawn_RM.std(0, ddof=1)
     return [
         p_value(float(value), float(error), freedom)
         for value, error in zip(ratio.value_M, error_M, strict=True)

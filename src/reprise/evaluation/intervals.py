@@ -97,10 +97,11 @@ class Bootstrap:
 
     def bounded(self, ratio: "Ratio", drawn_RM: Floats) -> list[Interval]:
         """The values of a ratio between the percentiles of what was `resampled`."""
-        if len(ratio.count_S) < 2:
+        drawn_RM = defined(drawn_RM)
+        if len(ratio.count_S) < 2 or not len(drawn_RM):
             return [Interval(float(value)) for value in ratio.value_M]
         tail = (1 - self.level) / 2
-        low_M, high_M = np.quantile(defined(drawn_RM), [tail, 1 - tail], axis=0)
+        low_M, high_M = np.quantile(drawn_RM, [tail, 1 - tail], axis=0)
         return [Interval(*map(float, bounds)) for bounds in zip(ratio.value_M, low_M, high_M, strict=True)]
 
     def _times(self, sequences: int) -> Iterator[Floats]:

@@ -57,13 +57,19 @@ class Exposure:
     """
 
     def __init__(self, count_I: Tensor, at: tuple[int, ...], device: torch.device) -> None:
-        self.at = at
+        self.at, self.longest = at, max(at)
         self._worth_2I = torch.stack([-torch.log2(count_I / count_I.sum()), count_I]).to(device)
         self._times_AI = torch.zeros(len(at), len(count_I), dtype=torch.int64, device=device)
 
     def add(self, s_CI: Tensor) -> Seen:
         """Make the lists of these scores, and count what they show."""
-        column_CK, shown_CK = first_items(s_CI, max(self.at))
+        return self.show(*candidates(s_CI, self.longest))
+
+    def show(self, column_CM: Tensor, s_CM: Tensor) -> Seen:
+        """The same from some columns, ascending, among which the first items of each row are, and their scores."""
+        column_CK, shown_CK = first_items(column_CM, s_CM, self.longest)
+        # a column beyond the catalogue stands for nothing, as any that scores -inf
+        column_CK = column_CK.clamp(max=self._times_AI.shape[1] - 1)
         for times_I, k in zip(self._times_AI, self.at, strict=True):
             times_I += torch.bincount(column_CK[:, :k][shown_CK[:, :k]], minlength=len(times_I))
         worth_2CK = torch.where(shown_CK, self._worth_2I[:, column_CK], 0.0).cumsum(2) / shown_CK.cumsum(1)
@@ -104,18 +110,11 @@ class Lists:
         self._compared: list[tuple[IntArray, IntArray]] = []
 
     def watch(self, asked: Asked) -> Watch:
-        """Look at the lists of a batch; an item scored -inf is never shown."""
-        _, position_N = asked.targets()
-        done = 0
+        """Look at the lists of a batch."""
+        return ListsOfBatch(self, asked.targets()[1])
 
-        def look(s_CI: Tensor) -> None:
-            nonlocal done
-            self._keep(position_N[done : done + len(s_CI)], self.exposure.add(s_CI))
-            done += len(s_CI)
-
-        return look
-
-    def _keep(self, position_C: IntArray, seen: Seen) -> None:
+    def keep(self, position_C: IntArray, seen: Seen) -> None:
+        """Keep the numbers of some targets, and the lists of those that are compared."""
         self._shown.append(Shown(position_C, *seen.worth_2CA.cpu().numpy()))
         chosen_C = np.isin(position_C, self._sampled, assume_unique=True)
         if chosen_C.any():
@@ -170,15 +169,30 @@ class Lists:
         return tuple(f"{metric}@{k}" for k in self.at)
 
 
-def first_items(s_CI: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The columns of the first `k` of each row in their order, and which of them may be shown, [C, K] each."""
-    column_CM, s_CM = candidates(s_CI, k)
+class ListsOfBatch:
+    """Follows the targets of a batch, whose scores come in their order."""
+
+    def __init__(self, lists: Lists, position_N: IntArray) -> None:
+        self.lists, self.position_N = lists, position_N
+        self._done = 0
+
+    def __call__(self, s_CI: Tensor) -> None:
+        """Look at the scores of the next targets."""
+        position_C = self.position_N[self._done : self._done + len(s_CI)]
+        self.lists.keep(position_C, self.lists.exposure.add(s_CI))
+        self._done += len(s_CI)
+
+
+def first_items(column_CM: Tensor, s_CM: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Of some columns, ascending, and their scores: the first `k` of each row in their order, and which of them may be shown.
+
+    A column that scores -inf is never shown.
+    """
     mask_CM = first_mask(s_CM, k)
     column_CK, s_CK = column_CM[mask_CM].view(-1, k), s_CM[mask_CM].view(-1, k)
     # columns ascend, and the sort is stable: among equals the commoner item comes first
     s_CK, place_CK = s_CK.sort(dim=1, descending=True, stable=True)
-    # a column beyond the catalogue stands for nothing, as any that scores -inf
-    return column_CK.gather(1, place_CK).clamp(max=s_CI.shape[1] - 1), ~torch.isneginf(s_CK)
+    return column_CK.gather(1, place_CK), ~torch.isneginf(s_CK)
 
 
 def gini(exposure_I: IntArray) -> float:

@@ -3,7 +3,7 @@
 Shape letters: S sequences with a target, M metrics.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
@@ -221,6 +221,11 @@ def check_comparable(first: Report, others: Iterable[Report]) -> None:
             )
         assert np.array_equal(first.sums.row_S, other.sums.row_S)
         assert first.sums.metrics == other.sums.metrics
+
+
+def shared_slices(reports: Sequence[Report]) -> list[str]:
+    """The names of the slices that all of them have: those of one protocol differ only where some were made without."""
+    return [name for name in reports[0].slices if all(name in report.slices for report in reports)]
 
 
 def aligned(rows: list[list[str]]) -> str:

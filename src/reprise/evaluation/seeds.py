@@ -12,7 +12,7 @@ import numpy as np
 from reprise.errors import DataError
 from reprise.evaluation.calibration import Bin, Calibration
 from reprise.evaluation.intervals import Floats, Interval, Ratio, defined
-from reprise.evaluation.report import Report, SequenceSums, Slice, check_comparable
+from reprise.evaluation.report import Report, SequenceSums, Slice, check_comparable, shared_slices
 from reprise.evaluation.significance import p_value, quantile
 
 
@@ -47,6 +47,7 @@ class Runs:
     cov_FF: Floats
     """How the values vary together when other sequences are drawn."""
     sequences: int
+    """How many there are; nothing is known of the noise with one."""
 
     def estimate(self, first: Sequence[int], second: Sequence[int] = ()) -> Estimate:
         """The mean over the runs `first`, minus the mean over the runs `second` if there are any.
@@ -111,8 +112,10 @@ def measured(
 
 def _runs(ratio: Ratio, drawn_RM: Floats, column: int, runs: int) -> Runs:
     own = slice(column * runs, (column + 1) * runs)
-    cov_FF = np.atleast_2d(np.cov(defined(drawn_RM)[:, own], rowvar=False))
-    return Runs(ratio.value_M[own], cov_FF, len(ratio.count_S))
+    drawn_RF = defined(drawn_RM)[:, own]
+    if len(drawn_RF) < 2:
+        return Runs(ratio.value_M[own], np.zeros((runs, runs)), 1)
+    return Runs(ratio.value_M[own], np.atleast_2d(np.cov(drawn_RF, rowvar=False)), len(ratio.count_S))
 
 
 def pooled(reports: Sequence[Report], name: str | None = None) -> Report:
@@ -132,7 +135,7 @@ def pooled(reports: Sequence[Report], name: str | None = None) -> Report:
     first = replace(reports[0], name=name or reports[0].name)
     if len(reports) == 1:
         return first
-    slices = list(first.slices)
+    slices = shared_slices(reports)
     whole, *parts = measured(reports, [None, *slices], first.sums.metrics)
     level = first.protocol.interval.level
     listed = {

@@ -110,6 +110,10 @@ def _check_recipe(recipe: Recipe) -> None:
             "training.loss must be a loss that says its `negatives` (None: all items), such as FullSoftmax() or "
             f"SampledSoftmax(), got {recipe.training.loss!r}"
         )
+    if not (callable(recipe.training.objective) and hasattr(recipe.training.objective, "check")):
+        raise ConfigError(
+            f"training.objective must be an objective, such as NextItem(), got {recipe.training.objective!r}"
+        )
 
 
 @contextmanager
@@ -138,6 +142,7 @@ class Trainer:
         self.fabric = fabric_for(self.options)
         torch.manual_seed(self.options.seed)
         self.model: SequenceModel = self.recipe.model.build(self.dataset.sizes)
+        self.config.objective.check(self.model)
         self.fabric.to_device(self.model)
         self.sampler = self._sampler()
         self.steps = self._steps()
