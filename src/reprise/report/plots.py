@@ -91,19 +91,20 @@ def _labels(points: list[tuple[Series, float, float]], spans: list[Box]) -> Iter
     taken = [*spans, *((left - 6, top - 6, left + 6, top + 6) for _, left, top in points)]
     for series, left, top in points:
         wide = len(series.name) * LETTER
-        for begin, base in (
-            (left + 9, top + 4),
-            (left - 9 - wide, top + 4),
-            (left - wide / 2, top - 12),
-            (left - wide / 2, top + 21),
-            (left + 6 - wide, top - 12),
-            (left + 6 - wide, top + 21),
+        for x, base, anchor in (
+            (left + 9, top + 4, "start"),
+            (left - 9, top + 4, "end"),
+            (left, top - 12, "middle"),
+            (left, top + 21, "middle"),
+            (left + 6, top - 12, "end"),
+            (left + 6, top + 21, "end"),
         ):
+            begin = x - wide * {"start": 0.0, "middle": 0.5, "end": 1.0}[anchor]
             box = (begin, base - 11, begin + wide, base + 3)
             inside = begin >= LEFT and box[2] <= WIDTH - RIGHT + 8 and box[1] >= TOP - 10
             if inside and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
-                yield word(series.name, begin, base, css="name")
+                yield word(series.name, x, base, anchor, "name")
                 break
 
 
