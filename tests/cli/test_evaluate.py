@@ -149,6 +149,20 @@ def test_a_number_that_differs_is_told(reprise: Run, compared: Path, tmp_path: P
     assert told in result.stderr
 
 
+def test_a_report_runs_no_code_that_it_names(
+    fails: Callable[..., str], compared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that somebody sent may name any module."""
+    (tmp_path / "theirs.py").write_text("raise SystemExit('their code ran')")
+    monkeypatch.syspath_prepend(tmp_path)
+    study = read(compared / "report.json")
+    study["entrants"][2]["baseline"] = "theirs:Model"
+    (tmp_path / "report.json").write_text(json.dumps(study))
+    assert "'theirs:Model' lies outside the package reprise" in fails(
+        "evaluate", "--from", tmp_path / "report.json"
+    )
+
+
 def test_a_run_that_is_gone_and_a_dataset_that_changed_are_told(
     reprise: Run, fails: Callable[..., str], shop: Path, tmp_path: Path
 ) -> None:

@@ -77,6 +77,9 @@ def test_what_strangers_wrote_is_text_wherever_it_stands(study: Study) -> None:
     study["verdicts"][0]["sentence"] = evil
     for entrant in study["entrants"]:
         entrant["pooled"]["slices"][evil] = dict(entrant["pooled"]["slices"]["warm"], of=evil)
+    named = study["entrants"][1]["name"]
+    for verdict in study["verdicts"]:
+        verdict |= {key: evil for key in ("first", "second", "better") if verdict[key] == named}
     study["entrants"][1]["name"] = example["lists"][1]["entrant"] = evil
     study["entrants"][1]["runs"] = [evil, evil]
     page = Page(render(study))

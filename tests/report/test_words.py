@@ -22,10 +22,10 @@ def test_the_headline_says_what_is_shown_and_what_is_not(study: Study) -> None:
     assert words.headline(study, drawn, "ndcg@10") == ""
 
 
-def test_the_verdicts_on_the_leader_come_first(study: Study) -> None:
-    said = words.verdicts(study, in_order(study, "ndcg@10"), "ndcg@10")
+def test_the_verdicts_on_the_leader_come_first_the_nearest_before(study: Study) -> None:
+    said = words.verdicts(study, in_order(study, "ndcg@10"))
     assert said is not None
-    assert said.first == ["gru 1 x 8 is better.", "No difference is shown between gru 1 x 8 and lstm 1 x 8."]
+    assert said.first == ["No difference is shown between gru 1 x 8 and lstm 1 x 8.", "gru 1 x 8 is better."]
     assert said.others == ["lstm 1 x 8 is better."]
 
 
@@ -67,3 +67,10 @@ def test_no_verdict_has_a_reason(study: Study) -> None:
     assert words.no_verdicts(study).startswith("No intervals were made")
     study["entrants"] = study["entrants"][:1]
     assert words.no_verdicts(study) == "One model alone is not compared with anything."
+
+
+def test_sentences_are_typeset() -> None:
+    assert words.typeset("a-b is better (-0.0039 [-1, +2], p < 0.01); p = 0.9, gap 1-2") == (
+        "a-b is better (\N{MINUS SIGN}0.0039 [\N{MINUS SIGN}1, +2], p\N{NO-BREAK SPACE}<\N{NO-BREAK SPACE}0.01); "
+        "p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}0.9, gap 1-2"
+    )

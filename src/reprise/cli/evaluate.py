@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from reprise.cli.options import MovedDataset, check_place, given
+from reprise.cli.options import MovedDataset, Trusted, check_place, given
 from reprise.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def evaluate(
         int, typer.Option(metavar="N", min=1, help="Processes; the numbers are the same for any.")
     ] = 1,
     dataset: MovedDataset = None,
+    trusted: Trusted = False,
 ) -> None:
     """Rank every next item of a part among all items, with intervals, and say which model is better."""
     from reprise.report.assess import Questions
@@ -100,7 +101,7 @@ def evaluate(
     if from_file:
         _check_alone(runs, baselines, asked)
         command = _command([], **{"from": from_file}, **circumstances)
-        _again(from_file, dataset, _how(workers, command), only_draw, outputs)
+        _again(from_file, dataset, _how(workers, command, trusted=trusted), only_draw, outputs)
         return
     if only_draw:
         raise ConfigError("--only-draw draws a report that exists; name it with --from REPORT")
@@ -108,7 +109,8 @@ def evaluate(
     if "at" in asked:
         asked["at"] = _lengths(asked["at"])
     questions, names = Questions(**asked), _names(baselines)
-    composed = _composed(runs or [], names, _dataset(runs or [], dataset), questions, _how(workers, command))
+    how = _how(workers, command, trusted=True)
+    composed = _composed(runs or [], names, _dataset(runs or [], dataset), questions, how)
     _tell(composed, outputs)
 
 
@@ -139,10 +141,11 @@ def _command(runs: list[Path], **options: object) -> str:
     return shlex.join(words)
 
 
-def _how(workers: int, command: str) -> "How":
+def _how(workers: int, command: str, *, trusted: bool) -> "How":
+    """The circumstances. What a person named is trusted; what a report names, only if that is said."""
     from reprise.report.compose import How
 
-    return How(workers, command, say=lambda line: typer.echo(line, err=True))
+    return How(workers, command, lambda line: typer.echo(line, err=True), trusted)
 
 
 def _composed(
@@ -151,7 +154,7 @@ def _composed(
     from reprise.report.compose import compose
 
     for name in names:
-        _baseline_class(name)  # an unknown one is told before the work
+        _baseline_class(name, how.trusted)  # an unknown one is told before the work
     return compose(runs, names, data, questions, _baseline, how)
 
 
@@ -215,12 +218,12 @@ def _baseline(name: str, data: "SequenceDataset") -> "Scorer":
     return fitted
 
 
-def _baseline_class(name: str) -> Any:
+def _baseline_class(name: str, trusted: bool = True) -> Any:
     from reprise.config import resolve
 
     if ":" not in name and name not in BASELINES:
         raise ConfigError(f"unknown baseline {name!r}{did_you_mean(name, BASELINES)}")
-    found = resolve(BASELINES.get(name, name), trusted=True)
+    found = resolve(BASELINES.get(name, name), trusted=trusted)
     if not (isinstance(found, type) and hasattr(found, "fit")):
         raise ConfigError(
             f"{name!r} is no baseline: it is no class with a method fit; "

@@ -32,6 +32,8 @@ class How:
     """What a person typed, to be written down."""
     say: Say = print
     """Is told how far it has come."""
+    trusted: bool = True
+    """Whether the recipes of runs may name classes outside this package, whose code is then run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +63,7 @@ def compose(
         fit: Makes a baseline from its name.
         how: The circumstances.
     """
-    entrants = contestants(runs, baselines)
+    entrants = contestants(runs, baselines, trusted=how.trusted)
     chosen = choose(dataset, questions.walk)
     assessed = assess(entrants, dataset, questions, chosen, fit, workers=how.workers, say=how.say)
     names = [_name(one, found) for one, found in zip(entrants, assessed, strict=True)]

@@ -27,15 +27,20 @@ class Contestant:
     """That of the runs, with today's defaults where the run did not know a field."""
 
 
-def contestants(runs: Iterable[Path], baselines: Iterable[str]) -> list[Contestant]:
+def contestants(runs: Iterable[Path], baselines: Iterable[str], *, trusted: bool = True) -> list[Contestant]:
     """The entrants of a comparison: runs first, in order, then baselines.
 
     Runs of one recipe with different seeds are one entrant. The same recipe with the same seed twice is two, since
     something else must differ: the version that trained them, say.
 
+    Args:
+        runs: Directories.
+        baselines: As they are named on the command line.
+        trusted: Whether a run's recipe may name classes outside this package: it may where a person named the run.
+
     Raises:
         ArtefactError: A directory is no run.
-        ConfigError: Nothing was named, or something twice.
+        ConfigError: Nothing was named, or something twice, or what is not trusted.
     """
     runs, baselines = list(runs), list(baselines)
     if not runs and not baselines:
@@ -44,7 +49,7 @@ def contestants(runs: Iterable[Path], baselines: Iterable[str]) -> list[Contesta
     _check_once(baselines, "baseline")
     joined: list[Contestant] = []
     for run in runs:
-        _join(joined, _read(run))
+        _join(joined, _read(run, trusted))
     return [*_named_apart(joined), *(Contestant(name, baseline=name) for name in baselines)]
 
 
@@ -89,9 +94,9 @@ def _check_once(names: list[str], what: str) -> None:
         raise ConfigError(f"the {what} {twice[0]} is named twice; name it once")
 
 
-def _read(run: Path) -> Contestant:
+def _read(run: Path, trusted: bool) -> Contestant:
     told = RunDirectory(run).read()
-    recipe: Recipe = from_dict(told["recipe"], Recipe, trusted=True)
+    recipe: Recipe = from_dict(told["recipe"], Recipe, trusted=trusted)
     return Contestant(str(recipe.model), (run,), (told["seed"],), recipe=to_dict(recipe))
 
 

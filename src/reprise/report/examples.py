@@ -13,6 +13,7 @@ from torch import Tensor
 
 from reprise.data.dataset import IntArray, SequenceDataset
 from reprise.data.vocabulary import PAD
+from reprise.evaluation.coverage import candidates
 from reprise.evaluation.lists import first_items
 from reprise.evaluation.ranks import MISS, Hide, Scores, rank
 from reprise.evaluation.targets import Walk, asking, questions
@@ -93,7 +94,7 @@ def answers(model: Scorer, dataset: SequenceDataset, walk: Walk, chosen: Moments
 
 def best(s_NI: Tensor, k: int) -> Tensor:
     """The indices of the first k items of each row, [N, k]; 0 where fewer are candidates."""
-    column_NK, shown_NK = first_items(s_NI, k)
+    column_NK, shown_NK = first_items(*candidates(s_NI, k), k)
     return (column_NK + 1).masked_fill(~shown_NK, PAD)
 
 

@@ -57,7 +57,7 @@ def _contents(study: Study, drawn: plots.Drawn, main: str) -> SimpleNamespace:
         main=main,
         series=[series for series, _ in drawn],
         accuracy=tables.accuracy(study, drawn, main),
-        verdicts=words.verdicts(study, drawn, main),
+        verdicts=words.verdicts(study, drawn),
         no_verdicts=words.no_verdicts(study),
         cost=plots.cost(drawn, main),
         cost_caption=_cost_caption(drawn),

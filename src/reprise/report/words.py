@@ -28,6 +28,8 @@ COUNTED = (
     "eleven",
     "twelve",
 )
+PAIR = ("first", "second")
+"""What a verdict is on."""
 SLICES = {
     "item": "Items that training has, and has not",
     "popularity": "Items by popularity: half of the training events, the next three tenths, the rest",
@@ -136,14 +138,13 @@ def headline(study: Study, drawn: Drawn, main: str) -> str:
     return said + "."
 
 
-def verdicts(study: Study, drawn: Drawn, main: str) -> Verdicts | None:
-    """The sentences, those on the leading model and the main metric first."""
-    best = drawn[0][0].name
-    ranked = sorted(study["verdicts"], key=lambda verdict: verdict["metric"] != main)
+def verdicts(study: Study, drawn: Drawn) -> Verdicts | None:
+    """The sentences: first those on the leading model, in the order of the page."""
+    place = {series.name: number for number, (series, _) in enumerate(drawn)}
     first: list[str] = []
     others: list[str] = []
-    for verdict in ranked:
-        about = first if best in (verdict["first"], verdict["second"]) else others
+    for verdict in sorted(study["verdicts"], key=lambda found: sorted(place[found[one]] for one in PAIR)):
+        about = first if place[verdict["first"]] * place[verdict["second"]] == 0 else others
         about.append(typeset(verdict["sentence"]))
     return Verdicts(first, others) if first or others else None
 
