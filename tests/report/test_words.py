@@ -31,12 +31,12 @@ def test_the_verdicts_on_the_leader_come_first_the_nearest_before(study: Study) 
 
 def test_hits_in_an_example_are_marked(study: Study) -> None:
     (example,) = words.examples(study, in_order(study, "ndcg@10"))
-    assert example.summary == "Sequence u7: Mug 3"
+    assert example.summary == "Sequence u7: Mug 3, in 3 of 3 lists"
     assert example.before == "Mug 1 \N{RIGHTWARDS ARROW} Mug 2"
     gru, lstm, popularity = example.lists
     assert gru.items == [("later", "Mug 4"), ("hit", "Mug 3"), ("", "Mug 9")]
     assert [found.place for found in (gru, lstm, popularity)] == [
-        "what came next has rank 2", "what came next has rank 1,200", "what came next is no candidate",
+        "next item at rank 2", "next item at rank 1,200", "next item no candidate",
     ]  # fmt: skip
 
 

@@ -181,12 +181,19 @@ def choice(study: Study) -> str:
 def _example(example: Example, drawn: Drawn) -> ExampleShown:
     answers = {answer["entrant"]: answer for answer in example["lists"]}
     return ExampleShown(
-        summary=f"Sequence {example['sequence']}: {_clipped(example['next'][0]['title'])}",
+        summary=f"Sequence {example['sequence']}: {_clipped(example['next'][0]['title'])}, {_shown_by(example)}",
         earlier=example["earlier"],
         before=_sequence(example["history"]),
         then=_sequence(example["next"]),
         lists=[_list(series, answers[series.name], example) for series, _ in drawn if series.name in answers],
     )
+
+
+def _shown_by(example: Example) -> str:
+    """How many of the lists have what came next."""
+    came, lists = example["next"][0]["id"], example["lists"]
+    hits = sum(any(item["id"] == came for item in answer["items"]) for answer in lists)
+    return f"in {hits} of {len(lists)} list{'' if len(lists) == 1 else 's'}"
 
 
 def _list(series: Series, answer: Answered, example: Example) -> ListShown:
@@ -196,7 +203,7 @@ def _list(series: Series, answer: Answered, example: Example) -> ListShown:
         for item in answer["items"]
     ]
     rank = answer["rank"]
-    place = "what came next is no candidate" if rank is None else f"what came next has rank {rank:,}"
+    place = "next item no candidate" if rank is None else f"next item at rank {rank:,}"
     return ListShown(series, items, place)
 
 
