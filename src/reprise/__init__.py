@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from reprise.data.describe import describe as describe
     from reprise.data.events import Columns as Columns
     from reprise.data.events import read_events as read_events
+    from reprise.data.finding import Leak as Leak
+    from reprise.data.leaks import find_leaks as find_leaks
     from reprise.data.prepare import prepare as prepare
     from reprise.data.split import ColumnSplit as ColumnSplit
     from reprise.data.split import LeaveOneOut as LeaveOneOut
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from reprise.errors import ConfigError as ConfigError
     from reprise.errors import DataError as DataError
     from reprise.errors import DivergedError as DivergedError
+    from reprise.errors import LeakError as LeakError
     from reprise.evaluation.compare import compare as compare
     from reprise.evaluation.evaluate import evaluate as evaluate
     from reprise.evaluation.report import Report as Report
@@ -69,6 +72,8 @@ _HOMES = {
     "describe": "reprise.data.describe",
     "Columns": "reprise.data.events",
     "read_events": "reprise.data.events",
+    "Leak": "reprise.data.finding",
+    "find_leaks": "reprise.data.leaks",
     "prepare": "reprise.data.prepare",
     "ColumnSplit": "reprise.data.split",
     "LeaveOneOut": "reprise.data.split",
@@ -78,6 +83,7 @@ _HOMES = {
     "ConfigError": "reprise.errors",
     "DataError": "reprise.errors",
     "DivergedError": "reprise.errors",
+    "LeakError": "reprise.errors",
     "evaluate": "reprise.evaluation.evaluate",
     "Report": "reprise.evaluation.report",
     "compare": "reprise.evaluation.compare",

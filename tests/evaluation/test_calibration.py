@@ -126,7 +126,7 @@ def test_large_parts_are_sampled_and_the_note_says_so(monkeypatch, logits):
     )
     assert sum(part.targets for part in one.calibration.bins) == 30
     assert one.calibration == same.calibration
-    assert one.protocol.notes[-1] == "Calibration is over 30 targets drawn with seed 4."
+    assert one.protocol.notes[-2] == "Calibration is over 30 targets drawn with seed 4."
 
 
 def test_counts_are_no_logits():

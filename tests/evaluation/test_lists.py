@@ -145,7 +145,7 @@ def test_a_large_log_is_sampled_and_the_note_says_so(monkeypatch):
     )
     assert one.metrics["diversity@5"] == same.metrics["diversity@5"]
     assert one.metrics["diversity@5"] != other.metrics["diversity@5"]
-    assert one.protocol.notes[-1].endswith("drawn at random); over 40 lists drawn with seed 1.")
+    assert one.protocol.notes[-2].endswith("drawn at random); over 40 lists drawn with seed 1.")
 
 
 def test_batches_do_not_move_what_the_lists_show(hard, fading):

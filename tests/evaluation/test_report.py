@@ -60,6 +60,7 @@ def test_protocol_in_json(report):
             "1 of 3 targets (33.3%) are cold: their item is not in the training part, and they count as misses.",
             "Diversity is 1 - the mean cosine of the pairs in a list, by the training sequences the items occur in; "
             "over 3 lists.",
+            "Leak checks passed: late-training, counts, late-feature, own-input, duplicate, giveaway.",
         ],
     }
 

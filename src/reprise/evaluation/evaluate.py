@@ -13,6 +13,7 @@ from torch import nn
 
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.errors import ConfigError
+from reprise.evaluation.blind import check_blind, check_data
 from reprise.evaluation.calibration import Confidences, gives_logits
 from reprise.evaluation.intervals import Bootstrap, Interval, Ratio
 from reprise.evaluation.lists import Lists
@@ -50,6 +51,8 @@ class Options:
     """Steps in a batch, at most; longer histories are carried on as a state."""
     progress: bool = True
     """Whether to show progress, where there is a terminal to show it on."""
+    leaks: bool = True
+    """Whether to look for leaks first; a dataset is searched once."""
 
     def __post_init__(self) -> None:
         if self.ties not in TIES:
@@ -62,8 +65,8 @@ class Options:
         return Bootstrap(resamples=self.resamples, level=self.level, seed=self.seed)
 
 
-QUICK = Options(lists=False, slices=False, calibration=False, resamples=0, progress=False)
-"""Values only, as validation during training needs them."""
+QUICK = Options(lists=False, slices=False, calibration=False, resamples=0, progress=False, leaks=False)
+"""Values only, as validation during training needs them; `train` looks for leaks before it begins."""
 
 
 def evaluate(
@@ -93,11 +96,13 @@ def evaluate(
 
     Raises:
         DataError: There are no targets, or the model's scores are not finite or not for these items.
+        LeakError: The dataset gives its targets away, or the model reads them or was fitted on another dataset.
         ConfigError: A list longer than the catalogue, or an impossible option, or a network that has learned the part.
     """
     options = options or Options()
     at = _checked_at(at, dataset.items.warm)
     _check_unknown(model, part)
+    leaks = check_data(model, dataset) if options.leaks else ()
     walk = Walk(
         part, min_history, exclude_seen, options.query_time, options.tokens, options.length, options.progress
     )
@@ -106,6 +111,8 @@ def evaluate(
     confidences = Confidences(dataset, walk, options.seed) if asked else None
     onlookers = [it for it in (lists, confidences) if it is not None]
     with _knowing(model, dataset, part):
+        if options.leaks:
+            check_blind(model, dataset, walk)
         ranks = rank_targets(model, dataset, walk, onlookers)
     values = all_metrics(*resolve_ties(ranks.greater_N, ranks.equal_N, options.ties), at)
     value_NM = np.column_stack([*values.values()])
@@ -114,7 +121,8 @@ def evaluate(
     metrics, slices = _measured(
         sums, parts, [] if lists is None else [*lists.ratios(ranks)], options.bootstrap
     )
-    notes = [*_notes(dataset, ranks, exclude_seen), *(note for it in onlookers for note in it.notes())]
+    looked = (note for it in onlookers for note in it.notes())
+    notes = [*_notes(dataset, ranks, exclude_seen), *looked, *leaks]
     return Report(
         name=model.name,
         metrics=metrics if lists is None else metrics | lists.exposure.values(),
@@ -187,7 +195,11 @@ def _check_unknown(model: Scorer, part: Part) -> None:
 
 
 def _protocol(
-    dataset: SequenceDataset, walk: Walk, at: tuple[int, ...], options: Options, ranks: TargetRanks
+    dataset: SequenceDataset,
+    walk: Walk,
+    at: tuple[int, ...],
+    options: Options,
+    ranks: TargetRanks,
 ) -> Protocol:
     return Protocol(
         dataset=dataset.fingerprint,

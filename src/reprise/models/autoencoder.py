@@ -25,14 +25,19 @@ class Autoencoder(Network):
     `training.objective = Reconstruction()`, or what comes next with the usual one.
     """
 
-    event_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    event_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     """Share of the events that are hidden while training: the noise that a denoising autoencoder takes away."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = 0.2
+    """Share of each layer's output that is dropped while training."""
+    item_dropout: Annotated[float, Field(ge=0, lt=1)] | None = 0.0
+    """Share of each item vector that is dropped as it is read while training; hidden events are noise enough."""
     latent: Annotated[int, Field(ge=1)] = 128
     """Z: numbers that a history is pressed through."""
     variational: bool = True
     """Whether they are drawn from a normal distribution that is held near the standard one; False: denoising only."""
-    beta: Annotated[float, Field(ge=0)] = 0.2
-    """Weight of the distance to the standard normal distribution, a target."""
+    beta: Annotated[float, Field(ge=0)] = 0.002
+    """Weight of the distance to the standard normal distribution, beside the loss of one target. The paper's 0.2 stands beside
+    the sum over a user's items, of which there are about a hundred."""
 
     def __str__(self) -> str:
         return f"autoencoder {'variational' if self.variational else 'denoising'} {self.size}-{self.latent}"

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from reprise.data.chunks import Chunk, ChunkPlan
 from reprise.data.dataset import SequenceDataset
+from reprise.data.leaks import check_leaks
 from reprise.errors import ArtefactError, ConfigError, DataError
 from reprise.models.batch import gather
 from reprise.models.counts import item_counts
@@ -70,6 +71,7 @@ def train(
     Raises:
         ConfigError: the directory holds a run with another recipe, seed or dataset.
         DataError: there is nothing to learn from.
+        LeakError: the training part knows what the model will be asked about.
         DivergedError: a loss or a gradient was not finite; the weights of before are in the last checkpoint.
     """
     recipe = model if isinstance(model, Recipe) else Recipe(model=model)
@@ -87,6 +89,7 @@ def _learn(
 ) -> None:
     """All of `train` but opening what was learned."""
     _check_recipe(recipe)
+    check_leaks(dataset)
     what = told(recipe, dataset, options.seed)
     run.check(what)
     several = isinstance(recipe.model, Ensemble)
