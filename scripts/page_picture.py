@@ -1,6 +1,6 @@
 """Photograph a report of `reprise evaluate --html` in a real browser.
 
-pip install playwright pillow
+pip install playwright
 python scripts/page_picture.py report.html docs/pictures/report.png --browser /usr/bin/chromium
 python scripts/page_picture.py report.html phone.png --browser /usr/bin/chromium --width 390 --scheme dark --height 0
 """
@@ -8,12 +8,11 @@ python scripts/page_picture.py report.html phone.png --browser /usr/bin/chromium
 import argparse
 from pathlib import Path
 
-from PIL import Image
 from playwright.sync_api import sync_playwright
 
 
 def photograph(page: Path, picture: Path, options: argparse.Namespace) -> None:
-    """The top of the page, or with a height of 0 all of it, in few colours so that the file is small."""
+    """The top of the page, or with a height of 0 all of it."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=options.browser,
@@ -25,7 +24,6 @@ def photograph(page: Path, picture: Path, options: argparse.Namespace) -> None:
         tab.goto(page.resolve().as_uri())
         tab.screenshot(path=picture, full_page=not options.height)
         browser.close()
-    Image.open(picture).convert("RGB").quantize(128).save(picture, optimize=True)
 
 
 if __name__ == "__main__":
@@ -36,7 +34,7 @@ if __name__ == "__main__":
     parser.add_argument("picture", type=Path)
     parser.add_argument("--browser", help="the executable; without it, the one that playwright installed")
     parser.add_argument("--width", type=int, default=1280)
-    parser.add_argument("--height", type=int, default=1500)
+    parser.add_argument("--height", type=int, default=1200)
     parser.add_argument("--scheme", choices=["light", "dark"], default="light")
     found = parser.parse_args()
     photograph(found.page, found.picture, found)

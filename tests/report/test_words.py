@@ -14,8 +14,9 @@ def test_the_headline_says_what_is_shown_and_what_is_not(study: Study) -> None:
     drawn = in_order(study, "ndcg@10")
     assert words.headline(study, drawn, "ndcg@10") == (
         "gru 1 x 8 has the highest ndcg@10, 0.3000; no difference is shown between it and lstm 1 x 8; "
-        "it is better than one other."
+        "it is better than one other. With two seeds that is said of these weights only."
     )
+    study["entrants"][1]["seeds"].append(3)
     study["verdicts"][2]["better"] = "gru 1 x 8"
     assert words.headline(study, drawn, "ndcg@10").endswith("; it is better than all others.")
     study["verdicts"] = []

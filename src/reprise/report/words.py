@@ -8,6 +8,7 @@ from typing import Any
 
 import tomli_w
 
+from reprise.evaluation.verdicts import ENOUGH_SEEDS
 from reprise.report.plots import Drawn
 from reprise.report.study import Answered, Example, Search, Shown, Study
 from reprise.report.svg import Series
@@ -135,6 +136,9 @@ def headline(study: Study, drawn: Drawn, main: str) -> str:
             f"; it is better than {'all' if len(beaten) == len(drawn) - 1 else counted(len(beaten), 'other')}"
         )
         said += " others" if len(beaten) == len(drawn) - 1 else ""
+    seeds = len(facts["seeds"])
+    if beaten and facts["recipe"] is not None and seeds < ENOUGH_SEEDS:
+        said += f". With {counted(seeds, 'seed')} that is said of these weights only"
     return said + "."
 
 
