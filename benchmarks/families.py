@@ -1,10 +1,10 @@
-"""Every family on several logs under one protocol: trains what is not trained yet, compares all, and writes the report of each log.
+"""Every family on several logs under one protocol: trains what is not trained yet, compares all, writes the report of each log.
 
     python benchmarks/families.py LOGS --out families [--results docs/results.md]      # or: make benchmark LOGS=...
 
-LOGS holds a folder for each log with interactions.parquet, and items.parquet where there is one. A network is trained once for
-each seed, `--workers` of them at a time, on one thread each. Stopped at any moment, the same command goes on. `--results` puts the
-tables between the marks of a page; nothing in them is typed by hand.
+LOGS holds a folder for each log with interactions.parquet, and items.parquet where there is one. A network is trained once
+for each seed, `--workers` of them at a time, on one thread each. Stopped at any moment, the same command goes on. `--results`
+puts the tables between the marks of a page; nothing in them is typed by hand.
 """
 
 import argparse
@@ -53,7 +53,7 @@ MARK = "<!-- {} {} -->"
 
 
 def settings(family: str, options: argparse.Namespace) -> dict[str, Any]:
-    """The fields of a recipe. Counted transitions are left out: families are compared by themselves, and the counts stand beside them."""
+    """The fields of a recipe. Counted transitions are left out: families are compared by themselves, and counts beside them."""
     fields = {"size": options.size, "transitions": 0}
     model = FAMILIES[family]
     where = "model.generator" if model["class"] == "Adversarial" else "model"

@@ -8,7 +8,8 @@ from reprise.data.dataset import Part, SequenceDataset
 from reprise.evaluation.targets import Walk, rank_targets
 from reprise.models.baselines import Markov, Popularity
 from reprise.models.batch import Event
-from reprise.report.examples import answers, best, choose, described, up_to
+from reprise.models.counts import item_counts
+from reprise.report.examples import answers, choose, described, up_to
 from reprise.testing import worlds
 
 
@@ -73,9 +74,12 @@ def test_lists_and_ranks_are_those_of_the_fold(shop: SequenceDataset, part: Part
             assert greater[position] == 2**31 - 1
 
 
-def test_equal_scores_stand_in_the_order_of_the_catalogue() -> None:
-    s_NI = torch.tensor([[0.0, 2.0, 1.0, 2.0], [3.0, -torch.inf, -torch.inf, 3.0]])
-    assert best(s_NI, 3).tolist() == [[2, 4, 3], [1, 4, 0]]
+def test_equal_scores_stand_in_the_order_of_the_catalogue(shop: SequenceDataset) -> None:
+    walk = Walk("test")
+    count_I = item_counts(shop)
+    found = answers(Popularity().fit(shop), shop, walk, choose(shop, walk)).item_XK[0]
+    assert len(set(count_I.tolist())) < len(count_I)
+    assert found.tolist() == sorted(found.tolist(), key=lambda item: (-count_I[item - 1], item))
 
 
 def test_they_are_told_with_titles_where_there_are_some(shop: SequenceDataset) -> None:
@@ -83,9 +87,9 @@ def test_they_are_told_with_titles_where_there_are_some(shop: SequenceDataset) -
     chosen = choose(shop, walk)
     lists = {"Markov": answers(Markov().fit(shop), shop, walk, chosen)}
     first, *_, last = described(shop, walk, chosen, lists)
-    assert (first["sequence"], first["earlier"], len(first["history"])) == (0, 1, 6)
+    assert (first["sequence"], first["earlier"], len(first["history"])) == (0, 2, 6)
     assert [item["title"] for item in first["next"]][-1] == "Late"
-    assert (last["earlier"], len(last["history"]), len(last["next"])) == (22, 6, 2)
+    assert (last["earlier"], len(last["history"]), len(last["next"])) == (23, 6, 1)
     shown = {item["id"]: item["title"] for example in (first, last) for item in example["lists"][0]["items"]}
     assert shown["i1"] == "Mug <1>" and shown["i2"] == "i2"
     assert "late" not in shown

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from reprise.data.dataset import IntArray, SequenceDataset
 from reprise.data.vocabulary import PAD
-from reprise.evaluation.coverage import candidates
-from reprise.evaluation.lists import first_items
-from reprise.evaluation.ranks import MISS, Hide, Scores, rank
+from reprise.evaluation.lists import in_order
+from reprise.evaluation.ranks import MISS, rank
 from reprise.evaluation.targets import Walk, asking, questions
 from reprise.models.scorer import Scorer
 from reprise.report.study import Answered, Example, Shown
@@ -44,9 +43,13 @@ class Lists(NamedTuple):
 
 
 def choose(dataset: SequenceDataset, walk: Walk) -> Moments:
-    """Targets of sequences that are spread evenly over those that have one, each with enough events before it if it can be."""
+    """The middle targets of sequences spread evenly over those that have one, with enough events before it if it can be.
+
+    The first target of a part often opens a new visit, and is harder than most.
+    """
     first_U, last_U = walk.bounds(dataset)
-    position_U = np.maximum(first_U, np.minimum(dataset.offset[:-1] + ENOUGH, last_U - 1))
+    middle_U = (first_U + last_U) // 2
+    position_U = np.maximum(middle_U, np.minimum(dataset.offset[:-1] + ENOUGH, last_U - 1))
     asked_U = last_U > first_U
     told_U = asked_U & (position_U - dataset.offset[:-1] >= ENOUGH)
     rows = np.flatnonzero(told_U if told_U.any() else asked_U)
@@ -56,7 +59,7 @@ def choose(dataset: SequenceDataset, walk: Walk) -> Moments:
 
 
 def up_to(dataset: SequenceDataset, walk: Walk, chosen: Moments) -> SequenceDataset:
-    """The chosen sequences up to their targets, which are all that is left of the part."""
+    """The chosen sequences up to those targets, which are all that is left of the part."""
     start_X, stop_X = dataset.offset[chosen.row_X], chosen.position_X + 1
     position_E = np.concatenate([np.arange(*ends) for ends in zip(start_X, stop_X, strict=True)])
     offset = np.concatenate([[0], np.cumsum(stop_X - start_X)])
@@ -81,27 +84,26 @@ def answers(model: Scorer, dataset: SequenceDataset, walk: Walk, chosen: Moments
     with asking(model):
         for asked, scores in questions(model, small, replace(walk, min_history=1, progress=False)):
             row_N, _ = asked.targets()
-            hide = asked.seen() if walk.exclude_seen else None
+            best = _Best(k)
             target_N = asked.batch.target_BT[asked.batch.target_BT != PAD]
-            s_NI = scores.empty(len(scores))
-            scores.write(0, s_NI)
-            if hide is not None:
-                s_NI[hide(0, len(scores))] = -torch.inf
-            lists.item_XK[row_N] = best(s_NI, k).cpu().numpy()
-            lists.rank_X[row_N] = _places(scores, target_N, hide)
+            ranks = rank(scores, target_N, asked.seen() if walk.exclude_seen else None, best)
+            greater_N, equal_N = (column.cpu().numpy() for column in ranks)
+            lists.rank_X[row_N] = np.where(greater_N == MISS, 0, greater_N + 1 + equal_N // 2)
+            lists.item_XK[row_N] = torch.cat(best.item_NK).cpu().numpy()
     return lists
 
 
-def best(s_NI: Tensor, k: int) -> Tensor:
-    """The indices of the first k items of each row, [N, k]; 0 where fewer are candidates."""
-    column_NK, shown_NK = first_items(*candidates(s_NI, k), k)
-    return (column_NK + 1).masked_fill(~shown_NK, PAD)
+class _Best:
+    """Keeps the first items of each target; a `ranks.Lists`."""
 
+    def __init__(self, longest: int) -> None:
+        self.longest = longest
+        self.item_NK: list[Tensor] = []
 
-def _places(scores: Scores, target_N: Tensor, hide: Hide | None) -> IntArray:
-    greater_N, equal_N = (column.cpu().numpy() for column in rank(scores, target_N, hide))
-    place_N: IntArray = np.where(greater_N == MISS, 0, greater_N + 1 + equal_N // 2)
-    return place_N
+    def show(self, column_CM: Tensor, s_CM: Tensor) -> None:
+        """Indices of the first items in their order; `PAD` where fewer are candidates."""
+        column_CK, shown_CK = in_order(column_CM, s_CM)
+        self.item_NK.append((column_CK + 1).masked_fill(~shown_CK, PAD))
 
 
 def described(

@@ -33,7 +33,7 @@ class Answered(TypedDict):
 
 
 class Example(TypedDict):
-    """One sequence at the moment before its first target."""
+    """One sequence at the moment before one of its targets."""
 
     sequence: int | str
     """Its key."""
