@@ -14,18 +14,29 @@ SOURCE = ROOT / "src" / "reprise"
 FILES = sorted(SOURCE.rglob("*.py"))
 FLOOR = {
     "errors": 0, "config": 0, "data": 1, "nn": 2, "models": 3, "evaluation": 4, "recommender": 4,
-    "training": 5, "testing": 6, "server": 6, "privacy": 6, "spark": 6, "cli": 7, "__init__": 7, "__main__": 7,
+    "training": 5, "report": 6, "testing": 6, "server": 6, "privacy": 6, "spark": 6, "cli": 7, "__init__": 7, "__main__": 7,
 }  # fmt: skip
 STRANGERS = {
     "evaluation": {"recommender"}, "recommender": {"evaluation"}, "training": {"recommender"}, "nn": {"data"},
+    "report": {"recommender", "testing"},
 }  # fmt: skip
-NETWORKS = ("nn/", "models/", "training/", "evaluation/", "privacy/", "testing/", "recommender/export.py")
+NETWORKS = (
+    "nn/",
+    "models/",
+    "training/",
+    "evaluation/",
+    "report/",
+    "privacy/",
+    "testing/",
+    "recommender/export.py",
+)
 TABLES = ("data/", "spark.py", "testing/worlds.py")
 HOMES = {
     "torch": NETWORKS, "lightning_fabric": ("training/",), "ibis": TABLES, "pyarrow": TABLES, "duckdb": TABLES,
     "onnx": ("recommender/export.py",), "onnxscript": ("recommender/export.py",), "typer": ("cli/",),
     "onnxruntime": ("recommender/runtime.py",), "scipy": ("models/",), "optuna": ("training/proposals.py",),
-    "mlflow": ("training/loggers.py",), "wandb": ("training/loggers.py",),
+    "mlflow": ("training/loggers.py",), "wandb": ("training/loggers.py",), "jinja2": ("report/render.py",),
+    "markupsafe": ("report/",),
 }  # fmt: skip
 RUNS_CODE_WHEN_READ = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 VAGUE_NAMES = {"utils", "util", "helpers", "common", "misc", "base", "core"}

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from reprise.cli.baselines import BASELINES, fit_baselines
+from reprise.cli.baselines import BASELINES
 from reprise.config import resolve
-from reprise.data.dataset import SequenceDataset
 
 Run = Callable[..., Result]
 OURS = """
@@ -47,7 +46,7 @@ def test_all_names_stand_in_one_table_without_a_run(reprise: Run, shop: Path, tm
     command = ["evaluate", "--dataset", shop / "data", "--baselines", ",".join(BASELINES), "--json", file]
     result = reprise(*command)
     assert result.exit_code == 0, result.output
-    names = [model["name"] for model in json.loads(file.read_text())["models"]]
+    names = [model["name"] for model in json.loads(file.read_text())["entrants"]]
     assert [name.lower() for name in names] == [name.replace("-", "") for name in BASELINES]
 
 
@@ -58,7 +57,7 @@ def test_a_recipe_file_gives_the_fields(
     report = tmp_path / "report.json"
     result = reprise("evaluate", shop / "run", "--baselines", f"{file}, markov", "--json", report)
     assert result.exit_code == 0, result.output
-    names = [model["name"] for model in json.loads(report.read_text())["models"]]
+    names = [model["name"] for model in json.loads(report.read_text())["entrants"]]
     assert names[1:] == ["SessionKNN neighbours=7", "Markov"]
 
 
@@ -120,9 +119,10 @@ def test_nothing_to_evaluate(fails: Callable[..., str], options: list[str]) -> N
     assert fails("evaluate", *options) == message
 
 
-def test_names_are_all_looked_up_before_any_is_fitted(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_are_all_looked_up_before_any_is_fitted(
+    fails: Callable[..., str], shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fitted = []
     monkeypatch.setattr("reprise.models.markov.Markov.fit", lambda *_: fitted.append(1))
-    with pytest.raises(ValueError, match="unknown baseline"):
-        fit_baselines("markov,nothing", SequenceDataset.open(shop / "data"))
+    assert "unknown baseline" in fails("evaluate", shop / "run", "--baselines", "markov,nothing")
     assert not fitted

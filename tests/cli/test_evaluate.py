@@ -1,52 +1,257 @@
-"""`reprise evaluate`: one table for several models, and JSON for programs."""
+"""`reprise evaluate`: models side by side, on the terminal, in JSON and on a page; and the same once more from the JSON."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import Result
 
 Run = Callable[..., Result]
+TINY = ["--set", "model.size=8", "--set", "model.layers=1", "--set", "training.epochs=1", "--threads", "1"]
+QUICK = [*TINY, "--set", "model.transitions=0", "--set", "training.refit=0"]
+
+CONFLICT = "and --from: a report says itself what it compared, and how; leave out one of them"
 
 
-def test_models_stand_side_by_side_and_in_json(reprise: Run, shop: Path, tmp_path: Path) -> None:
-    file = tmp_path / "report.json"
-    command = ["evaluate", shop / "run", "--baselines", "popularity,markov", "--at", "5,20", "--json", file]
-    result = reprise(*command)
+@pytest.fixture(scope="module")
+def compared(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with report.json and report.html: two seeds of one recipe, another recipe, two baselines."""
+    from typer.testing import CliRunner
+
+    from reprise.cli.main import app
+
+    folder = tmp_path_factory.mktemp("compared")
+    commands: list[list[object]] = [
+        ["train", shop / "data", "--out", folder / "one", *QUICK],
+        ["train", shop / "data", "--out", folder / "two", *QUICK, "--seed", "2"],
+        [
+            "evaluate", folder / "one", shop / "run", folder / "two", "--baselines", "popularity, markov", "--at", "5,20",
+            "--html", folder / "report.html", "--json", folder / "report.json",
+        ],
+    ]  # fmt: skip
+    for command in commands:
+        result = CliRunner().invoke(app, [str(word) for word in command])
+        assert result.exit_code == 0, result.output
+    (folder / "out.txt").write_text(result.stdout)
+    (folder / "err.txt").write_text(result.stderr)
+    return folder
+
+
+def read(file: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def test_the_json_holds_everything(compared: Path, shop: Path) -> None:
+    study = read(compared / "report.json")
+    entrants = study["entrants"]
+    assert [entrant["name"] for entrant in entrants] == [
+        "rglru 1 x 8",
+        "rglru 1 x 16",
+        "Popularity",
+        "Markov",
+    ]
+    assert [entrant["seeds"] for entrant in entrants] == [[1, 2], [1], [], []]
+    assert entrants[0]["runs"] == [str(compared / "one"), str(compared / "two")]
+    assert [entrant["baseline"] for entrant in entrants] == [None, None, "popularity", "markov"]
+    assert entrants[0]["recipe"]["model"]["size"] == 8 and entrants[2]["recipe"] is None
+    for entrant in entrants:
+        assert len(entrant["reports"]) == max(1, len(entrant["seeds"])) == len(entrant["evaluated_s"])
+        for report in (*entrant["reports"], entrant["pooled"]):
+            assert {"recall@5", "recall@20", "mrr@20", "ndcg@20"} <= set(report["metrics"])
+            assert set(report["metrics"]["recall@20"]) == {"value", "low", "high"}
+    one, two = (report["metrics"]["mrr@5"]["value"] for report in entrants[0]["reports"])
+    assert entrants[0]["pooled"]["metrics"]["mrr@5"]["value"] == pytest.approx((one + two) / 2)
+    assert [len(curve) for curve in entrants[0]["training"]["curve"]] == [1, 1]
+    assert study["dataset"]["fingerprint"] == study["protocol"]["dataset"]
+    assert len(study["verdicts"]) == 4 * 3 / 2
+    assert {verdict["metric"] for verdict in study["verdicts"]} == {"ndcg@20"}
+    assert study["search"] is None
+    example = study["examples"][0]
+    assert example["next"][0]["title"].startswith("Mug ")
+    assert [answer["entrant"] for answer in example["lists"]] == [entrant["name"] for entrant in entrants]
+
+
+def test_the_terminal_has_a_line_for_each_model_best_first_and_verdicts(compared: Path) -> None:
+    lines = (compared / "out.txt").read_text().splitlines()
+    assert lines[0].split()[:3] == ["model", "seeds", "ndcg@20"]
+    values = [float(line.split("[")[0].split()[-1]) for line in lines[1:5]]
+    assert values == sorted(values, reverse=True)
+    assert any("p " in line and "ndcg@20" in line for line in lines)
+    assert "3 other pairs: in the files of --html and --json." in lines
+    assert lines[-2:] == [f"wrote {compared / 'report.json'}", f"wrote {compared / 'report.html'}"]
+
+
+def test_it_is_said_how_far_it_has_come(compared: Path) -> None:
+    told = (compared / "err.txt").read_text()
+    for number, name in enumerate(("rglru 1 x 8, seed 1", "rglru 1 x 8, seed 2", "rglru 1 x 16"), start=1):
+        assert f"{number}/5  {name}  " in told
+
+
+def test_the_page_shows_the_models_titles_and_what_made_it(compared: Path, shop: Path) -> None:
+    page = (compared / "report.html").read_text(encoding="utf-8")
+    command = read(compared / "report.json")["command"]
+    runs = f"{compared / 'one'} {shop / 'run'} {compared / 'two'}"
+    files = f"--html {compared / 'report.html'} --json {compared / 'report.json'}"
+    assert command == f"reprise evaluate {runs} --baselines 'popularity, markov' --at 5,20 {files}"
+    for word in ("Four models on data", "rglru 1 x 16", "Markov", "Mug ", "2 seeds", "<svg", runs):
+        assert word in page
+
+
+def test_a_report_rebuilds_from_its_own_protocol(reprise: Run, compared: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.json"
+    result = reprise("evaluate", "--from", compared / "report.json", "--json", again)
     assert result.exit_code == 0, result.output
-    assert "Popularity" in result.stdout and "Markov" in result.stdout
-    models = json.loads(file.read_text())["models"]
-    assert [model["name"] for model in models[1:]] == ["Popularity", "Markov"]
-    for model in models:
-        assert list(model) == ["name", "metrics", "targets", "slices", "calibration", "protocol"]
-        assert {"recall@5", "recall@20", "mrr@20", "ndcg@20"} <= set(model["metrics"])
-        assert set(model["metrics"]["recall@20"]) == {"value", "low", "high"}
-        assert model["protocol"]["part"] == "test"
+    assert f"the same as {compared / 'report.json'}: " in result.stdout
+    before, after = read(compared / "report.json"), read(again)
+    for told in (before, after):
+        for entrant in told["entrants"]:
+            del entrant["evaluated_s"]
+            entrant["training"].pop("seconds")
+        del told["made"], told["command"]
+    assert json.dumps(before) == json.dumps(after)
 
 
-def test_options_reach_the_protocol(reprise: Run, shop: Path, tmp_path: Path) -> None:
+def test_the_numbers_are_the_same_for_any_number_of_processes(
+    reprise: Run, compared: Path, tmp_path: Path
+) -> None:
+    result = reprise("evaluate", "--from", compared / "report.json", "--workers", "2")
+    assert result.exit_code == 0, result.output
+    assert "the same as" in result.stdout
+
+
+def test_options_go_into_the_report_and_come_back_out(reprise: Run, shop: Path, tmp_path: Path) -> None:
     file = tmp_path / "report.json"
-    options = ["--part", "valid", "--at", "3", "--exclude-seen", "--min-history", "4"]
-    assert reprise("evaluate", shop / "run", *options, "--json", file).exit_code == 0
-    (model,) = json.loads(file.read_text())["models"]
-    protocol = model["protocol"]
+    options = ["--part", "valid", "--at", "3", "--exclude-seen", "--min-history", "4", "--metric", "recall@3"]
+    command = ["evaluate", shop / "run", "--baselines", "markov", *options, "--json", file]
+    assert reprise(*command).exit_code == 0
+    study = read(file)
+    protocol = study["protocol"]
     assert (protocol["part"], protocol["at"], protocol["exclude_seen"], protocol["min_history"]) == (
         "valid", [3], True, 4,
     )  # fmt: skip
-
-
-def test_several_runs_go_by_their_directories(reprise: Run, shop: Path, tmp_path: Path) -> None:
-    tiny = ["--set", "model.size=8", "--set", "model.layers=1", "--set", "training.epochs=1"]
-    assert reprise("train", shop / "data", "--out", tmp_path / "smaller", *tiny).exit_code == 0
-    result = reprise("evaluate", shop / "run", tmp_path / "smaller")
+    assert study["metric"] == "recall@3"
+    assert [verdict["metric"] for verdict in study["verdicts"]] == ["recall@3"]
+    result = reprise("evaluate", "--from", file)
     assert result.exit_code == 0, result.output
-    assert "run - smaller" in result.stdout
+
+
+def test_a_number_that_differs_is_told(reprise: Run, compared: Path, tmp_path: Path) -> None:
+    study = read(compared / "report.json")
+    study["entrants"][2]["reports"][0]["metrics"]["recall@5"]["value"] = 0.5
+    (tmp_path / "report.json").write_text(json.dumps(study))
+    result = reprise("evaluate", "--from", tmp_path / "report.json")
+    assert result.exit_code == 2
+    told = "the report does not repeat: Popularity, reports 1, metrics, recall@5, value was 0.5 and is"
+    assert told in result.stderr
+
+
+def test_a_report_runs_no_code_that_it_names(
+    fails: Callable[..., str], compared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that somebody sent may name any module."""
+    (tmp_path / "theirs.py").write_text("raise SystemExit('their code ran')")
+    monkeypatch.syspath_prepend(tmp_path)
+    study = read(compared / "report.json")
+    study["entrants"][2]["baseline"] = "theirs:Model"
+    (tmp_path / "report.json").write_text(json.dumps(study))
+    assert "'theirs:Model' lies outside the package reprise" in fails(
+        "evaluate", "--from", tmp_path / "report.json"
+    )
+
+
+def test_a_run_that_is_gone_and_a_dataset_that_changed_are_told(
+    reprise: Run, fails: Callable[..., str], shop: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(shop / "run", tmp_path / "run")
+    file = tmp_path / "report.json"
+    assert reprise("evaluate", tmp_path / "run", "--at", "5", "--json", file).exit_code == 0
+    (tmp_path / "run").rename(tmp_path / "moved")
+    assert fails("evaluate", "--from", file).startswith(
+        f"the report compared the run {tmp_path / 'run'}, and it is not there any more (seen from "
+    )
+    (tmp_path / "moved").rename(tmp_path / "run")
+    other = tmp_path / "data"
+    assert reprise("prepare", shop / "log.csv", "--split", "leave-one-out", "--out", other).exit_code == 0
+    assert fails("evaluate", "--from", file, "--dataset", other).startswith(
+        f"{other} is not what {tmp_path / 'run'} was trained on (fingerprint "
+    )
+
+
+def test_baselines_alone_need_no_run_but_a_dataset(
+    reprise: Run, fails: Callable[..., str], shop: Path, tmp_path: Path
+) -> None:
+    command = ["evaluate", "--baselines", "popularity,markov", "--at", "5"]
+    assert fails(*command) == ("nothing to evaluate; name a RUN, or --baselines and their --dataset")
+    result = reprise(
+        *command, "--dataset", shop / "data", "--html", tmp_path / "a.html", "--json", tmp_path / "a.json"
+    )
+    assert result.exit_code == 0, result.output
+    assert "None of these models learns in epochs." in (tmp_path / "a.html").read_text()
+    assert reprise("evaluate", "--from", tmp_path / "a.json").exit_code == 0
+    other = tmp_path / "data"
+    assert reprise("prepare", shop / "log.csv", "--split", "leave-one-out", "--out", other).exit_code == 0
+    assert fails("evaluate", "--from", tmp_path / "a.json", "--dataset", other).startswith(
+        f"{other} is not what the report was made on (fingerprint "
+    )
+
+
+def test_one_model_alone_has_its_slices_on_the_terminal(reprise: Run, shop: Path, tmp_path: Path) -> None:
+    result = reprise("evaluate", shop / "run", "--at", "5", "--html", tmp_path / "a.html")
+    assert result.exit_code == 0, result.output
+    assert "slice" in result.stdout
+    assert "One model alone is not compared with anything." in (tmp_path / "a.html").read_text()
+
+
+def test_a_page_can_be_drawn_again_without_evaluating(reprise: Run, compared: Path, tmp_path: Path) -> None:
+    """The runs may be gone: only the file is read."""
+    study = read(compared / "report.json")
+    study["entrants"][0]["runs"] = ["gone"] * 2
+    study["search"] = {
+        "trials": [{"number": 0, "value": 0.5, "params": {"model.size": 8}}], "importance": {"model.size": 1.0},
+    }  # fmt: skip
+    (tmp_path / "report.json").write_text(json.dumps(study))
+    result = reprise(
+        "evaluate", "--from", tmp_path / "report.json", "--only-draw", "--html", tmp_path / "a.html"
+    )
+    assert result.exit_code == 0, result.output
+    assert 'id="search"' in (tmp_path / "a.html").read_text()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["run"], f"a run {CONFLICT}"),
+        (["--at", "5"], f"--at {CONFLICT}"),
+        (["--baselines", ""], f"--baselines {CONFLICT}"),
+        (["--exclude-seen"], f"--exclude-seen {CONFLICT}"),
+        (["--only-draw"], "--only-draw writes a page and nothing else; say where with --html FILE"),
+    ],
+)
+def test_what_a_report_says_itself_cannot_be_said_again(
+    fails: Callable[..., str], compared: Path, options: list[str], message: str
+) -> None:
+    assert fails("evaluate", "--from", compared / "report.json", *options) == message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--baselines", "popularty"], "unknown baseline 'popularty'; did you mean 'popularity'?"),
+        (
+            ["--baselines", "reprise:Recurrent"],
+            "'reprise:Recurrent' is no baseline: it is no class with a method fit; "
+            "a network is trained with `reprise train` and named as a run",
+        ),
+        (
+            ["--baselines", ".x:Y"],
+            "'.x:Y' is not the name of a class; write module:Class, as in reprise:Recurrent",
+        ),
+        (["--metric", "recal@10"], "no verdict is made on 'recal@10'; did you mean 'recall@10'?"),
+        (["--only-draw"], "--only-draw draws a report that exists; name it with --from REPORT"),
         (["--at", "10;20"], "--at takes whole numbers with commas, as in 10,20; got '10;20'"),
     ],
 )

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from reprise.config import spec
 from reprise.data.dataset import SequenceDataset, Sizes
-from reprise.models.baselines import Markov
+from reprise.models.markov import Markov
 from reprise.models.recurrent import Recurrent
 from reprise.models.sequence_model import SequenceModel
 

@@ -23,8 +23,8 @@ from reprise.data.dataset import SequenceDataset
 from reprise.data.prepare import prepare
 from reprise.errors import ConfigError, DataError
 from reprise.evaluation.evaluate import evaluate
-from reprise.models.baselines import Markov
 from reprise.models.ensemble import Ensemble
+from reprise.models.markov import Markov
 from reprise.models.recurrent import Recurrent
 from reprise.testing import worlds
 from reprise.training import Recipe, RunOptions, TrainingConfig, train

@@ -1,6 +1,5 @@
 """Names on the command line to fitted baselines: a short name, `module:Class`, or a recipe file."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,31 +24,30 @@ HELP = (
 )
 
 
-def fit_baselines(names: str, data: "SequenceDataset", *, trusted: bool = False) -> "list[Scorer]":
-    """The baselines of a list with commas, fitted to a dataset.
+def fit_baseline(name: str, data: "SequenceDataset", *, typed: bool, trusted: bool) -> "Scorer":
+    """A baseline, fitted to a dataset. See `find_baseline`."""
+    return find_baseline(name, typed=typed, trusted=trusted).fit(data)
+
+
+def find_baseline(name: str, *, typed: bool, trusted: bool) -> "Fittable":
+    """What a name stands for.
 
     Args:
-        names: As a person typed them. A class that is named here may be any; its name was typed.
-        data: What they are fitted to.
-        trusted: Whether a recipe file may name classes outside this package.
+        name: A short name, `module:Class`, or a recipe file.
+        typed: Whether a person typed it: then the class that it names may be any.
+        trusted: Whether a recipe file, or a name that nobody typed, may name classes outside this package.
 
     Raises:
-        ConfigError: A name is unknown, or what it stands for cannot be fitted; told before any of them is fitted.
+        ConfigError: It is unknown, or what it stands for cannot be fitted.
     """
-    return [baseline.fit(data) for baseline in list(_baselines(names, trusted))]
-
-
-def _baselines(names: str, trusted: bool) -> "Iterator[Fittable]":
     from reprise.config import resolve
 
-    for name in filter(None, map(str.strip, names.split(","))):
-        if name.endswith(".toml"):
-            yield _from_recipe(Path(name), trusted)
-        elif ":" in name or name in BASELINES:
-            found = resolve(BASELINES.get(name, name), trusted=True)
-            yield _checked(found() if isinstance(found, type) and hasattr(found, "fit") else found, name)
-        else:
-            raise ConfigError(f"unknown baseline {name!r}{did_you_mean(name, BASELINES)}")
+    if name.endswith(".toml"):
+        return _from_recipe(Path(name), trusted)
+    if ":" not in name and name not in BASELINES:
+        raise ConfigError(f"unknown baseline {name!r}{did_you_mean(name, BASELINES)}")
+    found = resolve(BASELINES.get(name, name), trusted=typed or trusted)
+    return _checked(found() if isinstance(found, type) and hasattr(found, "fit") else found, name)
 
 
 def _from_recipe(file: Path, trusted: bool) -> "Fittable":

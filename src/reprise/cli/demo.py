@@ -36,9 +36,9 @@ def demo(
     ] = Path("reprise-demo"),
 ) -> None:
     """Prepare, train, evaluate and recommend with a bundled year of a gift shop (Online Retail), in minutes."""
-    from reprise.cli.evaluate import table
     from reprise.cli.export import training_facts
     from reprise.cli.train import read_recipe
+    from reprise.evaluation.compare import compare
     from reprise.evaluation.evaluate import evaluate
     from reprise.models.markov import Markov
     from reprise.models.popularity import Popularity
@@ -56,10 +56,10 @@ def demo(
     recommender.save(out / "model", reports[0], attribution=ATTRIBUTION)
     _show_answers(recommender, data)
     _step("the report")
-    typer.echo(table(reports))
+    typer.echo(str(compare(*reports)))
     show_next(
         f"less {out / 'model' / 'README.md'}",
-        f"reprise evaluate {out / 'run'} --baselines popularity,markov --exclude-seen --json report.json",
+        f"reprise evaluate {out / 'run'} --baselines popularity,markov --exclude-seen --html report.html",
         f"reprise train {out / 'data'} --out {out / 'gru'} --set model.cell=gru",
         "reprise prepare YOUR-EVENTS --out data/shop",
     )

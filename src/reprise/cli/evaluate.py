@@ -1,99 +1,224 @@
 """`reprise evaluate`: runs and baselines on the same targets, in one table."""
 
-import json
-from dataclasses import replace
+import shlex
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from reprise.cli.baselines import HELP, fit_baselines
-from reprise.cli.options import MovedDataset, Trusted, check_place
+from reprise.cli.baselines import HELP, find_baseline, fit_baseline
+from reprise.cli.options import MovedDataset, Trusted, check_place, given
 from reprise.errors import ConfigError
 
 if TYPE_CHECKING:
-    from reprise.data.dataset import Part, SequenceDataset
-    from reprise.evaluation.report import Report
-    from reprise.models.scorer import Scorer
+    from reprise.data.dataset import SequenceDataset
+    from reprise.report.assess import Fit, Questions
+    from reprise.report.compose import Composed, How
+    from reprise.report.study import Study
 
-EXAMPLE = "reprise evaluate runs/shop --baselines popularity,markov --at 10,20 --json report.json"
+EXAMPLE = "reprise evaluate runs/shop runs/gru --baselines popularity,markov --html report.html"
 
 
 def evaluate(
     runs: Annotated[
-        list[Path] | None, typer.Argument(metavar="RUN", help="Directories that `train` wrote.")
+        list[Path] | None,
+        typer.Argument(
+            metavar="RUN",
+            help="Directories that `train` wrote. Runs that differ in their seed only are one model.",
+            show_default=False,
+        ),
     ] = None,
-    baselines: Annotated[str, typer.Option(metavar="NAMES", help=HELP)] = "",
+    baselines: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help=HELP),
+    ] = None,
     part: Annotated[
-        Literal["valid", "test"],
-        typer.Option(metavar="valid|test", help="The part whose events are predicted."),
-    ] = "test",
-    at: Annotated[str, typer.Option(metavar="K,...", help="Lengths of the lists.")] = "10,20",
-    exclude_seen: Annotated[
-        bool, typer.Option("--exclude-seen", help="Leave out items that came earlier in the sequence.")
-    ] = False,
-    min_history: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Only predict events with so many before them.")
-    ] = 1,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Also write the reports as JSON.")
+        Literal["valid", "test"] | None,
+        typer.Option(metavar="valid|test", help="The part whose events are predicted.", show_default="test"),
     ] = None,
+    at: Annotated[
+        str | None, typer.Option(metavar="K,...", help="Lengths of the lists.", show_default="10,20")
+    ] = None,
+    exclude_seen: Annotated[
+        bool | None, typer.Option("--exclude-seen", help="Leave out items that came earlier in the sequence.")
+    ] = None,
+    min_history: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Only predict events with so many before them.", show_default="1"
+        ),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME@K", help="What models are judged by.", show_default="ndcg at the longest list"
+        ),
+    ] = None,
+    html_file: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write the comparison as one page that opens anywhere."),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write everything that the page shows.")
+    ] = None,
+    from_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="REPORT",
+            help="Evaluate again what a JSON report compared, by its own protocol, and see that the numbers are the same.",
+        ),
+    ] = None,
+    only_draw: Annotated[
+        bool,
+        typer.Option(
+            "--only-draw", help="With --from and --html: write the page from the file, and evaluate nothing."
+        ),
+    ] = False,
+    workers: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Processes; the numbers are the same for any.")
+    ] = 1,
     dataset: MovedDataset = None,
     trusted: Trusted = False,
 ) -> None:
-    """Rank every next item of a part among all items, with intervals; several models are compared in pairs."""
-    from reprise.evaluation.evaluate import evaluate as evaluate_model
+    """Rank every next item of a part among all items, with intervals, and say which model is better."""
+    from reprise.report.assess import Questions
 
-    check_place(json_file)
-    runs = runs or []
-    networks, data = _load(runs, dataset, part) if runs else ([], _alone(baselines, dataset))
-    others = fit_baselines(baselines, data, trusted=trusted)
-    protocol: dict[str, Any] = {
-        "part": part,
-        "at": _lengths(at),
-        "exclude_seen": exclude_seen,
-        "min_history": min_history,
-    }
-    reports = [evaluate_model(model, data, **protocol) for model in (*networks, *others)]
-    if len(runs) > 1:
-        # two runs of one recipe have one name; their directories tell them apart
-        reports[: len(runs)] = [
-            replace(report, name=run.name) for report, run in zip(reports, runs, strict=False)
-        ]
-    typer.echo(table(reports))
-    if json_file:
-        json_file.write_text(json.dumps({"models": [report.to_dict() for report in reports]}, indent=2))
-        typer.echo(f"wrote {json_file}")
-
-
-def table(reports: "list[Report]") -> str:
-    """One report, or the first beside the others with paired differences."""
-    from reprise.evaluation.compare import compare
-
-    return str(compare(*reports)) if len(reports) > 1 else str(reports[0])
+    outputs = Outputs(html_file, json_file)
+    for file in (html_file, json_file):
+        check_place(file)
+    asked = given(part=part, at=at, exclude_seen=exclude_seen or None, min_history=min_history, metric=metric)
+    circumstances = given(dataset=dataset, html=html_file, json=json_file)
+    if from_file:
+        _check_alone(runs, baselines, asked)
+        command = _command([], **{"from": from_file}, **circumstances)
+        _again(from_file, dataset, _how(workers, command, trusted=trusted), only_draw, outputs)
+        return
+    if only_draw:
+        raise ConfigError("--only-draw draws a report that exists; name it with --from REPORT")
+    command = _command(runs or [], **given(baselines=baselines), **asked, **circumstances)
+    if "at" in asked:
+        asked["at"] = _lengths(asked["at"])
+    questions, names = Questions(**asked), _names(baselines)
+    how = _how(workers, command, trusted=True)
+    # what a person typed may be any class; what a recipe names may be that only if it is said
+    data = _dataset(runs or [], names, dataset)
+    composed = _composed(runs or [], names, data, questions, _fit(names, typed=True, trusted=trusted), how)
+    _tell(composed, outputs)
 
 
-def _load(runs: list[Path], dataset: Path | None, part: "Part") -> "tuple[list[Scorer], SequenceDataset]":
-    """The networks of the runs, and the data they have in common."""
-    from reprise.training import load_run
+@dataclass(frozen=True)
+class Outputs:
+    """Where a comparison is written besides the terminal."""
 
-    models, data = zip(*(load_run(run, dataset, before=part) for run in runs), strict=True)
-    for run, other in zip(runs, data, strict=True):
-        if other.fingerprint != data[0].fingerprint:
-            raise ConfigError(
-                f"{run} was trained on another dataset than {runs[0]} ({other.path}, not {data[0].path}); "
-                "only models of one dataset can be compared"
-            )
-    return list(models), data[0]
+    html: Path | None
+    json: Path | None
+
+    def write(self, study: "Study") -> list[Path]:
+        """Write what was asked for, and say which files that was."""
+        from reprise.report.render import render
+        from reprise.report.study import write_study
+
+        if self.json:
+            write_study(study, self.json)
+        if self.html:
+            self.html.write_text(render(study), encoding="utf-8")
+        return [file for file in (self.json, self.html) if file]
 
 
-def _alone(baselines: str, dataset: Path | None) -> "SequenceDataset":
-    """The data of baselines that stand beside no run."""
-    from reprise.data.dataset import SequenceDataset
+def _command(runs: list[Path], **options: object) -> str:
+    """What was typed, as the report writes it down."""
+    words = ["reprise", "evaluate", *map(str, runs)]
+    for name, value in options.items():
+        words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return shlex.join(words)
 
-    if dataset is None or not baselines:
+
+def _how(workers: int, command: str, *, trusted: bool) -> "How":
+    """The circumstances. What a person named is trusted; what a report names, only if that is said."""
+    from reprise.report.compose import How
+
+    return How(workers, command, lambda line: typer.echo(line, err=True), trusted)
+
+
+def _composed(
+    runs: list[Path],
+    names: list[str],
+    data: "SequenceDataset",
+    questions: "Questions",
+    fit: "Fit",
+    how: "How",
+) -> "Composed":
+    from reprise.report.compose import compose
+
+    return compose(runs, names, data, questions, fit, how)
+
+
+def _fit(names: list[str], *, typed: bool, trusted: bool) -> "Fit":
+    """What makes the baselines; a name that stands for none is told before the work begins."""
+    for name in names:
+        find_baseline(name, typed=typed, trusted=trusted)
+    return partial(fit_baseline, typed=typed, trusted=trusted)
+
+
+def _dataset(runs: list[Path], names: list[str], moved: Path | None) -> "SequenceDataset":
+    from reprise.report.contestants import open_common
+
+    if not runs and not (names and moved):
         raise ConfigError("nothing to evaluate; name a RUN, or --baselines and their --dataset")
-    return SequenceDataset.open(dataset)
+    return open_common(runs, moved)
+
+
+def _tell(composed: "Composed", outputs: Outputs) -> None:
+    """Print the comparison and write its files."""
+    from reprise.report.summary import summary
+
+    written = outputs.write(composed.study)  # first: whoever reads the table may have read enough
+    one = composed.reports[0] if len(composed.reports) == 1 else None
+    typer.echo(summary(composed.study) if one is None else str(one))
+    _say_written(written)
+
+
+def _again(file: Path, moved: Path | None, how: "How", only_draw: bool, outputs: Outputs) -> None:
+    """The comparison of a report once more, or its page alone."""
+    from reprise.report.rebuild import check_same, dataset_of, entrants_of, questions_of
+    from reprise.report.study import read_study
+
+    before = read_study(file)
+    if only_draw:
+        if outputs.html is None or outputs.json is not None:
+            raise ConfigError("--only-draw writes a page and nothing else; say where with --html FILE")
+        _say_written(outputs.write(before))
+        return
+    runs, names = entrants_of(before)
+    fit = _fit(names, typed=False, trusted=how.trusted)
+    composed = _composed(runs, names, dataset_of(before, runs, moved), questions_of(before), fit, how)
+    _tell(composed, outputs)
+    typer.echo(f"the same as {file}: {check_same(before, composed.study):,} numbers")
+
+
+def _say_written(files: list[Path]) -> None:
+    for file in files:
+        typer.echo(f"wrote {file}")
+
+
+def _check_alone(runs: list[Path] | None, baselines: str | None, asked: dict[str, Any]) -> None:
+    """See that nothing was typed that the report says itself."""
+    typed = [
+        *(["a run"] if runs else []),
+        *(["--baselines"] if baselines is not None else []),
+        *(f"--{name.replace('_', '-')}" for name in asked),
+    ]
+    if typed:
+        raise ConfigError(
+            f"{typed[0]} and --from: a report says itself what it compared, and how; leave out one of them"
+        )
+
+
+def _names(baselines: str | None) -> list[str]:
+    return [name.strip() for name in (baselines or "").split(",") if name.strip()]
 
 
 def _lengths(text: str) -> tuple[int, ...]:

@@ -1,0 +1,171 @@
+"""What a comparison of models found, as one structure of JSON: the file, and all that the page shows.
+
+Each value is what `json` reads back, so that a page can be drawn from the file alone.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, TypedDict
+
+from reprise.errors import ArtefactError
+
+FORMAT = 1
+Metrics = dict[str, Any]
+"""What `Report.to_dict()` gives."""
+
+
+class Shown(TypedDict):
+    """An item as a person sees it."""
+
+    id: int | str
+    title: str
+    """Its title where the item table has one, else its id."""
+
+
+class Answered(TypedDict):
+    """What one entrant would have shown in an example."""
+
+    entrant: str
+    items: list[Shown]
+    """Best first."""
+    rank: int | None
+    """Where the item that came next stands, in the middle of its ties; None where it is no candidate."""
+
+
+class Example(TypedDict):
+    """One sequence at the moment before one of its targets."""
+
+    sequence: int | str
+    """Its key."""
+    earlier: int
+    """How many events came before those in `history`."""
+    history: list[Shown]
+    """The last events, oldest first."""
+    next: list[Shown]
+    """What came then, in order; the first is the target."""
+    lists: list[Answered]
+
+
+class Epoch(TypedDict):
+    """One point of a learning curve."""
+
+    epoch: int
+    seconds: float
+    """Training time from the beginning of the run to the end of this epoch, validation left out."""
+    loss: float
+    value: float
+    """The validation metric that chose the epoch."""
+
+
+class Training(TypedDict):
+    """How an entrant came to be."""
+
+    seconds: float | None
+    """Of all epochs, the mean over seeds; of a baseline, the fit. None where it is not known."""
+    metric: str | None
+    """What the curves show: the validation metric that the recipe names."""
+    curve: list[list[Epoch]]
+    """One for each run; for an ensemble, one for each member of each run."""
+
+
+class EntrantFacts(TypedDict):
+    """One model of the comparison, with all its seeds."""
+
+    name: str
+    runs: list[str]
+    """Directories, one for each seed; none for a baseline."""
+    seeds: list[int]
+    baseline: str | None
+    """As it is named on the command line."""
+    recipe: dict[str, Any] | None
+    training: Training
+    evaluated_s: list[float]
+    """Seconds that each evaluation took."""
+    reports: list[Metrics]
+    """One for each seed."""
+    pooled: Metrics
+    """All seeds together."""
+
+
+class DatasetFacts(TypedDict):
+    """What was predicted."""
+
+    path: str | None
+    fingerprint: str
+    sequences: int
+    events: int
+    items: int
+    """Those of the training part: what is ranked."""
+    cold: int
+    """Items that only later parts have."""
+    first: str
+    """Moment of the first event, ISO 8601 in UTC."""
+    last: str
+    split: dict[str, Any]
+
+
+class Search(TypedDict):
+    """What a search over recipes tried."""
+
+    trials: list[dict[str, Any]]
+    """Each `{"number", "value", "params"}`; `value` is None where a trial was stopped early."""
+    importance: dict[str, float]
+    """The share of the differences between trials that each field explains."""
+
+
+class Study(TypedDict):
+    """The whole comparison."""
+
+    format: int
+    reprise: str
+    versions: dict[str, str]
+    """Of the libraries that make the numbers."""
+    made: str
+    """When, ISO 8601 in UTC."""
+    command: str
+    """What made it."""
+    dataset: DatasetFacts
+    metric: str
+    """What the verdicts are on, and the page looks at."""
+    protocol: dict[str, Any]
+    options: dict[str, Any]
+    """The rest of what was asked, as `Options` has it."""
+    words: list[str]
+    """The protocol in sentences."""
+    entrants: list[EntrantFacts]
+    verdicts: list[dict[str, Any]]
+    examples: list[Example]
+    search: Search | None
+
+
+def write_study(study: Study, path: Path) -> None:
+    """Write it as JSON."""
+    path.write_text(json.dumps(study, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_study(path: Path) -> Study:
+    """Read what `write_study` wrote.
+
+    Raises:
+        ArtefactError: There is no such file, or it is no report, or one of another format.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtefactError(
+            f"there is no {path}; `reprise evaluate RUN --json {path}` writes a report"
+        ) from None
+    except ValueError as error:
+        raise ArtefactError(f"{path} is no report ({error})") from None
+    if not isinstance(found, dict) or "format" not in found:
+        raise ArtefactError(
+            f"{path} is no report of `reprise evaluate`: it does not say its format; "
+            "`reprise evaluate RUN --json FILE` writes one"
+        )
+    if found["format"] != FORMAT:
+        raise ArtefactError(f"{path} has report format {found['format']!r}, this version reads {FORMAT}")
+    missing = sorted(Study.__required_keys__ - found.keys())
+    if missing:
+        raise ArtefactError(f"{path} is damaged (no {', '.join(missing)}); evaluate again")
+    study: Study = found  # type: ignore[assignment]
+    return study

@@ -1,0 +1,41 @@
+"""A study on a terminal: a line for each model, and what is shown about the best."""
+
+from reprise.evaluation.report import aligned
+from reprise.report.plots import duration
+from reprise.report.study import EntrantFacts, Metrics, Study
+from reprise.report.tables import ACCURACY
+
+
+def summary(study: Study) -> str:
+    """The models by the metric they are judged by, verdicts on the best of them, and the protocol."""
+    main, longest = study["metric"], max(study["protocol"]["at"])
+    names = list(dict.fromkeys([main, *(f"{kind}@{longest}" for kind in ACCURACY)]))
+    ranked = sorted(study["entrants"], key=lambda entrant: -entrant["pooled"]["metrics"][main]["value"])
+    rows = [["model", "seeds", *names, "training"], *(_row(entrant, names) for entrant in ranked)]
+    best = ranked[0]["name"]
+    told = [found for found in study["verdicts"] if best in (found["first"], found["second"])]
+    left = len(study["verdicts"]) - len(told)
+    more = [f"{left} other pairs: in the files of --html and --json."] if left else []
+    blocks = [
+        aligned(rows),
+        "\n".join([*(found["sentence"] for found in told), *more]),
+        "\n".join(study["words"]),
+    ]
+    return "\n\n".join(filter(None, blocks))
+
+
+def _row(entrant: EntrantFacts, names: list[str]) -> list[str]:
+    seconds = entrant["training"]["seconds"]
+    metrics = entrant["pooled"]["metrics"]
+    return [
+        entrant["name"],
+        str(len(entrant["seeds"]) or "-"),
+        *(_interval(metrics[name]) for name in names),
+        "-" if seconds is None else duration(seconds),
+    ]
+
+
+def _interval(found: Metrics) -> str:
+    if found["low"] is None or found["high"] is None:
+        return f"{found['value']:.4f}"
+    return f"{found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}]"

@@ -1,0 +1,99 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reprise.data.dataset import SequenceDataset
+from reprise.errors import ArtefactError, ConfigError
+from reprise.models.recurrent import Recurrent
+from reprise.report.contestants import contestants, open_common
+from reprise.testing import worlds
+from reprise.training import Recipe, TrainingConfig
+from reprise.training.run import RunDirectory, told
+
+DATASET = worlds.cycle()
+
+
+def run(path: Path, seed: int = 1, dataset: SequenceDataset = DATASET, **spec: object) -> Path:
+    recipe = Recipe(model=Recurrent(size=8, layers=1, **spec))  # type: ignore[arg-type]
+    RunDirectory(path).begin(told(recipe, dataset, seed), dataset)
+    return path
+
+
+def test_runs_that_differ_in_their_seed_are_one(tmp_path: Path) -> None:
+    runs = [run(tmp_path / f"s{seed}", seed) for seed in (3, 1)]
+    (one,) = contestants(runs, [])
+    assert (one.name, one.seeds, one.runs) == ("rglru 1 x 8", (3, 1), tuple(runs))
+
+
+def test_the_same_seed_twice_is_two(tmp_path: Path) -> None:
+    before, after, other = (
+        run(tmp_path / name, seed) for name, seed in (("before", 1), ("after", 1), ("other", 2))
+    )
+    one, two = contestants([before, after, other], [])
+    assert (one.name, one.runs) == ("before", (before, other))
+    assert (two.name, two.runs) == ("after", (after,))
+
+
+def test_another_recipe_is_another_model_and_names_that_clash_are_directories(tmp_path: Path) -> None:
+    plain, gaps, gru = (
+        run(tmp_path / "plain"),
+        run(tmp_path / "gaps", gaps=True),
+        run(tmp_path / "gru", cell="gru"),
+    )
+    names = [one.name for one in contestants([plain, gaps, gru], ["popularity"])]
+    assert names == ["plain", "gaps", "gru 1 x 8", "popularity"]
+
+
+def test_directories_that_clash_are_whole_paths(tmp_path: Path) -> None:
+    one, two = run(tmp_path / "a" / "run"), run(tmp_path / "b" / "run", gaps=True)
+    assert [found.name for found in contestants([one, two], [])] == [str(one), str(two)]
+
+
+def test_a_field_that_an_older_version_did_not_know_has_its_default(tmp_path: Path) -> None:
+    old, new = run(tmp_path / "old", 1), run(tmp_path / "new", 2)
+    text = (old / "run.json").read_text()
+    assert '"refit": 4' in text
+    (old / "run.json").write_text(text.replace('"refit": 4,', "").replace(',\n      "refit": 4', ""))
+    assert '"refit"' not in (old / "run.json").read_text()
+    assert TrainingConfig().refit == 4
+    assert len(contestants([old, new], [])) == 1
+
+
+@pytest.mark.parametrize(
+    ("runs", "baselines", "message"),
+    [
+        ([], [], "nothing to evaluate: name a run, or baselines with --baselines"),
+        (["a", "a"], [], "the run .*a is named twice; name it once"),
+        ([], ["markov", "markov"], "the baseline markov is named twice; name it once"),
+    ],
+)
+def test_what_cannot_be_compared_is_told(
+    runs: list[str], baselines: list[str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        contestants([run(tmp_path / name) for name in runs], baselines)
+
+
+def test_what_is_no_run_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match="is not a run"):
+        contestants([tmp_path], [])
+
+
+def test_the_dataset_must_be_known_and_common(tmp_path: Path) -> None:
+    here = run(tmp_path / "here")
+    with pytest.raises(ConfigError, match="was trained on data in memory; say where the data is"):
+        open_common([here], None)
+    with pytest.raises(ConfigError, match="baselines do not know what to be fitted on; say where"):
+        open_common([], None)
+    other = run(tmp_path / "other", dataset=replace(DATASET, fingerprint="else"))
+    with pytest.raises(ConfigError, match="was trained on another dataset than"):
+        open_common([here, other], None)
+
+
+def test_a_recipe_that_is_not_trusted_imports_nothing(tmp_path: Path) -> None:
+    strange = run(tmp_path / "strange")
+    text = (strange / "run.json").read_text()
+    (strange / "run.json").write_text(text.replace("reprise.models.recurrent:Recurrent", "theirs:Model"))
+    with pytest.raises(ConfigError, match="'theirs:Model' lies outside the package reprise"):
+        contestants([strange], [], trusted=False)

@@ -1,0 +1,16 @@
+from reprise.report.study import Study
+from reprise.report.summary import summary
+
+
+def test_models_stand_in_order_with_the_verdicts_on_the_best(study: Study) -> None:
+    lines = summary(study).splitlines()
+    assert lines[0].split() == ["model", "seeds", "ndcg@10", "mrr@10", "recall@10", "training"]
+    assert lines[1].startswith("gru 1 x 8   2      0.3000 [0.2800, 0.3200]")
+    assert lines[3].split()[:2] == ["Popularity", "-"]
+    assert lines[5:7] == ["gru 1 x 8 is better.", "No difference is shown between gru 1 x 8 and lstm 1 x 8."]
+    assert lines[7] == "1 other pairs: in the files of --html and --json."
+
+
+def test_the_metric_that_is_judged_by_comes_first(study: Study) -> None:
+    study["metric"] = "recall@5"
+    assert summary(study).split()[2:4] == ["recall@5", "ndcg@10"]
