@@ -1,103 +1,177 @@
-"""What full ranking costs beside its bare matrix product, and what lists, probabilities and intervals add.
+"""What an evaluation over all items costs beside its bare matrix product.
 
-    python benchmarks/evaluation.py [--targets 100000] [--items 20000] [--width 128] [--rounds 3]
+    python benchmarks/evaluation.py [--targets 50000] [--items 100000] [--width 128] [--threads 2] [--rounds 2] [--seen]
 
-Random vectors, one thread, the best of some rounds, everything in one run. Prints JSON; times are processor
-seconds, which a busy machine changes little.
+A synthetic log and random vectors whose queries cost nothing, so that what remains is the evaluation itself: ranks,
+metrics, sums, intervals and the report, without lists and with them. The bare product goes over some of the targets
+before each round and after the last, each time in the ways of WAYS, and its best time is scaled to all targets. Prints
+JSON. `ratio` is of the fastest rounds in processor seconds, all threads together, which a busy machine changes less than
+the wall's; the ratio of the wall is of the medians.
 """
 
 import argparse
 import json
+import resource
 import time
 from collections.abc import Callable
-from functools import partial
-from typing import TypeVar
+from statistics import median
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
+from torch import Tensor
 
-from reprise.evaluation.calibration import probabilities
-from reprise.evaluation.intervals import Bootstrap
-from reprise.evaluation.lists import Exposure
-from reprise.evaluation.ranks import VectorScores, rank
+import reprise as rp
+from reprise.data.dataset import SequenceDataset
+from reprise.data.vocabulary import PAD, Vocabulary
+from reprise.evaluation.evaluate import Options
+from reprise.models.batch import Batch, Event
+from reprise.nn.cells import State
 
-BATCH = 4096
-"""Targets ranked in one call, about as many as a batch of an evaluation holds."""
+TARGETS = 10
+"""In a sequence."""
+SAMPLE = 10_000
+"""Targets of one bare product."""
+WAYS = ((512, 512), (1024, 512), (256, 1024))
+"""(rows, columns) of the tiles of a bare product: those that were fastest. Whole rows are slower, they leave the cache."""
 AT = (10, 20)
-METRICS = 8
-SEQUENCES = 1_000_000
-RESAMPLES = 20
-Name = TypeVar("Name", str, tuple[str, str])
 
 
-def best_s(works: dict[Name, Callable[[], object]], rounds: int) -> dict[Name, float]:
-    """Processor seconds of the fastest round of each; the rounds take turns, so that all meet the same neighbours."""
-    best = dict.fromkeys(works, float("inf"))
-    for _ in range(rounds):
-        for name, work in works.items():
-            start = time.process_time()
-            work()
-            best[name] = min(best[name], time.process_time() - start)
-    return best
+class Vectors:
+    """Random queries, one for each item that came last, and random item vectors: a `VectorScorer` without a network."""
+
+    name = "random vectors"
+
+    def __init__(self, items: int, width: int, seed: int = 0) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.query_ID = torch.randn(items + 1, width, generator=generator)
+        self.vector_ID = torch.randn(items, width, generator=generator)
+
+    def initial_state(self, batch: int) -> State:
+        return {"last": torch.zeros(batch, dtype=torch.int64)}
+
+    def advance(self, state: State, event: Event) -> State:
+        return {"last": torch.where(event.item == PAD, state["last"], event.item)}
+
+    def query(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
+        return self.query_ID[state["last"]]
+
+    def additions(self, state: State) -> None:
+        return None
+
+    def scores(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
+        return self.query(state) @ self.vector_ID.T
+
+    def query_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, None, State]:
+        return self.query_ID[batch.item_BT[batch.target_BT != PAD]], None, {}
+
+    def score_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
+        query_ND, _, after = self.query_batch(batch, state)
+        return query_ND @ self.vector_ID.T, after
+
+    def item_vectors(self) -> Tensor:
+        return self.vector_ID
 
 
-def product(query_ND: torch.Tensor, vector_ID: torch.Tensor, rows: int) -> None:
-    """The bare product, in chunks of `rows` into one piece of memory."""
-    room_CI = torch.empty(rows, len(vector_ID))
+def random_log(targets: int, items: int, seed: int = 0) -> SequenceDataset:
+    """Sequences of one event for training and ten for testing, a minute apart, of items drawn at random."""
+    sequences, length = -(-targets // TARGETS), TARGETS + 1
+    offset = np.arange(sequences + 1) * length
+    events = sequences * length
+    return SequenceDataset(
+        items=Vocabulary(np.arange(1, items + 1), warm=items),
+        users=np.arange(sequences),
+        offset=offset,
+        train_end=offset[:-1] + 1,
+        valid_end=offset[:-1] + 1,
+        item=np.random.default_rng(seed).integers(1, items + 1, events, dtype=np.int32),
+        time_ms=np.arange(events, dtype=np.int64) * 60_000,
+        kind=np.zeros(events, dtype=np.uint8),
+        value=np.full(events, np.nan, dtype=np.float32),
+        table=pa.table({"item_id": np.arange(1, items + 1), "count": np.ones(items, dtype=np.int64)}),
+        fingerprint=f"random {targets} {items} {seed}",
+    )
+
+
+def product(model: Vectors, rows: int, columns: int) -> None:
+    """The bare product of some queries and all items, in tiles, into one piece of memory."""
+    query_ND = model.query_ID[torch.arange(SAMPLE) % len(model.query_ID)]
+    room = torch.empty(rows * columns)
     for query_CD in query_ND.split(rows):
-        torch.mm(query_CD, vector_ID.T, out=room_CI[: len(query_CD)])
+        for vector_TD in model.vector_ID.split(columns):
+            s_CT = room[: len(query_CD) * len(vector_TD)].view(len(query_CD), len(vector_TD))
+            torch.mm(query_CD, vector_TD.T, out=s_CT)
 
 
-def ranking(
-    query_ND: torch.Tensor, vector_ID: torch.Tensor, target_N: torch.Tensor, lists: bool, softmax: bool
-) -> None:
-    """Ranks of all targets, batch by batch; and what they show, and how sure the scores are, if asked."""
-    exposure = Exposure(torch.ones(len(vector_ID), dtype=torch.float64), AT, torch.device("cpu"))
-    for query_BD, target_B in zip(query_ND.split(BATCH), target_N.split(BATCH), strict=True):
-        done = 0
+def seconds(work: Callable[[], object]) -> tuple[float, float]:
+    """Of the processors, all threads together, and of the wall."""
+    processor, wall = time.process_time(), time.perf_counter()
+    work()
+    return time.process_time() - processor, time.perf_counter() - wall
 
-        def watch(s_CI: torch.Tensor, target_B: torch.Tensor = target_B) -> None:
-            nonlocal done
-            if lists:
-                exposure.add(s_CI)
-            if softmax:
-                probabilities(s_CI, target_B[done : done + len(s_CI)])
-            done += len(s_CI)
 
-        rank(VectorScores(query_BD, vector_ID), target_B, watch=watch if lists or softmax else None)
+def measured(
+    model: Vectors, dataset: SequenceDataset, rounds: int, seen: bool
+) -> dict[str, list[tuple[float, float]]]:
+    """The seconds of everything in every round; the rounds take turns, so that all meet the same neighbours."""
+    works: dict[str, Callable[[], object]] = {
+        name: lambda lists=lists: rp.evaluate(
+            model,
+            dataset,
+            at=AT,
+            exclude_seen=seen,
+            options=Options(lists=lists, leaks=False, progress=False),
+        )
+        for name, lists in (("without lists", False), ("with lists", True))
+    }
+    bare: dict[str, Callable[[], object]] = {
+        f"product {rows} x {columns}": lambda rows=rows, columns=columns: product(model, rows, columns)
+        for rows, columns in WAYS
+    }
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in (*works, *bare)}
+    for turn in [*(name for _ in range(rounds) for name in works), None]:
+        for name, work in bare.items():
+            found[name].append(seconds(work))
+        if turn is not None:
+            found[turn].append(seconds(works[turn]))
+    return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in (("targets", 100_000), ("items", 20_000), ("width", 128), ("rounds", 3)):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    defaults = (("targets", 50_000), ("items", 100_000), ("width", 128), ("threads", 2), ("rounds", 2))
+    for name, default in defaults:
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--seen", action="store_true", help="leave out items seen earlier in their sequence")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    generator = torch.Generator().manual_seed(0)
-    query_ND = torch.randn(options.targets, options.width, generator=generator)
-    vector_ID = torch.randn(options.items, options.width, generator=generator)
-    target_N = torch.randint(1, options.items + 1, (options.targets,), generator=generator)
-    sums, counts = np.random.default_rng(0).random((SEQUENCES, METRICS)), np.ones(SEQUENCES)
-    works: dict[str, Callable[[], object]] = {
-        f"product in chunks of {rows}": partial(product, query_ND, vector_ID, rows)
-        for rows in (64, 256, 1024)
+    torch.set_num_threads(options.threads)
+    model, dataset = Vectors(options.items, options.width), random_log(options.targets, options.items)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = measured(model, dataset, options.rounds, options.seen)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    scale = options.targets / SAMPLE
+    ways = [name for name in found if name.startswith("product")]
+    whole = [name for name in found if name not in ways]
+    # the fairest rival is the product in its own best way
+    fastest = {name: min(processor for processor, _ in times) for name, times in found.items()}
+    bare = scale * min(fastest[name] for name in ways)
+    # the wall's fastest round would be one that met no neighbour, which is likelier the shorter it is
+    wall = {name: median(wall for _, wall in times) for name, times in found.items()}
+    bare_wall = scale * min(wall[name] for name in ways)
+    result: dict[str, Any] = {
+        **{name: getattr(options, name) for name, _ in defaults},
+        "product, seconds of processors": round(bare, 1),
+        "product, seconds for a sample": {name: round(fastest[name], 2) for name in ways},
+        "seconds of processors": {name: round(fastest[name], 1) for name in whole},
+        "ratio": {name: round(fastest[name] / bare, 2) for name in whole},
+        "ratio of the wall": {name: round(wall[name] / bare_wall, 2) for name in whole},
+        "peak memory, MiB": peak // 1024,
+        "memory above vectors and log, MiB": (peak - before) // 1024,
     }
-    works["ranks"] = partial(ranking, query_ND, vector_ID, target_N, False, False)
-    works["ranks and lists"] = partial(ranking, query_ND, vector_ID, target_N, True, False)
-    works["ranks and probabilities"] = partial(ranking, query_ND, vector_ID, target_N, False, True)
-    seconds = best_s(works, options.rounds)
-    # the fairest rival is the product at its own best chunk
-    bare = min(value for name, value in seconds.items() if name.startswith("product"))
-    bootstrap = best_s({"bootstrap": lambda: Bootstrap(RESAMPLES).intervals(sums, counts)}, options.rounds)
-    found = {
-        **{name: getattr(options, name) for name in ("targets", "items", "width")},
-        "seconds": {name: round(value, 2) for name, value in seconds.items()},
-        "ranks to product": round(seconds["ranks"] / bare, 2),
-        "ranks and lists to ranks": round(seconds["ranks and lists"] / seconds["ranks"], 2),
-        "ranks and probabilities to ranks": round(seconds["ranks and probabilities"] / seconds["ranks"], 2),
-        "bootstrap of a million sequences, seconds a resample": round(bootstrap["bootstrap"] / RESAMPLES, 4),
-    }
-    print(json.dumps(found, indent=2))
+    print(json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Every family on several logs under one protocol: trains what is not trained yet, compares all, and writes the report of each log.
+"""Every family on several logs under one protocol: trains what is not trained yet, compares all, writes the report of each log.
 
     python benchmarks/families.py LOGS --out families [--results docs/results.md]      # or: make benchmark LOGS=...
 
-LOGS holds a folder for each log with interactions.parquet, and items.parquet where there is one. A network is trained once for
-each seed, `--workers` of them at a time, on one thread each. Stopped at any moment, the same command goes on. `--results` puts the
-tables between the marks of a page; nothing in them is typed by hand.
+LOGS holds a folder for each log with interactions.parquet, and items.parquet where there is one. A network is trained once
+for each seed, `--workers` of them at a time, on one thread each. Stopped at any moment, the same command goes on. `--results`
+puts the tables between the marks of a page; nothing in them is typed by hand.
 """
 
 import argparse
@@ -53,12 +53,14 @@ MARK = "<!-- {} {} -->"
 
 
 def settings(family: str, options: argparse.Namespace) -> dict[str, Any]:
-    """The fields of a recipe. Counted transitions are left out: families are compared by themselves, and the counts stand beside them."""
+    """The fields of a recipe. Counted transitions are left out: families are compared by themselves, and counts beside them."""
     fields = {"size": options.size, "transitions": 0}
     model = FAMILIES[family]
     where = "model.generator" if model["class"] == "Adversarial" else "model"
     return {
-        **{f"model.{name}": f"reprise:{value}" if name == "class" else value for name, value in model.items()},
+        **{
+            f"model.{name}": f"reprise:{value}" if name == "class" else value for name, value in model.items()
+        },
         **{f"{where}.{name}": value for name, value in fields.items()},
         **(MASKED if family == "transformer-masked" else {}),
         "training.epochs": options.epochs,
@@ -101,7 +103,11 @@ def trained(log: str, dataset: Path, options: argparse.Namespace) -> list[Path]:
     def one(family: str, seed: int) -> None:
         out = runs[family, seed]
         out.parent.mkdir(parents=True, exist_ok=True)
-        sets = [word for name, value in settings(family, options).items() for word in ("--set", f"{name}={_toml(value)}")]
+        sets = [
+            word
+            for name, value in settings(family, options).items()
+            for word in ("--set", f"{name}={_toml(value)}")
+        ]
         reprise(
             "train", dataset, "--out", out, "--seed", seed, "--threads", 1, *sets,
             log=out.with_name(f"{out.name}.log"),
@@ -120,7 +126,16 @@ def compared(log: str, runs: list[Path], options: argparse.Namespace) -> dict[st
     """The report of a log, as a page and as JSON."""
     page, facts = (options.out / f"{log}.{kind}" for kind in ("html", "json"))
     reprise(
-        "evaluate", *runs, "--baselines", ",".join(BASELINES), "--at", "10,20", "--html", page, "--json", facts
+        "evaluate",
+        *runs,
+        "--baselines",
+        ",".join(BASELINES),
+        "--at",
+        "10,20",
+        "--html",
+        page,
+        "--json",
+        facts,
     )
     found: dict[str, Any] = json.loads(facts.read_text(encoding="utf-8"))
     return found
@@ -130,9 +145,7 @@ def table(log: str, found: dict[str, Any]) -> Iterator[str]:
     """The lines of a log's table, the best first."""
     first, *rest = METRICS
     entrants = sorted(found["entrants"], key=lambda one: -one["pooled"]["metrics"][first]["value"])
-    verdicts = {
-        verdict["second"]: verdict for verdict in found["verdicts"] if verdict["metric"] == first
-    }
+    verdicts = {verdict["second"]: verdict for verdict in found["verdicts"] if verdict["metric"] == first}
     targets = entrants[0]["pooled"]["targets"]
     yield f"### {log}\n"
     yield f"{targets:,} targets. Less {entrants[0]['name']}: the paired difference in {first.upper()}, over users and seeds."
@@ -173,7 +186,9 @@ def put_between(page: Path, name: str, lines: list[str]) -> None:
     if not (begin in text and end in text):
         raise SystemExit(f"{page} has no {begin} and {end} to put the tables between")
     block = "\n".join([begin, "", *lines, "", end])
-    page.write_text(re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: block, text, flags=re.S), encoding="utf-8")
+    page.write_text(
+        re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: block, text, flags=re.S), encoding="utf-8"
+    )
 
 
 def main() -> None:

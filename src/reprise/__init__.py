@@ -67,8 +67,11 @@ if TYPE_CHECKING:
     from reprise.training.sampled import SampledSoftmax as SampledSoftmax
     from reprise.training.sampled import Softmax as Softmax
     from reprise.training.sampled import TOP1Max as TOP1Max
+    from reprise.training.search import Search as Search
+    from reprise.training.search import SearchOptions as SearchOptions
     from reprise.training.softmax import FullSoftmax as FullSoftmax
     from reprise.training.trainer import train as train
+    from reprise.training.tune import tune as tune
 
 _HOMES = {
     "spec": "reprise.config",
@@ -125,8 +128,11 @@ _HOMES = {
     "SampledSoftmax": "reprise.training.sampled",
     "Softmax": "reprise.training.sampled",
     "TOP1Max": "reprise.training.sampled",
+    "Search": "reprise.training.search",
+    "SearchOptions": "reprise.training.search",
     "FullSoftmax": "reprise.training.softmax",
     "train": "reprise.training.trainer",
+    "tune": "reprise.training.tune",
 }
 
 __all__ = list(_HOMES)

@@ -60,6 +60,13 @@ def test_ours_is_measured_at_moments(path: Path, tmp_path: Path) -> None:
     assert {file.suffix for file in (tmp_path / "sums").iterdir()} == {".npz"}
 
 
+def test_an_evaluation_is_measured_beside_its_product() -> None:
+    sizes = ["--targets", "200", "--items", "700", "--width", "8", "--threads", "1", "--rounds", "1"]
+    found = json.loads(ran("evaluation.py", *sizes, "--seen"))
+    assert found["ratio"].keys() == {"without lists", "with lists"}
+    assert all(ratio > 0 for ratio in found["ratio"].values())
+
+
 def test_queries_of_neighbours_are_counted(path: Path) -> None:
     recipe = BENCHMARKS.parent / "recipes" / "retailrocket-sessions-knn.toml"
     options = ["--queries", "10", "--rounds", "1", "--at", "5", "--recipe", str(recipe)]

@@ -19,7 +19,7 @@ def test_models_stand_side_by_side_and_in_json(reprise: Run, shop: Path, tmp_pat
     models = json.loads(file.read_text())["models"]
     assert [model["name"] for model in models[1:]] == ["Popularity", "Markov"]
     for model in models:
-        assert list(model) == ["name", "metrics", "targets", "slices", "protocol"]
+        assert list(model) == ["name", "metrics", "targets", "slices", "calibration", "protocol"]
         assert {"recall@5", "recall@20", "mrr@20", "ndcg@20"} <= set(model["metrics"])
         assert set(model["metrics"]["recall@20"]) == {"value", "low", "high"}
         assert model["protocol"]["part"] == "test"

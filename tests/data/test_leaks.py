@@ -1,7 +1,7 @@
 """Each leak is planted in an honest dataset and found, by its kind and its rows; honest datasets never trip."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +155,20 @@ def test_a_trained_item_with_facts_dated_after_the_cut(column: pa.Array) -> None
     assert "'updated'" in leak.sentence
     before = pa.array([DATES[0]] * 30, pa.timestamp("us", "UTC"))
     assert find_leaks(changed(dataset, table=dataset.table.append_column("updated", before))) == ()
+
+
+def test_days_are_dates() -> None:
+    dataset = honest()
+    days = [moment.date() for moment in DATES]
+    assert (
+        find_leaks(with_table(dataset, updated=days)) == ()
+    )  # the day on which training ends has begun before it
+    assert only(with_table(dataset, updated=[*days[1:], days[0] + timedelta(days=1)])).count == 1
+
+
+def test_nothing_can_be_late_where_nothing_is_trained() -> None:
+    dataset = world([["a", "b"], ["b", "a"]], valid=0, test=2)
+    assert find_leaks(with_table(dataset, updated=DATES[:2])) == ()
 
 
 def test_numbers_are_dates_by_their_name_and_size() -> None:
@@ -342,10 +356,9 @@ def test_prepare_fails_shows_nothing_and_goes_on_when_allowed(write_log, days, t
     with pytest.raises(LeakError, match="late-feature"):
         prepare(log, out, **said)
     assert not out.exists()
-    told: list[str] = []
-    allowed = prepare(
-        log, out, allow_leaks=["late-feature"], progress=lambda step, _: told.append(step), **said
-    )
+    assert (tmp_path / "out.partial").exists()
+    allowed = prepare(log, out, allow_leaks=["late-feature"], **said)
+    assert not (tmp_path / "out.partial").exists()
     assert allowed.facts["leaks"]["allowed"] == ["late-feature"]
     assert allowed.facts["leaks"]["found"][0]["count"] == 4
     assert any("Leak allowed: late-feature" in note for note in leak_notes(allowed))

@@ -12,6 +12,7 @@ from reprise.evaluation.calibration import (
     probabilities,
 )
 from reprise.evaluation.evaluate import Options, evaluate
+from reprise.evaluation.ranks import rank
 from reprise.evaluation.targets import Walk, asking, questions
 from reprise.models.markov import Markov
 from reprise.models.recurrent import Recurrent
@@ -110,10 +111,10 @@ def test_against_a_table_of_all_probabilities():
     losses = []
     with asking(model):
         for asked, scores in questions(model, dataset, Walk()):
-            table_NI = scores.empty(len(scores))
-            scores.write(0, table_NI)
             target_N = asked.batch.target_BT[asked.batch.target_BT != 0]
-            losses.append(torch.nn.functional.cross_entropy(table_NI, target_N - 1, reduction="none"))
+            rows = []
+            rank(scores, target_N, watch=lambda s_CI, rows=rows: rows.append(s_CI.clone()))
+            losses.append(torch.nn.functional.cross_entropy(torch.cat(rows), target_N - 1, reduction="none"))
     assert whole.log_loss == pytest.approx(float(torch.cat(losses).mean()), rel=1e-5)
 
 

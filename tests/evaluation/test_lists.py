@@ -8,7 +8,9 @@ import torch
 from reprise.evaluation import diversity, lists
 from reprise.evaluation.diversity import Likeness
 from reprise.evaluation.evaluate import Options, evaluate
-from reprise.evaluation.lists import Exposure, first_items, gini
+from reprise.evaluation.lists import Exposure, gini, in_order
+from reprise.evaluation.shortlist import Shortlist
+from reprise.evaluation.tiles import cut
 from reprise.models.markov import Markov
 from reprise.models.popularity import Popularity
 from reprise.testing.worlds import cycle, noise, world
@@ -19,8 +21,8 @@ def value(report, name: str) -> float:
 
 
 def test_the_first_items_in_order():
-    """7 first, then of the three fours the lower columns."""
-    column, shown = first_items(torch.arange(4)[None], torch.tensor([[4.0, 7.0, 4.0, 4.0]]), 3)
+    """7 first, then of the two fours the lower column."""
+    column, shown = in_order(torch.arange(3)[None], torch.tensor([[4.0, 7.0, 4.0]]))
     assert (column.tolist(), shown.tolist()) == ([[1, 0, 2]], [[True, True, True]])
 
 
@@ -31,7 +33,10 @@ def test_the_first_items_are_those_of_a_stable_sort(items: int):
     s_CI = torch.randint(9, (12, items), generator=generator).float()
     s_CI[3, 2:] = s_CI[4] = -torch.inf
     exposure = Exposure(torch.ones(items, dtype=torch.float64), (2, 5), torch.device("cpu"))
-    column, shown, _ = exposure.add(s_CI)
+    shortlist = Shortlist(5)
+    for tile in cut(items, 64):
+        shortlist.see(tile, s_CI[:, tile.begin : tile.end].clone())
+    column, shown, _ = exposure.add(*shortlist.first())
     s_sorted, order = s_CI.sort(dim=1, descending=True, stable=True)
     assert torch.equal(shown, ~torch.isneginf(s_sorted[:, :5]))
     assert torch.equal(column[shown], order[:, :5][shown])

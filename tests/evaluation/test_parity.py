@@ -9,6 +9,7 @@ from ranx import evaluate as ranx_evaluate
 
 from reprise.evaluation.evaluate import evaluate
 from reprise.evaluation.metrics import all_metrics, resolve_ties
+from reprise.evaluation.ranks import rank
 from reprise.evaluation.targets import Walk, asking, questions
 from reprise.testing.worlds import world
 
@@ -103,10 +104,9 @@ def test_a_whole_evaluation(fading) -> None:
     score, target = [], []
     with asking(model):
         for asked, scores in questions(model, dataset, Walk()):
-            table_NI = scores.empty(len(scores))
-            scores.write(0, table_NI)
-            score.append(table_NI.double().numpy())
-            target.append(asked.batch.target_BT[asked.batch.target_BT != 0].numpy() - 1)
+            target_N = asked.batch.target_BT[asked.batch.target_BT != 0]
+            rank(scores, target_N, watch=lambda s_CI: score.append(s_CI.double().numpy()))
+            target.append(target_N.numpy() - 1)
     found = theirs(np.concatenate(score), np.concatenate(target))
     report = evaluate(model, dataset, at=AT)
     for name, values in found.items():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reprise.evaluation import ranks
@@ -55,20 +55,124 @@ def test_no_targets():
     assert rank(GivenScores(torch.zeros(0, 3)), torch.zeros(0, dtype=torch.int64)).greater_N.tolist() == []
 
 
-def test_chunks_change_nothing(monkeypatch):
-    """Rows are ranked 16 at a time at the least; 50 rows are then four chunks, the last one short."""
-    generator = torch.Generator().manual_seed(0)
-    query_ND, vector_ID = torch.randn(50, 4, generator=generator), torch.randn(30, 4, generator=generator)
-    target_N = torch.randint(1, 33, (50,), generator=generator)
-    hidden = torch.randint(0, 30, (50,), generator=generator)
-    hide = lambda first, last: (torch.arange(last - first), hidden[first:last])  # noqa: E731
-    seen: list[int] = []
-    whole = rank(VectorScores(query_ND, vector_ID), target_N, hide)
+@pytest.fixture
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spans of 16 rows at the most, and tiles of 32 columns or a few more."""
     monkeypatch.setitem(ranks.SCORES_AT_ONCE, "cpu", 1)
-    cut = rank(VectorScores(query_ND, vector_ID), target_N, hide, lambda s_CI: seen.append(len(s_CI)))
-    assert seen == [16, 16, 16, 2]
-    assert cut.greater_N.tolist() == whole.greater_N.tolist()
-    assert cut.equal_N.tolist() == whole.equal_N.tolist()
+    monkeypatch.setitem(ranks.COLUMNS, "cpu", 32)
+
+
+def whole_table(scores: VectorScores, target_N, hide=None) -> tuple[list[int], list[int]]:
+    """Ranks by looking at a table of integer scores, in which no product has a last bit to differ in."""
+    score_NI = scores.query_ND @ scores.vector_ID.T
+    if scores.extra is not None:
+        scores.extra.add_to(score_NI)
+    if hide is not None:
+        score_NI[hide(0, len(target_N))] = -torch.inf
+    own_N1 = score_NI.gather(1, (target_N - 1).clamp(max=scores.items - 1)[:, None])
+    missed_N = (target_N > scores.items) | torch.isneginf(own_N1[:, 0])
+    greater_N, equal_N = (score_NI > own_N1).sum(1), (score_NI == own_N1).sum(1) - 1
+    return greater_N.masked_fill(missed_N, MISS).tolist(), equal_N.masked_fill(missed_N, 0).tolist()
+
+
+def hiding(row_P, column_P):
+    """Pairs in the order of their rows, as `rank` asks for them."""
+
+    def hide(first: int, last: int):
+        here_P = (row_P >= first) & (row_P < last)
+        return row_P[here_P] - first, column_P[here_P]
+
+    return hide
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 200), st.integers(0, 300))
+def test_tiles_and_threads_change_nothing(small_tiles, threads: int, seed: int, items: int, rows: int):
+    """Integer vectors, so with many ties; hidden items, additions of one place that add up, cold targets."""
+    generator = torch.Generator().manual_seed(seed)
+    number = lambda high, *size: torch.randint(high, size, generator=generator)  # noqa: E731
+    query_ND, vector_ID = number(3, rows, 4).float() - 1, number(5, items, 4).float() - 2
+    row_P = number(max(rows, 1), 4 * rows).sort().values
+    extra = SparseLogits(row_P, 1 + number(items, 4 * rows), number(3, 4 * rows).float())
+    target_N = 1 + number(items + 2, rows)
+    scores, hide = VectorScores(query_ND, vector_ID, extra), hiding(row_P, number(items, 4 * rows))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = rank(scores, target_N, hide)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert (found.greater_N.tolist(), found.equal_N.tolist()) == whole_table(scores, target_N, hide)
+
+
+def test_a_tile_sees_the_rows_of_a_span(small_tiles):
+    """50 rows are four spans; who watches whole rows sees them whole, hidden items as -inf."""
+    score_NI = torch.arange(50 * 100, dtype=torch.float32).view(50, 100)
+    seen: list[torch.Tensor] = []
+    hide = lambda first, last: (torch.arange(last - first), torch.arange(first, last))  # noqa: E731
+    rank(
+        GivenScores(score_NI), torch.ones(50, dtype=torch.int64), hide, lambda s_CI: seen.append(s_CI.clone())
+    )
+    assert [len(s_CI) for s_CI in seen] == [12, 13, 12, 13]
+    score_NI[torch.arange(50), torch.arange(50)] = -torch.inf
+    assert torch.equal(torch.cat(seen), score_NI)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_lists_of_spans_are_those_of_the_whole_table(small_tiles, threads: int):
+    """Rows of few levels, so with many ties; who wants lists gets them in the order of the targets."""
+    generator = torch.Generator().manual_seed(0)
+    score_NI = torch.randint(6, (200, 333), generator=generator).float()
+    hidden_N = torch.randint(333, (200,), generator=generator)
+    hide = hiding(torch.arange(200), hidden_N)
+    seen = Kept(5)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        rank(GivenScores(score_NI), torch.ones(200, dtype=torch.int64), hide, seen)
+    finally:
+        torch.set_num_threads(before)
+    score_NI[torch.arange(200), hidden_N] = -torch.inf
+    first_NK = score_NI.sort(dim=1, descending=True, stable=True).indices[:, :5]
+    assert torch.cat(seen.columns).tolist() == first_NK.sort(1).values.tolist()
+
+
+class Kept:
+    """Keeps the lists it is shown."""
+
+    def __init__(self, longest: int) -> None:
+        self.longest = longest
+        self.columns: list[torch.Tensor] = []
+
+    def show(self, column_CM: torch.Tensor, s_CM: torch.Tensor) -> None:
+        self.columns.append(column_CM)
+
+
+def test_a_guess_that_differs_in_its_last_bits_changes_nothing(small_tiles, monkeypatch):
+    """A target's score is guessed before its tile is made; where the guess is wrong, the span is counted again."""
+    generator = torch.Generator().manual_seed(0)
+    query_ND, vector_ID = torch.randn(20, 8, generator=generator), torch.randn(90, 8, generator=generator)
+    target_N = torch.randint(1, 91, (20,), generator=generator)
+    right = rank(VectorScores(query_ND, vector_ID), target_N)
+    own = ranks._Products.own
+    monkeypatch.setattr(
+        ranks._Products, "own", lambda rows, target_C: own(rows, target_C).nextafter(query_ND[0, 0])
+    )
+    found = rank(VectorScores(query_ND, vector_ID), target_N)
+    assert torch.equal(found.greater_N, right.greater_N) and torch.equal(found.equal_N, right.equal_N)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 40, 700])
+@pytest.mark.parametrize("width", [16, 100, 128])
+def test_twins_tie_wherever_they_stand(rows: int, width: int):
+    """Every vector occurs twice, far apart: each target has one equal at the least, and no product tells them apart."""
+    generator = torch.Generator().manual_seed(rows)
+    vector_ID = torch.randn(1500, width, generator=generator).repeat(2, 1)
+    target_N = torch.randint(1, 3001, (rows,), generator=generator)
+    found = rank(VectorScores(torch.randn(rows, width, generator=generator), vector_ID), target_N)
+    assert found.equal_N.min() >= 1
 
 
 @settings(max_examples=50)
@@ -97,9 +201,8 @@ def test_both_float_types(dtype):
     assert (found.greater_N.item(), found.equal_N.item()) == expected
 
 
-def test_additions_are_part_of_the_scores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Products and additions in chunks rank as the table of their sums does, several additions of one place together."""
-    monkeypatch.setitem(ranks.SCORES_AT_ONCE, "cpu", 1)
+def test_additions_are_part_of_the_scores(small_tiles) -> None:
+    """Products and additions in spans rank as the table of their sums does, several additions of one place together."""
     torch.manual_seed(0)
     query_ND, vector_ID = torch.randn(40, 3), torch.randn(7, 3)
     row_P = torch.arange(40).repeat_interleave(4)

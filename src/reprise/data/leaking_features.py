@@ -104,6 +104,8 @@ def _iso(column: pa.ChunkedArray) -> Floats | None:
 
 def _dated_after(dataset: SequenceDataset, name: str, time_ms_I: Floats) -> Iterator[Leak]:
     """Facts of trained items that did not exist when training ended."""
+    if not dataset.part_events("train"):
+        return
     cut_ms = _training_end(dataset)
     late = np.flatnonzero(time_ms_I[: dataset.items.warm] >= cut_ms)
     if not len(late):

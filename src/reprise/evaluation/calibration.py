@@ -80,24 +80,22 @@ class Confidences:
         self._right_N = np.zeros(len(self.position_N), dtype=bool)
         self._loss_N = np.full(len(self.position_N), np.nan)
 
-    def watch(self, asked: Asked) -> Watch:
-        """Look at the targets of a batch that are in the sample."""
-        _, position_N = asked.targets()
-        target_N = asked.batch.target_BT[asked.batch.target_BT != PAD]
-        place_N = np.searchsorted(self.position_N, position_N).clip(max=len(self.position_N) - 1)
-        drawn_N = self.position_N[place_N] == position_N
+    def chosen(self, asked: Asked) -> IntArray:
+        """Which targets of a batch are in the sample."""
+        found: IntArray = np.flatnonzero(np.isin(asked.targets()[1], self.position_N, assume_unique=True))
+        return found
+
+    def watch(self, asked: Asked, chosen_M: IntArray) -> Watch:
+        """Look at some targets of a batch."""
+        target_M = asked.batch.target_BT[asked.batch.target_BT != PAD][torch.from_numpy(chosen_M)]
+        place_M = np.searchsorted(self.position_N, asked.targets()[1][chosen_M])
         done = 0
 
         def look(s_CI: Tensor) -> None:
             nonlocal done
             part = slice(done, done + len(s_CI))
             done += len(s_CI)
-            drawn_C, target_C = drawn_N[part], target_N[part]
-            if drawn_C.all():
-                self._keep(place_N[part], s_CI, target_C)
-            elif drawn_C.any():
-                chosen_C = torch.from_numpy(drawn_C).to(s_CI.device)
-                self._keep(place_N[part][drawn_C], s_CI[chosen_C], target_C[chosen_C])
+            self._keep(place_M[part], s_CI, target_M[part])
 
         return look
 

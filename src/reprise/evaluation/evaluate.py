@@ -109,11 +109,10 @@ def evaluate(
     lists = Lists(dataset, walk, at, options.seed, device_of(model)) if options.lists else None
     asked = options.calibration and gives_logits(model)
     confidences = Confidences(dataset, walk, options.seed) if asked else None
-    onlookers = [it for it in (lists, confidences) if it is not None]
     with _knowing(model, dataset, part):
         if options.leaks:
             check_blind(model, dataset, walk)
-        ranks = rank_targets(model, dataset, walk, onlookers)
+        ranks = rank_targets(model, dataset, walk, lists, confidences)
     values = all_metrics(*resolve_ties(ranks.greater_N, ranks.equal_N, options.ties), at)
     value_NM = np.column_stack([*values.values()])
     sums = SequenceSums.of(ranks.row_N, tuple(values), value_NM)
@@ -121,7 +120,7 @@ def evaluate(
     metrics, slices = _measured(
         sums, parts, [] if lists is None else [*lists.ratios(ranks)], options.bootstrap
     )
-    looked = (note for it in onlookers for note in it.notes())
+    looked = (note for it in (lists, confidences) if it is not None for note in it.notes())
     notes = [*_notes(dataset, ranks, exclude_seen), *looked, *leaks]
     return Report(
         name=model.name,

@@ -12,11 +12,9 @@ import torch
 from torch import Tensor
 
 from reprise.data.dataset import IntArray, SequenceDataset
-from reprise.evaluation.coverage import candidates, first_mask
 from reprise.evaluation.diversity import Likeness
 from reprise.evaluation.histories import mean_before
 from reprise.evaluation.intervals import Floats, Interval, Ratio
-from reprise.evaluation.ranks import Watch
 from reprise.evaluation.report import SequenceSums
 from reprise.evaluation.targets import Asked, TargetRanks, Walk
 from reprise.models.counts import item_counts
@@ -61,15 +59,14 @@ class Exposure:
         self._worth_2I = torch.stack([-torch.log2(count_I / count_I.sum()), count_I]).to(device)
         self._times_AI = torch.zeros(len(at), len(count_I), dtype=torch.int64, device=device)
 
-    def add(self, s_CI: Tensor) -> Seen:
-        """Make the lists of these scores, and count what they show."""
-        return self.show(*candidates(s_CI, self.longest))
+    def add(self, column_CK: Tensor, s_CK: Tensor) -> Seen:
+        """Count what some lists show.
 
-    def show(self, column_CM: Tensor, s_CM: Tensor) -> Seen:
-        """The same from some columns, ascending, among which the first items of each row are, and their scores."""
-        column_CK, shown_CK = first_items(column_CM, s_CM, self.longest)
-        # a column beyond the catalogue stands for nothing, as any that scores -inf
-        column_CK = column_CK.clamp(max=self._times_AI.shape[1] - 1)
+        Args:
+            column_CK: Columns of the first items of each row, ascending.
+            s_CK: Their scores; -inf where nothing is to be shown.
+        """
+        column_CK, shown_CK = in_order(column_CK, s_CK)
         for times_I, k in zip(self._times_AI, self.at, strict=True):
             times_I += torch.bincount(column_CK[:, :k][shown_CK[:, :k]], minlength=len(times_I))
         worth_2CK = torch.where(shown_CK, self._worth_2I[:, column_CK], 0.0).cumsum(2) / shown_CK.cumsum(1)
@@ -109,8 +106,8 @@ class Lists:
         self._shown: list[Shown] = []
         self._compared: list[tuple[IntArray, IntArray]] = []
 
-    def watch(self, asked: Asked) -> Watch:
-        """Look at the lists of a batch."""
+    def lists(self, asked: Asked) -> "ListsOfBatch":
+        """What is shown the lists of a batch."""
         return ListsOfBatch(self, asked.targets()[1])
 
     def keep(self, position_C: IntArray, seen: Seen) -> None:
@@ -170,26 +167,26 @@ class Lists:
 
 
 class ListsOfBatch:
-    """Follows the targets of a batch, whose scores come in their order."""
+    """Follows the targets of a batch, whose lists come in their order: `ranks.Lists`."""
 
     def __init__(self, lists: Lists, position_N: IntArray) -> None:
         self.lists, self.position_N = lists, position_N
+        self.longest = lists.exposure.longest
+        """How many items of each target it wants."""
         self._done = 0
 
-    def __call__(self, s_CI: Tensor) -> None:
-        """Look at the scores of the next targets."""
-        position_C = self.position_N[self._done : self._done + len(s_CI)]
-        self.lists.keep(position_C, self.lists.exposure.add(s_CI))
-        self._done += len(s_CI)
+    def show(self, column_CM: Tensor, s_CM: Tensor) -> None:
+        """Look at the lists of the next targets."""
+        position_C = self.position_N[self._done : self._done + len(s_CM)]
+        self.lists.keep(position_C, self.lists.exposure.add(column_CM, s_CM))
+        self._done += len(s_CM)
 
 
-def first_items(column_CM: Tensor, s_CM: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Of some columns, ascending, and their scores: the first `k` of each row in their order, and which of them may be shown.
+def in_order(column_CK: Tensor, s_CK: Tensor) -> tuple[Tensor, Tensor]:
+    """Lists, whose columns ascend, by their scores, the highest first; and which of their places show something.
 
     A column that scores -inf is never shown.
     """
-    mask_CM = first_mask(s_CM, k)
-    column_CK, s_CK = column_CM[mask_CM].view(-1, k), s_CM[mask_CM].view(-1, k)
     # columns ascend, and the sort is stable: among equals the commoner item comes first
     s_CK, place_CK = s_CK.sort(dim=1, descending=True, stable=True)
     return column_CK.gather(1, place_CK), ~torch.isneginf(s_CK)

@@ -3,7 +3,7 @@
 Shape letters: U sequences, N targets, I items (the warm ones), D width, P pairs of a target and a seen item.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -17,7 +17,7 @@ from reprise.data.dataset import IntArray, Part, SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.errors import ConfigError, DataError
 from reprise.evaluation.progress import shown
-from reprise.evaluation.ranks import GivenScores, Hide, Scores, VectorScores, Watch, rank
+from reprise.evaluation.ranks import GivenScores, Hide, Lists, Scores, VectorScores, Watch, rank
 from reprise.models.batch import Batch, gather
 from reprise.models.scorer import Scorer, VectorScorer
 from reprise.nn.cells import State
@@ -74,6 +74,14 @@ class Walk:
         return position_N
 
 
+class ListKeeper(Protocol):
+    """Sees the first items of every target of a walk, which costs less than to see all scores."""
+
+    def lists(self, asked: "Asked") -> Lists:
+        """What is shown the lists of this batch, in the order of its targets."""
+        ...
+
+
 class TargetRanks(NamedTuple):
     """Every target and where it stands, in the order of the dataset."""
 
@@ -88,19 +96,23 @@ class TargetRanks(NamedTuple):
 
 
 class Onlooker(Protocol):
-    """Sees every score of a walk before it is dropped."""
+    """Sees scores of a walk before they are dropped."""
 
-    def watch(self, asked: "Asked") -> Watch:
-        """What is called with the scores of this batch, chunk by chunk, in the order of its targets."""
+    def watch(self, asked: "Asked", chosen_M: IntArray) -> Watch:
+        """What is called with whole rows of the scores of some targets of a batch, in their order."""
         ...
 
-    def notes(self) -> Iterator[str]:
-        """What a reader should know of how it looked, in sentences."""
+    def chosen(self, asked: "Asked") -> IntArray:
+        """Which targets of a batch it wants to see, by number, ascending."""
         ...
 
 
 def rank_targets(
-    model: Scorer, dataset: SequenceDataset, walk: Walk, onlookers: Sequence[Onlooker] = ()
+    model: Scorer,
+    dataset: SequenceDataset,
+    walk: Walk,
+    lists: ListKeeper | None = None,
+    onlooker: Onlooker | None = None,
 ) -> TargetRanks:
     """Rank all targets of a part among all warm items. This is what evaluation during training calls too.
 
@@ -108,14 +120,15 @@ def rank_targets(
         model: A network is set to evaluation while it is asked, and back.
         dataset: Where the events are.
         walk: Which of them are targets.
-        onlookers: See all scores, as those do who keep the lists.
+        lists: Sees the list of every target.
+        onlooker: Sees all scores of some targets; they are made once more for it.
 
     Raises:
         DataError: There are no targets, or the model's scores are not finite or not for these items.
     """
     with asking(model):
         found = [
-            _ranked(asked, scores, walk.exclude_seen, onlookers)
+            _ranked(asked, scores, walk.exclude_seen, lists, onlooker)
             for asked, scores in questions(model, dataset, walk)
         ]
     joined = TargetRanks(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
@@ -160,9 +173,11 @@ class Asked(NamedTuple):
         row_B, first_B = self.batch.row_B.cpu().numpy(), self.batch.first_B.cpu().numpy()
         return row_B[row_N], first_B[row_N] + step_N + 1
 
-    def seen(self) -> Hide:
-        """For `rank`: the items before each target in its sequence."""
+    def seen(self, chosen_M: IntArray | None = None) -> Hide:
+        """For `rank`: the items before each target in its sequence, or before some of the targets, by number."""
         row_N, position_N = self.targets()
+        if chosen_M is not None:
+            row_N, position_N = row_N[chosen_M], position_N[chosen_M]
         start_N = self.dataset.offset[row_N]
         device = self.batch.target_BT.device
 
@@ -262,16 +277,23 @@ def _exact(scores: Tensor) -> Tensor:
     return scores if scores.dtype in (torch.float32, torch.float64) else scores.float()
 
 
-def _ranked(asked: Asked, scores: Scores, exclude_seen: bool, onlookers: Sequence[Onlooker]) -> TargetRanks:
+def _ranked(
+    asked: Asked,
+    scores: Scores,
+    exclude_seen: bool,
+    lists: ListKeeper | None,
+    onlooker: Onlooker | None,
+) -> TargetRanks:
     asked.check(scores)
-    watches = [onlooker.watch(asked) for onlooker in onlookers]
-
-    def show(s_CI: Tensor) -> None:
-        for watch in watches:
-            watch(s_CI)
-
     target_N = asked.batch.target_BT[asked.batch.target_BT != PAD]
-    ranks = rank(scores, target_N, asked.seen() if exclude_seen else None, show if watches else None)
+    hide = asked.seen() if exclude_seen else None
+    ranks = rank(scores, target_N, hide, None if lists is None else lists.lists(asked))
+    if onlooker is not None:
+        chosen_M = onlooker.chosen(asked)
+        if len(chosen_M):
+            row_M = torch.from_numpy(chosen_M).to(target_N.device)
+            hide = asked.seen(chosen_M) if exclude_seen else None
+            rank(scores.take(row_M), target_N[row_M], hide, onlooker.watch(asked, chosen_M))
     counts = (column.cpu().numpy().astype(np.int32) for column in ranks)
     return TargetRanks(*asked.targets(), *counts)
 
