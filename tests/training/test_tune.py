@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from counting_spec import Counting, Dying
+from reprise.models.baselines import Markov
 
 import reprise.training.proposals as proposals_module
 import reprise.training.trainer as trainer_module
@@ -23,7 +24,6 @@ from reprise.data.dataset import SequenceDataset
 from reprise.data.prepare import prepare
 from reprise.errors import ConfigError, DataError
 from reprise.evaluation.evaluate import evaluate
-from reprise.models.baselines import Markov
 from reprise.models.ensemble import Ensemble
 from reprise.models.recurrent import Recurrent
 from reprise.testing import worlds
