@@ -215,7 +215,8 @@ def test_a_network_with_broken_weights_is_refused(numbers: SequenceDataset) -> N
 
 def test_counts_are_no_network(log: SequenceDataset) -> None:
     with pytest.raises(
-        ConfigError, match=r"^a Recommender is made from a trained network, got Popularity; train one with "
+        ConfigError,
+        match=r"^a Recommender is made from a trained network, got CountedPopularity; train one with ",
     ):
         Recommender(Popularity().fit(log), log)
 

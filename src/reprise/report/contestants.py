@@ -73,7 +73,8 @@ def open_common(runs: Sequence[Path], moved: Path | None) -> SequenceDataset:
             )
     where = moved or next((manifest["dataset"] for manifest in told if manifest["dataset"]), None)
     if where is None:
-        raise ConfigError(f"{runs[0]} was trained on data in memory; say where the data is (--dataset DIR)")
+        what = f"{runs[0]} was trained" if runs else "the report was made"
+        raise ConfigError(f"{what} on data in memory; say where the data is (--dataset DIR)")
     dataset = SequenceDataset.open(where)
     if told and dataset.fingerprint != told[0]["fingerprint"]:
         raise DataError(
