@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
-from reprise.models.baselines import Markov
 
 from reprise.config import spec
 from reprise.data.dataset import SequenceDataset, Sizes
+from reprise.models.markov import Markov
 from reprise.models.recurrent import Recurrent
 from reprise.models.sequence_model import SequenceModel
 

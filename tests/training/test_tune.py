@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 from counting_spec import Counting, Dying
-from reprise.models.baselines import Markov
 
 import reprise.training.proposals as proposals_module
 import reprise.training.trainer as trainer_module
