@@ -12,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
-from reprise.config import apply_overrides, class_name, from_dict, is_spec, load_toml, resolve, spec, to_dict
+from reprise.config import (
+    apply_overrides,
+    class_name,
+    from_dict,
+    is_spec,
+    load_toml,
+    resolve,
+    short_name,
+    spec,
+    to_dict,
+)
 from reprise.errors import ConfigError
 
 
@@ -257,3 +267,11 @@ def test_overrides_make_sections_and_leave_the_original_alone() -> None:
 )
 def test_an_override_that_cannot_be_read_says_how_to_write_it(override: str, message: str) -> None:
     assert message_of(lambda: apply_overrides({"a": {"b": 1}}, [override])) == message
+
+
+def test_a_short_name_has_the_fields_that_are_not_the_default() -> None:
+    assert short_name(Cell()) == "Cell"
+    assert short_name(Cell(size=7)) == "Cell size=7"
+    assert short_name(Training(epochs=2, at=(1,))) == "Training epochs=2 at=(1,)"
+    assert short_name(Training(epochs=2, clip=1.0, at=(1,))) == "Training epochs=2 clip=1.0 +1"
+    assert short_name(Plan(training=Training(clip=1.0))).startswith("Plan training=Training(")

@@ -5,13 +5,19 @@ from dataclasses import replace
 import pytest
 import torch
 
+from reprise.data.dataset import Part
 from reprise.models.adversarial import Adversarial
 from reprise.models.autoencoder import Autoencoder
-from reprise.models.baselines import Markov, Popularity, Transitions
 from reprise.models.convolution import Caser, Convolution
+from reprise.models.counted_transitions import Transitions
+from reprise.models.item_knn import ItemKNN
+from reprise.models.markov import Markov
 from reprise.models.mlp import FeedForward
 from reprise.models.network import Network
+from reprise.models.popularity import Popularity, RecentPopularity, SessionPopularity
 from reprise.models.recurrent import CELLS, Output, Recurrent
+from reprise.models.scorer import Counting, Fittable
+from reprise.models.session_knn import SessionKNN
 from reprise.models.transformer import Transformer
 from reprise.nn.attention import WindowAttention
 from reprise.nn.blocks import GatedBranch, ResidualBlock
@@ -172,10 +178,29 @@ def test_a_convolution_is_a_cell(kernel: int, dilation: int) -> None:
     check_cell(DilatedConvolution(6, kernel, dilation), 6)
 
 
-@pytest.mark.parametrize("make", [Popularity, Markov, Transitions])
-def test_count_baselines(make: type[Popularity] | type[Markov] | type[Transitions]) -> None:
+BASELINES: list[Fittable] = [
+    Popularity(),
+    RecentPopularity(),
+    RecentPopularity(half_life="5min"),
+    SessionPopularity(),
+    SessionPopularity(window=2),
+    Markov(),
+    Transitions(),
+    ItemKNN(),
+    ItemKNN(window=1, neighbours=3, own=0.0),
+    SessionKNN(),
+    SessionKNN(window=3, sessions=7, neighbours=4, half_life="5min", own=0.5, length=5),
+    SessionKNN(spread=None),
+]
+
+
+@pytest.mark.parametrize("spec", BASELINES, ids=str)
+@pytest.mark.parametrize("part", ["valid", "test"])
+def test_baselines(spec: Fittable, part: Part) -> None:
     dataset = worlds.noise(sequences=30)
-    check_scorer(make().fit(dataset), dataset)
+    scorer = spec.fit(dataset)
+    assert isinstance(scorer, Counting)
+    check_scorer(scorer, dataset, part=part)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)

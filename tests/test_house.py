@@ -35,6 +35,8 @@ HOMES = {
     "torch": NETWORKS, "lightning_fabric": ("training/",), "ibis": TABLES, "pyarrow": TABLES, "duckdb": TABLES,
     "onnx": ("recommender/export.py",), "onnxscript": ("recommender/export.py",), "typer": ("cli/",),
     "onnxruntime": ("recommender/runtime.py",), "jinja2": ("report/render.py",), "markupsafe": ("report/",),
+    "scipy": ("models/",), "optuna": ("training/proposals.py",),
+    "mlflow": ("training/loggers.py",), "wandb": ("training/loggers.py",),
 }  # fmt: skip
 RUNS_CODE_WHEN_READ = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 VAGUE_NAMES = {"utils", "util", "helpers", "common", "misc", "base", "core"}

@@ -1,4 +1,4 @@
-"""Every recipe is read as it is and learns something on a toy world, made small."""
+"""Every recipe is read as it is and learns something on a toy world: a network made small, a baseline as it stands."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,18 +6,23 @@ from pathlib import Path
 import pytest
 
 from reprise.config import from_dict, load_toml, to_dict
+from reprise.evaluation.evaluate import evaluate
 from reprise.models.ensemble import Ensemble
+from reprise.models.popularity import Popularity
+from reprise.models.scorer import Fittable
 from reprise.testing import worlds
 from reprise.training import Recipe, RunOptions, train
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.toml"))
+BASELINES = [path for path in RECIPES if isinstance(from_dict(load_toml(path), Recipe).model, Fittable)]
+NETWORKS = [path for path in RECIPES if path not in BASELINES]
 
 
 def test_there_are_recipes() -> None:
     assert RECIPES
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NETWORKS, ids=lambda path: path.stem)
 def test_a_recipe_trains(path: Path, tmp_path: Path) -> None:
     recipe = from_dict(load_toml(path), Recipe)
     assert from_dict(to_dict(recipe), Recipe) == recipe
@@ -34,8 +39,19 @@ def test_a_recipe_trains(path: Path, tmp_path: Path) -> None:
     assert first != second
 
 
+@pytest.mark.parametrize("path", BASELINES, ids=lambda path: path.stem)
+def test_a_baseline_of_a_recipe_is_fitted(path: Path) -> None:
+    spec = from_dict(load_toml(path), Recipe).model
+    assert from_dict(to_dict(spec)) == spec
+    dataset = worlds.memory(2, sequences=50)
+    mine, popular = (evaluate(fittable.fit(dataset), dataset, at=(2,)) for fittable in (spec, Popularity()))
+    assert mine.metrics["recall@2"].value > 2 * popular.metrics["recall@2"].value
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_says_its_commands(path: Path) -> None:
     comment = [line for line in path.read_text().splitlines() if line.startswith("#")]
-    assert f"--recipe recipes/{path.name}" in "\n".join(comment)
+    option = "--baselines" if path in BASELINES else "--recipe"
+    assert f"{option} recipes/{path.name}" in "\n".join(comment)
     assert any("reprise evaluate" in line for line in comment)
+    assert path in NETWORKS or not any("reprise train" in line for line in comment)

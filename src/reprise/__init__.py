@@ -39,14 +39,18 @@ if TYPE_CHECKING:
     from reprise.evaluation.verdicts import judge as judge
     from reprise.models.adversarial import Adversarial as Adversarial
     from reprise.models.autoencoder import Autoencoder as Autoencoder
-    from reprise.models.baselines import Markov as Markov
-    from reprise.models.baselines import Popularity as Popularity
-    from reprise.models.baselines import Transitions as Transitions
     from reprise.models.convolution import Caser as Caser
     from reprise.models.convolution import Convolution as Convolution
+    from reprise.models.counted_transitions import Transitions as Transitions
     from reprise.models.ensemble import Ensemble as Ensemble
+    from reprise.models.item_knn import ItemKNN as ItemKNN
+    from reprise.models.markov import Markov as Markov
     from reprise.models.mlp import FeedForward as FeedForward
+    from reprise.models.popularity import Popularity as Popularity
+    from reprise.models.popularity import RecentPopularity as RecentPopularity
+    from reprise.models.popularity import SessionPopularity as SessionPopularity
     from reprise.models.recurrent import Recurrent as Recurrent
+    from reprise.models.session_knn import SessionKNN as SessionKNN
     from reprise.models.transformer import Transformer as Transformer
     from reprise.recommender.answers import Recommendation as Recommendation
     from reprise.recommender.recommender import Recommender as Recommender
@@ -63,8 +67,11 @@ if TYPE_CHECKING:
     from reprise.training.sampled import SampledSoftmax as SampledSoftmax
     from reprise.training.sampled import Softmax as Softmax
     from reprise.training.sampled import TOP1Max as TOP1Max
+    from reprise.training.search import Search as Search
+    from reprise.training.search import SearchOptions as SearchOptions
     from reprise.training.softmax import FullSoftmax as FullSoftmax
     from reprise.training.trainer import train as train
+    from reprise.training.tune import tune as tune
 
 _HOMES = {
     "spec": "reprise.config",
@@ -87,6 +94,7 @@ _HOMES = {
     "evaluate": "reprise.evaluation.evaluate",
     "Report": "reprise.evaluation.report",
     "compare": "reprise.evaluation.compare",
+    "Transitions": "reprise.models.counted_transitions",
     "pooled": "reprise.evaluation.seeds",
     "Entrant": "reprise.evaluation.verdicts",
     "Verdict": "reprise.evaluation.verdicts",
@@ -100,11 +108,14 @@ _HOMES = {
     "MaskedItem": "reprise.training.objectives",
     "NextItem": "reprise.training.objectives",
     "Reconstruction": "reprise.training.objectives",
-    "Markov": "reprise.models.baselines",
-    "Transitions": "reprise.models.baselines",
-    "Popularity": "reprise.models.baselines",
     "Ensemble": "reprise.models.ensemble",
+    "ItemKNN": "reprise.models.item_knn",
+    "Markov": "reprise.models.markov",
+    "Popularity": "reprise.models.popularity",
+    "RecentPopularity": "reprise.models.popularity",
+    "SessionPopularity": "reprise.models.popularity",
     "Recurrent": "reprise.models.recurrent",
+    "SessionKNN": "reprise.models.session_knn",
     "Recommendation": "reprise.recommender.answers",
     "Recommender": "reprise.recommender.recommender",
     "Recipe": "reprise.training.config",
@@ -117,8 +128,11 @@ _HOMES = {
     "SampledSoftmax": "reprise.training.sampled",
     "Softmax": "reprise.training.sampled",
     "TOP1Max": "reprise.training.sampled",
+    "Search": "reprise.training.search",
+    "SearchOptions": "reprise.training.search",
     "FullSoftmax": "reprise.training.softmax",
     "train": "reprise.training.trainer",
+    "tune": "reprise.training.tune",
 }
 
 __all__ = list(_HOMES)

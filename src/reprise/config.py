@@ -81,6 +81,14 @@ def class_name(value: object) -> str:
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
+def short_name(value: Any) -> str:
+    """How tables call a spec: its class, two of the fields that are not their defaults, and how many more there are."""
+    fields = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
+    changed = [f"{name}={told}" for name, told in fields if told != _default(type(value), name)]
+    more = [f"+{len(changed) - 2}"] if len(changed) > 2 else []
+    return " ".join([type(value).__name__, *changed[:2], *more])
+
+
 def resolve(name: str, *, trusted: bool = False) -> Any:
     """What a name `module:Class` stands for, for instance `reprise:Recurrent`.
 
@@ -163,24 +171,37 @@ def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> Data:
     Raises:
         ConfigError: an override without `=`, or one that goes through a value as if it were a section.
     """
-    changed = copy.deepcopy(dict(data))
+    values = {}
     for override in overrides:
         path, equals, text = override.partition("=")
-        keys = path.strip().split(".")
-        if not equals or not all(keys):
+        if not equals or not all(path.strip().split(".")):
             raise ConfigError(f"cannot read {override!r}; write key=value, for instance training.epochs=5")
+        values[path.strip()] = toml_value(text.strip())
+    return put_values(data, values)
+
+
+def put_values(data: Mapping[str, Any], values: Mapping[str, Any]) -> Data:
+    """A copy of `data` with values put in at dotted places, such as `training.epochs`.
+
+    Raises:
+        ConfigError: a place goes through a value as if it were a section.
+    """
+    changed = copy.deepcopy(dict(data))
+    for path, value in values.items():
+        keys = path.split(".")
         section = changed
         for depth, key in enumerate(keys[:-1], start=1):
             section = section.setdefault(key, {})
             if not isinstance(section, dict):
                 raise ConfigError(
-                    f"cannot set {path.strip()!r}: {'.'.join(keys[:depth])!r} is a value, not a section"
+                    f"cannot set {path!r}: {'.'.join(keys[:depth])!r} is a value, not a section"
                 )
-        section[keys[-1]] = _toml_value(text.strip())
+        section[keys[-1]] = value
     return changed
 
 
-def _toml_value(text: str) -> Any:
+def toml_value(text: str) -> Any:
+    """A value written as TOML; what is not TOML is text."""
     try:
         parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:

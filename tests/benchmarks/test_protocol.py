@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from reprise import Popularity, evaluate
-from reprise.data.dataset import SequenceDataset
+from reprise.data.dataset import Part, SequenceDataset
 from reprise.evaluation.evaluate import QUICK
+from reprise.models.counts import item_counts
 
 BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
 
@@ -39,7 +40,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 @pytest.mark.parametrize("exclude_seen", [False, True])
 @pytest.mark.parametrize("min_history", [1, 4])
 def test_a_peer_is_measured_as_reprise_measures(
-    protocol: ModuleType, path: Path, part: str, exclude_seen: bool, min_history: int
+    protocol: ModuleType, path: Path, part: Part, exclude_seen: bool, min_history: int
 ) -> None:
     dataset = SequenceDataset.open(path)
     report = evaluate(
@@ -53,7 +54,7 @@ def test_a_peer_is_measured_as_reprise_measures(
     log = protocol.Log.open(path)
     targets = log.targets(part, min_history)
     # ties on purpose: popularity has many, and they are averaged on both sides
-    count_I = np.bincount(log.training()[1], minlength=log.warm + 1)[1:].astype(float)
+    count_I = item_counts(dataset, before=part).numpy()
     halves = np.array_split(np.tile(count_I, (len(targets.row_N), 1)), 2)
     sums = protocol.measure(log, targets, iter(halves), exclude_seen)
     assert (targets.item_N > log.warm).any() or part == "valid"

@@ -65,3 +65,13 @@ def test_an_evaluation_is_measured_beside_its_product() -> None:
     found = json.loads(ran("evaluation.py", *sizes, "--seen"))
     assert found["ratio"].keys() == {"without lists", "with lists"}
     assert all(ratio > 0 for ratio in found["ratio"].values())
+
+
+def test_queries_of_neighbours_are_counted(path: Path) -> None:
+    recipe = BENCHMARKS.parent / "recipes" / "retailrocket-sessions-knn.toml"
+    options = ["--queries", "10", "--rounds", "1", "--at", "5", "--recipe", str(recipe)]
+    found = json.loads(ran("knn.py", str(path), *options))
+    assert found["queries"] == 10
+    assert {"Markov", "ItemKNN", "SessionKNN"} <= found["scorers"].keys()
+    for scorer in found["scorers"].values():
+        assert min(scorer["queries a second, in batches"], scorer["queries a second, one at a time"]) > 0

@@ -80,6 +80,7 @@ def test_an_error_of_ours_keeps_its_traceback(reprise: Run, monkeypatch: pytest.
     ("command", "message"),
     [
         (["train", "x", "--out", "y"], "reprise: stopped; type the same command again to go on\n"),
+        (["tune", "x", "--out", "y"], "reprise: stopped; type the same command again to go on\n"),
         (["describe", "x"], "reprise: stopped\n"),
     ],
 )

@@ -14,9 +14,13 @@ from reprise.errors import LeakError
 from reprise.evaluation.blind import check_blind
 from reprise.evaluation.evaluate import QUICK, Options, evaluate
 from reprise.evaluation.targets import Walk
-from reprise.models.baselines import Markov, Popularity, Transitions
 from reprise.models.batch import Batch
+from reprise.models.counted_transitions import Transitions
+from reprise.models.item_knn import ItemKNN
+from reprise.models.markov import Markov
+from reprise.models.popularity import Popularity
 from reprise.models.recurrent import Recurrent
+from reprise.models.session_knn import SessionKNN
 from reprise.nn.cells import State
 from reprise.testing.worlds import cycle, noise
 
@@ -97,8 +101,9 @@ def test_chance_is_no_leak() -> None:
 
 def test_a_model_of_another_dataset_may_have_learned_the_targets() -> None:
     one, other = noise(seed=1), noise(seed=2)
-    for model in (Popularity(), Markov(), Transitions()):
-        evaluate(model.fit(one), one)
+    for spec in (Popularity(), Markov(), Transitions(), ItemKNN(), SessionKNN()):
+        model = spec.fit(one)
+        evaluate(model, one)
         with pytest.raises(
             LeakError,
             match=f"counts: {model.name} was fitted on another dataset .fingerprint {one.fingerprint}",

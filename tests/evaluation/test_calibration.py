@@ -14,7 +14,7 @@ from reprise.evaluation.calibration import (
 from reprise.evaluation.evaluate import Options, evaluate
 from reprise.evaluation.ranks import rank
 from reprise.evaluation.targets import Walk, asking, questions
-from reprise.models.baselines import Markov
+from reprise.models.markov import Markov
 from reprise.models.recurrent import Recurrent
 from reprise.testing.worlds import noise, world
 

@@ -8,7 +8,8 @@ from reprise.errors import DataError
 from reprise.evaluation.compare import compare
 from reprise.evaluation.evaluate import Options, evaluate
 from reprise.evaluation.significance import holm
-from reprise.models.baselines import Markov, Popularity
+from reprise.models.markov import Markov
+from reprise.models.popularity import Popularity
 from reprise.testing.worlds import cycle, noise, world
 
 

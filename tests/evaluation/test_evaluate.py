@@ -6,8 +6,14 @@ import torch
 from reprise.errors import ConfigError, DataError
 from reprise.evaluation.compare import compare
 from reprise.evaluation.evaluate import QUICK, Options, evaluate
-from reprise.models.baselines import Markov, Popularity, Transitions
 from reprise.models.batch import Batch
+from reprise.models.counted_transitions import Transitions
+from reprise.models.item_knn import ItemKNN
+from reprise.models.markov import Markov
+from reprise.models.popularity import Popularity, RecentPopularity, SessionPopularity
+from reprise.models.scorer import Fittable
+from reprise.models.session_knn import SessionKNN
+from reprise.models.windowed import WindowScorer
 from reprise.nn.cells import State
 from reprise.testing.worlds import cycle, memory, noise, world
 
@@ -206,25 +212,32 @@ def test_no_targets():
         evaluate(Popularity().fit(dataset), dataset, at=(1,))
 
 
-def test_a_model_that_counts_has_not_counted_the_part_it_is_asked_about() -> None:
+COUNTING: list[Fittable] = [
+    Popularity(), RecentPopularity(), SessionPopularity(), Markov(), Transitions(window=1), ItemKNN(), SessionKNN(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("spec", COUNTING, ids=str)
+def test_a_model_that_counts_has_not_counted_the_part_it_is_asked_about(
+    spec: Fittable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """a b is said in validation only: counted when the test part is asked about, and not for its own validation."""
-
-    class Spied(Transitions):
-        def scores_after_a(self) -> torch.Tensor:
-            return self.scores({"recent_BW": torch.tensor([[dataset.items.index("a")]])})
-
-        def score_batch(self, batch: Batch, state: State | None = None) -> tuple[torch.Tensor, State]:
-            asked.append(self.scores_after_a())
-            return super().score_batch(batch, state)
-
-    asked: list[torch.Tensor] = []
     dataset = world([list("cdcdabcd"), list("dcdcabdc"), list("cdacabcd"), list("dcbdabdc")], valid=2, test=2)
-    model = Spied(window=1).fit(dataset)
-    with_validation = model.scores_after_a()
+    model = spec.fit(dataset)
+    assert isinstance(model, WindowScorer)
+    asked: list[torch.Tensor] = []
+    after_a = torch.tensor([[0] * model.window + [dataset.items.index("a")]])[:, 1:]
+
+    def spied(batch: Batch, state: State | None = None) -> tuple[torch.Tensor, State]:
+        asked.append(model.after(after_a))
+        return type(model).score_batch(model, batch, state)
+
+    monkeypatch.setattr(model, "score_batch", spied)
+    with_validation = model.after(after_a)
     evaluate(model, dataset, part="valid", at=(1,))
     evaluate(model, dataset, part="test", at=(1,))
     assert not torch.equal(asked[0], with_validation)
     assert torch.equal(asked[-1], with_validation)
-    assert torch.equal(model.scores_after_a(), with_validation)
+    assert torch.equal(model.after(after_a), with_validation)
     model.observe(dataset, before="valid")
-    assert torch.equal(model.scores_after_a(), asked[0])
+    assert torch.equal(model.after(after_a), asked[0])

@@ -6,8 +6,8 @@ import torch
 from reprise.data.dataset import Sizes
 from reprise.errors import ConfigError
 from reprise.models.adversarial import Adversarial, AdversarialEncoder, Discriminator, _Reversed
-from reprise.models.baselines import Popularity
 from reprise.models.ensemble import Ensemble
+from reprise.models.popularity import Popularity
 from reprise.models.recurrent import Recurrent
 from reprise.models.stack import Stack
 from reprise.nn.cells import GRU

@@ -24,7 +24,7 @@ def test_the_penalty_is_the_distance_to_the_standard_normal_distribution() -> No
         bag_BD = x_BTD[:, :events].sum(1) / events**0.5
         mean, log_scale = encoder.latent(torch.tanh(encoder.input(bag_BD))).chunk(2, dim=-1)
         apart.append(kl_divergence(Normal(mean, log_scale.exp()), Normal(0.0, 1.0)).sum())
-    assert float(penalty) == pytest.approx(0.2 * float(torch.stack(apart).mean()), rel=1e-4)
+    assert penalty.item() == pytest.approx(0.2 * torch.stack(apart).mean().item(), rel=1e-4)
 
 
 def test_it_is_drawn_while_training_and_the_mean_when_asked() -> None:

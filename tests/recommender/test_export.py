@@ -14,9 +14,9 @@ from reprise.errors import ArtefactError, ConfigError
 from reprise.models.adversarial import Adversarial
 from reprise.models.attentive import Alignment
 from reprise.models.autoencoder import Autoencoder
-from reprise.models.baselines import Popularity
 from reprise.models.convolution import Caser, Convolution
 from reprise.models.mlp import FeedForward
+from reprise.models.popularity import Popularity
 from reprise.models.recurrent import Recurrent
 from reprise.models.sequence_model import SequenceModel
 from reprise.models.transformer import Transformer

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from reprise import Markov, Popularity, Transitions
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError
 from reprise.evaluation.evaluate import evaluate
-from reprise.models.baselines import Markov, Popularity, Transitions
 from reprise.models.scorer import Scorer
 from reprise.report.assess import Questions, assess
 from reprise.report.contestants import contestants

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from reprise import Markov, Popularity
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.evaluation.targets import Walk, rank_targets
-from reprise.models.baselines import Markov, Popularity
 from reprise.models.batch import Event
 from reprise.models.counts import item_counts
 from reprise.report.examples import answers, choose, described, up_to
@@ -76,7 +76,7 @@ def test_lists_and_ranks_are_those_of_the_fold(shop: SequenceDataset, part: Part
 
 def test_equal_scores_stand_in_the_order_of_the_catalogue(shop: SequenceDataset) -> None:
     walk = Walk("test")
-    count_I = item_counts(shop)
+    count_I = item_counts(shop, before="test")
     found = answers(Popularity().fit(shop), shop, walk, choose(shop, walk)).item_XK[0]
     assert len(set(count_I.tolist())) < len(count_I)
     assert found.tolist() == sorted(found.tolist(), key=lambda item: (-count_I[item - 1], item))

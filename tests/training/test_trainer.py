@@ -4,6 +4,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,8 +18,8 @@ from reprise.config import spec
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ArtefactError, ConfigError, DataError, DivergedError
 from reprise.evaluation.evaluate import evaluate
-from reprise.models.baselines import Markov
 from reprise.models.fitting import Fit
+from reprise.models.markov import Markov
 from reprise.models.recurrent import Recurrent
 from reprise.models.sequence_model import SequenceModel
 from reprise.testing import worlds
@@ -26,6 +27,7 @@ from reprise.training import Recipe, RunOptions, TrainingConfig, train
 from reprise.training.checkpoint import read_tensors
 from reprise.training.devices import precision
 from reprise.training.negatives import Negatives
+from reprise.training.progress import Stopped
 from reprise.training.run import RunDirectory
 from reprise.training.sampled import GBCE, BPRMax, SampledSoftmax, TOP1Max
 from reprise.training.softmax import FullSoftmax
@@ -455,3 +457,20 @@ def test_attention_reaches_back_where_a_chain_cannot(alignment: str, tmp_path: P
     training = TrainingConfig(epochs=8, tokens=256, metric="mrr@1", learning_rate=0.01)
     trained = train(model, dataset, tmp_path / "run", training=training, options=EXACT)
     assert evaluate(trained, dataset, at=(1,)).metrics["recall@1"].value > 0.9
+
+
+def test_who_watches_is_told_each_epoch_and_may_end_the_training(tmp_path: Path) -> None:
+    """Those of before are told again when the run goes on, and it ends as one that was left alone."""
+    told: list[int] = []
+
+    def watch(record: dict[str, Any]) -> None:
+        told.append(record["epoch"])
+        if told == [1]:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(SMALL, worlds.cycle(), tmp_path / "run", training=QUICK, options=EXACT, watch=watch)
+    train(SMALL, worlds.cycle(), tmp_path / "run", training=QUICK, options=EXACT, watch=watch)
+    assert told == [1, 1, 2]
+    train(SMALL, worlds.cycle(), tmp_path / "whole", training=QUICK, options=EXACT)
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))

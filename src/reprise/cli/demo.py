@@ -40,7 +40,8 @@ def demo(
     from reprise.cli.train import read_recipe
     from reprise.evaluation.compare import compare
     from reprise.evaluation.evaluate import evaluate
-    from reprise.models.baselines import Markov, Popularity
+    from reprise.models.markov import Markov
+    from reprise.models.popularity import Popularity
     from reprise.recommender.recommender import Recommender
     from reprise.training import train
 

@@ -2,27 +2,23 @@
 
 import shlex
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from reprise.cli.baselines import HELP, Trust, check_baselines, fit_baseline
 from reprise.cli.options import MovedDataset, Trusted, check_place, given
-from reprise.errors import ConfigError, did_you_mean
+from reprise.errors import ConfigError
 
 if TYPE_CHECKING:
     from reprise.data.dataset import SequenceDataset
-    from reprise.models.scorer import Scorer
     from reprise.report.assess import Questions
     from reprise.report.compose import Composed, How
     from reprise.report.study import Study
 
 EXAMPLE = "reprise evaluate runs/shop runs/gru --baselines popularity,markov --html report.html"
-BASELINES = {
-    "popularity": "reprise:Popularity",
-    "markov": "reprise:Markov",
-    "transitions": "reprise:Transitions",
-}
 
 
 def evaluate(
@@ -38,7 +34,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="NAMES",
-            help="Baselines to put beside them: popularity, markov, transitions, or module:Class.",
+            help=HELP,
         ),
     ] = None,
     part: Annotated[
@@ -101,7 +97,8 @@ def evaluate(
     if from_file:
         _check_alone(runs, baselines, asked)
         command = _command([], **{"from": from_file}, **circumstances)
-        _again(from_file, dataset, _how(workers, command, trusted=trusted), only_draw, outputs)
+        way = _way(workers, command, Trust(typed=trusted, files=trusted))
+        _again(from_file, dataset, way, only_draw, outputs)
         return
     if only_draw:
         raise ConfigError("--only-draw draws a report that exists; name it with --from REPORT")
@@ -109,8 +106,8 @@ def evaluate(
     if "at" in asked:
         asked["at"] = _lengths(asked["at"])
     questions, names = Questions(**asked), _names(baselines)
-    how = _how(workers, command, trusted=True)
-    composed = _composed(runs or [], names, _dataset(runs or [], dataset), questions, how)
+    way = _way(workers, command, Trust(typed=True, files=trusted))
+    composed = _composed(runs or [], names, _dataset(runs or [], names, dataset), questions, way)
     _tell(composed, outputs)
 
 
@@ -141,26 +138,35 @@ def _command(runs: list[Path], **options: object) -> str:
     return shlex.join(words)
 
 
-def _how(workers: int, command: str, *, trusted: bool) -> "How":
+@dataclass(frozen=True)
+class _Way:
+    """How a comparison is made, and whose code may be run for it."""
+
+    how: "How"
+    trust: Trust
+
+
+def _way(workers: int, command: str, trust: Trust) -> _Way:
     """The circumstances. What a person named is trusted; what a report names, only if that is said."""
     from reprise.report.compose import How
 
-    return How(workers, command, lambda line: typer.echo(line, err=True), trusted)
+    return _Way(How(workers, command, lambda line: typer.echo(line, err=True), trust.typed), trust)
 
 
 def _composed(
-    runs: list[Path], names: list[str], data: "SequenceDataset", questions: "Questions", how: "How"
+    runs: list[Path], names: list[str], data: "SequenceDataset", questions: "Questions", way: _Way
 ) -> "Composed":
     from reprise.report.compose import compose
 
-    for name in names:
-        _baseline_class(name, how.trusted)  # an unknown one is told before the work
-    return compose(runs, names, data, questions, _baseline, how)
+    check_baselines(names, way.trust)  # an unknown one is told before the work
+    return compose(runs, names, data, questions, partial(fit_baseline, trust=way.trust), way.how)
 
 
-def _dataset(runs: list[Path], moved: Path | None) -> "SequenceDataset":
+def _dataset(runs: list[Path], names: list[str], moved: Path | None) -> "SequenceDataset":
     from reprise.report.contestants import open_common
 
+    if not runs and not (names and moved):
+        raise ConfigError("nothing to evaluate; name a RUN, or --baselines and their --dataset")
     return open_common(runs, moved)
 
 
@@ -174,7 +180,7 @@ def _tell(composed: "Composed", outputs: Outputs) -> None:
     _say_written(written)
 
 
-def _again(file: Path, moved: Path | None, how: "How", only_draw: bool, outputs: Outputs) -> None:
+def _again(file: Path, moved: Path | None, way: _Way, only_draw: bool, outputs: Outputs) -> None:
     """The comparison of a report once more, or its page alone."""
     from reprise.report.rebuild import check_same, dataset_of, entrants_of, questions_of
     from reprise.report.study import read_study
@@ -186,7 +192,7 @@ def _again(file: Path, moved: Path | None, how: "How", only_draw: bool, outputs:
         _say_written(outputs.write(before))
         return
     runs, names = entrants_of(before)
-    composed = _composed(runs, names, dataset_of(before, runs, moved), questions_of(before), how)
+    composed = _composed(runs, names, dataset_of(before, runs, moved), questions_of(before), way)
     _tell(composed, outputs)
     typer.echo(f"the same as {file}: {check_same(before, composed.study):,} numbers")
 
@@ -211,25 +217,6 @@ def _check_alone(runs: list[Path] | None, baselines: str | None, asked: dict[str
 
 def _names(baselines: str | None) -> list[str]:
     return [name.strip() for name in (baselines or "").split(",") if name.strip()]
-
-
-def _baseline(name: str, data: "SequenceDataset") -> "Scorer":
-    fitted: Scorer = _baseline_class(name)().fit(data)
-    return fitted
-
-
-def _baseline_class(name: str, trusted: bool = True) -> Any:
-    from reprise.config import resolve
-
-    if ":" not in name and name not in BASELINES:
-        raise ConfigError(f"unknown baseline {name!r}{did_you_mean(name, BASELINES)}")
-    found = resolve(BASELINES.get(name, name), trusted=trusted)
-    if not (isinstance(found, type) and hasattr(found, "fit")):
-        raise ConfigError(
-            f"{name!r} is no baseline: it is no class with a method fit; "
-            "a network is trained with `reprise train` and named as a run"
-        )
-    return found
 
 
 def _lengths(text: str) -> tuple[int, ...]:

@@ -13,7 +13,9 @@ DatasetDirectory = Annotated[
 MovedDataset = Annotated[
     Path | None,
     typer.Option(
-        "--dataset", metavar="DIR", help="Where the prepared data lies, if it moved since training."
+        "--dataset",
+        metavar="DIR",
+        help="Where the prepared data lies, if it moved since training or there is no run.",
     ),
 ]
 Trusted = Annotated[

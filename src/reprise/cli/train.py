@@ -37,6 +37,12 @@ def train(
         int | None,
         typer.Option(metavar="N", min=0, help="Threads of the processor.", show_default="torch's choice"),
     ] = None,
+    logger: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Also tell tensorboard, mlflow or wandb every epoch.", show_default="none"
+        ),
+    ] = None,
     trusted: Trusted = False,
 ) -> None:
     """Train a network. The same command again resumes, exactly, after a kill or Ctrl-C."""
@@ -45,7 +51,7 @@ def train(
     from reprise.training import train as train_network
 
     plan = read_recipe(recipe, overrides or [], trusted=trusted)
-    options = RunOptions(**given(seed=seed, accelerator=accelerator, threads=threads))
+    options = RunOptions(**given(seed=seed, accelerator=accelerator, threads=threads, logger=logger))
     train_network(plan, SequenceDataset.open(path), out=out, options=options, progress=True)
     typer.echo(f"trained {plan.model}; the run is in {out}")
     show_next(

@@ -34,13 +34,24 @@ class PairCounts(NamedTuple):
     """[I + 1]: the counts of each item's pairs, summed before any were left out."""
 
 
-def popularity(dataset: SequenceDataset) -> Tensor:
-    """Each warm item's share of the training events, [I], float64.
+class Block(NamedTuple):
+    """Some of the counted events, whole sequences of them, in the order of the dataset."""
+
+    item_E: IntArray
+    """Their items, all of them warm."""
+    sequence_E: IntArray
+    """Which sequence of the dataset."""
+    time_ms_E: IntArray
+    """When."""
+
+
+def popularity(dataset: SequenceDataset, before: Part = "valid") -> Tensor:
+    """Each warm item's share of the events before a part, [I], float64; by default, of the training events.
 
     Raises:
         DataError: The training part is empty.
     """
-    count_I = item_counts(dataset)
+    count_I = item_counts(dataset, before)
     if not count_I.sum():
         raise DataError("the training part is empty, there is nothing to count; choose a later split")
     return count_I / count_I.sum()
@@ -49,8 +60,8 @@ def popularity(dataset: SequenceDataset) -> Tensor:
 def item_counts(dataset: SequenceDataset, before: Part = "valid") -> Tensor:
     """How many events before a part each warm item has, [I], float64; by default, the training events."""
     count_I = np.zeros(dataset.items.warm, dtype=np.int64)
-    for item_E, _ in _blocks(dataset, before):
-        count_I += np.bincount(item_E - 1, minlength=len(count_I))
+    for block in blocks(dataset, before):
+        count_I += np.bincount(block.item_E - 1, minlength=len(count_I))
     return torch.from_numpy(count_I.astype(np.float64))
 
 
@@ -71,17 +82,18 @@ class Neighbours(NamedTuple):
     """[I + 1]: likewise of what came before it."""
 
 
-def count_pairs(dataset: SequenceDataset, window: int = 1) -> PairCounts:
-    """Which item comes how often after which other one in the sequences of the training part.
+def count_pairs(dataset: SequenceDataset, window: int = 1, before: Part = "valid") -> PairCounts:
+    """Which item comes how often after which other one in the sequences of a log.
 
     Args:
-        dataset: Only its training part is read.
+        dataset: Only the warm items of its events before a part are read.
         window: Pairs at a distance of 1 to `window` events count; one at distance k counts 1 / k.
+        before: The part; by default, the training events are read.
 
     Memory grows with the distinct pairs, up to `PAIRS_AT_ONCE` of them.
     """
     base = dataset.items.warm + 1
-    code_P, count_P, total, _ = _counted(dataset, window, "valid")
+    code_P, count_P, total, _ = _counted(dataset, window, before)
     return PairCounts(*map(torch.from_numpy, (_starts(code_P, base), code_P % base, count_P, total)))
 
 
@@ -118,8 +130,8 @@ def _counted(dataset: SequenceDataset, window: int, part: Part) -> tuple[IntArra
     items = dataset.items.warm
     code_P, count_P = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float64)
     after, before = np.zeros(items + 1), np.zeros(items + 1)
-    for item_E, sequence_E in _blocks(dataset, part):
-        code, count = _block_pairs(item_E, sequence_E, window, items)
+    for block in blocks(dataset, part):
+        code, count = _block_pairs(block.item_E, block.sequence_E, window, items)
         after += np.bincount(code // (items + 1), weights=count, minlength=items + 1)
         before += np.bincount(code % (items + 1), weights=count, minlength=items + 1)
         code_P, count_P = _merged(code_P, count_P, code, count)
@@ -173,8 +185,8 @@ def _commonest(first_P: IntArray, count_P: Floats, most: int) -> IntArray:
     return kept
 
 
-def _blocks(dataset: SequenceDataset, before: Part) -> Iterator[tuple[IntArray, IntArray]]:
-    """The warm items of the events before a part, and the sequence of each; sequences stay whole."""
+def blocks(dataset: SequenceDataset, before: Part) -> Iterator[Block]:
+    """The events before a part whose items are warm, some at a time."""
     first_U, last_U = np.asarray(dataset.offset[:-1]), dataset.part(before)[0]
     end_U = np.cumsum(np.asarray(last_U) - np.asarray(first_U))
     begin = 0
@@ -187,5 +199,5 @@ def _blocks(dataset: SequenceDataset, before: Part) -> Iterator[tuple[IntArray, 
         item_E, sequence_E = dataset.item[position_E], np.repeat(np.arange(begin, stop), length_S)
         # what has no vector is passed over where histories are read, too
         warm_E = item_E <= dataset.items.warm
-        yield item_E[warm_E], sequence_E[warm_E]
+        yield Block(item_E[warm_E], sequence_E[warm_E], dataset.time_ms[position_E[warm_E]])
         begin = stop

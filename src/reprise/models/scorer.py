@@ -52,6 +52,15 @@ class Counting(Protocol):
 
 
 @runtime_checkable
+class Fittable(Protocol):
+    """The spec of a scorer that needs no gradients: all it knows is counted, or fitted, in one go."""
+
+    def fit(self, dataset: SequenceDataset) -> Scorer:
+        """A scorer that knows the events before the test part."""
+        ...
+
+
+@runtime_checkable
 class VectorScorer(Scorer, Protocol):
     """A scorer whose scores are inner products and perhaps a few additions: this is what an index can search."""
 

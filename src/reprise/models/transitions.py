@@ -146,7 +146,7 @@ def windows(before_BW: Tensor, item_BT: Tensor, seen_BT: Tensor, wanted_BT: Tens
 
 def after_event(before_BW: Tensor, item_B: Tensor) -> Tensor:
     """The windows after one more event of each row."""
-    return torch.cat([before_BW[:, 1:], item_B.unsqueeze(1)], dim=1)
+    return torch.cat([before_BW, item_B.unsqueeze(1)], dim=1)[:, 1:]
 
 
 def no_events(batch: int, window: int, device: torch.device) -> Tensor:

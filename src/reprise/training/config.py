@@ -81,6 +81,8 @@ class RunOptions:
     """Threads of the processor; 0: torch's choice."""
     checkpoint_s: Annotated[float, Field(ge=0)] = 60.0
     """Seconds between checkpoints inside an epoch. A run that is killed loses no more than these."""
+    logger: Literal["none", "tensorboard", "mlflow", "wandb"] = "none"
+    """A tool that is told every epoch too. It writes into the run directory, unless its own variables say otherwise."""
 
 
 @spec

@@ -1,17 +1,19 @@
 """Where a network is trained, and in which precision."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.loggers.logger import Logger
 
 from reprise.errors import ConfigError
 from reprise.training.config import RunOptions
 
 
-def fabric_for(options: RunOptions) -> Fabric:
-    """The device and the precision that were asked for.
+def fabric_for(options: RunOptions, loggers: Sequence[Logger] = ()) -> Fabric:
+    """The device and the precision that were asked for, with loggers if there are any.
 
     Raises:
         ConfigError: there is no such device.
@@ -19,7 +21,9 @@ def fabric_for(options: RunOptions) -> Fabric:
     # it announces its precision on its own logger, to a person who did not ask
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     try:
-        return Fabric(accelerator=options.accelerator, devices=1, precision=precision(options))
+        return Fabric(
+            accelerator=options.accelerator, devices=1, precision=precision(options), loggers=list(loggers)
+        )
     except (RuntimeError, ValueError) as error:
         raise ConfigError(f"cannot train on accelerator {options.accelerator!r}: {error}") from None
 

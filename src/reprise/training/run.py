@@ -7,7 +7,7 @@ An ensemble has no checkpoint; each of its members has a run of its own: members
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -147,23 +147,33 @@ def told(recipe: Recipe, dataset: SequenceDataset, seed: int) -> Told:
     }
 
 
+def flat(facts: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """Nested facts by dotted name."""
+    found: dict[str, Any] = {}
+    for name, value in facts.items():
+        inner = isinstance(value, Mapping)
+        found |= flat(value, f"{place}{name}.") if inner else {f"{place}{name}": value}
+    return found
+
+
 def _damaged(path: Path, why: object) -> ArtefactError:
     return ArtefactError(f"{path} is damaged ({why}); train again in another directory")
 
 
 def _same_or_raise(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    differing = list(_differences(before, now))
+    differing = list(differences(before, now))
     if differing:
         raise ConfigError(
             f"{path} holds a run with another {differing[0]}; train with the same to resume it, or choose another --out"
         )
 
 
-def _differences(before: dict[str, Any], now: dict[str, Any], place: str = "") -> Iterator[str]:
+def differences(before: dict[str, Any], now: dict[str, Any], place: str = "") -> Iterator[str]:
+    """What was told before and is told otherwise now, each with both values."""
     for key, value in now.items():
         old = before.get(key)
         if isinstance(value, dict) and isinstance(old, dict):
-            yield from _differences(old, value, f"{place}{key}.")
+            yield from differences(old, value, f"{place}{key}.")
         elif old != value:
             yield f"{place}{key} ({old!r}, now {value!r})"
 

@@ -35,12 +35,13 @@ from reprise.training.checkpoint import (
 from reprise.training.config import Recipe, RunOptions, TrainingConfig
 from reprise.training.devices import fabric_for
 from reprise.training.ensemble import train_members
+from reprise.training.loggers import EpochLog, loggers_for
 from reprise.training.negatives import NegativeSampler
 from reprise.training.optimizer import learning_rate
-from reprise.training.progress import TrainingProgress, say
+from reprise.training.progress import TrainingProgress, Watch, say
 from reprise.training.refit import refit
 from reprise.training.residual import add_transitions
-from reprise.training.run import FITTED, LOGGER, REFIT, RunDirectory, load_model, told
+from reprise.training.run import FITTED, LOGGER, REFIT, RunDirectory, flat, load_model, told
 from reprise.training.steps import Steps, step_seed
 from reprise.training.validation import Validation, metrics_of, recorded
 
@@ -53,6 +54,7 @@ def train(
     training: TrainingConfig | None = None,
     options: RunOptions | None = None,
     progress: bool | None = None,
+    watch: Watch | None = None,
 ) -> LearnedScorer:
     """Train a network, or the members of an ensemble one after the other, or go on with a run that was begun.
 
@@ -64,6 +66,8 @@ def train(
         training: Hyper-parameters; those of the recipe, or the defaults.
         options: Seed, device, precision, threads, checkpoints.
         progress: True shows a bar on a terminal and a line an epoch elsewhere, False nothing; None: a bar on a terminal.
+        watch: Called with the record of each epoch, those of before a run was resumed too; not for an ensemble. What it
+            raises ends the training, which may be resumed.
 
     Returns:
         The network with the weights of its best epoch, on the CPU, ready to score.
@@ -79,13 +83,18 @@ def train(
         recipe = Recipe(model=recipe.model, training=training)
     options = options or RunOptions()
     run = RunDirectory(Path(out))
-    with torch.random.fork_rng(), _threads(options.threads):
-        _learn(recipe, dataset, run, options, progress)
+    with torch.random.fork_rng(), threads_of(options):
+        _learn(recipe, dataset, run, options, progress, watch)
         return load_model(run, dataset)
 
 
 def _learn(
-    recipe: Recipe, dataset: SequenceDataset, run: RunDirectory, options: RunOptions, shown: bool | None
+    recipe: Recipe,
+    dataset: SequenceDataset,
+    run: RunDirectory,
+    options: RunOptions,
+    shown: bool | None,
+    watch: Watch | None = None,
 ) -> None:
     """All of `train` but opening what was learned."""
     _check_recipe(recipe)
@@ -95,7 +104,7 @@ def _learn(
     several = isinstance(recipe.model, Ensemble)
     one = Recipe(model=recipe.model.single(), training=recipe.training) if several else recipe
     # made before the directory is: a mistake leaves no run behind
-    trainer = Trainer(one, dataset, run, options)
+    trainer = Trainer(one, dataset, run, options, watch)
     run.begin(what, dataset)
     with run.logging():
         if several:
@@ -120,10 +129,10 @@ def _check_recipe(recipe: Recipe) -> None:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """So many threads while it lasts; 0: as many as before."""
+def threads_of(options: RunOptions) -> Iterator[None]:
+    """As many threads as the options say while it lasts; 0: as many as before."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
+    torch.set_num_threads(options.threads or before)
     try:
         yield
     finally:
@@ -138,11 +147,12 @@ class Trainer:
     dataset: SequenceDataset
     run: RunDirectory
     options: RunOptions
+    watch: Watch | None = None
     progress: Progress = field(default_factory=Progress)
 
     def __post_init__(self) -> None:
         self.config = self.recipe.training
-        self.fabric = fabric_for(self.options)
+        self.fabric = fabric_for(self.options, loggers_for(self.options, self.run.path))
         torch.manual_seed(self.options.seed)
         self.model: SequenceModel = self.recipe.model.build(self.dataset.sizes)
         self.config.objective.check(self.model)
@@ -174,9 +184,13 @@ class Trainer:
                 LOGGER.info("resumed at epoch %d, chunk %d", self.progress.epoch + 1, self.progress.chunk)
         if not self.progress.finished:
             LOGGER.info("%d events a step, learning rate %g at its peak", self.tokens, self.rate)
-        with TrainingProgress(shown, self.config.epochs, self.chunks) as bar:
+        facts = flat(told(self.recipe, self.dataset, self.options.seed))
+        log = EpochLog(self.fabric, self.options.logger, self.run.path, facts)
+        with TrainingProgress(shown, self.config.epochs, self.chunks) as bar, log:
+            self._tell(log, self.progress.history)
             while not self.progress.finished:
                 self._epoch(bar)
+                self._tell(log, self.progress.history[-1:])
             if self.model.transitions is not None:
                 self._fit_transitions(bar)
             if self.config.refit:
@@ -229,9 +243,7 @@ class Trainer:
         return self.steps(
             gather(self.dataset, chunk, first_U, last_U),
             seed=step_seed(self.options.seed, self.progress.step),
-            rate=learning_rate(
-                self.rate, self.config.warmup, self.progress.step, self.chunks * self.config.epochs
-            ),
+            rate=self._rate_at(self.progress.step),
             where=f"step {self.progress.step} of epoch {self.progress.epoch + 1}",
         )
 
@@ -262,6 +274,16 @@ class Trainer:
         self.run.write_metrics(progress.history)
         self._save()
         return _line(record, self.config, best=waited == 0, early=early)
+
+    def _tell(self, log: EpochLog, records: list[dict[str, Any]]) -> None:
+        """Epochs that are in the checkpoint, for all who listen."""
+        for record in records:
+            log(record, self._rate_at(record["epoch"] * self.chunks - 1))
+            if self.watch is not None:
+                self.watch(record)
+
+    def _rate_at(self, step: int) -> float:
+        return learning_rate(self.rate, self.config.warmup, step, self.chunks * self.config.epochs)
 
     def _fit_transitions(self, bar: TrainingProgress) -> None:
         """Add what the counts are worth to the best network, unless that was done, or makes it worse."""

@@ -1,0 +1,157 @@
+"""`reprise tune`: from a dataset and a space to the best recipe of many."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reprise.cli.options import DatasetDirectory, Trusted, given
+from reprise.cli.show import show_next, show_table
+
+if TYPE_CHECKING:
+    from reprise.training.config import Recipe
+    from reprise.training.search import Search
+
+EXAMPLE = (
+    "reprise tune data/shop --out runs/search --space model.size=32,64,128 --space model.dropout=0..0.6 "
+    "--space training.learning_rate=1e-4..1e-2:log --trials 30 --workers 2"
+)
+SHOWN = 10
+SPACE = "space"
+"""The section of a recipe file that says what to search."""
+
+
+def tune(
+    path: DatasetDirectory,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the trials, tune.json and best.toml go.")],
+    recipe: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A TOML file with the sections [model], [training] and [space]."),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe; may be repeated."),
+    ] = None,
+    space: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUES",
+            help="A field to search: 32,64,128 or 0..0.6 or 1..4 or 1e-4..1e-2:log; may be repeated.",
+            show_default="the usual fields of the model",
+        ),
+    ] = None,
+    trials: Annotated[int, typer.Option(metavar="N", min=1, help="How many recipes to try in all.")] = 30,
+    workers: Annotated[
+        int, typer.Option(metavar="N", min=1, help="How many to try at a time, each in a process.")
+    ] = 1,
+    timeout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Stop after so long, such as 90min or 2h; the same command goes on."
+        ),
+    ] = None,
+    pruner: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What ends a trial early: median, hyperband, or none.",
+            show_default="median",
+        ),
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(metavar="best|all", help="Of which trials the weights are kept.", show_default="best"),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="The proposals and each trial's chance come from it.")
+    ] = None,
+    accelerator: Annotated[
+        str | None, typer.Option(metavar="NAME", help="cpu, cuda, mps, or auto.", show_default="auto")
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Threads of the processor for each trial.", show_default="1"),
+    ] = None,
+    trusted: Trusted = False,
+) -> None:
+    """Search for the best recipe on the validation part. The same command again goes on, after a kill or Ctrl-C."""
+    from reprise.data.dataset import SequenceDataset
+    from reprise.data.times import parse_duration
+    from reprise.training.config import RunOptions
+    from reprise.training.search import SearchOptions
+    from reprise.training.tune import tune as search_recipes
+
+    plan, written = read_plan(recipe, overrides or [], space or [], trusted=trusted)
+    timeout_s = parse_duration(timeout) / 1000 if timeout else None
+    found = search_recipes(
+        plan,
+        SequenceDataset.open(path),
+        out,
+        written or None,
+        trials=trials,
+        workers=workers,
+        options=RunOptions(**given(seed=seed, accelerator=accelerator, threads=threads)),
+        search=SearchOptions(progress=True, **given(timeout_s=timeout_s, pruner=pruner, keep=keep)),
+    )
+    show_search(found)
+    left = trials - len(found.ranked())
+    if left > 0:
+        typer.echo(f"{left} trials are left: type the same command again to go on")
+    typer.echo(f"wrote {out / 'tune.json'} and {out / 'best.toml'}")
+    if hasattr(found.recipe.model, "build"):
+        _show_next(path, out)
+
+
+def _show_next(path: Path, out: Path) -> None:
+    show_next(
+        f"reprise train {path} --recipe {out / 'best.toml'} --out runs/best",
+        "reprise evaluate runs/best --baselines popularity,markov,transitions",
+    )
+
+
+def read_plan(
+    file: Path | None, overrides: list[str], space: list[str], *, trusted: bool = False
+) -> "tuple[Recipe, dict[str, Any]]":
+    """The recipe of a file with overrides put in, and the space of its section with those of the command line put in."""
+    from reprise.config import apply_overrides, from_dict, load_toml
+    from reprise.errors import ConfigError
+    from reprise.training.config import Recipe
+    from reprise.training.space import parse_options, parse_space
+
+    data = load_toml(file) if file else {}
+    section = data.pop(SPACE, {})
+    if not isinstance(section, dict):
+        raise ConfigError(f"[{SPACE}] of {file} must be a section of fields, got {section!r}")
+    plan: Recipe = from_dict(apply_overrides(data, overrides), Recipe, trusted=trusted)
+    return plan, {**parse_space(section), **parse_space(parse_options(space))}
+
+
+def show_search(found: "Search") -> None:
+    """The best trials, and which fields mattered."""
+    from reprise.training.search import show
+
+    ranked = found.ranked()
+    fields = list(found.best.fields)
+    more = f" ({SHOWN} of {len(ranked)})" if len(ranked) > SHOWN else ""
+    show_table(
+        f"trials{more}",
+        ["trial", f"valid {found.metric}", "", *(name.rpartition(".")[2] for name in fields), "epochs", "s"],
+        [
+            [
+                trial.number,
+                "" if trial.value is None else f"{trial.value:.4f}",
+                "" if trial.state == "complete" else trial.state,
+                *(show(trial.fields.get(name, "")) for name in fields),
+                len(trial.values),
+                round(trial.seconds),
+            ]
+            for trial in ranked[:SHOWN]
+        ],
+    )
+    if found.importance:
+        show_table(
+            "importance",
+            ["field", "share"],
+            [[name, f"{share:.0%}"] for name, share in found.importance.items()],
+        )
+    typer.echo(found.note)

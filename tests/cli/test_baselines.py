@@ -1,0 +1,128 @@
+"""Baselines by name: in one list with runs, or alone beside a dataset."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from reprise.cli.baselines import BASELINES, fit_baselines
+from reprise.config import resolve
+from reprise.data.dataset import SequenceDataset
+
+Run = Callable[..., Result]
+OURS = """
+from reprise.models.popularity import Popularity
+
+
+class Loud(Popularity):
+    def fit(self, dataset):
+        scorer = super().fit(dataset)
+        scorer.name = "Loud"
+        return scorer
+
+
+QUIET = 3
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Callable[[str], Path]:
+    def write(model: str) -> Path:
+        file = tmp_path / "baseline.toml"
+        file.write_text(model)
+        return file
+
+    return write
+
+
+@pytest.mark.parametrize(("name", "stands_for"), BASELINES.items())
+def test_a_short_name_is_a_class_of_ours(name: str, stands_for: str) -> None:
+    assert resolve(stands_for).__name__.lower() == name.replace("-", "")
+
+
+def test_all_names_stand_in_one_table_without_a_run(reprise: Run, shop: Path, tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    command = ["evaluate", "--dataset", shop / "data", "--baselines", ",".join(BASELINES), "--json", file]
+    result = reprise(*command)
+    assert result.exit_code == 0, result.output
+    names = [entrant["name"] for entrant in json.loads(file.read_text())["entrants"]]
+    assert [name.lower() for name in names] == [name.replace("-", "") for name in BASELINES]
+
+
+def test_a_recipe_file_gives_the_fields(
+    reprise: Run, shop: Path, tmp_path: Path, recipe: Callable[[str], Path]
+) -> None:
+    file = recipe('[model]\nclass = "reprise:SessionKNN"\nneighbours = 7\n[training]\nepochs = 3\n')
+    report = tmp_path / "report.json"
+    result = reprise("evaluate", shop / "run", "--baselines", f"{file}, markov", "--json", report)
+    assert result.exit_code == 0, result.output
+    names = [entrant["name"] for entrant in json.loads(report.read_text())["entrants"]]
+    assert names[1:] == ["SessionKNN neighbours=7", "Markov"]
+
+
+def test_a_class_of_the_users_own(
+    reprise: Run, fails: Callable[..., str], shop: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, recipe: Callable[[str], Path],
+) -> None:  # fmt: skip
+    """By its name, which was typed, at once; from a file only where that is trusted."""
+    (tmp_path / "loud_shop.py").write_text(OURS)
+    monkeypatch.syspath_prepend(tmp_path)
+    command = ["evaluate", "--dataset", shop / "data", "--baselines"]
+    assert "Loud" in reprise(*command, "loud_shop:Loud").stdout
+    file = recipe('[model]\nclass = "reprise.models.popularity:Popularity"\n')
+    assert "Popularity" in reprise(*command, file).stdout
+    file = recipe('[model]\nclass = "loud_shop:Loud"\n')
+    assert fails(*command, file).startswith("'loud_shop:Loud' lies outside the package reprise")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("popularty", "unknown baseline 'popularty'; did you mean 'popularity'?"),
+        (
+            "markov,reprise:Recurrent",
+            "'reprise:Recurrent' is no baseline: it is no class with a method fit; "
+            "a network is trained with `reprise train` and named as a run",
+        ),
+        (".x:Y", "'.x:Y' is not the name of a class; write module:Class, as in reprise:Recurrent"),
+        ("none.toml", "cannot read none.toml: No such file or directory"),
+    ],
+)
+def test_what_is_no_baseline_is_told(fails: Callable[..., str], shop: Path, names: str, message: str) -> None:
+    assert fails("evaluate", shop / "run", "--baselines", names) == message
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("model = 3", "{file}: model is 3 and must be a section, [model]"),
+        ('[model]\nclass = "reprise:Markov"\nsmoothing = 0', "smoothing must be above 0, got 0"),
+        ("[training]", 'the specification does not say which class it is; add class = "module:Class"'),
+        (
+            '[model]\nclass = "reprise:Recurrent"',
+            "'{file}' is no baseline: it is no class with a method fit; "
+            "a network is trained with `reprise train` and named as a run",
+        ),
+    ],
+)
+def test_a_recipe_without_a_baseline_is_told(
+    fails: Callable[..., str], shop: Path, recipe: Callable[[str], Path], model: str, message: str
+) -> None:
+    file = recipe(model)
+    assert fails("evaluate", shop / "run", "--baselines", file) == message.format(file=file)
+
+
+@pytest.mark.parametrize("options", [[], ["--baselines", "markov"], ["--dataset", "data"]])
+def test_nothing_to_evaluate(fails: Callable[..., str], options: list[str]) -> None:
+    message = "nothing to evaluate; name a RUN, or --baselines and their --dataset"
+    assert fails("evaluate", *options) == message
+
+
+def test_names_are_all_looked_up_before_any_is_fitted(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted = []
+    monkeypatch.setattr("reprise.models.markov.Markov.fit", lambda *_: fitted.append(1))
+    with pytest.raises(ValueError, match="unknown baseline"):
+        fit_baselines("markov,nothing", SequenceDataset.open(shop / "data"))
+    assert not fitted

@@ -1,0 +1,518 @@
+"""The search: the same trials from the same seed, stopped or not, here or in processes; and the test part is not read."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from counting_spec import Counting, Dying
+
+import reprise.training.proposals as proposals_module
+import reprise.training.trainer as trainer_module
+import reprise.training.tune as tune_module
+from reprise.config import from_dict, load_toml
+from reprise.data.dataset import SequenceDataset
+from reprise.data.prepare import prepare
+from reprise.errors import ConfigError, DataError
+from reprise.evaluation.evaluate import evaluate
+from reprise.models.baselines import Markov
+from reprise.models.ensemble import Ensemble
+from reprise.models.recurrent import Recurrent
+from reprise.testing import worlds
+from reprise.training import Recipe, RunOptions, TrainingConfig, train
+from reprise.training.proposals import Proposals
+from reprise.training.run import RunDirectory, load_model
+from reprise.training.search import Search, SearchDirectory, SearchOptions, Trial
+from reprise.training.space import parse_space
+from reprise.training.trainer import Trainer
+from reprise.training.tune import tune
+
+SMALL = Recurrent(size=8, layers=1, transitions=0)
+QUICK = TrainingConfig(epochs=2, tokens=256, metric="mrr@5", refit=0)
+RECIPE = Recipe(SMALL, QUICK)
+SPACE = {"model.size": [4, 8], "training.learning_rate": "1e-3..3e-2:log"}
+EXACT = RunOptions(precision="32-true", accelerator="cpu")
+NOISE = worlds.noise(items=20, sequences=60)
+
+
+def points(found: Search) -> list[tuple[Any, ...]]:
+    return [(trial.number, *trial.fields.values(), trial.state, trial.value) for trial in found.trials]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Search]:
+    """A search of twelve trials that was left alone."""
+    out = tmp_path_factory.mktemp("search") / "whole"
+    return out, tune(RECIPE, NOISE, out, SPACE, trials=12, options=EXACT)
+
+
+def test_the_best_recipe_is_one_that_can_be_trained(whole: tuple[Path, Search], tmp_path: Path) -> None:
+    """`best.toml`, trained by itself from the same seed, has the value that the search says."""
+    out, found = whole
+    recipe = from_dict(load_toml(out / "best.toml"), Recipe)
+    assert recipe == found.recipe
+    assert found.value == max(trial.value or 0 for trial in found.trials if trial.state == "complete")
+    model = train(recipe, NOISE, tmp_path / "best", options=replace(EXACT, threads=1))
+    report = evaluate(model, NOISE, part="valid", at=(5,))
+    assert report.metrics["mrr@5"].value == pytest.approx(found.value, abs=1e-9)
+
+
+def test_the_file_tells_all_trials(whole: tuple[Path, Search]) -> None:
+    out, found = whole
+    told = json.loads((out / "tune.json").read_text())
+    assert [trial["number"] for trial in told["trials"]] == list(range(1, 13))
+    assert {trial["state"] for trial in told["trials"]} == {"complete", "pruned"}
+    assert told["metric"] == "mrr@5"
+    assert told["best"]["value"] == found.value
+    assert told["best"]["fields"] == found.best.fields
+    for trial in told["trials"]:
+        records = (out / "trials" / str(trial["number"]) / "metrics.jsonl").read_text().splitlines()
+        assert trial["values"] == [json.loads(record)["valid mrr@5"] for record in records]
+        assert trial["epochs"] == len(records) == (1 if trial["state"] == "pruned" else 2)
+        assert trial["seconds"] > 0
+    assert sum(told["importance"].values()) == pytest.approx(1, abs=1e-3)
+    assert max(told["importance"], key=told["importance"].get) == "training.learning_rate"
+    assert told["note"].endswith("of fewer than 20 trials it is a hint")
+
+
+def test_only_the_best_weights_are_kept(whole: tuple[Path, Search]) -> None:
+    out, found = whole
+    weights = [file.parent.name for file in out.rglob("best.safetensors")]
+    assert weights == [str(found.best.number)]
+    assert [file.parent.name for file in out.rglob("checkpoint.safetensors")] == weights
+    model = load_model(RunDirectory(out / "trials" / weights[0]), NOISE, before="valid")
+    report = evaluate(model, NOISE, part="valid", at=(5,))
+    assert report.metrics["mrr@5"].value == found.value
+
+
+def test_a_search_in_words(whole: tuple[Path, Search]) -> None:
+    _, found = whole
+    lines = str(found).splitlines()
+    counts = [sum(trial.state == state for trial in found.trials) for state in ("complete", "pruned")]
+    assert lines[0] == (
+        f"12 trials ({counts[0]} complete, {counts[1]} pruned); best valid mrr@5 {found.value:.4f}"
+    )
+    assert f"  model.size = {found.best.fields['model.size']}" in lines
+    assert [trial.state for trial in found.ranked()] == ["complete"] * counts[0] + ["pruned"] * counts[1]
+
+
+class CrashError(Exception):
+    """What stands for Ctrl-C or a crash."""
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, CrashError])
+def test_a_search_that_is_stopped_again_and_again_has_the_same_trials(
+    error: type[BaseException], whole: tuple[Path, Search], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped inside epochs, between epochs and between trials."""
+    step, steps = Trainer._step, 0
+
+    def stop_sometimes(self: Trainer, *rest: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps % 11 == 0:
+            raise error
+        return step(self, *rest)
+
+    monkeypatch.setattr(Trainer, "_step", stop_sometimes)
+    stops = 0
+    for _ in range(100):
+        try:
+            found = tune(RECIPE, NOISE, tmp_path / "search", SPACE, trials=12, options=EXACT)
+            break
+        except error:
+            stops += 1
+    assert stops > 3
+    assert points(found) == points(whole[1])
+    assert found.importance == whole[1].importance
+
+
+def test_more_trials_go_on_from_fewer(whole: tuple[Path, Search], tmp_path: Path) -> None:
+    out = tmp_path / "search"
+    fewer = tune(RECIPE, NOISE, out, SPACE, trials=3, options=EXACT)
+    assert len(fewer.trials) == 3
+    assert fewer.importance == {}
+    assert fewer.note == "3 trials are too few to say which fields matter (5 at least)"
+    assert points(tune(RECIPE, NOISE, out, SPACE, trials=12, options=EXACT)) == points(whole[1])
+
+
+def test_a_finished_search_is_returned_as_it_is(
+    whole: tuple[Path, Search], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tune_module, "run_trial", None)
+    assert tune(RECIPE, NOISE, whole[0], SPACE, trials=12, options=EXACT) == whole[1]
+
+
+def test_another_seed_has_other_trials(whole: tuple[Path, Search], tmp_path: Path) -> None:
+    other = tune(RECIPE, NOISE, tmp_path / "s", SPACE, trials=2, options=replace(EXACT, seed=2))
+    assert points(other) != points(whole[1])[:2]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"space": {"model.size": [4, 16]}}, r"another space\.model\.size"),
+        ({"model": Recipe(SMALL, replace(QUICK, epochs=3))}, r"another recipe\.training\.epochs \(2, now 3\)"),
+        ({"options": replace(EXACT, seed=9)}, r"another seed \(1, now 9\)"),
+        ({"dataset": worlds.cycle()}, "another fingerprint"),
+    ],
+)  # fmt: skip
+def test_another_search_in_the_same_place_is_refused(
+    change: dict[str, Any], message: str, whole: tuple[Path, Search]
+) -> None:
+    told = {"model": RECIPE, "dataset": NOISE, "out": whole[0], "space": SPACE, "options": EXACT} | change
+    with pytest.raises(ConfigError, match=f"holds a search with {message}"):
+        tune(**told)
+
+
+def test_something_else_in_the_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match=r"holds something that is no search \(such as thesis\.txt\)"):
+        tune(RECIPE, NOISE, tmp_path, SPACE)
+
+
+def test_two_searches_in_one_place_do_not_mix(whole: tuple[Path, Search]) -> None:
+    with (
+        SearchDirectory(whole[0]).locked(),
+        pytest.raises(ConfigError, match=r"another process searches in .*; use --workers"),
+    ):
+        tune(RECIPE, NOISE, whole[0], SPACE, trials=12, options=EXACT)
+
+
+def without_test(dataset: SequenceDataset) -> SequenceDataset:
+    """The same, but the events of its test part are items that there are not, at times before all others."""
+    item, time_ms = dataset.item.copy(), dataset.time_ms.copy()
+    for begin, end in zip(*dataset.part("test"), strict=True):
+        item[begin:end] = 10**6
+        time_ms[begin:end] = -1
+    return replace(dataset, item=item, time_ms=time_ms)
+
+
+@pytest.mark.parametrize("model", [SMALL, replace(SMALL, transitions=3, attention=2), Counting()])
+def test_the_test_part_is_not_read(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search on data whose test part is spoilt finds the same, to the last digit. Only leaks are looked for there."""
+    for module in (tune_module, trainer_module):
+        monkeypatch.setattr(module, "check_leaks", lambda _: ())
+    recipe = Recipe(model, replace(QUICK, refit=2))
+    space = {"model.smoothing": "0.1..10:log"} if isinstance(model, Counting) else SPACE
+    honest = tune(recipe, NOISE, tmp_path / "honest", space, trials=3, options=EXACT)
+    blind = tune(recipe, without_test(NOISE), tmp_path / "blind", space, trials=3, options=EXACT)
+    assert points(blind) == points(honest)
+
+
+def test_leaks_are_told_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def leaking(dataset: SequenceDataset) -> None:
+        raise DataError("training has events of the test part")
+
+    monkeypatch.setattr(tune_module, "check_leaks", leaking)
+    with pytest.raises(DataError, match="training has events of the test part"):
+        tune(RECIPE, NOISE, tmp_path / "search", SPACE)
+    assert not (tmp_path / "search").exists()
+
+
+def test_the_validation_part_is_not_learned_before_it_judges(tmp_path: Path) -> None:
+    found = tune(Recipe(SMALL, replace(QUICK, refit=4)), worlds.cycle(), tmp_path, SPACE, trials=2)
+    assert found.recipe.training.refit == 4
+    assert RunDirectory(tmp_path / "trials" / "1").read()["recipe"]["training"]["refit"] == 0
+    assert not list(tmp_path.rglob("final.safetensors"))
+
+
+def test_a_spec_that_is_fitted_is_searched_too(tmp_path: Path) -> None:
+    """Its trials have no epochs, and their values are those of the evaluation."""
+    recipe = Recipe(Counting(), TrainingConfig(metric="mrr@5"))
+    found = tune(recipe, NOISE, tmp_path / "search", {"model.smoothing": "0.01..100:log"}, trials=6)
+    assert [trial.state for trial in found.trials] == ["complete"] * 6
+    for trial in found.trials:
+        scorer = Markov(trial.fields["model.smoothing"]).fit(NOISE)
+        assert trial.value == evaluate(scorer, NOISE, part="valid", at=(5,)).metrics["mrr@5"].value
+    assert found.recipe.model == Counting(found.best.fields["model.smoothing"])
+
+
+def test_a_trial_that_cannot_be_trained_is_told_and_left_behind(tmp_path: Path) -> None:
+    """A rate of 1e30 gives no finite loss."""
+    space = {"training.learning_rate": [1e30, 1e-2]}
+    found = tune(RECIPE, NOISE, tmp_path / "s", space, trials=6, options=EXACT)
+    failed = [trial for trial in found.trials if trial.state == "failed"]
+    assert failed
+    assert all(trial.fields["training.learning_rate"] == 1e30 for trial in failed)
+    assert (failed[0].error or "").startswith("DivergedError: the ")
+    assert found.best.fields == {"training.learning_rate": 1e-2}
+    with pytest.raises(ConfigError, match=r"no trial in .* came to its end .*DivergedError"):
+        tune(RECIPE, NOISE, tmp_path / "none", {"training.learning_rate": [1e30, 1e31]}, trials=2)
+
+
+def test_the_same_fields_are_not_trained_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two recipes and eight trials: two runs; stopped in between or not, the same trials."""
+    space = {"model.size": [4, 8]}
+    shown = SearchOptions(progress=True)
+    found = tune(RECIPE, NOISE, tmp_path / "s", space, trials=8, options=EXACT, search=shown)
+    assert len(found.trials) == 8
+    runs = [int(file.parent.name) for file in (tmp_path / "s").glob("trials/*/run.json")]
+    assert len(runs) == 2
+    for trial in found.trials:
+        twin = found.trials[trial.twin - 1] if trial.twin else trial
+        assert twin.number in runs
+        assert (trial.value, trial.values, trial.state) == (twin.value, twin.values, twin.state)
+    assert any(line.endswith("  as trial 1") for line in capsys.readouterr().err.splitlines())
+    for trials in (3, 5, 8):
+        again = tune(RECIPE, NOISE, tmp_path / "again", space, trials=trials, options=EXACT)
+    assert points(again) == points(found)
+
+
+def test_an_ensemble_is_searched_without_pruning(tmp_path: Path) -> None:
+    recipe = Recipe(Ensemble(SMALL, members=2), QUICK)
+    found = tune(recipe, NOISE, tmp_path, {"model.member.size": [4, 8]}, trials=2, options=EXACT)
+    model = load_model(RunDirectory(tmp_path / "trials" / str(found.best.number)), NOISE, "valid")
+    assert evaluate(model, NOISE, part="valid", at=(5,)).metrics["mrr@5"].value == found.value
+    others = {str(trial.number) for trial in found.trials} - {str(found.best.number)}
+    assert not [file for other in others for file in (tmp_path / "trials" / other).rglob("*.safetensors")]
+
+
+def test_a_bug_is_not_a_failed_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trainer, "fit", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        tune(RECIPE, NOISE, tmp_path, SPACE, trials=1)
+
+
+def test_when_the_time_is_over_the_rest_is_left_for_the_next_time(
+    whole: tuple[Path, Search], tmp_path: Path
+) -> None:
+    seconds = whole[1].trials[0].seconds * 2.5
+    try:
+        part = tune(
+            RECIPE,
+            NOISE,
+            tmp_path,
+            SPACE,
+            trials=12,
+            options=EXACT,
+            search=SearchOptions(timeout_s=seconds),
+        )
+        assert 0 < len(part.ranked()) < 12
+    except ConfigError as error:  # the machine is busy
+        assert "the time was over before" in str(error)
+    assert points(tune(RECIPE, NOISE, tmp_path, SPACE, trials=12, options=EXACT)) == points(whole[1])
+
+
+@pytest.mark.parametrize("pruner", ["none", "hyperband"])
+def test_other_pruners(pruner: Any, tmp_path: Path) -> None:
+    options = SearchOptions(pruner=pruner, keep="all")
+    found = tune(RECIPE, NOISE, tmp_path, SPACE, trials=6, options=EXACT, search=options)
+    if pruner == "none":
+        assert all(len(trial.values) == 2 for trial in found.trials)
+    assert len(list(tmp_path.rglob("best.safetensors"))) == 6
+
+
+def test_progress_is_a_line_a_trial(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tune(RECIPE, NOISE, tmp_path, SPACE, trials=2, options=EXACT, search=SearchOptions(progress=True))
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("trial 1, 1 of 2 done  valid mrr@5 0.")
+    assert " (best)  size " in first
+    assert second.startswith("trial 2, 2 of 2 done  ")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": 3}, "model must be a spec that builds or fits"),
+        ({"trials": 0}, "trials must be at least 1, got 0"),
+        ({"workers": 0}, "workers must be at least 1, got 0"),
+        ({"workers": 2}, "the data lies in the memory of this process"),
+        ({"model": Recipe(SMALL, TrainingConfig(metric="mrr@50"))}, "the catalogue has only 20 items"),
+        ({"space": {"model.sise": "1..3"}}, r"unknown field 'model\.sise'; did you mean 'model\.size'\?"),
+    ],
+)
+def test_a_mistake_leaves_nothing_behind(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    told = {"model": RECIPE, "dataset": NOISE, "out": tmp_path / "search", "space": SPACE} | change
+    with pytest.raises(ConfigError, match=message):
+        tune(**told)
+    assert not (tmp_path / "search").exists()
+
+
+def test_without_optuna_the_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ConfigError) as caught:
+        tune(RECIPE, NOISE, tmp_path / "search", SPACE)
+    assert str(caught.value) == 'tuning needs optuna: pip install "reprise[tune]"'
+
+
+def test_importance_finds_the_field_that_decides() -> None:
+    proposals = Proposals(parse_space({"a": "0..1.0", "b": "0..1.0", "c": "1,2"}), 1, "none", 1)
+    generator = np.random.default_rng(0)
+    trials = []
+    for number in range(1, 41):
+        a, b = generator.random(2).tolist()
+        trials.append(
+            Trial(number, {"a": a, "b": b, "c": 1 + number % 2}, "complete", value=1 - (b - 0.3) ** 2)
+        )
+    trials[3].state, trials[3].value = "pruned", 0.1
+    trials[4].state, trials[4].value = "failed", None
+    shares, note = proposals.importance(trials)
+    assert next(iter(shares)) == "b"
+    assert shares["b"] > 0.7
+    assert note == "importance by PED-ANOVA: how the best 13% of 39 trials differ from all"
+
+
+# what follows needs data on disk, and processes
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> SequenceDataset:
+    folder = tmp_path_factory.mktemp("shop")
+    rows = ["user_id,item_id,timestamp"]
+    generator = np.random.default_rng(0)
+    for user in range(60):
+        for step in range(20):
+            rows.append(f"u{user},i{generator.integers(20)},{1_700_000_000 + step * 60}")
+    (folder / "log.csv").write_text("\n".join(rows))
+    from reprise.data.events import read_events
+    from reprise.data.split import LeaveOneOut
+
+    return prepare(read_events(folder / "log.csv"), folder / "data", split=LeaveOneOut())
+
+
+def test_workers_give_each_trial_the_value_it_has_here(shop: SequenceDataset, tmp_path: Path) -> None:
+    never = SearchOptions(pruner="none")
+    two = tune(RECIPE, shop, tmp_path / "two", SPACE, trials=4, workers=2, options=EXACT, search=never)
+    one = tune(RECIPE, shop, tmp_path / "one", SPACE, trials=4, options=EXACT, search=never)
+    assert [trial.state for trial in two.trials] == ["complete"] * 4
+    # the first two are drawn before any has ended
+    assert points(two)[:2] == points(one)[:2]
+    for trial in two.trials:
+        again = RunDirectory(tmp_path / "again" / str(trial.number))
+        recipe = from_dict(
+            RunDirectory(tmp_path / "two" / "trials" / str(trial.number)).read()["recipe"], Recipe
+        )
+        train(recipe, shop, again.path, options=replace(EXACT, threads=1))
+        value = evaluate(load_model(again, shop, "valid"), shop, part="valid", at=(5,)).metrics["mrr@5"].value
+        assert value == trial.value
+
+
+def test_a_worker_that_is_killed_has_its_trial_taken_up_again(shop: SequenceDataset, tmp_path: Path) -> None:
+    lives = tmp_path / "lives"
+    lives.write_text("1")
+    recipe = Recipe(Dying(str(lives)), QUICK)
+    found = tune(recipe, shop, tmp_path / "s", {"model.layers": [1, 2]}, trials=2, workers=2, options=EXACT)
+    assert lives.read_text() == "0"
+    assert [trial.state for trial in found.trials] == ["complete"] * 2
+
+
+def test_a_trial_that_took_three_processes_with_it_fails(whole: tuple[Path, Search], tmp_path: Path) -> None:
+    """Its processes were killed by the system, as the files of the search say; the others go on."""
+    out = tmp_path / "search"
+    tune(RECIPE, NOISE, out, SPACE, trials=2, options=EXACT)
+    folder = SearchDirectory(out)
+    first, second = folder.trials()
+    folder.save(replace(second, state="running", value=None, deaths=3))
+    found = tune(RECIPE, NOISE, out, SPACE, trials=3, options=EXACT)
+    assert [trial.state for trial in found.trials] == ["complete", "failed", "complete"]
+    assert found.trials[1].error == "its process ended 3 times without a word; is there enough memory?"
+    assert found.trials[0] == first
+
+
+SEARCHED = """
+import sys
+from reprise.data.dataset import SequenceDataset
+from reprise.models.recurrent import Recurrent
+from reprise.training import Recipe, RunOptions, TrainingConfig
+from reprise.training.tune import tune
+
+recipe = Recipe(Recurrent(size=8, layers=1, transitions=0), TrainingConfig(epochs=2, tokens=256, metric="mrr@5", refit=0))
+found = tune(
+    recipe,
+    SequenceDataset.open(sys.argv[1]),
+    sys.argv[2],
+    {"model.size": [4, 8], "training.learning_rate": "1e-3..3e-2:log"},
+    trials=4,
+    workers=2,
+    options=RunOptions(precision="32-true", accelerator="cpu"),
+)
+print(len(found.trials))
+"""
+
+
+def children(process: int) -> list[int]:
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            lines = status.read_text().splitlines()
+        except OSError:
+            continue
+        if f"PPid:\t{process}" in lines and "State:\tZ (zombie)" not in lines:
+            found.append(int(status.parent.name))
+    return found
+
+
+def alive(process: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
+
+
+def until(condition: Any, seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def start(shop: SequenceDataset, tmp_path: Path) -> Iterator[Any]:
+    """A search with two workers, in a process of its own."""
+    begun = []
+
+    def search() -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", SEARCHED, str(shop.path), str(tmp_path / "s")]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        begun.append(process)
+        return process
+
+    yield search
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks for processes in /proc")
+def test_a_search_that_is_killed_leaves_no_process_and_goes_on(start: Any, tmp_path: Path) -> None:
+    """Ctrl-C, then `kill -9` of the search: its workers end too, and the same command ends with all trials."""
+    trials = tmp_path / "s" / "trials"
+    for how, begun in ((signal.SIGINT, "1/metrics.jsonl"), (signal.SIGKILL, "2.json")):
+        killed = start()
+        until(lambda begun=begun: any(trials.glob(begun)) and len(children(killed.pid)) == 2)  # noqa: B023
+        workers = children(killed.pid)
+        os.kill(killed.pid, how)
+        _, errors = killed.communicate(timeout=60)
+        assert killed.returncode != 0
+        assert ("KeyboardInterrupt" in errors) == (how == signal.SIGINT)
+        until(lambda workers=workers: not any(alive(worker) for worker in workers), 20)
+    assert "running" in {json.loads(file.read_text())["state"] for file in trials.glob("*.json")}
+    again = start()
+    out, errors = again.communicate(timeout=180)
+    assert (again.returncode, out) == (0, "4\n"), errors
+    states = [json.loads((trials / f"{number}.json").read_text())["state"] for number in range(1, 5)]
+    assert states == ["complete"] * 4
+
+
+def test_a_bug_in_a_worker_ends_the_search_with_its_traceback(shop: SequenceDataset, tmp_path: Path) -> None:
+    recipe = Recipe(Dying(str(tmp_path / "no file")), QUICK)
+    with pytest.raises(RuntimeError, match=r"(?s)trial 1 met a bug:.*lives.read_text"):
+        tune(recipe, shop, tmp_path / "s", {"model.layers": [1, 2]}, trials=1, workers=2)
+
+
+def test_optuna_stays_quiet_and_is_asked_once_a_trial(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    with caplog.at_level("INFO"):
+        tune(RECIPE, NOISE, tmp_path, SPACE, trials=1, options=EXACT)
+    assert not [record for record in caplog.records if record.name.startswith("optuna")]
+    assert proposals_module.LEAST > 1
