@@ -1,4 +1,4 @@
-# make install | test | check | demo | clean
+# make install | test | check | demo | docs | benchmark LOGS=folder | clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= auto
 THREADS ?= 1
 
-.PHONY: install demo test check format docs clean
+.PHONY: install demo test check format docs benchmark clean
 
 install: $(STAMP)
 
@@ -40,6 +40,11 @@ docs: install
 	$(BIN)/python -m reprise.cli.reference > docs/cli.md
 	$(BIN)/python scripts/api_page.py
 	$(BIN)/python scripts/file_map.py
+
+# every family on three logs of a folder, with the reports; what is trained already is kept
+benchmark: install
+	@test -d "$(LOGS)" || { echo "name the folder of the logs: make benchmark LOGS=folder"; exit 1; }
+	$(BIN)/python benchmarks/families.py $(LOGS) --results docs/results.md
 
 clean:
 	rm -rf $(VENV) build dist reprise-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info

@@ -11,6 +11,7 @@ import argparse
 import os
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -24,7 +25,7 @@ from protocol import METRICS, Sums
 from reprise.cli.train import read_recipe
 from reprise.config import to_dict
 from reprise.data.dataset import SequenceDataset
-from reprise.evaluation.evaluate import Options, evaluate
+from reprise.evaluation.evaluate import QUICK, evaluate
 from reprise.evaluation.report import Report
 from reprise.training import RunOptions
 from reprise.training.residual import fit_transitions
@@ -71,7 +72,7 @@ def main() -> None:
     dataset = SequenceDataset.open(options.dataset)
     recipe = read_recipe(options.recipe, options.set)
     run = RunOptions(seed=options.seed, accelerator="cpu", precision=options.precision, threads=1)
-    how = Options(coverage=False, resamples=0, progress=False, query_time=not options.no_query_time)
+    how = replace(QUICK, query_time=not options.no_query_time)
 
     fresh: dict[str, torch.Tensor] = {}
 

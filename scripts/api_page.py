@@ -69,20 +69,43 @@ def _section(name: str, module: str) -> Iterator[str]:
         yield f"```python\n{_signature(node, name)}\n```\n"
     yield _prose(node)
     if isinstance(node, ast.ClassDef):
-        yield from _fields(node)
+        rows = _fields(node)
+        for base in _bases(node, module):
+            # a field that is said again takes the place of the inherited one
+            rows = {**rows, **{name: row for name, row in _fields(base).items() if name not in rows}}
+        yield from _table(list(rows.values()))
         yield from _methods(node)
 
 
-def _fields(node: ast.ClassDef) -> Iterator[str]:
-    rows = []
+def _bases(node: ast.ClassDef, module: str) -> Iterator[ast.ClassDef]:
+    """The specs that a spec inherits fields from."""
+    homes = {
+        name.name: found.module
+        for found in _parse(module).body
+        if isinstance(found, ast.ImportFrom) and (found.module or "").startswith("reprise.")
+        for name in found.names
+    }
+    for base in map(ast.unparse, node.bases):
+        if homes.get(base):
+            definition = _definition(base, str(homes[base]))
+            if isinstance(definition, ast.ClassDef) and _is_spec(definition):
+                yield definition
+
+
+def _fields(node: ast.ClassDef) -> dict[str, str]:
+    """The rows of a table, by the name of the field."""
+    rows = {}
     for field, after in zip(node.body, [*node.body[1:], ast.Pass()], strict=True):
         if isinstance(field, ast.AnnAssign) and not ast.unparse(field.target).startswith("_"):
             text = ast.literal_eval(after.value) if isinstance(after, ast.Expr) else ""
             default = f"`{ast.unparse(field.value)}`" if field.value else ""
             meaning = " ".join(text.split()).replace("|", "\\|")
-            rows.append(
-                f"| `{ast.unparse(field.target)}` | {_type(field.annotation)} | {default} | {meaning} |"
-            )
+            name = ast.unparse(field.target)
+            rows[name] = f"| `{name}` | {_type(field.annotation)} | {default} | {meaning} |"
+    return rows
+
+
+def _table(rows: list[str]) -> Iterator[str]:
     if rows:
         yield "| field | type | default | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
 

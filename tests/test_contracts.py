@@ -1,12 +1,22 @@
 """The shipped contracts, applied to everything built in."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from reprise.models.adversarial import Adversarial
+from reprise.models.autoencoder import Autoencoder
 from reprise.models.baselines import Markov, Popularity, Transitions
+from reprise.models.convolution import Caser, Convolution
+from reprise.models.mlp import FeedForward
+from reprise.models.network import Network
 from reprise.models.recurrent import CELLS, Output, Recurrent
+from reprise.models.transformer import Transformer
+from reprise.nn.attention import WindowAttention
 from reprise.nn.blocks import GatedBranch, ResidualBlock
 from reprise.nn.cells import RNN, Activation, Cell
+from reprise.nn.convolution import DilatedConvolution
 from reprise.nn.linear_cells import MinGRU
 from reprise.testing import worlds
 from reprise.testing.contracts import check_cell, check_encoder, check_loss, check_scorer
@@ -115,6 +125,51 @@ def test_networks_whose_state_fades_with_time(cell: str, attention: int) -> None
     assert model.decay is not None
     torch.nn.init.normal_(model.decay.rate_D)
     check_scorer(model, dataset)
+
+
+FAMILIES: list[Network | Adversarial] = [
+    FeedForward(size=8, window=3),
+    FeedForward(size=8, window=3, combine="average"),
+    Convolution(size=8),
+    Convolution(size=8, kernel=2, dilations=(1,)),
+    Caser(size=8, window=4),
+    Caser(size=8, window=4, heights=(2, 3), horizontal=2, vertical=1),
+    Autoencoder(size=8, latent=4),
+    Autoencoder(size=8, latent=4, variational=False),
+    Transformer(size=8, window=3),
+    Transformer(size=8, window=100, heads=4),
+    Transformer(size=8, window=4, causal=False),
+    Adversarial(Recurrent(size=8)),
+    Adversarial(Transformer(size=8, window=3)),
+]
+
+
+@pytest.mark.parametrize("spec", FAMILIES, ids=str)
+@pytest.mark.parametrize("reads", [{}, {"gaps": True, "query_time": True, "kinds": True, "values": True}])
+def test_every_family(spec: Network | Adversarial, reads: dict[str, bool]) -> None:
+    dataset = worlds.memory(2, sequences=20)
+    torch.manual_seed(0)
+    own = {"generator": replace(spec.generator, **reads)} if isinstance(spec, Adversarial) else reads
+    model = replace(spec, **own).build(dataset.sizes)
+    for parameter in model.parameters():
+        if not parameter.abs().sum():  # parts that are off at the start
+            torch.nn.init.normal_(parameter)
+    model.eval().observe(dataset)
+    check_encoder(model.encoder, 8)
+    check_scorer(model, dataset)
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_attention_is_a_cell(heads: int) -> None:
+    torch.manual_seed(0)
+    check_cell(WindowAttention(6, heads, 3), 6)
+    check_cell(WindowAttention(6, heads, 70).double(), 6, tolerance=1e-10)
+
+
+@pytest.mark.parametrize(("kernel", "dilation"), [(2, 1), (3, 2), (3, 4)])
+def test_a_convolution_is_a_cell(kernel: int, dilation: int) -> None:
+    torch.manual_seed(0)
+    check_cell(DilatedConvolution(6, kernel, dilation), 6)
 
 
 @pytest.mark.parametrize("make", [Popularity, Markov, Transitions])

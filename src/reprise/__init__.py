@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from reprise.data.describe import describe as describe
     from reprise.data.events import Columns as Columns
     from reprise.data.events import read_events as read_events
+    from reprise.data.finding import Leak as Leak
+    from reprise.data.leaks import find_leaks as find_leaks
     from reprise.data.prepare import prepare as prepare
     from reprise.data.split import ColumnSplit as ColumnSplit
     from reprise.data.split import LeaveOneOut as LeaveOneOut
@@ -27,20 +29,34 @@ if TYPE_CHECKING:
     from reprise.errors import ConfigError as ConfigError
     from reprise.errors import DataError as DataError
     from reprise.errors import DivergedError as DivergedError
+    from reprise.errors import LeakError as LeakError
     from reprise.evaluation.compare import compare as compare
     from reprise.evaluation.evaluate import evaluate as evaluate
     from reprise.evaluation.report import Report as Report
+    from reprise.evaluation.seeds import pooled as pooled
+    from reprise.evaluation.verdicts import Entrant as Entrant
+    from reprise.evaluation.verdicts import Verdict as Verdict
+    from reprise.evaluation.verdicts import judge as judge
+    from reprise.models.adversarial import Adversarial as Adversarial
+    from reprise.models.autoencoder import Autoencoder as Autoencoder
     from reprise.models.baselines import Markov as Markov
     from reprise.models.baselines import Popularity as Popularity
     from reprise.models.baselines import Transitions as Transitions
+    from reprise.models.convolution import Caser as Caser
+    from reprise.models.convolution import Convolution as Convolution
     from reprise.models.ensemble import Ensemble as Ensemble
+    from reprise.models.mlp import FeedForward as FeedForward
     from reprise.models.recurrent import Recurrent as Recurrent
+    from reprise.models.transformer import Transformer as Transformer
     from reprise.recommender.answers import Recommendation as Recommendation
     from reprise.recommender.recommender import Recommender as Recommender
     from reprise.training.config import Recipe as Recipe
     from reprise.training.config import RunOptions as RunOptions
     from reprise.training.config import TrainingConfig as TrainingConfig
     from reprise.training.negatives import Negatives as Negatives
+    from reprise.training.objectives import MaskedItem as MaskedItem
+    from reprise.training.objectives import NextItem as NextItem
+    from reprise.training.objectives import Reconstruction as Reconstruction
     from reprise.training.run import load_run as load_run
     from reprise.training.sampled import GBCE as GBCE
     from reprise.training.sampled import BPRMax as BPRMax
@@ -56,6 +72,8 @@ _HOMES = {
     "describe": "reprise.data.describe",
     "Columns": "reprise.data.events",
     "read_events": "reprise.data.events",
+    "Leak": "reprise.data.finding",
+    "find_leaks": "reprise.data.leaks",
     "prepare": "reprise.data.prepare",
     "ColumnSplit": "reprise.data.split",
     "LeaveOneOut": "reprise.data.split",
@@ -65,9 +83,23 @@ _HOMES = {
     "ConfigError": "reprise.errors",
     "DataError": "reprise.errors",
     "DivergedError": "reprise.errors",
+    "LeakError": "reprise.errors",
     "evaluate": "reprise.evaluation.evaluate",
     "Report": "reprise.evaluation.report",
     "compare": "reprise.evaluation.compare",
+    "pooled": "reprise.evaluation.seeds",
+    "Entrant": "reprise.evaluation.verdicts",
+    "Verdict": "reprise.evaluation.verdicts",
+    "judge": "reprise.evaluation.verdicts",
+    "Adversarial": "reprise.models.adversarial",
+    "Autoencoder": "reprise.models.autoencoder",
+    "Caser": "reprise.models.convolution",
+    "Convolution": "reprise.models.convolution",
+    "FeedForward": "reprise.models.mlp",
+    "Transformer": "reprise.models.transformer",
+    "MaskedItem": "reprise.training.objectives",
+    "NextItem": "reprise.training.objectives",
+    "Reconstruction": "reprise.training.objectives",
     "Markov": "reprise.models.baselines",
     "Transitions": "reprise.models.baselines",
     "Popularity": "reprise.models.baselines",

@@ -12,6 +12,10 @@ class DataError(RepriseError):
     """An event log, an item table, a split or a prepared dataset that cannot be used as it is."""
 
 
+class LeakError(DataError):
+    """Training, or the inputs of a target, know what they are asked about: figures from it would be too good."""
+
+
 class ConfigError(RepriseError):
     """A spec, a recipe or an option with an unknown field or an impossible value."""
 

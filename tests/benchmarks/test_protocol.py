@@ -11,7 +11,7 @@ import pytest
 
 from reprise import Popularity, evaluate
 from reprise.data.dataset import SequenceDataset
-from reprise.evaluation.evaluate import Options
+from reprise.evaluation.evaluate import QUICK
 
 BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
 
@@ -42,14 +42,13 @@ def test_a_peer_is_measured_as_reprise_measures(
     protocol: ModuleType, path: Path, part: str, exclude_seen: bool, min_history: int
 ) -> None:
     dataset = SequenceDataset.open(path)
-    options = Options(coverage=False, resamples=0, progress=False)
     report = evaluate(
         Popularity().fit(dataset),
         dataset,
         part=part,
         exclude_seen=exclude_seen,
         min_history=min_history,
-        options=options,
+        options=QUICK,
     )
     log = protocol.Log.open(path)
     targets = log.targets(part, min_history)

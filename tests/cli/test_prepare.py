@@ -1,7 +1,9 @@
 """`reprise prepare` and `reprise describe`."""
 
 import json
+import random
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -100,3 +102,99 @@ def test_describe_of_something_else_says_how_to_make_a_dataset(
         f"{tmp_path} holds no prepared dataset (no dataset.json); "
         f"make one with `reprise prepare EVENTS --out {tmp_path}`"
     )
+
+
+USERS, EVENTS = 40, 24
+
+
+def leaking(folder: Path, plant: str) -> tuple[str, ...]:
+    """A CSV log of a sequence a user, in which one thing gives the targets away; the arguments to prepare it."""
+    generator = random.Random(1)
+    items = [[generator.randrange(20) for _ in range(EVENTS)] for _ in range(USERS)]
+    rows = [
+        [
+            f"u{user}",
+            item,
+            1_700_000_000 + step * 86_400 + user * 60,
+            "view",
+            1,
+            "test" if user % 4 == 0 else "train",
+        ]
+        for user, row in enumerate(items)
+        for step, item in enumerate(row)
+    ]
+    facts = [[item, 10.0, "2023-11-01"] for item in range(20)]
+    options: tuple[str, ...] = ("--split", "last:3d,3d")
+    if plant == "late-training":
+        rows[EVENTS + 5][5], options = "test", ("--split", "column:part")
+    elif plant == "own-input":
+        rows.append(rows[-1])
+        options = (*options, "--keep-duplicates")
+    elif plant == "duplicate":
+        rows += [["copy", *row[1:5], "train"] for row in rows[:EVENTS]]
+        options = ("--split", "column:part")
+    elif plant == "late-feature":
+        facts[3][2] = "2023-12-05"
+    elif plant == "giveaway":
+        for row, following in pairwise(rows):
+            row[4] = following[1]
+    elif plant == "giveaway of the table":
+        for fact in facts:
+            fact[1] = sum(row.count(fact[0]) for row in items)
+    for name, head, lines in (
+        ("log", "user_id,item_id,timestamp,kind,value,part", rows),
+        ("items", "item_id,popularity,updated", facts),
+    ):
+        text = [head, *(",".join(map(str, line)) for line in lines)]
+        (folder / f"{name}.csv").write_text("\n".join(text) + "\n")
+    return (
+        str(folder / "log.csv"),
+        "--items",
+        str(folder / "items.csv"),
+        "--out",
+        str(folder / "out"),
+        *options,
+    )
+
+
+@pytest.mark.parametrize(
+    ("plant", "said"),
+    [
+        (
+            "late-training",
+            "row 31 is marked 'train' in column 'part', but a later part of its sequence begins before it",
+        ),
+        ("own-input", "own-input: 1 targets repeat a row that is among their inputs"),
+        ("duplicate", "first: sequence 'u0' as sequence 'copy'; keep one of each"),
+        (
+            "late-feature",
+            "late-feature: column 'updated' of the item table dates 1 items of the training part at or after its end",
+        ),
+        ("giveaway", "giveaway: column 'value' of the events goes by the item of the next event"),
+        (
+            "giveaway of the table",
+            "giveaway: column 'popularity' of the item table follows the number of all events of 20 items",
+        ),
+    ],
+)
+def test_a_leak_in_a_file_is_an_error_that_names_its_rows(
+    fails, reprise, tmp_path: Path, plant: str, said: str
+) -> None:
+    message = fails("prepare", *leaking(tmp_path, plant))
+    assert said in message
+    assert not (tmp_path / "out").exists()
+    if plant != "late-training":
+        kind = plant.split(" ")[0]
+        assert f"--allow-leaks {kind}" in message
+        assert "first: " in message
+        result = reprise("prepare", *leaking(tmp_path, plant), "--allow-leaks", kind)
+        assert result.exit_code == 0, result.output
+        assert said.split("; ")[0].split("first")[0] in " ".join(
+            reprise("describe", tmp_path / "out").stderr.split()
+        )
+
+
+def test_the_same_file_without_a_leak_is_prepared(reprise, fails, tmp_path: Path) -> None:
+    arguments = leaking(tmp_path, "")
+    assert reprise("prepare", *arguments).exit_code == 0
+    assert "unknown kind of leak 'twice'" in fails("prepare", *arguments, "--allow-leaks", "twice")

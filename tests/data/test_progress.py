@@ -15,7 +15,8 @@ def test_a_function_is_told_every_step_and_its_share(write_log, days, tmp_path: 
         split=SPLIT,
         progress=lambda step, share: told.append((step, share)),
     )
-    assert [step for step, _ in told] == ["reading", "coding", "cleaning", "writing", "prepared"]
+    steps = ["reading", "coding", "cleaning", "writing", "looking for leaks", "prepared"]
+    assert [step for step, _ in told] == steps
     shares = [share for _, share in told]
     assert shares == sorted(shares)
     assert (shares[0], shares[-1]) == (0.0, 1.0)

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
+from reprise.evaluation.intervals import Bootstrap
+from reprise.evaluation.report import Protocol, Report, SequenceSums
 from reprise.models.batch import Batch, Event, event_at
 from reprise.models.encoder import keep_state
 from reprise.nn.cells import State
@@ -109,4 +111,25 @@ def hard() -> SequenceDataset:
         rows.append(row)
     dataset = world(rows, valid=2, test=3)
     dataset.time_ms[:] = dataset.time_ms // 120_000 * 120_000
+    # no row twice: a target whose copy is among its inputs is a leak
+    dataset.value[:] = np.arange(dataset.events)
     return dataset
+
+
+def _report(name: str, sum_S: np.ndarray, *, resamples: int = 300, trained: bool = True) -> Report:
+    """A report of one metric, `recall@5`, from its sums over sequences of two targets each."""
+    sequences = len(sum_S)
+    bootstrap = Bootstrap(resamples=resamples)
+    sums = SequenceSums(
+        np.arange(sequences), np.full(sequences, 2), ("recall@5",), sum_S[:, None].astype(float)
+    )
+    protocol = Protocol(
+        "made up", "test", 2 * sequences, sequences, 9, (5,), 1, False, True, "average", bootstrap
+    )
+    [value] = bootstrap.intervals(sums.sum_SM, sums.targets_S)
+    return Report(name, {"recall@5": value}, 2 * sequences, {}, protocol, sums, trained=trained)
+
+
+@pytest.fixture
+def report_of():
+    return _report

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from reprise.errors import DataError
 from reprise.evaluation.compare import compare
 from reprise.evaluation.evaluate import Options, evaluate
+from reprise.evaluation.significance import holm
 from reprise.models.baselines import Markov, Popularity
 from reprise.testing.worlds import cycle, noise, world
 
@@ -92,15 +94,16 @@ def test_within_a_slice(table):
 
 
 def test_the_whole_shows_its_slices(table):
-    """Recall and mrr at the longest list, within each slice, and coverage without a difference."""
+    """Recall at the longest list within each slice, under what divides them."""
     dataset = world([list("abcab"), list("bcaba"), list("bcabz")])
     comparison = compare(
         *(evaluate(table(s), dataset, at=(1, 2)) for s in ([1.0, 3.0, 0.0], [3.0, 1.0, 0.0]))
     )
-    names = [line.split("  ")[0] for line in str(comparison).split("\n\n")[0].splitlines()]
-    assert names[9:] == [
-        "coverage@1", "coverage@2", "warm recall@2", "warm mrr@2", "cold recall@2", "cold mrr@2",
+    table_of_slices = str(comparison).split("\n\n")[1].splitlines()
+    assert [line.split("  ")[0] or line.split()[0] for line in table_of_slices] == [
+        "recall@2", "item", "warm", "cold", "repeat", "seen_before", "new_to_user",
     ]  # fmt: skip
+    assert table_of_slices[2].split()[:4] == ["warm", "2", "1.0000", "1.0000"]
     warm = comparison.to_dict()["slices"]["warm"][0]
     assert (warm["name"], warm["differences"]["recall@1"]["value"]) == ("Table", 0)
 
@@ -131,5 +134,48 @@ def test_nothing_to_compare_with():
 
 
 def test_no_resamples():
-    with pytest.raises(DataError, match="a comparison needs intervals; evaluate with resamples above 0"):
+    with pytest.raises(
+        DataError,
+        match="a comparison needs intervals, and 'Markov' was evaluated with resamples=0; 1000 is usual",
+    ):
         compare(*both(cycle(), options=Options(resamples=0)))
+
+
+def test_a_star_survives_the_correction():
+    """A difference that is shown against one model is not among twenty that are alike."""
+    dataset = noise(sequences=60)
+    one, other = (evaluate(Markov(smoothing).fit(dataset), dataset, at=(5,)) for smoothing in (0.3, 30))
+    alone = compare(one, other).adjusted[0]["recall@5"]
+    among = compare(one, other, *[one] * 19)
+    assert among.adjusted[0]["recall@5"] == pytest.approx(min(1.0, 20 * alone))
+    assert among.adjusted[1]["recall@5"] == 1
+    assert among.to_dict()["others"][0]["p_adjusted"]["recall@5"] == among.adjusted[0]["recall@5"]
+    assert "after Holm's correction for each metric over 20 models" in str(among)
+
+
+def test_stars_follow_the_adjusted_p():
+    """An interval that leaves out zero has none where the correction took it."""
+    comparison = compare(*both(cycle()))
+    weak = replace(comparison, adjusted=(dict.fromkeys(comparison.adjusted[0], 0.2),), slices={})
+    assert comparison.differences[0]["recall@1"].low > 0
+    [line] = [line for line in str(weak).splitlines() if line.startswith("recall@1 ")]
+    assert not line.endswith("*")
+
+
+def test_in_the_slices_the_correction_is_over_all_of_them():
+    comparison = compare(*both(noise()))
+    found = [part.adjusted[0]["mrr@5"] for part in comparison.slices.values()]
+    alone = [compare(*comparison.reports, within=name).adjusted[0]["mrr@5"] for name in comparison.slices]
+    assert found == pytest.approx(holm(alone))
+
+
+def test_reports_without_slices_are_compared_as_a_whole():
+    markov, _ = both(noise())
+    _, popularity = both(noise(), options=Options(slices=False))
+    assert compare(markov, popularity).slices == {}
+
+
+def test_one_run_of_a_network_is_said():
+    markov, popularity = both(noise())
+    assert "`judge` looks at several seeds" not in str(compare(markov, popularity))
+    assert "`judge` looks at several seeds" in str(compare(replace(markov, trained=True), popularity))

@@ -1,35 +1,12 @@
 import pytest
 import torch
 
-from reprise.evaluation.coverage import Coverage, candidates, first_mask
-
-CPU = torch.device("cpu")
+from reprise.evaluation.coverage import candidates, first_mask
 
 
 def test_first_mask_takes_the_lower_column_among_equals():
     """Places 1 and 2 of 4, 7, 4, 4: item 2, and of the three fours the first."""
     assert first_mask(torch.tensor([[4.0, 7.0, 4.0, 4.0]]), 2).tolist() == [[True, True, False, False]]
-
-
-def test_share_of_items_shown():
-    """Two lists of one item each, different ones, of four items; lists of two show three items."""
-    coverage = Coverage(4, (1, 2), CPU)
-    coverage(torch.tensor([[9.0, 8.0, 0.0, 0.0], [0.0, 9.0, 8.0, 0.0]]))
-    assert coverage.shares() == {"coverage@1": 2 / 4, "coverage@2": 3 / 4}
-
-
-def test_items_that_are_no_candidates_are_not_shown():
-    """Only one candidate is left for a list of two."""
-    coverage = Coverage(3, (2,), CPU)
-    coverage(torch.tensor([[-torch.inf, 1.0, -torch.inf]]))
-    assert coverage.shares() == {"coverage@2": 1 / 3}
-
-
-def test_chunks_add_up():
-    coverage = Coverage(2, (1,), CPU)
-    coverage(torch.tensor([[1.0, 0.0]]))
-    coverage(torch.tensor([[0.0, 1.0]]))
-    assert coverage.shares() == {"coverage@1": 1.0}
 
 
 @pytest.mark.parametrize("items", [31, 640, 641, 1000, 5003])

@@ -26,6 +26,11 @@ def test_values_by_hand(table):
     assert value(report, "mrr@2") == pytest.approx((1 + 0 + 1 / 2) / 3)
     assert value(report, "ndcg@2") == pytest.approx((1 + 0 + 1 / log2(3)) / 3)
     assert (value(report, "coverage@1"), value(report, "coverage@2")) == pytest.approx((1 / 3, 2 / 3))
+    assert list(report.metrics) == [
+        *(f"{name}@{k}" for k in (1, 2) for name in ("recall", "hit", "mrr", "ndcg")),
+        "novelty@1", "novelty@2", "popularity_lift@1", "popularity_lift@2", "diversity@2",
+        "coverage@1", "coverage@2", "gini@1", "gini@2",
+    ]  # fmt: skip
 
 
 def test_ties_are_averaged_and_named(table):
@@ -63,7 +68,7 @@ def test_seen_items_leave_the_list(table):
     scores = table([3.0, 2.0, 1.0])
     kept, left_out = (evaluate(scores, dataset, at=(1,), exclude_seen=seen) for seen in (False, True))
     assert (value(kept, "recall@1"), value(left_out, "recall@1")) == (0, 1 / 2)
-    assert left_out.protocol.notes == (
+    assert left_out.protocol.notes[:-1] == (
         "1 of 2 targets (50.0%) were seen earlier in their sequence, so they are no candidates: misses.",
     )
 
@@ -84,11 +89,14 @@ def test_cold_targets_are_misses_and_stand_apart(table):
     dataset = world([list("abab"), list("baab"), list("abaz"), list("baab")], valid=0, test=1)
     report = evaluate(table([1.0, 2.0]), dataset, at=(1, 2))
     assert value(report, "recall@2") == 3 / 4
-    assert {name: part.targets for name, part in report.slices.items()} == {"warm": 3, "cold": 1}
+    assert {name: part.targets for name, part in report.slices.items() if part.of == "item"} == {
+        "warm": 3,
+        "cold": 1,
+    }
     assert report.slices["warm"].metrics["recall@1"] == (1, 1, 1)
     assert report.slices["cold"].metrics["recall@2"] == (0, None, None)
-    assert report.protocol.notes == (
-        "1 of 4 targets (25.0%) are cold: their item is not in the training part, and they count as misses.",
+    assert report.protocol.notes[0] == (
+        "1 of 4 targets (25.0%) are cold: their item is not in the training part, and they count as misses."
     )
 
 
@@ -104,19 +112,22 @@ def test_targets_at_the_time_of_the_event_before(table):
     """Row 1's last two events share a minute with the one before; the note says how many and what it means."""
     dataset = world([list("abab"), list("baba")], valid=0, test=2)
     dataset.time_ms[2:4] = dataset.time_ms[1]
+    dataset.value[:] = range(8)  # no row twice
     report = evaluate(table([1.0, 2.0]), dataset, at=(1,))
-    assert {name: part.targets for name, part in report.slices.items()} == {"new_time": 2, "same_time": 2}
-    assert report.protocol.notes == (
+    found = {name: part.targets for name, part in report.slices.items() if part.of == "time"}
+    assert found == {"new_time": 2, "same_time": 2}
+    assert report.protocol.notes[0] == (
         "2 of 4 targets (50.0%) have the same time as the event before them (lines of one basket, say): "
-        "their order is the order of the input, not behaviour, and a model may have learnt how the input was written.",
+        "their order is the order of the input, not behaviour, and a model may have learnt how the input was written."
     )
 
 
-def test_all_targets_at_one_time_have_the_note_and_no_slices(table):
+def test_all_targets_at_one_time_have_the_note_and_no_slices_by_it(table):
     dataset = world([list("abab"), list("baba")], valid=0, test=2)
     dataset.time_ms[:] = 0
+    dataset.value[:] = range(8)  # no row twice
     report = evaluate(table([1.0, 2.0]), dataset, at=(1,))
-    assert report.slices == {}
+    assert not {"time", "gap"} & {part.of for part in report.slices.values()}
     assert "4 of 4 targets (100.0%) have the same time" in report.protocol.notes[0]
 
 
@@ -145,10 +156,12 @@ def test_batches_and_seeds_do_not_move_values(hard, fading):
     assert {n: i.value for n, i in whole.metrics.items()} == {n: i.value for n, i in cut.metrics.items()}
 
 
-def test_quick_gives_the_same_values_without_intervals_or_coverage(hard, fading):
+def test_quick_gives_the_same_values_and_nothing_else(hard, fading):
     model = fading(hard.items.warm)
     quick, whole = (evaluate(model, hard, part="valid", at=(3,), options=o) for o in (QUICK, Options()))
-    assert set(whole.metrics) - set(quick.metrics) == {"coverage@3"}
+    beyond = {"novelty@3", "popularity_lift@3", "diversity@3", "coverage@3", "gini@3"}
+    assert set(whole.metrics) - set(quick.metrics) == beyond
+    assert (quick.slices, quick.calibration) == ({}, None)
     assert all(interval == (value(whole, name), None, None) for name, interval in quick.metrics.items())
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from reprise.errors import ConfigError
 from reprise.evaluation import intervals
-from reprise.evaluation.intervals import Bootstrap, Interval
+from reprise.evaluation.intervals import Bootstrap, Interval, Ratio
 
 
 def column(*values: float) -> np.ndarray:
@@ -73,6 +73,36 @@ def test_one_sequence_has_no_interval():
 def test_interval_in_words():
     assert str(Interval(0.25, 0.2, 0.3)) == "0.2500 [0.2000, 0.3000]"
     assert str(Interval(0.25)) == "0.2500"
+
+
+def test_ratios_together_are_those_alone():
+    """The same draws for the whole, for a part of the sequences, and for their difference."""
+    generator = np.random.default_rng(0)
+    sums, counts = generator.random((40, 2)), generator.integers(1, 9, 40)
+    place = np.arange(0, 40, 3)
+    bootstrap = Bootstrap(resamples=200)
+    whole, part = bootstrap.together(40, [Ratio(sums, counts), Ratio(sums[place], counts[place], place)])
+    assert whole == bootstrap.intervals(sums, counts)
+    masked = np.zeros(40)
+    masked[place] = 1
+    [same] = bootstrap.together(40, [Ratio(sums * masked[:, None], counts * masked)])
+    assert [tuple(it) for it in part] == [pytest.approx(tuple(it)) for it in same]
+
+
+def test_resamples_without_a_sequence_of_a_part_are_left_out():
+    """Two sequences of 40 are both missed by one resample in eight; the others say 0, 1 or what lies between."""
+    ratio = Ratio(column(0.0, 3.0), np.array([3, 3]), np.array([4, 30]))
+    bootstrap = Bootstrap(resamples=400)
+    [drawn] = bootstrap.resampled(40, [ratio])
+    assert 0.08 < np.isnan(drawn).mean() < 0.18
+    assert bootstrap.together(40, [ratio]) == [[(0.5, 0.0, 1.0)]]
+    assert Bootstrap(resamples=1, seed=1).together(40, [ratio])[0][0].value == 0.5
+
+
+def test_differences_in_words_and_turned():
+    assert Interval(0.25, 0.2, 0.3).signed() == "+0.2500 [+0.2000, +0.3000]"
+    assert -Interval(0.25, 0.2, 0.3) == (-0.25, -0.3, -0.2)
+    assert (-Interval(0.25)).signed() == "-0.2500"
 
 
 @pytest.mark.parametrize(

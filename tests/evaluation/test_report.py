@@ -19,17 +19,21 @@ def report(table):
 def test_json_form(report):
     """Exactly these keys; coverage has no interval; it survives JSON."""
     found = json.loads(json.dumps(report.to_dict()))
-    assert list(found) == ["name", "metrics", "targets", "slices", "protocol"]
+    assert list(found) == ["name", "metrics", "targets", "slices", "calibration", "protocol"]
     assert found["name"] == "Table"
     assert found["targets"] == 3
     assert list(found["metrics"]) == [
-        "recall@1", "hit@1", "mrr@1", "ndcg@1", "recall@2", "hit@2", "mrr@2", "ndcg@2", "coverage@1", "coverage@2",
+        "recall@1", "hit@1", "mrr@1", "ndcg@1", "recall@2", "hit@2", "mrr@2", "ndcg@2",
+        "novelty@1", "novelty@2", "popularity_lift@1", "popularity_lift@2", "diversity@2",
+        "coverage@1", "coverage@2", "gini@1", "gini@2",
     ]  # fmt: skip
+    assert found["calibration"] is None
     assert found["metrics"]["coverage@1"] == {"value": 1 / 3, "low": None, "high": None}
     assert found["metrics"]["recall@1"]["value"] == pytest.approx(2 / 3)
-    assert found["slices"]["cold"]["targets"] == 1
+    assert list(found["slices"]["cold"]) == ["of", "targets", "metrics"]
+    assert (found["slices"]["cold"]["of"], found["slices"]["cold"]["targets"]) == ("item", 1)
     assert found["slices"]["warm"]["metrics"]["mrr@2"] == {"value": 1.0, "low": 1.0, "high": 1.0}
-    assert set(found["slices"]) == {"warm", "cold"}
+    assert list(found["slices"]) == ["warm", "cold", "seen_before", "new_to_user"]
 
 
 def test_protocol_in_json(report):
@@ -53,7 +57,10 @@ def test_protocol_in_json(report):
         },
         "cold": "miss",
         "notes": [
-            "1 of 3 targets (33.3%) are cold: their item is not in the training part, and they count as misses."
+            "1 of 3 targets (33.3%) are cold: their item is not in the training part, and they count as misses.",
+            "Diversity is 1 - the mean cosine of the pairs in a list, by the training sequences the items occur in; "
+            "over 3 lists.",
+            "Leak checks passed: late-training, counts, late-feature, own-input, duplicate, giveaway.",
         ],
     }
 
@@ -61,9 +68,19 @@ def test_protocol_in_json(report):
 def test_report_as_text(report):
     lines = str(report).splitlines()
     assert lines[0].split() == ["Table", "3", "targets"]
-    assert lines[1] == "recall@1    0.6667 [0.0000, 1.0000]"
-    assert lines[9] == "coverage@1  0.3333"
-    assert "slice  targets  recall@2" in str(report)
+    assert lines[1] == "recall@1           0.6667 [0.0000, 1.0000]"
+    assert lines[14] == "coverage@1         0.3333"
+    table = str(report).split("\n\n")[1].splitlines()
+    assert [line.split()[0] for line in table] == [
+        "slice",
+        "item",
+        "warm",
+        "cold",
+        "repeat",
+        "seen_before",
+        "new_to_user",
+    ]
+    assert table[2].split()[:3] == ["warm", "2", "1.0000"]
     assert "Ranked among all 3 items of the training part; seen items stay in; ties are averaged" in str(
         report
     )
@@ -87,8 +104,8 @@ def test_difference_of_protocols(report):
 
 
 def test_one_kind_of_target_makes_no_slices(table):
-    """All warm and all at new times: a slice would repeat the whole."""
-    dataset = world([list("abcab"), list("cacab")])
+    """All warm, repeated, equally common, a minute after as many events: a slice would repeat the whole."""
+    dataset = world([list("abcab"), list("bcaab")])
     report = evaluate(Popularity().fit(dataset), dataset, at=(1,))
     assert report.slices == {}
     assert "slice" not in str(report)

@@ -199,3 +199,43 @@ def test_progress_is_shown_on_a_terminal(hard, table, monkeypatch, show, termina
     monkeypatch.setattr(sys, "stderr", stream)
     rank_targets(table([1.0] * hard.items.warm), hard, Walk(progress=show))
     assert ("evaluating Table" in stream.getvalue()) == drawn
+
+
+def test_a_sample_of_targets_is_drawn_without_replacement(hard):
+    """All where they are few; else so many of them, in order, the same for a seed."""
+    walk = Walk("test", min_history=3)
+    every = [position for position, *_ in one_by_one(Popularity().fit(hard), hard, walk)]
+    assert walk.sample(hard, len(every), seed=0).tolist() == every
+    drawn = walk.sample(hard, 9, seed=0).tolist()
+    assert len(set(drawn)) == 9
+    assert set(drawn) < set(every)
+    assert drawn == sorted(drawn) == walk.sample(hard, 9, seed=0).tolist()
+    assert drawn != walk.sample(hard, 9, seed=1).tolist()
+
+
+def test_onlookers_see_the_scores_in_the_order_of_the_targets(hard, fading):
+    """Each by itself, batch by batch: what they see ranks as the walk does."""
+
+    class Spy:
+        def __init__(self) -> None:
+            self.seen = {}
+
+        def watch(self, asked):
+            waiting = asked.targets()[1].tolist()
+
+            def look(s_CI):
+                for row in s_CI.clone():
+                    self.seen[waiting.pop(0)] = row
+
+            return look
+
+        def notes(self):
+            return iter(())
+
+    one, other = Spy(), Spy()
+    found = rank_targets(fading(hard.items.warm), hard, Walk(tokens=20, length=4), [one, other])
+    assert list(one.seen) == list(other.seen)
+    for position, greater in zip(found.position_N.tolist(), found.greater_N.tolist(), strict=True):
+        item = int(hard.item[position])
+        if greater != MISS:
+            assert int((one.seen[position] > one.seen[position][item - 1]).sum()) == greater

@@ -2,14 +2,14 @@ import pytest
 import torch
 
 from reprise.models.attentive import AttentiveEncoder
-from reprise.models.recurrent import RecurrentEncoder
+from reprise.models.stack import Stack
 from reprise.nn.cells import GRU
 from reprise.testing.contracts import check_encoder
 
 
 def attentive(window: int, alignment: str) -> AttentiveEncoder:
     torch.manual_seed(0)
-    encoder = RecurrentEncoder([GRU(6)], norm=False, dropout=0.0)
+    encoder = Stack([GRU(6)], norm=False)
     found = AttentiveEncoder(encoder, 6, window, alignment)  # type: ignore[arg-type]
     torch.nn.init.normal_(found.distance)
     return found.eval()

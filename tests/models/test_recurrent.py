@@ -6,7 +6,8 @@ import torch
 from reprise.config import from_dict, to_dict
 from reprise.data.dataset import Sizes
 from reprise.errors import ConfigError
-from reprise.models.recurrent import Recurrent, dropout_for
+from reprise.models.network import dropout_for
+from reprise.models.recurrent import Recurrent
 from reprise.nn.blocks import ResidualBlock
 from reprise.nn.cells import GRU, RNN
 

@@ -1,6 +1,7 @@
 import logging
 import warnings
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -10,10 +11,15 @@ from torch import Tensor, nn
 
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ArtefactError, ConfigError
+from reprise.models.adversarial import Adversarial
 from reprise.models.attentive import Alignment
+from reprise.models.autoencoder import Autoencoder
 from reprise.models.baselines import Popularity
+from reprise.models.convolution import Caser, Convolution
+from reprise.models.mlp import FeedForward
 from reprise.models.recurrent import Recurrent
 from reprise.models.sequence_model import SequenceModel
+from reprise.models.transformer import Transformer
 from reprise.recommender import Recommender
 from reprise.recommender.export import check_same, export
 from reprise.recommender.network import Network
@@ -36,10 +42,18 @@ PLAIN = {
         Recurrent(cell="mingru", size=16, layers=1, residual=False),
         Recurrent(cell="minlstm", size=16, layers=1),
         Recurrent(cell="rnn", size=16, residual=False, activation="sigmoid", output="relu", skip=True),
+        FeedForward(size=16, window=3),
+        FeedForward(size=16, window=3, combine="average"),
+        Convolution(size=16, dilations=(1, 2)),
+        Caser(size=16, window=4),
+        Autoencoder(size=16, latent=4),
+        Adversarial(Recurrent(size=16, layers=1)),
+        Transformer(size=16, window=4),
+        Transformer(size=16, window=4, causal=False),
     ],
     ids=str,
 )
-def test_the_recommender_scores_as_the_trained_network_does(spec: Recurrent, log: SequenceDataset) -> None:
+def test_the_recommender_scores_as_the_trained_network_does(spec: Any, log: SequenceDataset) -> None:
     model = spec.build(log.sizes)
     answer = Recommender(model, log).recommend(["p3", "p1", "p4", "p1", "p5"], k=12)
     expected = torch_scores(model.eval(), log, [{"item_id": f"p{item}"} for item in (3, 1, 4, 1, 5)])

@@ -66,6 +66,13 @@ def prepare(
             "--keep-duplicates", help="Keep events that repeat another: same sequence, item, time and kind."
         ),
     ] = False,
+    allow_leaks: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND,...",
+            help="Leaks that are known and harmless: late-training, counts, late-feature, own-input, duplicate, giveaway.",
+        ),
+    ] = "",
     memory_limit: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Memory for the table engine, such as 2GB.")
     ] = None,
@@ -87,6 +94,7 @@ def prepare(
         split=parse_split(split),
         overwrite=overwrite,
         duplicates="keep" if keep_duplicates else "drop",
+        allow_leaks=[kind.strip() for kind in allow_leaks.split(",") if kind.strip()],
         **given(
             sequence_by=sequence_by,
             session_gap=session_gap,

@@ -8,6 +8,8 @@ from typing import Any
 import typer
 
 WARNINGS = "warnings"
+TOLD_APART = (WARNINGS, "leaks")
+"""Facts that a table leaves out: warnings are sentences after it, and leaks are among them."""
 PLAIN_WIDTH = 120
 """Columns of a table that is not shown on a terminal."""
 
@@ -80,7 +82,7 @@ def _flat(facts: Mapping[str, Any], place: str = "") -> Iterable[tuple[str, Any]
             yield from _flat(value, f"{path}: ")
         elif name.endswith("_ms") and isinstance(value, int):
             yield path, datetime.fromtimestamp(value / 1000, UTC).isoformat(" ", "seconds")
-        elif value is not None and value != [] and name != WARNINGS:
+        elif value is not None and value != [] and name not in TOLD_APART:
             yield path, value
 
 

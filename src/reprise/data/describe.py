@@ -3,17 +3,16 @@
 Shape letters: U sequences, E events.
 """
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
+from reprise.data.blocks import BLOCK_EVENTS, ranges
 from reprise.data.dataset import PARTS, IntArray, Part, SequenceDataset
+from reprise.data.leaks import FACT, find_leaks, leak_facts, leak_warnings
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
-BLOCK_EVENTS = 1_000_000
-"""Events looked at together, so that memory does not grow with the log."""
 
 
 def describe(dataset: SequenceDataset) -> dict[str, Any]:
@@ -43,8 +42,9 @@ def describe(dataset: SequenceDataset) -> dict[str, Any]:
         "tied_share": ties / max(1, events),
         "density": events / max(1, len(dataset) * len(dataset.items)),
         "value_share": _value_share(dataset),
-        "facts": dict(dataset.facts),
-        "warnings": list(dataset.facts.get("warnings", [])),
+        "facts": {name: fact for name, fact in dataset.facts.items() if name != FACT},
+        "leaks": [leak_facts(leak) for leak in find_leaks(dataset)],
+        "warnings": [*dataset.facts.get("warnings", []), *leak_warnings(dataset)],
     }
 
 
@@ -76,7 +76,7 @@ def _part(dataset: SequenceDataset, part: Part) -> dict[str, Any]:
     first_U, last_U = dataset.part(part)
     present_U = last_U > first_U
     targets = cold = 0
-    for start, stop in _blocks(dataset):
+    for start, stop in ranges(dataset):
         wanted_E = _spread(dataset, (first_U, last_U), start, stop)
         item_E = dataset.item[dataset.offset[start] : dataset.offset[stop]]
         targets += int(wanted_E.sum())
@@ -101,7 +101,7 @@ def _spread(dataset: SequenceDataset, bounds_U: tuple[IntArray, IntArray], start
 
 def _repeats_and_ties(dataset: SequenceDataset) -> tuple[int, int]:
     repeats = ties = 0
-    for start, stop in _blocks(dataset):
+    for start, stop in ranges(dataset):
         span = slice(int(dataset.offset[start]), int(dataset.offset[stop]))
         owner_E = np.repeat(np.arange(stop - start), np.diff(dataset.offset[start : stop + 1]))
         pair_E = owner_E.astype(np.int64) * (len(dataset.items) + 1) + dataset.item[span]
@@ -116,13 +116,3 @@ def _value_share(dataset: SequenceDataset) -> float:
     for start in range(0, dataset.events, BLOCK_EVENTS):
         count += int((~np.isnan(dataset.value[start : start + BLOCK_EVENTS])).sum())
     return count / max(1, dataset.events)
-
-
-def _blocks(dataset: SequenceDataset) -> Iterator[tuple[int, int]]:
-    """Ranges of whole sequences with about `BLOCK_EVENTS` events."""
-    start = 0
-    while start < len(dataset):
-        wanted = int(dataset.offset[start]) + BLOCK_EVENTS
-        stop = max(start + 1, int(np.searchsorted(dataset.offset, wanted, side="right")) - 1)
-        yield start, min(stop, len(dataset))
-        start = stop

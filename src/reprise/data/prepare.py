@@ -1,22 +1,25 @@
 """From a log of events to a dataset on disk, in steps that survive a kill, within a memory limit.
 
 Read (number the rows), code (ids to integers, one sort), clean (duplicates, sessions, minimum counts), write
-(split, vocabulary, arrays). The first three leave tables in the work folder, the last the dataset itself.
+(split, vocabulary, arrays). The first three leave tables in the work folder, the last the dataset itself, which is
+searched for leaks before it becomes visible.
 """
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from reprise.data.dataset import MANIFEST, SequenceDataset
 from reprise.data.engine import DEFAULT_MEMORY, DiskFullError
+from reprise.data.leaks import check_leaks, checked_kinds, write_findings
 from reprise.data.options import PrepareOptions
 from reprise.data.plan import Plan, make_plan
 from reprise.data.progress import Progress, Report, reporting
 from reprise.data.split import Split
 from reprise.data.steps import clean_step, code_step, read_step, write_step
 from reprise.data.work import Work, check_room, remove_leftovers
-from reprise.errors import DataError
+from reprise.errors import DataError, LeakError
 
 BYTES_A_ROW = 100
 """Of disk while a log is prepared, about: the coded table, the arrays, and what a sort spills."""
@@ -31,6 +34,7 @@ def prepare(
     memory_limit: str = DEFAULT_MEMORY,
     overwrite: bool = False,
     progress: Progress = None,
+    allow_leaks: Collection[str] = (),
     **options: Any,
 ) -> SequenceDataset:
     """Make a dataset of a log, or open the one that the same call made before.
@@ -46,24 +50,31 @@ def prepare(
         memory_limit: How much memory the tables may take, such as `512MB`; beyond it they are spilled to disk.
         overwrite: Whether a dataset of another call at `out` may be replaced.
         progress: A function of (step, share done); True or False for a bar or none; None for a bar on a terminal.
+        allow_leaks: Kinds of leaks that are known and harmless, such as `late-feature`: they are noted, and nothing fails.
         **options: Fields of `PrepareOptions`: sequence_by, session_gap, min_item_events, min_sequence_events,
             duplicates.
 
     Raises:
         DataError: The log, the item table or the split cannot be used, or the disk is full.
+        LeakError: The dataset gives away what a model will be asked about. It is kept, out of sight, so that the same call
+            with `allow_leaks` need not make it again.
         ConfigError: An option is unknown or impossible.
     """
     plan = make_plan(events, items, split, PrepareOptions.of(options))
+    allow = checked_kinds(allow_leaks)
     out = Path(out)
     with reporting(progress) as report:
         if _is_made(out, plan, overwrite):
             remove_leftovers(out)
+            _search(out, allow)
             report(f"{out} is up to date", 1.0)
             return SequenceDataset.open(out)
         work = Work(out, plan.key, memory_limit)
         try:
             _make(plan, work, report)
-        except DiskFullError:
+            report("looking for leaks", 0.95)
+            _search(work.result, allow)
+        except (DiskFullError, LeakError):
             work.engine.close()
             raise
         except DataError:
@@ -93,6 +104,12 @@ def _is_made(out: Path, plan: Plan, overwrite: bool) -> bool:
             "overwrite=True (--overwrite)"
         )
     return False
+
+
+def _search(place: Path, allow: Collection[str]) -> None:
+    """Raise a LeakError where a dataset leaks, unless that is allowed now; else write down what was found."""
+    dataset = SequenceDataset.open(place)
+    write_findings(place, check_leaks(dataset, allow), allow)
 
 
 def _is_whole(out: Path) -> bool:

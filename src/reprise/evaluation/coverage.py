@@ -1,4 +1,4 @@
-"""Coverage: which share of the catalogue stands in at least one list.
+"""Where the lists are: the first k of many items, without sorting them all.
 
 Shape letters: C rows of a chunk, I items, M columns of any kind, G groups of neighbouring items,
 K places of the longest list.
@@ -9,25 +9,6 @@ from torch import Tensor
 
 WIDTH = 32
 """Items in a group. One pass finds the best of each group; only the best groups are then looked into."""
-
-
-class Coverage:
-    """Marks the items of every list it is shown; among equal scores the first of the catalogue stands first."""
-
-    def __init__(self, items: int, at: tuple[int, ...], device: torch.device) -> None:
-        self.at = at
-        self._shown = {k: torch.zeros(items, dtype=torch.bool, device=device) for k in at}
-
-    def __call__(self, s_CI: Tensor) -> None:
-        """Mark the first k items of each row, for each k; an item scored -inf is never shown."""
-        candidate_CK, s_CK = candidates(s_CI, max(self.at))
-        for k, shown_I in self._shown.items():
-            mark = first_mask(s_CK, k) & ~torch.isneginf(s_CK)
-            shown_I[candidate_CK[mark]] = True
-
-    def shares(self) -> dict[str, float]:
-        """'coverage@k' for each k: items shown at least once, of all items."""
-        return {f"coverage@{k}": float(shown_I.double().mean()) for k, shown_I in self._shown.items()}
 
 
 def candidates(s_CI: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -5,17 +5,22 @@ Shape letters: N targets, S sequences with a target, M metrics.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
+from torch import nn
 
-from reprise.data.dataset import IntArray, Part, SequenceDataset
+from reprise.data.dataset import Part, SequenceDataset
 from reprise.errors import ConfigError
-from reprise.evaluation.coverage import Coverage
-from reprise.evaluation.intervals import Bootstrap, Interval
+from reprise.evaluation.blind import check_blind, check_data
+from reprise.evaluation.calibration import Confidences, gives_logits
+from reprise.evaluation.intervals import Bootstrap, Interval, Ratio
+from reprise.evaluation.lists import Lists
 from reprise.evaluation.metrics import TIES, Array, Ties, all_metrics, resolve_ties
 from reprise.evaluation.ranks import MISS
 from reprise.evaluation.report import Protocol, Report, SequenceSums, Slice
+from reprise.evaluation.slices import cold, dimensions, same_time
 from reprise.evaluation.targets import TargetRanks, Walk, device_of, rank_targets
 from reprise.models.scorer import Counting, Scorer
 
@@ -26,8 +31,12 @@ class Options:
 
     ties: Ties = "average"
     """Where the target stands among items of its score: 'average' over all orders, 'best' or 'worst'."""
-    coverage: bool = True
-    """Whether to measure coverage, which needs the lists themselves and not only ranks."""
+    lists: bool = True
+    """Whether to measure what the lists show (coverage, novelty, diversity), which needs more than ranks."""
+    slices: bool = True
+    """Whether to give the metrics of some of the targets apart."""
+    calibration: bool = True
+    """Whether to look at the probabilities of a network, which needs the softmax."""
     query_time: bool = True
     """Whether models are told the moment of asking, as they are when they serve."""
     resamples: int = 1000
@@ -35,13 +44,15 @@ class Options:
     level: float = 0.95
     """Share of the resamples inside an interval."""
     seed: int = 0
-    """Of the resamples."""
+    """Of the resamples, and of the samples that diversity and calibration are taken from."""
     tokens: int = 8192
     """Events in a batch, about. Changes time and memory, not results."""
     length: int = 256
     """Steps in a batch, at most; longer histories are carried on as a state."""
     progress: bool = True
     """Whether to show progress, where there is a terminal to show it on."""
+    leaks: bool = True
+    """Whether to look for leaks first; a dataset is searched once."""
 
     def __post_init__(self) -> None:
         if self.ties not in TIES:
@@ -54,8 +65,8 @@ class Options:
         return Bootstrap(resamples=self.resamples, level=self.level, seed=self.seed)
 
 
-QUICK = Options(coverage=False, resamples=0, progress=False)
-"""Values only, as validation during training needs them."""
+QUICK = Options(lists=False, slices=False, calibration=False, resamples=0, progress=False, leaks=False)
+"""Values only, as validation during training needs them; `train` looks for leaks before it begins."""
 
 
 def evaluate(
@@ -85,33 +96,80 @@ def evaluate(
 
     Raises:
         DataError: There are no targets, or the model's scores are not finite or not for these items.
+        LeakError: The dataset gives its targets away, or the model reads them or was fitted on another dataset.
         ConfigError: A list longer than the catalogue, or an impossible option, or a network that has learned the part.
     """
     options = options or Options()
     at = _checked_at(at, dataset.items.warm)
     _check_unknown(model, part)
+    leaks = check_data(model, dataset) if options.leaks else ()
     walk = Walk(
         part, min_history, exclude_seen, options.query_time, options.tokens, options.length, options.progress
     )
-    coverage = Coverage(dataset.items.warm, at, device_of(model)) if options.coverage else None
+    lists = Lists(dataset, walk, at, options.seed, device_of(model)) if options.lists else None
+    asked = options.calibration and gives_logits(model)
+    confidences = Confidences(dataset, walk, options.seed) if asked else None
+    onlookers = [it for it in (lists, confidences) if it is not None]
     with _knowing(model, dataset, part):
-        ranks = rank_targets(model, dataset, walk, coverage)
-    greater_N, equal_N = resolve_ties(ranks.greater_N, ranks.equal_N, options.ties)
-    metrics = all_metrics(greater_N, equal_N, at)
-    sums = _sums(ranks.row_N, metrics)
-    shares = {} if coverage is None else {name: Interval(share) for name, share in coverage.shares().items()}
-    slices = {
-        name: _slice(ranks.row_N, metrics, mask_N, options.bootstrap)
-        for name, mask_N in _groups(dataset, ranks)
-    }
+        if options.leaks:
+            check_blind(model, dataset, walk)
+        ranks = rank_targets(model, dataset, walk, onlookers)
+    values = all_metrics(*resolve_ties(ranks.greater_N, ranks.equal_N, options.ties), at)
+    value_NM = np.column_stack([*values.values()])
+    sums = SequenceSums.of(ranks.row_N, tuple(values), value_NM)
+    parts = [*_parts(dataset, ranks, sums.metrics, value_NM)] if options.slices else []
+    metrics, slices = _measured(
+        sums, parts, [] if lists is None else [*lists.ratios(ranks)], options.bootstrap
+    )
+    looked = (note for it in onlookers for note in it.notes())
+    notes = [*_notes(dataset, ranks, exclude_seen), *looked, *leaks]
     return Report(
         name=model.name,
-        metrics={**sums.intervals(options.bootstrap), **shares},
+        metrics=metrics if lists is None else metrics | lists.exposure.values(),
         targets=len(ranks.row_N),
         slices=slices,
-        protocol=_protocol(dataset, walk, at, options, ranks),
+        protocol=replace(_protocol(dataset, walk, at, options, ranks), notes=tuple(notes)),
         sums=sums,
+        calibration=None if confidences is None else confidences.calibration(),
+        trained=isinstance(model, nn.Module),
     )
+
+
+class _Part(NamedTuple):
+    """Some of the targets, before they have intervals."""
+
+    of: str
+    name: str
+    targets: int
+    sums: SequenceSums
+
+
+def _parts(
+    dataset: SequenceDataset, ranks: TargetRanks, metrics: tuple[str, ...], value_NM: Array
+) -> Iterator[_Part]:
+    for dimension in dimensions(dataset, ranks):
+        for number, name in enumerate(dimension.names):
+            mask_N = dimension.slice_N == number
+            if mask_N.any():
+                sums = SequenceSums.of(ranks.row_N[mask_N], metrics, value_NM[mask_N])
+                yield _Part(dimension.of, name, int(mask_N.sum()), sums)
+
+
+def _measured(
+    sums: SequenceSums, parts: list[_Part], shown: list[tuple[tuple[str, ...], Ratio]], bootstrap: Bootstrap
+) -> tuple[dict[str, Interval], dict[str, Slice]]:
+    """The metrics of all targets and of each part, and what the lists show, all from the same draws of sequences."""
+    ratios = [it.ratio(sums.row_S) for it in (sums, *(part.sums for part in parts))]
+    found = bootstrap.together(len(sums.row_S), [*ratios, *(ratio for _, ratio in shown)])
+    named = [dict(zip(sums.metrics, intervals, strict=True)) for intervals in found[: len(ratios)]]
+    metrics = named[0]
+    for (names, _), intervals in zip(shown, found[len(ratios) :], strict=True):
+        metrics |= dict(zip(names, intervals, strict=True))
+    slices = {
+        part.name: Slice(part.of, part.targets, own, part.sums)
+        for part, own in zip(parts, named[1:], strict=True)
+    }
+    return metrics, slices
 
 
 @contextmanager
@@ -137,7 +195,11 @@ def _check_unknown(model: Scorer, part: Part) -> None:
 
 
 def _protocol(
-    dataset: SequenceDataset, walk: Walk, at: tuple[int, ...], options: Options, ranks: TargetRanks
+    dataset: SequenceDataset,
+    walk: Walk,
+    at: tuple[int, ...],
+    options: Options,
+    ranks: TargetRanks,
 ) -> Protocol:
     return Protocol(
         dataset=dataset.fingerprint,
@@ -151,7 +213,6 @@ def _protocol(
         query_time=walk.query_time,
         ties=options.ties,
         interval=options.bootstrap,
-        notes=tuple(_notes(dataset, ranks, walk.exclude_seen)),
     )
 
 
@@ -165,41 +226,8 @@ def _checked_at(at: tuple[int, ...], items: int) -> tuple[int, ...]:
     return tuple(sorted(set(at)))
 
 
-def _sums(row_N: IntArray, metrics: dict[str, Array]) -> SequenceSums:
-    """The metrics summed within each sequence."""
-    row_S, place_N, targets_S = np.unique(row_N, return_inverse=True, return_counts=True)
-    columns = [np.bincount(place_N, weights=value_N, minlength=len(row_S)) for value_N in metrics.values()]
-    return SequenceSums(row_S, targets_S, tuple(metrics), np.column_stack(columns))
-
-
-def _slice(row_N: IntArray, metrics: dict[str, Array], mask_N: Array, bootstrap: Bootstrap) -> Slice:
-    sums = _sums(row_N[mask_N], {name: value_N[mask_N] for name, value_N in metrics.items()})
-    return Slice(int(mask_N.sum()), sums.intervals(bootstrap), sums)
-
-
-def _groups(dataset: SequenceDataset, ranks: TargetRanks) -> Iterator[tuple[str, Array]]:
-    """The slices as masks of the targets, two by two where both have targets."""
-    cold_N = _cold(dataset, ranks)
-    same_N = _same_time(dataset, ranks)
-    for no, yes, mask_N in (("warm", "cold", cold_N), ("new_time", "same_time", same_N)):
-        if mask_N.any() and not mask_N.all():
-            yield no, ~mask_N
-            yield yes, mask_N
-
-
-def _cold(dataset: SequenceDataset, ranks: TargetRanks) -> Array:
-    cold_N: Array = dataset.item[ranks.position_N] > dataset.items.warm
-    return cold_N
-
-
-def _same_time(dataset: SequenceDataset, ranks: TargetRanks) -> Array:
-    """Which targets have the timestamp of the event before them."""
-    same_N: Array = dataset.time_ms[ranks.position_N] == dataset.time_ms[ranks.position_N - 1]
-    return same_N
-
-
 def _notes(dataset: SequenceDataset, ranks: TargetRanks, exclude_seen: bool) -> Iterator[str]:
-    cold_N, same_N = _cold(dataset, ranks), _same_time(dataset, ranks)
+    cold_N, same_N = cold(dataset, ranks), same_time(dataset, ranks)
     if cold_N.any():
         yield f"{_share(cold_N)} are cold: their item is not in the training part, and they count as misses."
     if exclude_seen:

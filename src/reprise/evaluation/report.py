@@ -3,11 +3,16 @@
 Shape letters: S sequences with a target, M metrics.
 """
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from reprise.data.dataset import IntArray
-from reprise.evaluation.intervals import Bootstrap, Floats, Interval
+from reprise.errors import DataError, did_you_mean
+from reprise.evaluation.calibration import Calibration
+from reprise.evaluation.intervals import Bootstrap, Floats, Interval, Ratio
 from reprise.evaluation.metrics import Ties
 
 COLD_RULE = "miss"
@@ -100,15 +105,24 @@ class SequenceSums(NamedTuple):
     sum_SM: Floats
     """Sums over each sequence's targets."""
 
-    def intervals(self, bootstrap: Bootstrap) -> dict[str, Interval]:
-        """The mean over targets of each metric."""
-        return dict(zip(self.metrics, bootstrap.intervals(self.sum_SM, self.targets_S), strict=True))
+    @classmethod
+    def of(cls, row_N: IntArray, metrics: tuple[str, ...], value_NM: Floats) -> "SequenceSums":
+        """Sum the values of targets, whose rows ascend, within each sequence."""
+        row_S, first_S, targets_S = np.unique(row_N, return_index=True, return_counts=True)
+        return cls(row_S, targets_S, metrics, np.add.reduceat(value_NM, first_S, axis=0))
+
+    def ratio(self, row_S: IntArray) -> Ratio:
+        """The means over targets, for a bootstrap that draws the sequences `row_S`, which hold these."""
+        place_S = None if len(row_S) == len(self.row_S) else np.searchsorted(row_S, self.row_S)
+        return Ratio(self.sum_SM, self.targets_S, place_S)
 
 
 @dataclass(frozen=True, eq=False)
 class Slice:
     """The metrics of some of the targets."""
 
+    of: str
+    """What divides the targets: 'item', 'popularity', 'repeat', 'history', 'kind', 'gap' or 'time'."""
     targets: int
     """How many."""
     metrics: dict[str, Interval]
@@ -116,8 +130,8 @@ class Slice:
     sums: SequenceSums = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """`{"metrics", "targets"}`."""
-        return {"metrics": _metrics_dict(self.metrics), "targets": self.targets}
+        """`{"of", "targets", "metrics"}`."""
+        return {"of": self.of, "targets": self.targets, "metrics": _metrics_dict(self.metrics)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,38 +145,87 @@ class Report:
     targets: int
     """How many targets the metrics are means over."""
     slices: dict[str, Slice]
-    """The same metrics of warm and cold targets, and of targets at a new time and at that of the event before."""
+    """The same metrics of some of the targets, by name; `Slice.of` says what divides them."""
     protocol: Protocol
     sums: SequenceSums = field(repr=False)
+    calibration: Calibration | None = None
+    """Whether the probabilities of the softmax can be believed; None for scores that are no logits."""
+    trained: bool = False
+    """Whether the model has weights, so that another seed would have given another model."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as JSON has it: `{"name", "metrics", "targets", "slices", "protocol"}`."""
+        """The report as JSON has it: `{"name", "metrics", "targets", "slices", "calibration", "protocol"}`."""
         return {
             "name": self.name,
             "metrics": _metrics_dict(self.metrics),
             "targets": self.targets,
             "slices": {name: part.to_dict() for name, part in self.slices.items()},
+            "calibration": None if self.calibration is None else self.calibration.to_dict(),
             "protocol": self.protocol.to_dict(),
         }
+
+    def sums_within(self, within: str | None) -> SequenceSums:
+        """The sums of a slice, or of all targets.
+
+        Raises:
+            DataError: There is no such slice.
+        """
+        if within is None:
+            return self.sums
+        if within not in self.slices:
+            raise DataError(f"{self.name!r} has no slice {within!r}{did_you_mean(within, self.slices)}")
+        return self.slices[within].sums
 
     def __str__(self) -> str:
         metrics = [[name, str(interval)] for name, interval in self.metrics.items()]
         blocks = [aligned([[self.name, f"{self.targets:,} targets"], *metrics])]
         if self.slices:
             blocks.append(aligned([*self._slice_rows()]))
+        if self.calibration is not None:
+            blocks.append(str(self.calibration))
         return "\n\n".join([*blocks, "\n".join(self.protocol.sentences())])
 
-    def _slice_rows(self) -> list[list[str]]:
-        """The slices with their metrics at the longest list; hit is left out, it equals recall."""
+    def _slice_rows(self) -> Iterator[list[str]]:
+        """The slices with their metrics at the longest list, under what divides them; hit is left out, it equals recall."""
         longest = max(self.protocol.at)
         shown = [
             name for name in self.sums.metrics if name.endswith(f"@{longest}") and not name.startswith("hit")
         ]
-        rows = [
-            [name, f"{part.targets:,}", *(str(part.metrics[metric]) for metric in shown)]
-            for name, part in self.slices.items()
-        ]
-        return [["slice", "targets", *shown], *rows]
+        yield ["slice", "targets", *shown]
+        before = ""
+        for name, part in self.slices.items():
+            if part.of != before:
+                yield [part.of, "", *[""] * len(shown)]
+                before = part.of
+            yield [f"  {name}", f"{part.targets:,}", *(str(part.metrics[metric]) for metric in shown)]
+
+
+def check_comparable(first: Report, others: Iterable[Report]) -> None:
+    """See that reports are of the same targets and have intervals.
+
+    Raises:
+        DataError: Otherwise, with the field of the protocol that differs and both values.
+    """
+    if first.protocol.interval.resamples < 2:
+        raise DataError(
+            f"a comparison needs intervals, and {first.name!r} was evaluated with resamples="
+            f"{first.protocol.interval.resamples}; 1000 is usual"
+        )
+    for other in others:
+        found = first.protocol.difference(other.protocol)
+        if found is not None:
+            name, mine, theirs = found
+            raise DataError(
+                f"{first.name!r} and {other.name!r} cannot be compared: {name} is {mine!r} for one and "
+                f"{theirs!r} for the other; evaluate both on the same dataset in the same way"
+            )
+        assert np.array_equal(first.sums.row_S, other.sums.row_S)
+        assert first.sums.metrics == other.sums.metrics
+
+
+def shared_slices(reports: Sequence[Report]) -> list[str]:
+    """The names of the slices that all of them have: those of one protocol differ only where some were made without."""
+    return [name for name in reports[0].slices if all(name in report.slices for report in reports)]
 
 
 def aligned(rows: list[list[str]]) -> str:

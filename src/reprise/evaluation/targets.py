@@ -3,10 +3,10 @@
 Shape letters: U sequences, N targets, I items (the warm ones), D width, P pairs of a target and a seen item.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -61,6 +61,18 @@ class Walk:
         first_U, last_U = self.bounds(dataset)
         return int((last_U - first_U).sum())
 
+    def sample(self, dataset: SequenceDataset, most: int, seed: int) -> IntArray:
+        """The positions of `most` targets drawn without replacement, or of all where they are not more; ascending."""
+        first_U, last_U = self.bounds(dataset)
+        end_U = np.cumsum(last_U - first_U)
+        total = int(end_U[-1]) if len(end_U) else 0
+        number_N = np.arange(total)
+        if total > most:
+            number_N = np.sort(np.random.default_rng(seed).choice(total, most, replace=False, shuffle=False))
+        row_N = np.searchsorted(end_U, number_N, side="right")
+        position_N: IntArray = last_U[row_N] - (end_U[row_N] - number_N)
+        return position_N
+
 
 class TargetRanks(NamedTuple):
     """Every target and where it stands, in the order of the dataset."""
@@ -75,8 +87,20 @@ class TargetRanks(NamedTuple):
     """How many other candidates score the same, int32."""
 
 
+class Onlooker(Protocol):
+    """Sees every score of a walk before it is dropped."""
+
+    def watch(self, asked: "Asked") -> Watch:
+        """What is called with the scores of this batch, chunk by chunk, in the order of its targets."""
+        ...
+
+    def notes(self) -> Iterator[str]:
+        """What a reader should know of how it looked, in sentences."""
+        ...
+
+
 def rank_targets(
-    model: Scorer, dataset: SequenceDataset, walk: Walk, watch: Watch | None = None
+    model: Scorer, dataset: SequenceDataset, walk: Walk, onlookers: Sequence[Onlooker] = ()
 ) -> TargetRanks:
     """Rank all targets of a part among all warm items. This is what evaluation during training calls too.
 
@@ -84,14 +108,14 @@ def rank_targets(
         model: A network is set to evaluation while it is asked, and back.
         dataset: Where the events are.
         walk: Which of them are targets.
-        watch: Sees all scores in chunks, as coverage does.
+        onlookers: See all scores, as those do who keep the lists.
 
     Raises:
         DataError: There are no targets, or the model's scores are not finite or not for these items.
     """
     with asking(model):
         found = [
-            _ranked(asked, scores, walk.exclude_seen, watch)
+            _ranked(asked, scores, walk.exclude_seen, onlookers)
             for asked, scores in questions(model, dataset, walk)
         ]
     joined = TargetRanks(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
@@ -238,10 +262,16 @@ def _exact(scores: Tensor) -> Tensor:
     return scores if scores.dtype in (torch.float32, torch.float64) else scores.float()
 
 
-def _ranked(asked: Asked, scores: Scores, exclude_seen: bool, watch: Watch | None) -> TargetRanks:
+def _ranked(asked: Asked, scores: Scores, exclude_seen: bool, onlookers: Sequence[Onlooker]) -> TargetRanks:
     asked.check(scores)
+    watches = [onlooker.watch(asked) for onlooker in onlookers]
+
+    def show(s_CI: Tensor) -> None:
+        for watch in watches:
+            watch(s_CI)
+
     target_N = asked.batch.target_BT[asked.batch.target_BT != PAD]
-    ranks = rank(scores, target_N, asked.seen() if exclude_seen else None, watch)
+    ranks = rank(scores, target_N, asked.seen() if exclude_seen else None, show if watches else None)
     counts = (column.cpu().numpy().astype(np.int32) for column in ranks)
     return TargetRanks(*asked.targets(), *counts)
 

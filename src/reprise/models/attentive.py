@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from reprise.models.encoder import Encoded, Encoder, under
+from reprise.nn.attention import STEPS, band, last_rows
 from reprise.nn.cells import State, given
 
 Alignment = Literal["additive", "dot"]
 INNER = "encoder."
 """What the names of the inner encoder's state begin with."""
-STEPS = 64
-"""Steps that attend at once: a table of steps times window exists for so many only."""
 
 
 class AttentiveEncoder(Encoder):
@@ -65,11 +64,8 @@ class AttentiveEncoder(Encoder):
             for at in range(0, hidden_BTD.shape[1], STEPS)
         ]
         after = {f"{INNER}{name}": tensor for name, tensor in encoded.state.items()}
-        place_BW = valid_BT.sum(1, keepdim=True) + torch.arange(self.window, device=x_BTD.device)
-        for name, rows_BSD in (("states", key_BSD), ("vectors", value_BSD)):
-            kept_BWD = rows_BSD.gather(1, place_BW.unsqueeze(-1).expand(-1, -1, self.size))
-            after[name] = kept_BWD.to(state[name].dtype)
-        after["filled"] = filled_BS.gather(1, place_BW).to(state["filled"].dtype)
+        for name, rows_BSD in (("states", key_BSD), ("vectors", value_BSD), ("filled", filled_BS)):
+            after[name] = last_rows(rows_BSD, valid_BT, self.window).to(state[name].dtype)
         context_BTD = torch.cat(parts, dim=1)
         return Encoded(hidden_BTD + self.output(context_BTD), after, encoded.penalty)
 
@@ -94,14 +90,10 @@ class AttentiveEncoder(Encoder):
         steps = hidden_BTD.shape[1]
         places = steps + self.window
         energy_BTS = self._energies(hidden_BTD, key_BSD[:, :places])
-        place_TS = torch.arange(places, device=hidden_BTD.device) - torch.arange(
-            1, steps + 1, device=hidden_BTD.device
-        ).unsqueeze(1)
-        inside_TS = (place_TS >= 0) & (place_TS < self.window)
-        bias_TS = self.distance[place_TS.clamp(0, self.window - 1)]
-        seen_BTS = inside_TS & filled_BS[:, None, :places]
-        # a padded step sees nothing; its own place keeps the softmax finite, and what it gives has no meaning
-        seen_BTS = seen_BTS | (place_TS == self.window - 1)
+        place_TS, inside_TS = band(steps, self.window, hidden_BTD.device)
+        bias_TS = self.distance[place_TS]
+        # a padded step sees its own place, so that the softmax stays finite; what it gives has no meaning
+        seen_BTS = inside_TS & (filled_BS[:, None, :places] | (place_TS == self.window - 1))
         energy_BTS = (energy_BTS.float() + bias_TS).masked_fill(~seen_BTS, -torch.inf)
         weight_BTS = torch.softmax(energy_BTS, dim=-1)
         return weight_BTS.to(value_BSD.dtype) @ value_BSD[:, :places]

@@ -28,6 +28,8 @@ class Popularity:
     name = "Popularity"
 
     def __init__(self) -> None:
+        self.learned_from: str | None = None
+        """Fingerprint of the dataset that was counted."""
         self._share_I: Tensor | None = None
 
     def fit(self, dataset: SequenceDataset) -> Self:
@@ -37,6 +39,7 @@ class Popularity:
             DataError: The training part is empty.
         """
         self._share_I = popularity(dataset)
+        self.learned_from = dataset.fingerprint
         return self
 
     def initial_state(self, batch: int) -> State:
@@ -73,6 +76,8 @@ class Markov:
                 f"smoothing must be a positive number, got {smoothing}; small is close to bare counts"
             )
         self.smoothing = float(smoothing)
+        self.learned_from: str | None = None
+        """Fingerprint of the dataset that was counted."""
         self._share_I: Tensor | None = None
         self._transitions: PairCounts | None = None
 
@@ -84,6 +89,7 @@ class Markov:
         """
         self._share_I = popularity(dataset)
         self._transitions = count_pairs(dataset)
+        self.learned_from = dataset.fingerprint
         return self
 
     def initial_state(self, batch: int) -> State:
@@ -133,6 +139,8 @@ class Transitions:
         if min(window, neighbours) < 1:
             raise ConfigError(f"window and neighbours must be at least 1, got {window} and {neighbours}")
         self.window, self.neighbours, self.exclude_seen = window, neighbours, exclude_seen
+        self.learned_from: str | None = None
+        """Fingerprint of the dataset that was counted."""
         self._log_share_I: Tensor | None = None
         self._residual: TransitionResidual | None = None
 
@@ -158,6 +166,7 @@ class Transitions:
         residual.observe(dataset, before)
         count_I = item_counts(dataset, before)
         self._log_share_I = (count_I / count_I.sum()).log()
+        self.learned_from = dataset.fingerprint
 
     def initial_state(self, batch: int) -> State:
         """No events yet."""

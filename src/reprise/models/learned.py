@@ -45,6 +45,8 @@ class LearnedScorer(nn.Module, ABC):
         self.transitions = transitions
         self.learned_before: Part = "valid"
         """The events before this part were learned. Set where a run is opened."""
+        self.learned_from: str | None = None
+        """Fingerprint of the dataset that was learned; None: not known. Set where a run is opened."""
 
     @property
     def name(self) -> str:

@@ -4,7 +4,7 @@ Shape letters: B rows, T steps, N targets, W events of a window, D width, I item
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from reprise.models.inputs import Decay, EventInputs, QueryHead
 from reprise.models.items import ItemVectors
 from reprise.models.learned import AtTargets, LearnedScorer
 from reprise.models.transitions import TransitionResidual, after_event, no_events, windows
+from reprise.models.window import WindowEncoder
 from reprise.nn.cells import State, given
 
 
@@ -33,6 +34,21 @@ class Parts:
     """How the state fades with time, where it does."""
     transitions: TransitionResidual | None = None
     """Added to the logits, where there is one."""
+
+
+class Reading(NamedTuple):
+    """The events of a batch, padding last, and what the encoder reads of them."""
+
+    events: Inputs
+    valid_BT: Tensor
+    """Where there is one."""
+    seen_BT: Tensor
+    """How many each step of the batch has seen."""
+    time_BS: Tensor
+    """When the last event before the chunk was, and each event of it, float64 seconds; [B, 1 + T]."""
+    x_BTD: Tensor
+    gap_BT: Tensor
+    """Seconds since the event before, NaN where there is none."""
 
 
 class SequenceModel(LearnedScorer):
@@ -78,19 +94,18 @@ class SequenceModel(LearnedScorer):
     def forward(self, batch: Batch, state: State | None = None) -> AtTargets:
         """Read a chunk of each row, from `state` where the row continues, and look at its targets."""
         start = self._start(batch, state)
-        events, valid_BT, seen_BT = known_first(batch)
-        time_BS = self._times(events, start)
-        vector_BTD = self.items(events.item_BT)
-        gap_BT = (time_BS[:, 1:] - time_BS[:, :-1]).float()
-        x_BTD = self.inputs(vector_BTD, gap_BT, events.kind_BT, events.value_BT)
-        keep_BTD = None if self.decay is None else self.decay(gap_BT)
-        encoded = self.encoder(x_BTD, start, valid_BT, *given(keep_BTD))
+        events, valid_BT, seen_BT, time_BS, x_BTD, gap_BT = self.read(batch, start)
+        wanted_BT = batch.target_BT != PAD
+        if isinstance(self.encoder, WindowEncoder):
+            encoded = self.encoder(x_BTD, start, valid_BT, wanted_BT=_looked_at(valid_BT, seen_BT, wanted_BT))
+        else:
+            keep_BTD = None if self.decay is None else self.decay(gap_BT)
+            encoded = self.encoder(x_BTD, start, valid_BT, *given(keep_BTD))
         hidden_BD = start["hidden"].to(encoded.hidden_BTD.dtype)
         # position 0 of the longer rows is "before the chunk": where no event of the chunk has been read yet
         hidden_SD = torch.cat([hidden_BD.unsqueeze(1), encoded.hidden_BTD], dim=1).flatten(0, 1)
         row_B = torch.arange(len(seen_BT), device=seen_BT.device) * (seen_BT.shape[1] + 1)
         place_BT = row_B.unsqueeze(1) + seen_BT
-        wanted_BT = batch.target_BT != PAD
         place_N = place_BT[wanted_BT]
         now_BT = batch.time_s_BT + batch.query_gap_s_BT
         query_gap_N = (now_BT[wanted_BT] - time_BS.flatten()[place_N]).float()
@@ -103,6 +118,14 @@ class SequenceModel(LearnedScorer):
         if self.transitions is not None:
             recent_NW, after["recent"] = windows(start["recent"], events.item_BT, seen_BT, wanted_BT)
         return AtTargets(query_ND, recent_NW, after, encoded.penalty)
+
+    def read(self, batch: Batch, start: State) -> "Reading":
+        """What the encoder reads of a batch whose rows are in these states."""
+        events, valid_BT, seen_BT = known_first(batch)
+        time_BS = self._times(events, start)
+        gap_BT = (time_BS[:, 1:] - time_BS[:, :-1]).float()
+        x_BTD = self.inputs(self.items(events.item_BT), gap_BT, events.kind_BT, events.value_BT)
+        return Reading(events, valid_BT, seen_BT, time_BS, x_BTD, gap_BT)
 
     def advance(self, state: State, event: Event) -> State:
         """The state after one more event of each row; `PAD` leaves a row as it is."""
@@ -153,3 +176,11 @@ class SequenceModel(LearnedScorer):
         if not self.timed:
             return torch.zeros_like(events.time_s_BT[:, :1]).expand(-1, events.time_s_BT.shape[1] + 1)
         return torch.cat([start["time_s"].unsqueeze(1), events.time_s_BT], dim=1)
+
+
+def _looked_at(valid_BT: Tensor, seen_BT: Tensor, wanted_BT: Tensor) -> Tensor:
+    """The events, padding last, after which a target is asked for or the row ends: what a window need be encoded for."""
+    asked_BS = torch.zeros_like(torch.nn.functional.pad(valid_BT, (1, 0)))
+    asked_BS.scatter_(1, torch.where(wanted_BT, seen_BT, 0), True)
+    asked_BS.scatter_(1, seen_BT[:, -1:], True)
+    return asked_BS[:, 1:]

@@ -14,7 +14,7 @@ from reprise.data.chunks import ChunkPlan
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.models.batch import Batch, Event, event_at, gather
-from reprise.models.encoder import Encoder
+from reprise.models.encoder import Encoded, Encoder
 from reprise.models.items import ItemVectors
 from reprise.models.scorer import Scorer
 from reprise.nn.cells import Cell, State
@@ -31,6 +31,8 @@ class _Fold(NamedTuple):
     initial: Callable[[int], State]
     whole: Callable[[Tensor, State, Tensor], tuple[Tensor, State]]
     step: Callable[[Tensor, State], tuple[Tensor, State]]
+    penalty: Callable[[Tensor, State, Tensor], Tensor] | None = None
+    """What a chunk adds to the loss while training."""
 
 
 def check_cell(cell: Cell, size: int, *, tolerance: float = 1e-5) -> None:
@@ -47,7 +49,11 @@ def check_encoder(encoder: Encoder, size: int, *, tolerance: float = 1e-5) -> No
         encoded = encoder(x_BTD, state, valid_BT)
         return encoded.hidden_BTD, encoded.state
 
-    _check_fold(_Fold(encoder, encoder.initial_state, whole, encoder.step), size, tolerance)
+    def penalty(x_BTD: Tensor, state: State, valid_BT: Tensor) -> Tensor:
+        encoded: Encoded = encoder(x_BTD, state, valid_BT)
+        return encoded.penalty
+
+    _check_fold(_Fold(encoder, encoder.initial_state, whole, encoder.step, penalty), size, tolerance)
 
 
 def _check_fold(fold: _Fold, size: int, tolerance: float) -> None:
@@ -151,7 +157,12 @@ def _gradients_arrive(fold: _Fold, x_BTD: Tensor) -> None:
     fold.module.zero_grad()
     hidden_BTD, _ = fold.whole(x_BTD, fold.initial(B), _all(x_BTD))
     weight = torch.linspace(0.5, 1.5, hidden_BTD.numel(), device=x_BTD.device).reshape(hidden_BTD.shape)
-    (hidden_BTD * weight).sum().backward()  # type: ignore[no-untyped-call]
+    loss = (hidden_BTD * weight).sum()
+    if fold.penalty is not None:
+        fold.module.train()
+        torch.manual_seed(1)
+        loss = loss + fold.penalty(x_BTD, fold.initial(B), _all(x_BTD))
+    loss.backward()  # type: ignore[no-untyped-call]
     for name, parameter in fold.module.named_parameters():
         grad = parameter.grad
         assert grad is not None and bool(grad.abs().sum() > 0), f"no gradient reaches parameter {name!r}"

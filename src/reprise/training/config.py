@@ -8,6 +8,7 @@ from reprise.config import spec
 from reprise.models.fitting import FOCUS
 from reprise.models.recurrent import Recurrent
 from reprise.training.losses import Loss
+from reprise.training.objectives import NextItem, Objective
 from reprise.training.sampled import Softmax
 
 LONG = 50
@@ -34,6 +35,8 @@ class TrainingConfig:
     """Steps after which a long row is cut; its state is carried on, its gradient is not (truncated backpropagation)."""
     loss: Loss = Softmax()
     """What is minimised, at every position."""
+    objective: Objective = NextItem()
+    """What is asked: `NextItem()`, `MaskedItem()` of a network that reads both ways, or `Reconstruction()` of the history."""
     metric: str = "ndcg@10"
     """The validation metric that chooses the best epoch and stops early."""
     patience: Annotated[int, Field(ge=0)] = 3

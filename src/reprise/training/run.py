@@ -212,4 +212,5 @@ def load_model(run: RunDirectory, dataset: SequenceDataset, before: Part = "test
     if model.transitions is not None and model.transitions.silent:
         model.transitions = None  # nothing was found that they are worth
     model.observe(dataset, before)
+    model.learned_from = dataset.fingerprint
     return model.eval()

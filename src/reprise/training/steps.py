@@ -10,7 +10,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from reprise.data.vocabulary import PAD
 from reprise.errors import DivergedError
 from reprise.models.batch import Batch
 from reprise.models.sequence_model import SequenceModel
@@ -52,21 +51,20 @@ class Steps:
         torch.manual_seed(seed)
         # drawn first: the same negatives whatever else is drawn, and so in every process
         sample = self.sampler.draw() if self.sampler else None
-        target_N = batch.target_BT[batch.target_BT != PAD]
-        loss = torch.zeros(())
-        with self.fabric.autocast(), torch.set_grad_enabled(len(target_N) > 0):
-            at = self.model(batch, self.state)
-            if len(target_N):
-                loss = self.config.loss(at.query_ND, self.model.items, target_N, sample)
-        if len(target_N):
+        with self.fabric.autocast(), torch.set_grad_enabled(batch.targets > 0):
+            asked = self.config.objective(self.model, batch, self.state)
+            targets, loss = len(asked.target_N), torch.zeros(())
+            if batch.targets:
+                loss = self.config.loss(asked.query_ND, self.model.items, asked.target_N, sample)
+        if batch.targets:
             _check("the loss", loss, batch, rate, where)
             self.optimizer.zero_grad()
-            self.fabric.backward(loss / len(target_N) + at.penalty)
+            self.fabric.backward(loss / targets + asked.penalty)
             _check("the norm of the gradient", self.optimizer.clip(self.config.clip), batch, rate, where)
             self.optimizer.step(rate)
         # the gradient ends here, the state goes on: truncated backpropagation through time
-        self.state = {name: tensor.detach() for name, tensor in at.state.items()}
-        return float(loss.detach()), len(target_N)
+        self.state = {name: tensor.detach() for name, tensor in asked.state.items()}
+        return float(loss.detach()), targets
 
 
 def _check(what: str, value: Tensor, batch: Batch, rate: float, where: str) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from reprise.data.chunks import Chunk, ChunkPlan
 from reprise.data.dataset import SequenceDataset
+from reprise.data.leaks import check_leaks
 from reprise.errors import ArtefactError, ConfigError, DataError
 from reprise.models.batch import gather
 from reprise.models.counts import item_counts
@@ -70,6 +71,7 @@ def train(
     Raises:
         ConfigError: the directory holds a run with another recipe, seed or dataset.
         DataError: there is nothing to learn from.
+        LeakError: the training part knows what the model will be asked about.
         DivergedError: a loss or a gradient was not finite; the weights of before are in the last checkpoint.
     """
     recipe = model if isinstance(model, Recipe) else Recipe(model=model)
@@ -87,6 +89,7 @@ def _learn(
 ) -> None:
     """All of `train` but opening what was learned."""
     _check_recipe(recipe)
+    check_leaks(dataset)
     what = told(recipe, dataset, options.seed)
     run.check(what)
     several = isinstance(recipe.model, Ensemble)
@@ -109,6 +112,10 @@ def _check_recipe(recipe: Recipe) -> None:
         raise ConfigError(
             "training.loss must be a loss that says its `negatives` (None: all items), such as FullSoftmax() or "
             f"SampledSoftmax(), got {recipe.training.loss!r}"
+        )
+    if not (callable(recipe.training.objective) and hasattr(recipe.training.objective, "check")):
+        raise ConfigError(
+            f"training.objective must be an objective, such as NextItem(), got {recipe.training.objective!r}"
         )
 
 
@@ -138,6 +145,7 @@ class Trainer:
         self.fabric = fabric_for(self.options)
         torch.manual_seed(self.options.seed)
         self.model: SequenceModel = self.recipe.model.build(self.dataset.sizes)
+        self.config.objective.check(self.model)
         self.fabric.to_device(self.model)
         self.sampler = self._sampler()
         self.steps = self._steps()

@@ -1,0 +1,71 @@
+"""Whole sequences in blocks of about a million events, so that a look at all of them takes no more memory for a longer log.
+
+Shape letters: E events of a block.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from reprise.data.dataset import IntArray, SequenceDataset
+
+BLOCK_EVENTS = 1_000_000
+"""Events looked at together."""
+
+
+class Block(NamedTuple):
+    """The events of some sequences."""
+
+    first: int
+    """Position in the dataset of its first event."""
+    sequence_E: IntArray
+    """Which sequence each event is of, int64."""
+    part_E: IntArray
+    """Which part: 0 train, 1 valid, 2 test; uint8."""
+    item_E: IntArray
+    time_ms_E: IntArray
+    kind_E: IntArray
+    value_E: np.ndarray[Any, np.dtype[np.float32]]
+
+    def together(self) -> IntArray:
+        """Which events have one before them in their sequence, [E], bool."""
+        same_E = np.zeros(len(self.sequence_E), dtype=bool)
+        np.equal(self.sequence_E[1:], self.sequence_E[:-1], out=same_E[1:])
+        return same_E
+
+
+def ranges(dataset: SequenceDataset) -> Iterator[tuple[int, int]]:
+    """(first, one past the last) of sequences that have about `BLOCK_EVENTS` events together."""
+    start = 0
+    while start < len(dataset):
+        wanted = int(dataset.offset[start]) + BLOCK_EVENTS
+        stop = max(start + 1, int(np.searchsorted(dataset.offset, wanted, side="right")) - 1)
+        yield start, min(stop, len(dataset))
+        start = stop
+
+
+def blocks(dataset: SequenceDataset) -> Iterator[Block]:
+    """All events, in order."""
+    for start, stop in ranges(dataset):
+        offset_S = np.asarray(dataset.offset[start : stop + 1])
+        span = slice(int(offset_S[0]), int(offset_S[-1]))
+        length_S = np.diff(offset_S)
+        yield Block(
+            first=span.start,
+            sequence_E=np.repeat(np.arange(start, stop), length_S),
+            part_E=_parts(offset_S, dataset.train_end[start:stop], dataset.valid_end[start:stop]),
+            item_E=np.asarray(dataset.item[span]),
+            time_ms_E=np.asarray(dataset.time_ms[span]),
+            kind_E=np.asarray(dataset.kind[span]),
+            value_E=np.asarray(dataset.value[span]),
+        )
+
+
+def _parts(offset_S: IntArray, train_end_S: IntArray, valid_end_S: IntArray) -> IntArray:
+    first_S, last_S = offset_S[:-1], offset_S[1:]
+    train_end_S = train_end_S.clip(first_S, last_S)
+    valid_end_S = valid_end_S.clip(train_end_S, last_S)
+    length_S3 = np.diff(np.stack([first_S, train_end_S, valid_end_S, last_S], axis=1), axis=1)
+    parts: IntArray = np.repeat(np.tile(np.arange(3, dtype=np.uint8), len(length_S3)), length_S3.ravel())
+    return parts

@@ -1,0 +1,83 @@
+"""What came before each target in its sequence, in blocks of sequences: memory does not grow with the log.
+
+Shape letters: N targets, S sequences with a target, E events of a block, T targets of a block, I items (the warm ones).
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from reprise.data.dataset import IntArray, SequenceDataset
+from reprise.evaluation.intervals import Floats
+from reprise.evaluation.metrics import Array
+
+EVENTS_AT_ONCE = 1 << 20
+"""Events in a block, about; a sequence is not divided."""
+
+
+class Histories(NamedTuple):
+    """Some whole sequences up to their last targets, one after the other."""
+
+    first: int
+    """The number of the first target."""
+    last: int
+    """One past that of the last."""
+    item_E: IntArray
+    """The items of the events, int64."""
+    sequence_E: IntArray
+    """Which sequence of the block each event is of."""
+    place_T: IntArray
+    """Where each target stands among the events."""
+    start_T: IntArray
+    """Where its sequence begins."""
+
+
+def seen_before(dataset: SequenceDataset, row_N: IntArray, position_N: IntArray) -> Array:
+    """Which targets are items that came earlier in their sequence, [N], bool."""
+    seen_N = np.zeros(len(row_N), dtype=bool)
+    for block in histories(dataset, row_N, position_N):
+        key_E = block.sequence_E * (len(dataset.items.ids) + 1) + block.item_E
+        _, earliest_K, key_of_E = np.unique(key_E, return_index=True, return_inverse=True)
+        seen_N[block.first : block.last] = earliest_K[key_of_E[block.place_T]] < block.place_T
+    return seen_N
+
+
+def mean_before(dataset: SequenceDataset, row_N: IntArray, position_N: IntArray, value_I: Floats) -> Floats:
+    """The mean value of the warm items before each target, [N]; NaN where there is none."""
+    mean_N = np.full(len(row_N), np.nan)
+    # index 0 is PAD, and all cold items share the last
+    value, counts = np.concatenate([[0.0], value_I, [0.0]]), np.ones(len(value_I) + 2)
+    counts[[0, -1]] = 0
+    for block in histories(dataset, row_N, position_N):
+        known_E = np.minimum(block.item_E, len(value_I) + 1)
+        total_E, many_E = (np.concatenate([[0.0], np.cumsum(of[known_E])]) for of in (value, counts))
+        total_T = total_E[block.place_T] - total_E[block.start_T]
+        many_T = many_E[block.place_T] - many_E[block.start_T]
+        np.divide(total_T, many_T, out=mean_N[block.first : block.last], where=many_T > 0)
+    return mean_N
+
+
+def histories(dataset: SequenceDataset, row_N: IntArray, position_N: IntArray) -> Iterator[Histories]:
+    """The sequences of all targets, which come in the order of the dataset."""
+    row_S, first_S = np.unique(row_N, return_index=True)
+    last_S = np.append(first_S[1:], len(row_N))
+    start_S = np.asarray(dataset.offset[row_S])
+    length_S = position_N[last_S - 1] + 1 - start_S
+    block_S = np.cumsum(length_S) // EVENTS_AT_ONCE
+    borders = np.flatnonzero(np.diff(block_S, prepend=-1, append=block_S[-1] + 1))
+    for begin, end in pairwise(borders.tolist()):
+        length_B, start_B = length_S[begin:end], start_S[begin:end]
+        moved_B = np.cumsum(length_B) - length_B
+        position_E = np.arange(length_B.sum()) + np.repeat(start_B - moved_B, length_B)
+        first, last = int(first_S[begin]), int(last_S[end - 1])
+        begin_T = np.repeat(moved_B, last_S[begin:end] - first_S[begin:end])
+        yield Histories(
+            first,
+            last,
+            dataset.item[position_E].astype(np.int64),
+            np.repeat(np.arange(end - begin), length_B),
+            begin_T + position_N[first:last] - np.asarray(dataset.offset[row_N[first:last]]),
+            begin_T,
+        )

@@ -1,0 +1,88 @@
+"""Encoders that look at the last L events and nothing else: their state is those events.
+
+Shape letters: B rows, T steps, L events of a window (newest last), N windows, D width.
+"""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from reprise.models.encoder import Encoded, Encoder
+from reprise.nn.attention import last_rows
+from reprise.nn.cells import State
+
+NUMBERS_AT_ONCE = 1 << 24
+"""Numbers in the windows that are encoded at once: 64 MiB in float32."""
+
+
+class Windows(NamedTuple):
+    """The last events before some moments."""
+
+    vector_NLD: Tensor
+    """What was read, newest last; 0 where there are fewer events."""
+    filled_NL: Tensor
+    """Where there is an event, bool."""
+
+
+class WindowEncoder(Encoder, ABC):
+    """A function of the last L vectors. A subclass writes `encode`.
+
+    Args:
+        size: D.
+        window: L.
+    """
+
+    def __init__(self, size: int, window: int) -> None:
+        super().__init__()
+        self.size, self.window = size, window
+
+    @abstractmethod
+    def encode(self, windows: Windows) -> Tensor:
+        """The hidden state after each window, [N, D]."""
+
+    def initial_state(self, batch: int) -> State:
+        """No events yet."""
+        empty_BLD = next(self.parameters()).new_zeros(batch, self.window, self.size)
+        return {"vectors": empty_BLD, "filled": empty_BLD[..., 0].clone()}
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        state: State,
+        valid_BT: Tensor,
+        keep_BTD: Tensor | None = None,
+        wanted_BT: Tensor | None = None,
+    ) -> Encoded:
+        """A whole chunk. With `wanted_BT` only those steps are encoded, the others are 0."""
+        assert keep_BTD is None, "a window does not fade"
+        rows_BSD = torch.cat([state["vectors"].to(x_BTD.dtype), x_BTD], dim=1)
+        filled_BS = torch.cat([state["filled"], valid_BT.to(state["filled"].dtype)], dim=1)
+        wanted_BT = valid_BT if wanted_BT is None else wanted_BT & valid_BT
+        row_N, step_N = wanted_BT.nonzero(as_tuple=True)
+        # window t of a row ends with its step t
+        place_L = torch.arange(1, self.window + 1, device=x_BTD.device)
+        at_once = max(1, NUMBERS_AT_ONCE // (self.window * self.size))
+        parts = [
+            self.encode(Windows(rows_BSD[row_C[:, None], place_CL], filled_BS[row_C[:, None], place_CL] > 0))
+            for row_C, place_CL in zip(
+                torch.split(row_N, at_once), torch.split(step_N[:, None] + place_L, at_once), strict=True
+            )
+        ]
+        hidden_ND = torch.cat(parts)
+        hidden_BTD = hidden_ND.new_zeros(*wanted_BT.shape, self.size).index_put((row_N, step_N), hidden_ND)
+        after = {
+            "vectors": last_rows(rows_BSD, valid_BT, self.window).to(state["vectors"].dtype),
+            "filled": last_rows(filled_BS, valid_BT, self.window),
+        }
+        return Encoded(hidden_BTD, after, x_BTD.new_zeros(()))
+
+    def step(self, x_BD: Tensor, state: State, keep_BD: Tensor | None = None) -> tuple[Tensor, State]:
+        """One event: it enters the window, the oldest one leaves it."""
+        assert keep_BD is None, "a window does not fade"
+        after = {
+            "vectors": torch.cat([state["vectors"][:, 1:], x_BD.unsqueeze(1)], dim=1),
+            "filled": torch.cat([state["filled"][:, 1:], torch.ones_like(state["filled"][:, :1])], dim=1),
+        }
+        return self.encode(Windows(after["vectors"], after["filled"] > 0)), after

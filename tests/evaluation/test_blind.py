@@ -1,0 +1,124 @@
+"""A model that reads what it is asked about is found out by asking twice; honest ones are not."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from torch import Tensor
+
+from reprise.data.dataset import SequenceDataset
+from reprise.data.vocabulary import PAD
+from reprise.errors import LeakError
+from reprise.evaluation.blind import check_blind
+from reprise.evaluation.evaluate import QUICK, Options, evaluate
+from reprise.evaluation.targets import Walk
+from reprise.models.baselines import Markov, Popularity, Transitions
+from reprise.models.batch import Batch
+from reprise.models.recurrent import Recurrent
+from reprise.nn.cells import State
+from reprise.testing.worlds import cycle, noise
+
+
+class ReadsTarget:
+    """Scores the target higher, or what stands at another step of the batch."""
+
+    name = "ReadsTarget"
+
+    def __init__(self, items: int, ahead: int | None = None) -> None:
+        self.items, self.ahead = items, ahead
+
+    def initial_state(self, batch: int) -> State:
+        return {"none": torch.zeros(batch, 0)}
+
+    def score_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
+        told_BT = batch.target_BT if self.ahead is None else batch.item_BT.roll(-self.ahead, 1)
+        told_N = told_BT[batch.target_BT != PAD].clamp(max=self.items)
+        s_NI = torch.zeros(len(told_N), self.items + 1)
+        s_NI[torch.arange(len(told_N)), told_N] = 1.0
+        return s_NI[:, 1:], self.initial_state(len(batch.item_BT))
+
+
+class Dice(ReadsTarget):
+    """Draws its scores, so that the same question twice has two answers."""
+
+    def score_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
+        return torch.rand(batch.targets, self.items), self.initial_state(len(batch.item_BT))
+
+
+@pytest.mark.parametrize("part", ["valid", "test"])
+def test_a_scorer_that_reads_the_target(part) -> None:
+    dataset = noise()
+    with pytest.raises(
+        LeakError,
+        match=r"own-input: the scores of ReadsTarget change with the target.* event 1[68] of sequence 0",
+    ):
+        evaluate(ReadsTarget(dataset.items.warm), dataset, part=part)
+
+
+def test_a_scorer_that_reads_one_input_too_many() -> None:
+    """The validation part is followed by inputs that it is not asked about; the input after its target is the target."""
+    dataset = noise()
+    with pytest.raises(LeakError, match="own-input"):
+        evaluate(ReadsTarget(dataset.items.warm, ahead=1), dataset, part="valid")
+    evaluate(ReadsTarget(dataset.items.warm, ahead=0), dataset, part="valid")
+
+
+def test_a_network_that_looks_both_ways(fading) -> None:
+    dataset = noise()
+    honest = fading(dataset.items.warm)
+    evaluate(honest, dataset, part="valid")
+
+    class BothWays(fading):
+        def query_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, None, State]:
+            query_ND, extra, state = super().query_batch(batch, state)
+            mean_BD = self.vectors[batch.item_BT].mean(1)
+            row_N = (batch.target_BT != PAD).nonzero()[:, 0]
+            return query_ND + mean_BD[row_N], extra, state
+
+    with pytest.raises(LeakError, match="what comes after it"):
+        evaluate(BothWays(dataset.items.warm), dataset, part="valid")
+
+
+@pytest.mark.parametrize("part", ["valid", "test"])
+def test_honest_models_are_not_blamed(part, hard: SequenceDataset, fading) -> None:
+    network = Recurrent(size=8, layers=1).build(hard.sizes)
+    models = [Popularity().fit(hard), Markov().fit(hard), fading(hard.items.warm), network]
+    for model in models:
+        check_blind(model, hard, Walk(part))
+        check_blind(model, hard, Walk(part, min_history=5, query_time=False))
+    check_blind(Transitions().fit(cycle()), cycle(), Walk(part))
+
+
+def test_chance_is_no_leak() -> None:
+    evaluate(Dice(50), noise())
+
+
+def test_a_model_of_another_dataset_may_have_learned_the_targets() -> None:
+    one, other = noise(seed=1), noise(seed=2)
+    for model in (Popularity(), Markov(), Transitions()):
+        evaluate(model.fit(one), one)
+        with pytest.raises(
+            LeakError,
+            match=f"counts: {model.name} was fitted on another dataset .fingerprint {one.fingerprint}",
+        ):
+            evaluate(model, other)
+
+
+def test_a_dataset_that_leaks_is_not_evaluated_on() -> None:
+    dataset = noise()
+    table = dataset.table.set_column(1, "count", pa.array(np.full(len(dataset.items), 7)))
+    leaking = replace(dataset, table=table)
+    with pytest.raises(LeakError, match="counts: the item table counts other events"):
+        evaluate(Popularity().fit(leaking), leaking)
+    report = evaluate(Popularity().fit(leaking), leaking, options=Options(leaks=False))
+    assert not any("Leak" in note for note in report.protocol.notes)
+    allowed = replace(leaking, facts={"leaks": {"allowed": ["counts"]}})
+    notes = evaluate(Popularity().fit(allowed), allowed).protocol.notes[-2:]
+    assert notes[0] == "Leak checks passed: late-training, late-feature, own-input, duplicate, giveaway."
+    assert notes[1].startswith("Leak allowed: counts: the item table counts other events of 50 items")
+
+
+def test_validation_during_training_does_not_look_again() -> None:
+    assert not QUICK.leaks

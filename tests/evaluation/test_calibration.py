@@ -1,0 +1,151 @@
+import numpy as np
+import pytest
+import torch
+
+from reprise.evaluation import calibration
+from reprise.evaluation.calibration import (
+    Bin,
+    Calibration,
+    equal_mass,
+    expected_error,
+    gives_logits,
+    probabilities,
+)
+from reprise.evaluation.evaluate import Options, evaluate
+from reprise.evaluation.targets import Walk, asking, questions
+from reprise.models.baselines import Markov
+from reprise.models.recurrent import Recurrent
+from reprise.testing.worlds import noise, world
+
+
+@pytest.fixture
+def logits(table):
+    """A scorer that says that its scores are logits."""
+
+    class Logits(table):
+        logits = True
+
+    return Logits
+
+
+def test_bins_hold_as_many_targets_each():
+    confidence_N, right_N = np.array([0.9, 0.1, 0.3, 0.8, 0.2]), np.array([True, False, True, False, False])
+    found = equal_mass(confidence_N, right_N, 2)
+    assert [part.targets for part in found] == [3, 2]
+    assert found[0] == (pytest.approx(0.2), pytest.approx(1 / 3), 3)
+    assert found[1] == (pytest.approx(0.85), pytest.approx(1 / 2), 2)
+    assert expected_error(found) == pytest.approx((3 * (1 / 3 - 0.2) + 2 * (0.85 - 1 / 2)) / 5)
+
+
+def test_no_more_bins_than_targets():
+    assert len(equal_mass(np.array([0.2, 0.4]), np.array([True, False]), 15)) == 2
+
+
+def test_the_first_of_equals_is_the_first_of_the_catalogue():
+    """a and b score the same; only a is the first item. A cold target has no probability, nor has a hidden one."""
+    s_CI = torch.tensor([[0.0, 0.0, -50.0]] * 3 + [[0.0, -torch.inf, 0.0]])
+    confidence, right, loss = probabilities(s_CI, torch.tensor([1, 2, 9, 2]))
+    assert right.tolist() == [True, False, False, False]
+    assert confidence.tolist() == pytest.approx([1 / 2] * 4)
+    assert loss.tolist() == pytest.approx([np.log(2), np.log(2), np.inf, np.inf])
+
+
+def test_small_probabilities_are_not_lost():
+    """200 nats below the first, where exp is 0 in float32."""
+    _, _, loss = probabilities(torch.tensor([[0.0, -200.0]]), torch.tensor([2]))
+    assert loss.item() == 200
+
+
+def test_values_by_hand(logits):
+    """Scores ln 1, ln 2, ln 5 for a, b, c: sure of c with 5 / 8; the targets are a, c and the cold z."""
+    dataset = world([list("abca"), list("abcc"), list("abcz")], valid=0, test=1)
+    found = evaluate(logits(np.log([1.0, 2.0, 5.0]).tolist()), dataset, at=(1,)).calibration
+    assert all(part.confidence == pytest.approx(5 / 8) for part in found.bins)
+    assert sum(part.accuracy * part.targets for part in found.bins) == 1
+    assert found.log_loss == pytest.approx((np.log(8 / 1) + np.log(8 / 5)) / 2, rel=1e-6)
+
+
+def test_seen_items_are_not_in_the_softmax(logits):
+    """Of a b a, c is left, and the target a was seen: sure and wrong, without a log loss. After a b, c is certain and right."""
+    rows = world([list("abcab"), list("aba"), list("abc")], valid=0, test=1)
+    found = evaluate(logits([3.0, 2.0, 1.0]), rows, at=(1,), exclude_seen=True).calibration
+    # the first row has seen everything and has no candidate: it is in no bin
+    assert sum(part.targets for part in found.bins) == 2
+    assert all(part.confidence == pytest.approx(1) for part in found.bins)
+    assert found.log_loss == pytest.approx(0, abs=1e-6)
+    assert found.ece == pytest.approx(1 / 2, abs=1e-6)
+
+
+def test_a_model_that_knows_the_probabilities_is_calibrated(logits):
+    """Independent draws from known shares, and their logarithms as logits; twice as sharp, it is too sure."""
+    generator = np.random.default_rng(0)
+    share = np.array([0.5, 0.3, 0.2])
+    draws = generator.choice(3, size=(3000, 4), p=share)
+    dataset = world([[f"i{item}" for item in row] for row in draws], valid=0, test=1)
+    logit = np.log(share)[[int(item[1]) for item in dataset.items.ids]]
+    right, sharp = (
+        evaluate(logits((by * logit).tolist()), dataset, at=(1,), options=Options(resamples=0)).calibration
+        for by in (1, 3)
+    )
+    assert right.log_loss < sharp.log_loss
+    accuracy = sum(part.accuracy * part.targets for part in right.bins) / 3000
+    assert accuracy == pytest.approx(0.5, abs=0.03)
+    # one confidence for all: the only error is that of the bins' accuracies, about 0.8 standard errors of 200 coins each
+    assert right.ece < 0.05
+    assert sharp.ece == pytest.approx(0.5**3 / (0.5**3 + 0.3**3 + 0.2**3) - accuracy, abs=0.03)
+
+
+def test_against_a_table_of_all_probabilities():
+    """A network, in batches of two sizes."""
+    dataset = noise(items=20, sequences=40, length=12)
+    torch.manual_seed(0)
+    model = Recurrent(size=8, layers=1).build(dataset.sizes)
+    assert gives_logits(model)
+    whole, cut = (
+        evaluate(model, dataset, at=(1,), options=options).calibration
+        for options in (Options(), Options(tokens=16, length=4))
+    )
+    assert cut.log_loss == pytest.approx(whole.log_loss, rel=1e-5)
+    assert cut.ece == pytest.approx(whole.ece, abs=1e-5)
+    losses = []
+    with asking(model):
+        for asked, scores in questions(model, dataset, Walk()):
+            table_NI = scores.empty(len(scores))
+            scores.write(0, table_NI)
+            target_N = asked.batch.target_BT[asked.batch.target_BT != 0]
+            losses.append(torch.nn.functional.cross_entropy(table_NI, target_N - 1, reduction="none"))
+    assert whole.log_loss == pytest.approx(float(torch.cat(losses).mean()), rel=1e-5)
+
+
+def test_large_parts_are_sampled_and_the_note_says_so(monkeypatch, logits):
+    monkeypatch.setattr(calibration, "TARGETS_ASKED", 30)
+    dataset = noise()
+    model = logits(list(range(50)))
+    one, same = (
+        evaluate(model, dataset, at=(1,), options=Options(tokens=tokens, seed=4)) for tokens in (8192, 60)
+    )
+    assert sum(part.targets for part in one.calibration.bins) == 30
+    assert one.calibration == same.calibration
+    assert one.protocol.notes[-2] == "Calibration is over 30 targets drawn with seed 4."
+
+
+def test_counts_are_no_logits():
+    dataset = noise()
+    assert evaluate(Markov().fit(dataset), dataset, at=(1,)).calibration is None
+
+
+def test_it_can_be_left_out(logits):
+    dataset = noise()
+    options = Options(calibration=False)
+    assert evaluate(logits([0.0] * 50), dataset, at=(1,), options=options).calibration is None
+
+
+def test_json_and_text():
+    found = Calibration(0.25, (Bin(0.5, 0.25, 4),), 1.0)
+    assert found.to_dict() == {
+        "ece": 0.25,
+        "bins": [{"confidence": 0.5, "accuracy": 0.25, "targets": 4}],
+        "log_loss": 1.0,
+    }
+    assert str(found).splitlines()[0] == "calibration: ECE 0.2500, log loss 1.0000 (perplexity 2.7)"
+    assert str(found).splitlines()[-1] == "0.500: 0.250"

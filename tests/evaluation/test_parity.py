@@ -1,0 +1,113 @@
+"""Our metrics are those of ranx (Bassani, 2022) on the same rankings."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from ranx import Qrels, Run
+from ranx import evaluate as ranx_evaluate
+
+from reprise.evaluation.evaluate import evaluate
+from reprise.evaluation.metrics import all_metrics, resolve_ties
+from reprise.evaluation.targets import Walk, asking, questions
+from reprise.testing.worlds import world
+
+THEIRS = {"recall": "recall", "hit": "hit_rate", "mrr": "mrr", "ndcg": "ndcg"}
+AT = (1, 3, 10)
+# numba, by which ranx counts, says so of a cast in its own dictionaries
+pytestmark = pytest.mark.filterwarnings("ignore:unsafe cast from uint64 to int64")
+few = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def ranks(score_NI: np.ndarray, target_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many items score higher than the target, and how many others the same."""
+    own_N1 = np.take_along_axis(score_NI, target_N[:, None], 1)
+    return (score_NI > own_N1).sum(1), (score_NI == own_N1).sum(1) - 1
+
+
+def theirs(score_NI: np.ndarray, target_N: np.ndarray) -> dict[str, list[float]]:
+    """The values of every target by ranx, whose run must have no ties."""
+    qrels = Qrels({f"q{row}": {f"d{target}": 1} for row, target in enumerate(target_N)})
+    run = Run(
+        {
+            f"q{row}": {f"d{item}": float(score) for item, score in enumerate(scores)}
+            for row, scores in enumerate(score_NI)
+        }
+    )
+    wanted = [f"{name}@{k}" for name in THEIRS.values() for k in AT]
+    found = ranx_evaluate(qrels, run, wanted, return_mean=False)
+    return {f"{name}@{k}": found[f"{THEIRS[name]}@{k}"] for name in THEIRS for k in AT}
+
+
+def same(mine: dict[str, np.ndarray], other: dict[str, list[float]]) -> None:
+    for name, values in other.items():
+        # ranx sorts its queries by name, as we do
+        assert mine[name] == pytest.approx(np.asarray(values)), name
+
+
+cases = st.tuples(st.integers(1, 9), st.integers(10, 40), st.integers(0, 2**31))
+
+
+@few
+@given(cases)
+def test_without_ties(case: tuple[int, int, int]) -> None:
+    targets, items, seed = case
+    generator = np.random.default_rng(seed)
+    score_NI = np.stack([generator.permutation(items) for _ in range(targets)]).astype(float)
+    target_N = generator.integers(items, size=targets)
+    same(all_metrics(*ranks(score_NI, target_N), AT), theirs(score_NI, target_N))
+
+
+@few
+@given(cases, st.sampled_from([("best", 0.5), ("worst", -0.5)]))
+def test_with_ties_for_and_against_the_target(case: tuple[int, int, int], rule: tuple[str, float]) -> None:
+    """The target's score is moved by less than a step, so that ranx has one order to choose."""
+    (targets, items, seed), (ties, moved) = case, rule
+    generator = np.random.default_rng(seed)
+    score_NI = generator.integers(5, size=(targets, items)).astype(float)
+    target_N = generator.integers(items, size=targets)
+    greater_N, equal_N = resolve_ties(*ranks(score_NI, target_N), ties)
+    score_NI[np.arange(targets), target_N] += moved
+    # the others keep their places relative to the target, whatever their order among themselves
+    score_NI += generator.permutation(items) * 1e-4
+    same(all_metrics(greater_N, equal_N, AT), theirs(score_NI, target_N))
+
+
+@few
+@given(cases)
+def test_average_ties_are_the_mean_over_all_places(case: tuple[int, int, int]) -> None:
+    """The target at each place among its equals in turn, judged by ranx."""
+    _, items, seed = case
+    generator = np.random.default_rng(seed)
+    score_1I = generator.integers(4, size=(1, items)).astype(float)
+    target_1 = generator.integers(items, size=1)
+    greater_1, equal_1 = ranks(score_1I, target_1)
+    others = np.flatnonzero((score_1I[0] == score_1I[0, target_1[0]]) & (np.arange(items) != target_1[0]))
+    found = []
+    for above in range(int(equal_1[0]) + 1):
+        one = score_1I + np.arange(items) * 1e-4
+        one[0, others] = score_1I[0, others] + np.where(np.arange(len(others)) < above, 0.4, -0.4)
+        one[0, others] += np.arange(len(others)) * 1e-4
+        one[0, target_1[0]] = score_1I[0, target_1[0]]
+        found.append(theirs(one, target_1))
+    mine = all_metrics(greater_1, equal_1, AT)
+    for name in mine:
+        assert mine[name][0] == pytest.approx(np.mean([it[name][0] for it in found])), name
+
+
+def test_a_whole_evaluation(fading) -> None:
+    """A report of a network against ranx on its scores."""
+    generator = np.random.default_rng(3)
+    dataset = world([[f"i{item}" for item in generator.integers(15, size=8)] for _ in range(30)], test=2)
+    model = fading(dataset.items.warm)
+    score, target = [], []
+    with asking(model):
+        for asked, scores in questions(model, dataset, Walk()):
+            table_NI = scores.empty(len(scores))
+            scores.write(0, table_NI)
+            score.append(table_NI.double().numpy())
+            target.append(asked.batch.target_BT[asked.batch.target_BT != 0].numpy() - 1)
+    found = theirs(np.concatenate(score), np.concatenate(target))
+    report = evaluate(model, dataset, at=AT)
+    for name, values in found.items():
+        assert report.metrics[name].value == pytest.approx(np.mean(values)), name
