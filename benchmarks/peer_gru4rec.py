@@ -37,7 +37,7 @@ class GRU4Rec:
         sys.path.insert(0, str(folder))
         self.module = importlib.import_module("gru4rec_pytorch")
         published = _params(folder, params) if params else {}
-        self.options = {**published, **DEFAULTS, "layers": [width], **options}
+        self.options = {**DEFAULTS, **published, "layers": [width], **options}
         self.model = self.module.GRU4Rec(device=torch.device("cpu"), **self.options)
         assert self.model.constrained_embedding, "only tied vectors can be asked here"
 
@@ -52,7 +52,9 @@ class GRU4Rec:
             contextlib.suppress(TimeUp),
         ):
             self.model.fit(frame, sample_cache_max_size=SAMPLE_STORE)
-            raise RuntimeError("GRU4Rec stopped before its time: its loss was not a number")
+            if self.model.error_during_train:
+                raise RuntimeError("GRU4Rec stopped before its time: its loss was not a number")
+            clock.finish()
 
     def scores(self, log: Log, targets: Targets) -> Iterator[Array]:
         net = self.model.model

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from reprise import Markov, Popularity
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.evaluation.targets import Walk, rank_targets
 from reprise.models.batch import Event
