@@ -21,17 +21,15 @@ from typing import Any
 LOGS: dict[str, list[str]] = {
     "yoochoose-100k": ["--sequence-by", "session", "--split", "last:1d,1d"],
     "ml-100k": ["--split", "last:14d,14d"],
-    "eshop-clothing": ["--split", "last:14d,14d"],
+    # its item table counts clicks of the whole log; no model here reads the table
+    "eshop-clothing": ["--split", "last:14d,14d", "--allow-leaks", "giveaway"],
 }
 """How each is prepared."""
 SHORT, LONG = 20, 50
 """Events that a transformer looks back at."""
 FAMILIES: dict[str, dict[str, Any]] = {
     "rglru": {"class": "Recurrent"},
-    "lru": {"class": "Recurrent", "cell": "lru"},
     "gru": {"class": "Recurrent", "cell": "gru"},
-    "lstm": {"class": "Recurrent", "cell": "lstm"},
-    "rnn": {"class": "Recurrent", "cell": "rnn"},
     "gru-bare": {"class": "Recurrent", "cell": "gru", "residual": False, "layers": 1, "temperature": 0.07},
     "feed-forward-average": {"class": "FeedForward", "combine": "average"},
     "feed-forward-concatenation": {"class": "FeedForward"},
@@ -145,29 +143,31 @@ def table(log: str, found: dict[str, Any]) -> Iterator[str]:
     """The lines of a log's table, the best first."""
     first, *rest = METRICS
     entrants = sorted(found["entrants"], key=lambda one: -one["pooled"]["metrics"][first]["value"])
-    verdicts = {verdict["second"]: verdict for verdict in found["verdicts"] if verdict["metric"] == first}
-    targets = entrants[0]["pooled"]["targets"]
+    best = entrants[0]["name"]
     yield f"### {log}\n"
-    yield f"{targets:,} targets. Less {entrants[0]['name']}: the paired difference in {first.upper()}, over users and seeds."
+    targets = entrants[0]["pooled"]["targets"]
+    yield f"{targets:,} targets. The last column is the paired difference to the first row in {first}, with a star"
+    yield "where one is shown, after Holm's correction over all pairs."
     yield ""
-    yield f"| model | {first} | {' | '.join(rest)} | seeds | training s | less the first |"
+    yield f"| model | {first} | {' | '.join(rest)} | seeds | training, s | less the first |"
     yield "|" + "---|" * (len(METRICS) + 4)
     for one in entrants:
         metrics = one["pooled"]["metrics"]
         cells = [_interval(metrics[first]), *(f"{metrics[name]['value']:.4f}" for name in rest)]
-        seconds = f"{one['training']['seconds']:,.0f}" if one.get("training") else ""
-        verdict = verdicts.get(one["name"])
-        gap = f"{_interval(_turned(verdict['difference']), signed=True)}{_star(verdict)}" if verdict else ""
-        yield f"| {one['name']} | {' | '.join(cells)} | {len(one['seeds']) or ''} | {seconds} | {gap} |"
+        seconds = one["training"]["seconds"]
+        cells += [str(len(one["seeds"]) or ""), "" if seconds is None else f"{seconds:,.0f}"]
+        yield f"| {one['name']} | {' | '.join(cells)} | {less(found['verdicts'], one['name'], best)} |"
 
 
-def _turned(gap: dict[str, float]) -> dict[str, float]:
-    """The difference the other way round."""
-    return {"value": -gap["value"], "low": -gap["high"], "high": -gap["low"]}
-
-
-def _star(verdict: dict[str, Any]) -> str:
-    return " *" if verdict["better"] else ""
+def less(verdicts: list[dict[str, Any]], name: str, best: str) -> str:
+    """How much a model differs from the best one, with a star where that is shown."""
+    for verdict in verdicts:
+        if {verdict["first"], verdict["second"]} == {name, best}:
+            gap, sign = verdict["difference"], 1 if verdict["first"] == name else -1
+            low, high = sorted(sign * gap[end] for end in ("low", "high"))
+            turned = {"value": sign * gap["value"], "low": low, "high": high}
+            return _interval(turned, signed=True) + (" *" if verdict["better"] else "")
+    return ""
 
 
 def _interval(value: dict[str, float], *, signed: bool = False) -> str:
@@ -201,7 +201,7 @@ def main() -> None:
     parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=list(FAMILIES))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--results", type=Path, help="a page whose tables are to be replaced")
     options = parser.parse_args()

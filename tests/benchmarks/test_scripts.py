@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
 
 
@@ -75,3 +78,45 @@ def test_queries_of_neighbours_are_counted(path: Path) -> None:
     assert {"Markov", "ItemKNN", "SessionKNN"} <= found["scorers"].keys()
     for scorer in found["scorers"].values():
         assert min(scorer["queries a second, in batches"], scorer["queries a second, one at a time"]) > 0
+
+
+def test_every_family_stands_in_one_report(tmp_path: Path) -> None:
+    """Two families of fifteen, two seeds: a page, its facts, and a table between the marks of a page."""
+    logs, out, page = tmp_path / "logs", tmp_path / "out", tmp_path / "results.md"
+    (logs / "yoochoose-100k").mkdir(parents=True)
+    rows = [
+        (f"s{session}", f"i{(session + step) % 30}", 1_400_000_000 + 3000 * session + 60 * step)
+        for session in range(240)
+        for step in range(5)
+    ]
+    session, item, moment = zip(*rows, strict=True)
+    table = pa.table({"session_id": session, "item_id": item, "timestamp": moment})
+    pq.write_table(table, logs / "yoochoose-100k" / "interactions.parquet")
+    page.write_text("# Results\n\n<!-- begin families -->\nold\n<!-- end families -->\n\nThe rest.\n")
+    options = ["--sets", "yoochoose-100k", "--families", "rglru", "caser", "--seeds", "2", "--size", "8"]
+    command = [
+        str(logs),
+        *options,
+        "--epochs",
+        "1",
+        "--workers",
+        "1",
+        "--out",
+        str(out),
+        "--results",
+        str(page),
+    ]
+    ran("families.py", *command)
+    facts = json.loads((out / "yoochoose-100k.json").read_text())
+    names = [entrant["name"] for entrant in facts["entrants"]]
+    assert [len(entrant["seeds"]) for entrant in facts["entrants"][:2]] == [2, 2]
+    assert (out / "yoochoose-100k.html").read_text().startswith("<!doctype html>")
+    text = page.read_text()
+    assert "old" not in text and text.endswith("The rest.\n")
+    assert all(f"| {name} |" in text for name in names)
+    best = text.split("| less the first |")[1].splitlines()[2]
+    assert best.endswith("|  |")
+    # trained already: only the comparison is made again
+    before = {run: run.stat().st_mtime_ns for run in out.glob("runs/*/*/best.safetensors")}
+    ran("families.py", *command)
+    assert before == {run: run.stat().st_mtime_ns for run in out.glob("runs/*/*/best.safetensors")}
