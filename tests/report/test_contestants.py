@@ -84,7 +84,7 @@ def test_the_dataset_must_be_known_and_common(tmp_path: Path) -> None:
     here = run(tmp_path / "here")
     with pytest.raises(ConfigError, match="was trained on data in memory; say where the data is"):
         open_common([here], None)
-    with pytest.raises(ConfigError, match="baselines do not know what to be fitted on; say where"):
+    with pytest.raises(ConfigError, match="the report was made on data in memory; say where"):
         open_common([], None)
     other = run(tmp_path / "other", dataset=replace(DATASET, fingerprint="else"))
     with pytest.raises(ConfigError, match="was trained on another dataset than"):
