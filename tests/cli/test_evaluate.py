@@ -293,3 +293,23 @@ def test_a_report_that_has_no_place_is_told_before_the_work(
     assert fails("evaluate", "no-run", "--json", tmp_path) == (
         f"cannot write {tmp_path}: it is a folder; name a file"
     )
+
+
+def test_what_a_search_found_stands_on_the_page(
+    reprise: Run, fails: Callable[..., str], shop: Path, tmp_path: Path
+) -> None:
+    search = tmp_path / "search"
+    told = ["--set", "training.epochs=1", "--space", "model.size=4,8", "--trials", "2"]
+    assert reprise("tune", shop / "data", "--out", search, *told).exit_code == 0
+    page, facts = tmp_path / "a.html", tmp_path / "a.json"
+    command = ["evaluate", shop / "run", "--baselines", "markov"]
+    result = reprise(*command, "--search", search, "--html", page, "--json", facts)
+    assert result.exit_code == 0, result.output
+    assert json.loads(facts.read_text())["search"]["best"]["fields"].keys() == {"model.size"}
+    assert "Two trials on the validation part" in page.read_text()
+    again = tmp_path / "again.json"
+    assert reprise("evaluate", "--from", facts, "--json", again).exit_code == 0
+    assert json.loads(again.read_text())["search"] == json.loads(facts.read_text())["search"]
+    assert fails(*command, "--search", shop) == (
+        f"{shop} holds no finished search (no tune.json); `reprise tune DATASET --out {shop}` makes one, or goes on with it"
+    )

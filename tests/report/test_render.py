@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from reprise.report.render import SECTIONS, render
-from reprise.report.study import Search, Study
+from reprise.report.study import SearchFacts, Study
 
 VOID = {"meta", "circle", "rect", "br"}
 
@@ -154,12 +154,14 @@ def test_sections_with_nothing_to_show_say_so(study: Study) -> None:
 
 
 def test_a_search_has_a_section_of_its_own(study: Study) -> None:
-    study["search"] = Search(
-        trials=[{"number": 0, "value": 0.3, "params": {}}], importance={"model.size": 1.0}
+    trial = {"number": 1, "state": "complete", "value": 0.3, "fields": {"model.size": 8}}
+    study["search"] = SearchFacts(
+        metric="ndcg@10", trials=[trial], best=trial, importance={"model.size": 1.0}, note="By PED-ANOVA."
     )
     page = Page(render(study))
     assert "search" in page.ids and "#search" in page.links
     assert "model.size" in " ".join(page.words)
+    assert "By PED-ANOVA." in " ".join(page.words)
 
 
 def test_the_metric_of_the_verdicts_is_that_of_the_page(study: Study) -> None:

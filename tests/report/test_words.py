@@ -1,6 +1,6 @@
 from reprise.report import words
 from reprise.report.render import in_order
-from reprise.report.study import Search, Study
+from reprise.report.study import SearchFacts, Study
 
 
 def test_the_title_counts_and_names(study: Study) -> None:
@@ -49,10 +49,27 @@ def test_how_each_was_made(study: Study) -> None:
 
 
 def test_a_search_shows_the_most_important_field_first() -> None:
-    trials = [{"number": 0, "value": 0.3, "params": {}}, {"number": 1, "value": None, "params": {}}]
-    found = words.search(Search(trials=trials, importance={"model.size": 0.25, "training.epochs": 0.75}))
+    best = {
+        "number": 2,
+        "state": "complete",
+        "value": 0.31234,
+        "fields": {"model.size": 8, "model.dropout": 0.123456},
+    }
+    found = words.search(
+        SearchFacts(
+            metric="ndcg@10",
+            trials=[{"number": 1, "state": "pruned", "value": 0.2, "fields": {"model.size": 4}}, best],
+            best=best,
+            importance={"model.size": 0.25, "training.epochs": 0.75},
+            note="A hint.",
+        )
+    )
     assert found is not None
-    assert found.sentence.startswith("Two trials on the validation part, 1 of them to the end.")
+    assert found.sentence == (
+        "Two trials on the validation part, 1 of them to the end. The best, number 2, has ndcg@10 0.3123 there: "
+        "model.size 8, model.dropout 0.1235."
+    )
+    assert found.note == "A hint."
     assert found.bars == [("training.epochs", 100.0, "75%"), ("model.size", 33.3, "25%")]
     assert words.search(None) is None
 

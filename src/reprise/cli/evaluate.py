@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from reprise.data.dataset import SequenceDataset
     from reprise.report.assess import Fit, Questions
     from reprise.report.compose import Composed, How
-    from reprise.report.study import Study
+    from reprise.report.study import SearchFacts, Study
 
 EXAMPLE = "reprise evaluate runs/shop runs/gru --baselines popularity,markov --html report.html"
 
@@ -77,6 +77,12 @@ def evaluate(
             "--only-draw", help="With --from and --html: write the page from the file, and evaluate nothing."
         ),
     ] = False,
+    search: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Show on the page what a search found: the directory that `tune` wrote."
+        ),
+    ] = None,
     workers: Annotated[
         int, typer.Option(metavar="N", min=1, help="Processes; the numbers are the same for any.")
     ] = 1,
@@ -92,13 +98,14 @@ def evaluate(
     asked = given(part=part, at=at, exclude_seen=exclude_seen or None, min_history=min_history, metric=metric)
     circumstances = given(dataset=dataset, html=html_file, json=json_file)
     if from_file:
-        _check_alone(runs, baselines, asked)
+        _check_alone(runs, baselines, asked | given(search=search))
         command = _command([], **{"from": from_file}, **circumstances)
         _again(from_file, dataset, _how(workers, command, trusted=trusted), only_draw, outputs)
         return
     if only_draw:
         raise ConfigError("--only-draw draws a report that exists; name it with --from REPORT")
-    command = _command(runs or [], **given(baselines=baselines), **asked, **circumstances)
+    command = _command(runs or [], **given(baselines=baselines, search=search), **asked, **circumstances)
+    searched = _searched(search)
     if "at" in asked:
         asked["at"] = _lengths(asked["at"])
     questions, names = Questions(**asked), _names(baselines)
@@ -106,6 +113,7 @@ def evaluate(
     # what a person typed may be any class; what a recipe names may be that only if it is said
     data = _dataset(runs or [], names, dataset)
     composed = _composed(runs or [], names, data, questions, _fit(names, typed=True, trusted=trusted), how)
+    composed.study["search"] = searched
     _tell(composed, outputs)
 
 
@@ -171,6 +179,13 @@ def _dataset(runs: list[Path], names: list[str], moved: Path | None) -> "Sequenc
     return open_common(runs, moved)
 
 
+def _searched(search: Path | None) -> "SearchFacts | None":
+    """What a search found, read before the work begins."""
+    from reprise.report.search_facts import search_of
+
+    return None if search is None else search_of(search)
+
+
 def _tell(composed: "Composed", outputs: Outputs) -> None:
     """Print the comparison and write its files."""
     from reprise.report.summary import summary
@@ -195,6 +210,7 @@ def _again(file: Path, moved: Path | None, how: "How", only_draw: bool, outputs:
     runs, names = entrants_of(before)
     fit = _fit(names, typed=False, trusted=how.trusted)
     composed = _composed(runs, names, dataset_of(before, runs, moved), questions_of(before), fit, how)
+    composed.study["search"] = before["search"]
     _tell(composed, outputs)
     typer.echo(f"the same as {file}: {check_same(before, composed.study):,} numbers")
 

@@ -104,13 +104,19 @@ class DatasetFacts(TypedDict):
     split: dict[str, Any]
 
 
-class Search(TypedDict):
-    """What a search over recipes tried."""
+class SearchFacts(TypedDict):
+    """What a search over recipes tried, as `reprise tune` wrote it down."""
 
+    metric: str
+    """What judged its trials, on the validation part."""
     trials: list[dict[str, Any]]
-    """Each `{"number", "value", "params"}`; `value` is None where a trial was stopped early."""
+    """Each `{"number", "state", "fields"}`, and `value` where it was judged."""
+    best: dict[str, Any]
+    """The best of them."""
     importance: dict[str, float]
-    """The share of the differences between trials that each field explains."""
+    """The share of each field in what tells the best trials from the others."""
+    note: str
+    """How importance was measured, and how much it is worth."""
 
 
 class Study(TypedDict):
@@ -135,7 +141,7 @@ class Study(TypedDict):
     entrants: list[EntrantFacts]
     verdicts: list[dict[str, Any]]
     examples: list[Example]
-    search: Search | None
+    search: SearchFacts | None
 
 
 def write_study(study: Study, path: Path) -> None:

@@ -10,7 +10,7 @@ import tomli_w
 
 from reprise.evaluation.verdicts import ENOUGH_SEEDS
 from reprise.report.plots import Drawn
-from reprise.report.study import Answered, Example, Search, Shown, Study
+from reprise.report.study import Answered, Example, SearchFacts, Shown, Study
 from reprise.report.svg import Series
 from reprise.report.tables import level_with_best
 
@@ -89,6 +89,8 @@ class SearchShown:
     sentence: str
     bars: list[tuple[str, float, str]]
     """(field, share of the widest bar in per cent, its importance)."""
+    note: str
+    """How importance was measured."""
 
 
 def counted(number: int, noun: str) -> str:
@@ -234,21 +236,25 @@ def recipes(drawn: Drawn) -> list[RecipeShown]:
     return shown
 
 
-def search(found: Search | None) -> SearchShown | None:
-    """The importance of each field, as bars."""
+def search(found: SearchFacts | None) -> SearchShown | None:
+    """What was tried, what was best, and the importance of each field as bars."""
     if found is None:
         return None
-    trials = found["trials"]
-    done = sum(trial["value"] is not None for trial in trials)
+    trials, best = found["trials"], found["best"]
+    done = sum(trial["state"] == "complete" for trial in trials)
+    fields = ", ".join(f"{name} {_short(value)}" for name, value in best["fields"].items())
     sentence = (
-        f"{counted(len(trials), 'trial').capitalize()} on the validation part, {done:,} of them to the end. "
-        "How much of the differences between trials each field explains:"
+        f"{counted(len(trials), 'trial').capitalize()} on the validation part, {done:,} of them to the end. The best, "
+        f"number {best['number']}, has {found['metric']} {best['value']:.4f} there: {fields}."
     )
     widest = max(found["importance"].values(), default=0.0) or 1.0
     bars = sorted(found["importance"].items(), key=lambda pair: -pair[1])
-    return SearchShown(
-        sentence, [(name, round(100 * share / widest, 1), f"{share:.0%}") for name, share in bars]
-    )
+    shown = [(name, round(100 * share / widest, 1), f"{share:.0%}") for name, share in bars]
+    return SearchShown(sentence, shown, found["note"])
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def dataset(study: Study) -> list[tuple[str, str]]:

@@ -150,6 +150,11 @@ class SearchDirectory:
         """What the search was told."""
         return self.path / "search.json"
 
+    @property
+    def result(self) -> Path:
+        """What was found, once trials have ended."""
+        return self.path / "tune.json"
+
     def run(self, number: int) -> RunDirectory:
         """The run of a trial."""
         return RunDirectory(self.path / "trials" / str(number))
@@ -219,7 +224,7 @@ class SearchDirectory:
 
     def write(self, found: Search) -> None:
         """`tune.json` and `best.toml`."""
-        _write(self.path / "tune.json", found.to_dict())
+        _write(self.result, found.to_dict())
         (self.path / "best.toml").write_text(tomli_w.dumps(to_dict(found.recipe)), encoding="utf-8")
 
 
