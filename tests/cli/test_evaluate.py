@@ -210,8 +210,9 @@ def test_a_page_can_be_drawn_again_without_evaluating(reprise: Run, compared: Pa
     """The runs may be gone: only the file is read."""
     study = read(compared / "report.json")
     study["entrants"][0]["runs"] = ["gone"] * 2
+    trial = {"number": 1, "state": "complete", "value": 0.5, "fields": {"model.size": 8}}
     study["search"] = {
-        "trials": [{"number": 0, "value": 0.5, "params": {"model.size": 8}}], "importance": {"model.size": 1.0},
+        "metric": "ndcg@10", "trials": [trial], "best": trial, "importance": {"model.size": 1.0}, "note": "A hint.",
     }  # fmt: skip
     (tmp_path / "report.json").write_text(json.dumps(study))
     result = reprise(
