@@ -124,17 +124,9 @@ def compared(log: str, runs: list[Path], options: argparse.Namespace) -> dict[st
     """The report of a log, as a page and as JSON."""
     page, facts = (options.out / f"{log}.{kind}" for kind in ("html", "json"))
     reprise(
-        "evaluate",
-        *runs,
-        "--baselines",
-        ",".join(BASELINES),
-        "--at",
-        "10,20",
-        "--html",
-        page,
-        "--json",
-        facts,
-    )
+        "evaluate", *runs, "--baselines", ",".join(BASELINES), "--at", "10,20", "--metric", METRICS[0],
+        "--workers", options.workers, "--html", page, "--json", facts,
+    )  # fmt: skip
     found: dict[str, Any] = json.loads(facts.read_text(encoding="utf-8"))
     return found
 
@@ -163,6 +155,7 @@ def less(verdicts: list[dict[str, Any]], name: str, best: str) -> str:
     """How much a model differs from the best one, with a star where that is shown."""
     for verdict in verdicts:
         if {verdict["first"], verdict["second"]} == {name, best}:
+            assert verdict["metric"] == METRICS[0]
             gap, sign = verdict["difference"], 1 if verdict["first"] == name else -1
             low, high = sorted(sign * gap[end] for end in ("low", "high"))
             turned = {"value": sign * gap["value"], "low": low, "high": high}
