@@ -17,8 +17,10 @@ from reprise.models.mlp import FeedForward
 from reprise.models.recurrent import Recurrent
 from reprise.models.transformer import Transformer
 from reprise.testing import worlds
-from reprise.training import RunOptions, TrainingConfig, train
+from reprise.training import Recipe, RunOptions, TrainingConfig, train
 from reprise.training.objectives import MaskedItem, NextItem, Reconstruction
+from reprise.training.run import RunDirectory
+from reprise.training.trainer import Trainer
 
 EXACT = RunOptions(precision="32-true", accelerator="cpu", threads=1)
 QUICK = TrainingConfig(epochs=8, tokens=256, learning_rate=0.01, metric="recall@1", refit=0)
@@ -82,6 +84,17 @@ def test_a_network_that_only_looks_back_is_told_before_there_is_a_run(tmp_path: 
     ):
         train(Recurrent(**PLAIN), worlds.cycle(), tmp_path / "run", training=replace(QUICK, objective="next"))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_that_asks_nothing_teaches_nothing(tmp_path: Path) -> None:
+    """By chance no event is hidden, and what comes after the last one is not to be learned."""
+    recipe = Recipe(model=BOTH_WAYS, training=replace(QUICK, objective=MaskedItem(share=1e-9)))
+    trainer = Trainer(recipe, worlds.cycle(), RunDirectory(tmp_path / "run"), EXACT)
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    rows = batch([[1, 2, 3]], [[2, 0, 0]])
+    assert trainer.steps(rows, seed=1, rate=0.1, where="here") == (0.0, 0)
+    after = trainer.model.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
 def test_an_objective_stands_in_a_recipe() -> None:

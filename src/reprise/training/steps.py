@@ -53,10 +53,11 @@ class Steps:
         sample = self.sampler.draw() if self.sampler else None
         with self.fabric.autocast(), torch.set_grad_enabled(batch.targets > 0):
             asked = self.config.objective(self.model, batch, self.state)
-            targets, loss = len(asked.target_N), torch.zeros(())
-            if batch.targets:
+            # a batch with targets may still ask nothing, where what is asked is drawn
+            targets, loss = len(asked.target_N) if batch.targets else 0, torch.zeros(())
+            if targets:
                 loss = self.config.loss(asked.query_ND, self.model.items, asked.target_N, sample)
-        if batch.targets:
+        if targets:
             _check("the loss", loss, batch, rate, where)
             self.optimizer.zero_grad()
             self.fabric.backward(loss / targets + asked.penalty)
