@@ -230,7 +230,7 @@ class Trainer:
             bar.step(
                 progress.epoch,
                 progress.chunk,
-                progress.loss_sum / progress.targets,
+                progress.loss_sum / max(1, progress.targets),
                 progress.targets / progress.seconds,
             )
             if time.monotonic() - self.saved_at >= self.options.checkpoint_s:
@@ -257,7 +257,7 @@ class Trainer:
             write_tensors(self.run.best, dict(self.model.state_dict()), {})
         record = {
             "epoch": progress.epoch + 1,
-            "loss": progress.loss_sum / progress.targets,
+            "loss": progress.loss_sum / max(1, progress.targets),
             **recorded(metrics),
             "seconds": round(progress.seconds, 3),
             "events_per_s": round(progress.targets / progress.seconds, 1),
