@@ -1,8 +1,8 @@
 """Photograph a report of `reprise evaluate --html` in a real browser.
 
 pip install playwright
-python scripts/page_picture.py report.html docs/pictures/report.png --browser /usr/bin/chromium
-python scripts/page_picture.py report.html phone.png --browser /usr/bin/chromium --width 390 --scheme dark --height 0
+python scripts/page_picture.py report.html docs/pictures/report.png --browser "$(which chromium)"
+python scripts/page_picture.py report.html phone.png --browser "$(which chromium)" --width 390 --scheme dark --height 0
 """
 
 import argparse
