@@ -1,8 +1,8 @@
-"""Small batches written as lists of items and targets; nothing else is known of the events."""
+"""Small batches and events written as lists of items; nothing else is known of the events."""
 
 import torch
 
-from reprise.models.batch import Batch
+from reprise.models.batch import Batch, Event
 
 
 def batch(items: list[list[int]], targets: list[list[int]], fresh: bool = True) -> Batch:
@@ -13,3 +13,13 @@ def batch(items: list[list[int]], targets: list[list[int]], fresh: bool = True) 
         item_BT, target_BT, zeros_BT.double(), zeros_BT.long(), zeros_BT, zeros_BT,
         torch.full((len(items),), fresh), rows_B, rows_B,
     )  # fmt: skip
+
+
+def event(*items: int) -> Event:
+    rows = len(items)
+    return Event(
+        torch.tensor(items),
+        torch.zeros(rows, dtype=torch.float64),
+        torch.zeros(rows, dtype=torch.int64),
+        torch.full((rows,), float("nan")),
+    )

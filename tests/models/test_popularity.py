@@ -3,21 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from rows import event
 
 from reprise.errors import ConfigError, DataError
-from reprise.models.batch import Event
 from reprise.models.popularity import Popularity, RecentPopularity, SessionPopularity
 from reprise.testing.worlds import DAY_MS, world
-
-
-def event(*items: int) -> Event:
-    rows = len(items)
-    return Event(
-        torch.tensor(items),
-        torch.zeros(rows, dtype=torch.float64),
-        torch.zeros(rows, dtype=torch.int64),
-        torch.full((rows,), float("nan")),
-    )
 
 
 @pytest.fixture

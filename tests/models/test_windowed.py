@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from rows import event
 
 from reprise.data.chunks import ChunkPlan
-from reprise.models.batch import Event, event_at, gather
+from reprise.models.batch import event_at, gather
 from reprise.models.item_knn import ItemKNN
 from reprise.models.markov import Markov
 from reprise.models.popularity import Popularity, SessionPopularity
@@ -12,16 +13,6 @@ from reprise.models.session_knn import SessionKNN
 from reprise.testing.worlds import noise
 
 SPECS = [Popularity(), Markov(), SessionPopularity(window=3), ItemKNN(window=3), SessionKNN(window=3)]
-
-
-def event(*items: int) -> Event:
-    rows = len(items)
-    return Event(
-        torch.tensor(items),
-        torch.zeros(rows, dtype=torch.float64),
-        torch.zeros(rows, dtype=torch.int64),
-        torch.full((rows,), float("nan")),
-    )
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=str)

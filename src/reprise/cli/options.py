@@ -27,6 +27,14 @@ Trusted = Annotated[
     ),
 ]
 
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe; may be repeated."),
+]
+Accelerator = Annotated[
+    str | None, typer.Option(metavar="NAME", help="cpu, cuda, mps, or auto.", show_default="auto")
+]
+
 UserColumn = Annotated[
     str | None, typer.Option(metavar="C", help="The column of user ids.", show_default="found by its name")
 ]

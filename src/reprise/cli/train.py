@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reprise.cli.options import DatasetDirectory, Trusted, given
+from reprise.cli.options import Accelerator, DatasetDirectory, Overrides, Trusted, given
 from reprise.cli.show import show_next
 
 if TYPE_CHECKING:
@@ -23,16 +23,11 @@ def train(
         Path | None,
         typer.Option(metavar="FILE", help="A TOML file with the sections [model] and [training]."),
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe; may be repeated."),
-    ] = None,
+    overrides: Overrides = None,
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="Initial weights, order and dropout come from it.")
     ] = None,
-    accelerator: Annotated[
-        str | None, typer.Option(metavar="NAME", help="cpu, cuda, mps, or auto.", show_default="auto")
-    ] = None,
+    accelerator: Accelerator = None,
     threads: Annotated[
         int | None,
         typer.Option(metavar="N", min=0, help="Threads of the processor.", show_default="torch's choice"),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reprise.cli.options import DatasetDirectory, Trusted, given
+from reprise.cli.options import Accelerator, DatasetDirectory, Overrides, Trusted, given
 from reprise.cli.show import show_next, show_table
 
 if TYPE_CHECKING:
@@ -28,10 +28,7 @@ def tune(
         Path | None,
         typer.Option(metavar="FILE", help="A TOML file with the sections [model], [training] and [space]."),
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe; may be repeated."),
-    ] = None,
+    overrides: Overrides = None,
     space: Annotated[
         list[str] | None,
         typer.Option(
@@ -65,9 +62,7 @@ def tune(
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="The proposals and each trial's chance come from it.")
     ] = None,
-    accelerator: Annotated[
-        str | None, typer.Option(metavar="NAME", help="cpu, cuda, mps, or auto.", show_default="auto")
-    ] = None,
+    accelerator: Accelerator = None,
     threads: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="Threads of the processor for each trial.", show_default="1"),

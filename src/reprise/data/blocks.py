@@ -1,4 +1,4 @@
-"""Whole sequences in blocks of about a million events, so that a look at all of them takes no more memory for a longer log.
+"""Whole sequences in blocks, so that a look at all of them takes no more memory for a longer log.
 
 Shape letters: E events of a block.
 """
@@ -18,7 +18,7 @@ class Block(NamedTuple):
     """The events of some sequences."""
 
     first: int
-    """Position in the dataset of its first event."""
+    """Position in the dataset of the first event of its first sequence."""
     sequence_E: IntArray
     """Which sequence each event is of, int64."""
     part_E: IntArray
@@ -28,6 +28,10 @@ class Block(NamedTuple):
     kind_E: IntArray
     value_E: np.ndarray[Any, np.dtype[np.float32]]
 
+    def only(self, wanted_E: IntArray) -> "Block":
+        """Some of the events; bool."""
+        return Block(self.first, *(column_E[wanted_E] for column_E in self[1:]))
+
     def together(self) -> IntArray:
         """Which events have one before them in their sequence, [E], bool."""
         same_E = np.zeros(len(self.sequence_E), dtype=bool)
@@ -35,19 +39,19 @@ class Block(NamedTuple):
         return same_E
 
 
-def ranges(dataset: SequenceDataset) -> Iterator[tuple[int, int]]:
-    """(first, one past the last) of sequences that have about `BLOCK_EVENTS` events together."""
+def ranges(dataset: SequenceDataset, events: int = BLOCK_EVENTS) -> Iterator[tuple[int, int]]:
+    """(first, one past the last) of sequences that have about so many events together."""
     start = 0
     while start < len(dataset):
-        wanted = int(dataset.offset[start]) + BLOCK_EVENTS
+        wanted = int(dataset.offset[start]) + events
         stop = max(start + 1, int(np.searchsorted(dataset.offset, wanted, side="right")) - 1)
         yield start, min(stop, len(dataset))
         start = stop
 
 
-def blocks(dataset: SequenceDataset) -> Iterator[Block]:
-    """All events, in order."""
-    for start, stop in ranges(dataset):
+def blocks(dataset: SequenceDataset, events: int = BLOCK_EVENTS) -> Iterator[Block]:
+    """All events in order, whole sequences of about so many at a time."""
+    for start, stop in ranges(dataset, events):
         offset_S = np.asarray(dataset.offset[start : stop + 1])
         span = slice(int(offset_S[0]), int(offset_S[-1]))
         length_S = np.diff(offset_S)

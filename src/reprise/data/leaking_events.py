@@ -3,7 +3,7 @@
 Shape letters: U sequences, E events of a block, T tied events, I items. One pass over the log, in blocks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -189,43 +189,33 @@ def _with_parts(dataset: SequenceDataset, tally: Tally) -> tuple[Row, ...]:
 
 def _counts(dataset: SequenceDataset, trained_I: IntArray) -> Iterator[Leak]:
     """Items that are warm without training events or the other way round, and counts that are not of the training part."""
-    warm = dataset.items.warm
+    warm, again = dataset.items.warm, "run `reprise prepare` again"
     index_I = np.arange(1, len(trained_I))
-    wrong = 1 + np.flatnonzero((trained_I[1:] > 0) != (index_I <= warm))
-    if len(wrong):
-        rows = tuple(
-            Row(
-                item_id(dataset, index),
-                remark=f"{'warm' if index <= warm else 'cold'}, {trained_I[index]:,} training events",
-            )
-            for index in wrong[:SHOWN].tolist()
+    yield from _of_items(
+        dataset,
+        1 + np.flatnonzero((trained_I[1:] > 0) != (index_I <= warm)),
+        "{:,} items are in the vocabulary of training without a training event, or the other way round",
+        f"the vocabulary was not made of the training part: {again}",
+        lambda index: f"{'warm' if index <= warm else 'cold'}, {trained_I[index]:,} training events",
+    )
+    if COUNT in dataset.table.column_names:
+        said_I = np.asarray(dataset.table.column(COUNT).to_numpy())
+        yield from _of_items(
+            dataset,
+            1 + np.flatnonzero(said_I != trained_I[1:]),
+            "the item table counts other events of {:,} items than those of the training part",
+            again,
+            lambda index: f"count {said_I[index - 1]:,}, {trained_I[index]:,} training events",
         )
-        yield Leak(
-            "counts",
-            f"{len(wrong):,} items are in the vocabulary of training without a training event, or the other way round",
-            len(wrong),
-            "the vocabulary was not made of the training part: run `reprise prepare` again",
-            rows,
-        )
-    if COUNT not in dataset.table.column_names:
-        return
-    said_I = np.asarray(dataset.table.column(COUNT).to_numpy())
-    wrong = 1 + np.flatnonzero(said_I != trained_I[1:])
-    if len(wrong):
-        rows = tuple(
-            Row(
-                item_id(dataset, index),
-                remark=f"count {said_I[index - 1]:,}, {trained_I[index]:,} training events",
-            )
-            for index in wrong[:SHOWN].tolist()
-        )
-        yield Leak(
-            "counts",
-            f"the item table counts other events of {len(wrong):,} items than those of the training part",
-            len(wrong),
-            "run `reprise prepare` again",
-            rows,
-        )
+
+
+def _of_items(
+    dataset: SequenceDataset, index_N: IntArray, sentence: str, remedy: str, remark: Callable[[int], str]
+) -> Iterator[Leak]:
+    """A leak of counts that some items show, if there are any."""
+    if len(index_N):
+        rows = tuple(Row(item_id(dataset, index), remark=remark(index)) for index in index_N[:SHOWN].tolist())
+        yield Leak("counts", sentence.format(len(index_N)), len(index_N), remedy, rows)
 
 
 def _same_sequences(dataset: SequenceDataset, signature_U: Hashes) -> Iterator[Leak]:

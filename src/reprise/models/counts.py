@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reprise.data.dataset import IntArray, Part, SequenceDataset
+from reprise.data.blocks import Block, blocks
+from reprise.data.dataset import PARTS, IntArray, Part, SequenceDataset
 from reprise.errors import DataError
 
 EVENTS_AT_ONCE = 1 << 18
@@ -34,17 +35,6 @@ class PairCounts(NamedTuple):
     """[I + 1]: the counts of each item's pairs, summed before any were left out."""
 
 
-class Block(NamedTuple):
-    """Some of the counted events, whole sequences of them, in the order of the dataset."""
-
-    item_E: IntArray
-    """Their items, all of them warm."""
-    sequence_E: IntArray
-    """Which sequence of the dataset."""
-    time_ms_E: IntArray
-    """When."""
-
-
 def popularity(dataset: SequenceDataset, before: Part = "valid") -> Tensor:
     """Each warm item's share of the events before a part, [I], float64; by default, of the training events.
 
@@ -60,7 +50,7 @@ def popularity(dataset: SequenceDataset, before: Part = "valid") -> Tensor:
 def item_counts(dataset: SequenceDataset, before: Part = "valid") -> Tensor:
     """How many events before a part each warm item has, [I], float64; by default, the training events."""
     count_I = np.zeros(dataset.items.warm, dtype=np.int64)
-    for block in blocks(dataset, before):
+    for block in counted_blocks(dataset, before):
         count_I += np.bincount(block.item_E - 1, minlength=len(count_I))
     return torch.from_numpy(count_I.astype(np.float64))
 
@@ -130,7 +120,7 @@ def _counted(dataset: SequenceDataset, window: int, part: Part) -> tuple[IntArra
     items = dataset.items.warm
     code_P, count_P = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float64)
     after, before = np.zeros(items + 1), np.zeros(items + 1)
-    for block in blocks(dataset, part):
+    for block in counted_blocks(dataset, part):
         code, count = _block_pairs(block.item_E, block.sequence_E, window, items)
         after += np.bincount(code // (items + 1), weights=count, minlength=items + 1)
         before += np.bincount(code % (items + 1), weights=count, minlength=items + 1)
@@ -185,19 +175,8 @@ def _commonest(first_P: IntArray, count_P: Floats, most: int) -> IntArray:
     return kept
 
 
-def blocks(dataset: SequenceDataset, before: Part) -> Iterator[Block]:
+def counted_blocks(dataset: SequenceDataset, before: Part) -> Iterator[Block]:
     """The events before a part whose items are warm, some at a time."""
-    first_U, last_U = np.asarray(dataset.offset[:-1]), dataset.part(before)[0]
-    end_U = np.cumsum(np.asarray(last_U) - np.asarray(first_U))
-    begin = 0
-    while begin < len(dataset):
-        done = end_U[begin - 1] if begin else 0
-        stop = max(begin + 1, int(np.searchsorted(end_U, done + EVENTS_AT_ONCE, side="right")))
-        first_S, length_S = first_U[begin:stop], last_U[begin:stop] - first_U[begin:stop]
-        after_S = np.cumsum(length_S)
-        position_E = np.arange(after_S[-1]) + np.repeat(first_S - (after_S - length_S), length_S)
-        item_E, sequence_E = dataset.item[position_E], np.repeat(np.arange(begin, stop), length_S)
+    for block in blocks(dataset, EVENTS_AT_ONCE):
         # what has no vector is passed over where histories are read, too
-        warm_E = item_E <= dataset.items.warm
-        yield Block(item_E[warm_E], sequence_E[warm_E], dataset.time_ms[position_E[warm_E]])
-        begin = stop
+        yield block.only((block.part_E < PARTS.index(before)) & (block.item_E <= dataset.items.warm))

@@ -13,7 +13,7 @@ from torch import Tensor
 from reprise.config import short_name, spec
 from reprise.data.dataset import IntArray, Part, SequenceDataset
 from reprise.data.vocabulary import PAD
-from reprise.models.counts import blocks, popularity
+from reprise.models.counts import counted_blocks, popularity
 from reprise.models.windowed import WindowScorer
 
 WINDOW = "7d"
@@ -104,7 +104,7 @@ class CountedRecentPopularity(WindowScorer):
         share_I = popularity(dataset, before)
         end_ms = _last_ms(dataset, before)
         count_I = np.zeros(len(share_I))
-        for block in blocks(dataset, before):
+        for block in counted_blocks(dataset, before):
             age_ms_E = end_ms - block.time_ms_E
             weight_E = np.where(age_ms_E < self._window_ms, np.exp2(-age_ms_E / self._half_life_ms), 0.0)
             count_I += np.bincount(block.item_E - 1, weights=weight_E, minlength=len(count_I))

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from reprise.data.blocks import Block
 from reprise.data.dataset import IntArray, Part, SequenceDataset
-from reprise.models.counts import Block, blocks
+from reprise.models.counts import counted_blocks
 
 Floats = np.ndarray[Any, np.dtype[Any]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -63,7 +64,7 @@ def find_sessions(dataset: SequenceDataset, before: Part, length: int) -> Sessio
         length: A sequence of more events is cut into sessions of so many, since a person's history of years says little
             about what belongs together, and a neighbour is read whole.
     """
-    found = [_block_sessions(block, length, dataset.items.warm) for block in blocks(dataset, before)]
+    found = [_block_sessions(block, length, dataset.items.warm) for block in counted_blocks(dataset, before)]
     length_S, item_P, place_P, last_ms_S, events_B = (
         np.concatenate(column) for column in zip(*found, strict=True)
     )

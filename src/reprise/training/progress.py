@@ -1,4 +1,4 @@
-"""What a person sees while a network learns: a bar for the epoch under way, a line for each that is done."""
+"""What a person sees while a network learns or a search goes on: a bar, and a line for each epoch or trial that is done."""
 
 import sys
 from collections.abc import Callable
@@ -15,33 +15,23 @@ class Stopped(Exception):  # noqa: N818 - no error: somebody has seen enough
     """Ends a training after an epoch. The run may go on later."""
 
 
-class TrainingProgress:
-    """On a terminal a bar and a line an epoch; elsewhere the lines, where they were asked for. All on stderr."""
+class _Bar:
+    """On a terminal a bar, and lines above it; elsewhere the lines, where they were asked for. All on stderr."""
 
-    def __init__(self, shown: bool | None, epochs: int, chunks: int) -> None:
+    def __init__(self, shown: bool | None, total: int, columns: Callable[[], list[Any]]) -> None:
         self.terminal = sys.stderr.isatty()
         self.shown = self.terminal if shown is None else shown
-        self.epochs = epochs
-        self.chunks = chunks
+        self._total, self._columns = total, columns
         self._bar: Any = None
 
     def __enter__(self) -> Self:
         if self.shown and self.terminal:
             from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import Progress
 
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.percentage:>3.0f}%"),
-                TextColumn("{task.fields[facts]}"),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-                transient=True,
-            )
+            self._bar = Progress(*self._columns(), console=Console(stderr=True), transient=True)
             self._bar.start()
-            self._task = self._bar.add_task("training", total=self.epochs * self.chunks, facts="")
+            self._task = self._bar.add_task("", total=self._total, facts="")
         return self
 
     def __exit__(
@@ -50,70 +40,59 @@ class TrainingProgress:
         if self._bar is not None:
             self._bar.stop()
 
+    def _show(self, **facts: Any) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, **facts)
+
+    def line(self, text: str) -> None:
+        """Something is done: an epoch, a trial."""
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False, markup=False)
+        elif self.shown:
+            print(text, file=sys.stderr, flush=True)
+
+
+class TrainingProgress(_Bar):
+    """A bar for all epochs, and a line an epoch."""
+
+    def __init__(self, shown: bool | None, epochs: int, chunks: int) -> None:
+        super().__init__(shown, epochs * chunks, _training_columns)
+        self.epochs, self.chunks = epochs, chunks
+
     def step(self, epoch: int, chunk: int, loss: float, events_per_s: float) -> None:
         """One step is done."""
-        if self._bar is not None:
-            self._bar.update(
-                self._task,
-                description=f"epoch {epoch + 1}/{self.epochs}",
-                completed=epoch * self.chunks + chunk,
-                facts=f"loss {loss:.3f}  {events_per_s:,.0f} events/s",
-            )
+        self._show(
+            description=f"epoch {epoch + 1}/{self.epochs}",
+            completed=epoch * self.chunks + chunk,
+            facts=f"loss {loss:.3f}  {events_per_s:,.0f} events/s",
+        )
 
-    def epoch(self, line: str) -> None:
-        """An epoch is done."""
-        if self._bar is not None:
-            self._bar.console.print(line, highlight=False)
-        elif self.shown:
-            print(line, file=sys.stderr, flush=True)
+
+class SearchProgress(_Bar):
+    """A bar for all trials, and a line a trial."""
+
+    def __init__(self, shown: bool | None, trials: int) -> None:
+        super().__init__(shown, trials, _search_columns)
+
+    def now(self, done: int, text: str) -> None:
+        """How many trials are finished, and what is under way."""
+        self._show(completed=done, description=text)
 
 
 def say(bar: TrainingProgress, line: str) -> None:
     """A line for the log of the run and for the person who watches."""
     LOGGER.info("%s", line)
-    bar.epoch(line)
+    bar.line(line)
 
 
-class SearchProgress:
-    """On a terminal a bar and a line a trial; elsewhere the lines, where they were asked for. All on stderr."""
+def _training_columns() -> list[Any]:
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    def __init__(self, shown: bool | None, trials: int) -> None:
-        self.terminal = sys.stderr.isatty()
-        self.shown = self.terminal if shown is None else shown
-        self.trials = trials
-        self._bar: Any = None
+    texts = [TextColumn(text) for text in ("{task.percentage:>3.0f}%", "{task.fields[facts]}")]
+    return [TextColumn("{task.description}"), BarColumn(), *texts, TimeElapsedColumn(), TimeRemainingColumn()]
 
-    def __enter__(self) -> Self:
-        if self.shown and self.terminal:
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-            self._bar = Progress(
-                MofNCompleteColumn(),
-                BarColumn(),
-                TextColumn("{task.description}"),
-                TimeElapsedColumn(),
-                console=Console(stderr=True),
-                transient=True,
-            )
-            self._bar.start()
-            self._task = self._bar.add_task("searching", total=self.trials)
-        return self
+def _search_columns() -> list[Any]:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def now(self, done: int, text: str) -> None:
-        """How many trials are finished, and what is under way."""
-        if self._bar is not None:
-            self._bar.update(self._task, completed=done, description=text)
-
-    def trial(self, line: str) -> None:
-        """A trial is finished."""
-        if self._bar is not None:
-            self._bar.console.print(line, highlight=False, markup=False)
-        elif self.shown:
-            print(line, file=sys.stderr, flush=True)
+    return [MofNCompleteColumn(), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn()]

@@ -195,7 +195,7 @@ class _Work:
             trial.state, trial.value = "pruned", max(trial.values)
         if trial.finished:
             self.proposals.tell(trial)
-            self.bar.trial(self._line(trial))
+            self.bar.line(self._line(trial))
         self.folder.save(trial)
         if trial.finished and self.best is not None:
             self._tidy()
