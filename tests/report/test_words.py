@@ -42,10 +42,10 @@ def test_hits_in_an_example_are_marked(study: Study) -> None:
 
 
 def test_how_each_was_made(study: Study) -> None:
-    gru, _, popularity = words.recipes(in_order(study, "ndcg@10"))
+    gru, _, popularity = words.recipes(in_order(study, "ndcg@10"), "test")
     assert gru.made == "runs/gru-1-x-8-1 (seed 1), runs/gru-1-x-8-2 (seed 2)"
     assert 'metric = "ndcg@10"' in gru.text
-    assert popularity.text == "baseline popularity, fitted on the training part with its defaults"
+    assert popularity.text == "baseline popularity, fitted to the events before the test part"
 
 
 def test_a_search_shows_the_most_important_field_first() -> None:

@@ -40,7 +40,7 @@ def check_blind(model: Scorer, dataset: SequenceDataset, walk: Walk) -> None:
     with asking(model):
         told_BI, untold_BI = (
             _scores(model, batch),
-            _scores(model, _otherwise(batch, asked_B, dataset.items.warm)),
+            _scores(model, _otherwise(batch, asked_B, dataset)),
         )
         changed = _changed(told_BI, untold_BI)
         if changed is None or _changed(told_BI, _scores(model, batch)) is not None:
@@ -92,8 +92,9 @@ def _batch(dataset: SequenceDataset, rows: IntArray, position_B: IntArray) -> tu
     return gather(dataset, chunk, target_U, target_U + 1), position_B - 1 - first_B
 
 
-def _otherwise(batch: Batch, asked_B: IntArray, items: int) -> Batch:
+def _otherwise(batch: Batch, asked_B: IntArray, dataset: SequenceDataset) -> Batch:
     """The same questions with other targets, and other events after the moment of asking."""
+    items, kinds = dataset.items.warm, max(1, len(dataset.kinds))
     step_T = torch.arange(batch.item_BT.shape[1], device=batch.item_BT.device)
     later_BT = step_T > torch.from_numpy(asked_B).to(step_T.device)[:, None]
     other_BT = torch.where(batch.item_BT == PAD, PAD, batch.item_BT % items + 1)
@@ -101,6 +102,9 @@ def _otherwise(batch: Batch, asked_B: IntArray, items: int) -> Batch:
         item_BT=torch.where(later_BT, other_BT, batch.item_BT),
         target_BT=torch.where(batch.target_BT == PAD, PAD, batch.target_BT % items + 1),
         value_BT=torch.where(later_BT, batch.value_BT + 1.0, batch.value_BT),
+        kind_BT=torch.where(later_BT, (batch.kind_BT + 1) % kinds, batch.kind_BT),
+        time_s_BT=torch.where(later_BT, batch.time_s_BT + 3600.0, batch.time_s_BT),
+        query_gap_s_BT=torch.where(later_BT, batch.query_gap_s_BT + 3600.0, batch.query_gap_s_BT),
     )
 
 

@@ -109,7 +109,7 @@ def evaluate(
     lists = Lists(dataset, walk, at, options.seed, device_of(model)) if options.lists else None
     asked = options.calibration and gives_logits(model)
     confidences = Confidences(dataset, walk, options.seed) if asked else None
-    with _knowing(model, dataset, part):
+    with knowing(model, dataset, part):
         if options.leaks:
             check_blind(model, dataset, walk)
         ranks = rank_targets(model, dataset, walk, lists, confidences)
@@ -172,7 +172,7 @@ def _measured(
 
 
 @contextmanager
-def _knowing(model: Scorer, dataset: SequenceDataset, part: Part) -> Iterator[None]:
+def knowing(model: Scorer, dataset: SequenceDataset, part: Part) -> Iterator[None]:
     """While it lasts, a model that counts events has counted none of the validation part, if that is what it is asked about."""
     counting = model if part == "valid" and isinstance(model, Counting) else None
     if counting is not None:

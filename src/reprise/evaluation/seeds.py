@@ -141,7 +141,7 @@ def pooled(reports: Sequence[Report], name: str | None = None) -> Report:
     listed = {
         metric: Interval(float(np.mean([report.metrics[metric].value for report in reports])))
         for metric in first.metrics
-        if metric not in whole
+        if metric not in whole and all(metric in report.metrics for report in reports)
     }
     note = (
         f"Means over {len(reports)} runs with different seeds. Their intervals are those of the t distribution, from the "

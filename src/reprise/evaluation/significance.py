@@ -2,12 +2,21 @@
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
+from reprise.evaluation.intervals import Floats
+
 NORMAL_FROM = 1e7
 """Degrees of freedom from which the t distribution is the normal one."""
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(128)
+
+
+@cache
+def _rule() -> tuple[Floats, Floats]:
+    """Nodes and weights of a Gauss-Legendre rule; to find them takes as long as many integrals."""
+    nodes, weights = np.polynomial.legendre.leggauss(128)
+    return nodes, weights
 
 
 def two_sided(t: float, freedom: float) -> float:
@@ -28,8 +37,9 @@ def two_sided(t: float, freedom: float) -> float:
     begin = math.atan2(abs(t), math.sqrt(freedom))
     # above this angle, exp(-40) of the rest is left
     end = min(math.pi / 2, math.acos(math.cos(begin) * math.exp(-40 / max(freedom - 1, 1e-9))))
-    angle = begin + (NODES + 1) / 2 * (end - begin)
-    inside = float((WEIGHTS * np.cos(angle) ** (freedom - 1)).sum()) * (end - begin) / 2
+    nodes, weights = _rule()
+    angle = begin + (nodes + 1) / 2 * (end - begin)
+    inside = float((weights * np.cos(angle) ** (freedom - 1)).sum()) * (end - begin) / 2
     scale = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2) - math.log(math.pi) / 2
     return min(1.0, 2 * math.exp(scale) * inside)
 

@@ -12,11 +12,11 @@ import torch
 
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.errors import ConfigError, did_you_mean
-from reprise.evaluation.evaluate import Options, evaluate
+from reprise.evaluation.evaluate import Options, evaluate, knowing
 from reprise.evaluation.metrics import GAINS
 from reprise.evaluation.report import Report
 from reprise.evaluation.targets import Walk
-from reprise.models.scorer import Counting, Scorer
+from reprise.models.scorer import Scorer
 from reprise.report.contestants import Contestant
 from reprise.report.examples import Lists, Moments, answers
 from reprise.training.run import RunDirectory, load_model
@@ -76,7 +76,6 @@ class _Task:
     questions: Questions
     fit: Fit
     chosen: Moments
-    data: Path
 
 
 def assess(
@@ -111,12 +110,13 @@ def assess(
             questions,
             fit,
             chosen,
-            dataset.path,
         )
         for one in entrants
         for run, seed in zip(one.runs or [None], one.seeds or [None], strict=True)
     ]
-    found = _alone(tasks, dataset) if min(workers, len(tasks)) == 1 else _together(tasks, workers)
+    found = (
+        _alone(tasks, dataset) if min(workers, len(tasks)) == 1 else _together(tasks, workers, dataset.path)
+    )
     done = []
     for number, (task, answered) in enumerate(zip(tasks, found, strict=True), start=1):
         value = answered.report.metrics[questions.judged].value
@@ -132,23 +132,28 @@ def _alone(tasks: list[_Task], dataset: SequenceDataset) -> Iterator[Assessed]:
     return (_ask(task, dataset) for task in tasks)
 
 
-def _together(tasks: list[_Task], workers: int) -> Iterator[Assessed]:
+def _together(tasks: list[_Task], workers: int, data: Path) -> Iterator[Assessed]:
     with ProcessPoolExecutor(
         min(workers, len(tasks)),
         mp_context=get_context("spawn"),  # torch's threads do not survive a fork
         initializer=_prepare_worker,
-        initargs=(torch.get_num_threads(),),
+        initargs=(torch.get_num_threads(), data),
     ) as pool:
         yield from pool.map(_ask_there, tasks)
 
 
-def _prepare_worker(threads: int) -> None:
+_data: list[SequenceDataset] = []
+"""What a worker asks about, opened once: it is searched for leaks once, too."""
+
+
+def _prepare_worker(threads: int, data: Path) -> None:
     torch.set_num_threads(threads)
+    _data[:] = [SequenceDataset.open(data)]
 
 
 def _ask_there(task: _Task) -> Assessed:
     quiet = replace(task.questions, options=replace(task.questions.options, progress=False))
-    return _ask(replace(task, questions=quiet), SequenceDataset.open(task.data))
+    return _ask(replace(task, questions=quiet), _data[0])
 
 
 def _ask(task: _Task, dataset: SequenceDataset) -> Assessed:
@@ -165,9 +170,8 @@ def _ask(task: _Task, dataset: SequenceDataset) -> Assessed:
         options=asked.options,
     )
     done = time.perf_counter()
-    if asked.part == "valid" and isinstance(model, Counting):
-        model.observe(dataset, before="valid")  # as it knew no more when it was evaluated
-    lists = answers(model, dataset, asked.walk, task.chosen)
+    with knowing(model, dataset, asked.part):
+        lists = answers(model, dataset, asked.walk, task.chosen)
     return Assessed(report, lists, ready - begin if task.baseline else 0.0, done - ready)
 
 

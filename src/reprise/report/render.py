@@ -73,7 +73,7 @@ def _contents(study: Study, drawn: plots.Drawn, main: str) -> SimpleNamespace:
         choice=words.choice(study) if study["examples"] else "",
         search=found,
         dataset=words.dataset(study),
-        recipes=words.recipes(drawn),
+        recipes=words.recipes(drawn, study["protocol"]["part"]),
         versions=words.versions(study),
     )
 

@@ -1,8 +1,9 @@
 """A study on a terminal: a line for each model, and what is shown about the best."""
 
+from reprise.evaluation.intervals import Interval
 from reprise.evaluation.report import aligned
 from reprise.report.plots import duration
-from reprise.report.study import EntrantFacts, Metrics, Study
+from reprise.report.study import EntrantFacts, Study
 from reprise.report.tables import ACCURACY
 
 
@@ -30,12 +31,6 @@ def _row(entrant: EntrantFacts, names: list[str]) -> list[str]:
     return [
         entrant["name"],
         str(len(entrant["seeds"]) or "-"),
-        *(_interval(metrics[name]) for name in names),
+        *(str(Interval(**metrics[name])) for name in names),
         "-" if seconds is None else duration(seconds),
     ]
-
-
-def _interval(found: Metrics) -> str:
-    if found["low"] is None or found["high"] is None:
-        return f"{found['value']:.4f}"
-    return f"{found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}]"

@@ -221,12 +221,12 @@ def _clipped(text: str, most: int = 60) -> str:
     return text if len(text) <= most else text[: most - 1].rstrip() + "\N{HORIZONTAL ELLIPSIS}"
 
 
-def recipes(drawn: Drawn) -> list[RecipeShown]:
-    """How each entrant was made: its recipe, or the name of the baseline."""
+def recipes(drawn: Drawn, part: str) -> list[RecipeShown]:
+    """How each entrant was made: its recipe, or the name of the baseline, which counts what comes before the part."""
     shown = []
     for series, facts in drawn:
         if facts["recipe"] is None:
-            text = f"baseline {facts['baseline']}, fitted on the training part with its defaults"
+            text = f"baseline {facts['baseline']}, fitted to the events before the {part} part"
             shown.append(RecipeShown(series, "", text))
         else:
             runs = ", ".join(
