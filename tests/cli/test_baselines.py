@@ -126,3 +126,12 @@ def test_names_are_all_looked_up_before_any_is_fitted(
     monkeypatch.setattr("reprise.models.markov.Markov.fit", lambda *_: fitted.append(1))
     assert "unknown baseline" in fails("evaluate", shop / "run", "--baselines", "markov,nothing")
     assert not fitted
+
+
+def test_two_of_one_name_go_by_what_was_typed(reprise: Run, shop: Path, tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    command = ["evaluate", shop / "run", "--baselines", "markov,reprise:Markov,popularity", "--json", file]
+    result = reprise(*command)
+    assert result.exit_code == 0, result.output
+    names = [entrant["name"] for entrant in json.loads(file.read_text())["entrants"]]
+    assert names[1:] == ["markov", "reprise:Markov", "Popularity"]

@@ -7,12 +7,13 @@ import pytest
 from counting_spec import Counting
 
 import reprise
-from reprise.config import from_dict
+from reprise.config import from_dict, to_dict
 from reprise.errors import ConfigError
 from reprise.models.ensemble import Ensemble
 from reprise.models.recurrent import Recurrent
 from reprise.testing import worlds
 from reprise.training import Recipe, TrainingConfig
+from reprise.training.objectives import NextItem, Reconstruction
 from reprise.training.sampled import BPRMax
 from reprise.training.softmax import FullSoftmax
 from reprise.training.space import (
@@ -176,3 +177,10 @@ def test_a_default_space_can_be_written_into_a_file_and_read() -> None:
     written = plain_space(default_space(Recipe()))
     assert parse_space(written) == default_space(Recipe())
     assert from_dict({"model": {"size": 8}}, Recipe).model.size == 8
+
+
+def test_choices_may_be_specs() -> None:
+    """As a file gives them back, so that a search that was stopped knows its space again."""
+    choices = Choices((NextItem(), Reconstruction()))
+    assert choices.values == (to_dict(NextItem()), to_dict(Reconstruction()))
+    assert Choices(((1, 2), (1, 4))).values == ([1, 2], [1, 4])

@@ -161,6 +161,7 @@ def test_another_seed_has_other_trials(whole: tuple[Path, Search], tmp_path: Pat
     ("change", "message"),
     [
         ({"space": {"model.size": [4, 16]}}, r"another space\.model\.size"),
+        ({"space": dict(list(SPACE.items())[:1])}, r"another space\..* now None\)"),
         ({"model": Recipe(SMALL, replace(QUICK, epochs=3))}, r"another recipe\.training\.epochs \(2, now 3\)"),
         ({"options": replace(EXACT, seed=9)}, r"another seed \(1, now 9\)"),
         ({"dataset": worlds.cycle()}, "another fingerprint"),

@@ -96,7 +96,7 @@ def evaluate(
     for file in (html_file, json_file):
         check_place(file)
     asked = given(part=part, at=at, exclude_seen=exclude_seen or None, min_history=min_history, metric=metric)
-    circumstances = given(dataset=dataset, html=html_file, json=json_file)
+    circumstances = given(dataset=dataset, html=html_file, json=json_file, trusted=trusted or None)
     if from_file:
         _check_alone(runs, baselines, asked | given(search=search))
         command = _command([], **{"from": from_file}, **circumstances)

@@ -1,6 +1,7 @@
 """From models and data to a study: everything is asked, compared, and written down."""
 
 import platform
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -66,7 +67,7 @@ def compose(
     entrants = contestants(runs, baselines, trusted=how.trusted)
     chosen = choose(dataset, questions.walk)
     assessed = assess(entrants, dataset, questions, chosen, fit, workers=how.workers, say=how.say)
-    names = [_name(one, found) for one, found in zip(entrants, assessed, strict=True)]
+    names = _names(entrants, [found[0].report.name for found in assessed])
     judged = [
         Entrant(name, tuple(answer.report for answer in found))
         for name, found in zip(names, assessed, strict=True)
@@ -122,9 +123,13 @@ def _moment(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds")
 
 
-def _name(one: Contestant, found: Sequence[Assessed]) -> str:
-    """A baseline knows its name when it is made, and not before."""
-    return found[0].report.name if one.baseline else one.name
+def _names(entrants: Sequence[Contestant], called: Sequence[str]) -> list[str]:
+    """A baseline knows its name when it is made, and not before; where two have one, it goes by what was typed."""
+    own = [name if one.baseline else one.name for one, name in zip(entrants, called, strict=True)]
+    counts = Counter(own)
+    return [
+        name if counts[name] == 1 else one.baseline or name for one, name in zip(entrants, own, strict=True)
+    ]
 
 
 def _facts(name: str, one: Contestant, found: Sequence[Assessed], report: Report) -> EntrantFacts:

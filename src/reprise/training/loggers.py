@@ -29,7 +29,6 @@ from reprise.training.validation import VALID
 MARK = "logger.json"
 PROJECT = "reprise"
 """The experiment of MLflow and the project of Weights & Biases, where their variables name none."""
-_MODULES = {"tensorboard": "tensorboard", "mlflow": "mlflow", "wandb": "wandb"}
 _LOGGED = ("loss", "events_per_s", "seconds")
 Mark = dict[str, Any]
 
@@ -43,7 +42,7 @@ def loggers_for(options: RunOptions, run: Path) -> list[Logger]:
     kind = options.logger
     if kind == "none":
         return []
-    if importlib.util.find_spec(_MODULES[kind]) is None:
+    if importlib.util.find_spec(kind) is None:
         raise ConfigError(f'logging to {kind} needs {kind}: pip install "reprise[{kind}]"')
     if kind == "tensorboard":
         return [_TensorBoard(root_dir=run / kind, name="", version="")]

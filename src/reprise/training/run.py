@@ -169,9 +169,12 @@ def _same_or_raise(path: Path, before: dict[str, Any], now: dict[str, Any]) -> N
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], place: str = "") -> Iterator[str]:
-    """What was told before and is told otherwise now, each with both values."""
-    for key, value in now.items():
-        old = before.get(key)
+    """What was told before and is told otherwise now, each with both values.
+
+    At the top `before` may hold more: what a file says besides what it was told.
+    """
+    for key in {**(before if place else {}), **now}:
+        old, value = before.get(key), now.get(key)
         if isinstance(value, dict) and isinstance(old, dict):
             yield from differences(old, value, f"{place}{key}.")
         elif old != value:

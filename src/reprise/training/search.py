@@ -225,7 +225,7 @@ class SearchDirectory:
     def write(self, found: Search) -> None:
         """`tune.json` and `best.toml`."""
         _write(self.result, found.to_dict())
-        (self.path / "best.toml").write_text(tomli_w.dumps(to_dict(found.recipe)), encoding="utf-8")
+        _write_text(self.path / "best.toml", tomli_w.dumps(to_dict(found.recipe)))
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -237,11 +237,15 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _write(file: Path, data: dict[str, Any]) -> None:
+    _write_text(file, json.dumps(data, indent=2))
+
+
+def _write_text(file: Path, text: str) -> None:
     partial = file.with_name(f".{file.name}.partial")
     with suppress(FileNotFoundError):
         partial.unlink()
     with partial.open("w", encoding="utf-8") as stream:
-        stream.write(json.dumps(data, indent=2))
+        stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
     partial.replace(file)

@@ -5,14 +5,15 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from reprise.config import from_dict, is_spec, put_values, to_dict, toml_value
+from reprise.config import default_of, from_dict, is_spec, plain, put_values, to_dict, toml_value
 from reprise.data.dataset import Sizes
 from reprise.errors import ConfigError
 from reprise.training.config import Recipe
+from reprise.training.run import flat
 
 HOW = "write choices, as in 32,64,128, or a range, as in 0..0.6, 1..4 or 1e-4..1e-2:log"
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -36,6 +37,8 @@ class Choices:
     values: tuple[Any, ...]
 
     def __post_init__(self) -> None:
+        # as a file gives them back
+        object.__setattr__(self, "values", tuple(map(plain, self.values)))
         if len({label(value) for value in self.values}) < max(2, len(self.values)):
             raise ConfigError(
                 f"needs two different values at least, got {list(self.values)}; one value is no search"
@@ -107,7 +110,7 @@ def parse_space(written: Mapping[str, Any]) -> Space:
         ConfigError: something is neither.
     """
     space: Space = {}
-    for field, value in _flat(written):
+    for field, value in flat(written).items():
         try:
             space[field] = value if isinstance(value, (Choices, Range)) else _parse(value)
         except ConfigError as error:
@@ -193,14 +196,6 @@ def settle_space(space: Space, recipe: Recipe, sizes: Sizes) -> Space:
     return settled
 
 
-def _flat(written: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in written.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{place}{key}.")
-        else:
-            yield f"{place}{key}", value
-
-
 def _parse(value: Any) -> Choices | Range:
     if isinstance(value, (list, tuple)):
         return Choices(tuple(value))
@@ -236,7 +231,11 @@ def _untouched(spec: Any) -> set[str]:
     """The fields of a spec that hold their default."""
     if not is_spec(spec):
         return set()
-    return {field.name for field in fields(spec) if getattr(spec, field.name) == field.default}
+    return {
+        field.name
+        for field in fields(spec)
+        if getattr(spec, field.name) == default_of(type(spec), field.name)
+    }
 
 
 def _takes_fractions(recipe: Recipe, field: str, part: Range) -> bool:
