@@ -56,7 +56,9 @@ class Exposure:
 
     def __init__(self, count_I: Tensor, at: tuple[int, ...], device: torch.device) -> None:
         self.at, self.longest = at, max(at)
-        self._worth_2I = torch.stack([-torch.log2(count_I / count_I.sum()), count_I]).to(device)
+        # an item that training does not have is as new as one that it has once
+        share_I = count_I.clamp(min=1) / count_I.sum()
+        self._worth_2I = torch.stack([-torch.log2(share_I), count_I]).to(device)
         self._times_AI = torch.zeros(len(at), len(count_I), dtype=torch.int64, device=device)
 
     def add(self, column_CK: Tensor, s_CK: Tensor) -> Seen:

@@ -51,7 +51,16 @@ class Questions:
     @property
     def walk(self) -> Walk:
         """The targets."""
-        return Walk(self.part, self.min_history, self.exclude_seen, self.options.query_time)
+        how = self.options
+        return Walk(
+            self.part,
+            self.min_history,
+            self.exclude_seen,
+            how.query_time,
+            how.tokens,
+            how.length,
+            how.progress,
+        )
 
 
 class Assessed(NamedTuple):

@@ -178,7 +178,8 @@ def choice(study: Study) -> str:
     kept = "without items seen earlier, " if study["protocol"]["exclude_seen"] else ""
     several = any(len(entrant["seeds"]) > 1 for entrant in study["entrants"])
     return (
-        "Taken evenly from the sequences that have a target, each at the middle one, not by how well a model did. "
+        "Taken evenly from the sequences that have a target, where there are some events before it, each near its middle "
+        "one, not by how well a model did. "
         f"The first {len(study['examples'][0]['lists'][0]['items'])} of each model, {kept}at the moment before the target"
         f"{', of its first seed' if several else ''}."
     )
