@@ -62,7 +62,6 @@ def settings(family: str, options: argparse.Namespace) -> dict[str, Any]:
         **{f"{where}.{name}": value for name, value in fields.items()},
         **(MASKED if family == "transformer-masked" else {}),
         "training.epochs": options.epochs,
-        "training.refit": 0,
     }
 
 

@@ -42,3 +42,9 @@ def test_a_mean_is_over_the_events_there_are() -> None:
     )
     often = Windows(x_ND[:, None].expand(-1, 4, -1), torch.ones(3, 4, dtype=torch.bool))
     torch.testing.assert_close(network.encode(once), network.encode(often))
+
+
+def test_a_concatenation_begins_as_a_sum_in_which_the_newest_weighs_most() -> None:
+    x_NLD = torch.randn(2, 3, 6)
+    begun = encoder("concatenation", window=3).input(x_NLD.flatten(1))
+    torch.testing.assert_close(begun, x_NLD[:, 2] + x_NLD[:, 1] / 2 + x_NLD[:, 0] / 3)

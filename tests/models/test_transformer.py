@@ -59,3 +59,14 @@ def test_what_holds_nothing_is_not_seen() -> None:
     other_NLD = torch.cat([torch.randn(2, 2, 6), x_NLD[:, 2:]], dim=1)
     first, other = (encoder.encode(Windows(rows, filled_NL)) for rows in (x_NLD, other_NLD))
     torch.testing.assert_close(first, other)
+
+
+def test_a_masked_event_is_not_looked_at() -> None:
+    """One that asks is to another one as if it were not there, as when the network answers."""
+    encoder = two_way()
+    x_BTD = torch.randn(1, 6, 6)
+    there_BT = torch.tensor([[True, True, True, True, False, True]])
+    both_BT = torch.tensor([[False, False, True, False, True, False]])
+    both = encoder.masked(x_BTD, both_BT, torch.ones(1, 6, dtype=torch.bool))
+    alone = encoder.masked(x_BTD, both_BT & there_BT, there_BT)
+    torch.testing.assert_close(both[:1], alone)

@@ -119,7 +119,7 @@ def test_every_family_learns_a_cycle(spec: Any, objective: Any, tmp_path: Path) 
     # a fifth of the places is asked of masked items, from both sides: they learn slowly, and so fewer of them
     masked = isinstance(objective, MaskedItem)
     dataset = worlds.cycle(items=5 if masked else 12)
-    longer: dict[str, Any] = {"epochs": 15, "patience": 0, "tokens": 128} if masked else {}
+    longer: dict[str, Any] = {"epochs": 30, "patience": 0, "tokens": 128} if masked else {}
     training = replace(QUICK, objective=objective, **longer)
     model = train(spec, dataset, tmp_path / "run", training=training, options=EXACT)
     assert evaluate(model, dataset, at=(1,)).metrics["recall@1"].value > 0.9

@@ -70,6 +70,12 @@ class AutoencoderEncoder(Encoder):
         self.hidden = nn.Linear(latent, size)
         self.output = nn.Linear(size, size)
         self.dropout = nn.Dropout(dropout)
+        # it begins as a bag that is pressed through Z of its own numbers, and gives back what is like it
+        for layer in (self.input, self.latent, self.hidden, self.output):
+            nn.init.eye_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        if beta is not None:
+            nn.init.constant_(self.latent.bias[latent:], -1.0)  # noise that leaves most of them to be seen
 
     def initial_state(self, batch: int) -> State:
         """An empty bag."""

@@ -5,6 +5,7 @@ Shape letters: N windows, L events of a window, D width.
 
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -42,12 +43,21 @@ class FeedForward(Network):
 
 
 class FeedForwardEncoder(WindowEncoder):
-    """z_0 = W c with c the mean of the window's vectors, or all of them; z_l = z_{l-1} + F_l(norm(z_{l-1})); h = norm(z)."""
+    """z_0 = W c with c the mean of the window's vectors, or all of them; z_l = z_{l-1} + F_l(norm(z_{l-1})); h = norm(z).
+
+    At the start z_0 is the mean itself, or the sum of all of them with the weights 1, 1/2, 1/3, ... from the newest on.
+    """
 
     def __init__(self, size: int, window: int, combine: Combine, *, layers: int, dropout: float) -> None:
         super().__init__(size, window)
         self.combine = combine
-        self.input = nn.Linear(size * (window if combine == "concatenation" else 1), size)
+        places = window if combine == "concatenation" else 1
+        self.input = nn.Linear(size * places, size)
+        # among the items that are like those of the window are good answers already, among random ones are none
+        weight_L = 1 / torch.arange(places, 0, -1.0)
+        with torch.no_grad():
+            self.input.weight.copy_(torch.kron(weight_L, torch.eye(size)))
+        nn.init.zeros_(self.input.bias)
         self.norms = nn.ModuleList([nn.RMSNorm(size) for _ in range(layers)])
         self.layers = nn.ModuleList([GatedFeedForward(size) for _ in range(layers)])
         self.norm = nn.RMSNorm(size)

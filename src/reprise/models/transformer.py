@@ -10,6 +10,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from reprise.config import spec
 from reprise.data.dataset import Sizes
@@ -87,15 +88,17 @@ class TwoWayBlock(nn.Module):
         self.forward_norm = nn.RMSNorm(size)
         self.feed_forward = GatedFeedForward(size)
         self.dropout = nn.Dropout(dropout)
-        for layer in (self.query, self.memory, self.output):
-            nn.init.normal_(layer.weight, std=1 / math.sqrt(size))
+        for weight in (self.query.weight, self.memory.weight[:size]):
+            nn.init.normal_(weight, std=1 / math.sqrt(size))
+        for weight in (self.memory.weight[size:], self.output.weight):
+            nn.init.eye_(weight)
 
     def forward(self, x_NSD: Tensor, seen_NS: Tensor, last: bool = False) -> Tensor:
         """The places after the block, [N, S, D]; with `last`, the last one only, [N, 1, D].
 
         Args:
             x_NSD: The places before it.
-            seen_NS: Which of them hold something.
+            seen_NS: Which of them hold something. Each sees those, and itself.
             last: Whether nothing but the last place is wanted.
         """
         asked_NQD = x_NSD[:, -1:] if last else x_NSD
@@ -106,7 +109,7 @@ class TwoWayBlock(nn.Module):
         apart_QS = (place_S - place_S[-asked_NQD.shape[1] :, None]).clamp(-self.reach, self.reach)
         energy_NHQS = (query_NHQD @ key_NHSD.transpose(-1, -2)).to(self.distance.dtype) * self.scale
         energy_NHQS = energy_NHQS + self.distance[:, apart_QS + self.reach]
-        # a place that holds nothing sees itself, so that its softmax stays finite
+        # itself too: the softmax of a place that sees nothing else stays finite
         seen_NQS = seen_NS[:, None, :] | (apart_QS == 0)
         weight_NHQS = energy_NHQS.masked_fill(~seen_NQS.unsqueeze(1), -torch.inf).softmax(-1)
         mixed_NHQD = weight_NHQS.to(value_NHSD.dtype) @ value_NHSD
@@ -127,22 +130,27 @@ class TwoWayEncoder(WindowEncoder):
     def __init__(self, size: int, window: int, blocks: list[TwoWayBlock]) -> None:
         super().__init__(size, window)
         self.blocks = nn.ModuleList(blocks)
-        self.question = nn.Parameter(torch.randn(size))
+        # short beside what is read, which it would hide
+        self.question = nn.Parameter(0.1 * torch.randn(size))
         self.norm = nn.RMSNorm(size)
 
     def encode(self, windows: Windows) -> Tensor:
         asking_N1D = self.question.to(windows.vector_NLD.dtype).expand(windows.vector_NLD.shape[0], 1, -1)
         x_NSD = torch.cat([windows.vector_NLD, asking_N1D], dim=1)
-        seen_NS = torch.nn.functional.pad(windows.filled_NL, (0, 1), value=True)
+        seen_NS = pad(windows.filled_NL, (0, 1))
         for number, block in enumerate(self.blocks, start=1):
             x_NSD = block(x_NSD, seen_NS, number == len(self.blocks))
         hidden_ND: Tensor = self.norm(x_NSD[:, -1])
         return hidden_ND
 
     def masked(self, x_BTD: Tensor, masked_BT: Tensor, valid_BT: Tensor) -> Tensor:
-        """The hidden states at some places of whole rows whose events are hidden, [N, D], in row-major order."""
+        """The hidden states at some places of whole rows whose events are hidden, [N, D], in row-major order.
+
+        Only the places that hold an event are looked at: one that asks has nothing to tell, and when the network answers it is
+        asked at one place only.
+        """
         x_BTD = torch.where(masked_BT.unsqueeze(-1), self.question.to(x_BTD.dtype), x_BTD)
         for block in self.blocks:
-            x_BTD = block(x_BTD, valid_BT)
+            x_BTD = block(x_BTD, valid_BT & ~masked_BT)
         hidden_ND: Tensor = self.norm(x_BTD[masked_BT])
         return hidden_ND

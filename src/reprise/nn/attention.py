@@ -45,7 +45,8 @@ class WindowAttention(Cell):
 
     o_i = W_o [softmax_j(q_i . k_j / sqrt(D / H) + d_{i-j}) v_j], i - W < j <= i, in each head. Positions are distances (Raffel
     et al. 2020), so that a key stays what it is when the window moves: the state is the last W keys and values, and one event
-    costs O(W). At the start d falls with the distance, in each head at its own pace (Press et al. 2022).
+    costs O(W). At the start d falls with the distance, in each head at its own pace (Press et al. 2022), and what is read is
+    what was written: W_v = W_o = 1.
     """
 
     def __init__(self, size: int, heads: int, window: int) -> None:
@@ -56,8 +57,9 @@ class WindowAttention(Cell):
         self.output = nn.Linear(size, size, bias=False)
         slope_H = 2.0 ** (-8.0 * torch.arange(1, heads + 1) / heads)
         self.distance = nn.Parameter(-slope_H[:, None] * torch.arange(window - 1, -1, -1.0))
-        nn.init.normal_(self.input.weight, std=1 / math.sqrt(size))
-        nn.init.normal_(self.output.weight, std=1 / math.sqrt(size))
+        nn.init.normal_(self.input.weight[: 2 * size], std=1 / math.sqrt(size))
+        nn.init.eye_(self.input.weight[2 * size :])
+        nn.init.eye_(self.output.weight)
 
     def initial_state(self, batch: int) -> State:
         empty_BWD = self.distance.new_zeros(batch, self.window, self.size)
