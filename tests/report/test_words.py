@@ -30,6 +30,14 @@ def test_the_verdicts_on_the_leader_come_first_the_nearest_before(study: Study) 
     assert said.others == ["lstm 1 x 8 is better."]
 
 
+def test_what_correction_does_to_an_interval_is_said_where_there_is_one(study: Study) -> None:
+    assert words.correction(study).startswith(
+        "Each p is corrected for all 3 comparisons (Holm 1979). Each interval"
+    )
+    study["verdicts"] = study["verdicts"][:1]
+    assert words.correction(study) == ""
+
+
 def test_hits_in_an_example_are_marked(study: Study) -> None:
     (example,) = words.examples(study, in_order(study, "ndcg@10"))
     assert example.summary == "Sequence u7: Mug 3, in 3 of 3 lists"

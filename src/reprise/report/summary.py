@@ -5,6 +5,7 @@ from reprise.evaluation.report import aligned
 from reprise.report.plots import duration
 from reprise.report.study import EntrantFacts, Study
 from reprise.report.tables import ACCURACY
+from reprise.report.words import correction
 
 
 def summary(study: Study) -> str:
@@ -20,6 +21,7 @@ def summary(study: Study) -> str:
     blocks = [
         aligned(rows),
         "\n".join([*(found["sentence"] for found in told), *more]),
+        correction(study),
         "\n".join(study["words"]),
     ]
     return "\n\n".join(filter(None, blocks))

@@ -49,6 +49,8 @@ class Verdicts:
 
     first: list[str]
     others: list[str]
+    reading: str
+    """How p and the intervals are to be read; empty where there is one sentence only."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,18 @@ def verdicts(study: Study, drawn: Drawn) -> Verdicts | None:
     for verdict in sorted(study["verdicts"], key=lambda found: sorted(place[found[one]] for one in PAIR)):
         about = first if place[verdict["first"]] * place[verdict["second"]] == 0 else others
         about.append(typeset(verdict["sentence"]))
-    return Verdicts(first, others) if first or others else None
+    return Verdicts(first, others, correction(study)) if first or others else None
+
+
+def correction(study: Study) -> str:
+    """What several comparisons do to each; nothing where there is one only."""
+    pairs = len(study["verdicts"])
+    if pairs < 2:
+        return ""
+    return (
+        f"Each p is corrected for all {pairs} comparisons (Holm 1979). Each interval is for its pair alone, so it can leave "
+        "out zero where no difference is shown."
+    )
 
 
 def typeset(sentence: str) -> str:
