@@ -7,6 +7,7 @@ import pytest
 
 from reprise.config import from_dict, load_toml, to_dict
 from reprise.evaluation.evaluate import evaluate
+from reprise.models.adversarial import Adversarial
 from reprise.models.ensemble import Ensemble
 from reprise.models.popularity import Popularity
 from reprise.models.scorer import Fittable
@@ -16,6 +17,8 @@ from reprise.training import Recipe, RunOptions, train
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.toml"))
 BASELINES = [path for path in RECIPES if isinstance(from_dict(load_toml(path), Recipe).model, Fittable)]
 NETWORKS = [path for path in RECIPES if path not in BASELINES]
+INNER = {Ensemble: "member", Adversarial: "generator"}
+"""The field with the network, of specs that have a network inside."""
 
 
 def test_there_are_recipes() -> None:
@@ -27,7 +30,8 @@ def test_a_recipe_trains(path: Path, tmp_path: Path) -> None:
     recipe = from_dict(load_toml(path), Recipe)
     assert from_dict(to_dict(recipe), Recipe) == recipe
     model = recipe.model
-    narrow = {"member": replace(model.member, size=16)} if isinstance(model, Ensemble) else {"size": 16}
+    inner = INNER.get(type(model))
+    narrow = {inner: replace(getattr(model, inner), size=16)} if inner else {"size": 16}
     small = Recipe(
         model=replace(model, **narrow),
         training=replace(recipe.training, epochs=2, tokens=256, metric="mrr@5"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import tomli_w
 
+from reprise.evaluation.slices import POPULARITY
 from reprise.evaluation.verdicts import ENOUGH_SEEDS
 from reprise.report.plots import Drawn
 from reprise.report.study import Answered, Example, SearchFacts, Shown, Study
@@ -33,7 +34,8 @@ PAIR = ("first", "second")
 """What a verdict is on."""
 SLICES = {
     "item": "Items that training has, and has not",
-    "popularity": "Items by popularity: half of the training events, the next three tenths, the rest",
+    "popularity": f"Items by popularity: the head has {POPULARITY['head']:.0%} of the training events, with the torso "
+    f"{POPULARITY['torso']:.0%}",
     "repeat": "Items that came before in the sequence, and new ones",
     "history": "By the number of events before",
     "kind": "By the kind of event",
