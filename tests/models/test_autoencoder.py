@@ -27,6 +27,13 @@ def test_the_penalty_is_the_distance_to_the_standard_normal_distribution() -> No
     assert penalty.item() == pytest.approx(0.2 * torch.stack(apart).mean().item(), rel=1e-4)
 
 
+def test_it_begins_with_its_own_numbers_and_the_same_noise_for_all() -> None:
+    x_ND = torch.randn(5, 8)
+    mean_NZ, log_scale_NZ = AutoencoderEncoder(8, 3, 0.2, dropout=0.0).latent(x_ND).chunk(2, dim=-1)
+    torch.testing.assert_close(mean_NZ, x_ND[:, :3])
+    assert (log_scale_NZ == -1).all()
+
+
 def test_it_is_drawn_while_training_and_the_mean_when_asked() -> None:
     torch.manual_seed(0)
     encoder = AutoencoderEncoder(6, 3, 0.2, dropout=0.0)

@@ -8,7 +8,7 @@ def test_models_stand_in_order_with_the_verdicts_on_the_best(study: Study) -> No
     assert lines[1].startswith("gru 1 x 8   2      0.3000 [0.2800, 0.3200]")
     assert lines[3].split()[:2] == ["Popularity", "-"]
     assert lines[5:7] == ["gru 1 x 8 is better.", "No difference is shown between gru 1 x 8 and lstm 1 x 8."]
-    assert lines[7] == "1 other pairs: in the files of --html and --json."
+    assert lines[7] == "1 other pair: in the files of --html and --json."
     assert lines[9].startswith("Each p is corrected for all 3 comparisons")
 
 

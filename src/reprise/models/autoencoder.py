@@ -71,11 +71,17 @@ class AutoencoderEncoder(Encoder):
         self.output = nn.Linear(size, size)
         self.dropout = nn.Dropout(dropout)
         # it begins as a bag that is pressed through Z of its own numbers, and gives back what is like it
+        nn.init.zeros_(self.latent.weight)
+        for weight in (
+            self.input.weight,
+            self.latent.weight[:latent],
+            self.hidden.weight,
+            self.output.weight,
+        ):
+            nn.init.eye_(weight)
         for layer in (self.input, self.latent, self.hidden, self.output):
-            nn.init.eye_(layer.weight)
             nn.init.zeros_(layer.bias)
-        if beta is not None:
-            nn.init.constant_(self.latent.bias[latent:], -1.0)  # noise that leaves most of them to be seen
+        nn.init.constant_(self.latent.bias[latent:], -1.0)  # log s: noise that leaves most of them to be seen
 
     def initial_state(self, batch: int) -> State:
         """An empty bag."""

@@ -17,7 +17,7 @@ def summary(study: Study) -> str:
     best = ranked[0]["name"]
     told = [found for found in study["verdicts"] if best in (found["first"], found["second"])]
     left = len(study["verdicts"]) - len(told)
-    more = [f"{left} other pairs: in the files of --html and --json."] if left else []
+    more = [f"{left} other pair{'s' if left > 1 else ''}: in the files of --html and --json."] if left else []
     blocks = [
         aligned(rows),
         "\n".join([*(found["sentence"] for found in told), *more]),
