@@ -1,6 +1,7 @@
 """What may be searched: how it is written, and what is wrong with it before anything runs."""
 
 import re
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -9,8 +10,13 @@ from counting_spec import Counting
 import reprise
 from reprise.config import from_dict, to_dict
 from reprise.errors import ConfigError
+from reprise.models.adversarial import Adversarial
+from reprise.models.autoencoder import Autoencoder
+from reprise.models.convolution import Caser, Convolution
 from reprise.models.ensemble import Ensemble
+from reprise.models.mlp import FeedForward
 from reprise.models.recurrent import Recurrent
+from reprise.models.transformer import Transformer
 from reprise.testing import worlds
 from reprise.training import Recipe, TrainingConfig
 from reprise.training.objectives import NextItem, Reconstruction
@@ -171,6 +177,18 @@ def test_a_model_without_usual_fields_asks_for_a_space() -> None:
         ConfigError, match=r"no space is known for Counting .* \(its fields: model.smoothing\)"
     ):
         default_space(Recipe(Counting()))
+
+
+FAMILIES = [Recurrent(), FeedForward(), Convolution(), Caser(), Autoencoder(), Transformer(), Adversarial()]
+
+
+@pytest.mark.parametrize("model", FAMILIES, ids=lambda model: type(model).__name__)
+def test_what_is_searched_holds_what_a_model_has_untold(model: Any) -> None:
+    for name, part in default_space(Recipe(model)).items():
+        untold = reduce(getattr, name.split("."), Recipe(model))
+        if untold is not None:
+            low, high = min(part.corners()), max(part.corners())
+            assert low <= untold <= high, name
 
 
 def test_a_default_space_can_be_written_into_a_file_and_read() -> None:

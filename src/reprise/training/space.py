@@ -97,7 +97,7 @@ _USUAL: Space = {
     "item_dropout": Range(0.0, 0.6),
     "temperature": Range(0.04, 0.2, log=True),
     "latent": Choices((64, 128, 256)),
-    "beta": Range(0.02, 1.0, log=True),
+    "beta": Range(2e-4, 2e-2, log=True),
 }
 """What is searched where nothing is said, of what the model has."""
 _RATE = Range(5e-4, 1.6e-2, log=True)
