@@ -7,8 +7,8 @@ from scipy import sparse
 
 from reprise.errors import ConfigError, DataError
 from reprise.evaluation.evaluate import evaluate
-from reprise.models import item_knn
-from reprise.models.item_knn import TIE, ItemKNN, nearest_items
+from reprise.models.item_knn import ItemKNN, nearest_items
+from reprise.models.sessions import TIE
 from reprise.testing.worlds import cycle, noise, world
 
 
@@ -81,7 +81,7 @@ def test_pieces_change_nothing(monkeypatch):
     dataset = noise(items=20, sequences=40)
     windows = torch.randint(0, 20, (30, 10), generator=torch.Generator().manual_seed(0))
     whole = ItemKNN(neighbours=5).fit(dataset).after(windows)
-    monkeypatch.setattr(item_knn, "PAIRS_AT_ONCE", 60)
+    monkeypatch.setattr("reprise.models.sessions.PAIRS_AT_ONCE", 60)
     torch.testing.assert_close(ItemKNN(neighbours=5).fit(dataset).after(windows), whole, rtol=0, atol=0)
 
 

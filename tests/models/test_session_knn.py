@@ -8,9 +8,8 @@ import torch
 
 from reprise.errors import ConfigError, DataError
 from reprise.evaluation.evaluate import evaluate
-from reprise.models import session_knn
-from reprise.models.session_knn import LATER, TIE, SessionKNN, latest_of_items
-from reprise.models.sessions import find_sessions
+from reprise.models.session_knn import LATER, SessionKNN, latest_of_items
+from reprise.models.sessions import TIE, find_sessions
 from reprise.testing.worlds import DAY_MS, memory, noise, world
 
 
@@ -120,7 +119,7 @@ def test_pieces_change_nothing(monkeypatch):
     windows = torch.randint(0, 21, (30, 20), generator=torch.Generator().manual_seed(0))
     model = SessionKNN(neighbours=6).fit(dataset)
     whole = model.after(windows)
-    monkeypatch.setattr(session_knn, "PAIRS_AT_ONCE", 300)
+    monkeypatch.setattr("reprise.models.sessions.PAIRS_AT_ONCE", 300)
     assert torch.equal(model.after(windows), whole)
 
 

@@ -95,6 +95,7 @@ def test_the_strongest_of_each_row():
         ([4, 2, 1, 5, 0], [(0, 2), (2, 5)]),
     ],
 )
-def test_rows_are_taken_as_many_as_there_is_room_for(cost, chunks):
-    found = row_chunks(np.array(cost, dtype=np.int64), 6)
+def test_rows_are_taken_as_many_as_there_is_room_for(monkeypatch, cost, chunks):
+    monkeypatch.setattr("reprise.models.sessions.PAIRS_AT_ONCE", 6)
+    found = row_chunks(np.array(cost, dtype=np.int64))
     assert [(chunk.start, chunk.stop) for chunk in found] == chunks

@@ -14,7 +14,7 @@ from reprise.errors import ConfigError
 
 if TYPE_CHECKING:
     from reprise.data.dataset import SequenceDataset
-    from reprise.report.assess import Fit, Questions
+    from reprise.report.assess import Fit
     from reprise.report.compose import Composed, How
     from reprise.report.study import SearchFacts, Study
 
@@ -91,6 +91,7 @@ def evaluate(
 ) -> None:
     """Rank every next item of a part among all items, with intervals, and say which model is better."""
     from reprise.report.assess import Questions
+    from reprise.report.compose import compose
 
     outputs = Outputs(html_file, json_file)
     for file in (html_file, json_file):
@@ -112,7 +113,7 @@ def evaluate(
     how = _how(workers, command, trusted=True)
     # what a person typed may be any class; what a recipe names may be that only if it is said
     data = _dataset(runs or [], names, dataset)
-    composed = _composed(runs or [], names, data, questions, _fit(names, typed=True, trusted=trusted), how)
+    composed = compose(runs or [], names, data, questions, _fit(names, typed=True, trusted=trusted), how)
     composed.study["search"] = searched
     _tell(composed, outputs)
 
@@ -151,19 +152,6 @@ def _how(workers: int, command: str, *, trusted: bool) -> "How":
     return How(workers, command, lambda line: typer.echo(line, err=True), trusted)
 
 
-def _composed(
-    runs: list[Path],
-    names: list[str],
-    data: "SequenceDataset",
-    questions: "Questions",
-    fit: "Fit",
-    how: "How",
-) -> "Composed":
-    from reprise.report.compose import compose
-
-    return compose(runs, names, data, questions, fit, how)
-
-
 def _fit(names: list[str], *, typed: bool, trusted: bool) -> "Fit":
     """What makes the baselines; a name that stands for none is told before the work begins."""
     for name in names:
@@ -198,6 +186,7 @@ def _tell(composed: "Composed", outputs: Outputs) -> None:
 
 def _again(file: Path, moved: Path | None, how: "How", only_draw: bool, outputs: Outputs) -> None:
     """The comparison of a report once more, or its page alone."""
+    from reprise.report.compose import compose
     from reprise.report.rebuild import check_same, dataset_of, entrants_of, questions_of
     from reprise.report.study import read_study
 
@@ -209,7 +198,7 @@ def _again(file: Path, moved: Path | None, how: "How", only_draw: bool, outputs:
         return
     runs, names = entrants_of(before)
     fit = _fit(names, typed=False, trusted=how.trusted)
-    composed = _composed(runs, names, dataset_of(before, runs, moved), questions_of(before), fit, how)
+    composed = compose(runs, names, dataset_of(before, runs, moved), questions_of(before), fit, how)
     composed.study["search"] = before["search"]
     _tell(composed, outputs)
     typer.echo(f"the same as {file}: {check_same(before, composed.study):,} numbers")

@@ -13,7 +13,7 @@ from reprise.data.dataset import Part, SequenceDataset
 from reprise.models.counts import popularity
 from reprise.models.fitting import find_cases, fit_residual
 from reprise.models.transitions import TransitionResidual
-from reprise.models.windowed import WindowScorer
+from reprise.models.windowed import WindowScorer, counted
 
 
 @spec
@@ -46,9 +46,7 @@ class Transitions:
         cases = find_cases(dataset, "valid", self.window, exclude_seen=self.exclude_seen)
         # beside popularity log loss gives the better lists; beside a network it does not
         fit_residual(residual, cases, lambda case_C: log_share_I.float().expand(len(case_C), -1), focus=0.0)
-        scorer = CountedTransitions(str(self), residual)
-        scorer.observe(dataset)
-        return scorer
+        return counted(CountedTransitions(str(self), residual), dataset)
 
 
 class CountedTransitions(WindowScorer):

@@ -15,14 +15,8 @@ from torch import Tensor
 from reprise.config import short_name, spec
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
-from reprise.models.counts import popularity
-from reprise.models.sessions import Floats, find_sessions, row_chunks, strongest
-from reprise.models.windowed import WindowScorer
-
-PAIRS_AT_ONCE = 1 << 22
-"""Pairs of items that are held before the nearest are chosen, about; and of targets and items that are added up."""
-TIE = 1e-6
-"""What the share of an item in the log counts: it orders those that nothing else does."""
+from reprise.models.sessions import Floats, find_sessions, row_chunks, strongest, ties
+from reprise.models.windowed import WindowScorer, counted
 
 
 @spec
@@ -56,9 +50,7 @@ class ItemKNN:
         Raises:
             DataError: The training part is empty.
         """
-        scorer = FittedItemKNN(self)
-        scorer.observe(dataset)
-        return scorer
+        return counted(FittedItemKNN(self), dataset)
 
 
 class FittedItemKNN(WindowScorer):
@@ -71,7 +63,7 @@ class FittedItemKNN(WindowScorer):
 
     def count(self, dataset: SequenceDataset, before: Part) -> None:
         """Find the nearest items by the events before a part."""
-        self._tie_I = popularity(dataset, before).float() * TIE
+        self._tie_I = ties(dataset, before)
         sessions = find_sessions(dataset, before, self._spec.length)
         shape = len(sessions.last_ms_S), dataset.items.warm + 1
         ones_P = np.ones(len(sessions.item_P), dtype=np.float32)
@@ -85,7 +77,7 @@ class FittedItemKNN(WindowScorer):
         """The summed nearness to the last items, s_NI, float32."""
         s_NI = self._tie_I.repeat(len(recent_NW), 1)
         cost_N = np.full(len(recent_NW), self.window * self._spec.neighbours + s_NI.shape[1])
-        for rows in row_chunks(cost_N, PAIRS_AT_ONCE):
+        for rows in row_chunks(cost_N):
             item_NW = recent_NW[rows].numpy()
             row_P, place_P = np.nonzero(item_NW != PAD)
             start = np.searchsorted(row_P, np.arange(len(item_NW) + 1))
@@ -103,10 +95,7 @@ def nearest_items(has_SI: Any, shrinkage: float, most: int) -> Any:
     # a row has no more entries than its sessions have items, nor than there are items
     cost_I = np.minimum(has_IS @ np.diff(has_SI.indptr), has_SI.shape[1]).astype(np.int64)
     return sparse.vstack(
-        [
-            _nearest_of(has_IS[rows] @ has_SI, rows.start, scale_I, most)
-            for rows in row_chunks(cost_I, PAIRS_AT_ONCE)
-        ],
+        [_nearest_of(has_IS[rows] @ has_SI, rows.start, scale_I, most) for rows in row_chunks(cost_I)],
         format="csr",
     )
 

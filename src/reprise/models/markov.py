@@ -13,7 +13,7 @@ from torch import Tensor
 from reprise.config import short_name, spec
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.models.counts import count_pairs, entries, popularity
-from reprise.models.windowed import WindowScorer
+from reprise.models.windowed import WindowScorer, counted
 
 
 @spec
@@ -37,9 +37,7 @@ class Markov:
         Raises:
             DataError: The training part is empty.
         """
-        scorer = CountedMarkov(self)
-        scorer.observe(dataset)
-        return scorer
+        return counted(CountedMarkov(self), dataset)
 
 
 class CountedMarkov(WindowScorer):

@@ -14,7 +14,7 @@ from reprise.config import short_name, spec
 from reprise.data.dataset import IntArray, Part, SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.models.counts import counted_blocks, popularity
-from reprise.models.windowed import WindowScorer
+from reprise.models.windowed import WindowScorer, counted
 
 WINDOW = "7d"
 """What counts as recent where nothing is said."""
@@ -33,9 +33,7 @@ class Popularity:
         Raises:
             DataError: The training part is empty.
         """
-        scorer = CountedPopularity(str(self), window=0)
-        scorer.observe(dataset)
-        return scorer
+        return counted(CountedPopularity(str(self), window=0), dataset)
 
 
 class CountedPopularity(WindowScorer):
@@ -87,9 +85,7 @@ class RecentPopularity:
         Raises:
             DataError: The training part is empty.
         """
-        scorer = CountedRecentPopularity(self)
-        scorer.observe(dataset)
-        return scorer
+        return counted(CountedRecentPopularity(self), dataset)
 
 
 class CountedRecentPopularity(WindowScorer):
@@ -134,9 +130,7 @@ class SessionPopularity:
         Raises:
             DataError: The training part is empty.
         """
-        scorer = CountedSessionPopularity(str(self), self.window)
-        scorer.observe(dataset)
-        return scorer
+        return counted(CountedSessionPopularity(str(self), self.window), dataset)
 
 
 class CountedSessionPopularity(WindowScorer):

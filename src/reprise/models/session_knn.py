@@ -15,16 +15,11 @@ from torch import Tensor
 from reprise.config import short_name, spec
 from reprise.data.dataset import IntArray, Part, SequenceDataset
 from reprise.data.vocabulary import PAD
-from reprise.models.counts import popularity
-from reprise.models.sessions import Floats, Mask, Sessions, find_sessions, row_chunks, spans, strongest
-from reprise.models.windowed import WindowScorer
+from reprise.models.sessions import Floats, Mask, Sessions, find_sessions, row_chunks, spans, strongest, ties
+from reprise.models.windowed import WindowScorer, counted
 
-PAIRS_AT_ONCE = 1 << 22
-"""Pairs of a target and a session, and of these and an item, that are held at a time, at most."""
 LATER = 1e-6
 """How much nearer the last session of the log is than an equal one at its beginning: of equal ones the later are kept."""
-TIE = 1e-6
-"""What the share of an item in the log counts: it orders those that nothing else does."""
 
 
 @spec
@@ -82,9 +77,7 @@ class SessionKNN:
         Raises:
             DataError: The training part is empty.
         """
-        scorer = FittedSessionKNN(self)
-        scorer.observe(dataset)
-        return scorer
+        return counted(FittedSessionKNN(self), dataset)
 
 
 class _Neighbours(NamedTuple):
@@ -113,7 +106,7 @@ class FittedSessionKNN(WindowScorer):
     def count(self, dataset: SequenceDataset, before: Part) -> None:
         """Read the sessions before a part; only those that are among the latest of an item are kept."""
         spec, items = self._spec, dataset.items.warm + 1
-        self._tie_I = popularity(dataset, before).float() * TIE
+        self._tie_I = ties(dataset, before)
         sessions = find_sessions(dataset, before, spec.length)
         has_I = np.bincount(sessions.item_P, minlength=items)
         self._idf_I = np.log1p(len(sessions.last_ms_S) / np.maximum(has_I, 1))
@@ -143,7 +136,7 @@ class FittedSessionKNN(WindowScorer):
         s_NI = self._tie_I.repeat(len(recent_NW), 1)
         read = self._spec.neighbours * int(self._length_S.max())
         cost_N = (recent_NW != PAD).sum(1).numpy() * self._spec.sessions + read
-        for rows in row_chunks(cost_N, PAIRS_AT_ONCE):
+        for rows in row_chunks(cost_N):
             self._add(s_NI[rows], recent_NW[rows].numpy())
         return s_NI
 

@@ -6,11 +6,16 @@ Shape letters: S sessions, P pairs of a session and an item, E events of a block
 from typing import Any, NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from reprise.data.blocks import Block
 from reprise.data.dataset import IntArray, Part, SequenceDataset
-from reprise.models.counts import counted_blocks
+from reprise.models.counts import counted_blocks, popularity
 
+PAIRS_AT_ONCE = 1 << 22
+"""Pairs that `row_chunks` puts together: of targets and sessions, of these and items, of items."""
+TIE = 1e-6
+"""What the share of an item in the log counts beside neighbours: it orders those that nothing else does."""
 Floats = np.ndarray[Any, np.dtype[Any]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -110,11 +115,16 @@ def strongest(start: IntArray, value_P: Floats, most: int) -> Mask:
     return kept_P
 
 
-def row_chunks(cost_R: IntArray, most: int) -> list[slice]:
-    """Rows in order, in chunks whose costs add up to `most`, or of one row."""
+def ties(dataset: SequenceDataset, before: Part) -> Tensor:
+    """What orders items of equal nearness: the share of each in the events before a part, times `TIE`; [I], float32."""
+    return popularity(dataset, before).float() * TIE
+
+
+def row_chunks(cost_R: IntArray) -> list[slice]:
+    """Rows in order, in chunks whose costs in pairs add up to `PAIRS_AT_ONCE`, or of one row."""
     chunks, first, spent = [], 0, 0
     for row, cost in enumerate(cost_R.tolist()):
-        if row > first and spent + cost > most:
+        if row > first and spent + cost > PAIRS_AT_ONCE:
             chunks.append(slice(first, row))
             first, spent = row, 0
         spent += cost

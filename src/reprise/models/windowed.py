@@ -5,6 +5,7 @@ They run on the CPU.
 """
 
 from abc import ABC, abstractmethod
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from reprise.models.batch import Batch, Event, known_first
 from reprise.models.encoder import keep_state
 from reprise.models.transitions import after_event, no_events, windows
 from reprise.nn.cells import State
+
+Counted = TypeVar("Counted", bound="WindowScorer")
 
 
 class WindowScorer(ABC):
@@ -68,3 +71,9 @@ class WindowScorer(ABC):
         wanted_BT = batch.target_BT != PAD
         recent_NW, recent_BW = windows(before["recent_BW"], events.item_BT, seen_BT, wanted_BT)
         return self.after(recent_NW), {"recent_BW": recent_BW}
+
+
+def counted(scorer: Counted, dataset: SequenceDataset) -> Counted:
+    """A scorer that has counted the events before the test part."""
+    scorer.observe(dataset)
+    return scorer

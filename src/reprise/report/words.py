@@ -14,6 +14,7 @@ from reprise.report.plots import Drawn
 from reprise.report.study import Answered, Example, SearchFacts, Shown, Study
 from reprise.report.svg import Series
 from reprise.report.tables import level_with_best
+from reprise.training.search import show
 
 COUNTED = (
     "no",
@@ -258,7 +259,7 @@ def search(found: SearchFacts | None) -> SearchShown | None:
         return None
     trials, best = found["trials"], found["best"]
     done = sum(trial["state"] == "complete" for trial in trials)
-    fields = ", ".join(f"{name} {_short(value)}" for name, value in best["fields"].items())
+    fields = ", ".join(f"{name} {show(value)}" for name, value in best["fields"].items())
     sentence = (
         f"{counted(len(trials), 'trial').capitalize()} on the validation part, {done:,} of them to the end. The best, "
         f"number {best['number']}, has {found['metric']} {best['value']:.4f} there: {fields}."
@@ -267,10 +268,6 @@ def search(found: SearchFacts | None) -> SearchShown | None:
     bars = sorted(found["importance"].items(), key=lambda pair: -pair[1])
     shown = [(name, round(100 * share / widest, 1), f"{share:.0%}") for name, share in bars]
     return SearchShown(sentence, shown, found["note"])
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def dataset(study: Study) -> list[tuple[str, str]]:

@@ -87,6 +87,16 @@ def load_weights(path: Path, model: nn.Module, weights: dict[str, Tensor]) -> No
         raise ArtefactError(f"{path} holds the weights of another network: {error}") from None
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a file in place of the one before, durably: a kill at any moment leaves the one or the other."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write tensors and facts as one safetensors file, in place of the one before, durably.
 

@@ -21,6 +21,7 @@ from lightning_fabric.loggers.logger import Logger
 from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
 from reprise.errors import ConfigError
+from reprise.training.checkpoint import write_text
 from reprise.training.config import RunOptions
 from reprise.training.progress import Stopped
 from reprise.training.run import LOGGER
@@ -95,9 +96,7 @@ class EpochLog:
         self.fabric.log_dict(_metrics(record, rate), step=record["epoch"])
         self._logger.save()
         marks[self.kind] = {"epochs": record["epoch"], "id": self._logger.version}
-        partial = self.run / f"{MARK}.partial"
-        partial.write_text(json.dumps(marks), encoding="utf-8")
-        partial.replace(self.run / MARK)
+        write_text(self.run / MARK, json.dumps(marks))
 
     def _try(self, action: Callable[[], None]) -> None:
         """Whatever another tool raises, the network goes on learning."""

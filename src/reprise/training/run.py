@@ -20,7 +20,7 @@ from reprise.config import from_dict, to_dict
 from reprise.data.dataset import Part, SequenceDataset, Sizes
 from reprise.errors import ArtefactError, ConfigError, DataError
 from reprise.models.learned import LearnedScorer
-from reprise.training.checkpoint import load_weights, read_tensors
+from reprise.training.checkpoint import load_weights, read_tensors, write_text
 from reprise.training.config import Recipe
 
 FORMAT = 1
@@ -118,7 +118,7 @@ class RunDirectory:
     def write_metrics(self, history: list[dict[str, Any]]) -> None:
         """One line of JSON an epoch."""
         lines = "".join(json.dumps(record) + "\n" for record in history)
-        (self.path / "metrics.jsonl").write_text(lines, encoding="utf-8")
+        write_text(self.path / "metrics.jsonl", lines)
 
     @contextmanager
     def logging(self) -> Iterator[None]:

@@ -4,9 +4,8 @@ search.json  trials/1.json  trials/1/ (a run)  trials/2.json  ...  tune.json  be
 """
 
 import json
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import Field
 from reprise.config import spec, to_dict
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ArtefactError, ConfigError
+from reprise.training.checkpoint import write_text
 from reprise.training.config import Recipe
 from reprise.training.run import RunDirectory, differences
 
@@ -225,7 +225,7 @@ class SearchDirectory:
     def write(self, found: Search) -> None:
         """`tune.json` and `best.toml`."""
         _write(self.result, found.to_dict())
-        _write_text(self.path / "best.toml", tomli_w.dumps(to_dict(found.recipe)))
+        write_text(self.path / "best.toml", tomli_w.dumps(to_dict(found.recipe)))
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -237,15 +237,4 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _write(file: Path, data: dict[str, Any]) -> None:
-    _write_text(file, json.dumps(data, indent=2))
-
-
-def _write_text(file: Path, text: str) -> None:
-    partial = file.with_name(f".{file.name}.partial")
-    with suppress(FileNotFoundError):
-        partial.unlink()
-    with partial.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(file)
+    write_text(file, json.dumps(data, indent=2))
