@@ -1,4 +1,4 @@
-"""What a person waits for before anything happens: `import reprise`, and `reprise --help`, in fresh processes.
+"""What a person waits for before anything happens: `import reprise`, its `Recommender`, `--help`, in fresh processes.
 
     python benchmarks/startup.py [--rounds 10]
 
@@ -15,6 +15,7 @@ import time
 COMMANDS = {
     "nothing": ["-c", "pass"],
     "import reprise": ["-c", "import reprise"],
+    "from reprise import Recommender": ["-c", "from reprise import Recommender"],
     "reprise --help": ["-m", "reprise", "--help"],
 }
 

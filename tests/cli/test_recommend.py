@@ -73,6 +73,22 @@ def test_items_of_the_history_can_be_left_out(
     assert ben == set(range(40)) - {5, 6, 7}
 
 
+def test_answers_may_be_unlike_one_another(reprise: Run, shop: Path, histories: Path) -> None:
+    from reprise.recommender import Recommender
+
+    result = reprise("recommend", shop / "model", histories, "--k", "8", "--diversity", "1")
+    assert result.exit_code == 0, result.output
+    answered = [int(row["item_id"]) for row in csv.DictReader(result.stdout.splitlines())]
+    histories_given = [
+        [(20, 1_700_000_003), (21, 1_700_000_004)],
+        [(5, 1_700_000_001), (6, 1_700_000_005), (7, 1_700_000_009)],
+    ]
+    expected = Recommender.load(shop / "model").recommend_many(histories_given, 8, diversity=1)
+    assert answered == [item for answer in expected for item in answer.item_ids]
+    plain = reprise("recommend", shop / "model", histories, "--k", "8").stdout
+    assert answered != [int(row["item_id"]) for row in csv.DictReader(plain.splitlines())]
+
+
 def test_k_above_the_catalogue_is_told_and_leaves_no_file(
     fails: Callable[..., str], shop: Path, histories: Path, tmp_path: Path
 ) -> None:

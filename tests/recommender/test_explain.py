@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from rich_model import START_S, random_history
 
-from reprise.errors import DataError
+from reprise.errors import ConfigError, DataError
 from reprise.recommender import Recommender
 from reprise.recommender.events import Events
+from reprise.recommender.explain import influences
+from reprise.recommender.history import read_history
 
 
 def score(shop: Recommender, history: list[str], item: str) -> float:
@@ -57,3 +59,44 @@ def test_without_an_event_times_and_last_items_are_those_of_the_shorter_history(
         without = history[: one.position] + history[one.position + 1 :]
         assert one.influence == pytest.approx(answered(history) - answered(without), abs=1e-4)
     assert found != rich_shop.explain(history, "p4")
+
+
+def test_the_last_events_alone_have_the_influence_they_have_among_all(rich_shop: Recommender) -> None:
+    history: list[Any] = ["unknown", *random_history(12), "unknown", ("p3", START_S + 9e7)]
+    whole = rich_shop.explain(history, "p4", now=START_S + 1e8)
+    for last in (1, 3, len(whole), len(whole) + 5):
+        some = rich_shop.explain(history, "p4", now=START_S + 1e8, last=last)
+        assert [one.position for one in some] == [one.position for one in whole[-last:]]
+        assert [one.item_id for one in some] == [one.item_id for one in whole[-last:]]
+        assert [one.influence for one in some] == pytest.approx(
+            [one.influence for one in whole[-last:]], abs=1e-5
+        )
+    assert rich_shop.explain(["unknown"], "p4", last=3) == []
+    with pytest.raises(ConfigError, match=r"^last must be at least 1, got 0$"):
+        rich_shop.explain(history, "p4", last=0)
+
+
+def test_several_items_at_once_are_explained_as_one_by_one(rich_shop: Recommender) -> None:
+    read = read_history(random_history(13), rich_shop._catalogue)
+    item_M = np.array([4, 1, 4, 20])
+    network = rich_shop._network
+    together_TM = influences(network, read.events, item_M, np.nan, last=5)
+    assert together_TM.shape == (5, 4)
+    for item, influence_T in zip(item_M, together_TM.T, strict=True):
+        alone_T1 = influences(network, read.events, np.array([item]), np.nan)
+        assert influence_T == pytest.approx(alone_T1[-5:, 0], abs=1e-5)
+
+
+def test_events_before_the_last_ones_are_folded_once(
+    shop: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+    network = shop._network
+    advance = type(network.runtime).advance
+    monkeypatch.setattr(
+        type(network.runtime),
+        "advance",
+        lambda self, state, x_BD, events: rows.append(len(events)) or advance(self, state, x_BD, events),
+    )
+    influences(network, Events.of_items(np.full(20, 1)), np.array([1, 2, 3]), np.nan, last=4)
+    assert rows == [1] * 16 + [1, 2, 3, 4]

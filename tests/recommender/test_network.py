@@ -54,14 +54,15 @@ def test_times_kinds_values_and_last_items_stay_with_their_rows(rich_shop: Recom
             assert np.allclose(together[name][position], array[0], atol=1e-6, equal_nan=True), name
 
 
-def test_the_score_of_one_item_is_that_among_all(rich_shop: Recommender) -> None:
+def test_the_scores_of_some_items_are_those_among_all(rich_shop: Recommender) -> None:
     network = network_of(rich_shop)
     state = network.fold(rows_of(rich_shop, (3, 5, 0)))
     now_s = START_S + 1e8
     scores_BI = network.scores(state, now_s)
     assert (scores_BI != network.scores(state)).any()
-    for item in range(1, 21):
-        assert np.allclose(network.score(state, item, now_s), scores_BI[:, item - 1], atol=1e-6)
+    for items in (*([item] for item in range(1, 21)), range(1, 21), (7, 3, 7), ()):
+        item_M = np.array(items, dtype=np.int64)
+        assert np.allclose(network.scores_of(state, item_M, now_s), scores_BI[:, item_M - 1], atol=1e-6)
 
 
 def test_scores_are_products_and_what_transitions_add(rich_shop: Recommender) -> None:

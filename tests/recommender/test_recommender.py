@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from reprise.recommender import Recommender, recommender
 from reprise.recommender.answers import Recommendations
 from reprise.recommender.history import HistoryLike, Timestamp
 
-WITHOUT_TORCH = """
+ALONE = """
 import json, sys
-sys.modules["torch"] = None  # from now on, importing it raises
+for heavy in ("torch", "ibis", "duckdb", "pydantic", "onnx", "scipy"):
+    sys.modules[heavy] = None  # from now on, importing it raises
 from reprise import Recommender
 shop = Recommender.load(sys.argv[1])
 visit = shop.session()
@@ -117,13 +119,13 @@ def test_groups_of_histories_change_nothing(
 
 
 @pytest.mark.parametrize("fixture", ["shop", "rich_shop"])
-def test_a_saved_model_answers_without_torch(
+def test_a_saved_model_answers_without_torch_or_a_table_engine(
     fixture: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     shop: Recommender = request.getfixturevalue(fixture)
     shop.save(tmp_path / "m")
     ran = subprocess.run(
-        [sys.executable, "-W", "error", "-c", WITHOUT_TORCH, str(tmp_path / "m")],
+        [sys.executable, "-W", "error", "-c", ALONE, str(tmp_path / "m")],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
@@ -146,6 +148,70 @@ def test_seen_items_stay_in_unless_they_are_excluded(shop: Recommender) -> None:
     assert set(shop.recommend(history, k=12, exclude_seen=True).item_ids) == {
         f"p{item}" for item in range(12)
     } - set(history)
+
+
+@pytest.fixture(scope="module")
+def priced(shop: Recommender) -> Recommender:
+    """The shop with prices from 0 in the order of the items, two colours, and one item that cannot be had."""
+    items = shop.artefact.items
+    rows = range(len(items))
+    items = items.append_column("price", [[float(row) for row in rows]])
+    items = items.append_column("colour", [["red" if row % 2 else "blue" for row in rows]])
+    items = items.append_column("available", [[row != 5 for row in rows]])
+    return Recommender.of(replace(shop.artefact, items=items))
+
+
+@pytest.mark.parametrize("history", [["p1", "p2"], []])
+def test_a_filter_means_the_same_in_memory_from_disk_in_bulk_and_in_a_session(
+    priced: Recommender, history: list[ItemId], tmp_path: Path
+) -> None:
+    conditions = {"price": {"min": 2, "max": 9}, "colour": "red"}
+    visit = priced.session()
+    for item in history:
+        visit.add(item)
+    answer = priced.recommend(history, 5, filter=conditions)
+    assert sorted(priced.items.index(item) - 1 for item in answer.item_ids) == [3, 7, 9]
+    everything = priced.recommend(history, 11, filter=None)
+    assert answer.item_ids == [item for item in everything.item_ids if item in answer.item_ids]
+    priced.save(tmp_path / "m")
+    assert answer == Recommender.load(tmp_path / "m").recommend(history, 5, filter=conditions)
+    assert near(answer, priced.recommend_many([["p4"], history], 5, filter=conditions)[1])
+    assert near(answer, visit.recommend(5, filter=conditions))
+
+
+def test_what_cannot_be_had_is_answered_by_nothing_and_known_to_all(priced: Recommender) -> None:
+    gone = priced.items.item_ids([6])[0]
+    assert gone not in priced.recommend(["p1"], 12).item_ids
+    assert gone not in priced.recommend([], 12).item_ids
+    assert gone not in priced.similar_items("p1" if gone != "p1" else "p2", 11).item_ids
+    answer = priced.recommend(["p1"], 12, filter={"available": False})
+    assert (answer.item_ids, answer[0].title) == ([gone], priced._catalogue.title(6))
+    assert priced.recommend([gone], 3).skipped == 0
+    assert len(priced.explain([gone], gone)) == 1
+    everything = sorted(set(map(str, priced.items.item_ids(range(1, 13)))) - {str(gone)})
+    for options in ({"seed": 1}, {"temperature": 0}, {"beams": 3}):
+        for history in (["p1"], []):
+            assert sorted(map(str, priced.generate(history, 11, **options))) == everything
+    with pytest.raises(ConfigError, match=r"^length=12 is above the catalogue of 11 items; "):
+        priced.generate(["p1"], 12)
+
+
+def test_where_nothing_can_be_had_nothing_is_answered(shop: Recommender) -> None:
+    items = shop.artefact.items
+    empty = Recommender.of(
+        replace(shop.artefact, items=items.append_column("available", [[False] * len(items)]))
+    )
+    assert empty.recommend(["p1"], 3) == empty.recommend([], 3, diversity=0.5) == []
+    assert empty.similar_items("p1", 3) == []
+    with pytest.raises(ConfigError, match=r"^no item can be chosen: none is available$"):
+        empty.generate(["p1"], 1, no_repeat=False)
+
+
+def test_an_unknown_column_of_a_filter(priced: Recommender) -> None:
+    with pytest.raises(DataError, match=r"^filter: the items have no column 'prize'; did you mean 'price'"):
+        priced.recommend(["p1"], 3, filter={"prize": 3})
+    with pytest.raises(DataError, match=r"^filter: the items have no column 'prize'"):
+        priced.session().recommend(3, filter={"prize": 3})
 
 
 def test_an_item_that_training_never_saw_is_skipped_and_never_answered(shop: Recommender) -> None:

@@ -46,6 +46,15 @@ def recommend(
     exclude_seen: Annotated[
         bool, typer.Option("--exclude-seen", help="Leave out items of the user's own history.")
     ] = False,
+    diversity: Annotated[
+        float,
+        typer.Option(
+            metavar="0..1",
+            min=0,
+            max=1,
+            help="How unlike one another the items are to be; 0: the plain ranking.",
+        ),
+    ] = 0.0,
     user_column: UserColumn = None,
     item_column: ItemColumn = None,
     time_column: TimeColumn = None,
@@ -90,7 +99,9 @@ def recommend(
     users, skipped = 0, 0
     with AnswerWriter(out) as writer:
         for keys, events in batches:
-            answers = recommender.recommend_many(events, k=k, exclude_seen=exclude_seen, now=moment)
+            answers = recommender.recommend_many(
+                events, k=k, exclude_seen=exclude_seen, now=moment, diversity=diversity
+            )
             for key, answer in zip(keys, answers, strict=True):
                 for found in answer:
                     writer.add(Answer(key, found.rank, found.item_id, found.score, found.title))

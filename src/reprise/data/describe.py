@@ -3,7 +3,6 @@
 Shape letters: U sequences, E events.
 """
 
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from reprise.data.blocks import BLOCK_EVENTS, ranges
 from reprise.data.dataset import PARTS, IntArray, Part, SequenceDataset
 from reprise.data.leaks import FACT, find_leaks, leak_facts, leak_warnings
+from reprise.data.moments import iso
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
 
@@ -64,11 +64,6 @@ def _times(dataset: SequenceDataset) -> dict[str, str | None]:
     if not dataset.events:
         return {"first": None, "last": None}
     return {"first": iso(int(dataset.time_ms.min())), "last": iso(int(dataset.time_ms.max()))}
-
-
-def iso(time_ms: int) -> str:
-    """Milliseconds since 1970 as ISO 8601, to the second, in UTC."""
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds")
 
 
 def _part(dataset: SequenceDataset, part: Part) -> dict[str, Any]:

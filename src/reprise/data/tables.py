@@ -1,14 +1,36 @@
-"""The item table as bytes and back, for files that travel with a model."""
+"""The item table as bytes and back, for files that travel with a model, and its columns as arrays that can be asked.
 
-from typing import Any, TypeAlias
+Shape letters: I rows.
+"""
 
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reprise.errors import DataError
 
 Table: TypeAlias = pa.Table
 """An Arrow table; floors above hold it and ask for its columns by the functions here."""
+Kind = Literal["text", "integer", "number", "boolean", "time", "date", "nothing", "other"]
+"""What a column holds. `nothing`: no value at all; `other`: lists, structures and whatever else cannot be compared."""
+
+EXACT = 2**53
+"""Integers beyond it are not all told apart by a float64."""
+TIMES_US = (-62_135_596_800_000_000, 253_402_300_799_999_999)
+"""The years 1 to 9999, in microseconds since 1970: what a calendar has."""
+
+
+class Coded(NamedTuple):
+    """A column as numbers."""
+
+    value_I: np.ndarray[Any, np.dtype[Any]]
+    """Text: the place of each value among the words, int32, -1 where there is none. Else float64, NaN where there is none;
+    times and dates are microseconds since 1970, in UTC where they name no zone, and truths are 0 and 1."""
+    words: list[str]
+    """The values of a column of text, each once."""
 
 
 def write_table(table: Table) -> bytes:
@@ -38,3 +60,81 @@ def column(table: Table, name: str) -> list[Any]:
         return [None] * len(table)
     values: list[Any] = table.column(name).to_pylist()
     return values
+
+
+def cell(table: Table, name: str, row: int) -> Any:
+    """One value, None where there is none."""
+    return table.column(name)[row].as_py()
+
+
+def kind_of(table: Table, name: str) -> Kind:
+    """What a column of the table holds."""
+    values = table.column(name)
+    if values.null_count == len(values):
+        return "nothing"
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    tests: dict[Kind, list[Any]] = {
+        "text": [pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view],
+        "integer": [pa.types.is_integer],
+        "number": [pa.types.is_floating, pa.types.is_decimal],
+        "boolean": [pa.types.is_boolean],
+        "time": [pa.types.is_timestamp],
+        "date": [pa.types.is_date],
+    }
+    return next((name for name, several in tests.items() if any(test(kind) for test in several)), "other")
+
+
+def coded(table: Table, name: str, kind: Kind) -> Coded:
+    """A column of the table as numbers.
+
+    Args:
+        table: The table.
+        name: The column.
+        kind: What it holds, or `text` for whatever can be written as such.
+
+    Raises:
+        DataError: it holds integers that a float64 cannot tell apart.
+    """
+    values = table.column(name)
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    if kind == "text":
+        return _words(values)
+    if kind in ("time", "date"):
+        values = values.cast(pa.timestamp("us", getattr(values.type, "tz", None)), safe=False).cast(
+            pa.int64()
+        )
+    if kind == "integer":
+        _check_exact(name, values)
+    if values.type in (pa.float16(), pa.float32()):
+        values = values.cast(
+            pa.string()
+        )  # 19.99 is then what a person calls so, and not the float32 nearest to it
+    value_I = values.cast(pa.float64(), safe=False).to_numpy().copy()
+    unknown_I = ~np.isfinite(value_I)
+    if kind in ("time", "date"):
+        unknown_I |= (value_I < TIMES_US[0]) | (value_I > TIMES_US[1])
+    value_I[unknown_I] = np.nan
+    return Coded(value_I, [])
+
+
+def _words(values: pa.ChunkedArray) -> Coded:
+    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+        values = pa.chunked_array(
+            [[None if value is None else str(value) for value in values.to_pylist()]], pa.string()
+        )
+    # large, so that no text is too long to stand in one piece
+    found = values.cast(pa.large_string()).combine_chunks().dictionary_encode()
+    code_I = found.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+    return Coded(code_I, found.dictionary.to_pylist())
+
+
+def _check_exact(name: str, values: pa.ChunkedArray) -> None:
+    for end in pc.min_max(values).as_py().values():
+        if abs(end) > EXACT:
+            raise DataError(
+                f"column {name!r} of the item table holds integers beyond 2^53 ({end}), which cannot be compared exactly; "
+                "store them as text"
+            )

@@ -50,7 +50,8 @@ class Artefact:
     """Everything a recommender needs, in memory."""
 
     facts: Facts
-    """`name`, `spec`, `sizes`, `data`, and perhaps `training`, `report` and `attribution`: what the card tells."""
+    """`name`, `spec`, `sizes`, `data`, and perhaps `training`, `report` and `attribution`: what the card tells; and `golden`,
+    questions with their answers."""
     tensors: Mapping[str, Column]
     """`input` [I, D], perhaps `output` [I, D'], an `initial.<name>` [1, ...] for each part of the state, and perhaps the
     `transitions.<name>`, fields of `Transitions`."""

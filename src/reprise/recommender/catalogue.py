@@ -1,10 +1,10 @@
-"""The caller's side of a model: ids, titles, how common each item is, and the kinds of event.
+"""The caller's side of a model: ids, how common each item is, what is known of it, and the kinds of event.
 
 Shape letters: I warm items, those a network has a vector for. Index p + 1 is row p of the item table.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from numbers import Integral
@@ -16,7 +16,17 @@ from reprise.data.dataset import EVENT, id_array
 from reprise.data.tables import Table, column
 from reprise.data.vocabulary import PAD, ItemId, Vocabulary
 from reprise.errors import DataError, did_you_mean
-from reprise.recommender.index import Floats
+from reprise.recommender.columns import (
+    AVAILABLE,
+    OWN,
+    TITLE,
+    Coded,
+    Numbers,
+    new_column,
+    read_column,
+    stored_value,
+)
+from reprise.recommender.index import Floats, Mask
 
 Indices = np.ndarray[Any, np.dtype[Any]]
 NEAR = 10_000
@@ -25,7 +35,7 @@ NEAR = 10_000
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The items a recommender speaks of."""
+    """The items a recommender speaks of. It never changes: a change of an item makes a new one, which shares the rest."""
 
     table: Table
     """`item_id`, `count` and whatever else the caller's item table has, a row per item in index order."""
@@ -33,6 +43,8 @@ class Catalogue:
     """How many of them can be recommended: those with a vector."""
     kinds: tuple[str, ...] = ()
     """The kinds of event in the order of their codes, commonest first; none where the network does not read them."""
+    changed: Mapping[str, Coded] = field(default_factory=dict, repr=False)
+    """Columns that are not, or no longer, those of the table."""
 
     @cached_property
     def items(self) -> Vocabulary:
@@ -46,16 +58,126 @@ class Catalogue:
         return ids
 
     @cached_property
-    def titles(self) -> list[str | None]:
-        """The title of each item, None where it has none."""
-        return [None if title is None else str(title) for title in column(self.table, "title")]
-
-    @cached_property
     def popularity_I(self) -> Floats:
         """Each warm item's share of the training events."""
         count_I = np.array(column(self.table, "count")[: self.warm], dtype=np.float64)
         share_I: Floats = (count_I / max(1.0, count_I.sum())).astype(np.float32)
         return share_I
+
+    @cached_property
+    def commonest_I(self) -> Indices:
+        """The places of warm items by popularity, the commonest first; equal ones in the order of their indices."""
+        return np.argsort(-self.popularity_I, kind="stable")
+
+    @cached_property
+    def available_I(self) -> Mask | None:
+        """Which warm items can be had: all whose `available` is not false; None: all of them."""
+        column = self.column(AVAILABLE)
+        if not isinstance(column, Numbers) or column.kind != "boolean":
+            return None
+        available_I: Mask = column.value_I[: self.warm] != 0
+        return None if available_I.all() else available_I
+
+    @cached_property
+    def _coded(self) -> dict[str, Coded]:
+        """The columns of the table that somebody asked for; shared by all catalogues that come from this one."""
+        return {}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of all columns: those of the table, and those that changes brought."""
+        return tuple(dict.fromkeys([*self.table.column_names, *self.changed]))
+
+    def column(self, name: str) -> Coded | None:
+        """A column as arrays, coded when it is first asked for; None where the items have no such column.
+
+        Raises:
+            DataError: it holds what cannot be compared, as lists.
+        """
+        if name in self.changed:
+            return self.changed[name]
+        if name not in self.table.column_names:
+            return None
+        if name not in self._coded:
+            self._coded[name] = read_column(self.table, name)
+        return self._coded[name]
+
+    def title(self, index: int) -> str | None:
+        """The title of an item index, None where it has none."""
+        column = self.column(TITLE)
+        title: str | None = None if column is None else column.value(index - 1)
+        return title
+
+    def item(self, item_id: ItemId) -> dict[str, Any]:
+        """What is known of an item: its id and the caller's columns, in the forms of JSON, None where there is no value.
+
+        Raises:
+            DataError: the id is unknown.
+        """
+        row = self._row(item_id)
+        values = {name: self._value(name, row) for name in self.columns if name not in OWN}
+        return {"item_id": item_id, **values}
+
+    def with_item(self, item_id: ItemId, values: Mapping[str, Any]) -> "Catalogue":
+        """`with_items` for one item."""
+        return self.with_items({item_id: values})
+
+    def with_items(self, changes: Mapping[ItemId, Mapping[str, Any]]) -> "Catalogue":
+        """A catalogue in which these items have these values; all that does not change is shared with this one.
+
+        Args:
+            changes: For each item the columns that change; None removes a value. A column that the items do not have is
+                made, and holds from then on what its first value is.
+
+        Raises:
+            DataError: an id is unknown, a column is the model's own, or a value is of another type than its column.
+        """
+        by_column: dict[str, dict[int, Any]] = {}
+        for item_id, values in changes.items():
+            row = self._row(item_id)
+            for name, value in values.items():
+                by_column.setdefault(name, {})[row] = value
+        changed = {name: self._changed(name, values) for name, values in by_column.items()}
+        after = replace(
+            self, changed={**self.changed, **{name: column for name, column in changed.items() if column}}
+        )
+        shared = {
+            name: getattr(self, name) for name in ("items", "ids", "popularity_I", "commonest_I", "_coded")
+        }
+        if AVAILABLE not in changed:
+            shared["available_I"] = self.available_I
+        vars(after).update(shared)
+        return after
+
+    def _changed(self, name: str, values: Mapping[int, Any]) -> Coded | None:
+        if name in OWN:
+            raise DataError(
+                f"{name!r} belongs to the model and cannot be changed; export a model to change it"
+            )
+        if not isinstance(name, str) or not name:
+            raise DataError(f"the name of a column is text, got {name!r}")
+        column = self.column(name)
+        if column is None or column.kind == "nothing":
+            first = next((value for value in values.values() if value is not None), None)
+            if first is None:
+                return column  # there is nothing to remove
+            column = new_column(name, len(self.table), first)
+        return column.changed(values)
+
+    def _value(self, name: str, row: int) -> Any:
+        column = self.changed.get(name) or self._coded.get(name)
+        if column is None and name in (AVAILABLE, TITLE):
+            column = self.column(name)
+        return stored_value(self.table, name, row) if column is None else column.value(row)
+
+    def _row(self, item_id: ItemId) -> int:
+        """The row of an item, whether it has a vector or not."""
+        if not self._plausible(item_id):
+            raise DataError(self._wrong_type(item_id))
+        index = self.items.index(item_id)
+        if index == PAD:
+            raise DataError(f"unknown item {item_id!r}{self._hint(item_id)}")
+        return index - 1
 
     def indices(self, item_ids: Iterable[ItemId]) -> Indices:
         """The indices of ids, `PAD` for those without a vector.

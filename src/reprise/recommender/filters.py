@@ -1,16 +1,19 @@
-"""Which items may be answered: deny lists, allow lists, and what the user has already seen.
+"""Which items may be answered: deny lists, allow lists, conditions on columns, and what the user has already seen.
 
 Shape letters: B users, I warm items. Column j of a mask belongs to item index j + 1.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from reprise.data.vocabulary import PAD, ItemId
 from reprise.errors import DataError
 from reprise.recommender.catalogue import Catalogue, Indices
+from reprise.recommender.columns import AVAILABLE
+from reprise.recommender.conditions import passing
 from reprise.recommender.index import Mask
 
 
@@ -19,7 +22,7 @@ class Filters:
     """The rules of one question."""
 
     listed_I: Mask
-    """What the deny and allow lists leave."""
+    """What the deny and allow lists and the conditions leave, of the items that can be had."""
     exclude_seen: bool
     """Whether the items of the user's own history are left out too."""
     unknown_allowed: int
@@ -36,12 +39,19 @@ class Filters:
 
 
 def read_filters(
-    catalogue: Catalogue, deny: Iterable[ItemId], allow: Iterable[ItemId] | None, exclude_seen: bool
+    catalogue: Catalogue,
+    deny: Iterable[ItemId],
+    allow: Iterable[ItemId] | None,
+    exclude_seen: bool,
+    filter: Mapping[str, Any] | None = None,
 ) -> Filters:
-    """The rules of the caller's lists. Unknown ids in them are no error: lists outlive catalogues.
+    """The rules of the caller's lists and conditions. Unknown ids in the lists are no error: lists outlive catalogues.
+
+    Items that cannot be had (`available` is false) are left out, unless `filter` itself names `available`.
 
     Raises:
-        DataError: a list is a single string, or its ids are of another type than the model's.
+        DataError: a list is a single string, or its ids are of another type than the model's; a condition names an unknown
+            column, or does not fit it.
     """
     denied = catalogue.indices(_listed("deny", deny))
     chosen = None if allow is None else catalogue.indices(_listed("allow", allow))
@@ -50,6 +60,11 @@ def read_filters(
         listed_I[chosen[chosen != PAD] - 1] = True
     listed_I[denied[denied != PAD] - 1] = False
     unknown = 0 if chosen is None else int((chosen == PAD).sum())
+    passed_I = None if filter is None else passing(catalogue, filter)
+    available_I = None if filter is not None and AVAILABLE in filter else catalogue.available_I
+    for mask_I in (passed_I, available_I):
+        if mask_I is not None:
+            listed_I &= mask_I
     return Filters(listed_I, exclude_seen, unknown)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from reprise.errors import ConfigError
 from reprise.recommender.catalogue import Indices
 from reprise.recommender.events import Events
-from reprise.recommender.index import BLOCK, Floats
+from reprise.recommender.index import BLOCK, Floats, Mask
 from reprise.recommender.network import Network
 from reprise.recommender.runtime import State
 
@@ -73,29 +73,52 @@ class Path(NamedTuple):
 
 
 def continue_history(
-    network: Network, history: Events, length: int, choice: Choice, popularity_I: Floats
+    network: Network,
+    history: Events,
+    length: int,
+    choice: Choice,
+    popularity_I: Floats,
+    available_I: Mask | None = None,
 ) -> Path:
     """Items that could follow. Without a history the first item has the probability of its popularity.
 
-    What is chosen is read as an event of the commonest kind, at a time that is not known and without a value.
+    What is chosen is read as an event of the commonest kind, at a time that is not known and without a value. Items that are
+    not available are not chosen, and have their share of the probability.
 
     Raises:
         ConfigError: `length` is below 1, or above what can be chosen without a repetition.
     """
-    _check_length(length, len(popularity_I), choice.no_repeat)
-    shares_I = None if len(history) else popularity_I
     state = network.fold([history])
+    return continue_state(network, state, len(history) > 0, length, choice, popularity_I, available_I)
+
+
+def continue_state(
+    network: Network,
+    state: State,
+    known: bool,
+    length: int,
+    choice: Choice,
+    popularity_I: Floats,
+    available_I: Mask | None = None,
+) -> Path:
+    """`continue_history` from the state after it; `known` says whether the state has read anything."""
+    closed_N = np.empty(0, dtype=np.int64) if available_I is None else np.flatnonzero(~available_I)
+    _check_length(length, len(popularity_I) - len(closed_N), choice.no_repeat)
+    shares_I = None if known else popularity_I
     if choice.beams is None:
-        return _drawn(network, state, length, choice, shares_I)
-    return _likeliest(network, state, length, choice, shares_I)
+        return _drawn(network, state, length, choice, shares_I, closed_N)
+    return _likeliest(network, state, length, choice, shares_I, closed_N)
 
 
-def _drawn(network: Network, state: State, length: int, choice: Choice, shares_I: Floats | None) -> Path:
+def _drawn(
+    network: Network, state: State, length: int, choice: Choice, shares_I: Floats | None, closed_N: Indices
+) -> Path:
     generator = np.random.default_rng(choice.seed)
     path = Path([], [])
     for _ in range(length):
         log_I = _log_probabilities(network, state, None if path.index_L else shares_I)[0]
         open_I = log_I.copy()
+        open_I[closed_N] = -np.inf
         if choice.no_repeat:
             open_I[np.array(path.index_L, dtype=np.int64) - 1] = -np.inf
         column = _draw(open_I, choice, generator)
@@ -130,16 +153,18 @@ def _nucleus(logit_K: Doubles, top_p: float) -> Indices:
     return np.sort(order_K[:count])
 
 
-def _likeliest(network: Network, state: State, length: int, choice: Choice, shares_I: Floats | None) -> Path:
+def _likeliest(
+    network: Network, state: State, length: int, choice: Choice, shares_I: Floats | None, closed_N: Indices
+) -> Path:
     """Beam search. The paths stay in the order of their items, so the first of equally likely ones comes first."""
     assert choice.beams is not None
     path_WL = np.empty((1, 0), dtype=np.int64)
     log_WL = np.empty((1, 0))
     for step in range(length):
-        closed_WL = path_WL if choice.no_repeat else path_WL[:, :0]
+        chosen_WL = path_WL if choice.no_repeat else path_WL[:, :0]
         known_I = None if step else shares_I
         from_W, column_W, log_W = _extensions(
-            network, state, log_WL.sum(axis=1), closed_WL, choice.beams, known_I
+            network, state, log_WL.sum(axis=1), chosen_WL, closed_N, choice.beams, known_I
         )
         path_WL = np.column_stack([path_WL[from_W], column_W + 1])
         log_WL = np.column_stack([log_WL[from_W], log_W])
@@ -153,7 +178,8 @@ def _extensions(
     network: Network,
     state: State,
     total_W: Doubles,
-    closed_WL: Indices,
+    chosen_WL: Indices,
+    closed_N: Indices,
     beams: int,
     shares_I: Floats | None,
 ) -> tuple[Indices, Indices, Doubles]:
@@ -166,7 +192,8 @@ def _extensions(
     for start in range(0, len(total_W), rows):
         block = slice(start, start + rows)
         log_WI = _log_probabilities(network, {name: array[block] for name, array in state.items()}, shares_I)
-        np.put_along_axis(log_WI, closed_WL[block] - 1, -np.inf, axis=1)
+        np.put_along_axis(log_WI, chosen_WL[block] - 1, -np.inf, axis=1)
+        log_WI[:, closed_N] = -np.inf
         best_M = _largest((total_W[block, None] + log_WI).ravel(), beams)
         row_M, column_M = np.divmod(best_M, log_WI.shape[1])
         row_N, column_N = np.append(row_N, row_M + start), np.append(column_N, column_M)
@@ -206,6 +233,8 @@ def _check_count(name: str, value: object, hint: str = "", least: int = 1) -> No
 
 def _check_length(length: int, items: int, no_repeat: bool) -> None:
     _check_count("length", length)
+    if items == 0:
+        raise ConfigError("no item can be chosen: none is available")
     if no_repeat and length > items:
         raise ConfigError(
             f"length={length} is above the catalogue of {items} items; ask for fewer, or pass no_repeat=False"

@@ -66,8 +66,7 @@ class ExactIndex:
     ) -> Found:
         """See `Index`."""
         rows = max(1, BLOCK // max(1, len(self.vectors_ID)))
-        index_Bk = np.full((len(query_BD), k), PAD, dtype=np.int64)
-        score_Bk = np.full((len(query_BD), k), -np.inf, dtype=np.float32)
+        index_Bk, score_Bk = nothing_found(len(query_BD), k)
         for start in range(0, len(query_BD), rows):
             block = slice(start, start + rows)
             score_BI = query_BD[block] @ self.vectors_ID.T
@@ -79,14 +78,36 @@ class ExactIndex:
         return index_Bk, score_Bk
 
 
+def nothing_found(queries: int, k: int) -> Found:
+    """An answer without items, to be filled."""
+    return (
+        np.full((queries, k), PAD, dtype=np.int64),
+        np.full((queries, k), -np.inf, dtype=np.float32),
+    )
+
+
+def below_kth(score_BI: Floats, k: int) -> Floats:
+    """A number for each row that its k-th largest is not below, and seldom far above; itself where there are few.
+
+    The items are dealt out to places, and of the best of each place the k-th largest is taken: any k of them are items.
+    """
+    items = score_BI.shape[1]
+    places = max(1024, 8 * k)
+    deals = items // places
+    if deals >= 4:
+        best_BP = score_BI[:, : deals * places].reshape(len(score_BI), deals, places).max(axis=1)
+        score_BI = np.concatenate([best_BP, score_BI[:, deals * places :]], axis=1)
+    kth_B: Floats = np.partition(score_BI, -k, axis=1)[:, -k]
+    return kth_B
+
+
 def top_k(score_BI: Floats, index_Bk: np.ndarray[Any, np.dtype[np.int64]], score_Bk: Floats) -> None:
     """Write the k best of each row into `index_Bk` and `score_Bk`, leaving what is beyond the finite scores as it is."""
     items, k = score_BI.shape[1], index_Bk.shape[1]
     # finite, so that what is not allowed stays below it
     floor_B1 = np.full((len(score_BI), 1), np.finfo(np.float32).min, dtype=np.float32)
     if k < items:
-        kth_B1 = np.partition(score_BI, items - k, axis=1)[:, items - k, None]
-        np.maximum(floor_B1, kth_B1, out=floor_B1)
+        np.maximum(floor_B1, below_kth(score_BI, k)[:, None], out=floor_B1)
     # everything as good as the k-th best, so that ties are cut by index and not by the luck of the partition;
     # flat, because numpy looks through one dimension several times faster than through two
     row_N, column_N = np.divmod(np.flatnonzero(score_BI >= floor_B1), items)

@@ -1,6 +1,6 @@
 """The fold over events: the runtime with the vectors of the items it reads and compares with.
 
-Shape letters: B users, E events of all of them, I items, D width.
+Shape letters: B users, E events of all of them, I items, M some of them, D width.
 """
 
 from collections.abc import Sequence
@@ -58,14 +58,14 @@ class Network:
             extra.add_to(scores_BI)
         return scores_BI
 
-    def score(self, state: State, item: int, now_s: float = np.nan) -> Floats:
-        """The scores of one item index, s_B."""
-        score_B: Floats = self.query(state, now_s) @ self.output_ID[item - 1]
+    def scores_of(self, state: State, item_M: Column, now_s: float | Column = np.nan) -> Floats:
+        """The scores of some item indices, s_BM."""
+        score_BM: Floats = self.query(state, now_s) @ self.output_ID[item_M - 1].T
         extra = self.additions(state)
         if extra is not None:
-            mine_M = extra.item_M == item
-            score_B[extra.row_M[mine_M]] += extra.value_M[mine_M]
-        return score_B
+            place_N, column_N = np.nonzero(extra.item_M[:, None] == item_M)
+            score_BM[extra.row_M[place_N], column_N] += extra.value_M[place_N]
+        return score_BM
 
     def fold(self, rows: Sequence[Events]) -> State:
         """The states after whole histories, one row each.

@@ -1,6 +1,6 @@
 """From states to answers: query, filters, search, and the caller's ids.
 
-Shape letters: B users, I warm items, k answers.
+Shape letters: B users, I warm items, k answers, S places of a shortlist.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,9 @@ import numpy as np
 from reprise.errors import ConfigError
 from reprise.recommender.answers import Recommendation, Recommendations
 from reprise.recommender.catalogue import Catalogue, Indices
+from reprise.recommender.diversity import diversified, shortlist
 from reprise.recommender.filters import Filters
-from reprise.recommender.index import ExactIndex, Found, Index
+from reprise.recommender.index import Index
 from reprise.recommender.network import Network
 from reprise.recommender.runtime import State
 
@@ -42,53 +43,80 @@ class Ranker:
     index: Index
 
     def rank(
-        self, state: State, past_B: Sequence[Past], k: int, filters: Filters, now_s: float
+        self,
+        state: State,
+        past_B: Sequence[Past],
+        k: int,
+        filters: Filters,
+        now_s: float | Row,
+        diversity: float = 0.0,
     ) -> list[Recommendations]:
         """The k best items that pass the filters, for each of B users; popular ones for users without events.
 
-        `now_s` is the moment of asking, NaN where it is not known.
+        `now_s` is the moment of asking, of all or [B], NaN where it is not known. With `diversity` (0 to 1) they are chosen
+        from a shortlist to be unlike one another, and stand in the order of choice.
         """
-        mask = filters.mask([past.seen for past in past_B])
-        index_Bk, score_Bk = self.index.search(
-            self.network.query(state, now_s), k, mask, self.network.additions(state)
-        )
-        if any(past.events == 0 for past in past_B):
-            popular = self._popular(k, filters)
+        wanted = shortlist(k, self.catalogue.warm) if diversity else k
         answers = []
-        for past, index_k, score_k in zip(past_B, index_Bk, score_Bk, strict=True):
-            reason = POPULAR if past.events == 0 else f"follows from {_events(past.events)}"
-            best = (index_k, score_k) if past.events else (popular[0][0], popular[1][0])
+        for past, (index_S, score_S) in zip(
+            past_B, self._best(state, past_B, wanted, filters, now_s), strict=True
+        ):
+            reason = f"follows from {_events(past.events)}" if past.events else POPULAR
+            best = index_S, score_S
+            if diversity:
+                best = diversified(*best, self.network.input_ID, k, diversity)
             named = self.name(*best, reason)
             answers.append(
                 Recommendations(named, skipped=past.skipped, unknown_allowed=filters.unknown_allowed)
             )
         return answers
 
+    def _best(
+        self, state: State, past_B: Sequence[Past], k: int, filters: Filters, now_s: float | Row
+    ) -> list[tuple[Row, Row]]:
+        """Indices and scores of the k best items of each user."""
+        row_N = np.array([row for row, past in enumerate(past_B) if past.events], dtype=np.int64)
+        best: dict[int, tuple[Row, Row]] = {}
+        if len(row_N):
+            known = {name: array[row_N] for name, array in state.items()}
+            mask = filters.mask([past_B[row].seen for row in row_N.tolist()])
+            query_ND = self.network.query(known, now_s[row_N] if isinstance(now_s, np.ndarray) else now_s)
+            found = self.index.search(query_ND, k, mask, self.network.additions(known))
+            best = dict(zip(row_N.tolist(), zip(*found, strict=True), strict=True))
+        popular = self._popular(k, filters) if len(best) < len(past_B) else None
+        return [best.get(row, popular) for row in range(len(past_B))]  # type: ignore[misc]
+
     def name(self, index_k: Row, score_k: Row, reason: str) -> list[Recommendation]:
         """Indices and scores as recommendations, without the empty places at the end."""
-        ids, titles = self.catalogue.ids, self.catalogue.titles
+        ids, title = self.catalogue.ids, self.catalogue.title
         return [
-            Recommendation(ids[index - 1], score, rank, reason, titles[index - 1])
+            Recommendation(ids[index - 1], score, rank, reason, title(index))
             for rank, (index, score) in enumerate(zip(index_k.tolist(), score_k.tolist(), strict=True), 1)
             if index
         ]
 
-    def _popular(self, k: int, filters: Filters) -> Found:
-        # a search too: popularity as vectors of width 1
-        shares = ExactIndex(self.catalogue.popularity_I[:, None])
-        return shares.search(
-            np.ones((1, 1), dtype=np.float32), k, filters.mask([np.empty(0, dtype=np.int64)])
-        )
+    def _popular(self, k: int, filters: Filters) -> tuple[Row, Row]:
+        """Indices and shares of the commonest items."""
+        place_I = self.catalogue.commonest_I
+        allowed = filters.mask([np.empty(0, dtype=np.int64)])
+        if allowed is not None:
+            place_I = place_I[allowed.reshape(-1)[place_I]]
+        return place_I[:k] + 1, self.catalogue.popularity_I[place_I[:k]]
 
 
 def check_k(k: int, most: int, what: str = "the catalogue of {} items that can be recommended") -> None:
     """Raise `ConfigError` where no answer can have `k` items."""
-    if not isinstance(k, Integral) or isinstance(k, bool):
-        raise ConfigError(f"k must be a whole number, got {k!r}")
-    if k < 1:
-        raise ConfigError(f"k must be at least 1, got {k!r}")
+    check_count("k", k)
     if k > most:
         raise ConfigError(f"k={k} is above {what.format(most)}; ask for fewer")
+
+
+def check_count(name: str, value: object) -> None:
+    """Raise `ConfigError` for what is no whole number from 1 on."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise ConfigError(f"{name} must be a whole number, got {value!r}")
+    if int(value) < 1:
+        raise ConfigError(f"{name} must be at least 1, got {value!r}")
 
 
 def _events(count: int) -> str:

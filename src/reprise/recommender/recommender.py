@@ -5,26 +5,28 @@ Torch is imported only to make one from a network.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from copy import copy
+from dataclasses import replace
 from math import isnan, nan
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from reprise.config import from_dict
 from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import ItemId, Vocabulary
 from reprise.recommender.answers import Continuation, Influence, Recommendations
 from reprise.recommender.artefact import Artefact, read, write
 from reprise.recommender.catalogue import Catalogue
+from reprise.recommender.diversity import check_diversity
 from reprise.recommender.explain import influences
 from reprise.recommender.filters import Filters, read_filters
 from reprise.recommender.generate import Choice, continue_history
+from reprise.recommender.golden import ask
 from reprise.recommender.history import History, HistoryLike, Timestamp, asked_s, read_history
-from reprise.recommender.index import ExactIndex
 from reprise.recommender.network import Network
-from reprise.recommender.ranking import Past, Ranker, check_k
+from reprise.recommender.ranking import Past, Ranker, check_count, check_k
+from reprise.recommender.scan import QuickIndex
 from reprise.recommender.session import Session
 
 ROWS = 1024
@@ -46,6 +48,9 @@ class ReportLike(Protocol):
 class Recommender:
     """Next-item recommendations from a trained network. Safe to call from several threads."""
 
+    artefact: Artefact
+    """What it runs."""
+
     def __init__(
         self, model: object, dataset: SequenceDataset, *, training: Mapping[str, Any] | None = None
     ) -> None:
@@ -63,6 +68,7 @@ class Recommender:
         from reprise.recommender.export import export
 
         self._open(export(model, dataset, training), trusted=True)
+        self.artefact = self.artefact.with_facts(golden=ask(self))
 
     @classmethod
     def load(cls, path: str | Path, trusted: bool = False) -> "Recommender":
@@ -86,12 +92,12 @@ class Recommender:
 
     def _open(self, artefact: Artefact, trusted: bool) -> None:
         self._trusted = trusted
+        self._made: list[QuickIndex] = []  # once for all recommenders that share the network
         self._network = Network.open(artefact)
         kinds = tuple(artefact.facts["data"]["kinds"]) if "kind" in self.reads else ()
         self._catalogue = Catalogue(artefact.items, warm=len(artefact.output_ID), kinds=kinds)
-        self._ranker = Ranker(self._catalogue, self._network, ExactIndex(artefact.output_ID))
+        self._ranker = Ranker(self._catalogue, self._network, QuickIndex(artefact.output_ID))
         self.artefact = artefact
-        """What it runs."""
 
     def save(
         self,
@@ -125,6 +131,8 @@ class Recommender:
         Raises:
             ConfigError: its class lies outside the package and the model was not loaded with `trusted=True`.
         """
+        from reprise.config import from_dict  # with it comes pydantic, which no answer needs
+
         return from_dict(self.artefact.facts["spec"], trusted=self._trusted)
 
     @property
@@ -136,6 +144,22 @@ class Recommender:
     def reads(self) -> tuple[str, ...]:
         """What its answers depend on besides items and their order: some of `timestamp`, `kind`, `value` and `now`."""
         return tuple(WORDS[name] for name in self._network.runtime.reads if name in WORDS)
+
+    @property
+    def ranker(self) -> Ranker:
+        """The network, the catalogue and the search behind the answers, for those who keep states themselves."""
+        return self._ranker
+
+    def with_items(self, changes: Mapping[ItemId, Mapping[str, Any]]) -> "Recommender":
+        """A recommender whose items have these values in these columns (None: no value); it shares all that stays the same.
+
+        Raises:
+            DataError: an id is unknown, or a value does not fit its column.
+        """
+        other = copy(self)
+        other._catalogue = self._catalogue.with_items(changes)
+        other._ranker = replace(self._ranker, catalogue=other._catalogue)
+        return other
 
     def __repr__(self) -> str:
         return f"Recommender({self.name!r}, {self.items.warm} items)"
@@ -149,6 +173,8 @@ class Recommender:
         allow: Iterable[ItemId] | None = None,
         exclude_seen: bool = False,
         now: Timestamp | None = None,
+        filter: Mapping[str, Any] | None = None,
+        diversity: float = 0.0,
     ) -> Recommendations:
         """What may come next.
 
@@ -160,13 +186,27 @@ class Recommender:
             allow: The only items to answer; None: all.
             exclude_seen: Whether to leave out the items of the history.
             now: The moment for which the answer is, as a timestamp; None: not known, and nothing is supposed.
+            filter: Conditions on columns of the item table, all of which must hold: a value (equal), a list of values (one
+                of them), `{"min": 5, "max": 20}` (a range with its ends; one of them is enough) or `{"not": ...}` (none
+                of). An item without a value fulfils no condition on it. Items whose `available` is false are never
+                answered, unless the filter names `available`.
+            diversity: From 0, the plain ranking, to 1: how much being unlike the answers before counts beside the score
+                (maximal marginal relevance, Carbonell & Goldstein 1998). The answers then stand in the order of choice, which
+                is not that of their scores.
 
         Raises:
-            ConfigError: `k` is below 1 or above the number of items.
-            DataError: the history or a list cannot be read, or `now` is before the last event.
+            ConfigError: `k` is below 1 or above the number of items, or `diversity` is not from 0 to 1.
+            DataError: the history, a list or the filter cannot be read, or `now` is before the last event.
         """
         (answer,) = self.recommend_many(
-            [history], k, deny=deny, allow=allow, exclude_seen=exclude_seen, now=now
+            [history],
+            k,
+            deny=deny,
+            allow=allow,
+            exclude_seen=exclude_seen,
+            now=now,
+            filter=filter,
+            diversity=diversity,
         )
         return answer
 
@@ -179,10 +219,13 @@ class Recommender:
         allow: Iterable[ItemId] | None = None,
         exclude_seen: bool = False,
         now: Timestamp | None = None,
+        filter: Mapping[str, Any] | None = None,
+        diversity: float = 0.0,
     ) -> list[Recommendations]:
         """`recommend` for many users at once, in the order of `histories`. Histories of like length run together."""
         check_k(k, self._catalogue.warm)
-        filters = read_filters(self._catalogue, deny, allow, exclude_seen)
+        check_diversity(diversity)
+        filters = read_filters(self._catalogue, deny, allow, exclude_seen, filter)
         read_B = [read_history(history, self._catalogue) for history in histories]
         last_s = max((read.last_s for read in read_B if not isnan(read.last_s)), default=nan)
         now_s = asked_s(now, last_s)
@@ -191,14 +234,15 @@ class Recommender:
         answers = [Recommendations()] * len(read_B)
         for start in range(0, len(order_B), rows):
             group = order_B[start : start + rows]
-            for row, answer in zip(
-                group, self._rank([read_B[row] for row in group], k, filters, now_s), strict=True
-            ):
+            ranked = self._rank([read_B[row] for row in group], k, filters, now_s, diversity)
+            for row, answer in zip(group, ranked, strict=True):
                 answers[row] = answer
         return answers
 
     def similar_items(self, item_id: ItemId, k: int = 10) -> Recommendations:
         """The items whose vectors point in the most similar direction; the score is the cosine.
+
+        Items whose `available` is false are not answered.
 
         Raises:
             ConfigError: `k` is below 1 or above the number of other items.
@@ -208,6 +252,8 @@ class Recommender:
         check_k(k, self._catalogue.warm - 1, "the {} other items that can be recommended")
         others_I = np.ones(self._catalogue.warm, dtype=np.bool_)
         others_I[index - 1] = False
+        if self._catalogue.available_I is not None:
+            others_I &= self._catalogue.available_I
         unit_1D = self._directions.vectors_ID[index - 1 : index]
         index_Bk, score_Bk = self._directions.search(unit_1D, k, others_I)
         return Recommendations(self._ranker.name(index_Bk[0], score_Bk[0], f"similar to {item_id}"))
@@ -220,20 +266,37 @@ class Recommender:
         """
         return Session(self._ranker, remember_seen=remember_seen)
 
-    def explain(self, history: HistoryLike, item: ItemId, *, now: Timestamp | None = None) -> list[Influence]:
+    def explain(
+        self, history: HistoryLike, item: ItemId, *, now: Timestamp | None = None, last: int | None = None
+    ) -> list[Influence]:
         """How much each event of the history moved the score of `item`, in the order of the history.
 
-        Exact, by leaving each event out in turn; the cost grows with the square of the history's length. Influences need
-        not add up to the score: events work together.
+        Exact, by leaving each event out in turn; the cost grows with the square of the events that are left out. Influences
+        need not add up to the score: events work together.
+
+        Args:
+            history: As for `recommend`.
+            item: Whose score.
+            now: As for `recommend`.
+            last: Tell only of the last so many known events; None: of all.
 
         Raises:
+            ConfigError: `last` is below 1.
             DataError: the item is unknown, or has no vector; or what `recommend` refuses.
         """
+        if last is not None:
+            check_count("last", last)
         target = self._catalogue.index(item)
         read = read_history(history, self._catalogue)
-        influence_T = influences(self._network, read.events, target, asked_s(now, read.last_s))
+        influence_T1 = influences(
+            self._network, read.events, np.array([target]), asked_s(now, read.last_s), last
+        )
+        told = slice(len(read) - len(influence_T1), None)
         rows = zip(
-            self.items.item_ids(read.events.item), read.position_T.tolist(), influence_T.tolist(), strict=True
+            self.items.item_ids(read.events.item[told]),
+            read.position_T[told].tolist(),
+            influence_T1[:, 0].tolist(),
+            strict=True,
         )
         return [Influence(*row) for row in rows]
 
@@ -251,7 +314,8 @@ class Recommender:
     ) -> Continuation:
         """A continuation of the history: a plausible one by drawing, or the likeliest one by beam search.
 
-        Each chosen item is read before the next is chosen. Drawing applies `temperature`, then `top_k`, then `top_p`.
+        Each chosen item is read before the next is chosen; those whose `available` is false are not chosen. Drawing applies
+        `temperature`, then `top_k`, then `top_p`.
 
         Args:
             history: As for `recommend`; without a known event the first item is chosen by popularity.
@@ -267,24 +331,29 @@ class Recommender:
                 likely paths the one whose items come first in the vocabulary is kept.
 
         Raises:
-            ConfigError: an option has an impossible value, `length` is above the catalogue, or `beams` stands beside an
-                option that is for drawing.
+            ConfigError: an option has an impossible value, `length` is above the items that can be chosen, or `beams` stands
+                beside an option that is for drawing.
         """
         choice = Choice(temperature, top_k, top_p, no_repeat, seed, beams)
         read = read_history(history, self._catalogue)
-        path = continue_history(self._network, read.events, length, choice, self._catalogue.popularity_I)
+        catalogue = self._catalogue
+        path = continue_history(
+            self._network, read.events, length, choice, catalogue.popularity_I, catalogue.available_I
+        )
         return Continuation(self.items.item_ids(path.index_L), path.log_probability_L)
 
     def _rank(
-        self, histories: Sequence[History], k: int, filters: Filters, now_s: float
+        self, histories: Sequence[History], k: int, filters: Filters, now_s: float, diversity: float
     ) -> list[Recommendations]:
         state = self._network.fold([history.events for history in histories])
         past_B = [Past(len(history), history.skipped, history.events.item) for history in histories]
-        return self._ranker.rank(state, past_B, k, filters, now_s)
+        return self._ranker.rank(state, past_B, k, filters, now_s, diversity)
 
-    @cached_property
-    def _directions(self) -> ExactIndex:
-        vectors_ID = self._network.input_ID
-        length_I1 = np.linalg.norm(vectors_ID, axis=1, keepdims=True)
-        # a zero vector has no direction: it is similar to nothing
-        return ExactIndex(vectors_ID / np.maximum(length_I1, np.finfo(np.float32).tiny))
+    @property
+    def _directions(self) -> QuickIndex:
+        if not self._made:
+            vectors_ID = self._network.input_ID
+            length_I1 = np.linalg.norm(vectors_ID, axis=1, keepdims=True)
+            # a zero vector has no direction: it is similar to nothing
+            self._made.append(QuickIndex(vectors_ID / np.maximum(length_I1, np.finfo(np.float32).tiny)))
+        return self._made[0]

@@ -1,12 +1,14 @@
 """One user as a state: each event costs the same, however many came before, and no history is kept."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
 from reprise.data.vocabulary import ItemId
 from reprise.errors import ConfigError, DataError
 from reprise.recommender.answers import Recommendations
+from reprise.recommender.diversity import check_diversity
 from reprise.recommender.filters import read_filters
 from reprise.recommender.history import PastEvent, Timestamp, asked_s, read_history
 from reprise.recommender.ranking import Past, Ranker, check_k
@@ -71,23 +73,28 @@ class Session:
         allow: Iterable[ItemId] | None = None,
         exclude_seen: bool = False,
         now: Timestamp | None = None,
+        filter: Mapping[str, Any] | None = None,
+        diversity: float = 0.0,
     ) -> Recommendations:
         """What may come next: the same answer as `Recommender.recommend` of all events added so far.
 
         Raises:
-            ConfigError: `k` is impossible, or `exclude_seen` is asked of a session that does not remember what was seen.
-            DataError: `now` is no time, or before the last event.
+            ConfigError: `k` or `diversity` is impossible, or `exclude_seen` is asked of a session that does not remember what
+                was seen.
+            DataError: `now` is no time, or before the last event, or what `Recommender.recommend` refuses of a filter.
         """
         check_k(k, self._ranker.catalogue.warm)
+        check_diversity(diversity)
         if exclude_seen and self._seen is None:
             raise ConfigError(
                 "this session keeps no history, so it cannot exclude what was seen; "
                 "open it with session(remember_seen=True), or pass the ids as deny"
             )
         seen = np.array(sorted(self._seen or ()), dtype=np.int64)
-        filters = read_filters(self._ranker.catalogue, deny, allow, exclude_seen)
+        filters = read_filters(self._ranker.catalogue, deny, allow, exclude_seen, filter)
         past = Past(self.events, self.skipped, seen)
-        return self._ranker.rank(self.state, [past], k, filters, asked_s(now, self._last_s))[0]
+        now_s = asked_s(now, self._last_s)
+        return self._ranker.rank(self.state, [past], k, filters, now_s, diversity)[0]
 
     @property
     def state_bytes(self) -> int:

@@ -1,0 +1,114 @@
+"""What the search for the best items costs, by catalogue and questions at once: the product of floats, and the scan of bytes.
+
+    python benchmarks/search.py [--items 10000 50000 100000 200000] [--queries 1 4 16] [--width 128] [--k 10] [--repeats 100]
+        [--faiss]
+
+Random vectors; each question has a mask of its own that refuses one item in a hundred, and 400 additions. The ways take turns
+of ten calls, on one thread. Medians in milliseconds a question; the answers of both indices must agree. With `--faiss`, beside
+two quantisers and the fast scan of that library, which know neither masks nor additions here and promise nothing. Prints JSON.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from reprise.recommender.index import Additions, ExactIndex
+from reprise.recommender.product import LARGEST, ByteProduct
+from reprise.recommender.scan import QuickIndex
+
+ADDITIONS = 400
+Ways = dict[str, Callable[[], object]]
+
+
+def medians(ways: Ways, repeats: int) -> dict[str, float]:
+    """Milliseconds of each: turns of ten calls, since one call leaves to the next what it has read."""
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(max(1, repeats // 10)):
+        for name, way in ways.items():
+            way()
+            for _ in range(10):
+                start = time.perf_counter()
+                way()
+                taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(seconds) * 1e3 for name, seconds in taken.items()}
+
+
+def additions(generator: np.random.Generator, queries: int, items: int) -> Additions:
+    """So many for each query, at places of its own."""
+    count = min(ADDITIONS, items)
+    item_BM = np.array([np.sort(generator.choice(items, count, replace=False)) + 1 for _ in range(queries)])
+    value_BM = generator.random(item_BM.shape, dtype=np.float32)
+    return Additions(np.repeat(np.arange(queries), count), item_BM.ravel(), value_BM.ravel())
+
+
+def faiss_ways(vectors_ID: np.ndarray, query_BD: np.ndarray, k: int) -> Ways:
+    import faiss
+
+    faiss.omp_set_num_threads(1)
+    width = vectors_ID.shape[1]
+    kinds = {
+        "faiss, 8 bits": "SQ8",
+        "faiss, bfloat16": "SQbf16",
+        "faiss, 4 bits, then floats": f"PQ{width // 2}x4fs,RFlat",
+    }
+    ways: Ways = {}
+    for name, kind in kinds.items():
+        index = faiss.index_factory(width, kind, faiss.METRIC_INNER_PRODUCT)
+        index.train(vectors_ID[:20_000])
+        index.add(vectors_ID)
+        ways[name] = lambda index=index: index.search(query_BD, k)  # type: ignore[misc]
+    return ways
+
+
+def measure(items: int, queries: int, options: argparse.Namespace) -> dict[str, Any]:
+    """All ways for one size of catalogue and one number of questions."""
+    generator = np.random.default_rng(0)
+    vectors_ID = generator.standard_normal((items, options.width), dtype=np.float32)
+    query_BD = generator.standard_normal((queries, options.width), dtype=np.float32)
+    allowed_BI = generator.random((queries, items)) < 0.99
+    extra = additions(generator, queries, items)
+    exact, quick = ExactIndex(vectors_ID), QuickIndex(vectors_ID, fewest=1)
+    asked = (query_BD, options.k, allowed_BI, extra)
+    assert np.array_equal(exact.search(*asked)[0], quick.search(*asked)[0])
+    code_ID = generator.integers(-LARGEST, LARGEST, vectors_ID.shape, dtype=np.int8)
+    code_BD, of_bytes = generator.integers(-63, 63, query_BD.shape, dtype=np.int8), ByteProduct(code_ID)
+    ways: Ways = {
+        "product of floats": lambda: query_BD @ vectors_ID.T,
+        "product of bytes": lambda: of_bytes(code_BD),
+        "exact": lambda: exact.search(*asked),
+        "quick": lambda: quick.search(*asked),
+        "exact, neither mask nor additions": lambda: exact.search(query_BD, options.k),
+        "quick, neither mask nor additions": lambda: quick.search(query_BD, options.k),
+    }
+    ways |= faiss_ways(vectors_ID, query_BD, options.k) if options.faiss else {}
+    taken = medians(ways, options.repeats)
+    return {
+        "items": items,
+        "queries": queries,
+        **{name: round(ms / queries, 3) for name, ms in taken.items()},
+        "exact / quick": round(taken["exact"] / taken["quick"], 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--items", type=int, nargs="+", default=[10_000, 50_000, 100_000, 200_000])
+    parser.add_argument("--queries", type=int, nargs="+", default=[1, 4, 16])
+    for name, default in (("width", 128), ("k", 10), ("repeats", 100)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--faiss", action="store_true")
+    options = parser.parse_args()
+    for items in options.items:
+        for queries in options.queries:
+            print(json.dumps(measure(items, queries, options)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
