@@ -1,0 +1,101 @@
+"""Models to serve and logs to serve them with: an export takes seconds, so the tests share the models."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from asking import asking
+from postgres_server import postgres_address, postgres_server
+from rich_model import rich, visits_log
+from starlette.testclient import TestClient
+
+from reprise.data.dataset import SequenceDataset
+from reprise.models.recurrent import Recurrent
+from reprise.recommender import Recommender
+from reprise.server.live import Live
+from reprise.server.served import Served
+from reprise.server.sqlite import SQLiteStore
+from reprise.testing.worlds import world
+
+STATE_BYTES = 2**20
+__all__ = ["postgres_address", "postgres_server"]
+
+
+def shelves(log: SequenceDataset) -> SequenceDataset:
+    """The same log with titles, prices and shelves."""
+    ids = log.table.column("item_id").to_pylist()
+    columns = {
+        "title": [f"Product {one}" for one in ids],
+        "price": [float(place) for place in range(len(ids))],
+        "shelf": ["left" if place % 2 else "right" for place in range(len(ids))],
+    }
+    table = log.table
+    for name, values in columns.items():
+        table = table.append_column(name, pa.array(values))
+    return replace(log, table=table)
+
+
+@pytest.fixture(scope="session")
+def first_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty items p0..p19; it reads times, kinds, values and the moment of asking, looks back, and adds counts."""
+    path = tmp_path_factory.mktemp("first") / "shop.model"
+    log = shelves(visits_log())
+    Recommender(rich(log), log).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def second_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty items p5..p24, nothing but the items is read."""
+    path = tmp_path_factory.mktemp("second") / "shop.model"
+    generator = np.random.default_rng(5)
+    log = world([[f"p{item}" for item in generator.permutation(np.arange(5, 25))] for _ in range(20)])
+    torch.manual_seed(5)
+    Recommender(Recurrent(size=8, layers=1, attention=0, transitions=0).build(log.sizes), log).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def third_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve items p0, p3 .. p33, times between events are read."""
+    path = tmp_path_factory.mktemp("third") / "shop.model"
+    generator = np.random.default_rng(7)
+    log = world([[f"p{3 * item}" for item in generator.permutation(12)] for _ in range(20)])
+    torch.manual_seed(7)
+    model = Recurrent(size=8, layers=1, attention=0, transitions=0, gaps=True).build(log.sizes)
+    model.observe(log)
+    Recommender(model.eval(), log).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def number_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty items whose ids are integers."""
+    path = tmp_path_factory.mktemp("numbers") / "shop.model"
+    generator = np.random.default_rng(1)
+    log = world([generator.permutation(30).tolist() for _ in range(20)])
+    torch.manual_seed(1)
+    Recommender(Recurrent(size=8, layers=1, attention=0, transitions=0).build(log.sizes), log).save(path)
+    return path
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SQLiteStore]:
+    store = SQLiteStore(tmp_path / "events.db")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def live(first_model: Path, store: SQLiteStore) -> Live:
+    return Live(Served.open(first_model, store, STATE_BYTES), store)
+
+
+@pytest.fixture
+def client(live: Live) -> Iterator[TestClient]:
+    """The application, with its lanes and its threads."""
+    yield from asking(live)
