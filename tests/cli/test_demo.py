@@ -26,5 +26,7 @@ def test_it_ends_with_answers_the_report_and_what_to_type_next(
     assert result.exit_code == 0, result.output
     places = [result.stdout.index(word) for word in ("customer", "Mug", "recall@20", "Popularity", "next:")]
     assert result.stdout.index("next:") == max(places)
+    model, log = tmp_path / "out" / "model", tmp_path / "out" / "events.db"
+    assert result.stdout.splitlines()[-1] == f"  reprise serve {model} --store sqlite:///{log}"
     assert "Mug" in result.stdout
     assert (tmp_path / "out" / "model" / "manifest.json").exists()

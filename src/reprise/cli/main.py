@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from reprise.cli import demo, describe, evaluate, export, prepare, recommend, train, tune
+from reprise.cli import demo, describe, evaluate, export, forget, key, prepare, recommend, serve, train, tune
 from reprise.errors import RepriseError
 
-VERBS = (prepare, describe, train, tune, evaluate, recommend, export, demo)
+VERBS = (prepare, describe, train, tune, evaluate, recommend, export, serve, key, forget, demo)
 """One module each: a function of the same name, and EXAMPLE, a command that can be typed."""
 RESUMED = ("prepare", "train", "tune", "demo")
 """Verbs that go on from where they were when the same command is typed again."""

@@ -1,8 +1,10 @@
 """What the verbs print: facts, tables, and the next command to type. Answers go to stdout, remarks to stderr."""
 
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -73,6 +75,15 @@ def show_next(*commands: str) -> None:
     typer.echo("next:")
     for command in commands:
         typer.echo(f"  {command}")
+
+
+def command() -> str:
+    """How this command is typed here: by its name where the shell finds it, else by its place."""
+    started = Path(sys.argv[0])
+    if shutil.which("reprise") or started.name != "reprise":
+        return "reprise"
+    here = Path.cwd()
+    return str(started.relative_to(here) if started.is_relative_to(here) else started)
 
 
 def _flat(facts: Mapping[str, Any], place: str = "") -> Iterable[tuple[str, Any]]:

@@ -1,0 +1,244 @@
+"""Real faults under a real server: a full disk, a disk that does not sync, an end in the midst of work."""
+
+import json
+import resource
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reprise.server.events import StoredEvent, User
+from reprise.server.keys import DEFAULT_TENANT
+from reprise.server.sqlite import SQLiteStore
+from reprise.testing.servers import ServerProcess
+
+NO_LIMIT = resource.RLIM_INFINITY
+PAGE = 4096
+SHIM = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+static int call(const char *name, int fd) {
+    if (access(getenv("FAULT"), F_OK) == 0) { errno = EIO; return -1; }
+    return ((int (*)(int)) dlsym(RTLD_NEXT, name))(fd);
+}
+int fsync(int fd) { return call("fsync", fd); }
+int fdatasync(int fd) { return call("fdatasync", fd); }
+"""
+Start = Callable[..., ServerProcess]
+
+
+@pytest.fixture
+def start(second_model: Path, tmp_path: Path) -> Iterator[Start]:
+    """Starts servers on one log, and kills what is left of them."""
+    servers: list[ServerProcess] = []
+
+    def started(**environment: str) -> ServerProcess:
+        log = tmp_path / f"server{len(servers)}.log"
+        store = f"sqlite:///{tmp_path / 'events.db'}"
+        servers.append(ServerProcess(second_model, store, log, options=["--quiet"], environment=environment))
+        return servers[-1].wait_ready()
+
+    yield started
+    for server in servers:
+        server.kill()
+
+
+@pytest.fixture(scope="module")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library whose `fsync` fails while a file is there."""
+    folder = tmp_path_factory.mktemp("shim")
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    assert compiler is not None, "this test needs a C compiler, as the Debian package gcc brings one"
+    (folder / "shim.c").write_text(SHIM)
+    command = [compiler, "-shared", "-fPIC", "-o", folder / "shim.so", folder / "shim.c", "-ldl"]
+    subprocess.run(command, check=True)
+    return folder / "shim.so"
+
+
+def batch(user: str, first: int, count: int = 1, size: int = 0, **more: Any) -> dict[str, Any]:
+    """Events with ids, of one user, and with items of some length."""
+    return {
+        "events": [
+            {"user_id": user, "item_id": f"p{5 + number % 20}" + size * "x", "event_id": f"{user}-{number}"}
+            for number in range(first, first + count)
+        ],
+        **more,
+    }
+
+
+def stored(folder: Path, user: str) -> list[StoredEvent]:
+    store = SQLiteStore(folder / "events.db")
+    events = store.since(User(DEFAULT_TENANT, user)).events
+    store.close()
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    return events
+
+
+def answers_as_the_log_says(server: ServerProcess, user: str) -> list[str]:
+    """The ids of a user's events, whose number an answer goes by."""
+    told = server.ask("GET", f"/v1/users/{user}?limit=10000").body
+    answer = server.ask("POST", "/v1/recommend", {"user_id": user})
+    assert answer.status == 200
+    assert answer.body["events"] + answer.body["skipped"] == len(told["events"]) == told["state"]["last_seq"]
+    return [event["event_id"] for event in told["events"]]
+
+
+def is_unavailable(server: ServerProcess) -> None:
+    """It says so to everybody who writes or asks whether it is ready, and answers the others."""
+    refused = server.ask("POST", "/v1/events", batch("anna", 9000))
+    assert (refused.status, refused.body["error"]["code"]) == (503, "store_unavailable")
+    assert refused.headers["retry-after"] == "1"
+    ready = server.ask("GET", "/readyz")
+    assert (ready.status, ready.body["error"]["code"]) == (503, "store_unavailable")
+    assert server.ask("GET", "/healthz").status == 200
+    assert server.ask("POST", "/v1/recommend", {"user_id": "anna"}).status == 200
+
+
+def lines(server: ServerProcess, what: str) -> list[dict[str, Any]]:
+    return [line for line in map(json.loads, server.said().splitlines()) if line["what"] == what]
+
+
+def recovers(server: ServerProcess, folder: Path, kept: list[str], refused: dict[str, Any]) -> None:
+    """The same process works again; what was refused can be sent again; nothing is lost or there twice."""
+    assert server.ask("GET", "/readyz").status == 200
+    before = answers_as_the_log_says(server, "anna")
+    offered = [event["event_id"] for event in refused["events"]]
+    # of a commit that failed nobody can know, but it is whole or not there
+    assert before[: len(kept)] == kept
+    assert {tuple(before[len(kept) :])} <= {(), tuple(offered), ("anna-9000",)}
+    results = server.ask("POST", "/v1/events", refused).body["results"]
+    assert {result["status"] for result in results} <= {"accepted", "duplicate"}
+    assert server.ask("POST", "/v1/events", batch("anna", 9001)).body["results"][0]["status"] == "accepted"
+    after = answers_as_the_log_says(server, "anna")
+    assert sorted(set(after) - {"anna-9000"}) == sorted([*kept, *offered, "anna-9001"])
+    assert len(after) == len(set(after))
+    assert server.stop() == 0
+    assert [event.event_id for event in stored(folder, "anna")] == after
+
+
+def test_a_full_disk_is_said_and_got_over(start: Start, tmp_path: Path) -> None:
+    """A limit on the size of files: writes beyond it fail, as on a full disk. A few events may still have room."""
+    server = start()
+    assert server.ask("POST", "/v1/events", batch("anna", 0, 20)).status == 200
+    kept = [f"anna-{number}" for number in range(20)]
+    full = (tmp_path / "events.db-wal").stat().st_size // PAGE * PAGE
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (full, NO_LIMIT))
+    refused = batch("anna", 100, 1000, size=250)
+    answer = server.ask("POST", "/v1/events", refused)
+    assert (answer.status, answer.body["error"]["code"]) == (503, "store_unavailable")
+    assert answers_as_the_log_says(server, "anna") == kept
+    (line,) = lines(server, "events not written")
+    assert (line["level"], line["refused"], line["lost"]) == ("error", 1000, 0)
+    assert server.ask("POST", "/v1/events", batch("bert", 0, 1000, size=250, ack="accepted")).status == 200
+    until_s = time.monotonic() + 30
+    while len(lines(server, "events not written")) < 2:
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
+    assert lines(server, "events not written")[1]["lost"] == 1000
+    assert "reprise_events_lost_total 1000.0" in server.ask("GET", "/metrics").body
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (NO_LIMIT, NO_LIMIT))
+    recovers(server, tmp_path, kept, refused)
+
+
+def test_nothing_at_all_can_be_written_and_then_everything(start: Start, tmp_path: Path) -> None:
+    """Not even the connection can be opened anew."""
+    server = start()
+    assert server.ask("POST", "/v1/events", batch("anna", 0, 5)).status == 200
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (0, NO_LIMIT))
+    refused = batch("anna", 100, 7)
+    for _ in range(5):
+        assert server.ask("POST", "/v1/events", refused).status == 503
+        is_unavailable(server)
+    handles = len(list(Path(f"/proc/{server.pid}/fd").iterdir()))
+    for _ in range(20):
+        is_unavailable(server)
+    assert len(list(Path(f"/proc/{server.pid}/fd").iterdir())) <= handles + 2
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (NO_LIMIT, NO_LIMIT))
+    recovers(server, tmp_path, [f"anna-{number}" for number in range(5)], refused)
+
+
+def test_what_was_not_synced_is_not_acknowledged(start: Start, shim: Path, tmp_path: Path) -> None:
+    fault = tmp_path / "fault"
+    server = start(LD_PRELOAD=str(shim), FAULT=str(fault))
+    assert server.ask("POST", "/v1/events", batch("anna", 0, 5)).status == 200
+    fault.touch()
+    refused = batch("anna", 100, 7)
+    for _ in range(5):
+        answer = server.ask("POST", "/v1/events", refused)
+        assert (answer.status, answer.body["error"]["code"]) == (503, "store_unavailable")
+    is_unavailable(server)
+    assert lines(server, "events not written")
+    fault.unlink()
+    recovers(server, tmp_path, [f"anna-{number}" for number in range(5)], refused)
+
+
+def test_after_a_sync_that_failed_the_log_is_written_anew(start: Start, shim: Path, tmp_path: Path) -> None:
+    """Bytes whose sync failed may be gone though they can be read; later ones must not stand behind them in one file."""
+    fault = tmp_path / "fault"
+    server = start(LD_PRELOAD=str(shim), FAULT=str(fault))
+    assert server.ask("POST", "/v1/events", batch("anna", 0, 400)).status == 200
+    before = (tmp_path / "events.db-wal").stat().st_size
+    fault.touch()
+    assert server.ask("POST", "/v1/events", batch("anna", 400)).status == 503
+    fault.unlink()
+    assert server.ask("POST", "/v1/events", batch("anna", 401)).status == 200
+    assert (tmp_path / "events.db-wal").stat().st_size < before / 2
+
+
+def test_a_full_disk_at_the_beginning_leaves_no_half_made_log(second_model: Path, tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path / 'events.db'}"
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({20 * PAGE}, {NO_LIMIT}))"
+    run = f"{limit}; import sys; from reprise.cli.main import main; sys.argv[1:1] = ['serve']; main()"
+    with (
+        ServerProcess(second_model, store, tmp_path / "full.log", program=["-c", run]) as full,
+        pytest.raises(RuntimeError, match=r"events\.db: "),
+    ):
+        full.wait_ready()
+    with ServerProcess(second_model, store, tmp_path / "server.log") as server:
+        server.wait_ready()
+        assert server.ask("POST", "/v1/events", batch("anna", 0, 5)).status == 200
+
+
+def test_an_end_in_the_midst_of_work_loses_nothing_that_was_answered(start: Start, tmp_path: Path) -> None:
+    """Also of what was answered before it was written. What was begun is finished; the rest was not begun."""
+    server = start()
+    accepted: list[str] = []
+    unanswered: list[str] = []
+    statuses: set[int] = set()
+    ending = threading.Event()
+
+    def send(worker: int) -> None:
+        for place in range(10_000):
+            body = batch(f"w{worker}", 3 * place, 3, ack=("durable", "accepted")[place % 2])
+            ids = [event["event_id"] for event in body["events"]]
+            try:
+                reply = server.ask("POST", "/v1/events", body)
+                asked = server.ask("POST", "/v1/recommend", {"user_id": f"w{worker}"})
+            except OSError:
+                assert ending.is_set()
+                unanswered.extend(ids)
+                return
+            statuses.update((reply.status, asked.status))
+            accepted.extend(ids)
+
+    with ThreadPoolExecutor(4) as pool:
+        workers = [pool.submit(send, worker) for worker in range(4)]
+        time.sleep(1)
+        ending.set()
+        assert server.stop() == 0
+        for worker in workers:
+            worker.result()
+    found = [event.event_id for worker in range(4) for event in stored(tmp_path, f"w{worker}")]
+    assert statuses == {200}
+    assert len(found) == len(set(found))
+    assert len(accepted) > 20 and set(accepted) <= set(found)
+    assert set(found) <= {*accepted, *unanswered}
