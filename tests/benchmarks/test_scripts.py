@@ -120,3 +120,20 @@ def test_every_family_stands_in_one_report(tmp_path: Path) -> None:
     before = {run: run.stat().st_mtime_ns for run in out.glob("runs/*/*/best.safetensors")}
     ran("families.py", *command)
     assert before == {run: run.stat().st_mtime_ns for run in out.glob("runs/*/*/best.safetensors")}
+
+
+def test_the_search_is_measured() -> None:
+    options = ["--items", "300", "--queries", "1", "3", "--width", "8", "--repeats", "1"]
+    rows = [json.loads(line) for line in ran("search.py", *options).splitlines()]
+    assert [(row["items"], row["queries"]) for row in rows] == [(300, 1), (300, 3)]
+    assert all(row["exact / quick"] > 0 for row in rows)
+
+
+def test_event_logs_are_measured(tmp_path: Path) -> None:
+    options = ["--groups", "1", "64", "--seconds", "0.05", "--rounds", "2"]
+    stores = ["--store", f"sqlite:///{tmp_path}/a.db", "--store", f"sqlite:///{tmp_path}/b.db"]
+    found = json.loads(ran("stores.py", *stores, *options))
+    assert list(found) == ["sqlite 1", "sqlite 2"]
+    for log in found.values():
+        assert min(log["append"][group]["events_per_s"] for group in ("1", "64")) > 0
+        assert all(0 < row["median_ms"] <= row["p99_ms"] for row in log["since"].values())

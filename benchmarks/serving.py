@@ -1,0 +1,235 @@
+"""`reprise serve` under load: an open one, beside the same app without its model, through swaps and overload.
+
+    python benchmarks/serving.py [--items 100000] [--rate 500] [--seconds 600] [--swaps 5] [--overload 3] [--out FILE]
+    python benchmarks/serving.py --sizes 1000 10000 100000 200000     # where scoring takes over
+    python benchmarks/serving.py --pasts 10 10000                     # whether a long past costs more
+
+Half of the requests are one event each, acknowledged when durable, half ask for ten items. Server and generator share the
+machine. Latency counts from the moment at which a request should have left. Random weights, if no model is named. Prints JSON.
+"""
+
+import argparse
+import asyncio
+import json
+import shlex
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import load
+import logs
+import serving_costs
+import serving_overload
+import uvloop
+from load import Mix, Plan, Record
+from watching import Watch
+from wire import Pool
+
+from reprise.testing.servers import SERVE, ServerProcess
+
+ANSWERLESS = (str(Path(__file__).with_name("answerless.py")),)
+
+
+class Running:
+    """A server, connections to it, and what it takes."""
+
+    def __init__(self, server: ServerProcess, connections: int) -> None:
+        self.server = server
+        self.pool = Pool(server.port, connections)
+        self.watch = Watch(server.pid)
+
+
+@asynccontextmanager
+async def running(
+    options: argparse.Namespace, model: Path, folder: Path, *, answers: bool = True
+) -> AsyncIterator[Running]:
+    """A server that is ready, with an empty log of its own."""
+    name = "real" if answers else "answerless"
+    program, flags = (SERVE, ("--quiet",)) if answers else (ANSWERLESS, ())
+    with (
+        logs.address(options.store if answers else "sqlite", folder, name) as store,
+        ServerProcess(model, store, folder / f"{name}.log", program=program, options=flags) as server,
+    ):
+        await asyncio.to_thread(server.wait_ready)
+        it = Running(server, options.connections)
+        await it.pool.prepare(options.open)
+        yield it
+        await it.pool.close()
+        server.stop()
+
+
+def plan(options: argparse.Namespace, mix: Mix, rate: float, seconds: float, part: int) -> Plan:
+    return Plan.made(mix, rate, seconds, options.seed + part, options.poisson)
+
+
+async def beside(options: argparse.Namespace, mix: Mix, real: Running, bare: Running) -> dict[str, Any]:
+    """Slices of one schedule, by turns to the real server and to the one without answers."""
+    sides = {"real": real, "answerless": bare}
+    records = {name: Record() for name in sides}
+    cpu_s = dict.fromkeys(sides, 0.0)
+    for part in range(options.slices):
+        slice_plan = plan(options, mix, options.rate, options.slice_seconds, 100 + part)
+        for name in list(sides) if part % 2 else list(sides)[::-1]:
+            side = sides[name]
+            before_s = side.watch.cpu_s()
+            records[name].extend(await load.send(slice_plan, side.pool, options.patience))
+            cpu_s[name] += side.watch.cpu_s() - before_s
+    told = {
+        name: {**record.summary(), "server CPU, us a request": round(cpu_s[name] / len(record) * 1e6, 1)}
+        for name, record in records.items()
+    }
+    return {**told, "ratios": _ratios(records, cpu_s)}
+
+
+def _ratios(records: dict[str, Record], cpu_s: dict[str, float]) -> dict[str, float]:
+    """Real to answerless."""
+    real, bare = records["real"], records["answerless"]
+    told = {
+        f"{route} {name}": real.quantile_us(quantile, place) / bare.quantile_us(quantile, place)
+        for place, route in enumerate(load.ROUTES)
+        for name, quantile in (("p50", 50), ("p99", 99))
+    }
+    told["CPU a request"] = (cpu_s["real"] / len(real)) / (cpu_s["answerless"] / len(bare))
+    return {name: round(ratio, 2) for name, ratio in told.items()}
+
+
+async def steady(options: argparse.Namespace, mix: Mix, side: Running, model: Path) -> dict[str, Any]:
+    """The whole load, with swaps of the model in its midst."""
+    before_s = side.watch.cpu_s()
+    swapping = asyncio.ensure_future(swaps(options, side, model))
+    async with side.watch.kept(options.watch_seconds):
+        record = await load.send(
+            plan(options, mix, options.rate, options.seconds, 1), side.pool, options.patience
+        )
+    cpu_s = side.watch.cpu_s() - before_s
+    return {
+        "rate": options.rate,
+        **record.summary(),
+        "worst p99 of a second, ms": max(record.by_second(99)),
+        "server CPU, us a request": round(cpu_s / len(record) * 1e6, 1),
+        "server CPU, cores": round(cpu_s / record.seconds, 3),
+        "RSS, MiB": side.watch.told(),
+        "connections": side.pool.opened,
+        "swaps": await swapping,
+    }
+
+
+async def swaps(options: argparse.Namespace, side: Running, model: Path) -> list[dict[str, Any]]:
+    """New models, evenly over the time, every other one asked for by SIGHUP."""
+    told: list[dict[str, Any]] = []
+    for place in range(options.swaps):
+        await asyncio.sleep(options.seconds / (options.swaps + 1))
+        if place % 2:
+            side.server.process.send_signal(signal.SIGHUP)
+            told.append({"by": "SIGHUP"})
+            continue
+        start_s = asyncio.get_running_loop().time()
+        body = {"path": str(model)}
+        reply = await asyncio.to_thread(side.server.ask, "POST", "/v1/admin/model", body)
+        took_s = asyncio.get_running_loop().time() - start_s
+        told.append({"by": "HTTP", "status": reply.status, "seconds": round(took_s, 2), "answer": reply.body})
+    for _ in range(300 if options.swaps else 0):  # nobody answers a signal
+        page = (await asyncio.to_thread(side.server.ask, "GET", "/metrics")).body
+        counts = [line for line in page.splitlines() if line.startswith("reprise_model_swaps_total")]
+        if sum(float(line.split()[-1]) for line in counts) >= options.swaps:
+            return told + [{"metric": line} for line in counts]
+        await asyncio.sleep(0.1)
+    return told
+
+
+async def under_load(options: argparse.Namespace, model: Path, folder: Path) -> dict[str, Any]:
+    """All that is measured of one size under load."""
+    ids = await asyncio.to_thread(load.catalogue_ids, model)
+    mix = Mix(ids, options.users, options.skew, clocks=not options.server_clock)
+    told: dict[str, Any] = {"items": len(ids)}
+    async with running(options, model, folder) as real:
+        for part in range(2):  # connections, caches, and the first questions of most users
+            await load.send(plan(options, mix, options.rate, options.warmup / 2, 50 + part), real.pool)
+        if options.slices:
+            async with running(options, model, folder, answers=False) as bare:
+                await load.send(plan(options, mix, options.rate, options.warmup, 52), bare.pool)
+                told["beside the app without its model"] = await beside(options, mix, real, bare)
+        if options.seconds:
+            told["steady"] = await steady(options, mix, real, model)
+        if options.overload:
+            told["overload"] = await serving_overload.measure(options, mix, real.pool, real.watch)
+        told["server said"] = real.server.said()[-2000:]
+    return told
+
+
+@contextmanager
+def the_model(options: argparse.Namespace, folder: Path) -> Iterator[Path]:
+    yield options.model or serving_costs.made_model(folder / "made.model", options.items, options.width)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    whole = (
+        ("items", 100_000, "of the made model"),
+        ("width", 128, "of the made model"),
+        ("users", 20_000, "who ask"),
+        ("swaps", 0, "of the model during the load"),
+        ("slices", 12, "by turns with the app without its model; 0: none"),
+        ("connections", 512, "at most"),
+        ("open", 32, "connections from the beginning"),
+        ("repeats", 400, "of --sizes and --pasts"),
+        ("seed", 1, "of users, items and moments"),
+    )
+    real = (
+        ("rate", 500.0, "requests a second"),
+        ("seconds", 600.0, "of the steady load; 0: none"),
+        ("slice-seconds", 5.0, "of each slice"),
+        ("warmup", 10.0, "seconds before anything counts"),
+        ("skew", 1.0, "Zipf's exponent of the users"),
+        ("overload", 0.0, "times the sustainable rate; 0: none"),
+        ("overload-seconds", 60.0, "of it"),
+        ("sustainable", 0.0, "the rate that is; 0: sought"),
+        ("recovery-seconds", 20.0, "watched after it"),
+        ("patience", 5.0, "seconds after which a request that could not leave is given up"),
+        ("watch-seconds", 10.0, "between looks at the memory"),
+    )
+    for kind, numbers in ((int, whole), (float, real)):
+        for name, default, words in numbers:
+            parser.add_argument(f"--{name}", type=kind, default=default, help=f"{words} ({default:g})")
+    parser.add_argument("--model", type=Path, help="a saved model instead of a made one")
+    parser.add_argument("--store", default="sqlite", help=logs.HELP)
+    parser.add_argument("--poisson", action="store_true", help="random moments instead of a fixed rhythm")
+    parser.add_argument("--server-clock", action="store_true", help="events do not say when they were")
+    parser.add_argument("--sizes", type=int, nargs="*", help="catalogues to compare, instead of the load")
+    parser.add_argument("--pasts", type=int, nargs=2, help="two numbers of events, instead of the load")
+    parser.add_argument("--exclude-seen", action="store_true", help="asked so with --pasts")
+    parser.add_argument("--out", type=Path, help="a file for what is printed")
+    options = parser.parse_args()
+    told = {"command": shlex.join(["benchmarks/serving.py", *sys.argv[1:]]), **measured(options)}
+    text = json.dumps(told, indent=2)
+    if options.out:
+        options.out.write_text(text + "\n")
+    print(text)
+
+
+def measured(options: argparse.Namespace) -> dict[str, Any]:
+    """What the options ask for."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if options.sizes:
+            return run(serving_costs.sizes(options, folder, running))
+        with the_model(options, folder) as model:
+            if options.pasts:
+                return run(serving_costs.pasts(options, model, folder, running))
+            return run(under_load(options, model, folder))
+
+
+def run(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        main()

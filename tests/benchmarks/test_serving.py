@@ -1,0 +1,91 @@
+"""The server under load, killed and crowded, for a few seconds each: nothing goes wrong. Never: that it is fast."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hdrh.histogram import HdrHistogram
+
+from reprise.models.recurrent import Recurrent
+from reprise.recommender import Recommender
+from reprise.testing.worlds import world
+
+BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
+SMALL = ("--users", "50", "--warmup", "0.4", "--rate", "50")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three hundred items p0..p299, random weights."""
+    path = tmp_path_factory.mktemp("model") / "shop.model"
+    log = world([[f"p{item}" for item in range(300)]])
+    Recommender(Recurrent(size=8, layers=1, attention=0, transitions=0).build(log.sizes), log).save(path)
+    return path
+
+
+def measured(out: Path, script: str, *options: str | Path) -> Any:
+    command = [sys.executable, BENCHMARKS / script, *options, "--out", out]
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=one_thread)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == json.loads(out.read_text())
+    return json.loads(done.stdout)
+
+
+def test_a_load_is_answered_beside_the_app_without_its_model_and_through_swaps(
+    model: Path, tmp_path: Path
+) -> None:
+    options = ["--seconds", "3", "--swaps", "2", "--slices", "2", "--slice-seconds", "0.5", "--poisson"]
+    found = measured(tmp_path / "found.json", "serving.py", "--model", model, *SMALL, *options)
+    beside = found["beside the app without its model"]
+    assert beside["real"]["statuses"] == beside["answerless"]["statuses"] == {"200": 50}
+    assert all(ratio > 0 for ratio in beside["ratios"].values())
+    steady = found["steady"]
+    assert steady["statuses"] == {"200": 150}
+    for route in steady["routes"].values():
+        assert HdrHistogram.decode(route["hdr"]).get_total_count() == route["count"] == 75
+    assert steady["swaps"][-1] == {"metric": 'reprise_model_swaps_total{result="served"} 2.0'}
+    assert found["server said"] == ""
+
+
+def test_more_than_it_can_do_is_refused_and_nothing_fails(model: Path, tmp_path: Path) -> None:
+    options = ["--seconds", "0", "--slices", "0", "--overload", "3", "--sustainable", "700"]
+    times = ["--overload-seconds", "3", "--recovery-seconds", "1"]
+    found = measured(tmp_path / "found.json", "serving.py", "--model", model, *SMALL, *options, *times)
+    assert found["overload"]["statuses"].keys() <= {"200", "429"}
+    assert found["overload"]["requests"] == 6300
+    assert found["overload"]["statuses after"] == {"200": 350}
+
+
+def test_costs_are_compared_by_size_and_by_past(model: Path, tmp_path: Path) -> None:
+    found = measured(
+        tmp_path / "sizes.json", "serving.py", "--sizes", "50", "300", "--width", "8", "--repeats", "5"
+    )
+    assert [row["items"] for row in found["sizes"]] == [50, 300]
+    assert all(row["recommend, us"] > 0 for row in found["sizes"])
+    found = measured(
+        tmp_path / "pasts.json",
+        "serving.py",
+        "--model",
+        model,
+        *SMALL,
+        "--pasts",
+        "2",
+        "30",
+        "--repeats",
+        "5",
+    )
+    low, high = found["then"]["both"]["means of 30 to 2"]["interval"]
+    assert 0 < low <= high
+
+
+def test_ten_kills_lose_and_double_nothing(model: Path, tmp_path: Path) -> None:
+    options = ["--kills", "10", "--every", "5", "--longest", "0.5"]
+    found = measured(tmp_path / "found.json", "killing.py", "--model", model, *options)
+    assert found["breaches"] == 0
+    assert found["kills"] == 10
+    assert found["acknowledged as durable"] > 50
