@@ -149,6 +149,17 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in map(slug, headings), f"{page.name} links to {link}"
 
 
+def test_every_route_stands_on_the_page_about_serving() -> None:
+    from reprise.server.operations import OPERATIONS
+
+    page = text(DOCS / "serving.md")
+    for operation in OPERATIONS:
+        path = operation.path.replace("user_id", "id").replace("item_id", "id")
+        assert re.search(rf"`(\w+ )?{re.escape(path)}[?`]", page), (
+            f"{operation.method} {path} is not described"
+        )
+
+
 def test_every_page_is_on_the_list_of_pages() -> None:
     linked = set(re.findall(r"\]\((\w+\.md)\)", text(DOCS / "index.md")))
     assert linked == {page.name for page in DOCS.glob("*.md")} - {"index.md"}

@@ -34,9 +34,12 @@ TABLES = ("data/", "spark.py", "testing/worlds.py")
 HOMES = {
     "torch": NETWORKS, "lightning_fabric": ("training/",), "ibis": TABLES, "pyarrow": TABLES, "duckdb": TABLES,
     "onnx": ("recommender/export.py",), "onnxscript": ("recommender/export.py",), "typer": ("cli/",),
-    "onnxruntime": ("recommender/runtime.py",), "scipy": ("models/",), "optuna": ("training/proposals.py",),
+    "onnxruntime": ("recommender/runtime.py", "recommender/product.py"), "scipy": ("models/",),
+    "optuna": ("training/proposals.py",),
     "mlflow": ("training/loggers.py",), "wandb": ("training/loggers.py",), "jinja2": ("report/render.py",),
-    "markupsafe": ("report/",),
+    "markupsafe": ("report/",), "sqlite3": ("server/sqlite",), "psycopg": ("server/postgres",),
+    "psycopg_pool": ("server/postgres",), "starlette": ("server/app.py", "server/handlers.py"),
+    "uvicorn": ("server/run.py",), "prometheus_client": ("server/metrics.py",), "faiss": ("recommender/index.py",),
 }  # fmt: skip
 RUNS_CODE_WHEN_READ = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 VAGUE_NAMES = {"utils", "util", "helpers", "common", "misc", "base", "core"}
