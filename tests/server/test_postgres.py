@@ -130,7 +130,7 @@ def test_an_event_that_another_adds_at_the_same_moment_is_a_duplicate(
     with ThreadPoolExecutor(1) as pool, other.transaction():
         other.execute(
             "INSERT INTO reprise.events (digest, uid, seq, item_id, time_ms) SELECT %s, uid, 2, 'p2', 5 FROM reprise.users",
-            (store._event_digest(first),),
+            (store._digests.event(first),),
         )
         answer = pool.submit(store.append, [event(ANNA), first, event(ANNA)])
         waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%INSERT%%events%%'"
@@ -292,9 +292,9 @@ def test_nobody_who_was_forgotten_is_left_in_the_bytes_once_it_is_scrubbed(
     other.execute("ANALYZE")
     store.append(events[:5])
     other.execute("CHECKPOINT")
-    traces = [user.user_id.encode(), store._digest(*user), b"long-secret-"]
+    traces = [user.user_id.encode(), store._digests.user(user), b"long-secret-"]
     for told in events[:100]:
-        digest = store._event_digest(told)
+        digest = store._digests.event(told)
         assert digest is not None and told.kind is not None and told.event_id is not None
         traces += [told.item_id.encode(), told.kind.encode(), told.event_id.encode(), digest]
     ((oid,),) = other.execute("SELECT oid FROM pg_database WHERE datname = current_database()")
@@ -394,7 +394,7 @@ def test_questions_are_answered_from_indices(store: PostgresStore, other: psycop
     def plan(query: str, parameters: tuple[object, ...]) -> str:
         return "\n".join(line for (line,) in other.execute(f"EXPLAIN {query}", parameters))
 
-    digest, known = store._digest(*ANNA), store._event_digest(event(ANNA, event_id="5"))
+    digest, known = store._digests.user(ANNA), store._digests.event(event(ANNA, event_id="5"))
     plans = [
         plan(postgres.SINCE, (1, 990, None, digest)),
         plan(postgres.KNOWN, ([known],)),

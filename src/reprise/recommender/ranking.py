@@ -78,7 +78,8 @@ class Ranker:
         row_N = np.array([row for row, past in enumerate(past_B) if past.events], dtype=np.int64)
         best: dict[int, tuple[Row, Row]] = {}
         if len(row_N):
-            known = {name: array[row_N] for name, array in state.items()}
+            everybody = len(row_N) == len(past_B)
+            known = state if everybody else {name: array[row_N] for name, array in state.items()}
             mask = filters.mask([past_B[row].seen for row in row_N.tolist()])
             query_ND = self.network.query(known, now_s[row_N] if isinstance(now_s, np.ndarray) else now_s)
             found = self.index.search(query_ND, k, mask, self.network.additions(known))

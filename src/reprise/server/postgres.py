@@ -8,15 +8,13 @@ import json
 import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
 from typing import TypeAlias
 
+from reprise.server.digests import Digests
 from reprise.server.events import ItemChange, NewEvent, Status, StoredEvent, User, UserLog
 from reprise.server.postgres_access import Connection, Database, committing
 from reprise.server.postgres_tables import open_tables, write_anew
 from reprise.server.store import FORGOTTEN_KEPT, StoreError
-
-DIGEST_BYTES = 16
 
 Row: TypeAlias = tuple[bytes | None, int, int, NewEvent]
 """An event with its digest, the number of its user and its place."""
@@ -86,7 +84,7 @@ class PostgresStore:
             StoreError: the server does not answer, does not let us in, or has something else there.
         """
         self._database = Database(address)
-        self._secret = open_tables(self._database, create)
+        self._digests = Digests(open_tables(self._database, create))
         self._database.open()
 
     def append(self, events: Sequence[NewEvent]) -> list[Status]:
@@ -105,7 +103,7 @@ class PostgresStore:
         """See `EventStore`."""
         assert limit is None or limit > 0, limit
         # one statement is one view of the tables: generation and events belong together
-        rows = self._database.rows(SINCE, (generation, seq, limit, self._digest(*user)))
+        rows = self._database.rows(SINCE, (generation, seq, limit, self._digests.user(user)))
         if not rows:
             return UserLog(0, [])
         return UserLog(rows[0][0], [StoredEvent(*told) for _, *told in rows if told[0] is not None])
@@ -120,7 +118,7 @@ class PostgresStore:
         def look(connection: Connection) -> tuple[int, int]:
             with connection.transaction():
                 connection.execute("SET LOCAL statement_timeout = 0")
-                names = {"digest": self._digest(*user), **user._asdict()}
+                names = {"digest": self._digests.user(user), **user._asdict()}
                 ((left, known),) = connection.execute(LEFT, names).fetchall()
             return left, known
 
@@ -161,7 +159,7 @@ class PostgresStore:
         """See `EventStore`."""
         body = json.dumps(values, ensure_ascii=False, allow_nan=False)
         # said again after a lost connection it is the same thing with a later version
-        digest = self._digest("item", tenant, item_id)
+        digest = self._digests.item(tenant, item_id)
         ((version,),) = self._database.rows(PUT_ITEM, (digest, tenant, item_id, body))
         return int(version)
 
@@ -180,12 +178,12 @@ class PostgresStore:
 
     def _add(self, connection: Connection, events: Sequence[NewEvent]) -> list[Status]:
         """One transaction in two round trips."""
-        digests = [self._event_digest(event) for event in events]
+        digests = [self._digests.event(event) for event in events]
         first = {digest: place for place, digest in reversed([*enumerate(digests)]) if digest is not None}
         fresh = [digest is None or first[digest] == place for place, digest in enumerate(digests)]
         offered = Counter(event.user for event, new in zip(events, fresh, strict=True) if new)
         # everybody locks users in the same order, so that no two wait for each other
-        users = sorted((self._digest(*user), user) for user in offered)
+        users = sorted((self._digests.user(user), user) for user in offered)
         with connection.pipeline():
             connection.execute(BEGIN)
             places = connection.execute(GIVE_PLACES, (_users_as_rows(users, offered),))
@@ -222,7 +220,8 @@ class PostgresStore:
         """How many events a user had, who is removed."""
         connection.execute(BEGIN)
         found = connection.execute(
-            "DELETE FROM reprise.users WHERE digest = %s RETURNING uid, generation", (self._digest(*user),)
+            "DELETE FROM reprise.users WHERE digest = %s RETURNING uid, generation",
+            (self._digests.user(user),),
         ).fetchone()
         count = 0
         if found:
@@ -235,12 +234,6 @@ class PostgresStore:
         with committing():
             connection.execute("COMMIT")
         return count
-
-    def _digest(self, *parts: str) -> bytes:
-        return blake2b("\0".join(parts).encode(), key=self._secret, digest_size=DIGEST_BYTES).digest()
-
-    def _event_digest(self, event: NewEvent) -> bytes | None:
-        return None if event.event_id is None else self._digest("event", event.user.tenant, event.event_id)
 
 
 def _users_as_rows(users: Sequence[tuple[bytes, User]], places: Mapping[User, int]) -> str:

@@ -8,15 +8,14 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
 from pathlib import Path
 
+from reprise.server.digests import Digests
 from reprise.server.events import ItemChange, NewEvent, Status, StoredEvent, User, UserLog
 from reprise.server.sqlite_access import Database
 from reprise.server.store import FORGOTTEN_KEPT, StoreError, no_log
 
 FORMAT = 1
-DIGEST_BYTES = 16
 
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL);
@@ -71,7 +70,7 @@ class SQLiteStore:
         self._database = Database(self.path)
         try:
             with self._database.writing() as writer:
-                self._secret = self._prepare(writer, create)
+                self._digests = Digests(self._prepare(writer, create))
         except BaseException:
             self.close()
             raise
@@ -85,7 +84,7 @@ class SQLiteStore:
                 if event.user not in places:
                     places[event.user] = self._place(writer, event.user)
                 uid, last = places[event.user]
-                row = (self._event_digest(event), uid, last + 1, _body(event))
+                row = (self._digests.event(event), uid, last + 1, _body(event))
                 added = writer.execute(
                     "INSERT INTO events (digest, uid, seq, body) VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING",
                     row,
@@ -99,7 +98,7 @@ class SQLiteStore:
         assert limit is None or limit > 0, limit
         most = -1 if limit is None else limit  # -1 is no limit
         # one statement is one view of the file: generation and events belong together
-        rows = self._database.rows(SINCE, (generation, seq, self._digest(*user), most))
+        rows = self._database.rows(SINCE, (generation, seq, self._digests.user(user), most))
         if not rows:
             return UserLog(0, [])
         return UserLog(rows[0][0], [_stored(place, body) for _, place, body in rows if body is not None])
@@ -108,7 +107,7 @@ class SQLiteStore:
         """See `EventStore`."""
         with self._database.transaction() as writer:
             found = writer.execute(
-                "SELECT uid, generation FROM users WHERE digest = ?", (self._digest(*user),)
+                "SELECT uid, generation FROM users WHERE digest = ?", (self._digests.user(user),)
             ).fetchone()
             if found is None:
                 return 0
@@ -142,7 +141,7 @@ class SQLiteStore:
             if not self._database.holds(traces):
                 size = self.path.stat().st_size
                 return f"no trace of the id in the {size} bytes of the database, whose write-ahead log was emptied"
-            if self._database.rows("SELECT 1 FROM users WHERE digest = ?", (self._digest(*user),)):
+            if self._database.rows("SELECT 1 FROM users WHERE digest = ?", (self._digests.user(user),)):
                 return "the user has come back: events that came in since are stored, those of before were overwritten"
         raise StoreError(f"{self.path} still holds traces of a user who is to be forgotten; ask again")
 
@@ -162,7 +161,7 @@ class SQLiteStore:
 
     def recent_users(self, tenant: str, limit: int) -> list[str]:
         """See `EventStore`."""
-        rows = self._database.rows(NEWEST, (self._tenant_digest(tenant), limit))
+        rows = self._database.rows(NEWEST, (self._digests.tenant(tenant), limit))
         return [json.loads(name)[1] for (name,) in rows]
 
     def put_item(self, tenant: str, item_id: str, values: Mapping[str, object]) -> int:
@@ -217,21 +216,12 @@ class SQLiteStore:
             )
         return bytes(facts["secret"])
 
-    def _digest(self, *parts: str) -> bytes:
-        return blake2b("\0".join(parts).encode(), key=self._secret, digest_size=DIGEST_BYTES).digest()
-
-    def _tenant_digest(self, tenant: str) -> bytes:
-        return self._digest("tenant", tenant, "")
-
-    def _event_digest(self, event: NewEvent) -> bytes | None:
-        return None if event.event_id is None else self._digest("event", event.user.tenant, event.event_id)
-
     def _place(self, writer: sqlite3.Connection, user: User) -> tuple[int, int]:
         """The number of a user, who is added where there is none, and the place of their last event."""
-        digest = self._digest(*user)
+        digest = self._digests.user(user)
         found = writer.execute("SELECT uid FROM users WHERE digest = ?", (digest,)).fetchone()
         if found is None:
-            row = (digest, self._tenant_digest(user.tenant), 2**62 + secrets.randbits(61), _name(user))
+            row = (digest, self._digests.tenant(user.tenant), 2**62 + secrets.randbits(61), _name(user))
             added = writer.execute(
                 "INSERT INTO users (digest, tenant, generation, name) VALUES (?, ?, ?, ?)", row
             )
