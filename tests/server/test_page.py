@@ -76,7 +76,13 @@ def page(context: BrowserContext, seen: Seen, shop: Address) -> Page:
 def opened(page: Page, shop: Address) -> Page:
     page.goto(shop.url)
     expect(page.locator("#items li").first).to_be_visible()
+    settled(page)
     return page
+
+
+def settled(page: Page) -> None:
+    """Wait until the answer to what was done last stands there, with its reasons."""
+    expect(page.locator("#items")).to_have_attribute("aria-busy", "false")
 
 
 def shown(page: Page) -> list[str]:
@@ -91,8 +97,7 @@ def answered(page: Page, act: Callable[[], object]) -> dict[str, Any]:
     with page.expect_response(explained) as told:
         act()
     answer: dict[str, Any] = told.value.json()
-    expect(page.locator("#items > li")).to_have_count(len(answer["items"]))
-    expect(page.locator("#items > li.asking")).to_have_count(0)
+    settled(page)
     assert shown(page) == [one["item_id"] for one in answer["items"]]
     return answer
 
@@ -102,11 +107,13 @@ def choose(page: Page, user: str) -> None:
     page.get_by_label("User id").fill(user)
     page.get_by_label("User id").press("Enter")
     expect(page.locator("#forget")).to_be_visible()
+    settled(page)
 
 
 def build(page: Page) -> None:
     page.get_by_label("A history I build").check(force=True)
     expect(page.locator("#user-panel")).to_be_hidden()
+    settled(page)
 
 
 def find(page: Page, text: str) -> None:
@@ -219,6 +226,7 @@ def test_a_user_is_forgotten_once_that_is_confirmed(page: Page, shop: Address) -
     assert shop.call("GET", "/v1/users/ben")["events"] == []
     stranger = shop.call("POST", "/v1/recommend", {"events": []})
     expect(page.locator("#items .score").first).to_contain_text(f"{stranger['items'][0]['score']:.2g}")
+    settled(page)
     assert shown(page) == [one["item_id"] for one in stranger["items"]]
 
 
@@ -412,6 +420,22 @@ def test_an_older_answer_never_replaces_a_newer_one(page: Page) -> None:
     expect(page.locator("#items").get_by_text("stale")).to_have_count(0)
 
 
+def test_the_list_says_that_it_is_about_to_change(page: Page) -> None:
+    build(page)
+    rows, again = page.locator("#items"), page.get_by_role("button", name="Ask again")
+    held: list[Route] = []
+    page.route("**/v1/recommend", lambda route: held.append(route))
+    for asked in (1, 2):  # the second question ends the first, and the list still waits
+        again.click()
+        while len(held) < asked:
+            page.wait_for_timeout(10)
+        expect(rows).to_have_attribute("aria-busy", "true")
+    full = {"code": "overloaded", "message": "too much waits already", "hint": None}
+    held[1].fulfill(status=429, json={"error": full})
+    settled(page)  # a refusal is an answer too
+    expect(page.locator("#trouble")).to_contain_text("Too much waits already.")
+
+
 def test_clicks_in_a_row_are_events_in_that_order(page: Page, shop: Address) -> None:
     choose(page, "dora")
     clicked = shown(page)[:5]
@@ -420,7 +444,7 @@ def test_clicks_in_a_row_are_events_in_that_order(page: Page, shop: Address) -> 
     )
     expect(page.locator("#line li")).to_have_count(5)
     assert [event["item_id"] for event in shop.call("GET", "/v1/users/dora")["events"]] == clicked
-    expect(page.locator("#items > li.asking")).to_have_count(0)
+    settled(page)
     told = shop.call("POST", "/v1/recommend", {"user_id": "dora"})
     assert shown(page) == [one["item_id"] for one in told["items"]]
 
@@ -461,7 +485,7 @@ def test_a_key_is_asked_for_where_one_is_needed(
         expect(page.locator("#items > li")).to_have_count(10)
         expect(field).to_be_hidden()
         expect(page.locator("#trouble")).to_be_empty()
-        expect(page.locator("#items > li.asking")).to_have_count(0)
+        settled(page)
         answered(page, lambda: page.locator("#items [data-verb=add]").first.click())
         stored = page.evaluate("[JSON.stringify(sessionStorage), localStorage.length, document.cookie]")
         assert json.loads(stored[0]) == {"reprise-key": secret}
@@ -483,6 +507,7 @@ def test_a_key_that_does_not_allow_all_still_shows_what_it_allows(
         expect(page.locator("#trouble")).to_contain_text(
             "The key does not allow admin. Ask for a key of scope admin."
         )
+        settled(page)
         answered(page, lambda: page.locator("#items [data-verb=add]").first.click())
         expect(page.locator("#line li")).to_have_count(1)
         page.close()

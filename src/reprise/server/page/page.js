@@ -94,9 +94,16 @@ function filterFault(words) {
   $("filter").ariaInvalid = String(words !== null);
 }
 
-/** Ask what may come next: at once without reasons, which take longer, and then with them. */
+/** Ask what may come next; the list says meanwhile that it is about to change. */
 async function ask() {
   const signal = asking.begin();
+  $("items").ariaBusy = "true";
+  await answer(signal);
+  if (!signal.aborted) $("items").ariaBusy = "false";
+}
+
+/** At once without reasons, which take longer, and then with them. */
+async function answer(signal) {
   if (!somebody()) return showNobody();
   const asked = rules();
   if (asked === null) return undefined;
@@ -105,13 +112,13 @@ async function ask() {
   return attempt("asking", async () => {
     try {
       const begin = performance.now();
-      const answer = await post("v1/recommend", body, signal);
+      const told = await post("v1/recommend", body, signal);
       const ms = performance.now() - begin;
       if (signal.aborted) return;
       took(ms);
       const before = state.shown?.of === of ? state.shown.ranks : null;
-      show(of, answer, before);
-      if (!answer.events) return void showReasons(answer.items);
+      show(of, told, before);
+      if (!told.events) return void showReasons(told.items);
       const explained = await post("v1/recommend", { ...body, explain: true }, signal);
       if (!signal.aborted) show(of, explained, before);
     } catch (problem) {
