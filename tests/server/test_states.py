@@ -231,6 +231,22 @@ def test_a_late_event_costs_as_many_steps_as_it_is_late(
     assert states.bytes < 9 * (folder.nothing.bytes + 500)
 
 
+def test_late_events_again_and_again_cost_no_more_than_one(
+    states: States, store: SQLiteStore, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = Counted(states, monkeypatch)
+    store.append([event(place) for place in range(0, 1200, 3)])
+    states.current(ANNA)
+    for place in range(1200, 1500, 3):
+        for each in (place, place - 1, place - 2):  # in the order opposite to that of their times
+            store.append([event(each)])
+            counted.taken()
+            known = states.current(ANNA)
+            # what came at once has left one mark of each kind, at its end: a second one comes first
+            assert place < 1220 or counted.taken() <= 18
+    assert same(known, fold_of_the_log(folder, store))
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_marks_change_nothing_but_the_cost(
     seed: int, states: States, store: SQLiteStore, folder: Folder, monkeypatch: pytest.MonkeyPatch

@@ -21,8 +21,10 @@ from reprise.recommender.index import Mask
 class Filters:
     """The rules of one question."""
 
-    listed_I: Mask
-    """What the deny and allow lists and the conditions leave, of the items that can be had."""
+    items: int
+    """How many items there are to answer with."""
+    listed_I: Mask | None
+    """What the deny and allow lists and the conditions leave, of the items that can be had; None: everything."""
     exclude_seen: bool
     """Whether the items of the user's own history are left out too."""
     unknown_allowed: int
@@ -31,8 +33,9 @@ class Filters:
     def mask(self, seen_B: Sequence[Indices]) -> Mask | None:
         """What may be answered to users who saw these items: [I], [B, I], or None for everything."""
         if not self.exclude_seen:
-            return None if self.listed_I.all() else self.listed_I
-        allowed_BI = np.repeat(self.listed_I[None], len(seen_B), axis=0)
+            return self.listed_I
+        listed_I = np.ones(self.items, dtype=np.bool_) if self.listed_I is None else self.listed_I
+        allowed_BI = np.repeat(listed_I[None], len(seen_B), axis=0)
         for allowed_I, seen in zip(allowed_BI, seen_B, strict=True):
             allowed_I[seen - 1] = False
         return allowed_BI
@@ -55,17 +58,19 @@ def read_filters(
     """
     denied = catalogue.indices(_listed("deny", deny))
     chosen = None if allow is None else catalogue.indices(_listed("allow", allow))
+    passed_I = None if filter is None else passing(catalogue, filter)
+    available_I = None if filter is not None and AVAILABLE in filter else catalogue.available_I
+    masks = [mask_I for mask_I in (passed_I, available_I) if mask_I is not None]
+    unknown = 0 if chosen is None else int((chosen == PAD).sum())
+    if not (len(denied) or chosen is not None or masks):
+        return Filters(catalogue.warm, None, exclude_seen, unknown)
     listed_I = np.full(catalogue.warm, chosen is None)
     if chosen is not None:
         listed_I[chosen[chosen != PAD] - 1] = True
     listed_I[denied[denied != PAD] - 1] = False
-    unknown = 0 if chosen is None else int((chosen == PAD).sum())
-    passed_I = None if filter is None else passing(catalogue, filter)
-    available_I = None if filter is not None and AVAILABLE in filter else catalogue.available_I
-    for mask_I in (passed_I, available_I):
-        if mask_I is not None:
-            listed_I &= mask_I
-    return Filters(listed_I, exclude_seen, unknown)
+    for mask_I in masks:
+        listed_I &= mask_I
+    return Filters(catalogue.warm, None if listed_I.all() else listed_I, exclude_seen, unknown)
 
 
 def _listed(name: str, ids: Iterable[ItemId]) -> Iterable[ItemId]:

@@ -92,14 +92,14 @@ class Known:
 
     def back_to(self, time_ms: float, seen: bool) -> "Known | None":
         """What was known before this time, with the marks that are not later; None where there is no such mark."""
-        kept = tuple(
-            mark
-            if mark is not None and mark.last_ms <= time_ms and (mark.seen is not None or not seen)
-            else None
-            for mark in self.marks
-        )
-        marks = [mark for mark in kept if mark is not None]
-        return replace(max(marks, key=lambda mark: mark.events), marks=kept) if marks else None
+        kept: list[Known | None] = []
+        for kind in range(len(MARKED_EVERY)):
+            pair = [mark for mark in self.marks[2 * kind : 2 * kind + 2] if mark is not None]
+            fit = [mark for mark in pair if mark.last_ms <= time_ms and (mark.seen is not None or not seen)]
+            # the newest first, as ever: otherwise the next mark would push out the only one that is left
+            kept += [*fit, None, None][:2]
+        newest = max((mark for mark in kept if mark is not None), key=lambda mark: mark.events, default=None)
+        return None if newest is None else replace(newest, marks=tuple(kept))
 
 
 class Folder:
