@@ -104,9 +104,12 @@ class Catalogue:
 
     def title(self, index: int) -> str | None:
         """The title of an item index, None where it has none."""
-        column = self.column(TITLE)
-        title: str | None = None if column is None else column.value(index - 1)
+        title: str | None = None if self._titles is None else self._titles.value(index - 1)
         return title
+
+    @cached_property
+    def _titles(self) -> Coded | None:
+        return self.column(TITLE)
 
     def item(self, item_id: ItemId) -> dict[str, Any]:
         """What is known of an item: its id and the caller's columns, in the forms of JSON, None where there is no value.

@@ -117,6 +117,7 @@ async def _serve(live: Live, door: Door, place: Place, listening: socket.socket,
             timeout_graceful_shutdown=settings.drain_s,
             limit_concurrency=settings.connections,
             server_header=False,
+            proxy_headers=False,  # nothing here asks where a request came from
         )
     )
     swaps: set[asyncio.Task[str]] = set()

@@ -8,6 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import inf, nan
 from typing import Any
 
@@ -62,7 +63,7 @@ class Known:
         """`last_ms` in seconds; NaN where there is no event with a time."""
         return nan if self.last_ms == -inf else self.last_ms / 1000
 
-    @property
+    @cached_property
     def bytes(self) -> int:
         """What it takes in memory."""
         arrays = [*self.state.values(), *([] if self.seen is None else [self.seen])]
