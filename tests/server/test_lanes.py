@@ -110,6 +110,41 @@ def test_a_slow_lane_refuses_what_would_be_late() -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize(("pieces_s", "refused"), [([0, 0, 0.3], False), ([0.06] * 10, True)])
+def test_pieces_that_took_long_say_that_more_would_be_late_but_one_says_nothing(
+    pieces_s: list[float], refused: bool
+) -> None:
+    async def scenario() -> None:
+        gate = Gate()
+        gate.open.set()
+
+        def run(works: Sequence[float]) -> Sequence[float | Exception]:
+            if works == [-1]:
+                return gate.run([-1])
+            time.sleep(works[0])
+            return works
+
+        works: Lane[float, float] = Lane("test", run, most=10, together=1)
+        for piece_s in pieces_s:
+            await works.put(piece_s, within_s=5)
+        gate.open.clear()
+        gate.begun.clear()
+        held = works.put(-1, within_s=5)
+        await begun(gate)
+        waiting = [works.put(0, within_s=1)]
+        if refused:
+            waiting += [works.put(0, within_s=1)]
+            with pytest.raises(LaneFullError):
+                works.put(0, within_s=1)  # three, of 0.06 s each, and a tenth of a second is left
+        else:
+            waiting += [works.put(0, within_s=1) for _ in range(4)]
+        gate.open.set()
+        assert await asyncio.gather(held, *waiting) == [-10, *[0] * len(waiting)]
+        works.close()
+
+    asyncio.run(scenario())
+
+
 def test_late_work_is_not_begun() -> None:
     async def scenario() -> None:
         gate = Gate()
@@ -136,6 +171,8 @@ def test_work_that_nobody_waits_for_any_more_is_not_begun() -> None:
         await begun(gate)
         given_up = works.put(1, within_s=5)
         given_up.cancel()
+        await asyncio.sleep(0)
+        assert works.weight == 0
         last = works.put(2, within_s=5)
         gate.open.set()
         assert (await first, await last) == (0, 20)
@@ -199,6 +236,7 @@ def test_who_waits_hears_of_the_deadline_when_it_is_over() -> None:
         with pytest.raises(DeadlineError):
             await works.put(1, within_s=0.02)
         assert not first.done()
+        assert works.weight == 0  # nor does it count any more
         gate.open.set()
         assert await first == 0
         assert await works.put(2, within_s=60) == 20

@@ -16,8 +16,8 @@ Work = TypeVar("Work")
 Result = TypeVar("Result")
 FULL_AT = 0.1
 """Of the time that work may wait: where the first has waited so long already, or the last would, no more is taken in."""
-PACE_SHARE = 0.2
-"""Of the last piece of work, in the pace of late."""
+PACES = 10
+"""How many pieces of work the pace of late is of. The slowest is left out: a machine that stood still once is not slow."""
 
 
 class LaneFullError(Exception):
@@ -32,7 +32,7 @@ class ClosedError(Exception):
     """The server is going down and takes no more work."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Waiting(Generic[Work]):
     work: Work
     weight: int
@@ -69,6 +69,7 @@ class Lane(Generic[Work, Result]):
         self._together = together
         self._waiting: deque[_Waiting[Work]] = deque()
         self._weight = 0
+        self._paces_s = deque([0.0] * PACES, maxlen=PACES)
         self._pace_s = 0.0
         self._open = True
         self._changed = threading.Condition()
@@ -96,7 +97,13 @@ class Lane(Generic[Work, Result]):
         waiting = _Waiting(work, weight, within_s, time.monotonic(), answer)
         self._add(waiting)
         timer = loop.call_later(within_s, self._expire, waiting)
-        answer.add_done_callback(lambda _: timer.cancel())
+
+        def told(_: object) -> None:
+            timer.cancel()
+            if not waiting.begun:
+                self._take_back(waiting)
+
+        answer.add_done_callback(told)
         return answer
 
     def leave(self, work: Work, *, weight: int = 1) -> None:
@@ -142,6 +149,13 @@ class Lane(Generic[Work, Result]):
             if not waiting.begun and waiting.answer is not None and not waiting.answer.done():
                 waiting.answer.set_exception(DeadlineError())
 
+    def _take_back(self, waiting: _Waiting[Work]) -> None:
+        """Let what nobody waits for any more not count."""
+        with self._changed:
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
+                self._weight -= waiting.weight
+
     def _serve(self) -> None:
         while batch := self._take():
             start_s = time.monotonic()
@@ -150,8 +164,10 @@ class Lane(Generic[Work, Result]):
             _tell(list(zip((one.answer for one in batch), results, strict=True)))
 
     def _keep_pace(self, seconds: float, weight: int) -> None:
-        """What a weight of 1 takes of late; one slow piece of work is not believed alone."""
-        self._pace_s += PACE_SHARE * (seconds / weight / len(self._threads) - self._pace_s)
+        """What a weight of 1 takes of late."""
+        with self._changed:
+            self._paces_s.append(seconds / weight / len(self._threads))
+            self._pace_s = (sum(self._paces_s) - max(self._paces_s)) / (PACES - 1)
 
     def _results(self, works: Sequence[Work]) -> Sequence[Result | Exception]:
         try:
