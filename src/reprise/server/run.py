@@ -1,6 +1,7 @@
 """A server as a process: a socket, signals, and a clean end."""
 
 import asyncio
+import gc
 import ipaddress
 import logging
 import signal
@@ -91,6 +92,9 @@ def serve(model: Path, store: str, place: Place, settings: Settings, level: int 
         log.close()
         raise
     sys.setswitchinterval(SWITCH_S)
+    # a collection of garbage holds all threads: it need not look through what a hundred modules and the model have made
+    gc.collect()
+    gc.freeze()
     with asyncio.Runner(loop_factory=_loop()) as runner:
         runner.run(_serve(live, door, place, listening, settings))
 
