@@ -110,7 +110,10 @@ def test_export_says_what_to_type_next_and_keeps_what_is_not_a_model(
     reprise: Run, fails: Callable[..., str], shop: Path, tmp_path: Path
 ) -> None:
     result = reprise("export", shop / "run", "--out", tmp_path / "model")
-    assert result.stdout.endswith(f"next:\n  reprise recommend {tmp_path / 'model'} HISTORIES --k 20\n")
+    assert result.stdout.endswith(
+        f"next:\n  reprise recommend {tmp_path / 'model'} HISTORIES --k 20\n"
+        f"  reprise serve {tmp_path / 'model'} --store sqlite:///events.db\n"
+    )
     precious = tmp_path / "photos"
     precious.mkdir()
     (precious / "one.jpg").touch()

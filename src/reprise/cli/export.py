@@ -24,7 +24,7 @@ def export(
 
     Recommender(*load_run(run, dataset), training=training_facts(run)).save(out)
     typer.echo(f"wrote {out}")
-    show_next(f"reprise recommend {out} HISTORIES --k 20")
+    show_next(f"reprise recommend {out} HISTORIES --k 20", f"reprise serve {out} --store sqlite:///events.db")
 
 
 def training_facts(path: Path) -> dict[str, Any]:
