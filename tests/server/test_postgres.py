@@ -358,16 +358,6 @@ def test_a_row_that_is_left_is_an_error_and_one_who_came_back_is_not(
         store.prove_forgotten(ANNA)
 
 
-def test_only_the_newest_forgettings_are_kept(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres, "FORGOTTEN_KEPT", 3)
-    for number in range(5):
-        store.append([event(User("shop", f"u{number}"))])
-        store.forget(User("shop", f"u{number}"))
-    newest, generations = store.forgotten_since(0)
-    assert newest == 5 and len(set(generations)) == 3
-    assert store.forgotten_since(4) == (5, generations[2:])
-
-
 def test_the_log_can_be_read_as_a_table(store: PostgresStore, other: psycopg.Connection) -> None:
     """For training again: one view with the columns of a log, without those who were forgotten."""
     store.append([NewEvent(ANNA, "p1", 5, "click", 2.0, "a"), event(BERT)])

@@ -313,16 +313,6 @@ def test_one_who_came_back_is_no_trace(store: SQLiteStore, monkeypatch: pytest.M
     assert len(store.since(ANNA).events) == 1
 
 
-def test_only_the_newest_forgettings_are_kept(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "FORGOTTEN_KEPT", 3)
-    for number in range(5):
-        store.append([event(User("shop", f"u{number}"))])
-        store.forget(User("shop", f"u{number}"))
-    newest, generations = store.forgotten_since(0)
-    assert newest == 5 and len(set(generations)) == 3
-    assert store.forgotten_since(4) == (5, generations[2:])
-
-
 def test_no_more_events_are_read_than_are_asked_for(store: SQLiteStore) -> None:
     plan = store._database.rows(f"EXPLAIN QUERY PLAN {sqlite.SINCE}", (1, 5, b"", 10))
     assert not [step for *_, step in plan if "TEMP B-TREE" in step or "SCAN" in step], plan

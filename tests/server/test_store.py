@@ -1,13 +1,39 @@
 """Stores and their addresses."""
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from reprise.errors import ConfigError
+from reprise.server import postgres, sqlite
+from reprise.server.events import NewEvent, User
 from reprise.server.sqlite import SQLiteStore
-from reprise.server.store import open_store
+from reprise.server.store import EventStore, open_store
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def each_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EventStore]:
+    in_file = request.param == "sqlite"
+    address = f"sqlite:///{tmp_path}/events.db" if in_file else request.getfixturevalue("postgres_address")
+    with closing(open_store(address)) as store:
+        yield store
+
+
+def test_only_the_newest_forgettings_are_kept(
+    each_store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (sqlite, postgres):
+        monkeypatch.setattr(module, "FORGOTTEN_KEPT", 3)
+    for number in range(5):
+        user = User("shop", f"u{number}")
+        each_store.append([NewEvent(user, "p1", 1_700_000_000_000)])
+        each_store.forget(user)
+    newest, generations = each_store.forgotten_since(0)
+    assert newest == 5 and len(set(generations)) == 3
+    assert each_store.forgotten_since(4) == (5, generations[2:])
 
 
 def test_three_slashes_are_a_path_from_here_and_four_from_the_root(
