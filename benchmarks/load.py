@@ -70,9 +70,6 @@ class Plan:
         user_N = np.searchsorted(mix.chances(), generator.random(count))
         return cls(mix, f"{seed}", due_s_N, user_N, generator.integers(len(mix.items), size=count))
 
-    def __len__(self) -> int:
-        return len(self.due_s_N)
-
     def bytes(self, place: int, start_ms: int) -> bytes:
         """One request, as it is sent: events and questions take turns."""
         user = f"u{self.user_N[place]}"

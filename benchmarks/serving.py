@@ -15,8 +15,8 @@ import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -170,11 +170,6 @@ async def under_load(options: argparse.Namespace, model: Path, folder: Path) -> 
     return told
 
 
-@contextmanager
-def the_model(options: argparse.Namespace, folder: Path) -> Iterator[Path]:
-    yield options.model or serving_costs.made_model(folder / "made.model", options.items, options.width)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -228,10 +223,10 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         folder = Path(name)
         if options.sizes:
             return run(serving_costs.sizes(options, folder, running))
-        with the_model(options, folder) as model:
-            if options.pasts:
-                return run(serving_costs.pasts(options, model, folder, running))
-            return run(under_load(options, model, folder))
+        model = options.model or serving_costs.made_model(folder / "made.model", options.items, options.width)
+        if options.pasts:
+            return run(serving_costs.pasts(options, model, folder, running))
+        return run(under_load(options, model, folder))
 
 
 def run(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:

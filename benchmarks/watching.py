@@ -25,11 +25,10 @@ class Watch:
         times = self._process.cpu_times()
         return float(times.user + times.system)
 
-    def look(self) -> float:
-        """The memory now, in MiB; it is kept."""
+    def look(self) -> None:
+        """Keep what the memory is now, in MiB."""
         rss = self._process.memory_info().rss / MIB
         self.rss.append((round(time.monotonic() - self._start_s, 1), round(rss, 1)))
-        return self.rss[-1][1]
 
     @asynccontextmanager
     async def kept(self, every_s: float) -> AsyncIterator[None]:

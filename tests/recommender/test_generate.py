@@ -274,8 +274,8 @@ def test_a_search_reads_vectors_that_are_not_the_ones_that_score(counting_shop: 
         ({"beams": 0}, "^beams must be at least 1, got 0; None draws instead of searching$"),
         ({"beams": True}, "^beams must be a whole number, got True; None draws instead of searching$"),
         ({"length": 0}, "^length must be at least 1, got 0$"),
-        ({"length": 13}, "^length=13 is above the catalogue of 12 items; ask for fewer, or pass no_repeat=False$"),
-        ({"length": 13, "beams": 2}, "^length=13 is above the catalogue of 12 items; ask for fewer, or pass no_repeat=False$"),
+        ({"length": 13}, "^length=13 is above the 12 items that can be chosen; ask for fewer, or pass no_repeat=False$"),
+        ({"length": 13, "beams": 2}, "^length=13 is above the 12 items that can be chosen; ask for fewer"),
         ({"beams": 2, "temperature": 0.5, "top_k": 3, "top_p": 0.5, "seed": 0}, "^beams=2 searches for the likeliest path "
          "and draws nothing, so temperature, top_k, top_p, seed would mean nothing; leave out one or the other$"),
         ({"beams": 2, "seed": 0}, "^beams=2 searches for the likeliest path and draws nothing, so seed would mean nothing"),

@@ -192,7 +192,7 @@ def test_what_cannot_be_had_is_answered_by_nothing_and_known_to_all(priced: Reco
     for options in ({"seed": 1}, {"temperature": 0}, {"beams": 3}):
         for history in (["p1"], []):
             assert sorted(map(str, priced.generate(history, 11, **options))) == everything
-    with pytest.raises(ConfigError, match=r"^length=12 is above the catalogue of 11 items; "):
+    with pytest.raises(ConfigError, match=r"^length=12 is above the 11 items that can be chosen; "):
         priced.generate(["p1"], 12)
 
 

@@ -6,11 +6,12 @@ import logging
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import asking
+from asking import PATIENT, asking
 from serving import serving
 from starlette.testclient import TestClient
 
@@ -21,8 +22,7 @@ from reprise.server.keys import add_key, read_keys
 from reprise.server.live import Live
 from reprise.server.logs import JsonLines
 from reprise.server.operations import OPERATIONS
-from reprise.server.questions import Asker, Question, Rules
-from reprise.server.settings import Settings
+from reprise.server.questions import Answer, Asker, Question, Rules
 from reprise.server.store import StoreError
 
 T = 1_700_000_000
@@ -212,7 +212,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("recommend", {"events": [{"item_id": "p1", "timestamp": T}], "now": T - 5}, "is before the last event"),
     ("similar", {"item_id": "p1", "k": -1}, "k: input should be greater"),
     ("generate", {"events": [], "length": 0}, "length: input should be greater"),
-    ("generate", {"events": [], "length": 50}, "is above the catalogue of 20 items"),
+    ("generate", {"events": [], "length": 50}, "is above the 20 items that can be chosen"),
 ]  # fmt: skip
 
 
@@ -222,7 +222,7 @@ def test_what_is_not_as_the_schema_says_is_refused_and_says_where(
 ) -> None:
     response = post(client, f"/v1/{name}", body)
     fits = not any(
-        words in message for words in ("no column", "unknown kind", "before the last", "above the catalogue")
+        words in message for words in ("no column", "unknown kind", "before the last", "that can be chosen")
     )
     assert problem(response) == ((422, "invalid") if fits else (409, "does_not_fit"))
     assert message in response.json()["error"]["message"]
@@ -418,16 +418,27 @@ def test_another_model_over_http(client: TestClient, second_model: Path, tmp_pat
     assert 'reprise_model_swaps_total{result="refused"} 1.0' in client.get("/metrics").text
 
 
-def test_a_long_past_takes_the_slow_lane(live: Live) -> None:
+def test_a_long_past_takes_the_slow_lane(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow: list[Question] = []
+    recommend = live.recommend
+
+    def slowly(question: Question) -> Answer:
+        slow.append(question)
+        return recommend(question)
+
+    monkeypatch.setattr(live, "recommend", slowly)
     events = [
         {"user_id": "anna", "item_id": f"p{place % 20}", "timestamp": T + place} for place in range(600)
     ]
-    for client in asking(live, settings=Settings()):
+    for client in asking(live):
         told(client, *events)
         answer = post(client, "/v1/recommend", {"user_id": "anna"})
         assert answer.json()["events"] == 600
         inline = [{"item_id": event["item_id"], "timestamp": event["timestamp"]} for event in events]
         assert post(client, "/v1/recommend", {"events": inline}).json()["events"] == 600
+        assert len(slow) == 2
+        assert post(client, "/v1/recommend", {"user_id": "anna"}).json()["events"] == 600
+    assert len(slow) == 2  # it is known now
 
 
 def test_many_faults_are_refused_as_quickly_as_one(client: TestClient) -> None:
@@ -461,7 +472,7 @@ def test_a_body_that_never_ends_is_not_waited_for(live: Live) -> None:
         yield b"}"
 
     path, events = live.served.path, live.store.path.with_name("other.db")  # type: ignore[attr-defined]
-    with serving(path, events, settings=Settings(body_s=0.1)) as server:
+    with serving(path, events, settings=replace(PATIENT, body_s=0.1)) as server:
         connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=10)
         connection.request(
             "POST", "/v1/events", endless(), {"Content-Type": "application/json"}, encode_chunked=True

@@ -222,13 +222,14 @@ def test_an_end_in_the_midst_of_work_loses_nothing_that_was_answered(start: Star
             ids = [event["event_id"] for event in body["events"]]
             try:
                 reply = server.ask("POST", "/v1/events", body)
-                asked = server.ask("POST", "/v1/recommend", {"user_id": f"w{worker}"})
+                statuses.add(reply.status)
+                if reply.status == 200:
+                    accepted.extend(ids)
+                statuses.add(server.ask("POST", "/v1/recommend", {"user_id": f"w{worker}"}).status)
             except OSError:
                 assert ending.is_set()
                 unanswered.extend(ids)
                 return
-            statuses.update((reply.status, asked.status))
-            accepted.extend(ids)
 
     with ThreadPoolExecutor(4) as pool:
         workers = [pool.submit(send, worker) for worker in range(4)]
@@ -238,7 +239,7 @@ def test_an_end_in_the_midst_of_work_loses_nothing_that_was_answered(start: Star
         for worker in workers:
             worker.result()
     found = [event.event_id for worker in range(4) for event in stored(tmp_path, f"w{worker}")]
-    assert statuses == {200}
+    assert 200 in statuses and statuses <= {200, 429}
     assert len(found) == len(set(found))
     assert len(accepted) > 20 and set(accepted) <= set(found)
     assert set(found) <= {*accepted, *unanswered}

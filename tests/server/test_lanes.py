@@ -202,11 +202,12 @@ async def test_closing_does_what_waits_and_takes_no_more() -> None:
 async def test_closing_may_refuse_what_waits() -> None:
     async with busy() as it:
         second = it.put(1)
-        threading.Timer(0.05, it.gate.open.set).start()
-        await asyncio.to_thread(it.lane.close, finish=False)
-        assert await it.first == 0
+        closing = asyncio.create_task(asyncio.to_thread(it.lane.close, finish=False))
         with pytest.raises(ClosedError):
             await second
+        it.gate.open.set()
+        await closing
+        assert await it.first == 0
         assert it.gate.groups == [[0]]
 
 

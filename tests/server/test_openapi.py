@@ -43,7 +43,7 @@ def live(first_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture(scope="module")
 def address(first_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     events = tmp_path_factory.mktemp("asked") / "events.db"
-    with serving(first_model, events, settings=Settings(deadline_s=60)) as server:
+    with serving(first_model, events) as server:
         yield server.url
 
 

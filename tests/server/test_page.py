@@ -554,6 +554,7 @@ def test_a_phone_shows_it_all_without_sideways_scrolling(
     build(page)
     for text in ("onerror", "VeryVery"):
         page.get_by_label("Find an item").fill(text)
+        expect(page.locator("#found .title")).to_contain_text(text)
         expect(page.locator("#found li")).to_have_count(1)
         answered(page, lambda: page.locator("#found button").tap())
     page.get_by_label("How many items").fill("20")

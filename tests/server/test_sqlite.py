@@ -273,8 +273,17 @@ def test_others_write_while_it_is_proved(store: SQLiteStore, monkeypatch: pytest
         assert "no trace" in proof.result()
 
 
-def test_others_write_while_the_proof_waits_for_a_reader(store: SQLiteStore) -> None:
+def test_others_write_while_the_proof_waits_for_a_reader(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One who reads for long keeps the write-ahead log from being emptied."""
+    waiting, empty_log = threading.Event(), store._database.empty_log
+
+    def told() -> None:
+        waiting.set()
+        empty_log()
+
+    monkeypatch.setattr(store._database, "empty_log", told)
     store.append([event(ANNA)])
     other = sqlite3.connect(store.path, check_same_thread=False)
     other.execute("BEGIN")
@@ -282,6 +291,7 @@ def test_others_write_while_the_proof_waits_for_a_reader(store: SQLiteStore) -> 
     store.forget(ANNA)
     with ThreadPoolExecutor(1) as pool:
         proof = pool.submit(store.prove_forgotten, ANNA)
+        assert waiting.wait(20)
         slowest = 0.0
         for _ in range(10):
             begun = time.perf_counter()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reprise.cli.show import command, show_dataset, show_next, show_table
+from reprise.cli.show import show_dataset, show_next, show_table, typed
 
 if TYPE_CHECKING:
     from reprise.data.dataset import SequenceDataset
@@ -64,7 +64,8 @@ def demo(
         "reprise prepare YOUR-EVENTS --out data/shop",
     )
     _step("serve it, and try it at http://127.0.0.1:8000/, with")
-    typer.echo(f"  {command()} serve {out / 'model'} --store sqlite:///{out / 'events.db'}")
+    serve = typed(f"reprise serve {out / 'model'} --store sqlite:///{out / 'events.db'}")
+    typer.echo(f"  {serve}")
 
 
 def _prepare(out: Path) -> "SequenceDataset":

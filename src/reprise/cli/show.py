@@ -74,16 +74,16 @@ def show_next(*commands: str) -> None:
     """The commands a person may want to type next."""
     typer.echo("next:")
     for command in commands:
-        typer.echo(f"  {command}")
+        typer.echo(f"  {typed(command)}")
 
 
-def command() -> str:
-    """How this command is typed here: by its name where the shell finds it, else by its place."""
-    started = Path(sys.argv[0])
-    if shutil.which("reprise") or started.name != "reprise":
-        return "reprise"
-    here = Path.cwd()
-    return str(started.relative_to(here) if started.is_relative_to(here) else started)
+def typed(command: str) -> str:
+    """How a command is typed here: `reprise` by its place, where it was started by that and the shell does not find it."""
+    started, here = Path(sys.argv[0]), Path.cwd()
+    if not command.startswith("reprise ") or shutil.which("reprise") or started.name != "reprise":
+        return command
+    place = started.relative_to(here) if started.is_relative_to(here) else started
+    return f"{place}{command.removeprefix('reprise')}"
 
 
 def _flat(facts: Mapping[str, Any], place: str = "") -> Iterable[tuple[str, Any]]:

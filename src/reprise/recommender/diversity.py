@@ -39,7 +39,7 @@ def diversified(index_S: Row, score_S: Row, vectors_ID: Floats, k: int, diversit
     index_S, score_S = index_S[:filled], score_S[:filled]
     chosen: list[int] = []
     gain_S = (1 - diversity) * _scaled(score_S)
-    unit_SD = _directions(vectors_ID[index_S - 1])
+    unit_SD = directions(vectors_ID[index_S - 1])
     nearest_S = np.full(filled, -np.inf)
     for _ in range(min(k, filled)):
         # the first has nothing to be like
@@ -64,7 +64,8 @@ def _scaled(score_S: Row) -> Row:
     return scaled_S
 
 
-def _directions(vectors_SD: Floats) -> Floats:
+def directions(vectors_SD: Floats) -> Floats:
+    """Vectors of length 1, whose products are cosines."""
     length_S1 = np.linalg.norm(vectors_SD, axis=1, keepdims=True)
     # a zero vector has no direction: it is like nothing
     unit_SD: Floats = vectors_SD / np.maximum(length_S1, np.finfo(np.float32).tiny)

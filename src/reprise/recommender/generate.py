@@ -6,7 +6,6 @@ N any numbers. Column j of what has I columns belongs to item index j + 1.
 
 from dataclasses import dataclass
 from math import isfinite
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from reprise.recommender.catalogue import Indices
 from reprise.recommender.events import Events
 from reprise.recommender.index import BLOCK, Floats, Mask
 from reprise.recommender.network import Network
+from reprise.recommender.ranking import check_count
 from reprise.recommender.runtime import State
 
 Doubles = np.ndarray[Any, np.dtype[np.float64]]
@@ -42,15 +42,15 @@ class Choice:
         if not (isfinite(self.temperature) and self.temperature >= 0):
             raise ConfigError(f"temperature must be at least 0, got {self.temperature!r}")
         if self.top_k is not None:
-            _check_count("top_k", self.top_k, "; None draws from all items")
+            check_count("top_k", self.top_k, "; None draws from all items")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ConfigError(
                 f"top_p must be above 0 and at most 1, got {self.top_p!r}; None draws from all items"
             )
         if self.seed is not None:
-            _check_count("seed", self.seed, "; None draws anew each time", least=0)
+            check_count("seed", self.seed, "; None draws anew each time", least=0)
         if self.beams is not None:
-            _check_count("beams", self.beams, "; None draws instead of searching")
+            check_count("beams", self.beams, "; None draws instead of searching")
             self._check_nothing_is_drawn()
 
     def _check_nothing_is_drawn(self) -> None:
@@ -224,18 +224,11 @@ def _largest(value_N: Doubles, count: int) -> Indices:
     return open_N[np.sort(np.append(above_N, equal_N[: count - len(above_N)]))]
 
 
-def _check_count(name: str, value: object, hint: str = "", least: int = 1) -> None:
-    if not isinstance(value, Integral) or isinstance(value, bool):
-        raise ConfigError(f"{name} must be a whole number, got {value!r}{hint}")
-    if int(value) < least:
-        raise ConfigError(f"{name} must be at least {least}, got {value!r}{hint}")
-
-
 def _check_length(length: int, items: int, no_repeat: bool) -> None:
-    _check_count("length", length)
+    check_count("length", length)
     if items == 0:
         raise ConfigError("no item can be chosen: none is available")
     if no_repeat and length > items:
         raise ConfigError(
-            f"length={length} is above the catalogue of {items} items; ask for fewer, or pass no_repeat=False"
+            f"length={length} is above the {items} items that can be chosen; ask for fewer, or pass no_repeat=False"
         )

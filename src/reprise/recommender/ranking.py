@@ -99,9 +99,8 @@ class Ranker:
     def _popular(self, k: int, filters: Filters) -> tuple[Row, Row]:
         """Indices and shares of the commonest items."""
         place_I = self.catalogue.commonest_I
-        allowed = filters.mask([np.empty(0, dtype=np.int64)])
-        if allowed is not None:
-            place_I = place_I[allowed.reshape(-1)[place_I]]
+        if filters.listed_I is not None:  # nothing was seen
+            place_I = place_I[filters.listed_I[place_I]]
         return place_I[:k] + 1, self.catalogue.popularity_I[place_I[:k]]
 
 
@@ -112,12 +111,12 @@ def check_k(k: int, most: int, what: str = "the catalogue of {} items that can b
         raise ConfigError(f"k={k} is above {what.format(most)}; ask for fewer")
 
 
-def check_count(name: str, value: object) -> None:
-    """Raise `ConfigError` for what is no whole number from 1 on."""
+def check_count(name: str, value: object, hint: str = "", least: int = 1) -> None:
+    """Raise `ConfigError` for what is no whole number from `least` on."""
     if not isinstance(value, Integral) or isinstance(value, bool):
-        raise ConfigError(f"{name} must be a whole number, got {value!r}")
-    if int(value) < 1:
-        raise ConfigError(f"{name} must be at least 1, got {value!r}")
+        raise ConfigError(f"{name} must be a whole number, got {value!r}{hint}")
+    if int(value) < least:
+        raise ConfigError(f"{name} must be at least {least}, got {value!r}{hint}")
 
 
 def _events(count: int) -> str:

@@ -18,7 +18,7 @@ from reprise.data.vocabulary import ItemId, Vocabulary
 from reprise.recommender.answers import Continuation, Influence, Recommendations
 from reprise.recommender.artefact import Artefact, read, write
 from reprise.recommender.catalogue import Catalogue
-from reprise.recommender.diversity import check_diversity
+from reprise.recommender.diversity import check_diversity, directions
 from reprise.recommender.explain import influences
 from reprise.recommender.filters import Filters, read_filters
 from reprise.recommender.generate import Choice, continue_history
@@ -352,8 +352,5 @@ class Recommender:
     @property
     def _directions(self) -> QuickIndex:
         if not self._made:
-            vectors_ID = self._network.input_ID
-            length_I1 = np.linalg.norm(vectors_ID, axis=1, keepdims=True)
-            # a zero vector has no direction: it is similar to nothing
-            self._made.append(QuickIndex(vectors_ID / np.maximum(length_I1, np.finfo(np.float32).tiny)))
+            self._made.append(QuickIndex(directions(self._network.input_ID)))
         return self._made[0]

@@ -75,7 +75,7 @@ def known_of(served: Served, asker: Asker, *, seen: bool = False, long: int | No
     # what is told has its place among what the log has
     if long is not None and known.events + known.skipped + len(news) > long:
         raise LongPastError
-    past = in_order([*_past(served, asker, known), *news])
+    past = [*_past(served, asker, known), *news]
     return replace(states.folder.fold(past), generation=known.generation, seq=known.seq)
 
 

@@ -18,17 +18,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from reprise.server import logs
+from reprise.server.events import User
 from reprise.server.handlers import Call, Handlers
 from reprise.server.keys import EVERYBODY, Key, Keyring
 from reprise.server.metrics import CONTENT_TYPE
-from reprise.server.openapi import openapi
+from reprise.server.openapi import JSON, openapi
 from reprise.server.operations import OPERATIONS, Operation
 from reprise.server.problems import PROBLEMS, ProblemError, problem_of
 from reprise.server.schema import PathId
 from reprise.server.service import Service
 from reprise.server.settings import Settings
 
-JSON = "application/json"
 PAGE = {
     "/": ("page.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
@@ -168,7 +168,7 @@ class _Endpoint:
             body = operation.body.model_validate_json(await _body(request, self.service.settings))
         user = where if operation.parameter == "user_id" else getattr(body, "user_id", None)
         if user:
-            facts["user"] = logs.hashed(key.tenant, user)
+            facts["user"] = logs.hashed(User(key.tenant, user))
         told = await self.handler(Call(key, body, query, where))
         if isinstance(told, Mapping):
             facts |= {name: told[name] for name in ("recommendation_id", "model_version") if told.get(name)}
@@ -230,7 +230,7 @@ def _json(told: Any, status: int = 200, headers: Mapping[str, str] | None = None
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    """A file of the page that somebody may not have."""
+    """What stands beside the operations, asked for by a name that is not the server's."""
     problem = problem_of(error)
     return _json(problem.body, problem.status, problem.headers)
 

@@ -8,13 +8,14 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import tomli_w
 
 from reprise.errors import ConfigError, did_you_mean
 
-SCOPES = ("ingest", "recommend", "admin")
+Scope = Literal["ingest", "recommend", "admin"]
+SCOPES: tuple[str, ...] = get_args(Scope)
 PREFIX = "rp_"
 DEFAULT_TENANT = "default"
 
@@ -84,6 +85,7 @@ def add_key(path: Path, name: str, tenant: str, scopes: Sequence[str]) -> str:
     new = {"name": name, "tenant": tenant, "scopes": [*scopes], "sha256": _hash(secret)}
     _key(path, new)
     beside = path.with_name(f".{path.name}.partial")
+    beside.unlink(missing_ok=True)  # what is there keeps its mode
     beside.touch(mode=0o600)
     beside.write_bytes(tomli_w.dumps({"key": [*told, new]}).encode())
     beside.replace(path)

@@ -20,6 +20,9 @@ from reprise.server.reading import item_id
 from reprise.server.served import Served
 from reprise.server.store import EventStore, StoreError
 
+NEVER = 2**63 - 1
+"""No version comes after it: what is asked for is the newest one alone."""
+
 
 class UnknownItemError(DataError):
     """The model has no vector for an item."""
@@ -55,8 +58,8 @@ class Live:
         self.store = store
         self._changing = threading.Lock()
         self._items_version = 0
-        self._forgotten_version, _ = store.forgotten_since(0)
-        self.follow()
+        self._forgotten_version, _ = store.forgotten_since(NEVER)
+        self._follow_items()
 
     @property
     def served(self) -> Served:
@@ -100,7 +103,7 @@ class Live:
         """The version of the model, and items that could follow.
 
         Raises:
-            ConfigError: the choice cannot be, or the length is above the catalogue.
+            ConfigError: the choice cannot be, or the length is above the items that can be chosen.
         """
         served = self._served
         known = known_of(served, asker)
@@ -182,7 +185,7 @@ class Live:
             ArtefactError: it is no sound model; the old one stays.
         """
         old, path = self._served, path.absolute()
-        version, _ = self.store.forgotten_since(self._forgotten_version)
+        version = self._forgotten_version
         try:
             new = Served.open(path, self.store, old.states.most_bytes)
         except (ArtefactError, StoreError):

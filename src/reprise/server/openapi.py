@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from reprise.server.operations import OPERATIONS, Operation
 from reprise.server.problems import PROBLEMS
-from reprise.server.schema import ID_CHARACTERS, PRINTABLE, ErrorAnswer
+from reprise.server.schema import ErrorAnswer, PathId
 
 JSON = "application/json"
 Page = dict[str, Any]
@@ -96,7 +96,7 @@ def _content(schema: Page, words: str) -> Page:
 def _path_parameters(operation: Operation) -> list[Page]:
     if operation.parameter is None:
         return []
-    text = {"type": "string", "minLength": 1, "maxLength": ID_CHARACTERS, "pattern": PRINTABLE}
+    text = TypeAdapter(PathId).json_schema()
     return [{"name": operation.parameter, "in": "path", "required": True, "schema": text}]
 
 

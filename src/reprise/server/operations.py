@@ -1,13 +1,12 @@
 """The operations of the HTTP interface, as data: the routes and the OpenAPI page are both made from this table."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from reprise.server import schema
-
-Scope = Literal["ingest", "recommend", "admin"]
+from reprise.server.keys import Scope
 
 
 class Query(BaseModel):

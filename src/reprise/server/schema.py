@@ -89,7 +89,7 @@ Moment = Annotated[
     ),
 ]
 """Seconds or milliseconds since 1970, or ISO 8601 with its offset; read as milliseconds."""
-Column = Annotated[str, StringConstraints(min_length=1, max_length=ID_CHARACTERS, pattern=PRINTABLE)]
+Column = PathId
 Kind = Column
 Scalar = Text | Annotated[int, Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)] | Number | bool
 

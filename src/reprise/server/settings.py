@@ -34,6 +34,7 @@ class Settings:
     state_bytes: int = 256 * 2**20
     """Memory for the states of users; the ones who were asked for longest ago make room."""
     follow_s: float = 1.0
-    """How often the server looks for what other processes were told of items."""
+    """How often the server looks for what other processes were told of items and whom they forgot; and how long it is
+    believed that events can be written."""
     drain_s: int = 10
     """How long requests that were begun may go on when the server is asked to end."""

@@ -17,7 +17,7 @@ import numpy as np
 from reprise.recommender.catalogue import Catalogue
 from reprise.recommender.network import Network
 from reprise.recommender.runtime import State
-from reprise.server.events import StoredEvent, User
+from reprise.server.events import StoredEvent, User, UserLog
 from reprise.server.reading import Told, read
 from reprise.server.store import FORGOTTEN_KEPT, EventStore
 
@@ -193,10 +193,28 @@ class States:
             # a late event: its place is in the past, so what came after it is folded again
             assert news[0].time_ms is not None, "events of the log have times"
             before = before.back_to(news[0].time_ms, seen) or self._stranger(seen, log.generation)
-        last = log.events[-1].seq if log.events else 0
-        after = replace(self.folder.advance(before, news), generation=log.generation, seq=last).marked(before)
+        after = self._after(before, log)
         self._put(user, after)
         return after
+
+    def _after(self, before: Known, log: UserLog) -> Known:
+        """What is known after some events more, with marks on the way: wherever what is later also came in later."""
+        events = sorted(log.events, key=lambda event: event.time_ms)
+        every = MARKED_EVERY[0]
+        known, start = replace(before, generation=log.generation), 0
+        if not events:
+            return replace(known, seq=0)
+        first_after = [inf]
+        for event in reversed(events):
+            first_after.append(min(first_after[-1], event.seq))
+        first_after.reverse()
+        last = before.seq
+        for end, event in enumerate(events, 1):
+            last = max(last, event.seq)
+            if end == len(events) or (end - start >= every and last < first_after[end]):
+                piece = [told(one) for one in events[start:end]]
+                known, start = replace(self.folder.advance(known, piece), seq=last).marked(known), end
+        return known
 
     def recent(self) -> list[User]:
         """The users who are remembered, those asked for last first."""
@@ -215,7 +233,8 @@ class States:
         """Remember nobody whom the log, and so perhaps another process, has forgotten."""
         gone, all_gone = set(generations), len(generations) >= FORGOTTEN_KEPT
         with self._lock:
-            self._gone = gone  # a question that is being answered may still know one of them, and shall not remember them
+            self._gone = gone if len(self._gone) > FORGOTTEN_KEPT else self._gone | gone
+            # a question that is being answered may still know one of them, and shall not remember them
             for user in [user for user, known in self._known.items() if all_gone or known.generation in gone]:
                 self._take_out(user)
 
