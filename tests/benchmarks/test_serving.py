@@ -56,7 +56,8 @@ def test_more_than_it_can_do_is_refused_and_nothing_fails(model: Path, tmp_path:
     options = ["--seconds", "0", "--slices", "0", "--overload", "3", "--sustainable", "700"]
     times = ["--overload-seconds", "3", "--recovery-seconds", "1"]
     found = measured(tmp_path / "found.json", "serving.py", "--model", model, *SMALL, *options, *times)
-    assert found["overload"]["statuses"].keys() <= {"200", "429"}
+    # what could not leave in time says something of the machine that sends
+    assert found["overload"]["statuses"].keys() <= {"200", "429", "not sent"}
     assert found["overload"]["requests"] == 6300
     after = found["overload"]["statuses after"]
     assert after.keys() <= {"200", "429"} and sum(after.values()) == 350
