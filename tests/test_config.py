@@ -275,3 +275,16 @@ def test_a_short_name_has_the_fields_that_are_not_the_default() -> None:
     assert short_name(Training(epochs=2, at=(1,))) == "Training epochs=2 at=(1,)"
     assert short_name(Training(epochs=2, clip=1.0, at=(1,))) == "Training epochs=2 clip=1.0 +1"
     assert short_name(Plan(training=Training(clip=1.0))).startswith("Plan training=Training(")
+
+
+def test_a_class_is_saved_under_the_package_that_exports_it() -> None:
+    from reprise import Recurrent
+
+    assert class_name(Recurrent) == "reprise:Recurrent"
+
+
+@pytest.mark.parametrize("name", ["reprise.models.recurrent:Recurrent", "reprise.models.gone:Recurrent"])
+def test_a_class_whose_module_moved_is_found(name: str) -> None:
+    from reprise import Recurrent
+
+    assert resolve(name) is Recurrent

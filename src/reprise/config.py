@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import functools
 import importlib
+import importlib.util
 import inspect
 import re
 import tomllib
@@ -23,6 +24,8 @@ from reprise.errors import ConfigError, did_you_mean
 CLASS = "class"
 """The key that says which spec a dictionary is; its value is a name `module:Class`."""
 PACKAGE = "reprise"
+RENAMED_CLASSES: dict[str, str] = {}
+"""Classes that files from before 0.1.0 call by another name."""
 
 T = TypeVar("T")
 Data = dict[str, Any]
@@ -76,9 +79,21 @@ def is_spec(value: object) -> bool:
 
 
 def class_name(value: object) -> str:
-    """`module:Class` of an object, or of a class itself."""
+    """Return `module:Class` of an object or of a class.
+
+    The module is the first package that exports the class, so that a saved name outlives a move of its module.
+    """
     cls = value if isinstance(value, type) else type(value)
-    return f"{cls.__module__}:{cls.__qualname__}"
+    return f"{_exporting_module(cls)}:{cls.__qualname__}"
+
+
+def _exporting_module(cls: type) -> str:
+    packages = cls.__module__.split(".")[:2] if cls.__module__.startswith(f"{PACKAGE}.") else []
+    for depth in range(1, len(packages) + 1):
+        name = ".".join(packages[:depth])
+        if cls.__qualname__ in getattr(importlib.import_module(name), "__all__", ()):
+            return name
+    return cls.__module__
 
 
 def short_name(value: Any) -> str:
@@ -107,11 +122,18 @@ def resolve(name: str, *, trusted: bool = False) -> Any:
             f"{name!r} lies outside the package {PACKAGE}, and to import it would run its code; "
             "if you trust it, pass trusted=True (on the command line: --trusted)"
         )
-    module = _import(module_name, name)
-    if not hasattr(module, attribute):
+    try:
+        module = _import(module_name, name)
+    except ConfigError:
+        moved = _find_moved(module_name, attribute)
+        if moved is None:
+            raise
+        return moved
+    found = getattr(module, attribute, None) or _find_moved(module_name, attribute)
+    if found is None:
         public = [known for known in dir(module) if not known.startswith("_")]
         raise ConfigError(f"module {module_name!r} has no {attribute!r}{did_you_mean(attribute, public)}")
-    return getattr(module, attribute)
+    return found
 
 
 def to_dict(value: Any) -> Data:
@@ -207,6 +229,19 @@ def toml_value(text: str) -> Any:
     except tomllib.TOMLDecodeError:
         return text
     return parsed["value"] if len(parsed) == 1 else text
+
+
+def _find_moved(module_name: str, attribute: str) -> Any:
+    """Return a class that a file from before 0.1.0 calls by a module that is gone, or None."""
+    root, *path = module_name.split(".")
+    packages = [PACKAGE, f"{PACKAGE}.{path[0]}"] if root == PACKAGE and path else []
+    if not packages or importlib.util.find_spec(packages[-1]) is None:
+        return None
+    attribute = RENAMED_CLASSES.get(attribute, attribute)
+    for package in map(importlib.import_module, packages):
+        if attribute in getattr(package, "__all__", ()):
+            return getattr(package, attribute)
+    return None
 
 
 def _import(module_name: str, name: str) -> Any:

@@ -70,7 +70,7 @@ def test_a_class_of_the_users_own(
     monkeypatch.syspath_prepend(tmp_path)
     command = ["evaluate", "--dataset", shop / "data", "--baselines"]
     assert "Loud" in reprise(*command, "loud_shop:Loud").stdout
-    file = recipe('[model]\nclass = "reprise.models.popularity:Popularity"\n')
+    file = recipe('[model]\nclass = "reprise:Popularity"\n')
     assert "Popularity" in reprise(*command, file).stdout
     file = recipe('[model]\nclass = "loud_shop:Loud"\n')
     assert fails(*command, file).startswith("'loud_shop:Loud' lies outside the package reprise")

@@ -30,7 +30,7 @@ def test_a_saved_model_is_a_directory_of_plain_files(saved: Path) -> None:
 def test_the_manifest_tells_what_made_the_model(saved: Path, shop: Recommender) -> None:
     manifest = json.loads((saved / MANIFEST).read_text())
     assert manifest["format"] == 2
-    assert manifest["facts"]["spec"]["class"] == "reprise.models.recurrent:Recurrent"
+    assert manifest["facts"]["spec"]["class"] == "reprise:Recurrent"
     assert manifest["facts"]["training"] == {"epochs": 3}
     assert manifest["facts"]["data"]["fingerprint"] == shop.artefact.facts["data"]["fingerprint"]
     assert {name: file["bytes"] for name, file in manifest["files"].items()} == {

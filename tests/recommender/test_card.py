@@ -15,7 +15,7 @@ def test_a_card_says_what_is_known_and_that_the_rest_is_not(shop: Recommender, t
     card = card_of(shop, tmp_path / "m")
     for line in [
         "# rglru 2 x 16",
-        "- network: reprise.models.recurrent:Recurrent",
+        "- network: reprise:Recurrent",
         f"- fingerprint: `{shop.artefact.facts['data']['fingerprint']}`",
         "- sequences: 30",
         "- events: 300 (240 train, 30 valid, 30 test)",

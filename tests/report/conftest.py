@@ -64,7 +64,7 @@ def entrant(
         ]
         for _ in seeds
     ]
-    recipe = {"class": "reprise.training.config:Recipe", "training": {"metric": "ndcg@10", "epochs": 3}}
+    recipe = {"class": "reprise:Recipe", "training": {"metric": "ndcg@10", "epochs": 3}}
     return {
         "name": name,
         "runs": [f"runs/{name.replace(' ', '-')}-{seed}" for seed in seeds],

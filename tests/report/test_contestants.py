@@ -94,6 +94,6 @@ def test_the_dataset_must_be_known_and_common(tmp_path: Path) -> None:
 def test_a_recipe_that_is_not_trusted_imports_nothing(tmp_path: Path) -> None:
     strange = run(tmp_path / "strange")
     text = (strange / "run.json").read_text()
-    (strange / "run.json").write_text(text.replace("reprise.models.recurrent:Recurrent", "theirs:Model"))
+    (strange / "run.json").write_text(text.replace("reprise:Recurrent", "theirs:Model"))
     with pytest.raises(ConfigError, match="'theirs:Model' lies outside the package reprise"):
         contestants([strange], [], trusted=False)
