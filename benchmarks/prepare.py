@@ -63,7 +63,7 @@ def _names(prefix: str, number: np.ndarray) -> pa.Array:
 
 
 def load_prepare() -> Job:
-    from reprise.data.prepare import prepare
+    from reprise.data.preparing.prepare import prepare
 
     return lambda log, out, memory_limit: prepare(log, out, memory_limit=memory_limit, progress=False)
 

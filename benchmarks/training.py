@@ -21,7 +21,7 @@ from torch import nn
 from reprise.data.dataset import SequenceDataset
 from reprise.models.recurrent import CELLS, Recurrent
 from reprise.nn.cells import Cell
-from reprise.nn.scan import scan
+from reprise.nn.linear_scan import scan
 from reprise.training import Recipe, RunOptions
 from reprise.training.run import RunDirectory
 from reprise.training.trainer import Trainer

@@ -22,7 +22,7 @@ from reprise.models.transformer import Transformer
 from reprise.nn.attention import WindowAttention
 from reprise.nn.blocks import GatedBranch, ResidualBlock
 from reprise.nn.cells import RNN, Activation, Cell
-from reprise.nn.convolution import DilatedConvolution
+from reprise.nn.dilated_convolution import DilatedConvolution
 from reprise.nn.linear_cells import MinGRU
 from reprise.testing import worlds
 from reprise.testing.contracts import check_cell, check_encoder, check_loss, check_scorer

@@ -15,12 +15,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if TYPE_CHECKING:
     from reprise.config import spec as spec
     from reprise.data.dataset import SequenceDataset as SequenceDataset
-    from reprise.data.describe import describe as describe
-    from reprise.data.events import Columns as Columns
-    from reprise.data.events import read_events as read_events
-    from reprise.data.finding import Leak as Leak
-    from reprise.data.leaks import find_leaks as find_leaks
-    from reprise.data.prepare import prepare as prepare
+    from reprise.data.description import describe as describe
+    from reprise.data.io.events import Columns as Columns
+    from reprise.data.io.events import read_events as read_events
+    from reprise.data.leakage.checks import find_leaks as find_leaks
+    from reprise.data.leakage.findings import Leak as Leak
+    from reprise.data.preparing.prepare import prepare as prepare
     from reprise.data.split import ColumnSplit as ColumnSplit
     from reprise.data.split import LeaveOneOut as LeaveOneOut
     from reprise.data.split import TimeSplit as TimeSplit
@@ -76,12 +76,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "spec": "reprise.config",
     "SequenceDataset": "reprise.data.dataset",
-    "describe": "reprise.data.describe",
-    "Columns": "reprise.data.events",
-    "read_events": "reprise.data.events",
-    "Leak": "reprise.data.finding",
-    "find_leaks": "reprise.data.leaks",
-    "prepare": "reprise.data.prepare",
+    "describe": "reprise.data.description",
+    "Columns": "reprise.data.io.events",
+    "read_events": "reprise.data.io.events",
+    "Leak": "reprise.data.leakage.findings",
+    "find_leaks": "reprise.data.leakage.checks",
+    "prepare": "reprise.data.preparing.prepare",
     "ColumnSplit": "reprise.data.split",
     "LeaveOneOut": "reprise.data.split",
     "TimeSplit": "reprise.data.split",

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reprise.data.prepare import prepare
+from reprise.data.preparing.prepare import prepare
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 
 from reprise.cli.show import show_dataset, show_facts, show_next, show_table
-from reprise.data.describe import describe
+from reprise.data.description import describe
 from reprise.testing import worlds
 
 

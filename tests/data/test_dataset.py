@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from reprise.data.dataset import COLUMNS, MANIFEST, SequenceDataset
-from reprise.data.prepare import prepare
+from reprise.data.preparing.prepare import prepare
 from reprise.errors import DataError
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from reprise.data.describe import describe
+from reprise.data.description import describe
 from reprise.data.examples import online_retail
-from reprise.data.prepare import prepare
+from reprise.data.preparing.prepare import prepare
 
 
 def test_it_is_small_enough_to_ship_and_names_its_author() -> None:

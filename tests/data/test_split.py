@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reprise.data.dataset import SequenceDataset
-from reprise.data.prepare import prepare
+from reprise.data.preparing.prepare import prepare
 from reprise.data.split import ColumnSplit, LeaveOneOut, SequenceParts, TimeSplit, parse_split
 from reprise.errors import ConfigError, DataError
 

@@ -21,7 +21,7 @@ import reprise.training.trainer as trainer_module
 import reprise.training.tune as tune_module
 from reprise.config import from_dict, load_toml
 from reprise.data.dataset import SequenceDataset
-from reprise.data.prepare import prepare
+from reprise.data.preparing.prepare import prepare
 from reprise.errors import ConfigError, DataError
 from reprise.evaluation.evaluate import evaluate
 from reprise.models.ensemble import Ensemble
@@ -375,7 +375,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> SequenceDataset:
         for step in range(20):
             rows.append(f"u{user},i{generator.integers(20)},{1_700_000_000 + step * 60}")
     (folder / "log.csv").write_text("\n".join(rows))
-    from reprise.data.events import read_events
+    from reprise.data.io.events import read_events
     from reprise.data.split import LeaveOneOut
 
     return prepare(read_events(folder / "log.csv"), folder / "data", split=LeaveOneOut())

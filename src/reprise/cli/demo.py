@@ -69,10 +69,10 @@ def demo(
 
 
 def _prepare(out: Path) -> "SequenceDataset":
-    from reprise.data.describe import describe
-    from reprise.data.events import read_events
+    from reprise.data.description import describe
     from reprise.data.examples import online_retail
-    from reprise.data.prepare import prepare
+    from reprise.data.io.events import read_events
+    from reprise.data.preparing.prepare import prepare
     from reprise.data.split import parse_split
 
     events, items = online_retail()

@@ -18,7 +18,7 @@ def describe(
 ) -> None:
     """Say what is in a prepared dataset: counts, dates, parts, cold items, lengths, repeats, warnings."""
     from reprise.data.dataset import SequenceDataset
-    from reprise.data.describe import describe as facts_of
+    from reprise.data.description import describe as facts_of
 
     facts = facts_of(SequenceDataset.open(Path(path)))
     if as_json:

@@ -81,9 +81,9 @@ def prepare(
     ] = False,
 ) -> None:
     """Clean, code, sort and split an event log. The same command again goes on after a kill."""
-    from reprise.data.describe import describe
-    from reprise.data.events import Columns, read_events
-    from reprise.data.prepare import prepare as prepare_dataset
+    from reprise.data.description import describe
+    from reprise.data.io.events import Columns, read_events
+    from reprise.data.preparing.prepare import prepare as prepare_dataset
     from reprise.data.split import parse_split
 
     columns = Columns(user_column, item_column, time_column, session_column, kind_column, value_column)

@@ -23,7 +23,7 @@ from reprise.cli.options import (
 from reprise.errors import ArtefactError, DataError
 
 if TYPE_CHECKING:
-    from reprise.data.events import Columns
+    from reprise.data.io.events import Columns
     from reprise.recommender.history import Timestamp
     from reprise.recommender.recommender import Recommender
 
@@ -81,9 +81,9 @@ def recommend(
     dataset: MovedDataset = None,
 ) -> None:
     """Recommend to every user of a file: rows of user_id, rank, item_id, score and title."""
-    from reprise.data.answers import Answer, AnswerWriter
-    from reprise.data.events import Columns
-    from reprise.data.histories import read_histories
+    from reprise.data.io.events import Columns
+    from reprise.data.io.history_files import read_histories
+    from reprise.data.io.recommendation_files import RecommendationRow, RecommendationWriter
     from reprise.recommender.ranking import check_k
 
     check_place(out)
@@ -97,14 +97,14 @@ def recommend(
     integers = recommender.items.integer_ids
     batches = read_histories(histories, columns, tz=tz, integer_items=integers, also=also)
     users, skipped = 0, 0
-    with AnswerWriter(out) as writer:
+    with RecommendationWriter(out) as writer:
         for keys, events in batches:
             answers = recommender.recommend_many(
                 events, k=k, exclude_seen=exclude_seen, now=moment, diversity=diversity
             )
             for key, answer in zip(keys, answers, strict=True):
                 for found in answer:
-                    writer.add(Answer(key, found.rank, found.item_id, found.score, found.title))
+                    writer.add(RecommendationRow(key, found.rank, found.item_id, found.score, found.title))
                 skipped += answer.skipped
             users += len(keys)
     remark = f"; {skipped:,} events skipped, whose items the model does not know" if skipped else ""
@@ -113,7 +113,7 @@ def recommend(
 
 def _moment(now: str, tz: str | None) -> "Timestamp":
     """What was typed as a number, or as a time in the zone of the log where it names none."""
-    from reprise.data.times import check_zone
+    from reprise.data.io.times import check_zone
 
     check_zone(tz)
     with suppress(ValueError):
@@ -126,7 +126,7 @@ def _moment(now: str, tz: str | None) -> "Timestamp":
 
 def _keyed_by(role: Literal["user", "session"], histories: list[str], columns: "Columns") -> "Columns":
     """The same columns with the one that keys a history in the place of the users."""
-    from reprise.data.events import read_events
+    from reprise.data.io.events import read_events
 
     key: str | None = getattr(read_events(histories, columns).columns, role)
     if key is None:

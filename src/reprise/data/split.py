@@ -14,7 +14,7 @@ import ibis.expr.types as ir
 import numpy as np
 
 from reprise.data.dataset import IntArray
-from reprise.data.times import parse_duration, parse_moment, show
+from reprise.data.io.times import parse_duration, parse_moment, show
 from reprise.errors import ConfigError, DataError, did_you_mean
 
 PART_CODES = {"train": 0, "valid": 1, "test": 2}

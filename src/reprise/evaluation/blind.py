@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reprise.data.chunks import Chunk
+from reprise.data.batching import RowChunk
 from reprise.data.dataset import IntArray, SequenceDataset
-from reprise.data.leaks import leak_notes
+from reprise.data.leakage.checks import leak_notes
 from reprise.data.vocabulary import PAD
 from reprise.errors import LeakError
 from reprise.evaluation.targets import Walk, asking, device_of
@@ -88,7 +88,7 @@ def _batch(dataset: SequenceDataset, rows: IntArray, position_B: IntArray) -> tu
     steps_B = last_B - first_B
     # the last event of a sequence has none behind it, so its step has nothing to read ahead to either
     steps_B = np.minimum(steps_B, dataset.offset[rows + 1] - 1 - first_B)
-    chunk = Chunk(rows, first_B, steps_B, int(steps_B.max()), fresh=True)
+    chunk = RowChunk(rows, first_B, steps_B, int(steps_B.max()), fresh=True)
     return gather(dataset, chunk, target_U, target_U + 1), position_B - 1 - first_B
 
 

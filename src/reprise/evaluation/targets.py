@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reprise.data.chunks import Chunk, ChunkPlan
+from reprise.data.batching import BatchPlan, RowChunk
 from reprise.data.dataset import IntArray, Part, SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.errors import ConfigError, DataError
@@ -234,17 +234,17 @@ def device_of(model: object) -> torch.device:
 
 def _plan(
     dataset: SequenceDataset, walk: Walk, bounds: tuple[IntArray, IntArray], vectors: bool
-) -> ChunkPlan:
+) -> BatchPlan:
     """The way through the sequences that have targets, each from its first event."""
     first_U, last_U = bounds
     start_U = np.asarray(dataset.offset[:-1])
     # a table of scores is as large as events times items, so without vectors a batch holds fewer events
     tokens = walk.tokens if vectors else min(walk.tokens, max(1, SCORES_IN_BATCH // dataset.items.warm))
     stop_U = np.where(last_U > first_U, last_U, start_U)
-    return ChunkPlan(start_U, stop_U, tokens=tokens, length=min(walk.length, tokens))
+    return BatchPlan(start_U, stop_U, tokens=tokens, length=min(walk.length, tokens))
 
 
-def _batch(dataset: SequenceDataset, chunk: Chunk, bounds: tuple[IntArray, IntArray], walk: Walk) -> Batch:
+def _batch(dataset: SequenceDataset, chunk: RowChunk, bounds: tuple[IntArray, IntArray], walk: Walk) -> Batch:
     batch = gather(dataset, chunk, *bounds)
     if walk.query_time:
         return batch

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reprise.data.chunks import Chunk
+from reprise.data.batching import RowChunk
 from reprise.data.dataset import IntArray, SequenceDataset
 from reprise.data.vocabulary import PAD
 
@@ -93,7 +93,7 @@ def event_at(batch: Batch, step: int) -> Event:
     )
 
 
-def gather(dataset: SequenceDataset, chunk: Chunk, first_U: IntArray, last_U: IntArray) -> Batch:
+def gather(dataset: SequenceDataset, chunk: RowChunk, first_U: IntArray, last_U: IntArray) -> Batch:
     """Read a chunk from the dataset.
 
     Args:

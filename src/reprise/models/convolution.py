@@ -17,7 +17,7 @@ from reprise.models.sequence_model import SequenceModel
 from reprise.models.stack import Stack
 from reprise.models.window import WindowEncoder, Windows
 from reprise.nn.blocks import ResidualBlock
-from reprise.nn.convolution import DilatedConvolution
+from reprise.nn.dilated_convolution import DilatedConvolution
 
 
 @spec

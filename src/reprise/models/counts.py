@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reprise.data.blocks import Block, blocks
 from reprise.data.dataset import PARTS, IntArray, Part, SequenceDataset
+from reprise.data.sequence_blocks import Block, blocks
 from reprise.errors import DataError
 
 EVENTS_AT_ONCE = 1 << 18

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from reprise.data.blocks import Block
 from reprise.data.dataset import IntArray, Part, SequenceDataset
+from reprise.data.sequence_blocks import Block
 from reprise.models.counts import counted_blocks, popularity
 
 PAIRS_AT_ONCE = 1 << 22

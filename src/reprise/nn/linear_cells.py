@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from reprise.nn.cells import Cell, State, state_at_end
-from reprise.nn.scan import scan
+from reprise.nn.linear_scan import scan
 
 FLOOR = 1e-6
 """Least 1 - a^2: it keeps the gradient of its root finite where a is 1."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from reprise.nn.cells import Cell, State, state_at_end
-from reprise.nn.scan import scan
+from reprise.nn.linear_scan import scan
 
 
 class LRU(Cell):

@@ -18,7 +18,7 @@ from typing import Any
 
 from safetensors.numpy import load, save
 
-from reprise.data.tables import Table, read_table, write_table
+from reprise.data.io.arrow_columns import Table, read_table, write_table
 from reprise.errors import ArtefactError
 from reprise.recommender.card import card
 from reprise.recommender.events import Column

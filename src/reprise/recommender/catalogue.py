@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from reprise.data.dataset import EVENT, id_array
-from reprise.data.tables import Table, column
+from reprise.data.io.arrow_columns import Table, column
 from reprise.data.vocabulary import PAD, ItemId, Vocabulary
 from reprise.errors import DataError, did_you_mean
 from reprise.recommender.columns import (

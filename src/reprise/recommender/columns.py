@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from reprise.data.tables import EXACT, Kind, Table, cell, coded, kind_of
+from reprise.data.io.arrow_columns import EXACT, Kind, Table, cell, coded, kind_of
 from reprise.errors import DataError
 from reprise.recommender.index import Mask
 

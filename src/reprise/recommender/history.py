@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from reprise.data.moments import iso
+from reprise.data.timestamps import iso
 from reprise.data.vocabulary import PAD, ItemId
 from reprise.errors import DataError, did_you_mean
 from reprise.recommender.catalogue import Catalogue, Indices

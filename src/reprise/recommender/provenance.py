@@ -3,7 +3,7 @@
 from typing import Any
 
 from reprise.data.dataset import PARTS, SequenceDataset
-from reprise.data.moments import iso
+from reprise.data.timestamps import iso
 
 
 def describe_data(dataset: SequenceDataset) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from reprise.data.chunks import ChunkPlan
+from reprise.data.batching import BatchPlan
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.models.batch import Batch, Event, event_at, gather
@@ -225,7 +225,7 @@ def check_scorer(
 ) -> None:
     """All promises of a scorer, on the sequences of a dataset: `score_batch` is the fold, rows are strangers."""
     first_U, last_U = dataset.part(part)
-    plan = ChunkPlan(dataset.offset[:-1], last_U, tokens=64, length=5)
+    plan = BatchPlan(dataset.offset[:-1], last_U, tokens=64, length=5)
     with torch.no_grad():
         state: State | None = None
         for number, chunk in enumerate(plan):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from reprise.data.chunks import ChunkPlan
+from reprise.data.batching import BatchPlan
 from reprise.data.dataset import IntArray, SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.evaluation.targets import Walk
@@ -104,7 +104,7 @@ def _pass(
     stop_U = np.where(last_U > first_U, last_U, start_U)
     steps.model.train()
     for number, chunk in enumerate(
-        ChunkPlan(start_U, stop_U, tokens=tokens, length=steps.config.chunk, seed=seed)
+        BatchPlan(start_U, stop_U, tokens=tokens, length=steps.config.chunk, seed=seed)
     ):
         batch = gather(dataset, chunk, first_U, last_U)
         known_BT = torch.where(batch.target_BT <= dataset.items.warm, batch.target_BT, PAD)

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reprise.data.chunks import Chunk, ChunkPlan
+from reprise.data.batching import BatchPlan, RowChunk
 from reprise.data.dataset import SequenceDataset
-from reprise.data.leaks import check_leaks
+from reprise.data.leakage.checks import check_leaks
 from reprise.errors import ArtefactError, ConfigError, DataError
 from reprise.models.batch import gather
 from reprise.models.counts import item_counts
@@ -211,10 +211,10 @@ class Trainer:
             return None
         return negatives.sampler(item_counts(self.dataset)).to(self.fabric.device)
 
-    def _plan(self, epoch: int) -> ChunkPlan:
+    def _plan(self, epoch: int) -> BatchPlan:
         first_U, last_U = self.dataset.part("train")
         seed = (self.options.seed, epoch)
-        return ChunkPlan(first_U, last_U, tokens=self.tokens, length=self.config.chunk, seed=seed)
+        return BatchPlan(first_U, last_U, tokens=self.tokens, length=self.config.chunk, seed=seed)
 
     def _epoch(self, bar: TrainingProgress) -> None:
         progress = self.progress
@@ -237,7 +237,7 @@ class Trainer:
                 self._save()
         say(bar, self._end_epoch())
 
-    def _step(self, chunk: Chunk) -> tuple[float, int]:
+    def _step(self, chunk: RowChunk) -> tuple[float, int]:
         """One step of the epoch under way: (the sum of the losses, how many targets)."""
         first_U, last_U = self.dataset.part("train")
         return self.steps(

@@ -10,7 +10,7 @@ from typing import Any
 
 from reprise.config import to_dict
 from reprise.data.dataset import SequenceDataset
-from reprise.data.leaks import check_leaks
+from reprise.data.leakage.checks import check_leaks
 from reprise.errors import ConfigError
 from reprise.training.config import Recipe, RunOptions
 from reprise.training.progress import SearchProgress

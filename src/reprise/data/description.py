@@ -1,0 +1,113 @@
+"""What a prepared dataset holds, in numbers that can be printed or written as JSON.
+
+Shape letters: U sequences, E events.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from reprise.data.dataset import PARTS, IntArray, Part, SequenceDataset
+from reprise.data.leakage.checks import FACT, find_leaks, leak_facts, leak_warnings
+from reprise.data.sequence_blocks import BLOCK_EVENTS, ranges
+from reprise.data.timestamps import iso
+
+QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
+
+
+def describe(dataset: SequenceDataset) -> dict[str, Any]:
+    """Counts, times, parts, lengths, repeats and notes of a dataset; every value can be written as JSON.
+
+    `repeat_share` is the share of events whose item occurred before in the same sequence, `tied_share` of those at
+    the same time as the event before, `cold_target_share` of a part's targets whose item does not occur in training.
+    """
+    events = dataset.events
+    repeats, ties = _repeats_and_ties(dataset)
+    return {
+        "fingerprint": dataset.fingerprint,
+        "sequences": len(dataset),
+        "events": events,
+        "items": {
+            "vocabulary": len(dataset.items),
+            "warm": dataset.items.warm,
+            "cold": len(dataset.items) - dataset.items.warm,
+            "ids": "integer" if dataset.items.integer_ids else "string",
+        },
+        "kinds": _kinds(dataset),
+        "times": _times(dataset),
+        "split": dict(dataset.split),
+        "parts": {part: _part(dataset, part) for part in PARTS},
+        "length": _quantiles(np.diff(dataset.offset)),
+        "repeat_share": repeats / max(1, events),
+        "tied_share": ties / max(1, events),
+        "density": events / max(1, len(dataset) * len(dataset.items)),
+        "value_share": _value_share(dataset),
+        "facts": {name: fact for name, fact in dataset.facts.items() if name != FACT},
+        "leaks": [leak_facts(leak) for leak in find_leaks(dataset)],
+        "warnings": [*dataset.facts.get("warnings", []), *leak_warnings(dataset)],
+    }
+
+
+def _quantiles(length_U: IntArray) -> dict[str, float]:
+    values = np.quantile(length_U, QUANTILES) if len(length_U) else np.zeros(len(QUANTILES))
+    return {f"{share:.0%}": float(value) for share, value in zip(QUANTILES, values, strict=True)}
+
+
+def _kinds(dataset: SequenceDataset) -> dict[str, int]:
+    counts = np.zeros(len(dataset.kinds), np.int64)
+    for start in range(0, dataset.events, BLOCK_EVENTS):
+        counts += np.bincount(dataset.kind[start : start + BLOCK_EVENTS], minlength=len(counts))
+    return dict(zip(dataset.kinds, counts.tolist(), strict=True))
+
+
+def _times(dataset: SequenceDataset) -> dict[str, str | None]:
+    if not dataset.events:
+        return {"first": None, "last": None}
+    return {"first": iso(int(dataset.time_ms.min())), "last": iso(int(dataset.time_ms.max()))}
+
+
+def _part(dataset: SequenceDataset, part: Part) -> dict[str, Any]:
+    """A target is an event of the part with an event before it in its sequence."""
+    first_U, last_U = dataset.part(part)
+    present_U = last_U > first_U
+    targets = cold = 0
+    for start, stop in ranges(dataset):
+        wanted_E = _spread(dataset, (first_U, last_U), start, stop)
+        item_E = dataset.item[dataset.offset[start] : dataset.offset[stop]]
+        targets += int(wanted_E.sum())
+        cold += int((wanted_E & (item_E > dataset.items.warm)).sum())
+    return {
+        "events": int((last_U - first_U).sum()),
+        "sequences": int(present_U.sum()),
+        "targets": targets,
+        "cold_target_share": cold / max(1, targets),
+    }
+
+
+def _spread(dataset: SequenceDataset, bounds_U: tuple[IntArray, IntArray], start: int, stop: int) -> IntArray:
+    """Which events of the sequences `start`..`stop` are targets within the bounds, [E]."""
+    begin_U = dataset.offset[start:stop]
+    length_U = np.diff(dataset.offset[start : stop + 1])
+    position_E = np.arange(int(begin_U[0]), int(dataset.offset[stop]))
+    first_E = np.repeat(np.maximum(bounds_U[0][start:stop], begin_U + 1), length_U)
+    wanted_E: IntArray = (position_E >= first_E) & (position_E < np.repeat(bounds_U[1][start:stop], length_U))
+    return wanted_E
+
+
+def _repeats_and_ties(dataset: SequenceDataset) -> tuple[int, int]:
+    repeats = ties = 0
+    for start, stop in ranges(dataset):
+        span = slice(int(dataset.offset[start]), int(dataset.offset[stop]))
+        owner_E = np.repeat(np.arange(stop - start), np.diff(dataset.offset[start : stop + 1]))
+        pair_E = owner_E.astype(np.int64) * (len(dataset.items) + 1) + dataset.item[span]
+        repeats += len(pair_E) - len(np.unique(pair_E))
+        ties += int(((np.diff(dataset.time_ms[span]) == 0) & (np.diff(owner_E) == 0)).sum())
+    return repeats, ties
+
+
+def _value_share(dataset: SequenceDataset) -> float:
+    """The share of events that have a value."""
+    count = 0
+    for start in range(0, dataset.events, BLOCK_EVENTS):
+        count += int((~np.isnan(dataset.value[start : start + BLOCK_EVENTS])).sum())
+    return count / max(1, dataset.events)

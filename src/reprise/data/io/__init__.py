@@ -1,0 +1,1 @@
+"""Reading event logs, item tables and histories, and writing recommendations."""

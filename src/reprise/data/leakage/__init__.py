@@ -1,0 +1,1 @@
+"""Checks that training and model inputs do not contain the targets."""

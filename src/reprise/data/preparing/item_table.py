@@ -1,0 +1,175 @@
+"""The item table: one row for each item of the vocabulary, in its order, with the caller's columns."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ibis
+import ibis.expr.datatypes as dt
+import ibis.expr.types as ir
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from reprise.data.io.duckdb_engine import Engine
+from reprise.data.io.events import check_id_type, find
+from reprise.data.io.sources import Source, open_source
+from reprise.data.preparing.array_writer import Ranking
+from reprise.errors import DataError, did_you_mean
+
+ID, COUNT = "item_id", "count"
+"""What the table has besides the caller's columns."""
+
+
+@dataclass(frozen=True)
+class ItemTable:
+    """What the caller knows of the items."""
+
+    source: Source
+    id_column: str
+
+    @property
+    def integers(self) -> bool:
+        """Whether its ids are integers by type."""
+        return bool(self.source.table[self.id_column].type().is_integer())
+
+    def load(self) -> pa.Table:
+        """Its rows, the id column first and called `item_id`, in memory."""
+        names = [name for name in self.source.table.columns if name != self.id_column]
+        table = self.source.table.select(self.id_column, *names)
+        rows = self.source.engine.arrow(table) if self.source.engine else table.to_pyarrow()
+        rows = rows.rename_columns([ID, *(_own_name(name, names) for name in names)])
+        return _typed(rows) if self.source.text else rows
+
+
+def _own_name(name: str, names: list[str]) -> str:
+    """The caller's name of a column, or `given_NAME` where the table has a column of that name by itself."""
+    if name not in (ID, COUNT):
+        return name
+    own = f"given_{name}"
+    while own in names:
+        own = f"given_{own}"
+    return own
+
+
+def _typed(rows: pa.Table) -> pa.Table:
+    """Columns of text as numbers, where each value is written as a number is."""
+    for place, name in enumerate(rows.column_names):
+        if name != ID:
+            rows = rows.set_column(place, name, _number_or_text(rows.column(name)))
+    return rows
+
+
+def _number_or_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    try:
+        whole = column.cast(pa.int64())
+        return whole if whole.cast(column.type).equals(column) else column
+    except pa.ArrowInvalid:
+        pass
+    try:
+        return column.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return column
+
+
+def open_items(items: Any, item_column: str) -> ItemTable:
+    """An item table from anything that holds a table; its id column is called as in the events, or by a known name.
+
+    Raises:
+        DataError: It cannot be read, or has no column of ids.
+    """
+    source = open_source(items)
+    names = list(source.table.columns)
+    column = item_column if item_column in names else find("item", names)
+    if column is None:
+        raise DataError(f"the item table has no column {item_column!r}{did_you_mean(item_column, names)}")
+    check_id_type(column, source.table[column].type())
+    return ItemTable(source, column)
+
+
+def common_id_type(given: ItemTable | None, integers: bool, events_text: bool) -> bool:
+    """Whether item ids are integers, by the events and the item table together.
+
+    Text files fit either type: what is written `17` is the integer or the string, as the other side has it.
+
+    Args:
+        given: The item table, if there is one.
+        integers: Whether the ids of the events are integers.
+        events_text: Whether the events came as text.
+
+    Raises:
+        DataError: The types differ.
+    """
+    if given is None or given.source.text or given.integers == integers:
+        return integers
+    if events_text and not given.integers:
+        return False
+    names = {True: "integers", False: "strings"}
+    raise DataError(
+        f"item ids are {names[integers]} in the events and {names[given.integers]} in the item table "
+        f"(column {given.id_column!r}); make them the same"
+    )
+
+
+def write_items(
+    engine: Engine, given: ItemTable | None, ranking: Ranking, integers: bool, path: Path
+) -> dict[str, Any]:
+    """Write the item table; returns how many rows the caller's table added, and how many items it does not know.
+
+    Items that only the caller's table knows are appended, as cold ones.
+    """
+    index_I = np.arange(1, len(ranking.code_I) + 1)
+    ranks = pa.table({"code": pa.array(ranking.code_I, pa.int32()), "index": index_I, COUNT: ranking.count_I})
+    items, order = engine.table("items"), engine.arrow_table("ranks", ranks)
+    ids = items.id.cast(dt.int64 if integers else dt.string)
+    # saved, because ibis would fold the join below into this one, where the cast is out of its sight
+    known = engine.save("known", items.join(order, "code").select("index", COUNT, item_id=ids))
+    if given is None:
+        pq.write_table(engine.arrow(known.order_by("index").select(ID, COUNT)), path, compression="zstd")
+        return {"added": 0, "unknown": 0}
+    rows = _checked(given, integers)
+    found = _matched(engine, known, rows.column(ID), len(ranking.code_I))
+    place = found.column("place")
+    # only ids go through the engine, so that no name of the caller's columns can be one of ours
+    own = rows.drop_columns([ID]).take(place)
+    written = found.drop_columns(["place"])
+    for name in own.column_names:
+        written = written.append_column(name, own.column(name))
+    pq.write_table(written, path, compression="zstd")
+    return {"added": written.num_rows - len(ranking.code_I), "unknown": place.null_count}
+
+
+def _matched(engine: Engine, known: ir.Table, ids: pa.ChunkedArray, count: int) -> pa.Table:
+    """`item_id`, `count` and `place`, the row of the caller's table or null, of the `count` known items and the added."""
+    given = engine.arrow_table("given", pa.table({ID: ids, "place": np.arange(len(ids))}))
+    joined = known.left_join(given, ID).select("index", ID, COUNT, "place")
+    added = given.anti_join(known, ID)
+    added = added.select(
+        ID, "place", index=added.place + count + 1, **{COUNT: ibis.literal(0, dt.int64)}
+    ).select("index", ID, COUNT, "place")
+    return engine.arrow(ibis.union(joined, added).order_by("index").drop("index"))
+
+
+def _checked(given: ItemTable, integers: bool) -> pa.Table:
+    rows, name = given.load(), given.id_column
+    ids = rows.column(ID)
+    if ids.null_count:
+        raise DataError(
+            f"column {name!r} of the item table has no id in {ids.null_count} rows; drop these rows"
+        )
+    try:
+        ids = ids.cast(pa.int64() if integers else pa.string())
+    except pa.ArrowInvalid as error:
+        raise DataError(
+            f"item ids are integers in the events, but not in column {name!r} of the item table ({error})"
+        ) from None
+    counts = ids.value_counts()
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1)).to_pylist()
+    if repeated:
+        first = repeated[0]
+        raise DataError(
+            f"the item table has {len(repeated)} ids in more than one row, first {first['values']!r} in "
+            f"{first['counts']} rows (column {name!r}); keep one row each"
+        )
+    return rows.set_column(0, ID, ids)

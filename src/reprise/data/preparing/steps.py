@@ -1,0 +1,182 @@
+"""The steps of `prepare`. Each leaves tables or files in the work folder and returns facts about them as JSON."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import ibis.expr.datatypes as dt
+import numpy as np
+import pyarrow.parquet as pq
+
+from reprise.data.dataset import FORMAT, ITEMS, MANIFEST, SEQUENCES
+from reprise.data.io.duckdb_engine import Engine
+from reprise.data.io.times import find_form, parse_duration
+from reprise.data.preparing import cleaning
+from reprise.data.preparing.array_writer import Layout, Ranking, rank_items, write_arrays
+from reprise.data.preparing.encoding import Log, check_marks, check_order, code, numbered
+from reprise.data.preparing.item_table import common_id_type, write_items
+from reprise.data.preparing.plan import Plan, hash_of
+from reprise.data.preparing.workspace import Result, Workspace
+from reprise.data.split import ColumnSplit, Cut, SequenceParts, check_parts
+from reprise.errors import DataError
+
+WORTH_A_WARNING = 0.01
+"""The share of tied events from which the order among them is worth a sentence."""
+
+
+def read_step(plan: Plan, work: Workspace) -> Result:
+    """Parquet files that can be read again and again: the caller's own, or one written in the work folder."""
+    source = plan.events.source
+    files = list(source.parquet)
+    if not files:
+        staged = work.folder / "log.parquet"
+        table = plan.events.select(source.table, **plan.marks)
+        if source.engine:
+            source.engine.limit(work.engine.memory_limit)
+            source.engine.copy(table, staged)
+        else:
+            table.to_parquet(staged)
+        files = [staged]
+    rows = sum(pq.read_metadata(path).num_rows for path in files)
+    if rows == 0:
+        raise DataError("the log has no events")
+    return {"files": [str(path) for path in files], "rows": rows, "staged": not source.parquet}
+
+
+def _open_log(plan: Plan, engine: Engine, read: Result) -> Log:
+    names = plan.events.names | plan.marks
+    if read["staged"]:
+        names = {name: name for name in names}
+    table = numbered(engine, [Path(name) for name in read["files"]], names)
+    return Log(engine, table, plan.events, plan.sequence_key)
+
+
+def code_step(plan: Plan, engine: Engine, read: Result) -> Result:
+    """Turn ids and times into numbers, and sort; see `coding.code`."""
+    log = _open_log(plan, engine, read)
+    if isinstance(plan.split, ColumnSplit):
+        check_marks(log, plan.split.column)
+    form = find_form(log.engine, log.table, log.name("timestamp"), plan.events.tz)
+    facts = code(log, form, cut=plan.options.session_gap is not None)
+    if isinstance(plan.split, ColumnSplit):
+        check_order(log, plan.split.column)
+    return {**facts, "times": form}
+
+
+def clean_step(plan: Plan, engine: Engine) -> Result:
+    """Drop duplicates, cut sessions, keep what is frequent enough."""
+    options, table = plan.options, "events"
+    duplicates = cleaning.drop_duplicates(engine, table) if options.duplicates == "drop" else 0
+    sessions = None
+    if options.session_gap:
+        sessions, table = (
+            cleaning.cut_sessions(engine, table, parse_duration(options.session_gap)),
+            "sessions",
+        )
+    dropped = cleaning.keep_frequent(engine, table, options.min_item_events, options.min_sequence_events)
+    return {"table": table, "sessions_cut": sessions, "dropped": {"duplicates": duplicates, **dropped}}
+
+
+def write_step(plan: Plan, work: Workspace, coded: Result, cleaned: Result) -> Result:
+    """Split, rank the items by their training events, and write the dataset."""
+    engine, table, folder = work.engine, cleaned["table"], work.result
+    folder.mkdir(exist_ok=True)
+    split, parts, notes = _parts(plan, engine, table)
+    layout = Layout.of(parts)
+    ranking = rank_items(engine, table, layout, engine.table("items").count().to_pyarrow().as_py())
+    written = write_arrays(engine, table, folder, layout, ranking)
+    sequence_integers, item_integers = coded["integers"]
+    item_integers = common_id_type(plan.items, item_integers, plan.events.source.text)
+    found = write_items(engine, plan.items, ranking, item_integers, folder / ITEMS)
+    _write_sequences(engine, folder / SEQUENCES, sequence_integers, cut=table == "sessions")
+    facts = {
+        "rows_read": coded["rows"],
+        "events": layout.events,
+        "dropped": cleaned["dropped"],
+        "sessions_cut": cleaned["sessions_cut"],
+        "tied_events": written["ties"],
+        "items_only_in_table": found["added"],
+        "columns": {role: name for role, name in asdict(plan.events.columns).items() if name},
+        "sequence_by": plan.sequence_key.removesuffix("_id")
+        if not cleaned["sessions_cut"]
+        else "session_gap",
+        "times": coded["times"],
+        "options": asdict(plan.options),
+    }
+    facts["warnings"] = [*plan.notes, *notes, *_warnings(facts, found["unknown"], len(ranking.code_I))]
+    _write_manifest(plan, folder, split, coded["kinds"], ranking, facts, written["checksums"])
+    return {}
+
+
+def _parts(plan: Plan, engine: Engine, table: str) -> tuple[Cut, SequenceParts, list[str]]:
+    """The resolved split, the parts of each sequence in order, and notes; saves the table `kept` of their codes."""
+    events = engine.table(table)
+    span = engine.row(events.aggregate(first=events.time_ms.min(), last=events.time_ms.max()))
+    if span["last"] is None:
+        raise _too_few(plan, 0)
+    split = plan.split.resolve(span["first"], span["last"])
+    counts = events.group_by("sequence").aggregate(events=events.count(), **split.part_counts(events))
+    kept = engine.arrow(engine.save("kept", counts.order_by("sequence")))
+    if kept.num_rows < 2:
+        raise _too_few(plan, kept.num_rows)
+    columns = [np.asarray(kept.column(name), dtype=np.int64) for name in ("events", "train", "valid")]
+    parts, notes = split.settle(SequenceParts(*columns))
+    check_parts(split, parts, span["first"], span["last"])
+    return split, parts, notes
+
+
+def _too_few(plan: Plan, sequences: int) -> DataError:
+    return DataError(
+        f"{sequences} sequences are left after cleaning, with at least {plan.options.min_sequence_events} events each and "
+        f"{plan.options.min_item_events} for each item; lower min_sequence_events or min_item_events"
+    )
+
+
+def _write_sequences(engine: Engine, path: Path, integers: bool, *, cut: bool) -> None:
+    kept, known = engine.table("kept"), engine.table("sequences")
+    if cut:
+        owners = engine.table("session_of")
+        kept = kept.select("sequence").join(owners, "sequence")
+        joined = kept.join(known, kept.owner == known.code).order_by("sequence")
+        name = joined.id.cast(dt.string) + "/" + joined.number.cast(dt.string)
+        engine.copy(joined.select(sequence_id=name, user_id=joined.id), path)
+        return
+    joined = kept.select("sequence").join(known, kept.sequence == known.code).order_by("sequence")
+    engine.copy(joined.select(sequence_id=joined.id.cast(dt.int64 if integers else dt.string)), path)
+
+
+def _warnings(facts: dict[str, Any], unknown: int, items: int) -> list[str]:
+    found = []
+    share = facts["tied_events"] / facts["events"]
+    if share > WORTH_A_WARNING:
+        found.append(
+            f"{share:.1%} of the events share their time with the one before; these keep the order of the input"
+        )
+    if unknown:
+        found.append(f"{unknown} of {items} items have no row in the item table")
+    return found
+
+
+def _write_manifest(
+    plan: Plan,
+    folder: Path,
+    split: Cut,
+    kinds: list[str],
+    ranking: Ranking,
+    facts: dict[str, Any],
+    checksums: dict[str, str],
+) -> None:
+    ids = pq.read_table(folder / ITEMS, columns=["item_id"]).column("item_id").to_pylist()
+    content = {"arrays": checksums, "ids": hash_of(ids), "kinds": kinds, "events": facts["events"]}
+    said = {**plan.described(), "split": split.describe(), "columns": sorted(facts["columns"])}
+    manifest = {
+        "format": FORMAT,
+        "warm": ranking.warm,
+        "kinds": kinds,
+        "split": split.describe(),
+        "facts": facts,
+        "fingerprint": hash_of([said, content]),
+        "made_by": plan.key,
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2))

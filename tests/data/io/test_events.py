@@ -1,0 +1,108 @@
+"""Which column is what: found by known names, named by the caller, or refused with the nearest name."""
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from reprise.data.io.events import Columns, read_events
+from reprise.errors import ConfigError, DataError
+
+S = 1_700_000_000
+
+
+def frame(**columns: list) -> pa.Table:
+    return pa.table(columns)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["user_id", "item_id", "timestamp"], Columns("user_id", "item_id", "timestamp")),
+        (["USER_ID", "ITEM_ID", "TIMESTAMP"], Columns("USER_ID", "ITEM_ID", "TIMESTAMP")),
+        (["SessionId", "ItemId", "Time"], Columns(None, "ItemId", "Time", "SessionId")),
+        (["user_id", "item_id", "datetime"], Columns("user_id", "item_id", "datetime")),
+        (
+            ["userId", "itemId", "timestamp", "rating"],
+            Columns("userId", "itemId", "timestamp", value="rating"),
+        ),
+        (["user_id", "item_id", "datetime", "timestamp"], Columns("user_id", "item_id", "timestamp")),
+        (
+            ["USER_ID", "ITEM_ID", "TIMESTAMP", "EVENT_TYPE", "EVENT_VALUE"],
+            Columns("USER_ID", "ITEM_ID", "TIMESTAMP", kind="EVENT_TYPE", value="EVENT_VALUE"),
+        ),
+    ],
+)
+def test_known_names_are_found(names: list[str], expected: Columns) -> None:
+    assert read_events(frame(**{name: [S] for name in names})).columns == expected
+
+
+def test_the_table_has_canonical_names_and_is_lazy() -> None:
+    events = read_events(
+        frame(who=["a"], sku=[1], at=[S], did=["buy"]), user="who", item="sku", time="at", kind="did"
+    )
+    assert events.table.columns == ("user_id", "item_id", "timestamp", "kind")
+
+
+def test_columns_can_be_given_as_one_object() -> None:
+    events = read_events(frame(who=["a"], item_id=[1], time=[S]), Columns(user="who"))
+    assert events.columns == Columns("who", "item_id", "time")
+
+
+def test_a_named_column_that_is_not_there_names_the_nearest() -> None:
+    with pytest.raises(DataError) as caught:
+        read_events(frame(user_id=["a"], item_sku=[1], timestamp=[S]), item="item_skus")
+    assert str(caught.value) == "the events have no item column 'item_skus'; did you mean 'item_sku'?"
+
+
+def test_a_misspelt_column_names_the_nearest() -> None:
+    with pytest.raises(DataError) as caught:
+        read_events(frame(user_id=["a"], itm_id=[1], timestamp=[S]))
+    assert str(caught.value) == (
+        "the events have no column 'item_id'; did you mean 'itm_id'? (any name will do: item=NAME, or "
+        "--item-column NAME)"
+    )
+
+
+def test_a_log_of_nobody_is_refused() -> None:
+    with pytest.raises(DataError) as caught:
+        read_events(frame(item_id=[1], timestamp=[S]))
+    assert str(caught.value).startswith("the events have no column 'user_id'; ")
+
+
+def test_an_unknown_role_names_the_nearest() -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_events(frame(user_id=["a"], item_id=[1], timestamp=[S]), itm="item_id")
+    assert str(caught.value) == "unknown column 'itm'; did you mean 'item'?"
+
+
+def test_ids_with_gaps_from_pandas_are_explained() -> None:
+    table = pd.DataFrame({"user_id": [1, None], "item_id": [1, 2], "timestamp": [S, S]})
+    with pytest.raises(DataError) as caught:
+        read_events(table)
+    assert str(caught.value) == (
+        "ids are strings or integers; column 'user_id' is float64; integers with gaps become floats in pandas: drop the "
+        "rows without an id, then cast"
+    )
+
+
+@pytest.mark.parametrize("ids", [[b"a"], [True], [pd.Timestamp("2024-01-01")]])
+def test_ids_of_other_types_are_refused(ids: list) -> None:
+    with pytest.raises(DataError, match="ids are strings or integers; column 'item_id' is "):
+        read_events(frame(user_id=[1], item_id=ids, timestamp=[S]))
+
+
+def test_an_unknown_zone_is_refused_before_anything_is_read() -> None:
+    with pytest.raises(ConfigError, match="unknown time zone 'Mars'"):
+        read_events("nowhere.csv", tz="Mars")
+
+
+def test_a_column_that_is_found_by_its_name_can_be_declined() -> None:
+    table = frame(user_id=["a"], item_id=[1], timestamp=[S], event=["x"], price=["cheap"])
+    events = read_events(table, kind="", value="")
+    assert events.columns == Columns("user_id", "item_id", "timestamp")
+    assert events.table.columns == ("user_id", "item_id", "timestamp")
+
+
+def test_a_column_that_is_needed_cannot_be_declined() -> None:
+    with pytest.raises(DataError, match="the events have no column 'item_id'"):
+        read_events(frame(user_id=["a"], item_id=[1], timestamp=[S]), item="")

@@ -1,0 +1,76 @@
+"""Steps are done once, and what they make appears whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from reprise.data.io.duckdb_engine import BusyError
+from reprise.data.preparing.workspace import Workspace, disk_errors, remove_leftovers
+from reprise.errors import DataError
+
+LIMIT = "100MB"
+
+
+def test_a_finished_step_is_remembered_by_the_same_call(tmp_path: Path) -> None:
+    work = Workspace(tmp_path / "out", "key", LIMIT)
+    assert work.step("count", lambda: {"events": 3}) == {"events": 3}
+    work.engine.close()
+    again = Workspace(tmp_path / "out", "key", LIMIT)
+    assert again.step("count", lambda: {"events": 99}) == {"events": 3}
+
+
+def test_another_call_begins_anew(tmp_path: Path) -> None:
+    work = Workspace(tmp_path / "out", "key", LIMIT)
+    work.step("count", lambda: {"events": 3})
+    work.engine.close()
+    assert Workspace(tmp_path / "out", "another", LIMIT).step("count", lambda: {"events": 99}) == {
+        "events": 99
+    }
+
+
+def test_a_step_that_fails_is_not_remembered(tmp_path: Path) -> None:
+    work = Workspace(tmp_path / "out", "key", LIMIT)
+    with pytest.raises(ZeroDivisionError):
+        work.step("count", lambda: {"events": 1 // 0})
+    assert work.step("count", lambda: {"events": 3}) == {"events": 3}
+
+
+def test_a_damaged_database_is_as_good_as_none(tmp_path: Path) -> None:
+    work = Workspace(tmp_path / "out", "key", LIMIT)
+    work.step("count", lambda: {"events": 3})
+    work.engine.close()
+    (tmp_path / "out.partial" / "work.duckdb").write_bytes(b"no database")
+    assert Workspace(tmp_path / "out", "key", LIMIT).step("count", lambda: {"events": 99}) == {"events": 99}
+
+
+def test_the_result_appears_in_place_of_an_older_one(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "old").write_text("")
+    work = Workspace(out, "key", LIMIT)
+    work.result.mkdir()
+    (work.result / "new").write_text("")
+    work.publish(out)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert [path.name for path in out.iterdir()] == ["new"]
+
+
+def test_leftovers_of_a_kill_after_the_end_are_removed(tmp_path: Path) -> None:
+    Workspace(tmp_path / "out", "key", LIMIT).engine.close()
+    remove_leftovers(tmp_path / "out")
+    remove_leftovers(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_says_how_much_is_free(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught, disk_errors(tmp_path / "not there yet"):
+        raise OSError(28, "No space left on device")
+    assert str(caught.value).startswith("the disk is full: [Errno 28] No space left on device; ")
+    assert f"GB are free at {tmp_path}. Make room" in str(caught.value)
+
+
+def test_other_errors_are_left_as_they_are(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError), disk_errors(tmp_path):
+        raise PermissionError(13, "Permission denied")
+    with pytest.raises(BusyError), disk_errors(tmp_path):
+        raise BusyError("busy")

@@ -1,0 +1,76 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from reprise.nn.linear_scan import scan
+
+
+def one_by_one(a_BTD: Tensor, b_BTD: Tensor, h_BD: Tensor) -> Tensor:
+    states = []
+    for a, b in zip(a_BTD.unbind(1), b_BTD.unbind(1), strict=True):
+        h_BD = a * h_BD + b
+        states.append(h_BD)
+    return torch.stack(states, 1)
+
+
+def random_inputs(steps: int, rows: int, size: int, dtype: torch.dtype, seed: int = 0) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(seed)
+    a = torch.rand(rows, steps, size, generator=generator, dtype=dtype)
+    b = torch.randn(rows, steps, size, generator=generator, dtype=dtype)
+    h = torch.randn(rows, size, generator=generator, dtype=dtype)
+    return a, b, h
+
+
+@given(
+    st.integers(1, 12), st.integers(0, 4), st.integers(1, 5), st.sampled_from([torch.float32, torch.float64])
+)
+@settings(max_examples=40, deadline=None)
+def test_scan_is_the_recurrence(steps: int, rows: int, size: int, dtype: torch.dtype) -> None:
+    a, b, h = random_inputs(steps, rows, size, dtype)
+    torch.testing.assert_close(scan(a, b, h), one_by_one(a, b, h))
+
+
+def test_gradient_by_hand_is_autograds() -> None:
+    inputs = [tensor.requires_grad_() for tensor in random_inputs(6, 2, 3, torch.float64)]
+    assert torch.autograd.gradcheck(scan, inputs)
+
+
+def test_resets_and_padding_are_exact() -> None:
+    """a = 0 forgets everything before, a = 1 with b = 0 keeps the state bit for bit."""
+    a, b, h = random_inputs(5, 2, 3, torch.float32)
+    a[:, 2], a[:, 3], b[:, 3] = 0.0, 1.0, 0.0
+    states = scan(a, b, h)
+    assert torch.equal(states[:, 2], b[:, 2])
+    assert torch.equal(states[:, 3], states[:, 2])
+
+
+def test_gradient_does_not_cross_a_reset() -> None:
+    a, b, h = random_inputs(5, 2, 3, torch.float32)
+    a[:, 2] = 0.0
+    b.requires_grad_()
+    scan(a, b, h)[:, -1].sum().backward()
+    assert b.grad is not None
+    assert torch.equal(b.grad[:, :2], torch.zeros_like(b.grad[:, :2]))
+    assert b.grad[:, 2].abs().sum() > 0
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_extreme_values_stay_finite(scale: float) -> None:
+    a, b, h = random_inputs(50, 2, 3, torch.float32)
+    a[:, 10] = 0.0
+    b = (b * scale).requires_grad_()
+    a.requires_grad_()
+    scan(a, b, h).sum().backward()
+    assert b.grad is not None
+    assert torch.isfinite(b.grad).all()
+    assert a.grad is not None
+    assert torch.isfinite(a.grad).all()
+
+
+def test_inputs_of_any_layout() -> None:
+    """A transposed view gives what a contiguous copy gives."""
+    a, b, h = random_inputs(4, 3, 5, torch.float32)
+    a_view = a.transpose(0, 1).contiguous().transpose(0, 1)
+    torch.testing.assert_close(scan(a_view, b, h), scan(a, b, h), rtol=0, atol=0)
