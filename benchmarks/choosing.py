@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from drawing import Found, add_options, plotting, run, save
 
 import reprise as rp
-from reprise.models.recurrent import CELLS
+from reprise.models.networks.recurrent import CELLS
 from reprise.training import RunOptions
 
 SIZES = 32, 128

@@ -19,7 +19,7 @@ from drawing import Found, add_options, plotting, run, save
 
 import reprise as rp
 from reprise.data.dataset import Sizes
-from reprise.models.recurrent import CELLS, Recurrent
+from reprise.models.networks.recurrent import CELLS, Recurrent
 from reprise.testing import worlds
 from reprise.training import RunOptions
 

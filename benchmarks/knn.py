@@ -21,10 +21,10 @@ from torch import Tensor
 import reprise as rp
 from reprise.config import from_dict, load_toml
 from reprise.evaluation.targets import Walk, questions
+from reprise.models.baselines.window_scorer import WindowScorer
 from reprise.models.scorer import Fittable
-from reprise.models.windowed import WindowScorer
 
-SPECS: list[Fittable] = [rp.SessionPopularity(), rp.Markov(), rp.Transitions(), rp.ItemKNN(), rp.SessionKNN()]
+SPECS: list[Fittable] = [rp.SessionPopularity(), rp.Markov(), rp.Cooccurrence(), rp.ItemKNN(), rp.SessionKNN()]
 ALONE = 1000
 """Queries that are asked one at a time."""
 Name = tuple[str, str]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from training import in_turns
 
-from reprise.models.items import ItemVectors
+from reprise.models.networks.item_embeddings import ItemEmbeddings
 from reprise.training import TrainingConfig
 from reprise.training.negatives import Negatives
 from reprise.training.optimizer import Optimizer
@@ -41,7 +41,7 @@ def products(query_ND: Tensor, vectors_ID: Tensor) -> None:
 
 def full(items: int, targets: int, size: int, rounds: int) -> dict[str, float]:
     """Forward and backward with products in bfloat16, and the peak memory of the process."""
-    table, loss = ItemVectors(items, size), FullSoftmax()
+    table, loss = ItemEmbeddings(items, size), FullSoftmax()
     query_ND = torch.randn(targets, size, requires_grad=True)
     target_N = torch.randint(1, items + 1, (targets,))
     low_ND, low_ID = query_ND.detach().to(LOW), table.vectors_ID.detach().to(LOW)
@@ -67,7 +67,7 @@ class Shop(nn.Module):
 
     def __init__(self, items: int, size: int) -> None:
         super().__init__()
-        self.items = ItemVectors(items, size, sparse=True)
+        self.items = ItemEmbeddings(items, size, sparse=True)
         self.layer = nn.Linear(size, size)
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from reprise.data.dataset import SequenceDataset
-from reprise.models.recurrent import CELLS, Recurrent
+from reprise.models.networks.recurrent import CELLS, Recurrent
 from reprise.nn.cells import Cell
 from reprise.nn.linear_scan import scan
 from reprise.training import Recipe, RunOptions

@@ -283,7 +283,9 @@ def test_a_class_is_saved_under_the_package_that_exports_it() -> None:
     assert class_name(Recurrent) == "reprise:Recurrent"
 
 
-@pytest.mark.parametrize("name", ["reprise.models.recurrent:Recurrent", "reprise.models.gone:Recurrent"])
+@pytest.mark.parametrize(
+    "name", ["reprise.models.networks.recurrent:Recurrent", "reprise.models.gone:Recurrent"]
+)
 def test_a_class_whose_module_moved_is_found(name: str) -> None:
     from reprise import Recurrent
 

@@ -6,19 +6,19 @@ import pytest
 import torch
 
 from reprise.data.dataset import Part
-from reprise.models.adversarial import Adversarial
-from reprise.models.autoencoder import Autoencoder
-from reprise.models.convolution import Caser, Convolution
-from reprise.models.counted_transitions import Transitions
-from reprise.models.item_knn import ItemKNN
-from reprise.models.markov import Markov
-from reprise.models.mlp import FeedForward
-from reprise.models.network import Network
-from reprise.models.popularity import Popularity, RecentPopularity, SessionPopularity
-from reprise.models.recurrent import CELLS, Output, Recurrent
-from reprise.models.scorer import Counting, Fittable
-from reprise.models.session_knn import SessionKNN
-from reprise.models.transformer import Transformer
+from reprise.models.baselines.cooccurrence_scorer import Cooccurrence
+from reprise.models.baselines.item_knn import ItemKNN
+from reprise.models.baselines.markov import Markov
+from reprise.models.baselines.popularity import Popularity, RecentPopularity, SessionPopularity
+from reprise.models.baselines.session_knn import SessionKNN
+from reprise.models.networks.adversarial import Adversarial
+from reprise.models.networks.autoencoder import Autoencoder
+from reprise.models.networks.convolutional import Caser, Convolution
+from reprise.models.networks.feed_forward import FeedForward
+from reprise.models.networks.network import Network
+from reprise.models.networks.recurrent import CELLS, Output, Recurrent
+from reprise.models.networks.transformer import Transformer
+from reprise.models.scorer import CountingScorer, Fittable
 from reprise.nn.attention import WindowAttention
 from reprise.nn.blocks import GatedBranch, ResidualBlock
 from reprise.nn.cells import RNN, Activation, Cell
@@ -185,7 +185,7 @@ BASELINES: list[Fittable] = [
     SessionPopularity(),
     SessionPopularity(window=2),
     Markov(),
-    Transitions(),
+    Cooccurrence(),
     ItemKNN(),
     ItemKNN(window=1, neighbours=3, own=0.0),
     SessionKNN(),
@@ -199,7 +199,7 @@ BASELINES: list[Fittable] = [
 def test_baselines(spec: Fittable, part: Part) -> None:
     dataset = worlds.noise(sequences=30)
     scorer = spec.fit(dataset)
-    assert isinstance(scorer, Counting)
+    assert isinstance(scorer, CountingScorer)
     check_scorer(scorer, dataset, part=part)
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from reprise.config import from_dict, load_toml, to_dict
 from reprise.evaluation.evaluate import evaluate
-from reprise.models.adversarial import Adversarial
-from reprise.models.ensemble import Ensemble
-from reprise.models.popularity import Popularity
+from reprise.models.baselines.popularity import Popularity
+from reprise.models.networks.adversarial import Adversarial
+from reprise.models.networks.ensemble import Ensemble
 from reprise.models.scorer import Fittable
 from reprise.testing import worlds
 from reprise.training import Recipe, RunOptions, train

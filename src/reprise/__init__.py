@@ -37,21 +37,21 @@ if TYPE_CHECKING:
     from reprise.evaluation.verdicts import Entrant as Entrant
     from reprise.evaluation.verdicts import Verdict as Verdict
     from reprise.evaluation.verdicts import judge as judge
-    from reprise.models.adversarial import Adversarial as Adversarial
-    from reprise.models.autoencoder import Autoencoder as Autoencoder
-    from reprise.models.convolution import Caser as Caser
-    from reprise.models.convolution import Convolution as Convolution
-    from reprise.models.counted_transitions import Transitions as Transitions
-    from reprise.models.ensemble import Ensemble as Ensemble
-    from reprise.models.item_knn import ItemKNN as ItemKNN
-    from reprise.models.markov import Markov as Markov
-    from reprise.models.mlp import FeedForward as FeedForward
-    from reprise.models.popularity import Popularity as Popularity
-    from reprise.models.popularity import RecentPopularity as RecentPopularity
-    from reprise.models.popularity import SessionPopularity as SessionPopularity
-    from reprise.models.recurrent import Recurrent as Recurrent
-    from reprise.models.session_knn import SessionKNN as SessionKNN
-    from reprise.models.transformer import Transformer as Transformer
+    from reprise.models.baselines.cooccurrence_scorer import Cooccurrence as Cooccurrence
+    from reprise.models.baselines.item_knn import ItemKNN as ItemKNN
+    from reprise.models.baselines.markov import Markov as Markov
+    from reprise.models.baselines.popularity import Popularity as Popularity
+    from reprise.models.baselines.popularity import RecentPopularity as RecentPopularity
+    from reprise.models.baselines.popularity import SessionPopularity as SessionPopularity
+    from reprise.models.baselines.session_knn import SessionKNN as SessionKNN
+    from reprise.models.networks.adversarial import Adversarial as Adversarial
+    from reprise.models.networks.autoencoder import Autoencoder as Autoencoder
+    from reprise.models.networks.convolutional import Caser as Caser
+    from reprise.models.networks.convolutional import Convolution as Convolution
+    from reprise.models.networks.ensemble import Ensemble as Ensemble
+    from reprise.models.networks.feed_forward import FeedForward as FeedForward
+    from reprise.models.networks.recurrent import Recurrent as Recurrent
+    from reprise.models.networks.transformer import Transformer as Transformer
     from reprise.recommender.answers import Recommendation as Recommendation
     from reprise.recommender.recommender import Recommender as Recommender
     from reprise.training.config import Recipe as Recipe
@@ -94,28 +94,28 @@ _HOMES = {
     "evaluate": "reprise.evaluation.evaluate",
     "Report": "reprise.evaluation.report",
     "compare": "reprise.evaluation.compare",
-    "Transitions": "reprise.models.counted_transitions",
+    "Cooccurrence": "reprise.models.baselines.cooccurrence_scorer",
     "pooled": "reprise.evaluation.seeds",
     "Entrant": "reprise.evaluation.verdicts",
     "Verdict": "reprise.evaluation.verdicts",
     "judge": "reprise.evaluation.verdicts",
-    "Adversarial": "reprise.models.adversarial",
-    "Autoencoder": "reprise.models.autoencoder",
-    "Caser": "reprise.models.convolution",
-    "Convolution": "reprise.models.convolution",
-    "FeedForward": "reprise.models.mlp",
-    "Transformer": "reprise.models.transformer",
+    "Adversarial": "reprise.models.networks.adversarial",
+    "Autoencoder": "reprise.models.networks.autoencoder",
+    "Caser": "reprise.models.networks.convolutional",
+    "Convolution": "reprise.models.networks.convolutional",
+    "FeedForward": "reprise.models.networks.feed_forward",
+    "Transformer": "reprise.models.networks.transformer",
     "MaskedItem": "reprise.training.objectives",
     "NextItem": "reprise.training.objectives",
     "Reconstruction": "reprise.training.objectives",
-    "Ensemble": "reprise.models.ensemble",
-    "ItemKNN": "reprise.models.item_knn",
-    "Markov": "reprise.models.markov",
-    "Popularity": "reprise.models.popularity",
-    "RecentPopularity": "reprise.models.popularity",
-    "SessionPopularity": "reprise.models.popularity",
-    "Recurrent": "reprise.models.recurrent",
-    "SessionKNN": "reprise.models.session_knn",
+    "Ensemble": "reprise.models.networks.ensemble",
+    "ItemKNN": "reprise.models.baselines.item_knn",
+    "Markov": "reprise.models.baselines.markov",
+    "Popularity": "reprise.models.baselines.popularity",
+    "RecentPopularity": "reprise.models.baselines.popularity",
+    "SessionPopularity": "reprise.models.baselines.popularity",
+    "Recurrent": "reprise.models.networks.recurrent",
+    "SessionKNN": "reprise.models.baselines.session_knn",
     "Recommendation": "reprise.recommender.answers",
     "Recommender": "reprise.recommender.recommender",
     "Recipe": "reprise.training.config",

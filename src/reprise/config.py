@@ -24,7 +24,7 @@ from reprise.errors import ConfigError, did_you_mean
 CLASS = "class"
 """The key that says which spec a dictionary is; its value is a name `module:Class`."""
 PACKAGE = "reprise"
-RENAMED_CLASSES: dict[str, str] = {}
+RENAMED_CLASSES = {"Transitions": "Cooccurrence"}
 """Classes that files from before 0.1.0 call by another name."""
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hdrh.histogram import HdrHistogram
 
-from reprise.models.recurrent import Recurrent
+from reprise.models.networks.recurrent import Recurrent
 from reprise.recommender import Recommender
 from reprise.testing.worlds import world
 

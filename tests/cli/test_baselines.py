@@ -12,7 +12,7 @@ from reprise.config import resolve
 
 Run = Callable[..., Result]
 OURS = """
-from reprise.models.popularity import Popularity
+from reprise.models.baselines.popularity import Popularity
 
 
 class Loud(Popularity):
@@ -123,7 +123,7 @@ def test_names_are_all_looked_up_before_any_is_fitted(
     fails: Callable[..., str], shop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fitted = []
-    monkeypatch.setattr("reprise.models.markov.Markov.fit", lambda *_: fitted.append(1))
+    monkeypatch.setattr("reprise.models.baselines.markov.Markov.fit", lambda *_: fitted.append(1))
     assert "unknown baseline" in fails("evaluate", shop / "run", "--baselines", "markov,nothing")
     assert not fitted
 

@@ -11,7 +11,7 @@ import torch
 from typer.testing import Result
 
 from reprise.data.dataset import SequenceDataset
-from reprise.models.recurrent import Recurrent
+from reprise.models.networks.recurrent import Recurrent
 from reprise.recommender import Recommender
 
 Run = Callable[..., Result]

@@ -8,7 +8,7 @@ from typer.testing import Result
 
 from reprise.cli.train import read_recipe
 from reprise.errors import ConfigError
-from reprise.models.recurrent import Recurrent
+from reprise.models.networks.recurrent import Recurrent
 from reprise.training import Recipe, TrainingConfig
 
 Run = Callable[..., Result]

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import Result
 
 from reprise.cli.tune import read_plan
-from reprise.models.recurrent import Recurrent
+from reprise.models.networks.recurrent import Recurrent
 from reprise.training import Recipe, TrainingConfig
 from reprise.training.space import Choices, Range
 

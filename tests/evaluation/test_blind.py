@@ -14,13 +14,13 @@ from reprise.errors import LeakError
 from reprise.evaluation.blind import check_blind
 from reprise.evaluation.evaluate import QUICK, Options, evaluate
 from reprise.evaluation.targets import Walk
+from reprise.models.baselines.cooccurrence_scorer import Cooccurrence
+from reprise.models.baselines.item_knn import ItemKNN
+from reprise.models.baselines.markov import Markov
+from reprise.models.baselines.popularity import Popularity
+from reprise.models.baselines.session_knn import SessionKNN
 from reprise.models.batch import Batch
-from reprise.models.counted_transitions import Transitions
-from reprise.models.item_knn import ItemKNN
-from reprise.models.markov import Markov
-from reprise.models.popularity import Popularity
-from reprise.models.recurrent import Recurrent
-from reprise.models.session_knn import SessionKNN
+from reprise.models.networks.recurrent import Recurrent
 from reprise.nn.cells import State
 from reprise.testing.worlds import cycle, noise
 
@@ -92,7 +92,7 @@ def test_honest_models_are_not_blamed(part, hard: SequenceDataset, fading) -> No
     for model in models:
         check_blind(model, hard, Walk(part))
         check_blind(model, hard, Walk(part, min_history=5, query_time=False))
-    check_blind(Transitions().fit(cycle()), cycle(), Walk(part))
+    check_blind(Cooccurrence().fit(cycle()), cycle(), Walk(part))
 
 
 def test_chance_is_no_leak() -> None:
@@ -101,7 +101,7 @@ def test_chance_is_no_leak() -> None:
 
 def test_a_model_of_another_dataset_may_have_learned_the_targets() -> None:
     one, other = noise(seed=1), noise(seed=2)
-    for spec in (Popularity(), Markov(), Transitions(), ItemKNN(), SessionKNN()):
+    for spec in (Popularity(), Markov(), Cooccurrence(), ItemKNN(), SessionKNN()):
         model = spec.fit(one)
         evaluate(model, one)
         with pytest.raises(

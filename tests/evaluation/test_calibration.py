@@ -14,8 +14,8 @@ from reprise.evaluation.calibration import (
 from reprise.evaluation.evaluate import Options, evaluate
 from reprise.evaluation.ranks import rank
 from reprise.evaluation.targets import Walk, asking, questions
-from reprise.models.markov import Markov
-from reprise.models.recurrent import Recurrent
+from reprise.models.baselines.markov import Markov
+from reprise.models.networks.recurrent import Recurrent
 from reprise.testing.worlds import noise, world
 
 

@@ -8,8 +8,8 @@ from reprise.errors import DataError
 from reprise.evaluation.compare import compare
 from reprise.evaluation.evaluate import Options, evaluate
 from reprise.evaluation.significance import holm
-from reprise.models.markov import Markov
-from reprise.models.popularity import Popularity
+from reprise.models.baselines.markov import Markov
+from reprise.models.baselines.popularity import Popularity
 from reprise.testing.worlds import cycle, noise, world
 
 

@@ -6,14 +6,14 @@ import torch
 from reprise.errors import ConfigError, DataError
 from reprise.evaluation.compare import compare
 from reprise.evaluation.evaluate import QUICK, Options, evaluate
+from reprise.models.baselines.cooccurrence_scorer import Cooccurrence
+from reprise.models.baselines.item_knn import ItemKNN
+from reprise.models.baselines.markov import Markov
+from reprise.models.baselines.popularity import Popularity, RecentPopularity, SessionPopularity
+from reprise.models.baselines.session_knn import SessionKNN
+from reprise.models.baselines.window_scorer import WindowScorer
 from reprise.models.batch import Batch
-from reprise.models.counted_transitions import Transitions
-from reprise.models.item_knn import ItemKNN
-from reprise.models.markov import Markov
-from reprise.models.popularity import Popularity, RecentPopularity, SessionPopularity
 from reprise.models.scorer import Fittable
-from reprise.models.session_knn import SessionKNN
-from reprise.models.windowed import WindowScorer
 from reprise.nn.cells import State
 from reprise.testing.worlds import cycle, memory, noise, world
 
@@ -213,7 +213,7 @@ def test_no_targets():
 
 
 COUNTING: list[Fittable] = [
-    Popularity(), RecentPopularity(), SessionPopularity(), Markov(), Transitions(window=1), ItemKNN(), SessionKNN(),
+    Popularity(), RecentPopularity(), SessionPopularity(), Markov(), Cooccurrence(window=1), ItemKNN(), SessionKNN(),
 ]  # fmt: skip
 
 

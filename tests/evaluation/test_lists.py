@@ -11,8 +11,8 @@ from reprise.evaluation.evaluate import Options, evaluate
 from reprise.evaluation.lists import Exposure, gini, in_order
 from reprise.evaluation.shortlist import Shortlist
 from reprise.evaluation.tiles import cut
-from reprise.models.markov import Markov
-from reprise.models.popularity import Popularity
+from reprise.models.baselines.markov import Markov
+from reprise.models.baselines.popularity import Popularity
 from reprise.testing.worlds import cycle, noise, world
 
 

@@ -17,7 +17,7 @@ import reprise as rp
 from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import Vocabulary
 from reprise.evaluation.evaluate import Options
-from reprise.models.markov import Markov
+from reprise.models.baselines.markov import Markov
 
 ITEMS, WIDTH, TARGETS = 20_000, 16, 10
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from reprise.evaluation import ranks
 from reprise.evaluation.ranks import MISS, GivenScores, VectorScores, rank
-from reprise.models.items import SparseLogits
+from reprise.models.sparse_logits import SparseLogits
 
 
 def counted(scores, targets, **options) -> list[tuple[int, int]]:

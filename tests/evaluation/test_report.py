@@ -5,7 +5,7 @@ import pytest
 
 from reprise.evaluation.evaluate import Options, evaluate
 from reprise.evaluation.report import aligned
-from reprise.models.popularity import Popularity
+from reprise.models.baselines.popularity import Popularity
 from reprise.testing.worlds import world
 
 

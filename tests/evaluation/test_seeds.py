@@ -6,7 +6,7 @@ from reprise.evaluation.calibration import Bin, Calibration
 from reprise.evaluation.evaluate import Options, evaluate
 from reprise.evaluation.report import check_comparable
 from reprise.evaluation.seeds import Estimate, Runs, measured, pooled
-from reprise.models.markov import Markov
+from reprise.models.baselines.markov import Markov
 from reprise.testing.worlds import noise
 
 

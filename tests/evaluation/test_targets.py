@@ -12,9 +12,9 @@ from reprise.errors import ConfigError, DataError
 from reprise.evaluation import targets
 from reprise.evaluation.ranks import MISS
 from reprise.evaluation.targets import Walk, rank_targets
+from reprise.models.baselines.markov import Markov
+from reprise.models.baselines.popularity import Popularity
 from reprise.models.batch import Event
-from reprise.models.markov import Markov
-from reprise.models.popularity import Popularity
 from reprise.testing.worlds import world
 
 

@@ -8,8 +8,8 @@ from reprise.evaluation.compare import compare
 from reprise.evaluation.evaluate import evaluate
 from reprise.evaluation.intervals import Interval
 from reprise.evaluation.verdicts import Entrant, Verdict, judge
-from reprise.models.markov import Markov
-from reprise.models.popularity import Popularity
+from reprise.models.baselines.markov import Markov
+from reprise.models.baselines.popularity import Popularity
 from reprise.testing.worlds import cycle, noise
 
 SEQUENCES = 120

@@ -14,8 +14,8 @@ from rows import batch
 from reprise.data.dataset import Sizes
 from reprise.data.vocabulary import PAD
 from reprise.models.batch import event_at
-from reprise.models.recurrent import Recurrent
-from reprise.models.sequence_model import SequenceModel
+from reprise.models.networks.recurrent import Recurrent
+from reprise.models.networks.sequence_model import SequenceModel
 
 ITEMS, WIDTH = 9, 6
 ITEM_BT = [[3, 1, 4, 1, 5], [9, 2, 6, PAD, PAD], [5, PAD, PAD, PAD, PAD]]

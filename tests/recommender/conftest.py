@@ -7,8 +7,8 @@ from counting_model import Counting, CountingModel
 from rich_model import rich, visits_log
 
 from reprise.data.dataset import SequenceDataset
-from reprise.models.recurrent import Recurrent
-from reprise.models.sequence_model import SequenceModel
+from reprise.models.networks.recurrent import Recurrent
+from reprise.models.networks.sequence_model import SequenceModel
 from reprise.recommender import Recommender
 from reprise.testing.worlds import world
 

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from reprise.data.dataset import SequenceDataset
-from reprise.models.attentive import Alignment
 from reprise.models.batch import Event
-from reprise.models.recurrent import Recurrent
-from reprise.models.sequence_model import SequenceModel
+from reprise.models.networks.recurrent import Recurrent
+from reprise.models.networks.sequence_model import SequenceModel
+from reprise.models.networks.state_attention import Alignment
 from reprise.testing.worlds import world
 
 KINDS = ("view", "cart", "buy")

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from reprise.data.dataset import SequenceDataset
 from reprise.evaluation.evaluate import evaluate
-from reprise.models.sequence_model import SequenceModel
+from reprise.models.networks.sequence_model import SequenceModel
 from reprise.recommender import Recommender
 
 

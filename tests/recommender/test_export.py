@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ArtefactError, ConfigError
-from reprise.models.adversarial import Adversarial
-from reprise.models.attentive import Alignment
-from reprise.models.autoencoder import Autoencoder
-from reprise.models.convolution import Caser, Convolution
-from reprise.models.mlp import FeedForward
-from reprise.models.popularity import Popularity
-from reprise.models.recurrent import Recurrent
-from reprise.models.sequence_model import SequenceModel
-from reprise.models.transformer import Transformer
+from reprise.models.baselines.popularity import Popularity
+from reprise.models.networks.adversarial import Adversarial
+from reprise.models.networks.autoencoder import Autoencoder
+from reprise.models.networks.convolutional import Caser, Convolution
+from reprise.models.networks.feed_forward import FeedForward
+from reprise.models.networks.recurrent import Recurrent
+from reprise.models.networks.sequence_model import SequenceModel
+from reprise.models.networks.state_attention import Alignment
+from reprise.models.networks.transformer import Transformer
 from reprise.recommender import Recommender
 from reprise.recommender.export import check_same, export
 from reprise.recommender.network import Network

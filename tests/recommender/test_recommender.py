@@ -13,7 +13,7 @@ from rich_model import START_S, random_history
 
 from reprise.data.vocabulary import ItemId
 from reprise.errors import ArtefactError, ConfigError, DataError
-from reprise.models.recurrent import Recurrent
+from reprise.models.networks.recurrent import Recurrent
 from reprise.recommender import Recommender, recommender
 from reprise.recommender.answers import Recommendations
 from reprise.recommender.history import HistoryLike, Timestamp

@@ -8,9 +8,9 @@ import pytest
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError
 from reprise.evaluation.evaluate import evaluate
-from reprise.models.counted_transitions import Transitions
-from reprise.models.markov import Markov
-from reprise.models.popularity import Popularity
+from reprise.models.baselines.cooccurrence_scorer import Cooccurrence
+from reprise.models.baselines.markov import Markov
+from reprise.models.baselines.popularity import Popularity
 from reprise.models.scorer import Scorer
 from reprise.report.assess import Questions, assess
 from reprise.report.contestants import contestants
@@ -19,7 +19,7 @@ from reprise.testing import worlds
 
 
 def fitted(name: str, dataset: SequenceDataset) -> Scorer:
-    model: Scorer = {"popularity": Popularity, "markov": Markov, "transitions": Transitions}[name]().fit(
+    model: Scorer = {"popularity": Popularity, "markov": Markov, "transitions": Cooccurrence}[name]().fit(
         dataset
     )
     return model
@@ -43,7 +43,7 @@ def test_a_model_that_counts_knows_no_more_in_the_examples_than_in_the_evaluatio
     asked = Questions("valid", at=(5,))
     chosen = choose(data, asked.walk)
     ((found,),) = assess(contestants([], ["transitions"]), data, asked, chosen, fitted, say=lambda line: None)
-    model = Transitions().fit(data)
+    model = Cooccurrence().fit(data)
     model.observe(data, before="valid")
     assert (found.lists.item_XK == answers(model, data, asked.walk, chosen).item_XK).all()
 

@@ -6,10 +6,10 @@ import torch
 
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.evaluation.targets import Walk, rank_targets
+from reprise.models.baselines.markov import Markov
+from reprise.models.baselines.popularity import Popularity
 from reprise.models.batch import Event
-from reprise.models.counts import item_counts
-from reprise.models.markov import Markov
-from reprise.models.popularity import Popularity
+from reprise.models.cooccurrence.counting import item_counts
 from reprise.report.examples import answers, choose, described, up_to
 from reprise.testing import worlds
 

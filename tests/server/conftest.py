@@ -14,7 +14,7 @@ from rich_model import rich, visits_log
 from starlette.testclient import TestClient
 
 from reprise.data.dataset import SequenceDataset
-from reprise.models.recurrent import Recurrent
+from reprise.models.networks.recurrent import Recurrent
 from reprise.recommender import Recommender
 from reprise.server.live import Live
 from reprise.server.served import Served

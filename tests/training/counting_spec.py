@@ -9,9 +9,9 @@ from pydantic import Field
 
 from reprise.config import spec
 from reprise.data.dataset import SequenceDataset, Sizes
-from reprise.models.markov import Markov
-from reprise.models.recurrent import Recurrent
-from reprise.models.sequence_model import SequenceModel
+from reprise.models.baselines.markov import Markov
+from reprise.models.networks.recurrent import Recurrent
+from reprise.models.networks.sequence_model import SequenceModel
 
 
 @spec

@@ -5,14 +5,14 @@ from collections.abc import Callable
 import torch
 
 from reprise.data.dataset import SequenceDataset
-from reprise.models.fitting import Fit
-from reprise.models.learned import LearnedScorer
+from reprise.models.cooccurrence.fitting import Fit
+from reprise.models.networks.network_scorer import NetworkScorer
 
 
 def spoiling(dataset: SequenceDataset) -> Callable[..., Fit]:
     """What may stand in the place of `fit_transitions`: counts that are taken against what they say."""
 
-    def fit(model: LearnedScorer, *_: object, **__: object) -> Fit:
+    def fit(model: NetworkScorer, *_: object, **__: object) -> Fit:
         assert model.transitions is not None
         model.transitions.observe(dataset)
         with torch.no_grad():

@@ -14,8 +14,8 @@ from reprise.cli.export import training_facts
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError
 from reprise.evaluation.evaluate import evaluate
-from reprise.models.ensemble import Ensemble, SideBySide
-from reprise.models.recurrent import Recurrent
+from reprise.models.networks.ensemble import Ensemble, EnsembleScorer
+from reprise.models.networks.recurrent import Recurrent
 from reprise.recommender.recommender import Recommender
 from reprise.testing import worlds
 from reprise.training import RunOptions, TrainingConfig, train
@@ -85,7 +85,7 @@ def test_the_ensemble_is_evaluated_and_exported_like_a_network(
     log: SequenceDataset, run: Path, tmp_path: Path
 ) -> None:
     model = load_model(RunDirectory(run), log)
-    assert isinstance(model, SideBySide)
+    assert isinstance(model, EnsembleScorer)
     assert 0.0 < mrr(model, log, "test") <= 1.0
     Recommender(model, log, training=training_facts(run)).save(tmp_path / "model")
     shop = Recommender.load(tmp_path / "model")

@@ -13,8 +13,8 @@ import pytest
 
 import reprise.training.trainer as trainer_module
 from reprise.errors import ConfigError
-from reprise.models.ensemble import Ensemble
-from reprise.models.recurrent import Recurrent
+from reprise.models.networks.ensemble import Ensemble
+from reprise.models.networks.recurrent import Recurrent
 from reprise.testing import worlds
 from reprise.training import RunOptions, TrainingConfig, train
 from reprise.training.loggers import EpochLog
@@ -156,7 +156,7 @@ def test_mlflow_goes_where_its_variables_say(tmp_path: Path, monkeypatch: pytest
 
 WANDB = """
 import sys
-from reprise.models.recurrent import Recurrent
+from reprise.models.networks.recurrent import Recurrent
 from reprise.testing import worlds
 from reprise.training import RunOptions, TrainingConfig, train
 from reprise.training.progress import Stopped

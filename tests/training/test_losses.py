@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import reprise.training.contrast as contrast
-from reprise.models.items import ItemVectors
+from reprise.models.networks.item_embeddings import ItemEmbeddings
 from reprise.training.losses import Loss
 from reprise.training.negatives import Negatives, Sample
 from reprise.training.sampled import GBCE, BPRMax, SampledSoftmax, Softmax, TOP1Max
@@ -30,7 +30,7 @@ class Case:
 
     def __init__(self, *, targets: int = 70, items: int = 25, sparse: bool = False) -> None:
         torch.manual_seed(0)
-        self.items = ItemVectors(items, 6, sparse=sparse)
+        self.items = ItemEmbeddings(items, 6, sparse=sparse)
         self.query_ND = torch.randn(targets, 6, requires_grad=True)
         self.target_N = torch.randint(1, items + 1, (targets,))
         self.count_I = torch.randint(1, 50, (items,))

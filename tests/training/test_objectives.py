@@ -10,12 +10,12 @@ from reprise.config import from_dict, to_dict
 from reprise.data.dataset import Sizes
 from reprise.errors import ConfigError
 from reprise.evaluation.evaluate import evaluate
-from reprise.models.adversarial import Adversarial
-from reprise.models.autoencoder import Autoencoder
-from reprise.models.convolution import Caser, Convolution
-from reprise.models.mlp import FeedForward
-from reprise.models.recurrent import Recurrent
-from reprise.models.transformer import Transformer
+from reprise.models.networks.adversarial import Adversarial
+from reprise.models.networks.autoencoder import Autoencoder
+from reprise.models.networks.convolutional import Caser, Convolution
+from reprise.models.networks.feed_forward import FeedForward
+from reprise.models.networks.recurrent import Recurrent
+from reprise.models.networks.transformer import Transformer
 from reprise.testing import worlds
 from reprise.training import Recipe, RunOptions, TrainingConfig, train
 from reprise.training.objectives import MaskedItem, NextItem, Reconstruction

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from reprise.models.items import ItemVectors
-from reprise.models.recurrent import Recurrent
+from reprise.models.networks.item_embeddings import ItemEmbeddings
+from reprise.models.networks.recurrent import Recurrent
 from reprise.testing import worlds
 from reprise.training.config import TrainingConfig
 from reprise.training.optimizer import Optimizer, learning_rate
@@ -54,7 +54,7 @@ class TwoTables(nn.Module):
     def __init__(self, sparse: bool) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.items = ItemVectors(20, 4, sparse=sparse)
+        self.items = ItemEmbeddings(20, 4, sparse=sparse)
         self.dense = nn.Linear(4, 3)
 
     def learn(self, item: torch.Tensor) -> None:
@@ -105,7 +105,7 @@ def test_only_the_rows_of_a_step_change_in_a_sparse_table() -> None:
 
 
 def test_adam_by_rows_is_adam_where_every_row_is_touched() -> None:
-    tables = [ItemVectors(6, 4, sparse=sparse) for sparse in (False, True)]
+    tables = [ItemEmbeddings(6, 4, sparse=sparse) for sparse in (False, True)]
     tables[1].load_state_dict(tables[0].state_dict())
     for table in tables:
         optimizer = Optimizer(table, TrainingConfig(weight_decay=0.0))

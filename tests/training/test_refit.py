@@ -8,8 +8,8 @@ import reprise.training.trainer as trainer_module
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError
 from reprise.evaluation.evaluate import evaluate
-from reprise.models.recurrent import Recurrent
-from reprise.models.sequence_model import SequenceModel
+from reprise.models.networks.recurrent import Recurrent
+from reprise.models.networks.sequence_model import SequenceModel
 from reprise.testing import worlds
 from reprise.training import RunOptions, TrainingConfig, train
 from reprise.training.checkpoint import read_tensors

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from reprise.errors import ArtefactError, ConfigError, DataError
-from reprise.models.recurrent import Recurrent
+from reprise.models.networks.recurrent import Recurrent
 from reprise.testing import worlds
 from reprise.training import Recipe, load_run
 from reprise.training.checkpoint import read_tensors, write_tensors

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import reprise.training.contrast as contrast
-from reprise.models.items import ItemVectors
+from reprise.models.networks.item_embeddings import ItemEmbeddings
 from reprise.training.losses import Loss
 from reprise.training.negatives import Negatives, Sample
 from reprise.training.sampled import GBCE, BPRMax, SampledSoftmax, Softmax, TOP1Max
@@ -21,7 +21,7 @@ class Case:
 
     def __init__(self, unit: bool = False, scale: float = 1.0, sparse: bool = False) -> None:
         torch.manual_seed(0)
-        self.items = ItemVectors(ITEMS, 6, unit=unit, sparse=sparse)
+        self.items = ItemEmbeddings(ITEMS, 6, unit=unit, sparse=sparse)
         self.query_ND = (scale * torch.randn(20, 6)).requires_grad_()
         self.target_N = torch.randint(1, ITEMS + 1, (20,))
         self.sample = Negatives(count=25, power=0.5).sampler(torch.rand(ITEMS) + 0.1).draw()

@@ -5,23 +5,23 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import reprise.training.softmax as softmax
-from reprise.models.items import ItemVectors
+from reprise.models.networks.item_embeddings import ItemEmbeddings
 from reprise.training.softmax import FullSoftmax
 
 
 def random_case(
     targets: int = 300, items: int = 40, size: int = 6
-) -> tuple[torch.Tensor, ItemVectors, torch.Tensor]:
+) -> tuple[torch.Tensor, ItemEmbeddings, torch.Tensor]:
     """Queries, vectors and targets."""
     torch.manual_seed(0)
-    vectors = ItemVectors(items, size)
+    vectors = ItemEmbeddings(items, size)
     query_ND = torch.randn(targets, size).requires_grad_()
     target_N = torch.randint(1, items + 1, (targets,))
     return query_ND, vectors, target_N
 
 
 def naive(
-    query_ND: torch.Tensor, vectors: ItemVectors, target_N: torch.Tensor, smoothing: float = 0.0
+    query_ND: torch.Tensor, vectors: ItemEmbeddings, target_N: torch.Tensor, smoothing: float = 0.0
 ) -> torch.Tensor:
     s_NI = query_ND @ vectors.scoring_ID().t()
     return cross_entropy(s_NI, target_N - 1, reduction="sum", label_smoothing=smoothing)
@@ -57,7 +57,7 @@ def test_full_softmax_is_cross_entropy_whatever_the_chunk(
 
 def test_a_target_that_is_almost_certain_keeps_its_slope_in_bfloat16() -> None:
     """p - 1 is about -2^-16, far below what a rounded 1 could hold."""
-    vectors = ItemVectors(3, 1)
+    vectors = ItemEmbeddings(3, 1)
     vectors.weight.data = torch.tensor([[0.0], [1.0], [0.0], [-1.0]])
     query_11 = torch.tensor([[16 * math.log(2)]], requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16):
@@ -81,7 +81,7 @@ def test_logits_around_the_bound_cost_what_they_should(scale: float) -> None:
 
 def test_no_target_costs_nothing() -> None:
     query_ND = torch.zeros(0, 6, requires_grad=True)
-    total = FullSoftmax()(query_ND, ItemVectors(5, 6), torch.zeros(0, dtype=torch.long))
+    total = FullSoftmax()(query_ND, ItemEmbeddings(5, 6), torch.zeros(0, dtype=torch.long))
     total.backward()
     assert total.item() == 0
     assert query_ND.grad is not None
@@ -89,7 +89,7 @@ def test_no_target_costs_nothing() -> None:
 
 def test_half_precision_that_ends_early_seeks_tops() -> None:
     """e^15 is beyond float16: with logits of 15 as they are, nothing would be left of the sum."""
-    vectors = ItemVectors(3, 1)
+    vectors = ItemEmbeddings(3, 1)
     vectors.weight.data = torch.tensor([[0.0], [1.0], [0.0], [-1.0]])
     with torch.autocast("cpu", torch.float16):
         total = FullSoftmax()(torch.tensor([[15.0]]), vectors, torch.tensor([2]))

@@ -10,13 +10,13 @@ from counting_spec import Counting
 import reprise
 from reprise.config import from_dict, to_dict
 from reprise.errors import ConfigError
-from reprise.models.adversarial import Adversarial
-from reprise.models.autoencoder import Autoencoder
-from reprise.models.convolution import Caser, Convolution
-from reprise.models.ensemble import Ensemble
-from reprise.models.mlp import FeedForward
-from reprise.models.recurrent import Recurrent
-from reprise.models.transformer import Transformer
+from reprise.models.networks.adversarial import Adversarial
+from reprise.models.networks.autoencoder import Autoencoder
+from reprise.models.networks.convolutional import Caser, Convolution
+from reprise.models.networks.ensemble import Ensemble
+from reprise.models.networks.feed_forward import FeedForward
+from reprise.models.networks.recurrent import Recurrent
+from reprise.models.networks.transformer import Transformer
 from reprise.testing import worlds
 from reprise.training import Recipe, TrainingConfig
 from reprise.training.objectives import NextItem, Reconstruction

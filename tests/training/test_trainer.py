@@ -18,10 +18,10 @@ from reprise.config import spec
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ArtefactError, ConfigError, DataError, DivergedError
 from reprise.evaluation.evaluate import evaluate
-from reprise.models.fitting import Fit
-from reprise.models.markov import Markov
-from reprise.models.recurrent import Recurrent
-from reprise.models.sequence_model import SequenceModel
+from reprise.models.baselines.markov import Markov
+from reprise.models.cooccurrence.fitting import Fit
+from reprise.models.networks.recurrent import Recurrent
+from reprise.models.networks.sequence_model import SequenceModel
 from reprise.testing import worlds
 from reprise.training import Recipe, RunOptions, TrainingConfig, train
 from reprise.training.checkpoint import read_tensors
@@ -247,7 +247,7 @@ def test_a_sparse_table_wants_a_loss_with_negatives(tmp_path: Path) -> None:
 
 KILLED = """
 import sys
-from reprise.models.recurrent import Recurrent
+from reprise.models.networks.recurrent import Recurrent
 from reprise.testing import worlds
 from reprise.training import RunOptions, TrainingConfig, train
 

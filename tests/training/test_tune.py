@@ -24,9 +24,9 @@ from reprise.data.dataset import SequenceDataset
 from reprise.data.preparing.prepare import prepare
 from reprise.errors import ConfigError, DataError
 from reprise.evaluation.evaluate import evaluate
-from reprise.models.ensemble import Ensemble
-from reprise.models.markov import Markov
-from reprise.models.recurrent import Recurrent
+from reprise.models.baselines.markov import Markov
+from reprise.models.networks.ensemble import Ensemble
+from reprise.models.networks.recurrent import Recurrent
 from reprise.testing import worlds
 from reprise.training import Recipe, RunOptions, TrainingConfig, train
 from reprise.training.proposals import Proposals
@@ -423,7 +423,7 @@ def test_a_trial_that_took_three_processes_with_it_fails(whole: tuple[Path, Sear
 SEARCHED = """
 import sys
 from reprise.data.dataset import SequenceDataset
-from reprise.models.recurrent import Recurrent
+from reprise.models.networks.recurrent import Recurrent
 from reprise.training import Recipe, RunOptions, TrainingConfig
 from reprise.training.tune import tune
 

@@ -14,7 +14,7 @@ BASELINES = {
     "recent-popularity": "reprise:RecentPopularity",
     "session-popularity": "reprise:SessionPopularity",
     "markov": "reprise:Markov",
-    "transitions": "reprise:Transitions",
+    "cooccurrence": "reprise:Cooccurrence",
     "item-knn": "reprise:ItemKNN",
     "session-knn": "reprise:SessionKNN",
 }

@@ -40,8 +40,8 @@ def demo(
     from reprise.cli.train import read_recipe
     from reprise.evaluation.compare import compare
     from reprise.evaluation.evaluate import evaluate
-    from reprise.models.markov import Markov
-    from reprise.models.popularity import Popularity
+    from reprise.models.baselines.markov import Markov
+    from reprise.models.baselines.popularity import Popularity
     from reprise.recommender.recommender import Recommender
     from reprise.training import train
 

@@ -50,7 +50,7 @@ def train(
     train_network(plan, SequenceDataset.open(path), out=out, options=options, progress=True)
     typer.echo(f"trained {plan.model}; the run is in {out}")
     show_next(
-        f"reprise evaluate {out} --baselines popularity,markov,transitions",
+        f"reprise evaluate {out} --baselines popularity,markov,cooccurrence",
         f"reprise recommend {out} HISTORIES --k 20",
         f"reprise export {out} --out {out.name}.model",
     )

@@ -16,7 +16,7 @@ from reprise.data.vocabulary import PAD
 from reprise.evaluation.intervals import Floats
 from reprise.evaluation.ranks import Watch
 from reprise.evaluation.targets import Asked, Walk
-from reprise.models.learned import LearnedScorer
+from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.models.scorer import Scorer
 
 BINS = 15
@@ -66,7 +66,7 @@ class Calibration:
 
 def gives_logits(model: Scorer) -> bool:
     """Whether the softmax of its scores is meant as probabilities: networks, and scorers that say `logits = True`."""
-    return bool(getattr(model, "logits", isinstance(model, LearnedScorer)))
+    return bool(getattr(model, "logits", isinstance(model, NetworkScorer)))
 
 
 class Confidences:

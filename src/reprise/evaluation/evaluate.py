@@ -22,7 +22,7 @@ from reprise.evaluation.ranks import MISS
 from reprise.evaluation.report import Protocol, Report, SequenceSums, Slice
 from reprise.evaluation.slices import cold, dimensions, same_time
 from reprise.evaluation.targets import TargetRanks, Walk, device_of, rank_targets
-from reprise.models.scorer import Counting, Scorer
+from reprise.models.scorer import CountingScorer, Scorer
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def _measured(
 @contextmanager
 def knowing(model: Scorer, dataset: SequenceDataset, part: Part) -> Iterator[None]:
     """While it lasts, a model that counts events has counted none of the validation part, if that is what it is asked about."""
-    counting = model if part == "valid" and isinstance(model, Counting) else None
+    counting = model if part == "valid" and isinstance(model, CountingScorer) else None
     if counting is not None:
         counting.observe(dataset, before=part)
     try:

@@ -17,7 +17,7 @@ from reprise.evaluation.histories import mean_before
 from reprise.evaluation.intervals import Floats, Interval, Ratio
 from reprise.evaluation.report import SequenceSums
 from reprise.evaluation.targets import Asked, TargetRanks, Walk
-from reprise.models.counts import item_counts
+from reprise.models.cooccurrence.counting import item_counts
 
 LISTS_COMPARED = 2000
 """Lists, drawn from all, of which the diversity is taken."""

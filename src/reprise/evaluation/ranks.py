@@ -17,7 +17,7 @@ from torch import Tensor
 
 from reprise.evaluation.shortlist import KEPT_AT_MOST, WIDTH, Shortlist
 from reprise.evaluation.tiles import MISS, Counts, Places, Rows, Span, Tile, cut
-from reprise.models.items import SparseLogits
+from reprise.models.sparse_logits import SparseLogits
 
 __all__ = ["MISS", "GivenScores", "Hide", "Lists", "Ranks", "Scores", "VectorScores", "Watch", "rank"]
 

@@ -13,7 +13,7 @@ from reprise.data.dataset import IntArray, SequenceDataset
 from reprise.evaluation.histories import seen_before
 from reprise.evaluation.metrics import Array
 from reprise.evaluation.targets import TargetRanks
-from reprise.models.counts import item_counts
+from reprise.models.cooccurrence.counting import item_counts
 
 NONE = -1
 """The number of the slice of a target that belongs to none."""

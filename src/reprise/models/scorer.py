@@ -9,7 +9,7 @@ from torch import Tensor
 
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.models.batch import Batch, Event
-from reprise.models.items import SparseLogits
+from reprise.models.sparse_logits import SparseLogits
 from reprise.nn.cells import State
 
 
@@ -43,7 +43,7 @@ class Scorer(Protocol):
 
 
 @runtime_checkable
-class Counting(Protocol):
+class CountingScorer(Protocol):
     """A scorer that counts events and can count others: before the validation part, to be asked about that part."""
 
     def observe(self, dataset: SequenceDataset, before: Part = "test") -> None:

@@ -19,7 +19,7 @@ from reprise.config import to_dict
 from reprise.data.dataset import SequenceDataset, Sizes
 from reprise.errors import ArtefactError, ConfigError
 from reprise.models.batch import Event
-from reprise.models.transitions import TransitionResidual
+from reprise.models.cooccurrence.correction import CooccurrenceCorrection
 from reprise.recommender.artefact import INITIAL, INPUT, OUTPUT, TRANSITIONS, Artefact
 from reprise.recommender.events import Column, Events
 from reprise.recommender.network import Network
@@ -50,7 +50,7 @@ class Exportable(Protocol):
 
     reads: tuple[str, ...]
     """What it uses besides vectors: of `item`, `time_s`, `kind` and `value` of an event, and of `now_s` of a question."""
-    transitions: TransitionResidual | None
+    transitions: CooccurrenceCorrection | None
     """Added to the products of queries and vectors, after the items of the state's `recent`."""
 
     def initial_state(self, batch: int) -> TorchState:

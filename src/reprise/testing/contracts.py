@@ -15,7 +15,7 @@ from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.models.batch import Batch, Event, event_at, gather
 from reprise.models.encoder import Encoded, Encoder
-from reprise.models.items import ItemVectors
+from reprise.models.networks.item_embeddings import ItemEmbeddings
 from reprise.models.scorer import Scorer
 from reprise.nn.cells import Cell, State
 from reprise.training.losses import Loss
@@ -293,9 +293,9 @@ def check_loss(loss: Loss, items: int = 50, size: int = 8) -> None:
         _is_a_sum(loss, _tables(items, size, unit)[0])
 
 
-def _tables(items: int, size: int, unit: bool) -> tuple[ItemVectors, ItemVectors]:
+def _tables(items: int, size: int, unit: bool) -> tuple[ItemEmbeddings, ItemEmbeddings]:
     """Equal item vectors, with dense gradients and with sparse ones."""
-    dense, sparse = (ItemVectors(items, size, unit=unit, sparse=sparse) for sparse in (False, True))
+    dense, sparse = (ItemEmbeddings(items, size, unit=unit, sparse=sparse) for sparse in (False, True))
     weight = torch.randn(dense.weight.shape, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         for table in (dense, sparse):
@@ -303,7 +303,7 @@ def _tables(items: int, size: int, unit: bool) -> tuple[ItemVectors, ItemVectors
     return dense, sparse
 
 
-def _asked(loss: Loss, vectors: ItemVectors, scale: float, targets: int = 10) -> _Asked:
+def _asked(loss: Loss, vectors: ItemEmbeddings, scale: float, targets: int = 10) -> _Asked:
     generator = torch.Generator().manual_seed(1)
     items, size = len(vectors.weight) - 1, vectors.weight.shape[1]
     query_ND = (torch.randn(targets, size, generator=generator) * scale).requires_grad_()
@@ -313,13 +313,13 @@ def _asked(loss: Loss, vectors: ItemVectors, scale: float, targets: int = 10) ->
     return _Asked(query_ND, target_N, sample)
 
 
-def _called(loss: Loss, vectors: ItemVectors, asked: _Asked) -> Tensor:
+def _called(loss: Loss, vectors: ItemEmbeddings, asked: _Asked) -> Tensor:
     # a loss that draws for itself draws the same
     torch.manual_seed(1)
     return loss(asked.query_ND, vectors, asked.target_N, asked.sample)
 
 
-def _loss_and_slopes(loss: Loss, vectors: ItemVectors, scale: float) -> dict[str, Tensor]:
+def _loss_and_slopes(loss: Loss, vectors: ItemEmbeddings, scale: float) -> dict[str, Tensor]:
     asked = _asked(loss, vectors, scale)
     total = _called(loss, vectors, asked)
     assert total.shape == (), f"a loss is one number, got shape {tuple(total.shape)}"
@@ -332,7 +332,7 @@ def _loss_and_slopes(loss: Loss, vectors: ItemVectors, scale: float) -> dict[str
     return found
 
 
-def _is_a_sum(loss: Loss, vectors: ItemVectors) -> None:
+def _is_a_sum(loss: Loss, vectors: ItemEmbeddings) -> None:
     asked = _asked(loss, vectors, 1.0)
     whole = _called(loss, vectors, asked).detach()
     parts = sum(_called(loss, vectors, asked.part(rows)).detach() for rows in (slice(0, 4), slice(4, 10)))

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from reprise.config import spec
-from reprise.models.fitting import FOCUS
-from reprise.models.recurrent import Recurrent
+from reprise.models.cooccurrence.fitting import FOCUS
+from reprise.models.networks.recurrent import Recurrent
 from reprise.training.losses import Loss
 from reprise.training.objectives import NextItem, Objective
 from reprise.training.sampled import Softmax

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from reprise.models.items import ItemVectors
+from reprise.models.networks.item_embeddings import ItemEmbeddings
 from reprise.training.losses import product_type
 from reprise.training.negatives import Negatives, Sample
 
@@ -57,7 +57,7 @@ class OverNegatives(ABC):
     def __call__(
         self,
         query_ND: Tensor,
-        items: ItemVectors,
+        items: ItemEmbeddings,
         target_N: Tensor,
         sample: Sample | None = None,
     ) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from reprise.data.dataset import SequenceDataset
-from reprise.models.ensemble import Ensemble, SideBySide
+from reprise.models.networks.ensemble import Ensemble, EnsembleScorer
 from reprise.training.checkpoint import load_weights, read_tensors, write_tensors
 from reprise.training.config import Recipe, RunOptions
 from reprise.training.devices import fabric_for
@@ -64,7 +64,7 @@ def _join(
     """Put the best weights of all members side by side, and find what counted transitions add to them."""
     config, fabric = recipe.training, fabric_for(options)
     model = recipe.model.build(dataset.sizes)
-    assert isinstance(model, SideBySide)
+    assert isinstance(model, EnsembleScorer)
     validation = Validation(config, dataset)
     fabric.to_device(model)
     _load(model, [member.best for member in runs])
@@ -87,7 +87,7 @@ def _join(
     write_tensors(run.best, best, {})
 
 
-def _load(model: SideBySide, files: list[Path]) -> None:
+def _load(model: EnsembleScorer, files: list[Path]) -> None:
     """Put the weights of runs into the members. What counts gave a member by itself is none of it."""
     for member, file in zip(model.members, files, strict=True):
         weights, _ = read_tensors(file)

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from reprise.models.items import ItemVectors
+from reprise.models.networks.item_embeddings import ItemEmbeddings
 from reprise.training.negatives import Negatives, Sample
 
 
@@ -24,7 +24,7 @@ class Loss(Protocol):
     def __call__(
         self,
         query_ND: Tensor,
-        items: ItemVectors,
+        items: ItemEmbeddings,
         target_N: Tensor,
         sample: Sample | None = None,
     ) -> Tensor:

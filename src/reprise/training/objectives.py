@@ -14,8 +14,8 @@ from reprise.config import spec
 from reprise.data.vocabulary import PAD
 from reprise.errors import ConfigError
 from reprise.models.batch import Batch
-from reprise.models.sequence_model import SequenceModel
-from reprise.models.transformer import TwoWayEncoder
+from reprise.models.networks.sequence_model import SequenceModel
+from reprise.models.networks.transformer import TwoWayEncoder
 from reprise.nn.cells import State
 
 

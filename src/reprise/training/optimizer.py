@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from reprise.models.items import ItemVectors
+from reprise.models.networks.item_embeddings import ItemEmbeddings
 from reprise.training.config import TrainingConfig
 
 BETAS = (0.9, 0.98)
@@ -23,7 +23,9 @@ class Optimizer:
 
     def __init__(self, model: nn.Module, config: TrainingConfig) -> None:
         sparse = {
-            module.weight for module in model.modules() if isinstance(module, ItemVectors) and module.sparse
+            module.weight
+            for module in model.modules()
+            if isinstance(module, ItemEmbeddings) and module.sparse
         }
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         dense = [parameter for parameter in self.parameters if parameter not in sparse]

@@ -15,8 +15,14 @@ from torch import Tensor
 from reprise.data.dataset import SequenceDataset
 from reprise.evaluation.ranks import VectorScores
 from reprise.evaluation.targets import Walk, asking, device_of, questions
-from reprise.models.fitting import FOCUS, Cases, Fit, find_cases, fit_residual
-from reprise.models.learned import LearnedScorer
+from reprise.models.cooccurrence.fitting import (
+    FOCUS,
+    CalibrationExamples,
+    Fit,
+    find_calibration_examples,
+    fit_correction,
+)
+from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.training.config import TrainingConfig
 from reprise.training.validation import Metrics, Validation, recorded
 
@@ -38,7 +44,7 @@ class Added(NamedTuple):
 
 
 def add_transitions(
-    model: LearnedScorer,
+    model: NetworkScorer,
     dataset: SequenceDataset,
     config: TrainingConfig,
     validation: Validation,
@@ -68,7 +74,7 @@ def add_transitions(
 
 
 def fit_transitions(
-    model: LearnedScorer,
+    model: NetworkScorer,
     dataset: SequenceDataset,
     precision: AbstractContextManager[Any],
     *,
@@ -77,22 +83,22 @@ def fit_transitions(
 ) -> Fit:
     """Count the transitions of the training part, and fit what they add to the logits of a network that has learned.
 
-    Only the parameters of `model.transitions` change. For `focus` see `fit_residual`.
+    Only the parameters of `model.transitions` change. For `focus` see `fit_correction`.
     """
     assert model.transitions is not None
     with torch.no_grad():
         model.transitions.gain.zero_()
-    cases = find_cases(dataset, "valid", model.transitions.window, exclude_seen=exclude_seen)
+    cases = find_calibration_examples(dataset, "valid", model.transitions.window, exclude_seen=exclude_seen)
     if not len(cases.target_N):
         return Fit(0, 0.0, 0.0)
     with precision:
         query_ND = _queries(model, dataset, cases)
     vector_ID = model.item_vectors().detach().float()
     model.transitions.observe(dataset, before="valid")
-    return fit_residual(model.transitions, cases, lambda case_C: query_ND[case_C] @ vector_ID.t(), focus)
+    return fit_correction(model.transitions, cases, lambda case_C: query_ND[case_C] @ vector_ID.t(), focus)
 
 
-def _queries(model: LearnedScorer, dataset: SequenceDataset, cases: Cases) -> Tensor:
+def _queries(model: NetworkScorer, dataset: SequenceDataset, cases: CalibrationExamples) -> Tensor:
     """What the network alone compares with the item vectors in each case, q_ND."""
     query_ND = torch.empty(len(cases.target_N), model.size, device=device_of(model))
     with asking(model):

@@ -19,7 +19,7 @@ import tomli_w
 from reprise.config import from_dict, to_dict
 from reprise.data.dataset import Part, SequenceDataset, Sizes
 from reprise.errors import ArtefactError, ConfigError, DataError
-from reprise.models.learned import LearnedScorer
+from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.training.checkpoint import load_weights, read_tensors, write_text
 from reprise.training.config import Recipe
 
@@ -183,7 +183,7 @@ def differences(before: dict[str, Any], now: dict[str, Any], place: str = "") ->
 
 def load_run(
     path: str | Path, dataset: str | Path | None = None, *, before: Part = "test"
-) -> tuple[LearnedScorer, SequenceDataset]:
+) -> tuple[NetworkScorer, SequenceDataset]:
     """The network of a run, and the data it was trained on.
 
     Args:
@@ -209,7 +209,7 @@ def load_run(
     return load_model(run, data, before), data
 
 
-def load_model(run: RunDirectory, dataset: SequenceDataset, before: Part = "test") -> LearnedScorer:
+def load_model(run: RunDirectory, dataset: SequenceDataset, before: Part = "test") -> NetworkScorer:
     """The network of a run, ready to score, knowing the events before a part. See `load_run`."""
     manifest = run.read()
     if not run.best.exists():
@@ -217,7 +217,7 @@ def load_model(run: RunDirectory, dataset: SequenceDataset, before: Part = "test
             f"{run.path} has no finished epoch yet; run the same `reprise train` again to go on"
         )
     recipe = from_dict(manifest["recipe"], Recipe, trusted=True)
-    model: LearnedScorer = recipe.model.build(Sizes(**manifest["sizes"]))
+    model: NetworkScorer = recipe.model.build(Sizes(**manifest["sizes"]))
     if before == "test" and run.final.exists():
         model.learned_before = "test"
     weights = run.final if model.learned_before == "test" else run.best

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
 from reprise.config import spec
-from reprise.models.items import ItemVectors
+from reprise.models.networks.item_embeddings import ItemEmbeddings
 from reprise.training.contrast import Chunk, OverNegatives, Slopes, by_autograd
 from reprise.training.negatives import Negatives, Sample
 from reprise.training.softmax import FullSoftmax
@@ -50,7 +50,7 @@ class Softmax:
     """Items up to which all are looked at."""
 
     def __call__(
-        self, query_ND: Tensor, items: ItemVectors, target_N: Tensor, sample: Sample | None = None
+        self, query_ND: Tensor, items: ItemEmbeddings, target_N: Tensor, sample: Sample | None = None
     ) -> Tensor:
         """The sum over targets, a scalar in float32; see `Loss`."""
         few = len(items.weight) - 1 <= self.whole

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from reprise.config import spec
-from reprise.models.items import ItemVectors
+from reprise.models.networks.item_embeddings import ItemEmbeddings
 from reprise.training.losses import product_type
 from reprise.training.negatives import Sample
 
@@ -54,7 +54,7 @@ class FullSoftmax:
     def __call__(
         self,
         query_ND: Tensor,
-        items: ItemVectors,
+        items: ItemEmbeddings,
         target_N: Tensor,
         sample: Sample | None = None,
     ) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from reprise.errors import DivergedError
 from reprise.models.batch import Batch
-from reprise.models.sequence_model import SequenceModel
+from reprise.models.networks.sequence_model import SequenceModel
 from reprise.nn.cells import State
 from reprise.training.config import TrainingConfig
 from reprise.training.negatives import NegativeSampler

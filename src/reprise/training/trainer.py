@@ -20,10 +20,10 @@ from reprise.data.dataset import SequenceDataset
 from reprise.data.leakage.checks import check_leaks
 from reprise.errors import ArtefactError, ConfigError, DataError
 from reprise.models.batch import gather
-from reprise.models.counts import item_counts
-from reprise.models.ensemble import Ensemble
-from reprise.models.learned import LearnedScorer
-from reprise.models.sequence_model import SequenceModel
+from reprise.models.cooccurrence.counting import item_counts
+from reprise.models.networks.ensemble import Ensemble
+from reprise.models.networks.network_scorer import NetworkScorer
+from reprise.models.networks.sequence_model import SequenceModel
 from reprise.training.checkpoint import (
     Progress,
     load_checkpoint,
@@ -55,7 +55,7 @@ def train(
     options: RunOptions | None = None,
     progress: bool | None = None,
     watch: Watch | None = None,
-) -> LearnedScorer:
+) -> NetworkScorer:
     """Train a network, or the members of an ensemble one after the other, or go on with a run that was begun.
 
     Args:

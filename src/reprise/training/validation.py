@@ -7,7 +7,7 @@ from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError, DataError, did_you_mean
 from reprise.evaluation.evaluate import QUICK, evaluate
 from reprise.evaluation.targets import Walk
-from reprise.models.learned import LearnedScorer
+from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.training.config import TrainingConfig
 
 METRICS = ("recall", "hit", "mrr", "ndcg")
@@ -35,7 +35,7 @@ class Validation:
                 f"{dataset.items.warm} items; choose a smaller k"
             )
 
-    def __call__(self, model: LearnedScorer, precision: AbstractContextManager[Any]) -> Metrics:
+    def __call__(self, model: NetworkScorer, precision: AbstractContextManager[Any]) -> Metrics:
         """Metrics by name. The network reads in the precision it is trained in, and is left as it was, its mode included."""
         with precision:
             report = evaluate(

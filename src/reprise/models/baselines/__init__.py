@@ -1,0 +1,1 @@
+"""Scorers without gradients: popularity, Markov chains and nearest neighbours."""

@@ -1,0 +1,111 @@
+"""Items that occur in the same sessions.
+
+Shape letters: N targets, W last items, I items (the warm ones), S sessions, P pairs.
+Matrices of items have I + 1 rows and columns: row 0 belongs to `PAD` and is empty.
+"""
+
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from scipy import sparse
+from torch import Tensor
+
+from reprise.config import short_name, spec
+from reprise.data.dataset import Part, SequenceDataset
+from reprise.data.vocabulary import PAD
+from reprise.models.baselines.session_matrix import Floats, find_sessions, row_chunks, strongest, ties
+from reprise.models.baselines.window_scorer import WindowScorer, counted
+
+
+@spec
+class ItemKNN:
+    """Nearest items: s_j = sum over the last W items i_w of r^w cos(i_w, j), with w events between i_w and the target.
+
+    cos(i, j) = c_ij / sqrt((c_i + a)(c_j + a)), where c_ij sessions have both items, c_i have item i, and a is the `shrinkage`,
+    which keeps what was seen together once or twice from being the nearest. cos(i, i) is `own`. Sarwar et al.,
+    "Item-based collaborative filtering recommendation algorithms" (2001); `window=1` is the item-KNN of Hidasi et al. (2016).
+    """
+
+    window: Annotated[int, Field(ge=1)] = 10
+    """Last items that are looked at, W."""
+    neighbours: Annotated[int, Field(ge=1)] = 200
+    """Nearest items kept of each item."""
+    shrinkage: Annotated[float, Field(ge=0)] = 20.0
+    """a, in sessions."""
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.6
+    """r: what an item weighs beside the one after it."""
+    own: Annotated[float, Field(ge=0)] | None = None
+    """cos(i, i), by which items of the window come again; 0 in the sources. Left out: by how often they do, `Sessions.own`."""
+    length: Annotated[int, Field(ge=2)] = 50
+    """Events of a session at most; longer sequences are cut."""
+
+    def __str__(self) -> str:
+        return short_name(self)
+
+    def fit(self, dataset: SequenceDataset) -> "FittedItemKNN":
+        """Find the nearest items by the events before the test part; memory grows with the log and items times neighbours.
+
+        Raises:
+            DataError: The training part is empty.
+        """
+        return counted(FittedItemKNN(self), dataset)
+
+
+class FittedItemKNN(WindowScorer):
+    """`ItemKNN` of a log."""
+
+    def __init__(self, spec: ItemKNN) -> None:
+        super().__init__(str(spec), spec.window)
+        self._spec = spec
+        self._weight_W = (spec.decay ** np.arange(spec.window)[::-1]).astype(np.float32)
+
+    def count(self, dataset: SequenceDataset, before: Part) -> None:
+        """Find the nearest items by the events before a part."""
+        self._tie_I = ties(dataset, before)
+        sessions = find_sessions(dataset, before, self._spec.length)
+        shape = len(sessions.last_ms_S), dataset.items.warm + 1
+        ones_P = np.ones(len(sessions.item_P), dtype=np.float32)
+        has_SI = sparse.csr_array((ones_P, sessions.item_P, sessions.start), shape=shape)
+        near_II = nearest_items(has_SI, self._spec.shrinkage, self._spec.neighbours)
+        own = sessions.own if self._spec.own is None else self._spec.own
+        own_II = sparse.eye_array(shape[1], dtype=np.float32, format="csr") * np.float32(own)
+        self._near_II = near_II + own_II
+
+    def after(self, recent_NW: Tensor) -> Tensor:
+        """The summed nearness to the last items, s_NI, float32."""
+        s_NI = self._tie_I.repeat(len(recent_NW), 1)
+        cost_N = np.full(len(recent_NW), self.window * self._spec.neighbours + s_NI.shape[1])
+        for rows in row_chunks(cost_N):
+            item_NW = recent_NW[rows].numpy()
+            row_P, place_P = np.nonzero(item_NW != PAD)
+            start = np.searchsorted(row_P, np.arange(len(item_NW) + 1))
+            columns = self._weight_W[place_P], item_NW[row_P, place_P], start
+            asked_NI = sparse.csr_array(columns, shape=(len(item_NW), len(self._tie_I) + 1))
+            s_NI[rows] += torch.from_numpy((asked_NI @ self._near_II).toarray()[:, 1:])
+        return s_NI
+
+
+def nearest_items(has_SI: Any, shrinkage: float, most: int) -> Any:
+    """The `most` nearest other items of each item, sparse, [I + 1, I + 1], from ones where a session has an item."""
+    sessions_I = np.asarray(has_SI.sum(0)) + shrinkage
+    scale_I = 1 / np.sqrt(np.maximum(sessions_I, 1e-9))
+    has_IS = has_SI.T.tocsr()
+    # a row has no more entries than its sessions have items, nor than there are items
+    cost_I = np.minimum(has_IS @ np.diff(has_SI.indptr), has_SI.shape[1]).astype(np.int64)
+    return sparse.vstack(
+        [_nearest_of(has_IS[rows] @ has_SI, rows.start, scale_I, most) for rows in row_chunks(cost_I)],
+        format="csr",
+    )
+
+
+def _nearest_of(count_RI: Any, first: int, scale_I: Floats, most: int) -> Any:
+    """The nearest items of some rows of the counts, which begin with item `first`."""
+    row_P = np.repeat(np.arange(count_RI.shape[0]), np.diff(count_RI.indptr))
+    near_P = count_RI.data * scale_I[first + row_P] * scale_I[count_RI.indices]
+    near_P[count_RI.indices == first + row_P] = 0
+    kept_P = strongest(count_RI.indptr, near_P, most) & (near_P > 0)
+    start = np.searchsorted(row_P[kept_P], np.arange(count_RI.shape[0] + 1))
+    columns = near_P[kept_P].astype(np.float32), count_RI.indices[kept_P], start
+    return sparse.csr_array(columns, shape=count_RI.shape)

@@ -1,0 +1,63 @@
+"""A smoothed first-order Markov chain.
+
+Shape letters: N targets, W last items (here one), I items (the warm ones), P pairs of an item and its successor.
+It scores in float64, so that smoothing can break ties between large counts.
+"""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from reprise.config import short_name, spec
+from reprise.data.dataset import Part, SequenceDataset
+from reprise.models.baselines.window_scorer import WindowScorer, counted
+from reprise.models.cooccurrence.counting import count_pairs, entries, popularity
+
+
+@spec
+class Markov:
+    """A first-order Markov chain: p(j | i) = (c_ij + a p_j) / (c_i + a).
+
+    c_ij counts how often j follows i in a sequence, c_i is its sum over j, p_j the popularity of j, and a the `smoothing`.
+    Without history, and after an item that nothing followed, this is popularity. Additive smoothing towards a prior: MacKay and
+    Peto, "A hierarchical Dirichlet language model" (1995).
+    """
+
+    smoothing: Annotated[float, Field(gt=0)] = 1.0
+    """a, in counts; small is close to bare counts."""
+
+    def __str__(self) -> str:
+        return short_name(self)
+
+    def fit(self, dataset: SequenceDataset) -> "FittedMarkov":
+        """Count the transitions before the test part; memory grows with the distinct pairs, not with events.
+
+        Raises:
+            DataError: The training part is empty.
+        """
+        return counted(FittedMarkov(self), dataset)
+
+
+class FittedMarkov(WindowScorer):
+    """`Markov` of a log."""
+
+    def __init__(self, spec: Markov) -> None:
+        super().__init__(str(spec), window=1)
+        self._smoothing = spec.smoothing
+
+    def count(self, dataset: SequenceDataset, before: Part) -> None:
+        """Count the transitions before a part."""
+        self._share_I = popularity(dataset, before)
+        self._pairs = count_pairs(dataset, before=before)
+
+    def after(self, recent_NW: Tensor) -> Tensor:
+        """p(j | last item), s_NI."""
+        pairs, last_N = self._pairs, recent_NW[:, -1]
+        row_P, pair_P = entries(pairs.start, last_N)
+        c_P = pairs.count_P[pair_P]
+        norm_N = self._smoothing + torch.zeros_like(last_N, dtype=c_P.dtype).index_add_(0, row_P, c_P)
+        s_NI = (self._smoothing / norm_N)[:, None] * self._share_I
+        s_NI[row_P, pairs.successor_P[pair_P] - 1] += c_P / norm_N[row_P]
+        return s_NI

@@ -1,0 +1,1 @@
+"""Item co-occurrence counts as an additive correction of the logits."""

@@ -1,0 +1,1 @@
+"""Neural networks: the encoders, their inputs and their scorers."""

@@ -1,0 +1,75 @@
+"""The feed-forward family: a function of the last L events, averaged or beside each other.
+
+Shape letters: N windows, L events of a window, D width.
+"""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from reprise.config import spec
+from reprise.data.dataset import Sizes
+from reprise.models.networks.network import Network
+from reprise.models.networks.sequence_model import SequenceModel
+from reprise.models.networks.window_encoder import WindowEncoder, Windows
+from reprise.nn.blocks import GatedFeedForward
+
+Combine = Literal["average", "concatenation"]
+
+
+@spec
+class FeedForward(Network):
+    """A feed-forward network over the last L events."""
+
+    window: Annotated[int, Field(ge=1)] = 10
+    """L: events that are looked at."""
+    combine: Combine = "concatenation"
+    """How the vectors of the window become one: their `average` (Covington et al. 2016), which knows no order, or their
+    `concatenation` (Bengio et al. 2003), which has weights of its own for each place."""
+    layers: Annotated[int, Field(ge=1)] = 2
+    """Gated feed-forward layers, each with a residual."""
+
+    def __str__(self) -> str:
+        return f"feed-forward {self.combine} of {self.window}, {self.layers} x {self.size}"
+
+    def build(self, sizes: Sizes) -> SequenceModel:
+        """A network with fresh weights for data of these sizes."""
+        encoder = FeedForwardEncoder(
+            self.size, self.window, self.combine, layers=self.layers, dropout=self.dropout_of(sizes)
+        )
+        return self.around(encoder, sizes)
+
+
+class FeedForwardEncoder(WindowEncoder):
+    """z_0 = W c with c the mean of the window's vectors, or all of them; z_l = z_{l-1} + F_l(norm(z_{l-1})); h = norm(z).
+
+    At the start z_0 is the mean itself, or the sum of all of them with the weights 1, 1/2, 1/3, ... from the newest on.
+    """
+
+    def __init__(self, size: int, window: int, combine: Combine, *, layers: int, dropout: float) -> None:
+        super().__init__(size, window)
+        self.combine = combine
+        places = window if combine == "concatenation" else 1
+        self.input = nn.Linear(size * places, size)
+        # among the items that are like those of the window are good answers already, among random ones are none
+        weight_L = 1 / torch.arange(places, 0, -1.0)
+        with torch.no_grad():
+            self.input.weight.copy_(torch.kron(weight_L, torch.eye(size)))
+        nn.init.zeros_(self.input.bias)
+        self.norms = nn.ModuleList([nn.RMSNorm(size) for _ in range(layers)])
+        self.layers = nn.ModuleList([GatedFeedForward(size) for _ in range(layers)])
+        self.norm = nn.RMSNorm(size)
+        self.dropout = nn.Dropout(dropout)
+
+    def encode(self, windows: Windows) -> Tensor:
+        if self.combine == "average":
+            combined = windows.vector_NLD.sum(1) / windows.filled_NL.sum(1, keepdim=True).clamp(min=1)
+        else:
+            combined = windows.vector_NLD.flatten(1)
+        z_ND = self.input(combined)
+        for norm, layer in zip(self.norms, self.layers, strict=True):
+            z_ND = z_ND + self.dropout(layer(norm(z_ND)))
+        hidden_ND: Tensor = self.norm(z_ND)
+        return hidden_ND

@@ -1,0 +1,131 @@
+"""The recurrent family: a stack of cells, residual or bare.
+
+Shape letters: B rows, T steps, D width.
+"""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from reprise.config import resolve, spec
+from reprise.data.dataset import Sizes
+from reprise.errors import ConfigError, did_you_mean
+from reprise.models.encoder import Encoder
+from reprise.models.networks.cell_stack import Stack
+from reprise.models.networks.network import LOOKED_AT, Network
+from reprise.models.networks.sequence_model import SequenceModel
+from reprise.models.networks.state_attention import Alignment, AttentiveEncoder
+from reprise.nn.blocks import GatedBranch, ResidualBlock
+from reprise.nn.cells import GRU, LSTM, RNN, Activation, Cell
+from reprise.nn.linear_cells import RGLRU, MinGRU, MinLSTM
+from reprise.nn.lru import LRU
+
+CELLS: dict[str, type[Cell]] = {
+    "rnn": RNN, "lstm": LSTM, "gru": GRU, "rglru": RGLRU, "lru": LRU, "mingru": MinGRU, "minlstm": MinLSTM,
+}  # fmt: skip
+Output = Literal["none", "identity", "tanh", "relu", "sigmoid"]
+
+
+@spec
+class Recurrent(Network):
+    """A recurrent network over the item vectors of the events so far."""
+
+    cell: str = "rglru"
+    """`rnn`, `lstm`, `gru`, `rglru`, `lru`, `mingru`, `minlstm`, or your own class as `module:Class`."""
+    layers: Annotated[int, Field(ge=1)] = 2
+    """How many cells lie on each other."""
+    residual: bool = True
+    """Pre-norm residual blocks with a gated feed-forward; False: the bare textbook network."""
+    activation: Activation = "tanh"
+    """f of the `rnn` cell, h = f(W_h h + W_x x + b); the other cells have their own."""
+    output: Output = "none"
+    """g of an output layer o = g(W_o h + b) between the hidden state and the item vectors; `none`: h itself is compared."""
+    skip: bool = False
+    """Whether the output layer sees the input too, o = g(W_o h + W_x x + b)."""
+    attention: Annotated[int, Field(ge=0)] | None = None
+    """Events that a hidden state looks back at, W; 0: none. Left out: 20 in residual networks, 0 in bare ones."""
+    alignment: Alignment = "dot"
+    """How a hidden state is compared with those before it: `additive` or `dot`."""
+    decay: bool = False
+    """Whether the state fades with the time since the event before; for linear cells."""
+
+    def __str__(self) -> str:
+        parts = [self.cell, *([self.activation] if self.activation != "tanh" else [])]
+        parts += [f"{self.layers} x {self.size}", *([] if self.residual else ["bare"])]
+        parts += [f"output {self.output}"] if self.output != "none" else []
+        return " ".join([*parts, *(["skip"] if self.skip else [])])
+
+    def build(self, sizes: Sizes) -> SequenceModel:
+        """A network with fresh weights for data of these sizes.
+
+        Raises:
+            ConfigError: the cell is unknown, or fields contradict each other.
+        """
+        if self.skip and self.output == "none":
+            raise ConfigError(
+                "skip=True leads the input into the output layer, and output='none' has none; "
+                "choose output='identity', 'tanh', 'relu' or 'sigmoid', or leave skip out"
+            )
+        dropout = self.dropout_of(sizes)
+        cells = self._cells()
+        if self.decay and not cells[0].decays:
+            raise ConfigError(
+                f"decay=True multiplies the state by a factor, and the state of {self.cell} takes none; choose a linear cell "
+                f"({', '.join(name for name, cell in CELLS.items() if cell.decays)}), or leave decay out"
+            )
+        if self.residual:
+            cells = [ResidualBlock(GatedBranch(cell) if cell.linear else cell, dropout) for cell in cells]
+        output = None if self.output == "none" else OutputLayer(self.size, self.output, skip=self.skip)
+        # residual blocks have their own dropout
+        between = 0.0 if self.residual else dropout
+        encoder: Encoder = Stack(cells, norm=self.residual, dropout=between, output=output)
+        attention = self.attention if self.attention is not None else LOOKED_AT if self.residual else 0
+        if attention:
+            encoder = AttentiveEncoder(encoder, self.size, attention, self.alignment)
+        return self.around(encoder, sizes, decay=self.decay, bare=not self.residual)
+
+    def _cells(self) -> list[Cell]:
+        make = _cell_class(self.cell)
+        if make is RNN:
+            return [RNN(self.size, self.activation) for _ in range(self.layers)]
+        if self.activation != "tanh":
+            raise ConfigError(
+                f"activation={self.activation!r} is a choice of the rnn cell, and {self.cell} has its own; "
+                "choose cell='rnn', or leave activation out"
+            )
+        return [make(self.size) for _ in range(self.layers)]
+
+
+def _cell_class(name: str) -> type[Cell]:
+    if ":" not in name:
+        if name not in CELLS:
+            raise ConfigError(
+                f"unknown cell {name!r}{did_you_mean(name, CELLS)}; a cell of your own is `module:Class`"
+            )
+        return CELLS[name]
+    found = resolve(name, trusted=True)
+    if not (isinstance(found, type) and issubclass(found, Cell)):
+        raise ConfigError(f"{name} is not a cell; a cell is a subclass of reprise.nn.cells.Cell")
+    return found
+
+
+class OutputLayer(nn.Module):
+    """The output of the textbook network: o = g(W_o h + b), with `skip` o = g(W_o h + W_x x + b).
+
+    `activation` is g: `identity`, `tanh`, `relu` or `sigmoid`; x is what the network read, before its first cell.
+    """
+
+    def __init__(self, size: int, activation: Output, *, skip: bool) -> None:
+        super().__init__()
+        self.activation = activation
+        self.hidden = nn.Linear(size, size)
+        self.input = nn.Linear(size, size, bias=False) if skip else None
+
+    def forward(self, hidden: Tensor, x: Tensor) -> Tensor:
+        """Both of one shape, last dimension D; the same shape back."""
+        out: Tensor = self.hidden(hidden)
+        if self.input is not None:
+            out = out + self.input(x)
+        return out if self.activation == "identity" else getattr(torch, self.activation)(out)

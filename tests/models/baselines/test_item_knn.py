@@ -1,0 +1,112 @@
+from math import sqrt
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+
+from reprise.errors import ConfigError, DataError
+from reprise.evaluation.evaluate import evaluate
+from reprise.models.baselines.item_knn import ItemKNN, nearest_items
+from reprise.models.baselines.session_matrix import TIE
+from reprise.testing.worlds import cycle, noise, world
+
+
+@pytest.fixture
+def small():
+    """Sessions a b, a b c, c d and b d d; items a 2, b 3, c 2, d 2 sessions."""
+    return world([list("abx"), list("abcx"), list("cdx"), list("bddx")], valid=0, test=1)
+
+
+def near(dataset, spec, *window):
+    """The scores of the items by name, without what decides between equals."""
+    model = spec.fit(dataset)
+    index = [dataset.items.index(item) for item in window][-model.window :]
+    recent = torch.tensor([[0] * (model.window - len(index)) + index])
+    found = model.after(recent)[0] - model._tie_I
+    return {
+        name: float(found[dataset.items.index(name) - 1]) for name in dataset.items.ids[: dataset.items.warm]
+    }
+
+
+def test_the_formula(small):
+    """cos(a, b) = 2 / sqrt((2 + 1)(3 + 1)), and the item before the last weighs half."""
+    spec = ItemKNN(shrinkage=1, decay=0.5, own=0.0)
+    ab, ac, bc, bd = (
+        2 / sqrt((2 + 1) * (3 + 1)),
+        1 / sqrt((2 + 1) * (2 + 1)),
+        1 / sqrt((3 + 1) * (2 + 1)),
+        1 / sqrt((3 + 1) * (2 + 1)),
+    )
+    assert near(small, spec, "a") == pytest.approx({"a": 0, "b": ab, "c": ac, "d": 0}, abs=1e-6)
+    assert near(small, spec, "a", "b") == pytest.approx(
+        {"a": ab, "b": 0.5 * ab, "c": bc + 0.5 * ac, "d": bd}, abs=1e-6
+    )
+
+
+def test_the_last_item_only_is_hidasis(small):
+    spec = ItemKNN(window=1, own=0.0)
+    assert near(small, spec, "a", "b")["c"] == pytest.approx(1 / sqrt((3 + 20) * (2 + 20)), abs=1e-6)
+
+
+def test_own_is_what_an_item_is_to_itself(small):
+    assert near(small, ItemKNN(own=0.7), "c")["c"] == pytest.approx(0.7, abs=1e-6)
+    # of ten events one repeats an item of its session
+    assert near(small, ItemKNN(), "c")["c"] == pytest.approx(3 * 1 / 10, abs=1e-6)
+
+
+def test_what_nothing_says_is_ordered_by_the_log(small):
+    model = ItemKNN().fit(small)
+    shares = torch.tensor([small.table["count"].to_pylist()])[:, :4] / 10
+    torch.testing.assert_close(model.scores(model.initial_state(1)), shares * TIE)
+
+
+def test_only_the_nearest_are_kept():
+    """Against the whole matrix, some rows at a time."""
+    has = sparse.random_array((60, 12), density=0.3, rng=np.random.default_rng(0), dtype=np.float32).tocsr()
+    has.data[:] = 1
+    count = (has.T @ has).toarray()
+    total = count.diagonal()
+    whole = count / np.sqrt((total[:, None] + 2) * (total + 2))
+    np.fill_diagonal(whole, 0)
+    found = nearest_items(has, 2.0, most=3).toarray()
+    for mine, all_of_row in zip(found, whole, strict=True):
+        assert np.count_nonzero(mine) == min(3, np.count_nonzero(all_of_row))
+        np.testing.assert_allclose(np.sort(mine)[-3:], np.sort(all_of_row)[-3:], rtol=1e-6)
+        np.testing.assert_allclose(mine[mine > 0], all_of_row[mine > 0], rtol=1e-6)
+
+
+def test_pieces_change_nothing(monkeypatch):
+    """Neither of the matrix of items nor of the targets."""
+    dataset = noise(items=20, sequences=40)
+    windows = torch.randint(0, 20, (30, 10), generator=torch.Generator().manual_seed(0))
+    whole = ItemKNN(neighbours=5).fit(dataset).after(windows)
+    monkeypatch.setattr("reprise.models.baselines.session_matrix.PAIRS_AT_ONCE", 60)
+    torch.testing.assert_close(ItemKNN(neighbours=5).fit(dataset).after(windows), whole, rtol=0, atol=0)
+
+
+def test_a_cycle_is_learnt():
+    """What comes next was in the same sessions as what came before, and length 2 leaves only neighbours in time."""
+    dataset = cycle(items=12)
+    report = evaluate(ItemKNN(length=2, own=0.0, window=1).fit(dataset), dataset, at=(2,))
+    assert report.metrics["recall@2"].value == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"decay": 0}, "decay must be above 0, got 0"),
+        ({"decay": 1.5}, "decay must be at most 1, got 1.5"),
+        ({"length": 1}, "length must be at least 2, got 1"),
+        ({"neighbors": 3}, "unknown field 'neighbors'; did you mean 'neighbours'?"),
+    ],
+)
+def test_impossible_fields(fields, message):
+    with pytest.raises(ConfigError) as error:
+        ItemKNN(**fields)
+    assert str(error.value) == message
+
+
+def test_an_empty_training_part():
+    with pytest.raises(DataError, match="the training part is empty, there is nothing to count"):
+        ItemKNN().fit(world([list("ab")], valid=0, test=2))

@@ -1,0 +1,152 @@
+from collections import Counter
+from dataclasses import replace
+from math import exp, log
+
+import numpy as np
+import pytest
+import torch
+
+from reprise.errors import ConfigError, DataError
+from reprise.evaluation.evaluate import evaluate
+from reprise.models.baselines.session_knn import LATER, SessionKNN, latest_of_items
+from reprise.models.baselines.session_matrix import TIE, find_sessions
+from reprise.testing.worlds import DAY_MS, memory, noise, world
+
+
+def one_by_one(dataset, spec, window):
+    """The formula as it is written, session by session: item index -> score."""
+    sessions = find_sessions(dataset, "test", spec.length)
+    pairs = zip(sessions.start[:-1], sessions.start[1:], strict=True)
+    rows = [
+        dict(zip(sessions.item_P[first:last].tolist(), sessions.place_P[first:last].tolist(), strict=True))
+        for first, last in pairs
+    ]
+    having = Counter(item for row in rows for item in row)
+    idf = {item: log(1 + len(rows) / count) for item, count in having.items()}
+    own = sessions.own if spec.own is None else spec.own
+    ago = {item: len(window) - 1 - place for place, item in enumerate(window) if item}
+    near = {}
+    for number, row in enumerate(rows):
+        common = [
+            item
+            for item in row
+            if item in ago and sum(item in later for later in rows[number + 1 :]) < spec.sessions
+        ]
+        if common:
+            r = sum(exp(-ago[item] / spec.decay) * idf[item] ** 2 for item in common)
+            near[number] = r / len(row) ** spec.size_power, min(common, key=lambda item: ago[item])
+    kept = sorted(near, key=lambda number: (near[number][0], number))[-spec.neighbours :]
+    scores = dict.fromkeys(range(1, dataset.items.warm + 1), 0.0)
+    for number in kept:
+        r, latest = near[number]
+        for item, place in rows[number].items():
+            fade = 1 if spec.spread is None else exp(-abs(place - rows[number][latest]) / spec.spread)
+            scores[item] += r**spec.sharpness * fade * idf[item]
+    return {item: score * (own if item in ago else 1) for item, score in scores.items()}
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        SessionKNN(),
+        SessionKNN(window=3, decay=1.0, own=0.5, length=6),
+        SessionKNN(window=12, neighbours=4, sharpness=1.0, size_power=0.5),
+        SessionKNN(sessions=3, spread=None),
+    ],
+    ids=str,
+)
+def test_the_formula(spec):
+    dataset = noise(items=15, sequences=25, length=9)
+    model = spec.fit(dataset)
+    windows = torch.randint(0, 16, (12, spec.window), generator=torch.Generator().manual_seed(0))
+    windows[0] = 0
+    found = model.after(windows) - model._tie_I
+    for scores, window in zip(found, windows.tolist(), strict=True):
+        expected = one_by_one(dataset, spec, window)
+        torch.testing.assert_close(scores, torch.tensor(list(expected.values())), rtol=1e-4, atol=1e-5)
+
+
+def test_without_history_the_log_decides():
+    dataset = noise(items=15, sequences=25)
+    model = SessionKNN().fit(dataset)
+    order = model.scores(model.initial_state(1)).argsort(descending=True)
+    shares = model.scores(model.initial_state(1)) / TIE
+    assert float(shares.sum()) == pytest.approx(1, abs=1e-5)
+    assert order[0, :2].tolist() == [0, 1]  # the vocabulary begins with the commonest
+
+
+def test_of_equals_the_latest_is_asked():
+    """Both sessions are as near; the second is the later one."""
+    dataset = world([list("abx"), list("acx"), list("dex"), list("dex")], valid=0, test=1)
+    dataset = replace(dataset, time_ms=np.arange(dataset.events) * DAY_MS)
+    model = SessionKNN(neighbours=1, window=1).fit(dataset)
+    scores = model.after(torch.tensor([[dataset.items.index("a")]]))[0]
+    assert scores[dataset.items.index("b") - 1] < scores[dataset.items.index("c") - 1]
+    assert LATER < 1e-3
+
+
+def test_old_sessions_fade():
+    """c follows a more often, b lately."""
+    rows = [list("acx"), list("acx"), list("abx"), list("dex")]
+    dataset = world(rows, valid=0, test=1)
+    days = [0, 0, 0, 1, 1, 1, 90, 90, 90, 91, 91, 91]
+    dataset = replace(dataset, time_ms=np.array(days) * DAY_MS)
+    a, b, c = (dataset.items.index(item) for item in "abc")
+    always, lately = (
+        spec.fit(dataset).after(torch.tensor([[0] * 19 + [a]]))[0]
+        for spec in (SessionKNN(), SessionKNN(half_life="30d"))
+    )
+    assert always[c - 1] > always[b - 1]
+    assert lately[c - 1] < lately[b - 1]
+
+
+def test_only_the_latest_sessions_of_an_item_are_compared():
+    dataset = world([list("abx"), list("abcx"), list("abcdx"), list("bcdex")], valid=0, test=1)
+    sessions = find_sessions(dataset, "test", length=9)
+    latest = latest_of_items(sessions, 2)
+    found = Counter(sessions.item_P[latest].tolist())
+    assert found == {dataset.items.index(item): 2 for item in "abcd"} | {dataset.items.index("e"): 1}
+    assert sessions.session_P[latest].min() == 1  # the first has nothing that two later ones have not
+
+
+def test_sessions_that_nobody_asks_are_not_kept():
+    dataset = noise(items=5, sequences=100)
+    assert len(SessionKNN(sessions=3).fit(dataset)._sessions.last_ms_S) <= 15
+
+
+def test_pieces_change_nothing(monkeypatch):
+    dataset = noise(items=20, sequences=40)
+    windows = torch.randint(0, 21, (30, 20), generator=torch.Generator().manual_seed(0))
+    model = SessionKNN(neighbours=6).fit(dataset)
+    whole = model.after(windows)
+    monkeypatch.setattr("reprise.models.baselines.session_matrix.PAIRS_AT_ONCE", 300)
+    assert torch.equal(model.after(windows), whole)
+
+
+def test_repeats_are_remembered():
+    """The answer is one of the last two items: they come first where items come again, and last with own=0."""
+    dataset = memory(2, sequences=60)
+    again, never = (
+        evaluate(spec.fit(dataset), dataset, at=(2,)).metrics["recall@2"].value
+        for spec in (SessionKNN(), SessionKNN(own=0.0))
+    )
+    assert again > 0.9
+    assert never < 0.1
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"window": 51}, "window must be at most 50, got 51"),
+        ({"half_life": "soon"}, "'soon' is no duration"),
+        ({"spread": 0}, "spread must be above 0, got 0"),
+    ],
+)
+def test_impossible_fields(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        SessionKNN(**fields)
+
+
+def test_an_empty_training_part():
+    with pytest.raises(DataError, match="the training part is empty, there is nothing to count"):
+        SessionKNN().fit(world([list("ab")], valid=0, test=2))

@@ -1,0 +1,124 @@
+import pytest
+import torch
+from rows import batch
+from torch import nn
+
+from reprise.data.dataset import Sizes
+from reprise.data.vocabulary import PAD
+from reprise.errors import ConfigError
+from reprise.models.batch import Event
+from reprise.models.networks.ensemble import Ensemble, EnsembleScorer
+from reprise.models.networks.network_scorer import NetworkScorer
+from reprise.models.networks.recurrent import Recurrent
+from reprise.testing import worlds
+from reprise.testing.contracts import check_scorer
+
+WORLD = worlds.cycle()
+
+
+def built(members: int = 2, **fields: object) -> EnsembleScorer:
+    torch.manual_seed(0)
+    spec = Ensemble(Recurrent(**{"size": 8, "layers": 1, **fields}), members)  # type: ignore[arg-type]
+    return spec.build(WORLD.sizes).eval()
+
+
+def members_of(model: EnsembleScorer) -> list[NetworkScorer]:
+    return [member for member in model.members if isinstance(member, NetworkScorer)]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"cell": "lstm", "residual": False},
+        {"gaps": True, "query_time": True, "decay": True, "alignment": "additive"},
+        {"transitions": 0, "attention": 0, "temperature": 0},
+    ],
+    ids=["default", "bare", "times", "plain"],
+)
+def test_an_ensemble_is_a_fold_like_any_scorer(fields: dict[str, object]) -> None:
+    model = built(**fields)
+    if model.transitions is not None:
+        with torch.no_grad():
+            model.transitions.gain.fill_(1.0)
+        model.observe(WORLD)
+    check_scorer(model, WORLD)
+
+
+def test_its_logits_are_the_mean_of_its_members() -> None:
+    model = built(3)
+    some = batch([[1, 2, 3], [4, PAD, 5]], [[2, 0, 4], [0, 0, 6]])
+    mean_NI = torch.stack([member.score_batch(some)[0] for member in members_of(model)]).mean(0)
+    torch.testing.assert_close(model.score_batch(some)[0], mean_NI)
+    assert model.item_vectors().shape == (WORLD.items.warm, 24)
+
+
+def test_its_members_differ() -> None:
+    first, second = members_of(built())
+    assert not torch.allclose(first.input_vectors(), second.input_vectors())
+
+
+def test_counts_are_added_once_and_are_not_the_members() -> None:
+    model = built()
+    assert model.transitions is not None
+    assert all(member.transitions is None for member in members_of(model))
+    some = batch([[1, 2]], [[0, 3]])
+    bare_NI = model.score_batch(some)[0]
+    with torch.no_grad():
+        model.transitions.gain.fill_(1.0)
+    model.observe(WORLD)
+    counted_NI = bare_NI.clone()
+    model.transitions(torch.tensor([[PAD] * 18 + [1, 2]])).add_to(counted_NI)
+    torch.testing.assert_close(model.score_batch(some)[0], counted_NI)
+    assert not torch.allclose(bare_NI, counted_NI)
+
+
+def test_an_event_by_its_vectors_is_the_event_by_its_item() -> None:
+    model = built(gaps=True)
+    event = Event(
+        torch.tensor([3, 1]), torch.tensor([5.0, 9.0]).double(), torch.zeros(2).long(), torch.zeros(2)
+    )
+    before = model.advance(model.initial_state(2), event)
+    by_item = model.advance(before, event)
+    by_vector = model.advance_vector(before, model.input_vectors()[event.item_B - 1], event)
+    assert by_item.keys() == by_vector.keys() == before.keys()
+    for name, tensor in by_item.items():
+        torch.testing.assert_close(by_vector[name], tensor, equal_nan=True)
+
+
+def test_its_attention_is_the_mean_of_theirs() -> None:
+    model = built(attention=3)
+    _, _, state = model.query_batch(batch([[1, 2], [0, 0]], [[0, 3], [0, 0]]))
+    weight_BW = model.attention(state)
+    assert weight_BW is not None
+    torch.testing.assert_close(weight_BW.sum(1), torch.tensor([1.0, 0.0]))
+    assert built(attention=0).attention(state) is None
+
+
+def test_it_reads_what_its_members_read() -> None:
+    assert built(gaps=True, query_time=True).reads == ("item", "time_s", "now_s")
+    assert built(transitions=0).reads == ()
+
+
+@pytest.mark.parametrize("member", [Ensemble(), 3, Recurrent])
+def test_a_member_is_one_network(member: object) -> None:
+    with pytest.raises(ConfigError, match="member must be the spec of one network"):
+        Ensemble(member).build(WORLD.sizes)
+
+
+def test_a_member_builds_a_network() -> None:
+    class Odd:
+        def build(self, sizes: Sizes) -> nn.Module:
+            return nn.Linear(sizes.items, 1)
+
+    with pytest.raises(ConfigError, match="builds a Linear"):
+        Ensemble(Odd()).build(WORLD.sizes)
+
+
+def test_one_member_is_no_ensemble() -> None:
+    with pytest.raises(ConfigError, match="at least 2"):
+        Ensemble(members=1)
+
+
+def test_its_name_says_how_many_of_what() -> None:
+    assert str(Ensemble(Recurrent(size=8), 4)) == "4 of rglru 2 x 8"

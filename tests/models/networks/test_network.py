@@ -1,0 +1,39 @@
+from typing import Any
+
+import pytest
+import torch
+
+from reprise.data.dataset import Sizes
+from reprise.models.batch import Event
+from reprise.models.networks.autoencoder import Autoencoder
+from reprise.models.networks.convolutional import Convolution
+from reprise.models.networks.feed_forward import FeedForward
+from reprise.models.networks.recurrent import Recurrent
+from reprise.models.networks.transformer import Transformer
+
+
+@pytest.mark.parametrize(
+    ("spec", "like"),
+    [
+        (Recurrent(size=64), 1),
+        (Convolution(size=64), 1),
+        (FeedForward(size=64), 2),
+        (FeedForward(size=64, combine="average"), 2),
+        (Transformer(size=64), 2),
+        (Transformer(size=64, causal=False), 2),
+        (Autoencoder(size=64), 2),
+    ],
+    ids=str,
+)
+def test_an_untrained_network_answers_with_what_is_like_the_last_events(spec: Any, like: int) -> None:
+    """Item vectors are random, each is like itself only: those that were read stand among the first five of forty, where
+    chance would put an eighth of them."""
+    torch.manual_seed(0)
+    model = spec.build(Sizes(40, 1)).eval()
+    history_BT = torch.stack([torch.randperm(40)[:2] + 1 for _ in range(100)])
+    state = model.initial_state(100)
+    for item_B in history_BT.unbind(1):
+        state = model.advance(state, Event(item_B, torch.zeros(100), torch.zeros(100), torch.zeros(100)))
+    first_BK = model.scores(state).topk(5).indices + 1
+    found_BT = (first_BK.unsqueeze(1) == history_BT[:, -like:].unsqueeze(-1)).any(-1)
+    assert found_BT.float().mean() > 0.9
