@@ -44,7 +44,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 """What of a recipe makes each family; everything else is the same for all."""
 MASKED = {"training.objective.class": "reprise:MaskedItem"}
 BASELINES = (
-    "popularity", "recent-popularity", "session-popularity", "markov", "transitions", "item-knn", "session-knn",
+    "popularity", "recent-popularity", "session-popularity", "markov", "cooccurrence", "item-knn", "session-knn",
 )  # fmt: skip
 METRICS = "ndcg@10", "recall@20", "mrr@20", "coverage@20"
 MARK = "<!-- {} {} -->"

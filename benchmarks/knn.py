@@ -20,11 +20,17 @@ from torch import Tensor
 
 import reprise as rp
 from reprise.config import from_dict, load_toml
-from reprise.evaluation.targets import Walk, questions
+from reprise.evaluation.ranking.targets import EvaluationPlan, questions
 from reprise.models.baselines.window_scorer import WindowScorer
 from reprise.models.scorer import Fittable
 
-SPECS: list[Fittable] = [rp.SessionPopularity(), rp.Markov(), rp.Cooccurrence(), rp.ItemKNN(), rp.SessionKNN()]
+SPECS: list[Fittable] = [
+    rp.SessionPopularity(),
+    rp.Markov(),
+    rp.Cooccurrence(),
+    rp.ItemKNN(),
+    rp.SessionKNN(),
+]
 ALONE = 1000
 """Queries that are asked one at a time."""
 Name = tuple[str, str]
@@ -60,7 +66,7 @@ class Asked(WindowScorer):
 def asked(dataset: rp.SequenceDataset, window: int, options: argparse.Namespace) -> Tensor:
     """The windows before the targets of the test part, the first `--queries` in a random order."""
     ears = Asked(window, dataset.items.warm)
-    walk = Walk("test", min_history=options.min_history, progress=False)
+    walk = EvaluationPlan("test", min_history=options.min_history, progress=False)
     for _ in questions(ears, dataset, walk):
         pass
     recent_NW = torch.cat(ears.recent)

@@ -25,7 +25,7 @@ from protocol import METRICS, Sums
 from reprise.cli.train import read_recipe
 from reprise.config import to_dict
 from reprise.data.dataset import SequenceDataset
-from reprise.evaluation.evaluate import QUICK, evaluate
+from reprise.evaluation.evaluator import QUICK, evaluate
 from reprise.evaluation.report import Report
 from reprise.training import RunOptions
 from reprise.training.residual import fit_transitions

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reprise.config import from_dict, load_toml, to_dict
-from reprise.evaluation.evaluate import evaluate
+from reprise.evaluation.evaluator import evaluate
 from reprise.models.baselines.popularity import Popularity
 from reprise.models.networks.adversarial import Adversarial
 from reprise.models.networks.ensemble import Ensemble

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from reprise.errors import DataError as DataError
     from reprise.errors import DivergedError as DivergedError
     from reprise.errors import LeakError as LeakError
-    from reprise.evaluation.compare import compare as compare
-    from reprise.evaluation.evaluate import evaluate as evaluate
+    from reprise.evaluation.comparison.model_comparison import Candidate as Candidate
+    from reprise.evaluation.comparison.model_comparison import ComparisonResult as ComparisonResult
+    from reprise.evaluation.comparison.model_comparison import compare_models as compare_models
+    from reprise.evaluation.comparison.paired import compare as compare
+    from reprise.evaluation.comparison.seeds import aggregate_seeds as aggregate_seeds
+    from reprise.evaluation.evaluator import evaluate as evaluate
     from reprise.evaluation.report import Report as Report
-    from reprise.evaluation.seeds import pooled as pooled
-    from reprise.evaluation.verdicts import Entrant as Entrant
-    from reprise.evaluation.verdicts import Verdict as Verdict
-    from reprise.evaluation.verdicts import judge as judge
     from reprise.models.baselines.cooccurrence_scorer import Cooccurrence as Cooccurrence
     from reprise.models.baselines.item_knn import ItemKNN as ItemKNN
     from reprise.models.baselines.markov import Markov as Markov
@@ -91,14 +91,14 @@ _HOMES = {
     "DataError": "reprise.errors",
     "DivergedError": "reprise.errors",
     "LeakError": "reprise.errors",
-    "evaluate": "reprise.evaluation.evaluate",
+    "evaluate": "reprise.evaluation.evaluator",
     "Report": "reprise.evaluation.report",
-    "compare": "reprise.evaluation.compare",
+    "compare": "reprise.evaluation.comparison.paired",
     "Cooccurrence": "reprise.models.baselines.cooccurrence_scorer",
-    "pooled": "reprise.evaluation.seeds",
-    "Entrant": "reprise.evaluation.verdicts",
-    "Verdict": "reprise.evaluation.verdicts",
-    "judge": "reprise.evaluation.verdicts",
+    "aggregate_seeds": "reprise.evaluation.comparison.seeds",
+    "Candidate": "reprise.evaluation.comparison.model_comparison",
+    "ComparisonResult": "reprise.evaluation.comparison.model_comparison",
+    "compare_models": "reprise.evaluation.comparison.model_comparison",
     "Adversarial": "reprise.models.networks.adversarial",
     "Autoencoder": "reprise.models.networks.autoencoder",
     "Caser": "reprise.models.networks.convolutional",

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
-from reprise.evaluation.intervals import Bootstrap
 from reprise.evaluation.report import Protocol, Report, SequenceSums
+from reprise.evaluation.stats.bootstrap import Bootstrap
 from reprise.models.batch import Batch, Event, event_at
 from reprise.models.encoder import keep_state
 from reprise.nn.cells import State

@@ -11,9 +11,9 @@ from reprise.evaluation.calibration import (
     gives_logits,
     probabilities,
 )
-from reprise.evaluation.evaluate import Options, evaluate
-from reprise.evaluation.ranks import rank
-from reprise.evaluation.targets import Walk, asking, questions
+from reprise.evaluation.evaluator import Options, evaluate
+from reprise.evaluation.ranking.ranks import rank
+from reprise.evaluation.ranking.targets import EvaluationPlan, asking, questions
 from reprise.models.baselines.markov import Markov
 from reprise.models.networks.recurrent import Recurrent
 from reprise.testing.worlds import noise, world
@@ -110,7 +110,7 @@ def test_against_a_table_of_all_probabilities():
     assert cut.ece == pytest.approx(whole.ece, abs=1e-5)
     losses = []
     with asking(model):
-        for asked, scores in questions(model, dataset, Walk()):
+        for asked, scores in questions(model, dataset, EvaluationPlan()):
             target_N = asked.batch.target_BT[asked.batch.target_BT != 0]
             rows = []
             rank(scores, target_N, watch=lambda s_CI, rows=rows: rows.append(s_CI.clone()))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reprise.evaluation.metrics import GAINS, all_metrics, expected_gain, hit, mrr, ndcg, recall, resolve_ties
-from reprise.evaluation.ranks import MISS
+from reprise.evaluation.ranking.ranks import MISS
 
 
 def one(metric, greater: int, equal: int, k: int) -> float:

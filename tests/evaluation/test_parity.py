@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from ranx import Qrels, Run
 from ranx import evaluate as ranx_evaluate
 
-from reprise.evaluation.evaluate import evaluate
+from reprise.evaluation.evaluator import evaluate
 from reprise.evaluation.metrics import all_metrics, resolve_ties
-from reprise.evaluation.ranks import rank
-from reprise.evaluation.targets import Walk, asking, questions
+from reprise.evaluation.ranking.ranks import rank
+from reprise.evaluation.ranking.targets import EvaluationPlan, asking, questions
 from reprise.testing.worlds import world
 
 THEIRS = {"recall": "recall", "hit": "hit_rate", "mrr": "mrr", "ndcg": "ndcg"}
@@ -103,7 +103,7 @@ def test_a_whole_evaluation(fading) -> None:
     model = fading(dataset.items.warm)
     score, target = [], []
     with asking(model):
-        for asked, scores in questions(model, dataset, Walk()):
+        for asked, scores in questions(model, dataset, EvaluationPlan()):
             target_N = asked.batch.target_BT[asked.batch.target_BT != 0]
             rank(scores, target_N, watch=lambda s_CI: score.append(s_CI.double().numpy()))
             target.append(target_N.numpy() - 1)

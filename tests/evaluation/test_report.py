@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from reprise.evaluation.evaluate import Options, evaluate
+from reprise.evaluation.evaluator import Options, evaluate
 from reprise.evaluation.report import aligned
 from reprise.models.baselines.popularity import Popularity
 from reprise.testing.worlds import world

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from reprise.evaluation import histories
-from reprise.evaluation.evaluate import evaluate
-from reprise.evaluation.histories import mean_before, seen_before
+from reprise.evaluation import target_histories
+from reprise.evaluation.evaluator import evaluate
+from reprise.evaluation.ranking.targets import TargetRanks
 from reprise.evaluation.slices import NONE, by_gap, by_history, by_kind, by_popularity, dimensions
-from reprise.evaluation.targets import TargetRanks
+from reprise.evaluation.target_histories import mean_before, seen_before
 from reprise.testing.worlds import world
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
@@ -64,7 +64,7 @@ def test_the_kind_is_that_of_the_target():
 @pytest.mark.parametrize("at_once", [1, 7, 1 << 20])
 def test_repeats_and_means_of_what_came_before(monkeypatch, at_once):
     """Against a loop over the targets, with sequences without targets between, whatever the blocks."""
-    monkeypatch.setattr(histories, "EVENTS_AT_ONCE", at_once)
+    monkeypatch.setattr(target_histories, "EVENTS_AT_ONCE", at_once)
     generator = np.random.default_rng(0)
     rows = [[f"i{item}" for item in generator.integers(12, size=size)] for size in (9, 1, 30, 3, 2, 14, 6)]
     dataset = world(rows, valid=0, test=4)

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from reprise.data.dataset import SequenceDataset
-from reprise.evaluation.evaluate import evaluate
+from reprise.evaluation.evaluator import evaluate
 from reprise.models.networks.sequence_model import SequenceModel
 from reprise.recommender import Recommender
 

@@ -7,7 +7,7 @@ import pytest
 
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError
-from reprise.evaluation.evaluate import evaluate
+from reprise.evaluation.evaluator import evaluate
 from reprise.models.baselines.cooccurrence_scorer import Cooccurrence
 from reprise.models.baselines.markov import Markov
 from reprise.models.baselines.popularity import Popularity

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from reprise.data.dataset import Part, SequenceDataset
-from reprise.evaluation.targets import Walk, rank_targets
+from reprise.evaluation.ranking.targets import EvaluationPlan, rank_targets
 from reprise.models.baselines.markov import Markov
 from reprise.models.baselines.popularity import Popularity
 from reprise.models.batch import Event
@@ -26,7 +26,7 @@ def shop() -> SequenceDataset:
 
 
 def test_they_are_spread_over_the_sequences_with_enough_before_them(shop: SequenceDataset) -> None:
-    walk = Walk("test")
+    walk = EvaluationPlan("test")
     row_X, position_X = choose(shop, walk)
     first_U, last_U = walk.bounds(shop)
     assert row_X.tolist() == [0, 2, 4, 5, 6, 8]
@@ -36,12 +36,12 @@ def test_they_are_spread_over_the_sequences_with_enough_before_them(shop: Sequen
 
 def test_where_all_are_short_the_short_ones_are_taken() -> None:
     log = worlds.world([["a", "b", "a"], ["b", "a", "b"]], valid=0, test=1)
-    assert choose(log, Walk("test")).position_X.tolist() == [2, 5]
+    assert choose(log, EvaluationPlan("test")).position_X.tolist() == [2, 5]
 
 
 @pytest.mark.parametrize("part", ["valid", "test"])
 def test_what_is_left_has_one_target_each(shop: SequenceDataset, part: Part) -> None:
-    walk = Walk(part)
+    walk = EvaluationPlan(part)
     chosen = choose(shop, walk)
     small = up_to(shop, walk, chosen)
     ranks = rank_targets(Popularity().fit(shop), small, walk)
@@ -52,7 +52,7 @@ def test_what_is_left_has_one_target_each(shop: SequenceDataset, part: Part) -> 
 @pytest.mark.parametrize("part", ["valid", "test"])
 @pytest.mark.parametrize("exclude_seen", [False, True])
 def test_lists_and_ranks_are_those_of_the_fold(shop: SequenceDataset, part: Part, exclude_seen: bool) -> None:
-    walk = Walk(part, exclude_seen=exclude_seen)
+    walk = EvaluationPlan(part, exclude_seen=exclude_seen)
     chosen, model = choose(shop, walk), Markov(smoothing=0.3).fit(shop)
     found = answers(model, shop, walk, chosen)
     every = rank_targets(model, shop, walk)
@@ -76,7 +76,7 @@ def test_lists_and_ranks_are_those_of_the_fold(shop: SequenceDataset, part: Part
 
 
 def test_equal_scores_stand_in_the_order_of_the_catalogue(shop: SequenceDataset) -> None:
-    walk = Walk("test")
+    walk = EvaluationPlan("test")
     count_I = item_counts(shop, before="test")
     found = answers(Popularity().fit(shop), shop, walk, choose(shop, walk)).item_XK[0]
     assert len(set(count_I.tolist())) < len(count_I)
@@ -84,7 +84,7 @@ def test_equal_scores_stand_in_the_order_of_the_catalogue(shop: SequenceDataset)
 
 
 def test_they_are_told_with_titles_where_there_are_some(shop: SequenceDataset) -> None:
-    walk = Walk("test")
+    walk = EvaluationPlan("test")
     chosen = choose(shop, walk)
     lists = {"Markov": answers(Markov().fit(shop), shop, walk, chosen)}
     first, *_, last = described(shop, walk, chosen, lists)

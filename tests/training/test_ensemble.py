@@ -13,7 +13,7 @@ import reprise.training.trainer as trainer_module
 from reprise.cli.export import training_facts
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError
-from reprise.evaluation.evaluate import evaluate
+from reprise.evaluation.evaluator import evaluate
 from reprise.models.networks.ensemble import Ensemble, EnsembleScorer
 from reprise.models.networks.recurrent import Recurrent
 from reprise.recommender.recommender import Recommender

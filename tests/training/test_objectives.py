@@ -9,7 +9,7 @@ from rows import batch
 from reprise.config import from_dict, to_dict
 from reprise.data.dataset import Sizes
 from reprise.errors import ConfigError
-from reprise.evaluation.evaluate import evaluate
+from reprise.evaluation.evaluator import evaluate
 from reprise.models.networks.adversarial import Adversarial
 from reprise.models.networks.autoencoder import Autoencoder
 from reprise.models.networks.convolutional import Caser, Convolution

@@ -7,7 +7,7 @@ import pytest
 import reprise.training.trainer as trainer_module
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError
-from reprise.evaluation.evaluate import evaluate
+from reprise.evaluation.evaluator import evaluate
 from reprise.models.networks.recurrent import Recurrent
 from reprise.models.networks.sequence_model import SequenceModel
 from reprise.testing import worlds

@@ -17,7 +17,7 @@ from reprise.cli.export import training_facts
 from reprise.config import spec
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ArtefactError, ConfigError, DataError, DivergedError
-from reprise.evaluation.evaluate import evaluate
+from reprise.evaluation.evaluator import evaluate
 from reprise.models.baselines.markov import Markov
 from reprise.models.cooccurrence.fitting import Fit
 from reprise.models.networks.recurrent import Recurrent

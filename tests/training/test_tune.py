@@ -23,7 +23,7 @@ from reprise.config import from_dict, load_toml
 from reprise.data.dataset import SequenceDataset
 from reprise.data.preparing.prepare import prepare
 from reprise.errors import ConfigError, DataError
-from reprise.evaluation.evaluate import evaluate
+from reprise.evaluation.evaluator import evaluate
 from reprise.models.baselines.markov import Markov
 from reprise.models.networks.ensemble import Ensemble
 from reprise.models.networks.recurrent import Recurrent

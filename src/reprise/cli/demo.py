@@ -38,8 +38,8 @@ def demo(
     """Prepare, train, evaluate and recommend with a bundled year of a gift shop (Online Retail), in minutes."""
     from reprise.cli.export import training_facts
     from reprise.cli.train import read_recipe
-    from reprise.evaluation.compare import compare
-    from reprise.evaluation.evaluate import evaluate
+    from reprise.evaluation.comparison.paired import compare
+    from reprise.evaluation.evaluator import evaluate
     from reprise.models.baselines.markov import Markov
     from reprise.models.baselines.popularity import Popularity
     from reprise.recommender.recommender import Recommender

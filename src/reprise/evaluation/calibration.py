@@ -13,9 +13,9 @@ from torch import Tensor
 
 from reprise.data.dataset import IntArray, SequenceDataset
 from reprise.data.vocabulary import PAD
-from reprise.evaluation.intervals import Floats
-from reprise.evaluation.ranks import Watch
-from reprise.evaluation.targets import Asked, Walk
+from reprise.evaluation.ranking.ranks import Watch
+from reprise.evaluation.ranking.targets import EvaluationPlan, ScoredBatch
+from reprise.evaluation.stats.bootstrap import Floats
 from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.models.scorer import Scorer
 
@@ -72,7 +72,7 @@ def gives_logits(model: Scorer) -> bool:
 class Confidences:
     """Looks at the softmax over the candidates of each target, of all or of a sample; keeps three numbers for each."""
 
-    def __init__(self, dataset: SequenceDataset, walk: Walk, seed: int) -> None:
+    def __init__(self, dataset: SequenceDataset, walk: EvaluationPlan, seed: int) -> None:
         self.seed = seed
         self.all = walk.targets(dataset)
         self.position_N = walk.sample(dataset, TARGETS_ASKED, seed)
@@ -80,12 +80,12 @@ class Confidences:
         self._right_N = np.zeros(len(self.position_N), dtype=bool)
         self._loss_N = np.full(len(self.position_N), np.nan)
 
-    def chosen(self, asked: Asked) -> IntArray:
+    def chosen(self, asked: ScoredBatch) -> IntArray:
         """Which targets of a batch are in the sample."""
         found: IntArray = np.flatnonzero(np.isin(asked.targets()[1], self.position_N, assume_unique=True))
         return found
 
-    def watch(self, asked: Asked, chosen_M: IntArray) -> Watch:
+    def watch(self, asked: ScoredBatch, chosen_M: IntArray) -> Watch:
         """Look at some targets of a batch."""
         target_M = asked.batch.target_BT[asked.batch.target_BT != PAD][torch.from_numpy(chosen_M)]
         place_M = np.searchsorted(self.position_N, asked.targets()[1][chosen_M])

@@ -12,8 +12,8 @@ import numpy as np
 from reprise.data.dataset import IntArray
 from reprise.errors import DataError, did_you_mean
 from reprise.evaluation.calibration import Calibration
-from reprise.evaluation.intervals import Bootstrap, Floats, Interval, Ratio
 from reprise.evaluation.metrics import Ties
+from reprise.evaluation.stats.bootstrap import Bootstrap, Floats, Interval, Ratio
 
 COLD_RULE = "miss"
 """What a cold target counts as: no model can rank an item that training never saw."""

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from reprise.data.dataset import IntArray, SequenceDataset
-from reprise.evaluation.histories import seen_before
 from reprise.evaluation.metrics import Array
-from reprise.evaluation.targets import TargetRanks
+from reprise.evaluation.ranking.targets import TargetRanks
+from reprise.evaluation.target_histories import seen_before
 from reprise.models.cooccurrence.counting import item_counts
 
 NONE = -1

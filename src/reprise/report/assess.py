@@ -12,10 +12,10 @@ import torch
 
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.errors import ConfigError, did_you_mean
-from reprise.evaluation.evaluate import Options, evaluate, knowing
+from reprise.evaluation.evaluator import Options, evaluate, knowing
 from reprise.evaluation.metrics import GAINS
+from reprise.evaluation.ranking.targets import EvaluationPlan
 from reprise.evaluation.report import Report
-from reprise.evaluation.targets import Walk
 from reprise.models.scorer import Scorer
 from reprise.report.contestants import Contestant
 from reprise.report.examples import Lists, Moments, answers
@@ -49,10 +49,10 @@ class Questions:
         return self.metric or f"ndcg@{max(self.at, default=0)}"
 
     @property
-    def walk(self) -> Walk:
+    def walk(self) -> EvaluationPlan:
         """The targets."""
         how = self.options
-        return Walk(
+        return EvaluationPlan(
             self.part,
             self.min_history,
             self.exclude_seen,

@@ -10,9 +10,9 @@ from pathlib import Path
 from statistics import mean
 
 from reprise.data.dataset import SequenceDataset
+from reprise.evaluation.comparison.model_comparison import Candidate, ComparisonResult, compare_models
+from reprise.evaluation.comparison.seeds import aggregate_seeds
 from reprise.evaluation.report import Report
-from reprise.evaluation.seeds import pooled
-from reprise.evaluation.verdicts import Entrant, Verdict, judge
 from reprise.report.assess import Assessed, Fit, Questions, Say, assess
 from reprise.report.contestants import Contestant, contestants
 from reprise.report.examples import choose, described
@@ -69,10 +69,10 @@ def compose(
     assessed = assess(entrants, dataset, questions, chosen, fit, workers=how.workers, say=how.say)
     names = _names(entrants, [found[0].report.name for found in assessed])
     judged = [
-        Entrant(name, tuple(answer.report for answer in found))
+        Candidate(name, tuple(answer.report for answer in found))
         for name, found in zip(names, assessed, strict=True)
     ]
-    reports = tuple(pooled(one.reports, one.name) for one in judged)
+    reports = tuple(aggregate_seeds(one.reports, one.name) for one in judged)
     lists = {name: found[0].lists for name, found in zip(names, assessed, strict=True)}
     facts = [
         _facts(name, one, found, report)
@@ -97,11 +97,11 @@ def compose(
     return Composed(study, reports)
 
 
-def _verdicts(judged: list[Entrant], questions: Questions) -> Sequence[Verdict]:
+def _verdicts(judged: list[Candidate], questions: Questions) -> Sequence[ComparisonResult]:
     """Of each pair, where there is one, and intervals to judge by."""
     if len(judged) < 2 or questions.options.resamples < 2:
         return ()
-    return judge(judged, metric=questions.judged, against="each")
+    return compare_models(judged, metric=questions.judged, against="each")
 
 
 def dataset_facts(dataset: SequenceDataset) -> DatasetFacts:

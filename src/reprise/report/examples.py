@@ -13,9 +13,9 @@ from torch import Tensor
 
 from reprise.data.dataset import IntArray, SequenceDataset
 from reprise.data.vocabulary import PAD
-from reprise.evaluation.lists import in_order
-from reprise.evaluation.ranks import MISS, rank
-from reprise.evaluation.targets import Walk, asking, questions
+from reprise.evaluation.list_metrics import in_order
+from reprise.evaluation.ranking.ranks import MISS, rank
+from reprise.evaluation.ranking.targets import EvaluationPlan, asking, questions
 from reprise.models.scorer import Scorer
 from reprise.report.study import Answered, Example, Shown
 
@@ -42,7 +42,7 @@ class Lists(NamedTuple):
     """Where the target stands, in the middle of its ties; 0 where it is no candidate."""
 
 
-def choose(dataset: SequenceDataset, walk: Walk) -> Moments:
+def choose(dataset: SequenceDataset, walk: EvaluationPlan) -> Moments:
     """The middle targets of sequences spread evenly over those that have one, with enough events before it if it can be.
 
     The first target of a part often opens a new visit, and is harder than most.
@@ -58,7 +58,7 @@ def choose(dataset: SequenceDataset, walk: Walk) -> Moments:
     return Moments(row_X, position_U[row_X])
 
 
-def up_to(dataset: SequenceDataset, walk: Walk, chosen: Moments) -> SequenceDataset:
+def up_to(dataset: SequenceDataset, walk: EvaluationPlan, chosen: Moments) -> SequenceDataset:
     """The chosen sequences up to those targets, which are all that is left of the part."""
     start_X, stop_X = dataset.offset[chosen.row_X], chosen.position_X + 1
     position_E = np.concatenate([np.arange(*ends) for ends in zip(start_X, stop_X, strict=True)])
@@ -76,7 +76,7 @@ def up_to(dataset: SequenceDataset, walk: Walk, chosen: Moments) -> SequenceData
     )
 
 
-def answers(model: Scorer, dataset: SequenceDataset, walk: Walk, chosen: Moments) -> Lists:
+def answers(model: Scorer, dataset: SequenceDataset, walk: EvaluationPlan, chosen: Moments) -> Lists:
     """The best items of a model at the moment of each example."""
     small = up_to(dataset, walk, chosen)
     k = min(LISTED, dataset.items.warm)
@@ -107,7 +107,7 @@ class _Best:
 
 
 def described(
-    dataset: SequenceDataset, walk: Walk, chosen: Moments, lists: dict[str, Lists]
+    dataset: SequenceDataset, walk: EvaluationPlan, chosen: Moments, lists: dict[str, Lists]
 ) -> list[Example]:
     """The examples as a person reads them.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ArtefactError, DataError
-from reprise.evaluation.evaluate import Options
+from reprise.evaluation.evaluator import Options
 from reprise.report.assess import Questions
 from reprise.report.contestants import open_common
 from reprise.report.study import Study

@@ -1,7 +1,7 @@
 """A study on a terminal: a line for each model, and what is shown about the best."""
 
-from reprise.evaluation.intervals import Interval
 from reprise.evaluation.report import aligned
+from reprise.evaluation.stats.bootstrap import Interval
 from reprise.report.plots import duration
 from reprise.report.study import EntrantFacts, Study
 from reprise.report.tables import ACCURACY

@@ -8,8 +8,8 @@ from typing import Any
 
 import tomli_w
 
+from reprise.evaluation.comparison.model_comparison import ENOUGH_SEEDS
 from reprise.evaluation.slices import POPULARITY
-from reprise.evaluation.verdicts import ENOUGH_SEEDS
 from reprise.report.plots import Drawn
 from reprise.report.study import Answered, Example, SearchFacts, Shown, Study
 from reprise.report.svg import Series

@@ -15,7 +15,7 @@ import torch
 from reprise.data.batching import BatchPlan
 from reprise.data.dataset import IntArray, SequenceDataset
 from reprise.data.vocabulary import PAD
-from reprise.evaluation.targets import Walk
+from reprise.evaluation.ranking.targets import EvaluationPlan
 from reprise.models.batch import gather
 from reprise.training.config import TrainingConfig
 from reprise.training.steps import Steps, step_seed
@@ -57,7 +57,7 @@ def refit(
     begin_U, end_U = dataset.part("valid")
     cut_U = _earlier_half(dataset)
     learned, halved = replace(dataset, valid_end=cut_U), replace(dataset, train_end=cut_U)
-    if not all(Walk("valid").targets(half) for half in (learned, halved)):
+    if not all(EvaluationPlan("valid").targets(half) for half in (learned, halved)):
         return Refit(0, 0.0, 0.0)
     judge = Validation(config, halved)
     steps = make()

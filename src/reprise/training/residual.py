@@ -13,8 +13,8 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from reprise.data.dataset import SequenceDataset
-from reprise.evaluation.ranks import VectorScores
-from reprise.evaluation.targets import Walk, asking, device_of, questions
+from reprise.evaluation.ranking.ranks import VectorScores
+from reprise.evaluation.ranking.targets import EvaluationPlan, asking, device_of, questions
 from reprise.models.cooccurrence.fitting import (
     FOCUS,
     CalibrationExamples,
@@ -102,7 +102,7 @@ def _queries(model: NetworkScorer, dataset: SequenceDataset, cases: CalibrationE
     """What the network alone compares with the item vectors in each case, q_ND."""
     query_ND = torch.empty(len(cases.target_N), model.size, device=device_of(model))
     with asking(model):
-        for asked, scores in questions(model, dataset, Walk("valid", progress=False)):
+        for asked, scores in questions(model, dataset, EvaluationPlan("valid", progress=False)):
             assert isinstance(scores, VectorScores)
             _, position_M = asked.targets()
             place_M = np.searchsorted(cases.position_N, position_M).clip(max=len(cases.position_N) - 1)

@@ -5,8 +5,8 @@ from typing import Any
 
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError, DataError, did_you_mean
-from reprise.evaluation.evaluate import QUICK, evaluate
-from reprise.evaluation.targets import Walk
+from reprise.evaluation.evaluator import QUICK, evaluate
+from reprise.evaluation.ranking.targets import EvaluationPlan
 from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.training.config import TrainingConfig
 
@@ -24,7 +24,7 @@ class Validation:
         self.dataset = dataset
         self.exclude_seen = config.exclude_seen
         self.k = _k(config.metric)
-        if not Walk("valid").targets(dataset):
+        if not EvaluationPlan("valid").targets(dataset):
             raise DataError(
                 "the validation part has no event with another before it in its sequence, so no epoch could be judged; "
                 "prepare the log with an earlier split"

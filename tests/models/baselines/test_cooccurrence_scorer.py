@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from reprise.errors import ConfigError, DataError
-from reprise.evaluation.evaluate import evaluate
+from reprise.evaluation.evaluator import evaluate
 from reprise.models.baselines.cooccurrence_scorer import Cooccurrence
 from reprise.models.baselines.markov import Markov
 from reprise.testing.worlds import memory, world

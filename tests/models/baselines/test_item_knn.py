@@ -6,7 +6,7 @@ import torch
 from scipy import sparse
 
 from reprise.errors import ConfigError, DataError
-from reprise.evaluation.evaluate import evaluate
+from reprise.evaluation.evaluator import evaluate
 from reprise.models.baselines.item_knn import ItemKNN, nearest_items
 from reprise.models.baselines.session_matrix import TIE
 from reprise.testing.worlds import cycle, noise, world

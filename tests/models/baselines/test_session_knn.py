@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from reprise.errors import ConfigError, DataError
-from reprise.evaluation.evaluate import evaluate
+from reprise.evaluation.evaluator import evaluate
 from reprise.models.baselines.session_knn import LATER, SessionKNN, latest_of_items
 from reprise.models.baselines.session_matrix import TIE, find_sessions
 from reprise.testing.worlds import DAY_MS, memory, noise, world

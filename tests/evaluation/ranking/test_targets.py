@@ -9,16 +9,16 @@ import torch
 
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError, DataError
-from reprise.evaluation import targets
-from reprise.evaluation.ranks import MISS
-from reprise.evaluation.targets import Walk, rank_targets
+from reprise.evaluation.ranking import targets
+from reprise.evaluation.ranking.ranks import MISS
+from reprise.evaluation.ranking.targets import EvaluationPlan, rank_targets
 from reprise.models.baselines.markov import Markov
 from reprise.models.baselines.popularity import Popularity
 from reprise.models.batch import Event
 from reprise.testing.worlds import world
 
 
-def one_by_one(model, dataset: SequenceDataset, walk: Walk) -> list[tuple[int, int, int]]:
+def one_by_one(model, dataset: SequenceDataset, walk: EvaluationPlan) -> list[tuple[int, int, int]]:
     """(position, greater, equal) of every target, one event at a time."""
     found = []
     first, last = dataset.part(walk.part)
@@ -62,14 +62,14 @@ def triples(ranks) -> list[tuple[int, int, int]]:
 
 
 WALKS = [
-    Walk(),
-    Walk(part="valid"),
-    Walk(part="train"),
-    Walk(exclude_seen=True),
-    Walk(min_history=6),
-    Walk(tokens=16, length=4),
-    Walk(tokens=1, length=1),
-    Walk(tokens=16, length=5, exclude_seen=True, part="valid", query_time=False),
+    EvaluationPlan(),
+    EvaluationPlan(part="valid"),
+    EvaluationPlan(part="train"),
+    EvaluationPlan(exclude_seen=True),
+    EvaluationPlan(min_history=6),
+    EvaluationPlan(tokens=16, length=4),
+    EvaluationPlan(tokens=1, length=1),
+    EvaluationPlan(tokens=16, length=5, exclude_seen=True, part="valid", query_time=False),
 ]
 
 
@@ -95,7 +95,7 @@ def test_every_event_of_the_part_with_history_is_a_target(hard, fading):
         for start, end in zip(hard.offset[:-1], hard.offset[1:], strict=True)
         for position in range(max(start + 1, end - 3), end)
     ]
-    ranks = rank_targets(fading(hard.items.warm), hard, Walk())
+    ranks = rank_targets(fading(hard.items.warm), hard, EvaluationPlan())
     assert ranks.position_N.tolist() == expected
     assert [hard.offset[row] < p < hard.offset[row + 1] for row, p in zip(ranks.row_N, expected, strict=True)]
 
@@ -103,13 +103,13 @@ def test_every_event_of_the_part_with_history_is_a_target(hard, fading):
 def test_a_scorer_without_vectors_gets_smaller_batches(hard, monkeypatch):
     """Room for 20 scores and 9 items: two events a batch."""
     model, sizes = Markov().fit(hard), []
-    whole = triples(rank_targets(model, hard, Walk()))
+    whole = triples(rank_targets(model, hard, EvaluationPlan()))
     score_batch = model.score_batch
     monkeypatch.setattr(
         model, "score_batch", lambda b, s: (sizes.append(b.item_BT.numel()), score_batch(b, s))[1]
     )
     monkeypatch.setattr(targets, "SCORES_IN_BATCH", 20)
-    assert triples(rank_targets(model, hard, Walk())) == whole
+    assert triples(rank_targets(model, hard, EvaluationPlan())) == whole
     assert max(sizes) == 2
 
 
@@ -117,7 +117,7 @@ def test_half_types_are_compared_in_full(fading):
     """bfloat16 has no number between 256 and 258, float32 has."""
     dataset = world([list("abab")])
     model = fading(dataset.items.warm).bfloat16()
-    ranks = rank_targets(model, dataset, Walk())
+    ranks = rank_targets(model, dataset, EvaluationPlan())
     assert ranks.equal_N.tolist() == [0]
 
 
@@ -126,7 +126,7 @@ def test_modes_and_gradients_are_left_as_found(hard, fading):
     model = fading(hard.items.warm).train()
     model.dropout.eval()
     model.register_module("inner", torch.nn.Dropout())
-    first, again = rank_targets(model, hard, Walk()), rank_targets(model, hard, Walk())
+    first, again = rank_targets(model, hard, EvaluationPlan()), rank_targets(model, hard, EvaluationPlan())
     assert first.greater_N.tolist() == again.greater_N.tolist()
     assert (model.training, model.dropout.training, model.inner.training) == (True, False, True)
     assert torch.is_grad_enabled()
@@ -135,14 +135,14 @@ def test_modes_and_gradients_are_left_as_found(hard, fading):
 def test_modes_are_left_as_found_after_an_error(hard, fading):
     model = fading(hard.items.warm + 1).train()
     with pytest.raises(DataError):
-        rank_targets(model, hard, Walk())
+        rank_targets(model, hard, EvaluationPlan())
     assert model.training and torch.is_grad_enabled()
 
 
 def test_no_targets(table):
     dataset = world([list("abcd"), list("abcd")])
     with pytest.raises(DataError) as error:
-        rank_targets(table([1.0, 2.0]), dataset, Walk(min_history=9))
+        rank_targets(table([1.0, 2.0]), dataset, EvaluationPlan(min_history=9))
     assert str(error.value) == (
         "the test part has no target: none of its 2 events has 9 or more before it in its sequence; "
         "choose another part, another split or a smaller min_history"
@@ -151,14 +151,14 @@ def test_no_targets(table):
 
 def test_an_unknown_part(hard, table):
     with pytest.raises(DataError, match="unknown part 'tset'; the parts are train, valid and test"):
-        rank_targets(table([1.0]), hard, Walk(part="tset"))
+        rank_targets(table([1.0]), hard, EvaluationPlan(part="tset"))
 
 
 def test_scores_that_are_not_finite(table):
     """The message says whose score it is, and for which event."""
     dataset = world([list("abab"), list("baba")])
     with pytest.raises(DataError) as error:
-        rank_targets(table([1.0, float("nan")]), dataset, Walk())
+        rank_targets(table([1.0, float("nan")]), dataset, EvaluationPlan())
     assert str(error.value) == (
         "Table gives a score that is not finite for event 3 of row 0 (sequence 0); "
         "its weights are damaged or its training diverged"
@@ -171,14 +171,14 @@ def test_vectors_that_are_not_finite_or_overflow(hard, fading, poison):
     with torch.no_grad():
         model.vectors[3, 1] = poison
     with pytest.raises(DataError, match="Fading gives a score that is not finite for event"):
-        rank_targets(model, hard, Walk())
+        rank_targets(model, hard, EvaluationPlan())
 
 
 @pytest.mark.parametrize("name", ["Fading", "Table"])
 def test_a_model_of_another_catalogue(hard, fading, table, name):
     model = fading(5) if name == "Fading" else table([1.0] * 5)
     with pytest.raises(DataError) as error:
-        rank_targets(model, hard, Walk())
+        rank_targets(model, hard, EvaluationPlan())
     assert str(error.value) == (
         f"{name} scores 5 items, the dataset has {hard.items.warm} warm ones; "
         "evaluate it on the dataset it was made from"
@@ -188,7 +188,7 @@ def test_a_model_of_another_catalogue(hard, fading, table, name):
 @pytest.mark.parametrize("field", ["min_history", "tokens", "length"])
 def test_impossible_walks(field):
     with pytest.raises(ConfigError, match=f"{field} must be at least 1, got 0"):
-        Walk(**{field: 0})
+        EvaluationPlan(**{field: 0})
 
 
 @pytest.mark.parametrize(
@@ -198,13 +198,13 @@ def test_progress_is_shown_on_a_terminal(hard, table, monkeypatch, show, termina
     stream = io.StringIO()
     stream.isatty = lambda: terminal
     monkeypatch.setattr(sys, "stderr", stream)
-    rank_targets(table([1.0] * hard.items.warm), hard, Walk(progress=show))
+    rank_targets(table([1.0] * hard.items.warm), hard, EvaluationPlan(progress=show))
     assert ("evaluating Table" in stream.getvalue()) == drawn
 
 
 def test_a_sample_of_targets_is_drawn_without_replacement(hard):
     """All where they are few; else so many of them, in order, the same for a seed."""
-    walk = Walk("test", min_history=3)
+    walk = EvaluationPlan("test", min_history=3)
     every = [position for position, *_ in one_by_one(Popularity().fit(hard), hard, walk)]
     assert walk.sample(hard, len(every), seed=0).tolist() == every
     drawn = walk.sample(hard, 9, seed=0).tolist()
@@ -234,7 +234,7 @@ def test_an_onlooker_sees_the_scores_of_its_targets_in_their_order(hard, fading)
             return look
 
     spy = Spy()
-    found = rank_targets(fading(hard.items.warm), hard, Walk(tokens=20, length=4), onlooker=spy)
+    found = rank_targets(fading(hard.items.warm), hard, EvaluationPlan(tokens=20, length=4), onlooker=spy)
     assert sorted(spy.seen) == [position for position in found.position_N.tolist() if position % 2]
     for position, greater in zip(found.position_N.tolist(), found.greater_N.tolist(), strict=True):
         item = int(hard.item[position])

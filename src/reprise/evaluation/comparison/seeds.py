@@ -11,9 +11,9 @@ import numpy as np
 
 from reprise.errors import DataError
 from reprise.evaluation.calibration import Bin, Calibration
-from reprise.evaluation.intervals import Floats, Interval, Ratio, defined
 from reprise.evaluation.report import Report, SequenceSums, Slice, check_comparable, shared_slices
-from reprise.evaluation.significance import p_value, quantile
+from reprise.evaluation.stats.bootstrap import Floats, Interval, Ratio, defined
+from reprise.evaluation.stats.significance import p_value, quantile
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _runs(ratio: Ratio, drawn_RM: Floats, column: int, runs: int) -> Runs:
     return Runs(ratio.value_M[own], np.atleast_2d(np.cov(drawn_RF, rowvar=False)), len(ratio.count_S))
 
 
-def pooled(reports: Sequence[Report], name: str | None = None) -> Report:
+def aggregate_seeds(reports: Sequence[Report], name: str | None = None) -> Report:
     """One report of several runs of one model: means over the runs, with intervals that hold the noise of the seeds too.
 
     Measures of the lists are means without intervals. One report alone is returned as it is.

@@ -4,8 +4,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reprise.evaluation import ranks
-from reprise.evaluation.ranks import MISS, GivenScores, VectorScores, rank
+from reprise.evaluation.ranking import ranks
+from reprise.evaluation.ranking.ranks import MISS, GivenScores, VectorScores, rank
 from reprise.models.sparse_logits import SparseLogits
 
 

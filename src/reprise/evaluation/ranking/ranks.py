@@ -15,8 +15,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from reprise.evaluation.shortlist import KEPT_AT_MOST, WIDTH, Shortlist
-from reprise.evaluation.tiles import MISS, Counts, Places, Rows, Span, Tile, cut
+from reprise.evaluation.ranking.tiles import MISS, Counts, Places, Rows, Span, Tile, cut
+from reprise.evaluation.ranking.top_k import KEPT_AT_MOST, WIDTH, TopKSelection
 from reprise.models.sparse_logits import SparseLogits
 
 __all__ = ["MISS", "GivenScores", "Hide", "Lists", "Ranks", "Scores", "VectorScores", "Watch", "rank"]
@@ -264,7 +264,7 @@ def _ranked(
     hidden = None if hide is None else Places(*hide(first, last), tiles)
     span = Span(scores.rows(first, last, tiles), target_N[first:last], tiles, hidden)
     if isinstance(watch, Lists):
-        shortlist = Shortlist(watch.longest)
+        shortlist = TopKSelection(watch.longest)
         return _Found(span.count(shortlist), shortlist.first())
     return _Found(span.count(None if watch is None else _Whole(watch, tiles[-1].end)), None)
 

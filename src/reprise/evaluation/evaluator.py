@@ -13,15 +13,15 @@ from torch import nn
 
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.errors import ConfigError
-from reprise.evaluation.blind import check_blind, check_data
 from reprise.evaluation.calibration import Confidences, gives_logits
-from reprise.evaluation.intervals import Bootstrap, Interval, Ratio
-from reprise.evaluation.lists import Lists
+from reprise.evaluation.list_metrics import Lists
 from reprise.evaluation.metrics import TIES, Array, Ties, all_metrics, resolve_ties
-from reprise.evaluation.ranks import MISS
+from reprise.evaluation.ranking.ranks import MISS
+from reprise.evaluation.ranking.targets import EvaluationPlan, TargetRanks, device_of, rank_targets
 from reprise.evaluation.report import Protocol, Report, SequenceSums, Slice
 from reprise.evaluation.slices import cold, dimensions, same_time
-from reprise.evaluation.targets import TargetRanks, Walk, device_of, rank_targets
+from reprise.evaluation.stats.bootstrap import Bootstrap, Interval, Ratio
+from reprise.evaluation.target_leakage import check_blind, check_data
 from reprise.models.scorer import CountingScorer, Scorer
 
 
@@ -103,7 +103,7 @@ def evaluate(
     at = _checked_at(at, dataset.items.warm)
     _check_unknown(model, part)
     leaks = check_data(model, dataset) if options.leaks else ()
-    walk = Walk(
+    walk = EvaluationPlan(
         part, min_history, exclude_seen, options.query_time, options.tokens, options.length, options.progress
     )
     lists = Lists(dataset, walk, at, options.seed, device_of(model)) if options.lists else None
@@ -195,7 +195,7 @@ def _check_unknown(model: Scorer, part: Part) -> None:
 
 def _protocol(
     dataset: SequenceDataset,
-    walk: Walk,
+    walk: EvaluationPlan,
     at: tuple[int, ...],
     options: Options,
     ranks: TargetRanks,

@@ -3,9 +3,9 @@ import pytest
 
 from reprise.errors import DataError
 from reprise.evaluation.calibration import Bin, Calibration
-from reprise.evaluation.evaluate import Options, evaluate
+from reprise.evaluation.comparison.seeds import Estimate, Runs, aggregate_seeds, measured
+from reprise.evaluation.evaluator import Options, evaluate
 from reprise.evaluation.report import check_comparable
-from reprise.evaluation.seeds import Estimate, Runs, measured, pooled
 from reprise.models.baselines.markov import Markov
 from reprise.testing.worlds import noise
 
@@ -54,7 +54,7 @@ def test_pooled_is_the_mean_of_the_runs_and_wider_than_one():
     """Three chains of other smoothing stand for three seeds; slices are pooled too, and the protocol says so."""
     dataset = noise()
     reports = [evaluate(Markov(smoothing).fit(dataset), dataset, at=(5,)) for smoothing in (0.1, 10, 1000)]
-    found = pooled(reports, "chain")
+    found = aggregate_seeds(reports, "chain")
     assert (found.name, found.targets, found.protocol.interval) == (
         "chain",
         400,
@@ -78,7 +78,7 @@ def test_pooled_is_the_mean_of_the_runs_and_wider_than_one():
 
 def test_shares_stay_between_nothing_and_all(report_of):
     reports = [report_of("net", 2 * (np.arange(9) < of)) for of in (0, 1, 2)]
-    found = pooled(reports).metrics["recall@5"]
+    found = aggregate_seeds(reports).metrics["recall@5"]
     assert found.low == 0
     assert 0 < found.value < found.high < 1
 
@@ -87,22 +87,22 @@ def test_calibration_is_pooled_bin_by_bin(report_of):
     first, second = (report_of("net", np.arange(4)) for _ in range(2))
     for report, ece in ((first, 0.1), (second, 0.3)):
         object.__setattr__(report, "calibration", Calibration(ece, (Bin(ece, 2 * ece, 8),), ece))
-    found = pooled([first, second]).calibration
+    found = aggregate_seeds([first, second]).calibration
     assert found.ece == found.log_loss == pytest.approx(0.2)
     assert found.bins == (pytest.approx(Bin(0.2, 0.4, 8)),)
     object.__setattr__(second, "calibration", None)
-    assert pooled([first, second]).calibration is None
+    assert aggregate_seeds([first, second]).calibration is None
 
 
 def test_one_report_stays_as_it_is(report_of):
     report = report_of("net", np.arange(4))
-    assert pooled([report]).metrics is report.metrics
-    assert pooled([report], "other").name == "other"
+    assert aggregate_seeds([report]).metrics is report.metrics
+    assert aggregate_seeds([report], "other").name == "other"
 
 
 def test_nothing_to_pool():
     with pytest.raises(DataError, match="there is no report to pool"):
-        pooled([])
+        aggregate_seeds([])
 
 
 def test_other_protocols_are_not_pooled():
@@ -110,4 +110,4 @@ def test_other_protocols_are_not_pooled():
     model = Markov().fit(dataset)
     one, other = (evaluate(model, dataset, at=(5,), options=Options(ties=ties)) for ties in ("best", "worst"))
     with pytest.raises(DataError, match="cannot be compared: ties is 'best' for one and 'worst'"):
-        pooled([one, other])
+        aggregate_seeds([one, other])

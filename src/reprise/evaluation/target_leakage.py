@@ -12,7 +12,7 @@ from reprise.data.dataset import IntArray, SequenceDataset
 from reprise.data.leakage.checks import leak_notes
 from reprise.data.vocabulary import PAD
 from reprise.errors import LeakError
-from reprise.evaluation.targets import Walk, asking, device_of
+from reprise.evaluation.ranking.targets import EvaluationPlan, asking, device_of
 from reprise.models.batch import Batch, gather
 from reprise.models.scorer import Scorer, VectorScorer
 
@@ -24,7 +24,7 @@ TOLERANCE = 1e-3
 """A change of scores by this share of their spread is rounding."""
 
 
-def check_blind(model: Scorer, dataset: SequenceDataset, walk: Walk) -> None:
+def check_blind(model: Scorer, dataset: SequenceDataset, walk: EvaluationPlan) -> None:
     """Ask a few questions twice, with other targets and another future, and see that the answers are the same.
 
     Raises:
@@ -70,7 +70,7 @@ def check_data(model: object, dataset: SequenceDataset) -> tuple[str, ...]:
     return leak_notes(dataset)
 
 
-def _questions(dataset: SequenceDataset, walk: Walk) -> tuple[IntArray, IntArray]:
+def _questions(dataset: SequenceDataset, walk: EvaluationPlan) -> tuple[IntArray, IntArray]:
     """(row [B], position of the target [B]) of a few, from all over the part."""
     first_U, last_U = walk.bounds(dataset)
     rows = np.flatnonzero(last_U > first_U)

@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from reprise.evaluation.shortlist import Shortlist, first_mask
-from reprise.evaluation.tiles import cut
+from reprise.evaluation.ranking.tiles import cut
+from reprise.evaluation.ranking.top_k import TopKSelection, first_mask
 
 
 def listed(s_CI: torch.Tensor, k: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    shortlist = Shortlist(k)
+    shortlist = TopKSelection(k)
     for tile in cut(s_CI.shape[1], width):
         shortlist.see(tile, s_CI[:, tile.begin : tile.end].clone())
     return shortlist.first()
@@ -40,7 +40,7 @@ def test_too_few_candidates_leave_places_without():
 def test_little_is_kept_even_if_scores_rise():
     """20 thousand rising scores: groups are dropped again, not only at the end."""
     s_CI = torch.arange(20_000.0)[None]
-    shortlist = Shortlist(2)
+    shortlist = TopKSelection(2)
     most = 0
     for tile in cut(20_000, 512):
         shortlist.see(tile, s_CI[:, tile.begin : tile.end])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reprise.data.dataset import IntArray, SequenceDataset
-from reprise.evaluation.intervals import Floats
+from reprise.evaluation.stats.bootstrap import Floats
 
 CATEGORY = "category"
 """The column of the item table that says what kind of thing an item is."""

@@ -16,8 +16,8 @@ from reprise.data.batching import BatchPlan, RowChunk
 from reprise.data.dataset import IntArray, Part, SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.errors import ConfigError, DataError
-from reprise.evaluation.progress import shown
-from reprise.evaluation.ranks import GivenScores, Hide, Lists, Scores, VectorScores, Watch, rank
+from reprise.evaluation.evaluation_progress import shown
+from reprise.evaluation.ranking.ranks import GivenScores, Hide, Lists, Scores, VectorScores, Watch, rank
 from reprise.models.batch import Batch, gather
 from reprise.models.scorer import Scorer, VectorScorer
 from reprise.nn.cells import State
@@ -27,7 +27,7 @@ SCORES_IN_BATCH = 1 << 24
 
 
 @dataclass(frozen=True)
-class Walk:
+class EvaluationPlan:
     """Which targets there are, and how to get to them."""
 
     part: Part = "test"
@@ -74,10 +74,10 @@ class Walk:
         return position_N
 
 
-class ListKeeper(Protocol):
+class TopKObserver(Protocol):
     """Sees the first items of every target of a walk, which costs less than to see all scores."""
 
-    def lists(self, asked: "Asked") -> Lists:
+    def lists(self, asked: "ScoredBatch") -> Lists:
         """What is shown the lists of this batch, in the order of its targets."""
         ...
 
@@ -95,14 +95,14 @@ class TargetRanks(NamedTuple):
     """How many other candidates score the same, int32."""
 
 
-class Onlooker(Protocol):
+class ScoreObserver(Protocol):
     """Sees scores of a walk before they are dropped."""
 
-    def watch(self, asked: "Asked", chosen_M: IntArray) -> Watch:
+    def watch(self, asked: "ScoredBatch", chosen_M: IntArray) -> Watch:
         """What is called with whole rows of the scores of some targets of a batch, in their order."""
         ...
 
-    def chosen(self, asked: "Asked") -> IntArray:
+    def chosen(self, asked: "ScoredBatch") -> IntArray:
         """Which targets of a batch it wants to see, by number, ascending."""
         ...
 
@@ -110,9 +110,9 @@ class Onlooker(Protocol):
 def rank_targets(
     model: Scorer,
     dataset: SequenceDataset,
-    walk: Walk,
-    lists: ListKeeper | None = None,
-    onlooker: Onlooker | None = None,
+    walk: EvaluationPlan,
+    lists: TopKObserver | None = None,
+    onlooker: ScoreObserver | None = None,
 ) -> TargetRanks:
     """Rank all targets of a part among all warm items. This is what evaluation during training calls too.
 
@@ -136,7 +136,9 @@ def rank_targets(
     return TargetRanks(*(column[order_N] for column in joined))
 
 
-def questions(model: Scorer, dataset: SequenceDataset, walk: Walk) -> Iterator[tuple["Asked", Scores]]:
+def questions(
+    model: Scorer, dataset: SequenceDataset, walk: EvaluationPlan
+) -> Iterator[tuple["ScoredBatch", Scores]]:
     """All targets of a part in batches, and the scores of a model that is `asking`. See `rank_targets`.
 
     Raises:
@@ -155,11 +157,11 @@ def questions(model: Scorer, dataset: SequenceDataset, walk: Walk) -> Iterator[t
         scores, state = _scored(model, batch, kept, vector_ID)
         total -= batch.targets
         if batch.targets:
-            yield Asked(model.name, dataset, batch), scores
+            yield ScoredBatch(model.name, dataset, batch), scores
     assert total == 0
 
 
-class Asked(NamedTuple):
+class ScoredBatch(NamedTuple):
     """One batch of questions to a model."""
 
     name: str
@@ -233,7 +235,7 @@ def device_of(model: object) -> torch.device:
 
 
 def _plan(
-    dataset: SequenceDataset, walk: Walk, bounds: tuple[IntArray, IntArray], vectors: bool
+    dataset: SequenceDataset, walk: EvaluationPlan, bounds: tuple[IntArray, IntArray], vectors: bool
 ) -> BatchPlan:
     """The way through the sequences that have targets, each from its first event."""
     first_U, last_U = bounds
@@ -244,7 +246,9 @@ def _plan(
     return BatchPlan(start_U, stop_U, tokens=tokens, length=min(walk.length, tokens))
 
 
-def _batch(dataset: SequenceDataset, chunk: RowChunk, bounds: tuple[IntArray, IntArray], walk: Walk) -> Batch:
+def _batch(
+    dataset: SequenceDataset, chunk: RowChunk, bounds: tuple[IntArray, IntArray], walk: EvaluationPlan
+) -> Batch:
     batch = gather(dataset, chunk, *bounds)
     if walk.query_time:
         return batch
@@ -278,11 +282,11 @@ def _exact(scores: Tensor) -> Tensor:
 
 
 def _ranked(
-    asked: Asked,
+    asked: ScoredBatch,
     scores: Scores,
     exclude_seen: bool,
-    lists: ListKeeper | None,
-    onlooker: Onlooker | None,
+    lists: TopKObserver | None,
+    onlooker: ScoreObserver | None,
 ) -> TargetRanks:
     asked.check(scores)
     target_N = asked.batch.target_BT[asked.batch.target_BT != PAD]
@@ -318,7 +322,7 @@ def _first_non_finite(scores: Scores) -> int | None:
     return None if bool(fine_N.all()) else int((~fine_N).nonzero()[0])
 
 
-def _no_targets(dataset: SequenceDataset, walk: Walk) -> str:
+def _no_targets(dataset: SequenceDataset, walk: EvaluationPlan) -> str:
     events = dataset.part_events(walk.part)
     return (
         f"the {walk.part} part has no target: none of its {events} events has {walk.min_history} or more "

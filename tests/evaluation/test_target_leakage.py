@@ -11,9 +11,9 @@ from torch import Tensor
 from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.errors import LeakError
-from reprise.evaluation.blind import check_blind
-from reprise.evaluation.evaluate import QUICK, Options, evaluate
-from reprise.evaluation.targets import Walk
+from reprise.evaluation.evaluator import QUICK, Options, evaluate
+from reprise.evaluation.ranking.targets import EvaluationPlan
+from reprise.evaluation.target_leakage import check_blind
 from reprise.models.baselines.cooccurrence_scorer import Cooccurrence
 from reprise.models.baselines.item_knn import ItemKNN
 from reprise.models.baselines.markov import Markov
@@ -90,9 +90,9 @@ def test_honest_models_are_not_blamed(part, hard: SequenceDataset, fading) -> No
     network = Recurrent(size=8, layers=1).build(hard.sizes)
     models = [Popularity().fit(hard), Markov().fit(hard), fading(hard.items.warm), network]
     for model in models:
-        check_blind(model, hard, Walk(part))
-        check_blind(model, hard, Walk(part, min_history=5, query_time=False))
-    check_blind(Cooccurrence().fit(cycle()), cycle(), Walk(part))
+        check_blind(model, hard, EvaluationPlan(part))
+        check_blind(model, hard, EvaluationPlan(part, min_history=5, query_time=False))
+    check_blind(Cooccurrence().fit(cycle()), cycle(), EvaluationPlan(part))
 
 
 def test_chance_is_no_leak() -> None:

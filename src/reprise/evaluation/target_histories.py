@@ -10,14 +10,14 @@ from typing import NamedTuple
 import numpy as np
 
 from reprise.data.dataset import IntArray, SequenceDataset
-from reprise.evaluation.intervals import Floats
 from reprise.evaluation.metrics import Array
+from reprise.evaluation.stats.bootstrap import Floats
 
 EVENTS_AT_ONCE = 1 << 20
 """Events in a block, about; a sequence is not divided."""
 
 
-class Histories(NamedTuple):
+class TargetHistories(NamedTuple):
     """Some whole sequences up to their last targets, one after the other."""
 
     first: int
@@ -59,7 +59,7 @@ def mean_before(dataset: SequenceDataset, row_N: IntArray, position_N: IntArray,
     return mean_N
 
 
-def histories(dataset: SequenceDataset, row_N: IntArray, position_N: IntArray) -> Iterator[Histories]:
+def histories(dataset: SequenceDataset, row_N: IntArray, position_N: IntArray) -> Iterator[TargetHistories]:
     """The sequences of all targets, which come in the order of the dataset."""
     row_S, first_S = np.unique(row_N, return_index=True)
     last_S = np.append(first_S[1:], len(row_N))
@@ -73,7 +73,7 @@ def histories(dataset: SequenceDataset, row_N: IntArray, position_N: IntArray) -
         position_E = np.arange(length_B.sum()) + np.repeat(start_B - moved_B, length_B)
         first, last = int(first_S[begin]), int(last_S[end - 1])
         begin_T = np.repeat(moved_B, last_S[begin:end] - first_S[begin:end])
-        yield Histories(
+        yield TargetHistories(
             first,
             last,
             dataset.item[position_E].astype(np.int64),

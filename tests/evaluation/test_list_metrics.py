@@ -5,12 +5,12 @@ import pyarrow as pa
 import pytest
 import torch
 
-from reprise.evaluation import diversity, lists
-from reprise.evaluation.diversity import Likeness
-from reprise.evaluation.evaluate import Options, evaluate
-from reprise.evaluation.lists import Exposure, gini, in_order
-from reprise.evaluation.shortlist import Shortlist
-from reprise.evaluation.tiles import cut
+from reprise.evaluation import list_diversity, list_metrics
+from reprise.evaluation.evaluator import Options, evaluate
+from reprise.evaluation.list_diversity import Likeness
+from reprise.evaluation.list_metrics import Exposure, gini, in_order
+from reprise.evaluation.ranking.tiles import cut
+from reprise.evaluation.ranking.top_k import TopKSelection
 from reprise.models.baselines.markov import Markov
 from reprise.models.baselines.popularity import Popularity
 from reprise.testing.worlds import cycle, noise, world
@@ -33,7 +33,7 @@ def test_the_first_items_are_those_of_a_stable_sort(items: int):
     s_CI = torch.randint(9, (12, items), generator=generator).float()
     s_CI[3, 2:] = s_CI[4] = -torch.inf
     exposure = Exposure(torch.ones(items, dtype=torch.float64), (2, 5), torch.device("cpu"))
-    shortlist = Shortlist(5)
+    shortlist = TopKSelection(5)
     for tile in cut(items, 64):
         shortlist.see(tile, s_CI[:, tile.begin : tile.end].clone())
     column, shown, _ = exposure.add(*shortlist.first())
@@ -141,8 +141,8 @@ def test_likeness_by_category():
 
 def test_a_large_log_is_sampled_and_the_note_says_so(monkeypatch):
     """The sample of lists and sequences depends on the seed only, not on the batches."""
-    monkeypatch.setattr(diversity, "EVENTS_COUNTED", 500)
-    monkeypatch.setattr(lists, "LISTS_COMPARED", 40)
+    monkeypatch.setattr(list_diversity, "EVENTS_COUNTED", 500)
+    monkeypatch.setattr(list_metrics, "LISTS_COMPARED", 40)
     dataset = noise()
     model = Markov().fit(dataset)
     one, same, other = (

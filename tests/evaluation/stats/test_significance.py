@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from reprise.evaluation.significance import holm, quantile, two_sided
+from reprise.evaluation.stats.significance import holm, quantile, two_sided
 
 
 @given(st.floats(0, 30), st.floats(1, 1e6))

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from reprise.data.dataset import IntArray, SequenceDataset
-from reprise.evaluation.diversity import Likeness
-from reprise.evaluation.histories import mean_before
-from reprise.evaluation.intervals import Floats, Interval, Ratio
+from reprise.evaluation.list_diversity import Likeness
+from reprise.evaluation.ranking.targets import EvaluationPlan, ScoredBatch, TargetRanks
 from reprise.evaluation.report import SequenceSums
-from reprise.evaluation.targets import Asked, TargetRanks, Walk
+from reprise.evaluation.stats.bootstrap import Floats, Interval, Ratio
+from reprise.evaluation.target_histories import mean_before
 from reprise.models.cooccurrence.counting import item_counts
 
 LISTS_COMPARED = 2000
@@ -95,7 +95,12 @@ class Lists:
     """
 
     def __init__(
-        self, dataset: SequenceDataset, walk: Walk, at: tuple[int, ...], seed: int, device: torch.device
+        self,
+        dataset: SequenceDataset,
+        walk: EvaluationPlan,
+        at: tuple[int, ...],
+        seed: int,
+        device: torch.device,
     ) -> None:
         self.dataset, self.at = dataset, at
         self._drawn = f" drawn with seed {seed}" if walk.targets(dataset) > LISTS_COMPARED else ""
@@ -108,7 +113,7 @@ class Lists:
         self._shown: list[Shown] = []
         self._compared: list[tuple[IntArray, IntArray]] = []
 
-    def lists(self, asked: Asked) -> "ListsOfBatch":
+    def lists(self, asked: ScoredBatch) -> "ListsOfBatch":
         """What is shown the lists of a batch."""
         return ListsOfBatch(self, asked.targets()[1])
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from reprise.errors import ConfigError
-from reprise.evaluation import intervals
-from reprise.evaluation.intervals import Bootstrap, Interval, Ratio
+from reprise.evaluation.stats import bootstrap
+from reprise.evaluation.stats.bootstrap import Bootstrap, Interval, Ratio
 
 
 def column(*values: float) -> np.ndarray:
@@ -26,7 +26,7 @@ def test_blocks_change_nothing(monkeypatch):
     """The draws are the same whether they are made at once or one resample at a time."""
     sums, counts = np.random.default_rng(0).random((30, 2)), np.arange(1, 31)
     whole = Bootstrap(resamples=50).intervals(sums, counts)
-    monkeypatch.setattr(intervals, "DRAWS_AT_ONCE", 1)
+    monkeypatch.setattr(bootstrap, "DRAWS_AT_ONCE", 1)
     for mine, theirs in zip(Bootstrap(resamples=50).intervals(sums, counts), whole, strict=True):
         assert mine == pytest.approx(theirs)
 

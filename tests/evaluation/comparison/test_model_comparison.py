@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from reprise.errors import ConfigError, DataError
-from reprise.evaluation.compare import compare
-from reprise.evaluation.evaluate import evaluate
-from reprise.evaluation.intervals import Interval
-from reprise.evaluation.verdicts import Entrant, Verdict, judge
+from reprise.evaluation.comparison.model_comparison import Candidate, ComparisonResult, compare_models
+from reprise.evaluation.comparison.paired import compare
+from reprise.evaluation.evaluator import evaluate
+from reprise.evaluation.stats.bootstrap import Interval
 from reprise.models.baselines.markov import Markov
 from reprise.models.baselines.popularity import Popularity
 from reprise.testing.worlds import cycle, noise
@@ -21,9 +21,9 @@ def entrant(report_of):
 
     def make(
         name, generator, common_S, *, seeds=3, worth=0.0, own=0.7, seed_noise=0.05, noise=0.7
-    ) -> Entrant:
+    ) -> Candidate:
         own_S = worth + own * generator.normal(size=len(common_S))
-        return Entrant(
+        return Candidate(
             name,
             tuple(
                 report_of(
@@ -65,7 +65,7 @@ def test_without_a_difference_one_verdict_in_twenty_is_wrong(entrant, seeds, own
             entrant(name, generator, common_S, seeds=count, own=own, seed_noise=seed_noise)
             for name, count in zip("ab", seeds, strict=True)
         )
-        [verdict] = judge([one, other], metric="recall@5")
+        [verdict] = compare_models([one, other], metric="recall@5")
         wrong += verdict.better is not None
         assert (verdict.difference.low > 0 or verdict.difference.high < 0) == (verdict.better is not None)
     # a share of .05 has a standard error of .011 here; noise without a part of the model's own is counted with caution
@@ -80,7 +80,7 @@ def test_one_false_verdict_among_all_in_one_world_of_twenty(entrant, against):
     for _ in range(150):
         common_S = generator.normal(size=SEQUENCES)
         entrants = [entrant(name, generator, common_S) for name in "abcdef"]
-        wrong += any(it.better for it in judge(entrants, metric="recall@5", against=against))
+        wrong += any(it.better for it in compare_models(entrants, metric="recall@5", against=against))
     assert wrong / 150 <= 0.05 + 2 * 0.0178
 
 
@@ -90,7 +90,7 @@ def test_a_difference_is_found(entrant):
     good, bad = (
         entrant(name, generator, common_S, worth=worth) for name, worth in (("good", 0.8), ("bad", 0.0))
     )
-    [verdict] = judge([bad, good], metric="recall@5")
+    [verdict] = compare_models([bad, good], metric="recall@5")
     assert verdict.better == "good"
     assert verdict.difference.high < 0
     assert verdict.seeds == (3, 3)
@@ -104,7 +104,7 @@ def test_more_seeds_make_more_sure(entrant):
         generator = np.random.default_rng(3)
         common_S = generator.normal(size=SEQUENCES)
         entrants = [entrant(name, generator, common_S, seeds=seeds, own=0.0, seed_noise=0.5) for name in "ab"]
-        [verdict] = judge(entrants, metric="recall@5")
+        [verdict] = compare_models(entrants, metric="recall@5")
         widths.append(verdict.difference.high - verdict.difference.low)
     assert widths[1] < 0.6 * widths[0]
 
@@ -118,7 +118,8 @@ def test_which_comparisons_are_told(entrant):
         for name, worth in (("c", 0.0), ("a", 0.9), ("b", 0.5))
     ]
     told = {
-        against: judge(entrants, metric="recall@5", against=against) for against in ("first", "best", "each")
+        against: compare_models(entrants, metric="recall@5", against=against)
+        for against in ("first", "best", "each")
     }
     assert [(it.first, it.second) for it in told["first"]] == [("c", "a"), ("c", "b")]
     assert [(it.first, it.second) for it in told["best"]] == [("a", "b"), ("a", "c")]
@@ -138,7 +139,7 @@ def test_p_stays_meaningful_after_a_correction_over_many(entrant):
     common_S = generator.normal(size=SEQUENCES)
     others = [entrant(f"m{number}", generator, common_S, seeds=1) for number in range(20)]
     best = entrant("best", generator, common_S, seeds=1, worth=0.8)
-    verdicts = judge([best, *others], metric="recall@5")
+    verdicts = compare_models([best, *others], metric="recall@5")
     assert all(it.better == "best" for it in verdicts)
     assert all(it.p_adjusted < 1e-4 for it in verdicts)
 
@@ -147,7 +148,7 @@ def test_the_interval_of_one_run_each_is_that_of_the_comparison():
     """Without seeds the t interval is close to the percentiles of the paired bootstrap."""
     dataset = noise()
     reports = [evaluate(make().fit(dataset), dataset, at=(5,)) for make in (Markov, Popularity)]
-    [verdict] = judge([Entrant(it.name, (it,)) for it in reports], metric="ndcg@5")
+    [verdict] = compare_models([Candidate(it.name, (it,)) for it in reports], metric="ndcg@5")
     gap = compare(*reports).differences[0]["ndcg@5"]
     assert tuple(verdict.difference) == pytest.approx(tuple(gap), abs=0.003)
     assert verdict.trained == (False, False)
@@ -157,28 +158,28 @@ def test_the_interval_of_one_run_each_is_that_of_the_comparison():
 def test_within_a_slice():
     dataset = noise()
     reports = [evaluate(make().fit(dataset), dataset, at=(5,)) for make in (Markov, Popularity)]
-    entrants = [Entrant(it.name, (it,)) for it in reports]
-    [verdict] = judge(entrants, metric="recall@5", within="tail")
+    entrants = [Candidate(it.name, (it,)) for it in reports]
+    [verdict] = compare_models(entrants, metric="recall@5", within="tail")
     expected = [it.slices["tail"].metrics["recall@5"].value for it in reports]
     assert verdict.difference.value == pytest.approx(expected[0] - expected[1])
     with pytest.raises(DataError, match="'Markov' has no slice 'tial'; did you mean 'tail'"):
-        judge(entrants, metric="recall@5", within="tial")
+        compare_models(entrants, metric="recall@5", within="tial")
 
 
 def test_certain_differences_and_none():
     """In a cycle the chain is always right, in every sequence: no noise, no doubt."""
     dataset = cycle()
     chain = evaluate(Markov().fit(dataset), dataset, at=(12,))
-    [verdict] = judge([Entrant("one", (chain,)), Entrant("two", (chain,))], metric="recall@12")
+    [verdict] = compare_models([Candidate("one", (chain,)), Candidate("two", (chain,))], metric="recall@12")
     assert (verdict.p, verdict.better, verdict.difference) == (1.0, None, (0, 0, 0))
 
 
-def verdict(**changed) -> Verdict:
+def verdict(**changed) -> ComparisonResult:
     given = {
         "first": "A", "second": "B", "metric": "mrr@20", "difference": Interval(-0.02, -0.03, -0.01),
         "p": 0.001, "p_adjusted": 0.012, "seeds": (3, 1), "better": "B", "trained": (True, False),
     }  # fmt: skip
-    return Verdict(**{**given, **changed})
+    return ComparisonResult(**{**given, **changed})
 
 
 def test_sentences():
@@ -210,16 +211,16 @@ def test_json():
 
 def refused(entrants, error, message, **options) -> None:
     with pytest.raises(error) as found:
-        judge(entrants, **{"metric": "recall@5", **options})
+        compare_models(entrants, **{"metric": "recall@5", **options})
     assert str(found.value) == message
 
 
 def test_what_cannot_be_judged(report_of):
     report = report_of("a", np.arange(9))
-    one, two = Entrant("a", (report,)), Entrant("b", (report,))
+    one, two = Candidate("a", (report,)), Candidate("b", (report,))
     refused([one], ConfigError, "a verdict needs two entrants or more, got 1")
     refused([one, one], ConfigError, "two entrants are called 'a'; give each a name of its own")
-    refused([one, Entrant("b", ())], DataError, "'b' has no report; evaluate it first")
+    refused([one, Candidate("b", ())], DataError, "'b' has no report; evaluate it first")
     refused([one, two], ConfigError, "level must lie between 0 and 1, got 5; 0.05 is usual", level=5)
     refused(
         [one, two],
@@ -233,9 +234,9 @@ def test_what_cannot_be_judged(report_of):
         "there is no verdict on 'coverage@5'; known: recall@5",
         metric="coverage@5",
     )
-    other = Entrant("b", (report_of("b", np.arange(8)),))
+    other = Candidate("b", (report_of("b", np.arange(8)),))
     with pytest.raises(DataError, match="'a' and 'b' cannot be compared: targets is 18 for one and 16"):
-        judge([one, other], metric="recall@5")
-    none = Entrant("b", (report_of("b", np.arange(9), resamples=0),))
+        compare_models([one, other], metric="recall@5")
+    none = Candidate("b", (report_of("b", np.arange(9), resamples=0),))
     with pytest.raises(DataError, match="a comparison needs intervals"):
-        judge([none, one], metric="recall@5")
+        compare_models([none, one], metric="recall@5")

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from reprise.errors import DataError
-from reprise.evaluation.compare import compare
-from reprise.evaluation.evaluate import Options, evaluate
-from reprise.evaluation.significance import holm
+from reprise.evaluation.comparison.paired import compare
+from reprise.evaluation.evaluator import Options, evaluate
+from reprise.evaluation.stats.significance import holm
 from reprise.models.baselines.markov import Markov
 from reprise.models.baselines.popularity import Popularity
 from reprise.testing.worlds import cycle, noise, world

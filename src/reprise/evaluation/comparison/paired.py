@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from reprise.errors import DataError
-from reprise.evaluation.intervals import Interval, Ratio, defined
 from reprise.evaluation.report import Report, aligned, check_comparable, shared_slices
-from reprise.evaluation.significance import holm, p_value
+from reprise.evaluation.stats.bootstrap import Interval, Ratio, defined
+from reprise.evaluation.stats.significance import holm, p_value
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from reprise.errors import ConfigError, DataError
-from reprise.evaluation.compare import compare
-from reprise.evaluation.evaluate import QUICK, Options, evaluate
+from reprise.evaluation.comparison.paired import compare
+from reprise.evaluation.evaluator import QUICK, Options, evaluate
 from reprise.models.baselines.cooccurrence_scorer import Cooccurrence
 from reprise.models.baselines.item_knn import ItemKNN
 from reprise.models.baselines.markov import Markov

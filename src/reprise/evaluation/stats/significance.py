@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from reprise.evaluation.intervals import Floats
+from reprise.evaluation.stats.bootstrap import Floats
 
 NORMAL_FROM = 1e7
 """Degrees of freedom from which the t distribution is the normal one."""

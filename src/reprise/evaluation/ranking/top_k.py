@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from reprise.evaluation.tiles import ALIGNED, Tile
+from reprise.evaluation.ranking.tiles import ALIGNED, Tile
 
 WIDTH = 32
 """Items in a group. One pass finds the best of each group; only the best groups are then looked into."""
@@ -29,7 +29,7 @@ class _Kept(NamedTuple):
     s_PW: Tensor
 
 
-class Shortlist:
+class TopKSelection:
     """Keeps the groups of neighbouring items that may hold one of the first `k` items of their row.
 
     Each row has a bar: k items before have at least this score. So a later item that is not above the bar is not among

@@ -7,10 +7,10 @@ from itertools import accumulate, combinations, pairwise
 from typing import Any, Literal, get_args
 
 from reprise.errors import ConfigError, DataError, did_you_mean
-from reprise.evaluation.intervals import Interval
+from reprise.evaluation.comparison.seeds import Estimate, measured
 from reprise.evaluation.report import Report
-from reprise.evaluation.seeds import Estimate, measured
-from reprise.evaluation.significance import holm
+from reprise.evaluation.stats.bootstrap import Interval
+from reprise.evaluation.stats.significance import holm
 
 Against = Literal["first", "best", "each"]
 """Which comparisons are told: of the first with every other, of the best with every other, or of each with each."""
@@ -20,7 +20,7 @@ ENOUGH_SEEDS = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Entrant:
+class Candidate:
     """One model with a report for each seed it was trained from; a model that draws nothing has one."""
 
     name: str
@@ -35,7 +35,7 @@ class Entrant:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ComparisonResult:
     """What the targets say about two models."""
 
     first: str
@@ -96,14 +96,14 @@ class Verdict:
         return f"{' and '.join(few)} of {ENOUGH_SEEDS} at least: this speaks of these weights only, not of the model."
 
 
-def judge(
-    entrants: Sequence[Entrant],
+def compare_models(
+    entrants: Sequence[Candidate],
     *,
     metric: str,
     against: Against = "first",
     level: float = 0.05,
     within: str | None = None,
-) -> tuple[Verdict, ...]:
+) -> tuple[ComparisonResult, ...]:
     """Say which models are better, by a paired bootstrap over sequences, the seeds of each, and Holm's correction.
 
     The value of an entrant is the mean over its seeds. The p value is that of the difference in standard errors, by the t
@@ -146,11 +146,11 @@ def judge(
 
 
 def _verdict(
-    pair: tuple[Entrant, Entrant], metric: str, found: Estimate, adjusted: float, level: float
-) -> Verdict:
+    pair: tuple[Candidate, Candidate], metric: str, found: Estimate, adjusted: float, level: float
+) -> ComparisonResult:
     first, second = pair
     better = first.name if found.value > 0 else second.name
-    return Verdict(
+    return ComparisonResult(
         first=first.name,
         second=second.name,
         metric=metric,
@@ -163,7 +163,7 @@ def _verdict(
     )
 
 
-def _check(entrants: Sequence[Entrant], metric: str, against: str, level: float) -> None:
+def _check(entrants: Sequence[Candidate], metric: str, against: str, level: float) -> None:
     names = [it.name for it in entrants]
     if len(names) < 2:
         raise ConfigError(f"a verdict needs two entrants or more, got {len(names)}")

@@ -1,0 +1,1 @@
+"""Comparisons of models: paired differences, seeds and corrected p-values."""

@@ -1,0 +1,1 @@
+"""Full ranking: the targets, their ranks and their top-k lists."""
