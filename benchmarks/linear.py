@@ -22,7 +22,7 @@ from drawing import Found, add_options, plotting, run, save
 import reprise as rp
 from reprise.testing import worlds
 from reprise.training import Recipe, RunOptions
-from reprise.training.run import RunDirectory
+from reprise.training.run_directory import RunDirectory
 from reprise.training.trainer import Trainer
 
 SEQUENCES, LENGTH, ITEMS, TOKENS = 500, 50, 1000, 2048

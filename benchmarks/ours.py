@@ -28,8 +28,8 @@ from reprise.data.dataset import SequenceDataset
 from reprise.evaluation.evaluator import QUICK, evaluate
 from reprise.evaluation.report import Report
 from reprise.training import RunOptions
-from reprise.training.residual import fit_transitions
-from reprise.training.run import RunDirectory
+from reprise.training.fit_cooccurrence import fit_transitions
+from reprise.training.run_directory import RunDirectory
 from reprise.training.trainer import Trainer
 
 

@@ -23,7 +23,7 @@ from reprise.models.networks.recurrent import CELLS, Recurrent
 from reprise.nn.cells import Cell
 from reprise.nn.linear_scan import scan
 from reprise.training import Recipe, RunOptions
-from reprise.training.run import RunDirectory
+from reprise.training.run_directory import RunDirectory
 from reprise.training.trainer import Trainer
 
 

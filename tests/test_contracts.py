@@ -26,10 +26,10 @@ from reprise.nn.dilated_convolution import DilatedConvolution
 from reprise.nn.linear_cells import MinGRU
 from reprise.testing import worlds
 from reprise.testing.contracts import check_cell, check_encoder, check_loss, check_scorer
-from reprise.training.losses import Loss
-from reprise.training.negatives import Negatives
-from reprise.training.sampled import GBCE, BPRMax, SampledSoftmax, Softmax, TOP1Max
-from reprise.training.softmax import FullSoftmax
+from reprise.training.losses.full_softmax import FullSoftmax
+from reprise.training.losses.loss import Loss
+from reprise.training.losses.negatives import Negatives
+from reprise.training.losses.sampled_losses import GBCE, BPRMax, SampledSoftmax, Softmax, TOP1Max
 
 LOSSES: list[Loss] = [
     FullSoftmax(),

@@ -35,7 +35,7 @@ HOMES = {
     "torch": NETWORKS, "lightning_fabric": ("training/",), "ibis": TABLES, "pyarrow": TABLES, "duckdb": TABLES,
     "onnx": ("recommender/export.py",), "onnxscript": ("recommender/export.py",), "typer": ("cli/",),
     "onnxruntime": ("recommender/runtime.py", "recommender/product.py"), "scipy": ("models/",),
-    "optuna": ("training/proposals.py",),
+    "optuna": ("training/tuning/optuna_study.py",),
     "mlflow": ("training/loggers.py",), "wandb": ("training/loggers.py",), "jinja2": ("report/render.py",),
     "markupsafe": ("report/",), "sqlite3": ("server/sqlite",), "psycopg": ("server/postgres",),
     "psycopg_pool": ("server/postgres",), "starlette": ("server/app.py", "server/handlers.py"),

@@ -54,24 +54,24 @@ if TYPE_CHECKING:
     from reprise.models.networks.transformer import Transformer as Transformer
     from reprise.recommender.answers import Recommendation as Recommendation
     from reprise.recommender.recommender import Recommender as Recommender
-    from reprise.training.config import Recipe as Recipe
-    from reprise.training.config import RunOptions as RunOptions
-    from reprise.training.config import TrainingConfig as TrainingConfig
-    from reprise.training.negatives import Negatives as Negatives
+    from reprise.training.losses.full_softmax import FullSoftmax as FullSoftmax
+    from reprise.training.losses.negatives import Negatives as Negatives
+    from reprise.training.losses.sampled_losses import GBCE as GBCE
+    from reprise.training.losses.sampled_losses import BPRMax as BPRMax
+    from reprise.training.losses.sampled_losses import SampledSoftmax as SampledSoftmax
+    from reprise.training.losses.sampled_losses import Softmax as Softmax
+    from reprise.training.losses.sampled_losses import TOP1Max as TOP1Max
     from reprise.training.objectives import MaskedItem as MaskedItem
     from reprise.training.objectives import NextItem as NextItem
     from reprise.training.objectives import Reconstruction as Reconstruction
-    from reprise.training.run import load_run as load_run
-    from reprise.training.sampled import GBCE as GBCE
-    from reprise.training.sampled import BPRMax as BPRMax
-    from reprise.training.sampled import SampledSoftmax as SampledSoftmax
-    from reprise.training.sampled import Softmax as Softmax
-    from reprise.training.sampled import TOP1Max as TOP1Max
-    from reprise.training.search import Search as Search
-    from reprise.training.search import SearchOptions as SearchOptions
-    from reprise.training.softmax import FullSoftmax as FullSoftmax
+    from reprise.training.recipe import Recipe as Recipe
+    from reprise.training.recipe import RunOptions as RunOptions
+    from reprise.training.recipe import TrainingConfig as TrainingConfig
+    from reprise.training.run_directory import load_run as load_run
     from reprise.training.trainer import train as train
-    from reprise.training.tune import tune as tune
+    from reprise.training.tuning.search_directory import Search as Search
+    from reprise.training.tuning.search_directory import SearchOptions as SearchOptions
+    from reprise.training.tuning.tune import tune as tune
 
 _HOMES = {
     "spec": "reprise.config",
@@ -118,21 +118,21 @@ _HOMES = {
     "SessionKNN": "reprise.models.baselines.session_knn",
     "Recommendation": "reprise.recommender.answers",
     "Recommender": "reprise.recommender.recommender",
-    "Recipe": "reprise.training.config",
-    "RunOptions": "reprise.training.config",
-    "TrainingConfig": "reprise.training.config",
-    "Negatives": "reprise.training.negatives",
-    "load_run": "reprise.training.run",
-    "GBCE": "reprise.training.sampled",
-    "BPRMax": "reprise.training.sampled",
-    "SampledSoftmax": "reprise.training.sampled",
-    "Softmax": "reprise.training.sampled",
-    "TOP1Max": "reprise.training.sampled",
-    "Search": "reprise.training.search",
-    "SearchOptions": "reprise.training.search",
-    "FullSoftmax": "reprise.training.softmax",
+    "Recipe": "reprise.training.recipe",
+    "RunOptions": "reprise.training.recipe",
+    "TrainingConfig": "reprise.training.recipe",
+    "Negatives": "reprise.training.losses.negatives",
+    "load_run": "reprise.training.run_directory",
+    "GBCE": "reprise.training.losses.sampled_losses",
+    "BPRMax": "reprise.training.losses.sampled_losses",
+    "SampledSoftmax": "reprise.training.losses.sampled_losses",
+    "Softmax": "reprise.training.losses.sampled_losses",
+    "TOP1Max": "reprise.training.losses.sampled_losses",
+    "Search": "reprise.training.tuning.search_directory",
+    "SearchOptions": "reprise.training.tuning.search_directory",
+    "FullSoftmax": "reprise.training.losses.full_softmax",
     "train": "reprise.training.trainer",
-    "tune": "reprise.training.tune",
+    "tune": "reprise.training.tuning.tune",
 }
 
 __all__ = list(_HOMES)

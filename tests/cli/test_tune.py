@@ -10,7 +10,7 @@ from typer.testing import Result
 from reprise.cli.tune import read_plan
 from reprise.models.networks.recurrent import Recurrent
 from reprise.training import Recipe, TrainingConfig
-from reprise.training.space import Choices, Range
+from reprise.training.tuning.search_space import Choices, Range
 
 Run = Callable[..., Result]
 SMALL = ["--set", "model.layers=1", "--set", "model.transitions=0", "--set", "training.epochs=1"]

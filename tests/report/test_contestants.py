@@ -9,7 +9,7 @@ from reprise.models.networks.recurrent import Recurrent
 from reprise.report.contestants import contestants, open_common
 from reprise.testing import worlds
 from reprise.training import Recipe, TrainingConfig
-from reprise.training.run import RunDirectory, told
+from reprise.training.run_directory import RunDirectory, told
 
 DATASET = worlds.cycle()
 

@@ -159,7 +159,7 @@ import sys
 from reprise.models.networks.recurrent import Recurrent
 from reprise.testing import worlds
 from reprise.training import RunOptions, TrainingConfig, train
-from reprise.training.progress import Stopped
+from reprise.training.training_progress import Stopped
 
 def watch(record):
     if record["epoch"] == int(sys.argv[2]):

@@ -19,7 +19,7 @@ from reprise.models.networks.transformer import Transformer
 from reprise.testing import worlds
 from reprise.training import Recipe, RunOptions, TrainingConfig, train
 from reprise.training.objectives import MaskedItem, NextItem, Reconstruction
-from reprise.training.run import RunDirectory
+from reprise.training.run_directory import RunDirectory
 from reprise.training.trainer import Trainer
 
 EXACT = RunOptions(precision="32-true", accelerator="cpu", threads=1)

@@ -7,8 +7,8 @@ from torch import nn
 from reprise.models.networks.item_embeddings import ItemEmbeddings
 from reprise.models.networks.recurrent import Recurrent
 from reprise.testing import worlds
-from reprise.training.config import TrainingConfig
 from reprise.training.optimizer import Optimizer, learning_rate
+from reprise.training.recipe import TrainingConfig
 
 
 def test_the_rate_rises_then_falls_as_half_a_cosine() -> None:

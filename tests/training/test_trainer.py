@@ -11,7 +11,7 @@ import torch
 from spoiling import spoiling
 from torch import Tensor
 
-import reprise.training.residual as residual_module
+import reprise.training.fit_cooccurrence as residual_module
 import reprise.training.trainer as trainer_module
 from reprise.cli.export import training_facts
 from reprise.config import spec
@@ -26,12 +26,12 @@ from reprise.testing import worlds
 from reprise.training import Recipe, RunOptions, TrainingConfig, train
 from reprise.training.checkpoint import read_tensors
 from reprise.training.devices import precision
-from reprise.training.negatives import Negatives
-from reprise.training.progress import Stopped
-from reprise.training.run import RunDirectory
-from reprise.training.sampled import GBCE, BPRMax, SampledSoftmax, TOP1Max
-from reprise.training.softmax import FullSoftmax
+from reprise.training.losses.full_softmax import FullSoftmax
+from reprise.training.losses.negatives import Negatives
+from reprise.training.losses.sampled_losses import GBCE, BPRMax, SampledSoftmax, TOP1Max
+from reprise.training.run_directory import RunDirectory
 from reprise.training.trainer import Trainer
+from reprise.training.training_progress import Stopped
 
 SMALL = Recurrent(size=16, layers=1, dropout=0.1, item_dropout=0.1, transitions=0)
 SPARSE = Recurrent(size=16, layers=1, dropout=0.1, item_dropout=0.1, sparse=True, transitions=0)

@@ -29,7 +29,7 @@ def export(
 
 def training_facts(path: Path) -> dict[str, Any]:
     """What a run directory knows about the training, for the model card."""
-    from reprise.training.run import MEMBERS, RunDirectory
+    from reprise.training.run_directory import MEMBERS, RunDirectory
     from reprise.training.validation import VALID
 
     told = RunDirectory(path).read()
@@ -65,7 +65,7 @@ def training_facts(path: Path) -> dict[str, Any]:
 
 def _records(file: Path, metric: str) -> list[dict[str, Any]]:
     """The records of the epochs or of joined members, at least one with a number for the metric, and of what came after."""
-    from reprise.training.run import MEMBERS
+    from reprise.training.run_directory import MEMBERS
 
     again = "copy the run again, or train again in another directory"
     try:

@@ -9,8 +9,8 @@ from reprise.cli.options import Accelerator, DatasetDirectory, Overrides, Truste
 from reprise.cli.show import show_next, show_table
 
 if TYPE_CHECKING:
-    from reprise.training.config import Recipe
-    from reprise.training.search import Search
+    from reprise.training.recipe import Recipe
+    from reprise.training.tuning.search_directory import Search
 
 EXAMPLE = (
     "reprise tune data/shop --out runs/search --space model.size=32,64,128 --space model.dropout=0..0.6 "
@@ -72,9 +72,9 @@ def tune(
     """Search for the best recipe on the validation part. The same command again goes on, after a kill or Ctrl-C."""
     from reprise.data.dataset import SequenceDataset
     from reprise.data.io.times import parse_duration
-    from reprise.training.config import RunOptions
-    from reprise.training.search import SearchOptions
-    from reprise.training.tune import tune as search_recipes
+    from reprise.training.recipe import RunOptions
+    from reprise.training.tuning.search_directory import SearchOptions
+    from reprise.training.tuning.tune import tune as search_recipes
 
     plan, written = read_plan(recipe, overrides or [], space or [], trusted=trusted)
     timeout_s = parse_duration(timeout) / 1000 if timeout else None
@@ -110,8 +110,8 @@ def read_plan(
     """The recipe of a file with overrides put in, and the space of its section with those of the command line put in."""
     from reprise.config import apply_overrides, from_dict, load_toml
     from reprise.errors import ConfigError
-    from reprise.training.config import Recipe
-    from reprise.training.space import parse_options, parse_space
+    from reprise.training.recipe import Recipe
+    from reprise.training.tuning.search_space import parse_options, parse_space
 
     data = load_toml(file) if file else {}
     section = data.pop(SPACE, {})
@@ -123,7 +123,7 @@ def read_plan(
 
 def show_search(found: "Search") -> None:
     """The best trials, and which fields mattered."""
-    from reprise.training.search import show
+    from reprise.training.tuning.search_directory import show
 
     ranked = found.ranked()
     fields = list(found.best.fields)

@@ -19,7 +19,7 @@ from reprise.evaluation.report import Report
 from reprise.models.scorer import Scorer
 from reprise.report.contestants import Contestant
 from reprise.report.examples import Lists, Moments, answers
-from reprise.training.run import RunDirectory, load_model
+from reprise.training.run_directory import RunDirectory, load_model
 
 Fit = Callable[[str, SequenceDataset], Scorer]
 """A baseline by its name, fitted. It goes to other processes, so it is a function of a module."""

@@ -9,8 +9,8 @@ from typing import Any
 from reprise.config import from_dict, to_dict
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError, DataError
-from reprise.training.config import Recipe
-from reprise.training.run import RunDirectory
+from reprise.training.recipe import Recipe
+from reprise.training.run_directory import RunDirectory
 
 
 @dataclass(frozen=True)

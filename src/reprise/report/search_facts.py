@@ -5,7 +5,7 @@ from pathlib import Path
 
 from reprise.errors import ArtefactError
 from reprise.report.study import SearchFacts
-from reprise.training.search import SearchDirectory
+from reprise.training.tuning.search_directory import SearchDirectory
 
 KEYS = ("metric", "trials", "best", "importance", "note")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from reprise.errors import ArtefactError
 from reprise.report.study import Epoch, Training
-from reprise.training.run import RunDirectory
+from reprise.training.run_directory import RunDirectory
 from reprise.training.validation import metrics_of
 
 METRICS = "metrics.jsonl"

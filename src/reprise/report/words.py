@@ -14,7 +14,7 @@ from reprise.report.plots import Drawn
 from reprise.report.study import Answered, Example, SearchFacts, Shown, Study
 from reprise.report.svg import Series
 from reprise.report.tables import level_with_best
-from reprise.training.search import show
+from reprise.training.tuning.search_directory import show
 
 COUNTED = (
     "no",

@@ -18,8 +18,8 @@ from reprise.models.encoder import Encoded, Encoder
 from reprise.models.networks.item_embeddings import ItemEmbeddings
 from reprise.models.scorer import Scorer
 from reprise.nn.cells import Cell, State
-from reprise.training.losses import Loss
-from reprise.training.negatives import Sample
+from reprise.training.losses.loss import Loss
+from reprise.training.losses.negatives import Sample
 
 B, T = 3, 7
 

@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.loggers.logger import Logger
 
 from reprise.errors import ConfigError
-from reprise.training.config import RunOptions
+from reprise.training.recipe import RunOptions
 
 
 def fabric_for(options: RunOptions, loggers: Sequence[Logger] = ()) -> Fabric:

@@ -22,9 +22,9 @@ from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
 from reprise.errors import ConfigError
 from reprise.training.checkpoint import write_text
-from reprise.training.config import RunOptions
-from reprise.training.progress import Stopped
-from reprise.training.run import LOGGER
+from reprise.training.recipe import RunOptions
+from reprise.training.run_directory import LOGGER
+from reprise.training.training_progress import Stopped
 from reprise.training.validation import VALID
 
 MARK = "logger.json"

@@ -19,7 +19,7 @@ from reprise.models.networks.transformer import TwoWayEncoder
 from reprise.nn.cells import State
 
 
-class Asked(NamedTuple):
+class TrainingExamples(NamedTuple):
     """What a batch asked, and where the network stood."""
 
     query_ND: Tensor
@@ -43,7 +43,7 @@ class Objective(Protocol):
         """
         ...
 
-    def __call__(self, model: SequenceModel, batch: Batch, state: State | None) -> Asked:
+    def __call__(self, model: SequenceModel, batch: Batch, state: State | None) -> TrainingExamples:
         """Ask a batch, whose rows go on from `state` where they are not fresh."""
         ...
 
@@ -55,10 +55,10 @@ class NextItem:
     def check(self, model: SequenceModel) -> None:
         """Every network can be asked."""
 
-    def __call__(self, model: SequenceModel, batch: Batch, state: State | None) -> Asked:
+    def __call__(self, model: SequenceModel, batch: Batch, state: State | None) -> TrainingExamples:
         """See `Objective`."""
         at = model(batch, state)
-        return Asked(at.query_ND, batch.target_BT[batch.target_BT != PAD], at.state, at.penalty)
+        return TrainingExamples(at.query_ND, batch.target_BT[batch.target_BT != PAD], at.state, at.penalty)
 
 
 @spec
@@ -83,7 +83,7 @@ class MaskedItem:
                 "train it on NextItem(), or choose Transformer(causal=False)"
             )
 
-    def __call__(self, model: SequenceModel, batch: Batch, state: State | None) -> Asked:
+    def __call__(self, model: SequenceModel, batch: Batch, state: State | None) -> TrainingExamples:
         """See `Objective`."""
         assert isinstance(model.encoder, TwoWayEncoder)
         read = model.read(batch, model.initial_state(len(batch.item_BT)))
@@ -97,7 +97,7 @@ class MaskedItem:
         hidden_ND = model.encoder.masked(x_BSD, asked_BS, pad(read.valid_BT, (0, 1)) | asked_BS)
         untold_N = hidden_ND.new_full(hidden_ND.shape[:1], torch.nan)
         query_ND = model.head(hidden_ND, untold_N)
-        return Asked(query_ND, item_BS[asked_BS], {}, hidden_ND.new_zeros(()))
+        return TrainingExamples(query_ND, item_BS[asked_BS], {}, hidden_ND.new_zeros(()))
 
 
 @spec
@@ -111,7 +111,7 @@ class Reconstruction:
     def check(self, model: SequenceModel) -> None:
         """Every network can be asked."""
 
-    def __call__(self, model: SequenceModel, batch: Batch, state: State | None) -> Asked:
+    def __call__(self, model: SequenceModel, batch: Batch, state: State | None) -> TrainingExamples:
         """See `Objective`."""
         valid_BT, next_B = batch.valid_BT, _next(batch)
         any_B = valid_BT.any(1)
@@ -120,7 +120,7 @@ class Reconstruction:
         item_BS = torch.cat([batch.item_BT, (next_B * any_B)[:, None]], dim=1)
         row_N, place_N = (item_BS != PAD).nonzero(as_tuple=True)
         query_ND = at.query_ND[(any_B.cumsum(0) - 1)[row_N]]
-        return Asked(query_ND, item_BS[row_N, place_N], at.state, at.penalty)
+        return TrainingExamples(query_ND, item_BS[row_N, place_N], at.state, at.penalty)
 
 
 def _last_step(valid_BT: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from reprise.models.networks.item_embeddings import ItemEmbeddings
-from reprise.training.config import TrainingConfig
+from reprise.training.recipe import TrainingConfig
 
 BETAS = (0.9, 0.98)
 """A shorter memory of squared gradients than the usual 0.999: rare items' vectors recover faster from a large step."""

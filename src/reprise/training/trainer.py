@@ -32,17 +32,17 @@ from reprise.training.checkpoint import (
     save_checkpoint,
     write_tensors,
 )
-from reprise.training.config import Recipe, RunOptions, TrainingConfig
 from reprise.training.devices import fabric_for
-from reprise.training.ensemble import train_members
+from reprise.training.fit_cooccurrence import add_transitions
 from reprise.training.loggers import EpochLog, loggers_for
-from reprise.training.negatives import NegativeSampler
+from reprise.training.losses.negatives import NegativeSampler
 from reprise.training.optimizer import learning_rate
-from reprise.training.progress import TrainingProgress, Watch, say
-from reprise.training.refit import refit
-from reprise.training.residual import add_transitions
-from reprise.training.run import FITTED, LOGGER, REFIT, RunDirectory, flat, load_model, told
-from reprise.training.steps import Steps, step_seed
+from reprise.training.recipe import Recipe, RunOptions, TrainingConfig
+from reprise.training.refit_on_validation import refit
+from reprise.training.run_directory import FITTED, LOGGER, REFIT, RunDirectory, flat, load_model, told
+from reprise.training.train_ensemble import train_members
+from reprise.training.train_step import TrainSteps, step_seed
+from reprise.training.training_progress import TrainingProgress, Watch, say
 from reprise.training.validation import Validation, metrics_of, recorded
 
 
@@ -196,8 +196,8 @@ class Trainer:
             if self.config.refit:
                 self._refit(bar)
 
-    def _steps(self) -> Steps:
-        return Steps(self.model, self.config, self.fabric, self.sampler)
+    def _steps(self) -> TrainSteps:
+        return TrainSteps(self.model, self.config, self.fabric, self.sampler)
 
     def _sampler(self) -> NegativeSampler | None:
         """What draws negatives, for a loss that wants them."""

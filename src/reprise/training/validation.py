@@ -8,7 +8,7 @@ from reprise.errors import ConfigError, DataError, did_you_mean
 from reprise.evaluation.evaluator import QUICK, evaluate
 from reprise.evaluation.ranking.targets import EvaluationPlan
 from reprise.models.networks.network_scorer import NetworkScorer
-from reprise.training.config import TrainingConfig
+from reprise.training.recipe import TrainingConfig
 
 METRICS = ("recall", "hit", "mrr", "ndcg")
 VALID = "valid "

@@ -18,8 +18,8 @@ from reprise.config import spec, to_dict
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ArtefactError, ConfigError
 from reprise.training.checkpoint import write_text
-from reprise.training.config import Recipe
-from reprise.training.run import RunDirectory, differences
+from reprise.training.recipe import Recipe
+from reprise.training.run_directory import RunDirectory, differences
 
 FORMAT = 1
 FEW = 20

@@ -14,16 +14,16 @@ from torch.nn.functional import logsigmoid, softplus
 
 from reprise.config import spec
 from reprise.models.networks.item_embeddings import ItemEmbeddings
-from reprise.training.contrast import Chunk, OverNegatives, Slopes, by_autograd
-from reprise.training.negatives import Negatives, Sample
-from reprise.training.softmax import FullSoftmax
+from reprise.training.losses.full_softmax import FullSoftmax
+from reprise.training.losses.negatives import Negatives, Sample
+from reprise.training.losses.shared_negatives import Chunk, LossGradients, SampledLoss, by_autograd
 
 NOTHING = -1e30
 """A logit that no network has: its share of a softmax is 0, and its arithmetic stays finite."""
 
 
 @spec
-class SampledSoftmax(OverNegatives):
+class SampledSoftmax(SampledLoss):
     """Cross-entropy of the target among drawn items, each counted for those it stands for.
 
     Logits of negatives are lowered by log q, the logarithm of the probability of being drawn (Bengio and Senecal 2008), so that
@@ -64,7 +64,7 @@ class Softmax:
 
 
 @spec
-class BPRMax(OverNegatives):
+class BPRMax(SampledLoss):
     """-log sum_j s_j sigmoid(r - r_j) + `regularization` sum_j s_j r_j^2, s the softmax of the negatives' scores r_j.
 
     Hidasi and Karatzoglou 2018, "Recurrent neural networks with top-k gains", equation 10.
@@ -88,7 +88,7 @@ class BPRMax(OverNegatives):
 
 
 @spec
-class TOP1Max(OverNegatives):
+class TOP1Max(SampledLoss):
     """sum_j s_j (sigmoid(r_j - r) + sigmoid(r_j^2)), s the softmax of the negatives' scores r_j.
 
     Hidasi and Karatzoglou 2018, equation 8.
@@ -107,7 +107,7 @@ class TOP1Max(OverNegatives):
 
 
 @spec
-class GBCE(OverNegatives):
+class GBCE(SampledLoss):
     """Generalised binary cross-entropy: -(beta log sigmoid(r) + sum_j log(1 - sigmoid(r_j))) / (K + 1).
 
     beta = a (t (1 - 1 / a) + 1 / a), a the share of the other items that is drawn: it undoes the overconfidence that comes from
@@ -131,7 +131,7 @@ class GBCE(OverNegatives):
         return by_autograd(loss)
 
 
-def _softmax(right_R1: Tensor, wrong_RK: Tensor) -> Slopes:
+def _softmax(right_R1: Tensor, wrong_RK: Tensor) -> LossGradients:
     """Cross-entropy of the target, in place of the other logits."""
     high_R1 = torch.maximum(right_R1, wrong_RK.amax(1, keepdim=True))
     # `exp2` takes a third of the time of `exp`
@@ -139,7 +139,7 @@ def _softmax(right_R1: Tensor, wrong_RK: Tensor) -> Slopes:
     total_R1 = rest_R1 + (right_R1 - high_R1).exp()
     loss = (total_R1.log() + high_R1 - right_R1).sum()
     # p - 1 as -(1 - p), so that a target that is almost certain keeps its small slope
-    return Slopes(loss, -rest_R1 / total_R1, wrong_RK.div_(total_R1))
+    return LossGradients(loss, -rest_R1 / total_R1, wrong_RK.div_(total_R1))
 
 
 def _shares(wrong_RK: Tensor) -> tuple[Tensor, Tensor, Tensor]:

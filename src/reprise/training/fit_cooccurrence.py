@@ -23,7 +23,7 @@ from reprise.models.cooccurrence.fitting import (
     fit_correction,
 )
 from reprise.models.networks.network_scorer import NetworkScorer
-from reprise.training.config import TrainingConfig
+from reprise.training.recipe import TrainingConfig
 from reprise.training.validation import Metrics, Validation, recorded
 
 

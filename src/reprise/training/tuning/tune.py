@@ -12,14 +12,27 @@ from reprise.config import to_dict
 from reprise.data.dataset import SequenceDataset
 from reprise.data.leakage.checks import check_leaks
 from reprise.errors import ConfigError
-from reprise.training.config import Recipe, RunOptions
-from reprise.training.progress import SearchProgress
-from reprise.training.proposals import Proposals
-from reprise.training.search import FORMAT, Search, SearchDirectory, SearchOptions, Trial, show_fields
-from reprise.training.space import changed, default_space, parse_space, plain_space, settle_space
-from reprise.training.trial import Outcome, run_trial
+from reprise.training.recipe import Recipe, RunOptions
+from reprise.training.training_progress import SearchProgress
+from reprise.training.tuning.optuna_study import OptunaStudy
+from reprise.training.tuning.search_directory import (
+    FORMAT,
+    Search,
+    SearchDirectory,
+    SearchOptions,
+    Trial,
+    show_fields,
+)
+from reprise.training.tuning.search_space import (
+    changed,
+    default_space,
+    parse_space,
+    plain_space,
+    settle_space,
+)
+from reprise.training.tuning.trial import Outcome, run_trial
+from reprise.training.tuning.workers import Message, Worker, wait_for
 from reprise.training.validation import Validation
-from reprise.training.workers import Message, Worker, wait_for
 
 DEATHS = 3
 """Processes that a trial may take with it."""
@@ -60,7 +73,7 @@ def tune(
     options = replace(options, threads=options.threads or 1)
     _check(recipe, dataset, trials, workers)
     settled = settle_space(parse_space(space) if space else default_space(recipe), recipe, dataset.sizes)
-    proposals = Proposals(settled, options.seed, search.pruner, recipe.training.epochs)
+    proposals = OptunaStudy(settled, options.seed, search.pruner, recipe.training.epochs)
     folder = SearchDirectory(Path(out))
     told = {
         "format": FORMAT,
@@ -108,7 +121,7 @@ class _Work:
         folder: SearchDirectory,
         recipe: Recipe,
         options: RunOptions,
-        proposals: Proposals,
+        proposals: OptunaStudy,
         search: SearchOptions,
         wanted: int,
         bar: SearchProgress,

@@ -13,11 +13,11 @@ import torch
 from reprise.data.dataset import SequenceDataset
 from reprise.models.networks.ensemble import Ensemble, EnsembleScorer
 from reprise.training.checkpoint import load_weights, read_tensors, write_tensors
-from reprise.training.config import Recipe, RunOptions
 from reprise.training.devices import fabric_for
-from reprise.training.progress import TrainingProgress, say
-from reprise.training.residual import add_transitions
-from reprise.training.run import MEMBERS, RunDirectory
+from reprise.training.fit_cooccurrence import add_transitions
+from reprise.training.recipe import Recipe, RunOptions
+from reprise.training.run_directory import MEMBERS, RunDirectory
+from reprise.training.training_progress import TrainingProgress, say
 from reprise.training.validation import Validation, recorded
 
 

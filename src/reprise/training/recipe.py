@@ -7,9 +7,9 @@ from pydantic import Field
 from reprise.config import spec
 from reprise.models.cooccurrence.fitting import FOCUS
 from reprise.models.networks.recurrent import Recurrent
-from reprise.training.losses import Loss
+from reprise.training.losses.loss import Loss
+from reprise.training.losses.sampled_losses import Softmax
 from reprise.training.objectives import NextItem, Objective
-from reprise.training.sampled import Softmax
 
 LONG = 50
 """Events a sequence, on average, from which on sequences are called long."""

@@ -17,8 +17,8 @@ from reprise.data.dataset import IntArray, SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.evaluation.ranking.targets import EvaluationPlan
 from reprise.models.batch import gather
-from reprise.training.config import TrainingConfig
-from reprise.training.steps import Steps, step_seed
+from reprise.training.recipe import TrainingConfig
+from reprise.training.train_step import TrainSteps, step_seed
 from reprise.training.validation import Validation
 
 RATE = 0.2
@@ -36,7 +36,7 @@ class Refit(NamedTuple):
 
 
 def refit(
-    make: Callable[[], Steps],
+    make: Callable[[], TrainSteps],
     dataset: SequenceDataset,
     config: TrainingConfig,
     *,
@@ -91,7 +91,7 @@ def _earlier_half(dataset: SequenceDataset) -> IntArray:
 
 
 def _pass(
-    steps: Steps,
+    steps: TrainSteps,
     dataset: SequenceDataset,
     bounds: tuple[IntArray, IntArray],
     tokens: int,

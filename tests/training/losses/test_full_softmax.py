@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-import reprise.training.softmax as softmax
+import reprise.training.losses.full_softmax as softmax
 from reprise.models.networks.item_embeddings import ItemEmbeddings
-from reprise.training.softmax import FullSoftmax
+from reprise.training.losses.full_softmax import FullSoftmax
 
 
 def random_case(

@@ -7,8 +7,8 @@ import pytest
 import torch
 from spoiling import spoiling
 
-import reprise.training.ensemble as ensemble_module
-import reprise.training.residual as residual_module
+import reprise.training.fit_cooccurrence as residual_module
+import reprise.training.train_ensemble as ensemble_module
 import reprise.training.trainer as trainer_module
 from reprise.cli.export import training_facts
 from reprise.data.dataset import SequenceDataset
@@ -20,7 +20,7 @@ from reprise.recommender.recommender import Recommender
 from reprise.testing import worlds
 from reprise.training import RunOptions, TrainingConfig, train
 from reprise.training.checkpoint import read_tensors
-from reprise.training.run import RunDirectory, load_model
+from reprise.training.run_directory import RunDirectory, load_model
 
 SMALL = Recurrent(cell="gru", size=16, layers=1, dropout=0.0, item_dropout=0.0, attention=0, transitions=3)
 PAIR = Ensemble(SMALL, members=2)

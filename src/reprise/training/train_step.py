@@ -14,13 +14,13 @@ from reprise.errors import DivergedError
 from reprise.models.batch import Batch
 from reprise.models.networks.sequence_model import SequenceModel
 from reprise.nn.cells import State
-from reprise.training.config import TrainingConfig
-from reprise.training.negatives import NegativeSampler
+from reprise.training.losses.negatives import NegativeSampler
 from reprise.training.optimizer import Optimizer
+from reprise.training.recipe import TrainingConfig
 
 
 @dataclass
-class Steps:
+class TrainSteps:
     """A network that learns, batch by batch."""
 
     model: SequenceModel

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from reprise.errors import ConfigError
-from reprise.training.search import FEW, Trial
-from reprise.training.space import Choices, Space, label
+from reprise.training.tuning.search_directory import FEW, Trial
+from reprise.training.tuning.search_space import Choices, Space, label
 
 LEAST = 5
 """Trials below which nothing is said about the importance of a field."""
 
 
-class Proposals:
+class OptunaStudy:
     """A study of one search: proposals for a space, from a seed."""
 
     def __init__(self, space: Space, seed: int, pruner: str, epochs: int) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from reprise.models.networks.item_embeddings import ItemEmbeddings
-from reprise.training.negatives import Negatives, Sample
+from reprise.training.losses.negatives import Negatives, Sample
 
 
 class Loss(Protocol):

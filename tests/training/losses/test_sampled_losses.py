@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-import reprise.training.contrast as contrast
+import reprise.training.losses.shared_negatives as contrast
 from reprise.models.networks.item_embeddings import ItemEmbeddings
-from reprise.training.losses import Loss
-from reprise.training.negatives import Negatives, Sample
-from reprise.training.sampled import GBCE, BPRMax, SampledSoftmax, Softmax, TOP1Max
-from reprise.training.softmax import FullSoftmax
+from reprise.training.losses.full_softmax import FullSoftmax
+from reprise.training.losses.loss import Loss
+from reprise.training.losses.negatives import Negatives, Sample
+from reprise.training.losses.sampled_losses import GBCE, BPRMax, SampledSoftmax, Softmax, TOP1Max
 
 ITEMS = 30
 

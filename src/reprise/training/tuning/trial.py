@@ -11,9 +11,9 @@ from typing import Any
 
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import RepriseError
-from reprise.training.config import Recipe, RunOptions
-from reprise.training.progress import Stopped
+from reprise.training.recipe import Recipe, RunOptions
 from reprise.training.trainer import threads_of, train
+from reprise.training.training_progress import Stopped
 from reprise.training.validation import Validation, metrics_of
 
 Outcome = dict[str, Any]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from reprise.training.run import LOGGER
+from reprise.training.run_directory import LOGGER
 
 Watch = Callable[[dict[str, Any]], None]
 """Told the record of each epoch once it is in the checkpoint, those of before a resume too. It may raise `Stopped`."""

@@ -21,7 +21,7 @@ from reprise.data.dataset import Part, SequenceDataset, Sizes
 from reprise.errors import ArtefactError, ConfigError, DataError
 from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.training.checkpoint import load_weights, read_tensors, write_text
-from reprise.training.config import Recipe
+from reprise.training.recipe import Recipe
 
 FORMAT = 1
 PARTIAL = "run.partial"

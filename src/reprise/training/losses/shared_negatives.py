@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from reprise.models.networks.item_embeddings import ItemEmbeddings
-from reprise.training.losses import product_type
-from reprise.training.negatives import Negatives, Sample
+from reprise.training.losses.loss import product_type
+from reprise.training.losses.negatives import Negatives, Sample
 
 CHUNK_BYTES = 2 * 2**20
 """Memory for one chunk of logits on a processor, about what a core's cache holds."""
@@ -24,7 +24,7 @@ ROUND = 64
 """Rows of a chunk are a multiple of this, so that batches of about one size have chunks of one shape."""
 
 
-class Slopes(NamedTuple):
+class LossGradients(NamedTuple):
     """The loss of some targets and its derivatives."""
 
     loss: Tensor
@@ -35,13 +35,13 @@ class Slopes(NamedTuple):
     """By the logits of the negatives; 0 where a negative is the target itself."""
 
 
-Chunk = Callable[[Tensor, Tensor], Slopes]
+Chunk = Callable[[Tensor, Tensor], LossGradients]
 """(logits of the targets [R, 1], of the negatives [R, K]) -> loss and slopes, in float32.
 
 A negative that is the target itself has the logit -inf. The logits may be overwritten."""
 
 
-class OverNegatives(ABC):
+class SampledLoss(ABC):
     """A loss that holds each target against the same negatives.
 
     Under autocast the matrix products run in the lower precision, everything else in float32. Of the item vectors only the
@@ -78,11 +78,11 @@ class OverNegatives(ABC):
 def by_autograd(loss: Callable[[Tensor, Tensor], Tensor]) -> Chunk:
     """A chunk whose slopes are found by differentiating `loss(right_R1, wrong_RK)`, a sum."""
 
-    def chunk(right_R1: Tensor, wrong_RK: Tensor) -> Slopes:
+    def chunk(right_R1: Tensor, wrong_RK: Tensor) -> LossGradients:
         with torch.enable_grad():
             right_R1, wrong_RK = right_R1.detach().requires_grad_(), wrong_RK.detach().requires_grad_()
             total = loss(right_R1, wrong_RK)
-            return Slopes(total.detach(), *torch.autograd.grad(total, (right_R1, wrong_RK)))
+            return LossGradients(total.detach(), *torch.autograd.grad(total, (right_R1, wrong_RK)))
 
     return chunk
 

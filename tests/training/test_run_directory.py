@@ -9,7 +9,7 @@ from reprise.models.networks.recurrent import Recurrent
 from reprise.testing import worlds
 from reprise.training import Recipe, load_run
 from reprise.training.checkpoint import read_tensors, write_tensors
-from reprise.training.run import RunDirectory, load_model, told
+from reprise.training.run_directory import RunDirectory, load_model, told
 
 RECIPE = Recipe(model=Recurrent(size=8, layers=1))
 

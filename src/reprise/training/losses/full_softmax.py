@@ -17,8 +17,8 @@ from torch.nn.functional import pad
 
 from reprise.config import spec
 from reprise.models.networks.item_embeddings import ItemEmbeddings
-from reprise.training.losses import product_type
-from reprise.training.negatives import Sample
+from reprise.training.losses.loss import product_type
+from reprise.training.losses.negatives import Sample
 
 BLOCK_BYTES = 4 * 2**20
 """Memory for the logits of one block on a processor, near the size of a core's cache."""

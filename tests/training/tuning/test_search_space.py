@@ -19,10 +19,10 @@ from reprise.models.networks.recurrent import Recurrent
 from reprise.models.networks.transformer import Transformer
 from reprise.testing import worlds
 from reprise.training import Recipe, TrainingConfig
+from reprise.training.losses.full_softmax import FullSoftmax
+from reprise.training.losses.sampled_losses import BPRMax
 from reprise.training.objectives import NextItem, Reconstruction
-from reprise.training.sampled import BPRMax
-from reprise.training.softmax import FullSoftmax
-from reprise.training.space import (
+from reprise.training.tuning.search_space import (
     Choices,
     Range,
     changed,

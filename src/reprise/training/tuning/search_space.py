@@ -12,8 +12,8 @@ from typing import Any
 from reprise.config import default_of, from_dict, is_spec, plain, put_values, to_dict, toml_value
 from reprise.data.dataset import Sizes
 from reprise.errors import ConfigError
-from reprise.training.config import Recipe
-from reprise.training.run import flat
+from reprise.training.recipe import Recipe
+from reprise.training.run_directory import flat
 
 HOW = "write choices, as in 32,64,128, or a range, as in 0..0.6, 1..4 or 1e-4..1e-2:log"
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from counting_spec import Counting, Dying
 
-import reprise.training.proposals as proposals_module
 import reprise.training.trainer as trainer_module
-import reprise.training.tune as tune_module
+import reprise.training.tuning.optuna_study as proposals_module
+import reprise.training.tuning.tune as tune_module
 from reprise.config import from_dict, load_toml
 from reprise.data.dataset import SequenceDataset
 from reprise.data.preparing.prepare import prepare
@@ -29,12 +29,12 @@ from reprise.models.networks.ensemble import Ensemble
 from reprise.models.networks.recurrent import Recurrent
 from reprise.testing import worlds
 from reprise.training import Recipe, RunOptions, TrainingConfig, train
-from reprise.training.proposals import Proposals
-from reprise.training.run import RunDirectory, load_model
-from reprise.training.search import Search, SearchDirectory, SearchOptions, Trial
-from reprise.training.space import parse_space
+from reprise.training.run_directory import RunDirectory, load_model
 from reprise.training.trainer import Trainer
-from reprise.training.tune import tune
+from reprise.training.tuning.optuna_study import OptunaStudy
+from reprise.training.tuning.search_directory import Search, SearchDirectory, SearchOptions, Trial
+from reprise.training.tuning.search_space import parse_space
+from reprise.training.tuning.tune import tune
 
 SMALL = Recurrent(size=8, layers=1, transitions=0)
 QUICK = TrainingConfig(epochs=2, tokens=256, metric="mrr@5", refit=0)
@@ -347,7 +347,7 @@ def test_without_optuna_the_package_is_named(tmp_path: Path, monkeypatch: pytest
 
 
 def test_importance_finds_the_field_that_decides() -> None:
-    proposals = Proposals(parse_space({"a": "0..1.0", "b": "0..1.0", "c": "1,2"}), 1, "none", 1)
+    proposals = OptunaStudy(parse_space({"a": "0..1.0", "b": "0..1.0", "c": "1,2"}), 1, "none", 1)
     generator = np.random.default_rng(0)
     trials = []
     for number in range(1, 41):
@@ -425,7 +425,7 @@ import sys
 from reprise.data.dataset import SequenceDataset
 from reprise.models.networks.recurrent import Recurrent
 from reprise.training import Recipe, RunOptions, TrainingConfig
-from reprise.training.tune import tune
+from reprise.training.tuning.tune import tune
 
 recipe = Recipe(Recurrent(size=8, layers=1, transitions=0), TrainingConfig(epochs=2, tokens=256, metric="mrr@5", refit=0))
 found = tune(

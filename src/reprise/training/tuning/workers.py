@@ -31,7 +31,7 @@ class Worker:
     def __post_init__(self) -> None:
         paths = os.pathsep.join(path for path in sys.path if path)
         self.process = subprocess.Popen(
-            [sys.executable, "-c", "from reprise.training.workers import serve; serve()"],
+            [sys.executable, "-c", "from reprise.training.tuning.workers import serve; serve()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -108,8 +108,8 @@ def _jobs(lines: "queue.SimpleQueue[str]") -> Iterator[Message]:
 def _work(job: Message, opened: dict[str, Any], lines: "queue.SimpleQueue[str]", tell: Any) -> Message:
     from reprise.config import from_dict
     from reprise.data.dataset import SequenceDataset
-    from reprise.training.config import Recipe, RunOptions
-    from reprise.training.trial import run_trial
+    from reprise.training.recipe import Recipe, RunOptions
+    from reprise.training.tuning.trial import run_trial
 
     def judge(epoch: int, value: float) -> bool:
         tell({"epoch": epoch, "value": value})
