@@ -83,13 +83,13 @@ def measure(items: int, options: argparse.Namespace) -> dict[str, Any]:
 
 def bare(shop: Recommender, repeats: int) -> dict[str, float]:
     """The two graphs alone."""
-    from reprise.recommender.events import Events
-    from reprise.recommender.runtime import Runtime
+    from reprise.recommender.runtime.event_arrays import EventArrays
+    from reprise.recommender.runtime.onnx_session import OnnxSession
 
     artefact = shop.artefact
-    runtime = Runtime(artefact.step, artefact.query, artefact.initial)
+    runtime = OnnxSession(artefact.step, artefact.query, artefact.initial)
     state, x_1D = runtime.initial_state(1), artefact.input_ID[:1]
-    event, unknown = Events.of_items(np.array([1])), np.array([np.nan])
+    event, unknown = EventArrays.of_items(np.array([1])), np.array([np.nan])
     return {
         "step_us": round(p50(lambda: runtime.advance(state, x_1D, event), repeats) * 1e6, 1),
         "query_us": round(p50(lambda: runtime.query(state, unknown), repeats) * 1e6, 1),

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from reprise.recommender.index import Additions, ExactIndex
-from reprise.recommender.product import LARGEST, ByteProduct
-from reprise.recommender.scan import QuickIndex
+from reprise.recommender.search.exact_index import ExactIndex, LogitCorrections
+from reprise.recommender.search.int8_matmul import LARGEST, Int8Matmul
+from reprise.recommender.search.quantized_index import QuantizedIndex
 
 ADDITIONS = 400
 Ways = dict[str, Callable[[], object]]
@@ -38,12 +38,12 @@ def medians(ways: Ways, repeats: int) -> dict[str, float]:
     return {name: statistics.median(seconds) * 1e3 for name, seconds in taken.items()}
 
 
-def additions(generator: np.random.Generator, queries: int, items: int) -> Additions:
+def additions(generator: np.random.Generator, queries: int, items: int) -> LogitCorrections:
     """So many for each query, at places of its own."""
     count = min(ADDITIONS, items)
     item_BM = np.array([np.sort(generator.choice(items, count, replace=False)) + 1 for _ in range(queries)])
     value_BM = generator.random(item_BM.shape, dtype=np.float32)
-    return Additions(np.repeat(np.arange(queries), count), item_BM.ravel(), value_BM.ravel())
+    return LogitCorrections(np.repeat(np.arange(queries), count), item_BM.ravel(), value_BM.ravel())
 
 
 def faiss_ways(vectors_ID: np.ndarray, query_BD: np.ndarray, k: int) -> Ways:
@@ -72,11 +72,11 @@ def measure(items: int, queries: int, options: argparse.Namespace) -> dict[str, 
     query_BD = generator.standard_normal((queries, options.width), dtype=np.float32)
     allowed_BI = generator.random((queries, items)) < 0.99
     extra = additions(generator, queries, items)
-    exact, quick = ExactIndex(vectors_ID), QuickIndex(vectors_ID, fewest=1)
+    exact, quick = ExactIndex(vectors_ID), QuantizedIndex(vectors_ID, fewest=1)
     asked = (query_BD, options.k, allowed_BI, extra)
     assert np.array_equal(exact.search(*asked)[0], quick.search(*asked)[0])
     code_ID = generator.integers(-LARGEST, LARGEST, vectors_ID.shape, dtype=np.int8)
-    code_BD, of_bytes = generator.integers(-63, 63, query_BD.shape, dtype=np.int8), ByteProduct(code_ID)
+    code_BD, of_bytes = generator.integers(-63, 63, query_BD.shape, dtype=np.int8), Int8Matmul(code_ID)
     ways: Ways = {
         "product of floats": lambda: query_BD @ vectors_ID.T,
         "product of bytes": lambda: of_bytes(code_BD),

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from reprise.models.networks.feed_forward import FeedForward as FeedForward
     from reprise.models.networks.recurrent import Recurrent as Recurrent
     from reprise.models.networks.transformer import Transformer as Transformer
-    from reprise.recommender.answers import Recommendation as Recommendation
+    from reprise.recommender.recommendations import Recommendation as Recommendation
     from reprise.recommender.recommender import Recommender as Recommender
     from reprise.training.losses.full_softmax import FullSoftmax as FullSoftmax
     from reprise.training.losses.negatives import Negatives as Negatives
@@ -116,7 +116,7 @@ _HOMES = {
     "SessionPopularity": "reprise.models.baselines.popularity",
     "Recurrent": "reprise.models.networks.recurrent",
     "SessionKNN": "reprise.models.baselines.session_knn",
-    "Recommendation": "reprise.recommender.answers",
+    "Recommendation": "reprise.recommender.recommendations",
     "Recommender": "reprise.recommender.recommender",
     "Recipe": "reprise.training.recipe",
     "RunOptions": "reprise.training.recipe",

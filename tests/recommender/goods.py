@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pyarrow as pa
 
-from reprise.recommender.catalogue import Catalogue
+from reprise.recommender.items.catalogue import Catalogue
 
 
 def goods() -> Catalogue:

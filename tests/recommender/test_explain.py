@@ -6,9 +6,9 @@ from rich_model import START_S, random_history
 
 from reprise.errors import ConfigError, DataError
 from reprise.recommender import Recommender
-from reprise.recommender.events import Events
 from reprise.recommender.explain import influences
 from reprise.recommender.history import read_history
+from reprise.recommender.runtime.event_arrays import EventArrays
 
 
 def score(shop: Recommender, history: list[str], item: str) -> float:
@@ -16,7 +16,7 @@ def score(shop: Recommender, history: list[str], item: str) -> float:
         [shop.items.index(one) for one in history if shop.items.index(one) not in (0, 13)], dtype=np.int64
     )
     network = shop._ranker.network
-    return float(network.scores(network.fold([Events.of_items(index_T)]))[0, shop.items.index(item) - 1])
+    return float(network.scores(network.fold([EventArrays.of_items(index_T)]))[0, shop.items.index(item) - 1])
 
 
 def test_an_influence_is_the_score_minus_the_score_without_the_event(shop: Recommender) -> None:
@@ -98,5 +98,5 @@ def test_events_before_the_last_ones_are_folded_once(
         "advance",
         lambda self, state, x_BD, events: rows.append(len(events)) or advance(self, state, x_BD, events),
     )
-    influences(network, Events.of_items(np.full(20, 1)), np.array([1, 2, 3]), np.nan, last=4)
+    influences(network, EventArrays.of_items(np.full(20, 1)), np.array([1, 2, 3]), np.nan, last=4)
     assert rows == [1] * 16 + [1, 2, 3, 4]

@@ -10,21 +10,21 @@ from rich_model import random_history
 from reprise.data.vocabulary import ItemId
 from reprise.errors import ConfigError
 from reprise.recommender import Recommender, generate
-from reprise.recommender.events import Column, Events
-from reprise.recommender.generate import Choice, Path, continue_history
-from reprise.recommender.index import Floats
-from reprise.recommender.network import Network
-from reprise.recommender.runtime import State
+from reprise.recommender.generate import DecodingOptions, Path, continue_history
+from reprise.recommender.runtime.event_arrays import Column, EventArrays
+from reprise.recommender.runtime.onnx_network import OnnxNetwork
+from reprise.recommender.runtime.onnx_session import State
+from reprise.recommender.search.exact_index import Floats
 
 
-class Table(Network):
+class Table(OnnxNetwork):
     """A network whose next item depends on the last one alone: row j of the table has the shares after item index j."""
 
     def __init__(self, share_LI: Sequence[Sequence[float]]) -> None:
         log_LI = np.log(np.array(share_LI, dtype=np.float32))
         super().__init__(None, log_LI.T[:, :1], log_LI.T)  # type: ignore[arg-type]
 
-    def advance(self, state: State, events: Events) -> State:
+    def advance(self, state: State, events: EventArrays) -> State:
         assert len(state["last"]) == len(events)
         return {"last": events.item.astype(np.float32)}
 
@@ -32,14 +32,16 @@ class Table(Network):
         scores_BI: Floats = self.output_ID.T[state["last"].astype(int)]
         return scores_BI
 
-    def fold(self, rows: Sequence[Events]) -> State:
+    def fold(self, rows: Sequence[EventArrays]) -> State:
         return {"last": np.array([row.item[-1] if len(row) else 0 for row in rows], dtype=np.float32)}
 
 
-def after_one(share_LI: Sequence[Sequence[float]], choice: Choice, length: int) -> Path:
+def after_one(share_LI: Sequence[Sequence[float]], choice: DecodingOptions, length: int) -> Path:
     """What follows item index 1 in a world of that table."""
     popularity_I = np.full(len(share_LI[0]), 1 / len(share_LI[0]), dtype=np.float32)
-    return continue_history(Table(share_LI), Events.of_items(np.array([1])), length, choice, popularity_I)
+    return continue_history(
+        Table(share_LI), EventArrays.of_items(np.array([1])), length, choice, popularity_I
+    )
 
 
 def log_softmax_after(shop: Recommender, histories: Sequence[Sequence[ItemId]]) -> list[dict[ItemId, float]]:
@@ -142,21 +144,21 @@ SHARES = [[0.5, 0.3, 0.15, 0.05]] * 5
 def test_the_nucleus_is_the_smallest_set_that_reaches_top_p(
     options: dict[str, float], nucleus: set[int]
 ) -> None:
-    drawn = after_one(SHARES, Choice(**options, no_repeat=False, seed=0), 400)  # type: ignore[arg-type]
+    drawn = after_one(SHARES, DecodingOptions(**options, no_repeat=False, seed=0), 400)  # type: ignore[arg-type]
     assert set(drawn.index_L) == nucleus
 
 
 def test_within_the_nucleus_the_shares_keep_their_proportions() -> None:
     draws = 4000
-    drawn = after_one(SHARES, Choice(top_p=0.9, no_repeat=False, seed=0), draws).index_L
+    drawn = after_one(SHARES, DecodingOptions(top_p=0.9, no_repeat=False, seed=0), draws).index_L
     for index, share in ((1, 0.5 / 0.95), (2, 0.3 / 0.95), (3, 0.15 / 0.95)):
         assert drawn.count(index) / draws == pytest.approx(share, abs=4 * np.sqrt(share / draws))
 
 
 def test_of_equal_items_the_first_are_in_the_nucleus_and_in_the_top_k() -> None:
     equal = [[0.25] * 4] * 5
-    assert set(after_one(equal, Choice(top_p=0.4, no_repeat=False, seed=0), 200).index_L) == {1, 2}
-    assert set(after_one(equal, Choice(top_k=3, no_repeat=False, seed=0), 200).index_L) == {1, 2, 3}
+    assert set(after_one(equal, DecodingOptions(top_p=0.4, no_repeat=False, seed=0), 200).index_L) == {1, 2}
+    assert set(after_one(equal, DecodingOptions(top_k=3, no_repeat=False, seed=0), 200).index_L) == {1, 2, 3}
 
 
 def test_a_nucleus_of_everything_changes_no_draw(shop: Recommender) -> None:
@@ -164,7 +166,7 @@ def test_a_nucleus_of_everything_changes_no_draw(shop: Recommender) -> None:
 
 
 def test_at_a_tiny_temperature_the_best_is_drawn() -> None:
-    assert after_one(SHARES, Choice(temperature=1e-320, seed=0), 4).index_L == [1, 2, 3, 4]
+    assert after_one(SHARES, DecodingOptions(temperature=1e-320, seed=0), 4).index_L == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("options", [{"seed": 5, "temperature": 3.0}, {"seed": 5, "top_k": 2}, {"beams": 3}])
@@ -214,17 +216,17 @@ DETOUR = [[1 / 3] * 3, [0.1, 0.5, 0.4], [0.4, 0.3, 0.3], [0.02, 0.02, 0.96]]
 
 def test_a_second_beam_finds_the_path_that_begins_with_a_worse_item() -> None:
     """After item 1, item 2 is the likelier one, but what follows item 3 is almost sure: 0.4 x 0.96 > 0.5 x 0.4."""
-    greedy = after_one(DETOUR, Choice(beams=1, no_repeat=False), 2)
-    beam = after_one(DETOUR, Choice(beams=2, no_repeat=False), 2)
+    greedy = after_one(DETOUR, DecodingOptions(beams=1, no_repeat=False), 2)
+    beam = after_one(DETOUR, DecodingOptions(beams=2, no_repeat=False), 2)
     assert (greedy.index_L, beam.index_L) == ([2, 1], [3, 3])
     assert np.exp(beam.log_probability_L) == pytest.approx([0.4, 0.96], abs=1e-6)
 
 
 def test_each_path_of_a_search_is_without_repetition() -> None:
     """3 then 3 is forbidden, and its 0.96 is not shared out: 0.5 x 0.4 > 0.4 x 0.02."""
-    assert after_one(DETOUR, Choice(beams=2), 2).index_L == [2, 1]
+    assert after_one(DETOUR, DecodingOptions(beams=2), 2).index_L == [2, 1]
     # three items have no fourth; with all six orders at hand the likeliest is 2 1 3: 0.5 x 0.4 x 0.4
-    path = after_one(DETOUR, Choice(beams=6), 3)
+    path = after_one(DETOUR, DecodingOptions(beams=6), 3)
     assert path.index_L == [2, 1, 3]
     assert np.exp(sum(path.log_probability_L)) == pytest.approx(0.5 * 0.4 * 0.4, abs=1e-6)
 
@@ -232,8 +234,8 @@ def test_each_path_of_a_search_is_without_repetition() -> None:
 @pytest.mark.parametrize("beams", [1, 2, 5, 100])
 def test_of_equally_likely_paths_the_first_in_index_order_is_found(beams: int) -> None:
     equal = [[0.25] * 4] * 5
-    assert after_one(equal, Choice(beams=beams), 3).index_L == [1, 2, 3]
-    assert after_one(equal, Choice(beams=beams, no_repeat=False), 3).index_L == [1, 1, 1]
+    assert after_one(equal, DecodingOptions(beams=beams), 3).index_L == [1, 2, 3]
+    assert after_one(equal, DecodingOptions(beams=beams, no_repeat=False), 3).index_L == [1, 1, 1]
 
 
 @pytest.mark.parametrize("rows", [1, 3])

@@ -5,8 +5,8 @@ import pyarrow as pa
 import pytest
 
 from reprise.errors import DataError
-from reprise.recommender.catalogue import Catalogue
 from reprise.recommender.history import HistoryLike, asked_s, moment_s, read_history
+from reprise.recommender.items.catalogue import Catalogue
 
 TABLE = pa.table({"item_id": ["a", "b", "c"], "count": [3, 2, 1]})
 GOODS = Catalogue(TABLE, warm=3)

@@ -15,8 +15,8 @@ from reprise.data.vocabulary import ItemId
 from reprise.errors import ArtefactError, ConfigError, DataError
 from reprise.models.networks.recurrent import Recurrent
 from reprise.recommender import Recommender, recommender
-from reprise.recommender.answers import Recommendations
 from reprise.recommender.history import HistoryLike, Timestamp
+from reprise.recommender.recommendations import Recommendations
 
 ALONE = """
 import json, sys

@@ -379,7 +379,7 @@ def test_who_is_forgotten_while_the_causes_are_sought_has_none(
         return rank(*arguments)
 
     monkeypatch.setattr(
-        "reprise.recommender.ranking.Ranker.rank", lambda _, *arguments: forgetting(*arguments)
+        "reprise.recommender.ranker.Ranker.rank", lambda _, *arguments: forgetting(*arguments)
     )
     answer = live.recommend(Question(Asker("shop", "anna"), Rules(k=3), NOW_MS, explain=True))
     assert [one.causes for one in answer.items] == [[], [], []]

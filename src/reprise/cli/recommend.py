@@ -84,7 +84,7 @@ def recommend(
     from reprise.data.io.events import Columns
     from reprise.data.io.history_files import read_histories
     from reprise.data.io.recommendation_files import RecommendationRow, RecommendationWriter
-    from reprise.recommender.ranking import check_k
+    from reprise.recommender.ranker import check_k
 
     check_place(out)
     columns = Columns(user_column, item_column, time_column, session_column, kind_column, value_column)
@@ -140,7 +140,7 @@ def open_recommender(path: Path, dataset: Path | None = None) -> "Recommender":
     Raises:
         ArtefactError: the path is neither.
     """
-    from reprise.recommender.artefact import set_aside
+    from reprise.recommender.artefact.artefact import set_aside
     from reprise.recommender.recommender import Recommender
 
     if (path / "manifest.json").exists() or set_aside(path):

@@ -6,16 +6,16 @@ B the history and its T' versions without one event.
 
 import numpy as np
 
-from reprise.recommender.catalogue import Indices
-from reprise.recommender.events import Events
-from reprise.recommender.index import Floats
-from reprise.recommender.network import Network
-from reprise.recommender.runtime import State
+from reprise.recommender.items.catalogue import Indices
+from reprise.recommender.runtime.event_arrays import EventArrays
+from reprise.recommender.runtime.onnx_network import OnnxNetwork
+from reprise.recommender.runtime.onnx_session import State
+from reprise.recommender.search.exact_index import Floats
 
 
 def influences(
-    network: Network,
-    events: Events,
+    network: OnnxNetwork,
+    events: EventArrays,
     items: Indices,
     now_s: float,
     last: int | None = None,

@@ -11,18 +11,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reprise.errors import ConfigError
-from reprise.recommender.catalogue import Indices
-from reprise.recommender.events import Events
-from reprise.recommender.index import BLOCK, Floats, Mask
-from reprise.recommender.network import Network
-from reprise.recommender.ranking import check_count
-from reprise.recommender.runtime import State
+from reprise.recommender.items.catalogue import Indices
+from reprise.recommender.ranker import check_count
+from reprise.recommender.runtime.event_arrays import EventArrays
+from reprise.recommender.runtime.onnx_network import OnnxNetwork
+from reprise.recommender.runtime.onnx_session import State
+from reprise.recommender.search.exact_index import BLOCK, Floats, Mask
 
 Doubles = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)
-class Choice:
+class DecodingOptions:
     """How the next items are chosen: drawn from the softmax of the scores, or searched for with beams."""
 
     temperature: float = 1.0
@@ -73,10 +73,10 @@ class Path(NamedTuple):
 
 
 def continue_history(
-    network: Network,
-    history: Events,
+    network: OnnxNetwork,
+    history: EventArrays,
     length: int,
-    choice: Choice,
+    choice: DecodingOptions,
     popularity_I: Floats,
     available_I: Mask | None = None,
 ) -> Path:
@@ -93,11 +93,11 @@ def continue_history(
 
 
 def continue_state(
-    network: Network,
+    network: OnnxNetwork,
     state: State,
     known: bool,
     length: int,
-    choice: Choice,
+    choice: DecodingOptions,
     popularity_I: Floats,
     available_I: Mask | None = None,
 ) -> Path:
@@ -111,7 +111,12 @@ def continue_state(
 
 
 def _drawn(
-    network: Network, state: State, length: int, choice: Choice, shares_I: Floats | None, closed_N: Indices
+    network: OnnxNetwork,
+    state: State,
+    length: int,
+    choice: DecodingOptions,
+    shares_I: Floats | None,
+    closed_N: Indices,
 ) -> Path:
     generator = np.random.default_rng(choice.seed)
     path = Path([], [])
@@ -124,11 +129,11 @@ def _drawn(
         column = _draw(open_I, choice, generator)
         path.index_L.append(column + 1)
         path.log_probability_L.append(float(log_I[column]))
-        state = network.advance(state, Events.of_items(np.array([column + 1])))
+        state = network.advance(state, EventArrays.of_items(np.array([column + 1])))
     return path
 
 
-def _draw(log_I: Doubles, choice: Choice, generator: np.random.Generator) -> int:
+def _draw(log_I: Doubles, choice: DecodingOptions, generator: np.random.Generator) -> int:
     """The column of the drawn item."""
     if choice.temperature == 0:
         return int(log_I.argmax())
@@ -154,7 +159,12 @@ def _nucleus(logit_K: Doubles, top_p: float) -> Indices:
 
 
 def _likeliest(
-    network: Network, state: State, length: int, choice: Choice, shares_I: Floats | None, closed_N: Indices
+    network: OnnxNetwork,
+    state: State,
+    length: int,
+    choice: DecodingOptions,
+    shares_I: Floats | None,
+    closed_N: Indices,
 ) -> Path:
     """Beam search. The paths stay in the order of their items, so the first of equally likely ones comes first."""
     assert choice.beams is not None
@@ -169,13 +179,13 @@ def _likeliest(
         path_WL = np.column_stack([path_WL[from_W], column_W + 1])
         log_WL = np.column_stack([log_WL[from_W], log_W])
         before = {name: array[from_W] for name, array in state.items()}
-        state = network.advance(before, Events.of_items(column_W + 1))
+        state = network.advance(before, EventArrays.of_items(column_W + 1))
     best = log_WL.sum(axis=1).argmax()
     return Path(path_WL[best].tolist(), log_WL[best].tolist())
 
 
 def _extensions(
-    network: Network,
+    network: OnnxNetwork,
     state: State,
     total_W: Doubles,
     chosen_WL: Indices,
@@ -202,7 +212,7 @@ def _extensions(
     return row_N[kept_W], column_N[kept_W], log_N[kept_W]
 
 
-def _log_probabilities(network: Network, state: State, shares_I: Floats | None) -> Doubles:
+def _log_probabilities(network: OnnxNetwork, state: State, shares_I: Floats | None) -> Doubles:
     """The logarithm of the softmax of the scores, [W, I]; of `shares_I` where there is nothing to go by."""
     if shares_I is None:
         score_WI = network.scores(state).astype(np.float64)

@@ -16,8 +16,8 @@ import numpy as np
 from reprise.data.timestamps import iso
 from reprise.data.vocabulary import PAD, ItemId
 from reprise.errors import DataError, did_you_mean
-from reprise.recommender.catalogue import Catalogue, Indices
-from reprise.recommender.events import Events
+from reprise.recommender.items.catalogue import Catalogue, Indices
+from reprise.recommender.runtime.event_arrays import EventArrays
 
 Timestamp = float | str | datetime
 """Seconds or milliseconds since 1970, an ISO 8601 string with its offset, or a datetime with its time zone."""
@@ -36,7 +36,7 @@ LARGEST = float(np.finfo(np.float32).max)
 class History:
     """What is known of one user."""
 
-    events: Events
+    events: EventArrays
     """The events that a network can read, T of them."""
     position_T: Indices
     """Where each stands in what the caller passed."""
@@ -74,13 +74,13 @@ def read_history(events: HistoryLike, catalogue: Catalogue) -> History:
     given: list[Any] = list(events)
     if all(issubclass(kind, str | Integral) for kind in set(map(type, given))):
         # ids only, the common and the quick case
-        return _known(Events.of_items(catalogue.indices(given), catalogue.kind()), nan)
+        return _known(EventArrays.of_items(catalogue.indices(given), catalogue.kind()), nan)
     return _read([_event(event) for event in given], catalogue)
 
 
 def _read(given: Sequence[_Given], catalogue: Catalogue) -> History:
     time_s = [nan if event.timestamp is None else moment_s(event.timestamp) for event in given]
-    events = Events(
+    events = EventArrays(
         item=catalogue.indices(event.item_id for event in given).astype(np.int64),
         time_s=np.array(time_s),
         kind=np.array([catalogue.kind(event.kind) for event in given], dtype=np.int64),
@@ -96,7 +96,7 @@ def _read(given: Sequence[_Given], catalogue: Catalogue) -> History:
     return _known(events, time_s[timed[-1]] if timed else nan)
 
 
-def _known(events: Events, last_s: float) -> History:
+def _known(events: EventArrays, last_s: float) -> History:
     (position_T,) = np.nonzero(events.item != PAD)
     return History(events.take(position_T), position_T, len(events) - len(position_T), last_s)
 

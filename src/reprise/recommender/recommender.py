@@ -15,18 +15,18 @@ import numpy as np
 
 from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import ItemId, Vocabulary
-from reprise.recommender.answers import Continuation, Influence, Recommendations
-from reprise.recommender.artefact import Artefact, read, write
-from reprise.recommender.catalogue import Catalogue
-from reprise.recommender.diversity import check_diversity, directions
+from reprise.recommender.artefact.artefact import Artefact, read, write
 from reprise.recommender.explain import influences
-from reprise.recommender.filters import Filters, read_filters
-from reprise.recommender.generate import Choice, continue_history
-from reprise.recommender.golden import ask
+from reprise.recommender.generate import DecodingOptions, continue_history
 from reprise.recommender.history import History, HistoryLike, Timestamp, asked_s, read_history
-from reprise.recommender.network import Network
-from reprise.recommender.ranking import Past, Ranker, check_count, check_k
-from reprise.recommender.scan import QuickIndex
+from reprise.recommender.items.candidate_mask import Filters, read_filters
+from reprise.recommender.items.catalogue import Catalogue
+from reprise.recommender.ranker import HistorySummary, Ranker, check_count, check_k
+from reprise.recommender.recommendations import Continuation, Influence, Recommendations
+from reprise.recommender.runtime.onnx_network import OnnxNetwork
+from reprise.recommender.search.mmr import check_diversity, directions
+from reprise.recommender.search.quantized_index import QuantizedIndex
+from reprise.recommender.self_check import ask
 from reprise.recommender.session import Session
 
 ROWS = 1024
@@ -65,7 +65,7 @@ class Recommender:
             ConfigError: the model is not a network, or not one for this dataset.
             ArtefactError: the exported network would answer differently from the trained one.
         """
-        from reprise.recommender.export import export
+        from reprise.recommender.artefact.onnx_export import export
 
         self._open(export(model, dataset, training), trusted=True)
         self.artefact = self.artefact.with_facts(golden=ask(self))
@@ -92,11 +92,11 @@ class Recommender:
 
     def _open(self, artefact: Artefact, trusted: bool) -> None:
         self._trusted = trusted
-        self._made: list[QuickIndex] = []  # once for all recommenders that share the network
-        self._network = Network.open(artefact)
+        self._made: list[QuantizedIndex] = []  # once for all recommenders that share the network
+        self._network = OnnxNetwork.open(artefact)
         kinds = tuple(artefact.facts["data"]["kinds"]) if "kind" in self.reads else ()
         self._catalogue = Catalogue(artefact.items, warm=len(artefact.output_ID), kinds=kinds)
-        self._ranker = Ranker(self._catalogue, self._network, QuickIndex(artefact.output_ID))
+        self._ranker = Ranker(self._catalogue, self._network, QuantizedIndex(artefact.output_ID))
         self.artefact = artefact
 
     def save(
@@ -334,7 +334,7 @@ class Recommender:
             ConfigError: an option has an impossible value, `length` is above the items that can be chosen, or `beams` stands
                 beside an option that is for drawing.
         """
-        choice = Choice(temperature, top_k, top_p, no_repeat, seed, beams)
+        choice = DecodingOptions(temperature, top_k, top_p, no_repeat, seed, beams)
         read = read_history(history, self._catalogue)
         catalogue = self._catalogue
         path = continue_history(
@@ -346,11 +346,11 @@ class Recommender:
         self, histories: Sequence[History], k: int, filters: Filters, now_s: float, diversity: float
     ) -> list[Recommendations]:
         state = self._network.fold([history.events for history in histories])
-        past_B = [Past(len(history), history.skipped, history.events.item) for history in histories]
+        past_B = [HistorySummary(len(history), history.skipped, history.events.item) for history in histories]
         return self._ranker.rank(state, past_B, k, filters, now_s, diversity)
 
     @property
-    def _directions(self) -> QuickIndex:
+    def _directions(self) -> QuantizedIndex:
         if not self._made:
-            self._made.append(QuickIndex(directions(self._network.input_ID)))
+            self._made.append(QuantizedIndex(directions(self._network.input_ID)))
         return self._made[0]

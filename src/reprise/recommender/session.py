@@ -7,12 +7,12 @@ import numpy as np
 
 from reprise.data.vocabulary import ItemId
 from reprise.errors import ConfigError, DataError
-from reprise.recommender.answers import Recommendations
-from reprise.recommender.diversity import check_diversity
-from reprise.recommender.filters import read_filters
 from reprise.recommender.history import PastEvent, Timestamp, asked_s, read_history
-from reprise.recommender.ranking import Past, Ranker, check_k
-from reprise.recommender.runtime import State
+from reprise.recommender.items.candidate_mask import read_filters
+from reprise.recommender.ranker import HistorySummary, Ranker, check_k
+from reprise.recommender.recommendations import Recommendations
+from reprise.recommender.runtime.onnx_session import State
+from reprise.recommender.search.mmr import check_diversity
 
 
 class Session:
@@ -92,7 +92,7 @@ class Session:
             )
         seen = np.array(sorted(self._seen or ()), dtype=np.int64)
         filters = read_filters(self._ranker.catalogue, deny, allow, exclude_seen, filter)
-        past = Past(self.events, self.skipped, seen)
+        past = HistorySummary(self.events, self.skipped, seen)
         now_s = asked_s(now, self._last_s)
         return self._ranker.rank(self.state, [past], k, filters, now_s, diversity)[0]
 

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from reprise.errors import DataError
-from reprise.recommender.answers import Recommendation
 from reprise.recommender.explain import influences
-from reprise.recommender.filters import read_filters
-from reprise.recommender.ranking import Past, Ranker
-from reprise.recommender.runtime import State
+from reprise.recommender.items.candidate_mask import read_filters
+from reprise.recommender.ranker import HistorySummary, Ranker
+from reprise.recommender.recommendations import Recommendation
+from reprise.recommender.runtime.onnx_session import State
 from reprise.server.questions import Answer, Answered, Asker, Cause, Question
 from reprise.server.reading import Told, item_ids, read
 from reprise.server.served import Served
@@ -121,7 +121,9 @@ def _answer(served: Served, several: Sequence[_Ready]) -> list[Answer]:
     )
     state = _joined([one.known.state for one in several])
     past_B = [
-        Past(one.known.events, one.known.skipped, NOTHING_SEEN if one.known.seen is None else one.known.seen)
+        HistorySummary(
+            one.known.events, one.known.skipped, NOTHING_SEEN if one.known.seen is None else one.known.seen
+        )
         for one in several
     ]
     now_s_B = np.array([one.now_s for one in several])

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from reprise.errors import DataError
-from reprise.recommender.answers import Recommendation
-from reprise.recommender.catalogue import Catalogue
+from reprise.recommender.items.catalogue import Catalogue
+from reprise.recommender.recommendations import Recommendation
 from reprise.server.conditions import plain_filter
 from reprise.server.events import NewEvent, Status, User
 from reprise.server.keys import Key

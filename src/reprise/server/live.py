@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from reprise.data.vocabulary import ItemId
 from reprise.errors import ArtefactError, DataError
-from reprise.recommender.answers import Recommendation
-from reprise.recommender.generate import Choice, continue_state
+from reprise.recommender.generate import DecodingOptions, continue_state
+from reprise.recommender.recommendations import Recommendation
 from reprise.server.answering import answer_all, known_of
 from reprise.server.events import Forgotten, NewEvent, Status, User
 from reprise.server.questions import Answer, Asker, Question
@@ -110,7 +110,7 @@ class Live:
         ranker = served.items.ranker(asker.tenant)
         catalogue = ranker.catalogue
         path = continue_state(
-            ranker.network, known.state, known.events > 0, length, Choice(**choice), catalogue.popularity_I,
+            ranker.network, known.state, known.events > 0, length, DecodingOptions(**choice), catalogue.popularity_I,
             catalogue.available_I,
         )  # fmt: skip
         steps = zip(path.index_L, path.log_probability_L, strict=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from reprise.data.vocabulary import ItemId
 from reprise.errors import DataError
-from reprise.recommender.ranking import Ranker
+from reprise.recommender.ranker import Ranker
 from reprise.recommender.recommender import Recommender
 from reprise.server.events import ItemChange
 from reprise.server.logs import say

@@ -12,8 +12,8 @@ import numpy as np
 
 from reprise.data.vocabulary import PAD, ItemId
 from reprise.errors import DataError
-from reprise.recommender.catalogue import Catalogue
-from reprise.recommender.events import Events
+from reprise.recommender.items.catalogue import Catalogue
+from reprise.recommender.runtime.event_arrays import EventArrays
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Told:
 class Read:
     """The events of a past that a network can read."""
 
-    events: Events
+    events: EventArrays
     position_T: np.ndarray[tuple[int], np.dtype[np.int64]]
     """Where each stands in what was told."""
     skipped: int
@@ -65,7 +65,7 @@ def read(told: Sequence[Told], catalogue: Catalogue) -> Read:
     kind_T = np.array([_kind(event.kind, catalogue) for event in told], dtype=np.int64)
     (position_T,) = np.nonzero((item_T != PAD) & (kind_T >= 0))
     kept = [told[position] for position in position_T.tolist()]
-    events = Events(
+    events = EventArrays(
         item=item_T[position_T],
         time_s=np.array(
             [nan if one.time_ms is None else one.time_ms / 1000 for one in kept], dtype=np.float64

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reprise.errors import ArtefactError
-from reprise.recommender.artefact import MANIFEST
-from reprise.recommender.golden import check
+from reprise.recommender.artefact.artefact import MANIFEST
 from reprise.recommender.recommender import Recommender
+from reprise.recommender.self_check import check
 from reprise.server.events import User
 from reprise.server.overlay import ItemOverlay
 from reprise.server.states import Folder, States

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from reprise.recommender.catalogue import Catalogue
-from reprise.recommender.network import Network
-from reprise.recommender.runtime import State
+from reprise.recommender.items.catalogue import Catalogue
+from reprise.recommender.runtime.onnx_network import OnnxNetwork
+from reprise.recommender.runtime.onnx_session import State
 from reprise.server.events import StoredEvent, User, UserLog
 from reprise.server.reading import Told, read
 from reprise.server.store import FORGOTTEN_KEPT, EventStore
@@ -106,7 +106,7 @@ class Known:
 class Folder:
     """Folds pasts with one network, and with nothing else: what it makes belongs to this network."""
 
-    def __init__(self, network: Network, catalogue: Catalogue) -> None:
+    def __init__(self, network: OnnxNetwork, catalogue: Catalogue) -> None:
         self._network = network
         self._catalogue = catalogue
         self.nothing = Known(network.runtime.initial_state(1), seen=NOTHING_SEEN)

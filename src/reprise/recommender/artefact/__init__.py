@@ -1,0 +1,1 @@
+"""The saved model: its files, its model card and the ONNX export."""

@@ -1,0 +1,1 @@
+"""The item catalogue, its columns and filters on them."""

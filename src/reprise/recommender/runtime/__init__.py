@@ -1,0 +1,1 @@
+"""The exported network, run by ONNX Runtime without torch."""
