@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from reprise.report.study import Study
+from reprise.report.comparison_file import Comparison
 from reprise.report.svg import Series
 
 
@@ -131,9 +131,9 @@ WRITTEN: dict[str, Any] = {
 
 
 @pytest.fixture
-def study() -> Study:
+def study() -> Comparison:
     """A study that a test may change."""
-    made: Study = copy.deepcopy(WRITTEN)  # type: ignore[assignment]
+    made: Comparison = copy.deepcopy(WRITTEN)  # type: ignore[assignment]
     return made
 
 

@@ -5,11 +5,11 @@ import re
 import pytest
 
 from reprise.report import plots
+from reprise.report.comparison_file import Comparison
 from reprise.report.render import in_order
-from reprise.report.study import Study
 
 
-def drawn(study: Study) -> plots.Drawn:
+def drawn(study: Comparison) -> plots.Drawn:
     return in_order(study, "ndcg@10")
 
 
@@ -21,7 +21,7 @@ def lefts(picture: str) -> list[float]:
     return [float(x) for x in re.findall(r'<circle cx="([\d.]+)"', picture)]
 
 
-def test_the_best_is_highest_and_the_fastest_leftmost(study: Study) -> None:
+def test_the_best_is_highest_and_the_fastest_leftmost(study: Comparison) -> None:
     picture = plots.cost(drawn(study), "ndcg@10")
     assert picture is not None
     assert heights(picture) == sorted(heights(picture))  # smaller is higher on a page
@@ -30,13 +30,13 @@ def test_the_best_is_highest_and_the_fastest_leftmost(study: Study) -> None:
     assert "gru 1 x 8: ndcg@10 0.3000 (0.2800 to 0.3200), trained in 30.0 s" in picture
 
 
-def test_without_any_time_there_is_no_picture_of_it(study: Study) -> None:
+def test_without_any_time_there_is_no_picture_of_it(study: Comparison) -> None:
     for facts in study["entrants"]:
         facts["training"]["seconds"] = None
     assert plots.cost(drawn(study), "ndcg@10") is None
 
 
-def test_there_is_a_curve_for_each_seed_and_a_picture_for_each_metric(study: Study) -> None:
+def test_there_is_a_curve_for_each_seed_and_a_picture_for_each_metric(study: Comparison) -> None:
     ((metric, picture),) = plots.curves(drawn(study))
     assert metric == "ndcg@10"
     assert picture.count("<polyline") == 3
@@ -56,7 +56,7 @@ def test_many_epochs_have_few_ticks() -> None:
     assert len(plots._whole(1000)) <= 9
 
 
-def test_slices_of_one_kind_share_a_picture(study: Study) -> None:
+def test_slices_of_one_kind_share_a_picture(study: Comparison) -> None:
     for facts in study["entrants"]:
         facts["pooled"]["slices"]["short"] = dict(facts["pooled"]["slices"]["warm"], of="history")
     (item, both), (history, one) = plots.slices(drawn(study), "ndcg@10")
@@ -65,7 +65,7 @@ def test_slices_of_one_kind_share_a_picture(study: Study) -> None:
     assert "90 targets" in both and "10 targets" in both
 
 
-def test_a_slice_without_intervals_is_drawn(study: Study) -> None:
+def test_a_slice_without_intervals_is_drawn(study: Comparison) -> None:
     for facts in study["entrants"]:
         for part in facts["pooled"]["slices"].values():
             for interval in part["metrics"].values():
@@ -74,7 +74,7 @@ def test_a_slice_without_intervals_is_drawn(study: Study) -> None:
     assert "lstm 1 x 8: ndcg@10 0.2800<" in picture
 
 
-def test_reliability_is_drawn_for_those_with_probabilities(study: Study) -> None:
+def test_reliability_is_drawn_for_those_with_probabilities(study: Comparison) -> None:
     picture = plots.reliability(drawn(study))
     assert picture is not None
     assert picture.count("<polyline") == 2
@@ -82,13 +82,13 @@ def test_reliability_is_drawn_for_those_with_probabilities(study: Study) -> None
     assert plots.reliability([pair for pair in drawn(study) if pair[0].baseline]) is None
 
 
-def test_when_no_seeds_are_pooled_the_first_seed_is_drawn(study: Study) -> None:
+def test_when_no_seeds_are_pooled_the_first_seed_is_drawn(study: Comparison) -> None:
     facts = study["entrants"][1]
     facts["pooled"]["calibration"] = None
     assert plots.calibration_of(facts) == facts["reports"][0]["calibration"]
 
 
-def test_bars_have_one_scale_from_zero(study: Study) -> None:
+def test_bars_have_one_scale_from_zero(study: Comparison) -> None:
     bars = plots.interval_bar(drawn(study), "ndcg@10")
     ends = [lefts(bar)[0] for bar in bars]
     assert ends[0] > ends[1] > ends[2]
@@ -103,7 +103,7 @@ def test_times_are_said_as_people_say_them(seconds: float, words: str) -> None:
     assert plots.duration(seconds) == words
 
 
-def test_names_stand_where_they_cover_nothing(study: Study) -> None:
+def test_names_stand_where_they_cover_nothing(study: Comparison) -> None:
     """Two models at one place: only one name fits beside a point, and the picture still has both points."""
     crowd = [study["entrants"][1], *({**study["entrants"][1], "name": f"gru {n}"} for n in range(12))]
     study["entrants"] = crowd  # type: ignore[assignment]

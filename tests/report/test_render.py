@@ -5,8 +5,8 @@ from html.parser import HTMLParser
 
 import pytest
 
+from reprise.report.comparison_file import Comparison, SearchFacts
 from reprise.report.render import SECTIONS, render
-from reprise.report.study import SearchFacts, Study
 
 VOID = {"meta", "circle", "rect", "br"}
 
@@ -50,13 +50,13 @@ class Page(HTMLParser):
             self.words.append(data)
 
 
-def test_all_sections_are_there_and_the_contents_lead_to_them(study: Study) -> None:
+def test_all_sections_are_there_and_the_contents_lead_to_them(study: Comparison) -> None:
     page = Page(render(study))
     assert page.ids == [name for name in SECTIONS if name != "search"]
     assert page.links == [f"#{name}" for name in page.ids]
 
 
-def test_it_asks_no_other_machine_for_anything(study: Study) -> None:
+def test_it_asks_no_other_machine_for_anything(study: Comparison) -> None:
     page = Page(render(study))
     assert page.sources == []
     assert all(link.startswith("#") for link in page.links)
@@ -64,7 +64,7 @@ def test_it_asks_no_other_machine_for_anything(study: Study) -> None:
     assert "link" not in page.tags and "iframe" not in page.tags
 
 
-def test_what_strangers_wrote_is_text_wherever_it_stands(study: Study) -> None:
+def test_what_strangers_wrote_is_text_wherever_it_stands(study: Comparison) -> None:
     evil = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
     calm = Page(render(study))
     example = study["examples"][0]
@@ -88,7 +88,7 @@ def test_what_strangers_wrote_is_text_wherever_it_stands(study: Study) -> None:
     assert "<script>alert" not in page.text
 
 
-def test_it_can_be_read_without_its_script(study: Study) -> None:
+def test_it_can_be_read_without_its_script(study: Comparison) -> None:
     text = render(study)
     assert text.index("<script>") > text.index("</footer>")
     everything = " ".join(Page(text).words)
@@ -96,7 +96,7 @@ def test_it_can_be_read_without_its_script(study: Study) -> None:
         assert word in everything
 
 
-def test_colours_come_from_the_style_so_that_it_can_be_dark(study: Study) -> None:
+def test_colours_come_from_the_style_so_that_it_can_be_dark(study: Comparison) -> None:
     body = render(study).partition("</style>")[2]
     assert not re.search(r'fill="|stroke="|#[0-9a-f]{6}', body)
     style = render(study).partition("</style>")[0]
@@ -127,7 +127,7 @@ def contrast(one: str, other: str) -> float:
 @pytest.mark.parametrize(
     "kept", [slice(0, 1), slice(1, 2), slice(0, 3)], ids=["a baseline", "a network", "all"]
 )
-def test_any_number_of_models_makes_a_page(study: Study, kept: slice) -> None:
+def test_any_number_of_models_makes_a_page(study: Comparison, kept: slice) -> None:
     study["entrants"] = study["entrants"][kept]
     names = {entrant["name"] for entrant in study["entrants"]}
     study["verdicts"] = [found for found in study["verdicts"] if {found["first"], found["second"]} <= names]
@@ -136,7 +136,7 @@ def test_any_number_of_models_makes_a_page(study: Study, kept: slice) -> None:
     Page(render(study))
 
 
-def test_sections_with_nothing_to_show_say_so(study: Study) -> None:
+def test_sections_with_nothing_to_show_say_so(study: Comparison) -> None:
     study["entrants"] = study["entrants"][:1]
     study["verdicts"], study["examples"] = [], []
     facts = study["entrants"][0]
@@ -153,7 +153,7 @@ def test_sections_with_nothing_to_show_say_so(study: Study) -> None:
         assert sentence in everything
 
 
-def test_a_search_has_a_section_of_its_own(study: Study) -> None:
+def test_a_search_has_a_section_of_its_own(study: Comparison) -> None:
     trial = {"number": 1, "state": "complete", "value": 0.3, "fields": {"model.size": 8}}
     study["search"] = SearchFacts(
         metric="ndcg@10", trials=[trial], best=trial, importance={"model.size": 1.0}, note="By PED-ANOVA."
@@ -164,7 +164,7 @@ def test_a_search_has_a_section_of_its_own(study: Study) -> None:
     assert "By PED-ANOVA." in " ".join(page.words)
 
 
-def test_the_metric_of_the_verdicts_is_that_of_the_page(study: Study) -> None:
+def test_the_metric_of_the_verdicts_is_that_of_the_page(study: Comparison) -> None:
     study["metric"] = "recall@5"
     for verdict in study["verdicts"]:
         verdict["metric"] = "recall@5"

@@ -1,8 +1,8 @@
-from reprise.report.study import Study
+from reprise.report.comparison_file import Comparison
 from reprise.report.summary import summary
 
 
-def test_models_stand_in_order_with_the_verdicts_on_the_best(study: Study) -> None:
+def test_models_stand_in_order_with_the_verdicts_on_the_best(study: Comparison) -> None:
     lines = summary(study).splitlines()
     assert lines[0].split() == ["model", "seeds", "ndcg@10", "mrr@10", "recall@10", "training"]
     assert lines[1].startswith("gru 1 x 8   2      0.3000 [0.2800, 0.3200]")
@@ -12,6 +12,6 @@ def test_models_stand_in_order_with_the_verdicts_on_the_best(study: Study) -> No
     assert lines[9].startswith("Each p is corrected for all 3 comparisons")
 
 
-def test_the_metric_that_is_judged_by_comes_first(study: Study) -> None:
+def test_the_metric_that_is_judged_by_comes_first(study: Comparison) -> None:
     study["metric"] = "recall@5"
     assert summary(study).split()[2:4] == ["recall@5", "ndcg@10"]

@@ -1,9 +1,9 @@
 from reprise.report import tables
+from reprise.report.comparison_file import Comparison
 from reprise.report.render import in_order
-from reprise.report.study import Study
 
 
-def test_the_best_is_first_and_marked_and_so_is_what_is_level_with_it(study: Study) -> None:
+def test_the_best_is_first_and_marked_and_so_is_what_is_level_with_it(study: Comparison) -> None:
     table = tables.accuracy(study, in_order(study, "ndcg@10"), "ndcg@10")
     assert [column.name for column in table.columns][:4] == ["ndcg@10", "", "mrr@10", "recall@10"]
     assert table.columns[0].sorted
@@ -18,14 +18,14 @@ def test_the_best_is_first_and_marked_and_so_is_what_is_level_with_it(study: Stu
     assert "mean" in table.reading
 
 
-def test_one_model_alone_is_not_the_best(study: Study) -> None:
+def test_one_model_alone_is_not_the_best(study: Comparison) -> None:
     study["entrants"] = study["entrants"][:1]
     study["verdicts"] = []
     table = tables.accuracy(study, in_order(study, "ndcg@10"), "ndcg@10")
     assert {cell.css for cell in table.rows[0].cells} == {""}
 
 
-def test_what_goes_beyond_accuracy_is_told_at_the_longest_list(study: Study) -> None:
+def test_what_goes_beyond_accuracy_is_told_at_the_longest_list(study: Comparison) -> None:
     for facts in study["entrants"]:
         facts["pooled"]["metrics"]["popularity_lift@10"] = {"value": 11.25, "low": 11.0, "high": 11.5}
     table = tables.beyond(in_order(study, "ndcg@10"))
@@ -37,7 +37,7 @@ def test_what_goes_beyond_accuracy_is_told_at_the_longest_list(study: Study) -> 
     ]  # fmt: skip
 
 
-def test_a_measure_that_one_model_lacks_is_a_dash(study: Study) -> None:
+def test_a_measure_that_one_model_lacks_is_a_dash(study: Comparison) -> None:
     del study["entrants"][0]["pooled"]["metrics"]["coverage@10"]
     table = tables.beyond(in_order(study, "ndcg@10"))
     assert table is not None
@@ -48,7 +48,7 @@ def test_a_measure_that_one_model_lacks_is_a_dash(study: Study) -> None:
     assert tables.beyond(in_order(study, "ndcg@10")) is None
 
 
-def test_only_models_with_probabilities_have_errors(study: Study) -> None:
+def test_only_models_with_probabilities_have_errors(study: Comparison) -> None:
     table = tables.errors(in_order(study, "ndcg@10"))
     assert [row.series.name for row in table.rows] == ["gru 1 x 8", "lstm 1 x 8"]
     assert [cell.text for cell in table.rows[0].cells] == ["0.0310", "2.500"]

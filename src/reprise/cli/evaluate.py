@@ -14,9 +14,9 @@ from reprise.errors import ConfigError
 
 if TYPE_CHECKING:
     from reprise.data.dataset import SequenceDataset
-    from reprise.report.assess import Fit
-    from reprise.report.compose import Composed, How
-    from reprise.report.study import SearchFacts, Study
+    from reprise.report.build import BuiltComparison, RunSettings
+    from reprise.report.comparison_file import Comparison, SearchFacts
+    from reprise.report.evaluate_candidates import Fit
 
 EXAMPLE = "reprise evaluate runs/shop runs/gru --baselines popularity,markov --html report.html"
 
@@ -90,8 +90,8 @@ def evaluate(
     trusted: Trusted = False,
 ) -> None:
     """Rank every next item of a part among all items, with intervals, and say which model is better."""
-    from reprise.report.assess import Questions
-    from reprise.report.compose import compose
+    from reprise.report.build import build_comparison
+    from reprise.report.evaluate_candidates import Questions
 
     outputs = Outputs(html_file, json_file)
     for file in (html_file, json_file):
@@ -113,7 +113,9 @@ def evaluate(
     how = _how(workers, command, trusted=True)
     # what a person typed may be any class; what a recipe names may be that only if it is said
     data = _dataset(runs or [], names, dataset)
-    composed = compose(runs or [], names, data, questions, _fit(names, typed=True, trusted=trusted), how)
+    composed = build_comparison(
+        runs or [], names, data, questions, _fit(names, typed=True, trusted=trusted), how
+    )
     composed.study["search"] = searched
     _tell(composed, outputs)
 
@@ -125,13 +127,13 @@ class Outputs:
     html: Path | None
     json: Path | None
 
-    def write(self, study: "Study") -> list[Path]:
+    def write(self, study: "Comparison") -> list[Path]:
         """Write what was asked for, and say which files that was."""
+        from reprise.report.comparison_file import write_comparison
         from reprise.report.render import render
-        from reprise.report.study import write_study
 
         if self.json:
-            write_study(study, self.json)
+            write_comparison(study, self.json)
         if self.html:
             self.html.write_text(render(study), encoding="utf-8")
         return [file for file in (self.json, self.html) if file]
@@ -145,11 +147,11 @@ def _command(runs: list[Path], **options: object) -> str:
     return shlex.join(words)
 
 
-def _how(workers: int, command: str, *, trusted: bool) -> "How":
+def _how(workers: int, command: str, *, trusted: bool) -> "RunSettings":
     """The circumstances. What a person named is trusted; what a report names, only if that is said."""
-    from reprise.report.compose import How
+    from reprise.report.build import RunSettings
 
-    return How(workers, command, lambda line: typer.echo(line, err=True), trusted)
+    return RunSettings(workers, command, lambda line: typer.echo(line, err=True), trusted)
 
 
 def _fit(names: list[str], *, typed: bool, trusted: bool) -> "Fit":
@@ -160,7 +162,7 @@ def _fit(names: list[str], *, typed: bool, trusted: bool) -> "Fit":
 
 
 def _dataset(runs: list[Path], names: list[str], moved: Path | None) -> "SequenceDataset":
-    from reprise.report.contestants import open_common
+    from reprise.report.candidates import open_common
 
     if not runs and not (names and moved):
         raise ConfigError("nothing to evaluate; name a RUN, or --baselines and their --dataset")
@@ -174,7 +176,7 @@ def _searched(search: Path | None) -> "SearchFacts | None":
     return None if search is None else search_of(search)
 
 
-def _tell(composed: "Composed", outputs: Outputs) -> None:
+def _tell(composed: "BuiltComparison", outputs: Outputs) -> None:
     """Print the comparison and write its files."""
     from reprise.report.summary import summary
 
@@ -184,13 +186,13 @@ def _tell(composed: "Composed", outputs: Outputs) -> None:
     _say_written(written)
 
 
-def _again(file: Path, moved: Path | None, how: "How", only_draw: bool, outputs: Outputs) -> None:
+def _again(file: Path, moved: Path | None, how: "RunSettings", only_draw: bool, outputs: Outputs) -> None:
     """The comparison of a report once more, or its page alone."""
-    from reprise.report.compose import compose
-    from reprise.report.rebuild import check_same, dataset_of, entrants_of, questions_of
-    from reprise.report.study import read_study
+    from reprise.report.build import build_comparison
+    from reprise.report.comparison_file import read_comparison
+    from reprise.report.reproduce import check_same, dataset_of, entrants_of, questions_of
 
-    before = read_study(file)
+    before = read_comparison(file)
     if only_draw:
         if outputs.html is None or outputs.json is not None:
             raise ConfigError("--only-draw writes a page and nothing else; say where with --html FILE")
@@ -198,7 +200,7 @@ def _again(file: Path, moved: Path | None, how: "How", only_draw: bool, outputs:
         return
     runs, names = entrants_of(before)
     fit = _fit(names, typed=False, trusted=how.trusted)
-    composed = compose(runs, names, dataset_of(before, runs, moved), questions_of(before), fit, how)
+    composed = build_comparison(runs, names, dataset_of(before, runs, moved), questions_of(before), fit, how)
     composed.study["search"] = before["search"]
     _tell(composed, outputs)
     typer.echo(f"the same as {file}: {check_same(before, composed.study):,} numbers")

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from markupsafe import Markup
 
+from reprise.report.comparison_file import EntrantFacts, Metrics
 from reprise.report.scales import Scale, around, around_times, nice_step
-from reprise.report.study import EntrantFacts, Metrics
 from reprise.report.svg import (
     LEFT,
     LETTER,

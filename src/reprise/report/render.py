@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import jinja2
 from markupsafe import Markup
 
-from reprise.report import plots, tables, words
-from reprise.report.study import Study
+from reprise.report import plots, tables, text
+from reprise.report.comparison_file import Comparison
 from reprise.report.svg import Series
 
 PAGE = Path(__file__).parent / "page"
@@ -19,7 +19,7 @@ SECTIONS = {
 """The sections by their anchors, in the order of the page."""
 
 
-def render(study: Study) -> str:
+def render(study: Comparison) -> str:
     """The page. Ids and titles are a stranger's text, and are escaped wherever they stand."""
     main = study["metric"]
     drawn = in_order(study, main)
@@ -31,7 +31,7 @@ def render(study: Study) -> str:
     )
 
 
-def in_order(study: Study, main: str) -> plots.Drawn:
+def in_order(study: Comparison, main: str) -> plots.Drawn:
     """The entrants, the best first, each with its looks."""
     ranked = sorted(study["entrants"], key=lambda facts: -facts["pooled"]["metrics"][main]["value"])
     return [
@@ -45,36 +45,36 @@ def _own(name: str) -> Markup:
     return Markup((PAGE / name).read_text(encoding="utf-8"))
 
 
-def _contents(study: Study, drawn: plots.Drawn, main: str) -> SimpleNamespace:
-    found = words.search(study["search"])
+def _contents(study: Comparison, drawn: plots.Drawn, main: str) -> SimpleNamespace:
+    found = text.search(study["search"])
     beyond = tables.beyond(drawn)
     errors = tables.errors(drawn)
     return SimpleNamespace(
-        title=words.title(study),
-        lead=words.lead(study),
-        headline=words.headline(study, drawn, main),
+        title=text.title(study),
+        lead=text.lead(study),
+        headline=text.headline(study, drawn, main),
         sections=[item for item in SECTIONS.items() if item[0] != "search" or found],
         main=main,
         series=[series for series, _ in drawn],
         accuracy=tables.accuracy(study, drawn, main),
-        verdicts=words.verdicts(study, drawn),
-        no_verdicts=words.no_verdicts(study),
+        verdicts=text.verdicts(study, drawn),
+        no_verdicts=text.no_verdicts(study),
         cost=plots.cost(drawn, main),
         cost_caption=_cost_caption(drawn),
         learners=[series for series, facts in drawn if facts["training"]["curve"]],
         curves=plots.curves(drawn),
-        slices=[(words.SLICES.get(of, of), picture) for of, picture in plots.slices(drawn, main)],
+        slices=[(text.SLICES.get(of, of), picture) for of, picture in plots.slices(drawn, main)],
         calibration=plots.reliability(drawn),
         sure=[row.series for row in errors.rows],
         errors=errors,
         beyond=beyond,
         meanings=[(kind, tables.BEYOND.get(kind, "")) for kind in beyond.kinds] if beyond else [],
-        examples=words.examples(study, drawn),
-        choice=words.choice(study) if study["examples"] else "",
+        examples=text.examples(study, drawn),
+        choice=text.choice(study) if study["examples"] else "",
         search=found,
-        dataset=words.dataset(study),
-        recipes=words.recipes(drawn, study["protocol"]["part"]),
-        versions=words.versions(study),
+        dataset=text.dataset(study),
+        recipes=text.recipes(drawn, study["protocol"]["part"]),
+        versions=text.versions(study),
     )
 
 

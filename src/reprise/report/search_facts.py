@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from reprise.errors import ArtefactError
-from reprise.report.study import SearchFacts
+from reprise.report.comparison_file import SearchFacts
 from reprise.training.tuning.search_directory import SearchDirectory
 
 KEYS = ("metric", "trials", "best", "importance", "note")

@@ -2,13 +2,13 @@
 
 from reprise.evaluation.report import aligned
 from reprise.evaluation.stats.bootstrap import Interval
+from reprise.report.comparison_file import Comparison, EntrantFacts
 from reprise.report.plots import duration
-from reprise.report.study import EntrantFacts, Study
 from reprise.report.tables import ACCURACY
-from reprise.report.words import correction
+from reprise.report.text import correction
 
 
-def summary(study: Study) -> str:
+def summary(study: Comparison) -> str:
     """The models by the metric they are judged by, verdicts on the best of them, and the protocol."""
     main, longest = study["metric"], max(study["protocol"]["at"])
     names = list(dict.fromkeys([main, *(f"{kind}@{longest}" for kind in ACCURACY)]))

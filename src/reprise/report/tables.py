@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
+from reprise.report.comparison_file import Comparison, Metrics
 from reprise.report.plots import Drawn, calibration_of, duration, interval_bar
-from reprise.report.study import Metrics, Study
 from reprise.report.svg import Series
 
 ACCURACY = ("ndcg", "mrr", "recall")
@@ -31,7 +31,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """One number, or a picture of one."""
 
     text: str = "\N{EN DASH}"
@@ -45,11 +45,11 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One entrant."""
 
     series: Series
-    cells: list[Cell]
+    cells: list[TableCell]
     note: str = ""
 
 
@@ -59,14 +59,14 @@ class Table:
 
     title: str
     columns: list[Column]
-    rows: list[Row]
+    rows: list[TableRow]
     reading: str = ""
     """How it is to be read."""
     kinds: list[str] = field(default_factory=list)
     """The metrics in it without their k, once each."""
 
 
-def accuracy(study: Study, drawn: Drawn, main: str) -> Table:
+def accuracy(study: Comparison, drawn: Drawn, main: str) -> Table:
     """All metrics of ranks with intervals; the best marked, and what is not shown to differ from it."""
     found = _by_kind(drawn, lambda kind: kind in ACCURACY)
     names = sorted(found, key=lambda name: (name != main, -_length(name), _place(name)))
@@ -76,8 +76,8 @@ def accuracy(study: Study, drawn: Drawn, main: str) -> Table:
     for place, (series, facts) in enumerate(drawn):
         metrics = facts["pooled"]["metrics"]
         cells = [_cell(metrics[name], _mark(drawn, place, name, main, level)) for name in names]
-        cells.insert(1, Cell(picture=bars[place], value=metrics[main]["value"]))
-        rows.append(Row(series, [*cells, _time(facts["training"]["seconds"])], _note(facts["seeds"])))
+        cells.insert(1, TableCell(picture=bars[place], value=metrics[main]["value"]))
+        rows.append(TableRow(series, [*cells, _time(facts["training"]["seconds"])], _note(facts["seeds"])))
     columns = [Column(names[0], sorted=True), Column("", sorts=False), *map(Column, names[1:])]
     return Table("Accuracy of each model", [*columns, Column("training")], rows, _reading(study, drawn, main))
 
@@ -90,7 +90,7 @@ def beyond(drawn: Drawn) -> Table | None:
     longest = max(names, key=_length).partition("@")[2]
     names = [name for name in names if name.partition("@")[2] == longest]
     rows = [
-        Row(series, [_cell(facts["pooled"]["metrics"].get(name)) for name in names])
+        TableRow(series, [_cell(facts["pooled"]["metrics"].get(name)) for name in names])
         for series, facts in drawn
     ]
     columns = [Column(name.replace("_", " ")) for name in names]
@@ -104,12 +104,12 @@ def errors(drawn: Drawn) -> Table:
         found = calibration_of(facts)
         if found is not None:
             values = [found["ece"], *([found["log_loss"]] if found.get("log_loss") is not None else [])]
-            rows.append(Row(series, [Cell(_number(value), value=value) for value in values]))
+            rows.append(TableRow(series, [TableCell(_number(value), value=value) for value in values]))
     names = ["ECE", "log loss"][: len(rows[0].cells) if rows else 0]
     return Table("Calibration of each model", [Column(name) for name in names], rows)
 
 
-def level_with_best(study: Study, best: str, metric: str) -> set[str]:
+def level_with_best(study: Comparison, best: str, metric: str) -> set[str]:
     """The entrants that are not shown to differ from the best in a metric."""
     return {
         verdict["second"] if verdict["first"] == best else verdict["first"]
@@ -145,27 +145,27 @@ def _mark(drawn: Drawn, place: int, name: str, main: str, level: set[str]) -> st
     return "level" if name == main and drawn[place][0].name in level else ""
 
 
-def _cell(interval: Metrics | None, css: str = "") -> Cell:
+def _cell(interval: Metrics | None, css: str = "") -> TableCell:
     if interval is None:
-        return Cell()
+        return TableCell()
     value, low, high = interval["value"], interval["low"], interval["high"]
     within = "" if low is None or high is None else f"{_number(low)}\N{EN DASH}{_number(high)}"
-    return Cell(_number(value), within, value, css)
+    return TableCell(_number(value), within, value, css)
 
 
 def _number(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 1 else f"{value:.3f}" if abs(value) < 10 else f"{value:.2f}"
 
 
-def _time(seconds: float | None) -> Cell:
-    return Cell() if seconds is None else Cell(duration(seconds), value=seconds)
+def _time(seconds: float | None) -> TableCell:
+    return TableCell() if seconds is None else TableCell(duration(seconds), value=seconds)
 
 
 def _note(seeds: list[int]) -> str:
     return f"{len(seeds)} seeds" if len(seeds) > 1 else ""
 
 
-def _reading(study: Study, drawn: Drawn, main: str) -> str:
+def _reading(study: Comparison, drawn: Drawn, main: str) -> str:
     told = study["protocol"]["interval"]
     parts = []
     if told["resamples"]:

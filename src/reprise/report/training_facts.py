@@ -7,7 +7,7 @@ from statistics import mean
 from typing import Any
 
 from reprise.errors import ArtefactError
-from reprise.report.study import Epoch, Training
+from reprise.report.comparison_file import Epoch, Training
 from reprise.training.run_directory import RunDirectory
 from reprise.training.validation import metrics_of
 

@@ -6,7 +6,7 @@ import pytest
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ArtefactError, ConfigError
 from reprise.models.networks.recurrent import Recurrent
-from reprise.report.contestants import contestants, open_common
+from reprise.report.candidates import contestants, open_common
 from reprise.testing import worlds
 from reprise.training import Recipe, TrainingConfig
 from reprise.training.run_directory import RunDirectory, told

@@ -1,45 +1,45 @@
-from reprise.report import words
+from reprise.report import text
+from reprise.report.comparison_file import Comparison, SearchFacts
 from reprise.report.render import in_order
-from reprise.report.study import SearchFacts, Study
 
 
-def test_the_title_counts_and_names(study: Study) -> None:
-    assert words.title(study) == "Three models on shop"
+def test_the_title_counts_and_names(study: Comparison) -> None:
+    assert text.title(study) == "Three models on shop"
     study["entrants"], study["dataset"]["path"] = study["entrants"][:1], None
-    assert words.title(study) == "One model on f00d"
-    assert words.counted(13, "model") == "13 models"
+    assert text.title(study) == "One model on f00d"
+    assert text.counted(13, "model") == "13 models"
 
 
-def test_the_headline_says_what_is_shown_and_what_is_not(study: Study) -> None:
+def test_the_headline_says_what_is_shown_and_what_is_not(study: Comparison) -> None:
     drawn = in_order(study, "ndcg@10")
-    assert words.headline(study, drawn, "ndcg@10") == (
+    assert text.headline(study, drawn, "ndcg@10") == (
         "gru 1 x 8 has the highest ndcg@10, 0.3000; no difference is shown between it and lstm 1 x 8; "
         "it is better than one other. With two seeds that is said of these weights only."
     )
     study["entrants"][1]["seeds"].append(3)
     study["verdicts"][2]["better"] = "gru 1 x 8"
-    assert words.headline(study, drawn, "ndcg@10").endswith("; it is better than all others.")
+    assert text.headline(study, drawn, "ndcg@10").endswith("; it is better than all others.")
     study["verdicts"] = []
-    assert words.headline(study, drawn, "ndcg@10") == ""
+    assert text.headline(study, drawn, "ndcg@10") == ""
 
 
-def test_the_verdicts_on_the_leader_come_first_the_nearest_before(study: Study) -> None:
-    said = words.verdicts(study, in_order(study, "ndcg@10"))
+def test_the_verdicts_on_the_leader_come_first_the_nearest_before(study: Comparison) -> None:
+    said = text.verdicts(study, in_order(study, "ndcg@10"))
     assert said is not None
     assert said.first == ["No difference is shown between gru 1 x 8 and lstm 1 x 8.", "gru 1 x 8 is better."]
     assert said.others == ["lstm 1 x 8 is better."]
 
 
-def test_what_correction_does_to_an_interval_is_said_where_there_is_one(study: Study) -> None:
-    assert words.correction(study).startswith(
+def test_what_correction_does_to_an_interval_is_said_where_there_is_one(study: Comparison) -> None:
+    assert text.correction(study).startswith(
         "Each p is corrected for all 3 comparisons (Holm 1979). Each interval"
     )
     study["verdicts"] = study["verdicts"][:1]
-    assert words.correction(study) == ""
+    assert text.correction(study) == ""
 
 
-def test_hits_in_an_example_are_marked(study: Study) -> None:
-    (example,) = words.examples(study, in_order(study, "ndcg@10"))
+def test_hits_in_an_example_are_marked(study: Comparison) -> None:
+    (example,) = text.examples(study, in_order(study, "ndcg@10"))
     assert example.summary == "Sequence u7: Mug 3, in 3 of 3 lists"
     assert example.before == "Mug 1 \N{RIGHTWARDS ARROW} Mug 2"
     gru, lstm, popularity = example.lists
@@ -49,8 +49,8 @@ def test_hits_in_an_example_are_marked(study: Study) -> None:
     ]  # fmt: skip
 
 
-def test_how_each_was_made(study: Study) -> None:
-    gru, _, popularity = words.recipes(in_order(study, "ndcg@10"), "test")
+def test_how_each_was_made(study: Comparison) -> None:
+    gru, _, popularity = text.recipes(in_order(study, "ndcg@10"), "test")
     assert gru.made == "runs/gru-1-x-8-1 (seed 1), runs/gru-1-x-8-2 (seed 2)"
     assert 'metric = "ndcg@10"' in gru.text
     assert popularity.text == "baseline popularity, fitted to the events before the test part"
@@ -63,7 +63,7 @@ def test_a_search_shows_the_most_important_field_first() -> None:
         "value": 0.31234,
         "fields": {"model.size": 8, "model.dropout": 0.123456},
     }
-    found = words.search(
+    found = text.search(
         SearchFacts(
             metric="ndcg@10",
             trials=[{"number": 1, "state": "pruned", "value": 0.2, "fields": {"model.size": 4}}, best],
@@ -79,24 +79,24 @@ def test_a_search_shows_the_most_important_field_first() -> None:
     )
     assert found.note == "A hint."
     assert found.bars == [("training.epochs", 100.0, "75%"), ("model.size", 33.3, "25%")]
-    assert words.search(None) is None
+    assert text.search(None) is None
 
 
 def test_the_split_in_words() -> None:
-    assert words.split({"kind": "time", "train_end_ms": 0, "valid_end_ms": 86_400_000}) == (
+    assert text.split({"kind": "time", "train_end_ms": 0, "valid_end_ms": 86_400_000}) == (
         "by time, validation from 1970-01-01 00:00:00 UTC, test from 1970-01-02 00:00:00 UTC"
     )
-    assert words.split({"kind": "leave_one_out"}) == "by leave one out"
+    assert text.split({"kind": "leave_one_out"}) == "by leave one out"
 
 
-def test_no_verdict_has_a_reason(study: Study) -> None:
-    assert words.no_verdicts(study).startswith("No intervals were made")
+def test_no_verdict_has_a_reason(study: Comparison) -> None:
+    assert text.no_verdicts(study).startswith("No intervals were made")
     study["entrants"] = study["entrants"][:1]
-    assert words.no_verdicts(study) == "One model alone is not compared with anything."
+    assert text.no_verdicts(study) == "One model alone is not compared with anything."
 
 
 def test_sentences_are_typeset() -> None:
-    assert words.typeset("a-b is better (-0.0039 [-1, +2], p < 0.01); p = 0.9, gap 1-2") == (
+    assert text.typeset("a-b is better (-0.0039 [-1, +2], p < 0.01); p = 0.9, gap 1-2") == (
         "a-b is better (\N{MINUS SIGN}0.0039 [\N{MINUS SIGN}1, +2], p\N{NO-BREAK SPACE}<\N{NO-BREAK SPACE}0.01); "
         "p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}0.9, gap 1-2"
     )

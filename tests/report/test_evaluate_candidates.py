@@ -12,9 +12,9 @@ from reprise.models.baselines.cooccurrence_scorer import Cooccurrence
 from reprise.models.baselines.markov import Markov
 from reprise.models.baselines.popularity import Popularity
 from reprise.models.scorer import Scorer
-from reprise.report.assess import Questions, assess
-from reprise.report.contestants import contestants
-from reprise.report.examples import answers, choose
+from reprise.report.candidates import contestants
+from reprise.report.evaluate_candidates import Questions, assess
+from reprise.report.example_lists import answers, choose
 from reprise.testing import worlds
 
 

@@ -17,7 +17,7 @@ from reprise.evaluation.list_metrics import in_order
 from reprise.evaluation.ranking.ranks import MISS, rank
 from reprise.evaluation.ranking.targets import EvaluationPlan, asking, questions
 from reprise.models.scorer import Scorer
-from reprise.report.study import Answered, Example, Shown
+from reprise.report.comparison_file import Example, ExampleAnswer, ShownItem
 
 COUNT, LISTED, LAST, NEXT = 6, 10, 6, 5
 ENOUGH = 3
@@ -33,7 +33,7 @@ class Moments(NamedTuple):
     """Which event of the dataset is the target."""
 
 
-class Lists(NamedTuple):
+class ExampleTopK(NamedTuple):
     """What one model answers in each example."""
 
     item_XK: IntArray
@@ -76,11 +76,11 @@ def up_to(dataset: SequenceDataset, walk: EvaluationPlan, chosen: Moments) -> Se
     )
 
 
-def answers(model: Scorer, dataset: SequenceDataset, walk: EvaluationPlan, chosen: Moments) -> Lists:
+def answers(model: Scorer, dataset: SequenceDataset, walk: EvaluationPlan, chosen: Moments) -> ExampleTopK:
     """The best items of a model at the moment of each example."""
     small = up_to(dataset, walk, chosen)
     k = min(LISTED, dataset.items.warm)
-    lists = Lists(np.zeros((len(chosen.row_X), k), np.int64), np.zeros(len(chosen.row_X), np.int64))
+    lists = ExampleTopK(np.zeros((len(chosen.row_X), k), np.int64), np.zeros(len(chosen.row_X), np.int64))
     with asking(model):
         for asked, scores in questions(model, small, replace(walk, min_history=1, progress=False)):
             row_N, _ = asked.targets()
@@ -107,7 +107,7 @@ class _Best:
 
 
 def described(
-    dataset: SequenceDataset, walk: EvaluationPlan, chosen: Moments, lists: dict[str, Lists]
+    dataset: SequenceDataset, walk: EvaluationPlan, chosen: Moments, lists: dict[str, ExampleTopK]
 ) -> list[Example]:
     """The examples as a person reads them.
 
@@ -120,16 +120,20 @@ def described(
     titles = dataset.titles()
     last_U = walk.bounds(dataset)[1]
 
-    def shown(indices: IntArray) -> list[Shown]:
+    def shown(indices: IntArray) -> list[ShownItem]:
         known = [index for index in indices.tolist() if index]
         ids = dataset.items.item_ids(np.array(known, np.int64))
-        return [Shown(id=item_id, title=titles[index - 1]) for item_id, index in zip(ids, known, strict=True)]
+        return [
+            ShownItem(id=item_id, title=titles[index - 1]) for item_id, index in zip(ids, known, strict=True)
+        ]
 
     examples = []
     for place, (row, position) in enumerate(zip(*(column.tolist() for column in chosen), strict=True)):
         begin = max(int(dataset.offset[row]), position - LAST)
         answered = [
-            Answered(entrant=name, items=shown(found.item_XK[place]), rank=int(found.rank_X[place]) or None)
+            ExampleAnswer(
+                entrant=name, items=shown(found.item_XK[place]), rank=int(found.rank_X[place]) or None
+            )
             for name, found in lists.items()
         ]
         examples.append(

@@ -10,7 +10,7 @@ from reprise.models.baselines.markov import Markov
 from reprise.models.baselines.popularity import Popularity
 from reprise.models.batch import Event
 from reprise.models.cooccurrence.counting import item_counts
-from reprise.report.examples import answers, choose, described, up_to
+from reprise.report.example_lists import answers, choose, described, up_to
 from reprise.testing import worlds
 
 

@@ -7,15 +7,15 @@ from typing import Any
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ArtefactError, DataError
 from reprise.evaluation.evaluator import Options
-from reprise.report.assess import Questions
-from reprise.report.contestants import open_common
-from reprise.report.study import Study
+from reprise.report.candidates import open_common
+from reprise.report.comparison_file import Comparison
+from reprise.report.evaluate_candidates import Questions
 
 COMPARED = ("reports", "pooled")
 """What must be the same of each entrant; times may not be."""
 
 
-def questions_of(study: Study) -> Questions:
+def questions_of(study: Comparison) -> Questions:
     """What the entrants of a study were asked.
 
     Raises:
@@ -35,7 +35,7 @@ def questions_of(study: Study) -> Questions:
         raise ArtefactError(f"the protocol of the report is damaged ({error!r})") from None
 
 
-def entrants_of(study: Study) -> tuple[list[Path], list[str]]:
+def entrants_of(study: Comparison) -> tuple[list[Path], list[str]]:
     """(runs, baselines) that a study compared.
 
     Raises:
@@ -51,7 +51,7 @@ def entrants_of(study: Study) -> tuple[list[Path], list[str]]:
     return runs, [entrant["baseline"] for entrant in study["entrants"] if entrant["baseline"]]
 
 
-def dataset_of(study: Study, runs: list[Path], moved: Path | None) -> SequenceDataset:
+def dataset_of(study: Comparison, runs: list[Path], moved: Path | None) -> SequenceDataset:
     """The dataset that a study was made on.
 
     Raises:
@@ -67,7 +67,7 @@ def dataset_of(study: Study, runs: list[Path], moved: Path | None) -> SequenceDa
     return dataset
 
 
-def check_same(before: Study, now: Study) -> int:
+def check_same(before: Comparison, now: Comparison) -> int:
     """How many numbers a study and its repetition have in common: all of them.
 
     Raises:
@@ -85,7 +85,7 @@ def check_same(before: Study, now: Study) -> int:
     return numbers
 
 
-def _compared(study: Study) -> list[Any]:
+def _compared(study: Comparison) -> list[Any]:
     entrants = {
         entrant["name"]: {key: entrant[key] for key in COMPARED}  # type: ignore[literal-required]
         for entrant in study["entrants"]

@@ -14,7 +14,7 @@ Metrics = dict[str, Any]
 """What `Report.to_dict()` gives."""
 
 
-class Shown(TypedDict):
+class ShownItem(TypedDict):
     """An item as a person sees it."""
 
     id: int | str
@@ -22,11 +22,11 @@ class Shown(TypedDict):
     """Its title where the item table has one, else its id."""
 
 
-class Answered(TypedDict):
+class ExampleAnswer(TypedDict):
     """What one entrant would have shown in an example."""
 
     entrant: str
-    items: list[Shown]
+    items: list[ShownItem]
     """Best first."""
     rank: int | None
     """Where the item that came next stands, in the middle of its ties; None where it is no candidate."""
@@ -39,11 +39,11 @@ class Example(TypedDict):
     """Its key."""
     earlier: int
     """How many events came before those in `history`."""
-    history: list[Shown]
+    history: list[ShownItem]
     """The last events, oldest first."""
-    next: list[Shown]
+    next: list[ShownItem]
     """What came then, in order; the first is the target."""
-    lists: list[Answered]
+    lists: list[ExampleAnswer]
 
 
 class Epoch(TypedDict):
@@ -119,7 +119,7 @@ class SearchFacts(TypedDict):
     """How importance was measured, and how much it is worth."""
 
 
-class Study(TypedDict):
+class Comparison(TypedDict):
     """The whole comparison."""
 
     format: int
@@ -144,13 +144,13 @@ class Study(TypedDict):
     search: SearchFacts | None
 
 
-def write_study(study: Study, path: Path) -> None:
+def write_comparison(study: Comparison, path: Path) -> None:
     """Write it as JSON."""
     path.write_text(json.dumps(study, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read_study(path: Path) -> Study:
-    """Read what `write_study` wrote.
+def read_comparison(path: Path) -> Comparison:
+    """Read what `write_comparison` wrote.
 
     Raises:
         ArtefactError: There is no such file, or it is no report, or one of another format.
@@ -170,8 +170,8 @@ def read_study(path: Path) -> Study:
         )
     if found["format"] != FORMAT:
         raise ArtefactError(f"{path} has report format {found['format']!r}, this version reads {FORMAT}")
-    missing = sorted(Study.__required_keys__ - found.keys())
+    missing = sorted(Comparison.__required_keys__ - found.keys())
     if missing:
         raise ArtefactError(f"{path} is damaged (no {', '.join(missing)}); evaluate again")
-    study: Study = found  # type: ignore[assignment]
+    study: Comparison = found  # type: ignore[assignment]
     return study

@@ -10,8 +10,8 @@ import tomli_w
 
 from reprise.evaluation.comparison.model_comparison import ENOUGH_SEEDS
 from reprise.evaluation.slices import POPULARITY
+from reprise.report.comparison_file import Comparison, Example, ExampleAnswer, SearchFacts, ShownItem
 from reprise.report.plots import Drawn
-from reprise.report.study import Answered, Example, SearchFacts, Shown, Study
 from reprise.report.svg import Series
 from reprise.report.tables import level_with_best
 from reprise.training.tuning.search_directory import show
@@ -104,7 +104,7 @@ def counted(number: int, noun: str) -> str:
     return f"{word} {noun}{'' if number == 1 else 's'}"
 
 
-def title(study: Study) -> str:
+def title(study: Comparison) -> str:
     """The page's."""
     path = study["dataset"]["path"]
     name = Path(path).name if path else study["dataset"]["fingerprint"]
@@ -112,7 +112,7 @@ def title(study: Study) -> str:
     return f"{models[0].upper()}{models[1:]} on {name}"
 
 
-def lead(study: Study) -> str:
+def lead(study: Comparison) -> str:
     """One paragraph under the title."""
     told = study["protocol"]
     made = datetime.fromisoformat(study["made"])
@@ -122,7 +122,7 @@ def lead(study: Study) -> str:
     )
 
 
-def headline(study: Study, drawn: Drawn, main: str) -> str:
+def headline(study: Comparison, drawn: Drawn, main: str) -> str:
     """Which model leads, and whether that is shown."""
     if len(drawn) < 2 or not study["verdicts"]:
         return ""
@@ -149,7 +149,7 @@ def headline(study: Study, drawn: Drawn, main: str) -> str:
     return said + "."
 
 
-def verdicts(study: Study, drawn: Drawn) -> Verdicts | None:
+def verdicts(study: Comparison, drawn: Drawn) -> Verdicts | None:
     """The sentences: first those on the leading model, in the order of the page."""
     place = {series.name: number for number, (series, _) in enumerate(drawn)}
     first: list[str] = []
@@ -160,7 +160,7 @@ def verdicts(study: Study, drawn: Drawn) -> Verdicts | None:
     return Verdicts(first, others, correction(study)) if first or others else None
 
 
-def correction(study: Study) -> str:
+def correction(study: Comparison) -> str:
     """What several comparisons do to each; nothing where there is one only."""
     pairs = len(study["verdicts"])
     if pairs < 2:
@@ -177,19 +177,19 @@ def typeset(sentence: str) -> str:
     return re.sub(r"\bp ([<=]) ", "p\N{NO-BREAK SPACE}\\1\N{NO-BREAK SPACE}", signed)
 
 
-def no_verdicts(study: Study) -> str:
+def no_verdicts(study: Comparison) -> str:
     """Why there are none."""
     if len(study["entrants"]) == 1:
         return "One model alone is not compared with anything."
     return "No intervals were made, so nothing is said about which model is better."
 
 
-def examples(study: Study, drawn: Drawn) -> list[ExampleShown]:
+def examples(study: Comparison, drawn: Drawn) -> list[ExampleShown]:
     """All of them, lists in the page's order."""
     return [_example(example, drawn) for example in study["examples"]]
 
 
-def choice(study: Study) -> str:
+def choice(study: Comparison) -> str:
     """How the examples were chosen, and what is shown."""
     kept = "without items seen earlier, " if study["protocol"]["exclude_seen"] else ""
     several = any(len(entrant["seeds"]) > 1 for entrant in study["entrants"])
@@ -219,7 +219,7 @@ def _shown_by(example: Example) -> str:
     return f"in {hits} of {len(lists)} list{'' if len(lists) == 1 else 's'}"
 
 
-def _list(series: Series, answer: Answered, example: Example) -> ListShown:
+def _list(series: Series, answer: ExampleAnswer, example: Example) -> ListShown:
     coming = [item["id"] for item in example["next"]]
     items = [
         ("hit" if item["id"] == coming[0] else "later" if item["id"] in coming else "", item["title"])
@@ -230,7 +230,7 @@ def _list(series: Series, answer: Answered, example: Example) -> ListShown:
     return ListShown(series, items, place)
 
 
-def _sequence(items: list[Shown]) -> str:
+def _sequence(items: list[ShownItem]) -> str:
     return " \N{RIGHTWARDS ARROW} ".join(item["title"].strip() for item in items)
 
 
@@ -270,7 +270,7 @@ def search(found: SearchFacts | None) -> SearchShown | None:
     return SearchShown(sentence, shown, found["note"])
 
 
-def dataset(study: Study) -> list[tuple[str, str]]:
+def dataset(study: Comparison) -> list[tuple[str, str]]:
     """Facts about the log."""
     told = study["dataset"]
     cold = f", and {told['cold']:,} more that only later parts have" if told["cold"] else ""
@@ -293,6 +293,6 @@ def split(told: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def versions(study: Study) -> list[tuple[str, str]]:
+def versions(study: Comparison) -> list[tuple[str, str]]:
     """What made the numbers."""
     return [("reprise", study["reprise"]), *study["versions"].items(), ("made", study["made"])]

@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 
 from reprise.errors import ArtefactError
-from reprise.report.study import Study, read_study, write_study
+from reprise.report.comparison_file import Comparison, read_comparison, write_comparison
 
 
-def test_a_study_comes_back_as_it_was(study: Study, tmp_path: Path) -> None:
+def test_a_study_comes_back_as_it_was(study: Comparison, tmp_path: Path) -> None:
     study["examples"][0]["next"][0]["title"] = "Tasse für Öl"
-    write_study(study, tmp_path / "report.json")
-    assert read_study(tmp_path / "report.json") == study
+    write_comparison(study, tmp_path / "report.json")
+    assert read_comparison(tmp_path / "report.json") == study
     assert "Öl" in (tmp_path / "report.json").read_text(encoding="utf-8")
 
 
@@ -27,13 +27,13 @@ def test_a_study_comes_back_as_it_was(study: Study, tmp_path: Path) -> None:
 def test_what_is_no_report_is_told(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text(text)
     with pytest.raises(ArtefactError, match=message):
-        read_study(tmp_path / "report.json")
+        read_comparison(tmp_path / "report.json")
 
 
 def test_a_report_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match=r"there is no .*none\.json; `reprise evaluate RUN --json"):
-        read_study(tmp_path / "none.json")
+        read_comparison(tmp_path / "none.json")
 
 
-def test_all_of_it_is_json(study: Study) -> None:
+def test_all_of_it_is_json(study: Comparison) -> None:
     assert json.loads(json.dumps(study)) == study

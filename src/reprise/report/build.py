@@ -13,10 +13,10 @@ from reprise.data.dataset import SequenceDataset
 from reprise.evaluation.comparison.model_comparison import Candidate, ComparisonResult, compare_models
 from reprise.evaluation.comparison.seeds import aggregate_seeds
 from reprise.evaluation.report import Report
-from reprise.report.assess import Assessed, Fit, Questions, Say, assess
-from reprise.report.contestants import Contestant, contestants
-from reprise.report.examples import choose, described
-from reprise.report.study import FORMAT, DatasetFacts, EntrantFacts, Study, Training
+from reprise.report.candidates import Contestant, contestants
+from reprise.report.comparison_file import FORMAT, Comparison, DatasetFacts, EntrantFacts, Training
+from reprise.report.evaluate_candidates import Assessed, Fit, Questions, Say, assess
+from reprise.report.example_lists import choose, described
 from reprise.report.training_facts import training_of
 
 LIBRARIES = ("torch", "numpy")
@@ -24,7 +24,7 @@ LIBRARIES = ("torch", "numpy")
 
 
 @dataclass(frozen=True)
-class How:
+class RunSettings:
     """The circumstances of a comparison, which change none of its numbers."""
 
     workers: int = 1
@@ -38,22 +38,22 @@ class How:
 
 
 @dataclass(frozen=True, eq=False)
-class Composed:
+class BuiltComparison:
     """A study, and the reports it was made from."""
 
-    study: Study
+    study: Comparison
     reports: tuple[Report, ...]
     """One for each entrant, its seeds pooled."""
 
 
-def compose(
+def build_comparison(
     runs: Iterable[Path],
     baselines: Iterable[str],
     dataset: SequenceDataset,
     questions: Questions,
     fit: Fit,
-    how: How,
-) -> Composed:
+    how: RunSettings,
+) -> BuiltComparison:
     """Evaluate runs and baselines on the same targets, compare them, and gather all that is known of them.
 
     Args:
@@ -78,7 +78,7 @@ def compose(
         _facts(name, one, found, report)
         for name, one, found, report in zip(names, entrants, assessed, reports, strict=True)
     ]
-    study = Study(
+    study = Comparison(
         format=FORMAT,
         reprise=version("reprise"),
         versions={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
@@ -94,7 +94,7 @@ def compose(
         examples=described(dataset, questions.walk, chosen, lists),
         search=None,
     )
-    return Composed(study, reports)
+    return BuiltComparison(study, reports)
 
 
 def _verdicts(judged: list[Candidate], questions: Questions) -> Sequence[ComparisonResult]:

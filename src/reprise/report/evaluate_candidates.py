@@ -17,8 +17,8 @@ from reprise.evaluation.metrics import GAINS
 from reprise.evaluation.ranking.targets import EvaluationPlan
 from reprise.evaluation.report import Report
 from reprise.models.scorer import Scorer
-from reprise.report.contestants import Contestant
-from reprise.report.examples import Lists, Moments, answers
+from reprise.report.candidates import Contestant
+from reprise.report.example_lists import ExampleTopK, Moments, answers
 from reprise.training.run_directory import RunDirectory, load_model
 
 Fit = Callable[[str, SequenceDataset], Scorer]
@@ -67,7 +67,7 @@ class Assessed(NamedTuple):
     """What one run, or one baseline, answered."""
 
     report: Report
-    lists: Lists
+    lists: ExampleTopK
     """Of the examples."""
     fitted_s: float
     """How long the fit of a baseline took; reading a run counts as nothing."""

@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 
 from reprise.errors import ArtefactError, DataError
-from reprise.report.rebuild import check_same, entrants_of, questions_of
-from reprise.report.study import Study
+from reprise.report.comparison_file import Comparison
+from reprise.report.reproduce import check_same, entrants_of, questions_of
 
 
-def test_what_was_asked_comes_from_the_protocol(study: Study) -> None:
+def test_what_was_asked_comes_from_the_protocol(study: Comparison) -> None:
     study["protocol"] |= {"part": "valid", "exclude_seen": True, "min_history": 3}
     study["options"] |= {"resamples": 50, "ties": "worst"}
     asked = questions_of(study)
@@ -17,14 +17,16 @@ def test_what_was_asked_comes_from_the_protocol(study: Study) -> None:
 
 
 @pytest.mark.parametrize("spoil", ["part", "resampels"])
-def test_a_damaged_protocol_is_told(study: Study, spoil: str) -> None:
+def test_a_damaged_protocol_is_told(study: Comparison, spoil: str) -> None:
     study["protocol"].pop(spoil, None)
     study["options"][spoil] = 1
     with pytest.raises(ArtefactError, match="the protocol of the report is damaged"):
         questions_of(study)
 
 
-def test_a_run_that_is_gone_is_told(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_is_gone_is_told(
+    study: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for entrant in study["entrants"]:
         for run in entrant["runs"]:
@@ -39,7 +41,7 @@ def test_a_run_that_is_gone_is_told(study: Study, tmp_path: Path, monkeypatch: p
         entrants_of(study)
 
 
-def test_times_may_differ_and_numbers_may_not(study: Study) -> None:
+def test_times_may_differ_and_numbers_may_not(study: Comparison) -> None:
     again = copy.deepcopy(study)
     again["made"] = "2027-01-01T00:00:00+00:00"
     again["entrants"][0]["evaluated_s"] = [99.0]
@@ -51,7 +53,7 @@ def test_times_may_differ_and_numbers_may_not(study: Study) -> None:
         check_same(study, again)
 
 
-def test_a_model_more_or_less_is_told(study: Study) -> None:
+def test_a_model_more_or_less_is_told(study: Comparison) -> None:
     again = copy.deepcopy(study)
     again["verdicts"].pop()
     with pytest.raises(DataError, match="the report does not repeat: verdicts was"):
