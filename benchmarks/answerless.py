@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reprise.server import run
-from reprise.server.events import User
-from reprise.server.live import Live
-from reprise.server.questions import Answer, Answered, Question
+from reprise.server import process
+from reprise.server.engine.requests import RankedItem, RecommendQuery, RecommendResult
+from reprise.server.engine.serving_engine import ServingEngine
 from reprise.server.settings import Settings
+from reprise.server.store.records import User
 
 
-class Answerless(Live):
+class Answerless(ServingEngine):
     """Reads what the log has since of the users who ask, folds nothing, searches nothing."""
 
     def __init__(self, *arguments: Any) -> None:
@@ -26,11 +26,11 @@ class Answerless(Live):
         self._read: dict[User, tuple[int, int]] = {}
 
     def recommend_all(
-        self, questions: Sequence[Question], long: int | None = None
-    ) -> list[Answer | Exception]:
+        self, questions: Sequence[RecommendQuery], long: int | None = None
+    ) -> list[RecommendResult | Exception]:
         return [self._answer(question) for question in questions]
 
-    def _answer(self, question: Question) -> Answer:
+    def _answer(self, question: RecommendQuery) -> RecommendResult:
         user, seq = question.asker.user, 0
         if user is not None:
             log = self.store.since(user, *self._read.get(user, (0, 0)))
@@ -38,10 +38,10 @@ class Answerless(Live):
             self._read[user] = log.generation, seq
         ids = self.served.items.ranker(question.asker.tenant).catalogue.ids
         items = [
-            Answered(ids[place], 10.0 - place, place + 1, None, f"follows from {seq} events")
+            RankedItem(ids[place], 10.0 - place, place + 1, None, f"follows from {seq} events")
             for place in range(question.rules.k)
         ]
-        return Answer(items, self.served.version, seq, 0)
+        return RecommendResult(items, self.served.version, seq, 0)
 
 
 def main() -> None:
@@ -50,8 +50,10 @@ def main() -> None:
     parser.add_argument("--store", default="sqlite:///events.db")
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
-    run.Live = Answerless  # type: ignore[misc]
-    run.serve(options.model, options.store, run.Place(port=options.port), Settings(), logging.WARNING)
+    process.Live = Answerless  # type: ignore[misc]
+    process.serve(
+        options.model, options.store, process.ListenSettings(port=options.port), Settings(), logging.WARNING
+    )
 
 
 if __name__ == "__main__":

@@ -24,9 +24,9 @@ import uvloop
 from wire import Pool, request
 
 from reprise import Recommender
-from reprise.server.events import User
-from reprise.server.keys import DEFAULT_TENANT
-from reprise.server.store import open_store
+from reprise.server.http.auth import DEFAULT_TENANT
+from reprise.server.store.event_store import open_store
+from reprise.server.store.records import User
 from reprise.testing.servers import ServerProcess
 from reprise.testing.worlds import world
 

@@ -15,8 +15,8 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
-from reprise.server.events import NewEvent, User
-from reprise.server.store import EventStore, open_store
+from reprise.server.store.event_store import EventStore, open_store
+from reprise.server.store.records import NewEvent, User
 
 HISTORIES = (10, 10_000)
 

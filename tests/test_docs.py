@@ -150,7 +150,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_route_stands_on_the_page_about_serving() -> None:
-    from reprise.server.operations import OPERATIONS
+    from reprise.server.http.routes import OPERATIONS
 
     page = text(DOCS / "serving.md")
     for operation in OPERATIONS:

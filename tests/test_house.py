@@ -38,9 +38,10 @@ HOMES = {
     "onnxruntime": ("recommender/runtime/onnx_session.py", "recommender/search/int8_matmul.py"), "scipy": ("models/",),
     "optuna": ("training/tuning/optuna_study.py",),
     "mlflow": ("training/loggers.py",), "wandb": ("training/loggers.py",), "jinja2": ("report/render.py",),
-    "markupsafe": ("report/",), "sqlite3": ("server/sqlite",), "psycopg": ("server/postgres",),
-    "psycopg_pool": ("server/postgres",), "starlette": ("server/app.py", "server/handlers.py"),
-    "uvicorn": ("server/run.py",), "prometheus_client": ("server/metrics.py",), "faiss": ("recommender/search/exact_index.py",),
+    "markupsafe": ("report/",), "sqlite3": ("server/store/sqlite",), "psycopg": ("server/store/postgres",),
+    "psycopg_pool": ("server/store/postgres",), "starlette": ("server/http/app.py", "server/http/handlers.py"),
+    "uvicorn": ("server/process.py",), "prometheus_client": ("server/prometheus_metrics.py",),
+    "faiss": ("recommender/search/exact_index.py",),
 }  # fmt: skip
 RUNS_CODE_WHEN_READ = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 VAGUE_NAMES = {"utils", "util", "helpers", "common", "misc", "base", "core"}

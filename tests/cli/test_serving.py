@@ -6,9 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 from reprise.cli.main import app
-from reprise.server.events import NewEvent, User
-from reprise.server.keys import read_keys
-from reprise.server.sqlite import SQLiteStore
+from reprise.server.http.auth import read_keys
+from reprise.server.store.records import NewEvent, User
+from reprise.server.store.sqlite import SQLiteStore
 
 
 def ran(*arguments: str) -> str:

@@ -16,9 +16,9 @@ from starlette.testclient import TestClient
 from reprise.data.dataset import SequenceDataset
 from reprise.models.networks.recurrent import Recurrent
 from reprise.recommender import Recommender
-from reprise.server.live import Live
-from reprise.server.served import Served
-from reprise.server.sqlite import SQLiteStore
+from reprise.server.engine.served_model import ServedModel
+from reprise.server.engine.serving_engine import ServingEngine
+from reprise.server.store.sqlite import SQLiteStore
 from reprise.testing.worlds import world
 
 STATE_BYTES = 2**20
@@ -91,11 +91,11 @@ def store(tmp_path: Path) -> Iterator[SQLiteStore]:
 
 
 @pytest.fixture
-def live(first_model: Path, store: SQLiteStore) -> Live:
-    return Live(Served.open(first_model, store, STATE_BYTES), store)
+def live(first_model: Path, store: SQLiteStore) -> ServingEngine:
+    return ServingEngine(ServedModel.open(first_model, store, STATE_BYTES), store)
 
 
 @pytest.fixture
-def client(live: Live) -> Iterator[TestClient]:
+def client(live: ServingEngine) -> Iterator[TestClient]:
     """The application, with its lanes and its threads."""
     yield from asking(live)

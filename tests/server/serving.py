@@ -15,13 +15,13 @@ from urllib.request import Request, urlopen
 import uvicorn
 from asking import PATIENT
 
-from reprise.server.app import Door, create_app
-from reprise.server.live import Live
-from reprise.server.metrics import Metrics
-from reprise.server.served import Served
-from reprise.server.service import Service
+from reprise.server.engine.served_model import ServedModel
+from reprise.server.engine.serving_engine import ServingEngine
+from reprise.server.http.app import Authenticator, create_app
+from reprise.server.prometheus_metrics import PrometheusMetrics
+from reprise.server.queueing.async_service import AsyncService
 from reprise.server.settings import Settings
-from reprise.server.sqlite import SQLiteStore
+from reprise.server.store.sqlite import SQLiteStore
 
 STATE_BYTES = 2**20
 WITHIN_S = 30.0
@@ -45,17 +45,17 @@ class Address:
 
 @contextmanager
 def serving(
-    model: Path, events: Path, door: Door | None = None, settings: Settings | None = None
+    model: Path, events: Path, door: Authenticator | None = None, settings: Settings | None = None
 ) -> Iterator[Address]:
     """A server over a saved model and a file of events, from the first to the last request of a test."""
     store = SQLiteStore(events)
-    live = Live(Served.open(model, store, STATE_BYTES), store)
+    live = ServingEngine(ServedModel.open(model, store, STATE_BYTES), store)
     place = socket.socket()
     place.bind(("127.0.0.1", 0))
     servers: list[uvicorn.Server] = []
 
     async def serve() -> None:
-        app = create_app(Service(live, settings or PATIENT, Metrics()), door)
+        app = create_app(AsyncService(live, settings or PATIENT, PrometheusMetrics()), door)
         servers.append(uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, ws="none")))
         await servers[0].serve(sockets=[place])
 

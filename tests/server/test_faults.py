@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from reprise.server.events import StoredEvent, User
-from reprise.server.keys import DEFAULT_TENANT
-from reprise.server.sqlite import SQLiteStore
+from reprise.server.http.auth import DEFAULT_TENANT
+from reprise.server.store.records import StoredEvent, User
+from reprise.server.store.sqlite import SQLiteStore
 from reprise.testing.servers import ServerProcess
 
 NO_LIMIT = resource.RLIM_INFINITY

@@ -15,13 +15,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from reprise.server import served
-from reprise.server.events import NewEvent, Status, User
-from reprise.server.live import Live
-from reprise.server.questions import Asker, Question, Rules
-from reprise.server.reading import Told
-from reprise.server.served import Served
-from reprise.server.sqlite import SQLiteStore
+from reprise.server.engine import served_model
+from reprise.server.engine.event_encoding import HistoryEvent
+from reprise.server.engine.requests import RankingRules, RecommendQuery, UserContext
+from reprise.server.engine.served_model import ServedModel
+from reprise.server.engine.serving_engine import ServingEngine
+from reprise.server.store.records import NewEvent, Status, User
+from reprise.server.store.sqlite import SQLiteStore
 
 STEPS = int(os.environ.get("REPRISE_STEPS", "10000"))
 STEPS_OF_ONE = 50
@@ -48,9 +48,9 @@ class Reference:
         self.events.setdefault(event.user, []).append(event)
         return Status.ACCEPTED
 
-    def past(self, user: User) -> list[Told]:
+    def past(self, user: User) -> list[HistoryEvent]:
         by_time = sorted(self.events.get(user, []), key=lambda event: event.time_ms)
-        return [Told(one.item_id, one.time_ms, one.kind, one.value) for one in by_time]
+        return [HistoryEvent(one.item_id, one.time_ms, one.kind, one.value) for one in by_time]
 
 
 class Processes(RuleBasedStateMachine):
@@ -67,16 +67,16 @@ class Processes(RuleBasedStateMachine):
         self.sent: list[NewEvent] = []
         self.serves = [0, 0]
         self.turn = 0
-        self.lives: list[Live] = []
+        self.lives: list[ServingEngine] = []
 
     @initialize()
     def start(self) -> None:
         self.lives = [self.opened(process) for process in (0, 1)]
 
-    def opened(self, process: int) -> Live:
+    def opened(self, process: int) -> ServingEngine:
         store = SQLiteStore(self.path)
         # room for two states and a half: some are always folded anew
-        return Live(Served.open(self.models[self.serves[process]], store, 5_000), store)
+        return ServingEngine(ServedModel.open(self.models[self.serves[process]], store, 5_000), store)
 
     @rule(
         process=processes,
@@ -109,10 +109,10 @@ class Processes(RuleBasedStateMachine):
     @rule(process=processes, user=users, seen=st.booleans())
     def ask(self, process: int, user: User, seen: bool) -> None:
         live = self.lives[process]
-        rules = Rules(k=3, exclude_seen=seen)
-        answer = live.recommend(Question(Asker(*user), rules, START_MS * 2))
+        rules = RankingRules(k=3, exclude_seen=seen)
+        answer = live.recommend(RecommendQuery(UserContext(*user), rules, START_MS * 2))
         told = live.recommend(
-            Question(Asker(user.tenant, None, self.reference.past(user)), rules, START_MS * 2)
+            RecommendQuery(UserContext(user.tenant, None, self.reference.past(user)), rules, START_MS * 2)
         )
         assert answer == told
 
@@ -162,7 +162,7 @@ def test_two_processes_over_one_log(
     second_model: Path, third_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # the files are read once: it is the states that are looked at here, thousands of times
-    monkeypatch.setattr(served, "_checked", cache(served._checked))
+    monkeypatch.setattr(served_model, "_checked", cache(served_model._checked))
     Processes.models = second_model, third_model
     Processes.steps = 0
     run_state_machine_as_test(

@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 from serving import Address, serving
 
-from reprise.server.app import Door
-from reprise.server.keys import add_key, read_keys
+from reprise.server.http.app import Authenticator
+from reprise.server.http.auth import add_key, read_keys
 
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 ATTACK = "<img src=x onerror=\"document.title='taken'\">"
@@ -471,7 +471,9 @@ def test_a_key_is_asked_for_where_one_is_needed(
     context: BrowserContext, second_model: Path, tmp_path: Path
 ) -> None:
     secret = add_key(tmp_path / "keys.toml", "page", "default", ["ingest", "recommend", "admin"])
-    with serving(second_model, tmp_path / "events.db", Door(read_keys(tmp_path / "keys.toml"))) as locked:
+    with serving(
+        second_model, tmp_path / "events.db", Authenticator(read_keys(tmp_path / "keys.toml"))
+    ) as locked:
         page = context.new_page()
         page.goto(locked.url)
         field = page.get_by_label("This server asks for an API key")
@@ -498,7 +500,9 @@ def test_a_key_that_does_not_allow_all_still_shows_what_it_allows(
     context: BrowserContext, second_model: Path, tmp_path: Path
 ) -> None:
     secret = add_key(tmp_path / "keys.toml", "reader", "default", ["recommend"])
-    with serving(second_model, tmp_path / "events.db", Door(read_keys(tmp_path / "keys.toml"))) as locked:
+    with serving(
+        second_model, tmp_path / "events.db", Authenticator(read_keys(tmp_path / "keys.toml"))
+    ) as locked:
         page = context.new_page()
         page.goto(locked.url)
         page.get_by_label("This server asks for an API key").fill(secret)

@@ -24,8 +24,8 @@ def forget(
     """Remove everything of users from an event log, as `DELETE /v1/users/ID` does; servers that share the log follow."""
     from contextlib import closing
 
-    from reprise.server.events import User
-    from reprise.server.store import open_store
+    from reprise.server.store.event_store import open_store
+    from reprise.server.store.records import User
 
     with closing(open_store(store, create=False)) as log:
         for user_id in users:

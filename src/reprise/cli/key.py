@@ -26,7 +26,7 @@ def key(
     ] = "default",
 ) -> None:
     """Make an API key for `serve` and print it. The file holds its hash only, so it cannot be shown again."""
-    from reprise.server.keys import add_key
+    from reprise.server.http.auth import add_key
 
     secret = add_key(file, name, tenant, scope or ["ingest", "recommend"])
     typer.echo(secret)

@@ -36,13 +36,13 @@ def serve(
     ] = False,
 ) -> None:
     """Serve a saved model: events in, recommendations out, a page to try it at /. Needs no torch."""
-    from reprise.server import run
+    from reprise.server import process
     from reprise.server.settings import Settings
 
     if (model / "run.json").exists():
         raise ArtefactError(
             f"{model} is a run; write its model with `reprise export {model} --out MODEL` and serve that"
         )
-    place = run.Place(host, port, keys)
+    place = process.ListenSettings(host, port, keys)
     settings = Settings(state_bytes=state_memory * MEGABYTE)
-    run.serve(model, store, place, settings, logging.WARNING if quiet else logging.INFO)
+    process.serve(model, store, place, settings, logging.WARNING if quiet else logging.INFO)

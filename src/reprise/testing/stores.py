@@ -8,8 +8,8 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
-from reprise.server.events import NewEvent, Status, User, UserLog
-from reprise.server.store import EventStore, StoreError
+from reprise.server.store.event_store import EventStore, StoreError
+from reprise.server.store.records import NewEvent, Status, User, UserLog
 
 ANNA, BERT = User("shop", "anna"), User("shop", "bert")
 NAMESAKE = User("rival", "anna")

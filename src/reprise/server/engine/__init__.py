@@ -1,0 +1,1 @@
+"""The serving engine: one event log, one model, cached user states."""

@@ -1,0 +1,1 @@
+"""Bounded work queues between the event loop and the worker threads."""

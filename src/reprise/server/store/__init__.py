@@ -1,0 +1,1 @@
+"""Durable event logs in SQLite and PostgreSQL."""

@@ -1,0 +1,139 @@
+"""The event log: what it promises, and how one is opened from its address."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from reprise.errors import ConfigError, did_you_mean
+from reprise.server.store.records import ItemChange, NewEvent, Status, User, UserLog
+
+FORGOTTEN_KEPT = 100_000
+"""Of how many forgettings a store tells: who hears of so many at once may have missed earlier ones."""
+
+
+class StoreError(OSError):
+    """The store did not take something, or did not answer: nothing is promised of it, and it may be tried again."""
+
+
+class EventStore(Protocol):
+    """The truth about users. Safe to use from several threads; several processes may share one."""
+
+    def append(self, events: Sequence[NewEvent]) -> list[Status]:
+        """Add events durably, in their order: all of them or none. Known event ids of the tenant are duplicates.
+
+        What is `ACCEPTED` when this returns survives the end of the process and of the machine.
+
+        Raises:
+            StoreError: all were added or, most likely, none; events with an id may be offered again without harm.
+        """
+        ...
+
+    def since(self, user: User, generation: int = 0, seq: int = 0, limit: int | None = None) -> UserLog:
+        """The events of a user after place `seq` of this generation; all of them if the log has another generation.
+
+        Args:
+            user: Whose.
+            generation: Of the user, as the log last told it.
+            seq: The place of the last event that is known.
+            limit: At most so many events, the oldest of them, and no more are read; at least 1. None: all.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        ...
+
+    def forget(self, user: User) -> int:
+        """Remove everything of a user, durably, in one transaction; how many events it was. It does not take long.
+
+        Raises:
+            StoreError: it was not removed, or, where the connection was lost, perhaps not.
+        """
+        ...
+
+    def prove_forgotten(self, user: User) -> str:
+        """Look whether anything is left of a user who was forgotten before; what was checked, in words.
+
+        It may take long. Others read and write meanwhile, so a user who came back is told of, and is no error.
+
+        Raises:
+            StoreError: there is a trace that cannot be removed, or the store does not answer.
+        """
+        ...
+
+    def forgotten_since(self, version: int) -> tuple[int, list[int]]:
+        """The version of the last forgetting, and the generations of the users who were forgotten after `version`.
+
+        Versions grow by 1 with every forgetting, from 0. Only the newest `FORGOTTEN_KEPT` are told of: who hears of so many
+        remembers nobody any more.
+        """
+        ...
+
+    def scrub(self) -> str:
+        """Write the tables anew, so that no byte of a deleted row is left in them; what was done, in words.
+
+        It takes long where there is much, and others wait meanwhile: for an operator's command, not for a request.
+        """
+        ...
+
+    def recent_users(self, tenant: str, limit: int) -> list[str]:
+        """Ids of users of a tenant, the newest users first."""
+        ...
+
+    def put_item(self, tenant: str, item_id: str, values: Mapping[str, object]) -> int:
+        """Keep what a caller says of an item, instead of what was said before; the version of the change.
+
+        Raises:
+            StoreError: nothing was kept.
+        """
+        ...
+
+    def items_since(self, version: int) -> list[ItemChange]:
+        """The changes of items after this version, oldest first; only the last one of each item."""
+        ...
+
+    def check(self) -> None:
+        """Raise `StoreError` where the store cannot be written to."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections. What was appended stays."""
+        ...
+
+
+SCHEMES = ("sqlite", "postgresql")
+
+
+def no_log(where: object) -> ConfigError:
+    """There is none, and none is to be made."""
+    return ConfigError(f"there is no event log at {where}; name the one that a server writes to")
+
+
+def open_store(address: str, create: bool = True) -> EventStore:
+    """The store at an address: `sqlite:///events.db` (a path after three slashes) or `postgresql://user@host/database`.
+
+    Args:
+        address: Where.
+        create: Whether an empty one is made where there is none.
+
+    Raises:
+        ConfigError: the address has another form, or there is no event log and none is to be made.
+        StoreError: the store cannot be opened.
+    """
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        raise ConfigError(
+            f"store {address!r} is no address; write sqlite:///events.db or postgresql://host/database"
+        )
+    if scheme == "sqlite":
+        from reprise.server.store.sqlite import SQLiteStore
+
+        if not rest.startswith("/") or rest == "/":
+            raise ConfigError(
+                f"store {address!r} names no file; write sqlite:///events.db, or sqlite:////var/lib/events.db for a path "
+                "from the root"
+            )
+        return SQLiteStore(rest[1:], create)
+    if scheme in ("postgresql", "postgres"):
+        from reprise.server.store.postgres import PostgresStore
+
+        return PostgresStore(address, create)
+    raise ConfigError(f"unknown kind of store {scheme!r}{did_you_mean(scheme, SCHEMES)}")

@@ -1,0 +1,163 @@
+"""The OpenAPI page is true: what it says is taken is taken, what it says is answered is answered.
+
+More of it on demand: REPRISE_EXAMPLES=1000 REPRISE_BODIES=1000000 pytest tests/server/test_openapi.py
+"""
+
+import asyncio
+import json
+import os
+import random
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from serving import serving
+
+from reprise.server.engine.served_model import ServedModel
+from reprise.server.engine.serving_engine import ServingEngine
+from reprise.server.http.app import create_app
+from reprise.server.http.openapi import openapi
+from reprise.server.http.routes import OPERATIONS
+from reprise.server.prometheus_metrics import PrometheusMetrics
+from reprise.server.queueing.async_service import AsyncService
+from reprise.server.settings import Settings
+from reprise.server.store.sqlite import SQLiteStore
+
+EXAMPLES = int(os.environ.get("REPRISE_EXAMPLES", "60"))
+"""Of each operation."""
+BODIES = int(os.environ.get("REPRISE_BODIES", "100000"))
+
+
+@pytest.fixture(scope="module")
+def live(first_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingEngine]:
+    """One log that meets everything that is thrown at it."""
+    store = SQLiteStore(tmp_path_factory.mktemp("thrown") / "events.db")
+    yield ServingEngine(ServedModel.open(first_model, store, 2**20), store)
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def address(first_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    events = tmp_path_factory.mktemp("asked") / "events.db"
+    with serving(first_model, events) as server:
+        yield server.url
+
+
+schema = schemathesis.openapi.from_dict(openapi("1", needs_keys=False))
+
+
+@schema.parametrize()
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+def test_every_operation_is_as_the_page_says(case: Any, address: str) -> None:
+    """No 5xx, no answer off its schema, no status that is not listed, bad data refused, good data taken."""
+    case.call_and_validate(base_url=address)
+
+
+def test_a_hundred_thousand_bodies_crash_nothing(live: ServingEngine) -> None:
+    """Valid bodies, spoilt: parts taken out, doubled, exchanged, cut; and bytes that never were a body."""
+    statuses = asyncio.run(thrown(live, BODIES))
+    assert sum(statuses.values()) == BODIES
+    assert set(statuses) <= {200, 400, 404, 409, 413, 422, 429}
+    assert min(statuses[200], statuses[400], statuses[422]) > BODIES // 50  # both sides of the door were seen
+
+
+async def thrown(live: ServingEngine, bodies: int) -> Counter[int]:
+    """How many bodies were answered with each status."""
+    service = AsyncService(
+        ServingEngine(live.served, live.store), Settings(deadline_s=60), PrometheusMetrics()
+    )
+    app = create_app(service)
+    generator = random.Random(0)
+    statuses: Counter[int] = Counter()
+    posts = [(one.path, one.method) for one in OPERATIONS if one.body is not None and one.name != "model"]
+    for _ in range(bodies):
+        path, method = generator.choice(posts)
+        statuses[await thrown_one(app, method, path.replace("{item_id}", "p1"), spoilt(generator))] += 1
+    for lane in (service._quick, service._slow, service._writing):
+        lane.close()
+    return statuses
+
+
+async def thrown_one(app: Any, method: str, path: str, body: bytes) -> int:
+    """The status of one answer, whose body must be JSON."""
+    scope = {
+        "type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": b"", "scheme": "http",
+        "http_version": "1.1", "headers": [(b"content-type", b"application/json"), (b"host", b"localhost")],
+        "server": ("localhost", 80), "client": ("127.0.0.1", 1), "root_path": "", "asgi": {"version": "3.0"},
+    }  # fmt: skip
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    json.loads(sent[1]["body"])
+    return int(sent[0]["status"])
+
+
+WORDS: list[Any] = [
+    "", "p1", "p19", "anna", 0, -1, 17, 2**53, 2**70, 1.5, -0.0, 1e308, True, None, [], {}, "\u0000", "\n", "x" * 300, "ö🛒",
+    "2024-03-01T10:00:00Z", "view", {"min": 3}, {"not": "left"}, ["left", 3], 1_700_000_000, "NaN", [[]], {"": None},
+]  # fmt: skip
+NAMES = [
+    "user_id", "item_id", "timestamp", "kind", "value", "event_id", "events", "ack", "consent", "k", "now", "deny", "allow",
+    "filter", "exclude_seen", "diversity", "explain", "length", "temperature", "top_k", "top_p", "no_repeat", "seed", "beams",
+    "title", "price", "available", "columns", "shelf", "__class__",
+]  # fmt: skip
+VALID: list[Any] = [
+    {
+        "events": [
+            {
+                "user_id": "anna",
+                "item_id": "p1",
+                "timestamp": 1_700_000_000,
+                "kind": "view",
+                "value": 2,
+                "event_id": "e",
+            }
+        ]
+    },
+    {"user_id": "anna", "k": 3, "filter": {"price": {"max": 9}}, "deny": ["p1"], "explain": True},
+    {"events": [{"item_id": "p3"}, {"item_id": "p4", "timestamp": 1_700_000_000}], "length": 2, "seed": 3},
+    {"item_id": "p3", "k": 2},
+    {"title": "a", "price": 2.5, "available": True, "columns": {"shelf": "left"}},
+]
+
+
+def spoilt(generator: random.Random) -> bytes:
+    """One body."""
+    kind = generator.random()
+    if kind < 0.05:
+        return generator.randbytes(generator.randrange(60))
+    body = json.dumps(changed(generator, generator.choice(VALID))).encode()
+    if kind < 0.2:
+        cut = generator.randrange(len(body) + 1)
+        return (
+            body[:cut]
+            + generator.choice([b"", b"\xff", b"NaN", b"}", b'"', b"[" * 300, b"\\u0000"])
+            + body[cut:]
+        )
+    return body if kind < 0.95 else body[: generator.randrange(len(body) + 1)]
+
+
+def changed(generator: random.Random, told: Any) -> Any:
+    """A value with some of its parts others, gone, or more."""
+    if generator.random() < 0.08:
+        return generator.choice(WORDS)
+    if isinstance(told, dict):
+        parts = {name: changed(generator, part) for name, part in told.items() if generator.random() > 0.04}
+        if generator.random() < 0.08:
+            parts[generator.choice(NAMES)] = generator.choice(WORDS)
+        return parts
+    if isinstance(told, list):
+        return [
+            changed(generator, part) for part in told for _ in range(generator.choice((1, 1, 1, 1, 0, 2)))
+        ]
+    return told
