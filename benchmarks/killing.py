@@ -27,7 +27,7 @@ from reprise import Recommender
 from reprise.server.http.auth import DEFAULT_TENANT
 from reprise.server.store.event_store import open_store
 from reprise.server.store.records import User
-from reprise.testing.servers import ServerProcess
+from reprise.testing.server_process import ServerProcess
 from reprise.testing.worlds import world
 
 ITEMS = 12

@@ -22,7 +22,7 @@ from clock import Clock
 from notes import Notes, add_options
 from protocol import METRICS, Sums
 
-from reprise.cli.train import read_recipe
+from reprise.cli.commands.train import read_recipe
 from reprise.config import to_dict
 from reprise.data.dataset import SequenceDataset
 from reprise.evaluation.evaluator import QUICK, evaluate

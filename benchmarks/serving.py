@@ -30,7 +30,7 @@ from load import Mix, Plan, Record
 from watching import Watch
 from wire import Pool
 
-from reprise.testing.servers import SERVE, ServerProcess
+from reprise.testing.server_process import SERVE, ServerProcess
 
 ANSWERLESS = (str(Path(__file__).with_name("answerless.py")),)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from reprise.cli import demo
+from reprise.cli.commands import demo
 from reprise.cli.main import app
 
 

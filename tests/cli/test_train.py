@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from reprise.cli.train import read_recipe
+from reprise.cli.commands.train import read_recipe
 from reprise.errors import ConfigError
 from reprise.models.networks.recurrent import Recurrent
 from reprise.training import Recipe, TrainingConfig

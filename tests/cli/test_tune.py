@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from reprise.cli.tune import read_plan
+from reprise.cli.commands.tune import read_plan
 from reprise.models.networks.recurrent import Recurrent
 from reprise.training import Recipe, TrainingConfig
 from reprise.training.tuning.search_space import Choices, Range

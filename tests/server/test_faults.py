@@ -16,7 +16,7 @@ import pytest
 from reprise.server.http.auth import DEFAULT_TENANT
 from reprise.server.store.records import StoredEvent, User
 from reprise.server.store.sqlite import SQLiteStore
-from reprise.testing.servers import ServerProcess
+from reprise.testing.server_process import ServerProcess
 
 NO_LIMIT = resource.RLIM_INFINITY
 PAGE = 4096

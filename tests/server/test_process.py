@@ -16,7 +16,7 @@ from reprise.server.http.auth import add_key
 from reprise.server.process import ListenSettings
 from reprise.server.store.records import User
 from reprise.server.store.sqlite import SQLiteStore
-from reprise.testing.servers import ServerProcess
+from reprise.testing.server_process import ServerProcess
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from spoiling import spoiling
 import reprise.training.fit_cooccurrence as residual_module
 import reprise.training.train_ensemble as ensemble_module
 import reprise.training.trainer as trainer_module
-from reprise.cli.export import training_facts
+from reprise.cli.commands.export import training_facts
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError
 from reprise.evaluation.evaluator import evaluate

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import reprise.training.fit_cooccurrence as residual_module
 import reprise.training.trainer as trainer_module
-from reprise.cli.export import training_facts
+from reprise.cli.commands.export import training_facts
 from reprise.config import spec
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ArtefactError, ConfigError, DataError, DivergedError

@@ -7,7 +7,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from reprise.cli import demo, describe, evaluate, export, forget, key, prepare, recommend, serve, train, tune
+from reprise.cli.commands import (
+    demo,
+    describe,
+    evaluate,
+    export,
+    forget,
+    key,
+    prepare,
+    recommend,
+    serve,
+    train,
+    tune,
+)
 from reprise.errors import RepriseError
 
 VERBS = (prepare, describe, train, tune, evaluate, recommend, export, serve, key, forget, demo)

@@ -22,7 +22,7 @@ from reprise.server.store.event_store import StoreError, open_store, postgres, p
 from reprise.server.store.postgres import PostgresStore
 from reprise.server.store.postgres_connection import UnsureError
 from reprise.server.store.records import NewEvent, Status, User
-from reprise.testing.stores import check_store
+from reprise.testing.store_contract import check_store
 
 ANNA, BERT = User("shop", "anna"), User("shop", "bert")
 ACCEPTED, DUPLICATE = Status.ACCEPTED, Status.DUPLICATE

@@ -16,7 +16,7 @@ import pytest
 from reprise.server.store.event_store import StoreError, sqlite, sqlite_connection
 from reprise.server.store.records import NewEvent, Status, User
 from reprise.server.store.sqlite import SQLiteStore
-from reprise.testing.stores import check_store
+from reprise.testing.store_contract import check_store
 
 ANNA = User("shop", "anna")
 

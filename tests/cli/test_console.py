@@ -2,7 +2,7 @@
 
 import pytest
 
-from reprise.cli.show import show_dataset, show_facts, show_next, show_table
+from reprise.cli.console import show_dataset, show_facts, show_next, show_table
 from reprise.data.description import describe
 from reprise.testing import worlds
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reprise.cli.console import show_next, show_table
 from reprise.cli.options import Accelerator, DatasetDirectory, Overrides, Trusted, given
-from reprise.cli.show import show_next, show_table
 
 if TYPE_CHECKING:
     from reprise.training.recipe import Recipe

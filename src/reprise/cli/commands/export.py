@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from reprise.cli.console import show_next
 from reprise.cli.options import MovedDataset
-from reprise.cli.show import show_next
 from reprise.errors import ArtefactError
 
 EXAMPLE = "reprise export runs/shop --out shop.model"

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from reprise.cli.console import show_dataset, show_next
 from reprise.cli.options import (
     ItemColumn,
     KindColumn,
@@ -15,7 +16,6 @@ from reprise.cli.options import (
     ValueColumn,
     given,
 )
-from reprise.cli.show import show_dataset, show_next
 
 EXAMPLE = "reprise prepare clicks.parquet --items items.parquet --split last:7d,7d --out data/shop"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from reprise.cli.baselines import HELP, find_baseline, fit_baseline
+from reprise.cli.baseline_names import HELP, find_baseline, fit_baseline
 from reprise.cli.options import MovedDataset, Trusted, check_place, given
 from reprise.errors import ConfigError
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from reprise.cli.console import show_facts
 from reprise.cli.options import DatasetDirectory
-from reprise.cli.show import show_facts
 
 EXAMPLE = "reprise describe data/shop --json"
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reprise.cli.show import show_dataset, show_next, show_table, typed
+from reprise.cli.console import show_dataset, show_next, show_table, typed
 
 if TYPE_CHECKING:
     from reprise.data.dataset import SequenceDataset
@@ -36,8 +36,8 @@ def demo(
     ] = Path("reprise-demo"),
 ) -> None:
     """Prepare, train, evaluate and recommend with a bundled year of a gift shop (Online Retail), in minutes."""
-    from reprise.cli.export import training_facts
-    from reprise.cli.train import read_recipe
+    from reprise.cli.commands.export import training_facts
+    from reprise.cli.commands.train import read_recipe
     from reprise.evaluation.comparison.paired import compare
     from reprise.evaluation.evaluator import evaluate
     from reprise.models.baselines.markov import Markov

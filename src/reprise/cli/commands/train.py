@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reprise.cli.console import show_next
 from reprise.cli.options import Accelerator, DatasetDirectory, Overrides, Trusted, given
-from reprise.cli.show import show_next
 
 if TYPE_CHECKING:
     from reprise.training import Recipe

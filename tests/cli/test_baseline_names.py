@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from reprise.cli.baselines import BASELINES
+from reprise.cli.baseline_names import BASELINES
 from reprise.config import resolve
 
 Run = Callable[..., Result]
