@@ -42,7 +42,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "transformer-masked": {"class": "Transformer", "causal": False, "window": SHORT},
 }
 """What of a recipe makes each family; everything else is the same for all."""
-MASKED = {"training.objective.class": "reprise:MaskedItem"}
+MASKED = {"training.objective.class": "reprise.training:MaskedItem"}
 BASELINES = (
     "popularity", "recent-popularity", "session-popularity", "markov", "cooccurrence", "item-knn", "session-knn",
 )  # fmt: skip

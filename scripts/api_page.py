@@ -20,13 +20,20 @@ in a table.
 Definition = ast.ClassDef | ast.FunctionDef
 
 
-def public_names() -> dict[str, str]:
-    """The public names and the modules they live in."""
-    for node in _parse("reprise").body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_HOMES":
-            homes: dict[str, str] = ast.literal_eval(node.value)
-            return homes
-    raise SystemExit("reprise/__init__.py has no _HOMES")
+def public_names(package: str = "reprise") -> dict[str, str]:
+    """The public names of a package and the modules that define them, from its stub."""
+    stub = SOURCE.joinpath(*package.split("."), "__init__.pyi")
+    homes = {}
+    for node in ast.parse(stub.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom):
+            module = f"{package}.{node.module}"
+            inner = public_names(module) if _is_facade(module) else {}
+            homes |= {name.name: inner.get(name.name, module) for name in node.names}
+    return dict(sorted(homes.items(), key=lambda item: item[1]))
+
+
+def _is_facade(module: str) -> bool:
+    return SOURCE.joinpath(*module.split("."), "__init__.pyi").exists()
 
 
 def page() -> str:

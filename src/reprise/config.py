@@ -24,6 +24,8 @@ from reprise.errors import ConfigError, did_you_mean
 CLASS = "class"
 """The key that says which spec a dictionary is; its value is a name `module:Class`."""
 PACKAGE = "reprise"
+EXPORTING = ("data", "models", "training", "evaluation")
+"""Packages whose classes files from before 0.1.0 may call by the name of the top level."""
 RENAMED_CLASSES = {"Transitions": "Cooccurrence"}
 """Classes that files from before 0.1.0 call by another name."""
 
@@ -232,10 +234,12 @@ def toml_value(text: str) -> Any:
 
 
 def _find_moved(module_name: str, attribute: str) -> Any:
-    """Return a class that a file from before 0.1.0 calls by a module that is gone, or None."""
+    """Return a class that a file from before 0.1.0 calls by another module or name, or None."""
     root, *path = module_name.split(".")
-    packages = [PACKAGE, f"{PACKAGE}.{path[0]}"] if root == PACKAGE and path else []
-    if not packages or importlib.util.find_spec(packages[-1]) is None:
+    if root != PACKAGE:
+        return None
+    packages = [PACKAGE, *(f"{PACKAGE}.{name}" for name in (path[:1] or EXPORTING))]
+    if importlib.util.find_spec(packages[-1]) is None:
         return None
     attribute = RENAMED_CLASSES.get(attribute, attribute)
     for package in map(importlib.import_module, packages):

@@ -99,7 +99,7 @@ def test_a_batch_that_asks_nothing_teaches_nothing(tmp_path: Path) -> None:
 
 def test_an_objective_stands_in_a_recipe() -> None:
     training = TrainingConfig(objective=MaskedItem(share=0.3))
-    assert to_dict(training)["objective"] == {"class": "reprise:MaskedItem", "share": 0.3}
+    assert to_dict(training)["objective"] == {"class": "reprise.training:MaskedItem", "share": 0.3}
     assert from_dict(to_dict(training), TrainingConfig) == training
 
 

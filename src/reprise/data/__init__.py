@@ -1,1 +1,6 @@
-"""The data floor: from a log of events to memory-mapped sequences. No torch here."""
+"""Event logs: read, check, split and store them as memory-mapped sequences. No torch."""
+
+import lazy_loader
+
+# the public names are listed once, in __init__.pyi
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

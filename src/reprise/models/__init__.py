@@ -1,1 +1,6 @@
-"""The model floor: scorers, from networks to counts, behind one contract."""
+"""Models that score items: networks, baselines, and the contracts that both satisfy."""
+
+import lazy_loader
+
+# the public names are listed once, in __init__.pyi
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,6 @@
-"""The network floor: scans, cells, blocks. Knows torch, and neither items nor files."""
+"""Recurrent cells, attention and blocks in torch. They know neither items nor files."""
+
+import lazy_loader
+
+# the public names are listed once, in __init__.pyi
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

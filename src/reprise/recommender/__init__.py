@@ -1,7 +1,6 @@
-"""The artefact floor: what a trained model becomes when it leaves training. Torch only in export.py."""
+"""A trained model outside training: the saved model, its execution without torch, and recommendations."""
 
-from reprise.recommender.recommendations import Continuation, Influence, Recommendation, Recommendations
-from reprise.recommender.recommender import Recommender
-from reprise.recommender.session import Session
+import lazy_loader
 
-__all__ = ["Continuation", "Influence", "Recommendation", "Recommendations", "Recommender", "Session"]
+# the public names are listed once, in __init__.pyi
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,6 @@
-"""The report room: models side by side as facts, and the facts as one page that opens anywhere."""
+"""Comparisons of models as JSON and as one HTML page."""
+
+import lazy_loader
+
+# the public names are listed once, in __init__.pyi
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,6 @@
-"""Shipped test tools: worlds with provable answers, and the contracts as a suite for your own classes."""
+"""Checks of the contracts for your own classes, and data sets with known answers."""
+
+import lazy_loader
+
+# the public names are listed once, in __init__.pyi
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,7 +1,6 @@
-"""The training floor: losses, the loop, checkpoints."""
+"""Training: recipes, losses, the training loop, checkpoints and hyper-parameter search."""
 
-from reprise.training.recipe import Recipe, RunOptions, TrainingConfig
-from reprise.training.run_directory import load_run
-from reprise.training.trainer import train
+import lazy_loader
 
-__all__ = ["Recipe", "RunOptions", "TrainingConfig", "load_run", "train"]
+# the public names are listed once, in __init__.pyi
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

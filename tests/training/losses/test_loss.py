@@ -117,7 +117,7 @@ import sys
 import torch
 from datetime import timedelta
 from safetensors.torch import save_file
-from test_losses import LOSSES, Case
+from test_loss import LOSSES, Case
 
 rank, folder = int(sys.argv[1]), sys.argv[2]
 torch.distributed.init_process_group(

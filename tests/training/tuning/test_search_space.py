@@ -127,7 +127,9 @@ def test_a_range_of_whole_numbers_is_one_of_fractions_where_the_field_takes_them
 
 
 def test_specs_can_be_choices() -> None:
-    space = settled({"training.loss": '{class="reprise:FullSoftmax"},{class="reprise:BPRMax"}'})
+    space = settled(
+        {"training.loss": '{class="reprise.training:FullSoftmax"},{class="reprise.training:BPRMax"}'}
+    )
     made = [
         changed(Recipe(), {"training.loss": value}).training.loss for value in space["training.loss"].values
     ]

@@ -1,0 +1,12 @@
+from .comparison.model_comparison import Candidate as Candidate
+from .comparison.model_comparison import ComparisonResult as ComparisonResult
+from .comparison.model_comparison import compare_models as compare_models
+from .comparison.paired import compare as compare
+from .comparison.seeds import aggregate_seeds as aggregate_seeds
+from .evaluator import Options as Options
+from .evaluator import evaluate as evaluate
+from .report import Protocol as Protocol
+from .report import Report as Report
+from .report import Slice as Slice
+from .stats.bootstrap import Bootstrap as Bootstrap
+from .stats.bootstrap import Interval as Interval

@@ -1,0 +1,16 @@
+from .attention import WindowAttention as WindowAttention
+from .blocks import GatedBranch as GatedBranch
+from .blocks import GatedFeedForward as GatedFeedForward
+from .blocks import ResidualBlock as ResidualBlock
+from .cells import GRU as GRU
+from .cells import LSTM as LSTM
+from .cells import RNN as RNN
+from .cells import Cell as Cell
+from .cells import State as State
+from .dilated_convolution import DilatedConvolution as DilatedConvolution
+from .linear_cells import RGLRU as RGLRU
+from .linear_cells import LinearCell as LinearCell
+from .linear_cells import MinGRU as MinGRU
+from .linear_cells import MinLSTM as MinLSTM
+from .linear_scan import scan as scan
+from .lru import LRU as LRU

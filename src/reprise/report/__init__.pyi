@@ -1,0 +1,7 @@
+from .build import BuiltComparison as BuiltComparison
+from .build import RunSettings as RunSettings
+from .build import build_comparison as build_comparison
+from .comparison_file import Comparison as Comparison
+from .comparison_file import read_comparison as read_comparison
+from .comparison_file import write_comparison as write_comparison
+from .render import render as render
