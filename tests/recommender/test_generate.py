@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from rich_model import random_history
 
+from reprise.arrays import AnyArray, Float32Array
 from reprise.data.vocabulary import ItemId
 from reprise.errors import ConfigError
 from reprise.recommender import Recommender, generate
 from reprise.recommender.generate import DecodingOptions, Path, continue_history
-from reprise.recommender.runtime.event_arrays import Column, EventArrays
+from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.runtime.onnx_network import OnnxNetwork
 from reprise.recommender.runtime.onnx_session import State
-from reprise.recommender.search.exact_index import Floats
 
 
 class Table(OnnxNetwork):
@@ -28,8 +28,8 @@ class Table(OnnxNetwork):
         assert len(state["last"]) == len(events)
         return {"last": events.item.astype(np.float32)}
 
-    def scores(self, state: State, now_s: float | Column = np.nan) -> Floats:
-        scores_BI: Floats = self.output_ID.T[state["last"].astype(int)]
+    def scores(self, state: State, now_s: float | AnyArray = np.nan) -> Float32Array:
+        scores_BI: Float32Array = self.output_ID.T[state["last"].astype(int)]
         return scores_BI
 
     def fold(self, rows: Sequence[EventArrays]) -> State:

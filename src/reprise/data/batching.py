@@ -11,7 +11,7 @@ from itertools import islice
 
 import numpy as np
 
-from reprise.data.dataset import IntArray
+from reprise.arrays import AnyArray
 
 POOL = 64
 """Groups that are sorted by length together when the order is random: more wastes less padding and mixes rows less."""
@@ -21,11 +21,11 @@ POOL = 64
 class RowChunk:
     """One step's rows."""
 
-    row_B: IntArray
+    row_B: AnyArray
     """Which sequences."""
-    first_B: IntArray
+    first_B: AnyArray
     """Position in the dataset of each row's first input in this chunk."""
-    steps_B: IntArray
+    steps_B: AnyArray
     """How many inputs each row has in this chunk; 0 when the row has ended, or only fills the group."""
     steps: int
     """T: how many steps the batch is wide; the longest row has this many inputs or a few less."""
@@ -41,8 +41,8 @@ class BatchPlan:
     `last_U[u] - 2`, and each input's target is the event after it.
     """
 
-    first_U: IntArray
-    last_U: IntArray
+    first_U: AnyArray
+    last_U: AnyArray
     tokens: int
     """Events a chunk, about."""
     length: int
@@ -51,7 +51,7 @@ class BatchPlan:
     """Random order drawn from this seed, or, when None, longest first."""
 
     @cached_property
-    def groups(self) -> list[IntArray]:
+    def groups(self) -> list[AnyArray]:
         """The rows of each group."""
         inputs_U = np.asarray(self.last_U) - np.asarray(self.first_U) - 1
         rows = np.flatnonzero(inputs_U > 0)
@@ -59,7 +59,7 @@ class BatchPlan:
             return self._cut(rows[np.argsort(-inputs_U[rows], kind="stable")], inputs_U)
         generator = np.random.default_rng(self.seed)
         generator.shuffle(rows)
-        groups: list[IntArray] = []
+        groups: list[AnyArray] = []
         pool = (
             max(1, POOL * self.tokens // max(1, int(inputs_U[rows].clip(max=self.length).mean())))
             if len(rows)
@@ -71,7 +71,7 @@ class BatchPlan:
         order = generator.permutation(len(groups))
         return [groups[position] for position in order]
 
-    def _cut(self, rows: IntArray, inputs_U: IntArray) -> list[IntArray]:
+    def _cut(self, rows: AnyArray, inputs_U: AnyArray) -> list[AnyArray]:
         groups, start = [], 0
         while start < len(rows):
             count = self._full(self._steps(int(inputs_U[rows[start]]))[0])
@@ -91,8 +91,8 @@ class BatchPlan:
         """How many rows a group of so many steps has."""
         return max(1, self.tokens // steps)
 
-    def _inputs(self, rows: IntArray) -> IntArray:
-        inputs: IntArray = self.last_U[rows] - self.first_U[rows] - 1
+    def _inputs(self, rows: AnyArray) -> AnyArray:
+        inputs: AnyArray = self.last_U[rows] - self.first_U[rows] - 1
         return inputs
 
     @cached_property

@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reprise.data.vocabulary import Ids, Vocabulary
+from reprise.arrays import AnyArray
+from reprise.data.vocabulary import Vocabulary
 from reprise.errors import DataError
 
 FORMAT = 1
@@ -39,7 +40,6 @@ EVENT = "event"
 
 Part = Literal["train", "valid", "test"]
 PARTS: tuple[Part, ...] = ("train", "valid", "test")
-IntArray = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
@@ -63,19 +63,19 @@ class SequenceDataset:
     """
 
     items: Vocabulary
-    users: Ids
+    users: AnyArray
     """The key of each sequence, [U]: the caller's user or session id."""
-    offset: IntArray
+    offset: AnyArray
     """[U + 1]"""
-    train_end: IntArray
+    train_end: AnyArray
     """[U]"""
-    valid_end: IntArray
+    valid_end: AnyArray
     """[U]"""
-    item: IntArray
+    item: AnyArray
     """Item indices, [E], int32."""
-    time_ms: IntArray
+    time_ms: AnyArray
     """[E], int64. Never falls within a sequence."""
-    kind: IntArray
+    kind: AnyArray
     """Positions in `kinds`, [E], uint8."""
     value: np.ndarray[Any, np.dtype[np.float32]]
     """The caller's number for the event (a price, a rating, seconds played), [E]; NaN where there is none."""
@@ -106,7 +106,7 @@ class SequenceDataset:
         """What a network is built from."""
         return Sizes(items=self.items.warm, kinds=len(self.kinds), events=self.part_events("train"))
 
-    def part(self, part: Part) -> tuple[IntArray, IntArray]:
+    def part(self, part: Part) -> tuple[AnyArray, AnyArray]:
         """Where the events of a part lie in each sequence: (first [U], one past the last [U])."""
         if part == "train":
             return self.offset[:-1], self.train_end
@@ -154,7 +154,7 @@ class SequenceDataset:
         )
 
 
-def id_array(column: pa.ChunkedArray) -> Ids:
+def id_array(column: pa.ChunkedArray) -> AnyArray:
     """A column of ids as an array: int64, or objects that are str."""
     if pa.types.is_integer(column.type):
         return np.asarray(column.to_numpy(), dtype=np.int64)
@@ -200,9 +200,9 @@ def _read_table(path: Path, ids: str) -> pa.Table:
     return table
 
 
-def _read_array(path: Path, kind: str) -> IntArray:
+def _read_array(path: Path, kind: str) -> AnyArray:
     try:
-        array: IntArray = np.load(path, mmap_mode="r")
+        array: AnyArray = np.load(path, mmap_mode="r")
     except (ValueError, OSError, EOFError) as error:
         raise _damaged(path, error) from None
     if array.ndim != 1 or array.dtype != kind:
@@ -211,7 +211,7 @@ def _read_array(path: Path, kind: str) -> IntArray:
 
 
 def _check_lengths(
-    path: Path, manifest: dict[str, Any], arrays: dict[str, IntArray], *, items: int, sequences: int
+    path: Path, manifest: dict[str, Any], arrays: dict[str, AnyArray], *, items: int, sequences: int
 ) -> None:
     """Raise a DataError where files of a dataset do not belong together."""
     if manifest["warm"] > items:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from reprise.data.dataset import PARTS, IntArray, Part, SequenceDataset
+from reprise.arrays import AnyArray
+from reprise.data.dataset import PARTS, Part, SequenceDataset
 from reprise.data.leakage.checks import FACT, find_leaks, leak_facts, leak_warnings
 from reprise.data.sequence_blocks import BLOCK_EVENTS, ranges
 from reprise.data.timestamps import iso
@@ -48,7 +49,7 @@ def describe(dataset: SequenceDataset) -> dict[str, Any]:
     }
 
 
-def _quantiles(length_U: IntArray) -> dict[str, float]:
+def _quantiles(length_U: AnyArray) -> dict[str, float]:
     values = np.quantile(length_U, QUANTILES) if len(length_U) else np.zeros(len(QUANTILES))
     return {f"{share:.0%}": float(value) for share, value in zip(QUANTILES, values, strict=True)}
 
@@ -84,13 +85,13 @@ def _part(dataset: SequenceDataset, part: Part) -> dict[str, Any]:
     }
 
 
-def _spread(dataset: SequenceDataset, bounds_U: tuple[IntArray, IntArray], start: int, stop: int) -> IntArray:
+def _spread(dataset: SequenceDataset, bounds_U: tuple[AnyArray, AnyArray], start: int, stop: int) -> AnyArray:
     """Which events of the sequences `start`..`stop` are targets within the bounds, [E]."""
     begin_U = dataset.offset[start:stop]
     length_U = np.diff(dataset.offset[start : stop + 1])
     position_E = np.arange(int(begin_U[0]), int(dataset.offset[stop]))
     first_E = np.repeat(np.maximum(bounds_U[0][start:stop], begin_U + 1), length_U)
-    wanted_E: IntArray = (position_E >= first_E) & (position_E < np.repeat(bounds_U[1][start:stop], length_U))
+    wanted_E: AnyArray = (position_E >= first_E) & (position_E < np.repeat(bounds_U[1][start:stop], length_U))
     return wanted_E
 
 

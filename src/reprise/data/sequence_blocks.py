@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from reprise.data.dataset import IntArray, SequenceDataset
+from reprise.arrays import AnyArray
+from reprise.data.dataset import SequenceDataset
 
 BLOCK_EVENTS = 1_000_000
 """Events looked at together."""
@@ -19,20 +20,20 @@ class Block(NamedTuple):
 
     first: int
     """Position in the dataset of the first event of its first sequence."""
-    sequence_E: IntArray
+    sequence_E: AnyArray
     """Which sequence each event is of, int64."""
-    part_E: IntArray
+    part_E: AnyArray
     """Which part: 0 train, 1 valid, 2 test; uint8."""
-    item_E: IntArray
-    time_ms_E: IntArray
-    kind_E: IntArray
+    item_E: AnyArray
+    time_ms_E: AnyArray
+    kind_E: AnyArray
     value_E: np.ndarray[Any, np.dtype[np.float32]]
 
-    def only(self, wanted_E: IntArray) -> "Block":
+    def only(self, wanted_E: AnyArray) -> "Block":
         """Some of the events; bool."""
         return Block(self.first, *(column_E[wanted_E] for column_E in self[1:]))
 
-    def together(self) -> IntArray:
+    def together(self) -> AnyArray:
         """Which events have one before them in their sequence, [E], bool."""
         same_E = np.zeros(len(self.sequence_E), dtype=bool)
         np.equal(self.sequence_E[1:], self.sequence_E[:-1], out=same_E[1:])
@@ -66,10 +67,10 @@ def blocks(dataset: SequenceDataset, events: int = BLOCK_EVENTS) -> Iterator[Blo
         )
 
 
-def _parts(offset_S: IntArray, train_end_S: IntArray, valid_end_S: IntArray) -> IntArray:
+def _parts(offset_S: AnyArray, train_end_S: AnyArray, valid_end_S: AnyArray) -> AnyArray:
     first_S, last_S = offset_S[:-1], offset_S[1:]
     train_end_S = train_end_S.clip(first_S, last_S)
     valid_end_S = valid_end_S.clip(train_end_S, last_S)
     length_S3 = np.diff(np.stack([first_S, train_end_S, valid_end_S, last_S], axis=1), axis=1)
-    parts: IntArray = np.repeat(np.tile(np.arange(3, dtype=np.uint8), len(length_S3)), length_S3.ravel())
+    parts: AnyArray = np.repeat(np.tile(np.arange(3, dtype=np.uint8), len(length_S3)), length_S3.ravel())
     return parts

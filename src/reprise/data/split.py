@@ -13,7 +13,7 @@ import ibis
 import ibis.expr.types as ir
 import numpy as np
 
-from reprise.data.dataset import IntArray
+from reprise.arrays import AnyArray
 from reprise.data.io.times import parse_duration, parse_moment, show
 from reprise.errors import ConfigError, DataError, did_you_mean
 
@@ -31,9 +31,9 @@ DRAWN_LEAST = 0.02
 class SequenceParts:
     """The lengths of the parts of each sequence."""
 
-    events_U: IntArray
-    train_U: IntArray
-    valid_U: IntArray
+    events_U: AnyArray
+    train_U: AnyArray
+    valid_U: AnyArray
 
 
 class Split(ABC):

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from reprise.arrays import AnyArray
 from reprise.errors import DataError
 
 PAD = 0
 ItemId = str | int
-Ids = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Vocabulary:
     they were seen later, or only in the item table, and no network has a vector for them.
     """
 
-    ids: Ids
+    ids: AnyArray
     """The caller's ids, [I], int64 or str objects; the id at position p has index p + 1."""
     warm: int
     """How many of them occur in training."""
@@ -59,7 +59,7 @@ class Vocabulary:
         """The indices of many ids, unknown ones as `PAD`."""
         return np.fromiter((self._index.get(item_id, PAD) for item_id in item_ids), dtype=np.int32)
 
-    def item_ids(self, indices: Sequence[int] | Ids) -> list[ItemId]:
+    def item_ids(self, indices: Sequence[int] | AnyArray) -> list[ItemId]:
         """The caller's ids for indices in 1..I."""
         positions = np.asarray(indices, dtype=np.int64) - 1
         assert positions.size == 0 or (positions.min() >= 0 and positions.max() < len(self.ids))

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reprise.data.dataset import IntArray, SequenceDataset
+from reprise.arrays import AnyArray, Float64Array
+from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.evaluation.ranking.ranks import Watch
 from reprise.evaluation.ranking.targets import EvaluationPlan, ScoredBatch
-from reprise.evaluation.stats.bootstrap import Floats
 from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.models.scorer import Scorer
 
@@ -80,12 +80,12 @@ class Confidences:
         self._right_N = np.zeros(len(self.position_N), dtype=bool)
         self._loss_N = np.full(len(self.position_N), np.nan)
 
-    def chosen(self, asked: ScoredBatch) -> IntArray:
+    def chosen(self, asked: ScoredBatch) -> AnyArray:
         """Which targets of a batch are in the sample."""
-        found: IntArray = np.flatnonzero(np.isin(asked.targets()[1], self.position_N, assume_unique=True))
+        found: AnyArray = np.flatnonzero(np.isin(asked.targets()[1], self.position_N, assume_unique=True))
         return found
 
-    def watch(self, asked: ScoredBatch, chosen_M: IntArray) -> Watch:
+    def watch(self, asked: ScoredBatch, chosen_M: AnyArray) -> Watch:
         """Look at some targets of a batch."""
         target_M = asked.batch.target_BT[asked.batch.target_BT != PAD][torch.from_numpy(chosen_M)]
         place_M = np.searchsorted(self.position_N, asked.targets()[1][chosen_M])
@@ -99,7 +99,7 @@ class Confidences:
 
         return look
 
-    def _keep(self, place_C: IntArray, s_CI: Tensor, target_C: Tensor) -> None:
+    def _keep(self, place_C: AnyArray, s_CI: Tensor, target_C: Tensor) -> None:
         found = probabilities(s_CI, target_C)
         for kept_N, value_C in zip((self._confidence_N, self._right_N, self._loss_N), found, strict=True):
             kept_N[place_C] = value_C.cpu().numpy()
@@ -138,7 +138,7 @@ def probabilities(s_CI: Tensor, target_C: Tensor) -> tuple[Tensor, Tensor, Tenso
     return confidence_C, right_C, loss_C.masked_fill(cold_C, torch.inf)
 
 
-def equal_mass(confidence_N: Floats, right_N: Floats, bins: int) -> tuple[Bin, ...]:
+def equal_mass(confidence_N: Float64Array, right_N: Float64Array, bins: int) -> tuple[Bin, ...]:
     """Targets by rising confidence, in bins of as many; equal confidences may be divided by the border of two bins."""
     order_N = np.argsort(confidence_N, kind="stable")
     parts = [part_M for part_M in np.array_split(order_N, bins) if len(part_M)]

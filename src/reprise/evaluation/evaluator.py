@@ -11,11 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from torch import nn
 
+from reprise.arrays import AnyArray
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.errors import ConfigError
 from reprise.evaluation.calibration import Confidences, gives_logits
 from reprise.evaluation.list_metrics import Lists
-from reprise.evaluation.metrics import TIES, Array, Ties, all_metrics, resolve_ties
+from reprise.evaluation.metrics import TIES, Ties, all_metrics, resolve_ties
 from reprise.evaluation.ranking.ranks import MISS
 from reprise.evaluation.ranking.targets import EvaluationPlan, TargetRanks, device_of, rank_targets
 from reprise.evaluation.report import Protocol, Report, SequenceSums, Slice
@@ -144,7 +145,7 @@ class _Part(NamedTuple):
 
 
 def _parts(
-    dataset: SequenceDataset, ranks: TargetRanks, metrics: tuple[str, ...], value_NM: Array
+    dataset: SequenceDataset, ranks: TargetRanks, metrics: tuple[str, ...], value_NM: AnyArray
 ) -> Iterator[_Part]:
     for dimension in dimensions(dataset, ranks):
         for number, name in enumerate(dimension.names):
@@ -240,5 +241,5 @@ def _notes(dataset: SequenceDataset, ranks: TargetRanks, exclude_seen: bool) -> 
         )
 
 
-def _share(mask_N: Array) -> str:
+def _share(mask_N: AnyArray) -> str:
     return f"{int(mask_N.sum()):,} of {len(mask_N):,} targets ({mask_N.mean():.1%})"

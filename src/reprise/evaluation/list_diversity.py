@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reprise.data.dataset import IntArray, SequenceDataset
-from reprise.evaluation.stats.bootstrap import Floats
+from reprise.arrays import AnyArray, Float64Array
+from reprise.data.dataset import SequenceDataset
 
 CATEGORY = "category"
 """The column of the item table that says what kind of thing an item is."""
@@ -22,9 +22,9 @@ EVENTS_COUNTED = 1 << 22
 class Likeness:
     """The features of every item, as compressed sparse rows."""
 
-    start: IntArray
+    start: AnyArray
     """[I + 1]: the features of item column i are at `start[i]`..`start[i + 1]`."""
-    feature_P: IntArray
+    feature_P: AnyArray
     """No feature twice in an item."""
     features: int
     """F: how many there are."""
@@ -38,7 +38,7 @@ class Likeness:
             return _by_category(dataset)
         return _by_sequences(dataset, seed)
 
-    def within(self, column_LK: IntArray, at: tuple[int, ...]) -> Floats:
+    def within(self, column_LK: AnyArray, at: tuple[int, ...]) -> Float64Array:
         """The mean cosine of all pairs among the first k of each list, [L, A]; NaN for a list of fewer than two.
 
         A cosine is linear in its items, so each item is compared with the sum of those before it, not with each.
@@ -50,7 +50,7 @@ class Likeness:
         total_F = np.zeros(self.features)
         return np.array([self._within(column_K, at, total_F) for column_K in column_LK]).reshape(-1, len(at))
 
-    def _within(self, column_K: IntArray, at: tuple[int, ...], total_F: Floats) -> list[float]:
+    def _within(self, column_K: AnyArray, at: tuple[int, ...], total_F: Float64Array) -> list[float]:
         """For one list; `total_F` is zero before and after."""
         column_K = column_K[column_K >= 0]
         of_K = [self.feature_P[self.start[column] : self.start[column + 1]] for column in column_K.tolist()]

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reprise.data.dataset import IntArray, SequenceDataset
+from reprise.arrays import AnyArray, Float64Array
+from reprise.data.dataset import SequenceDataset
 from reprise.evaluation.list_diversity import Likeness
 from reprise.evaluation.ranking.targets import EvaluationPlan, ScoredBatch, TargetRanks
 from reprise.evaluation.report import SequenceSums
-from reprise.evaluation.stats.bootstrap import Floats, Interval, Ratio
+from reprise.evaluation.stats.bootstrap import Interval, Ratio
 from reprise.evaluation.target_histories import mean_before
 from reprise.models.cooccurrence.counting import item_counts
 
@@ -26,11 +27,11 @@ LISTS_COMPARED = 2000
 class Shown(NamedTuple):
     """What is kept of some lists; the columns are the lengths. NaN: nothing was left to show."""
 
-    position_N: IntArray
+    position_N: AnyArray
     """Which targets the lists were made for."""
-    novelty_NA: Floats
+    novelty_NA: Float64Array
     """The mean of -log2 of the share of training events of what is shown."""
-    popularity_NA: Floats
+    popularity_NA: Float64Array
     """The mean number of training events of what is shown."""
 
 
@@ -111,13 +112,13 @@ class Lists:
         self.likeness = Likeness.of(dataset, seed)
         """By which diversity judges."""
         self._shown: list[Shown] = []
-        self._compared: list[tuple[IntArray, IntArray]] = []
+        self._compared: list[tuple[AnyArray, AnyArray]] = []
 
     def lists(self, asked: ScoredBatch) -> "ListsOfBatch":
         """What is shown the lists of a batch."""
         return ListsOfBatch(self, asked.targets()[1])
 
-    def keep(self, position_C: IntArray, seen: Seen) -> None:
+    def keep(self, position_C: AnyArray, seen: Seen) -> None:
         """Keep the numbers of some targets, and the lists of those that are compared."""
         self._shown.append(Shown(position_C, *seen.worth_2CA.cpu().numpy()))
         chosen_C = np.isin(position_C, self._sampled, assume_unique=True)
@@ -150,7 +151,7 @@ class Lists:
             yield lift.metrics, ratio._replace(sum_SM=ratio.sum_SM[:, :-1], count_S=ratio.sum_SM[:, -1])
         yield from self._diversity(ranks, row_S)
 
-    def _diversity(self, ranks: TargetRanks, row_S: IntArray) -> Iterator[tuple[tuple[str, ...], Ratio]]:
+    def _diversity(self, ranks: TargetRanks, row_S: AnyArray) -> Iterator[tuple[tuple[str, ...], Ratio]]:
         at = tuple(k for k in self.at if k > 1)
         if not at:
             return
@@ -176,7 +177,7 @@ class Lists:
 class ListsOfBatch:
     """Follows the targets of a batch, whose lists come in their order: `ranks.Lists`."""
 
-    def __init__(self, lists: Lists, position_N: IntArray) -> None:
+    def __init__(self, lists: Lists, position_N: AnyArray) -> None:
         self.lists, self.position_N = lists, position_N
         self.longest = lists.exposure.longest
         """How many items of each target it wants."""
@@ -199,7 +200,7 @@ def in_order(column_CK: Tensor, s_CK: Tensor) -> tuple[Tensor, Tensor]:
     return column_CK.gather(1, place_CK), ~torch.isneginf(s_CK)
 
 
-def gini(exposure_I: IntArray) -> float:
+def gini(exposure_I: AnyArray) -> float:
     """How unequally items are shown: 0, all alike; near 1, one item only. The mean difference over twice the mean."""
     items = len(exposure_I)
     rank_I = 2 * np.arange(1, items + 1) - items - 1

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from reprise.data.dataset import IntArray
+from reprise.arrays import AnyArray, Float64Array
 from reprise.errors import DataError, did_you_mean
 from reprise.evaluation.calibration import Calibration
 from reprise.evaluation.metrics import Ties
-from reprise.evaluation.stats.bootstrap import Bootstrap, Floats, Interval, Ratio
+from reprise.evaluation.stats.bootstrap import Bootstrap, Interval, Ratio
 
 COLD_RULE = "miss"
 """What a cold target counts as: no model can rank an item that training never saw."""
@@ -96,22 +96,22 @@ class Protocol:
 class SequenceSums(NamedTuple):
     """The metrics summed within each sequence: what intervals and paired comparisons are made from."""
 
-    row_S: IntArray
+    row_S: AnyArray
     """Which sequences of the dataset, ascending."""
-    targets_S: IntArray
+    targets_S: AnyArray
     """How many targets each has."""
     metrics: tuple[str, ...]
     """The names of the columns."""
-    sum_SM: Floats
+    sum_SM: Float64Array
     """Sums over each sequence's targets."""
 
     @classmethod
-    def of(cls, row_N: IntArray, metrics: tuple[str, ...], value_NM: Floats) -> "SequenceSums":
+    def of(cls, row_N: AnyArray, metrics: tuple[str, ...], value_NM: Float64Array) -> "SequenceSums":
         """Sum the values of targets, whose rows ascend, within each sequence."""
         row_S, first_S, targets_S = np.unique(row_N, return_index=True, return_counts=True)
         return cls(row_S, targets_S, metrics, np.add.reduceat(value_NM, first_S, axis=0))
 
-    def ratio(self, row_S: IntArray) -> Ratio:
+    def ratio(self, row_S: AnyArray) -> Ratio:
         """The means over targets, for a bootstrap that draws the sequences `row_S`, which hold these."""
         place_S = None if len(row_S) == len(self.row_S) else np.searchsorted(row_S, self.row_S)
         return Ratio(self.sum_SM, self.targets_S, place_S)

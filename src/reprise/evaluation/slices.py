@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reprise.data.dataset import IntArray, SequenceDataset
-from reprise.evaluation.metrics import Array
+from reprise.arrays import AnyArray
+from reprise.data.dataset import SequenceDataset
 from reprise.evaluation.ranking.targets import TargetRanks
 from reprise.evaluation.target_histories import seen_before
 from reprise.models.cooccurrence.counting import item_counts
@@ -43,31 +43,31 @@ class Dimension(NamedTuple):
     """What divides them."""
     names: tuple[str, ...]
     """Of the slices, [G]."""
-    slice_N: IntArray
+    slice_N: AnyArray
     """Which slice each target is in, or `NONE`."""
 
 
-Divide = Callable[[SequenceDataset, TargetRanks], tuple[tuple[str, ...], IntArray]]
+Divide = Callable[[SequenceDataset, TargetRanks], tuple[tuple[str, ...], AnyArray]]
 
 
-def cold(dataset: SequenceDataset, ranks: TargetRanks) -> Array:
+def cold(dataset: SequenceDataset, ranks: TargetRanks) -> AnyArray:
     """Which targets are items that the training part does not have."""
-    cold_N: Array = dataset.item[ranks.position_N] > dataset.items.warm
+    cold_N: AnyArray = dataset.item[ranks.position_N] > dataset.items.warm
     return cold_N
 
 
-def same_time(dataset: SequenceDataset, ranks: TargetRanks) -> Array:
+def same_time(dataset: SequenceDataset, ranks: TargetRanks) -> AnyArray:
     """Which targets have the timestamp of the event before them."""
-    same_N: Array = _gap_ms(dataset, ranks) == 0
+    same_N: AnyArray = _gap_ms(dataset, ranks) == 0
     return same_N
 
 
-def by_item(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[str, ...], IntArray]:
+def by_item(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[str, ...], AnyArray]:
     """Items that training has seen, and has not."""
     return ("warm", "cold"), cold(dataset, ranks).astype(np.int64)
 
 
-def by_popularity(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[str, ...], IntArray]:
+def by_popularity(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[str, ...], AnyArray]:
     """The commonest items that make up half of the training events, those up to four fifths, and the rest.
 
     A cold target is in none. The item that crosses a border still belongs to the more popular side.
@@ -82,29 +82,29 @@ def by_popularity(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[s
     return tuple(POPULARITY), slice_I[np.minimum(dataset.item[ranks.position_N] - 1, len(count_I))]
 
 
-def by_repeat(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[str, ...], IntArray]:
+def by_repeat(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[str, ...], AnyArray]:
     """Items that came earlier in the sequence of the target, and items that are new there."""
     seen_N = seen_before(dataset, ranks.row_N, ranks.position_N)
     return ("seen_before", "new_to_user"), (~seen_N).astype(np.int64)
 
 
-def by_history(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[str, ...], IntArray]:
+def by_history(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[str, ...], AnyArray]:
     """How many events came before the target in its sequence."""
     before_N = ranks.position_N - dataset.offset[ranks.row_N]
     return (*HISTORY, LONG_HISTORY), np.searchsorted([*HISTORY.values()], before_N)
 
 
-def by_kind(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[str, ...], IntArray]:
+def by_kind(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[str, ...], AnyArray]:
     """The kind of the target's event."""
     return tuple(f"kind_{name}" for name in dataset.kinds), dataset.kind[ranks.position_N].astype(np.int64)
 
 
-def by_gap(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[str, ...], IntArray]:
+def by_gap(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[str, ...], AnyArray]:
     """The time since the event before the target."""
     return (*GAP, LONG_GAP), np.searchsorted([*GAP.values()], _gap_ms(dataset, ranks), side="right")
 
 
-def by_time(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[str, ...], IntArray]:
+def by_time(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[str, ...], AnyArray]:
     """Later than the event before, and at the same time."""
     return ("new_time", "same_time"), same_time(dataset, ranks).astype(np.int64)
 
@@ -129,6 +129,6 @@ def dimensions(dataset: SequenceDataset, ranks: TargetRanks) -> Iterator[Dimensi
             yield Dimension(of, names, slice_N)
 
 
-def _gap_ms(dataset: SequenceDataset, ranks: TargetRanks) -> IntArray:
-    gap_N: IntArray = dataset.time_ms[ranks.position_N] - dataset.time_ms[ranks.position_N - 1]
+def _gap_ms(dataset: SequenceDataset, ranks: TargetRanks) -> AnyArray:
+    gap_N: AnyArray = dataset.time_ms[ranks.position_N] - dataset.time_ms[ranks.position_N - 1]
     return gap_N

@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reprise.data.dataset import IntArray, SequenceDataset
-from reprise.evaluation.metrics import Array
-from reprise.evaluation.stats.bootstrap import Floats
+from reprise.arrays import AnyArray, Float64Array
+from reprise.data.dataset import SequenceDataset
 
 EVENTS_AT_ONCE = 1 << 20
 """Events in a block, about; a sequence is not divided."""
@@ -24,17 +23,17 @@ class TargetHistories(NamedTuple):
     """The number of the first target."""
     last: int
     """One past that of the last."""
-    item_E: IntArray
+    item_E: AnyArray
     """The items of the events, int64."""
-    sequence_E: IntArray
+    sequence_E: AnyArray
     """Which sequence of the block each event is of."""
-    place_T: IntArray
+    place_T: AnyArray
     """Where each target stands among the events."""
-    start_T: IntArray
+    start_T: AnyArray
     """Where its sequence begins."""
 
 
-def seen_before(dataset: SequenceDataset, row_N: IntArray, position_N: IntArray) -> Array:
+def seen_before(dataset: SequenceDataset, row_N: AnyArray, position_N: AnyArray) -> AnyArray:
     """Which targets are items that came earlier in their sequence, [N], bool."""
     seen_N = np.zeros(len(row_N), dtype=bool)
     for block in histories(dataset, row_N, position_N):
@@ -44,7 +43,9 @@ def seen_before(dataset: SequenceDataset, row_N: IntArray, position_N: IntArray)
     return seen_N
 
 
-def mean_before(dataset: SequenceDataset, row_N: IntArray, position_N: IntArray, value_I: Floats) -> Floats:
+def mean_before(
+    dataset: SequenceDataset, row_N: AnyArray, position_N: AnyArray, value_I: Float64Array
+) -> Float64Array:
     """The mean value of the warm items before each target, [N]; NaN where there is none."""
     mean_N = np.full(len(row_N), np.nan)
     # index 0 is PAD, and all cold items share the last
@@ -59,7 +60,7 @@ def mean_before(dataset: SequenceDataset, row_N: IntArray, position_N: IntArray,
     return mean_N
 
 
-def histories(dataset: SequenceDataset, row_N: IntArray, position_N: IntArray) -> Iterator[TargetHistories]:
+def histories(dataset: SequenceDataset, row_N: AnyArray, position_N: AnyArray) -> Iterator[TargetHistories]:
     """The sequences of all targets, which come in the order of the dataset."""
     row_S, first_S = np.unique(row_N, return_index=True)
     last_S = np.append(first_S[1:], len(row_N))

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reprise.arrays import AnyArray
 from reprise.data.batching import RowChunk
-from reprise.data.dataset import IntArray, SequenceDataset
+from reprise.data.dataset import SequenceDataset
 from reprise.data.leakage.checks import leak_notes
 from reprise.data.vocabulary import PAD
 from reprise.errors import LeakError
@@ -70,7 +71,7 @@ def check_data(model: object, dataset: SequenceDataset) -> tuple[str, ...]:
     return leak_notes(dataset)
 
 
-def _questions(dataset: SequenceDataset, walk: EvaluationPlan) -> tuple[IntArray, IntArray]:
+def _questions(dataset: SequenceDataset, walk: EvaluationPlan) -> tuple[AnyArray, AnyArray]:
     """(row [B], position of the target [B]) of a few, from all over the part."""
     first_U, last_U = walk.bounds(dataset)
     rows = np.flatnonzero(last_U > first_U)
@@ -79,7 +80,7 @@ def _questions(dataset: SequenceDataset, walk: EvaluationPlan) -> tuple[IntArray
     return rows, (first_U[rows] + last_U[rows] - 1) // 2
 
 
-def _batch(dataset: SequenceDataset, rows: IntArray, position_B: IntArray) -> tuple[Batch, IntArray]:
+def _batch(dataset: SequenceDataset, rows: AnyArray, position_B: AnyArray) -> tuple[Batch, AnyArray]:
     """One question a row, with the inputs before it and, behind them, those that follow; and the step of each question."""
     first_B = np.maximum(dataset.offset[rows], position_B - STEPS)
     last_B = np.minimum(dataset.offset[rows + 1], position_B + STEPS)
@@ -92,7 +93,7 @@ def _batch(dataset: SequenceDataset, rows: IntArray, position_B: IntArray) -> tu
     return gather(dataset, chunk, target_U, target_U + 1), position_B - 1 - first_B
 
 
-def _otherwise(batch: Batch, asked_B: IntArray, dataset: SequenceDataset) -> Batch:
+def _otherwise(batch: Batch, asked_B: AnyArray, dataset: SequenceDataset) -> Batch:
     """The same questions with other targets, and other events after the moment of asking."""
     items, kinds = dataset.items.warm, max(1, len(dataset.kinds))
     step_T = torch.arange(batch.item_BT.shape[1], device=batch.item_BT.device)

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reprise.arrays import AnyArray
 from reprise.data.batching import RowChunk
-from reprise.data.dataset import IntArray, SequenceDataset
+from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
 
 
@@ -93,7 +94,7 @@ def event_at(batch: Batch, step: int) -> Event:
     )
 
 
-def gather(dataset: SequenceDataset, chunk: RowChunk, first_U: IntArray, last_U: IntArray) -> Batch:
+def gather(dataset: SequenceDataset, chunk: RowChunk, first_U: AnyArray, last_U: AnyArray) -> Batch:
     """Read a chunk from the dataset.
 
     Args:

@@ -6,21 +6,20 @@ B the history and its T' versions without one event.
 
 import numpy as np
 
-from reprise.recommender.items.catalogue import Indices
+from reprise.arrays import AnyArray, Float32Array
 from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.runtime.onnx_network import OnnxNetwork
 from reprise.recommender.runtime.onnx_session import State
-from reprise.recommender.search.exact_index import Floats
 
 
 def influences(
     network: OnnxNetwork,
     events: EventArrays,
-    items: Indices,
+    items: AnyArray,
     now_s: float,
     last: int | None = None,
     state: State | None = None,
-) -> Floats:
+) -> Float32Array:
     """The scores of item indices after the history, minus their scores after the history without one event, [T', M].
 
     Exact: each shorter history is folded again, and what a state holds of times and last items is then that of the shorter
@@ -45,5 +44,5 @@ def influences(
         after = network.advance(state, events.take(np.full(versions, step)))
         state = {name: np.concatenate([after[name], state[name][:1]]) for name in state}
     score_BM = network.scores_of(state, items, now_s)
-    influence_TM: Floats = score_BM[0] - score_BM[1:]
+    influence_TM: Float32Array = score_BM[0] - score_BM[1:]
     return influence_TM

@@ -6,19 +6,17 @@ N any numbers. Column j of what has I columns belongs to item index j + 1.
 
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from reprise.arrays import AnyArray, BoolArray, Float32Array, Float64Array
 from reprise.errors import ConfigError
-from reprise.recommender.items.catalogue import Indices
 from reprise.recommender.ranker import check_count
 from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.runtime.onnx_network import OnnxNetwork
 from reprise.recommender.runtime.onnx_session import State
-from reprise.recommender.search.exact_index import BLOCK, Floats, Mask
-
-Doubles = np.ndarray[Any, np.dtype[np.float64]]
+from reprise.recommender.search.exact_index import BLOCK
 
 
 @dataclass(frozen=True)
@@ -77,8 +75,8 @@ def continue_history(
     history: EventArrays,
     length: int,
     choice: DecodingOptions,
-    popularity_I: Floats,
-    available_I: Mask | None = None,
+    popularity_I: Float32Array,
+    available_I: BoolArray | None = None,
 ) -> Path:
     """Items that could follow. Without a history the first item has the probability of its popularity.
 
@@ -98,8 +96,8 @@ def continue_state(
     known: bool,
     length: int,
     choice: DecodingOptions,
-    popularity_I: Floats,
-    available_I: Mask | None = None,
+    popularity_I: Float32Array,
+    available_I: BoolArray | None = None,
 ) -> Path:
     """`continue_history` from the state after it; `known` says whether the state has read anything."""
     closed_N = np.empty(0, dtype=np.int64) if available_I is None else np.flatnonzero(~available_I)
@@ -115,8 +113,8 @@ def _drawn(
     state: State,
     length: int,
     choice: DecodingOptions,
-    shares_I: Floats | None,
-    closed_N: Indices,
+    shares_I: Float32Array | None,
+    closed_N: AnyArray,
 ) -> Path:
     generator = np.random.default_rng(choice.seed)
     path = Path([], [])
@@ -133,7 +131,7 @@ def _drawn(
     return path
 
 
-def _draw(log_I: Doubles, choice: DecodingOptions, generator: np.random.Generator) -> int:
+def _draw(log_I: Float64Array, choice: DecodingOptions, generator: np.random.Generator) -> int:
     """The column of the drawn item."""
     if choice.temperature == 0:
         return int(log_I.argmax())
@@ -149,7 +147,7 @@ def _draw(log_I: Doubles, choice: DecodingOptions, generator: np.random.Generato
     return int(column_K[(scaled_K + generator.gumbel(size=len(scaled_K))).argmax()])
 
 
-def _nucleus(logit_K: Doubles, top_p: float) -> Indices:
+def _nucleus(logit_K: Float64Array, top_p: float) -> AnyArray:
     """Positions, ascending, of the smallest set whose probability reaches `top_p` (Holtzman et al. 2020)."""
     order_K = np.argsort(-logit_K, kind="stable")
     reached_K = np.exp(logit_K[order_K]).cumsum()
@@ -163,8 +161,8 @@ def _likeliest(
     state: State,
     length: int,
     choice: DecodingOptions,
-    shares_I: Floats | None,
-    closed_N: Indices,
+    shares_I: Float32Array | None,
+    closed_N: AnyArray,
 ) -> Path:
     """Beam search. The paths stay in the order of their items, so the first of equally likely ones comes first."""
     assert choice.beams is not None
@@ -187,12 +185,12 @@ def _likeliest(
 def _extensions(
     network: OnnxNetwork,
     state: State,
-    total_W: Doubles,
-    chosen_WL: Indices,
-    closed_N: Indices,
+    total_W: Float64Array,
+    chosen_WL: AnyArray,
+    closed_N: AnyArray,
     beams: int,
-    shares_I: Floats | None,
-) -> tuple[Indices, Indices, Doubles]:
+    shares_I: Float32Array | None,
+) -> tuple[AnyArray, AnyArray, Float64Array]:
     """The likeliest paths with one item more: (row of the path, column of the item, its log-probability).
 
     Only some rows of the scores exist at once, so that memory does not grow with beams times items.
@@ -212,18 +210,18 @@ def _extensions(
     return row_N[kept_W], column_N[kept_W], log_N[kept_W]
 
 
-def _log_probabilities(network: OnnxNetwork, state: State, shares_I: Floats | None) -> Doubles:
+def _log_probabilities(network: OnnxNetwork, state: State, shares_I: Float32Array | None) -> Float64Array:
     """The logarithm of the softmax of the scores, [W, I]; of `shares_I` where there is nothing to go by."""
     if shares_I is None:
         score_WI = network.scores(state).astype(np.float64)
     else:
         score_WI = np.log(np.maximum(shares_I, np.finfo(np.float32).tiny), dtype=np.float64)[None]
     score_WI -= score_WI.max(axis=1, keepdims=True)
-    log_WI: Doubles = score_WI - np.log(np.exp(score_WI).sum(axis=1, keepdims=True))
+    log_WI: Float64Array = score_WI - np.log(np.exp(score_WI).sum(axis=1, keepdims=True))
     return log_WI
 
 
-def _largest(value_N: Doubles, count: int) -> Indices:
+def _largest(value_N: Float64Array, count: int) -> AnyArray:
     """Positions, ascending, of the `count` largest; the first of equal ones, and never minus infinity."""
     open_N = np.flatnonzero(value_N > -np.inf)
     if count >= len(open_N):

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from reprise.arrays import AnyArray
 from reprise.data.timestamps import iso
 from reprise.data.vocabulary import PAD, ItemId
 from reprise.errors import DataError, did_you_mean
-from reprise.recommender.items.catalogue import Catalogue, Indices
+from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.runtime.event_arrays import EventArrays
 
 Timestamp = float | str | datetime
@@ -38,7 +39,7 @@ class History:
 
     events: EventArrays
     """The events that a network can read, T of them."""
-    position_T: Indices
+    position_T: AnyArray
     """Where each stands in what the caller passed."""
     skipped: int
     """How many events the caller passed whose items have no vector."""

@@ -6,13 +6,14 @@ Shape letters: B users, I warm items, k answers, S places of a shortlist.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from reprise.arrays import AnyArray
 from reprise.errors import ConfigError
 from reprise.recommender.items.candidate_mask import Filters
-from reprise.recommender.items.catalogue import Catalogue, Indices
+from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.recommendations import Recommendation, Recommendations
 from reprise.recommender.runtime.onnx_network import OnnxNetwork
 from reprise.recommender.runtime.onnx_session import State
@@ -20,7 +21,6 @@ from reprise.recommender.search.exact_index import Index
 from reprise.recommender.search.mmr import diversified, shortlist
 
 POPULAR = "popular: no event of a known item to go by"
-Row = np.ndarray[Any, np.dtype[Any]]
 
 
 class HistorySummary(NamedTuple):
@@ -30,7 +30,7 @@ class HistorySummary(NamedTuple):
     """How many events the state has read."""
     skipped: int
     """How many it has not, because their items have no vector."""
-    seen: Indices
+    seen: AnyArray
     """The indices of the items of the events, where they are remembered."""
 
 
@@ -48,7 +48,7 @@ class Ranker:
         past_B: Sequence[HistorySummary],
         k: int,
         filters: Filters,
-        now_s: float | Row,
+        now_s: float | AnyArray,
         diversity: float = 0.0,
     ) -> list[Recommendations]:
         """The k best items that pass the filters, for each of B users; popular ones for users without events.
@@ -72,11 +72,16 @@ class Ranker:
         return answers
 
     def _best(
-        self, state: State, past_B: Sequence[HistorySummary], k: int, filters: Filters, now_s: float | Row
-    ) -> list[tuple[Row, Row]]:
+        self,
+        state: State,
+        past_B: Sequence[HistorySummary],
+        k: int,
+        filters: Filters,
+        now_s: float | AnyArray,
+    ) -> list[tuple[AnyArray, AnyArray]]:
         """Indices and scores of the k best items of each user."""
         row_N = np.array([row for row, past in enumerate(past_B) if past.events], dtype=np.int64)
-        best: dict[int, tuple[Row, Row]] = {}
+        best: dict[int, tuple[AnyArray, AnyArray]] = {}
         if len(row_N):
             everybody = len(row_N) == len(past_B)
             known = state if everybody else {name: array[row_N] for name, array in state.items()}
@@ -87,7 +92,7 @@ class Ranker:
         popular = self._popular(k, filters) if len(best) < len(past_B) else None
         return [best.get(row, popular) for row in range(len(past_B))]  # type: ignore[misc]
 
-    def name(self, index_k: Row, score_k: Row, reason: str) -> list[Recommendation]:
+    def name(self, index_k: AnyArray, score_k: AnyArray, reason: str) -> list[Recommendation]:
         """Indices and scores as recommendations, without the empty places at the end."""
         ids, title = self.catalogue.ids, self.catalogue.title
         return [
@@ -96,7 +101,7 @@ class Ranker:
             if index
         ]
 
-    def _popular(self, k: int, filters: Filters) -> tuple[Row, Row]:
+    def _popular(self, k: int, filters: Filters) -> tuple[AnyArray, AnyArray]:
         """Indices and shares of the commonest items."""
         place_I = self.catalogue.commonest_I
         if filters.listed_I is not None:  # nothing was seen

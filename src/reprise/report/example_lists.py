@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reprise.data.dataset import IntArray, SequenceDataset
+from reprise.arrays import AnyArray
+from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.evaluation.list_metrics import in_order
 from reprise.evaluation.ranking.ranks import MISS, rank
@@ -27,18 +28,18 @@ ENOUGH = 3
 class Moments(NamedTuple):
     """When a model is asked: before one event of each of some sequences."""
 
-    row_X: IntArray
+    row_X: AnyArray
     """Which sequence."""
-    position_X: IntArray
+    position_X: AnyArray
     """Which event of the dataset is the target."""
 
 
 class ExampleTopK(NamedTuple):
     """What one model answers in each example."""
 
-    item_XK: IntArray
+    item_XK: AnyArray
     """Item indices, best first; 0 where fewer items than K are candidates."""
-    rank_X: IntArray
+    rank_X: AnyArray
     """Where the target stands, in the middle of its ties; 0 where it is no candidate."""
 
 
@@ -120,7 +121,7 @@ def described(
     titles = dataset.titles()
     last_U = walk.bounds(dataset)[1]
 
-    def shown(indices: IntArray) -> list[ShownItem]:
+    def shown(indices: AnyArray) -> list[ShownItem]:
         known = [index for index in indices.tolist() if index]
         ids = dataset.items.item_ids(np.array(known, np.int64))
         return [

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from reprise.data.dataset import IntArray, SequenceDataset
+from reprise.arrays import AnyArray
+from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import ItemId, Vocabulary
 
 DAY_MS = 86_400_000
@@ -66,7 +67,7 @@ def world(
     )
 
 
-def _fingerprint(*arrays: IntArray) -> str:
+def _fingerprint(*arrays: AnyArray) -> str:
     return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()[:16]
 
 

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from reprise.arrays import AnyArray
 from reprise.data.batching import BatchPlan
-from reprise.data.dataset import IntArray, SequenceDataset
+from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.evaluation.ranking.targets import EvaluationPlan
 from reprise.models.batch import gather
@@ -80,7 +81,7 @@ def refit(
     return Refit(passes, values[0], values[passes])
 
 
-def _earlier_half(dataset: SequenceDataset) -> IntArray:
+def _earlier_half(dataset: SequenceDataset) -> AnyArray:
     """Where validation would begin, if the sequences that come to it first were trained on to its end, [U]."""
     begin_U, end_U = dataset.part("valid")
     rows = np.flatnonzero(end_U > begin_U)
@@ -93,7 +94,7 @@ def _earlier_half(dataset: SequenceDataset) -> IntArray:
 def _pass(
     steps: TrainSteps,
     dataset: SequenceDataset,
-    bounds: tuple[IntArray, IntArray],
+    bounds: tuple[AnyArray, AnyArray],
     tokens: int,
     rate: float,
     seed: tuple[int, int],

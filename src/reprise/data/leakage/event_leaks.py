@@ -4,11 +4,11 @@ Shape letters: U sequences, E events of a block, T tied events, I items. One pas
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
-from reprise.data.dataset import PARTS, IntArray, SequenceDataset
+from reprise.arrays import AnyArray, UInt64Array
+from reprise.data.dataset import PARTS, SequenceDataset
 from reprise.data.io.times import show
 from reprise.data.leakage.findings import SHOWN, Leak, LeakRow, Tally, item_id
 from reprise.data.sequence_blocks import Block, blocks
@@ -16,7 +16,6 @@ from reprise.data.sequence_blocks import Block, blocks
 WHOLE = 3
 """Events from which on two equal sequences are no chance."""
 COUNT = "count"
-Hashes = np.ndarray[Any, np.dtype[np.uint64]]
 _FIRST, _SECOND, _THIRD = (
     np.uint64(odd) for odd in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 )
@@ -67,7 +66,7 @@ class EventSearch:
             )
             self._signature_U[block.sequence_E[begins]] = np.add.reduceat(key_E, begins)
 
-    def _read_order(self, block: Block, fall_N: IntArray) -> None:
+    def _read_order(self, block: Block, fall_N: AnyArray) -> None:
         if self.cut is not None:
             # the part that the time of an event says; equal to the part it is in
             by_time_E = (block.time_ms_E >= self.cut[0]).astype(np.uint8) + (block.time_ms_E >= self.cut[1])
@@ -76,7 +75,7 @@ class EventSearch:
         self.crossed.add(block.first + fall_N[crosses_N])
         self.backward.add(block.first + fall_N[~crosses_N])
 
-    def _read_ties(self, block: Block, tied_E: IntArray) -> None:
+    def _read_ties(self, block: Block, tied_E: AnyArray) -> None:
         if not tied_E.any():
             return
         first_E = np.append(tied_E[1:], False)
@@ -187,7 +186,7 @@ def _with_parts(dataset: SequenceDataset, tally: Tally) -> tuple[LeakRow, ...]:
     return tuple(rows)
 
 
-def _counts(dataset: SequenceDataset, trained_I: IntArray) -> Iterator[Leak]:
+def _counts(dataset: SequenceDataset, trained_I: AnyArray) -> Iterator[Leak]:
     """Items that are warm without training events or the other way round, and counts that are not of the training part."""
     warm, again = dataset.items.warm, "run `reprise prepare` again"
     index_I = np.arange(1, len(trained_I))
@@ -210,7 +209,7 @@ def _counts(dataset: SequenceDataset, trained_I: IntArray) -> Iterator[Leak]:
 
 
 def _of_items(
-    dataset: SequenceDataset, index_N: IntArray, sentence: str, remedy: str, remark: Callable[[int], str]
+    dataset: SequenceDataset, index_N: AnyArray, sentence: str, remedy: str, remark: Callable[[int], str]
 ) -> Iterator[Leak]:
     """A leak of counts that some items show, if there are any."""
     if len(index_N):
@@ -220,7 +219,7 @@ def _of_items(
         yield Leak("counts", sentence.format(len(index_N)), len(index_N), remedy, rows)
 
 
-def _same_sequences(dataset: SequenceDataset, signature_U: Hashes) -> Iterator[Leak]:
+def _same_sequences(dataset: SequenceDataset, signature_U: UInt64Array) -> Iterator[Leak]:
     """Sequences whose later events another one of the same items and times has for training."""
     offset = np.asarray(dataset.offset)
     long = np.flatnonzero(np.diff(offset) >= WHOLE)
@@ -256,7 +255,7 @@ def _equal(dataset: SequenceDataset, one: int, other: int) -> bool:
     return all(np.array_equal(column[spans[0]], column[spans[1]]) for column in columns)
 
 
-def _copies(block: Block, tied_T: IntArray) -> tuple[IntArray, IntArray]:
+def _copies(block: Block, tied_T: AnyArray) -> tuple[AnyArray, AnyArray]:
     """(earlier, later) places of equal rows among tied events, by the later one."""
     value_T = block.value_E[tied_T].view(np.uint32)
     columns = (block.sequence_E, block.time_ms_E, block.item_E, block.kind_E)
@@ -277,7 +276,7 @@ def _copies(block: Block, tied_T: IntArray) -> tuple[IntArray, IntArray]:
     return earlier_N[place_N], later_N[place_N]
 
 
-def _mixed(key: Hashes, column: IntArray) -> Hashes:
+def _mixed(key: UInt64Array, column: AnyArray) -> UInt64Array:
     """A hash of each key with a number more; the finaliser of splitmix64 (Steele et al. 2014)."""
     key = (key ^ column.astype(np.uint64)) + _FIRST
     key = (key ^ (key >> np.uint64(30))) * _SECOND

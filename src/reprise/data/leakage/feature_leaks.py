@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reprise.data.dataset import IntArray, SequenceDataset
+from reprise.arrays import AnyArray, Float64Array
+from reprise.data.dataset import SequenceDataset
 from reprise.data.io.times import EARLIEST_S, LATEST_S, PER_SECOND, show
 from reprise.data.leakage.event_leaks import COUNT, EventSearch
 from reprise.data.leakage.findings import SHOWN, Leak, LeakRow, event_row, item_id
@@ -35,7 +36,6 @@ UNEXPLAINED = 1e-3
 """The share of a column's variance that counts of later events may leave, at most, ..."""
 WORSE = 10.0
 """... and how many times more the counts of training must leave."""
-Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def feature_leaks(dataset: SequenceDataset, search: EventSearch) -> Iterator[Leak]:
@@ -52,7 +52,7 @@ def feature_leaks(dataset: SequenceDataset, search: EventSearch) -> Iterator[Lea
     yield from _next_item(dataset)
 
 
-def _numbers(column: pa.ChunkedArray) -> Floats:
+def _numbers(column: pa.ChunkedArray) -> Float64Array:
     """[I], NaN where there is none."""
     return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
 
@@ -61,7 +61,7 @@ def _words(name: str) -> set[str]:
     return set(re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()))
 
 
-def _dates(name: str, column: pa.ChunkedArray) -> Floats | None:
+def _dates(name: str, column: pa.ChunkedArray) -> Float64Array | None:
     """Milliseconds since 1970, [I], NaN where there is none; None where the column holds no dates."""
     kind = column.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
@@ -77,13 +77,13 @@ def _dates(name: str, column: pa.ChunkedArray) -> Floats | None:
     return None
 
 
-def _moments(column: pa.ChunkedArray) -> Floats:
+def _moments(column: pa.ChunkedArray) -> Float64Array:
     """Dates and times without a zone are taken as UTC."""
     zone = getattr(column.type, "tz", None)
     return _numbers(column.cast(pa.timestamp("ms", zone), safe=False).cast(pa.int64()))
 
 
-def _iso(column: pa.ChunkedArray) -> Floats | None:
+def _iso(column: pa.ChunkedArray) -> Float64Array | None:
     first = pc.drop_null(column).slice(0, 1).to_pylist()
     if not first or not re.match(r"\d{4}-\d{2}-\d{2}", first[0]):
         return None
@@ -102,7 +102,7 @@ def _iso(column: pa.ChunkedArray) -> Floats | None:
     return None
 
 
-def _dated_after(dataset: SequenceDataset, name: str, time_ms_I: Floats) -> Iterator[Leak]:
+def _dated_after(dataset: SequenceDataset, name: str, time_ms_I: Float64Array) -> Iterator[Leak]:
     """Facts of trained items that did not exist when training ended."""
     if not dataset.part_events("train"):
         return
@@ -134,7 +134,7 @@ def _training_end(dataset: SequenceDataset) -> int:
 
 
 def _counted_later(
-    dataset: SequenceDataset, name: str, number_I: Floats, search: EventSearch
+    dataset: SequenceDataset, name: str, number_I: Float64Array, search: EventSearch
 ) -> Iterator[Leak]:
     """A column that counts, or ranks by, events that come after training."""
     trained_I, later_I, tested_I = (
@@ -167,7 +167,7 @@ def _counted_later(
             return
 
 
-def _equals(number: Floats, count: IntArray, trained: IntArray) -> bool:
+def _equals(number: Float64Array, count: AnyArray, trained: AnyArray) -> bool:
     """Whether a column is a count, wherever it differs from that of training."""
     differs = count != trained
     told = number[differs]
@@ -178,7 +178,7 @@ def _equals(number: Floats, count: IntArray, trained: IntArray) -> bool:
     )
 
 
-def _fits(number: Floats, count: IntArray, trained: IntArray) -> bool:
+def _fits(number: Float64Array, count: AnyArray, trained: AnyArray) -> bool:
     """Whether a column is a line in a count, or in its order, and is far from one in the count of training."""
     for way in (np.asarray, _places):
         ours, others = _left(way(number), way(count)), _left(way(number), way(trained))
@@ -187,27 +187,27 @@ def _fits(number: Floats, count: IntArray, trained: IntArray) -> bool:
     return False
 
 
-def _left(number: Floats, by: Any) -> float:
+def _left(number: Float64Array, by: Any) -> float:
     """The share of a variance that a line leaves."""
     if np.ptp(number) == 0 or np.ptp(by) == 0:
         return 1.0
     return 1.0 - float(np.corrcoef(number, by)[0, 1]) ** 2
 
 
-def _places(number: Any) -> Floats:
+def _places(number: Any) -> Float64Array:
     """The place of each number in the order of all, equal ones sharing theirs."""
     _, place, count = np.unique(number, return_inverse=True, return_counts=True)
-    middle: Floats = (np.cumsum(count) - (count - 1) / 2)[place]
+    middle: Float64Array = (np.cumsum(count) - (count - 1) / 2)[place]
     return middle
 
 
 class Pairs(NamedTuple):
     """Training events and the ones after them, where both are of different items."""
 
-    position_N: IntArray
-    own_N: IntArray
-    next_N: IntArray
-    half_N: IntArray
+    position_N: AnyArray
+    own_N: AnyArray
+    next_N: AnyArray
+    half_N: AnyArray
     """bool; sequences are dealt to two halves: what one shows is asked of the other."""
 
 
@@ -215,7 +215,7 @@ def _next_item(dataset: SequenceDataset) -> Iterator[Leak]:
     """Values and kinds of events that belong to the event after them."""
     pairs = _pairs(dataset)
     value_N = dataset.value[pairs.position_N]
-    facts: list[tuple[str, IntArray, IntArray]] = []
+    facts: list[tuple[str, AnyArray, AnyArray]] = []
     valued = np.flatnonzero(~np.isnan(value_N))
     if len(valued):
         facts.append(("value", valued, _codes(value_N[valued])))
@@ -239,9 +239,9 @@ def _next_item(dataset: SequenceDataset) -> Iterator[Leak]:
             )
 
 
-def _codes(value_N: np.ndarray[Any, np.dtype[np.float32]]) -> IntArray:
+def _codes(value_N: np.ndarray[Any, np.dtype[np.float32]]) -> AnyArray:
     """The place of each value among the different ones."""
-    code_N: IntArray = np.unique(value_N, return_inverse=True)[1]
+    code_N: AnyArray = np.unique(value_N, return_inverse=True)[1]
     return code_N.astype(np.int64)
 
 
@@ -255,7 +255,7 @@ def _of_next(dataset: SequenceDataset, name: str, position: int) -> str:
     return f"{name} {fact}, next item {following!r}"
 
 
-def _gives_away(pairs: Pairs, fact_N: IntArray) -> str:
+def _gives_away(pairs: Pairs, fact_N: AnyArray) -> str:
     """How a fact of an event tells the next item; empty where it does not."""
     known, of_next = _told(pairs.next_N, fact_N, pairs.half_N)
     _, of_own = _told(pairs.own_N, fact_N, pairs.half_N)
@@ -269,7 +269,7 @@ def _gives_away(pairs: Pairs, fact_N: IntArray) -> str:
     return ""
 
 
-def _told(key_N: IntArray, fact_N: IntArray, half_N: IntArray) -> tuple[int, float]:
+def _told(key_N: AnyArray, fact_N: AnyArray, half_N: AnyArray) -> tuple[int, float]:
     """How many pairs of one half have a key that the other half has, and how often the fact most seen with that key.
 
     Keys and facts are small numbers.

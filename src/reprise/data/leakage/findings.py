@@ -8,7 +8,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from reprise.data.dataset import IntArray, SequenceDataset
+from reprise.arrays import AnyArray
+from reprise.data.dataset import SequenceDataset
 from reprise.data.io.times import show
 from reprise.data.vocabulary import ItemId
 
@@ -72,7 +73,7 @@ class Tally:
     count: int = 0
     first: list[int] = field(default_factory=list)
 
-    def add(self, position_N: IntArray) -> None:
+    def add(self, position_N: AnyArray) -> None:
         """Count more of them; they come in order."""
         self.count += len(position_N)
         self.first += [int(position) for position in position_N[: SHOWN - len(self.first)]]

@@ -14,7 +14,8 @@ from typing import IO, Any
 import numpy as np
 import pyarrow as pa
 
-from reprise.data.dataset import COLUMNS, IntArray
+from reprise.arrays import AnyArray
+from reprise.data.dataset import COLUMNS
 from reprise.data.io.duckdb_engine import Engine
 from reprise.data.split import SequenceParts
 
@@ -25,11 +26,11 @@ EVENT_ARRAYS = ("item", "time_ms", "kind", "value")
 class Layout:
     """Where the events of each sequence, and of its parts, lie."""
 
-    offset: IntArray
+    offset: AnyArray
     """[U + 1]"""
-    train_end: IntArray
+    train_end: AnyArray
     """[U]"""
-    valid_end: IntArray
+    valid_end: AnyArray
     """[U]"""
 
     @classmethod
@@ -44,12 +45,12 @@ class Layout:
         """How many there are."""
         return int(self.offset[-1])
 
-    def spread(self, value_U: IntArray, start: int, stop: int) -> IntArray:
+    def spread(self, value_U: AnyArray, start: int, stop: int) -> AnyArray:
         """What each of the events `start`..`stop` gets from its sequence."""
         first = int(np.searchsorted(self.offset, start, side="right")) - 1
         last = int(np.searchsorted(self.offset, stop, side="left"))
         bounds = self.offset[first : last + 1].clip(start, stop)
-        spread: IntArray = np.repeat(value_U[first:last], np.diff(bounds))
+        spread: AnyArray = np.repeat(value_U[first:last], np.diff(bounds))
         return spread
 
 
@@ -57,9 +58,9 @@ class Layout:
 class Ranking:
     """Which item codes get which index: trained ones by count, then the others, each in order of appearance."""
 
-    code_I: IntArray
+    code_I: AnyArray
     """The code at index 1, 2, ..."""
-    count_I: IntArray
+    count_I: AnyArray
     """How many training events each has."""
 
     @property
@@ -117,12 +118,12 @@ def _batches(engine: Engine, name: str, columns: list[str]) -> Iterator[tuple[in
         start += batch.num_rows
 
 
-def _column(batch: pa.RecordBatch, name: str) -> IntArray:
-    column: IntArray = batch.column(name).to_numpy(zero_copy_only=False)
+def _column(batch: pa.RecordBatch, name: str) -> AnyArray:
+    column: AnyArray = batch.column(name).to_numpy(zero_copy_only=False)
     return column
 
 
-def _ties(time_ms_E: IntArray, last_ms: np.int64, layout: Layout, start: int) -> int:
+def _ties(time_ms_E: AnyArray, last_ms: np.int64, layout: Layout, start: int) -> int:
     """How many events share their time with the event before them in their sequence."""
     stop = start + len(time_ms_E)
     same_E = np.diff(time_ms_E, prepend=last_ms) == 0

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from reprise.arrays import Float64Array
 from reprise.errors import DataError
 from reprise.evaluation.calibration import Bin, Calibration
 from reprise.evaluation.report import Report, SequenceSums, Slice, check_comparable, shared_slices
-from reprise.evaluation.stats.bootstrap import Floats, Interval, Ratio, defined
+from reprise.evaluation.stats.bootstrap import Interval, Ratio, defined
 from reprise.evaluation.stats.significance import p_value, quantile
 
 
@@ -43,8 +44,8 @@ class Estimate:
 class Runs:
     """One metric of several runs on the same sequences."""
 
-    value_F: Floats
-    cov_FF: Floats
+    value_F: Float64Array
+    cov_FF: Float64Array
     """How the values vary together when other sequences are drawn."""
     sequences: int
     """How many there are; nothing is known of the noise with one."""
@@ -110,7 +111,7 @@ def measured(
     ]
 
 
-def _runs(ratio: Ratio, drawn_RM: Floats, column: int, runs: int) -> Runs:
+def _runs(ratio: Ratio, drawn_RM: Float64Array, column: int, runs: int) -> Runs:
     own = slice(column * runs, (column + 1) * runs)
     drawn_RF = defined(drawn_RM)[:, own]
     if len(drawn_RF) < 2:

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from reprise.arrays import AnyArray
 from reprise.data.batching import BatchPlan, RowChunk
-from reprise.data.dataset import IntArray, Part, SequenceDataset
+from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.errors import ConfigError, DataError
 from reprise.evaluation.evaluation_progress import shown
@@ -50,7 +51,7 @@ class EvaluationPlan:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
 
-    def bounds(self, dataset: SequenceDataset) -> tuple[IntArray, IntArray]:
+    def bounds(self, dataset: SequenceDataset) -> tuple[AnyArray, AnyArray]:
         """Where the targets lie: (first [U], one past the last [U]); equal where a sequence has none."""
         first_U, last_U = dataset.part(self.part)
         first_U = np.maximum(first_U, dataset.offset[:-1] + self.min_history)
@@ -61,7 +62,7 @@ class EvaluationPlan:
         first_U, last_U = self.bounds(dataset)
         return int((last_U - first_U).sum())
 
-    def sample(self, dataset: SequenceDataset, most: int, seed: int) -> IntArray:
+    def sample(self, dataset: SequenceDataset, most: int, seed: int) -> AnyArray:
         """The positions of `most` targets drawn without replacement, or of all where they are not more; ascending."""
         first_U, last_U = self.bounds(dataset)
         end_U = np.cumsum(last_U - first_U)
@@ -70,7 +71,7 @@ class EvaluationPlan:
         if total > most:
             number_N = np.sort(np.random.default_rng(seed).choice(total, most, replace=False, shuffle=False))
         row_N = np.searchsorted(end_U, number_N, side="right")
-        position_N: IntArray = last_U[row_N] - (end_U[row_N] - number_N)
+        position_N: AnyArray = last_U[row_N] - (end_U[row_N] - number_N)
         return position_N
 
 
@@ -85,24 +86,24 @@ class TopKObserver(Protocol):
 class TargetRanks(NamedTuple):
     """Every target and where it stands, in the order of the dataset."""
 
-    row_N: IntArray
+    row_N: AnyArray
     """Which sequence, int64."""
-    position_N: IntArray
+    position_N: AnyArray
     """Which event of the dataset, int64."""
-    greater_N: IntArray
+    greater_N: AnyArray
     """How many candidates score higher, int32; `ranks.MISS` for a target that is no candidate."""
-    equal_N: IntArray
+    equal_N: AnyArray
     """How many other candidates score the same, int32."""
 
 
 class ScoreObserver(Protocol):
     """Sees scores of a walk before they are dropped."""
 
-    def watch(self, asked: "ScoredBatch", chosen_M: IntArray) -> Watch:
+    def watch(self, asked: "ScoredBatch", chosen_M: AnyArray) -> Watch:
         """What is called with whole rows of the scores of some targets of a batch, in their order."""
         ...
 
-    def chosen(self, asked: "ScoredBatch") -> IntArray:
+    def chosen(self, asked: "ScoredBatch") -> AnyArray:
         """Which targets of a batch it wants to see, by number, ascending."""
         ...
 
@@ -169,13 +170,13 @@ class ScoredBatch(NamedTuple):
     dataset: SequenceDataset
     batch: Batch
 
-    def targets(self) -> tuple[IntArray, IntArray]:
+    def targets(self) -> tuple[AnyArray, AnyArray]:
         """(row [N], position [N]) of the targets, in the order of the scores."""
         row_N, step_N = (self.batch.target_BT != PAD).cpu().numpy().nonzero()
         row_B, first_B = self.batch.row_B.cpu().numpy(), self.batch.first_B.cpu().numpy()
         return row_B[row_N], first_B[row_N] + step_N + 1
 
-    def seen(self, chosen_M: IntArray | None = None) -> Hide:
+    def seen(self, chosen_M: AnyArray | None = None) -> Hide:
         """For `rank`: the items before each target in its sequence, or before some of the targets, by number."""
         row_N, position_N = self.targets()
         if chosen_M is not None:
@@ -235,7 +236,7 @@ def device_of(model: object) -> torch.device:
 
 
 def _plan(
-    dataset: SequenceDataset, walk: EvaluationPlan, bounds: tuple[IntArray, IntArray], vectors: bool
+    dataset: SequenceDataset, walk: EvaluationPlan, bounds: tuple[AnyArray, AnyArray], vectors: bool
 ) -> BatchPlan:
     """The way through the sequences that have targets, each from its first event."""
     first_U, last_U = bounds
@@ -247,7 +248,7 @@ def _plan(
 
 
 def _batch(
-    dataset: SequenceDataset, chunk: RowChunk, bounds: tuple[IntArray, IntArray], walk: EvaluationPlan
+    dataset: SequenceDataset, chunk: RowChunk, bounds: tuple[AnyArray, AnyArray], walk: EvaluationPlan
 ) -> Batch:
     batch = gather(dataset, chunk, *bounds)
     if walk.query_time:

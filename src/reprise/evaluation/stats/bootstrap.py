@@ -6,14 +6,13 @@ targets of one user are correlated, and to treat them as independent makes inter
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from reprise.data.dataset import IntArray
+from reprise.arrays import AnyArray, Float64Array
 from reprise.errors import ConfigError
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
 DRAWS_AT_ONCE = 1 << 21
 """Sequences drawn in one block: what bounds the memory."""
 
@@ -69,7 +68,7 @@ class Bootstrap:
         if not 0 < self.level < 1:
             raise ConfigError(f"level must lie between 0 and 1, got {self.level}; 0.95 is usual")
 
-    def intervals(self, sum_SM: Floats, count_S: Floats) -> list[Interval]:
+    def intervals(self, sum_SM: Float64Array, count_S: Float64Array) -> list[Interval]:
         """The ratios sum(sum_SM) / sum(count_S) with their intervals, one for each column.
 
         With one sequence there is nothing to resample, so there is no interval. For two models on the same
@@ -85,17 +84,17 @@ class Bootstrap:
         drawn = self.resampled(sequences, ratios)
         return [self.bounded(ratio, drawn_RM) for ratio, drawn_RM in zip(ratios, drawn, strict=True)]
 
-    def resampled(self, sequences: int, ratios: Sequence["Ratio"]) -> list[Floats]:
+    def resampled(self, sequences: int, ratios: Sequence["Ratio"]) -> list[Float64Array]:
         """Every ratio in every resample, [R, M] each; NaN where none of its sequences was drawn."""
         columns = [np.column_stack([ratio.sum_SM, ratio.count_S]).astype(np.float64) for ratio in ratios]
-        totals: list[list[Floats]] = [[] for _ in ratios]
+        totals: list[list[Float64Array]] = [[] for _ in ratios]
         for times_RS in self._times(sequences):
             for ratio, column_SM, found in zip(ratios, columns, totals, strict=True):
                 own_RS = times_RS if ratio.place_S is None else times_RS[:, ratio.place_S]
                 found.append(own_RS @ column_SM)
         return [_quotients(np.concatenate(found)) for found in totals]
 
-    def bounded(self, ratio: "Ratio", drawn_RM: Floats) -> list[Interval]:
+    def bounded(self, ratio: "Ratio", drawn_RM: Float64Array) -> list[Interval]:
         """The values of a ratio between the percentiles of what was `resampled`."""
         drawn_RM = defined(drawn_RM)
         if len(ratio.count_S) < 2 or not len(drawn_RM):
@@ -104,7 +103,7 @@ class Bootstrap:
         low_M, high_M = np.quantile(drawn_RM, [tail, 1 - tail], axis=0)
         return [Interval(*map(float, bounds)) for bounds in zip(ratio.value_M, low_M, high_M, strict=True)]
 
-    def _times(self, sequences: int) -> Iterator[Floats]:
+    def _times(self, sequences: int) -> Iterator[Float64Array]:
         """How often each sequence is drawn, [R, S], in blocks of resamples."""
         generator = np.random.default_rng(self.seed)
         at_once = max(1, DRAWS_AT_ONCE // sequences)
@@ -120,27 +119,27 @@ class Bootstrap:
 class Ratio(NamedTuple):
     """Sums over sequences of which the ratio is meant: for a mean over targets, the metric and the number of targets."""
 
-    sum_SM: Floats
+    sum_SM: Float64Array
     """Sums of each sequence."""
-    count_S: Floats
+    count_S: Float64Array
     """What they are divided by, when both are added up."""
-    place_S: IntArray | None = None
+    place_S: AnyArray | None = None
     """Which of the drawn sequences these are, where they are not all of them."""
 
     @property
-    def value_M(self) -> Floats:
+    def value_M(self) -> Float64Array:
         """The ratio of the sums over all sequences."""
-        value_M: Floats = self.sum_SM.sum(0) / self.count_S.sum()
+        value_M: Float64Array = self.sum_SM.sum(0) / self.count_S.sum()
         return value_M
 
 
-def defined(drawn_RM: Floats) -> Floats:
+def defined(drawn_RM: Float64Array) -> Float64Array:
     """The resamples in which some of the sequences were drawn."""
-    kept_RM: Floats = drawn_RM[~np.isnan(drawn_RM).any(1)]
+    kept_RM: Float64Array = drawn_RM[~np.isnan(drawn_RM).any(1)]
     return kept_RM
 
 
-def _quotients(total_RM: Floats) -> Floats:
+def _quotients(total_RM: Float64Array) -> Float64Array:
     """All columns divided by the last."""
     count_R1 = total_RM[:, -1:]
     return np.divide(

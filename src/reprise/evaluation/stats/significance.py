@@ -6,14 +6,14 @@ from functools import cache
 
 import numpy as np
 
-from reprise.evaluation.stats.bootstrap import Floats
+from reprise.arrays import Float64Array
 
 NORMAL_FROM = 1e7
 """Degrees of freedom from which the t distribution is the normal one."""
 
 
 @cache
-def _rule() -> tuple[Floats, Floats]:
+def _rule() -> tuple[Float64Array, Float64Array]:
     """Nodes and weights of a Gauss-Legendre rule; to find them takes as long as many integrals."""
     nodes, weights = np.polynomial.legendre.leggauss(128)
     return nodes, weights

@@ -12,10 +12,11 @@ from pydantic import Field
 from scipy import sparse
 from torch import Tensor
 
+from reprise.arrays import AnyArray
 from reprise.config import short_name, spec
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
-from reprise.models.baselines.session_matrix import Floats, find_sessions, row_chunks, strongest, ties
+from reprise.models.baselines.session_matrix import find_sessions, row_chunks, strongest, ties
 from reprise.models.baselines.window_scorer import WindowScorer, counted
 
 
@@ -100,7 +101,7 @@ def nearest_items(has_SI: Any, shrinkage: float, most: int) -> Any:
     )
 
 
-def _nearest_of(count_RI: Any, first: int, scale_I: Floats, most: int) -> Any:
+def _nearest_of(count_RI: Any, first: int, scale_I: AnyArray, most: int) -> Any:
     """The nearest items of some rows of the counts, which begin with item `first`."""
     row_P = np.repeat(np.arange(count_RI.shape[0]), np.diff(count_RI.indptr))
     near_P = count_RI.data * scale_I[first + row_P] * scale_I[count_RI.indices]

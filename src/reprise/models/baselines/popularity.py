@@ -10,8 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from reprise.arrays import AnyArray
 from reprise.config import short_name, spec
-from reprise.data.dataset import IntArray, Part, SequenceDataset
+from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.models.baselines.window_scorer import WindowScorer, counted
 from reprise.models.cooccurrence.counting import counted_blocks, popularity
@@ -153,5 +154,5 @@ class FittedSessionPopularity(WindowScorer):
 def _last_ms(dataset: SequenceDataset, before: Part) -> int:
     """The time of the last event before a part."""
     first_U, last_U = dataset.offset[:-1], dataset.part(before)[0]
-    last_E: IntArray = np.asarray(last_U)[np.asarray(last_U) > np.asarray(first_U)] - 1
+    last_E: AnyArray = np.asarray(last_U)[np.asarray(last_U) > np.asarray(first_U)] - 1
     return int(dataset.time_ms[last_E].max())

@@ -12,12 +12,11 @@ from pydantic import Field
 from scipy import sparse
 from torch import Tensor
 
+from reprise.arrays import AnyArray, BoolArray
 from reprise.config import short_name, spec
-from reprise.data.dataset import IntArray, Part, SequenceDataset
+from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.models.baselines.session_matrix import (
-    Floats,
-    Mask,
     Sessions,
     find_sessions,
     row_chunks,
@@ -92,13 +91,13 @@ class SessionKNN:
 class _Neighbours(NamedTuple):
     """The sessions that are asked, of all targets, those of one target together."""
 
-    row_Q: IntArray
+    row_Q: AnyArray
     """Which target."""
-    session_Q: IntArray
+    session_Q: AnyArray
     """Which session."""
-    near_Q: Floats
+    near_Q: AnyArray
     """r(n)^q, float64."""
-    common_Q: IntArray
+    common_Q: AnyArray
     """The latest item in common."""
 
 
@@ -130,14 +129,14 @@ class FittedSessionKNN(WindowScorer):
         self._latest_IS = sparse.csr_array((ones_P, columns), shape=(items, len(sessions.last_ms_S)))
         self._length_S, self._factor_S = sessions.length_S, self._factors(sessions)
 
-    def _factors(self, sessions: Sessions) -> Floats:
+    def _factors(self, sessions: Sessions) -> AnyArray:
         """What the nearness of each session is multiplied by, whoever asks.
 
         The age is counted from the last session and not from the moment of asking: by that all sessions would fade alike.
         """
         age_ms_S = sessions.last_ms_S[-1] - sessions.last_ms_S
         later_S = 1 + LATER * np.arange(len(age_ms_S)) / len(age_ms_S)
-        factor_S: Floats = np.exp2(-age_ms_S / self._spec.half_life_ms()) * later_S
+        factor_S: AnyArray = np.exp2(-age_ms_S / self._spec.half_life_ms()) * later_S
         return factor_S / sessions.length_S**self._spec.size_power
 
     def after(self, recent_NW: Tensor) -> Tensor:
@@ -149,7 +148,7 @@ class FittedSessionKNN(WindowScorer):
             self._add(s_NI[rows], recent_NW[rows].numpy())
         return s_NI
 
-    def _add(self, s_NI: Tensor, item_NW: IntArray) -> None:
+    def _add(self, s_NI: Tensor, item_NW: AnyArray) -> None:
         """Add the scores after some windows."""
         near = self._nearest(item_NW)
         start_Q, length_Q = self._sessions.start[near.session_Q], self._length_S[near.session_Q]
@@ -168,7 +167,7 @@ class FittedSessionKNN(WindowScorer):
         # read, then written: an item that is there twice is weighed once
         s_NI[own] = s_NI[own] * self._own
 
-    def _nearest(self, item_NW: IntArray) -> _Neighbours:
+    def _nearest(self, item_NW: AnyArray) -> _Neighbours:
         """The nearest sessions of each window."""
         item_NW = _latest_only(item_NW)
         row_P, place_P = np.nonzero(item_NW)
@@ -188,7 +187,7 @@ class FittedSessionKNN(WindowScorer):
         return _Neighbours(row_Q, session_Q, near_Q[kept_Q] ** self._spec.sharpness, common_Q)
 
 
-def latest_of_items(sessions: Sessions, most: int) -> Mask:
+def latest_of_items(sessions: Sessions, most: int) -> BoolArray:
     """Which pairs belong to the `most` latest sessions of their item."""
     order_P = np.argsort(sessions.item_P, kind="stable")[::-1]
     item_P = sessions.item_P[order_P]
@@ -199,7 +198,7 @@ def latest_of_items(sessions: Sessions, most: int) -> Mask:
     return latest_P
 
 
-def _latest_only(item_NW: IntArray) -> IntArray:
+def _latest_only(item_NW: AnyArray) -> AnyArray:
     """The windows with each item where it came last, and `PAD` where it came before."""
     item_NW = item_NW.copy()
     first = int((item_NW != PAD).any(0).argmax())

@@ -3,12 +3,13 @@
 Shape letters: S sessions, P pairs of a session and an item, E events of a block, B blocks, I items (the warm ones), R rows.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-from reprise.data.dataset import IntArray, Part, SequenceDataset
+from reprise.arrays import AnyArray, BoolArray
+from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.sequence_blocks import Block
 from reprise.models.cooccurrence.counting import counted_blocks, popularity
 
@@ -16,20 +17,18 @@ PAIRS_AT_ONCE = 1 << 22
 """Pairs that `row_chunks` puts together: of targets and sessions, of these and items, of items."""
 TIE = 1e-6
 """What the share of an item in the log counts beside neighbours: it orders those that nothing else does."""
-Floats = np.ndarray[Any, np.dtype[Any]]
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 class Sessions(NamedTuple):
     """Sessions as compressed sparse rows, the latest last."""
 
-    start: IntArray
+    start: AnyArray
     """[S + 1]: the pairs of session s are at `start[s]`..`start[s + 1]`."""
-    item_P: IntArray
+    item_P: AnyArray
     """Item indices, int32, in the order in which each item came last."""
-    place_P: IntArray
+    place_P: AnyArray
     """How many events of the session came before it, int32."""
-    last_ms_S: IntArray
+    last_ms_S: AnyArray
     """When the last event of each happened; it never falls."""
     events: int
     """How many events there are, repeated items included."""
@@ -43,16 +42,16 @@ class Sessions(NamedTuple):
         return min(1.0, 3 * (1 - len(self.item_P) / max(1, self.events)))
 
     @property
-    def length_S(self) -> IntArray:
+    def length_S(self) -> AnyArray:
         """How many different items each session has."""
         return np.diff(self.start)
 
     @property
-    def session_P(self) -> IntArray:
+    def session_P(self) -> AnyArray:
         """Which session each pair belongs to."""
         return np.repeat(np.arange(len(self.last_ms_S)), self.length_S)
 
-    def only(self, wanted_S: Mask) -> "Sessions":
+    def only(self, wanted_S: BoolArray) -> "Sessions":
         """Some of the sessions, in the same order."""
         wanted_P = np.repeat(wanted_S, self.length_S)
         start = np.concatenate([[0], self.length_S[wanted_S].cumsum()])
@@ -80,7 +79,7 @@ def find_sessions(dataset: SequenceDataset, before: Part, length: int) -> Sessio
     return Sessions(start, item_P[at_P], place_P[at_P], last_ms_S[order_S], int(events_B.sum()))
 
 
-def _block_sessions(block: Block, length: int, items: int) -> tuple[IntArray, ...]:
+def _block_sessions(block: Block, length: int, items: int) -> tuple[AnyArray, ...]:
     """The sessions of a block of whole sequences: items in each, items and places of the pairs, last times, [events]."""
     event_E = np.arange(len(block.item_E))
     begins = np.flatnonzero(np.diff(block.sequence_E, prepend=-1))
@@ -97,15 +96,15 @@ def _block_sessions(block: Block, length: int, items: int) -> tuple[IntArray, ..
     return length_S, block.item_E[last_E], place_P, last_ms_S, np.array([len(event_E)])
 
 
-def spans(start_R: IntArray, length_R: IntArray) -> IntArray:
+def spans(start_R: AnyArray, length_R: AnyArray) -> AnyArray:
     """The positions `start`..`start + length` of every row, one row after the other."""
     end_R = length_R.cumsum()
-    position_P: IntArray = np.repeat(start_R - (end_R - length_R), length_R)
+    position_P: AnyArray = np.repeat(start_R - (end_R - length_R), length_R)
     position_P += np.arange(len(position_P))
     return position_P
 
 
-def strongest(start: IntArray, value_P: Floats, most: int) -> Mask:
+def strongest(start: AnyArray, value_P: AnyArray, most: int) -> BoolArray:
     """Which values are among the `most` highest of their row; row r is at `start[r]`..`start[r + 1]`."""
     kept_P = np.ones(len(value_P), dtype=np.bool_)
     for row in np.flatnonzero(np.diff(start) > most):
@@ -120,7 +119,7 @@ def ties(dataset: SequenceDataset, before: Part) -> Tensor:
     return popularity(dataset, before).float() * TIE
 
 
-def row_chunks(cost_R: IntArray) -> list[slice]:
+def row_chunks(cost_R: AnyArray) -> list[slice]:
     """Rows in order, in chunks whose costs in pairs add up to `PAIRS_AT_ONCE`, or of one row."""
     chunks, first, spent = [], 0, 0
     for row, cost in enumerate(cost_R.tolist()):

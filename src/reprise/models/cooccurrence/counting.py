@@ -4,13 +4,14 @@ Shape letters: I items (the warm ones), P pairs of an item and a later one, E ev
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from reprise.data.dataset import PARTS, IntArray, Part, SequenceDataset
+from reprise.arrays import AnyArray
+from reprise.data.dataset import PARTS, Part, SequenceDataset
 from reprise.data.sequence_blocks import Block, blocks
 from reprise.errors import DataError
 
@@ -18,8 +19,6 @@ EVENTS_AT_ONCE = 1 << 18
 """Events of which pairs are counted at a time, at every distance together."""
 PAIRS_AT_ONCE = 1 << 25
 """Distinct pairs that are held between blocks; above, the rarest are forgotten (lossy counting, Manku and Motwani 2002)."""
-
-Floats = np.ndarray[Any, np.dtype[Any]]
 
 
 class PairCounts(NamedTuple):
@@ -109,12 +108,14 @@ def count_neighbours(dataset: SequenceDataset, window: int, most: int, before: P
     return Neighbours(*map(torch.from_numpy, arrays))
 
 
-def _starts(code_P: IntArray, base: int) -> IntArray:
+def _starts(code_P: AnyArray, base: int) -> AnyArray:
     """Where the pairs of each item begin."""
     return np.searchsorted(code_P, np.arange(base + 1) * base)
 
 
-def _counted(dataset: SequenceDataset, window: int, part: Part) -> tuple[IntArray, Floats, Floats, Floats]:
+def _counted(
+    dataset: SequenceDataset, window: int, part: Part
+) -> tuple[AnyArray, AnyArray, AnyArray, AnyArray]:
     """The pairs as numbers (first item times (I + 1), plus the later one), ascending; their counts; each item's sum of
     what came after it and before it, [I + 1]."""
     items = dataset.items.warm
@@ -140,7 +141,9 @@ def entries(start: Tensor, item_N: Tensor) -> tuple[Tensor, Tensor]:
     return place_P, torch.arange(len(place_P), device=place_P.device) + offset_N[place_P]
 
 
-def _block_pairs(item_E: IntArray, sequence_E: IntArray, window: int, items: int) -> tuple[IntArray, Floats]:
+def _block_pairs(
+    item_E: AnyArray, sequence_E: AnyArray, window: int, items: int
+) -> tuple[AnyArray, AnyArray]:
     """The pairs of a block as numbers, each once and in order, and what they count."""
     # the distance is the last digit of a key: to sort numbers is many times faster than to sort places of numbers
     keys = [np.zeros(0, dtype=np.int64)]
@@ -156,7 +159,9 @@ def _block_pairs(item_E: IntArray, sequence_E: IntArray, window: int, items: int
     return code[begins], np.add.reduceat(1 / distance_P, begins)
 
 
-def _merged(code_P: IntArray, count_P: Floats, code: IntArray, count: Floats) -> tuple[IntArray, Floats]:
+def _merged(
+    code_P: AnyArray, count_P: AnyArray, code: AnyArray, count: AnyArray
+) -> tuple[AnyArray, AnyArray]:
     """Both counts of pairs in one; each has its codes once and in order."""
     place = np.searchsorted(code_P, code)
     known = place < len(code_P)
@@ -166,12 +171,12 @@ def _merged(code_P: IntArray, count_P: Floats, code: IntArray, count: Floats) ->
     return np.insert(code_P, new, code[~known]), np.insert(count_P, new, count[~known])
 
 
-def _commonest(first_P: IntArray, count_P: Floats, most: int) -> IntArray:
+def _commonest(first_P: AnyArray, count_P: AnyArray, most: int) -> AnyArray:
     """Which pairs are among the `most` commonest of their first item; of equal ones those with the smaller index."""
     order = np.lexsort((-count_P, first_P))
     row = first_P[order]
     rank = np.arange(len(row)) - np.searchsorted(row, row)
-    kept: IntArray = np.sort(order[rank < most])
+    kept: AnyArray = np.sort(order[rank < most])
     return kept
 
 

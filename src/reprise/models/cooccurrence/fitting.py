@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reprise.data.dataset import IntArray, Part, SequenceDataset
+from reprise.arrays import AnyArray
+from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.models.cooccurrence.correction import CooccurrenceCorrection
 from reprise.models.cooccurrence.counting import entries
@@ -39,7 +40,7 @@ Base = Callable[[Tensor], Tensor]
 class CalibrationExamples(NamedTuple):
     """Moments at which it is known what came next, in the order of the dataset."""
 
-    position_N: IntArray
+    position_N: AnyArray
     """Which event of the dataset came next, int64."""
     recent_NW: Tensor
     """The last items before it that have a vector, int64; `PAD` where there are fewer."""
@@ -83,7 +84,7 @@ def find_calibration_examples(
     known_N = np.flatnonzero(dataset.item[position_N] <= warm)
     # a few more than wanted, since some may turn out to be no cases
     drawn = np.random.default_rng(0).permutation(known_N)[: 2 * most]
-    found: dict[int, IntArray] = {}
+    found: dict[int, AnyArray] = {}
     for place in drawn:
         if len(found) == most:
             break

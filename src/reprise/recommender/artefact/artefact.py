@@ -18,11 +18,10 @@ from typing import Any
 
 from safetensors.numpy import load, save
 
+from reprise.arrays import AnyArray, Float32Array
 from reprise.data.io.arrow_columns import Table, read_table, write_table
 from reprise.errors import ArtefactError
 from reprise.recommender.artefact.model_card import card
-from reprise.recommender.runtime.event_arrays import Column
-from reprise.recommender.search.exact_index import Floats
 
 FORMAT = 2
 MANIFEST = "manifest.json"
@@ -52,7 +51,7 @@ class Artefact:
     facts: Facts
     """`name`, `spec`, `sizes`, `data`, and perhaps `training`, `report` and `attribution`: what the card tells; and `golden`,
     questions with their answers."""
-    tensors: Mapping[str, Column]
+    tensors: Mapping[str, AnyArray]
     """`input` [I, D], perhaps `output` [I, D'], an `initial.<name>` [1, ...] for each part of the state, and perhaps the
     `transitions.<name>`, fields of `Transitions`."""
     step: bytes
@@ -63,26 +62,26 @@ class Artefact:
     """The item table in index order."""
 
     @property
-    def input_ID(self) -> Floats:
+    def input_ID(self) -> Float32Array:
         """The vectors that are read."""
         return self.tensors[INPUT]
 
     @property
-    def output_ID(self) -> Floats:
+    def output_ID(self) -> Float32Array:
         """The vectors that score."""
         return self.tensors.get(OUTPUT, self.tensors[INPUT])
 
     @property
-    def initial(self) -> dict[str, Column]:
+    def initial(self) -> dict[str, AnyArray]:
         """The state of one user without events."""
         return self._tensors_of(INITIAL)
 
     @property
-    def transitions(self) -> dict[str, Column]:
+    def transitions(self) -> dict[str, AnyArray]:
         """The tables of counted transitions; empty where the network adds none."""
         return self._tensors_of(TRANSITIONS)
 
-    def _tensors_of(self, prefix: str) -> dict[str, Column]:
+    def _tensors_of(self, prefix: str) -> dict[str, AnyArray]:
         return {
             name.removeprefix(prefix): tensor
             for name, tensor in self.tensors.items()

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from reprise.arrays import AnyArray
 from reprise.config import to_dict
 from reprise.data.dataset import SequenceDataset, Sizes
 from reprise.errors import ArtefactError, ConfigError
@@ -22,7 +23,7 @@ from reprise.models.batch import Event
 from reprise.models.cooccurrence.correction import CooccurrenceCorrection
 from reprise.recommender.artefact.artefact import INITIAL, INPUT, OUTPUT, TRANSITIONS, Artefact
 from reprise.recommender.artefact.provenance import describe_data
-from reprise.recommender.runtime.event_arrays import Column, EventArrays
+from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.runtime.onnx_network import OnnxNetwork
 from reprise.recommender.runtime.onnx_session import NOW, OF_EVENT, QUERY, STATE_IN, STATE_OUT, VECTOR
 
@@ -126,14 +127,14 @@ def check_same(network: Exportable, artefact: Artefact) -> None:
             _check_near("the scores at a moment", exported.scores(state, now_s_B), asked_BI)
 
 
-def _random_events(sizes: Sizes, batch: int) -> Iterator[tuple[EventArrays, Column]]:
+def _random_events(sizes: Sizes, batch: int) -> Iterator[tuple[EventArrays, AnyArray]]:
     """Events of `batch` users, and moments after each of them; times and values are not always known."""
     generator = np.random.default_rng(0)
 
-    def some(known_B: Column) -> Column:
+    def some(known_B: AnyArray) -> AnyArray:
         return np.where(generator.random(batch) < 0.2, np.nan, known_B)
 
-    def later(time_s_B: Column) -> Column:
+    def later(time_s_B: AnyArray) -> AnyArray:
         gap_s_B = LONGEST_S ** generator.random(batch)
         return time_s_B + np.where(generator.random(batch) < 0.2, 0.0, gap_s_B)
 
@@ -220,7 +221,7 @@ def _frozen(network: Exportable) -> Exportable:
     return frozen
 
 
-def _tensors(network: Exportable) -> dict[str, Column]:
+def _tensors(network: Exportable) -> dict[str, AnyArray]:
     tensors = {INPUT: network.input_vectors(), OUTPUT: network.item_vectors()}
     if torch.equal(tensors[INPUT], tensors[OUTPUT]):
         del tensors[OUTPUT]
@@ -314,7 +315,7 @@ def _facts(
     return facts | ({"training": dict(training)} if training else {})
 
 
-def _check_near(what: str, found: Column, expected: Column) -> None:
+def _check_near(what: str, found: AnyArray, expected: AnyArray) -> None:
     """NaN equals NaN in a state, as an unknown time does; scores are numbers."""
     same = (found == expected) | (np.isnan(found) & np.isnan(expected) & what.startswith("state"))
     with np.errstate(invalid="ignore"):

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from reprise.arrays import AnyArray, BoolArray
 from reprise.data.vocabulary import PAD, ItemId
 from reprise.errors import DataError
-from reprise.recommender.items.catalogue import Catalogue, Indices
+from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.items.filter_conditions import passing
 from reprise.recommender.items.item_columns import AVAILABLE
-from reprise.recommender.search.exact_index import Mask
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class Filters:
 
     items: int
     """How many items there are to answer with."""
-    listed_I: Mask | None
+    listed_I: BoolArray | None
     """What the deny and allow lists and the conditions leave, of the items that can be had; None: everything."""
     exclude_seen: bool
     """Whether the items of the user's own history are left out too."""
     unknown_allowed: int
     """How many ids of the allow list have no vector."""
 
-    def mask(self, seen_B: Sequence[Indices]) -> Mask | None:
+    def mask(self, seen_B: Sequence[AnyArray]) -> BoolArray | None:
         """What may be answered to users who saw these items: [I], [B, I], or None for everything."""
         if not self.exclude_seen:
             return self.listed_I

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from reprise.arrays import AnyArray, BoolArray, Float32Array
 from reprise.data.dataset import EVENT, id_array
 from reprise.data.io.arrow_columns import Table, column
 from reprise.data.vocabulary import PAD, ItemId, Vocabulary
@@ -26,9 +27,7 @@ from reprise.recommender.items.item_columns import (
     read_column,
     stored_value,
 )
-from reprise.recommender.search.exact_index import Floats, Mask
 
-Indices = np.ndarray[Any, np.dtype[Any]]
 NEAR = 10_000
 """How many of the commonest ids are compared with an unknown one for a hint: an error must stay quick."""
 
@@ -58,24 +57,24 @@ class Catalogue:
         return ids
 
     @cached_property
-    def popularity_I(self) -> Floats:
+    def popularity_I(self) -> Float32Array:
         """Each warm item's share of the training events."""
         count_I = np.array(column(self.table, "count")[: self.warm], dtype=np.float64)
-        share_I: Floats = (count_I / max(1.0, count_I.sum())).astype(np.float32)
+        share_I: Float32Array = (count_I / max(1.0, count_I.sum())).astype(np.float32)
         return share_I
 
     @cached_property
-    def commonest_I(self) -> Indices:
+    def commonest_I(self) -> AnyArray:
         """The places of warm items by popularity, the commonest first; equal ones in the order of their indices."""
         return np.argsort(-self.popularity_I, kind="stable")
 
     @cached_property
-    def available_I(self) -> Mask | None:
+    def available_I(self) -> BoolArray | None:
         """Which warm items can be had: all whose `available` is not false; None: all of them."""
         column = self.column(AVAILABLE)
         if not isinstance(column, NumericColumn) or column.kind != "boolean":
             return None
-        available_I: Mask = column.value_I[: self.warm] != 0
+        available_I: BoolArray = column.value_I[: self.warm] != 0
         return None if available_I.all() else available_I
 
     @cached_property
@@ -182,7 +181,7 @@ class Catalogue:
             raise DataError(f"unknown item {item_id!r}{self._hint(item_id)}")
         return index - 1
 
-    def indices(self, item_ids: Iterable[ItemId]) -> Indices:
+    def indices(self, item_ids: Iterable[ItemId]) -> AnyArray:
         """The indices of ids, `PAD` for those without a vector.
 
         Raises:

@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from reprise.arrays import BoolArray
 from reprise.errors import DataError, did_you_mean
 from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.items.item_columns import HOLDS, Coded, NumericColumn
-from reprise.recommender.search.exact_index import Mask
 
 SEVERAL = (list, tuple, set, frozenset, np.ndarray)
 RANGED = ("integer", "number", "time", "date", "nothing")
 OPERATORS = ("min", "max", "not")
 
 
-def passing(catalogue: Catalogue, conditions: Mapping[str, Any]) -> Mask | None:
+def passing(catalogue: Catalogue, conditions: Mapping[str, Any]) -> BoolArray | None:
     """Which items fulfil all conditions, [I]; None where there is no condition.
 
     An item without a value fulfils no condition on it. See `Recommender.recommend` for what a condition may be.
@@ -30,7 +30,7 @@ def passing(catalogue: Catalogue, conditions: Mapping[str, Any]) -> Mask | None:
         raise DataError(
             f'filter maps columns of the item table to conditions, got {conditions!r}; pass {{"category": "lamps"}}'
         )
-    passed_I: Mask | None = None
+    passed_I: BoolArray | None = None
     for name, condition in conditions.items():
         try:
             found_I = _mask(_column(catalogue, name), condition)[: catalogue.warm]
@@ -54,7 +54,7 @@ def _known(name: str, columns: Iterable[str]) -> str:
     return f"{near} ({every})" if near.startswith("; did you mean") else f"; {every}"
 
 
-def _mask(column: Coded, condition: Any) -> Mask:
+def _mask(column: Coded, condition: Any) -> BoolArray:
     if not isinstance(condition, Mapping):
         return _among(column, condition)
     if not condition:
@@ -73,7 +73,7 @@ def _mask(column: Coded, condition: Any) -> Mask:
     return passed_I & _between(column, ends) if ends else passed_I
 
 
-def _among(column: Coded, condition: Any) -> Mask:
+def _among(column: Coded, condition: Any) -> BoolArray:
     values = list(condition) if isinstance(condition, SEVERAL) else [condition]
     for value in values:
         if value is None or isinstance(value, Mapping):
@@ -86,7 +86,7 @@ def _among(column: Coded, condition: Any) -> Mask:
     return column.among(values)
 
 
-def _between(column: Coded, ends: Mapping[str, Any]) -> Mask:
+def _between(column: Coded, ends: Mapping[str, Any]) -> BoolArray:
     if not isinstance(column, NumericColumn) or column.kind not in RANGED:
         raise DataError(
             f"{column.name!r} holds {HOLDS[column.kind]}, which has no range; pass a value or a list of values"
@@ -100,5 +100,5 @@ def _between(column: Coded, ends: Mapping[str, Any]) -> Mask:
             f"the range of {column.name!r} is empty: min {ends['min']!r} is above max {ends['max']!r}; "
             "exchange them"
         )
-    found_I: Mask = (column.value_I >= least) & (column.value_I <= most)
+    found_I: BoolArray = (column.value_I >= least) & (column.value_I <= most)
     return found_I

@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from reprise.arrays import AnyArray, BoolArray
 from reprise.data.io.arrow_columns import EXACT, Kind, Table, cell, coded, kind_of
 from reprise.errors import DataError
-from reprise.recommender.search.exact_index import Mask
 
-Values = np.ndarray[Any, np.dtype[Any]]
 AVAILABLE, TITLE = "available", "title"
 """Columns that mean something to an answer: the first is of truths, the second of text."""
 OWN = ("item_id", "count")
@@ -40,15 +39,15 @@ class NumericColumn:
 
     name: str
     kind: Kind
-    value_I: Values
+    value_I: AnyArray
     """float64, NaN where there is no value."""
 
     @property
-    def known_I(self) -> Mask:
+    def known_I(self) -> BoolArray:
         """Where there is a value."""
         return ~np.isnan(self.value_I)
 
-    def among(self, values: Iterable[Any]) -> Mask:
+    def among(self, values: Iterable[Any]) -> BoolArray:
         """Where the value is one of these."""
         wanted = sorted({self.number(value) for value in values})
         if len(wanted) <= FEW:
@@ -58,7 +57,7 @@ class NumericColumn:
             return found_I
         sorted_N = np.array(wanted)
         place_I = np.searchsorted(sorted_N, self.value_I).clip(max=len(sorted_N) - 1)
-        equal_I: Mask = sorted_N[place_I] == self.value_I
+        equal_I: BoolArray = sorted_N[place_I] == self.value_I
         return equal_I
 
     def value(self, row: int) -> Any:
@@ -136,19 +135,19 @@ class TextColumn:
     """A column of text."""
 
     name: str
-    code_I: Values
+    code_I: AnyArray
     """Places among the words, int32; -1 where there is no value."""
     dictionary: Dictionary
 
     kind: Kind = "text"
 
     @property
-    def known_I(self) -> Mask:
+    def known_I(self) -> BoolArray:
         """Where there is a value."""
-        known_I: Mask = self.code_I >= 0
+        known_I: BoolArray = self.code_I >= 0
         return known_I
 
-    def among(self, values: Iterable[Any]) -> Mask:
+    def among(self, values: Iterable[Any]) -> BoolArray:
         """Where the value is one of these."""
         codes = {self.dictionary.find(self._text(value)) for value in values} - {-1}
         if len(codes) <= FEW:
@@ -159,7 +158,7 @@ class TextColumn:
         # one place more, to which the code -1 of no value leads
         wanted_N = np.zeros(len(self.dictionary.words) + 1, dtype=np.bool_)
         wanted_N[list(codes)] = True
-        chosen_I: Mask = wanted_N[self.code_I]
+        chosen_I: BoolArray = wanted_N[self.code_I]
         return chosen_I
 
     def value(self, row: int) -> Any:

@@ -5,28 +5,27 @@ Shape letters: E events.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-Column = np.ndarray[Any, np.dtype[Any]]
+from reprise.arrays import AnyArray
 
 
 @dataclass(frozen=True)
 class EventArrays:
     """What a network may read of E events."""
 
-    item: Column
+    item: AnyArray
     """Item indices, int64."""
-    time_s: Column
+    time_s: AnyArray
     """Seconds since 1970, float64; NaN where the time is not known."""
-    kind: Column
+    kind: AnyArray
     """Positions among the kinds of the log, int64."""
-    value: Column
+    value: AnyArray
     """float32; NaN where there is none."""
 
     @classmethod
-    def of_items(cls, item: Column, kind: int = 0) -> "EventArrays":
+    def of_items(cls, item: AnyArray, kind: int = 0) -> "EventArrays":
         """Events of which only the items are known."""
         count = len(item)
         return cls(
@@ -45,13 +44,13 @@ class EventArrays:
         )
 
     @property
-    def columns(self) -> tuple[Column, Column, Column, Column]:
+    def columns(self) -> tuple[AnyArray, AnyArray, AnyArray, AnyArray]:
         """Item, time, kind and value."""
         return self.item, self.time_s, self.kind, self.value
 
     def __len__(self) -> int:
         return len(self.item)
 
-    def take(self, which: Column) -> "EventArrays":
+    def take(self, which: AnyArray) -> "EventArrays":
         """Some of the events, by position."""
         return EventArrays(*(column[which] for column in self.columns))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reprise.recommender.runtime.event_arrays import Column
+from reprise.arrays import AnyArray
 from reprise.recommender.search.exact_index import LogitCorrections
 
 RECENT = "recent"
@@ -23,25 +23,25 @@ class CooccurrenceCorrection:
     a pair, v_w the weight of a distance, e the floor and g the gain.
     """
 
-    start: Column
+    start: AnyArray
     """[I + 2]: the pairs of item i are at `start[i]`..`start[i + 1]`; item 0 (`PAD`) has none."""
-    neighbour: Column
+    neighbour: AnyArray
     """Item indices of what came after them or before them, [P]."""
-    score: Column
+    score: AnyArray
     """[P], float32."""
-    weight: Column
+    weight: AnyArray
     """v_w, [W], float32."""
-    floor: Column
+    floor: AnyArray
     """log e, [1]."""
-    gain: Column
+    gain: AnyArray
     """g, [1]."""
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Column]) -> "CooccurrenceCorrection | None":
+    def of(cls, tensors: Mapping[str, AnyArray]) -> "CooccurrenceCorrection | None":
         """The transitions of an artefact; None where it has none."""
         return cls(**tensors) if tensors else None
 
-    def after(self, recent_BW: Column) -> LogitCorrections:
+    def after(self, recent_BW: AnyArray) -> LogitCorrections:
         """What is added to the scores of users with these last items."""
         items = len(self.start) - 1
         place_P, pair_P = self._entries(recent_BW.ravel())
@@ -55,7 +55,7 @@ class CooccurrenceCorrection:
         value_M = self.gain * np.log1p(sum_M * np.exp(-self.floor.astype(np.float64)))
         return LogitCorrections(row_M, item_M, value_M.astype(np.float32))
 
-    def _entries(self, item_N: Column) -> tuple[Column, Column]:
+    def _entries(self, item_N: AnyArray) -> tuple[AnyArray, AnyArray]:
         """For all pairs of these items: which of them a pair begins with, and which pair it is."""
         first_N = self.start[item_N]
         length_N = self.start[item_N + 1] - first_N

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reprise.arrays import AnyArray, Float32Array
 from reprise.recommender.artefact.artefact import Artefact
-from reprise.recommender.runtime.event_arrays import Column, EventArrays
+from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.runtime.logit_corrections import RECENT, CooccurrenceCorrection
 from reprise.recommender.runtime.onnx_session import OnnxSession, State
-from reprise.recommender.search.exact_index import Floats, LogitCorrections
+from reprise.recommender.search.exact_index import LogitCorrections
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,9 @@ class OnnxNetwork:
     """A trained network that needs no torch."""
 
     runtime: OnnxSession
-    input_ID: Floats
+    input_ID: Float32Array
     """The vectors that are read; row j belongs to item index j + 1."""
-    output_ID: Floats
+    output_ID: Float32Array
     """The vectors that score. The same array where they are tied."""
     transitions: CooccurrenceCorrection | None = None
     """What is added to the scores, where the network counts transitions."""
@@ -43,7 +44,7 @@ class OnnxNetwork:
         """The state after one more event of each user."""
         return self.runtime.advance(state, self.input_ID[events.item - 1], events)
 
-    def query(self, state: State, now_s: float | Column = np.nan) -> Floats:
+    def query(self, state: State, now_s: float | AnyArray = np.nan) -> Float32Array:
         """What is compared with the vectors that score, q_BD, at the moment of asking: of all, or [B]; NaN: not known."""
         users = len(next(iter(state.values())))
         return self.runtime.query(state, np.full(users, now_s, dtype=np.float64))
@@ -52,17 +53,17 @@ class OnnxNetwork:
         """What is added to the products of queries and vectors, where anything is."""
         return None if self.transitions is None else self.transitions.after(state[RECENT])
 
-    def scores(self, state: State, now_s: float | Column = np.nan) -> Floats:
+    def scores(self, state: State, now_s: float | AnyArray = np.nan) -> Float32Array:
         """The scores of all items, s_BI."""
-        scores_BI: Floats = self.query(state, now_s) @ self.output_ID.T
+        scores_BI: Float32Array = self.query(state, now_s) @ self.output_ID.T
         extra = self.additions(state)
         if extra is not None:
             extra.add_to(scores_BI)
         return scores_BI
 
-    def scores_of(self, state: State, item_M: Column, now_s: float | Column = np.nan) -> Floats:
+    def scores_of(self, state: State, item_M: AnyArray, now_s: float | AnyArray = np.nan) -> Float32Array:
         """The scores of some item indices, s_BM."""
-        score_BM: Floats = self.query(state, now_s) @ self.output_ID[item_M - 1].T
+        score_BM: Float32Array = self.query(state, now_s) @ self.output_ID[item_M - 1].T
         extra = self.additions(state)
         if extra is not None:
             place_N, column_N = np.nonzero(extra.item_M[:, None] == item_M)

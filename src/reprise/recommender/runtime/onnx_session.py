@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from reprise.arrays import AnyArray, Float32Array
 from reprise.errors import ArtefactError
-from reprise.recommender.runtime.event_arrays import Column, EventArrays
-from reprise.recommender.search.exact_index import Floats
+from reprise.recommender.runtime.event_arrays import EventArrays
 
-State = dict[str, Column]
+State = dict[str, AnyArray]
 """What is remembered of B users: named arrays, each starting with B, of float32, float64 or int64."""
 
 VECTOR = "x"
@@ -31,7 +31,7 @@ STATE_OUT = "next."
 class OnnxSession:
     """A step and a query, as functions of arrays. Safe to call from several threads."""
 
-    def __init__(self, step: bytes, query: bytes, initial: Mapping[str, Column], threads: int = 1) -> None:
+    def __init__(self, step: bytes, query: bytes, initial: Mapping[str, AnyArray], threads: int = 1) -> None:
         """Open the two graphs.
 
         Args:
@@ -61,16 +61,18 @@ class OnnxSession:
         """The state of `batch` users without events."""
         return {name: np.repeat(array, batch, axis=0) for name, array in self._initial.items()}
 
-    def advance(self, state: State, x_BD: Floats, events: EventArrays) -> State:
+    def advance(self, state: State, x_BD: Float32Array, events: EventArrays) -> State:
         """The state after one event of each user, whose item has the raw vector `x_BD`."""
         given = {VECTOR: x_BD, **{name: getattr(events, name) for name in OF_EVENT}, **_feed(state)}
         after = self._step.run(self._names, {name: given[name] for name in self._step_inputs})
         return dict(zip(self._initial, after, strict=True))
 
-    def query(self, state: State, now_s_B: Column) -> Floats:
+    def query(self, state: State, now_s_B: AnyArray) -> Float32Array:
         """What is compared with the item vectors, q_BD; `now_s_B` is the moment of asking, NaN where it is not known."""
         given = {NOW: now_s_B, **_feed(state)}
-        query_BD: Floats = self._query.run([QUERY], {name: given[name] for name in self._query_inputs})[0]
+        query_BD: Float32Array = self._query.run([QUERY], {name: given[name] for name in self._query_inputs})[
+            0
+        ]
         return query_BD
 
     @property

@@ -7,11 +7,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from reprise.arrays import BoolArray, Float32Array
 from reprise.data.vocabulary import PAD
 
-Floats = np.ndarray[Any, np.dtype[np.float32]]
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
-Found = tuple[np.ndarray[Any, np.dtype[np.int64]], Floats]
+Found = tuple[np.ndarray[Any, np.dtype[np.int64]], Float32Array]
 
 BLOCK = 2**22
 """Scores that exist at once, at most (unless one query has more): 16 MiB of them."""
@@ -24,7 +23,7 @@ class LogitCorrections(NamedTuple):
     """Which query, ascending."""
     item_M: np.ndarray[Any, np.dtype[np.int64]]
     """Item index, 1..I."""
-    value_M: Floats
+    value_M: Float32Array
     """What is added."""
 
     def rows(self, first: int, last: int) -> "LogitCorrections":
@@ -34,7 +33,7 @@ class LogitCorrections(NamedTuple):
             self.row_M[begin:end] - first, self.item_M[begin:end], self.value_M[begin:end]
         )
 
-    def add_to(self, score_BI: Floats) -> None:
+    def add_to(self, score_BI: Float32Array) -> None:
         """Add them to the scores of all queries, in place."""
         score_BI[self.row_M, self.item_M - 1] += self.value_M
 
@@ -44,7 +43,11 @@ class Index(Protocol):
     """Finds the best items for queries."""
 
     def search(
-        self, query_BD: Floats, k: int, allowed: Mask | None = None, extra: LogitCorrections | None = None
+        self,
+        query_BD: Float32Array,
+        k: int,
+        allowed: BoolArray | None = None,
+        extra: LogitCorrections | None = None,
     ) -> Found:
         """(index_Bk, score_Bk), best first by the inner product and what `extra` adds to it.
 
@@ -60,11 +63,15 @@ class ExactIndex:
     Equal scores stand in index order, so the commoner item comes first.
     """
 
-    def __init__(self, vectors_ID: Floats) -> None:
+    def __init__(self, vectors_ID: Float32Array) -> None:
         self.vectors_ID = vectors_ID
 
     def search(
-        self, query_BD: Floats, k: int, allowed: Mask | None = None, extra: LogitCorrections | None = None
+        self,
+        query_BD: Float32Array,
+        k: int,
+        allowed: BoolArray | None = None,
+        extra: LogitCorrections | None = None,
     ) -> Found:
         """See `Index`."""
         rows = max(1, BLOCK // max(1, len(self.vectors_ID)))
@@ -88,7 +95,7 @@ def nothing_found(queries: int, k: int) -> Found:
     )
 
 
-def below_kth(score_BI: Floats, k: int) -> Floats:
+def below_kth(score_BI: Float32Array, k: int) -> Float32Array:
     """A number for each row that its k-th largest is not below, and seldom far above; itself where there are few.
 
     The items are dealt out to places, and of the best of each place the k-th largest is taken: any k of them are items.
@@ -99,11 +106,13 @@ def below_kth(score_BI: Floats, k: int) -> Floats:
     if deals >= 4:
         best_BP = score_BI[:, : deals * places].reshape(len(score_BI), deals, places).max(axis=1)
         score_BI = np.concatenate([best_BP, score_BI[:, deals * places :]], axis=1)
-    kth_B: Floats = np.partition(score_BI, -k, axis=1)[:, -k]
+    kth_B: Float32Array = np.partition(score_BI, -k, axis=1)[:, -k]
     return kth_B
 
 
-def top_k(score_BI: Floats, index_Bk: np.ndarray[Any, np.dtype[np.int64]], score_Bk: Floats) -> None:
+def top_k(
+    score_BI: Float32Array, index_Bk: np.ndarray[Any, np.dtype[np.int64]], score_Bk: Float32Array
+) -> None:
     """Write the k best of each row into `index_Bk` and `score_Bk`, leaving what is beyond the finite scores as it is."""
     items, k = score_BI.shape[1], index_Bk.shape[1]
     # finite, so that what is not allowed stays below it

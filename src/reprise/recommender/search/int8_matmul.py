@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from reprise.arrays import Int8Array, Int32Array
+
 LARGEST = 127
 """Of an item's integers."""
 LARGEST_ASKED = 63
@@ -17,8 +19,6 @@ SHIFT = LARGEST_ASKED + 1
 BYTES = 2**31 - 2**20
 """What one graph may hold."""
 
-Bytes = np.ndarray[Any, np.dtype[np.int8]]
-Integers = np.ndarray[Any, np.dtype[np.int32]]
 
 # the few numbers of the ONNX format (onnx.proto) that one product needs; the package `onnx` would take longer to
 # import than everything else that answers
@@ -29,7 +29,7 @@ _IR_VERSION, _OPSET = 8, 13
 class Int8Matmul:
     """Inner products of queries with the items. Safe to call from several threads."""
 
-    def __init__(self, code_ID: Bytes) -> None:
+    def __init__(self, code_ID: Int8Array) -> None:
         """Pack the items, numbers from -127 to 127; at most `BYTES` of them."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -38,14 +38,14 @@ class Int8Matmul:
             product_graph(code_ID), options, providers=["CPUExecutionProvider"]
         )
 
-    def __call__(self, code_BD: Bytes) -> Integers:
+    def __call__(self, code_BD: Int8Array) -> Int32Array:
         """The products of queries, numbers from -63 to 63, with all items, [B, I]."""
         shifted_BD = np.add(code_BD, SHIFT, dtype=np.int8).view(np.uint8)
-        product_BI: Integers = self._session.run(["y"], {"x": shifted_BD})[0]
+        product_BI: Int32Array = self._session.run(["y"], {"x": shifted_BD})[0]
         return product_BI
 
 
-def product_graph(code_ID: Bytes) -> bytes:
+def product_graph(code_ID: Int8Array) -> bytes:
     """The ONNX model y_BI = (x_BD - SHIFT) w_DI, with the items as its w."""
     items, width = code_ID.shape
     node = b"".join(_field(1, name) for name in (b"x", b"w", b"shift"))

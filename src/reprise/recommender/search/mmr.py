@@ -4,14 +4,12 @@ Shape letters: S places of the shortlist, D width of the vectors that are read, 
 """
 
 from numbers import Real
-from typing import Any
 
 import numpy as np
 
+from reprise.arrays import AnyArray, Float32Array
 from reprise.errors import ConfigError
-from reprise.recommender.search.exact_index import Floats
 
-Row = np.ndarray[Any, np.dtype[Any]]
 TIMES, LEAST = 5, 50
 """The shortlist has so many times k items, and at least so many."""
 
@@ -21,7 +19,9 @@ def shortlist(k: int, items: int) -> int:
     return min(max(TIMES * k, LEAST), items)
 
 
-def diversified(index_S: Row, score_S: Row, vectors_ID: Floats, k: int, diversity: float) -> tuple[Row, Row]:
+def diversified(
+    index_S: AnyArray, score_S: AnyArray, vectors_ID: Float32Array, k: int, diversity: float
+) -> tuple[AnyArray, AnyArray]:
     """The k items of a shortlist that are good and unlike one another, with their scores, in the order of choice.
 
     Each next item has the largest (1 - d) relevance - d max similarity to one chosen before: maximal marginal relevance
@@ -56,17 +56,17 @@ def check_diversity(diversity: object) -> None:
         raise ConfigError(f"diversity must be a number from 0 (the plain ranking) to 1, got {diversity!r}")
 
 
-def _scaled(score_S: Row) -> Row:
+def _scaled(score_S: AnyArray) -> AnyArray:
     """From 0 to 1, the best at 1."""
     wide_S = score_S.astype(np.float64)
     spread = np.ptp(wide_S) if len(wide_S) else 0.0
-    scaled_S: Row = (wide_S - wide_S.min()) / spread if spread > 0 else np.ones(len(wide_S))
+    scaled_S: AnyArray = (wide_S - wide_S.min()) / spread if spread > 0 else np.ones(len(wide_S))
     return scaled_S
 
 
-def directions(vectors_SD: Floats) -> Floats:
+def directions(vectors_SD: Float32Array) -> Float32Array:
     """Vectors of length 1, whose products are cosines."""
     length_S1 = np.linalg.norm(vectors_SD, axis=1, keepdims=True)
     # a zero vector has no direction: it is like nothing
-    unit_SD: Floats = vectors_SD / np.maximum(length_S1, np.finfo(np.float32).tiny)
+    unit_SD: Float32Array = vectors_SD / np.maximum(length_S1, np.finfo(np.float32).tiny)
     return unit_SD

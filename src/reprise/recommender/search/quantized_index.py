@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from reprise.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from reprise.recommender.search.exact_index import (
     ExactIndex,
-    Floats,
     Found,
     LogitCorrections,
-    Mask,
     below_kth,
     nothing_found,
 )
@@ -42,22 +41,24 @@ UP = 1 + 2.0**-18
 TINY = float(np.finfo(np.float32).tiny)
 """More than all roundings below the range of float32."""
 
-Doubles = np.ndarray[Any, np.dtype[np.float64]]
-Places = np.ndarray[Any, np.dtype[np.int64]]
-
 
 @dataclass(frozen=True)
 class SearchQuery:
     """What is asked in one row of a search."""
 
-    query_D: Floats
+    query_D: Float32Array
     k: int
-    allowed_I: Mask | None
+    allowed_I: BoolArray | None
     extra: LogitCorrections | None
 
     @classmethod
     def of(
-        cls, row: int, query_BD: Floats, k: int, allowed: Mask | None, extra: LogitCorrections | None
+        cls,
+        row: int,
+        query_BD: Float32Array,
+        k: int,
+        allowed: BoolArray | None,
+        extra: LogitCorrections | None,
     ) -> "SearchQuery":
         """That of one row."""
         allowed_I = allowed if allowed is None or allowed.ndim == 1 else allowed[row]
@@ -67,7 +68,7 @@ class SearchQuery:
 class ScoreBound(NamedTuple):
     """What the scores of one question are not above, in a unit of its own."""
 
-    upper_I: Floats
+    upper_I: Float32Array
     """Below `ALLOWED` for what is not allowed."""
     unit: float
     """Scores are at most `upper_I` of these, and the slack."""
@@ -81,7 +82,7 @@ class ScoreBound(NamedTuple):
 class QuantizedVectors:
     """Item vectors as bytes times a scale each, and how far these are from the vectors."""
 
-    def __init__(self, vectors_ID: Floats) -> None:
+    def __init__(self, vectors_ID: Float32Array) -> None:
         code_ID = np.empty(vectors_ID.shape, dtype=np.int8)
         self._scale_I = np.empty(len(vectors_ID), dtype=np.float32)
         error_I, length_I = np.empty(len(vectors_ID)), np.empty(len(vectors_ID))
@@ -94,9 +95,9 @@ class QuantizedVectors:
         # since errors go with lengths
         self._error, self._length = max(float(error_I.max()), TINY), max(float(length_I.max()), TINY)
         share_I = np.maximum(error_I / self._error, length_I / self._length) * UP
-        self._share_I: Floats = share_I.astype(np.float32)
+        self._share_I: Float32Array = share_I.astype(np.float32)
 
-    def is_in_range(self, query_BD: Floats, extra: LogitCorrections | None) -> bool:
+    def is_in_range(self, query_BD: Float32Array, extra: LogitCorrections | None) -> bool:
         """Whether the bounds of these queries can be computed in float32."""
         return _largest(query_BD) < LARGE and (extra is None or _largest(extra.value_M) < LARGE)
 
@@ -126,7 +127,7 @@ class QuantizedIndex:
     are computed, so nothing rests on luck. The bytes take a quarter of the vectors' memory, several times in ONNX Runtime.
     """
 
-    def __init__(self, vectors_ID: Floats, fewest: int = FEWEST) -> None:
+    def __init__(self, vectors_ID: Float32Array, fewest: int = FEWEST) -> None:
         """Round the vectors, if there are at least `fewest`."""
         items, width = vectors_ID.shape
         self.vectors_ID = vectors_ID
@@ -137,7 +138,11 @@ class QuantizedIndex:
         self._rounded = QuantizedVectors(vectors_ID) if pays and _largest(vectors_ID) < LARGE else None
 
     def search(
-        self, query_BD: Floats, k: int, allowed: Mask | None = None, extra: LogitCorrections | None = None
+        self,
+        query_BD: Float32Array,
+        k: int,
+        allowed: BoolArray | None = None,
+        extra: LogitCorrections | None = None,
     ) -> Found:
         """See `Index`. A score is the product in float64, rounded once, and what is added to it in float32."""
         in_batch = len(query_BD) > BATCH and len(self.vectors_ID) < FEWEST_IN_BATCH
@@ -164,7 +169,7 @@ class QuantizedIndex:
             score_Bk[row, : len(best_k)] = score_C[best_k]
         return index_Bk, score_Bk
 
-    def _candidates(self, asked_B: Sequence[SearchQuery]) -> Iterator[Places]:
+    def _candidates(self, asked_B: Sequence[SearchQuery]) -> Iterator[Int64Array]:
         """For each question places that the k best are among, ascending; more than `_most` where they are too many."""
         assert self._rounded is not None
         few_B = [self._few(asked) for asked in asked_B]
@@ -173,7 +178,7 @@ class QuantizedIndex:
         for asked, few_C in zip(asked_B, few_B, strict=True):
             yield self._reaching(asked, next(bounds)) if few_C is None else few_C
 
-    def _few(self, asked: SearchQuery) -> Places | None:
+    def _few(self, asked: SearchQuery) -> Int64Array | None:
         """All that is allowed, if that is little; where nothing is asked, the first of all that are equal."""
         if not asked.query_D.any():
             return _first(asked, len(self.vectors_ID))
@@ -182,7 +187,7 @@ class QuantizedIndex:
         most = max(asked.k, len(asked.allowed_I) // FEW)
         return None if np.count_nonzero(asked.allowed_I) > most else np.flatnonzero(asked.allowed_I)
 
-    def _reaching(self, asked: SearchQuery, bound: ScoreBound) -> Places:
+    def _reaching(self, asked: SearchQuery, bound: ScoreBound) -> Int64Array:
         """The places whose bounds reach the k-th best of the true scores of those with the highest bounds."""
         (floor,) = below_kth(bound.upper_I[None], asked.k)
         first_C = np.flatnonzero(bound.upper_I >= max(floor, ALLOWED))
@@ -193,10 +198,10 @@ class QuantizedIndex:
         reached = bound.of(float(score_C[-asked.k]))
         return np.flatnonzero(bound.upper_I >= reached)
 
-    def _scores(self, asked: SearchQuery, place_C: Places) -> Floats:
+    def _scores(self, asked: SearchQuery, place_C: Int64Array) -> Float32Array:
         # einsum takes each row by itself, so that equal vectors have equal scores wherever they stand
         vectors_CD = self.vectors_ID.take(place_C, axis=0).astype(np.float64)
-        score_C: Floats = np.einsum("cd,d->c", vectors_CD, asked.query_D.astype(np.float64)).astype(
+        score_C: Float32Array = np.einsum("cd,d->c", vectors_CD, asked.query_D.astype(np.float64)).astype(
             np.float32
         )
         if asked.extra is not None and len(place_C):
@@ -207,7 +212,7 @@ class QuantizedIndex:
         return score_C
 
 
-def _first(asked: SearchQuery, items: int) -> Places:
+def _first(asked: SearchQuery, items: int) -> Int64Array:
     """Places that the k best are among if all products are zero: what something is added to, and the first of the rest."""
     added_M = np.empty(0, dtype=np.int64) if asked.extra is None else asked.extra.item_M - 1
     enough = asked.k + len(added_M)
@@ -216,7 +221,7 @@ def _first(asked: SearchQuery, items: int) -> Places:
     return np.union1d(np.flatnonzero(asked.allowed_I)[:enough], added_M[asked.allowed_I[added_M]])
 
 
-def _apply(asked: SearchQuery, upper_I: Floats, unit: float) -> float:
+def _apply(asked: SearchQuery, upper_I: Float32Array, unit: float) -> float:
     """Add what is to be added and take away what is not allowed, in place. The largest number added."""
     if asked.extra is not None:
         upper_I[asked.extra.item_M - 1] += asked.extra.value_M / np.float32(unit)
@@ -228,7 +233,7 @@ def _apply(asked: SearchQuery, upper_I: Floats, unit: float) -> float:
     return 0.0 if asked.extra is None else _largest(asked.extra.value_M)
 
 
-def _rounded(x_ND: Floats, largest: int) -> tuple[np.ndarray[Any, np.dtype[np.int8]], Floats]:
+def _rounded(x_ND: Float32Array, largest: int) -> tuple[np.ndarray[Any, np.dtype[np.int8]], Float32Array]:
     """Integers up to `largest` and the scale of each row."""
     scale_N = np.maximum(np.abs(x_ND).max(axis=1) / np.float32(largest), np.float32(SMALL))
     code_ND = np.rint(x_ND / scale_N[:, None]).clip(-largest, largest)
@@ -236,20 +241,20 @@ def _rounded(x_ND: Floats, largest: int) -> tuple[np.ndarray[Any, np.dtype[np.in
 
 
 def _errors(
-    x_ND: Floats, code_ND: np.ndarray[Any, np.dtype[np.int8]], scale_N: Floats
-) -> tuple[Doubles, Doubles]:
+    x_ND: Float32Array, code_ND: np.ndarray[Any, np.dtype[np.int8]], scale_N: Float32Array
+) -> tuple[Float64Array, Float64Array]:
     """(error_N, length_N): not less than the lengths of x - x' and of x."""
     exact_ND = x_ND.astype(np.float64)
     error_ND = exact_ND - code_ND * scale_N[:, None].astype(np.float64)
     return _lengths(error_ND), _lengths(exact_ND)
 
 
-def _lengths(x_ND: Doubles) -> Doubles:
-    lengths_N: Doubles = np.sqrt(np.einsum("nd,nd->n", x_ND, x_ND)) * UP
+def _lengths(x_ND: Float64Array) -> Float64Array:
+    lengths_N: Float64Array = np.sqrt(np.einsum("nd,nd->n", x_ND, x_ND)) * UP
     return lengths_N
 
 
-def _largest(x: Floats) -> float:
+def _largest(x: Float32Array) -> float:
     """The largest magnitude; infinity where a number is none."""
     if not x.size:
         return 0.0

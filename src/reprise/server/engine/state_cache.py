@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf, nan
-from typing import Any
 
 import numpy as np
 
+from reprise.arrays import AnyArray
 from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.runtime.onnx_network import OnnxNetwork
 from reprise.recommender.runtime.onnx_session import State
@@ -29,8 +29,7 @@ UNMARKED = 32
 """Users with fewer events have no marks: all is soon folded again."""
 OVERHEAD_BYTES = 1_500
 """What an entry takes besides the numbers of its state."""
-Indices = np.ndarray[Any, np.dtype[Any]]
-NOTHING_SEEN: Indices = np.empty(0, dtype=np.int64)
+NOTHING_SEEN: AnyArray = np.empty(0, dtype=np.int64)
 
 
 class LongHistoryError(Exception):
@@ -53,7 +52,7 @@ class UserState:
     """How many events the state has read."""
     skipped: int = 0
     """How many it has not."""
-    seen: Indices | None = None
+    seen: AnyArray | None = None
     """The indices of the items of the events, ascending; None: not asked for yet."""
     marks: tuple["UserState | None", ...] = (None,) * 2 * len(MARKED_EVERY)
     """What was known at earlier places of the log, without marks of their own: the last two of each kind, newest first."""
@@ -139,7 +138,7 @@ class StateBuilder:
             seen=None if known.seen is None else _with(known.seen, found.events.item),
         )
 
-    def items_of(self, past: Sequence[HistoryEvent]) -> Indices:
+    def items_of(self, past: Sequence[HistoryEvent]) -> AnyArray:
         """The indices of the items of a past, ascending."""
         return np.unique(read(past, self._catalogue).events.item)
 
@@ -279,7 +278,7 @@ class StateCache:
             self.bytes -= known.bytes
 
 
-def _with(seen: Indices, item_T: Indices) -> Indices:
+def _with(seen: AnyArray, item_T: AnyArray) -> AnyArray:
     """Some more of them, in their order. Most were there before: then nothing is copied."""
     item_N = np.unique(item_T)
     place_N = np.searchsorted(seen, item_N)
