@@ -216,7 +216,7 @@ def test_a_network_with_broken_weights_is_refused(numbers: SequenceDataset) -> N
 def test_counts_are_no_network(log: SequenceDataset) -> None:
     with pytest.raises(
         ConfigError,
-        match=r"^a Recommender is made from a trained network, got CountedPopularity; train one with ",
+        match=r"^a Recommender is made from a trained network, got FittedPopularity; train one with ",
     ):
         Recommender(Popularity().fit(log), log)
 
