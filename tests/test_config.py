@@ -290,3 +290,80 @@ def test_a_class_whose_module_moved_is_found(name: str) -> None:
     from reprise import Recurrent
 
     assert resolve(name) is Recurrent
+
+
+@spec(renamed={"width": "size", "extent": "size"})
+class Renamed:
+    size: int = Field(default=8, ge=1)
+
+
+@spec(renamed={"kind": "cell"})
+class RenamedChild(Renamed):
+    cell: str = "gru"
+
+
+@spec(renamed={"network": "model"})
+class Outer:
+    model: Any = field(default_factory=Renamed)
+    training: Training = field(default_factory=Training)
+
+
+def read(data: dict[str, Any], *overrides: str) -> Any:
+    return from_dict(apply_overrides(data, overrides, Outer, trusted=True), Outer, trusted=True)
+
+
+def test_former_field_names_are_read_as_the_current_ones() -> None:
+    assert read({"network": {"width": 3}}) == Outer(Renamed(3))
+    assert read({"model": {"extent": 3}}) == Outer(Renamed(3))
+    assert to_dict(read({"network": {"width": 3}}))["model"] == {"class": f"{__name__}:Renamed", "size": 3}
+
+
+def test_former_field_names_are_inherited() -> None:
+    data = {"model": {"class": f"{__name__}:RenamedChild", "width": 3, "kind": "lstm"}}
+    assert read(data) == Outer(RenamedChild(3, "lstm"))
+
+
+def test_former_field_names_are_read_from_toml(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("[network]\nwidth = 3\n")
+    assert read(load_toml(recipe)) == Outer(Renamed(3))
+
+
+@pytest.mark.parametrize("in_file", ["network.width", "network.size", "model.width", "model.size"])
+@pytest.mark.parametrize("override", ["network.width", "network.size", "model.extent", "model.size"])
+def test_an_override_replaces_the_value_of_a_file_under_either_name(in_file: str, override: str) -> None:
+    section, name = in_file.split(".")
+    assert read({section: {name: 3}}, f"{override}=4") == Outer(Renamed(4))
+
+
+def test_an_override_of_a_section_without_values_in_the_file_may_use_former_names() -> None:
+    assert read({}, "network.width=4", "training.epochs=2") == Outer(Renamed(4), Training(2))
+
+
+def test_both_names_of_a_renamed_field_are_refused() -> None:
+    expected = "'model.width' is the former name of 'model.size', and both are given; remove 'model.width'"
+    both = {"model": {"width": 3, "size": 4}}
+    assert message_of(lambda: read(both)) == expected
+    assert message_of(lambda: read({"model": {"size": 4, "width": 3}})) == expected
+    assert message_of(lambda: read(both, "model.size=5")) == expected
+    assert message_of(lambda: read({"network": {}, "model": {}})) == (
+        "'network' is the former name of 'model', and both are given; remove 'network'"
+    )
+
+
+def test_a_value_under_a_former_name_is_checked_under_the_current_one() -> None:
+    assert message_of(lambda: read({"model": {"width": 0}})) == "model.size must be at least 1, got 0"
+
+
+def test_the_constructor_names_the_current_field() -> None:
+    assert message_of(lambda: Renamed(width=3)) == "'width' is now called 'size'"
+
+
+def test_an_unknown_name_suggests_a_current_field() -> None:
+    expected = "unknown field 'model.widht'; did you mean 'model.size'?"
+    assert message_of(lambda: read({"model": {"widht": 3}})) == expected
+
+
+def test_renamed_must_lead_from_a_former_name_to_a_field() -> None:
+    with pytest.raises(AssertionError, match="must map names that are not fields to names that are"):
+        spec(renamed={"size": "width"})(type("Wrong", (), {"__annotations__": {"size": int}}))

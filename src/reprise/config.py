@@ -10,16 +10,16 @@ import functools
 import importlib
 import importlib.util
 import inspect
-import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, dataclass_transform, get_args
+from typing import Any, TypeVar, dataclass_transform, get_args, overload
 
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from reprise.errors import ConfigError, did_you_mean
+from reprise.validation_messages import explain, join_path
 
 CLASS = "class"
 """The key that says which spec a dictionary is; its value is a name `module:Class`."""
@@ -32,37 +32,27 @@ RENAMED_CLASSES = {"Transitions": "Cooccurrence"}
 T = TypeVar("T")
 Data = dict[str, Any]
 
-_MUST_BE: dict[str, str] = {
-    "greater_than_equal": "at least {ge:g}",
-    "greater_than": "above {gt:g}",
-    "less_than_equal": "at most {le:g}",
-    "less_than": "below {lt:g}",
-    "finite_number": "a finite number",
-    "int_parsing": "a whole number",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_parsing": "a number",
-    "float_type": "a number",
-    "bool_parsing": "true or false",
-    "bool_type": "true or false",
-    "string_type": "text",
-    "literal_error": "{expected}",
-    "tuple_type": "a list",
-    "list_type": "a list",
-    "dataclass_type": "of class {class_name}",
-    "is_instance_of": "of class {class}",
-}
-_MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
-_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 
-
+@overload
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, Field))
-def spec(cls: type[T]) -> type[T]:
-    """Make a class a spec: a frozen dataclass whose fields are checked when it is made.
+def spec(cls: type[T], /) -> type[T]: ...
+@overload
+def spec(*, renamed: Mapping[str, str]) -> Callable[[type[T]], type[T]]: ...
+def spec(cls: type[T] | None = None, /, *, renamed: Mapping[str, str] | None = None) -> Any:
+    """Decorate a class as a spec: a frozen dataclass whose fields are validated when it is created.
 
     Limits are written with pydantic's `Field`: `epochs: int = Field(default=10, ge=1)`. A field typed as a
     `Protocol`, `object` or `Any` may hold another spec. A wrong or unknown field raises `ConfigError`.
+
+    Args:
+        cls: The class, when the decorator is used without arguments.
+        renamed: Former field names and their current names, such as `{"neighbors": "neighbours"}`. Dictionaries,
+            TOML files and overrides may still use the former names; subclasses inherit them.
     """
+    return _make_spec(cls, {}) if cls is not None else functools.partial(_make_spec, renamed=renamed or {})
+
+
+def _make_spec(cls: type[T], renamed: Mapping[str, str]) -> type[T]:
     cls.__annotations__ = {name: _checkable(kind) for name, kind in inspect.get_annotations(cls).items()}
     made: Any = pydantic_dataclass(
         frozen=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
@@ -71,6 +61,11 @@ def spec(cls: type[T]) -> type[T]:
     assert made.__pydantic_complete__, f"{cls.__qualname__}: define the types of its fields before the spec"
     made.__init__ = _with_our_errors(made.__init__)
     made.__reprise_spec__ = True
+    made.__reprise_renamed__ = {**getattr(cls, "__reprise_renamed__", {}), **renamed}
+    fields = _field_names(made)
+    assert all(new in fields and old not in fields for old, new in made.__reprise_renamed__.items()), (
+        f"renamed={renamed!r} of {cls.__qualname__} must map names that are not fields to names that are"
+    )
     result: type[T] = made
     return result
 
@@ -187,13 +182,21 @@ def load_toml(path: str | Path) -> Data:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
 
 
-def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> Data:
-    """A copy of `data` with values such as `training.epochs=5` put in.
+def apply_overrides(
+    data: Mapping[str, Any], overrides: Iterable[str], default: type | None = None, *, trusted: bool = False
+) -> Data:
+    """Return a copy of `data` with overrides such as `training.epochs=5` applied.
 
-    Values are read as TOML; what is not TOML is text, so that `model.cell=gru` needs no quotes.
+    Values are read as TOML. What is not valid TOML is text, so that `model.cell=gru` needs no quotes.
+
+    Args:
+        data: A spec as a dictionary, as `from_dict` reads it.
+        overrides: Assignments `key=value`; a key is a dotted path to a field.
+        default: Class of the spec if `data` has no `class`; needed to recognise the former names of its fields.
+        trusted: Whether classes outside this package may be imported.
 
     Raises:
-        ConfigError: an override without `=`, or one that goes through a value as if it were a section.
+        ConfigError: An override has no `=`, or its path goes through a field that is not a section.
     """
     values = {}
     for override in overrides:
@@ -201,27 +204,50 @@ def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> Data:
         if not equals or not all(path.strip().split(".")):
             raise ConfigError(f"cannot read {override!r}; write key=value, for instance training.epochs=5")
         values[path.strip()] = toml_value(text.strip())
-    return put_values(data, values)
+    return put_values(data, values, default, trusted=trusted)
 
 
-def put_values(data: Mapping[str, Any], values: Mapping[str, Any]) -> Data:
-    """A copy of `data` with values put in at dotted places, such as `training.epochs`.
+def put_values(
+    data: Mapping[str, Any], values: Mapping[str, Any], default: type | None = None, *, trusted: bool = False
+) -> Data:
+    """Return a copy of `data` with values set at dotted paths, such as `training.epochs`.
+
+    Former field names are replaced by the current ones on these paths, both in `data` and in `values`. So a
+    value replaces the one in a file, whichever of the two names each uses. For the arguments see `apply_overrides`.
 
     Raises:
-        ConfigError: a place goes through a value as if it were a section.
+        ConfigError: A path goes through a field that is not a section, or a class cannot be imported.
     """
     changed = copy.deepcopy(dict(data))
     for path, value in values.items():
         keys = path.split(".")
-        section = changed
+        section, cls = changed, _class_of_section(changed, default, trusted)
         for depth, key in enumerate(keys[:-1], start=1):
-            section = section.setdefault(key, {})
+            name = _use_current_name(section, cls, key, ".".join(keys[: depth - 1]))
+            section = section.setdefault(name, {})
             if not isinstance(section, dict):
                 raise ConfigError(
                     f"cannot set {path!r}: {'.'.join(keys[:depth])!r} is a value, not a section"
                 )
-        section[keys[-1]] = value
+            inner = _default_class(cls, name) if cls and name in _field_names(cls) else None
+            cls = _class_of_section(section, inner, trusted)
+        section[_use_current_name(section, cls, keys[-1], ".".join(keys[:-1]))] = value
     return changed
+
+
+def _class_of_section(section: Data, default: type | None, trusted: bool) -> type | None:
+    cls = resolve(section[CLASS], trusted=trusted) if CLASS in section else default
+    return cls if is_spec(cls) else None
+
+
+def _use_current_name(section: Data, cls: type | None, key: str, path: str) -> str:
+    """Return the current name of a field, and move the values of its former names in `section` there."""
+    renamed = _renamed_fields(cls) if cls else {}
+    name = renamed.get(key, key)
+    for former in [old for old, new in renamed.items() if new == name and old in section]:
+        _check_named_once(section, former, name, path)
+        section[name] = section.pop(former)
+    return name
 
 
 def toml_value(text: str) -> Any:
@@ -298,11 +324,14 @@ def _build(data: Mapping[str, Any], default: type | None, trusted: bool, path: s
     if not (isinstance(cls, type) and is_spec(cls)):
         name = data.get(CLASS, class_name(cls))
         raise ConfigError(f"{name!r} is not a spec, so it cannot be made from a dictionary")
-    values = {}
+    values: Data = {}
     for key, value in data.items():
         if key != CLASS:
-            _check_known(cls, key, path)
-            values[key] = _nested(value, _default_class(cls, key), trusted, _join(path, key))
+            name = _renamed_fields(cls).get(key, key)
+            _check_known(cls, name, path)
+            if name != key:
+                _check_named_once({**data, **values}, key, name, path)
+            values[name] = _nested(value, _default_class(cls, name), trusted, join_path(path, name))
     try:
         # not cls(**values): the error must be told with the whole path
         return cls.__pydantic_validator__.validate_python(values)  # type: ignore[attr-defined]
@@ -337,47 +366,28 @@ def _field_names(cls: type) -> list[str]:
     return [field.name for field in dataclasses.fields(cls) if field.init]
 
 
-def _join(path: str, *keys: object) -> str:
-    return ".".join([path] * bool(path) + [str(key) for key in keys])
+def _renamed_fields(cls: type) -> dict[str, str]:
+    """Return the current name of each former field name of a spec."""
+    renamed: dict[str, str] = cls.__reprise_renamed__  # type: ignore[attr-defined]
+    return renamed
+
+
+def _check_named_once(section: Mapping[str, Any], former: str, name: str, path: str) -> None:
+    if name in section:
+        raise ConfigError(
+            f"{join_path(path, former)!r} is the former name of {join_path(path, name)!r}, and both are given; "
+            f"remove {join_path(path, former)!r}"
+        )
 
 
 def _check_known(cls: type, key: str, path: str) -> None:
     names = _field_names(cls)
     if key not in names:
-        known = [_join(path, name) for name in names]
-        raise ConfigError(f"unknown field {_join(path, key)!r}{did_you_mean(_join(path, key), known)}")
+        known = [join_path(path, name) for name in names]
+        raise ConfigError(
+            f"unknown field {join_path(path, key)!r}{did_you_mean(join_path(path, key), known)}"
+        )
 
 
 def _explain(error: ValidationError, cls: type, path: str) -> str:
-    return "\n".join(_sentence(dict(problem), cls, path) for problem in error.errors(include_url=False))
-
-
-def _sentence(problem: Data, cls: type, path: str) -> str:
-    kind, context = problem["type"], problem.get("ctx", {})
-    names = _field_names(cls)
-    first, *rest = problem["loc"] or ("",)
-    first = names[first] if isinstance(first, int) and first < len(names) else first
-    place = _join(path, first, *rest) if first != "" else path
-    if kind in _UNKNOWN:
-        known = [_join(path, name) for name in names]
-        return f"unknown field {place!r}" + ("" if rest else did_you_mean(place, known))
-    if kind in _MISSING:
-        return f"{place} is missing"
-    if kind == "unexpected_positional_argument":
-        return f"{cls.__name__} takes {len(names)} fields at most, got {problem['input']!r} as well"
-    if kind == "value_error":
-        return f"{place}: {context['error']}" if place else str(context["error"])
-    must_be = _MUST_BE.get(kind)
-    wish = (
-        f"must be {must_be.format(**context)}"
-        if must_be
-        else problem["msg"].replace("Input should", "should", 1)
-    )
-    return f"{place} {wish}, got {problem['input']!r}{_nearest(problem['input'], context)}"
-
-
-def _nearest(given: object, context: Data) -> str:
-    """A suggestion for a misspelt choice, where one is near."""
-    choices = re.findall(r"'([^']*)'", str(context.get("expected", "")))
-    hint = did_you_mean(given, choices) if isinstance(given, str) and choices else ""
-    return hint if "did you mean" in hint else ""
+    return explain(error, cls.__name__, _field_names(cls), path, _renamed_fields(cls))

@@ -62,5 +62,7 @@ def read_recipe(file: Path | None, overrides: list[str], *, trusted: bool = Fals
     from reprise.training import Recipe
 
     data = load_toml(file) if file else {}
-    recipe: Recipe = from_dict(apply_overrides(data, overrides), Recipe, trusted=trusted)
+    recipe: Recipe = from_dict(
+        apply_overrides(data, overrides, Recipe, trusted=trusted), Recipe, trusted=trusted
+    )
     return recipe

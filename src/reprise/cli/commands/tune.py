@@ -117,7 +117,9 @@ def read_plan(
     section = data.pop(SPACE, {})
     if not isinstance(section, dict):
         raise ConfigError(f"[{SPACE}] of {file} must be a section of fields, got {section!r}")
-    plan: Recipe = from_dict(apply_overrides(data, overrides), Recipe, trusted=trusted)
+    plan: Recipe = from_dict(
+        apply_overrides(data, overrides, Recipe, trusted=trusted), Recipe, trusted=trusted
+    )
     return plan, {**parse_space(section), **parse_space(parse_options(space))}
 
 

@@ -168,7 +168,7 @@ def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     Raises:
         ConfigError: an unknown field, or a value that its spec refuses.
     """
-    made: Recipe = from_dict(put_values(to_dict(recipe), values), Recipe, trusted=True)
+    made: Recipe = from_dict(put_values(to_dict(recipe), values, trusted=True), trusted=True)
     return made
 
 
