@@ -270,7 +270,7 @@ def test_a_broken_loss_is_told_what_it_broke(loss: Loss, message: str) -> None:
 class KeepsTooMuch(MinGRU):
     """Its steps decay as they should, its chunks do not."""
 
-    def scan(self, x_BTD, state, valid_BT, keep_BTD=None):  # type: ignore[no-untyped-def]
+    def scan(self, x_BTD, state, valid_BT, decay_BTD=None):  # type: ignore[no-untyped-def]
         return super().scan(x_BTD, state, valid_BT)
 
 
@@ -282,8 +282,8 @@ def test_a_cell_that_ignores_keep_in_chunks_is_told() -> None:
 class DecaysTheInput(MinGRU):
     """It takes `keep` for a factor on the event."""
 
-    def step(self, x_BD, state, keep_BD=None):  # type: ignore[no-untyped-def]
-        return super().step(x_BD if keep_BD is None else x_BD * keep_BD, state)
+    def step(self, x_BD, state, decay_BD=None):  # type: ignore[no-untyped-def]
+        return super().step(x_BD if decay_BD is None else x_BD * decay_BD, state)
 
 
 def test_a_cell_that_decays_the_wrong_thing_is_told() -> None:

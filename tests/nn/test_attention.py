@@ -2,23 +2,23 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 import reprise.nn.attention as attention_module
-from reprise.nn.attention import WindowAttention, band, last_rows
+from reprise.nn.attention import WindowAttention, last_window, sliding_window
 
 
-def test_the_band_of_a_window() -> None:
-    """Window 2, three steps: step t sees places t + 1 and t + 2."""
-    place_TS, inside_TS = band(3, 2, torch.device("cpu"))
+def test_sliding_window_mask() -> None:
+    """Window 2, three steps: step t sees the positions t + 1 and t + 2."""
+    position_TS, inside_TS = sliding_window(3, 2, torch.device("cpu"))
     assert inside_TS.long().tolist() == [[0, 1, 1, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 1, 1]]
-    assert place_TS[inside_TS].tolist() == [0, 1, 0, 1, 0, 1]
+    assert position_TS[inside_TS].tolist() == [0, 1, 0, 1, 0, 1]
 
 
-def test_the_last_rows_of_a_padded_row() -> None:
+def test_last_window_skips_padding() -> None:
     rows_BS = torch.arange(10).reshape(2, 5)
     valid_BT = torch.tensor([[True, True, True], [True, False, False]])
-    assert last_rows(rows_BS, valid_BT, 2).tolist() == [[3, 4], [6, 7]]
+    assert last_window(rows_BS, valid_BT, 2).tolist() == [[3, 4], [6, 7]]
 
 
-def test_it_is_attention_as_torch_has_it() -> None:
+def test_window_attention_matches_torch_attention() -> None:
     torch.manual_seed(0)
     cell = WindowAttention(8, 2, 3).double()
     x_BTD, valid_BT = torch.randn(2, 6, 8).double(), torch.ones(2, 6, dtype=torch.bool)
@@ -33,10 +33,10 @@ def test_it_is_attention_as_torch_has_it() -> None:
     torch.testing.assert_close(cell.scan(x_BTD, cell.initial_state(2), valid_BT)[0], expected)
 
 
-def test_pieces_change_nothing(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_block_size_does_not_change_the_result(monkeypatch) -> None:  # type: ignore[no-untyped-def]
     torch.manual_seed(0)
     cell = WindowAttention(6, 2, 3)
     x_BTD, valid_BT = torch.randn(2, 9, 6), torch.ones(2, 9, dtype=torch.bool)
     whole, _ = cell.scan(x_BTD, cell.initial_state(2), valid_BT)
-    monkeypatch.setattr(attention_module, "STEPS", 4)
+    monkeypatch.setattr(attention_module, "QUERY_BLOCK", 4)
     torch.testing.assert_close(cell.scan(x_BTD, cell.initial_state(2), valid_BT)[0], whole)

@@ -7,7 +7,7 @@ from reprise.nn.linear_cells import RGLRU
 from reprise.testing.contracts import check_cell
 
 
-def test_a_gated_branch_is_a_cell_around_a_cell() -> None:
+def test_gated_branch_and_residual_block_satisfy_the_cell_contract() -> None:
     torch.manual_seed(0)
     branch = GatedBranch(RGLRU(6))
     with torch.no_grad():
@@ -16,8 +16,8 @@ def test_a_gated_branch_is_a_cell_around_a_cell() -> None:
     check_cell(ResidualBlock(branch, dropout=0.3), 6)
 
 
-def test_a_branch_reads_the_event_before_too() -> None:
-    """With k_0 = 0 and k_1 = 1 the cell inside sees the event before, and nothing at the first."""
+def test_gated_branch_convolves_over_two_events() -> None:
+    """With k_0 = 0 and k_1 = 1 the inner cell reads the previous event, and zeros at the first event."""
     torch.manual_seed(0)
     branch = GatedBranch(RGLRU(4))
     with torch.no_grad():
@@ -28,15 +28,15 @@ def test_a_branch_reads_the_event_before_too() -> None:
     assert second.abs().sum() > 0
 
 
-def test_the_feed_forward_is_swiglu() -> None:
+def test_feed_forward_layer_is_swiglu() -> None:
     layer = GatedFeedForward(4)
     x = torch.randn(3, 4)
     gate, value = (x @ layer.input.weight.t()).chunk(2, dim=-1)
     torch.testing.assert_close(layer(x), (silu(gate) * value) @ layer.output.weight.t())
 
 
-def test_a_block_begins_near_its_input() -> None:
-    """The residual path carries the input through: with all outputs zero the block is the identity."""
+def test_residual_block_with_zero_outputs_is_the_identity() -> None:
+    """The residual connections pass the input through."""
     block = ResidualBlock(GRU(4), dropout=0.0)
     with torch.no_grad():
         for parameter in (*block.cell.parameters(), block.feed_forward.output.weight):

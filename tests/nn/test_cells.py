@@ -9,8 +9,8 @@ from reprise.nn.cells import GRU, LSTM, RNN, Activation, Cell, state_at_end
 @pytest.mark.parametrize(
     "cell", [RNN(4), RNN(4, "relu"), LSTM(4), GRU(4)], ids=lambda cell: type(cell).__name__
 )
-def test_a_stepped_cell_is_torchs_layer(cell: Cell) -> None:
-    """With the weights of torch's layer, our step gives torch's outputs: the equations are the published ones."""
+def test_steps_match_the_torch_layer(cell: Cell) -> None:
+    """`step` with the weights of the torch layer gives the outputs of that layer."""
     generator = torch.Generator().manual_seed(3)
     x_BTD = torch.randn(2, 5, 4, generator=generator)
     expected, _ = cell.layer(x_BTD)
@@ -20,12 +20,12 @@ def test_a_stepped_cell_is_torchs_layer(cell: Cell) -> None:
         torch.testing.assert_close(hidden, expected[:, t])
 
 
-def test_lstm_remembers_two_vectors() -> None:
+def test_lstm_state_has_hidden_and_cell_vectors() -> None:
     assert set(LSTM(3).initial_state(2)) == {"h", "c"}
 
 
 @pytest.mark.parametrize(("activation", "hidden"), [("tanh", 0.7616), ("sigmoid", 0.7311), ("relu", 1.0)])
-def test_one_step_of_elmans_network_by_hand(activation: Activation, hidden: float) -> None:
+def test_one_elman_rnn_step_matches_the_equation(activation: Activation, hidden: float) -> None:
     """W_h = 2, W_x = -1, b = 0.5 + 0.5, from h = 1 with x = 2: f(2 - 2 + 1) = f(1)."""
     cell = RNN(1, activation)
     with torch.no_grad():
@@ -43,7 +43,7 @@ def test_one_step_of_elmans_network_by_hand(activation: Activation, hidden: floa
     torch.testing.assert_close(scanned, torch.tensor([[[hidden]]]), rtol=0, atol=1e-4)
 
 
-def test_the_sigmoids_loop_has_the_gradients_of_its_steps() -> None:
+def test_sigmoid_rnn_scan_has_the_gradients_of_its_steps() -> None:
     torch.manual_seed(0)
     cell = RNN(3, "sigmoid").double()
     x_BTD = torch.randn(2, 5, 3, dtype=torch.float64)
@@ -58,10 +58,10 @@ def test_the_sigmoids_loop_has_the_gradients_of_its_steps() -> None:
 
 
 @pytest.mark.parametrize("cell", [RNN(4), LSTM(4), GRU(4), ResidualBlock(GRU(4), dropout=0.0)], ids=str)
-def test_torchs_cells_say_that_they_cannot_decay(cell: Cell) -> None:
+def test_torch_cells_reject_a_decay_factor(cell: Cell) -> None:
     message = (
-        r"the state of (RNN|LSTM|GRU) cannot decay by a factor from outside; "
-        r"take a linear cell \(rglru, lru, mingru, minlstm\), or leave `keep` out"
+        r"the state of (RNN|LSTM|GRU) does not accept a decay factor; "
+        r"use a linear cell \(rglru, lru, mingru, minlstm\), or omit the decay factor"
     )
     assert not cell.decays
     with pytest.raises(ConfigError, match=message):
@@ -70,8 +70,8 @@ def test_torchs_cells_say_that_they_cannot_decay(cell: Cell) -> None:
         cell.scan(torch.zeros(2, 3, 4), cell.initial_state(2), torch.ones(2, 3).bool(), torch.ones(2, 3, 1))
 
 
-class Still(Cell):
-    """A cell without the last argument, as one that cannot decay may be."""
+class CellWithoutDecay(Cell):
+    """A cell whose `scan` and `step` have no decay parameter."""
 
     def initial_state(self, batch):  # type: ignore[no-untyped-def]
         return {}
@@ -83,14 +83,14 @@ class Still(Cell):
         return x_BD, state
 
 
-def test_a_cell_that_cannot_decay_need_not_know_keep() -> None:
-    branch = GatedBranch(Still(4))
+def test_decay_parameter_is_optional_for_cells_without_decay() -> None:
+    branch = GatedBranch(CellWithoutDecay(4))
     branch.step(torch.zeros(2, 4), branch.initial_state(2))
-    with pytest.raises(ConfigError, match="the state of Still cannot decay"):
+    with pytest.raises(ConfigError, match="the state of CellWithoutDecay does not accept a decay factor"):
         branch.step(torch.zeros(2, 4), branch.initial_state(2), torch.ones(2, 1))
 
 
-def test_the_state_at_the_end_is_that_of_the_last_real_event() -> None:
+def test_state_at_end_is_the_state_after_the_last_real_event() -> None:
     hidden_BTD = torch.arange(9.0).reshape(3, 3, 1)
     valid_BT = torch.tensor([[True, True, True], [True, False, False], [False, False, False]])
     last = state_at_end(hidden_BTD, torch.full((3, 1), -1.0), valid_BT)

@@ -4,7 +4,7 @@ from torch.nn.functional import conv1d, pad
 from reprise.nn.dilated_convolution import DilatedConvolution
 
 
-def test_it_is_a_causal_convolution_as_torch_has_it() -> None:
+def test_dilated_convolution_matches_torch_conv1d() -> None:
     torch.manual_seed(0)
     cell = DilatedConvolution(5, 3, 2)
     x_BTD, valid_BT = torch.randn(2, 9, 5), torch.ones(2, 9, dtype=torch.bool)

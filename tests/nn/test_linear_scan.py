@@ -7,7 +7,7 @@ from torch import Tensor
 from reprise.nn.linear_scan import scan
 
 
-def one_by_one(a_BTD: Tensor, b_BTD: Tensor, h_BD: Tensor) -> Tensor:
+def loop_scan(a_BTD: Tensor, b_BTD: Tensor, h_BD: Tensor) -> Tensor:
     states = []
     for a, b in zip(a_BTD.unbind(1), b_BTD.unbind(1), strict=True):
         h_BD = a * h_BD + b
@@ -27,18 +27,18 @@ def random_inputs(steps: int, rows: int, size: int, dtype: torch.dtype, seed: in
     st.integers(1, 12), st.integers(0, 4), st.integers(1, 5), st.sampled_from([torch.float32, torch.float64])
 )
 @settings(max_examples=40, deadline=None)
-def test_scan_is_the_recurrence(steps: int, rows: int, size: int, dtype: torch.dtype) -> None:
+def test_scan_matches_a_loop_over_steps(steps: int, rows: int, size: int, dtype: torch.dtype) -> None:
     a, b, h = random_inputs(steps, rows, size, dtype)
-    torch.testing.assert_close(scan(a, b, h), one_by_one(a, b, h))
+    torch.testing.assert_close(scan(a, b, h), loop_scan(a, b, h))
 
 
-def test_gradient_by_hand_is_autograds() -> None:
+def test_manual_gradient_matches_numerical_gradient() -> None:
     inputs = [tensor.requires_grad_() for tensor in random_inputs(6, 2, 3, torch.float64)]
     assert torch.autograd.gradcheck(scan, inputs)
 
 
 def test_resets_and_padding_are_exact() -> None:
-    """a = 0 forgets everything before, a = 1 with b = 0 keeps the state bit for bit."""
+    """With a = 0 the state is b; with a = 1 and b = 0 it is unchanged bit for bit."""
     a, b, h = random_inputs(5, 2, 3, torch.float32)
     a[:, 2], a[:, 3], b[:, 3] = 0.0, 1.0, 0.0
     states = scan(a, b, h)
@@ -69,8 +69,8 @@ def test_extreme_values_stay_finite(scale: float) -> None:
     assert torch.isfinite(a.grad).all()
 
 
-def test_inputs_of_any_layout() -> None:
-    """A transposed view gives what a contiguous copy gives."""
+def test_scan_accepts_non_contiguous_inputs() -> None:
+    """A transposed view gives the same result as a contiguous copy."""
     a, b, h = random_inputs(4, 3, 5, torch.float32)
     a_view = a.transpose(0, 1).contiguous().transpose(0, 1)
     torch.testing.assert_close(scan(a_view, b, h), scan(a, b, h), rtol=0, atol=0)

@@ -35,12 +35,12 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, x_BTD: Tensor, state: State, valid_BT: Tensor, keep_BTD: Tensor | None = None
+        self, x_BTD: Tensor, state: State, valid_BT: Tensor, decay_BTD: Tensor | None = None
     ) -> Encoded:
         """A whole chunk at once. Where `valid_BT` is False the state stays as it is."""
 
     @abstractmethod
-    def step(self, x_BD: Tensor, state: State, keep_BD: Tensor | None = None) -> tuple[Tensor, State]:
+    def step(self, x_BD: Tensor, state: State, decay_BD: Tensor | None = None) -> tuple[Tensor, State]:
         """One event of each row: (hidden_BD, the new state). Equals `forward` with T = 1."""
 
 

@@ -1,4 +1,4 @@
-"""Recurrent cells, attention and blocks in torch. They know neither items nor files."""
+"""Recurrent cells, attention and blocks in torch. They do not depend on items or files."""
 
 import lazy_loader
 

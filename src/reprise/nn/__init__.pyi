@@ -8,9 +8,9 @@ from .cells import RNN as RNN
 from .cells import Cell as Cell
 from .cells import State as State
 from .dilated_convolution import DilatedConvolution as DilatedConvolution
+from .linear_cells import LRU as LRU
 from .linear_cells import RGLRU as RGLRU
 from .linear_cells import LinearCell as LinearCell
 from .linear_cells import MinGRU as MinGRU
 from .linear_cells import MinLSTM as MinLSTM
 from .linear_scan import scan as scan
-from .lru import LRU as LRU

@@ -1,6 +1,6 @@
-"""What stands around a cell: normalisation, residual, gated feed-forward, dropout.
+"""Blocks around a cell: normalisation, residual connection, gated feed-forward layer and dropout.
 
-Shape letters: B rows, T steps, D width. A block is itself a cell, so that blocks stack like cells.
+Shape letters: B rows, T steps, D width. A block is itself a cell, so blocks stack like cells.
 """
 
 import math
@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from reprise.nn.cells import Cell, State, given
+from reprise.nn.cells import Cell, State, decay_args
 
 
 class GatedFeedForward(nn.Module):
-    """SwiGLU (Shazeer 2020): W_2 (silu(W_g x) * W_1 x), with an inner width of `factor` times D."""
+    """SwiGLU feed-forward layer (Shazeer 2020): W_2 (silu(W_g x) * W_1 x), with an inner width of `factor` times D."""
 
     def __init__(self, size: int, factor: int = 2) -> None:
         super().__init__()
@@ -23,17 +23,18 @@ class GatedFeedForward(nn.Module):
         nn.init.normal_(self.output.weight, std=1 / math.sqrt(factor * size))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x of any leading shape, last dimension D; the same shape back."""
+        """Apply the layer to x [..., D]; the result has the same shape."""
         gate, value = self.input(x).chunk(2, dim=-1)
         out: Tensor = self.output(silu(gate) * value)
         return out
 
 
 class GatedBranch(Cell):
-    """What Griffin puts around a linear recurrence (De et al. 2024, section 2.4), with a convolution over two events.
+    """The gated branch of Griffin around a linear recurrence (De et al. 2024, section 2.4), with a convolution over
+    two events.
 
-    u, g = W_in x; v_t = k_0 u_t + k_1 u_{t-1}; out = W_out (cell(v) * silu(g)). The state is the cell's and the last u;
-    `keep` multiplies both.
+    u, g = W_in x; v_t = k_0 u_t + k_1 u_{t-1}; out = W_out (cell(v) * silu(g)). The state is that of the cell and the
+    last u. A decay factor multiplies both.
     """
 
     def __init__(self, cell: Cell) -> None:
@@ -50,30 +51,30 @@ class GatedBranch(Cell):
         return {**self.cell.initial_state(batch), "u": self.shift.new_zeros(batch, self.size)}
 
     def scan(
-        self, x_BTD: Tensor, state: State, valid_BT: Tensor, keep_BTD: Tensor | None = None
+        self, x_BTD: Tensor, state: State, valid_BT: Tensor, decay_BTD: Tensor | None = None
     ) -> tuple[Tensor, State]:
         u_BTD, gate_BTD = self.input(x_BTD).chunk(2, dim=-1)
-        # one step longer than the chunk: at t stands the u of the event before event t
+        # u_BSD is one step longer than the chunk: u_BSD[:, t] is the u of the event before event t
         u_BSD = torch.cat([state["u"].to(u_BTD.dtype).unsqueeze(1), u_BTD], dim=1)
-        v_BTD = self._shifted(u_BTD, u_BSD[:, :-1], keep_BTD)
-        hidden_BTD, after = self.cell.scan(v_BTD, state, valid_BT, *_given(self.cell, keep_BTD))
+        v_BTD = self._shift(u_BTD, u_BSD[:, :-1], decay_BTD)
+        hidden_BTD, after = self.cell.scan(v_BTD, state, valid_BT, *_decay_args(self.cell, decay_BTD))
         last_BD = u_BSD[torch.arange(len(u_BSD), device=u_BSD.device), valid_BT.sum(1)]
         return self.output(hidden_BTD * silu(gate_BTD)), {**after, "u": last_BD.to(state["u"].dtype)}
 
-    def step(self, x_BD: Tensor, state: State, keep_BD: Tensor | None = None) -> tuple[Tensor, State]:
+    def step(self, x_BD: Tensor, state: State, decay_BD: Tensor | None = None) -> tuple[Tensor, State]:
         u_BD, gate_BD = self.input(x_BD).chunk(2, dim=-1)
-        v_BD = self._shifted(u_BD, state["u"], keep_BD)
-        hidden_BD, after = self.cell.step(v_BD, state, *_given(self.cell, keep_BD))
+        v_BD = self._shift(u_BD, state["u"], decay_BD)
+        hidden_BD, after = self.cell.step(v_BD, state, *_decay_args(self.cell, decay_BD))
         return self.output(hidden_BD * silu(gate_BD)), {**after, "u": u_BD}
 
-    def _shifted(self, u: Tensor, before: Tensor, keep: Tensor | None) -> Tensor:
-        return self.shift[0] * u + self.shift[1] * (before if keep is None else keep * before)
+    def _shift(self, u: Tensor, previous: Tensor, decay: Tensor | None) -> Tensor:
+        return self.shift[0] * u + self.shift[1] * (previous if decay is None else decay * previous)
 
 
 class ResidualBlock(Cell):
-    """x + dropout(cell(norm(x))), then x + dropout(feed-forward(norm(x))).
+    """Pre-norm residual block: x + dropout(cell(norm(x))), then x + dropout(feed-forward(norm(x))).
 
-    The arrangement of pre-norm transformers (Xiong et al. 2020) around a recurrence.
+    The layout of pre-norm transformers (Xiong et al. 2020) with a cell in place of the attention.
     """
 
     def __init__(self, cell: Cell, dropout: float) -> None:
@@ -89,15 +90,15 @@ class ResidualBlock(Cell):
         return self.cell.initial_state(batch)
 
     def scan(
-        self, x_BTD: Tensor, state: State, valid_BT: Tensor, keep_BTD: Tensor | None = None
+        self, x_BTD: Tensor, state: State, valid_BT: Tensor, decay_BTD: Tensor | None = None
     ) -> tuple[Tensor, State]:
         mixed_BTD, after = self.cell.scan(
-            self.cell_norm(x_BTD), state, valid_BT, *_given(self.cell, keep_BTD)
+            self.cell_norm(x_BTD), state, valid_BT, *_decay_args(self.cell, decay_BTD)
         )
         return self._combine(x_BTD, mixed_BTD), after
 
-    def step(self, x_BD: Tensor, state: State, keep_BD: Tensor | None = None) -> tuple[Tensor, State]:
-        mixed_BD, after = self.cell.step(self.cell_norm(x_BD), state, *_given(self.cell, keep_BD))
+    def step(self, x_BD: Tensor, state: State, decay_BD: Tensor | None = None) -> tuple[Tensor, State]:
+        mixed_BD, after = self.cell.step(self.cell_norm(x_BD), state, *_decay_args(self.cell, decay_BD))
         return self._combine(x_BD, mixed_BD), after
 
     def _combine(self, x: Tensor, mixed: Tensor) -> Tensor:
@@ -106,8 +107,8 @@ class ResidualBlock(Cell):
         return out
 
 
-def _given(cell: Cell, keep: Tensor | None) -> tuple[Tensor, ...]:
-    """The last argument for a cell, left out where there is none: one whose state cannot decay need not know it."""
+def _decay_args(cell: Cell, decay: Tensor | None) -> tuple[Tensor, ...]:
+    """Return the optional decay argument for a cell; reject a decay factor if the cell does not support it."""
     if not cell.decays:
-        cell.refuse(keep)
-    return given(keep)
+        cell.reject_decay(decay)
+    return decay_args(decay)

@@ -1,7 +1,7 @@
-"""The contract of a recurrent layer, and the textbook ones: Elman RNN, LSTM, GRU.
+"""The contract of a recurrent cell, and the textbook cells: Elman RNN, LSTM and GRU.
 
-Shape letters: B rows, T steps, D width. The whole chunk runs in torch's own kernels (cuDNN on a GPU), one event in the
-equations as the papers write them; the contract suite says that both are the same function.
+Shape letters: B rows, T steps, D width. `scan` runs a whole chunk in torch's own kernels (cuDNN on a GPU). `step` runs one
+event with the equations of the papers. `reprise.testing.contracts` checks that both compute the same function.
 """
 
 from abc import ABC, abstractmethod
@@ -15,32 +15,35 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from reprise.errors import ConfigError
 
 Activation = Literal["tanh", "sigmoid", "relu"]
-"""What Elman's network may put around its sum."""
+"""Activation function of the Elman RNN."""
 
 State = dict[str, Tensor]
-"""What is remembered of B users: named tensors, each starting with B. Nothing else is."""
+"""The recurrent state of B users: named tensors whose first dimension is B."""
 
 
-def given(keep: Tensor | None) -> tuple[Tensor, ...]:
-    """The last argument of a scan or a step, left out where there is none: what cannot decay need not know of it."""
-    return () if keep is None else (keep,)
+def decay_args(decay: Tensor | None) -> tuple[Tensor, ...]:
+    """Return the optional last argument of `scan` and `step` as a tuple; empty if there is no decay factor.
+
+    A cell whose state cannot decay may then define `scan` and `step` without that parameter.
+    """
+    return () if decay is None else (decay,)
 
 
 class Cell(nn.Module, ABC):
-    """One recurrent layer: vectors of width D in, hidden states of width D out.
+    """A recurrent layer that maps input vectors of width D to hidden states of width D.
 
-    In a chunk, each row's real events come first and padding after them: `valid_BT` is True, then False. Padding keeps
-    the old state; what `scan` returns as hidden at padded steps has no meaning.
+    A chunk is right-padded: the real events of each row come first, so a row of `valid_BT` is True, then False. Padding
+    leaves the state unchanged, and the hidden states that `scan` returns at padded steps are undefined.
 
-    `keep`, for cells that take it, is a factor in [0, 1] by which the state is multiplied before an event is read: 1
-    changes nothing, 0 is a reset, between them the state decays, say by the time that has passed. Its last dimension
-    is D, or 1 for one factor a row.
+    A cell with `decays = True` also accepts a decay factor in [0, 1]. The state is multiplied by it before an event is
+    read: 1 leaves the state unchanged, 0 resets it, and a value in between lets it decay, for example with the time since
+    the last event. The last dimension of the factor is D, or 1 for one factor per row.
     """
 
     linear = False
-    """Whether the state moves by an elementwise product, so that a stack should put a gated branch around it."""
+    """Whether the cell is an elementwise linear recurrence; a residual stack wraps such a cell in a `GatedBranch`."""
     decays = False
-    """Whether `scan` and `step` take `keep`; a cell that does not raises `ConfigError` where it is given."""
+    """Whether `scan` and `step` accept a decay factor; other cells raise `ConfigError` when they get one."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -48,35 +51,35 @@ class Cell(nn.Module, ABC):
 
     @abstractmethod
     def initial_state(self, batch: int) -> State:
-        """The state of `batch` users without events."""
+        """Return the state of `batch` users without events."""
 
     @abstractmethod
     def scan(
-        self, x_BTD: Tensor, state: State, valid_BT: Tensor, keep_BTD: Tensor | None = None
+        self, x_BTD: Tensor, state: State, valid_BT: Tensor, decay_BTD: Tensor | None = None
     ) -> tuple[Tensor, State]:
-        """A whole chunk: (hidden_BTD, the state after each row's last real event)."""
+        """Read a whole chunk; return hidden_BTD and the state after the last real event of each row."""
 
     @abstractmethod
-    def step(self, x_BD: Tensor, state: State, keep_BD: Tensor | None = None) -> tuple[Tensor, State]:
-        """One event of each row: (hidden_BD, the new state). Equals `scan` with T = 1."""
+    def step(self, x_BD: Tensor, state: State, decay_BD: Tensor | None = None) -> tuple[Tensor, State]:
+        """Read one event of each row; return hidden_BD and the new state. Equals `scan` with T = 1."""
 
-    def refuse(self, keep: Tensor | None) -> None:
-        """Say that this cell takes no `keep`, if one is given.
+    def reject_decay(self, decay: Tensor | None) -> None:
+        """Check that a cell without support for decay gets no decay factor.
 
         Raises:
-            ConfigError: it is given.
+            ConfigError: A decay factor was passed.
         """
-        if keep is not None:
+        if decay is not None:
             raise ConfigError(
-                f"the state of {type(self).__name__} cannot decay by a factor from outside; "
-                "take a linear cell (rglru, lru, mingru, minlstm), or leave `keep` out"
+                f"the state of {type(self).__name__} does not accept a decay factor; "
+                "use a linear cell (rglru, lru, mingru, minlstm), or omit the decay factor"
             )
 
 
 def state_at_end(hidden_BTD: Tensor, before_BD: Tensor, valid_BT: Tensor) -> Tensor:
-    """The hidden state after each row's last real event, or `before_BD` where a row has none: [B, D].
+    """Return the hidden state after the last real event of each row, [B, D]; `before_BD` for rows without events.
 
-    Padding comes after a row's events, so whatever was computed there cannot have reached them.
+    Padding comes after the events of a row, so values computed at padded steps cannot influence this result.
     """
     length_B = valid_BT.sum(1)
     row_B = torch.arange(len(length_B), device=length_B.device)
@@ -85,7 +88,7 @@ def state_at_end(hidden_BTD: Tensor, before_BD: Tensor, valid_BT: Tensor) -> Ten
 
 
 class _TorchCell(Cell):
-    """A layer of `torch.nn` run over chunks; a subclass writes one step of it."""
+    """A cell that runs a layer of `torch.nn` over chunks; a subclass implements `step`."""
 
     layer: nn.RNNBase
 
@@ -93,9 +96,9 @@ class _TorchCell(Cell):
         return {"h": self.layer.get_parameter("weight_hh_l0").new_zeros(batch, self.size)}
 
     def scan(
-        self, x_BTD: Tensor, state: State, valid_BT: Tensor, keep_BTD: Tensor | None = None
+        self, x_BTD: Tensor, state: State, valid_BT: Tensor, decay_BTD: Tensor | None = None
     ) -> tuple[Tensor, State]:
-        self.refuse(keep_BTD)
+        self.reject_decay(decay_BTD)
         hidden_BTD = self._run(x_BTD, state["h"])
         return hidden_BTD, {"h": state_at_end(hidden_BTD, state["h"], valid_BT)}
 
@@ -104,24 +107,24 @@ class _TorchCell(Cell):
         return hidden_BTD
 
     def _projections(self, x_BD: Tensor, h_BD: Tensor) -> tuple[Tensor, Tensor]:
-        """W_x x + b_x and W_h h + b_h, all gates side by side."""
+        """Return W_x x + b_x and W_h h + b_h, each with all gates concatenated."""
         get = self.layer.get_parameter
         from_x = linear(x_BD, get("weight_ih_l0"), get("bias_ih_l0"))
         return from_x, linear(h_BD, get("weight_hh_l0"), get("bias_hh_l0"))
 
 
 class RNN(_TorchCell):
-    """Elman's network (1990): h_t = f(W_h h_{t-1} + W_x x_t + b), with f one of tanh, sigmoid and relu."""
+    """The RNN of Elman (1990): h_t = f(W_h h_{t-1} + W_x x_t + b), with f one of tanh, sigmoid and relu."""
 
     def __init__(self, size: int, activation: Activation = "tanh") -> None:
         super().__init__(size)
         self.activation = activation
-        # torch has no layer with a sigmoid; its weights are used here, its loop is not
+        # torch.nn.RNN has no sigmoid: it only holds the weights, and `_run` has its own loop over time
         nonlinearity = "tanh" if activation == "sigmoid" else activation
         self.layer = nn.RNN(size, size, nonlinearity=nonlinearity, batch_first=True)
 
-    def step(self, x_BD: Tensor, state: State, keep_BD: Tensor | None = None) -> tuple[Tensor, State]:
-        self.refuse(keep_BD)
+    def step(self, x_BD: Tensor, state: State, decay_BD: Tensor | None = None) -> tuple[Tensor, State]:
+        self.reject_decay(decay_BD)
         from_x, from_h = self._projections(x_BD, state["h"])
         h_BD: Tensor = getattr(torch, self.activation)(from_x + from_h)
         return h_BD, {"h": h_BD}
@@ -130,7 +133,7 @@ class RNN(_TorchCell):
         if self.activation != "sigmoid":
             return super()._run(x_BTD, h_BD)
         get = self.layer.get_parameter
-        # one product for the whole chunk; only W_h h has to wait for the step before
+        # W_x x is one matrix product for the whole chunk; only W_h h depends on the previous step
         from_x_BTD = linear(x_BTD, get("weight_ih_l0"), get("bias_ih_l0") + get("bias_hh_l0"))
         steps = []
         for from_x_BD in from_x_BTD.unbind(1):
@@ -153,11 +156,13 @@ class LSTM(_TorchCell):
         return {**super().initial_state(batch), "c": super().initial_state(batch)["h"]}
 
     def scan(
-        self, x_BTD: Tensor, state: State, valid_BT: Tensor, keep_BTD: Tensor | None = None
+        self, x_BTD: Tensor, state: State, valid_BT: Tensor, decay_BTD: Tensor | None = None
     ) -> tuple[Tensor, State]:
-        self.refuse(keep_BTD)
+        self.reject_decay(decay_BTD)
         length_B = valid_BT.sum(1)
-        # packed, because torch gives c at a row's end only; it wants at least one step of each row
+        # torch returns c only at the end of a row, so the rows are packed to end at their last event. RNN and
+        # GRU read padded rows instead, which is twice as fast for a GRU. Packing needs at least
+        # one step per row.
         packed = pack_padded_sequence(
             x_BTD, length_B.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
         )
@@ -170,8 +175,8 @@ class LSTM(_TorchCell):
             for name, last in zip(("h", "c"), after, strict=True)
         }
 
-    def step(self, x_BD: Tensor, state: State, keep_BD: Tensor | None = None) -> tuple[Tensor, State]:
-        self.refuse(keep_BD)
+    def step(self, x_BD: Tensor, state: State, decay_BD: Tensor | None = None) -> tuple[Tensor, State]:
+        self.reject_decay(decay_BD)
         from_x, from_h = self._projections(x_BD, state["h"])
         i_BD, f_BD, g_BD, o_BD = (from_x + from_h).chunk(4, dim=-1)
         c_BD = torch.sigmoid(f_BD) * state["c"] + torch.sigmoid(i_BD) * torch.tanh(g_BD)
@@ -180,7 +185,7 @@ class LSTM(_TorchCell):
 
 
 class GRU(_TorchCell):
-    """Gated recurrent unit (Cho et al. 2014), with the reset gate after the product, as cuDNN has it.
+    """Gated recurrent unit (Cho et al. 2014), with the reset gate applied after the matrix product, as in cuDNN.
 
     r, z = sigmoid(W x_t + U h_{t-1} + b); n = tanh(W_n x_t + b_n + r (U_n h_{t-1} + c_n)); h_t = (1 - z) n + z h_{t-1}.
     """
@@ -189,8 +194,8 @@ class GRU(_TorchCell):
         super().__init__(size)
         self.layer = nn.GRU(size, size, batch_first=True)
 
-    def step(self, x_BD: Tensor, state: State, keep_BD: Tensor | None = None) -> tuple[Tensor, State]:
-        self.refuse(keep_BD)
+    def step(self, x_BD: Tensor, state: State, decay_BD: Tensor | None = None) -> tuple[Tensor, State]:
+        self.reject_decay(decay_BD)
         from_x, from_h = self._projections(x_BD, state["h"])
         r_x, z_x, n_x = from_x.chunk(3, dim=-1)
         r_h, z_h, n_h = from_h.chunk(3, dim=-1)

@@ -1,7 +1,6 @@
-"""The elementwise linear recurrence h_t = a_t h_{t-1} + b_t, and its gradient by hand.
+"""The elementwise linear recurrence h_t = a_t h_{t-1} + b_t, with a manual gradient.
 
-Shape letters: B rows, T steps, D width. A loop over T with in-place products is many times faster on a CPU than
-autograd's doubling or a scan in log space, and a reset (a = 0) is exact, not a NaN.
+Shape letters: B rows, T steps, D width.
 """
 
 from typing import Any
@@ -11,8 +10,13 @@ from torch import Tensor
 
 
 class _Scan(torch.autograd.Function):
+    """The scan as one autograd function; its backward pass is the same recurrence, run from the end."""
+
     @staticmethod
     def forward(ctx: Any, a_BTD: Tensor, b_BTD: Tensor, h0_BD: Tensor) -> Tensor:
+        # One in-place multiply-add per step. On a CPU this loop is many times faster than a parallel scan by
+        # doubling in autograd or a scan in log space, and a reset (a = 0) is exact, where a logarithm would
+        # give NaN.
         h_BTD = torch.empty_like(b_BTD)
         before_BD = h0_BD
         for a_BD, b_BD, h_BD in zip(a_BTD.unbind(1), b_BTD.unbind(1), h_BTD.unbind(1), strict=True):
@@ -23,7 +27,9 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        # dL/db_t = g_t + a_{t+1} dL/db_{t+1}: the same recurrence, from the end
+        # b_t reaches the loss through h_t and, times a_{t+1}, through h_{t+1}:
+        # dL/db_t = g_t + a_{t+1} dL/db_{t+1}, the same recurrence from the end. Then dL/da_t = h_{t-1} dL/db_t.
+        # Example: T = 2, a = (1/2, 1/2), g = (1, 1) gives dL/db = (1 + 1/2, 1).
         a_BTD, h_BTD, h0_BD = ctx.saved_tensors
         grad_b_BTD = grads[0].clone(memory_format=torch.contiguous_format)
         a, grad_b = a_BTD.unbind(1), grad_b_BTD.unbind(1)
@@ -36,10 +42,10 @@ class _Scan(torch.autograd.Function):
 
 
 def scan(a_BTD: Tensor, b_BTD: Tensor, h0_BD: Tensor) -> Tensor:
-    """All states of h_t = a_t * h_{t-1} + b_t, for t = 0..T-1 with h_{-1} = `h0_BD`.
+    """Return all states of h_t = a_t * h_{t-1} + b_t for t = 0..T-1, with h_{-1} = `h0_BD`.
 
-    Where a = 1 and b = 0 the state is kept (padding), where a = 0 it is forgotten (a reset). All three are of one
-    floating type, T is at least 1.
+    At a step with a = 1 and b = 0 the state is unchanged (padding). At a step with a = 0 it is reset. All three inputs
+    have the same floating type, and T is at least 1.
     """
     h_BTD: Tensor = _Scan.apply(a_BTD, b_BTD.contiguous(), h0_BD)  # type: ignore[no-untyped-call]
     return h_BTD

@@ -83,13 +83,13 @@ def _check_decay(cell: Cell, size: int, tolerance: float) -> None:
     cell.eval()
     try:
         for width in (1, size):
-            keep_BTD = torch.rand(B, T, width, generator=generator).to(parameter)
+            decay_BTD = torch.rand(B, T, width, generator=generator).to(parameter)
             # rows that forget everything and nothing, among those that forget some
-            keep_BTD[0, 3], keep_BTD[1, 2], keep_BTD[2, 4] = 0.0, 1.0, 0.0
+            decay_BTD[0, 3], decay_BTD[1, 2], decay_BTD[2, 4] = 0.0, 1.0, 0.0
             with torch.no_grad():
-                _keep_scales_the_state(cell, x_BTD, keep_BTD, tolerance)
-                _steps_decay_as_the_whole(cell, x_BTD, keep_BTD, tolerance)
-                _chunks_decay_as_the_whole(cell, x_BTD, keep_BTD, tolerance)
+                _keep_scales_the_state(cell, x_BTD, decay_BTD, tolerance)
+                _steps_decay_as_the_whole(cell, x_BTD, decay_BTD, tolerance)
+                _chunks_decay_as_the_whole(cell, x_BTD, decay_BTD, tolerance)
         _reset_is_exact(cell, x_BTD, tolerance)
     finally:
         cell.train(training)
@@ -170,32 +170,32 @@ def _gradients_arrive(fold: _Fold, x_BTD: Tensor) -> None:
     fold.module.zero_grad()
 
 
-def _keep_scales_the_state(cell: Cell, x_BTD: Tensor, keep_BTD: Tensor, tolerance: float) -> None:
+def _keep_scales_the_state(cell: Cell, x_BTD: Tensor, decay_BTD: Tensor, tolerance: float) -> None:
     _, begun = cell.scan(x_BTD, cell.initial_state(B), _all(x_BTD))
-    x_BD, keep_BD = x_BTD[:, 0], keep_BTD[:, 0]
-    scaled = {name: tensor * keep_BD for name, tensor in begun.items()}
+    x_BD, decay_BD = x_BTD[:, 0], decay_BTD[:, 0]
+    scaled = {name: tensor * decay_BD for name, tensor in begun.items()}
     expected_BD, after = cell.step(x_BD, scaled)
-    hidden_BD, state = cell.step(x_BD, begun, keep_BD)
+    hidden_BD, state = cell.step(x_BD, begun, decay_BD)
     _same(hidden_BD, expected_BD, tolerance, "keep is not what the state is multiplied by before an event")
     _same_state(state, after, tolerance, "keep is not what the state is multiplied by before an event")
 
 
-def _steps_decay_as_the_whole(cell: Cell, x_BTD: Tensor, keep_BTD: Tensor, tolerance: float) -> None:
+def _steps_decay_as_the_whole(cell: Cell, x_BTD: Tensor, decay_BTD: Tensor, tolerance: float) -> None:
     _, begun = cell.scan(x_BTD, cell.initial_state(B), _all(x_BTD))
-    hidden_BTD, last = cell.scan(x_BTD, begun, _all(x_BTD), keep_BTD)
+    hidden_BTD, last = cell.scan(x_BTD, begun, _all(x_BTD), decay_BTD)
     state = begun
     for t in range(T):
-        hidden_BD, state = cell.step(x_BTD[:, t], state, keep_BTD[:, t])
+        hidden_BD, state = cell.step(x_BTD[:, t], state, decay_BTD[:, t])
         _same(hidden_BD, hidden_BTD[:, t], tolerance, f"with keep, step {t} differs from the whole chunk")
     _same_state(state, last, tolerance, "with keep, the state after the fold differs from the whole chunk's")
 
 
-def _chunks_decay_as_the_whole(cell: Cell, x_BTD: Tensor, keep_BTD: Tensor, tolerance: float) -> None:
+def _chunks_decay_as_the_whole(cell: Cell, x_BTD: Tensor, decay_BTD: Tensor, tolerance: float) -> None:
     """Cut at 3 and padded there to 5: neither the cut nor the padding, nor `keep` at padded steps, is seen."""
-    hidden_BTD, last = cell.scan(x_BTD, cell.initial_state(B), _all(x_BTD), keep_BTD)
+    hidden_BTD, last = cell.scan(x_BTD, cell.initial_state(B), _all(x_BTD), decay_BTD)
     valid_BT = (torch.arange(5, device=x_BTD.device) < 3).expand(B, 5)
-    first_BTD, state = cell.scan(x_BTD[:, :5], cell.initial_state(B), valid_BT, keep_BTD[:, :5])
-    rest_BTD, state = cell.scan(x_BTD[:, 3:], state, _all(x_BTD[:, 3:]), keep_BTD[:, 3:])
+    first_BTD, state = cell.scan(x_BTD[:, :5], cell.initial_state(B), valid_BT, decay_BTD[:, :5])
+    rest_BTD, state = cell.scan(x_BTD[:, 3:], state, _all(x_BTD[:, 3:]), decay_BTD[:, 3:])
     joined_BTD = torch.cat([first_BTD[:, :3], rest_BTD], 1)
     _same(joined_BTD, hidden_BTD, tolerance, "with keep, padded chunks differ from the whole")
     _same_state(state, last, tolerance, "with keep, the state after padded chunks differs from the whole's")
@@ -203,9 +203,9 @@ def _chunks_decay_as_the_whole(cell: Cell, x_BTD: Tensor, keep_BTD: Tensor, tole
 
 def _reset_is_exact(cell: Cell, x_BTD: Tensor, tolerance: float) -> None:
     x_BTD = x_BTD.clone().requires_grad_()
-    keep_BTD = torch.ones_like(x_BTD[..., :1])
-    keep_BTD[:, 3] = 0.0
-    hidden_BTD, state = cell.scan(x_BTD, cell.initial_state(B), _all(x_BTD), keep_BTD)
+    decay_BTD = torch.ones_like(x_BTD[..., :1])
+    decay_BTD[:, 3] = 0.0
+    hidden_BTD, state = cell.scan(x_BTD, cell.initial_state(B), _all(x_BTD), decay_BTD)
     fresh_BTD, fresh = cell.scan(x_BTD[:, 3:], cell.initial_state(B), _all(x_BTD[:, 3:]))
     _same(hidden_BTD[:, 3:], fresh_BTD, tolerance, "keep = 0 differs from a fresh state")
     _same_state(state, fresh, tolerance, "keep = 0 differs from a fresh state")
@@ -214,7 +214,7 @@ def _reset_is_exact(cell: Cell, x_BTD: Tensor, tolerance: float) -> None:
     _same(gradient[:, :3], torch.zeros_like(gradient[:, :3]), 0.0, "a gradient crosses a reset (keep = 0)")
     # with gradients, as before: to the last bit, a cell may compute otherwise without
     other_BTD = torch.cat([x_BTD[:, :3] * 10, x_BTD[:, 3:]], 1)
-    unmoved_BTD, _ = cell.scan(other_BTD, cell.initial_state(B), _all(x_BTD), keep_BTD)
+    unmoved_BTD, _ = cell.scan(other_BTD, cell.initial_state(B), _all(x_BTD), decay_BTD)
     _same(
         unmoved_BTD[:, 3:].detach(), hidden_BTD[:, 3:].detach(), 0.0, "something outlives a reset (keep = 0)"
     )

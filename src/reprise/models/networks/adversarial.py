@@ -17,7 +17,7 @@ from reprise.errors import ConfigError
 from reprise.models.encoder import Encoded, Encoder
 from reprise.models.networks.recurrent import Recurrent
 from reprise.models.networks.sequence_model import SequenceModel
-from reprise.nn.cells import State, given
+from reprise.nn.cells import State, decay_args
 from reprise.nn.linear_cells import MinGRU
 
 PAIRS = 1024
@@ -117,18 +117,18 @@ class AdversarialEncoder(Encoder):
         return self.encoder.initial_state(batch)
 
     def forward(
-        self, x_BTD: Tensor, state: State, valid_BT: Tensor, keep_BTD: Tensor | None = None
+        self, x_BTD: Tensor, state: State, valid_BT: Tensor, decay_BTD: Tensor | None = None
     ) -> Encoded:
         """A whole chunk of the generator; while training, the game as its penalty."""
-        encoded: Encoded = self.encoder(x_BTD, state, valid_BT, *given(keep_BTD))
+        encoded: Encoded = self.encoder(x_BTD, state, valid_BT, *decay_args(decay_BTD))
         if not self.training:
             return encoded
         game = self.game(x_BTD.detach(), encoded.hidden_BTD, valid_BT)
         return encoded._replace(penalty=encoded.penalty + self.weight * game)
 
-    def step(self, x_BD: Tensor, state: State, keep_BD: Tensor | None = None) -> tuple[Tensor, State]:
+    def step(self, x_BD: Tensor, state: State, decay_BD: Tensor | None = None) -> tuple[Tensor, State]:
         """One event of the generator."""
-        return self.encoder.step(x_BD, state, *given(keep_BD))
+        return self.encoder.step(x_BD, state, *decay_args(decay_BD))
 
     def game(self, x_BTD: Tensor, hidden_BTD: Tensor, valid_BT: Tensor) -> Tensor:
         """How well the discriminator tells what came from what was proposed, a scalar: less is better for it."""

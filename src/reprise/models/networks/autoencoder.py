@@ -89,10 +89,10 @@ class AutoencoderEncoder(Encoder):
         return {"bag": bag_BD, "events": bag_BD[:, :1].clone()}
 
     def forward(
-        self, x_BTD: Tensor, state: State, valid_BT: Tensor, keep_BTD: Tensor | None = None
+        self, x_BTD: Tensor, state: State, valid_BT: Tensor, decay_BTD: Tensor | None = None
     ) -> Encoded:
         """A whole chunk: the sums of all its beginnings."""
-        assert keep_BTD is None, "a bag does not fade"
+        assert decay_BTD is None, "a bag does not fade"
         real_BT1 = valid_BT.unsqueeze(-1)
         bag_BTD = state["bag"].unsqueeze(1) + (x_BTD * real_BT1).cumsum(1, dtype=state["bag"].dtype)
         events_BT1 = state["events"].unsqueeze(1) + real_BT1.to(state["events"].dtype).cumsum(1)
@@ -102,9 +102,9 @@ class AutoencoderEncoder(Encoder):
             penalty = self.beta * (apart_BT * valid_BT).sum() / valid_BT.sum().clamp(min=1)
         return Encoded(hidden_BTD, {"bag": bag_BTD[:, -1], "events": events_BT1[:, -1]}, penalty)
 
-    def step(self, x_BD: Tensor, state: State, keep_BD: Tensor | None = None) -> tuple[Tensor, State]:
+    def step(self, x_BD: Tensor, state: State, decay_BD: Tensor | None = None) -> tuple[Tensor, State]:
         """One event more in the bag."""
-        assert keep_BD is None, "a bag does not fade"
+        assert decay_BD is None, "a bag does not fade"
         after = {"bag": state["bag"] + x_BD, "events": state["events"] + 1}
         return self._through(after["bag"], after["events"])[0], after
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from reprise.models.encoder import Encoded, Encoder, under
-from reprise.nn.cells import Cell, State, given
+from reprise.nn.cells import Cell, State, decay_args
 
 
 class Stack(Encoder):
@@ -44,20 +44,22 @@ class Stack(Encoder):
         }
 
     def forward(
-        self, x_BTD: Tensor, state: State, valid_BT: Tensor, keep_BTD: Tensor | None = None
+        self, x_BTD: Tensor, state: State, valid_BT: Tensor, decay_BTD: Tensor | None = None
     ) -> Encoded:
         """A whole chunk, layer by layer."""
         after, read_BTD = State(), x_BTD
         for layer, cell in enumerate(self._layers()):
-            x_BTD, new = cell.scan(self.between(x_BTD), under(state, f"{layer}."), valid_BT, *given(keep_BTD))
+            x_BTD, new = cell.scan(
+                self.between(x_BTD), under(state, f"{layer}."), valid_BT, *decay_args(decay_BTD)
+            )
             after |= {f"{layer}.{name}": tensor for name, tensor in new.items()}
         return Encoded(self._out(x_BTD, read_BTD), after, x_BTD.new_zeros(()))
 
-    def step(self, x_BD: Tensor, state: State, keep_BD: Tensor | None = None) -> tuple[Tensor, State]:
+    def step(self, x_BD: Tensor, state: State, decay_BD: Tensor | None = None) -> tuple[Tensor, State]:
         """One event, layer by layer."""
         after, read_BD = State(), x_BD
         for layer, cell in enumerate(self._layers()):
-            x_BD, new = cell.step(self.between(x_BD), under(state, f"{layer}."), *given(keep_BD))
+            x_BD, new = cell.step(self.between(x_BD), under(state, f"{layer}."), *decay_args(decay_BD))
             after |= {f"{layer}.{name}": tensor for name, tensor in new.items()}
         return self._out(x_BD, read_BD), after
 

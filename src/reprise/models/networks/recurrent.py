@@ -19,8 +19,7 @@ from reprise.models.networks.sequence_model import SequenceModel
 from reprise.models.networks.state_attention import Alignment, AttentiveEncoder
 from reprise.nn.blocks import GatedBranch, ResidualBlock
 from reprise.nn.cells import GRU, LSTM, RNN, Activation, Cell
-from reprise.nn.linear_cells import RGLRU, MinGRU, MinLSTM
-from reprise.nn.lru import LRU
+from reprise.nn.linear_cells import LRU, RGLRU, MinGRU, MinLSTM
 
 CELLS: dict[str, type[Cell]] = {
     "rnn": RNN, "lstm": LSTM, "gru": GRU, "rglru": RGLRU, "lru": LRU, "mingru": MinGRU, "minlstm": MinLSTM,

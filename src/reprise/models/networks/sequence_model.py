@@ -19,7 +19,7 @@ from reprise.models.networks.item_embeddings import ItemEmbeddings
 from reprise.models.networks.network_scorer import NetworkScorer, TargetQueries
 from reprise.models.networks.state_attention import AttentiveEncoder
 from reprise.models.networks.window_encoder import WindowEncoder
-from reprise.nn.cells import State, given
+from reprise.nn.cells import State, decay_args
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ class SequenceModel(NetworkScorer):
         if isinstance(self.encoder, WindowEncoder):
             encoded = self.encoder(x_BTD, start, valid_BT, wanted_BT=_looked_at(valid_BT, seen_BT, wanted_BT))
         else:
-            keep_BTD = None if self.decay is None else self.decay(gap_BT)
-            encoded = self.encoder(x_BTD, start, valid_BT, *given(keep_BTD))
+            decay_BTD = None if self.decay is None else self.decay(gap_BT)
+            encoded = self.encoder(x_BTD, start, valid_BT, *decay_args(decay_BTD))
         hidden_BD = start["hidden"].to(encoded.hidden_BTD.dtype)
         # position 0 of the longer rows is "before the chunk": where no event of the chunk has been read yet
         hidden_SD = torch.cat([hidden_BD.unsqueeze(1), encoded.hidden_BTD], dim=1).flatten(0, 1)
@@ -136,8 +136,8 @@ class SequenceModel(NetworkScorer):
         """The state after an event whose item has the raw vector `x_BD`, known to the network or not."""
         gap_B = (event.time_s_B - state["time_s"]).float() if self.timed else torch.zeros_like(x_BD[:, 0])
         read_BD = self.inputs(x_BD, gap_B, event.kind_B, event.value_B)
-        keep_BD = None if self.decay is None else self.decay(gap_B)
-        hidden_BD, after = self.encoder.step(read_BD, state, *given(keep_BD))
+        decay_BD = None if self.decay is None else self.decay(gap_B)
+        hidden_BD, after = self.encoder.step(read_BD, state, *decay_args(decay_BD))
         after = {**after, "hidden": hidden_BD}
         if self.timed:
             after["time_s"] = event.time_s_B

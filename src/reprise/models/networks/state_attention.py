@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from reprise.models.encoder import Encoded, Encoder, under
-from reprise.nn.attention import STEPS, band, last_rows
-from reprise.nn.cells import State, given
+from reprise.nn.attention import QUERY_BLOCK, last_window, sliding_window
+from reprise.nn.cells import State, decay_args
 
 Alignment = Literal["additive", "dot"]
 INNER = "encoder."
@@ -50,28 +50,30 @@ class AttentiveEncoder(Encoder):
         }
 
     def forward(
-        self, x_BTD: Tensor, state: State, valid_BT: Tensor, keep_BTD: Tensor | None = None
+        self, x_BTD: Tensor, state: State, valid_BT: Tensor, decay_BTD: Tensor | None = None
     ) -> Encoded:
         """A whole chunk; the window of the chunk before comes first."""
-        encoded = self.encoder(x_BTD, under(state, INNER), valid_BT, *given(keep_BTD))
+        encoded = self.encoder(x_BTD, under(state, INNER), valid_BT, *decay_args(decay_BTD))
         hidden_BTD = encoded.hidden_BTD
         kind = hidden_BTD.dtype
         key_BSD = torch.cat([state["states"].to(kind), hidden_BTD], dim=1)
         value_BSD = torch.cat([state["vectors"].to(x_BTD.dtype), x_BTD], dim=1)
         filled_BS = torch.cat([state["filled"] > 0, valid_BT], dim=1)
         parts = [
-            self._look(hidden_BTD[:, at : at + STEPS], key_BSD[:, at:], value_BSD[:, at:], filled_BS[:, at:])
-            for at in range(0, hidden_BTD.shape[1], STEPS)
+            self._attend(
+                hidden_BTD[:, at : at + QUERY_BLOCK], key_BSD[:, at:], value_BSD[:, at:], filled_BS[:, at:]
+            )
+            for at in range(0, hidden_BTD.shape[1], QUERY_BLOCK)
         ]
         after = {f"{INNER}{name}": tensor for name, tensor in encoded.state.items()}
         for name, rows_BSD in (("states", key_BSD), ("vectors", value_BSD), ("filled", filled_BS)):
-            after[name] = last_rows(rows_BSD, valid_BT, self.window).to(state[name].dtype)
+            after[name] = last_window(rows_BSD, valid_BT, self.window).to(state[name].dtype)
         context_BTD = torch.cat(parts, dim=1)
         return Encoded(hidden_BTD + self.output(context_BTD), after, encoded.penalty)
 
-    def step(self, x_BD: Tensor, state: State, keep_BD: Tensor | None = None) -> tuple[Tensor, State]:
+    def step(self, x_BD: Tensor, state: State, decay_BD: Tensor | None = None) -> tuple[Tensor, State]:
         """One event: it enters the window, the oldest one leaves it."""
-        hidden_BD, inner = self.encoder.step(x_BD, under(state, INNER), *given(keep_BD))
+        hidden_BD, inner = self.encoder.step(x_BD, under(state, INNER), *decay_args(decay_BD))
         after = {f"{INNER}{name}": tensor for name, tensor in inner.items()}
         after["states"] = torch.cat([state["states"][:, 1:], hidden_BD.unsqueeze(1)], dim=1)
         after["vectors"] = torch.cat([state["vectors"][:, 1:], x_BD.unsqueeze(1)], dim=1)
@@ -85,12 +87,12 @@ class AttentiveEncoder(Encoder):
         energy_BW = self._energies(hidden_BD.unsqueeze(1), state["states"]).squeeze(1) + self.distance
         return torch.softmax(energy_BW.masked_fill(state["filled"] <= 0, -torch.inf), dim=-1)
 
-    def _look(self, hidden_BTD: Tensor, key_BSD: Tensor, value_BSD: Tensor, filled_BS: Tensor) -> Tensor:
+    def _attend(self, hidden_BTD: Tensor, key_BSD: Tensor, value_BSD: Tensor, filled_BS: Tensor) -> Tensor:
         """The contexts of some steps; step t sees places t + 1 .. t + W of what is given."""
         steps = hidden_BTD.shape[1]
         places = steps + self.window
         energy_BTS = self._energies(hidden_BTD, key_BSD[:, :places])
-        place_TS, inside_TS = band(steps, self.window, hidden_BTD.device)
+        place_TS, inside_TS = sliding_window(steps, self.window, hidden_BTD.device)
         bias_TS = self.distance[place_TS]
         # a padded step sees its own place, so that the softmax stays finite; what it gives has no meaning
         seen_BTS = inside_TS & (filled_BS[:, None, :places] | (place_TS == self.window - 1))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from reprise.models.encoder import Encoded, Encoder
-from reprise.nn.attention import last_rows
+from reprise.nn.attention import last_window
 from reprise.nn.cells import State
 
 NUMBERS_AT_ONCE = 1 << 24
@@ -52,11 +52,11 @@ class WindowEncoder(Encoder, ABC):
         x_BTD: Tensor,
         state: State,
         valid_BT: Tensor,
-        keep_BTD: Tensor | None = None,
+        decay_BTD: Tensor | None = None,
         wanted_BT: Tensor | None = None,
     ) -> Encoded:
         """A whole chunk. With `wanted_BT` only those steps are encoded, the others are 0."""
-        assert keep_BTD is None, "a window does not fade"
+        assert decay_BTD is None, "a window does not fade"
         rows_BSD = torch.cat([state["vectors"].to(x_BTD.dtype), x_BTD], dim=1)
         filled_BS = torch.cat([state["filled"], valid_BT.to(state["filled"].dtype)], dim=1)
         wanted_BT = valid_BT if wanted_BT is None else wanted_BT & valid_BT
@@ -73,14 +73,14 @@ class WindowEncoder(Encoder, ABC):
         hidden_ND = torch.cat(parts)
         hidden_BTD = hidden_ND.new_zeros(*wanted_BT.shape, self.size).index_put((row_N, step_N), hidden_ND)
         after = {
-            "vectors": last_rows(rows_BSD, valid_BT, self.window).to(state["vectors"].dtype),
-            "filled": last_rows(filled_BS, valid_BT, self.window),
+            "vectors": last_window(rows_BSD, valid_BT, self.window).to(state["vectors"].dtype),
+            "filled": last_window(filled_BS, valid_BT, self.window),
         }
         return Encoded(hidden_BTD, after, x_BTD.new_zeros(()))
 
-    def step(self, x_BD: Tensor, state: State, keep_BD: Tensor | None = None) -> tuple[Tensor, State]:
+    def step(self, x_BD: Tensor, state: State, decay_BD: Tensor | None = None) -> tuple[Tensor, State]:
         """One event: it enters the window, the oldest one leaves it."""
-        assert keep_BD is None, "a window does not fade"
+        assert decay_BD is None, "a window does not fade"
         after = {
             "vectors": torch.cat([state["vectors"][:, 1:], x_BD.unsqueeze(1)], dim=1),
             "filled": torch.cat([state["filled"][:, 1:], torch.ones_like(state["filled"][:, :1])], dim=1),
