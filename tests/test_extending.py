@@ -22,7 +22,7 @@ def test_the_page_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             files += 1
         else:
             exec(compile(block, str(PAGE), "exec"), session)
-    assert files == 2
-    assert len(blocks) == 5
-    for module in ("my_models", "my_losses"):
+    assert files == 3
+    assert len(blocks) == 8
+    for module in ("my_models", "my_losses", "my_metrics"):
         assert sys.modules.pop(module)

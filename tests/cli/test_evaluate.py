@@ -251,7 +251,10 @@ def test_what_a_report_says_itself_cannot_be_said_again(
             ["--baselines", ".x:Y"],
             "'.x:Y' is not the name of a class; write module:Class, as in reprise:Recurrent",
         ),
-        (["--metric", "recal@10"], "no verdict is made on 'recal@10'; did you mean 'recall@10'?"),
+        (
+            ["--metric", "recal@10"],
+            "unknown metric 'recal'; did you mean 'recall'?; a metric of your own is `module:NAME`",
+        ),
         (["--only-draw"], "--only-draw draws a report that exists; name it with --from REPORT"),
         (["--at", "10;20"], "--at takes whole numbers with commas, as in 10,20; got '10;20'"),
     ],

@@ -49,7 +49,7 @@ def test_a_model_that_counts_knows_no_more_in_the_examples_than_in_the_evaluatio
 
 
 def test_what_cannot_be_asked_is_told() -> None:
-    with pytest.raises(ConfigError, match="no verdict is made on 'coverage@10'"):
+    with pytest.raises(ConfigError, match="no report has the metric 'coverage@10'"):
         Questions(metric="coverage@10")
     assert Questions(at=(20, 5)).judged == "ndcg@20"
     with pytest.raises(ConfigError, match="workers must be at least 1, got 0"):

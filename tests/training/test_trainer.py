@@ -357,7 +357,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> 
     [
         (Recipe(model=Recurrent(cell="gruu")), RunOptions(), "unknown cell 'gruu'"),
         (Recipe(model=3), RunOptions(), "model must be the spec of a network, such as .*, got 3"),
-        (Recipe(model=SMALL, training=TrainingConfig(metric="mrr@05")), RunOptions(), "says no length of list"),
+        (Recipe(model=SMALL, training=TrainingConfig(metric="mrr@05")), RunOptions(), "metric .mrr@05. has no list length"),
         (Recipe(model=SMALL, training=QUICK), RunOptions(accelerator="mps"), "cannot train on accelerator 'mps'"),
     ],
 )  # fmt: skip
@@ -398,8 +398,8 @@ def test_nothing_to_predict_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("metric", "message"),
     [
-        ("ndgc@10", r"unknown training\.metric 'ndgc@10'; did you mean 'ndcg'\?"),
-        ("ndcg", r"training\.metric 'ndcg' says no length of list; write ndcg@10, for instance"),
+        ("ndgc@10", r"training\.metric: unknown metric 'ndgc'; did you mean 'ndcg'\?"),
+        ("ndcg", r"training\.metric: metric 'ndcg' has no list length; write ndcg@10, for instance"),
         ("ndcg@50", r"looks at the first 50, and the catalogue has only 12 items"),
     ],
 )

@@ -5,6 +5,9 @@ from .comparison.paired import compare as compare
 from .comparison.seeds import aggregate_seeds as aggregate_seeds
 from .evaluator import Options as Options
 from .evaluator import evaluate as evaluate
+from .metrics import METRICS as METRICS
+from .metrics import Metric as Metric
+from .metrics import find_metric as find_metric
 from .report import Protocol as Protocol
 from .report import Report as Report
 from .report import Slice as Slice

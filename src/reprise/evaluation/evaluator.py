@@ -5,8 +5,8 @@ Shape letters: N targets, S sequences with a target, M metrics.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import nn
@@ -16,7 +16,7 @@ from reprise.data.dataset import Part, SequenceDataset
 from reprise.errors import ConfigError
 from reprise.evaluation.calibration import Confidences, gives_logits
 from reprise.evaluation.list_metrics import Lists
-from reprise.evaluation.metrics import TIES, Ties, all_metrics, resolve_ties
+from reprise.evaluation.metrics import METRICS, TIES, Metric, Ties, all_metrics, check_metrics, resolve_ties
 from reprise.evaluation.ranking.ranks import MISS
 from reprise.evaluation.ranking.targets import EvaluationPlan, TargetRanks, device_of, rank_targets
 from reprise.evaluation.report import Protocol, Report, SequenceSums, Slice
@@ -30,6 +30,8 @@ from reprise.models.scorer import CountingScorer, Scorer
 class Options:
     """What is rarely changed about an evaluation."""
 
+    metrics: tuple[Metric, ...] = METRICS
+    """Ranking metrics to compute at each list length, your own included."""
     ties: Ties = "average"
     """Where the target stands among items of its score: 'average' over all orders, 'best' or 'worst'."""
     lists: bool = True
@@ -58,7 +60,13 @@ class Options:
     def __post_init__(self) -> None:
         if self.ties not in TIES:
             raise ConfigError(f"ties must be 'average', 'best' or 'worst', got {self.ties!r}")
+        object.__setattr__(self, "metrics", check_metrics(self.metrics))
         Bootstrap(resamples=self.resamples, level=self.level, seed=self.seed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields as JSON values; a metric is the name by which `find_metric` finds it."""
+        names = [metric.source or metric.name for metric in self.metrics]
+        return {**{field.name: getattr(self, field.name) for field in fields(self)}, "metrics": names}
 
     @property
     def bootstrap(self) -> Bootstrap:
@@ -114,7 +122,7 @@ def evaluate(
         if options.leaks:
             check_blind(model, dataset, walk)
         ranks = rank_targets(model, dataset, walk, lists, confidences)
-    values = all_metrics(*resolve_ties(ranks.greater_N, ranks.equal_N, options.ties), at)
+    values = all_metrics(*resolve_ties(ranks.greater_N, ranks.equal_N, options.ties), at, options.metrics)
     value_NM = np.column_stack([*values.values()])
     sums = SequenceSums.of(ranks.row_N, tuple(values), value_NM)
     parts = [*_parts(dataset, ranks, sums.metrics, value_NM)] if options.slices else []

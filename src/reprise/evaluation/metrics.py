@@ -1,82 +1,182 @@
-"""Metrics of one target each, as functions of how many items score higher and how many score the same.
+"""Ranking metrics: the expected gain of one target, from how many items score higher and how many score the same.
 
-Shape letters: N targets, K places of a list. There is one right item per target, so recall@k equals hit@k and
-the ideal DCG is 1. Ties: the target is equally likely at each place among its equals, and a metric is its
-expected value.
+Shape letters: N targets, K ranks. Each position has one relevant item, so recall@k equals hit@k and the ideal DCG is 1.
+Ties: the target is equally likely at each rank among the items of its score, and a metric is its expected value.
 """
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from reprise.arrays import AnyArray
+from reprise.arrays import AnyArray, Float64Array
+from reprise.config import resolve
+from reprise.errors import ConfigError, did_you_mean
 
 Ties = Literal["average", "best", "worst"]
 TIES: tuple[Ties, ...] = ("average", "best", "worst")
 
-Gain = Callable[[AnyArray], AnyArray]
-"""What a target is worth at each of the ranks 1..K."""
+Gain = Callable[[Float64Array], Float64Array]
+"""Function of the ranks 1..K, [K] float64, that returns the gain of a target at each of them, [K]."""
 
-GAINS: dict[str, Gain] = {
-    "recall": np.ones_like,
-    "hit": np.ones_like,
-    "mrr": lambda rank_K: 1.0 / rank_K,
-    "ndcg": lambda rank_K: 1.0 / np.log2(rank_K + 1.0),
-}
-"""Every metric of a rank, by name: a new one is one more line."""
+LIST_METRICS = ("novelty", "popularity_lift", "diversity", "coverage", "gini")
+"""Names of the measures of whole lists (`list_metrics`), which a `Metric` may not have."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A ranking metric: the gain of a target at each rank. Below the last place k of the list the gain is 0.
+
+    Pass your own to `evaluate` in `Options(metrics=(*METRICS, mine))`. Where a name is needed, as in a recipe or on
+    the command line, write `module:NAME@k`, the place where the object is defined; see `find_metric`.
+    """
+
+    name: str
+    """Name in reports, without the list length, such as 'recall'."""
+    gain: Gain
+    """Gain of a target as a function of its rank, 1 for the first place."""
+    source: str = field(default="", compare=False)
+    """Name `module:NAME` under which the metric was found; empty for a built-in metric or an object that was passed."""
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise ConfigError(f"a metric's name must be an identifier such as 'rbp', got {self.name!r}")
+        if self.name in LIST_METRICS:
+            raise ConfigError(
+                f"{self.name!r} is the name of a measure of lists; give the metric another name"
+            )
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        # `gain` may be a lambda, which cannot be pickled; another process imports the metric by its name instead
+        if self.source:
+            return _imported, (self.source,)
+        return Metric, (self.name, self.gain)
+
+    def at(self, greater_N: AnyArray, equal_N: AnyArray, k: int) -> Float64Array:
+        """Return the expected gain within the first `k` places for each target, [N].
+
+        The rank is one of `greater + 1`..`greater + equal + 1`, each equally likely, so the expectation is a difference
+        of two prefix sums of the gain (McSherry and Najork, "Computing information retrieval performance measures
+        efficiently in the presence of tied scores", 2008). Example: one item above and two equal ones give rank 2, 3 or
+        4; for recall@3 that is (1 + 1 + 0) / 3.
+
+        Args:
+            greater_N: Number of items that score higher; `ranking.tiles.MISS` for a target without a rank.
+            equal_N: Number of other items with the same score.
+            k: Length of the list.
+        """
+        gain_K = self.gain(np.arange(1, k + 1, dtype=np.float64))
+        prefix = np.concatenate([[0.0], np.cumsum(gain_K)])
+        places_N = equal_N.astype(np.int64) + 1
+        best_N = greater_N.astype(np.int64)
+        inside_N: Float64Array = prefix[np.minimum(best_N + places_N, k)] - prefix[np.minimum(best_N, k)]
+        return inside_N / places_N
+
+
+def _reciprocal_rank(rank_K: Float64Array) -> Float64Array:
+    return 1.0 / rank_K
+
+
+def _discount(rank_K: Float64Array) -> Float64Array:
+    return 1.0 / np.log2(rank_K + 1.0)
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("recall", np.ones_like),
+    Metric("hit", np.ones_like),
+    Metric("mrr", _reciprocal_rank),
+    Metric("ndcg", _discount),
+)
+"""The built-in metrics. `hit` (hit rate) equals `recall` here, since a target is one item; papers use either name."""
+
+
+class CutoffMetric(NamedTuple):
+    """A metric with the length of its list, such as 'recall@20'."""
+
+    metric: Metric
+    k: int
+
+    @property
+    def key(self) -> str:
+        """Key of its value in reports, such as 'recall@20'."""
+        return f"{self.metric.name}@{self.k}"
+
+
+def find_metric(name: str, *, trusted: bool = False) -> Metric:
+    """Return the metric of a name: 'recall', or `module:NAME` for a `Metric` of your own.
+
+    Args:
+        name: Name without the length of the list.
+        trusted: Whether a module outside this package may be imported, which runs its code.
+
+    Raises:
+        ConfigError: The name is unknown, is not that of a `Metric`, or is not trusted.
+    """
+    built_in = {metric.name: metric for metric in METRICS}
+    if name in built_in:
+        return built_in[name]
+    if ":" not in name:
+        raise ConfigError(
+            f"unknown metric {name!r}{did_you_mean(name, built_in)}; a metric of your own is `module:NAME`"
+        )
+    found = resolve(name, trusted=trusted)
+    if not isinstance(found, Metric):
+        raise ConfigError(f"{name} is not a metric; it must be an object of class reprise.evaluation.Metric")
+    return replace(found, source=name)
+
+
+def parse_metric(text: str, *, trusted: bool = False) -> CutoffMetric:
+    """Read a metric with its list length, such as 'ndcg@10' or 'my_metrics:RBP@20'. See `find_metric`.
+
+    Raises:
+        ConfigError: The text has no list length of 1 or more, or its metric cannot be found.
+    """
+    name, _, k = text.rpartition("@") if "@" in text else (text, "", "")
+    metric = find_metric(name, trusted=trusted)
+    if not (k.isdecimal() and int(k) > 0 and k == str(int(k))):
+        raise ConfigError(f"metric {text!r} has no list length; write {name}@10, for instance")
+    return CutoffMetric(metric, int(k))
+
+
+def check_metrics(metrics: Iterable[Metric]) -> tuple[Metric, ...]:
+    """Check that metrics are `Metric` objects with distinct names, and return them as a tuple.
+
+    Raises:
+        ConfigError: They are not.
+    """
+    metrics = tuple(metrics)
+    for metric in metrics:
+        if not isinstance(metric, Metric):
+            raise ConfigError(f"metrics must be Metric objects, got {metric!r}")
+    names = [metric.name for metric in metrics]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"two metrics are named {name!r}; give each its own name")
+    if not metrics:
+        raise ConfigError("metrics is empty; pass at least one, such as METRICS")
+    return metrics
+
+
+def with_metric(metrics: tuple[Metric, ...], metric: Metric) -> tuple[Metric, ...]:
+    """Return the metrics with one more, if it is not among them."""
+    return metrics if metric in metrics else (*metrics, metric)
 
 
 def resolve_ties(greater_N: AnyArray, equal_N: AnyArray, ties: Ties) -> tuple[AnyArray, AnyArray]:
-    """The counts after the rule for ties: unchanged for 'average', else the target is put first or last."""
+    """Apply the tie rule to the counts: 'average' keeps them, 'best' puts the target first, 'worst' last."""
     if ties == "average":
         return greater_N, equal_N
     return (greater_N if ties == "best" else greater_N + equal_N), np.zeros_like(equal_N)
 
 
-def expected_gain(gain: Gain, greater_N: AnyArray, equal_N: AnyArray, k: int) -> AnyArray:
-    """The expected gain within the first `k` places, [N], float64.
-
-    The rank is one of `greater + 1`..`greater + equal + 1`, each as likely, so the expectation is a difference
-    of two prefix sums of the gain (McSherry and Najork, "Computing information retrieval performance measures
-    efficiently in the presence of tied scores", 2008).
-
-    Args:
-        gain: Worth of each rank.
-        greater_N: How many items score higher; `ranks.MISS` where the target has no rank.
-        equal_N: How many other items score the same.
-        k: Length of the list.
-    """
-    worth_K = gain(np.arange(1, k + 1, dtype=np.float64))
-    prefix = np.concatenate([[0.0], np.cumsum(worth_K)])
-    places_N = equal_N.astype(np.int64) + 1
-    best_N = greater_N.astype(np.int64)
-    inside_N: AnyArray = prefix[np.minimum(best_N + places_N, k)] - prefix[np.minimum(best_N, k)]
-    return inside_N / places_N
+def all_metrics(
+    greater_N: AnyArray, equal_N: AnyArray, at: tuple[int, ...], metrics: tuple[Metric, ...] = METRICS
+) -> dict[str, Float64Array]:
+    """Return every metric at every k, [N] each, under its key in reports, such as 'recall@20'."""
+    return {CutoffMetric(metric, k).key: metric.at(greater_N, equal_N, k) for k in at for metric in metrics}
 
 
-def recall(greater_N: AnyArray, equal_N: AnyArray, k: int) -> AnyArray:
-    """Whether the target is among the first `k`; with one target per position the same as `hit`."""
-    return expected_gain(GAINS["recall"], greater_N, equal_N, k)
-
-
-def hit(greater_N: AnyArray, equal_N: AnyArray, k: int) -> AnyArray:
-    """Whether the list holds the target at all: hit rate, equal to recall here."""
-    return expected_gain(GAINS["hit"], greater_N, equal_N, k)
-
-
-def mrr(greater_N: AnyArray, equal_N: AnyArray, k: int) -> AnyArray:
-    """One over the rank, 0 below place `k`."""
-    return expected_gain(GAINS["mrr"], greater_N, equal_N, k)
-
-
-def ndcg(greater_N: AnyArray, equal_N: AnyArray, k: int) -> AnyArray:
-    """1 / log2(rank + 1), 0 below place `k`."""
-    return expected_gain(GAINS["ndcg"], greater_N, equal_N, k)
-
-
-def all_metrics(greater_N: AnyArray, equal_N: AnyArray, at: tuple[int, ...]) -> dict[str, AnyArray]:
-    """Every metric of `GAINS` at every k, [N] each, named as in reports: 'recall@20'."""
-    return {
-        f"{name}@{k}": expected_gain(gain, greater_N, equal_N, k) for k in at for name, gain in GAINS.items()
-    }
+def _imported(source: str) -> Metric:
+    # the process that pickled the metric had already imported it
+    return find_metric(source, trusted=True)

@@ -3,7 +3,7 @@
 import platform
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -87,7 +87,7 @@ def build_comparison(
         dataset=dataset_facts(dataset),
         metric=questions.judged,
         protocol=assessed[0][0].report.protocol.to_dict(),
-        options=asdict(questions.options),
+        options=questions.options.to_dict(),
         words=assessed[0][0].report.protocol.sentences(),
         entrants=facts,
         verdicts=[verdict.to_dict() for verdict in _verdicts(judged, questions)],

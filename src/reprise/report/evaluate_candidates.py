@@ -13,7 +13,7 @@ import torch
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.errors import ConfigError, did_you_mean
 from reprise.evaluation.evaluator import Options, evaluate, knowing
-from reprise.evaluation.metrics import GAINS
+from reprise.evaluation.metrics import CutoffMetric
 from reprise.evaluation.ranking.targets import EvaluationPlan
 from reprise.evaluation.report import Report
 from reprise.models.scorer import Scorer
@@ -39,9 +39,9 @@ class Questions:
     """What the verdicts are on; None: ndcg at the longest list."""
 
     def __post_init__(self) -> None:
-        names = [f"{name}@{k}" for k in self.at for name in GAINS]
+        names = [CutoffMetric(metric, k).key for k in self.at for metric in self.options.metrics]
         if self.metric is not None and self.metric not in names:
-            raise ConfigError(f"no verdict is made on {self.metric!r}{did_you_mean(self.metric, names)}")
+            raise ConfigError(f"no report has the metric {self.metric!r}{did_you_mean(self.metric, names)}")
 
     @property
     def judged(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ArtefactError, DataError
 from reprise.evaluation.evaluator import Options
+from reprise.evaluation.metrics import find_metric
 from reprise.report.candidates import open_common
 from reprise.report.comparison_file import Comparison
 from reprise.report.evaluate_candidates import Questions
@@ -15,7 +16,7 @@ COMPARED = ("reports", "pooled")
 """What must be the same of each entrant; times may not be."""
 
 
-def questions_of(study: Comparison) -> Questions:
+def questions_of(study: Comparison, *, trusted: bool = False) -> Questions:
     """What the entrants of a study were asked.
 
     Raises:
@@ -28,11 +29,17 @@ def questions_of(study: Comparison) -> Questions:
             tuple(told["at"]),
             told["exclude_seen"],
             told["min_history"],
-            Options(**study["options"]),
+            _options_of(study["options"], trusted),
             study["metric"],
         )
     except (KeyError, TypeError) as error:
         raise ArtefactError(f"the protocol of the report is damaged ({error!r})") from None
+
+
+def _options_of(written: dict[str, Any], trusted: bool) -> Options:
+    names = written.get("metrics")  # reports from before 0.1.0 have the built-in metrics only
+    own = {} if names is None else {"metrics": tuple(find_metric(name, trusted=trusted) for name in names)}
+    return Options(**{**written, **own})
 
 
 def entrants_of(study: Comparison) -> tuple[list[Path], list[str]]:

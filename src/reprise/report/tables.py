@@ -68,7 +68,7 @@ class Table:
 
 def accuracy(study: Comparison, drawn: Drawn, main: str) -> Table:
     """All metrics of ranks with intervals; the best marked, and what is not shown to differ from it."""
-    found = _by_kind(drawn, lambda kind: kind in ACCURACY)
+    found = _by_kind(drawn, lambda kind: kind not in (*BEYOND, *SAME))
     names = sorted(found, key=lambda name: (name != main, -_length(name), _place(name)))
     level = level_with_best(study, drawn[0][0].name, main)
     bars = interval_bar(drawn, main)
@@ -84,7 +84,7 @@ def accuracy(study: Comparison, drawn: Drawn, main: str) -> Table:
 
 def beyond(drawn: Drawn) -> Table | None:
     """What else is known of the lists; None where nothing is."""
-    names = _by_kind(drawn, lambda kind: kind not in (*ACCURACY, *SAME))
+    names = _by_kind(drawn, lambda kind: kind in BEYOND)
     if not names:
         return None
     longest = max(names, key=_length).partition("@")[2]
@@ -135,7 +135,8 @@ def _length(name: str) -> int:
 
 
 def _place(name: str) -> int:
-    return ACCURACY.index(name.partition("@")[0])
+    kind = name.partition("@")[0]
+    return ACCURACY.index(kind) if kind in ACCURACY else len(ACCURACY)
 
 
 def _mark(drawn: Drawn, place: int, name: str, main: str, level: set[str]) -> str:

@@ -1,16 +1,17 @@
 """How a network under training is judged: the evaluation's own ranking of the validation part, without intervals."""
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 from reprise.data.dataset import SequenceDataset
-from reprise.errors import ConfigError, DataError, did_you_mean
+from reprise.errors import ConfigError, DataError
 from reprise.evaluation.evaluator import QUICK, evaluate
+from reprise.evaluation.metrics import METRICS, CutoffMetric, parse_metric, with_metric
 from reprise.evaluation.ranking.targets import EvaluationPlan
 from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.training.recipe import TrainingConfig
 
-METRICS = ("recall", "hit", "mrr", "ndcg")
 VALID = "valid "
 """What the names of metrics begin with in the records of a run."""
 Metrics = dict[str, float]
@@ -23,7 +24,9 @@ class Validation:
     def __init__(self, config: TrainingConfig, dataset: SequenceDataset) -> None:
         self.dataset = dataset
         self.exclude_seen = config.exclude_seen
-        self.k = _k(config.metric)
+        self.metric = config.metric
+        self.own = _parse_metric(config.metric)
+        self.k = self.own.k
         if not EvaluationPlan("valid").targets(dataset):
             raise DataError(
                 "the validation part has no event with another before it in its sequence, so no epoch could be judged; "
@@ -44,9 +47,11 @@ class Validation:
                 part="valid",
                 at=(self.k,),
                 exclude_seen=self.exclude_seen,
-                options=QUICK,
+                options=replace(QUICK, metrics=with_metric(METRICS, self.own.metric)),
             )
-        return {name: interval.value for name, interval in report.metrics.items()}
+        # the metric of the recipe goes by the name that the recipe has for it, such as `my_metrics:RBP@10`
+        named = {self.own.key: self.metric}
+        return {named.get(name, name): interval.value for name, interval in report.metrics.items()}
 
 
 def recorded(metrics: Metrics) -> Metrics:
@@ -59,10 +64,9 @@ def metrics_of(record: dict[str, Any]) -> Metrics:
     return {name.removeprefix(VALID): value for name, value in record.items() if name.startswith(VALID)}
 
 
-def _k(metric: str) -> int:
-    name, _, k = metric.partition("@")
-    if name not in METRICS:
-        raise ConfigError(f"unknown training.metric {metric!r}{did_you_mean(name, METRICS)}")
-    if not (k.isdecimal() and int(k) > 0 and k == str(int(k))):
-        raise ConfigError(f"training.metric {metric!r} says no length of list; write {name}@10, for instance")
-    return int(k)
+def _parse_metric(text: str) -> CutoffMetric:
+    try:
+        # as with a cell of your own, a recipe in Python is trusted; the command line checks it before
+        return parse_metric(text, trusted=True)
+    except ConfigError as error:
+        raise ConfigError(f"training.metric: {error}") from None

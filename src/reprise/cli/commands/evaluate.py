@@ -109,6 +109,8 @@ def evaluate(
     searched = _searched(search)
     if "at" in asked:
         asked["at"] = _lengths(asked["at"])
+    if metric:
+        asked |= _metric(metric)
     questions, names = Questions(**asked), _names(baselines)
     how = _how(workers, command, trusted=True)
     # what a person typed may be any class; what a recipe names may be that only if it is said
@@ -200,7 +202,9 @@ def _again(file: Path, moved: Path | None, how: "RunSettings", only_draw: bool, 
         return
     runs, names = entrants_of(before)
     fit = _fit(names, typed=False, trusted=how.trusted)
-    composed = build_comparison(runs, names, dataset_of(before, runs, moved), questions_of(before), fit, how)
+    composed = build_comparison(
+        runs, names, dataset_of(before, runs, moved), questions_of(before, trusted=how.trusted), fit, how
+    )
     composed.study["search"] = before["search"]
     _tell(composed, outputs)
     typer.echo(f"the same as {file}: {check_same(before, composed.study):,} numbers")
@@ -226,6 +230,15 @@ def _check_alone(runs: list[Path] | None, baselines: str | None, asked: dict[str
 
 def _names(baselines: str | None) -> list[str]:
     return [name.strip() for name in (baselines or "").split(",") if name.strip()]
+
+
+def _metric(text: str) -> dict[str, Any]:
+    """Return the fields of `Questions` for `--metric`; a name that was typed may be that of any module."""
+    from reprise.evaluation.evaluator import Options
+    from reprise.evaluation.metrics import METRICS, parse_metric, with_metric
+
+    found = parse_metric(text, trusted=True)
+    return {"metric": found.key, "options": Options(metrics=with_metric(METRICS, found.metric))}
 
 
 def _lengths(text: str) -> tuple[int, ...]:

@@ -59,10 +59,12 @@ def train(
 def read_recipe(file: Path | None, overrides: list[str], *, trusted: bool = False) -> "Recipe":
     """The recipe of a file (or the default one) with overrides put in."""
     from reprise.config import apply_overrides, from_dict, load_toml
+    from reprise.evaluation.metrics import parse_metric
     from reprise.training import Recipe
 
     data = load_toml(file) if file else {}
     recipe: Recipe = from_dict(
         apply_overrides(data, overrides, Recipe, trusted=trusted), Recipe, trusted=trusted
     )
+    parse_metric(recipe.training.metric, trusted=trusted)
     return recipe

@@ -110,6 +110,7 @@ def read_plan(
     """The recipe of a file with overrides put in, and the space of its section with those of the command line put in."""
     from reprise.config import apply_overrides, from_dict, load_toml
     from reprise.errors import ConfigError
+    from reprise.evaluation.metrics import parse_metric
     from reprise.training.recipe import Recipe
     from reprise.training.tuning.search_space import parse_options, parse_space
 
@@ -120,6 +121,7 @@ def read_plan(
     plan: Recipe = from_dict(
         apply_overrides(data, overrides, Recipe, trusted=trusted), Recipe, trusted=trusted
     )
+    parse_metric(plan.training.metric, trusted=trusted)
     return plan, {**parse_space(section), **parse_space(parse_options(space))}
 
 
