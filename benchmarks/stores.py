@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from reprise.server.store.event_store import EventStore, open_store
-from reprise.server.store.records import NewEvent, User
+from reprise.server.store.records import User, UserEvent
 
 HISTORIES = (10, 10_000)
 
@@ -38,14 +38,16 @@ def shown(times: Sequence[float]) -> dict[str, float]:
     }
 
 
-def group(size: int, users: int, tenant: str, generator: random.Random) -> list[NewEvent]:
+def group(size: int, users: int, tenant: str, generator: random.Random) -> list[tuple[User, UserEvent]]:
     return [
-        NewEvent(
+        (
             User(tenant, f"user-{generator.randrange(users)}"),
-            f"item-{generator.randrange(100_000)}",
-            1_700_000_000_000,
-            "click",
-            event_id=str(uuid.UUID(int=generator.getrandbits(128))),
+            UserEvent(
+                f"item-{generator.randrange(100_000)}",
+                1_700_000_000_000,
+                "click",
+                event_id=str(uuid.UUID(int=generator.getrandbits(128))),
+            ),
         )
         for _ in range(size)
     ]
@@ -74,7 +76,7 @@ def reading(store: EventStore, tenant: str, length: int, seconds: float) -> list
     """What one new event costs to read, of a user with so many."""
     user = User(tenant, f"reader-{length}")
     for start in range(0, length, 1000):
-        store.append([NewEvent(user, "p1", 5) for _ in range(min(1000, length - start))])
+        store.append([(user, UserEvent("p1", 5)) for _ in range(min(1000, length - start))])
     generation, events = store.since(user)
     assert len(events) == length
     return measured(lambda: store.since(user, generation, length - 1), seconds)

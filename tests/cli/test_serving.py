@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from reprise.cli.main import app
 from reprise.server.http.auth import read_keys
-from reprise.server.store.records import NewEvent, User
+from reprise.server.store.records import User, UserEvent
 from reprise.server.store.sqlite import SQLiteStore
 
 
@@ -39,7 +39,7 @@ def test_a_key_is_shown_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_users_are_forgotten(tmp_path: Path) -> None:
     store = SQLiteStore(tmp_path / "events.db")
     for user in ("anna", "bert", "carl"):
-        store.append([NewEvent(User("default", user), "p1", 5), NewEvent(User("shop", user), "p1", 5)])
+        store.append([(User(tenant, user), UserEvent("p1", 5)) for tenant in ("default", "shop")])
     address = f"sqlite:///{tmp_path}/events.db"
     told = ran("forget", "anna", "bert", "nobody", "--store", address, "--scrub")
     assert "anna: 1 events removed; no trace of the id" in told and "nobody: 0 events removed" in told

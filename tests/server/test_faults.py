@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from reprise.server.http.auth import DEFAULT_TENANT
-from reprise.server.store.records import StoredEvent, User
+from reprise.server.store.records import User, UserEvent
 from reprise.server.store.sqlite import SQLiteStore
 from reprise.testing.server_process import ServerProcess
 
@@ -75,7 +75,7 @@ def batch(user: str, first: int, count: int = 1, size: int = 0, **more: Any) -> 
     }
 
 
-def stored(folder: Path, user: str) -> list[StoredEvent]:
+def stored(folder: Path, user: str) -> list[UserEvent]:
     store = SQLiteStore(folder / "events.db")
     events = store.since(User(DEFAULT_TENANT, user)).events
     store.close()

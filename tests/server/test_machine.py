@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from reprise.server.engine import served_model
-from reprise.server.engine.event_encoding import HistoryEvent
+from reprise.server.engine.event_encoding import by_time
 from reprise.server.engine.requests import RankingRules, RecommendQuery, UserContext
 from reprise.server.engine.served_model import ServedModel
 from reprise.server.engine.serving_engine import ServingEngine
-from reprise.server.store.records import NewEvent, Status, User
+from reprise.server.store.records import Status, User, UserEvent
 from reprise.server.store.sqlite import SQLiteStore
 
 STEPS = int(os.environ.get("REPRISE_STEPS", "10000"))
@@ -37,20 +37,17 @@ minutes = st.integers(0, 40)
 class Reference:
     """What a log is: the events of each user in the order of their arrival, and the ids of all."""
 
-    events: dict[User, list[NewEvent]] = field(default_factory=dict)
+    events: dict[User, list[UserEvent]] = field(default_factory=dict)
 
-    def append(self, event: NewEvent) -> Status:
-        known = {
-            (one.user.tenant, one.event_id) for told in self.events.values() for one in told if one.event_id
-        }
-        if event.event_id and (event.user.tenant, event.event_id) in known:
+    def append(self, user: User, event: UserEvent) -> Status:
+        known = {(owner.tenant, stored.event_id) for owner, log in self.events.items() for stored in log}
+        if event.event_id and (user.tenant, event.event_id) in known:
             return Status.DUPLICATE
-        self.events.setdefault(event.user, []).append(event)
+        self.events.setdefault(user, []).append(event)
         return Status.ACCEPTED
 
-    def past(self, user: User) -> list[HistoryEvent]:
-        by_time = sorted(self.events.get(user, []), key=lambda event: event.time_ms)
-        return [HistoryEvent(one.item_id, one.time_ms, one.kind, one.value) for one in by_time]
+    def history(self, user: User) -> list[UserEvent]:
+        return by_time(self.events.get(user, []))
 
 
 class Processes(RuleBasedStateMachine):
@@ -64,7 +61,7 @@ class Processes(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.path = Path(self.folder.name) / "events.db"
         self.reference = Reference()
-        self.sent: list[NewEvent] = []
+        self.sent: list[tuple[User, UserEvent]] = []
         self.serves = [0, 0]
         self.turn = 0
         self.lives: list[ServingEngine] = []
@@ -87,24 +84,26 @@ class Processes(RuleBasedStateMachine):
     def events(self, process: int, user: User, told: list[tuple[str, int]], named: bool) -> None:
         """In any order: an event of an earlier minute is late."""
         new = [
-            NewEvent(
+            (
                 user,
-                item,
-                START_MS + 60_000 * minute,
-                event_id=f"e{len(self.sent) + place}" if named else None,
+                UserEvent(
+                    item,
+                    START_MS + 60_000 * minute,
+                    event_id=f"e{len(self.sent) + place}" if named else None,
+                ),
             )
             for place, (item, minute) in enumerate(told)
         ]
         self.sent += new
-        assert self.lives[process].ingest(new) == [self.reference.append(event) for event in new]
+        assert self.lives[process].store.append(new) == [self.reference.append(*event) for event in new]
 
     @rule(process=processes, data=st.data())
     def again(self, process: int, data: st.DataObject) -> None:
         """What was sent before, perhaps by another user of the tenant."""
-        named = [event for event in self.sent if event.event_id]
+        named = [(user, event) for user, event in self.sent if event.event_id]
         if named:
             event = data.draw(st.sampled_from(named[-20:]))
-            assert self.lives[process].ingest([event]) == [self.reference.append(event)]
+            assert self.lives[process].store.append([event]) == [self.reference.append(*event)]
 
     @rule(process=processes, user=users, seen=st.booleans())
     def ask(self, process: int, user: User, seen: bool) -> None:
@@ -112,7 +111,7 @@ class Processes(RuleBasedStateMachine):
         rules = RankingRules(k=3, exclude_seen=seen)
         answer = live.recommend(RecommendQuery(UserContext(*user), rules, START_MS * 2))
         told = live.recommend(
-            RecommendQuery(UserContext(user.tenant, None, self.reference.past(user)), rules, START_MS * 2)
+            RecommendQuery(UserContext(user.tenant, None, self.reference.history(user)), rules, START_MS * 2)
         )
         assert answer == told
 
@@ -146,7 +145,7 @@ class Processes(RuleBasedStateMachine):
         if self.lives:
             live, user = self.lives[self.turn % 2], USERS[self.turn % 3]
             known = live.served.states.current(user)
-            fold = live.served.states.folder.fold(self.reference.past(user))
+            fold = live.served.states.folder.fold(self.reference.history(user))
             assert (known.events, known.skipped) == (fold.events, fold.skipped)
             assert all(
                 np.array_equal(known.state[name], fold.state[name], equal_nan=True) for name in fold.state

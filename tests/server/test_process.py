@@ -92,12 +92,12 @@ from pathlib import Path
 from reprise.server import run
 from reprise.server.engine.serving_engine import Live
 from reprise.server.engine.requests import RecommendQuery, UserContext
-from reprise.server.engine.event_encoding import HistoryEvent
+from reprise.server.store.records import UserEvent
 from reprise.server.engine.served_model import Served
 from reprise.server.store.event_store import open_store
 store = open_store("sqlite:///{tmp_path}/events.db")
 live = Live(Served.open(Path({str(first_model)!r}), store, 10**6), store)
-assert live.recommend(RecommendQuery(UserContext("shop", events=[HistoryEvent("p1")]), explain=True)).items
+assert live.recommend(RecommendQuery(UserContext("shop", events=[UserEvent("p1")]), explain=True)).items
 print([name for name in ("torch", "lightning_fabric", "ibis", "duckdb", "onnx", "psycopg") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

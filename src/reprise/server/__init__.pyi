@@ -1,4 +1,3 @@
-from .engine.event_encoding import HistoryEvent as HistoryEvent
 from .engine.requests import RankingRules as RankingRules
 from .engine.requests import RecommendQuery as RecommendQuery
 from .engine.requests import RecommendResult as RecommendResult
@@ -14,9 +13,8 @@ from .store.event_store import open_store as open_store
 from .store.postgres import PostgresStore as PostgresStore
 from .store.records import ErasureResult as ErasureResult
 from .store.records import ItemChange as ItemChange
-from .store.records import NewEvent as NewEvent
 from .store.records import Status as Status
-from .store.records import StoredEvent as StoredEvent
 from .store.records import User as User
+from .store.records import UserEvent as UserEvent
 from .store.records import UserLog as UserLog
 from .store.sqlite import SQLiteStore as SQLiteStore

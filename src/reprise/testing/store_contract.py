@@ -8,8 +8,9 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
+from reprise.errors import DataError
 from reprise.server.store.event_store import EventStore, StoreError
-from reprise.server.store.records import NewEvent, Status, User, UserLog
+from reprise.server.store.records import Status, User, UserEvent, UserLog
 
 ANNA, BERT = User("shop", "anna"), User("shop", "bert")
 NAMESAKE = User("rival", "anna")
@@ -37,8 +38,8 @@ def _handles(opened: Callable[[], EventStore]) -> Generator[tuple[EventStore, Ev
         yield store, other
 
 
-def _event(user: User, place: int, event_id: str | None = None) -> NewEvent:
-    return NewEvent(user, f"p{place}", START_MS + 1000 * place, event_id=event_id)
+def _event(user: User, place: int, event_id: str | None = None) -> tuple[User, UserEvent]:
+    return user, UserEvent(f"p{place}", START_MS + 1000 * place, event_id=event_id)
 
 
 def _items(store: EventStore, user: User) -> list[str]:
@@ -46,19 +47,29 @@ def _items(store: EventStore, user: User) -> list[str]:
 
 
 def _events_come_back_as_they_went_in(store: EventStore, other: EventStore) -> None:
-    told = [
-        NewEvent(ODD, "p 1 ✓", START_MS, "click", 2.5, "event \u0001ö"),
-        NewEvent(ODD, "p2", 0, None, None, None),
-        NewEvent(ODD, "p3", START_MS * 2, "", -0.0, ""),
+    events = [
+        UserEvent("p 1 ✓", START_MS, "click", 2.5, "event \u0001ö"),
+        UserEvent("p2", 0, None, None, None),
+        UserEvent("p3", START_MS * 2, "", -0.0, ""),
     ]
-    assert store.append(told) == [Status.ACCEPTED] * 3, "new events must be accepted"
+    assert store.append([(ODD, event) for event in events]) == [Status.ACCEPTED] * 3, (
+        "new events must be accepted"
+    )
     for handle in (store, other):
         found = handle.since(ODD).events
-        assert [
-            NewEvent(ODD, event.item_id, event.time_ms, event.kind, event.value, event.event_id)
-            for event in found
-        ] == told, "events must come back as they went in, at every handle"
+        assert [event._replace(seq=0) for event in found] == events, (
+            "events must come back as they went in, at every handle"
+        )
         assert [event.seq for event in found] == [1, 2, 3], "places are counted from 1, without a gap"
+
+
+def _an_event_without_a_time_is_refused(store: EventStore, other: EventStore) -> None:
+    try:
+        store.append([_event(ANNA, 0), (ANNA, UserEvent("p1"))])
+    except DataError:
+        assert other.since(ANNA).events == [], "no event of a refused batch may be stored"
+    else:
+        raise AssertionError("an event without time_ms must raise DataError")
 
 
 def _the_same_id_is_a_duplicate(store: EventStore, other: EventStore) -> None:
@@ -232,6 +243,7 @@ def _a_closed_store_says_so(store: EventStore, other: EventStore) -> None:
 
 _PROMISES = (
     _events_come_back_as_they_went_in,
+    _an_event_without_a_time_is_refused,
     _the_same_id_is_a_duplicate,
     _since_goes_on,
     _forgetting_is_complete,

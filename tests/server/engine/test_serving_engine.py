@@ -10,29 +10,27 @@ import pytest
 from reprise.errors import ArtefactError, DataError
 from reprise.recommender import Recommender
 from reprise.server.engine.batch_inference import EXPLAINED
-from reprise.server.engine.event_encoding import HistoryEvent
 from reprise.server.engine.requests import RankingRules, RecommendQuery, RecommendResult, UserContext
 from reprise.server.engine.served_model import ServedModel
 from reprise.server.engine.serving_engine import ServingEngine, UnknownItemError
 from reprise.server.engine.state_cache import LongHistoryError
-from reprise.server.store.records import NewEvent, User
+from reprise.server.store.records import User, UserEvent
 from reprise.server.store.sqlite import SQLiteStore
 
 START_MS = 1_700_000_000_000
 NOW_MS = START_MS + 10_000_000
 ANNA = User("shop", "anna")
 PAST = [
-    HistoryEvent("p3", START_MS, "view", 2.0), HistoryEvent("p7", START_MS + 5_000, "cart"),
-    HistoryEvent("nobody's", START_MS + 6_000), HistoryEvent("p3", START_MS + 6_000, "buy", -1.5),
+    UserEvent("p3", START_MS, "view", 2.0), UserEvent("p7", START_MS + 5_000, "cart"),
+    UserEvent("nobody's", START_MS + 6_000), UserEvent("p3", START_MS + 6_000, "buy", -1.5),
 ]  # fmt: skip
 
 
-def new(told: HistoryEvent, user: User = ANNA, event_id: str | None = None) -> NewEvent:
-    assert told.time_ms is not None
-    return NewEvent(user, told.item_id, told.time_ms, told.kind, told.value, event_id)
+def new(event: UserEvent, user: User = ANNA) -> tuple[User, UserEvent]:
+    return user, event
 
 
-def history(past: list[HistoryEvent]) -> list[dict[str, Any]]:
+def history(past: list[UserEvent]) -> list[dict[str, Any]]:
     return [
         {
             "item_id": one.item_id,
@@ -69,7 +67,7 @@ def test_the_same_question_has_the_same_answer_as_in_memory(
     rules: RankingRules, live: ServingEngine, first_model: Path
 ) -> None:
     """From the log, told with the question, or half and half."""
-    live.ingest([new(one) for one in PAST])
+    live.store.append([new(one) for one in PAST])
     shop = Recommender.load(first_model)
     expected = told(
         shop.recommend(
@@ -77,7 +75,7 @@ def test_the_same_question_has_the_same_answer_as_in_memory(
             exclude_seen=rules.exclude_seen, diversity=rules.diversity, now=NOW_MS,
         )
     )  # fmt: skip
-    live.ingest([new(one, User("shop", "half")) for one in PAST[:2]])
+    live.store.append([new(one, User("shop", "half")) for one in PAST[:2]])
     askers = [
         UserContext("shop", "anna"),
         UserContext("shop", events=PAST),
@@ -94,7 +92,7 @@ def test_the_same_question_has_the_same_answer_as_in_memory(
 def test_questions_together_have_the_answers_they_have_alone(live: ServingEngine) -> None:
     users = [User("shop", f"user {number}") for number in range(6)]
     for number, user in enumerate(users):
-        live.ingest([new(one, user) for one in PAST[: number % 4 + 1]])
+        live.store.append([new(one, user) for one in PAST[: number % 4 + 1]])
     questions = [
         RecommendQuery(UserContext("shop", user.user_id), rules, NOW_MS, explain)
         for user in users
@@ -127,7 +125,7 @@ def test_a_stranger_gets_what_is_popular(live: ServingEngine) -> None:
     for asker in (
         UserContext("shop", "nobody"),
         UserContext("shop"),
-        UserContext("shop", events=[HistoryEvent("nobody's")]),
+        UserContext("shop", events=[UserEvent("nobody's")]),
     ):
         answer = live.recommend(RecommendQuery(asker, RankingRules(k=3)))
         assert len(answer.items) == 3
@@ -137,7 +135,7 @@ def test_a_stranger_gets_what_is_popular(live: ServingEngine) -> None:
 def test_told_events_among_those_of_the_log_are_read_in_their_place(
     live: ServingEngine, first_model: Path
 ) -> None:
-    live.ingest([new(PAST[0]), new(PAST[3])])
+    live.store.append([new(PAST[0]), new(PAST[3])])
     answer = live.recommend(
         RecommendQuery(UserContext("shop", "anna", [PAST[1]]), RankingRules(k=5, exclude_seen=True), NOW_MS)
     )
@@ -149,7 +147,7 @@ def test_told_events_among_those_of_the_log_are_read_in_their_place(
 
 
 def test_without_a_moment_the_answer_is_for_now(live: ServingEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    live.ingest([new(one) for one in PAST])
+    live.store.append([new(one) for one in PAST])
     monkeypatch.setattr("time.time", lambda: NOW_MS / 1000)
     asker = UserContext("shop", "anna")
     assert live.recommend(RecommendQuery(asker)) == live.recommend(RecommendQuery(asker, now_ms=NOW_MS))
@@ -163,7 +161,7 @@ def test_without_a_moment_the_answer_is_for_now(live: ServingEngine, monkeypatch
 
 
 def test_causes_are_the_influences_of_the_recommender(live: ServingEngine, first_model: Path) -> None:
-    live.ingest([new(one) for one in PAST])
+    live.store.append([new(one) for one in PAST])
     answer = live.recommend(
         RecommendQuery(UserContext("shop", "anna"), RankingRules(k=4), NOW_MS, explain=True)
     )
@@ -225,8 +223,8 @@ def test_what_another_process_was_told_of_an_item_is_followed(live: ServingEngin
 def test_another_model_takes_over_with_the_same_log(
     live: ServingEngine, first_model: Path, second_model: Path
 ) -> None:
-    past = [HistoryEvent(f"p{item}", START_MS + item) for item in (6, 9, 3)]  # p3 is not in the second model
-    live.ingest([new(one) for one in past])
+    past = [UserEvent(f"p{item}", START_MS + item) for item in (6, 9, 3)]  # p3 is not in the second model
+    live.store.append([new(one) for one in past])
     live.put_item("shop", "p9", {"title": "Nine"})
     before = live.recommend(RecommendQuery(UserContext("shop", "anna"), RankingRules(k=3), NOW_MS))
     version = live.swap(second_model)
@@ -259,7 +257,7 @@ def test_a_model_that_is_not_sound_does_not_take_over(
 def test_a_new_model_knows_those_who_asked_last_before_it_answers(
     live: ServingEngine, second_model: Path
 ) -> None:
-    live.ingest([new(one, User("shop", f"user {number}")) for number in range(5) for one in PAST[:1]])
+    live.store.append([new(one, User("shop", f"user {number}")) for number in range(5) for one in PAST[:1]])
     for number in range(5):
         live.recommend(RecommendQuery(UserContext("shop", f"user {number}")))
     live.swap(second_model)
@@ -274,7 +272,7 @@ def test_similar_items_continuations_and_looking_for_items(live: ServingEngine, 
     assert len(live.similar("shop", "p3", 900)[1]) == 19
     with pytest.raises(UnknownItemError, match="does not know item 'unheard of'"):
         live.similar("shop", "unheard of", 4)
-    live.ingest([new(one) for one in PAST])
+    live.store.append([new(one) for one in PAST])
     expected = shop.generate(history(PAST), 4, seed=3)
     for asker in (UserContext("shop", "anna"), UserContext("shop", events=PAST)):
         steps = live.generate(asker, 4, {"seed": 3})[1]
@@ -288,7 +286,9 @@ def test_similar_items_continuations_and_looking_for_items(live: ServingEngine, 
 
 def test_ids_may_be_numbers(number_model: Path, store: SQLiteStore) -> None:
     live = ServingEngine(ServedModel.open(number_model, store, 2**20), store)
-    live.ingest([NewEvent(ANNA, item, START_MS) for item in ("3", "17", "no number", "003", "9" * 40)])
+    live.store.append(
+        [(ANNA, UserEvent(item, START_MS)) for item in ("3", "17", "no number", "003", "9" * 40)]
+    )
     answer = live.recommend(
         RecommendQuery(UserContext("shop", "anna"), RankingRules(k=4, deny=["1", "x"], allow=None))
     )
@@ -302,7 +302,7 @@ def test_ids_may_be_numbers(number_model: Path, store: SQLiteStore) -> None:
 
 
 def test_to_forget_is_to_know_nothing(live: ServingEngine) -> None:
-    live.ingest([new(one, event_id=str(place)) for place, one in enumerate(PAST)])
+    live.store.append([new(one._replace(event_id=str(place))) for place, one in enumerate(PAST)])
     question = RecommendQuery(UserContext("shop", "anna"), RankingRules(k=5), NOW_MS)
     stranger = replace(question, asker=UserContext("shop", "nobody"))
     assert live.recommend(question) != live.recommend(stranger)
@@ -316,7 +316,7 @@ def test_whom_another_process_forgot_is_not_remembered(live: ServingEngine, firs
     store = SQLiteStore(live.store.path)  # type: ignore[attr-defined]
     other = ServingEngine(ServedModel.open(first_model, store, 2**20), store)
     bert = User("shop", "bert")
-    live.ingest([new(PAST[0]), new(PAST[0], bert)])
+    live.store.append([new(PAST[0]), new(PAST[0], bert)])
     for user in (ANNA, bert):
         other.recommend(RecommendQuery(UserContext(*user)))
     live.forget(ANNA)
@@ -335,7 +335,7 @@ def test_the_lines_of_the_page_about_serving_run(
     (tmp_path / "shop.model").symlink_to(first_model)
     names: dict[str, Any] = {}
     exec(compile(snippet, "serving.md", "exec"), names)
-    assert len(names["live"].recommend(RecommendQuery(UserContext("default", "anna"))).items) == 10
+    assert len(names["engine"].recommend(RecommendQuery(UserContext("default", "anna"))).items) == 10
     names["store"].close()
 
 
@@ -366,9 +366,9 @@ def test_a_value_that_does_not_fit_stops_nobody(
 
 
 def test_a_late_event_that_is_told_does_not_hold_up_those_who_wait(live: ServingEngine) -> None:
-    live.ingest([NewEvent(ANNA, f"p{place % 20}", START_MS + place, "view") for place in range(50)])
+    live.store.append([(ANNA, UserEvent(f"p{place % 20}", START_MS + place, "view")) for place in range(50)])
     late = RecommendQuery(
-        UserContext("shop", "anna", [HistoryEvent("p1", 1, "view")]), RankingRules(k=3), NOW_MS
+        UserContext("shop", "anna", [UserEvent("p1", 1, "view")]), RankingRules(k=3), NOW_MS
     )
     live.recommend(replace(late, asker=UserContext("shop", "anna")))
     (answer,) = live.recommend_all([late], long=49)
@@ -381,11 +381,9 @@ def test_causes_are_sought_among_the_last_events_only(
     live: ServingEngine, first_model: Path, events: int
 ) -> None:
     """Whatever came before them is in the state already."""
-    past = [
-        HistoryEvent(f"p{place * 7 % 20}", START_MS + 1000 * place, "view", 1.0) for place in range(events)
-    ]
+    past = [UserEvent(f"p{place * 7 % 20}", START_MS + 1000 * place, "view", 1.0) for place in range(events)]
     for one in past:
-        live.ingest([new(one)])
+        live.store.append([new(one)])
         live.recommend(RecommendQuery(UserContext("shop", "anna"), RankingRules(k=1)))
     answer = live.recommend(
         RecommendQuery(UserContext("shop", "anna"), RankingRules(k=2), NOW_MS, explain=True)
@@ -402,7 +400,7 @@ def test_causes_are_sought_among_the_last_events_only(
 def test_who_is_forgotten_while_the_causes_are_sought_has_none(
     live: ServingEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    live.ingest([new(one) for one in PAST])
+    live.store.append([new(one) for one in PAST])
     rank = live.served.items.ranker("shop").rank
 
     def forgetting(*arguments: Any) -> Any:

@@ -1,7 +1,6 @@
 """States are folds of the log, however they came about."""
 
 import random
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,16 +9,14 @@ import numpy as np
 import pytest
 
 from reprise.recommender import Recommender
-from reprise.server.engine.event_encoding import HistoryEvent
+from reprise.server.engine.event_encoding import by_time
 from reprise.server.engine.state_cache import (
     LongHistoryError,
     StateBuilder,
     StateCache,
     UserState,
-    in_order,
-    told,
 )
-from reprise.server.store.records import NewEvent, User
+from reprise.server.store.records import User, UserEvent
 from reprise.server.store.sqlite import SQLiteStore
 
 ANNA = User("shop", "anna")
@@ -37,10 +34,9 @@ def states(folder: StateBuilder, store: SQLiteStore) -> StateCache:
     return StateCache(folder, store, 2**20)
 
 
-def event(place: int, user: User = ANNA, item: str | None = None) -> NewEvent:
-    return NewEvent(
-        user, item or f"p{place % 20}", START_MS + 60_000 * place, ("view", "buy")[place % 2], float(place)
-    )
+def event(place: int, user: User = ANNA, item: str | None = None) -> tuple[User, UserEvent]:
+    time_ms, kind = START_MS + 60_000 * place, ("view", "buy")[place % 2]
+    return user, UserEvent(item or f"p{place % 20}", time_ms, kind, float(place))
 
 
 def same(one: UserState, other: UserState) -> bool:
@@ -51,7 +47,7 @@ def same(one: UserState, other: UserState) -> bool:
 
 
 def fold_of_the_log(folder: StateBuilder, store: SQLiteStore, user: User = ANNA) -> UserState:
-    return folder.fold([told(event) for event in store.since(user).events])
+    return folder.fold(store.since(user).events)
 
 
 def test_a_stranger_is_remembered_by_nobody(states: StateCache) -> None:
@@ -81,7 +77,7 @@ def test_order_of_arrival_does_not_matter(
         store.append([event(place)])
         if generator.random() < 0.5:
             states.current(ANNA)
-    in_time = [HistoryEvent(one.item_id, one.time_ms, one.kind, one.value) for one in map(event, range(12))]
+    in_time = [event(place)[1] for place in range(12)]
     assert same(states.current(ANNA), folder.fold(in_time))
     assert same(states.current(ANNA), fold_of_the_log(folder, store))
 
@@ -89,16 +85,12 @@ def test_order_of_arrival_does_not_matter(
 def test_events_of_one_time_stay_in_the_order_of_their_arrival(
     states: StateCache, store: SQLiteStore, folder: StateBuilder
 ) -> None:
-    at_once = [replace(event(0), item_id=item) for item in ("p3", "p1", "p2")]
+    at_once = [event(0)[1]._replace(item_id=item) for item in ("p3", "p1", "p2")]
     for one in at_once:
-        store.append([one])
+        store.append([(ANNA, one)])
         states.current(ANNA)
-    assert same(
-        states.current(ANNA),
-        folder.fold([HistoryEvent(one.item_id, one.time_ms, one.kind, one.value) for one in at_once]),
-    )
-    back = [HistoryEvent(one.item_id, one.time_ms, one.kind, one.value) for one in reversed(at_once)]
-    assert not same(states.current(ANNA), folder.fold(back))
+    assert same(states.current(ANNA), folder.fold(at_once))
+    assert not same(states.current(ANNA), folder.fold(at_once[::-1]))
 
 
 def test_an_event_that_cannot_be_read_counts_as_skipped_and_moves_nothing(
@@ -106,7 +98,7 @@ def test_an_event_that_cannot_be_read_counts_as_skipped_and_moves_nothing(
 ) -> None:
     store.append([event(0)])
     before = states.current(ANNA)
-    store.append([event(1, item="nobody's"), replace(event(2), kind="sniff")])
+    store.append([event(1, item="nobody's"), (ANNA, event(2)[1]._replace(kind="sniff"))])
     after = states.current(ANNA)
     assert (after.events, after.skipped, after.seq) == (1, 2, 3)
     assert all(np.array_equal(before.state[name], after.state[name], equal_nan=True) for name in before.state)
@@ -201,13 +193,13 @@ def test_a_long_past_is_refused_where_others_wait(states: StateCache, store: SQL
 
 def test_events_without_a_time_come_last_in_their_order() -> None:
     past = [
-        HistoryEvent("a"),
-        HistoryEvent("b", 5),
-        HistoryEvent("c"),
-        HistoryEvent("d", 3),
-        HistoryEvent("e", 5),
+        UserEvent("a"),
+        UserEvent("b", 5),
+        UserEvent("c"),
+        UserEvent("d", 3),
+        UserEvent("e", 5),
     ]
-    assert "".join(one.item_id for one in in_order(past)) == "dbeac"
+    assert "".join(one.item_id for one in by_time(past)) == "dbeac"
 
 
 class Counted:

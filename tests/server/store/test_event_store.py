@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from reprise.errors import ConfigError
-from reprise.server.store.event_store import EventStore, open_store, postgres, sqlite
-from reprise.server.store.records import NewEvent, User
+from reprise.server.store import postgres, sqlite
+from reprise.server.store.event_store import EventStore, open_store
+from reprise.server.store.records import User, UserEvent
 from reprise.server.store.sqlite import SQLiteStore
 
 
@@ -28,7 +29,7 @@ def test_only_the_newest_forgettings_are_kept(
         monkeypatch.setattr(module, "FORGOTTEN_KEPT", 3)
     for number in range(5):
         user = User("shop", f"u{number}")
-        each_store.append([NewEvent(user, "p1", 1_700_000_000_000)])
+        each_store.append([(user, UserEvent("p1", 1_700_000_000_000))])
         each_store.forget(user)
     newest, generations = each_store.forgotten_since(0)
     assert newest == 5 and len(set(generations)) == 3

@@ -18,10 +18,11 @@ import psycopg
 import pytest
 
 from reprise.errors import ConfigError
-from reprise.server.store.event_store import StoreError, open_store, postgres, postgres_connection
+from reprise.server.store import postgres, postgres_connection
+from reprise.server.store.event_store import StoreError, open_store
 from reprise.server.store.postgres import PostgresStore
 from reprise.server.store.postgres_connection import UnsureError
-from reprise.server.store.records import NewEvent, Status, User
+from reprise.server.store.records import Status, User, UserEvent
 from reprise.testing.store_contract import check_store
 
 ANNA, BERT = User("shop", "anna"), User("shop", "bert")
@@ -41,8 +42,8 @@ def other(store: PostgresStore, postgres_address: str) -> Iterator[psycopg.Conne
         yield connection
 
 
-def event(user: User, item: str = "p1", event_id: str | None = None) -> NewEvent:
-    return NewEvent(user, item, 1_700_000_000_000, event_id=event_id)
+def event(user: User, item: str = "p1", event_id: str | None = None) -> tuple[User, UserEvent]:
+    return user, UserEvent(item, 1_700_000_000_000, event_id=event_id)
 
 
 def until(happened: Callable[[], bool]) -> None:
@@ -87,13 +88,13 @@ def test_several_who_open_an_empty_database_at_once_make_one_log(postgres_addres
 
 PROCESS = """
 import random, sys
-from reprise.server.store.records import NewEvent, User
+from reprise.server.store.records import User, UserEvent
 from reprise.server.store.postgres import PostgresStore
 store, generator = PostgresStore(sys.argv[1]), random.Random(sys.argv[2])
 numbers = list(range(1000))
 generator.shuffle(numbers)
 for start in range(0, 1000, 25):
-    batch = [NewEvent(User("shop", f"u{generator.randrange(10)}"), f"p{number}", 5, event_id=str(number))
+    batch = [(User("shop", f"u{generator.randrange(10)}"), UserEvent(f"p{number}", 5, event_id=str(number)))
              for number in numbers[start : start + 25]]
     print(*(number for number, status in zip(numbers[start : start + 25], store.append(batch)) if status == "accepted"))
 store.close()
@@ -129,7 +130,7 @@ def test_an_event_that_another_adds_at_the_same_moment_is_a_duplicate(
     with ThreadPoolExecutor(1) as pool, other.transaction():
         other.execute(
             "INSERT INTO reprise.events (digest, uid, seq, item_id, time_ms) SELECT %s, uid, 2, 'p2', 5 FROM reprise.users",
-            (store._digests.event(first),),
+            (store._digests.event("shop", "a"),),
         )
         answer = pool.submit(store.append, [event(ANNA), first, event(ANNA)])
         waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%INSERT%%events%%'"
@@ -283,7 +284,7 @@ def test_nobody_who_was_forgotten_is_left_in_the_bytes_once_it_is_scrubbed(
     """Tables, indices, what is too long for a row, and the samples of ANALYZE: every file of the database is looked at."""
     user = User("shop", "person-4711-somewhere")
     events = [
-        NewEvent(user, f"item-{n:05}-secret", n, f"kind-{n:05}", 0.5, f"token-{n:05}") for n in range(100)
+        (user, UserEvent(f"item-{n:05}-secret", n, f"kind-{n:05}", 0.5, f"token-{n:05}")) for n in range(100)
     ]
     events.append(event(user, "long-secret-" + "".join(map(str, range(4000)))))
     store.append(events)
@@ -292,8 +293,8 @@ def test_nobody_who_was_forgotten_is_left_in_the_bytes_once_it_is_scrubbed(
     store.append(events[:5])
     other.execute("CHECKPOINT")
     traces = [user.user_id.encode(), store._digests.user(user), b"long-secret-"]
-    for told in events[:100]:
-        digest = store._digests.event(told)
+    for user, told in events[:100]:
+        digest = store._digests.event(user.tenant, told.event_id)
         assert digest is not None and told.kind is not None and told.event_id is not None
         traces += [told.item_id.encode(), told.kind.encode(), told.event_id.encode(), digest]
     ((oid,),) = other.execute("SELECT oid FROM pg_database WHERE datname = current_database()")
@@ -359,7 +360,7 @@ def test_a_row_that_is_left_is_an_error_and_one_who_came_back_is_not(
 
 def test_the_log_can_be_read_as_a_table(store: PostgresStore, other: psycopg.Connection) -> None:
     """For training again: one view with the columns of a log, without those who were forgotten."""
-    store.append([NewEvent(ANNA, "p1", 5, "click", 2.0, "a"), event(BERT)])
+    store.append([(ANNA, UserEvent("p1", 5, "click", 2.0, "a")), event(BERT)])
     store.forget(BERT)
     columns = "tenant, user_id, item_id, timestamp, kind, value, event_id, seq"
     assert other.execute(f"SELECT {columns} FROM reprise.log").fetchall() == [
@@ -383,7 +384,7 @@ def test_questions_are_answered_from_indices(store: PostgresStore, other: psycop
     def plan(query: str, parameters: tuple[object, ...]) -> str:
         return "\n".join(line for (line,) in other.execute(f"EXPLAIN {query}", parameters))
 
-    digest, known = store._digests.user(ANNA), store._digests.event(event(ANNA, event_id="5"))
+    digest, known = store._digests.user(ANNA), store._digests.event("shop", "5")
     plans = [
         plan(postgres.SINCE, (1, 990, None, digest)),
         plan(postgres.KNOWN, ([known],)),

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from reprise.server.store.event_store import StoreError, sqlite, sqlite_connection
-from reprise.server.store.records import NewEvent, Status, User
+from reprise.server.store import sqlite, sqlite_connection
+from reprise.server.store.event_store import StoreError
+from reprise.server.store.records import Status, User, UserEvent
 from reprise.server.store.sqlite import SQLiteStore
 from reprise.testing.store_contract import check_store
 
@@ -28,8 +29,8 @@ def store(tmp_path: Path) -> Iterator[SQLiteStore]:
     store.close()
 
 
-def event(user: User, item: str = "p1", event_id: str | None = None) -> NewEvent:
-    return NewEvent(user, item, 1_700_000_000_000, event_id=event_id)
+def event(user: User, item: str = "p1", event_id: str | None = None) -> tuple[User, UserEvent]:
+    return user, UserEvent(item, 1_700_000_000_000, event_id=event_id)
 
 
 def raw(store: SQLiteStore) -> bytes:
@@ -97,7 +98,7 @@ def test_to_forget_rewrites_the_file_where_a_trace_is_left(store: SQLiteStore) -
 
 def test_the_log_can_be_read_as_a_table(store: SQLiteStore) -> None:
     """For training again: one view with the columns of a log, without those who were forgotten."""
-    store.append([NewEvent(ANNA, "p1", 5, "click", 2.0, "a"), event(User("shop", "bert"))])
+    store.append([(ANNA, UserEvent("p1", 5, "click", 2.0, "a")), event(User("shop", "bert"))])
     store.forget(User("shop", "bert"))
     reader = sqlite3.connect(store.path)
     columns = "tenant, user_id, item_id, timestamp, kind, value, event_id, seq"
@@ -336,7 +337,7 @@ def test_nothing_that_a_caller_says_of_others_looks_like_a_user(
     for name in ('["shop", "anna",', '["shop", "anna"]', '["shop","anna"]', "anna", '", "anna", "'):
         store.put_item("shop", name, {"title": name, name: name, "price": 1.5, "tags": ["shop", "anna", "x"]})
         store.put_item(name, "p1", {})
-        store.append([NewEvent(User("shop", "x" + name), name, 5, name, 1.0, name)])
+        store.append([(User("shop", "x" + name), UserEvent(name, 5, name, 1.0, name))])
     store.append([event(ANNA)])
     store.forget(ANNA)
     monkeypatch.setattr(store._database, "write_anew", None)

@@ -15,7 +15,7 @@ from reprise.recommender.items.candidate_mask import read_filters
 from reprise.recommender.ranker import HistorySummary, Ranker
 from reprise.recommender.recommendations import Recommendation
 from reprise.recommender.runtime.onnx_session import State
-from reprise.server.engine.event_encoding import HistoryEvent, item_ids, read
+from reprise.server.engine.event_encoding import by_time, encode_events, item_ids
 from reprise.server.engine.requests import (
     Attribution,
     RankedItem,
@@ -24,7 +24,8 @@ from reprise.server.engine.requests import (
     UserContext,
 )
 from reprise.server.engine.served_model import ServedModel
-from reprise.server.engine.state_cache import NOTHING_SEEN, LongHistoryError, UserState, in_order, told
+from reprise.server.engine.state_cache import NOTHING_SEEN, LongHistoryError, UserState
+from reprise.server.store.records import UserEvent
 
 EXPLAINED = 20
 """How many of the last events an explanation leaves out in turn: its cost grows with their square, and no further."""
@@ -77,7 +78,7 @@ def known_of(
     states = served.states
     user = asker.user
     known = states.folder.nothing if user is None else states.current(user, seen=seen, long=long)
-    news = in_order(asker.events)
+    news = by_time(asker.events)
     if states.folder.fits(known, news):
         return states.folder.advance(known, news)
     # what is told has its place among what the log has
@@ -87,14 +88,14 @@ def known_of(
     return replace(states.folder.fold(past), generation=known.generation, seq=known.seq)
 
 
-def _past(served: ServedModel, asker: UserContext, known: UserState, after: int = 0) -> list[HistoryEvent]:
+def _past(served: ServedModel, asker: UserContext, known: UserState, after: int = 0) -> list[UserEvent]:
     """The events of the log behind what is known, after some place; none where the user was forgotten meanwhile."""
     user = asker.user
     if user is None or not known.seq:
         return []
     log = served.states.store.since(user, known.generation, after)
     events = log.events if log.generation == known.generation else []
-    return [told(event) for event in events if event.seq <= known.seq]
+    return [event for event in events if event.seq <= known.seq]
 
 
 def _moment_s(question: RecommendQuery, known: UserState) -> float:
@@ -176,8 +177,8 @@ def _causes(
     """For each answer the events of the past that moved it most; none where the user was forgotten meanwhile."""
     asker, known = ready.question.asker, ready.known
     mark = known.before_last(EXPLAINED) or served.states.folder.nothing
-    past = in_order([*_past(served, asker, known, mark.seq), *asker.events])
-    found = read(past, ranker.catalogue)
+    past = by_time([*_past(served, asker, known, mark.seq), *asker.events])
+    found = encode_events(past, ranker.catalogue)
     if not len(found.events):
         return [[] for _ in answer]
     indices = ranker.catalogue.indices(one.item_id for one in answer)

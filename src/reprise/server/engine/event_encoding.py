@@ -1,45 +1,38 @@
-"""From events as callers tell them to events that a network can read.
+"""Encode events of users as the arrays that a network reads.
 
-Over HTTP and in the log an item id is text, so that "17" and 17 are one item; a catalogue may have integers.
+In HTTP requests and in the log an item id is text, so `"17"` and 17 are the same item. A catalogue may hold integer ids.
+
+Shape letters: T events of one history.
 """
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from math import nan
+from math import inf, nan
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reprise.data.vocabulary import PAD, ItemId
 from reprise.errors import DataError
 from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.runtime.event_arrays import EventArrays
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryEvent:
-    """An event of somebody's past, from the log or from a question."""
-
-    item_id: str
-    time_ms: int | None = None
-    """None: not known; such events come last, in their order."""
-    kind: str | None = None
-    value: float | None = None
+from reprise.server.store.records import UserEvent
 
 
 @dataclass(frozen=True)
 class EncodedHistory:
-    """The events of a past that a network can read."""
+    """The events of a history that a network can read."""
 
     events: EventArrays
-    position_T: np.ndarray[tuple[int], np.dtype[np.int64]]
-    """Where each stands in what was told."""
+    position_T: NDArray[np.int64]
+    """Position of each encoded event in the history it came from."""
     skipped: int
-    """How many it cannot read: their items have no vector, or the model knows no such kind."""
+    """Number of events left out: the model has no vector for their item, or does not know their kind."""
 
 
 def item_id(text: str, catalogue: Catalogue) -> ItemId | None:
-    """The id as the catalogue has it; None where it can have no such id."""
+    """Return an id in the type of the catalogue's ids; None if the catalogue holds integers and the text is not one."""
     if not catalogue.items.integer_ids:
         return text
     with suppress(ValueError):
@@ -50,34 +43,39 @@ def item_id(text: str, catalogue: Catalogue) -> ItemId | None:
 
 
 def item_ids(texts: Iterable[str], catalogue: Catalogue) -> list[ItemId]:
-    """Those of the ids that the catalogue could have. Others are known to nobody, as unknown ids are."""
+    """Return ids in the type of the catalogue's ids, without those that cannot be converted: no item has such an id."""
     found = (item_id(text, catalogue) for text in texts)
     return [one for one in found if one is not None]
 
 
-def read(told: Sequence[HistoryEvent], catalogue: Catalogue) -> EncodedHistory:
-    """What a network can read of a past that is in order."""
-    ids = [item_id(event.item_id, catalogue) for event in told]
-    item_T = np.zeros(len(told), dtype=np.int64)
-    (possible_N,) = np.nonzero([one is not None for one in ids])
-    if len(possible_N):
-        item_T[possible_N] = catalogue.indices([one for one in ids if one is not None])
-    kind_T = np.array([_kind(event.kind, catalogue) for event in told], dtype=np.int64)
+def by_time(events: Iterable[UserEvent]) -> list[UserEvent]:
+    """Sort events by time. Events with equal times keep their order; events without a time come last."""
+    return sorted(events, key=lambda event: inf if event.time_ms is None else event.time_ms)
+
+
+def encode_events(events: Sequence[UserEvent], catalogue: Catalogue) -> EncodedHistory:
+    """Encode the events of one user, oldest first, as arrays. Events that the model cannot read are left out."""
+    ids = [item_id(event.item_id, catalogue) for event in events]
+    item_T = np.zeros(len(events), dtype=np.int64)
+    (convertible,) = np.nonzero([one is not None for one in ids])
+    if len(convertible):
+        item_T[convertible] = catalogue.indices([one for one in ids if one is not None])
+    kind_T = np.array([_kind_code(event.kind, catalogue) for event in events], dtype=np.int64)
     (position_T,) = np.nonzero((item_T != PAD) & (kind_T >= 0))
-    kept = [told[position] for position in position_T.tolist()]
-    events = EventArrays(
+    kept = [events[position] for position in position_T.tolist()]
+    arrays = EventArrays(
         item=item_T[position_T],
         time_s=np.array(
-            [nan if one.time_ms is None else one.time_ms / 1000 for one in kept], dtype=np.float64
+            [nan if event.time_ms is None else event.time_ms / 1000 for event in kept], dtype=np.float64
         ),
         kind=kind_T[position_T],
-        value=np.array([nan if one.value is None else one.value for one in kept], dtype=np.float32),
+        value=np.array([nan if event.value is None else event.value for event in kept], dtype=np.float32),
     )
-    return EncodedHistory(events, position_T, len(told) - len(kept))
+    return EncodedHistory(arrays, position_T, len(events) - len(kept))
 
 
-def _kind(name: str | None, catalogue: Catalogue) -> int:
-    """The code of a kind, -1 where the model does not know it."""
+def _kind_code(name: str | None, catalogue: Catalogue) -> int:
+    """Return the code of an event kind, or -1 if the model does not know it."""
     try:
         return catalogue.kind(name)
     except DataError:

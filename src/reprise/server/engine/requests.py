@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from reprise.data.vocabulary import ItemId
-from reprise.server.engine.event_encoding import HistoryEvent
-from reprise.server.store.records import User
+from reprise.server.store.records import User, UserEvent
 
 
 @dataclass(frozen=True)
@@ -16,7 +15,7 @@ class UserContext:
     tenant: str
     user_id: str | None = None
     """None: nobody the log knows."""
-    events: Sequence[HistoryEvent] = ()
+    events: Sequence[UserEvent] = ()
     """What is told; it is read after (or, by its times, among) what the log has, and not kept."""
 
     @property

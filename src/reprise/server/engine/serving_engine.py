@@ -18,7 +18,7 @@ from reprise.server.engine.event_encoding import item_id
 from reprise.server.engine.requests import RecommendQuery, RecommendResult, UserContext
 from reprise.server.engine.served_model import ServedModel
 from reprise.server.store.event_store import EventStore, StoreError
-from reprise.server.store.records import ErasureResult, NewEvent, Status, User
+from reprise.server.store.records import ErasureResult, User
 
 NEVER = 2**63 - 1
 """No version comes after it: what is asked for is the newest one alone."""
@@ -65,10 +65,6 @@ class ServingEngine:
     def served(self) -> ServedModel:
         """The model, with its states. Take it once for a question: it may be another the next time."""
         return self._served
-
-    def ingest(self, events: Sequence[NewEvent]) -> list[Status]:
-        """Add events to the log, durably; the next question about their users knows them."""
-        return self.store.append(events)
 
     def recommend(self, question: RecommendQuery) -> RecommendResult:
         """What may come next."""

@@ -17,9 +17,9 @@ from reprise.arrays import AnyArray
 from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.runtime.onnx_network import OnnxNetwork
 from reprise.recommender.runtime.onnx_session import State
-from reprise.server.engine.event_encoding import HistoryEvent, read
+from reprise.server.engine.event_encoding import by_time, encode_events
 from reprise.server.store.event_store import FORGOTTEN_KEPT, EventStore
-from reprise.server.store.records import StoredEvent, User, UserLog
+from reprise.server.store.records import User, UserEvent, UserLog
 
 LONG = 200
 """From so many new events on, an answer takes too long for those who wait behind it."""
@@ -116,15 +116,15 @@ class StateBuilder:
         """What a network remembers of a user."""
         return self._network.runtime.state_bytes
 
-    def fold(self, past: Sequence[HistoryEvent]) -> UserState:
+    def fold(self, past: Sequence[UserEvent]) -> UserState:
         """What is known after a past that is in any order."""
-        return self.advance(self.nothing, in_order(past))
+        return self.advance(self.nothing, by_time(past))
 
-    def advance(self, known: UserState, news: Sequence[HistoryEvent]) -> UserState:
+    def advance(self, known: UserState, news: Sequence[UserEvent]) -> UserState:
         """What is known after some events more, which are in order and not before those that are known."""
         if not news:
             return known
-        found = read(news, self._catalogue)
+        found = encode_events(news, self._catalogue)
         state = known.state
         for step in range(len(found.events)):
             state = self._network.advance(state, found.events.take(np.array([step])))
@@ -138,11 +138,11 @@ class StateBuilder:
             seen=None if known.seen is None else _with(known.seen, found.events.item),
         )
 
-    def items_of(self, past: Sequence[HistoryEvent]) -> AnyArray:
+    def items_of(self, past: Sequence[UserEvent]) -> AnyArray:
         """The indices of the items of a past, ascending."""
-        return np.unique(read(past, self._catalogue).events.item)
+        return np.unique(encode_events(past, self._catalogue).events.item)
 
-    def fits(self, known: UserState, news: Sequence[HistoryEvent]) -> bool:
+    def fits(self, known: UserState, news: Sequence[UserEvent]) -> bool:
         """Whether these events, which are in order, come after all that is known."""
         return not news or news[0].time_ms is None or news[0].time_ms >= known.last_ms
 
@@ -186,7 +186,7 @@ class StateCache:
                 return before
             if long is not None and len(log.events) > long:
                 raise LongHistoryError
-            news = in_order([told(event) for event in log.events])
+            news = by_time(log.events)
             if self.folder.fits(before, news):
                 break
             # a late event: its place is in the past, so what came after it is folded again
@@ -198,7 +198,7 @@ class StateCache:
 
     def _after(self, before: UserState, log: UserLog) -> UserState:
         """What is known after some events more, with marks on the way: wherever what is later also came in later."""
-        events = sorted(log.events, key=lambda event: event.time_ms)
+        events = by_time(log.events)
         every = MARKED_EVERY[0]
         known, start = replace(before, generation=log.generation), 0
         if not events:
@@ -211,8 +211,8 @@ class StateCache:
         for end, event in enumerate(events, 1):
             last = max(last, event.seq)
             if end == len(events) or (end - start >= every and last < first_after[end]):
-                piece = [told(one) for one in events[start:end]]
-                known, start = replace(self.folder.advance(known, piece), seq=last).marked(known), end
+                known = replace(self.folder.advance(known, events[start:end]), seq=last).marked(known)
+                start = end
         return known
 
     def recent(self) -> list[User]:
@@ -254,7 +254,7 @@ class StateCache:
             return self._stranger(seen=True)  # forgotten since
         if long is not None and len(log.events) > long:
             raise LongHistoryError
-        past = [told(event) for event in log.events if event.seq <= known.seq]
+        past = [event for event in log.events if event.seq <= known.seq]
         known = replace(known, seen=self.folder.items_of(past))
         self._put(user, known)
         return known
@@ -286,13 +286,3 @@ def _with(seen: AnyArray, item_T: AnyArray) -> AnyArray:
     inside_N = place_N < len(seen)
     new_N[inside_N] = seen[place_N[inside_N]] != item_N[inside_N]
     return np.insert(seen, place_N[new_N], item_N[new_N]) if new_N.any() else seen
-
-
-def told(event: StoredEvent) -> HistoryEvent:
-    """An event of the log as a network may read it."""
-    return HistoryEvent(event.item_id, event.time_ms, event.kind, event.value)
-
-
-def in_order(past: Sequence[HistoryEvent]) -> list[HistoryEvent]:
-    """By time; events of one time stay in their order, and those without a time come last."""
-    return sorted(past, key=lambda event: inf if event.time_ms is None else event.time_ms)

@@ -10,7 +10,7 @@ from typing import Any
 from reprise.errors import DataError
 from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.recommendations import Recommendation
-from reprise.server.engine.event_encoding import HistoryEvent, item_id
+from reprise.server.engine.event_encoding import item_id
 from reprise.server.engine.requests import (
     RankedItem,
     RankingRules,
@@ -32,7 +32,7 @@ from reprise.server.http.schema import (
     UserContextBody,
 )
 from reprise.server.queueing.async_service import AsyncService
-from reprise.server.store.records import NewEvent, Status, User
+from reprise.server.store.records import Status, User, UserEvent
 
 Json = dict[str, Any]
 
@@ -67,7 +67,7 @@ class Handlers:
         now_ms = time.time_ns() // 1_000_000
         new = [_new_event(call.tenant, event, now_ms) for event in body.events]
         catalogue = self._service.live.served.items.ranker(call.tenant).catalogue
-        faults = [self._fault(event, now_ms, catalogue) for event in new]
+        faults = [self._fault(event, now_ms, catalogue) for _, event in new]
         kept = [event for event, fault in zip(new, faults, strict=True) if fault is None]
         statuses = iter(await self._service.ingest(kept, body.ack == "durable") if kept else ())
         return {
@@ -165,15 +165,14 @@ class Handlers:
     def _asker(self, call: ApiCall) -> UserContext:
         body: UserContextBody = call.body
         catalogue = self._service.live.served.items.ranker(call.tenant).catalogue
-        told = [
-            HistoryEvent(event.item_id, event.timestamp, event.kind, event.value) for event in body.events
-        ]
-        for event in told:
-            catalogue.kind(event.kind)  # says what is wrong with it
-        return UserContext(call.tenant, body.user_id if body.consent else None, told)
+        events = [UserEvent(event.item_id, event.timestamp, event.kind, event.value) for event in body.events]
+        for event in events:
+            catalogue.kind(event.kind)  # raises DataError for an unknown kind
+        return UserContext(call.tenant, body.user_id if body.consent else None, events)
 
-    def _fault(self, event: NewEvent, now_ms: int, catalogue: Catalogue) -> str | None:
-        """Why an event cannot be kept."""
+    def _fault(self, event: UserEvent, now_ms: int, catalogue: Catalogue) -> str | None:
+        """Return why an event is rejected; None if it is valid."""
+        assert event.time_ms is not None, "an event without a timestamp has the time of its arrival"
         ahead_s = (event.time_ms - now_ms) / 1000
         if ahead_s > self._service.settings.future_s:
             return (
@@ -212,10 +211,10 @@ class Handlers:
         }  # fmt: skip
 
 
-def _new_event(tenant: str, event: EventBody, now_ms: int) -> NewEvent:
+def _new_event(tenant: str, event: EventBody, now_ms: int) -> tuple[User, UserEvent]:
     time_ms = now_ms if event.timestamp is None else event.timestamp
-    user = User(tenant, event.user_id)
-    return NewEvent(user, event.item_id, time_ms, event.kind, event.value, event.event_id)
+    new = UserEvent(event.item_id, time_ms, event.kind, event.value, event.event_id)
+    return User(tenant, event.user_id), new
 
 
 def _rejected(why: str) -> Json:

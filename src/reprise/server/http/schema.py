@@ -291,7 +291,7 @@ class GenerateResponse(BaseModel):
     recommendation_id: str
 
 
-class UserEvent(BaseModel):
+class StoredEvent(BaseModel):
     """An event of a user, as it is stored."""
 
     seq: int
@@ -317,7 +317,7 @@ class UserResponse(BaseModel):
     """Everything that is stored of a user."""
 
     user_id: str
-    events: list[UserEvent]
+    events: list[StoredEvent]
     next_after: int | None = Field(
         description="Ask for `after` this place to have the rest; null: that is all."
     )

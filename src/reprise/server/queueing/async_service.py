@@ -21,7 +21,7 @@ from reprise.server.prometheus_metrics import PrometheusMetrics
 from reprise.server.queueing.loop_lag import EventLoopLagMonitor
 from reprise.server.queueing.work_queue import QueueFullError, WorkQueue
 from reprise.server.settings import Settings
-from reprise.server.store.records import ErasureResult, NewEvent, Status, User
+from reprise.server.store.records import ErasureResult, Status, User, UserEvent
 
 DIVERSE_K = 50
 """From so many items on it takes long to choose ones that are unlike one another."""
@@ -33,7 +33,7 @@ Job = Callable[[], Any]
 class _Write:
     """Events to write."""
 
-    events: Sequence[NewEvent]
+    events: Sequence[tuple[User, UserEvent]]
     awaited: bool
     """Whether somebody waits to hear what became of them."""
 
@@ -66,7 +66,7 @@ class AsyncService:
         if self._heartbeat.late_s > self.settings.late_s:
             raise QueueFullError
 
-    async def ingest(self, events: Sequence[NewEvent], durable: bool = True) -> list[Status]:
+    async def ingest(self, events: Sequence[tuple[User, UserEvent]], durable: bool = True) -> list[Status]:
         """Add events: durably, or soon.
 
         Raises:
@@ -168,7 +168,7 @@ class AsyncService:
     def _append(self, writes: Sequence[_Write]) -> list[Any]:
         events = [event for write in writes for event in write.events]
         try:
-            statuses = iter(self.live.ingest(events))
+            statuses = iter(self.live.store.append(events))
         except Exception as error:
             lost = sum(len(write.events) for write in writes if not write.awaited)
             log_error("events not written", error, refused=len(events) - lost, lost=lost)

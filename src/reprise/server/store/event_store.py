@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from reprise.errors import ConfigError, did_you_mean
-from reprise.server.store.records import ItemChange, NewEvent, Status, User, UserLog
+from reprise.errors import ConfigError, DataError, did_you_mean
+from reprise.server.store.records import ItemChange, Status, User, UserEvent, UserLog
 
 FORGOTTEN_KEPT = 100_000
 """Of how many forgettings a store tells: who hears of so many at once may have missed earlier ones."""
@@ -17,13 +17,15 @@ class StoreError(OSError):
 class EventStore(Protocol):
     """The truth about users. Safe to use from several threads; several processes may share one."""
 
-    def append(self, events: Sequence[NewEvent]) -> list[Status]:
-        """Add events durably, in their order: all of them or none. Known event ids of the tenant are duplicates.
+    def append(self, events: Sequence[tuple[User, UserEvent]]) -> list[Status]:
+        """Append events durably and in order, all of them or none; return one status for each event.
 
-        What is `ACCEPTED` when this returns survives the end of the process and of the machine.
+        An event whose `event_id` the tenant has already used is a duplicate and is not stored. Events with the status
+        `ACCEPTED` survive a crash of the process and of the machine. The log assigns `seq`; a given `seq` is ignored.
 
         Raises:
-            StoreError: all were added or, most likely, none; events with an id may be offered again without harm.
+            DataError: an event has no `time_ms`; no event was appended.
+            StoreError: all events were appended or, most likely, none. Events with an `event_id` may be sent again.
         """
         ...
 
@@ -97,6 +99,15 @@ class EventStore(Protocol):
     def close(self) -> None:
         """Let go of files and connections. What was appended stays."""
         ...
+
+
+def require_times(events: Sequence[tuple[User, UserEvent]]) -> None:
+    """Raise `DataError` if an event has no `time_ms`: the log orders the events of a user by time."""
+    for _, event in events:
+        if event.time_ms is None:
+            raise DataError(
+                f"an event with item {event.item_id!r} has no time; set time_ms to milliseconds since 1970"
+            )
 
 
 SCHEMES = ("sqlite", "postgresql")

@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from reprise.server.store.event_store import FORGOTTEN_KEPT, StoreError
+from reprise.server.store.event_store import FORGOTTEN_KEPT, StoreError, require_times
 from reprise.server.store.postgres_connection import Connection, PostgresDatabase, committing
 from reprise.server.store.postgres_schema import open_tables, write_anew
 from reprise.server.store.pseudonyms import KeyedHasher
-from reprise.server.store.records import ItemChange, NewEvent, Status, StoredEvent, User, UserLog
+from reprise.server.store.records import ItemChange, Status, User, UserEvent, UserLog
 
-Row: TypeAlias = tuple[bytes | None, int, int, NewEvent]
+Row: TypeAlias = tuple[bytes | None, int, int, UserEvent]
 """An event with its digest, the number of its user and its place."""
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
@@ -41,7 +41,7 @@ INSERT INTO reprise.events (digest, uid, seq, item_id, time_ms, kind, value, eve
 """
 # The limit stands inside, where the index ends after so many.
 SINCE = """
-SELECT u.generation, e.seq, e.item_id, e.time_ms, e.kind, e.value, e.event_id
+SELECT u.generation, e.item_id, e.time_ms, e.kind, e.value, e.event_id, e.seq
     FROM reprise.users AS u LEFT JOIN LATERAL (
         SELECT * FROM reprise.events AS e
         WHERE e.uid = u.uid AND e.seq > CASE WHEN u.generation = %s THEN %s ELSE 0 END ORDER BY e.seq LIMIT %s) AS e ON true
@@ -87,7 +87,7 @@ class PostgresStore:
         self._digests = KeyedHasher(open_tables(self._database, create))
         self._database.open()
 
-    def append(self, events: Sequence[NewEvent]) -> list[Status]:
+    def append(self, events: Sequence[tuple[User, UserEvent]]) -> list[Status]:
         """See `EventStore`. Two round trips, whatever the number of events.
 
         Where the connection is lost after the commit was sent, nobody knows whether it was done. If every event has an id
@@ -96,7 +96,8 @@ class PostgresStore:
         """
         if not events:
             return []
-        harmless = all(event.event_id is not None for event in events)
+        require_times(events)
+        harmless = all(event.event_id is not None for _, event in events)
         return self._database.tried(lambda connection: self._add(connection, events), harmless)
 
     def since(self, user: User, generation: int = 0, seq: int = 0, limit: int | None = None) -> UserLog:
@@ -106,7 +107,7 @@ class PostgresStore:
         rows = self._database.rows(SINCE, (generation, seq, limit, self._digests.user(user)))
         if not rows:
             return UserLog(0, [])
-        return UserLog(rows[0][0], [StoredEvent(*told) for _, *told in rows if told[0] is not None])
+        return UserLog(rows[0][0], [UserEvent(*fields) for _, *fields in rows if fields[0] is not None])
 
     def forget(self, user: User) -> int:
         """See `EventStore`. The rows are gone when it returns; `scrub` takes the bytes that they leave in the files."""
@@ -176,12 +177,12 @@ class PostgresStore:
         """See `EventStore`."""
         self._database.close()
 
-    def _add(self, connection: Connection, events: Sequence[NewEvent]) -> list[Status]:
+    def _add(self, connection: Connection, events: Sequence[tuple[User, UserEvent]]) -> list[Status]:
         """One transaction in two round trips."""
-        digests = [self._digests.event(event) for event in events]
+        digests = [self._digests.event(user.tenant, event.event_id) for user, event in events]
         first = {digest: place for place, digest in reversed([*enumerate(digests)]) if digest is not None}
         fresh = [digest is None or first[digest] == place for place, digest in enumerate(digests)]
-        offered = Counter(event.user for event, new in zip(events, fresh, strict=True) if new)
+        offered = Counter(user for (user, _), new in zip(events, fresh, strict=True) if new)
         # everybody locks users in the same order, so that no two wait for each other
         users = sorted((self._digests.user(user), user) for user in offered)
         with connection.pipeline():
@@ -196,12 +197,12 @@ class PostgresStore:
         lasts = {user: ends[user] - offered[user] for user in ends}
         rows: list[Row] = []
         statuses = []
-        for event, digest, new in zip(events, digests, fresh, strict=True):
+        for (user, event), digest, new in zip(events, digests, fresh, strict=True):
             accepted = new and digest not in seen
             statuses.append(Status.ACCEPTED if accepted else Status.DUPLICATE)
             if accepted:
-                lasts[event.user] += 1
-                rows.append((digest, uids[event.user], lasts[event.user], event))
+                lasts[user] += 1
+                rows.append((digest, uids[user], lasts[user], event))
         back = {uids[user]: ends[user] - last for user, last in lasts.items() if last < ends[user]}
         self._commit(connection, rows, back)
         return statuses

@@ -2,7 +2,7 @@
 
 from hashlib import blake2b
 
-from reprise.server.store.records import NewEvent, User
+from reprise.server.store.records import User
 
 BYTES = 16
 
@@ -21,9 +21,9 @@ class KeyedHasher:
         """Of a tenant."""
         return self._of("tenant", tenant, "")
 
-    def event(self, event: NewEvent) -> bytes | None:
-        """Of the id of an event, which is known within its tenant; None where it has none."""
-        return None if event.event_id is None else self._of("event", event.user.tenant, event.event_id)
+    def event(self, tenant: str, event_id: str | None) -> bytes | None:
+        """Return the keyed hash of an event id, which is unique within its tenant; None for an event without an id."""
+        return None if event_id is None else self._of("event", tenant, event_id)
 
     def item(self, tenant: str, item_id: str) -> bytes:
         """Of an item of which a tenant said something."""

@@ -1,12 +1,11 @@
-"""Events as the live floor passes them: offered by a caller, and kept in the log."""
+"""Records of the event log: users, their events, changes of items and results of deletions."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
 
 class Status(StrEnum):
-    """What became of an event that was offered to the log."""
+    """Outcome of one event offered to the log."""
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
@@ -14,62 +13,56 @@ class Status(StrEnum):
 
 
 class User(NamedTuple):
-    """Whose events they are. Users of two tenants are strangers, whatever their ids."""
+    """A user of one tenant. The same `user_id` in two tenants means two different users."""
 
     tenant: str
     user_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
-    """An event that is offered to the log."""
+class UserEvent(NamedTuple):
+    """One event of a user: offered to the log, read from it, or sent with a request.
 
-    user: User
+    The user is not a field: `EventStore.append` takes pairs of a user and an event, and `EventStore.since` reads one user.
+    """
+
     item_id: str
-    time_ms: int
-    """When it was, in milliseconds since 1970."""
+    """Id of the item, as text. A catalogue with integer ids reads `"17"` as 17."""
+    time_ms: int | None = None
+    """Milliseconds since 1970. None: unknown, which only an event sent with a request may have."""
     kind: str | None = None
+    """Name of the event type, such as `"view"`. None: the model's default type."""
     value: float | None = None
+    """Number that belongs to the event, such as a rating or a price. None: missing."""
     event_id: str | None = None
-    """The caller's own id of it: offered again, it is a duplicate. None is always new."""
-
-
-class StoredEvent(NamedTuple):
-    """An event of one user in the log."""
-
-    seq: int
-    """Its place in the order in which the user's events arrived, from 1."""
-    item_id: str
-    time_ms: int
-    kind: str | None
-    value: float | None
-    event_id: str | None
+    """Id that the caller chose, for detecting duplicates. None: the event is never a duplicate."""
+    seq: int = 0
+    """Position in the log of the user, from 1. 0: the event is not from the log."""
 
 
 class UserLog(NamedTuple):
-    """What the log has of one user since some place in it."""
+    """Events of one user, read from the log in one consistent view."""
 
     generation: int
-    """Changes when the user is forgotten; 0 where the log knows no such user."""
-    events: list[StoredEvent]
-    """In the order of `seq`. From the beginning, if the generation is not the one that was asked about."""
+    """Random number given to a user at the first event. It changes when the user is deleted; 0: the user is unknown."""
+    events: list[UserEvent]
+    """Events in the order of `seq`. All events of the user if `generation` differs from the requested one."""
 
 
 class ItemChange(NamedTuple):
-    """What a caller said of an item after the model was made."""
+    """New column values of an item, set by a caller after the model was exported."""
 
     version: int
-    """Grows with every change of the store."""
+    """Number of the change. It grows with every change in the store."""
     tenant: str
     item_id: str
     values: dict[str, object]
-    """By column; these replace the values of an earlier change."""
+    """New values by column name. They replace all values of an earlier change of this item."""
 
 
 class ErasureResult(NamedTuple):
-    """What was removed of a user, and how that was proved."""
+    """Result of deleting the data of a user."""
 
     events: int
-    """How many events the log had."""
+    """Number of events that were deleted."""
     proof: str
-    """What was checked afterwards, in words."""
+    """Description of the check that found no remaining data of the user."""

@@ -10,9 +10,9 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from reprise.server.store.event_store import FORGOTTEN_KEPT, StoreError, no_log
+from reprise.server.store.event_store import FORGOTTEN_KEPT, StoreError, no_log, require_times
 from reprise.server.store.pseudonyms import KeyedHasher
-from reprise.server.store.records import ItemChange, NewEvent, Status, StoredEvent, User, UserLog
+from reprise.server.store.records import ItemChange, Status, User, UserEvent, UserLog
 from reprise.server.store.sqlite_connection import SQLiteDatabase
 
 FORMAT = 1
@@ -75,21 +75,22 @@ class SQLiteStore:
             self.close()
             raise
 
-    def append(self, events: Sequence[NewEvent]) -> list[Status]:
+    def append(self, events: Sequence[tuple[User, UserEvent]]) -> list[Status]:
         """See `EventStore`."""
+        require_times(events)
         with self._database.transaction() as writer:
             places: dict[User, tuple[int, int]] = {}
             statuses = []
-            for event in events:
-                if event.user not in places:
-                    places[event.user] = self._place(writer, event.user)
-                uid, last = places[event.user]
-                row = (self._digests.event(event), uid, last + 1, _body(event))
+            for user, event in events:
+                if user not in places:
+                    places[user] = self._place(writer, user)
+                uid, last = places[user]
+                row = (self._digests.event(user.tenant, event.event_id), uid, last + 1, _body(user, event))
                 added = writer.execute(
                     "INSERT INTO events (digest, uid, seq, body) VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING",
                     row,
                 ).rowcount
-                places[event.user] = uid, last + added
+                places[user] = uid, last + added
                 statuses.append(Status.ACCEPTED if added else Status.DUPLICATE)
         return statuses
 
@@ -101,7 +102,7 @@ class SQLiteStore:
         rows = self._database.rows(SINCE, (generation, seq, self._digests.user(user), most))
         if not rows:
             return UserLog(0, [])
-        return UserLog(rows[0][0], [_stored(place, body) for _, place, body in rows if body is not None])
+        return UserLog(rows[0][0], [_event(place, body) for _, place, body in rows if body is not None])
 
     def forget(self, user: User) -> int:
         """See `EventStore`."""
@@ -241,11 +242,11 @@ def _compact(told: object) -> bytes:
     return json.dumps(told, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
-def _body(event: NewEvent) -> bytes:
-    told = [*event.user, event.item_id, event.time_ms, event.kind, event.value, event.event_id]
-    return json.dumps(told, ensure_ascii=False, allow_nan=False).encode()
+def _body(user: User, event: UserEvent) -> bytes:
+    fields = [*user, event.item_id, event.time_ms, event.kind, event.value, event.event_id]
+    return json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
 
 
-def _stored(seq: int, body: bytes) -> StoredEvent:
-    _, _, *told = json.loads(body)
-    return StoredEvent(seq, *told)
+def _event(seq: int, body: bytes) -> UserEvent:
+    _, _, item_id, time_ms, kind, value, event_id = json.loads(body)
+    return UserEvent(item_id, time_ms, kind, value, event_id, seq)
