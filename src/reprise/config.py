@@ -96,7 +96,7 @@ def _exporting_module(cls: type) -> str:
 def short_name(value: Any) -> str:
     """How tables call a spec: its class, two of the fields that are not their defaults, and how many more there are."""
     fields = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
-    changed = [f"{name}={told}" for name, told in fields if told != default_of(type(value), name)]
+    changed = [f"{name}={told}" for name, told in fields if told != field_default(type(value), name)]
     more = [f"+{len(changed) - 2}"] if len(changed) > 2 else []
     return " ".join([type(value).__name__, *changed[:2], *more])
 
@@ -144,12 +144,12 @@ def to_dict(value: Any) -> Data:
     assert is_spec(value), f"{value!r} is not a spec"
     fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     for name, content in fields.items():
-        if content is None and default_of(type(value), name) is not None:
+        if content is None and field_default(type(value), name) is not None:
             raise ConfigError(
                 f"{name} of {class_name(value)} is None, which TOML cannot say, and left out it would be "
                 f"its default again; give {name} a value, or make None its default"
             )
-    told = {name: plain(content) for name, content in fields.items() if content is not None}
+    told = {name: to_plain(content) for name, content in fields.items() if content is not None}
     return {CLASS: class_name(value)} | told
 
 
@@ -301,14 +301,14 @@ def _with_our_errors(init: Callable[..., None]) -> Callable[..., None]:
     return __init__
 
 
-def plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """A value as JSON and TOML have it: specs and mappings as dictionaries, tuples as lists, paths as text."""
     if is_spec(value):
         return to_dict(value)
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [to_plain(item) for item in value]
     if isinstance(value, Path):
         return str(value)
     assert value is None or isinstance(value, (str, int, float)), f"{value!r} cannot be written as JSON"
@@ -353,11 +353,11 @@ def _default_class(cls: type, name: str) -> type | None:
     by_type: list[type] = [kind for kind in (field.annotation, *get_args(field.annotation)) if is_spec(kind)]
     if by_type:
         return by_type[0] if len(by_type) == 1 else None
-    value = default_of(cls, name)
+    value = field_default(cls, name)
     return type(value) if is_spec(value) else None
 
 
-def default_of(cls: type, name: str) -> Any:
+def field_default(cls: type, name: str) -> Any:
     """What a field holds when nothing is said; a field that must be given has a mark of pydantic's."""
     return cls.__pydantic_fields__[name].get_default(call_default_factory=True)  # type: ignore[attr-defined]
 

@@ -13,7 +13,7 @@ seeds = st.none() | st.tuples(st.integers(0, 9), st.integers(0, 9))
 
 def plan_of(length_U: list[int], tokens: int, length: int, seed: tuple[int, ...] | None) -> BatchPlan:
     offset = np.concatenate([[0], np.cumsum(length_U)])
-    return BatchPlan(offset[:-1], offset[1:], tokens=tokens, length=length, seed=seed)
+    return BatchPlan(offset[:-1], offset[1:], events_per_batch=tokens, max_steps=length, seed=seed)
 
 
 def fed(plan: BatchPlan) -> dict[int, list[int]]:
@@ -63,7 +63,7 @@ def test_a_resumed_pass_is_the_rest_of_the_pass(
 
 
 def test_a_chunk_is_fresh_only_at_the_start_of_its_rows() -> None:
-    plan = plan_of([100, 90, 3], tokens=64, length=16, seed=(1,))
+    plan = plan_of([100, 90, 3], 64, 16, seed=(1,))
     for chunk in plan:
         starts = chunk.first_B == plan.first_U[chunk.row_B]
         assert starts.all() == chunk.fresh

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from reprise.data.batching import BatchPlan, RowChunk
+from reprise.data.batching import BatchPlan, RowSegments
 from reprise.models.batch import event_at, gather
 from reprise.testing.worlds import world
 
@@ -16,8 +16,8 @@ def dataset():
     return made
 
 
-def chunk(rows, first, steps, fresh=True) -> RowChunk:
-    return RowChunk(np.array(rows), np.array(first), np.array(steps), max([1, *steps]), fresh)
+def chunk(rows, first, steps, fresh=True) -> RowSegments:
+    return RowSegments(np.array(rows), np.array(first), np.array(steps), max([1, *steps]), fresh)
 
 
 def whole(dataset):
@@ -87,7 +87,7 @@ def test_every_target_comes_once(dataset):
     """A whole pass in chunks of two steps."""
     first, last = whole(dataset)
     asked = []
-    for part in BatchPlan(first, last, tokens=4, length=2):
+    for part in BatchPlan(first, last, events_per_batch=4, max_steps=2):
         batch = gather(dataset, part, first, last)
         row, step = (batch.target_BT != 0).nonzero().T
         asked += (batch.first_B[row] + step + 1).tolist()

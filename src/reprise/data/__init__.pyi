@@ -11,8 +11,8 @@ from .io.history_files import read_histories as read_histories
 from .leakage.checks import find_leaks as find_leaks
 from .leakage.findings import Leak as Leak
 from .leakage.findings import LeakRow as LeakRow
+from .preparing.plan import PrepareOptions as PrepareOptions
 from .preparing.prepare import prepare as prepare
-from .preparing.prepare_options import PrepareOptions as PrepareOptions
 from .split import ColumnSplit as ColumnSplit
 from .split import LeaveOneOut as LeaveOneOut
 from .split import TimeSplit as TimeSplit

@@ -18,7 +18,7 @@ POOL = 64
 
 
 @dataclass(frozen=True)
-class RowChunk:
+class RowSegments:
     """One step's rows."""
 
     row_B: AnyArray
@@ -43,9 +43,9 @@ class BatchPlan:
 
     first_U: AnyArray
     last_U: AnyArray
-    tokens: int
+    events_per_batch: int
     """Events a chunk, about."""
-    length: int
+    max_steps: int
     """Steps a chunk, at most."""
     seed: tuple[int, ...] | None = None
     """Random order drawn from this seed, or, when None, longest first."""
@@ -61,7 +61,9 @@ class BatchPlan:
         generator.shuffle(rows)
         groups: list[AnyArray] = []
         pool = (
-            max(1, POOL * self.tokens // max(1, int(inputs_U[rows].clip(max=self.length).mean())))
+            max(
+                1, POOL * self.events_per_batch // max(1, int(inputs_U[rows].clip(max=self.max_steps).mean()))
+            )
             if len(rows)
             else 1
         )
@@ -84,12 +86,12 @@ class BatchPlan:
 
         Chunks of one row are equally long: 130 inputs at a length of 128 are two of 65 steps or a few more, not 128 and 2.
         """
-        count = -(-inputs // self.length)
-        return min(_rounded(-(-inputs // count)), self.length), count
+        count = -(-inputs // self.max_steps)
+        return min(_rounded(-(-inputs // count)), self.max_steps), count
 
     def _full(self, steps: int) -> int:
         """How many rows a group of so many steps has."""
-        return max(1, self.tokens // steps)
+        return max(1, self.events_per_batch // steps)
 
     def _inputs(self, rows: AnyArray) -> AnyArray:
         inputs: AnyArray = self.last_U[rows] - self.first_U[rows] - 1
@@ -103,7 +105,7 @@ class BatchPlan:
     def __len__(self) -> int:
         return sum(count for _, count in self._shapes)
 
-    def __iter__(self) -> Iterator[RowChunk]:
+    def __iter__(self) -> Iterator[RowSegments]:
         for rows, (steps, count) in zip(self.groups, self._shapes, strict=True):
             # a group that is not full gets empty rows, so that it has a shape that was seen before
             some = max(1, self._full(steps) // 8)
@@ -112,9 +114,9 @@ class BatchPlan:
             row_B = np.concatenate([rows, np.repeat(rows[-1:], empty)])
             for begin in range(0, steps * count, steps):
                 steps_B = (inputs - begin).clip(0, steps)
-                yield RowChunk(row_B, self.first_U[row_B] + begin, steps_B, steps, fresh=begin == 0)
+                yield RowSegments(row_B, self.first_U[row_B] + begin, steps_B, steps, fresh=begin == 0)
 
-    def starting_at(self, index: int) -> Iterator[RowChunk]:
+    def starting_at(self, index: int) -> Iterator[RowSegments]:
         """The chunks from number `index` on, as a resumed pass needs them."""
         return islice(iter(self), index, None)
 

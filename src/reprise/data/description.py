@@ -10,8 +10,8 @@ import numpy as np
 from reprise.arrays import AnyArray
 from reprise.data.dataset import PARTS, Part, SequenceDataset
 from reprise.data.leakage.checks import FACT, find_leaks, leak_facts, leak_warnings
-from reprise.data.sequence_blocks import BLOCK_EVENTS, ranges
-from reprise.data.timestamps import iso
+from reprise.data.sequence_blocks import BLOCK_EVENTS, block_ranges
+from reprise.data.timestamps import format_iso
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
 
@@ -64,7 +64,7 @@ def _kinds(dataset: SequenceDataset) -> dict[str, int]:
 def _times(dataset: SequenceDataset) -> dict[str, str | None]:
     if not dataset.events:
         return {"first": None, "last": None}
-    return {"first": iso(int(dataset.time_ms.min())), "last": iso(int(dataset.time_ms.max()))}
+    return {"first": format_iso(int(dataset.time_ms.min())), "last": format_iso(int(dataset.time_ms.max()))}
 
 
 def _part(dataset: SequenceDataset, part: Part) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def _part(dataset: SequenceDataset, part: Part) -> dict[str, Any]:
     first_U, last_U = dataset.part(part)
     present_U = last_U > first_U
     targets = cold = 0
-    for start, stop in ranges(dataset):
+    for start, stop in block_ranges(dataset):
         wanted_E = _spread(dataset, (first_U, last_U), start, stop)
         item_E = dataset.item[dataset.offset[start] : dataset.offset[stop]]
         targets += int(wanted_E.sum())
@@ -97,7 +97,7 @@ def _spread(dataset: SequenceDataset, bounds_U: tuple[AnyArray, AnyArray], start
 
 def _repeats_and_ties(dataset: SequenceDataset) -> tuple[int, int]:
     repeats = ties = 0
-    for start, stop in ranges(dataset):
+    for start, stop in block_ranges(dataset):
         span = slice(int(dataset.offset[start]), int(dataset.offset[stop]))
         owner_E = np.repeat(np.arange(stop - start), np.diff(dataset.offset[start : stop + 1]))
         pair_E = owner_E.astype(np.int64) * (len(dataset.items) + 1) + dataset.item[span]

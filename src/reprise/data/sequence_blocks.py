@@ -15,7 +15,7 @@ BLOCK_EVENTS = 1_000_000
 """Events looked at together."""
 
 
-class Block(NamedTuple):
+class EventBlock(NamedTuple):
     """The events of some sequences."""
 
     first: int
@@ -29,18 +29,18 @@ class Block(NamedTuple):
     kind_E: AnyArray
     value_E: np.ndarray[Any, np.dtype[np.float32]]
 
-    def only(self, wanted_E: AnyArray) -> "Block":
+    def select(self, wanted_E: AnyArray) -> "EventBlock":
         """Some of the events; bool."""
-        return Block(self.first, *(column_E[wanted_E] for column_E in self[1:]))
+        return EventBlock(self.first, *(column_E[wanted_E] for column_E in self[1:]))
 
-    def together(self) -> AnyArray:
+    def has_previous(self) -> AnyArray:
         """Which events have one before them in their sequence, [E], bool."""
         same_E = np.zeros(len(self.sequence_E), dtype=bool)
         np.equal(self.sequence_E[1:], self.sequence_E[:-1], out=same_E[1:])
         return same_E
 
 
-def ranges(dataset: SequenceDataset, events: int = BLOCK_EVENTS) -> Iterator[tuple[int, int]]:
+def block_ranges(dataset: SequenceDataset, events: int = BLOCK_EVENTS) -> Iterator[tuple[int, int]]:
     """(first, one past the last) of sequences that have about so many events together."""
     start = 0
     while start < len(dataset):
@@ -50,13 +50,13 @@ def ranges(dataset: SequenceDataset, events: int = BLOCK_EVENTS) -> Iterator[tup
         start = stop
 
 
-def blocks(dataset: SequenceDataset, events: int = BLOCK_EVENTS) -> Iterator[Block]:
+def iter_blocks(dataset: SequenceDataset, events: int = BLOCK_EVENTS) -> Iterator[EventBlock]:
     """All events in order, whole sequences of about so many at a time."""
-    for start, stop in ranges(dataset, events):
+    for start, stop in block_ranges(dataset, events):
         offset_S = np.asarray(dataset.offset[start : stop + 1])
         span = slice(int(offset_S[0]), int(offset_S[-1]))
         length_S = np.diff(offset_S)
-        yield Block(
+        yield EventBlock(
             first=span.start,
             sequence_E=np.repeat(np.arange(start, stop), length_S),
             part_E=_parts(offset_S, dataset.train_end[start:stop], dataset.valid_end[start:stop]),

@@ -14,7 +14,7 @@ import ibis.expr.types as ir
 import numpy as np
 
 from reprise.arrays import AnyArray
-from reprise.data.io.times import parse_duration, parse_moment, show
+from reprise.data.timestamps import format_time, parse_duration, parse_timestamp
 from reprise.errors import ConfigError, DataError, did_you_mean
 
 PART_CODES = {"train": 0, "valid": 1, "test": 2}
@@ -74,7 +74,8 @@ class TimeSplit(Cut):
     def __post_init__(self) -> None:
         if self.train_end_ms >= self.valid_end_ms:
             raise ConfigError(
-                f"training ends {show(self.train_end_ms)}, validation {show(self.valid_end_ms)}: give the earlier first"
+                f"training ends {format_time(self.train_end_ms)}, validation {format_time(self.valid_end_ms)}: "
+                "give the earlier first"
             )
 
     @staticmethod
@@ -85,7 +86,7 @@ class TimeSplit(Cut):
     @staticmethod
     def at(train_end: str | date, valid_end: str | date) -> "TimeSplit":
         """Cut at two dates or times; without a zone they are UTC."""
-        return TimeSplit(parse_moment(train_end), parse_moment(valid_end))
+        return TimeSplit(parse_timestamp(train_end), parse_timestamp(valid_end))
 
     def part_counts(self, events: ir.Table) -> dict[str, ir.IntegerScalar]:
         """How many events are before the first moment, and how many between the two."""
@@ -209,7 +210,7 @@ def check_parts(split: Cut, parts: SequenceParts, first_ms: int, last_ms: int) -
     """Raise a DataError unless each part has events, and training has something to predict."""
     train, valid = int(parts.train_U.sum()), int(parts.valid_U.sum())
     test = int(parts.events_U.sum()) - train - valid
-    span = f"the log runs from {show(first_ms)} to {show(last_ms)}"
+    span = f"the log runs from {format_time(first_ms)} to {format_time(last_ms)}"
     for name, count in (("train", train), ("valid", valid), ("test", test)):
         if count == 0:
             raise DataError(
@@ -226,4 +227,4 @@ def check_parts(split: Cut, parts: SequenceParts, first_ms: int, last_ms: int) -
 def _cuts(split: Cut) -> str:
     if not isinstance(split, TimeSplit):
         return ""
-    return f", training ends {show(split.train_end_ms)}, validation {show(split.valid_end_ms)}"
+    return f", training ends {format_time(split.train_end_ms)}, validation {format_time(split.valid_end_ms)}"

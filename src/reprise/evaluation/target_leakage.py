@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from reprise.arrays import AnyArray
-from reprise.data.batching import RowChunk
+from reprise.data.batching import RowSegments
 from reprise.data.dataset import SequenceDataset
 from reprise.data.leakage.checks import leak_notes
 from reprise.data.vocabulary import PAD
@@ -89,7 +89,7 @@ def _batch(dataset: SequenceDataset, rows: AnyArray, position_B: AnyArray) -> tu
     steps_B = last_B - first_B
     # the last event of a sequence has none behind it, so its step has nothing to read ahead to either
     steps_B = np.minimum(steps_B, dataset.offset[rows + 1] - 1 - first_B)
-    chunk = RowChunk(rows, first_B, steps_B, int(steps_B.max()), fresh=True)
+    chunk = RowSegments(rows, first_B, steps_B, int(steps_B.max()), fresh=True)
     return gather(dataset, chunk, target_U, target_U + 1), position_B - 1 - first_B
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from reprise.arrays import AnyArray
-from reprise.data.batching import RowChunk
+from reprise.data.batching import RowSegments
 from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
 
@@ -94,7 +94,7 @@ def event_at(batch: Batch, step: int) -> Event:
     )
 
 
-def gather(dataset: SequenceDataset, chunk: RowChunk, first_U: AnyArray, last_U: AnyArray) -> Batch:
+def gather(dataset: SequenceDataset, chunk: RowSegments, first_U: AnyArray, last_U: AnyArray) -> Batch:
     """Read a chunk from the dataset.
 
     Args:

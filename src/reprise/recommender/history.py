@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reprise.arrays import AnyArray
-from reprise.data.timestamps import iso
+from reprise.data.timestamps import format_iso
 from reprise.data.vocabulary import PAD, ItemId
 from reprise.errors import DataError, did_you_mean
 from reprise.recommender.items.catalogue import Catalogue
@@ -119,7 +119,7 @@ def asked_s(now: Timestamp | None, last_s: float) -> float:
 
 def _told(moment_s: float) -> str:
     try:
-        return iso(round(moment_s * 1000))
+        return format_iso(round(moment_s * 1000))
     except (ValueError, OverflowError, OSError):  # no calendar has it
         return f"{moment_s:.15g} s"
 

@@ -225,7 +225,7 @@ def check_scorer(
 ) -> None:
     """All promises of a scorer, on the sequences of a dataset: `score_batch` is the fold, rows are strangers."""
     first_U, last_U = dataset.part(part)
-    plan = BatchPlan(dataset.offset[:-1], last_U, tokens=64, length=5)
+    plan = BatchPlan(dataset.offset[:-1], last_U, events_per_batch=64, max_steps=5)
     with torch.no_grad():
         state: State | None = None
         for number, chunk in enumerate(plan):

@@ -105,7 +105,7 @@ def _pass(
     stop_U = np.where(last_U > first_U, last_U, start_U)
     steps.model.train()
     for number, chunk in enumerate(
-        BatchPlan(start_U, stop_U, tokens=tokens, length=steps.config.chunk, seed=seed)
+        BatchPlan(start_U, stop_U, events_per_batch=tokens, max_steps=steps.config.chunk, seed=seed)
     ):
         batch = gather(dataset, chunk, first_U, last_U)
         known_BT = torch.where(batch.target_BT <= dataset.items.warm, batch.target_BT, PAD)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reprise.data.batching import BatchPlan, RowChunk
+from reprise.data.batching import BatchPlan, RowSegments
 from reprise.data.dataset import SequenceDataset
 from reprise.data.leakage.checks import check_leaks
 from reprise.errors import ArtefactError, ConfigError, DataError
@@ -214,7 +214,9 @@ class Trainer:
     def _plan(self, epoch: int) -> BatchPlan:
         first_U, last_U = self.dataset.part("train")
         seed = (self.options.seed, epoch)
-        return BatchPlan(first_U, last_U, tokens=self.tokens, length=self.config.chunk, seed=seed)
+        return BatchPlan(
+            first_U, last_U, events_per_batch=self.tokens, max_steps=self.config.chunk, seed=seed
+        )
 
     def _epoch(self, bar: TrainingProgress) -> None:
         progress = self.progress
@@ -237,7 +239,7 @@ class Trainer:
                 self._save()
         say(bar, self._end_epoch())
 
-    def _step(self, chunk: RowChunk) -> tuple[float, int]:
+    def _step(self, chunk: RowSegments) -> tuple[float, int]:
         """One step of the epoch under way: (the sum of the losses, how many targets)."""
         first_U, last_U = self.dataset.part("train")
         return self.steps(

@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-from reprise.data.io.arrow_columns import column, read_table, write_table
+from reprise.data.io.arrow_columns import column_values, read_table, write_table
 from reprise.errors import DataError
 
 
@@ -11,7 +11,7 @@ def test_a_table_comes_back_with_all_its_columns() -> None:
 
 
 def test_a_column_that_is_not_there_is_all_none() -> None:
-    assert column(pa.table({"item_id": [3, 1]}), "title") == [None, None]
+    assert column_values(pa.table({"item_id": [3, 1]}), "title") == [None, None]
 
 
 def test_other_bytes_are_no_table() -> None:

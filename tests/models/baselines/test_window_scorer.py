@@ -22,7 +22,7 @@ def test_a_batch_equals_the_fold(spec):
     model = spec.fit(dataset)
     first, last = np.asarray(dataset.offset[:-1]), np.asarray(dataset.offset[1:])
     state = fold = None
-    for chunk in BatchPlan(first, last, tokens=20, length=4):
+    for chunk in BatchPlan(first, last, events_per_batch=20, max_steps=4):
         batch = gather(dataset, chunk, first, last)
         scores, state = model.score_batch(batch, None if chunk.fresh else state)
         fold = model.initial_state(len(chunk.row_B)) if chunk.fresh else fold

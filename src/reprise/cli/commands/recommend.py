@@ -113,7 +113,7 @@ def recommend(
 
 def _moment(now: str, tz: str | None) -> "Timestamp":
     """What was typed as a number, or as a time in the zone of the log where it names none."""
-    from reprise.data.io.times import check_zone
+    from reprise.data.timestamps import check_zone
 
     check_zone(tz)
     with suppress(ValueError):

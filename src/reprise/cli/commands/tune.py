@@ -71,7 +71,7 @@ def tune(
 ) -> None:
     """Search for the best recipe on the validation part. The same command again goes on, after a kill or Ctrl-C."""
     from reprise.data.dataset import SequenceDataset
-    from reprise.data.io.times import parse_duration
+    from reprise.data.timestamps import parse_duration
     from reprise.training.recipe import RunOptions
     from reprise.training.tuning.search_directory import SearchOptions
     from reprise.training.tuning.tune import tune as search_recipes

@@ -17,13 +17,13 @@ Table: TypeAlias = pa.Table
 Kind = Literal["text", "integer", "number", "boolean", "time", "date", "nothing", "other"]
 """What a column holds. `nothing`: no value at all; `other`: lists, structures and whatever else cannot be compared."""
 
-EXACT = 2**53
+MAX_EXACT_INTEGER = 2**53
 """Integers beyond it are not all told apart by a float64."""
 TIMES_US = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 """The years 1 to 9999, in microseconds since 1970: what a calendar has."""
 
 
-class Coded(NamedTuple):
+class EncodedColumn(NamedTuple):
     """A column as numbers."""
 
     value_I: np.ndarray[Any, np.dtype[Any]]
@@ -54,7 +54,7 @@ def read_table(data: bytes) -> Table:
     return table
 
 
-def column(table: Table, name: str) -> list[Any]:
+def column_values(table: Table, name: str) -> list[Any]:
     """A column as a list, or a list of None where the table has no such column."""
     if name not in table.column_names:
         return [None] * len(table)
@@ -62,12 +62,12 @@ def column(table: Table, name: str) -> list[Any]:
     return values
 
 
-def cell(table: Table, name: str, row: int) -> Any:
+def value_at(table: Table, name: str, row: int) -> Any:
     """One value, None where there is none."""
     return table.column(name)[row].as_py()
 
 
-def kind_of(table: Table, name: str) -> Kind:
+def column_kind(table: Table, name: str) -> Kind:
     """What a column of the table holds."""
     values = table.column(name)
     if values.null_count == len(values):
@@ -86,7 +86,7 @@ def kind_of(table: Table, name: str) -> Kind:
     return next((name for name, several in tests.items() if any(test(kind) for test in several)), "other")
 
 
-def coded(table: Table, name: str, kind: Kind) -> Coded:
+def encode_column(table: Table, name: str, kind: Kind) -> EncodedColumn:
     """A column of the table as numbers.
 
     Args:
@@ -101,7 +101,7 @@ def coded(table: Table, name: str, kind: Kind) -> Coded:
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     if kind == "text":
-        return _words(values)
+        return _encode_text(values)
     if kind in ("time", "date"):
         values = values.cast(pa.timestamp("us", getattr(values.type, "tz", None)), safe=False).cast(
             pa.int64()
@@ -117,10 +117,10 @@ def coded(table: Table, name: str, kind: Kind) -> Coded:
     if kind in ("time", "date"):
         unknown_I |= (value_I < TIMES_US[0]) | (value_I > TIMES_US[1])
     value_I[unknown_I] = np.nan
-    return Coded(value_I, [])
+    return EncodedColumn(value_I, [])
 
 
-def _words(values: pa.ChunkedArray) -> Coded:
+def _encode_text(values: pa.ChunkedArray) -> EncodedColumn:
     if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
         values = pa.chunked_array(
             [[None if value is None else str(value) for value in values.to_pylist()]], pa.string()
@@ -128,12 +128,12 @@ def _words(values: pa.ChunkedArray) -> Coded:
     # large, so that no text is too long to stand in one piece
     found = values.cast(pa.large_string()).combine_chunks().dictionary_encode()
     code_I = found.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
-    return Coded(code_I, found.dictionary.to_pylist())
+    return EncodedColumn(code_I, found.dictionary.to_pylist())
 
 
 def _check_exact(name: str, values: pa.ChunkedArray) -> None:
     for end in pc.min_max(values).as_py().values():
-        if abs(end) > EXACT:
+        if abs(end) > MAX_EXACT_INTEGER:
             raise DataError(
                 f"column {name!r} of the item table holds integers beyond 2^53 ({end}), which cannot be compared exactly; "
                 "store them as text"

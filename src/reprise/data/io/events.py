@@ -7,7 +7,7 @@ from typing import Any
 import ibis.expr.types as ir
 
 from reprise.data.io.sources import Source, open_source
-from reprise.data.io.times import check_zone
+from reprise.data.timestamps import check_zone
 from reprise.errors import ConfigError, DataError, did_you_mean
 
 KNOWN = {

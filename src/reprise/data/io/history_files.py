@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from reprise.data.io.duckdb_engine import Engine
 from reprise.data.io.events import Columns, Events, read_events
-from reprise.data.io.times import find_form, to_ms
+from reprise.data.io.time_columns import find_form, to_ms
 from reprise.data.vocabulary import ItemId
 from reprise.errors import DataError
 

@@ -1,4 +1,4 @@
-"""Leaks that single events show: the wrong side of the cut, an input that is its own target, rows and sequences twice.
+"""Leaks that single events format_time: the wrong side of the cut, an input that is its own target, rows and sequences twice.
 
 Shape letters: U sequences, E events of a block, T tied events, I items. One pass over the log, in blocks.
 """
@@ -9,9 +9,9 @@ import numpy as np
 
 from reprise.arrays import AnyArray, UInt64Array
 from reprise.data.dataset import PARTS, SequenceDataset
-from reprise.data.io.times import show
 from reprise.data.leakage.findings import SHOWN, Leak, LeakRow, Tally, item_id
-from reprise.data.sequence_blocks import Block, blocks
+from reprise.data.sequence_blocks import EventBlock, iter_blocks
+from reprise.data.timestamps import format_time
 
 WHOLE = 3
 """Events from which on two equal sequences are no chance."""
@@ -39,11 +39,11 @@ class EventSearch:
         )
         """Events of each item in the training part, after it, and in the test part; 0 is padding."""
         self._signature_U = np.zeros(len(dataset), dtype=np.uint64)
-        for block in blocks(dataset):
+        for block in iter_blocks(dataset):
             self._read(block)
 
-    def _read(self, block: Block) -> None:
-        same_E = block.together()
+    def _read(self, block: EventBlock) -> None:
+        same_E = block.has_previous()
         gap_ms_E = np.diff(block.time_ms_E, prepend=block.time_ms_E[:1])
         self._read_order(block, np.flatnonzero(same_E & (gap_ms_E < 0)))
         self._read_ties(block, same_E & (gap_ms_E == 0))
@@ -56,7 +56,7 @@ class EventSearch:
             self.mixed += int(np.count_nonzero((block.part_E == 0) & (block.time_ms_E > self.first_test_ms)))
         self._sign(block)
 
-    def _sign(self, block: Block) -> None:
+    def _sign(self, block: EventBlock) -> None:
         """Sum hashes of (step, item, time) over each sequence."""
         begins = np.flatnonzero(np.diff(block.sequence_E, prepend=-1))
         if len(begins):
@@ -66,7 +66,7 @@ class EventSearch:
             )
             self._signature_U[block.sequence_E[begins]] = np.add.reduceat(key_E, begins)
 
-    def _read_order(self, block: Block, fall_N: AnyArray) -> None:
+    def _read_order(self, block: EventBlock, fall_N: AnyArray) -> None:
         if self.cut is not None:
             # the part that the time of an event says; equal to the part it is in
             by_time_E = (block.time_ms_E >= self.cut[0]).astype(np.uint8) + (block.time_ms_E >= self.cut[1])
@@ -75,7 +75,7 @@ class EventSearch:
         self.crossed.add(block.first + fall_N[crosses_N])
         self.backward.add(block.first + fall_N[~crosses_N])
 
-    def _read_ties(self, block: Block, tied_E: AnyArray) -> None:
+    def _read_ties(self, block: EventBlock, tied_E: AnyArray) -> None:
         if not tied_E.any():
             return
         first_E = np.append(tied_E[1:], False)
@@ -98,7 +98,7 @@ class EventSearch:
             yield Leak(
                 "late-training",
                 f"{self.misplaced.count:,} events are in another part than their time says (training ends "
-                f"{show(self.cut[0])}, validation {show(self.cut[1])})",
+                f"{format_time(self.cut[0])}, validation {format_time(self.cut[1])})",
                 self.misplaced.count,
                 "the arrays were changed after they were made: run `reprise prepare` again",
                 _with_parts(self.dataset, self.misplaced),
@@ -211,7 +211,7 @@ def _counts(dataset: SequenceDataset, trained_I: AnyArray) -> Iterator[Leak]:
 def _of_items(
     dataset: SequenceDataset, index_N: AnyArray, sentence: str, remedy: str, remark: Callable[[int], str]
 ) -> Iterator[Leak]:
-    """A leak of counts that some items show, if there are any."""
+    """A leak of counts that some items format_time, if there are any."""
     if len(index_N):
         rows = tuple(
             LeakRow(item_id(dataset, index), remark=remark(index)) for index in index_N[:SHOWN].tolist()
@@ -255,7 +255,7 @@ def _equal(dataset: SequenceDataset, one: int, other: int) -> bool:
     return all(np.array_equal(column[spans[0]], column[spans[1]]) for column in columns)
 
 
-def _copies(block: Block, tied_T: AnyArray) -> tuple[AnyArray, AnyArray]:
+def _copies(block: EventBlock, tied_T: AnyArray) -> tuple[AnyArray, AnyArray]:
     """(earlier, later) places of equal rows among tied events, by the later one."""
     value_T = block.value_E[tied_T].view(np.uint32)
     columns = (block.sequence_E, block.time_ms_E, block.item_E, block.kind_E)

@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 
 from reprise.arrays import AnyArray, Float64Array
 from reprise.data.dataset import SequenceDataset
-from reprise.data.io.times import EARLIEST_S, LATEST_S, PER_SECOND, show
 from reprise.data.leakage.event_leaks import COUNT, EventSearch
 from reprise.data.leakage.findings import SHOWN, Leak, LeakRow, event_row, item_id
+from reprise.data.timestamps import EARLIEST_S, LATEST_S, UNITS_PER_SECOND, format_time
 
 DATED = {
     "at", "added", "available", "created", "date", "datetime", "day", "from", "launched", "modified", "published", "released",
@@ -71,7 +71,7 @@ def _dates(name: str, column: pa.ChunkedArray) -> Float64Array | None:
     if (pa.types.is_integer(kind) or pa.types.is_floating(kind)) and _words(name) & (DATED | AHEAD):
         number_I = _numbers(column)
         known_I = number_I[np.isfinite(number_I)]
-        for per_second in PER_SECOND.values() if len(known_I) else ():
+        for per_second in UNITS_PER_SECOND.values() if len(known_I) else ():
             if EARLIEST_S * per_second <= known_I.min() and known_I.max() < LATEST_S * per_second:
                 return number_I * 1000 / per_second
     return None
@@ -112,12 +112,12 @@ def _dated_after(dataset: SequenceDataset, name: str, time_ms_I: Float64Array) -
         return
     known_ahead = bool(_words(name) & AHEAD)
     rows = tuple(
-        LeakRow(item_id(dataset, index + 1), remark=f"{name} {show(float(time_ms_I[index]))}")
+        LeakRow(item_id(dataset, index + 1), remark=f"{name} {format_time(float(time_ms_I[index]))}")
         for index in late[:SHOWN].tolist()
     )
     sentence = (
         f"column {name!r} of the item table dates {len(late):,} items of the training part at or after its end "
-        f"({show(cut_ms)})"
+        f"({format_time(cut_ms)})"
     )
     if known_ahead:
         sentence += "; it is taken for a date that was known ahead."

@@ -1,4 +1,4 @@
-"""What a leak is, how the rows that show it are named, and how they are counted where there are many.
+"""What a leak is, how the rows that format_time it are named, and how they are counted where there are many.
 
 Shape letters: N rows.
 """
@@ -10,7 +10,7 @@ import numpy as np
 
 from reprise.arrays import AnyArray
 from reprise.data.dataset import SequenceDataset
-from reprise.data.io.times import show
+from reprise.data.timestamps import format_time
 from reprise.data.vocabulary import ItemId
 
 LeakKind = Literal["late-training", "counts", "late-feature", "own-input", "duplicate", "giveaway"]
@@ -41,7 +41,7 @@ class LeakRow:
             return " ".join(filter(None, (item, self.remark)))
         if self.event is None:
             return " ".join(filter(None, (f"sequence {self.sequence_id!r}", self.remark)))
-        facts = [item, *([] if self.time_ms is None else [show(self.time_ms)]), self.remark]
+        facts = [item, *([] if self.time_ms is None else [format_time(self.time_ms)]), self.remark]
         return f"event {self.event} of sequence {self.sequence_id!r} ({', '.join(filter(None, facts))})"
 
 
@@ -53,7 +53,7 @@ class Leak:
     sentence: str
     """What was found, with its count."""
     count: int
-    """How many events, sequences or items show it."""
+    """How many events, sequences or items format_time it."""
     remedy: str
     """What to do about it."""
     rows: tuple[LeakRow, ...] = ()

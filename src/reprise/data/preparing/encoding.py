@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from reprise.data.dataset import EVENT
 from reprise.data.io.duckdb_engine import NUMBERING, Engine
 from reprise.data.io.events import Events
-from reprise.data.io.times import Form, to_ms
+from reprise.data.io.time_columns import Form, to_ms
 from reprise.data.split import PART_CODES
 from reprise.errors import DataError, did_you_mean
 

@@ -13,8 +13,7 @@ from typing import Any
 from reprise.data.dataset import MANIFEST, SequenceDataset
 from reprise.data.io.duckdb_engine import DEFAULT_MEMORY, DiskFullError
 from reprise.data.leakage.checks import check_leaks, checked_kinds, write_findings
-from reprise.data.preparing.plan import Plan, make_plan
-from reprise.data.preparing.prepare_options import PrepareOptions
+from reprise.data.preparing.plan import Plan, PrepareOptions, make_plan
 from reprise.data.preparing.prepare_progress import Progress, Report, reporting
 from reprise.data.preparing.steps import clean_step, code_step, read_step, write_step
 from reprise.data.preparing.workspace import Workspace, check_room, remove_leftovers

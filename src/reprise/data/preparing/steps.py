@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from reprise.data.dataset import FORMAT, ITEMS, MANIFEST, SEQUENCES
 from reprise.data.io.duckdb_engine import Engine
-from reprise.data.io.times import find_form, parse_duration
+from reprise.data.io.time_columns import find_form
 from reprise.data.preparing import cleaning
 from reprise.data.preparing.array_writer import Layout, Ranking, rank_items, write_arrays
 from reprise.data.preparing.encoding import Log, check_marks, check_order, code, numbered
@@ -19,6 +19,7 @@ from reprise.data.preparing.item_table import common_id_type, write_items
 from reprise.data.preparing.plan import Plan, hash_of
 from reprise.data.preparing.workspace import Result, Workspace
 from reprise.data.split import ColumnSplit, Cut, SequenceParts, check_parts
+from reprise.data.timestamps import parse_duration
 from reprise.errors import DataError
 
 WORTH_A_WARNING = 0.01

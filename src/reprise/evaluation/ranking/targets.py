@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from reprise.arrays import AnyArray
-from reprise.data.batching import BatchPlan, RowChunk
+from reprise.data.batching import BatchPlan, RowSegments
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.errors import ConfigError, DataError
@@ -244,11 +244,11 @@ def _plan(
     # a table of scores is as large as events times items, so without vectors a batch holds fewer events
     tokens = walk.tokens if vectors else min(walk.tokens, max(1, SCORES_IN_BATCH // dataset.items.warm))
     stop_U = np.where(last_U > first_U, last_U, start_U)
-    return BatchPlan(start_U, stop_U, tokens=tokens, length=min(walk.length, tokens))
+    return BatchPlan(start_U, stop_U, events_per_batch=tokens, max_steps=min(walk.length, tokens))
 
 
 def _batch(
-    dataset: SequenceDataset, chunk: RowChunk, bounds: tuple[AnyArray, AnyArray], walk: EvaluationPlan
+    dataset: SequenceDataset, chunk: RowSegments, bounds: tuple[AnyArray, AnyArray], walk: EvaluationPlan
 ) -> Batch:
     batch = gather(dataset, chunk, *bounds)
     if walk.query_time:

@@ -72,7 +72,7 @@ class RecentPopularity:
     def durations_ms(self) -> tuple[float, float]:
         """The window and the half-life in milliseconds; infinity where there is none."""
         # here, since it brings a table engine with it
-        from reprise.data.io.times import parse_duration
+        from reprise.data.timestamps import parse_duration
 
         window = self.window or (WINDOW if self.half_life is None else None)
         window_ms, half_life_ms = (

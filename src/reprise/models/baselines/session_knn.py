@@ -75,7 +75,7 @@ class SessionKNN:
     def half_life_ms(self) -> float:
         """The half-life in milliseconds; infinity where there is none."""
         # here, since it brings a table engine with it
-        from reprise.data.io.times import parse_duration
+        from reprise.data.timestamps import parse_duration
 
         return float("inf") if self.half_life is None else float(parse_duration(self.half_life))
 

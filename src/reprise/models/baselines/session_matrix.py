@@ -10,7 +10,7 @@ from torch import Tensor
 
 from reprise.arrays import AnyArray, BoolArray
 from reprise.data.dataset import Part, SequenceDataset
-from reprise.data.sequence_blocks import Block
+from reprise.data.sequence_blocks import EventBlock
 from reprise.models.cooccurrence.counting import counted_blocks, popularity
 
 PAIRS_AT_ONCE = 1 << 22
@@ -79,7 +79,7 @@ def find_sessions(dataset: SequenceDataset, before: Part, length: int) -> Sessio
     return Sessions(start, item_P[at_P], place_P[at_P], last_ms_S[order_S], int(events_B.sum()))
 
 
-def _block_sessions(block: Block, length: int, items: int) -> tuple[AnyArray, ...]:
+def _block_sessions(block: EventBlock, length: int, items: int) -> tuple[AnyArray, ...]:
     """The sessions of a block of whole sequences: items in each, items and places of the pairs, last times, [events]."""
     event_E = np.arange(len(block.item_E))
     begins = np.flatnonzero(np.diff(block.sequence_E, prepend=-1))

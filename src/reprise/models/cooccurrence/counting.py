@@ -12,7 +12,7 @@ from torch import Tensor
 
 from reprise.arrays import AnyArray
 from reprise.data.dataset import PARTS, Part, SequenceDataset
-from reprise.data.sequence_blocks import Block, blocks
+from reprise.data.sequence_blocks import EventBlock, iter_blocks
 from reprise.errors import DataError
 
 EVENTS_AT_ONCE = 1 << 18
@@ -180,8 +180,8 @@ def _commonest(first_P: AnyArray, count_P: AnyArray, most: int) -> AnyArray:
     return kept
 
 
-def counted_blocks(dataset: SequenceDataset, before: Part) -> Iterator[Block]:
+def counted_blocks(dataset: SequenceDataset, before: Part) -> Iterator[EventBlock]:
     """The events before a part whose items are warm, some at a time."""
-    for block in blocks(dataset, EVENTS_AT_ONCE):
+    for block in iter_blocks(dataset, EVENTS_AT_ONCE):
         # what has no vector is passed over where histories are read, too
-        yield block.only((block.part_E < PARTS.index(before)) & (block.item_E <= dataset.items.warm))
+        yield block.select((block.part_E < PARTS.index(before)) & (block.item_E <= dataset.items.warm))

@@ -3,7 +3,7 @@
 from typing import Any
 
 from reprise.data.dataset import PARTS, SequenceDataset
-from reprise.data.timestamps import iso
+from reprise.data.timestamps import format_iso
 
 
 def describe_data(dataset: SequenceDataset) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def describe_data(dataset: SequenceDataset) -> dict[str, Any]:
     }
     if dataset.events:
         facts |= {
-            "first": iso(int(dataset.time_ms.min())),
-            "last": iso(int(dataset.time_ms.max())),
+            "first": format_iso(int(dataset.time_ms.min())),
+            "last": format_iso(int(dataset.time_ms.max())),
         }
     return facts

@@ -14,7 +14,7 @@ import numpy as np
 
 from reprise.arrays import AnyArray, BoolArray, Float32Array
 from reprise.data.dataset import EVENT, id_array
-from reprise.data.io.arrow_columns import Table, column
+from reprise.data.io.arrow_columns import Table, column_values
 from reprise.data.vocabulary import PAD, ItemId, Vocabulary
 from reprise.errors import DataError, did_you_mean
 from reprise.recommender.items.item_columns import (
@@ -59,7 +59,7 @@ class Catalogue:
     @cached_property
     def popularity_I(self) -> Float32Array:
         """Each warm item's share of the training events."""
-        count_I = np.array(column(self.table, "count")[: self.warm], dtype=np.float64)
+        count_I = np.array(column_values(self.table, "count")[: self.warm], dtype=np.float64)
         share_I: Float32Array = (count_I / max(1.0, count_I.sum())).astype(np.float32)
         return share_I
 

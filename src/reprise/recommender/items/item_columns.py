@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from reprise.arrays import AnyArray, BoolArray
-from reprise.data.io.arrow_columns import EXACT, Kind, Table, cell, coded, kind_of
+from reprise.data.io.arrow_columns import MAX_EXACT_INTEGER, Kind, Table, column_kind, encode_column, value_at
 from reprise.errors import DataError
 
 AVAILABLE, TITLE = "available", "title"
@@ -81,7 +81,11 @@ class NumericColumn:
         boolean = isinstance(value, bool | np.bool_)
         if boolean != (self.kind == "boolean") or not (boolean or isinstance(value, Real)):
             raise wrong_type(self.name, self.kind, value)
-        number = float(value) if boolean or abs(value) <= EXACT or not isinstance(value, Integral) else np.inf
+        number = (
+            float(value)
+            if boolean or abs(value) <= MAX_EXACT_INTEGER or not isinstance(value, Integral)
+            else np.inf
+        )
         if not isfinite(number):
             raise DataError(
                 f"column {self.name!r} was given {value!r}, which is no number that can be compared"
@@ -196,25 +200,25 @@ def read_column(table: Table, name: str) -> Coded:
     Raises:
         DataError: it holds what cannot be compared.
     """
-    kind = kind_of(table, name)
+    kind = column_kind(table, name)
     if kind == "other":
         raise DataError(
             f"column {name!r} of the item table holds {HOLDS[kind]}, which cannot be compared or changed"
         )
     if kind == "text" or (name == TITLE and kind != "nothing"):
-        value_I, words = coded(table, name, "text")
+        value_I, words = encode_column(table, name, "text")
         column: Coded = TextColumn(name, value_I, Dictionary(words))
     else:
-        column = NumericColumn(name, kind, coded(table, name, kind).value_I)
+        column = NumericColumn(name, kind, encode_column(table, name, kind).value_I)
     return (_truths(column) or column) if name == AVAILABLE else column
 
 
 def stored_value(table: Table, name: str, row: int) -> Any:
     """One value of the table in the form of JSON, without coding the column if it can be helped."""
-    kind = kind_of(table, name)
+    kind = column_kind(table, name)
     if kind in ("number", "time", "date"):
-        return NumericColumn(name, kind, coded(table.slice(row, 1), name, kind).value_I).value(0)
-    return _plain(cell(table, name, row))
+        return NumericColumn(name, kind, encode_column(table.slice(row, 1), name, kind).value_I).value(0)
+    return _plain(value_at(table, name, row))
 
 
 def new_column(name: str, rows: int, value: Any) -> Coded:

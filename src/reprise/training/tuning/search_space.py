@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from reprise.config import default_of, from_dict, is_spec, plain, put_values, to_dict, toml_value
+from reprise.config import field_default, from_dict, is_spec, put_values, to_dict, to_plain, toml_value
 from reprise.data.dataset import Sizes
 from reprise.errors import ConfigError
 from reprise.training.recipe import Recipe
@@ -38,7 +38,7 @@ class Choices:
 
     def __post_init__(self) -> None:
         # as a file gives them back
-        object.__setattr__(self, "values", tuple(map(plain, self.values)))
+        object.__setattr__(self, "values", tuple(map(to_plain, self.values)))
         if len({label(value) for value in self.values}) < max(2, len(self.values)):
             raise ConfigError(
                 f"needs two different values at least, got {list(self.values)}; one value is no search"
@@ -234,7 +234,7 @@ def _untouched(spec: Any) -> set[str]:
     return {
         field.name
         for field in fields(spec)
-        if getattr(spec, field.name) == default_of(type(spec), field.name)
+        if getattr(spec, field.name) == field_default(type(spec), field.name)
     }
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reprise.data.preparing.prepare_options import PrepareOptions
+from reprise.data.preparing.plan import PrepareOptions
 from reprise.errors import ConfigError
 
 

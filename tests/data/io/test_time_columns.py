@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reprise.data.io.duckdb_engine import Engine
-from reprise.data.io.times import check_zone, find_form, parse_duration, parse_moment, show, to_ms
+from reprise.data.io.time_columns import find_form, to_ms
+from reprise.data.timestamps import check_zone, format_time, parse_duration, parse_timestamp
 from reprise.errors import ConfigError, DataError
 
 NOON = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
@@ -62,11 +63,11 @@ def test_fractions_of_a_second_are_kept(values: list) -> None:
     "values", [["2024-07-01 12:00:00"], [datetime(2024, 7, 1, 12)], ["2024-07-01T12:00"]]
 )
 def test_a_zone_that_is_passed_is_used_with_its_summer_time(values: list) -> None:
-    assert milliseconds(values, tz="Europe/Berlin") == [parse_moment("2024-07-01T12:00+02:00")]
+    assert milliseconds(values, tz="Europe/Berlin") == [parse_timestamp("2024-07-01T12:00+02:00")]
 
 
 def test_a_date_is_the_midnight_of_the_zone() -> None:
-    assert milliseconds([date(2024, 3, 1)], tz="UTC") == [parse_moment("2024-03-01")]
+    assert milliseconds([date(2024, 3, 1)], tz="UTC") == [parse_timestamp("2024-03-01")]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,9 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 def test_a_moment_without_a_zone_is_utc(moment: datetime) -> None:
     whole = moment.replace(microsecond=0)
     assert (
-        parse_moment(whole.isoformat()) == parse_moment(whole.isoformat() + "+00:00") == parse_moment(whole)
+        parse_timestamp(whole.isoformat())
+        == parse_timestamp(whole.isoformat() + "+00:00")
+        == parse_timestamp(whole)
     )
 
 
@@ -175,7 +178,7 @@ def test_what_is_no_moment_is_refused() -> None:
     with pytest.raises(
         ConfigError, match="'1 May' is no date; write it like '2014-09-01' or '2014-09-01T12:00'"
     ):
-        parse_moment("1 May")
+        parse_timestamp("1 May")
 
 
 def test_an_unknown_zone_names_the_nearest() -> None:
@@ -185,8 +188,8 @@ def test_an_unknown_zone_names_the_nearest() -> None:
 
 
 def test_times_no_calendar_has_are_shown_as_years() -> None:
-    assert show(NOON_MS) == "2024-03-01 12:00"
-    assert show(NOON_MS * 1000) == "the year 56135"
+    assert format_time(NOON_MS) == "2024-03-01 12:00"
+    assert format_time(NOON_MS * 1000) == "the year 56135"
 
 
 def test_utc_by_name_is_a_zone_that_is_not_overruled() -> None:
@@ -233,7 +236,7 @@ def test_durations_and_moments_that_are_no_text_are_refused(value: object) -> No
     with pytest.raises(ConfigError, match=f"^{value} is no duration; "):
         parse_duration(value)
     with pytest.raises(ConfigError, match=f"^{value} is no date; "):
-        parse_moment(value)
+        parse_timestamp(value)
 
 
 @pytest.mark.parametrize("tz", ["Mars", "Europe", 5])

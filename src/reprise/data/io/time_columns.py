@@ -1,25 +1,18 @@
 """Times and durations: what a column of times holds, milliseconds since 1970 UTC from it, and `7d`."""
 
-import re
-from datetime import UTC, date, datetime
 from typing import Literal, get_args
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
 from reprise.data.io.duckdb_engine import Engine
-from reprise.errors import ConfigError, DataError, did_you_mean
+from reprise.data.timestamps import EARLIEST_S, LATEST_S, UNITS_PER_SECOND, format_time
+from reprise.errors import DataError
 
 Form = Literal["s", "ms", "us", "ns", "timestamp", "text", "text-s", "text-ms", "text-us", "text-ns"]
 """What a column of times holds: numbers of a unit, timestamps, ISO text, or numbers written as text."""
 
-PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
-EARLIEST_S, LATEST_S = 100_000_000, 10_000_000_000
-"""1973 to 2286. Because they are a factor of 100 apart, a number is plausible in one unit at most."""
-
-DURATION_MS = {"ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 UTC_TYPE = dt.Timestamp(timezone="UTC")
 TIME_AT_START = r"^\s*[+-]?\d"
 """Other words, such as `infinity` and `epoch`, are times to the engine."""
@@ -27,8 +20,6 @@ UTC_AT_END = r"(?i)\s*(UTC|GMT|Z)\s*$"
 ZONE_AT_END = r"(?i):\d\d(\.\d+)?\s*(Z|UTC|GMT|[+-]\d\d(:?\d\d)?)\s*$"
 WORD_AT_END = r"[A-Za-z]\s*$"
 """Of another zone by name, which the engine would pass over in a time that it takes for one without."""
-LONGEST_MS = LATEST_S * 1_000
-"""Some 300 years: no log is longer."""
 
 _epoch_ms = ibis.udf.scalar.builtin(lambda moment: 0, name="epoch_ms", signature=((UTC_TYPE,), dt.int64))
 _in_zone = ibis.udf.scalar.builtin(
@@ -36,62 +27,11 @@ _in_zone = ibis.udf.scalar.builtin(
 )
 
 
-def parse_duration(text: str) -> int:
-    """Milliseconds of a duration such as `7d`, `30min`, `12h`, `1.5h`, `90s` or `2w`.
-
-    Raises:
-        ConfigError: It is none, or not positive.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", text) if isinstance(text, str) else None
-    if match and match[2] in DURATION_MS and float(match[1]) > 0:
-        duration_ms = float(match[1]) * DURATION_MS[match[2]]
-        if duration_ms > LONGEST_MS:
-            raise ConfigError(f"{text!r} is longer than any log; give less, such as '7d'")
-        return round(duration_ms)
-    raise ConfigError(
-        f"{text!r} is no duration; write a number and one of {', '.join(DURATION_MS)}, such as '7d'"
-    )
-
-
-def parse_moment(moment: str | date) -> int:
-    """Milliseconds since 1970 of a date or a time; without a zone it is taken as UTC.
-
-    Raises:
-        ConfigError: It is no ISO date or time.
-    """
-    try:
-        parsed = datetime.fromisoformat(moment.isoformat() if isinstance(moment, date) else moment)
-    except (TypeError, ValueError):
-        raise ConfigError(
-            f"{moment!r} is no date; write it like '2014-09-01' or '2014-09-01T12:00'"
-        ) from None
-    return round((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1000)
-
-
-def show(time_ms: float) -> str:
-    """A time for people, in UTC, to the minute; the bare year where a calendar has no such day."""
-    try:
-        return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-    except (ValueError, OverflowError, OSError):
-        years = time_ms / 1000 / 31_556_952
-        return f"the year {1970 + int(years)}" if abs(years) < 1e9 else "beyond all calendars"
-
-
-def check_zone(tz: str | None) -> None:
-    """Raise a ConfigError unless `tz` is None or the name of a time zone."""
-    try:
-        ZoneInfo(tz or "UTC")
-    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):  # a folder of zones is an OSError
-        near = did_you_mean(str(tz), available_timezones())
-        hint = near if near.startswith("; did") else "; write it like 'UTC' or 'Europe/Berlin'"
-        raise ConfigError(f"unknown time zone {tz!r}{hint}") from None
-
-
 def to_ms(column: ir.Value, form: Form, tz: str | None) -> ir.IntegerValue:
     """The expression of a column of times as milliseconds since 1970 UTC; NULL where the text is no time."""
     if form.startswith("text-"):
         return to_ms(column.try_cast(dt.float64), _form(form.removeprefix("text-")), tz)
-    if form in PER_SECOND:
+    if form in UNITS_PER_SECOND:
         return _number_to_ms(column, form)
     if form == "text":
         zoned = column.re_search(ZONE_AT_END)
@@ -113,7 +53,7 @@ def _form(name: str) -> Form:
 
 
 def _number_to_ms(column: ir.Value, unit: str) -> ir.IntegerValue:
-    factor = PER_SECOND[unit] / 1000
+    factor = UNITS_PER_SECOND[unit] / 1000
     if column.type().is_integer():
         whole = column.cast(dt.int64)
         return whole * int(1 / factor) if factor < 1 else whole // int(factor)
@@ -182,13 +122,13 @@ def _refuse_missing(engine: Engine, log: ir.Table, name: str) -> None:
 def _unit(engine: Engine, log: ir.Table, number: ir.Value, name: str) -> Form:
     found = engine.row(log.aggregate(low=number.min(), high=number.max()))
     low, high = float(found["low"]), float(found["high"])
-    for unit, per_second in PER_SECOND.items():
+    for unit, per_second in UNITS_PER_SECOND.items():
         if EARLIEST_S * per_second <= low and high < LATEST_S * per_second:
             return _form(unit)
     raise DataError(
-        f"column {name!r} runs from {low:.15g} to {high:.15g}: as seconds that is {show(low * 1000)} to "
-        f"{show(high * 1000)}, as milliseconds {show(low)} to {show(high)}; store seconds or milliseconds since 1970, "
-        "the same unit in every row"
+        f"column {name!r} runs from {low:.15g} to {high:.15g}: as seconds that is {format_time(low * 1000)} to "
+        f"{format_time(high * 1000)}, as milliseconds {format_time(low)} to {format_time(high)}; "
+        "store seconds or milliseconds since 1970, the same unit in every row"
     )
 
 
@@ -235,6 +175,6 @@ def _check_range(engine: Engine, log: ir.Table, time_ms: ir.IntegerValue, name: 
     if found["low"] >= EARLIEST_S * 1000 and found["high"] < LATEST_S * 1000:
         return
     raise DataError(
-        f"column {name!r} runs from {show(found['low'])} to {show(found['high'])}; were seconds taken for milliseconds, "
-        "or milliseconds for seconds, when it was made?"
+        f"column {name!r} runs from {format_time(found['low'])} to {format_time(found['high'])}; "
+        "were seconds taken for milliseconds, or milliseconds for seconds, when it was made?"
     )
