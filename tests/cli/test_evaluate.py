@@ -81,7 +81,7 @@ def test_the_terminal_has_a_line_for_each_model_best_first_and_verdicts(compared
     values = [float(line.split("[")[0].split()[-1]) for line in lines[1:5]]
     assert values == sorted(values, reverse=True)
     assert any("p " in line and "ndcg@20" in line for line in lines)
-    assert "3 other pairs: in the files of --html and --json." in lines
+    assert "Use --html or --json to see 3 more pairs." in lines
     assert lines[-2:] == [f"wrote {compared / 'report.json'}", f"wrote {compared / 'report.html'}"]
 
 
@@ -97,7 +97,7 @@ def test_the_page_shows_the_models_titles_and_what_made_it(compared: Path, shop:
     runs = f"{compared / 'one'} {shop / 'run'} {compared / 'two'}"
     files = f"--html {compared / 'report.html'} --json {compared / 'report.json'}"
     assert command == f"reprise evaluate {runs} --baselines 'popularity, markov' --at 5,20 {files}"
-    for word in ("Four models on data", "rglru 1 x 16", "Markov", "Mug ", "2 seeds", "<svg", runs):
+    for word in ("4 models on data", "rglru 1 x 16", "Markov", "Mug ", "2 seeds", "<svg", runs):
         assert word in page
 
 
@@ -190,7 +190,7 @@ def test_baselines_alone_need_no_run_but_a_dataset(
         *command, "--dataset", shop / "data", "--html", tmp_path / "a.html", "--json", tmp_path / "a.json"
     )
     assert result.exit_code == 0, result.output
-    assert "None of these models learns in epochs." in (tmp_path / "a.html").read_text()
+    assert "None of these models is trained in epochs." in (tmp_path / "a.html").read_text()
     assert reprise("evaluate", "--from", tmp_path / "a.json").exit_code == 0
     other = tmp_path / "data"
     assert reprise("prepare", shop / "log.csv", "--split", "leave-one-out", "--out", other).exit_code == 0
@@ -203,7 +203,7 @@ def test_one_model_alone_has_its_slices_on_the_terminal(reprise: Run, shop: Path
     result = reprise("evaluate", shop / "run", "--at", "5", "--html", tmp_path / "a.html")
     assert result.exit_code == 0, result.output
     assert "slice" in result.stdout
-    assert "One model alone is not compared with anything." in (tmp_path / "a.html").read_text()
+    assert "There is only one model, so there is nothing to compare." in (tmp_path / "a.html").read_text()
 
 
 def test_a_page_can_be_drawn_again_without_evaluating(reprise: Run, compared: Path, tmp_path: Path) -> None:
@@ -310,10 +310,10 @@ def test_what_a_search_found_stands_on_the_page(
     result = reprise(*command, "--search", search, "--html", page, "--json", facts)
     assert result.exit_code == 0, result.output
     assert json.loads(facts.read_text())["search"]["best"]["fields"].keys() == {"model.size"}
-    assert "Two trials on the validation part" in page.read_text()
+    assert "2 trials, " in page.read_text()
     again = tmp_path / "again.json"
     assert reprise("evaluate", "--from", facts, "--json", again).exit_code == 0
     assert json.loads(again.read_text())["search"] == json.loads(facts.read_text())["search"]
     assert fails(*command, "--search", shop) == (
-        f"{shop} holds no finished search (no tune.json); `reprise tune DATASET --out {shop}` makes one, or goes on with it"
+        f"{shop} holds no finished search (no tune.json); `reprise tune DATASET --out {shop}` starts one or continues it"
     )

@@ -1,4 +1,4 @@
-"""A study written by hand: two networks, one of them with two seeds, and a baseline without a softmax."""
+"""A comparison of two networks, one of them with two seeds, and a baseline without probabilities."""
 
 import copy
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from reprise.report.comparison_file import Comparison
-from reprise.report.svg import Series
 
 
 def interval(value: float, room: float | None = 0.02) -> dict[str, float | None]:
@@ -43,7 +42,7 @@ PROTOCOL: dict[str, Any] = {
     "interval": {"resamples": 1000, "level": 0.95, "seed": 0, "method": "percentile bootstrap over sequences"},
     "cold": "miss", "notes": [],
 }  # fmt: skip
-SURE = {
+CALIBRATION = {
     "ece": 0.031,
     "log_loss": 2.5,
     "bins": [
@@ -56,7 +55,7 @@ SURE = {
 def entrant(
     name: str, value: float, seeds: tuple[int, ...] = (), baseline: str | None = None
 ) -> dict[str, Any]:
-    calibration = None if baseline else SURE
+    calibration = None if baseline else CALIBRATION
     curve = [
         [
             {"epoch": epoch, "seconds": 10.0 * epoch, "loss": 4.0 / epoch, "value": value - 0.1 / epoch}
@@ -92,7 +91,7 @@ def item(number: int) -> dict[str, Any]:
     return {"id": number, "title": f"Mug {number}"}
 
 
-WRITTEN: dict[str, Any] = {
+COMPARISON: dict[str, Any] = {
     "format": 1,
     "reprise": "0.1.0",
     "versions": {"python": "3.11.1", "torch": "2.9"},
@@ -131,12 +130,12 @@ WRITTEN: dict[str, Any] = {
 
 
 @pytest.fixture
-def study() -> Comparison:
-    """A study that a test may change."""
-    made: Comparison = copy.deepcopy(WRITTEN)  # type: ignore[assignment]
-    return made
+def comparison() -> Comparison:
+    """Return a comparison that a test may change."""
+    copied: Comparison = copy.deepcopy(COMPARISON)  # type: ignore[assignment]
+    return copied
 
 
 @pytest.fixture
-def series() -> Series:
-    return Series("gru", 0, baseline=False)
+def study(comparison: Comparison) -> Comparison:
+    return comparison

@@ -1,4 +1,4 @@
-"""The page as a browser reads it, as far as a parser can tell."""
+"""Tests of the HTML page, read with an HTML parser."""
 
 import re
 from html.parser import HTMLParser
@@ -6,13 +6,17 @@ from html.parser import HTMLParser
 import pytest
 
 from reprise.report.comparison_file import Comparison, SearchFacts
-from reprise.report.render import SECTIONS, render
+from reprise.report.render import render
 
 VOID = {"meta", "circle", "rect", "br"}
+SECTIONS = [
+    "models", "comparisons", "cost", "learning", "slices", "calibration", "lists", "examples", "protocol", "recipes",
+]  # fmt: skip
+"""Anchors of a page without a hyper-parameter search, in order."""
 
 
 class Page(HTMLParser):
-    """Sees that tags are closed in the order they were opened, and remembers what there is."""
+    """A parser that checks that tags are nested correctly, and collects ids, links, sources and text."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -21,7 +25,7 @@ class Page(HTMLParser):
         self.ids: list[str] = []
         self.links: list[str] = []
         self.sources: list[str] = []
-        self.words: list[str] = []
+        self.texts: list[str] = []
         self.tags: list[str] = []
         self.feed(text)
         self.close()
@@ -35,7 +39,7 @@ class Page(HTMLParser):
         for name in ("src", "href", "action", "data", "srcset", "poster"):
             if name in found:
                 (self.links if name == "href" else self.sources).append(str(found[name]))
-        assert not [name for name in found if name.startswith("on")], "no script but the one at the end"
+        assert not [name for name in found if name.startswith("on")], "event handlers are not allowed"
         if tag not in VOID or tag in ("circle", "rect"):
             self.open.append(tag)
 
@@ -47,59 +51,59 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self.open and self.open[-1] not in ("style", "script"):
-            self.words.append(data)
+            self.texts.append(data)
 
 
-def test_all_sections_are_there_and_the_contents_lead_to_them(study: Comparison) -> None:
-    page = Page(render(study))
-    assert page.ids == [name for name in SECTIONS if name != "search"]
-    assert page.links == [f"#{name}" for name in page.ids]
+def test_page_has_all_sections_and_links_to_them(comparison: Comparison) -> None:
+    page = Page(render(comparison))
+    assert page.ids == SECTIONS
+    assert page.links == [f"#{name}" for name in SECTIONS]
 
 
-def test_it_asks_no_other_machine_for_anything(study: Comparison) -> None:
-    page = Page(render(study))
+def test_page_loads_nothing_from_the_network(comparison: Comparison) -> None:
+    page = Page(render(comparison))
     assert page.sources == []
     assert all(link.startswith("#") for link in page.links)
     assert not re.search(r"https?:|//[a-z]|@import|url\(", page.text)
     assert "link" not in page.tags and "iframe" not in page.tags
 
 
-def test_what_strangers_wrote_is_text_wherever_it_stands(study: Comparison) -> None:
-    evil = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
-    calm = Page(render(study))
-    example = study["examples"][0]
-    example["sequence"] = evil
+def test_all_text_of_a_comparison_is_escaped(comparison: Comparison) -> None:
+    markup = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
+    harmless = Page(render(comparison))
+    example = comparison["examples"][0]
+    example["sequence"] = markup
     for shown in (*example["history"], *example["next"], example["lists"][1]["items"][0]):
-        shown["title"] = evil
-    study["dataset"]["path"] = evil
-    study["command"] = evil
-    study["words"] = [evil]
-    study["verdicts"][0]["sentence"] = evil
-    for entrant in study["entrants"]:
-        entrant["pooled"]["slices"][evil] = dict(entrant["pooled"]["slices"]["warm"], of=evil)
-    named = study["entrants"][1]["name"]
-    for verdict in study["verdicts"]:
-        verdict |= {key: evil for key in ("first", "second", "better") if verdict[key] == named}
-    study["entrants"][1]["name"] = example["lists"][1]["entrant"] = evil
-    study["entrants"][1]["runs"] = [evil, evil]
-    page = Page(render(study))
-    assert page.tags.count("script") == calm.tags.count("script") == 1
+        shown["title"] = markup
+    comparison["dataset"]["path"] = markup
+    comparison["command"] = markup
+    comparison["words"] = [markup]
+    comparison["verdicts"][0]["sentence"] = markup
+    for entrant in comparison["entrants"]:
+        entrant["pooled"]["slices"][markup] = dict(entrant["pooled"]["slices"]["warm"], of=markup)
+    named = comparison["entrants"][1]["name"]
+    for verdict in comparison["verdicts"]:
+        verdict |= {key: markup for key in ("first", "second", "better") if verdict[key] == named}
+    comparison["entrants"][1]["name"] = example["lists"][1]["entrant"] = markup
+    comparison["entrants"][1]["runs"] = [markup, markup]
+    page = Page(render(comparison))
+    assert page.tags.count("script") == harmless.tags.count("script") == 1
     assert "img" not in page.tags
     assert "<script>alert" not in page.text
 
 
-def test_it_can_be_read_without_its_script(study: Comparison) -> None:
-    text = render(study)
+def test_page_is_complete_without_its_script(comparison: Comparison) -> None:
+    text = render(comparison)
     assert text.index("<script>") > text.index("</footer>")
-    everything = " ".join(Page(text).words)
+    text_of_page = " ".join(Page(text).texts)
     for word in ("gru 1 x 8", "0.3000", "Mug 3", "100 targets", "reprise evaluate runs/a", "ndcg@10"):
-        assert word in everything
+        assert word in text_of_page
 
 
-def test_colours_come_from_the_style_so_that_it_can_be_dark(study: Comparison) -> None:
-    body = render(study).partition("</style>")[2]
+def test_colours_are_in_the_style_sheet_and_have_enough_contrast(comparison: Comparison) -> None:
+    body = render(comparison).partition("</style>")[2]
     assert not re.search(r'fill="|stroke="|#[0-9a-f]{6}', body)
-    style = render(study).partition("</style>")[0]
+    style = render(comparison).partition("</style>")[0]
     light, dark = (
         re.findall(r"--s\d: (#[0-9a-f]{6})", style.partition("@media")[0]),
         re.findall(r"--s\d: (#[0-9a-f]{6})", style.partition("@media (prefers-color-scheme: dark)")[2]),
@@ -111,7 +115,7 @@ def test_colours_come_from_the_style_so_that_it_can_be_dark(study: Comparison) -
 
 
 def contrast(one: str, other: str) -> float:
-    """The contrast of two colours, 1 to 21 (WCAG 2.2, relative luminance)."""
+    """Return the contrast ratio of two colours, 1 to 21 (WCAG 2.2, from relative luminance)."""
 
     def luminance(colour: str) -> float:
         parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
@@ -127,45 +131,98 @@ def contrast(one: str, other: str) -> float:
 @pytest.mark.parametrize(
     "kept", [slice(0, 1), slice(1, 2), slice(0, 3)], ids=["a baseline", "a network", "all"]
 )
-def test_any_number_of_models_makes_a_page(study: Comparison, kept: slice) -> None:
-    study["entrants"] = study["entrants"][kept]
-    names = {entrant["name"] for entrant in study["entrants"]}
-    study["verdicts"] = [found for found in study["verdicts"] if {found["first"], found["second"]} <= names]
-    for example in study["examples"]:
+def test_page_is_valid_for_any_number_of_models(comparison: Comparison, kept: slice) -> None:
+    comparison["entrants"] = comparison["entrants"][kept]
+    names = {entrant["name"] for entrant in comparison["entrants"]}
+    comparison["verdicts"] = [
+        found for found in comparison["verdicts"] if {found["first"], found["second"]} <= names
+    ]
+    for example in comparison["examples"]:
         example["lists"] = [found for found in example["lists"] if found["entrant"] in names]
-    Page(render(study))
+    Page(render(comparison))
 
 
-def test_sections_with_nothing_to_show_say_so(study: Comparison) -> None:
-    study["entrants"] = study["entrants"][:1]
-    study["verdicts"], study["examples"] = [], []
-    facts = study["entrants"][0]
+def test_empty_sections_have_an_explanation(comparison: Comparison) -> None:
+    comparison["entrants"] = comparison["entrants"][:1]
+    comparison["verdicts"], comparison["examples"] = [], []
+    facts = comparison["entrants"][0]
     facts["pooled"]["slices"] = {}
     facts["training"]["seconds"] = None
-    everything = " ".join(Page(render(study)).words)
+    text_of_page = " ".join(Page(render(comparison)).texts)
     for sentence in (
-        "One model alone is not compared with anything.",
-        "None of the models has a training time on record.",
-        "None of these models learns in epochs.",
+        "There is only one model, so there is nothing to compare.",
+        "No training time is known for these models.",
+        "None of these models is trained in epochs.",
         "so there are no slices.",
-        "None of these models gives probabilities.",
+        "None of these models predicts probabilities.",
     ):
-        assert sentence in everything
+        assert sentence in text_of_page
 
 
-def test_a_search_has_a_section_of_its_own(study: Comparison) -> None:
+def test_search_has_a_section(comparison: Comparison) -> None:
     trial = {"number": 1, "state": "complete", "value": 0.3, "fields": {"model.size": 8}}
-    study["search"] = SearchFacts(
+    comparison["search"] = SearchFacts(
         metric="ndcg@10", trials=[trial], best=trial, importance={"model.size": 1.0}, note="By PED-ANOVA."
     )
-    page = Page(render(study))
+    page = Page(render(comparison))
     assert "search" in page.ids and "#search" in page.links
-    assert "model.size" in " ".join(page.words)
-    assert "By PED-ANOVA." in " ".join(page.words)
+    assert "model.size" in " ".join(page.texts)
+    assert "By PED-ANOVA." in " ".join(page.texts)
 
 
-def test_the_metric_of_the_verdicts_is_that_of_the_page(study: Comparison) -> None:
-    study["metric"] = "recall@5"
-    for verdict in study["verdicts"]:
+def test_page_uses_the_metric_of_the_comparison(comparison: Comparison) -> None:
+    comparison["metric"] = "recall@5"
+    for verdict in comparison["verdicts"]:
         verdict["metric"] = "recall@5"
-    assert "has the highest recall@5" in render(study)
+    assert "has the highest recall@5" in render(comparison)
+
+
+def text_of(comparison: Comparison) -> str:
+    """Return the text of the page with single spaces."""
+    return " ".join("".join(Page(render(comparison)).texts).split())
+
+
+def test_headline_reports_significant_and_undecided_differences(comparison: Comparison) -> None:
+    assert (
+        "gru 1 x 8 has the highest ndcg@10, 0.3000. It is significantly better than 1 other model. "
+        "It does not differ significantly from lstm 1 x 8. "
+        "It was trained with 2 seeds, so this result applies to these weights only."
+    ) in text_of(comparison)
+
+
+def test_headline_reports_that_the_best_model_beats_all_others(comparison: Comparison) -> None:
+    comparison["entrants"][1]["seeds"].append(3)
+    comparison["entrants"][1]["runs"].append("runs/gru-1-x-8-3")
+    comparison["verdicts"][2]["better"] = "gru 1 x 8"
+    text = text_of(comparison)
+    assert "It is significantly better than all other models." in text
+    assert "does not differ significantly" not in text and "these weights only" not in text
+
+
+def test_title_counts_models_and_names_the_dataset(comparison: Comparison) -> None:
+    assert "<h1>3 models on shop</h1>" in render(comparison)
+
+
+def test_split_is_described_with_its_dates(comparison: Comparison) -> None:
+    text = text_of(comparison)
+    assert "by time, validation from 2023-11-14 22:13:20 UTC, test from 2023-11-21 20:53:20 UTC" in text
+    comparison["dataset"]["split"] = {"kind": "leave_one_out"}
+    assert "by leave one out" in text_of(comparison)
+
+
+def test_missing_intervals_are_explained(comparison: Comparison) -> None:
+    comparison["verdicts"] = []
+    assert "The evaluation made no intervals, so it cannot show which model is better." in text_of(comparison)
+
+
+def test_examples_show_the_rank_of_the_next_item(comparison: Comparison) -> None:
+    text = text_of(comparison)
+    assert "Sequence u7: next item Mug 3, in 3 of 3 lists" in text
+    assert "Before (and 4 earlier): Mug 1 \N{RIGHTWARDS ARROW} Mug 2." in text
+    assert "rank of the next item: 1,200" in text and "the next item is not a candidate" in text
+
+
+def test_recipes_name_runs_and_baselines(comparison: Comparison) -> None:
+    text = text_of(comparison)
+    assert "runs/gru-1-x-8-1 (seed 1), runs/gru-1-x-8-2 (seed 2)" in text
+    assert "baseline popularity, fitted to the events before the test part" in text

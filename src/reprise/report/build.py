@@ -17,7 +17,7 @@ from reprise.report.candidates import Contestant, contestants
 from reprise.report.comparison_file import FORMAT, Comparison, DatasetFacts, EntrantFacts, Training
 from reprise.report.evaluate_candidates import Assessed, Fit, Questions, Say, assess
 from reprise.report.example_lists import choose, described
-from reprise.report.training_facts import training_of
+from reprise.report.run_facts import read_training
 
 LIBRARIES = ("torch", "numpy")
 """What makes the numbers besides ourselves."""
@@ -148,5 +148,5 @@ def _facts(name: str, one: Contestant, found: Sequence[Assessed], report: Report
 
 def _training(one: Contestant, found: Sequence[Assessed]) -> Training:
     if one.recipe is not None:
-        return training_of(one.runs, one.recipe)
+        return read_training(one.runs, one.recipe)
     return Training(seconds=round(mean(answer.fitted_s for answer in found), 3), metric=None, curve=[])

@@ -1,30 +1,42 @@
-"""A study on a terminal: a line for each model, and what is shown about the best."""
+"""The summary of a comparison on the terminal: a table of the models and the results for the best one."""
 
 from reprise.evaluation.report import aligned
 from reprise.evaluation.stats.bootstrap import Interval
 from reprise.report.comparison_file import Comparison, EntrantFacts
 from reprise.report.plots import duration
 from reprise.report.tables import ACCURACY
-from reprise.report.text import correction
 
 
-def summary(study: Comparison) -> str:
-    """The models by the metric they are judged by, verdicts on the best of them, and the protocol."""
-    main, longest = study["metric"], max(study["protocol"]["at"])
-    names = list(dict.fromkeys([main, *(f"{kind}@{longest}" for kind in ACCURACY)]))
-    ranked = sorted(study["entrants"], key=lambda entrant: -entrant["pooled"]["metrics"][main]["value"])
+def summary(comparison: Comparison) -> str:
+    """Format the models sorted by the metric of the comparison, the results for the best model, and the protocol."""
+    metric, longest = comparison["metric"], max(comparison["protocol"]["at"])
+    names = list(dict.fromkeys([metric, *(f"{kind}@{longest}" for kind in ACCURACY)]))
+    ranked = sorted(
+        comparison["entrants"], key=lambda entrant: -entrant["pooled"]["metrics"][metric]["value"]
+    )
     rows = [["model", "seeds", *names, "training"], *(_row(entrant, names) for entrant in ranked)]
     best = ranked[0]["name"]
-    told = [found for found in study["verdicts"] if best in (found["first"], found["second"])]
-    left = len(study["verdicts"]) - len(told)
-    more = [f"{left} other pair{'s' if left > 1 else ''}: in the files of --html and --json."] if left else []
+    results = [found for found in comparison["verdicts"] if best in (found["first"], found["second"])]
+    left = len(comparison["verdicts"]) - len(results)
+    more = [f"Use --html or --json to see {left} more pair{'s' if left > 1 else ''}."] if left else []
     blocks = [
         aligned(rows),
-        "\n".join([*(found["sentence"] for found in told), *more]),
-        correction(study),
-        "\n".join(study["words"]),
+        "\n".join([*(found["sentence"] for found in results), *more]),
+        correction_note(comparison),
+        "\n".join(comparison["words"]),
     ]
     return "\n\n".join(filter(None, blocks))
+
+
+def correction_note(comparison: Comparison) -> str:
+    """Explain the correction for multiple comparisons; empty if there are fewer than two."""
+    pairs = len(comparison["verdicts"])
+    if pairs < 2:
+        return ""
+    return (
+        f"All p values are corrected for {pairs} comparisons (Holm 1979). The intervals are not corrected, so an interval "
+        "can exclude zero although the difference is not significant."
+    )
 
 
 def _row(entrant: EntrantFacts, names: list[str]) -> list[str]:

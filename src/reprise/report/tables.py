@@ -1,183 +1,167 @@
-"""The tables of the page: the models by accuracy, beyond accuracy, and by their calibration."""
+"""The tables of the report page: accuracy, list metrics and calibration of each model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
 from reprise.report.comparison_file import Comparison, Metrics
-from reprise.report.plots import Drawn, calibration_of, duration, interval_bar
+from reprise.report.plots import RankedModels, calibration_of, duration, interval_bars
 from reprise.report.svg import Series
 
 ACCURACY = ("ndcg", "mrr", "recall")
-"""Metrics of a rank, in the order of the table; hit equals recall and is left out."""
-SAME = ("hit",)
-BEYOND = {
-    "coverage": "the share of the catalogue that stands in at least one list",
-    "novelty": "how rare the shown items are: the mean of \N{MINUS SIGN}log\N{SUBSCRIPT TWO} of their shares of the log",
-    "gini": "how unequally items are shown: 0 is all alike, 1 is one item only",
-    "diversity": "how little the items of one list have in common: 1 is nothing, 0 is everything",
-    "popularity_lift": "how much more popular the shown items are than those that the sequence held before",
-}
-"""What the measures beyond accuracy mean."""
+"""Built-in ranking metrics in the order of the accuracy table; other ranking metrics follow them."""
+LIST_METRICS = ("coverage", "novelty", "gini", "diversity", "popularity_lift")
+"""Metrics of whole top-k lists; the page template explains each."""
+OMITTED = ("hit",)
+"""Metrics that no table shows: with one target per list, hit equals recall."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """The head of a column."""
+    """The header of a table column."""
 
     name: str
-    sorts: bool = True
+    """Text of the header."""
+    sortable: bool = True
+    """Whether a click on the header sorts the table."""
     sorted: bool = False
+    """Whether the table is sorted by this column, in descending order."""
 
 
 @dataclass(frozen=True)
 class TableCell:
-    """One number, or a picture of one."""
+    """A number with its interval, or a small plot."""
 
     text: str = "\N{EN DASH}"
-    within: str = ""
-    """Its interval."""
+    """The formatted number; a dash if there is none."""
+    interval: str = ""
+    """The formatted interval; empty if there is none."""
     value: float | None = None
-    """What the column is sorted by."""
+    """The number that the column is sorted by."""
     css: str = ""
-    """`best`, or `level` where no difference from the best is shown."""
-    picture: Markup | None = None
+    """`best` for the best value, `level` for a value that does not differ significantly from it."""
+    plot: Markup | None = None
+    """An SVG image that replaces the text."""
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """One entrant."""
+    """The cells of one model."""
 
     series: Series
+    """The model of the row."""
     cells: list[TableCell]
-    note: str = ""
+    """One cell per column."""
+    seeds: int = 1
+    """Number of seeds that the values are means over."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of numbers."""
+    """A table with one row per model."""
 
-    title: str
     columns: list[Column]
+    """Headers of all columns but the first, which holds the names of the models."""
     rows: list[TableRow]
-    reading: str = ""
-    """How it is to be read."""
-    kinds: list[str] = field(default_factory=list)
-    """The metrics in it without their k, once each."""
+    """Rows in the order of the page."""
+    metrics: list[str] = field(default_factory=list)
+    """Names of the list metrics in the table, without their k."""
 
 
-def accuracy(study: Comparison, drawn: Drawn, main: str) -> Table:
-    """All metrics of ranks with intervals; the best marked, and what is not shown to differ from it."""
-    found = _by_kind(drawn, lambda kind: kind not in (*BEYOND, *SAME))
-    names = sorted(found, key=lambda name: (name != main, -_length(name), _place(name)))
-    level = level_with_best(study, drawn[0][0].name, main)
-    bars = interval_bar(drawn, main)
+def accuracy_table(comparison: Comparison, models: RankedModels, metric: str) -> Table:
+    """Build the table of ranking metrics with intervals.
+
+    The best value of each column is marked. In the column of `metric` those that do not differ significantly from the
+    best model are marked, too.
+    """
+    found = _metric_names(models, lambda kind: kind not in (*LIST_METRICS, *OMITTED))
+    names = sorted(found, key=lambda name: (name != metric, -_k_of(name), _accuracy_order(name)))
+    level = not_different_from(comparison, models[0][0].name, metric)
+    bars = interval_bars(models, metric)
     rows = []
-    for place, (series, facts) in enumerate(drawn):
+    for place, (series, facts) in enumerate(models):
         metrics = facts["pooled"]["metrics"]
-        cells = [_cell(metrics[name], _mark(drawn, place, name, main, level)) for name in names]
-        cells.insert(1, TableCell(picture=bars[place], value=metrics[main]["value"]))
-        rows.append(TableRow(series, [*cells, _time(facts["training"]["seconds"])], _note(facts["seeds"])))
-    columns = [Column(names[0], sorted=True), Column("", sorts=False), *map(Column, names[1:])]
-    return Table("Accuracy of each model", [*columns, Column("training")], rows, _reading(study, drawn, main))
+        cells = [_cell(metrics[name], _mark(models, place, name, metric, level)) for name in names]
+        cells.insert(1, TableCell(plot=bars[place], value=metrics[metric]["value"]))
+        cells.append(_time_cell(facts["training"]["seconds"]))
+        rows.append(TableRow(series, cells, max(1, len(facts["seeds"]))))
+    first, *others = names
+    columns = [Column(first, sorted=True), Column("interval", sortable=False), *map(Column, others)]
+    return Table([*columns, Column("training time")], rows)
 
 
-def beyond(drawn: Drawn) -> Table | None:
-    """What else is known of the lists; None where nothing is."""
-    names = _by_kind(drawn, lambda kind: kind in BEYOND)
+def list_metrics_table(models: RankedModels) -> Table | None:
+    """Build the table of list metrics, such as coverage, at the largest k; None if there are none."""
+    names = _metric_names(models, lambda kind: kind in LIST_METRICS)
     if not names:
         return None
-    longest = max(names, key=_length).partition("@")[2]
+    longest = max(names, key=_k_of).partition("@")[2]
     names = [name for name in names if name.partition("@")[2] == longest]
     rows = [
         TableRow(series, [_cell(facts["pooled"]["metrics"].get(name)) for name in names])
-        for series, facts in drawn
+        for series, facts in models
     ]
     columns = [Column(name.replace("_", " ")) for name in names]
-    return Table("Beyond accuracy", columns, rows, kinds=[name.partition("@")[0] for name in names])
+    return Table(columns, rows, metrics=[name.partition("@")[0] for name in names])
 
 
-def errors(drawn: Drawn) -> Table:
-    """How far the probabilities may be believed, of the entrants that have some."""
+def calibration_table(models: RankedModels) -> Table:
+    """Build the table of calibration errors, with the models that predict probabilities."""
     rows = []
-    for series, facts in drawn:
+    for series, facts in models:
         found = calibration_of(facts)
         if found is not None:
             values = [found["ece"], *([found["log_loss"]] if found.get("log_loss") is not None else [])]
             rows.append(TableRow(series, [TableCell(_number(value), value=value) for value in values]))
     names = ["ECE", "log loss"][: len(rows[0].cells) if rows else 0]
-    return Table("Calibration of each model", [Column(name) for name in names], rows)
+    return Table([Column(name) for name in names], rows)
 
 
-def level_with_best(study: Comparison, best: str, metric: str) -> set[str]:
-    """The entrants that are not shown to differ from the best in a metric."""
+def not_different_from(comparison: Comparison, best: str, metric: str) -> set[str]:
+    """Return the names of the models that do not differ significantly from the best one in a metric."""
     return {
-        verdict["second"] if verdict["first"] == best else verdict["first"]
-        for verdict in study["verdicts"]
-        if verdict["metric"] == metric
-        and verdict["better"] is None
-        and best in (verdict["first"], verdict["second"])
+        result["second"] if result["first"] == best else result["first"]
+        for result in comparison["verdicts"]
+        if result["metric"] == metric
+        and result["better"] is None
+        and best in (result["first"], result["second"])
     }
 
 
-def _by_kind(drawn: Drawn, wanted: object) -> list[str]:
-    assert callable(wanted)
-    return [
-        name
-        for name in dict.fromkeys(name for _, facts in drawn for name in facts["pooled"]["metrics"])
-        if wanted(name.partition("@")[0])
-    ]
+def _metric_names(models: RankedModels, wanted: Callable[[str], bool]) -> list[str]:
+    """Return the metrics of any model, each once, whose name before '@' is wanted."""
+    names = dict.fromkeys(name for _, facts in models for name in facts["pooled"]["metrics"])
+    return [name for name in names if wanted(name.partition("@")[0])]
 
 
-def _length(name: str) -> int:
-    """k of a metric at k."""
+def _k_of(name: str) -> int:
     return int(name.partition("@")[2])
 
 
-def _place(name: str) -> int:
+def _accuracy_order(name: str) -> int:
     kind = name.partition("@")[0]
     return ACCURACY.index(kind) if kind in ACCURACY else len(ACCURACY)
 
 
-def _mark(drawn: Drawn, place: int, name: str, main: str, level: set[str]) -> str:
-    values = [facts["pooled"]["metrics"][name]["value"] for _, facts in drawn]
-    if len(drawn) > 1 and values[place] == max(values):
+def _mark(models: RankedModels, place: int, name: str, metric: str, level: set[str]) -> str:
+    values = [facts["pooled"]["metrics"][name]["value"] for _, facts in models]
+    if len(models) > 1 and values[place] == max(values):
         return "best"
-    return "level" if name == main and drawn[place][0].name in level else ""
+    return "level" if name == metric and models[place][0].name in level else ""
 
 
 def _cell(interval: Metrics | None, css: str = "") -> TableCell:
     if interval is None:
         return TableCell()
     value, low, high = interval["value"], interval["low"], interval["high"]
-    within = "" if low is None or high is None else f"{_number(low)}\N{EN DASH}{_number(high)}"
-    return TableCell(_number(value), within, value, css)
+    bounds = "" if low is None or high is None else f"{_number(low)}\N{EN DASH}{_number(high)}"
+    return TableCell(_number(value), bounds, value, css)
 
 
 def _number(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 1 else f"{value:.3f}" if abs(value) < 10 else f"{value:.2f}"
 
 
-def _time(seconds: float | None) -> TableCell:
+def _time_cell(seconds: float | None) -> TableCell:
     return TableCell() if seconds is None else TableCell(duration(seconds), value=seconds)
-
-
-def _note(seeds: list[int]) -> str:
-    return f"{len(seeds)} seeds" if len(seeds) > 1 else ""
-
-
-def _reading(study: Comparison, drawn: Drawn, main: str) -> str:
-    told = study["protocol"]["interval"]
-    parts = []
-    if told["resamples"]:
-        parts.append(
-            f"Below each value its {told['level']:.0%} interval; the bars show that of {main} on one scale."
-        )
-    if len(drawn) > 1:
-        parts.append("The best value of each column is bold and coloured.")
-    if level_with_best(study, drawn[0][0].name, main):
-        parts.append(f"Dotted underneath: in {main} no difference from the best is shown.")
-    if any(len(facts["seeds"]) > 1 for _, facts in drawn):
-        parts.append("Of several seeds the mean is given, and its interval holds the noise of the seeds too.")
-    parts.append("Training is the time of all epochs without validation, or of the fit of a baseline.")
-    return " ".join(parts)

@@ -173,9 +173,9 @@ def _dataset(runs: list[Path], names: list[str], moved: Path | None) -> "Sequenc
 
 def _searched(search: Path | None) -> "SearchFacts | None":
     """What a search found, read before the work begins."""
-    from reprise.report.search_facts import search_of
+    from reprise.report.run_facts import read_search
 
-    return None if search is None else search_of(search)
+    return None if search is None else read_search(search)
 
 
 def _tell(composed: "BuiltComparison", outputs: Outputs) -> None:

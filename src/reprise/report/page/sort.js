@@ -1,4 +1,4 @@
-// A click on the head of a column sorts its table; the page says everything without this.
+// Sort a table by the column whose header is clicked. The page is complete without this script.
 for (const head of document.querySelectorAll("table.sorted thead th[data-sort]")) {
   const button = document.createElement("button");
   button.append(...head.childNodes);

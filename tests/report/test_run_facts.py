@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from reprise.errors import ArtefactError
-from reprise.report.training_facts import training_of
+from reprise.report.run_facts import read_search, read_training
 
 RECIPE = {"training": {"metric": "mrr@5"}}
 
@@ -20,9 +20,9 @@ def epoch(number: int, seconds: float, value: float) -> dict[str, Any]:
     return {"epoch": number, "loss": 3.0, "valid mrr@5": value, "valid ndcg@5": 0.9, "seconds": seconds}
 
 
-def test_seconds_add_up_and_what_comes_after_the_epochs_is_no_point(tmp_path: Path) -> None:
+def test_epoch_times_add_up_and_later_records_are_ignored(tmp_path: Path) -> None:
     run = write(tmp_path / "run", epoch(1, 2.5, 0.1), epoch(2, 2.0, 0.3), {"refit": {"passes": 4}})
-    found = training_of([run], RECIPE)
+    found = read_training([run], RECIPE)
     assert (found["seconds"], found["metric"]) == (4.5, "mrr@5")
     assert found["curve"] == [
         [
@@ -32,27 +32,40 @@ def test_seconds_add_up_and_what_comes_after_the_epochs_is_no_point(tmp_path: Pa
     ]
 
 
-def test_seeds_have_a_mean_and_a_curve_each(tmp_path: Path) -> None:
+def test_training_time_is_the_mean_over_seeds(tmp_path: Path) -> None:
     runs = [write(tmp_path / name, epoch(1, seconds, 0.1)) for name, seconds in (("a", 2.0), ("b", 4.0))]
-    found = training_of(runs, RECIPE)
+    found = read_training(runs, RECIPE)
     assert found["seconds"] == (2.0 + 4.0) / 2
     assert len(found["curve"]) == 2
 
 
-def test_an_ensemble_takes_as_long_as_its_members_together(tmp_path: Path) -> None:
+def test_training_time_of_an_ensemble_is_the_sum_of_its_members(tmp_path: Path) -> None:
     run = write(tmp_path / "run", {"members": 2, "valid mrr@5": 0.4})
     for number, seconds in ((1, 2.0), (2, 3.0)):
         write(run / "members" / str(number), epoch(1, seconds, 0.1))
-    found = training_of([run], RECIPE)
+    found = read_training([run], RECIPE)
     assert found["seconds"] == 2.0 + 3.0
     assert len(found["curve"]) == 2
 
 
-def test_without_records_nothing_is_known(tmp_path: Path) -> None:
-    assert training_of([tmp_path], RECIPE) == {"seconds": None, "metric": "mrr@5", "curve": []}
+def test_training_time_is_unknown_without_records(tmp_path: Path) -> None:
+    assert read_training([tmp_path], RECIPE) == {"seconds": None, "metric": "mrr@5", "curve": []}
 
 
-def test_damaged_records_are_told(tmp_path: Path) -> None:
+def test_damaged_records_raise_an_error(tmp_path: Path) -> None:
     run = write(tmp_path / "run", {"epoch": 1})
     with pytest.raises(ArtefactError, match=r"metrics\.jsonl is damaged \(KeyError\('seconds'\)\)"):
-        training_of([run], RECIPE)
+        read_training([run], RECIPE)
+
+
+def test_missing_search_result_raises_an_error(tmp_path: Path) -> None:
+    with pytest.raises(
+        ArtefactError, match=r"holds no finished search \(no tune\.json\); `reprise tune DATASET"
+    ):
+        read_search(tmp_path)
+
+
+def test_damaged_search_result_raises_an_error(tmp_path: Path) -> None:
+    (tmp_path / "tune.json").write_text('{"metric": "mrr@5"}')
+    with pytest.raises(ArtefactError, match=r"is damaged \(KeyError\('trials'\)\); search again"):
+        read_search(tmp_path)
