@@ -39,7 +39,7 @@ format: install
 docs: install
 	$(BIN)/python -m reprise.cli.reference > docs/cli.md
 	$(BIN)/python scripts/api_page.py
-	$(BIN)/python scripts/file_map.py
+	$(BIN)/python scripts/module_map.py
 
 # every family on three logs of a folder, with the reports; what is trained already is kept
 benchmark: install

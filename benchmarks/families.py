@@ -137,10 +137,10 @@ def table(log: str, found: dict[str, Any]) -> Iterator[str]:
     best = entrants[0]["name"]
     yield f"### {log}\n"
     targets = entrants[0]["pooled"]["targets"]
-    yield f"{targets:,} targets. The last column is the paired difference to the first row in {first}, with a star"
-    yield "where one is shown, after Holm's correction over all pairs."
+    yield f"{targets:,} targets. The last column is the paired difference to the first row in {first}; a star marks"
+    yield "a significant one, after Holm's correction over all pairs."
     yield ""
-    yield f"| model | {first} | {' | '.join(rest)} | seeds | training, s | less the first |"
+    yield f"| model | {first} | {' | '.join(rest)} | seeds | training, s | minus the first |"
     yield "|" + "---|" * (len(METRICS) + 4)
     for one in entrants:
         metrics = one["pooled"]["metrics"]
