@@ -28,7 +28,7 @@ from reprise.data.dataset import SequenceDataset
 from reprise.evaluation.evaluator import QUICK, evaluate
 from reprise.evaluation.report import Report
 from reprise.training import RunOptions
-from reprise.training.fit_cooccurrence import fit_transitions
+from reprise.training.fit_cooccurrence import fit_cooccurrence
 from reprise.training.run_directory import RunDirectory
 from reprise.training.trainer import Trainer
 
@@ -43,7 +43,7 @@ def learn(trainer: Trainer, clock: Clock) -> None:
     """The epochs of the trainer, step by step, without its validation and its checkpoints."""
     for epoch in range(trainer.config.epochs):
         trainer.model.train()
-        trainer.progress.epoch, trainer.steps.state = epoch, None
+        trainer.progress.epoch, trainer.train_step.state = epoch, None
         for chunk in trainer._plan(epoch):
             _, targets = trainer._step(chunk)
             trainer.progress.step += 1
@@ -83,7 +83,7 @@ def main() -> None:
         if not fresh:
             fresh.update({name: tensor.clone() for name, tensor in residual.state_dict().items()})
         residual.load_state_dict(fresh)  # each moment by itself, not from the fit of the one before
-        fit_transitions(
+        fit_cooccurrence(
             trainer.model,
             dataset,
             trainer.fabric.autocast(),

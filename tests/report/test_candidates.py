@@ -9,14 +9,14 @@ from reprise.models.networks.recurrent import Recurrent
 from reprise.report.candidates import contestants, open_common
 from reprise.testing import worlds
 from reprise.training import Recipe, TrainingConfig
-from reprise.training.run_directory import RunDirectory, told
+from reprise.training.run_directory import RunDirectory, manifest_of
 
 DATASET = worlds.cycle()
 
 
 def run(path: Path, seed: int = 1, dataset: SequenceDataset = DATASET, **spec: object) -> Path:
     recipe = Recipe(model=Recurrent(size=8, layers=1, **spec))  # type: ignore[arg-type]
-    RunDirectory(path).begin(told(recipe, dataset, seed), dataset)
+    RunDirectory(path).begin(manifest_of(recipe, dataset, seed), dataset)
     return path
 
 

@@ -1,4 +1,4 @@
-"""A spec that is fitted by counting, and one of a network that ends its process: for searches."""
+"""Specs for tests of the search: a Markov chain, and a network that kills its process."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from reprise.models.networks.sequence_model import SequenceModel
 
 @spec
 class Counting:
-    """A Markov chain as a spec."""
+    """The spec of a Markov chain."""
 
     smoothing: Annotated[float, Field(gt=0)] = 1.0
 
@@ -25,16 +25,16 @@ class Counting:
 
 
 @spec
-class Dying:
-    """A network whose process is killed while it trains, as often as a file says."""
+class KillsItself:
+    """A network that kills its process in training, as many times as the number in a file."""
 
     file: str
     layers: int = 1
 
     def build(self, sizes: Sizes) -> SequenceModel:
-        lives = Path(self.file)
-        # not when its space is tried out, in the process of the search
-        if sizes.items > 2 and int(lives.read_text()) > 0:
-            lives.write_text(str(int(lives.read_text()) - 1))
+        counter = Path(self.file)
+        # the process of the search builds it too, with two items, to check its space
+        if sizes.items > 2 and int(counter.read_text()) > 0:
+            counter.write_text(str(int(counter.read_text()) - 1))
             os.kill(os.getpid(), signal.SIGKILL)
         return Recurrent(size=8, layers=self.layers, transitions=0).build(sizes)

@@ -1,4 +1,4 @@
-"""A fit of counted transitions that makes any network worse."""
+"""A fit of the co-occurrence correction that lowers the metrics of any network."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from reprise.models.networks.network_scorer import NetworkScorer
 
 
 def spoiling(dataset: SequenceDataset) -> Callable[..., Fit]:
-    """What may stand in the place of `fit_transitions`: counts that are taken against what they say."""
+    """Return a replacement of `fit_cooccurrence` that gives the counts a negative weight."""
 
     def fit(model: NetworkScorer, *_: object, **__: object) -> Fit:
         assert model.transitions is not None

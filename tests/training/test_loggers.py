@@ -17,7 +17,7 @@ from reprise.models.networks.ensemble import Ensemble
 from reprise.models.networks.recurrent import Recurrent
 from reprise.testing import worlds
 from reprise.training import RunOptions, TrainingConfig, train
-from reprise.training.loggers import EpochLog
+from reprise.training.callbacks import EpochLog
 
 SMALL = Recurrent(size=8, layers=1, transitions=0)
 THREE = TrainingConfig(epochs=3, tokens=256, metric="mrr@5", refit=0)
@@ -159,11 +159,11 @@ import sys
 from reprise.models.networks.recurrent import Recurrent
 from reprise.testing import worlds
 from reprise.training import RunOptions, TrainingConfig, train
-from reprise.training.training_progress import Stopped
+from reprise.training.callbacks import StopTraining
 
-def watch(record):
+def on_epoch(record):
     if record["epoch"] == int(sys.argv[2]):
-        raise Stopped
+        raise StopTraining
 
 try:
     train(
@@ -172,9 +172,9 @@ try:
         sys.argv[1],
         training=TrainingConfig(epochs=3, tokens=256, metric="mrr@5", refit=0),
         options=RunOptions(precision="32-true", accelerator="cpu", threads=1, logger="wandb"),
-        watch=watch,
+        on_epoch=on_epoch,
     )
-except Stopped:
+except StopTraining:
     pass
 import wandb
 assert wandb.run is None
@@ -265,7 +265,7 @@ def test_what_a_failing_logger_missed_is_told_when_the_run_is_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(EpochLog, "_tell", lambda *_: 1 / 0)
+        patch.setattr(EpochLog, "_send", lambda *_: 1 / 0)
         with pytest.warns(UserWarning, match="ZeroDivisionError"):
             logged("tensorboard", tmp_path)
     logged("tensorboard", tmp_path)

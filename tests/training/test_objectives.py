@@ -92,7 +92,7 @@ def test_a_batch_that_asks_nothing_teaches_nothing(tmp_path: Path) -> None:
     trainer = Trainer(recipe, worlds.cycle(), RunDirectory(tmp_path / "run"), EXACT)
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     rows = batch([[1, 2, 3]], [[2, 0, 0]])
-    assert trainer.steps(rows, seed=1, rate=0.1, where="here") == (0.0, 0)
+    assert trainer.train_step(rows, seed=1, learning_rate=0.1, description="here") == (0.0, 0)
     after = trainer.model.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 

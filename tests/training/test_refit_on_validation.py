@@ -13,7 +13,7 @@ from reprise.models.networks.sequence_model import SequenceModel
 from reprise.testing import worlds
 from reprise.training import RunOptions, TrainingConfig, train
 from reprise.training.checkpoint import read_tensors
-from reprise.training.refit_on_validation import Refit
+from reprise.training.refit_on_validation import RefitResult
 from reprise.training.run_directory import RunDirectory, load_model
 
 SMALL = Recurrent(size=16, layers=1, dropout=0.0, item_dropout=0.0, transitions=0)
@@ -21,8 +21,10 @@ TRAINING = TrainingConfig(epochs=6, tokens=128, metric="mrr@5", learning_rate=0.
 EXACT = RunOptions(precision="32-true", accelerator="cpu", threads=1)
 
 
-def turned(items: int = 12, sequences: int = 80, length: int = 20, late: int = 4) -> SequenceDataset:
-    """Each sequence counts up, and from its validation part on it jumps from i to 5 i + 1."""
+def with_changed_rule(
+    items: int = 12, sequences: int = 80, length: int = 20, late: int = 4
+) -> SequenceDataset:
+    """Return sequences that count up, and in their validation and test parts go from i to 5 i + 1."""
     rows = []
     for start in range(sequences):
         row = [(start + step) % items for step in range(length)]
@@ -40,8 +42,8 @@ def mrr(model: SequenceModel, dataset: SequenceDataset, part: str = "test") -> f
     return evaluate(model, dataset, part=part, at=(5,)).metrics["mrr@5"].value  # type: ignore[arg-type]
 
 
-def test_what_changed_in_the_validation_part_is_learned_at_last(tmp_path: Path) -> None:
-    dataset = turned()
+def test_the_refit_learns_a_change_in_the_validation_part(tmp_path: Path) -> None:
+    dataset = with_changed_rule()
     without = trained(dataset, tmp_path / "without", replace(TRAINING, refit=0))
     with_it = trained(dataset, tmp_path / "with", replace(TRAINING, refit=12))
     assert mrr(with_it, dataset) > mrr(without, dataset) + 0.1
@@ -50,9 +52,9 @@ def test_what_changed_in_the_validation_part_is_learned_at_last(tmp_path: Path) 
     assert found["after"] > found["before"]
 
 
-def test_a_network_that_learned_the_validation_part_is_not_asked_about_it(tmp_path: Path) -> None:
-    """The run can still be opened as it was chosen."""
-    dataset = turned()
+def test_a_refitted_network_cannot_be_evaluated_on_the_validation_part(tmp_path: Path) -> None:
+    """The run can still be loaded with the weights before the refit."""
+    dataset = with_changed_rule()
     model = trained(dataset, tmp_path / "run")
     with pytest.raises(ConfigError, match=r'learned the validation part.*load_run\(RUN, before="valid"\)'):
         mrr(model, dataset, "valid")
@@ -63,7 +65,7 @@ def test_a_network_that_learned_the_validation_part_is_not_asked_about_it(tmp_pa
     assert mrr(chosen, dataset) < mrr(model, dataset)
 
 
-def test_what_does_not_help_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refit_that_does_not_help_is_not_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     dataset = worlds.cycle()
     model = train(SMALL, dataset, tmp_path, training=TRAINING, options=EXACT, progress=True)
     assert not RunDirectory(tmp_path).final.exists()
@@ -71,47 +73,52 @@ def test_what_does_not_help_is_left_out(tmp_path: Path, capsys: pytest.CaptureFi
     assert (
         capsys.readouterr()
         .err.splitlines()[-1]
-        .startswith("validation not learned  mrr@5 of its later half 1.0000")
+        .startswith(
+            "refit on the validation part: none, it does not improve mrr@5 (on the later half, 1.0000)"
+        )
     )
 
 
-def test_half_a_sequence_judges_nothing(tmp_path: Path) -> None:
-    """One sequence has a validation part, so there is no later half."""
-    dataset = turned(sequences=8)
+def test_there_is_no_refit_without_two_halves(tmp_path: Path) -> None:
+    """Only one sequence has a validation part, so the later half is empty."""
+    dataset = with_changed_rule(sequences=8)
     valid_end = dataset.train_end.copy()
     valid_end[0] = dataset.valid_end[0]
     trained(replace(dataset, valid_end=valid_end), tmp_path)
     assert not RunDirectory(tmp_path).final.exists()
 
 
-def test_a_run_killed_in_its_last_passes_does_them_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dataset = turned()
+def test_a_run_killed_during_the_refit_repeats_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = with_changed_rule()
     spec = replace(SMALL, transitions=3)
-    train(spec, dataset, tmp_path / "whole", training=TRAINING, options=EXACT)
+    train(spec, dataset, tmp_path / "uninterrupted", training=TRAINING, options=EXACT)
 
-    def stop(*_: object, **__: object) -> Refit:
+    def stop(*_: object, **__: object) -> RefitResult:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(trainer_module, "refit", stop)
-        train(spec, dataset, tmp_path / "stopped", training=TRAINING, options=EXACT)
-    train(spec, dataset, tmp_path / "stopped", training=TRAINING, options=EXACT)
-    whole, stopped = (read_tensors(tmp_path / name / "final.safetensors")[0] for name in ("whole", "stopped"))
-    assert all(whole[name].equal(stopped[name]) for name in whole)
-    records = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("whole", "stopped")]
+        patch.setattr(trainer_module, "refit_on_validation", stop)
+        train(spec, dataset, tmp_path / "interrupted", training=TRAINING, options=EXACT)
+    train(spec, dataset, tmp_path / "interrupted", training=TRAINING, options=EXACT)
+    first, second = (
+        read_tensors(tmp_path / name / "final.safetensors")[0] for name in ("uninterrupted", "interrupted")
+    )
+    assert all(first[name].equal(second[name]) for name in first)
+    records = [
+        (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        for name in ("uninterrupted", "interrupted")
+    ]
     assert [json.loads(line).keys() for line in records[0]] == [
         json.loads(line).keys() for line in records[1]
     ]
     assert json.loads(records[1][-1])["refit"]["passes"] > 0
     with monkeypatch.context() as patch:
-        patch.setattr(trainer_module, "refit", stop)
-        train(spec, dataset, tmp_path / "stopped", training=TRAINING, options=EXACT)
+        patch.setattr(trainer_module, "refit_on_validation", stop)
+        train(spec, dataset, tmp_path / "interrupted", training=TRAINING, options=EXACT)
 
 
-def test_items_that_training_never_saw_are_not_learned(tmp_path: Path) -> None:
-    """They have no vector; their events are passed over."""
+def test_items_without_training_events_are_not_targets(tmp_path: Path) -> None:
+    """They have no trained vector; their events are skipped."""
     rows = [[f"i{(start + step) % 12}" for step in range(20)] + ["new"] + ["i1", "i2"] for start in range(40)]
     dataset = worlds.world(rows, valid=2, test=1)
     assert mrr(trained(dataset, tmp_path), dataset) > 0

@@ -9,59 +9,61 @@ from reprise.models.networks.recurrent import Recurrent
 from reprise.testing import worlds
 from reprise.training import Recipe, load_run
 from reprise.training.checkpoint import read_tensors, write_tensors
-from reprise.training.run_directory import RunDirectory, load_model, told
+from reprise.training.run_directory import RunDirectory, load_model, manifest_of
 
 RECIPE = Recipe(model=Recurrent(size=8, layers=1))
 
 
-def begun(path: Path) -> RunDirectory:
+def started_run(path: Path) -> RunDirectory:
     run = RunDirectory(path)
-    run.begin(told(RECIPE, worlds.cycle(), 1), worlds.cycle())
+    run.begin(manifest_of(RECIPE, worlds.cycle(), 1), worlds.cycle())
     return run
 
 
-def test_a_directory_that_is_no_run(tmp_path: Path) -> None:
+def test_a_directory_without_a_run_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(
         ArtefactError, match=r"is not a run \(no run\.json\); make one with `reprise train DATASET"
     ):
         load_run(tmp_path / "nothing")
 
 
-def test_a_run_without_a_finished_epoch(tmp_path: Path) -> None:
-    with pytest.raises(ArtefactError, match="has no finished epoch yet; run the same `reprise train` again"):
-        load_model(begun(tmp_path), worlds.cycle())
+def test_a_run_without_a_finished_epoch_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(
+        ArtefactError, match="has no finished epoch yet; run the same `reprise train` command again"
+    ):
+        load_model(started_run(tmp_path), worlds.cycle())
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "", '{"format": 1}'])
-def test_a_damaged_manifest(text: str, tmp_path: Path) -> None:
-    run = begun(tmp_path)
+def test_a_damaged_manifest_is_an_error(text: str, tmp_path: Path) -> None:
+    run = started_run(tmp_path)
     run.manifest.write_text(text)
     with pytest.raises(ArtefactError, match=r"run\.json is damaged"):
         run.read()
 
 
-def test_something_else_in_the_directory_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ConfigError, match=r"holds something that is no run \(such as thesis\.txt\)"):
-        RunDirectory(tmp_path).check(told(RECIPE, worlds.cycle(), 1))
+def test_a_directory_with_other_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("text")
+    with pytest.raises(ConfigError, match=r"is not a run directory \(it holds thesis\.txt\)"):
+        RunDirectory(tmp_path).check(manifest_of(RECIPE, worlds.cycle(), 1))
 
 
-def test_a_kill_before_the_manifest_was_whole_is_no_obstacle(tmp_path: Path) -> None:
+def test_a_partial_manifest_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "run.partial").write_text('{"for')
-    what = told(RECIPE, worlds.cycle(), 1)
-    RunDirectory(tmp_path).check(what)
-    RunDirectory(tmp_path).begin(what, worlds.cycle())
+    manifest = manifest_of(RECIPE, worlds.cycle(), 1)
+    RunDirectory(tmp_path).check(manifest)
+    RunDirectory(tmp_path).begin(manifest, worlds.cycle())
     assert RunDirectory(tmp_path).read()["seed"] == 1
 
 
-def test_damaged_weights_are_told(tmp_path: Path) -> None:
-    run = begun(tmp_path)
+def test_damaged_weights_are_an_error(tmp_path: Path) -> None:
+    run = started_run(tmp_path)
     run.best.write_bytes(b"no tensors")
     with pytest.raises(ArtefactError, match=r"best\.safetensors is damaged"):
         load_model(run, worlds.cycle())
 
 
-def test_a_full_disk_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_keeps_the_former_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "weights.safetensors"
     write_tensors(path, {"x": torch.ones(2)}, {})
 
@@ -70,14 +72,14 @@ def test_a_full_disk_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("reprise.training.checkpoint.save_file", full)
     with pytest.raises(
-        ArtefactError, match=r"cannot write .*No space left on device.*make room and run the same"
+        ArtefactError, match=r"cannot write .*No space left on device.*free some space and run the same"
     ):
         write_tensors(path, {"x": torch.zeros(2)}, {})
     assert torch.equal(read_tensors(path)[0]["x"], torch.ones(2))
 
 
-def test_a_run_of_another_format(tmp_path: Path) -> None:
-    run = begun(tmp_path)
+def test_a_run_of_another_format_version_is_an_error(tmp_path: Path) -> None:
+    run = started_run(tmp_path)
     run.manifest.write_text('{"format": 99}')
     with pytest.raises(ArtefactError, match="has run format 99, this version reads 1"):
         run.read()
@@ -90,29 +92,29 @@ def test_a_run_of_another_format(tmp_path: Path) -> None:
         (RECIPE, 2, r"another seed \(1, now 2\)"),
     ],
 )
-def test_another_run_in_the_same_place_is_refused(
+def test_a_directory_with_another_run_is_refused(
     recipe: Recipe, seed: int, message: str, tmp_path: Path
 ) -> None:
-    run = begun(tmp_path)
+    run = started_run(tmp_path)
     with pytest.raises(ConfigError, match=message):
-        run.check(told(recipe, worlds.cycle(), seed))
+        run.check(manifest_of(recipe, worlds.cycle(), seed))
 
 
-def test_another_dataset_in_the_same_place_is_refused(tmp_path: Path) -> None:
+def test_a_run_with_another_dataset_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="another fingerprint"):
-        begun(tmp_path).check(told(RECIPE, worlds.noise(), 1))
+        started_run(tmp_path).check(manifest_of(RECIPE, worlds.noise(), 1))
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    run = begun(tmp_path)
+    run = started_run(tmp_path)
     other = Recurrent(size=16, layers=1).build(worlds.cycle().sizes)
     write_tensors(run.best, dict(other.state_dict()), {})
     with pytest.raises(ArtefactError, match="holds the weights of another network"):
         load_model(run, worlds.cycle())
 
 
-def test_a_model_comes_back_as_it_was(tmp_path: Path) -> None:
-    run = begun(tmp_path)
+def test_a_loaded_model_has_the_saved_weights(tmp_path: Path) -> None:
+    run = started_run(tmp_path)
     model = RECIPE.model.build(worlds.cycle().sizes)
     model.transitions.gain.data.fill_(0.5)
     write_tensors(run.best, dict(model.state_dict()), {})
@@ -122,23 +124,23 @@ def test_a_model_comes_back_as_it_was(tmp_path: Path) -> None:
         assert torch.equal(loaded.state_dict()[name], tensor)
 
 
-def test_transitions_that_nothing_was_found_for_are_dropped(tmp_path: Path) -> None:
-    run = begun(tmp_path)
+def test_cooccurrence_without_weight_is_dropped(tmp_path: Path) -> None:
+    run = started_run(tmp_path)
     model = RECIPE.model.build(worlds.cycle().sizes)
     assert model.reads == ("item",)
     write_tensors(run.best, dict(model.state_dict()), {})
     assert load_model(run, worlds.cycle()).reads == ()
 
 
-def test_data_in_memory_must_be_named_when_a_run_is_loaded(tmp_path: Path) -> None:
-    begun(tmp_path)
-    with pytest.raises(DataError, match="was trained on data in memory; say where the data is"):
+def test_a_run_trained_in_memory_needs_a_dataset_to_load(tmp_path: Path) -> None:
+    started_run(tmp_path)
+    with pytest.raises(DataError, match="was trained on a dataset in memory; name a prepared one"):
         load_run(tmp_path)
 
 
-def test_the_fingerprint_says_which_data(tmp_path: Path) -> None:
+def test_the_dataset_is_found_by_its_recorded_path(tmp_path: Path) -> None:
     run, shop = RunDirectory(tmp_path), replace(worlds.cycle(), path=tmp_path / "shop")
-    run.begin(told(RECIPE, shop, 1), shop)
+    run.begin(manifest_of(RECIPE, shop, 1), shop)
     assert run.read()["dataset"] == str(tmp_path / "shop")
     with pytest.raises(DataError, match="holds no prepared dataset"):
         load_run(tmp_path)

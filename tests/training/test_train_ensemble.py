@@ -7,7 +7,7 @@ import pytest
 import torch
 from spoiling import spoiling
 
-import reprise.training.fit_cooccurrence as residual_module
+import reprise.training.fit_cooccurrence as cooccurrence_module
 import reprise.training.train_ensemble as ensemble_module
 import reprise.training.trainer as trainer_module
 from reprise.cli.commands.export import training_facts
@@ -32,7 +32,7 @@ def records(run: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def weights(run: Path) -> dict[str, torch.Tensor]:
+def best_weights(run: Path) -> dict[str, torch.Tensor]:
     return read_tensors(run / "best.safetensors")[0]
 
 
@@ -53,31 +53,33 @@ def run(log: SequenceDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_each_member_is_the_run_of_its_own_seed(log: SequenceDataset, run: Path, tmp_path: Path) -> None:
-    """And stays one: it can be opened, and what it alone found counts to be worth is none of the ensemble's."""
+def test_each_member_equals_a_single_run_with_its_seed(
+    log: SequenceDataset, run: Path, tmp_path: Path
+) -> None:
+    """It can be loaded like any run. Its own co-occurrence correction is not part of the ensemble."""
     for number, seed in ((1, 5), (2, 6)):
         train(SMALL, log, tmp_path / str(number), training=TRAINING, options=replace(EXACT, seed=seed))
-        alone = weights(tmp_path / str(number))
+        alone = best_weights(tmp_path / str(number))
         assert all(
             torch.equal(tensor, alone[name])
-            for name, tensor in weights(run / "members" / str(number)).items()
+            for name, tensor in best_weights(run / "members" / str(number)).items()
         )
-        joined = weights(run)
+        combined = best_weights(run)
         for name, tensor in alone.items():
             if not name.startswith("transitions."):
-                assert torch.equal(joined[f"members.{number - 1}.{name}"], tensor)
+                assert torch.equal(combined[f"members.{number - 1}.{name}"], tensor)
 
 
-def test_the_run_says_what_the_members_are_together(log: SequenceDataset, run: Path) -> None:
-    together, counted = records(run)
-    assert together["members"] == 2
-    assert counted["transitions"]["cases"] > 0  # type: ignore[index]
+def test_the_run_records_the_metrics_of_the_ensemble(log: SequenceDataset, run: Path) -> None:
+    members, corrected = records(run)
+    assert members["members"] == 2
+    assert corrected["transitions"]["cases"] > 0  # type: ignore[index]
     chosen = load_model(RunDirectory(run), log, before="valid")
-    kept = counted if chosen.transitions is not None else together
+    kept = corrected if chosen.transitions is not None else members
     assert mrr(chosen, log) == pytest.approx(kept["valid mrr@5"], abs=1e-6)
     text = (run / "train.log").read_text()
     assert "member 2 of 2, seed 6" in text
-    assert "2 members together  valid mrr@5" in text
+    assert "ensemble of 2 members  valid mrr@5" in text
     assert text.count("epoch 2/2") == 2
 
 
@@ -94,27 +96,27 @@ def test_the_ensemble_is_evaluated_and_exported_like_a_network(
     assert "members together: members 2" in (tmp_path / "model" / "README.md").read_text()
 
 
-def test_a_finished_ensemble_is_returned_as_it_is(
+def test_a_finished_ensemble_is_loaded_without_training(
     log: SequenceDataset, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trainer_module.Trainer, "fit", None)
-    monkeypatch.setattr(ensemble_module, "add_transitions", None)
-    before = weights(run)
+    monkeypatch.setattr(ensemble_module, "add_cooccurrence", None)
+    before = best_weights(run)
     train(PAIR, log, run, training=TRAINING, options=EXACT)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in weights(run).items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in best_weights(run).items())
 
 
-def test_members_may_be_trained_before_and_elsewhere(
+def test_members_can_be_trained_beforehand(
     log: SequenceDataset, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on two machines at once; the ensemble only joins them."""
+    """For instance on two machines; the ensemble only combines them."""
     for number, seed in ((2, 6), (1, 5)):
         out = tmp_path / "run" / "members" / str(number)
         train(SMALL, log, out, training=TRAINING, options=replace(EXACT, seed=seed))
     monkeypatch.setattr(trainer_module.Trainer, "_epoch", None)
     train(PAIR, log, tmp_path / "run", training=TRAINING, options=EXACT)
-    whole = weights(run)
-    assert all(torch.equal(tensor, whole[name]) for name, tensor in weights(tmp_path / "run").items())
+    expected = best_weights(run)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in best_weights(tmp_path / "run").items())
 
 
 def test_a_member_of_another_seed_is_refused(log: SequenceDataset, tmp_path: Path) -> None:
@@ -126,8 +128,8 @@ def test_a_member_of_another_seed_is_refused(log: SequenceDataset, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("owner", "name", "call"),
-    [(trainer_module.Trainer, "_end_epoch", 3), (ensemble_module, "add_transitions", 1)],
-    ids=["second member", "joining"],
+    [(trainer_module.Trainer, "_end_epoch", 3), (ensemble_module, "add_cooccurrence", 1)],
+    ids=["second member", "combining"],
 )
 def test_an_interrupted_ensemble_ends_with_the_same_weights(
     owner: Any,
@@ -138,7 +140,7 @@ def test_an_interrupted_ensemble_ends_with_the_same_weights(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Stopped in its second member, or when both are ready and not joined yet."""
+    """Interrupted in the second member, or after both members and before they are combined."""
     real, calls = getattr(owner, name), 0
 
     def stop(*args: object) -> object:
@@ -150,43 +152,45 @@ def test_an_interrupted_ensemble_ends_with_the_same_weights(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(owner, name, stop)
-        train(PAIR, log, tmp_path / "stopped", training=TRAINING, options=EXACT)
-    assert not (tmp_path / "stopped" / "best.safetensors").exists()
-    train(PAIR, log, tmp_path / "stopped", training=TRAINING, options=EXACT)
-    whole = weights(run)
-    assert all(torch.equal(tensor, whole[name]) for name, tensor in weights(tmp_path / "stopped").items())
+        train(PAIR, log, tmp_path / "interrupted", training=TRAINING, options=EXACT)
+    assert not (tmp_path / "interrupted" / "best.safetensors").exists()
+    train(PAIR, log, tmp_path / "interrupted", training=TRAINING, options=EXACT)
+    expected = best_weights(run)
+    assert all(
+        torch.equal(tensor, expected[name]) for name, tensor in best_weights(tmp_path / "interrupted").items()
+    )
 
 
-def test_counts_that_make_it_worse_are_left_out(
+def test_cooccurrence_that_lowers_the_metric_is_not_kept(
     log: SequenceDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(residual_module, "fit_transitions", spoiling(log))
+    monkeypatch.setattr(cooccurrence_module, "fit_cooccurrence", spoiling(log))
     model = train(PAIR, log, tmp_path / "run", training=TRAINING, options=EXACT)
     assert model.transitions is None
     assert mrr(model, log) == pytest.approx(records(tmp_path / "run")[0]["valid mrr@5"], abs=1e-6)
 
 
-def test_what_members_learned_last_is_in_the_ensemble(tmp_path: Path) -> None:
-    """A member that learned its validation part takes part with what it knows then, where the test part is asked about."""
+def test_the_ensemble_uses_the_refitted_weights_of_its_members(tmp_path: Path) -> None:
+    """For the test part, members take part with their weights after the refit on the validation part."""
     rows = []
     for start in range(80):
         row = [(start + step) % 12 for step in range(20)]
         for _ in range(8):
             row.append((5 * row[-1] + 1) % 12)
         rows.append([f"i{at}" for at in row])
-    turned = worlds.world(rows, valid=4, test=4)
+    dataset = worlds.world(rows, valid=4, test=4)
     training = TrainingConfig(epochs=4, tokens=128, metric="mrr@5", learning_rate=0.01, refit=6)
     plain = Ensemble(replace(SMALL, transitions=0), 2)
-    model = train(plain, turned, tmp_path / "run", training=training, options=EXACT)
+    model = train(plain, dataset, tmp_path / "run", training=training, options=EXACT)
     members = [tmp_path / "run" / "members" / name for name in ("1", "2")]
     assert any((member / "final.safetensors").exists() for member in members)
-    chosen = load_model(RunDirectory(tmp_path / "run"), turned, before="valid")
-    assert mrr(model, turned, "test") > mrr(chosen, turned, "test") + 0.05
+    chosen = load_model(RunDirectory(tmp_path / "run"), dataset, before="valid")
+    assert mrr(model, dataset, "test") > mrr(chosen, dataset, "test") + 0.05
     with pytest.raises(ConfigError, match="learned the validation part"):
-        mrr(model, turned, "valid")
+        mrr(model, dataset, "valid")
 
 
-def test_a_mistake_leaves_no_run_behind(log: SequenceDataset, tmp_path: Path) -> None:
+def test_a_wrong_recipe_creates_no_run_directory(log: SequenceDataset, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown cell"):
         train(Ensemble(replace(SMALL, cell="gruu")), log, tmp_path / "run", training=TRAINING)
     with pytest.raises(ConfigError, match="member must be"):

@@ -11,7 +11,7 @@ import torch
 from spoiling import spoiling
 from torch import Tensor
 
-import reprise.training.fit_cooccurrence as residual_module
+import reprise.training.fit_cooccurrence as cooccurrence_module
 import reprise.training.trainer as trainer_module
 from reprise.cli.commands.export import training_facts
 from reprise.config import spec
@@ -24,14 +24,14 @@ from reprise.models.networks.recurrent import Recurrent
 from reprise.models.networks.sequence_model import SequenceModel
 from reprise.testing import worlds
 from reprise.training import Recipe, RunOptions, TrainingConfig, train
+from reprise.training.callbacks import StopTraining
 from reprise.training.checkpoint import read_tensors
-from reprise.training.devices import precision
 from reprise.training.losses.full_softmax import FullSoftmax
 from reprise.training.losses.negatives import Negatives
 from reprise.training.losses.sampled_losses import GBCE, BPRMax, SampledSoftmax, TOP1Max
 from reprise.training.run_directory import RunDirectory
+from reprise.training.train_step import precision_for
 from reprise.training.trainer import Trainer
-from reprise.training.training_progress import Stopped
 
 SMALL = Recurrent(size=16, layers=1, dropout=0.1, item_dropout=0.1, transitions=0)
 SPARSE = Recurrent(size=16, layers=1, dropout=0.1, item_dropout=0.1, sparse=True, transitions=0)
@@ -39,17 +39,17 @@ QUICK = TrainingConfig(epochs=2, tokens=128, chunk=8, metric="mrr@5", learning_r
 EXACT = RunOptions(precision="32-true", accelerator="cpu", threads=1)
 
 
-def weights(path: Path) -> dict[str, Tensor]:
+def checkpoint_tensors(path: Path) -> dict[str, Tensor]:
     return read_tensors(path / "checkpoint.safetensors")[0]
 
 
-def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "rglru", "lru", "mingru", "minlstm"])
-def test_a_network_learns_what_a_markov_chain_cannot(cell: str, tmp_path: Path) -> None:
-    """The answer is the item two events ago: every recurrent cell learns it, a first-order chain does not."""
+def test_recurrent_cells_learn_a_second_order_dependency(cell: str, tmp_path: Path) -> None:
+    """The next item is the item two events ago: every cell learns it, a first-order Markov chain does not."""
     dataset = worlds.memory(2, items=8, sequences=200)
     config = TrainingConfig(epochs=25, tokens=512, metric="recall@1", learning_rate=0.01, patience=0)
     plain = {"dropout": 0.0, "item_dropout": 0.0, "temperature": 0.0, "attention": 0, "transitions": 0}
@@ -61,7 +61,7 @@ def test_a_network_learns_what_a_markov_chain_cannot(cell: str, tmp_path: Path) 
     assert counts < 0.5
 
 
-def test_a_run_directory_tells_its_story(tmp_path: Path) -> None:
+def test_a_run_directory_holds_recipe_log_metrics_and_weights(tmp_path: Path) -> None:
     run = tmp_path / "run"
     train(SMALL, worlds.cycle(), run, training=QUICK, options=EXACT)
     names = {path.name for path in run.iterdir()}
@@ -75,19 +75,19 @@ def test_a_run_directory_tells_its_story(tmp_path: Path) -> None:
     assert 'cell = "rglru"' in (run / "recipe.toml").read_text()
 
 
-def test_what_is_left_out_is_chosen_and_told(tmp_path: Path) -> None:
-    """The learning rate by the width, the events of a step by the log; the log of the run and the model card say them."""
-    for name, rate, tokens in (("left", None, 0), ("said", 8e-3, 256)):
+def test_default_learning_rate_and_batch_size_are_recorded(tmp_path: Path) -> None:
+    """Both are derived from the network and the data; the log of the run and the model card contain them."""
+    for name, rate, tokens in (("derived", None, 0), ("explicit", 8e-3, 256)):
         training = replace(QUICK, learning_rate=rate, tokens=tokens)
         train(SMALL, worlds.cycle(), tmp_path / name, training=training, options=EXACT)
         log = (tmp_path / name / "train.log").read_text()
-        assert "256 events a step, learning rate 0.008 at its peak" in log
+        assert "256 events per batch, peak learning rate 0.008" in log
         facts = training_facts(tmp_path / name)["hyper-parameters"]
         assert (facts["learning_rate"], facts["tokens"]) == (8e-3, 256)
-    assert same(weights(tmp_path / "left"), weights(tmp_path / "said"))
+    assert equal(checkpoint_tensors(tmp_path / "derived"), checkpoint_tensors(tmp_path / "explicit"))
 
 
-ABLE = Recurrent(
+ALL_FEATURES = Recurrent(
     size=16,
     layers=1,
     event_dropout=0.1,
@@ -103,20 +103,20 @@ SAMPLED = TrainingConfig(
 )
 
 
-@pytest.mark.parametrize(("model", "training"), [(SMALL, QUICK), (ABLE, SAMPLED)])
+@pytest.mark.parametrize(("model", "training"), [(SMALL, QUICK), (ALL_FEATURES, SAMPLED)])
 def test_an_interrupted_run_ends_with_the_same_weights(
     model: Recurrent, training: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped after any checkpoint, inside an epoch too, and started again: bit for bit the run left alone."""
+    """Interrupted after any checkpoint, also inside an epoch, a resumed run is bit for bit the uninterrupted one."""
     dataset = worlds.memory(3, sequences=30)
-    every = RunOptions(precision="32-true", accelerator="cpu", threads=1, checkpoint_s=0.0)
-    train(model, dataset, tmp_path / "whole", training=training, options=every)
-    real = trainer_module.save_checkpoint
+    options = RunOptions(precision="32-true", accelerator="cpu", threads=1, checkpoint_s=0.0)
+    train(model, dataset, tmp_path / "uninterrupted", training=training, options=options)
+    save_checkpoint = trainer_module.save_checkpoint
     saves = 0
 
     def save_and_stop(*args: object) -> None:
         nonlocal saves
-        real(*args)  # type: ignore[arg-type]
+        save_checkpoint(*args)  # type: ignore[arg-type]
         saves += 1
         if saves % 4 == 0:
             raise KeyboardInterrupt
@@ -124,95 +124,93 @@ def test_an_interrupted_run_ends_with_the_same_weights(
     monkeypatch.setattr(trainer_module, "save_checkpoint", save_and_stop)
     for _ in range(100):
         try:
-            train(model, dataset, tmp_path / "stopped", training=training, options=every)
+            train(model, dataset, tmp_path / "interrupted", training=training, options=options)
             break
         except KeyboardInterrupt:
             continue
     assert saves > 8
-    assert same(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
+    assert equal(checkpoint_tensors(tmp_path / "uninterrupted"), checkpoint_tensors(tmp_path / "interrupted"))
 
 
 def test_an_interrupted_run_with_a_sparse_table_ends_with_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both optimisers go on where they were."""
+    """The state of both optimisers (dense and sparse) is restored."""
     test_an_interrupted_run_ends_with_the_same_weights(SPARSE, SAMPLED, tmp_path, monkeypatch)
-    slots = {name for name in weights(tmp_path / "whole") if name.endswith("items.weight")}
+    slots = {name for name in checkpoint_tensors(tmp_path / "uninterrupted") if name.endswith("items.weight")}
     assert slots == {
         "model.items.weight", "optimizer.step.items.weight", "optimizer.exp_avg.items.weight",
         "optimizer.exp_avg_sq.items.weight",
     }  # fmt: skip
 
 
-COUNTED = Recurrent(cell="gru", size=16, layers=1, attention=0, transitions=3)
+WITH_COUNTS = Recurrent(cell="gru", size=16, layers=1, attention=0, transitions=3)
 
 
-def test_transitions_are_fitted_when_the_network_has_learned(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A network of one epoch knows little of a long cycle, and the counts know all."""
+def test_cooccurrence_is_fitted_after_the_epochs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """After one epoch the network predicts a long cycle badly; the counts predict it completely."""
     dataset = worlds.cycle(items=40, sequences=60)
-    model = train(COUNTED, dataset, tmp_path / "run", training=ONE_EPOCH, options=EXACT, progress=True)
+    model = train(WITH_COUNTS, dataset, tmp_path / "run", training=ONE_EPOCH, options=EXACT, progress=True)
     *_, epoch, fitted = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     assert epoch["valid mrr@5"] < 0.5 < 0.99 < fitted["valid mrr@5"]
     assert fitted["transitions"]["cases"] == 120
     assert fitted["transitions"]["after"] < 0.5 < fitted["transitions"]["before"]
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith("transitions, fitted to 120 validation targets  valid mrr@5 0.")
+    assert line.startswith("co-occurrence correction, fitted to 120 validation targets  valid mrr@5 0.")
     assert evaluate(model, dataset, part="valid", at=(5,)).metrics["mrr@5"].value == fitted["valid mrr@5"]
 
 
-def test_transitions_are_fitted_by_the_loss_that_the_recipe_says(tmp_path: Path) -> None:
-    """With q = 0.5 no case loses more than 2; log loss has no end."""
+def test_cooccurrence_is_fitted_by_the_loss_of_the_recipe(tmp_path: Path) -> None:
+    """With q = 0.5 the loss of an example is at most 2; log loss is unbounded."""
     before = []
     for focus in (0.0, 0.5):
         training = replace(ONE_EPOCH, focus=focus)
         run = tmp_path / str(focus)
-        train(COUNTED, worlds.cycle(items=40, sequences=60), run, training=training, options=EXACT)
+        train(WITH_COUNTS, worlds.cycle(items=40, sequences=60), run, training=training, options=EXACT)
         before.append(
             json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["transitions"]["before"]
         )
     assert before[0] > 2.5 > 2 > before[1]
 
 
-def test_without_a_case_there_are_no_transitions(tmp_path: Path) -> None:
-    """Every validation event repeats an item, and repeated items are no candidates."""
+def test_without_calibration_examples_there_is_no_cooccurrence(tmp_path: Path) -> None:
+    """Every validation event repeats an item, and seen items are excluded."""
     training = replace(QUICK, exclude_seen=True)
     model = train(
-        COUNTED, worlds.cycle(items=5, sequences=30), tmp_path / "run", training=training, options=EXACT
+        WITH_COUNTS, worlds.cycle(items=5, sequences=30), tmp_path / "run", training=training, options=EXACT
     )
     assert model.transitions is None
 
 
-def test_transitions_that_make_it_worse_are_left_out(
+def test_cooccurrence_that_lowers_the_metric_is_not_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = worlds.cycle(items=8, sequences=60)
-    monkeypatch.setattr(residual_module, "fit_transitions", spoiling(dataset))
-    model = train(COUNTED, dataset, tmp_path / "run", training=QUICK, options=EXACT, progress=True)
-    assert capsys.readouterr().err.splitlines()[-1].endswith(" (left out)")
+    monkeypatch.setattr(cooccurrence_module, "fit_cooccurrence", spoiling(dataset))
+    model = train(WITH_COUNTS, dataset, tmp_path / "run", training=QUICK, options=EXACT, progress=True)
+    assert capsys.readouterr().err.splitlines()[-1].endswith(" (not kept)")
     assert model.transitions is None
 
 
-def test_a_run_killed_before_its_transitions_fits_them_when_it_goes_on(
+def test_a_run_killed_before_the_cooccurrence_fit_does_it_on_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = worlds.cycle(items=8, sequences=60)
-    whole = train(COUNTED, dataset, tmp_path / "whole", training=ONE_EPOCH, options=EXACT)
+    whole = train(WITH_COUNTS, dataset, tmp_path / "uninterrupted", training=ONE_EPOCH, options=EXACT)
 
     def stop(*_: object, **__: object) -> Fit:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(residual_module, "fit_transitions", stop)
-        train(COUNTED, dataset, tmp_path / "stopped", training=ONE_EPOCH, options=EXACT)
-    again = train(COUNTED, dataset, tmp_path / "stopped", training=ONE_EPOCH, options=EXACT)
+        patch.setattr(cooccurrence_module, "fit_cooccurrence", stop)
+        train(WITH_COUNTS, dataset, tmp_path / "interrupted", training=ONE_EPOCH, options=EXACT)
+    again = train(WITH_COUNTS, dataset, tmp_path / "interrupted", training=ONE_EPOCH, options=EXACT)
     assert whole.transitions is not None
     assert whole.transitions.gain.item() != 0
-    assert same(dict(whole.state_dict()), dict(again.state_dict()))
+    assert equal(dict(whole.state_dict()), dict(again.state_dict()))
     with monkeypatch.context() as patch:
-        patch.setattr(residual_module, "fit_transitions", stop)
-        train(COUNTED, dataset, tmp_path / "stopped", training=ONE_EPOCH, options=EXACT)
+        patch.setattr(cooccurrence_module, "fit_cooccurrence", stop)
+        train(WITH_COUNTS, dataset, tmp_path / "interrupted", training=ONE_EPOCH, options=EXACT)
 
 
 @pytest.mark.parametrize("make", [SampledSoftmax, BPRMax, TOP1Max, GBCE])
@@ -231,7 +229,7 @@ def test_a_sparse_table_learns(make: type[SampledSoftmax], tmp_path: Path) -> No
     assert evaluate(model, worlds.cycle(), at=(1,)).metrics["recall@1"].value > 0.9
 
 
-def test_a_sparse_table_wants_a_loss_with_negatives(tmp_path: Path) -> None:
+def test_a_sparse_table_requires_a_loss_with_negatives(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"needs a loss with negatives, such as SampledSoftmax\(\); FullSoftmax\("
     ):
@@ -245,7 +243,7 @@ def test_a_sparse_table_wants_a_loss_with_negatives(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-KILLED = """
+SCRIPT = """
 import sys
 from reprise.models.networks.recurrent import Recurrent
 from reprise.testing import worlds
@@ -262,12 +260,12 @@ train(
 
 
 def test_a_killed_process_resumes_bit_for_bit(tmp_path: Path) -> None:
-    """`kill -9` in the middle of an epoch, then the same command again."""
+    """The process gets SIGKILL inside an epoch, then the same command runs again."""
 
     def start(out: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / out)])
+        return subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path / out)])
 
-    assert start("whole").wait() == 0
+    assert start("uninterrupted").wait() == 0
     killed = start("killed")
     checkpoint = tmp_path / "killed" / "checkpoint.safetensors"
     while not checkpoint.exists():
@@ -279,27 +277,27 @@ def test_a_killed_process_resumes_bit_for_bit(tmp_path: Path) -> None:
     assert not json.loads(read_tensors(checkpoint)[1]["progress"])["finished"]
     assert start("killed").wait() == 0
     assert "resumed at epoch" in (tmp_path / "killed" / "train.log").read_text()
-    assert same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
+    assert equal(checkpoint_tensors(tmp_path / "uninterrupted"), checkpoint_tensors(tmp_path / "killed"))
 
 
-def test_a_finished_run_is_returned_as_it_is(tmp_path: Path) -> None:
+def test_a_finished_run_is_loaded_without_training(tmp_path: Path) -> None:
     first = train(SMALL, worlds.cycle(), tmp_path / "run", training=QUICK, options=EXACT)
     before = (tmp_path / "run" / "checkpoint.safetensors").stat().st_mtime_ns
     again = train(SMALL, worlds.cycle(), tmp_path / "run", training=QUICK, options=EXACT)
     assert (tmp_path / "run" / "checkpoint.safetensors").stat().st_mtime_ns == before
-    assert same(dict(first.state_dict()), dict(again.state_dict()))
+    assert equal(dict(first.state_dict()), dict(again.state_dict()))
 
 
 def test_another_recipe_in_the_same_directory_is_refused(tmp_path: Path) -> None:
     train(SMALL, worlds.cycle(), tmp_path / "run", training=QUICK, options=EXACT)
     other = TrainingConfig(epochs=3, tokens=128, chunk=8, metric="mrr@5", learning_rate=0.01)
     with pytest.raises(
-        ConfigError, match=r"another recipe\.training\.epochs \(2, now 3\); train with the same"
+        ConfigError, match=r"another recipe\.training\.epochs \(2, now 3\); use the former value"
     ):
         train(SMALL, worlds.cycle(), tmp_path / "run", training=other, options=EXACT)
 
 
-def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_reported(tmp_path: Path) -> None:
     train(SMALL, worlds.cycle(), tmp_path / "run", training=QUICK, options=EXACT)
     checkpoint = tmp_path / "run" / "checkpoint.safetensors"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
@@ -308,8 +306,8 @@ def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
 
 
 @spec
-class Broken:
-    """A loss that is no number."""
+class NaNLoss:
+    """A loss that is always NaN."""
 
     @property
     def negatives(self) -> None:
@@ -320,20 +318,21 @@ class Broken:
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> None:
-    recipe = Recipe(model=SMALL, training=TrainingConfig(loss=Broken(), tokens=128, metric="mrr@5"))
+    recipe = Recipe(model=SMALL, training=TrainingConfig(loss=NaNLoss(), tokens=128, metric="mrr@5"))
     trainer = Trainer(recipe, worlds.cycle(), RunDirectory(tmp_path), EXACT)
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     with pytest.raises(
         DivergedError,
-        match=r"the loss became nan at step 0 of epoch 1 \(sequences \[\d+, .*not changed.*learning rate was [\d.e-]+ there",
+        match=r"the loss became nan at step 0 of epoch 1 \(sequences \[\d+, .*not changed by this step\. "
+        r"The learning rate was [\d.e-]+; lower training\.learning_rate or training\.clip",
     ):
-        trainer.fit(shown=False)
-    assert same(before, dict(trainer.model.state_dict()))
+        trainer.fit(show_progress=False)
+    assert equal(before, dict(trainer.model.state_dict()))
 
 
 @spec
-class Steep:
-    """A loss that is finite, with a gradient that is not."""
+class InfiniteGradient:
+    """A finite loss whose gradient is not finite."""
 
     @property
     def negatives(self) -> None:
@@ -344,12 +343,12 @@ class Steep:
 
 
 def test_a_gradient_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> None:
-    recipe = Recipe(model=SMALL, training=TrainingConfig(loss=Steep(), tokens=128, metric="mrr@5"))
+    recipe = Recipe(model=SMALL, training=TrainingConfig(loss=InfiniteGradient(), tokens=128, metric="mrr@5"))
     trainer = Trainer(recipe, worlds.cycle(), RunDirectory(tmp_path), EXACT)
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     with pytest.raises(DivergedError, match="the norm of the gradient became nan at step 0"):
-        trainer.fit(shown=False)
-    assert same(before, dict(trainer.model.state_dict()))
+        trainer.fit(show_progress=False)
+    assert equal(before, dict(trainer.model.state_dict()))
 
 
 @pytest.mark.parametrize(
@@ -361,23 +360,23 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> 
         (Recipe(model=SMALL, training=QUICK), RunOptions(accelerator="mps"), "cannot train on accelerator 'mps'"),
     ],
 )  # fmt: skip
-def test_a_mistake_leaves_no_run_behind(
+def test_a_wrong_recipe_creates_no_run_directory(
     recipe: Recipe, options: RunOptions, message: str, tmp_path: Path
 ) -> None:
-    """So that the corrected command is not refused for being another run."""
+    """Otherwise the corrected command would be refused as another run."""
     with pytest.raises(ConfigError, match=message):
         train(recipe, worlds.cycle(), tmp_path / "run", options=options)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_validation_part_without_targets_is_told_before_training(tmp_path: Path) -> None:
+def test_a_validation_part_without_targets_is_an_error(tmp_path: Path) -> None:
     dataset = worlds.world([list("abcab"), list("bcabc")], valid=0, test=1)
     with pytest.raises(DataError, match="the validation part has no event with another before it"):
         train(SMALL, dataset, tmp_path / "run", training=TrainingConfig(metric="mrr@1"))
 
 
 def test_early_stopping_keeps_the_best_epoch(tmp_path: Path) -> None:
-    """On noise the network soon stops improving, and the weights returned are those of the best epoch."""
+    """On noise the network soon stops improving; the returned weights are those of the best epoch."""
     config = TrainingConfig(epochs=40, patience=2, tokens=256, metric="mrr@10", learning_rate=0.02, refit=0)
     dataset = worlds.noise(sequences=60)
     model = train(SMALL, dataset, tmp_path / "run", training=config, options=EXACT)
@@ -389,7 +388,7 @@ def test_early_stopping_keeps_the_best_epoch(tmp_path: Path) -> None:
     assert report.metrics["mrr@10"].value == pytest.approx(max(values), abs=1e-6)
 
 
-def test_nothing_to_predict_is_told(tmp_path: Path) -> None:
+def test_a_training_part_without_targets_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no sequence of two events or more"):
         train(SMALL, worlds.world([["a", "b", "c"], ["b", "c", "a"]]), tmp_path / "run",
               training=TrainingConfig(metric="mrr@1"))  # fmt: skip
@@ -403,12 +402,12 @@ def test_nothing_to_predict_is_told(tmp_path: Path) -> None:
         ("ndcg@50", r"looks at the first 50, and the catalogue has only 12 items"),
     ],
 )
-def test_a_wrong_metric_is_told_before_training(metric: str, message: str, tmp_path: Path) -> None:
+def test_a_wrong_metric_is_an_error_before_training(metric: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         train(SMALL, worlds.cycle(), tmp_path / "run", training=TrainingConfig(metric=metric))
 
 
-def test_the_callers_random_numbers_are_left_alone(tmp_path: Path) -> None:
+def test_training_does_not_change_the_global_random_state(tmp_path: Path) -> None:
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
@@ -416,13 +415,13 @@ def test_the_callers_random_numbers_are_left_alone(tmp_path: Path) -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_precision_can_be_forced() -> None:
-    assert precision(RunOptions(precision="32-true")) == "32-true"
-    assert precision(RunOptions()) in ("32-true", "bf16-mixed")
+def test_precision_can_be_set() -> None:
+    assert precision_for(RunOptions(precision="32-true")) == "32-true"
+    assert precision_for(RunOptions()) in ("32-true", "bf16-mixed")
 
 
-def test_carried_states_change_what_is_learnt(tmp_path: Path) -> None:
-    """Chunks of four steps still learn the item three events ago, because the state crosses them."""
+def test_the_state_is_carried_between_batches(tmp_path: Path) -> None:
+    """Rows cut every four steps still learn the item three events ago, because the state is carried on."""
     dataset: SequenceDataset = worlds.memory(3, items=6, sequences=150)
     config = TrainingConfig(epochs=30, tokens=256, chunk=4, metric="recall@1", learning_rate=0.01, patience=0)
     model: SequenceModel = train(
@@ -432,24 +431,24 @@ def test_carried_states_change_what_is_learnt(tmp_path: Path) -> None:
     assert evaluate(model, dataset, at=(1,)).metrics["recall@1"].value > 0.9
 
 
-def test_without_a_terminal_there_is_a_line_an_epoch(
+def test_without_a_terminal_one_line_per_epoch_is_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train(SMALL, worlds.cycle(), tmp_path / "told", training=QUICK, options=EXACT, progress=True)
+    train(SMALL, worlds.cycle(), tmp_path / "shown", training=QUICK, options=EXACT, progress=True)
     lines = capsys.readouterr().err.splitlines()
     assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
     train(SMALL, worlds.cycle(), tmp_path / "silent", training=QUICK, options=EXACT)
     assert capsys.readouterr().err == ""
 
 
-def test_a_loss_without_its_negatives_is_told(tmp_path: Path) -> None:
+def test_a_loss_without_the_attribute_negatives_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"negatives.*SampledSoftmax"):
         train(SMALL, worlds.cycle(), tmp_path / "run", training=TrainingConfig(loss=print), options=EXACT)
 
 
 @pytest.mark.parametrize("alignment", ["additive", "dot"])
-def test_attention_reaches_back_where_a_chain_cannot(alignment: str, tmp_path: Path) -> None:
-    """The item three events ago comes next: attention over four events finds it."""
+def test_attention_learns_a_third_order_dependency(alignment: str, tmp_path: Path) -> None:
+    """The next item is the item three events ago, which attention over four events sees."""
     dataset = worlds.memory(3)
     model = Recurrent(
         cell="rnn", size=32, layers=1, dropout=0.0, item_dropout=0.0, attention=4, alignment=alignment
@@ -459,18 +458,18 @@ def test_attention_reaches_back_where_a_chain_cannot(alignment: str, tmp_path: P
     assert evaluate(trained, dataset, at=(1,)).metrics["recall@1"].value > 0.9
 
 
-def test_who_watches_is_told_each_epoch_and_may_end_the_training(tmp_path: Path) -> None:
-    """Those of before are told again when the run goes on, and it ends as one that was left alone."""
-    told: list[int] = []
+def test_the_epoch_callback_can_stop_the_training(tmp_path: Path) -> None:
+    """On resume it is called for the former epochs too, and the run ends like an uninterrupted one."""
+    epochs: list[int] = []
 
-    def watch(record: dict[str, Any]) -> None:
-        told.append(record["epoch"])
-        if told == [1]:
-            raise Stopped
+    def on_epoch(record: dict[str, Any]) -> None:
+        epochs.append(record["epoch"])
+        if epochs == [1]:
+            raise StopTraining
 
-    with pytest.raises(Stopped):
-        train(SMALL, worlds.cycle(), tmp_path / "run", training=QUICK, options=EXACT, watch=watch)
-    train(SMALL, worlds.cycle(), tmp_path / "run", training=QUICK, options=EXACT, watch=watch)
-    assert told == [1, 1, 2]
-    train(SMALL, worlds.cycle(), tmp_path / "whole", training=QUICK, options=EXACT)
-    assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+    with pytest.raises(StopTraining):
+        train(SMALL, worlds.cycle(), tmp_path / "run", training=QUICK, options=EXACT, on_epoch=on_epoch)
+    train(SMALL, worlds.cycle(), tmp_path / "run", training=QUICK, options=EXACT, on_epoch=on_epoch)
+    assert epochs == [1, 1, 2]
+    train(SMALL, worlds.cycle(), tmp_path / "uninterrupted", training=QUICK, options=EXACT)
+    assert equal(checkpoint_tensors(tmp_path / "run"), checkpoint_tensors(tmp_path / "uninterrupted"))

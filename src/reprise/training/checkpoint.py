@@ -1,7 +1,7 @@
-"""Checkpoints: everything a run needs to go on as if it had never stopped, in one file that is replaced at once.
+"""Checkpoints: all that a run needs to continue exactly where it stopped, in one file that is replaced atomically.
 
-A checkpoint resumes (weights, optimiser, carried states, place in the data); the artefact of a recommender ships. Random
-numbers need no saving: those of step n are drawn from a generator seeded by the run's seed and n.
+A checkpoint (weights, optimiser state, recurrent state, position in the data) resumes a run; a saved model is for
+serving. Random numbers need no saving: each step seeds its generator from the seed of the run and its own number.
 """
 
 import json
@@ -22,35 +22,35 @@ PROGRESS = "progress"
 
 
 @dataclass
-class Progress:
-    """Where a run stands."""
+class RunProgress:
+    """Position of a run: its epoch, its step in the epoch, and the results so far."""
 
     epoch: int = 0
-    """The epoch under way, from 0."""
+    """Number of the current epoch, from 0."""
     chunk: int = 0
-    """Chunks of it that are done."""
+    """Number of batches of the current epoch that are done."""
     step: int = 0
-    """Optimiser steps done in all epochs."""
+    """Number of batches that are done in all epochs."""
     loss_sum: float = 0.0
-    """Sum of the losses of this epoch's targets so far."""
+    """Sum of the losses of the targets of the current epoch so far."""
     targets: int = 0
-    """How many there were."""
+    """Number of targets of the current epoch so far."""
     seconds: float = 0.0
-    """Training time of this epoch so far."""
+    """Training time of the current epoch so far."""
     best: float | None = None
-    """The best validation metric so far."""
+    """Best value of the validation metric so far."""
     best_epoch: int = -1
-    """The epoch that reached it."""
+    """Number of the epoch with the best validation metric, from 0; -1 before the first validation."""
     history: list[dict[str, Any]] = field(default_factory=list)
-    """One record an epoch: loss, validation metrics, times."""
+    """One record per finished epoch: loss, validation metrics, times."""
     finished: bool = False
-    """Whether the run has ended, by its last epoch or early."""
+    """Whether the last epoch is done or early stopping has ended the run."""
 
 
 def save_checkpoint(
-    path: Path, model: nn.Module, optimizer: Optimizer, state: State | None, progress: Progress
+    path: Path, model: nn.Module, optimizer: Optimizer, state: State | None, progress: RunProgress
 ) -> None:
-    """Write a checkpoint over the one before. A kill at any moment leaves the old one or the new one whole."""
+    """Replace the checkpoint. If the process is killed meanwhile, either the old or the new file remains, complete."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"state.{name}": tensor for name, tensor in (state or {}).items()}
     for name, parameter in model.named_parameters():
@@ -59,27 +59,27 @@ def save_checkpoint(
     write_tensors(path, tensors, {PROGRESS: json.dumps(asdict(progress))})
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: Optimizer) -> tuple[State | None, Progress]:
-    """Put a checkpoint's weights and optimiser back, and return the carried state and the progress.
+def load_checkpoint(path: Path, model: nn.Module, optimizer: Optimizer) -> tuple[State | None, RunProgress]:
+    """Load the weights and the optimiser state of a checkpoint, and return its recurrent state and its progress.
 
     Raises:
-        ArtefactError: the file is damaged or belongs to another network.
+        ArtefactError: The file is damaged or belongs to another network.
     """
     tensors, metadata = read_tensors(path)
-    load_weights(path, model, _under(tensors, "model."))
-    for slot_name, tensor in _under(tensors, "optimizer.").items():
+    load_weights(path, model, _with_prefix(tensors, "model."))
+    for slot_name, tensor in _with_prefix(tensors, "optimizer.").items():
         slot, _, name = slot_name.partition(".")
         optimizer.restore(model.get_parameter(name), slot, tensor)
     device = next(model.parameters()).device
-    state = {name: tensor.to(device) for name, tensor in _under(tensors, "state.").items()}
-    return state or None, Progress(**json.loads(metadata[PROGRESS]))
+    state = {name: tensor.to(device) for name, tensor in _with_prefix(tensors, "state.").items()}
+    return state or None, RunProgress(**json.loads(metadata[PROGRESS]))
 
 
 def load_weights(path: Path, model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Put weights into a network, all of them.
+    """Load all weights of a network. `path` is the file they came from, for the error message.
 
     Raises:
-        ArtefactError: names or shapes differ.
+        ArtefactError: Names or shapes differ from those of the network.
     """
     try:
         model.load_state_dict(weights)
@@ -88,7 +88,7 @@ def load_weights(path: Path, model: nn.Module, weights: dict[str, Tensor]) -> No
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file in place of the one before, durably: a kill at any moment leaves the one or the other."""
+    """Replace a text file atomically and durably."""
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -98,30 +98,31 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write tensors and facts as one safetensors file, in place of the one before, durably.
+    """Replace a safetensors file of tensors and metadata atomically and durably.
 
     Raises:
-        ArtefactError: the disk does not take it; what was there before is still there.
+        ArtefactError: The file cannot be written, for instance on a full disk. The former file is unchanged.
     """
     partial = path.with_suffix(".partial")
-    own = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    contiguous = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
     try:
-        save_file(own, partial, metadata)
+        save_file(contiguous, partial, metadata)
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
     except (SafetensorError, OSError) as error:
         partial.unlink(missing_ok=True)
         raise ArtefactError(
-            f"cannot write {path} ({error}); make room and run the same again: it goes on from the last checkpoint"
+            f"cannot write {path} ({error}); free some space and run the same command again: it resumes from the last "
+            "checkpoint"
         ) from error
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and facts of such a file.
+    """Return the tensors and the metadata of a safetensors file.
 
     Raises:
-        ArtefactError: it is missing, truncated or not such a file.
+        ArtefactError: The file is missing, truncated or not a safetensors file.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -132,5 +133,5 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ArtefactError(f"{path} is damaged ({error}); train again in another directory") from None
 
 
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}

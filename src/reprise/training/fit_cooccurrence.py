@@ -1,7 +1,8 @@
-"""After a network has learned: finding what counted transitions add to it, on the validation part.
+"""Fit the co-occurrence correction of a trained network on the validation part.
 
-Shape letters: N targets, C cases of a step, D width, I items. Learned together with the network, the counts would take its
-work away; and the training events are among those that were counted, so only others can say what counts are worth.
+Shape letters: N targets, C examples of a step, D width, I items. The correction is fitted after the network, not together
+with it: trained together, the counts would explain what the network should learn. It is fitted on validation events,
+because the training events are already contained in the counts.
 """
 
 from contextlib import AbstractContextManager
@@ -27,53 +28,56 @@ from reprise.training.recipe import TrainingConfig
 from reprise.training.validation import Metrics, Validation, recorded
 
 
-class Added(NamedTuple):
-    """What counted transitions gave a network."""
+class CooccurrenceResult(NamedTuple):
+    """Result of fitting the co-occurrence correction of a network."""
 
     fit: Fit
+    """Number of examples, and the loss before and after the fit."""
     metrics: Metrics
-    """Of the validation part, with them."""
+    """Metrics of the validation part with the correction."""
     kept: bool
-    """Whether they are worth keeping."""
+    """Whether the correction improves the network and is kept."""
     line: str
-    """All of it in a line."""
+    """Summary in one line of text."""
 
     def record(self) -> dict[str, Any]:
-        """All of it for the records of a run."""
+        """Return the result as a record of `metrics.jsonl`."""
         return {"transitions": self.fit._asdict(), **recorded(self.metrics)}
 
 
-def add_transitions(
+def add_cooccurrence(
     model: NetworkScorer,
     dataset: SequenceDataset,
     config: TrainingConfig,
     validation: Validation,
     fabric: Fabric,
     before: Metrics,
-) -> Added:
-    """Fit what the counts are worth to a network that has learned, and see whether that makes it better.
+) -> CooccurrenceResult:
+    """Fit the co-occurrence correction of a trained network and decide whether it is kept.
 
     Args:
-        model: The network; its transitions are changed, whether they are kept or not.
-        dataset: The training part is counted, the validation part decides.
-        config: How the network was trained.
-        validation: What measures it.
-        fabric: Where, and in which precision.
-        before: The metrics of the validation part without them.
+        model: The network. Its `transitions` are changed even if they are not kept.
+        dataset: Its training part is counted, its validation part decides.
+        config: The hyper-parameters with which the network was trained.
+        validation: Computes the metrics of the network.
+        fabric: The device and the precision.
+        before: Metrics of the validation part without the correction.
     """
-    fit = fit_transitions(
+    fit = fit_cooccurrence(
         model, dataset, fabric.autocast(), exclude_seen=config.exclude_seen, focus=config.focus
     )
     metrics = validation(model, fabric.autocast())
-    # counts may raise recall and lower the rank of what was found already: NDCG weighs both
+    # NDCG decides, whatever metric the recipe names: counts can raise recall while they lower the ranks of items that
+    # the network had found already, and NDCG weighs both
     ndcg = f"ndcg@{validation.k}"
     kept = metrics[ndcg] > before[ndcg]
     name = config.metric
-    how = f"valid {name} {before[name]:.4f} -> {metrics[name]:.4f}{'' if kept else ' (left out)'}"
-    return Added(fit, metrics, kept, f"transitions, fitted to {fit.cases:,} validation targets  {how}")
+    change = f"valid {name} {before[name]:.4f} -> {metrics[name]:.4f}{'' if kept else ' (not kept)'}"
+    line = f"co-occurrence correction, fitted to {fit.cases:,} validation targets  {change}"
+    return CooccurrenceResult(fit, metrics, kept, line)
 
 
-def fit_transitions(
+def fit_cooccurrence(
     model: NetworkScorer,
     dataset: SequenceDataset,
     precision: AbstractContextManager[Any],
@@ -81,32 +85,37 @@ def fit_transitions(
     exclude_seen: bool,
     focus: float = FOCUS,
 ) -> Fit:
-    """Count the transitions of the training part, and fit what they add to the logits of a network that has learned.
+    """Count item transitions in the training part and fit their weights in the logits of a trained network.
 
-    Only the parameters of `model.transitions` change. For `focus` see `fit_correction`.
+    Only the parameters of `model.transitions` change. See `fit_correction` for the loss and for `focus`.
     """
     assert model.transitions is not None
     with torch.no_grad():
         model.transitions.gain.zero_()
-    cases = find_calibration_examples(dataset, "valid", model.transitions.window, exclude_seen=exclude_seen)
-    if not len(cases.target_N):
+    examples = find_calibration_examples(
+        dataset, "valid", model.transitions.window, exclude_seen=exclude_seen
+    )
+    if not len(examples.target_N):
         return Fit(0, 0.0, 0.0)
     with precision:
-        query_ND = _queries(model, dataset, cases)
+        query_ND = _queries(model, dataset, examples)
     vector_ID = model.item_vectors().detach().float()
     model.transitions.observe(dataset, before="valid")
-    return fit_correction(model.transitions, cases, lambda case_C: query_ND[case_C] @ vector_ID.t(), focus)
+    return fit_correction(
+        model.transitions, examples, lambda example_C: query_ND[example_C] @ vector_ID.t(), focus
+    )
 
 
-def _queries(model: NetworkScorer, dataset: SequenceDataset, cases: CalibrationExamples) -> Tensor:
-    """What the network alone compares with the item vectors in each case, q_ND."""
-    query_ND = torch.empty(len(cases.target_N), model.size, device=device_of(model))
+def _queries(model: NetworkScorer, dataset: SequenceDataset, examples: CalibrationExamples) -> Tensor:
+    """Return the query vector of the network for each example, [N, D]."""
+    query_ND = torch.empty(len(examples.target_N), model.size, device=device_of(model))
     with asking(model):
-        for asked, scores in questions(model, dataset, EvaluationPlan("valid", progress=False)):
+        for batch, scores in questions(model, dataset, EvaluationPlan("valid", progress=False)):
             assert isinstance(scores, VectorScores)
-            _, position_M = asked.targets()
-            place_M = np.searchsorted(cases.position_N, position_M).clip(max=len(cases.position_N) - 1)
-            wanted_M = cases.position_N[place_M] == position_M
-            place_C, from_C = torch.from_numpy(place_M[wanted_M]), torch.from_numpy(wanted_M.nonzero()[0])
-            query_ND[place_C] = scores.query_ND[from_C].float()
+            _, position_M = batch.targets()
+            # the evaluation visits all targets; keep those among the examples, at the index of the example
+            index_M = np.searchsorted(examples.position_N, position_M).clip(max=len(examples.position_N) - 1)
+            found_M = examples.position_N[index_M] == position_M
+            index_C, from_C = torch.from_numpy(index_M[found_M]), torch.from_numpy(found_M.nonzero()[0])
+            query_ND[index_C] = scores.query_ND[from_C].float()
     return query_ND

@@ -1,8 +1,8 @@
-"""The last passes: once the validation part has chosen everything, the network learns it too.
+"""Fine-tune the trained network on the validation part, after that part has chosen the best epoch.
 
-Shape letters: U sequences. The events of the validation part are the latest before those that will be asked about; a shop
-that trains on Monday wants to have learned from Sunday. How many passes help is measured before: the earlier half of the
-sequences is learned, the later half judges.
+Shape letters: U sequences. The validation part holds the latest events before the test part, so a network that has
+trained on it is more up to date. The number of passes is measured first: the network trains on the earlier half of the
+validation sequences, and the later half shows after how many passes its metric is best.
 """
 
 from collections.abc import Callable
@@ -19,70 +19,76 @@ from reprise.data.vocabulary import PAD
 from reprise.evaluation.ranking.targets import EvaluationPlan
 from reprise.models.batch import gather
 from reprise.training.recipe import TrainingConfig
-from reprise.training.train_step import TrainSteps, step_seed
+from reprise.training.train_step import TrainStep, step_seed
 from reprise.training.validation import Validation
 
-RATE = 0.2
-"""Learning rate of these passes, as a share of the peak. It stays the same, so that one pass more is one pass more."""
+LEARNING_RATE_SHARE = 0.2
+"""Learning rate of the refit as a share of the peak. It is constant, so that all passes are alike and can be counted."""
 
 
-class Refit(NamedTuple):
-    """How many passes there were, and why."""
+class RefitResult(NamedTuple):
+    """Number of passes over the validation part, and the metric that chose it."""
 
     passes: int
+    """Number of passes over the whole validation part; 0 if training on its earlier half did not help."""
     before: float
-    """The metric on the later half of the validation part, nothing of it learned."""
+    """Metric on the later half of the validation part before the refit."""
     after: float
-    """The same once the earlier half had been learned, as often as helped."""
+    """Metric on the later half after the best number of passes over the earlier half."""
 
 
-def refit(
-    make: Callable[[], TrainSteps],
+def refit_on_validation(
+    make_step: Callable[[], TrainStep],
     dataset: SequenceDataset,
     config: TrainingConfig,
     *,
-    tokens: int,
-    rate: float,
+    events_per_batch: int,
+    peak_learning_rate: float,
     seed: int,
-) -> Refit:
-    """Learn the validation part, as many times as help and `config.refit` allows.
+) -> RefitResult:
+    """Train the network on the validation part, with the number of passes that helps, at most `config.refit`.
 
     Args:
-        make: A new optimiser for the network, which has learned the training part.
-        dataset: Its validation part is learned, and judges.
-        config: How the network was trained.
-        tokens: Events a step, about.
-        rate: Peak learning rate of the epochs; `RATE` of it is used.
-        seed: All chance comes from it.
+        make_step: Returns the trained network with a new optimiser.
+        dataset: Its validation part is trained on, after its later half has chosen the number of passes.
+        config: The hyper-parameters with which the network was trained.
+        events_per_batch: Approximate number of events per batch.
+        peak_learning_rate: Peak learning rate of the epochs; the refit uses the share `LEARNING_RATE_SHARE` of it.
+        seed: Seed of all random numbers.
     """
     begin_U, end_U = dataset.part("valid")
     cut_U = _earlier_half(dataset)
-    learned, halved = replace(dataset, valid_end=cut_U), replace(dataset, train_end=cut_U)
-    if not all(EvaluationPlan("valid").targets(half) for half in (learned, halved)):
-        return Refit(0, 0.0, 0.0)
-    judge = Validation(config, halved)
-    steps = make()
-    kept = {name: tensor.clone() for name, tensor in steps.model.state_dict().items()}
+    earlier, later = replace(dataset, valid_end=cut_U), replace(dataset, train_end=cut_U)
+    if not all(EvaluationPlan("valid").targets(half) for half in (earlier, later)):
+        return RefitResult(0, 0.0, 0.0)
+    validation = Validation(config, later)
+    train_step = make_step()
+    trained = {name: tensor.clone() for name, tensor in train_step.model.state_dict().items()}
+    learning_rate = LEARNING_RATE_SHARE * peak_learning_rate
 
-    def value() -> float:
-        return judge(steps.model, steps.fabric.autocast())[config.metric]
+    def metric() -> float:
+        return validation(train_step.model, train_step.fabric.autocast())[config.metric]
 
-    values = [value()]
+    values = [metric()]
     for number in range(config.refit):
-        _pass(steps, dataset, (begin_U, cut_U), tokens, RATE * rate, (seed, number))
-        values.append(value())
+        _pass(train_step, dataset, (begin_U, cut_U), events_per_batch, learning_rate, (seed, number))
+        values.append(metric())
         if values[-1] <= values[-2]:
             break
     passes = int(np.argmax(values))
-    steps.model.load_state_dict(kept)
-    steps = make()
+    train_step.model.load_state_dict(trained)
+    train_step = make_step()
     for number in range(passes):
-        _pass(steps, dataset, (begin_U, end_U), tokens, RATE * rate, (seed, number))
-    return Refit(passes, values[0], values[passes])
+        _pass(train_step, dataset, (begin_U, end_U), events_per_batch, learning_rate, (seed, number))
+    return RefitResult(passes, values[0], values[passes])
 
 
 def _earlier_half(dataset: SequenceDataset) -> AnyArray:
-    """Where validation would begin, if the sequences that come to it first were trained on to its end, [U]."""
+    """Return where the earlier half of the validation part ends in each sequence, [U].
+
+    Sequences are ordered by the time of their first validation event. The first half of them end where their validation
+    part ends; the others have no event in the earlier half.
+    """
     begin_U, end_U = dataset.part("valid")
     rows = np.flatnonzero(end_U > begin_U)
     earlier = rows[np.argsort(dataset.time_ms[begin_U[rows]], kind="stable")][: len(rows) // 2]
@@ -92,26 +98,28 @@ def _earlier_half(dataset: SequenceDataset) -> AnyArray:
 
 
 def _pass(
-    steps: TrainSteps,
+    train_step: TrainStep,
     dataset: SequenceDataset,
     bounds: tuple[AnyArray, AnyArray],
-    tokens: int,
-    rate: float,
+    events_per_batch: int,
+    learning_rate: float,
     seed: tuple[int, int],
 ) -> None:
-    """Learn the events between the bounds of each sequence once, having read what came before them."""
+    """Train once on the events between the bounds of each sequence; the events before them are inputs only."""
     first_U, last_U = bounds
     start_U = np.asarray(dataset.offset[:-1])
     stop_U = np.where(last_U > first_U, last_U, start_U)
-    steps.model.train()
-    for number, chunk in enumerate(
-        BatchPlan(start_U, stop_U, events_per_batch=tokens, max_steps=steps.config.chunk, seed=seed)
-    ):
+    train_step.model.train()
+    plan = BatchPlan(
+        start_U, stop_U, events_per_batch=events_per_batch, max_steps=train_step.config.chunk, seed=seed
+    )
+    for number, chunk in enumerate(plan):
         batch = gather(dataset, chunk, first_U, last_U)
+        # items without training events have no trained vector: they cannot be targets
         known_BT = torch.where(batch.target_BT <= dataset.items.warm, batch.target_BT, PAD)
-        steps(
+        train_step(
             batch._replace(target_BT=known_BT),
             seed=step_seed(*seed, number),
-            rate=rate,
-            where=f"step {number} of pass {seed[1] + 1} over the validation part",
+            learning_rate=learning_rate,
+            description=f"step {number} of pass {seed[1] + 1} over the validation part",
         )

@@ -2,7 +2,7 @@
 
 run.json  recipe.toml  train.log  metrics.jsonl  checkpoint.safetensors  best.safetensors  final.safetensors
 
-An ensemble has no checkpoint; each of its members has a run of its own: members/1  members/2  ...
+An ensemble has no checkpoint. Each of its members is a run directory inside it: members/1  members/2  ...
 """
 
 import json
@@ -20,84 +20,87 @@ from reprise.config import from_dict, to_dict
 from reprise.data.dataset import Part, SequenceDataset, Sizes
 from reprise.errors import ArtefactError, ConfigError, DataError
 from reprise.models.networks.network_scorer import NetworkScorer
+from reprise.progress import ProgressBar
 from reprise.training.checkpoint import load_weights, read_tensors, write_text
 from reprise.training.recipe import Recipe
 
 FORMAT = 1
 PARTIAL = "run.partial"
 MEMBERS = "members"
-"""In an ensemble's directory: where the runs of its members are (they may be there before it is); in its records: how many."""
+"""Sub-directory with the runs of the members of an ensemble; in the records of an ensemble, the number of members."""
 FITTED = "fitted"
-"""In the file of the best weights: how the fit of the transitions went; it had its turn."""
+"""Metadata key of the best weights: the record of the co-occurrence fit, once it is done."""
 REFIT = "refit"
-"""In the file of the best weights: how the last passes went; they had their turn."""
-Told = dict[str, Any]
+"""Metadata key of the best weights: the record of the refit on the validation part, once it is done."""
+Manifest = dict[str, Any]
+"""Content of `run.json`."""
 LOGGER = logging.getLogger("reprise.training")
 
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """Where a run keeps its files."""
+    """The files of a run."""
 
     path: Path
+    """The directory."""
 
     @property
     def manifest(self) -> Path:
-        """What the run was told: recipe, seed, data."""
+        """File with the recipe, the seed and the fingerprint of the data."""
         return self.path / "run.json"
 
     @property
     def checkpoint(self) -> Path:
-        """The place to resume from."""
+        """File to resume from."""
         return self.path / "checkpoint.safetensors"
 
     @property
     def best(self) -> Path:
-        """The weights of the best epoch so far."""
+        """File with the weights of the best epoch so far."""
         return self.path / "best.safetensors"
 
     @property
     def final(self) -> Path:
-        """The weights of the best epoch once they had learned the validation part, where that was found to help."""
+        """File with the weights after the refit on the validation part; it exists only if the refit helped."""
         return self.path / "final.safetensors"
 
     def member(self, number: int) -> "RunDirectory":
-        """The run of one member of an ensemble, counted from 1."""
+        """Return the run directory of a member of an ensemble, counted from 1."""
         return RunDirectory(self.path / MEMBERS / str(number))
 
-    def check(self, told: Told) -> None:
-        """See that this run can begin here, or go on.
+    def check(self, manifest: Manifest) -> None:
+        """Check that a run with this manifest can start or resume here.
 
         Raises:
-            ConfigError: another recipe, seed or dataset was trained here, or the directory holds something else.
+            ConfigError: The directory holds a run with another recipe, seed or dataset, or files of another kind.
         """
         if self.manifest.exists():
-            _same_or_raise(self.path, self.read(), told)
+            _check_same(self.path, self.read(), manifest)
         elif self.path.exists():
-            strange = sorted({entry.name for entry in self.path.iterdir()} - {PARTIAL, MEMBERS})
-            if strange:
+            foreign = sorted({entry.name for entry in self.path.iterdir()} - {PARTIAL, MEMBERS})
+            if foreign:
                 raise ConfigError(
-                    f"{self.path} holds something that is no run (such as {strange[0]}); choose another --out"
+                    f"{self.path} is not a run directory (it holds {foreign[0]}); choose another --out"
                 )
 
-    def begin(self, told: Told, dataset: SequenceDataset) -> None:
-        """Write down what the run was told, unless that was done before."""
+    def begin(self, manifest: Manifest, dataset: SequenceDataset) -> None:
+        """Create the directory with its manifest and recipe; a run that exists keeps its manifest."""
         self.path.mkdir(parents=True, exist_ok=True)
         if not self.manifest.exists():
-            where = str(dataset.path.resolve()) if dataset.path else None
-            text = json.dumps(told | {"dataset": where, "reprise": version("reprise")}, indent=2)
+            location = str(dataset.path.resolve()) if dataset.path else None
+            text = json.dumps(manifest | {"dataset": location, "reprise": version("reprise")}, indent=2)
             (self.path / PARTIAL).write_text(text, encoding="utf-8")
             (self.path / PARTIAL).replace(self.manifest)
-        (self.path / "recipe.toml").write_text(tomli_w.dumps(told["recipe"]), encoding="utf-8")
+        (self.path / "recipe.toml").write_text(tomli_w.dumps(manifest["recipe"]), encoding="utf-8")
 
-    def read(self) -> dict[str, Any]:
-        """The manifest.
+    def read(self) -> Manifest:
+        """Return the manifest.
 
         Raises:
-            ArtefactError: there is none, or it is damaged or of another format.
+            ArtefactError: The manifest is missing, damaged or of another format version.
         """
         try:
-            manifest: dict[str, Any] = json.loads(self.manifest.read_text(encoding="utf-8"))
+            manifest: Manifest = json.loads(self.manifest.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ArtefactError(
                 f"{self.path} is not a run (no {self.manifest.name}); make one with `reprise train DATASET --out {self.path}`"
@@ -105,7 +108,7 @@ class RunDirectory:
         except ValueError as error:
             raise _damaged(self.manifest, error) from None
         if not isinstance(manifest, dict):
-            raise _damaged(self.manifest, "no JSON object")
+            raise _damaged(self.manifest, "not a JSON object")
         if manifest.get("format") != FORMAT:
             raise ArtefactError(
                 f"{self.path} has run format {manifest.get('format')!r}, this version reads {FORMAT}"
@@ -116,13 +119,13 @@ class RunDirectory:
         return manifest
 
     def write_metrics(self, history: list[dict[str, Any]]) -> None:
-        """One line of JSON an epoch."""
+        """Replace `metrics.jsonl`, which has one line of JSON per epoch."""
         lines = "".join(json.dumps(record) + "\n" for record in history)
         write_text(self.path / "metrics.jsonl", lines)
 
     @contextmanager
     def logging(self) -> Iterator[None]:
-        """While it lasts, what the training floor logs goes to `train.log` too."""
+        """Append the log messages of the training package to `train.log`, as a context manager."""
         handler = logging.FileHandler(self.path / "train.log", encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         level = LOGGER.level
@@ -136,8 +139,14 @@ class RunDirectory:
             handler.close()
 
 
-def told(recipe: Recipe, dataset: SequenceDataset, seed: int) -> Told:
-    """Everything that decides the result of a run."""
+def report_line(bar: ProgressBar, text: str) -> None:
+    """Write a line of text to the log of the run and to the progress display."""
+    LOGGER.info("%s", text)
+    bar.line(text)
+
+
+def manifest_of(recipe: Recipe, dataset: SequenceDataset, seed: int) -> Manifest:
+    """Return the manifest of a run: everything that determines its result."""
     return {
         "format": FORMAT,
         "recipe": to_dict(recipe),
@@ -147,74 +156,76 @@ def told(recipe: Recipe, dataset: SequenceDataset, seed: int) -> Told:
     }
 
 
-def flat(facts: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-    """Nested facts by dotted name."""
-    found: dict[str, Any] = {}
-    for name, value in facts.items():
-        inner = isinstance(value, Mapping)
-        found |= flat(value, f"{place}{name}.") if inner else {f"{place}{name}": value}
-    return found
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested mappings by dotted name, such as `training.epochs`."""
+    values: dict[str, Any] = {}
+    for name, value in nested.items():
+        is_section = isinstance(value, Mapping)
+        values |= flatten(value, f"{prefix}{name}.") if is_section else {f"{prefix}{name}": value}
+    return values
 
 
 def _damaged(path: Path, why: object) -> ArtefactError:
     return ArtefactError(f"{path} is damaged ({why}); train again in another directory")
 
 
-def _same_or_raise(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+def _check_same(path: Path, before: Manifest, now: Manifest) -> None:
     differing = list(differences(before, now))
     if differing:
         raise ConfigError(
-            f"{path} holds a run with another {differing[0]}; train with the same to resume it, or choose another --out"
+            f"{path} holds a run with another {differing[0]}; use the former value to resume it, or choose another --out"
         )
 
 
-def differences(before: dict[str, Any], now: dict[str, Any], place: str = "") -> Iterator[str]:
-    """What was told before and is told otherwise now, each with both values.
+def differences(before: Manifest, now: Manifest, prefix: str = "") -> Iterator[str]:
+    """Describe each value that differs between two manifests, as `dotted.name (old, now new)`.
 
-    At the top `before` may hold more: what a file says besides what it was told.
+    At the top level, keys that only `before` has are ignored: a manifest in a file holds more, such as the location of the
+    dataset.
     """
-    for key in {**(before if place else {}), **now}:
+    for key in {**(before if prefix else {}), **now}:
         old, value = before.get(key), now.get(key)
         if isinstance(value, dict) and isinstance(old, dict):
-            yield from differences(old, value, f"{place}{key}.")
+            yield from differences(old, value, f"{prefix}{key}.")
         elif old != value:
-            yield f"{place}{key} ({old!r}, now {value!r})"
+            yield f"{prefix}{key} ({old!r}, now {value!r})"
 
 
 def load_run(
     path: str | Path, dataset: str | Path | None = None, *, before: Part = "test"
 ) -> tuple[NetworkScorer, SequenceDataset]:
-    """The network of a run, and the data it was trained on.
+    """Load the network of a run and open the dataset on which it was trained.
 
     Args:
         path: The run directory.
-        dataset: Where the prepared data lies now, when it has moved since.
-        before: It knows events before this part only. "valid": as it was chosen, to be asked about the validation part.
+        dataset: Directory of the prepared dataset, if it has moved since the training.
+        before: The network uses only events before this part. With "valid" it has the weights of the best epoch, before
+            any refit, so that it can be evaluated on the validation part.
 
     Raises:
-        ArtefactError: the directory is no run, is damaged, or has no finished epoch.
-        DataError: the data is not there any more, or is not what the run was trained on.
+        ArtefactError: The directory is not a run, is damaged, or has no finished epoch.
+        DataError: The dataset is missing, or is not the one on which the run was trained.
     """
     run = RunDirectory(Path(path))
     manifest = run.read()
-    where = dataset or manifest["dataset"]
-    if where is None:
-        raise DataError(f"{path} was trained on data in memory; say where the data is (--dataset DIR)")
-    data = SequenceDataset.open(where)
+    location = dataset or manifest["dataset"]
+    if location is None:
+        raise DataError(f"{path} was trained on a dataset in memory; name a prepared one with --dataset DIR")
+    data = SequenceDataset.open(location)
     if data.fingerprint != manifest["fingerprint"]:
         raise DataError(
-            f"{where} is not what {path} was trained on (fingerprint {data.fingerprint}, "
-            f"trained on {manifest['fingerprint']}); name the right one with --dataset DIR"
+            f"{location} is not the dataset on which {path} was trained (its fingerprint is {data.fingerprint}, "
+            f"the run has {manifest['fingerprint']}); name the right one with --dataset DIR"
         )
     return load_model(run, data, before), data
 
 
 def load_model(run: RunDirectory, dataset: SequenceDataset, before: Part = "test") -> NetworkScorer:
-    """The network of a run, ready to score, knowing the events before a part. See `load_run`."""
+    """Load the network of a run in evaluation mode, with the events before a part. See `load_run`."""
     manifest = run.read()
     if not run.best.exists():
         raise ArtefactError(
-            f"{run.path} has no finished epoch yet; run the same `reprise train` again to go on"
+            f"{run.path} has no finished epoch yet; run the same `reprise train` command again to resume it"
         )
     recipe = from_dict(manifest["recipe"], Recipe, trusted=True)
     model: NetworkScorer = recipe.model.build(Sizes(**manifest["sizes"]))
@@ -223,7 +234,7 @@ def load_model(run: RunDirectory, dataset: SequenceDataset, before: Part = "test
     weights = run.final if model.learned_before == "test" else run.best
     load_weights(weights, model, read_tensors(weights)[0])
     if model.transitions is not None and model.transitions.silent:
-        model.transitions = None  # nothing was found that they are worth
+        model.transitions = None  # the fit gave them no weight
     model.observe(dataset, before)
     model.learned_from = dataset.fingerprint
     return model.eval()

@@ -1,6 +1,6 @@
-"""Training several networks apart: each member of an ensemble is a run of its own, and in the end they are joined.
+"""Training an ensemble: each member is trained as a separate run, then their weights are combined in one model.
 
-A member is trained, and may be resumed, evaluated or exported, as if it were alone.
+The run of a member can be resumed, evaluated and exported like any other run.
 """
 
 from collections.abc import Callable
@@ -12,12 +12,12 @@ import torch
 
 from reprise.data.dataset import SequenceDataset
 from reprise.models.networks.ensemble import Ensemble, EnsembleScorer
+from reprise.progress import TrainingProgress
 from reprise.training.checkpoint import load_weights, read_tensors, write_tensors
-from reprise.training.devices import fabric_for
-from reprise.training.fit_cooccurrence import add_transitions
+from reprise.training.fit_cooccurrence import add_cooccurrence
 from reprise.training.recipe import Recipe, RunOptions
-from reprise.training.run_directory import MEMBERS, RunDirectory
-from reprise.training.training_progress import TrainingProgress, say
+from reprise.training.run_directory import MEMBERS, RunDirectory, report_line
+from reprise.training.train_step import fabric_for
 from reprise.training.validation import Validation, recorded
 
 
@@ -26,34 +26,34 @@ def train_members(
     dataset: SequenceDataset,
     run: RunDirectory,
     options: RunOptions,
-    shown: bool | None,
+    show_progress: bool | None,
     train: Callable[[Recipe, SequenceDataset, RunDirectory, RunOptions, bool | None], None],
 ) -> None:
-    """Train the members that have not been trained, with seeds that follow each other, and join them.
+    """Train the members that are not trained yet, with consecutive seeds, and combine them.
 
     Args:
-        recipe: That of an `Ensemble`.
-        dataset: What they learn.
-        run: Where the ensemble is kept, and the runs of its members.
-        options: Those of the first member; its seed is that of the ensemble.
-        shown: As for `train`.
-        train: What trains one: a recipe, the dataset, a run, options, and `shown`.
+        recipe: Recipe whose model is an `Ensemble`.
+        dataset: Training data of all members.
+        run: Run directory of the ensemble; it contains those of the members.
+        options: Options of the first member. Its seed is also the seed of the ensemble.
+        show_progress: Whether to show the progress, as for `train`.
+        train: Function that trains one member: (recipe, dataset, run directory, options, show_progress).
     """
     ensemble = recipe.model
     assert isinstance(ensemble, Ensemble)
     if run.best.exists():
         return
-    bar = TrainingProgress(shown, 1, 1)
-    one = Recipe(model=ensemble.single(), training=recipe.training)
+    bar = TrainingProgress(show_progress, 1, 1)
+    member_recipe = Recipe(model=ensemble.single(), training=recipe.training)
     runs = [run.member(number) for number in range(1, ensemble.members + 1)]
     for number, member in enumerate(runs):
         seed = options.seed + number
-        say(bar, f"member {number + 1} of {ensemble.members}, seed {seed}")
-        train(one, dataset, member, replace(options, seed=seed), shown)
-    _join(recipe, dataset, run, runs, options, bar)
+        report_line(bar, f"member {number + 1} of {ensemble.members}, seed {seed}")
+        train(member_recipe, dataset, member, replace(options, seed=seed), show_progress)
+    _combine(recipe, dataset, run, runs, options, bar)
 
 
-def _join(
+def _combine(
     recipe: Recipe,
     dataset: SequenceDataset,
     run: RunDirectory,
@@ -61,21 +61,21 @@ def _join(
     options: RunOptions,
     bar: TrainingProgress,
 ) -> None:
-    """Put the best weights of all members side by side, and find what counted transitions add to them."""
+    """Load the best weights of all members into one model and fit one co-occurrence correction for it."""
     config, fabric = recipe.training, fabric_for(options)
     model = recipe.model.build(dataset.sizes)
     assert isinstance(model, EnsembleScorer)
     validation = Validation(config, dataset)
     fabric.to_device(model)
     _load(model, [member.best for member in runs])
-    alone = validation(model, fabric.autocast())
-    records: list[dict[str, Any]] = [{MEMBERS: len(runs), **recorded(alone)}]
-    say(bar, f"{len(runs)} members together  valid {config.metric} {alone[config.metric]:.4f}")
+    metrics = validation(model, fabric.autocast())
+    records: list[dict[str, Any]] = [{MEMBERS: len(runs), **recorded(metrics)}]
+    report_line(bar, f"ensemble of {len(runs)} members  valid {config.metric} {metrics[config.metric]:.4f}")
     if model.transitions is not None:
-        added = add_transitions(model, dataset, config, validation, fabric, alone)
-        records.append(added.record())
-        say(bar, added.line)
-        if not added.kept:
+        result = add_cooccurrence(model, dataset, config, validation, fabric, metrics)
+        records.append(result.record())
+        report_line(bar, result.line)
+        if not result.kept:
             with torch.no_grad():
                 model.transitions.gain.zero_()
     best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -83,13 +83,13 @@ def _join(
         _load(model, [member.final if member.final.exists() else member.best for member in runs])
         write_tensors(run.final, dict(model.state_dict()), {})
     run.write_metrics(records)
-    # last: where it is, the ensemble is done
+    # written last: an ensemble with this file is finished
     write_tensors(run.best, best, {})
 
 
 def _load(model: EnsembleScorer, files: list[Path]) -> None:
-    """Put the weights of runs into the members. What counts gave a member by itself is none of it."""
+    """Load the weights of runs into the members, without the co-occurrence corrections of the single runs."""
     for member, file in zip(model.members, files, strict=True):
         weights, _ = read_tensors(file)
-        own = {name: tensor for name, tensor in weights.items() if not name.startswith("transitions.")}
-        load_weights(file, member, own)
+        network = {name: tensor for name, tensor in weights.items() if not name.startswith("transitions.")}
+        load_weights(file, member, network)

@@ -1,7 +1,7 @@
-"""The training loop: every event is a target once an epoch, and a run that is killed goes on as if nothing had happened.
+"""The training loop. Every event is a target once per epoch, and an interrupted run resumes exactly.
 
-Shape letters: N targets. The loop is ours, because exact resume inside an epoch and states carried between batches need it;
-devices and precision are Lightning Fabric's.
+Shape letters: N targets. The loop is not a framework's, because exact resume inside an epoch and recurrent states that are
+carried from batch to batch need control over it. Devices and precision are handled by Lightning Fabric.
 """
 
 import json
@@ -24,25 +24,34 @@ from reprise.models.cooccurrence.counting import item_counts
 from reprise.models.networks.ensemble import Ensemble
 from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.models.networks.sequence_model import SequenceModel
+from reprise.progress import TrainingProgress
+from reprise.training.callbacks import EpochCallback, EpochLog
 from reprise.training.checkpoint import (
-    Progress,
+    RunProgress,
     load_checkpoint,
     load_weights,
     read_tensors,
     save_checkpoint,
     write_tensors,
 )
-from reprise.training.devices import fabric_for
-from reprise.training.fit_cooccurrence import add_transitions
-from reprise.training.loggers import EpochLog, loggers_for
+from reprise.training.fit_cooccurrence import add_cooccurrence
+from reprise.training.loggers import loggers_for
 from reprise.training.losses.negatives import NegativeSampler
 from reprise.training.optimizer import learning_rate
 from reprise.training.recipe import Recipe, RunOptions, TrainingConfig
-from reprise.training.refit_on_validation import refit
-from reprise.training.run_directory import FITTED, LOGGER, REFIT, RunDirectory, flat, load_model, told
+from reprise.training.refit_on_validation import RefitResult, refit_on_validation
+from reprise.training.run_directory import (
+    FITTED,
+    LOGGER,
+    REFIT,
+    RunDirectory,
+    flatten,
+    load_model,
+    manifest_of,
+    report_line,
+)
 from reprise.training.train_ensemble import train_members
-from reprise.training.train_step import TrainSteps, step_seed
-from reprise.training.training_progress import TrainingProgress, Watch, say
+from reprise.training.train_step import TrainStep, fabric_for, step_seed
 from reprise.training.validation import Validation, metrics_of, recorded
 
 
@@ -54,64 +63,65 @@ def train(
     training: TrainingConfig | None = None,
     options: RunOptions | None = None,
     progress: bool | None = None,
-    watch: Watch | None = None,
+    on_epoch: EpochCallback | None = None,
 ) -> NetworkScorer:
-    """Train a network, or the members of an ensemble one after the other, or go on with a run that was begun.
+    """Train a network or an ensemble, or resume an interrupted run.
 
     Args:
-        model: The spec of a network (`Recurrent(...)`) or of several (`Ensemble(...)`), or a whole `Recipe`.
-        dataset: Its training part is learned, its validation part chooses the best epoch.
-        out: The run directory. Called again with the same arguments, a killed run ends with the same weights, bit for
-            bit, as one that was left alone; a finished one is returned as it is.
-        training: Hyper-parameters; those of the recipe, or the defaults.
-        options: Seed, device, precision, threads, checkpoints.
-        progress: True shows a bar on a terminal and a line an epoch elsewhere, False nothing; None: a bar on a terminal.
-        watch: Called with the record of each epoch, those of before a run was resumed too; not for an ensemble. What it
-            raises ends the training, which may be resumed.
+        model: The spec of a network (`Recurrent(...)`) or of an ensemble (`Ensemble(...)`), or a whole `Recipe`.
+        dataset: The network trains on the training part; the validation part chooses the best epoch.
+        out: The run directory. The same call resumes an interrupted run, which ends with the same weights, bit for bit, as
+            one without an interruption. A finished run is loaded without training.
+        training: Hyper-parameters of training; by default those of the recipe.
+        options: Seed, device, precision, threads and checkpoint interval.
+        progress: True shows a bar on a terminal and one line per epoch elsewhere, False shows nothing, None shows a bar on
+            a terminal only.
+        on_epoch: Function called with the record of each epoch, including those before a resume. An exception that it
+            raises stops the training, which can be resumed. It is not called for ensembles.
 
     Returns:
-        The network with the weights of its best epoch, on the CPU, ready to score.
+        The network with the weights of its best epoch, on the CPU, in evaluation mode.
 
     Raises:
-        ConfigError: the directory holds a run with another recipe, seed or dataset.
-        DataError: there is nothing to learn from.
-        LeakError: the training part knows what the model will be asked about.
-        DivergedError: a loss or a gradient was not finite; the weights of before are in the last checkpoint.
+        ConfigError: The directory holds a run with another recipe, seed or dataset.
+        DataError: The training part has no event to predict.
+        LeakError: The training part contains information about the targets of the evaluation.
+        DivergedError: A loss or a gradient is not finite. The last checkpoint has the weights before it.
     """
     recipe = model if isinstance(model, Recipe) else Recipe(model=model)
     if training is not None:
         recipe = Recipe(model=recipe.model, training=training)
     options = options or RunOptions()
     run = RunDirectory(Path(out))
-    with torch.random.fork_rng(), threads_of(options):
-        _learn(recipe, dataset, run, options, progress, watch)
+    with torch.random.fork_rng(), torch_threads(options):
+        _train_run(recipe, dataset, run, options, progress, on_epoch)
         return load_model(run, dataset)
 
 
-def _learn(
+def _train_run(
     recipe: Recipe,
     dataset: SequenceDataset,
     run: RunDirectory,
     options: RunOptions,
-    shown: bool | None,
-    watch: Watch | None = None,
+    show_progress: bool | None,
+    on_epoch: EpochCallback | None = None,
 ) -> None:
-    """All of `train` but opening what was learned."""
+    """Do what `train` does, except for loading the result."""
     _check_recipe(recipe)
     check_leaks(dataset)
-    what = told(recipe, dataset, options.seed)
-    run.check(what)
-    several = isinstance(recipe.model, Ensemble)
-    one = Recipe(model=recipe.model.single(), training=recipe.training) if several else recipe
-    # made before the directory is: a mistake leaves no run behind
-    trainer = Trainer(one, dataset, run, options, watch)
-    run.begin(what, dataset)
+    manifest = manifest_of(recipe, dataset, options.seed)
+    run.check(manifest)
+    is_ensemble = isinstance(recipe.model, Ensemble)
+    single = Recipe(model=recipe.model.single(), training=recipe.training) if is_ensemble else recipe
+    # the trainer is made before the directory, so that a wrong recipe leaves no run behind
+    trainer = Trainer(single, dataset, run, options, on_epoch)
+    run.begin(manifest, dataset)
     with run.logging():
-        if several:
-            del trainer  # it was a test, and each member makes its own
-            train_members(recipe, dataset, run, options, shown, _learn)
+        if is_ensemble:
+            del trainer  # it only checked the recipe; each member makes its own trainer
+            train_members(recipe, dataset, run, options, show_progress, _train_run)
         else:
-            trainer.fit(shown)
+            trainer.fit(show_progress)
 
 
 def _check_recipe(recipe: Recipe) -> None:
@@ -119,7 +129,7 @@ def _check_recipe(recipe: Recipe) -> None:
         raise ConfigError(f"model must be the spec of a network, such as Recurrent(), got {recipe.model!r}")
     if not (callable(recipe.training.loss) and hasattr(recipe.training.loss, "negatives")):
         raise ConfigError(
-            "training.loss must be a loss that says its `negatives` (None: all items), such as FullSoftmax() or "
+            "training.loss must be a loss with the attribute `negatives` (None: all items), such as FullSoftmax() or "
             f"SampledSoftmax(), got {recipe.training.loss!r}"
         )
     if not (callable(recipe.training.objective) and hasattr(recipe.training.objective, "check")):
@@ -129,8 +139,8 @@ def _check_recipe(recipe: Recipe) -> None:
 
 
 @contextmanager
-def threads_of(options: RunOptions) -> Iterator[None]:
-    """As many threads as the options say while it lasts; 0: as many as before."""
+def torch_threads(options: RunOptions) -> Iterator[None]:
+    """Set the number of torch's threads for the duration of the block; 0 keeps the current number."""
     before = torch.get_num_threads()
     torch.set_num_threads(options.threads or before)
     try:
@@ -141,14 +151,14 @@ def threads_of(options: RunOptions) -> Iterator[None]:
 
 @dataclass
 class Trainer:
-    """One run over one dataset."""
+    """The training of one network on one dataset."""
 
     recipe: Recipe
     dataset: SequenceDataset
     run: RunDirectory
     options: RunOptions
-    watch: Watch | None = None
-    progress: Progress = field(default_factory=Progress)
+    on_epoch: EpochCallback | None = None
+    progress: RunProgress = field(default_factory=RunProgress)
 
     def __post_init__(self) -> None:
         self.config = self.recipe.training
@@ -157,50 +167,54 @@ class Trainer:
         self.model: SequenceModel = self.recipe.model.build(self.dataset.sizes)
         self.config.objective.check(self.model)
         self.fabric.to_device(self.model)
-        self.sampler = self._sampler()
-        self.steps = self._steps()
+        self.sampler = self._make_sampler()
+        self.train_step = self._make_step()
         first_U, last_U = self.dataset.part("train")
         events_U = last_U - first_U
-        self.tokens = self.config.tokens_for(int(events_U.sum()), int((events_U > 0).sum()))
-        self.rate = self.config.learning_rate_for(self.model.size)
+        self.events_per_batch = self.config.tokens_for(int(events_U.sum()), int((events_U > 0).sum()))
+        self.peak_learning_rate = self.config.learning_rate_for(self.model.size)
         self.validation = Validation(self.config, self.dataset)
-        self.chunks = len(self._plan(0))
+        self.steps_per_epoch = len(self._plan(0))
         self.saved_at = time.monotonic()
-        if not self.chunks:
+        if not self.steps_per_epoch:
             raise DataError(
                 "the training part has no sequence of two events or more, so there is nothing to predict; "
                 "use longer sequences (--sequence-by user, a longer --session-gap) or an earlier split"
             )
 
-    def fit(self, shown: bool | None) -> None:
-        """Train to the end, from the checkpoint where there is one."""
+    def fit(self, show_progress: bool | None) -> None:
+        """Train to the end, from the checkpoint if there is one."""
         if self.run.checkpoint.exists():
-            self.steps.state, self.progress = load_checkpoint(
-                self.run.checkpoint, self.model, self.steps.optimizer
+            self.train_step.state, self.progress = load_checkpoint(
+                self.run.checkpoint, self.model, self.train_step.optimizer
             )
             if self.progress.finished and not self.run.best.exists():
-                raise ArtefactError(f"{self.run.best} is missing from a finished run; train again elsewhere")
+                raise ArtefactError(
+                    f"{self.run.best} is missing from a finished run; train again in another directory"
+                )
             if not self.progress.finished:
-                LOGGER.info("resumed at epoch %d, chunk %d", self.progress.epoch + 1, self.progress.chunk)
+                LOGGER.info("resumed at epoch %d, batch %d", self.progress.epoch + 1, self.progress.chunk)
         if not self.progress.finished:
-            LOGGER.info("%d events a step, learning rate %g at its peak", self.tokens, self.rate)
-        facts = flat(told(self.recipe, self.dataset, self.options.seed))
-        log = EpochLog(self.fabric, self.options.logger, self.run.path, facts)
-        with TrainingProgress(shown, self.config.epochs, self.chunks) as bar, log:
-            self._tell(log, self.progress.history)
+            LOGGER.info(
+                "%d events per batch, peak learning rate %g", self.events_per_batch, self.peak_learning_rate
+            )
+        hyper_parameters = flatten(manifest_of(self.recipe, self.dataset, self.options.seed))
+        log = EpochLog(self.fabric, self.options.logger, self.run.path, hyper_parameters)
+        with TrainingProgress(show_progress, self.config.epochs, self.steps_per_epoch) as bar, log:
+            self._call_back(log, self.progress.history)
             while not self.progress.finished:
                 self._epoch(bar)
-                self._tell(log, self.progress.history[-1:])
+                self._call_back(log, self.progress.history[-1:])
             if self.model.transitions is not None:
-                self._fit_transitions(bar)
+                self._add_cooccurrence(bar)
             if self.config.refit:
                 self._refit(bar)
 
-    def _steps(self) -> TrainSteps:
-        return TrainSteps(self.model, self.config, self.fabric, self.sampler)
+    def _make_step(self) -> TrainStep:
+        return TrainStep(self.model, self.config, self.fabric, self.sampler)
 
-    def _sampler(self) -> NegativeSampler | None:
-        """What draws negatives, for a loss that wants them."""
+    def _make_sampler(self) -> NegativeSampler | None:
+        """Return the sampler of the negatives, or None if the loss is over all items."""
         negatives = self.config.loss.negatives
         if negatives is None:
             if self.model.items.sparse:
@@ -215,16 +229,16 @@ class Trainer:
         first_U, last_U = self.dataset.part("train")
         seed = (self.options.seed, epoch)
         return BatchPlan(
-            first_U, last_U, events_per_batch=self.tokens, max_steps=self.config.chunk, seed=seed
+            first_U, last_U, events_per_batch=self.events_per_batch, max_steps=self.config.chunk, seed=seed
         )
 
     def _epoch(self, bar: TrainingProgress) -> None:
         progress = self.progress
         self.model.train()
         for chunk in self._plan(progress.epoch).starting_at(progress.chunk):
-            begun = time.monotonic()
+            started = time.monotonic()
             loss, targets = self._step(chunk)
-            progress.seconds += time.monotonic() - begun
+            progress.seconds += time.monotonic() - started
             progress.loss_sum += loss
             progress.targets += targets
             progress.chunk += 1
@@ -237,20 +251,20 @@ class Trainer:
             )
             if time.monotonic() - self.saved_at >= self.options.checkpoint_s:
                 self._save()
-        say(bar, self._end_epoch())
+        report_line(bar, self._end_epoch())
 
-    def _step(self, chunk: RowSegments) -> tuple[float, int]:
-        """One step of the epoch under way: (the sum of the losses, how many targets)."""
+    def _step(self, chunk: RowChunk) -> tuple[float, int]:
+        """Train on one batch of the current epoch and return (sum of the losses, number of targets)."""
         first_U, last_U = self.dataset.part("train")
-        return self.steps(
+        return self.train_step(
             gather(self.dataset, chunk, first_U, last_U),
             seed=step_seed(self.options.seed, self.progress.step),
-            rate=self._rate_at(self.progress.step),
-            where=f"step {self.progress.step} of epoch {self.progress.epoch + 1}",
+            learning_rate=self._learning_rate_at(self.progress.step),
+            description=f"step {self.progress.step} of epoch {self.progress.epoch + 1}",
         )
 
     def _end_epoch(self) -> str:
-        """Validate, keep the best, and say how it went in one line."""
+        """Validate, keep the weights of the best epoch, save, and return a summary in one line."""
         progress = self.progress
         metrics = self.validation(self.model, self.fabric.autocast())
         value = metrics[self.config.metric]
@@ -263,92 +277,101 @@ class Trainer:
             **recorded(metrics),
             "seconds": round(progress.seconds, 3),
             "events_per_s": round(progress.targets / progress.seconds, 1),
-            "tokens": self.tokens,
-            "learning_rate": self.rate,
+            "tokens": self.events_per_batch,
+            "learning_rate": self.peak_learning_rate,
         }
         progress.history.append(record)
         progress.epoch += 1
-        waited = progress.epoch - 1 - progress.best_epoch
-        early = 0 < self.config.patience <= waited
-        progress.finished = early or progress.epoch == self.config.epochs
+        epochs_since_best = progress.epoch - 1 - progress.best_epoch
+        stopped_early = 0 < self.config.patience <= epochs_since_best
+        progress.finished = stopped_early or progress.epoch == self.config.epochs
         progress.chunk, progress.loss_sum, progress.targets, progress.seconds = 0, 0.0, 0, 0.0
-        self.steps.state = None
+        self.train_step.state = None
         self.run.write_metrics(progress.history)
         self._save()
-        return _line(record, self.config, best=waited == 0, early=early)
+        return _summary(record, self.config, is_best=epochs_since_best == 0, stopped_early=stopped_early)
 
-    def _tell(self, log: EpochLog, records: list[dict[str, Any]]) -> None:
-        """Epochs that are in the checkpoint, for all who listen."""
+    def _call_back(self, log: EpochLog, records: list[dict[str, Any]]) -> None:
+        """Send epochs that are in the checkpoint to the tracking tool and to the caller's function."""
         for record in records:
-            log(record, self._rate_at(record["epoch"] * self.chunks - 1))
-            if self.watch is not None:
-                self.watch(record)
+            log(record, self._learning_rate_at(record["epoch"] * self.steps_per_epoch - 1))
+            if self.on_epoch is not None:
+                self.on_epoch(record)
 
-    def _rate_at(self, step: int) -> float:
-        return learning_rate(self.rate, self.config.warmup, step, self.chunks * self.config.epochs)
+    def _learning_rate_at(self, step: int) -> float:
+        steps = self.steps_per_epoch * self.config.epochs
+        return learning_rate(self.peak_learning_rate, self.config.warmup, step, steps)
 
-    def _fit_transitions(self, bar: TrainingProgress) -> None:
-        """Add what the counts are worth to the best network, unless that was done, or makes it worse."""
-        weights, facts = read_tensors(self.run.best)
-        if FITTED in facts:
+    def _add_cooccurrence(self, bar: TrainingProgress) -> None:
+        """Fit the co-occurrence correction of the best network, if that is not done yet, and keep it if it helps."""
+        weights, metadata = read_tensors(self.run.best)
+        if FITTED in metadata:
             return
         load_weights(self.run.best, self.model, weights)
         before = metrics_of(self.progress.history[self.progress.best_epoch])
-        added = add_transitions(self.model, self.dataset, self.config, self.validation, self.fabric, before)
-        if added.kept:
+        result = add_cooccurrence(self.model, self.dataset, self.config, self.validation, self.fabric, before)
+        if result.kept:
             weights = dict(self.model.state_dict())
-        self._keep(weights, {FITTED: added.record()})
-        say(bar, added.line)
+        self._write_stage(weights, {FITTED: result.record()})
+        report_line(bar, result.line)
 
     def _refit(self, bar: TrainingProgress) -> None:
-        """Let the network that all of this chose learn the validation part, unless that was done, or does not help."""
-        weights, facts = read_tensors(self.run.best)
-        if REFIT in facts:
+        """Fine-tune the best network on the validation part, if that is not done yet, and keep it if it helps."""
+        weights, metadata = read_tensors(self.run.best)
+        if REFIT in metadata:
             return
         load_weights(self.run.best, self.model, weights)
         if self.model.transitions is not None and self.model.transitions.silent:
             self.model.transitions = None
-        found = refit(
-            self._steps,
+        result = refit_on_validation(
+            self._make_step,
             self.dataset,
             self.config,
-            tokens=self.tokens,
-            rate=self.rate,
+            events_per_batch=self.events_per_batch,
+            peak_learning_rate=self.peak_learning_rate,
             seed=self.options.seed,
         )
-        if found.passes:
+        if result.passes:
             write_tensors(self.run.final, {**weights, **self.model.state_dict()}, {})
-        self._keep(weights, {**_records(facts), REFIT: {"refit": found._asdict()}})
-        how = f"{self.config.metric} of its later half {found.before:.4f}"
-        passes = f"{found.passes} pass{'es' if found.passes > 1 else ''}"
-        say(
-            bar,
-            f"validation learned in {passes}  {how} -> {found.after:.4f} where only the earlier half was learned"
-            if found.passes
-            else f"validation not learned  {how}, and no better for having learned the earlier half",
-        )
+        self._write_stage(weights, {**_stage_records(metadata), REFIT: {"refit": result._asdict()}})
+        report_line(bar, _refit_summary(result, self.config))
 
-    def _keep(self, weights: dict[str, Tensor], records: dict[str, dict[str, Any]]) -> None:
-        """What is left of the run when a stage after the epochs is done. A kill in between does that stage again."""
+    def _write_stage(self, weights: dict[str, Tensor], records: dict[str, dict[str, Any]]) -> None:
+        """Write the records of the stages after the epochs, with the weights.
+
+        The weights come last and mark the stage as done: a run that is killed before repeats the stage.
+        """
         self.run.write_metrics([*self.progress.history, *records.values()])
         write_tensors(self.run.best, weights, {name: json.dumps(record) for name, record in records.items()})
 
     def _save(self) -> None:
         save_checkpoint(
-            self.run.checkpoint, self.model, self.steps.optimizer, self.steps.state, self.progress
+            self.run.checkpoint, self.model, self.train_step.optimizer, self.train_step.state, self.progress
         )
         self.saved_at = time.monotonic()
 
 
-def _records(facts: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """What `_keep` kept."""
-    return {name: json.loads(facts[name]) for name in (FITTED, REFIT) if name in facts}
+def _stage_records(metadata: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Return the records that `_write_stage` stored in the metadata of the weights."""
+    return {name: json.loads(metadata[name]) for name in (FITTED, REFIT) if name in metadata}
 
 
-def _line(record: dict[str, Any], config: TrainingConfig, *, best: bool, early: bool) -> str:
+def _summary(record: dict[str, Any], config: TrainingConfig, *, is_best: bool, stopped_early: bool) -> str:
     value = record[f"valid {config.metric}"]
-    end = f", no better for {config.patience} epochs: stopped" if early else ""
+    end = f", stopped: no improvement in {config.patience} epochs" if stopped_early else ""
     return (
         f"epoch {record['epoch']}/{config.epochs}  loss {record['loss']:.4f}  valid {config.metric} {value:.4f}"
-        f"{' (best)' if best else ''}  {record['events_per_s']:,.0f} events/s{end}"
+        f"{' (best)' if is_best else ''}  {record['events_per_s']:,.0f} events/s{end}"
+    )
+
+
+def _refit_summary(result: RefitResult, config: TrainingConfig) -> str:
+    if not result.passes:
+        return (
+            f"refit on the validation part: none, it does not improve {config.metric} "
+            f"(on the later half, {result.before:.4f})"
+        )
+    return (
+        f"refit on the validation part: {result.passes} pass{'es' if result.passes > 1 else ''}  {config.metric} on the "
+        f"later half {result.before:.4f} -> {result.after:.4f} by training on the earlier half"
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from counting_spec import Counting, Dying
+from counting_spec import Counting, KillsItself
 
 import reprise.training.trainer as trainer_module
 import reprise.training.tuning.optuna_study as proposals_module
@@ -399,11 +399,11 @@ def test_workers_give_each_trial_the_value_it_has_here(shop: SequenceDataset, tm
 
 
 def test_a_worker_that_is_killed_has_its_trial_taken_up_again(shop: SequenceDataset, tmp_path: Path) -> None:
-    lives = tmp_path / "lives"
-    lives.write_text("1")
-    recipe = Recipe(Dying(str(lives)), QUICK)
+    counter = tmp_path / "counter"
+    counter.write_text("1")
+    recipe = Recipe(KillsItself(str(counter)), QUICK)
     found = tune(recipe, shop, tmp_path / "s", {"model.layers": [1, 2]}, trials=2, workers=2, options=EXACT)
-    assert lives.read_text() == "0"
+    assert counter.read_text() == "0"
     assert [trial.state for trial in found.trials] == ["complete"] * 2
 
 
@@ -510,8 +510,8 @@ def test_a_search_that_is_killed_leaves_no_process_and_goes_on(start: Any, tmp_p
 
 
 def test_a_bug_in_a_worker_ends_the_search_with_its_traceback(shop: SequenceDataset, tmp_path: Path) -> None:
-    recipe = Recipe(Dying(str(tmp_path / "no file")), QUICK)
-    with pytest.raises(RuntimeError, match=r"(?s)trial 1 met a bug:.*lives.read_text"):
+    recipe = Recipe(KillsItself(str(tmp_path / "no file")), QUICK)
+    with pytest.raises(RuntimeError, match=r"(?s)trial 1 met a bug:.*counter.read_text"):
         tune(recipe, shop, tmp_path / "s", {"model.layers": [1, 2]}, trials=1, workers=2)
 
 

@@ -14,11 +14,11 @@ from reprise.data.dataset import MANIFEST, SequenceDataset
 from reprise.data.io.duckdb_engine import DEFAULT_MEMORY, DiskFullError
 from reprise.data.leakage.checks import check_leaks, checked_kinds, write_findings
 from reprise.data.preparing.plan import Plan, PrepareOptions, make_plan
-from reprise.data.preparing.prepare_progress import Progress, Report, reporting
 from reprise.data.preparing.steps import clean_step, code_step, read_step, write_step
 from reprise.data.preparing.workspace import Workspace, check_room, remove_leftovers
 from reprise.data.split import Split
 from reprise.errors import DataError, LeakError
+from reprise.progress import ShowProgress, StepReport, step_reporter
 
 BYTES_A_ROW = 100
 """Of disk while a log is prepared, about: the coded table, the arrays, and what a sort spills."""
@@ -32,7 +32,7 @@ def prepare(
     split: Split | str | None = None,
     memory_limit: str = DEFAULT_MEMORY,
     overwrite: bool = False,
-    progress: Progress = None,
+    progress: ShowProgress = None,
     allow_leaks: Collection[str] = (),
     **options: Any,
 ) -> SequenceDataset:
@@ -62,7 +62,7 @@ def prepare(
     plan = make_plan(events, items, split, PrepareOptions.of(options))
     allow = checked_kinds(allow_leaks)
     out = Path(out)
-    with reporting(progress) as report:
+    with step_reporter(progress, "prepare") as report:
         if _is_made(out, plan, overwrite):
             remove_leftovers(out)
             _search(out, allow)
@@ -120,7 +120,7 @@ def _is_whole(out: Path) -> bool:
     return True
 
 
-def _make(plan: Plan, work: Workspace, report: Report) -> None:
+def _make(plan: Plan, work: Workspace, report: StepReport) -> None:
     report("reading", 0.0)
     read = work.step("read", lambda: read_step(plan, work))
     check_room(work.folder, read["rows"] * BYTES_A_ROW)

@@ -17,11 +17,11 @@ from reprise.data.batching import BatchPlan, RowSegments
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.errors import ConfigError, DataError
-from reprise.evaluation.evaluation_progress import shown
 from reprise.evaluation.ranking.ranks import GivenScores, Hide, Lists, Scores, VectorScores, Watch, rank
 from reprise.models.batch import Batch, gather
 from reprise.models.scorer import Scorer, VectorScorer
 from reprise.nn.cells import State
+from reprise.progress import track
 
 SCORES_IN_BATCH = 1 << 24
 """Scores that a scorer without vectors may return at once: 128 MiB in float64."""
@@ -152,7 +152,7 @@ def questions(
     vector_ID = _item_vectors(model, dataset)
     plan = _plan(dataset, walk, (first_U, last_U), vectors=vector_ID is not None)
     state: State | None = None
-    for chunk in shown(plan, f"evaluating {model.name}", walk.progress):
+    for chunk in track(plan, f"evaluating {model.name}", walk.progress):
         batch = _batch(dataset, chunk, (first_U, last_U), walk).to(device_of(model))
         kept = None if chunk.fresh else state
         scores, state = _scored(model, batch, kept, vector_ID)

@@ -13,7 +13,7 @@ from reprise.config import field_default, from_dict, is_spec, put_values, to_dic
 from reprise.data.dataset import Sizes
 from reprise.errors import ConfigError
 from reprise.training.recipe import Recipe
-from reprise.training.run_directory import flat
+from reprise.training.run_directory import flatten
 
 HOW = "write choices, as in 32,64,128, or a range, as in 0..0.6, 1..4 or 1e-4..1e-2:log"
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -110,7 +110,7 @@ def parse_space(written: Mapping[str, Any]) -> Space:
         ConfigError: something is neither.
     """
     space: Space = {}
-    for field, value in flat(written).items():
+    for field, value in flatten(written).items():
         try:
             space[field] = value if isinstance(value, (Choices, Range)) else _parse(value)
         except ConfigError as error:

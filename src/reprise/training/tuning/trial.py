@@ -11,9 +11,9 @@ from typing import Any
 
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import RepriseError
+from reprise.training.callbacks import StopTraining
 from reprise.training.recipe import Recipe, RunOptions
-from reprise.training.trainer import threads_of, train
-from reprise.training.training_progress import Stopped
+from reprise.training.trainer import torch_threads, train
 from reprise.training.validation import Validation, metrics_of
 
 Outcome = dict[str, Any]
@@ -39,15 +39,15 @@ def run_trial(
     """
     metric = recipe.training.metric
 
-    def watch(record: dict[str, Any]) -> None:
+    def on_epoch(record: dict[str, Any]) -> None:
         if not judge(record["epoch"], metrics_of(record)[metric]):
-            raise Stopped
+            raise StopTraining
 
     try:
-        with threads_of(options):
-            model = _learn(recipe, dataset, out, options, watch)
+        with torch_threads(options):
+            model = _learn(recipe, dataset, out, options, on_epoch)
             return {"value": Validation(recipe.training, dataset)(model, nullcontext())[metric]}
-    except Stopped:
+    except StopTraining:
         return {"stopped": True}
     except (RepriseError, MemoryError, RuntimeError) as error:
         return {"error": f"{type(error).__name__}: {error}"}
@@ -58,10 +58,10 @@ def _learn(
     dataset: SequenceDataset,
     out: Path,
     options: RunOptions,
-    watch: Callable[[dict[str, Any]], None],
+    on_epoch: Callable[[dict[str, Any]], None],
 ) -> Any:
     if not hasattr(recipe.model, "build"):
         return recipe.model.fit(dataset)
     # the last passes would learn what is to judge, and they come after it
     plan = Recipe(model=recipe.model, training=replace(recipe.training, refit=0))
-    return train(plan, dataset, out, options=options, progress=False, watch=watch)
+    return train(plan, dataset, out, options=options, progress=False, on_epoch=on_epoch)

@@ -12,8 +12,8 @@ from reprise.config import to_dict
 from reprise.data.dataset import SequenceDataset
 from reprise.data.leakage.checks import check_leaks
 from reprise.errors import ConfigError
+from reprise.progress import SearchProgress
 from reprise.training.recipe import Recipe, RunOptions
-from reprise.training.training_progress import SearchProgress
 from reprise.training.tuning.optuna_study import OptunaStudy
 from reprise.training.tuning.search_directory import (
     FORMAT,
@@ -275,7 +275,7 @@ class _Work:
         best = f"best {self.metric} {self.best.value:.4f}  " if self.best else ""
         done = sum(trial.finished for trial in self.trials)
         under_way = ", ".join(str(number) for number in sorted(self.since))
-        self.bar.now(done, f"{best}trial {under_way} under way")
+        self.bar.update(done, f"{best}trial {under_way} under way")
 
 
 def _run_here(work: _Work, dataset: SequenceDataset) -> None:
