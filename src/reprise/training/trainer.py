@@ -253,11 +253,11 @@ class Trainer:
                 self._save()
         report_line(bar, self._end_epoch())
 
-    def _step(self, chunk: RowChunk) -> tuple[float, int]:
+    def _step(self, segments: RowSegments) -> tuple[float, int]:
         """Train on one batch of the current epoch and return (sum of the losses, number of targets)."""
         first_U, last_U = self.dataset.part("train")
         return self.train_step(
-            gather(self.dataset, chunk, first_U, last_U),
+            gather(self.dataset, segments, first_U, last_U),
             seed=step_seed(self.options.seed, self.progress.step),
             learning_rate=self._learning_rate_at(self.progress.step),
             description=f"step {self.progress.step} of epoch {self.progress.epoch + 1}",
