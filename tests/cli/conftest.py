@@ -1,4 +1,4 @@
-"""A small shop on disk: its log, its dataset, a run and a model, each made once by the verbs themselves."""
+"""A small event log on disk with its dataset, run and model, each made once by the commands under test."""
 
 import random
 from collections.abc import Callable
@@ -14,7 +14,7 @@ TINY = ["--set", "model.size=16", "--set", "model.layers=1", "--set", "training.
 
 
 def write_log(folder: Path, users: int = 40, events: int = 30) -> Path:
-    """Five weeks in which people go up the shelf, from one item to the next, mostly."""
+    """Write a log in which users mostly go from one item to the item with the next number."""
     generator = random.Random(0)
     rows = ["user_id,item_id,timestamp"]
     for user in range(users):
@@ -32,28 +32,28 @@ def write_log(folder: Path, users: int = 40, events: int = 30) -> Path:
 Run = Callable[..., Result]
 
 
-def run_verb(*arguments: object) -> Result:
+def run_command(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def succeed(*arguments: object) -> Result:
-    result = run_verb(*arguments)
+    result = run_command(*arguments)
     assert result.exit_code == 0, result.output
     return result
 
 
 @pytest.fixture
 def reprise() -> Run:
-    """Type a command."""
-    return run_verb
+    """Return a function that runs a command."""
+    return run_command
 
 
 @pytest.fixture
 def fails() -> Callable[..., str]:
-    """Type a command that a user got wrong; the message."""
+    """Return a function that runs a command with a user error and returns the message."""
 
     def fail(*arguments: object) -> str:
-        result = run_verb(*arguments)
+        result = run_command(*arguments)
         assert result.exit_code == 2, result.output
         assert result.stderr.startswith("reprise: ")
         assert "Traceback" not in result.output
@@ -64,7 +64,7 @@ def fails() -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with log.csv, items.csv, data/, run/ and model/."""
+    """Return a directory with log.csv, items.csv, data/, run/ and model/."""
     folder = tmp_path_factory.mktemp("shop")
     log = write_log(folder)
     succeed("prepare", log, "--items", folder / "items.csv", "--out", folder / "data")

@@ -1,4 +1,4 @@
-"""What is printed: facts with dotted names, numbers a person can read, brackets as they are."""
+"""Tests of the terminal output: nested facts, number formats, and brackets in titles."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from reprise.data.description import describe
 from reprise.testing import worlds
 
 
-def test_facts_are_flat_and_warnings_are_sentences_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+def test_facts_are_flattened_and_warnings_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     facts = {"events": 1234567, "parts": {"train": 0.5}, "none": None, "end_ms": 86_400_000}
     show_facts(facts | {"warnings": ["9 items are cold."]})
     shown = capsys.readouterr()
@@ -19,17 +19,17 @@ def test_facts_are_flat_and_warnings_are_sentences_on_stderr(capsys: pytest.Capt
     assert "none" not in shown.out and "warnings" not in shown.out
 
 
-def test_a_title_may_hold_brackets(capsys: pytest.CaptureFixture[str]) -> None:
+def test_brackets_are_printed_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
     show_table("", ["item"], [["[red] mug"]])
     assert "[red] mug" in capsys.readouterr().out
 
 
-def test_next_commands_are_ready_to_type(capsys: pytest.CaptureFixture[str]) -> None:
+def test_next_commands_are_printed_on_separate_lines(capsys: pytest.CaptureFixture[str]) -> None:
     show_next("reprise demo", "reprise describe x")
     assert capsys.readouterr().out == "next:\n  reprise demo\n  reprise describe x\n"
 
 
-def test_a_dataset_is_shown_in_a_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
+def test_dataset_summary_is_short(capsys: pytest.CaptureFixture[str]) -> None:
     show_dataset(describe(worlds.world([list("abcab"), list("abcaz")])))
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines() if line.strip()]
     assert "sequences 2" in lines

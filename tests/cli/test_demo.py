@@ -1,4 +1,4 @@
-"""`reprise demo`: the whole way, here with a smaller shop."""
+"""Tests of `reprise demo` with a small event log."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from reprise.cli.commands import demo
 from reprise.cli.main import app
 
 
-def test_it_ends_with_answers_the_report_and_what_to_type_next(
+def test_demo_prints_recommendations_the_comparison_and_next_commands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator = "".join(
@@ -24,7 +24,7 @@ def test_it_ends_with_answers_the_report_and_what_to_type_next(
     monkeypatch.setattr(demo, "RECIPE", ["model.size=16", "model.layers=1", "training.epochs=1"])
     result = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
-    places = [result.stdout.index(word) for word in ("customer", "Mug", "recall@20", "Popularity", "next:")]
+    places = [result.stdout.index(text) for text in ("customer", "Mug", "recall@20", "Popularity", "next:")]
     assert result.stdout.index("next:") == max(places)
     model, log = tmp_path / "out" / "model", tmp_path / "out" / "events.db"
     assert result.stdout.splitlines()[-1] == f"  reprise serve {model} --store sqlite:///{log}"

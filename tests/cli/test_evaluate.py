@@ -292,10 +292,10 @@ def test_a_report_that_has_no_place_is_told_before_the_work(
     """The run is not even looked for."""
     file = tmp_path / "none" / "report.json"
     assert fails("evaluate", "no-run", "--json", file) == (
-        f"cannot write {file}: there is no folder {file.parent}; make it first"
+        f"cannot write {file}: directory {file.parent} does not exist; create it first"
     )
     assert fails("evaluate", "no-run", "--json", tmp_path) == (
-        f"cannot write {tmp_path}: it is a folder; name a file"
+        f"cannot write {tmp_path}: it is a directory; name a file"
     )
 
 

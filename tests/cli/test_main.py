@@ -1,4 +1,4 @@
-"""The command as a whole: quick, helpful, and one message for what a user got wrong."""
+"""Tests of the `reprise` command: its help, exit codes and error messages."""
 
 import subprocess
 import sys
@@ -16,10 +16,10 @@ Run = Callable[..., Result]
 
 
 def names() -> list[str]:
-    return [verb.__name__.rpartition(".")[2] for verb in main.VERBS]
+    return [module.__name__.rpartition(".")[2] for module in main.COMMANDS]
 
 
-def test_help_loads_nothing_heavy() -> None:
+def test_help_imports_no_heavy_library() -> None:
     code = (
         "import sys\nfrom reprise.cli.main import app\n"
         "try: app(['--help'])\nexcept SystemExit: pass\n"
@@ -29,27 +29,31 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_the_module_is_the_command() -> None:
+def test_module_runs_the_same_command() -> None:
     command = [sys.executable, "-m", "reprise", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == f"reprise {package.__version__}\n"
 
 
 @pytest.mark.parametrize("name", names())
-def test_every_verb_helps_with_an_example_that_begins_with_itself(reprise: Run, name: str) -> None:
+def test_every_command_has_help_with_an_example(reprise: Run, name: str) -> None:
     result = reprise(name, "--help")
     assert result.exit_code == 0
     assert f"Example: reprise {name}" in result.output
 
 
-def test_an_unknown_verb_gets_the_nearest(reprise: Run) -> None:
+def test_help_shows_square_brackets(reprise: Run) -> None:
+    assert "[model]" in reprise("train", "--help").output
+
+
+def test_unknown_command_gets_a_suggestion(reprise: Run) -> None:
     result = reprise("evalute")
     assert result.exit_code == 2
     assert "Did you mean 'evaluate'?" in result.output
 
 
 def stop_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    """Make `describe` and `train` end with an error when they open the dataset."""
+    """Make `describe` and `train` raise an error when they open the dataset."""
 
     def stop(path: Path) -> None:
         raise error
@@ -57,21 +61,19 @@ def stop_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     monkeypatch.setattr("reprise.data.dataset.SequenceDataset.open", stop)
 
 
-def test_an_error_of_a_user_is_one_message_and_no_traceback(
+def test_user_error_is_one_message_without_a_traceback(
     fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop_with(monkeypatch, DataError("3 rows [bold] have no item_id; filter them"))
     assert fails("describe", "x") == "3 rows [bold] have no item_id; filter them"
 
 
-def test_a_file_that_cannot_be_used_is_named(
-    fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_error_of_a_file_names_the_file(fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     stop_with(monkeypatch, PermissionError(13, "Permission denied", "data/shop"))
     assert fails("describe", "x") == "Permission denied: data/shop"
 
 
-def test_an_error_of_ours_keeps_its_traceback(reprise: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_internal_error_keeps_its_traceback(reprise: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     stop_with(monkeypatch, AssertionError("a bug"))
     assert isinstance(reprise("describe", "x").exception, AssertionError)
 
@@ -79,12 +81,12 @@ def test_an_error_of_ours_keeps_its_traceback(reprise: Run, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (["train", "x", "--out", "y"], "reprise: stopped; type the same command again to go on\n"),
-        (["tune", "x", "--out", "y"], "reprise: stopped; type the same command again to go on\n"),
+        (["train", "x", "--out", "y"], "reprise: stopped; run the same command again to continue\n"),
+        (["tune", "x", "--out", "y"], "reprise: stopped; run the same command again to continue\n"),
         (["describe", "x"], "reprise: stopped\n"),
     ],
 )
-def test_ctrl_c_says_how_to_go_on(
+def test_ctrl_c_prints_how_to_continue(
     reprise: Run, monkeypatch: pytest.MonkeyPatch, command: list[str], message: str
 ) -> None:
     stop_with(monkeypatch, KeyboardInterrupt())
@@ -92,33 +94,33 @@ def test_ctrl_c_says_how_to_go_on(
     assert (result.exit_code, result.stderr) == (130, message)
 
 
-def test_a_trouble_that_names_no_file_is_told_too(
+def test_error_without_a_file_name_is_printed(
     fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop_with(monkeypatch, OSError(28, "No space left on device"))
     assert fails("describe", "x") == "[Errno 28] No space left on device"
 
 
-def test_an_output_that_takes_nothing_is_told_without_a_traceback() -> None:
+def test_full_output_device_is_an_error_without_a_traceback() -> None:
     code = (
         "import sys\nfrom reprise.cli import main\n"
-        "sys.stdout = open(1, 'w', buffering=8192, closefd=False)\n"  # whatever PYTHONUNBUFFERED says
-        "main.app.command('speak')(lambda: print('so few words that they wait until the end'))\nmain.main()"
+        "sys.stdout = open(1, 'w', buffering=8192, closefd=False)\n"  # buffered even if PYTHONUNBUFFERED is set
+        "main.app.command('print')(lambda: print('short text that stays in the buffer'))\nmain.main()"
     )
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-c", code, "speak"], stdout=full, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", code, "print"], stdout=full, stderr=subprocess.PIPE, text=True
         )
     assert (done.returncode, done.stderr) == (2, "reprise: [Errno 28] No space left on device\n")
 
 
-def test_a_reader_that_has_read_enough_is_no_trouble() -> None:
+def test_closed_pipe_is_not_an_error() -> None:
     code = (
         "from reprise.cli import main\n"
-        "main.app.command('speak')(lambda: print('word ' * 100_000))\nmain.main()"
+        "main.app.command('print')(lambda: print('word ' * 100_000))\nmain.main()"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", code, "speak"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", code, "print"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as done:
         assert done.stdout and done.stderr
         done.stdout.close()

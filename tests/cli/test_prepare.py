@@ -1,4 +1,4 @@
-"""`reprise prepare` and `reprise describe`."""
+"""Tests of `reprise prepare` and `reprise describe`."""
 
 import json
 import random
@@ -28,7 +28,7 @@ def rows(users: int = 5, events: int = 8) -> str:
     )
 
 
-def test_it_ends_with_the_counts_and_the_next_command(reprise: Run, tmp_path: Path) -> None:
+def test_prepare_prints_counts_and_the_next_command(reprise: Run, tmp_path: Path) -> None:
     log = write(tmp_path, "user_id,session_id,item_id,timestamp,split,price\n" + rows())
     result = reprise("prepare", log, "--out", tmp_path / "shop", "--split", "leave-one-out")
     assert result.exit_code == 0, result.output
@@ -36,11 +36,11 @@ def test_it_ends_with_the_counts_and_the_next_command(reprise: Run, tmp_path: Pa
     assert "40" in result.stdout
 
 
-def test_columns_are_named_by_options(reprise: Run, tmp_path: Path) -> None:
+def test_options_name_the_columns(reprise: Run, tmp_path: Path) -> None:
     log = write(tmp_path, "buyer,visit,sku,at,part,paid\n" + rows())
     command = ["prepare", log, "--out", tmp_path / "shop", "--split", "column:part"]
     columns = {"user": "buyer", "session": "visit", "item": "sku", "time": "at", "value": "paid"}
-    options = [word for role, name in columns.items() for word in (f"--{role}-column", name)]
+    options = [text for role, name in columns.items() for text in (f"--{role}-column", name)]
     assert reprise(*command, *options).exit_code == 0
     data = SequenceDataset.open(tmp_path / "shop")
     assert [data.part_events(part) for part in ("train", "valid", "test")] == [30, 5, 5]
@@ -56,7 +56,7 @@ def test_sequences_can_be_sessions(reprise: Run, tmp_path: Path) -> None:
     assert len(SequenceDataset.open(tmp_path / "b")) == 5
 
 
-def test_a_misspelt_column_gets_the_nearest(fails: Callable[..., str], tmp_path: Path) -> None:
+def test_misspelt_column_gets_a_suggestion(fails: Callable[..., str], tmp_path: Path) -> None:
     log = write(tmp_path, "user_id,item_id,timestamp\nu,i,1700000000\n")
     message = fails("prepare", log, "--out", tmp_path / "shop", "--item-column", "itemid")
     assert message == "the events have no item column 'itemid'; did you mean 'item_id'?"
@@ -70,16 +70,14 @@ def test_a_misspelt_column_gets_the_nearest(fails: Callable[..., str], tmp_path:
         (["--session-gap", "30 parsecs"], "30 parsecs"),
     ],
 )
-def test_an_option_that_cannot_be_is_told(
+def test_invalid_option_is_an_error(
     fails: Callable[..., str], tmp_path: Path, option: list[str], part_of_message: str
 ) -> None:
     log = write(tmp_path, "user_id,item_id,timestamp\nu,i,1700000000\n")
     assert part_of_message in fails("prepare", log, "--out", tmp_path / "shop", *option)
 
 
-def test_another_way_to_prepare_needs_overwrite(
-    reprise: Run, fails: Callable[..., str], tmp_path: Path
-) -> None:
+def test_other_options_need_overwrite(reprise: Run, fails: Callable[..., str], tmp_path: Path) -> None:
     log = write(tmp_path, "user_id,session_id,item_id,timestamp,split,price\n" + rows())
     command = ["prepare", log, "--out", tmp_path / "shop", "--split"]
     assert reprise(*command, "leave-one-out").exit_code == 0
@@ -95,9 +93,7 @@ def test_describe_prints_facts_or_json(reprise: Run, shop: Path) -> None:
     assert f"{facts['events']:,}" in plain.stdout
 
 
-def test_describe_of_something_else_says_how_to_make_a_dataset(
-    fails: Callable[..., str], tmp_path: Path
-) -> None:
+def test_describe_without_a_dataset_suggests_prepare(fails: Callable[..., str], tmp_path: Path) -> None:
     assert fails("describe", tmp_path) == (
         f"{tmp_path} holds no prepared dataset (no dataset.json); "
         f"make one with `reprise prepare EVENTS --out {tmp_path}`"
@@ -107,8 +103,8 @@ def test_describe_of_something_else_says_how_to_make_a_dataset(
 USERS, EVENTS = 40, 24
 
 
-def leaking(folder: Path, plant: str) -> tuple[str, ...]:
-    """A CSV log of a sequence a user, in which one thing gives the targets away; the arguments to prepare it."""
+def write_leaky_log(folder: Path, leak: str) -> tuple[str, ...]:
+    """Write a CSV log with one leak and return the arguments of `prepare` for it. An empty `leak` writes no leak."""
     generator = random.Random(1)
     items = [[generator.randrange(20) for _ in range(EVENTS)] for _ in range(USERS)]
     rows = [
@@ -125,20 +121,20 @@ def leaking(folder: Path, plant: str) -> tuple[str, ...]:
     ]
     facts = [[item, 10.0, "2023-11-01"] for item in range(20)]
     options: tuple[str, ...] = ("--split", "last:3d,3d")
-    if plant == "late-training":
+    if leak == "late-training":
         rows[EVENTS + 5][5], options = "test", ("--split", "column:part")
-    elif plant == "own-input":
+    elif leak == "own-input":
         rows.append(rows[-1])
         options = (*options, "--keep-duplicates")
-    elif plant == "duplicate":
+    elif leak == "duplicate":
         rows += [["copy", *row[1:5], "train"] for row in rows[:EVENTS]]
         options = ("--split", "column:part")
-    elif plant == "late-feature":
+    elif leak == "late-feature":
         facts[3][2] = "2023-12-05"
-    elif plant == "giveaway":
+    elif leak == "giveaway":
         for row, following in pairwise(rows):
             row[4] = following[1]
-    elif plant == "giveaway of the table":
+    elif leak == "giveaway of the table":
         for fact in facts:
             fact[1] = sum(row.count(fact[0]) for row in items)
     for name, head, lines in (
@@ -158,7 +154,7 @@ def leaking(folder: Path, plant: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize(
-    ("plant", "said"),
+    ("leak", "message_part"),
     [
         (
             "late-training",
@@ -177,24 +173,24 @@ def leaking(folder: Path, plant: str) -> tuple[str, ...]:
         ),
     ],
 )
-def test_a_leak_in_a_file_is_an_error_that_names_its_rows(
-    fails, reprise, tmp_path: Path, plant: str, said: str
+def test_leak_is_an_error_with_its_rows_unless_it_is_allowed(
+    fails, reprise, tmp_path: Path, leak: str, message_part: str
 ) -> None:
-    message = fails("prepare", *leaking(tmp_path, plant))
-    assert said in message
+    message = fails("prepare", *write_leaky_log(tmp_path, leak))
+    assert message_part in message
     assert not (tmp_path / "out").exists()
-    if plant != "late-training":
-        kind = plant.split(" ")[0]
+    if leak != "late-training":
+        kind = leak.split(" ")[0]
         assert f"--allow-leaks {kind}" in message
         assert "first: " in message
-        result = reprise("prepare", *leaking(tmp_path, plant), "--allow-leaks", kind)
+        result = reprise("prepare", *write_leaky_log(tmp_path, leak), "--allow-leaks", kind)
         assert result.exit_code == 0, result.output
-        assert said.split("; ")[0].split("first")[0] in " ".join(
+        assert message_part.split("; ")[0].split("first")[0] in " ".join(
             reprise("describe", tmp_path / "out").stderr.split()
         )
 
 
-def test_the_same_file_without_a_leak_is_prepared(reprise, fails, tmp_path: Path) -> None:
-    arguments = leaking(tmp_path, "")
+def test_log_without_a_leak_is_prepared(reprise, fails, tmp_path: Path) -> None:
+    arguments = write_leaky_log(tmp_path, "")
     assert reprise("prepare", *arguments).exit_code == 0
     assert "unknown kind of leak 'twice'" in fails("prepare", *arguments, "--allow-leaks", "twice")

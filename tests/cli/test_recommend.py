@@ -133,7 +133,7 @@ def test_answers_that_have_no_place_are_told_before_the_work(
 ) -> None:
     file = tmp_path / "none" / "answers.parquet"
     assert fails("recommend", "no-model", histories, "--out", file) == (
-        f"cannot write {file}: there is no folder {file.parent}; make it first"
+        f"cannot write {file}: directory {file.parent} does not exist; create it first"
     )
 
 

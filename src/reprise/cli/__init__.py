@@ -1,1 +1,1 @@
-"""The command line: one file for each verb. Everything heavy is imported inside the verb."""
+"""The command line. Each command imports heavy libraries only when it runs."""

@@ -1,4 +1,4 @@
-"""What the verbs print: facts, tables, and the next command to type. Answers go to stdout, remarks to stderr."""
+"""Terminal output of the commands: facts, tables and follow-up commands on stdout, warnings on stderr."""
 
 import shutil
 import sys
@@ -10,57 +10,62 @@ from typing import Any
 import typer
 
 WARNINGS = "warnings"
-TOLD_APART = (WARNINGS, "leaks")
-"""Facts that a table leaves out: warnings are sentences after it, and leaks are among them."""
+"""Name of the fact that holds warnings."""
+OMITTED = (WARNINGS, "leaks")
+"""Facts that the table omits: warnings follow the table as sentences, and include the leaks."""
 PLAIN_WIDTH = 120
-"""Columns of a table that is not shown on a terminal."""
+"""Width of a table in columns if stdout is not a terminal."""
 
 
 def console() -> Any:
-    """A rich console on stdout, wide enough for tables where there is no terminal."""
+    """Return a rich console on stdout that is wide enough for tables."""
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
 
 
-def show_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table with straight columns; numbers to the right."""
+def show_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table with numbers aligned to the right."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
 
     rows = [list(row) for row in rows]
     table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD)
-    for place, head in enumerate(heads):
+    for place, header in enumerate(headers):
         numeric = all(isinstance(row[place], (int, float)) for row in rows)
-        table.add_column(head, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(header, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(escape(_text(cell)) for cell in row))
+        table.add_row(*(escape(_format(cell)) for cell in row))
     console().print(table)
 
 
 def show_facts(facts: Mapping[str, Any]) -> None:
-    """Facts by name, nested ones with dotted names, and the warnings after them as sentences."""
-    show_table("", ["fact", "value"], [[name, _text(value)] for name, value in _flat(facts)])
+    """Print facts as a table, with nested names joined by colons, and then their warnings as sentences."""
+    show_table("", ["fact", "value"], [[name, _format(value)] for name, value in _flatten(facts)])
     for warning in facts.get(WARNINGS, []):
         typer.secho(f"note: {warning}", err=True, fg=typer.colors.YELLOW)
 
 
-def show_dataset(described: Mapping[str, Any]) -> None:
-    """The short form of what `describe` says: what is in a dataset, how it was cut, what was dropped."""
-    items, times = described["items"], described["times"]
+def show_dataset(description: Mapping[str, Any]) -> None:
+    """Print a short summary of a dataset: its size, its parts, and the events that were dropped.
+
+    Args:
+        description: What `reprise.data.description.describe` returned.
+    """
+    items, times = description["items"], description["times"]
     cold = f", {items['cold']:,} cold (not in training)" if items["cold"] else ""
-    dropped = {name: count for name, count in described["facts"].get("dropped", {}).items() if count}
+    dropped = {name: count for name, count in description["facts"].get("dropped", {}).items() if count}
     show_facts(
         {
-            "sequences": described["sequences"],
-            "events": described["events"],
+            "sequences": description["sequences"],
+            "events": description["events"],
             "items": f"{items['warm']:,}{cold}",
             "from": times["first"],
             "to": times["last"],
-            **{part: _targets(found) for part, found in described["parts"].items()},
+            **{part: _targets(found) for part, found in description["parts"].items()},
             "dropped": dropped,
-            "warnings": described["warnings"],
+            "warnings": description["warnings"],
         }
     )
 
@@ -71,33 +76,37 @@ def _targets(part: Mapping[str, Any]) -> str:
 
 
 def show_next(*commands: str) -> None:
-    """The commands a person may want to type next."""
+    """Print commands that a user may want to run next."""
     typer.echo("next:")
     for command in commands:
-        typer.echo(f"  {typed(command)}")
+        typer.echo(f"  {runnable(command)}")
 
 
-def typed(command: str) -> str:
-    """How a command is typed here: `reprise` by its place, where it was started by that and the shell does not find it."""
+def runnable(command: str) -> str:
+    """Return a command line that works in this shell.
+
+    If `reprise` is not on the search path, its name is replaced by the path that this process was started with.
+    """
     started, here = Path(sys.argv[0]), Path.cwd()
     if not command.startswith("reprise ") or shutil.which("reprise") or started.name != "reprise":
         return command
-    place = started.relative_to(here) if started.is_relative_to(here) else started
-    return f"{place}{command.removeprefix('reprise')}"
+    path = started.relative_to(here) if started.is_relative_to(here) else started
+    return f"{path}{command.removeprefix('reprise')}"
 
 
-def _flat(facts: Mapping[str, Any], place: str = "") -> Iterable[tuple[str, Any]]:
+def _flatten(facts: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Yield (name, value) of all facts that have a value; timestamps in milliseconds become ISO 8601."""
     for name, value in facts.items():
-        path = f"{place}{name.removesuffix('_ms')}".replace("_", " ")
+        path = f"{prefix}{name.removesuffix('_ms')}".replace("_", " ")
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{path}: ")
+            yield from _flatten(value, f"{path}: ")
         elif name.endswith("_ms") and isinstance(value, int):
             yield path, datetime.fromtimestamp(value / 1000, UTC).isoformat(" ", "seconds")
-        elif value is not None and value != [] and name not in TOLD_APART:
+        elif value is not None and value != [] and name not in OMITTED:
             yield path, value
 
 
-def _text(value: object) -> str:
+def _format(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -105,5 +114,5 @@ def _text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:,.4g}"
     if isinstance(value, (list, tuple)):
-        return ", ".join(_text(item) for item in value)
+        return ", ".join(_format(item) for item in value)
     return str(value)

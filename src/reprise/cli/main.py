@@ -1,4 +1,4 @@
-"""The command `reprise`: its verbs, and how it tells a person what went wrong."""
+"""The `reprise` command: its subcommands, and the messages for errors and interruptions."""
 
 import os
 import sys
@@ -22,44 +22,49 @@ from reprise.cli.commands import (
 )
 from reprise.errors import RepriseError
 
-VERBS = (prepare, describe, train, tune, evaluate, recommend, export, serve, key, forget, demo)
-"""One module each: a function of the same name, and EXAMPLE, a command that can be typed."""
-RESUMED = ("prepare", "train", "tune", "demo")
-"""Verbs that go on from where they were when the same command is typed again."""
+COMMANDS = (prepare, describe, train, tune, evaluate, recommend, export, serve, key, forget, demo)
+"""One module per command; each holds a function of the same name, and EXAMPLE, a complete command line."""
+RESUMABLE = ("prepare", "train", "tune", "demo")
+"""Commands that continue an interrupted run when the same command is run again."""
 USER_ERROR = 2
+"""Exit code for errors that a user can correct."""
 INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 
 
-class Verbs(TyperGroup):
-    """The verbs, with the errors of a user as one message instead of a traceback."""
+class CommandGroup(TyperGroup):
+    """A group of commands that prints errors of a user as one message instead of a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the verb that was typed."""
+        """Run the subcommand of the command line."""
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
         except RepriseError as error:
-            _complain(str(error))
+            _print_error(str(error))
             raise typer.Exit(USER_ERROR) from None
         except BrokenPipeError:
-            raise  # whoever read has read enough: typer ends the command in silence
+            raise  # the reader, such as `head`, has closed the pipe; typer then exits without a message
         except OSError as error:
-            _complain(f"{error.strerror}: {error.filename}" if error.filename else str(error))
-            _give_up_output()
+            _print_error(f"{error.strerror}: {error.filename}" if error.filename else str(error))
+            _discard_output()
             raise typer.Exit(USER_ERROR) from None
         except KeyboardInterrupt:
-            resumed = ctx.invoked_subcommand in RESUMED
-            _complain("stopped" + ("; type the same command again to go on" if resumed else ""))
+            resumable = ctx.invoked_subcommand in RESUMABLE
+            _print_error("stopped" + ("; run the same command again to continue" if resumable else ""))
             raise typer.Exit(INTERRUPTED) from None
 
 
-def _complain(message: str) -> None:
+def _print_error(message: str) -> None:
     typer.secho(f"reprise: {message}", err=True, fg=typer.colors.RED)
 
 
-def _give_up_output() -> None:
-    """What standard output did not take would be tried once more when Python ends, and fail with a traceback."""
+def _discard_output() -> None:
+    """Redirect stdout to the null device if it cannot be flushed.
+
+    Python flushes stdout again when it exits, and would print a traceback if that failed.
+    """
     try:
         sys.stdout.flush()
     except OSError:
@@ -76,11 +81,12 @@ def _show_version(wanted: bool) -> None:
 
 app = typer.Typer(
     name="reprise",
-    cls=Verbs,
+    cls=CommandGroup,
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode="markdown",  # the default mode would drop the brackets of "[model]" from the help
     pretty_exceptions_enable=False,
-    epilog="Begin with `reprise demo`, or with your own log: `reprise prepare EVENTS --out data/shop`.",
+    epilog="Start with `reprise demo`, or with your own event log: `reprise prepare EVENTS --out data/shop`.",
 )
 
 
@@ -90,12 +96,12 @@ def reprise(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Recurrent recommendation: from an event log to next-item answers, trained and honestly measured."""
+    """Train, evaluate and serve recurrent recommendation models on event logs."""
 
 
-for verb in VERBS:
-    name = verb.__name__.rpartition(".")[2]
-    app.command(name, epilog=f"Example: {verb.EXAMPLE}")(getattr(verb, name))
+for command in COMMANDS:
+    name = command.__name__.rpartition(".")[2]
+    app.command(name, epilog=f"Example: {command.EXAMPLE}")(getattr(command, name))
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Options that several verbs share, so that the same word means the same everywhere."""
+"""Command-line options that several commands share."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,77 +7,87 @@ import typer
 
 from reprise.errors import ConfigError
 
+FOUND_BY_NAME = "detected by name"
+"""Default that the help shows for column options."""
+
 DatasetDirectory = Annotated[
-    Path, typer.Argument(metavar="DATASET", help="A directory that `prepare` wrote.")
+    Path, typer.Argument(metavar="DATASET", help="Dataset directory written by `prepare`.")
 ]
-MovedDataset = Annotated[
+DatasetOption = Annotated[
     Path | None,
     typer.Option(
         "--dataset",
         metavar="DIR",
-        help="Where the prepared data lies, if it moved since training or there is no run.",
+        help="Dataset directory, if it was moved after training or no run is given.",
     ),
 ]
 Trusted = Annotated[
     bool,
     typer.Option(
         "--trusted",
-        help="Allow specs outside reprise, whose code is then run. A cell named module:Class is imported "
-        "as it is named, with or without this.",
+        help="Allow recipes to import classes outside reprise, which runs their code. "
+        "A cell named module:Class is always imported.",
     ),
 ]
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe; may be repeated."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a field of the recipe; repeatable."),
 ]
 Accelerator = Annotated[
-    str | None, typer.Option(metavar="NAME", help="cpu, cuda, mps, or auto.", show_default="auto")
+    str | None,
+    typer.Option(metavar="NAME", help="Accelerator: cpu, cuda, mps or auto.", show_default="auto"),
 ]
 
 UserColumn = Annotated[
-    str | None, typer.Option(metavar="C", help="The column of user ids.", show_default="found by its name")
+    str | None, typer.Option(metavar="C", help="Column of user ids.", show_default=FOUND_BY_NAME)
 ]
 ItemColumn = Annotated[
-    str | None, typer.Option(metavar="C", help="The column of item ids.", show_default="found by its name")
+    str | None, typer.Option(metavar="C", help="Column of item ids.", show_default=FOUND_BY_NAME)
 ]
 TimeColumn = Annotated[
     str | None,
     typer.Option(
-        metavar="C", help="The column of times: epoch s or ms, or ISO.", show_default="found by its name"
+        metavar="C",
+        help="Column of timestamps: seconds or milliseconds since 1970, or ISO 8601.",
+        show_default=FOUND_BY_NAME,
     ),
 ]
 SessionColumn = Annotated[
-    str | None, typer.Option(metavar="C", help="The column of session ids.", show_default="found by its name")
+    str | None, typer.Option(metavar="C", help="Column of session ids.", show_default=FOUND_BY_NAME)
 ]
 KindColumn = Annotated[
     str | None,
     typer.Option(
-        metavar="C", help="The column of event kinds (view, purchase, ...).", show_default="found by its name"
+        metavar="C", help="Column of event kinds, such as view or purchase.", show_default=FOUND_BY_NAME
     ),
 ]
 ValueColumn = Annotated[
     str | None,
     typer.Option(
-        metavar="C", help="A number of each event (a price, a rating).", show_default="found by its name"
+        metavar="C",
+        help="Column with a number for each event, such as a price or rating.",
+        show_default=FOUND_BY_NAME,
     ),
 ]
 TimeZone = Annotated[
     str | None,
-    typer.Option(
-        "--tz", metavar="ZONE", help="The time zone of times that name none, such as Europe/Berlin."
-    ),
+    typer.Option("--tz", metavar="ZONE", help="Time zone of timestamps without one, such as Europe/Berlin."),
 ]
 
 
-def check_place(file: Path | None) -> None:
-    """Raise `ConfigError` where a file cannot be written, before the work whose result it is to hold."""
+def check_output_file(file: Path | None) -> None:
+    """Check that a file can be written, before the work whose result it will hold.
+
+    Raises:
+        ConfigError: The directory of the file does not exist, or the path is a directory.
+    """
     if file is not None and not file.parent.is_dir():
-        raise ConfigError(f"cannot write {file}: there is no folder {file.parent}; make it first")
+        raise ConfigError(f"cannot write {file}: directory {file.parent} does not exist; create it first")
     if file is not None and file.is_dir():
-        raise ConfigError(f"cannot write {file}: it is a folder; name a file")
+        raise ConfigError(f"cannot write {file}: it is a directory; name a file")
 
 
-def given(**options: Any) -> dict[str, Any]:
-    """The options that were typed. The others keep their defaults, which are written down in one place only."""
+def drop_unset(**options: Any) -> dict[str, Any]:
+    """Return the options that are not None, so that the others keep the defaults of the called function."""
     return {name: value for name, value in options.items() if value is not None}

@@ -1,11 +1,11 @@
-"""`reprise demo`: the whole way once, with the bundled log of a shop."""
+"""`reprise demo`: prepare, train, evaluate and recommend with the bundled event log of a shop."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reprise.cli.console import show_dataset, show_next, show_table, typed
+from reprise.cli.console import runnable, show_dataset, show_next, show_table
 
 if TYPE_CHECKING:
     from reprise.data.dataset import SequenceDataset
@@ -20,22 +20,24 @@ RECIPE = [
     "training.epochs=6",
     "training.metric=mrr@20",
 ]
-"""Chosen on the validation part, to be done in a few minutes on two cores."""
+"""Overrides of the recipe, chosen on the validation part, that train in a few minutes on two cores."""
 ATTRIBUTION = {
     "data": "Online Retail, UCI Machine Learning Repository, dataset 352",
     "licence": "CC BY 4.0",
     "citation": "Chen, D. (2015). Online Retail [Dataset]. https://doi.org/10.24432/C5BW33",
 }
 CUSTOMERS = 3
-SHOWN = 5
+"""Number of customers whose recommendations are printed."""
+TOP_K = 5
+"""Number of recommendations, and of previous purchases, printed per customer."""
 
 
 def demo(
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where the dataset, the run and the model go.")
+        Path, typer.Option(metavar="DIR", help="Directory for the dataset, the run and the model.")
     ] = Path("reprise-demo"),
 ) -> None:
-    """Prepare, train, evaluate and recommend with a bundled year of a gift shop (Online Retail), in minutes."""
+    """Prepare, train, evaluate and recommend with a bundled event log (Online Retail). Takes a few minutes."""
     from reprise.cli.commands.export import training_facts
     from reprise.cli.commands.train import read_recipe
     from reprise.evaluation.comparison.paired import compare
@@ -48,14 +50,14 @@ def demo(
     data = _prepare(out / "data")
     _step(f"training a recurrent network ({out / 'run'})")
     model = train(read_recipe(None, RECIPE), data, out / "run", progress=True)
-    _step("evaluating it beside two baselines on the last days of the log")
+    _step("evaluating it with two baselines on the last 14 days of the log")
     models: list[Scorer] = [model, Markov().fit(data), Popularity().fit(data)]
     reports = [evaluate(scorer, data) for scorer in models]
-    _step(f"exporting the model that answers ({out / 'model'})")
+    _step(f"exporting the model ({out / 'model'})")
     recommender = Recommender(model, data, training=training_facts(out / "run"))
     recommender.save(out / "model", reports[0], attribution=ATTRIBUTION)
-    _show_answers(recommender, data)
-    _step("the report")
+    _show_recommendations(recommender, data)
+    _step("comparing the models")
     typer.echo(str(compare(*reports)))
     show_next(
         f"less {out / 'model' / 'README.md'}",
@@ -63,8 +65,8 @@ def demo(
         f"reprise train {out / 'data'} --out {out / 'gru'} --set model.cell=gru",
         "reprise prepare YOUR-EVENTS --out data/shop",
     )
-    _step("serve it, and try it at http://127.0.0.1:8000/, with")
-    serve = typed(f"reprise serve {out / 'model'} --store sqlite:///{out / 'events.db'}")
+    _step("to serve the model and try it at http://127.0.0.1:8000/, run")
+    serve = runnable(f"reprise serve {out / 'model'} --store sqlite:///{out / 'events.db'}")
     typer.echo(f"  {serve}")
 
 
@@ -76,27 +78,27 @@ def _prepare(out: Path) -> "SequenceDataset":
     from reprise.data.split import parse_split
 
     events, items = online_retail()
-    _step(f"preparing a year of a gift shop ({out})")
+    _step(f"preparing one year of orders of a gift shop ({out})")
     data = prepare(read_events(events), out, items=items, split=parse_split(SPLIT))
     show_dataset(describe(data))
     return data
 
 
-def _show_answers(recommender: "Recommender", data: "SequenceDataset") -> None:
-    """What some customers of the test part had bought, what the network shows them, and whether they took it."""
+def _show_recommendations(recommender: "Recommender", data: "SequenceDataset") -> None:
+    """Print recommendations for some customers of the test part, and whether they bought the items later."""
     first_U, last_U = data.part("test")
-    came_back = [user for user in range(len(data)) if data.offset[user] < first_U[user] < last_U[user]]
+    returning = [user for user in range(len(data)) if data.offset[user] < first_U[user] < last_U[user]]
     titles = data.titles()
-    for user in came_back[:: max(1, len(came_back) // CUSTOMERS)][:CUSTOMERS]:
+    for user in returning[:: max(1, len(returning) // CUSTOMERS)][:CUSTOMERS]:
         before = data.item[data.offset[user] : first_U[user]]
         after = set(data.items.item_ids(data.item[first_U[user] : last_U[user]]))
         rows = [
-            [answer.rank, answer.title or answer.item_id, "yes" if answer.item_id in after else ""]
-            for answer in recommender.recommend(data.items.item_ids(before), k=SHOWN)
+            [item.rank, item.title or item.item_id, "yes" if item.item_id in after else ""]
+            for item in recommender.recommend(data.items.item_ids(before), k=TOP_K)
         ]
-        last = "; ".join(titles[index - 1] for index in before[-SHOWN:].tolist())
+        last = "; ".join(titles[index - 1] for index in before[-TOP_K:].tolist())
         show_table(
-            f"customer {data.users[user]}, who last bought {last}", ["rank", "next", "bought later"], rows
+            f"customer {data.users[user]}, last bought: {last}", ["rank", "item", "bought later"], rows
         )
 
 

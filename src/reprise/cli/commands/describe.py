@@ -1,4 +1,4 @@
-"""`reprise describe`: what is in a prepared dataset."""
+"""`reprise describe`: print a summary of a prepared dataset."""
 
 import json
 from pathlib import Path
@@ -16,11 +16,11 @@ def describe(
     path: DatasetDirectory,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Say what is in a prepared dataset: counts, dates, parts, cold items, lengths, repeats, warnings."""
+    """Print a summary of a prepared dataset: counts, dates, parts, cold items, sequence lengths, repeats, warnings."""
     from reprise.data.dataset import SequenceDataset
-    from reprise.data.description import describe as facts_of
+    from reprise.data.description import describe as describe_dataset
 
-    facts = facts_of(SequenceDataset.open(Path(path)))
+    facts = describe_dataset(SequenceDataset.open(Path(path)))
     if as_json:
         typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
     else:

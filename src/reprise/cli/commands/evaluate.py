@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from reprise.cli.baseline_names import HELP, find_baseline, fit_baseline
-from reprise.cli.options import MovedDataset, Trusted, check_place, given
+from reprise.cli.options import DatasetOption, Trusted, check_output_file, drop_unset
 from reprise.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def evaluate(
     workers: Annotated[
         int, typer.Option(metavar="N", min=1, help="Processes; the numbers are the same for any.")
     ] = 1,
-    dataset: MovedDataset = None,
+    dataset: DatasetOption = None,
     trusted: Trusted = False,
 ) -> None:
     """Rank every next item of a part among all items, with intervals, and say which model is better."""
@@ -95,17 +95,19 @@ def evaluate(
 
     outputs = Outputs(html_file, json_file)
     for file in (html_file, json_file):
-        check_place(file)
-    asked = given(part=part, at=at, exclude_seen=exclude_seen or None, min_history=min_history, metric=metric)
-    circumstances = given(dataset=dataset, html=html_file, json=json_file, trusted=trusted or None)
+        check_output_file(file)
+    asked = drop_unset(
+        part=part, at=at, exclude_seen=exclude_seen or None, min_history=min_history, metric=metric
+    )
+    circumstances = drop_unset(dataset=dataset, html=html_file, json=json_file, trusted=trusted or None)
     if from_file:
-        _check_alone(runs, baselines, asked | given(search=search))
+        _check_alone(runs, baselines, asked | drop_unset(search=search))
         command = _command([], **{"from": from_file}, **circumstances)
         _again(from_file, dataset, _how(workers, command, trusted=trusted), only_draw, outputs)
         return
     if only_draw:
         raise ConfigError("--only-draw draws a report that exists; name it with --from REPORT")
-    command = _command(runs or [], **given(baselines=baselines, search=search), **asked, **circumstances)
+    command = _command(runs or [], **drop_unset(baselines=baselines, search=search), **asked, **circumstances)
     searched = _searched(search)
     if "at" in asked:
         asked["at"] = _lengths(asked["at"])

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from reprise.cli.console import show_next
-from reprise.cli.options import MovedDataset
+from reprise.cli.options import DatasetOption
 from reprise.errors import ArtefactError
 
 EXAMPLE = "reprise export runs/shop --out shop.model"
@@ -16,7 +16,7 @@ EXAMPLE = "reprise export runs/shop --out shop.model"
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A directory that `train` wrote.")],
     out: Annotated[Path, typer.Option(metavar="MODEL", help="The model directory to write.")],
-    dataset: MovedDataset = None,
+    dataset: DatasetOption = None,
 ) -> None:
     """Write the model of a run as a directory that answers without torch: weights, ONNX, items, model card."""
     from reprise.recommender.recommender import Recommender

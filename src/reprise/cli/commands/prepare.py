@@ -1,4 +1,4 @@
-"""`reprise prepare`: from an event log to a dataset."""
+"""`reprise prepare`: convert an event log to a dataset."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,7 +14,7 @@ from reprise.cli.options import (
     TimeZone,
     UserColumn,
     ValueColumn,
-    given,
+    drop_unset,
 )
 
 EXAMPLE = "reprise prepare clicks.parquet --items items.parquet --split last:7d,7d --out data/shop"
@@ -23,11 +23,14 @@ EXAMPLE = "reprise prepare clicks.parquet --items items.parquet --split last:7d,
 def prepare(
     events: Annotated[
         list[str],
-        typer.Argument(metavar="EVENTS", help="Parquet, CSV, TSV or JSON lines: files, or globs in quotes."),
+        typer.Argument(
+            metavar="EVENTS", help="Event files (Parquet, CSV, TSV or JSON lines), or quoted globs."
+        ),
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The dataset directory to write.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Dataset directory to write.")],
     items: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The item table: item_id, title, any other columns.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Item table with item_id, title and any other columns."),
     ] = None,
     user_column: UserColumn = None,
     item_column: ItemColumn = None,
@@ -39,48 +42,53 @@ def prepare(
         Literal["user", "session"] | None,
         typer.Option(
             metavar="user|session",
-            help="What one sequence is: all events of a user, or those of one session.",
+            help="Make one sequence per user or per session.",
         ),
     ] = None,
     session_gap: Annotated[
-        str | None, typer.Option(metavar="30min", help="Cut sessions at pauses longer than this.")
+        str | None,
+        typer.Option(metavar="TIME", help="Start a new session after a longer pause, such as 30min."),
     ] = None,
     min_item_events: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Drop items with fewer events, until none is left.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Drop items with fewer events (repeated k-core filtering)."),
     ] = None,
     min_sequence_events: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Drop sequences with fewer events, likewise.")
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Drop sequences with fewer events (repeated k-core filtering)."
+        ),
     ] = None,
     split: Annotated[
         str,
         typer.Option(
             metavar="SPLIT",
-            help="last:7d,7d (validation and test at the end), at:2014-09-01,2014-09-08, leave-one-out, "
-            "or column:NAME.",
+            help="Split: last:7d,7d (validation and test durations), at:2014-09-01,2014-09-08 (start dates), "
+            "leave-one-out or column:NAME.",
         ),
     ] = "last:7d,7d",
     tz: TimeZone = None,
     keep_duplicates: Annotated[
         bool,
         typer.Option(
-            "--keep-duplicates", help="Keep events that repeat another: same sequence, item, time and kind."
+            "--keep-duplicates", help="Keep events with the same sequence, item, time and kind as another."
         ),
     ] = False,
     allow_leaks: Annotated[
         str,
         typer.Option(
             metavar="KIND,...",
-            help="Leaks that are known and harmless: late-training, counts, late-feature, own-input, duplicate, giveaway.",
+            help="Leaks to accept: late-training, counts, late-feature, own-input, duplicate, giveaway.",
         ),
     ] = "",
     memory_limit: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Memory for the table engine, such as 2GB.")
+        str | None, typer.Option(metavar="SIZE", help="Memory limit of DuckDB, such as 2GB.")
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a dataset that was made in another way.")
+        bool, typer.Option("--overwrite", help="Replace a dataset that was prepared with other options.")
     ] = False,
 ) -> None:
-    """Clean, code, sort and split an event log. The same command again goes on after a kill."""
+    """Clean, encode, sort and split an event log. Run the same command again to continue after an interruption."""
     from reprise.data.description import describe
     from reprise.data.io.events import Columns, read_events
     from reprise.data.preparing.prepare import prepare as prepare_dataset
@@ -95,7 +103,7 @@ def prepare(
         overwrite=overwrite,
         duplicates="keep" if keep_duplicates else "drop",
         allow_leaks=[kind.strip() for kind in allow_leaks.split(",") if kind.strip()],
-        **given(
+        **drop_unset(
             sequence_by=sequence_by,
             session_gap=session_gap,
             min_item_events=min_item_events,

@@ -10,15 +10,15 @@ from zoneinfo import ZoneInfo
 import typer
 
 from reprise.cli.options import (
+    DatasetOption,
     ItemColumn,
     KindColumn,
-    MovedDataset,
     SessionColumn,
     TimeColumn,
     TimeZone,
     UserColumn,
     ValueColumn,
-    check_place,
+    check_output_file,
 )
 from reprise.errors import ArtefactError, DataError
 
@@ -78,7 +78,7 @@ def recommend(
             show_default="not known",
         ),
     ] = None,
-    dataset: MovedDataset = None,
+    dataset: DatasetOption = None,
 ) -> None:
     """Recommend to every user of a file: rows of user_id, rank, item_id, score and title."""
     from reprise.data.io.events import Columns
@@ -86,7 +86,7 @@ def recommend(
     from reprise.data.io.recommendation_files import RecommendationRow, RecommendationWriter
     from reprise.recommender.ranker import check_k
 
-    check_place(out)
+    check_output_file(out)
     columns = Columns(user_column, item_column, time_column, session_column, kind_column, value_column)
     if sequence_by:
         columns = _keyed_by(sequence_by, histories, columns)

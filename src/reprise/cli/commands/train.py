@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reprise.cli.console import show_next
-from reprise.cli.options import Accelerator, DatasetDirectory, Overrides, Trusted, given
+from reprise.cli.options import Accelerator, DatasetDirectory, Overrides, Trusted, drop_unset
 
 if TYPE_CHECKING:
     from reprise.training import Recipe
@@ -46,7 +46,7 @@ def train(
     from reprise.training import train as train_network
 
     plan = read_recipe(recipe, overrides or [], trusted=trusted)
-    options = RunOptions(**given(seed=seed, accelerator=accelerator, threads=threads, logger=logger))
+    options = RunOptions(**drop_unset(seed=seed, accelerator=accelerator, threads=threads, logger=logger))
     train_network(plan, SequenceDataset.open(path), out=out, options=options, progress=True)
     typer.echo(f"trained {plan.model}; the run is in {out}")
     show_next(

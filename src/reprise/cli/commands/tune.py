@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reprise.cli.console import show_next, show_table
-from reprise.cli.options import Accelerator, DatasetDirectory, Overrides, Trusted, given
+from reprise.cli.options import Accelerator, DatasetDirectory, Overrides, Trusted, drop_unset
 
 if TYPE_CHECKING:
     from reprise.training.recipe import Recipe
@@ -85,8 +85,8 @@ def tune(
         written or None,
         trials=trials,
         workers=workers,
-        options=RunOptions(**given(seed=seed, accelerator=accelerator, threads=threads)),
-        search=SearchOptions(progress=True, **given(timeout_s=timeout_s, pruner=pruner, keep=keep)),
+        options=RunOptions(**drop_unset(seed=seed, accelerator=accelerator, threads=threads)),
+        search=SearchOptions(progress=True, **drop_unset(timeout_s=timeout_s, pruner=pruner, keep=keep)),
     )
     show_search(found)
     left = trials - len(found.ranked())
