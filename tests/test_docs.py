@@ -174,6 +174,16 @@ def test_every_route_stands_on_the_page_about_serving() -> None:
         )
 
 
+def test_every_error_code_is_documented_with_its_status() -> None:
+    from reprise.server.http.api_errors import ERROR_CODES
+
+    page = text(DOCS / "serving.md")
+    documented = re.findall(r"^\| (\d{3}) \| `(\w+)` \|", page, flags=re.MULTILINE)
+    assert {code: int(status) for status, code in documented} == {
+        code: error.status for code, error in ERROR_CODES.items()
+    }
+
+
 def test_every_page_is_on_the_list_of_pages() -> None:
     linked = set(re.findall(r"\]\((\w+\.md)\)", text(DOCS / "index.md")))
     assert linked == {page.name for page in DOCS.glob("*.md")} - {"index.md"}

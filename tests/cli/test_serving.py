@@ -32,8 +32,8 @@ def test_a_key_is_shown_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     boss = ran("key", "boss", "--scope", "admin", "--tenant", "shop", "--file", "other.toml").splitlines()[0]
     key = read_keys(tmp_path / "other.toml").find(boss)
     assert key is not None and (key.tenant, key.scopes) == ("shop", {"admin"})
-    assert "has a key 'front' already" in refused("key", "front")
-    assert "unknown scope 'all'" in refused("key", "all", "--scope", "all")
+    assert "already has a key 'front'" in refused("key", "front")
+    assert "or 'admin', got 'all'" in refused("key", "all", "--scope", "all")
 
 
 def test_users_are_forgotten(tmp_path: Path) -> None:

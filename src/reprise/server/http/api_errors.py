@@ -1,7 +1,7 @@
-"""What can go wrong with a request, as callers are told it: a status, a code, a message, a hint. Nothing of the inside."""
+"""The errors of the HTTP interface: codes, statuses and messages. Internal details stay in the server's log."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -10,88 +10,113 @@ from reprise.server.engine.serving_engine import UnknownItemError, UnverifiedEra
 from reprise.server.queueing.work_queue import ClosedError, DeadlineError, QueueFullError
 from reprise.server.store.event_store import StoreError
 
-API_ERRORS = {
-    400: "The request cannot be read.",
-    401: "The key is missing or unknown.",
-    403: "The key does not allow this.",
-    404: "There is no such thing.",
-    405: "This address does not take this method.",
-    408: "The body did not arrive in time.",
-    409: "The request does not fit the model that is served, or what the log has.",
-    413: "The body is too large.",
-    415: "The body is not JSON.",
-    422: "The request is not as the schema says.",
-    429: "Too much waits already; try again after `Retry-After` seconds.",
-    500: "Something went wrong inside.",
-    503: "It cannot be done now; try again after `Retry-After` seconds.",
-}
-"""What each status means, in words."""
 RETRY_S = 1
+"""Value of the header `Retry-After`, in seconds."""
+
+
+class ErrorCode(NamedTuple):
+    """What an error code stands for."""
+
+    status: int
+    """HTTP status of the response."""
+    meaning: str
+    """Description in the OpenAPI document."""
+
+
+ERROR_CODES = {
+    "invalid_json": ErrorCode(400, "The body is not valid JSON in UTF-8."),
+    "unauthorized": ErrorCode(401, "The API key is missing or unknown."),
+    "forbidden": ErrorCode(403, "The API key does not have the required scope."),
+    "invalid_host": ErrorCode(403, "The Host header does not name this server."),
+    "not_found": ErrorCode(404, "There is no route at this path."),
+    "item_not_found": ErrorCode(404, "The model does not know the item."),
+    "method_not_allowed": ErrorCode(405, "The route does not support this method."),
+    "request_timeout": ErrorCode(408, "The body did not arrive in time."),
+    "conflict": ErrorCode(409, "The request conflicts with the served model or the event log."),
+    "payload_too_large": ErrorCode(413, "The body is too large."),
+    "unsupported_media_type": ErrorCode(415, "The Content-Type of the body is not application/json."),
+    "invalid_request": ErrorCode(422, "The request does not match the schema."),
+    "overloaded": ErrorCode(429, "The queue is full; retry after `Retry-After` seconds."),
+    "internal": ErrorCode(500, "Internal error; the server's log has the details."),
+    "deadline_exceeded": ErrorCode(503, "The request waited too long in a queue and was not started."),
+    "unavailable": ErrorCode(503, "The server is shutting down."),
+    "store_unavailable": ErrorCode(503, "The event log cannot be read, or did not confirm the write."),
+    "erasure_unverified": ErrorCode(503, "The user was deleted, but the deletion could not be verified."),
+}
+"""All error codes with their statuses and meanings."""
 
 
 class ApiError(Exception):
-    """An answer that is an error."""
+    """An error response."""
 
-    def __init__(self, status: int, code: str, message: str, hint: str | None = None) -> None:
+    def __init__(self, code: str, message: str, hint: str | None = None) -> None:
         super().__init__(message)
-        self.status = status
         self.code = code
+        self.status = ERROR_CODES[code].status
         self.message = message
         self.hint = hint
 
     @property
     def body(self) -> dict[str, Any]:
-        """The one shape of every error."""
+        """The body of the response; every error has this form."""
         return {"error": {"code": self.code, "message": self.message, "hint": self.hint}}
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """What goes with it."""
+        """The headers of the response: `Retry-After` if the client should retry."""
         return {"Retry-After": str(RETRY_S)} if self.status in (429, 503) else {}
 
 
 def api_error_of(error: Exception) -> ApiError:
-    """What callers are told of an error. What is not listed here is our own fault, and told as such."""
+    """Convert an exception to an error response. An unexpected exception becomes `internal`, without its message."""
     match error:
         case ApiError():
             return error
         case ValidationError():
-            return _invalid(error)
+            return _invalid_request(error)
         case UnknownItemError():
-            return ApiError(404, "unknown_item", *str(error).split("; ", 1))
+            return ApiError("item_not_found", *str(error).split("; ", 1))
         case RepriseError():
             message, _, hint = str(error).partition("; ")
-            return ApiError(409, "does_not_fit", message, hint or None)
+            return ApiError("conflict", message, hint or None)
         case QueueFullError():
-            return ApiError(429, "overloaded", "too much waits already", "send less, or try again later")
+            return ApiError(
+                "overloaded", "too many requests are waiting", "send fewer requests, or retry later"
+            )
         case DeadlineError():
-            return ApiError(503, "too_late", "it waited too long and was not begun", "try again later")
+            return ApiError(
+                "deadline_exceeded", "the request waited too long and was not started", "retry later"
+            )
         case ClosedError():
-            return ApiError(503, "closing", "the server is going down", "ask another one")
+            return ApiError(
+                "unavailable", "the server is shutting down", "use another server, or retry later"
+            )
         case UnverifiedErasureError():
             return ApiError(
-                503, "not_proved", "the user was removed, but that could not be proved", "ask again"
+                "erasure_unverified",
+                "the user was deleted, but the deletion could not be verified",
+                "repeat the request",
             )
         case StoreError():
             return ApiError(
-                503,
                 "store_unavailable",
-                "the event log did not take or tell it",
-                "try again later; an event with an event_id is never stored twice",
+                "the event log cannot be read, or did not confirm the write",
+                "retry later; an event with an event_id is never stored twice",
             )
-    return ApiError(500, "internal", "something went wrong inside", "the server's log says what")
+    return ApiError("internal", "internal error", "see the server's log")
 
 
-def _invalid(error: ValidationError) -> ApiError:
-    """The first of the faults, where it is and what it is."""
+def _invalid_request(error: ValidationError) -> ApiError:
+    """Report the first fault that pydantic found and the number of the others."""
     faults = error.errors(include_url=False, include_context=False)
     first = faults[0]
     if first["type"] == "json_invalid":
-        return ApiError(400, "invalid_json", first["msg"], "send one JSON object in UTF-8")
-    # the members of a union are called by the names of their classes, which is nobody's business
-    where = ".".join(
+        return ApiError("invalid_json", first["msg"], "send one JSON object in UTF-8")
+    # pydantic names the members of a union in the location; these names mean nothing to a client
+    location = ".".join(
         str(part) for part in first["loc"] if not str(part).startswith(("constrained-", "function-"))
     )
-    message = f"{where or 'body'}: {first['msg'][0].lower()}{first['msg'][1:]}"
-    more = f"; and {len(faults) - 1} more" if len(faults) > 1 else ""
-    return ApiError(422, "invalid", message + more, "see /openapi.json for what is taken")
+    message = f"{location or 'body'}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    if len(faults) > 1:
+        message += f"; and {len(faults) - 1} more"
+    return ApiError("invalid_request", message, "see /openapi.json for the schema")

@@ -1,4 +1,4 @@
-"""The HTTP application: who is let in, what is read, and in which shape everything goes out, also what went wrong."""
+"""The HTTP application: routing, authentication, reading of bodies, and one form for all errors."""
 
 import asyncio
 import time
@@ -18,18 +18,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from reprise.server import json_logging
-from reprise.server.http.api_errors import API_ERRORS, ApiError, api_error_of
-from reprise.server.http.auth import EVERYBODY, Key, Keyring
+from reprise.server.http.api_errors import ApiError, api_error_of
+from reprise.server.http.auth import UNRESTRICTED_KEY, Key, Keyring
+from reprise.server.http.field_types import PathId
 from reprise.server.http.handlers import ApiCall, Handlers
 from reprise.server.http.openapi import JSON, openapi
 from reprise.server.http.routes import OPERATIONS, Operation
-from reprise.server.http.schema import PathId
 from reprise.server.prometheus_metrics import CONTENT_TYPE
 from reprise.server.queueing.async_service import AsyncService
 from reprise.server.settings import Settings
 from reprise.server.store.records import User
 
-PAGE = {
+PAGE_FILES = {
     "/": ("page.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     **{
@@ -37,60 +37,65 @@ PAGE = {
         for name in ("page", "api", "elements", "latency", "timeline", "answer", "links", "panels")
     },
 }
-SAFE = {
+"""Path of each file of the demo page, with its name and media type."""
+SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-"""Headers of the page: nothing from elsewhere, and nobody frames it."""
+"""Headers of the demo page: it loads nothing from other sites, and other sites cannot frame it."""
 _PATH_ID: TypeAdapter[str] = TypeAdapter(PathId)
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True)
 class Authenticator:
-    """Who is let in."""
+    """Checks the API key and the Host header of requests."""
 
     keys: Keyring | None = None
-    """None: everybody may do everything."""
+    """The accepted API keys. None: every request is allowed without a key."""
     hosts: Collection[str] | None = None
-    """The names by which the server may be called; None: any. A page from elsewhere could call it by another name."""
+    """Accepted names in the Host header. None: any. This protects a local server without keys from DNS rebinding."""
 
-    def open(self, request: Request, operation: Operation) -> Key:
-        """The key of a request that may do this.
+    def authenticate(self, request: Request, operation: Operation) -> Key:
+        """Return the API key of a request.
 
         Raises:
-            ProblemError: it may not.
+            ApiError: the key is missing, unknown, or lacks the scope of the operation.
         """
         self.check_host(request)
         if operation.scope is None or self.keys is None:
-            return EVERYBODY
+            return UNRESTRICTED_KEY
         secret = request.headers.get("x-api-key")
         key = None if secret is None else self.keys.find(secret)
         if key is None:
-            told = "missing" if secret is None else "unknown"
-            raise ApiError(401, "no_key", f"the API key is {told}", "send it as the header X-API-Key")
+            fault = "missing" if secret is None else "unknown"
+            raise ApiError("unauthorized", f"the API key is {fault}", "send it in the header X-API-Key")
         if not key.allows(operation.scope):
             raise ApiError(
-                403,
-                "not_allowed",
-                f"the key does not allow {operation.scope}",
-                f"ask for a key of scope {operation.scope}",
+                "forbidden",
+                f"the API key does not have the scope {operation.scope}",
+                f"use a key with the scope {operation.scope}",
             )
         return key
 
     def check_host(self, request: Request) -> None:
-        """Raise `ApiError` where the server is called by a name that is not its own."""
-        if self.hosts is not None and request.url.hostname not in self.hosts:
-            raise ApiError(403, "wrong_host", "this server has another name", "call it by its own address")
+        """Raise `ApiError` if the Host header does not name this server."""
+        host = request.url.hostname
+        if self.hosts is not None and host not in self.hosts:
+            raise ApiError(
+                "invalid_host",
+                f"the Host header names {host!r}, which is not this server",
+                f"use one of {', '.join(sorted(self.hosts))}",
+            )
 
 
-def create_app(service: AsyncService, door: Authenticator | None = None) -> Starlette:
-    """The application over a service, which it closes at its end."""
-    door = Authenticator() if door is None else door
+def create_app(service: AsyncService, authenticator: Authenticator | None = None) -> Starlette:
+    """Return the application that serves a service. The application closes the service when it shuts down."""
+    authenticator = Authenticator() if authenticator is None else authenticator
     handlers = Handlers(service)
-    page = to_json(openapi(version("reprise"), door.keys is not None))
+    document = to_json(openapi(version("reprise"), authenticator.keys is not None))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -99,50 +104,57 @@ def create_app(service: AsyncService, door: Authenticator | None = None) -> Star
         await service.close()
 
     async def metrics(request: Request) -> Response:
-        door.check_host(request)
+        authenticator.check_host(request)
         return Response(service.metrics.page(), media_type=CONTENT_TYPE)
 
-    async def told(request: Request) -> Response:
-        door.check_host(request)
-        return Response(page, media_type=JSON)
+    async def openapi_json(request: Request) -> Response:
+        authenticator.check_host(request)
+        return Response(document, media_type=JSON)
 
-    # by path, since a path takes all its methods together
-    endpoints: dict[str, dict[str, Endpoint]] = {"/metrics": {"GET": metrics}, "/openapi.json": {"GET": told}}
+    # one route per path, with all its methods: Starlette answers 405 at the first route whose path matches
+    endpoints: dict[str, dict[str, Endpoint]] = {
+        "/metrics": {"GET": metrics},
+        "/openapi.json": {"GET": openapi_json},
+    }
     for operation in OPERATIONS:
-        endpoint = _Endpoint(operation, getattr(handlers, operation.name), service, door)
-        endpoints.setdefault(operation.path, {})[operation.method] = endpoint.answer
+        endpoint = _OperationEndpoint(operation, getattr(handlers, operation.name), service, authenticator)
+        endpoints.setdefault(operation.path, {})[operation.method] = endpoint.respond
     routes = [
+        # ":path" lets an id contain slashes
         Route(path.replace("}", ":path}"), _by_method(by_method), methods=[*by_method])
         for path, by_method in endpoints.items()
     ]
-    routes += [Route(path, _file(door, *file), methods=["GET"]) for path, file in PAGE.items()]
+    routes += [
+        Route(path, _page_file(authenticator, *file), methods=["GET"]) for path, file in PAGE_FILES.items()
+    ]
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
-        exception_handlers={HTTPException: _not_routed, ApiError: _refused},
+        exception_handlers={404: _not_found, 405: _method_not_allowed, ApiError: _api_error},
     )
     app.router.redirect_slashes = False
     return app
 
 
 @dataclass(frozen=True)
-class _Endpoint:
-    """One operation over HTTP."""
+class _OperationEndpoint:
+    """The HTTP endpoint of one operation."""
 
     operation: Operation
     handler: Callable[[ApiCall], Awaitable[Any]]
     service: AsyncService
-    door: Authenticator
+    authenticator: Authenticator
 
-    async def answer(self, request: Request) -> Response:
+    async def respond(self, request: Request) -> Response:
+        """Handle a request, measure it, and log it."""
         start_s = time.perf_counter()
         facts: dict[str, Any] = {}
         try:
-            response = _json(await self._answer(request, facts))
+            response = _json_response(await self._handle(request, facts))
         except ClientDisconnect:
-            response = _json({}, 400)  # nobody reads it
+            response = _json_response({}, 400)  # the client does not read it
         except Exception as error:
-            response = self._problem(error, facts)
+            response = self._error_response(error, facts)
         seconds = time.perf_counter() - start_s
         operation = self.operation
         self.service.metrics.requests.labels(operation.name, str(response.status_code)).inc()
@@ -153,93 +165,111 @@ class _Endpoint:
             )
         return response
 
-    async def _answer(self, request: Request, facts: dict[str, Any]) -> Any:
+    async def _handle(self, request: Request, facts: dict[str, Any]) -> Any:
+        """Authenticate and validate a request, and call the handler. Adds the fields of the log line to `facts`."""
         operation = self.operation
-        key = self.door.open(request, operation)
+        key = self.authenticator.authenticate(request, operation)
         facts |= {"tenant": key.tenant, "key": key.name}
         if operation.scope is not None:
             self.service.check_pace()
         query = operation.query.model_validate(dict(request.query_params) if operation.scope else {})
-        where = ""
-        if operation.parameter is not None:
-            where = _PATH_ID.validate_python(request.path_params[operation.parameter])
+        path_id = ""
+        if operation.path_parameter is not None:
+            path_id = _PATH_ID.validate_python(request.path_params[operation.path_parameter])
         body = None
         if operation.body is not None:
-            body = operation.body.model_validate_json(await _body(request, self.service.settings))
-        user = where if operation.parameter == "user_id" else getattr(body, "user_id", None)
-        if user:
-            facts["user"] = json_logging.hashed(User(key.tenant, user))
-        told = await self.handler(ApiCall(key, body, query, where))
-        if isinstance(told, Mapping):
-            facts |= {name: told[name] for name in ("recommendation_id", "model_version") if told.get(name)}
-        return told
+            body = operation.body.model_validate_json(await _read_body(request, self.service.settings))
+        user_id = path_id if operation.path_parameter == "user_id" else getattr(body, "user_id", None)
+        if user_id:
+            facts["user"] = json_logging.hashed(User(key.tenant, user_id))
+        result = await self.handler(ApiCall(key, body, query, path_id))
+        if isinstance(result, Mapping):
+            logged = ("recommendation_id", "model_version")
+            facts |= {name: result[name] for name in logged if result.get(name)}
+        return result
 
-    def _problem(self, error: Exception, facts: dict[str, Any]) -> Response:
-        problem = api_error_of(error)
-        facts["code"] = problem.code
-        if problem.status == 500:
+    def _error_response(self, error: Exception, facts: dict[str, Any]) -> Response:
+        api_error = api_error_of(error)
+        facts["code"] = api_error.code
+        if api_error.code == "internal":
             json_logging.log_error("unexpected", error, operation=self.operation.name)
-        return _json(problem.body, problem.status, problem.headers)
+        return _json_response(api_error.body, api_error.status, api_error.headers)
 
 
-async def _body(request: Request, settings: Settings) -> bytes:
-    """The body of a request, which is JSON, not too large and not too slow."""
-    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media != JSON:
-        raise ApiError(415, "not_json", f"the body is {media or 'of no type'}", f"send Content-Type: {JSON}")
+async def _read_body(request: Request, settings: Settings) -> bytes:
+    """Return the body of a request, within the limits of time and size."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != JSON:
+        raise ApiError(
+            "unsupported_media_type",
+            f"the Content-Type of the body is {media_type or 'missing'}",
+            f"send Content-Type: {JSON}",
+        )
     try:
         async with asyncio.timeout(settings.body_s):
-            return await _bytes(request, settings.body_bytes)
+            return await _read_bytes(request, settings.body_bytes)
     except TimeoutError:
         raise ApiError(
-            408, "too_slow", f"the body took more than {settings.body_s:g} s", "send it at once"
+            "request_timeout",
+            f"the body took longer than {settings.body_s:g} s to arrive",
+            "send it without pauses, or in several requests",
         ) from None
 
 
-async def _bytes(request: Request, most: int) -> bytes:
+async def _read_bytes(request: Request, max_bytes: int) -> bytes:
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
-        if size > most:
-            raise ApiError(413, "too_large", f"the body has more than {most} bytes", "send fewer at once")
+        if size > max_bytes:
+            raise ApiError(
+                "payload_too_large",
+                f"the body is larger than {max_bytes} bytes",
+                "send several smaller requests",
+            )
         parts.append(part)
     return b"".join(parts)
 
 
 def _by_method(endpoints: Mapping[str, Endpoint]) -> Endpoint:
+    """Return an endpoint that dispatches on the method of the request."""
+
     async def endpoint(request: Request) -> Response:
         return await endpoints["GET" if request.method == "HEAD" else request.method](request)
 
     return endpoint
 
 
-def _file(door: Authenticator, name: str, media: str) -> Endpoint:
+def _page_file(authenticator: Authenticator, name: str, media_type: str) -> Endpoint:
+    """Return an endpoint that serves a file of the demo page."""
     content = files("reprise.server").joinpath("page", name).read_bytes()
 
     async def endpoint(request: Request) -> Response:
-        door.check_host(request)
-        return Response(content, media_type=media, headers=SAFE)
+        authenticator.check_host(request)
+        return Response(content, media_type=media_type, headers=SECURITY_HEADERS)
 
     return endpoint
 
 
-def _json(told: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(to_json(told), status, headers, JSON)
+def _json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(to_json(body), status, headers, JSON)
 
 
-async def _refused(request: Request, error: Exception) -> Response:
-    """What stands beside the operations, asked for by a name that is not the server's."""
-    problem = api_error_of(error)
-    return _json(problem.body, problem.status, problem.headers)
+async def _api_error(request: Request, error: Exception) -> Response:
+    """Respond to an error of an endpoint that is not an operation, such as `/metrics`."""
+    api_error = api_error_of(error)
+    return _json_response(api_error.body, api_error.status, api_error.headers)
 
 
-async def _not_routed(request: Request, error: Exception) -> Response:
-    """No such address, or no such method."""
+async def _not_found(request: Request, error: Exception) -> Response:
+    api_error = ApiError("not_found", "there is no route at this path", "see /openapi.json for the routes")
+    return _json_response(api_error.body, api_error.status)
+
+
+async def _method_not_allowed(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    problem = ApiError(
-        error.status_code,
-        {404: "not_found", 405: "wrong_method"}.get(error.status_code, "http"),
-        API_ERRORS.get(error.status_code, error.detail),
-        "see /openapi.json for what there is",
+    api_error = ApiError(
+        "method_not_allowed",
+        f"the route does not support {request.method}",
+        f"use {(error.headers or {}).get('Allow', 'another method')}",
     )
-    return _json(problem.body, error.status_code, error.headers)
+    return _json_response(api_error.body, api_error.status, error.headers)

@@ -1,56 +1,61 @@
-"""API keys: who may do what, for which tenant. Only their hashes are kept, and they are compared in constant time."""
+"""API keys: their scopes and tenants. The key file holds hashes only, and hashes are compared in constant time."""
 
 import hashlib
 import hmac
-import re
 import secrets
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from reprise.errors import ConfigError, did_you_mean
 
 Scope = Literal["ingest", "recommend", "admin"]
 SCOPES: tuple[str, ...] = get_args(Scope)
 PREFIX = "rp_"
+"""First characters of every key, by which scanners for leaked secrets can find it."""
 DEFAULT_TENANT = "default"
 
 
 @dataclass(frozen=True)
 class Key:
-    """What one key allows."""
+    """The name, tenant and scopes of an API key."""
 
     name: str
+    """Name for people, unique within the key file."""
     tenant: str
+    """Tenant whose users, events and items the key can access."""
     scopes: frozenset[str]
+    """Scopes that the key has."""
     sha256: str
-    """Of the key itself. A key is 32 random bytes, so a quick hash cannot be searched through."""
+    """SHA-256 of the key in hexadecimal. The key is 32 random bytes, so a fast hash is safe against guessing."""
 
     def allows(self, scope: str) -> bool:
-        """Whether it may do things of this scope."""
+        """Return whether the key has a scope."""
         return scope in self.scopes
 
 
-EVERYBODY = Key("local", DEFAULT_TENANT, frozenset(SCOPES), "")
-"""Who asks where no keys are needed."""
+UNRESTRICTED_KEY = Key("local", DEFAULT_TENANT, frozenset(SCOPES), "")
+"""The key of every request to a server that requires no keys."""
 
 
 class Keyring:
-    """The keys of a server."""
+    """The API keys that a server accepts."""
 
     def __init__(self, keys: Sequence[Key]) -> None:
         self._keys = tuple(keys)
 
     def find(self, secret: str) -> Key | None:
-        """The key with this secret. Every key is compared, so the time says nothing."""
-        given = _hash(secret)
+        """Return the key with this secret, or None."""
+        sha256 = _hash(secret)
         found = None
+        # compares with every key, so that the time does not depend on the position of the key
         for key in self._keys:
-            if hmac.compare_digest(key.sha256, given):
+            if hmac.compare_digest(key.sha256, sha256):
                 found = key
         return found
 
@@ -58,76 +63,93 @@ class Keyring:
         return len(self._keys)
 
 
+class KeyEntry(BaseModel):
+    """A `[[key]]` table of a key file."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    name: Annotated[str, StringConstraints(min_length=1)]
+    tenant: Annotated[str, StringConstraints(min_length=1)]
+    scopes: Annotated[list[Scope], Field(min_length=1)]
+    sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+
+
+class KeyFile(BaseModel):
+    """A key file."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    key: list[KeyEntry] = []
+
+
 def read_keys(path: Path) -> Keyring:
-    """The keys of a file that `add_key` wrote.
+    """Read a key file that `add_key` wrote.
 
     Raises:
-        ConfigError: the file is missing, or something in it cannot be read.
+        ConfigError: the file is missing, invalid, or has no keys.
     """
-    keys = [_key(path, told) for told in _told(path)]
-    if not keys:
-        raise ConfigError(f"{path} has no key; make one with `reprise key NAME --file {path}`")
-    return Keyring(keys)
+    entries = _read(path).key
+    if not entries:
+        raise ConfigError(f"{path} has no keys; make one with `reprise key NAME --file {path}`")
+    return Keyring(
+        [Key(entry.name, entry.tenant, frozenset(entry.scopes), entry.sha256) for entry in entries]
+    )
 
 
 def add_key(path: Path, name: str, tenant: str, scopes: Sequence[str]) -> str:
-    """Make a key and add it to a file, which is readable for its owner only; the secret, which nobody can tell again.
+    """Create a key, add it to a file that only its owner can read, and return the secret.
+
+    The file does not hold the secret, so it cannot be shown again.
 
     Raises:
-        ConfigError: the name is taken, or a scope is unknown.
+        ConfigError: the name is taken, a scope is unknown, or the file is invalid.
     """
-    told = _told(path) if path.exists() else []
-    if any(key.get("name") == name for key in told):
+    entries = _read(path).key if path.exists() else []
+    if any(entry.name == name for entry in entries):
         raise ConfigError(
-            f"{path} has a key {name!r} already; choose another name, or take the old one out of the file"
+            f"{path} already has a key {name!r}; choose another name, or remove it from the file"
         )
     secret = PREFIX + secrets.token_urlsafe(32)
     new = {"name": name, "tenant": tenant, "scopes": [*scopes], "sha256": _hash(secret)}
-    _key(path, new)
-    beside = path.with_name(f".{path.name}.partial")
-    beside.unlink(missing_ok=True)  # what is there keeps its mode
-    beside.touch(mode=0o600)
-    beside.write_bytes(tomli_w.dumps({"key": [*told, new]}).encode())
-    beside.replace(path)
+    content = {"key": [*(entry.model_dump() for entry in entries), new]}
+    _validate(path, content)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)  # an existing file would keep its mode
+    partial.touch(mode=0o600)
+    partial.write_bytes(tomli_w.dumps(content).encode())
+    partial.replace(path)
     return secret
 
 
-def _told(path: Path) -> list[dict[str, Any]]:
+def _read(path: Path) -> KeyFile:
     try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path} is missing; make a key with `reprise key NAME --file {path}`") from None
     except (ValueError, OSError) as error:
         raise ConfigError(f"{path} cannot be read ({error})") from None
-    keys = told.get("key", [])
-    if set(told) - {"key"} or not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
-        raise ConfigError(
-            f"{path} is no file of keys; it has [[key]] tables with name, tenant, scopes and sha256"
-        )
-    return keys
+    return _validate(path, content)
 
 
-def _key(path: Path, told: dict[str, Any]) -> Key:
-    texts = [told.get(name) for name in ("name", "tenant", "sha256")]
-    scopes = told.get("scopes")
-    if set(told) != {"name", "tenant", "scopes", "sha256"} or not all(
-        isinstance(text, str) and text for text in texts
-    ):
-        raise ConfigError(f"{path}: a key has name, tenant, scopes and sha256, got {sorted(told)}")
-    if not isinstance(scopes, list) or not scopes:
-        raise ConfigError(
-            f"{path}: the scopes of key {told['name']!r} are a list of some of {', '.join(SCOPES)}"
-        )
-    for scope in scopes:
-        if scope not in SCOPES:
-            raise ConfigError(
-                f"{path}: unknown scope {scope!r} of key {told['name']!r}{did_you_mean(str(scope), SCOPES)}"
-            )
-    if not re.fullmatch("[0-9a-f]{64}", told["sha256"]):
-        raise ConfigError(
-            f"{path}: sha256 of key {told['name']!r} is no SHA-256 in lower-case hexadecimal digits"
-        )
-    return Key(told["name"], told["tenant"], frozenset(scopes), told["sha256"])
+def _validate(path: Path, content: dict[str, Any]) -> KeyFile:
+    """Return the content of a key file; raise `ConfigError` that names the file, the entry and the first fault."""
+    try:
+        return KeyFile.model_validate(content)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+    match fault["loc"]:
+        case ("key", int(index), *field):
+            entry = content["key"][index]
+            name = entry.get("name") if isinstance(entry, dict) else None
+            entry_name = f"key {name or index + 1!r}"
+            location = f"{'.'.join(map(str, field))} of {entry_name}" if field else entry_name
+        case field:
+            location = ".".join(map(str, field))
+    message = f"{fault['msg'][0].lower()}{fault['msg'][1:]}"
+    remedy = "; a [[key]] table has name, tenant, scopes and sha256, as `reprise key` writes it"
+    # only a scope is shown: other values could be secrets
+    if fault["type"] == "literal_error":
+        message += f", got {fault['input']!r}"
+        remedy = did_you_mean(str(fault["input"]), SCOPES) or remedy
+    raise ConfigError(f"{path}: {location}: {message}{remedy}")
 
 
 def _hash(secret: str) -> str:

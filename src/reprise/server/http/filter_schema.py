@@ -1,23 +1,45 @@
-"""Filters as callers tell them, as the recommender reads them."""
+"""Conditions on item columns: their schema in requests, and their conversion to the recommender's filters."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from reprise.server.http.schema import NotCondition, RangeCondition
+from pydantic import ConfigDict, Field
+
+from reprise.server.http.field_types import Number, Scalar, StrictBody, Text
+
+Scalars = Annotated[list[Scalar], Field(max_length=1_000, fail_fast=True)]
 
 
-def plain_filter(conditions: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A filter as the recommender reads it."""
+class RangeCondition(StrictBody):
+    """A closed range of numbers or of ISO 8601 timestamps."""
+
+    min: Number | Text | None = None
+    """Smallest value that passes."""
+    max: Number | Text | None = None
+    """Largest value that passes."""
+
+
+class NotCondition(StrictBody):
+    """Values that do not pass."""
+
+    model_config = ConfigDict(populate_by_name=True)
+    not_: Scalar | Scalars = Field(alias="not")
+    """One value, or a list of values."""
+
+
+Condition = Scalar | Scalars | RangeCondition | NotCondition
+
+
+def plain_filter(conditions: Mapping[str, Condition] | None) -> dict[str, Any] | None:
+    """Convert conditions to the plain dictionaries and values that the recommender reads."""
     if conditions is None:
         return None
-    return {name: _plain(condition) for name, condition in conditions.items()}
+    return {column: _plain(condition) for column, condition in conditions.items()}
 
 
-def _plain(condition: Any) -> Any:
+def _plain(condition: Condition) -> Any:
     if isinstance(condition, RangeCondition):
         return condition.model_dump(exclude_none=True)
     if isinstance(condition, NotCondition):
         return {"not": condition.not_}
-    return (
-        list(condition) if isinstance(condition, Sequence) and not isinstance(condition, str) else condition
-    )
+    return condition

@@ -1,4 +1,4 @@
-"""What each operation does, between the bodies of the schema and the service. Each handler is called as its operation is."""
+"""The handlers of the HTTP operations. `Handlers` has one method for each row of the table of operations."""
 
 import time
 import uuid
@@ -20,15 +20,15 @@ from reprise.server.engine.requests import (
 )
 from reprise.server.http.auth import Key
 from reprise.server.http.filter_schema import plain_filter
-from reprise.server.http.routes import ItemsQuery, UserQuery, UsersQuery
+from reprise.server.http.routes import GetUserQuery, ListUsersQuery, SearchItemsQuery
 from reprise.server.http.schema import (
     EventBody,
-    EventsBody,
     GenerateBody,
-    ItemBody,
-    ModelBody,
+    PutItemBody,
     RecommendBody,
-    SimilarBody,
+    RecordEventsBody,
+    SimilarItemsBody,
+    SwapModelBody,
     UserContextBody,
 )
 from reprise.server.queueing.async_service import AsyncService
@@ -39,37 +39,40 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class ApiCall:
-    """A request that was let in and read."""
+    """An authenticated and validated request."""
 
     key: Key
+    """The API key of the request."""
     body: Any
+    """The body, as the class in the table of operations; None if the operation has no body."""
     query: Any
-    id: str
-    """What stands in the path."""
+    """The query parameters, as the class in the table of operations."""
+    path_id: str
+    """The id in the path; empty if there is none."""
 
     @property
     def tenant(self) -> str:
-        """The key decides it."""
+        """The tenant of the API key."""
         return self.key.tenant
 
 
 class Handlers:
-    """One method for each operation: from a call to what is answered."""
+    """One method for each operation: it takes a call and returns the body of the response."""
 
     def __init__(self, service: AsyncService) -> None:
         self._service = service
 
-    async def events(self, call: ApiCall) -> Json:
-        """Each event that can be kept is; each one hears what became of it."""
-        body: EventsBody = call.body
+    async def record_events(self, call: ApiCall) -> Json:
+        """Store the valid events and return a result for each event."""
+        body: RecordEventsBody = call.body
         if not body.consent:
             return {"results": [_rejected("no consent, so it was not stored")] * len(body.events)}
         now_ms = time.time_ns() // 1_000_000
-        new = [_new_event(call.tenant, event, now_ms) for event in body.events]
+        events = [_new_event(call.tenant, event, now_ms) for event in body.events]
         catalogue = self._service.live.served.items.ranker(call.tenant).catalogue
-        faults = [self._fault(event, now_ms, catalogue) for _, event in new]
-        kept = [event for event, fault in zip(new, faults, strict=True) if fault is None]
-        statuses = iter(await self._service.ingest(kept, body.ack == "durable") if kept else ())
+        faults = [self._fault(event, now_ms, catalogue) for _, event in events]
+        valid = [event for event, fault in zip(events, faults, strict=True) if fault is None]
+        statuses = iter(await self._service.ingest(valid, body.ack == "durable") if valid else ())
         return {
             "results": [
                 {"status": next(statuses).value, "error": None} if fault is None else _rejected(fault)
@@ -78,91 +81,97 @@ class Handlers:
         }
 
     async def recommend(self, call: ApiCall) -> Json:
-        """What may come next."""
+        """Return recommended items."""
         body: RecommendBody = call.body
-        asker = self._asker(call)
+        user = self._user_context(call)
         rules = RankingRules(
             body.k, body.deny, body.allow, plain_filter(body.filter), body.exclude_seen, body.diversity
         )
-        answer = await self._service.recommend(RecommendQuery(asker, rules, body.now, body.explain))
-        return _answered(answer)
+        result = await self._service.recommend(RecommendQuery(user, rules, body.now, body.explain))
+        return _recommend_response(result)
 
-    async def similar(self, call: ApiCall) -> Json:
-        """Items that are alike."""
-        body: SimilarBody = call.body
-        live = self._service.live
-        served, found = await self._service.slowly(lambda: live.similar(call.tenant, body.item_id, body.k))
-        return {"items": [_item(one) for one in found], **_signed(served)}
+    async def similar_items(self, call: ApiCall) -> Json:
+        """Return the items most similar to an item."""
+        body: SimilarItemsBody = call.body
+        engine = self._service.live
+        model_version, similar = await self._service.slowly(
+            lambda: engine.similar(call.tenant, body.item_id, body.k)
+        )
+        return {"items": [_item(one) for one in similar], **_identification(model_version)}
 
     async def generate(self, call: ApiCall) -> Json:
-        """How it might go on."""
+        """Return a continuation of a history."""
         body: GenerateBody = call.body
-        asker = self._asker(call)
-        choice = body.model_dump(include={"temperature", "top_k", "top_p", "no_repeat", "seed", "beams"})
-        live = self._service.live
-        version, path = await self._service.slowly(lambda: live.generate(asker, body.length, choice))
-        return {"items": [step._asdict() for step in path], **_signed(version)}
+        user = self._user_context(call)
+        options = body.model_dump(include={"temperature", "top_k", "top_p", "no_repeat", "seed", "beams"})
+        engine = self._service.live
+        model_version, items = await self._service.slowly(lambda: engine.generate(user, body.length, options))
+        return {"items": [item._asdict() for item in items], **_identification(model_version)}
 
-    async def items(self, call: ApiCall) -> Json:
-        """Items whose title or id has some text in it."""
-        query: ItemsQuery = call.query
-        live = self._service.live
-        version, found = await self._service.slowly(
-            lambda: live.find_items(call.tenant, query.search, query.limit)
+    async def search_items(self, call: ApiCall) -> Json:
+        """Return the items whose title or id contains a text."""
+        query: SearchItemsQuery = call.query
+        engine = self._service.live
+        model_version, items = await self._service.slowly(
+            lambda: engine.find_items(call.tenant, query.search, query.limit)
         )
-        return {"items": [one._asdict() for one in found], "model_version": version}
+        return {"items": [item._asdict() for item in items], "model_version": model_version}
 
     async def put_item(self, call: ApiCall) -> Json:
-        """Say what an item is now."""
-        body: ItemBody = call.body
+        """Set the attributes of an item."""
+        body: PutItemBody = call.body
         values: Json = body.model_dump(include={"title", "price", "available"}, exclude_unset=True)
-        twice = sorted(values.keys() & body.columns)
-        if twice:
-            raise DataError(f"column {twice[0]!r} is told twice; leave it out of `columns`")
-        known = await self._service.put_item(call.tenant, call.id, values | body.columns)
-        return {"item_id": call.id, "recommendable": known}
+        duplicates = sorted(values.keys() & body.columns)
+        if duplicates:
+            raise DataError(f"column {duplicates[0]!r} is given twice; remove it from `columns`")
+        recommendable = await self._service.put_item(call.tenant, call.path_id, values | body.columns)
+        return {"item_id": call.path_id, "recommendable": recommendable}
 
-    async def users(self, call: ApiCall) -> Json:
-        """The newest users."""
-        query: UsersQuery = call.query
+    async def list_users(self, call: ApiCall) -> Json:
+        """Return the ids of the newest users."""
+        query: ListUsersQuery = call.query
         store = self._service.live.store
         return {"users": await self._service.slowly(lambda: store.recent_users(call.tenant, query.limit))}
 
-    async def user(self, call: ApiCall) -> Json:
-        """Everything that is stored of a user."""
-        query: UserQuery = call.query
-        user = User(call.tenant, call.id)
-        return await self._service.slowly(lambda: self._told_of(user, query))
+    async def get_user(self, call: ApiCall) -> Json:
+        """Return all stored data of a user."""
+        query: GetUserQuery = call.query
+        user = User(call.tenant, call.path_id)
+        return await self._service.slowly(lambda: self._user_response(user, query))
 
-    async def forget(self, call: ApiCall) -> Json:
-        """Remove everything of a user."""
-        forgotten = await self._service.forget(User(call.tenant, call.id))
-        return {"user_id": call.id, "events_deleted": forgotten.events, "proof": forgotten.proof}
+    async def delete_user(self, call: ApiCall) -> Json:
+        """Delete all data of a user."""
+        erasure = await self._service.forget(User(call.tenant, call.path_id))
+        return {"user_id": call.path_id, "events_deleted": erasure.events, "proof": erasure.proof}
 
-    async def model(self, call: ApiCall) -> Json:
-        """Serve another model."""
-        body: ModelBody = call.body
+    async def swap_model(self, call: ApiCall) -> Json:
+        """Replace the served model."""
+        body: SwapModelBody = call.body
         return {"model_version": await self._service.swap(None if body.path is None else Path(body.path))}
 
-    async def about(self, call: ApiCall) -> Json:
-        """What is served."""
+    async def get_model(self, call: ApiCall) -> Json:
+        """Describe the served model."""
         served = self._service.live.served
         catalogue = served.items.ranker(call.tenant).catalogue
-        kinds = sorted(catalogue.kinds, key=lambda kind: catalogue.kind(kind) != catalogue.kind())
+        default = catalogue.kind()
         return {
-            "model_version": served.version, "items": catalogue.warm, "kinds": kinds, "columns": [*catalogue.columns],
-        }  # fmt: skip
+            "model_version": served.version,
+            "items": catalogue.warm,
+            "kinds": sorted(catalogue.kinds, key=lambda kind: catalogue.kind(kind) != default),
+            "columns": [*catalogue.columns],
+        }
 
     async def healthz(self, call: ApiCall) -> Json:
-        """The server lives, since it answers."""
+        """Report that the process is running."""
         return {"status": "ok", "model_version": self._service.live.served.version}
 
     async def readyz(self, call: ApiCall) -> Json:
-        """It can answer and write."""
+        """Check that the server can answer and write events."""
         await self._service.check()
         return {"status": "ok", "model_version": self._service.live.served.version}
 
-    def _asker(self, call: ApiCall) -> UserContext:
+    def _user_context(self, call: ApiCall) -> UserContext:
+        """Return the user and the history of a request; raise `DataError` if an event has an unknown kind."""
         body: UserContextBody = call.body
         catalogue = self._service.live.served.items.ranker(call.tenant).catalogue
         events = [UserEvent(event.item_id, event.timestamp, event.kind, event.value) for event in body.events]
@@ -184,16 +193,16 @@ class Handlers:
             return str(error)
         return None
 
-    def _told_of(self, user: User, query: UserQuery) -> Json:
+    def _user_response(self, user: User, query: GetUserQuery) -> Json:
         served = self._service.live.served
         catalogue = served.items.ranker(user.tenant).catalogue
-        known = served.states.current(user)
-        after = query.after if query.last is None else max(query.after, known.seq - query.last)
-        log = served.states.store.since(user, known.generation, after, limit=query.limit + 1)
-        # somebody who was forgotten in between has no events
-        later = log.events if log.generation == known.generation else []
-        shown = later[: query.limit]
-        titles = _titles([event.item_id for event in shown], catalogue)
+        state = served.states.current(user)
+        after = query.after if query.last is None else max(query.after, state.seq - query.last)
+        log = served.states.store.since(user, state.generation, after, limit=query.limit + 1)
+        # a different generation means that the user was deleted between the two reads
+        events = log.events if log.generation == state.generation else []
+        page = events[: query.limit]
+        titles = _titles([event.item_id for event in page], catalogue)
         return {
             "user_id": user.user_id,
             "events": [
@@ -201,12 +210,12 @@ class Handlers:
                     "seq": event.seq, "item_id": event.item_id, "title": title, "timestamp": event.time_ms,
                     "kind": event.kind, "value": event.value, "event_id": event.event_id,
                 }
-                for event, title in zip(shown, titles, strict=True)
+                for event, title in zip(page, titles, strict=True)
             ],
-            "next_after": shown[-1].seq if len(later) > len(shown) else None,
+            "next_after": page[-1].seq if len(events) > len(page) else None,
             "state": {
-                "model_version": served.version, "bytes": served.states.folder.state_bytes, "events": known.events,
-                "skipped": known.skipped, "last_seq": known.seq,
+                "model_version": served.version, "bytes": served.states.folder.state_bytes, "events": state.events,
+                "skipped": state.skipped, "last_seq": state.seq,
             },
         }  # fmt: skip
 
@@ -217,39 +226,42 @@ def _new_event(tenant: str, event: EventBody, now_ms: int) -> tuple[User, UserEv
     return User(tenant, event.user_id), new
 
 
-def _rejected(why: str) -> Json:
-    return {"status": Status.REJECTED.value, "error": why}
+def _rejected(reason: str) -> Json:
+    return {"status": Status.REJECTED.value, "error": reason}
 
 
-def _signed(model_version: str) -> Json:
+def _identification(model_version: str) -> Json:
+    """Return the version of the model and a new id of the response."""
     return {"model_version": model_version, "recommendation_id": uuid.uuid4().hex}
 
 
-def _answered(answer: RecommendResult) -> Json:
+def _recommend_response(result: RecommendResult) -> Json:
     return {
-        "items": [_answered_item(one) for one in answer.items],
-        **_signed(answer.model_version),
-        "events": answer.events,
-        "skipped": answer.skipped,
+        "items": [_ranked_item(one) for one in result.items],
+        **_identification(result.model_version),
+        "events": result.events,
+        "skipped": result.skipped,
     }
 
 
-def _answered_item(one: RankedItem) -> Json:
-    causes = None if one.causes is None else [cause._asdict() for cause in one.causes]
-    return {**_item(one), "causes": causes}
+def _ranked_item(item: RankedItem) -> Json:
+    causes = None if item.causes is None else [cause._asdict() for cause in item.causes]
+    return {**_item(item), "causes": causes}
 
 
-def _item(one: RankedItem | Recommendation) -> Json:
+def _item(item: RankedItem | Recommendation) -> Json:
     return {
-        "item_id": one.item_id,
-        "score": one.score,
-        "rank": one.rank,
-        "title": one.title,
-        "reason": one.reason,
+        "item_id": item.item_id,
+        "score": item.score,
+        "rank": item.rank,
+        "title": item.title,
+        "reason": item.reason,
     }
 
 
 def _titles(ids: Sequence[str], catalogue: Catalogue) -> list[str | None]:
+    """Return the titles of items; None for an item that is unknown or has no title."""
     found = [item_id(text, catalogue) for text in ids]
-    index = [0 if one is None else catalogue.items.index(one) for one in found]
-    return [catalogue.title(place) if place else None for place in index]
+    # index 0 is padding, so it can stand for an unknown item
+    indices = [0 if one is None else catalogue.items.index(one) for one in found]
+    return [catalogue.title(index) if index else None for index in indices]

@@ -1,125 +1,169 @@
-"""The OpenAPI page, made from the table of operations and the classes of their bodies."""
+"""The OpenAPI document, generated from the table of operations and the schemas of their bodies."""
 
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
-from reprise.server.http.api_errors import API_ERRORS
+from reprise.server.http.api_errors import ERROR_CODES
+from reprise.server.http.field_types import PathId
 from reprise.server.http.routes import OPERATIONS, Operation
-from reprise.server.http.schema import ErrorResponse, PathId
+from reprise.server.http.schema import ErrorResponse
 
 JSON = "application/json"
-Page = dict[str, Any]
-Schemas = dict[type[BaseModel], Page]
+TITLE = "Reprise recommendation server"
+DESCRIPTION = """\
+Record the events of users and get recommendations that take every event into account.
+
+Every response that is an error has the same body: an error code for programs, and a message and a hint for people."""
+JsonObject = dict[str, Any]
+Schemas = dict[type[BaseModel], JsonObject]
 
 
-def openapi(version: str, needs_keys: bool) -> Page:
-    """The page, as OpenAPI 3.1."""
-    answers = [operation.answer for operation in OPERATIONS]
+def openapi(version: str, needs_keys: bool) -> JsonObject:
+    """Return the OpenAPI 3.1 document.
+
+    Args:
+        version: Version of Reprise.
+        needs_keys: Whether the server requires API keys.
+    """
+    responses = [operation.response for operation in OPERATIONS]
     bodies = [operation.body for operation in OPERATIONS if operation.body is not None]
     models: list[type[BaseModel]] = sorted(
-        {ErrorResponse, *answers, *bodies}, key=lambda model: model.__name__
+        {ErrorResponse, *responses, *bodies}, key=lambda model: model.__name__
     )
     refs, definitions = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
     )
     schemas: Schemas = {model: refs[model, "validation"] for model in models}
-    paths: dict[str, Page] = {}
+    paths: dict[str, JsonObject] = {}
     for operation in OPERATIONS:
-        told = _operation(operation, schemas, needs_keys)
-        paths.setdefault(operation.path, {})[operation.method.lower()] = told
-    paths["/metrics"] = {"get": _plain("metrics", "Counters, as Prometheus reads them", "text/plain")}
-    paths["/openapi.json"] = {"get": _plain("openapi", "This page", JSON)}
-    components: Page = {"schemas": _closed(definitions["$defs"])}
+        methods = paths.setdefault(operation.path, {})
+        methods[operation.method.lower()] = _operation(operation, schemas, needs_keys)
+    paths["/metrics"] = {"get": _simple_operation("metrics", "Export metrics for Prometheus", "text/plain")}
+    paths["/openapi.json"] = {"get": _simple_operation("openapi", "Get this OpenAPI document", JSON)}
+    components: JsonObject = {"schemas": _with_property_names(definitions["$defs"])}
     if needs_keys:
         components["securitySchemes"] = {"key": {"type": "apiKey", "in": "header", "name": "X-API-Key"}}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Reprise", "version": version, "description": "Events in, recommendations out."},
+        "info": {"title": TITLE, "version": version, "description": DESCRIPTION},
         "paths": paths,
         "components": components,
     }
 
 
-def _closed(schema: Any) -> Any:
-    """The same, with what is said of the names of a mapping as a rule: `patternProperties` alone lets all other names in."""
+def _with_property_names(schema: Any) -> Any:
+    """Replace `patternProperties` by `propertyNames`, since `patternProperties` alone allows any other name as well."""
     if isinstance(schema, list):
-        return [_closed(part) for part in schema]
+        return [_with_property_names(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    told = {name: _closed(part) for name, part in schema.items() if name != "patternProperties"}
+    result = {
+        name: _with_property_names(part) for name, part in schema.items() if name != "patternProperties"
+    }
     if "patternProperties" in schema:
         ((pattern, values),) = schema["patternProperties"].items()
-        told["propertyNames"] = {**schema.get("propertyNames", {}), "pattern": pattern}
-        told["additionalProperties"] = _closed(values)
-    return told
+        result["propertyNames"] = {**schema.get("propertyNames", {}), "pattern": pattern}
+        result["additionalProperties"] = _with_property_names(values)
+    return result
 
 
-def _operation(operation: Operation, schemas: Schemas, needs_keys: bool) -> Page:
-    told: Page = {
+def _operation(operation: Operation, schemas: Schemas, needs_keys: bool) -> JsonObject:
+    """Return the description of one operation."""
+    responses = {"200": _content(schemas[operation.response], operation.response.__doc__ or "")}
+    for status, description in sorted(_error_descriptions(operation, needs_keys).items()):
+        responses[str(status)] = _content(schemas[ErrorResponse], description)
+    result: JsonObject = {
         "operationId": operation.name,
         "summary": operation.summary,
-        "responses": {
-            "200": _content(schemas[operation.answer], operation.answer.__doc__ or ""),
-            **{
-                str(status): _content(schemas[ErrorResponse], words)
-                for status, words in sorted(_problems(operation, needs_keys).items())
-            },
-        },
+        "responses": responses,
     }
     if operation.body is not None:
-        told["requestBody"] = {"required": True, "content": {JSON: {"schema": schemas[operation.body]}}}
+        result["requestBody"] = {"required": True, "content": {JSON: {"schema": schemas[operation.body]}}}
     parameters = [*_path_parameters(operation), *_query_parameters(operation)]
     if parameters:
-        told["parameters"] = parameters
+        result["parameters"] = parameters
     if operation.scope is not None and needs_keys:
-        told["security"] = [{"key": [operation.scope]}]
-    return told
+        result["security"] = [{"key": [operation.scope]}]
+    return result
 
 
-def _problems(operation: Operation, needs_keys: bool) -> dict[int, str]:
-    wanted = {400, 403, 429, 500, 503}
+def _error_descriptions(operation: Operation, needs_keys: bool) -> dict[int, str]:
+    """Return the error codes of an operation and their meanings, by status."""
+    lines: dict[int, list[str]] = {}
+    codes = _error_codes(operation, needs_keys)
+    for code, (status, meaning) in ERROR_CODES.items():
+        if code in codes:
+            lines.setdefault(status, []).append(f"`{code}`: {meaning}")
+    return {status: "\n\n".join(several) for status, several in lines.items()}
+
+
+def _error_codes(operation: Operation, needs_keys: bool) -> set[str]:
+    """Return the error codes with which an operation can respond."""
+    codes = {"invalid_host", "internal"}
     if operation.scope is not None:
-        wanted |= {422}
-    if operation.scope is not None and needs_keys:
-        wanted |= {401}
+        codes |= {"invalid_request", "overloaded", "deadline_exceeded", "unavailable", "store_unavailable"}
+        if needs_keys:
+            codes |= {"unauthorized", "forbidden"}
     if operation.body is not None:
-        wanted |= {408, 409, 413, 415}
-    if operation.parameter is not None or operation.name == "similar":
-        wanted |= {404}
-    return {status: API_ERRORS[status] for status in wanted}
+        codes |= {
+            "invalid_json",
+            "request_timeout",
+            "conflict",
+            "payload_too_large",
+            "unsupported_media_type",
+        }
+    if operation.path_parameter is not None:
+        codes |= {"not_found"}
+    match operation.name:
+        case "readyz":
+            codes |= {"overloaded", "deadline_exceeded", "unavailable", "store_unavailable"}
+        case "similar_items":
+            codes |= {"item_not_found"}
+        case "delete_user":
+            codes |= {"erasure_unverified"}
+    return codes
 
 
-def _content(schema: Page, words: str) -> Page:
-    return {"description": words, "content": {JSON: {"schema": schema}}}
+def _content(schema: JsonObject, description: str) -> JsonObject:
+    return {"description": description, "content": {JSON: {"schema": schema}}}
 
 
-def _path_parameters(operation: Operation) -> list[Page]:
-    if operation.parameter is None:
+def _path_parameters(operation: Operation) -> list[JsonObject]:
+    if operation.path_parameter is None:
         return []
-    text = TypeAdapter(PathId).json_schema()
-    return [{"name": operation.parameter, "in": "path", "required": True, "schema": text}]
+    noun = operation.path_parameter.removesuffix("_id")
+    return [
+        {
+            "name": operation.path_parameter,
+            "in": "path",
+            "required": True,
+            "description": f"Id of the {noun}.",
+            "schema": TypeAdapter(PathId).json_schema(),
+        }
+    ]
 
 
-def _query_parameters(operation: Operation) -> list[Page]:
+def _query_parameters(operation: Operation) -> list[JsonObject]:
     fields = operation.query.model_json_schema().get("properties", {})
     return [
         {
             "name": name,
             "in": "query",
             "required": False,
-            "description": field.pop("description", ""),
+            "description": field.pop("description"),
             "schema": {key: value for key, value in field.items() if key != "title"},
         }
         for name, field in fields.items()
     ]
 
 
-def _plain(name: str, summary: str, media: str) -> Page:
-    schema = {"type": "object"} if media == JSON else {"type": "string"}
+def _simple_operation(name: str, summary: str, media_type: str) -> JsonObject:
+    """Return the description of an operation without parameters and without a schema of its response."""
+    schema = {"type": "object"} if media_type == JSON else {"type": "string"}
     return {
         "operationId": name,
         "summary": summary,
-        "responses": {"200": {"description": summary, "content": {media: {"schema": schema}}}},
+        "responses": {"200": {"description": summary, "content": {media_type: {"schema": schema}}}},
     }

@@ -1,4 +1,4 @@
-"""The operations of the HTTP interface, as data: the routes and the OpenAPI page are both made from this table."""
+"""The table of HTTP operations. The routes and the OpenAPI document are both generated from it."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -7,98 +7,113 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from reprise.server.http import schema
 from reprise.server.http.auth import Scope
+from reprise.server.http.field_types import LARGEST_INTEGER, Text
 
 
 class Query(BaseModel):
-    """What stands after the question mark of an address."""
+    """Base class of query parameters: unknown parameters are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class NoQuery(Query):
-    """Nothing."""
+    """An operation without query parameters."""
 
 
-class UserQuery(Query):
-    """Which of a user's events to tell."""
+class GetUserQuery(Query):
+    """Query parameters of `get_user`."""
 
-    after: Annotated[int, Field(ge=0, le=schema.LARGEST_INTEGER)] = Field(
-        0, description="Only events after this place, as `next_after` told it."
-    )
-    limit: Annotated[int, Field(ge=1, le=10_000)] = Field(1_000, description="How many, at most.")
-    last: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
-        None, description="Only the last so many of them."
-    )
-
-
-class ItemsQuery(Query):
-    """Which items to list."""
-
-    search: Annotated[schema.Text, Field(max_length=200)] = Field(
-        "", description="A part of the title or the id."
-    )
-    limit: Annotated[int, Field(ge=1, le=200)] = Field(20, description="How many, at most.")
+    after: Annotated[int, Field(ge=0, le=LARGEST_INTEGER)] = 0
+    """Return only events after this sequence number, usually the `next_after` of the previous page."""
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 1_000
+    """Maximum number of events in the response."""
+    last: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Return only the last so many events."""
 
 
-class UsersQuery(Query):
-    """Which users to list."""
+class SearchItemsQuery(Query):
+    """Query parameters of `search_items`."""
 
-    limit: Annotated[int, Field(ge=1, le=200)] = Field(20, description="How many, at most.")
+    search: Annotated[Text, Field(max_length=200)] = ""
+    """Text to find in the title or the id, ignoring case."""
+    limit: Annotated[int, Field(ge=1, le=200)] = 20
+    """Maximum number of items in the response."""
+
+
+class ListUsersQuery(Query):
+    """Query parameters of `list_users`."""
+
+    limit: Annotated[int, Field(ge=1, le=200)] = 20
+    """Maximum number of users in the response."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One thing that can be asked for."""
+    """A method of a path."""
 
     name: str
-    """Of the handler."""
+    """Operation id, and the name of the method of `Handlers` that implements it."""
     method: str
+    """HTTP method."""
     path: str
-    """With `{user_id}` or `{item_id}` in it."""
+    """Path, in which `{user_id}` or `{item_id}` stands for an id."""
     summary: str
-    answer: type[BaseModel]
+    """Short description in the OpenAPI document."""
+    response: type[BaseModel]
+    """Schema of the body of a successful response."""
     scope: Scope | None = None
-    """What a key must allow; None: no key is needed."""
+    """Scope that the API key needs; None: the operation needs no key."""
     body: type[BaseModel] | None = None
+    """Schema of the body of the request; None: it has no body."""
     query: type[Query] = NoQuery
+    """Schema of the query parameters."""
 
     @property
-    def parameter(self) -> str | None:
-        """The name of the id in the path."""
+    def path_parameter(self) -> str | None:
+        """The name of the id in the path; None if there is none."""
         return self.path.partition("{")[2].removesuffix("}") or None
 
 
 OPERATIONS = (
     Operation(
-        "events", "POST", "/v1/events", "Tell what people did", schema.EventsResponse, "ingest", schema.EventsBody
+        "record_events", "POST", "/v1/events", "Record events of users", schema.RecordEventsResponse, "ingest",
+        schema.RecordEventsBody,
     ),
     Operation(
-        "recommend", "POST", "/v1/recommend", "What may come next", schema.RecommendResponse, "recommend", schema.RecommendBody,
+        "recommend", "POST", "/v1/recommend", "Recommend the next items", schema.RecommendResponse, "recommend",
+        schema.RecommendBody,
     ),
     Operation(
-        "similar", "POST", "/v1/similar", "Items that are alike", schema.SimilarResponse, "recommend", schema.SimilarBody
+        "similar_items", "POST", "/v1/similar", "Find items similar to an item", schema.SimilarItemsResponse, "recommend",
+        schema.SimilarItemsBody,
     ),
     Operation(
-        "generate", "POST", "/v1/generate", "How it might go on", schema.GenerateResponse, "recommend", schema.GenerateBody
+        "generate", "POST", "/v1/generate", "Generate a continuation of a history", schema.GenerateResponse, "recommend",
+        schema.GenerateBody,
     ),
     Operation(
-        "items", "GET", "/v1/items", "Look for items", schema.ItemsResponse, "recommend", query=ItemsQuery
+        "search_items", "GET", "/v1/items", "Search the items by title or id", schema.SearchItemsResponse, "recommend",
+        query=SearchItemsQuery,
     ),
     Operation(
-        "put_item", "PUT", "/v1/items/{item_id}", "Say what an item is now", schema.PutItemResponse, "admin", schema.ItemBody
-    ),
-    Operation("users", "GET", "/v1/users", "The newest users", schema.UsersResponse, "admin", query=UsersQuery),
-    Operation(
-        "user", "GET", "/v1/users/{user_id}", "Everything that is stored of a user", schema.UserResponse, "admin",
-        query=UserQuery,
+        "put_item", "PUT", "/v1/items/{item_id}", "Set the attributes of an item", schema.PutItemResponse, "admin",
+        schema.PutItemBody,
     ),
     Operation(
-        "forget", "DELETE", "/v1/users/{user_id}", "Remove everything of a user", schema.ErasureResponse, "admin"
+        "list_users", "GET", "/v1/users", "List the newest users", schema.ListUsersResponse, "admin", query=ListUsersQuery
     ),
     Operation(
-        "model", "POST", "/v1/admin/model", "Serve another model", schema.ModelResponse, "admin", schema.ModelBody
+        "get_user", "GET", "/v1/users/{user_id}", "Get all stored data of a user", schema.GetUserResponse, "admin",
+        query=GetUserQuery,
     ),
-    Operation("about", "GET", "/v1/model", "What is served", schema.AboutResponse, "recommend"),
-    Operation("healthz", "GET", "/healthz", "Whether the server lives", schema.HealthResponse),
-    Operation("readyz", "GET", "/readyz", "Whether it can answer and write", schema.HealthResponse),
+    Operation(
+        "delete_user", "DELETE", "/v1/users/{user_id}", "Delete all data of a user", schema.DeleteUserResponse, "admin"
+    ),
+    Operation(
+        "swap_model", "POST", "/v1/admin/model", "Replace the served model", schema.SwapModelResponse, "admin",
+        schema.SwapModelBody,
+    ),
+    Operation("get_model", "GET", "/v1/model", "Describe the served model", schema.GetModelResponse, "recommend"),
+    Operation("healthz", "GET", "/healthz", "Check that the process is running", schema.HealthResponse),
+    Operation("readyz", "GET", "/readyz", "Check that the server can answer and write events", schema.HealthResponse),
 )  # fmt: skip

@@ -1,395 +1,388 @@
-"""The bodies of requests and answers. The OpenAPI page is made from these classes, so they are the whole truth."""
+"""The bodies of requests and responses. The OpenAPI document is generated from these classes and their docstrings."""
 
 from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    WithJsonSchema,
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from reprise.server.http.field_types import (
+    LARGEST_INTEGER,
+    PRINTABLE,
+    ColumnName,
+    EventKind,
+    EventValue,
+    Id,
+    Number,
+    Scalar,
+    StrictBody,
+    Text,
+    Timestamp,
+    as_integer,
 )
+from reprise.server.http.filter_schema import Condition
 
-from reprise.errors import DataError
-from reprise.recommender.history import moment_s
-
-ID_CHARACTERS = 256
-TEXT_CHARACTERS = 2_000
-LARGEST_INTEGER = 2**53
-"""Above it JSON has no exact integers everywhere."""
-LARGEST_MS = 253_402_300_799_999
-"""The end of the year 9999."""
-DAY_MS = 86_400_000
-ISO = r"^(19[7-9][0-9]|[2-9][0-9]{3})-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$"
-"""A moment with its offset; other forms of ISO 8601 are read too, but not promised."""
-PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
-"""No control characters."""
+Ids = Annotated[list[Id], Field(max_length=10_000, fail_fast=True)]
+K = Annotated[int, Field(ge=1, le=1_000), BeforeValidator(as_integer)]
 
 
-def _as_whole(told: object) -> object:
-    """A whole number as an integer, also where JSON has it as 3.0; everything else is left to be refused, or not."""
-    return int(told) if isinstance(told, float) and told.is_integer() else told
-
-
-def _as_text(told: object) -> object:
-    """A whole number as text; everything else is left to be refused, or not."""
-    told = _as_whole(told)
-    return (
-        str(told)
-        if isinstance(told, int) and not isinstance(told, bool) and abs(told) <= LARGEST_INTEGER
-        else told
-    )
-
-
-def _as_milliseconds(told: object) -> int:
-    """A time as milliseconds since 1970."""
-    if isinstance(told, bool) or not isinstance(told, str | int | float):
-        raise ValueError(
-            "a time is a number of seconds or milliseconds since 1970, or ISO 8601 with its offset"
-        )
-    try:
-        time_ms = round(moment_s(told) * 1000)
-    except (DataError, OverflowError) as error:
-        raise ValueError(str(error)) from None
-    beyond_ms = DAY_MS if isinstance(told, str) else 0  # an offset may lead a little beyond
-    if not -beyond_ms <= time_ms <= LARGEST_MS + beyond_ms:
-        raise ValueError("a time lies between 1970 and 9999")
-    return min(max(time_ms, 0), LARGEST_MS)
-
-
-Text = Annotated[str, StringConstraints(max_length=TEXT_CHARACTERS, pattern=PRINTABLE)]
-PathId = Annotated[str, StringConstraints(min_length=1, max_length=ID_CHARACTERS, pattern=PRINTABLE)]
-"""An id as it stands in an address."""
-Id = Annotated[
-    PathId,
-    BeforeValidator(_as_text),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "minLength": 1, "maxLength": ID_CHARACTERS, "pattern": PRINTABLE},
-                {"type": "integer", "minimum": -LARGEST_INTEGER, "maximum": LARGEST_INTEGER},
-            ]
-        }
-    ),
-]
-"""Text or a whole number, which are the same: "17" is 17."""
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Value = Annotated[float, Field(allow_inf_nan=False, ge=-3.4e38, le=3.4e38)]
-Moment = Annotated[
-    int,
-    BeforeValidator(_as_milliseconds),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "number", "minimum": 0, "maximum": LARGEST_MS},
-                {"type": "string", "format": "date-time", "pattern": ISO},
-            ]
-        }
-    ),
-]
-"""Seconds or milliseconds since 1970, or ISO 8601 with its offset; read as milliseconds."""
-Column = PathId
-Kind = Column
-Scalar = Text | Annotated[int, Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)] | Number | bool
-
-
-class Body(BaseModel):
-    """What is asked: nothing unknown, nothing converted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class EventBody(Body):
-    """Something a person did."""
+class EventBody(StrictBody):
+    """An event of a user: an interaction with an item."""
 
     user_id: Id
+    """Id of the user."""
     item_id: Id
-    timestamp: Moment | None = Field(None, description="When. Left out: now.")
-    kind: Kind | None = Field(None, description="What was done, as in the log the model was trained on.")
-    value: Value | None = Field(None, description="A number that goes with it.")
-    event_id: Id | None = Field(None, description="Your own id of the event: sent again, it is a duplicate.")
+    """Id of the item."""
+    timestamp: Timestamp | None = None
+    """Time of the event: seconds or milliseconds since 1970, or ISO 8601 with a UTC offset. Default: now."""
+    kind: EventKind | None = None
+    """Kind of the event, one of those in the data on which the model was trained. Default: the model's default kind."""
+    value: EventValue | None = None
+    """Number that belongs to the event, for instance a rating or a price."""
+    event_id: Id | None = None
+    """Your own id of the event. An event whose id is already stored is a duplicate and is not stored again."""
 
 
-class PastEventBody(Body):
-    """Something the asker did, told with the question and not kept."""
+class InlineEventBody(StrictBody):
+    """An event of a history that is sent with the request and not stored."""
 
     item_id: Id
-    timestamp: Moment | None = None
-    kind: Kind | None = None
-    value: Value | None = None
+    """Id of the item."""
+    timestamp: Timestamp | None = None
+    """Time of the event: seconds or milliseconds since 1970, or ISO 8601 with a UTC offset."""
+    kind: EventKind | None = None
+    """Kind of the event. Default: the model's default kind."""
+    value: EventValue | None = None
+    """Number that belongs to the event, for instance a rating or a price."""
 
 
-class EventsBody(Body):
-    """Events, oldest first."""
+class RecordEventsBody(StrictBody):
+    """Events to store, oldest first."""
 
     events: Annotated[list[EventBody], Field(min_length=1, max_length=1_000, fail_fast=True)]
-    ack: Literal["durable", "accepted"] = Field(
-        "durable",
-        description="When to answer: when the events are on the disk, or at once: then they may be lost with the process, "
-        "and duplicates are called accepted.",
-    )
-    consent: bool = Field(True, description="false: nothing is stored.")
+    """The events, oldest first."""
+    ack: Literal["durable", "accepted"] = "durable"
+    """When to respond. `durable`: after the events are on disk. `accepted`: immediately; the events are lost if the
+    process dies before it writes them, and duplicates are reported as accepted."""
+    consent: bool = True
+    """`false`: store nothing."""
 
 
-class RangeCondition(Body):
-    """Numbers, or times as ISO 8601."""
-
-    min: Number | Text | None = None
-    max: Number | Text | None = None
-
-
-class NotCondition(Body):
-    """None of these."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
-    not_: Scalar | Annotated[list[Scalar], Field(max_length=1_000, fail_fast=True)] = Field(alias="not")
-
-
-Condition = (
-    Scalar | Annotated[list[Scalar], Field(max_length=1_000, fail_fast=True)] | RangeCondition | NotCondition
-)
-Ids = Annotated[list[Id], Field(max_length=10_000, fail_fast=True)]
-K = Annotated[int, Field(ge=1, le=1_000), BeforeValidator(_as_whole)]
-
-
-class UserContextBody(Body):
-    """For whom: `user_id`, `events`, or both."""
+class UserContextBody(StrictBody):
+    """The user to whom a response applies: `user_id`, `events`, or both."""
 
     user_id: Id | None = None
-    events: Annotated[list[PastEventBody], Field(max_length=1_000, fail_fast=True)] = Field(
-        default=[], description="A past that is told with the question, oldest first; it is not kept."
-    )
-    consent: bool = Field(
-        True, description="false: what is stored of the user is not read, and nothing is stored."
-    )
+    """Id of a user whose stored events are read."""
+    events: Annotated[list[InlineEventBody], Field(max_length=1_000, fail_fast=True)] = Field(default=[])
+    """A history that is sent with the request, oldest event first. It is not stored."""
+    consent: bool = True
+    """`false`: do not read the stored events of the user."""
 
 
 class RecommendBody(UserContextBody):
-    """What may come next?"""
+    """A request for recommendations."""
 
     k: K = 10
-    now: Moment | None = Field(
-        None, description="The moment for which the answer is. Left out: the moment of asking."
-    )
-    deny: Ids = Field(default=[], description="Items not to answer.")
-    allow: Ids | None = Field(None, description="The only items to answer.")
-    filter: Annotated[dict[Column, Condition], Field(max_length=20)] | None = Field(
-        None,
-        description='Conditions on columns: {"category": ["a", "b"], "price": {"max": 20}, "brand": {"not": "c"}}.',
-    )
-    exclude_seen: bool = Field(False, description="Leave out the items of the past.")
-    diversity: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
-        0.0, description="0: the best; towards 1: items that are less alike."
-    )
-    explain: bool = Field(False, description="Say which past events moved each item.")
+    """Maximum number of items in the response."""
+    now: Timestamp | None = None
+    """The time for which to recommend. Default: the time of the request."""
+    deny: Ids = Field(default=[])
+    """Items to leave out."""
+    allow: Ids | None = None
+    """The only items to recommend. Default: all items."""
+    filter: Annotated[dict[ColumnName, Condition], Field(max_length=20)] | None = None
+    """Conditions on item columns, for instance
+    {"category": ["a", "b"], "price": {"max": 20}, "brand": {"not": "c"}}. An item must pass all of them."""
+    exclude_seen: bool = False
+    """Leave out the items of the history."""
+    diversity: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+    """0: the items with the highest scores. Values up to 1: items that are less similar to each other."""
+    explain: bool = False
+    """Return the past events that influenced the score of each item."""
 
 
-class SimilarBody(Body):
-    """Which items are like this one?"""
+class SimilarItemsBody(StrictBody):
+    """A request for items similar to an item."""
 
     item_id: Id
+    """Id of the item."""
     k: K = 10
+    """Maximum number of items in the response."""
 
 
 class GenerateBody(UserContextBody):
-    """How might it go on?"""
+    """A request for a continuation of a history."""
 
-    length: Annotated[int, Field(ge=1, le=50), BeforeValidator(_as_whole)] = 5
+    length: Annotated[int, Field(ge=1, le=50), BeforeValidator(as_integer)] = 5
+    """Number of items to generate."""
     temperature: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 1.0
-    top_k: Annotated[int, Field(ge=1, le=LARGEST_INTEGER), BeforeValidator(_as_whole)] | None = None
+    """Softmax temperature of the sampling. 0: always take the most likely item."""
+    top_k: Annotated[int, Field(ge=1, le=LARGEST_INTEGER), BeforeValidator(as_integer)] | None = None
+    """Sample from the so many most likely items only."""
     top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+    """Sample from the most likely items whose probabilities together reach this value."""
     no_repeat: bool = True
-    seed: Annotated[int, Field(ge=0, le=LARGEST_INTEGER), BeforeValidator(_as_whole)] | None = None
-    beams: Annotated[int, Field(ge=1, le=16), BeforeValidator(_as_whole)] | None = None
+    """Generate each item at most once."""
+    seed: Annotated[int, Field(ge=0, le=LARGEST_INTEGER), BeforeValidator(as_integer)] | None = None
+    """Seed of the sampling. Default: random."""
+    beams: Annotated[int, Field(ge=1, le=16), BeforeValidator(as_integer)] | None = None
+    """Width of a beam search for the most likely continuation, instead of sampling."""
 
 
-class ItemBody(Body):
-    """What is said of an item, instead of what was said before."""
+class PutItemBody(StrictBody):
+    """The new attributes of an item. They replace the attributes of an earlier request."""
 
     title: Text | None = None
+    """Title of the item."""
     price: Number | None = None
-    available: bool | None = Field(None, description="false: not recommended, unless a filter asks for it.")
-    columns: Annotated[dict[Column, Scalar | None], Field(max_length=50)] = Field(
-        default={}, description="Any other columns; null removes a value."
-    )
+    """Price of the item."""
+    available: bool | None = None
+    """`false`: do not recommend the item, unless a filter asks for it."""
+    columns: Annotated[dict[ColumnName, Scalar | None], Field(max_length=50)] = Field(default={})
+    """Values of other columns. null removes a value."""
 
 
-class ModelBody(Body):
-    """Which model to serve from now on."""
+class SwapModelBody(StrictBody):
+    """The model to serve from now on."""
 
-    path: Annotated[str, StringConstraints(min_length=1, max_length=4_096, pattern=PRINTABLE)] | None = Field(
-        None, description="The directory of a saved model. Left out: the one that is served, read again."
-    )
+    path: Annotated[str, StringConstraints(min_length=1, max_length=4_096, pattern=PRINTABLE)] | None = None
+    """Directory of a saved model. Default: read the directory of the served model again."""
 
 
-class EventResult(BaseModel):
-    """What became of one event."""
+class ResponsePart(BaseModel):
+    """Base class of response bodies and of their parts."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class EventResult(ResponsePart):
+    """The result for one event."""
 
     status: Literal["accepted", "duplicate", "rejected"]
+    """`accepted`: stored. `duplicate`: an event with this `event_id` is already stored. `rejected`: not stored."""
     error: str | None
+    """Why the event was rejected."""
 
 
-class EventsResponse(BaseModel):
-    """What became of each event, in their order."""
+class RecordEventsResponse(ResponsePart):
+    """The result for each event."""
 
     results: list[EventResult]
+    """The results, in the order of the events in the request."""
 
 
-class AttributionResponse(BaseModel):
-    """A past event that moved the score of an item, and by how much."""
+class EventInfluence(ResponsePart):
+    """A past event and its influence on the score of an item."""
 
     item_id: str
+    """Id of the item of the event."""
     title: str | None
+    """Title of the item."""
     timestamp: int | None
+    """Time of the event in milliseconds since 1970."""
     kind: str | None
+    """Kind of the event."""
     influence: float
+    """Score of the recommended item minus its score without this event."""
 
 
-class ItemResponse(BaseModel):
-    """One recommended item."""
+class ScoredItem(ResponsePart):
+    """An item with its score."""
 
     item_id: str | int
+    """Id of the item."""
     score: float
+    """Score by which the items are ranked, higher is better."""
     rank: int
+    """Rank of the item, from 1."""
     title: str | None
+    """Title of the item."""
     reason: str
-    causes: list[AttributionResponse] | None = None
+    """Short explanation of why the item is in the response."""
+    causes: list[EventInfluence] | None = None
+    """Past events that influenced the score most, if the request has `explain`."""
 
 
-class RecommendResponse(BaseModel):
-    """What may come next, best first."""
+class RecommendResponse(ResponsePart):
+    """Recommended items, best first."""
 
-    items: list[ItemResponse]
+    items: list[ScoredItem]
+    """The items, best first."""
     model_version: str
+    """Version of the model that ranked the items."""
     recommendation_id: str
+    """Id of this response. The server's log has the same id."""
     events: int
+    """Number of events that the model read."""
     skipped: int
+    """Number of events that the model could not read, for instance events of unknown items."""
 
 
-class SimilarResponse(BaseModel):
-    """The items that are most alike, best first; the score is a cosine."""
+class SimilarItemsResponse(ResponsePart):
+    """The most similar items, most similar first. The score is the cosine similarity."""
 
-    items: list[ItemResponse]
+    items: list[ScoredItem]
+    """The items, most similar first."""
     model_version: str
+    """Version of the model that compared the items."""
     recommendation_id: str
+    """Id of this response. The server's log has the same id."""
 
 
-class PathItem(BaseModel):
+class GeneratedItem(ResponsePart):
     """One item of a continuation."""
 
     item_id: str | int
+    """Id of the item."""
     title: str | None
+    """Title of the item."""
     log_probability: float
+    """Natural logarithm of the probability of the item given the history and the items before it, at temperature 1."""
 
 
-class GenerateResponse(BaseModel):
-    """Items that may follow one another."""
+class GenerateResponse(ResponsePart):
+    """A continuation of the history."""
 
-    items: list[PathItem]
+    items: list[GeneratedItem]
+    """The items of the continuation, in order."""
     model_version: str
+    """Version of the model that generated the continuation."""
     recommendation_id: str
+    """Id of this response. The server's log has the same id."""
 
 
-class StoredEvent(BaseModel):
-    """An event of a user, as it is stored."""
+class StoredEvent(ResponsePart):
+    """A stored event of a user."""
 
     seq: int
+    """Sequence number of the event within the user's events, from 1, in the order of arrival."""
     item_id: str
+    """Id of the item."""
     title: str | None
+    """Title of the item, if the model knows it."""
     timestamp: int
+    """Time of the event in milliseconds since 1970."""
     kind: str | None
+    """Kind of the event."""
     value: float | None
+    """Number that belongs to the event."""
     event_id: str | None
+    """The client's own id of the event."""
 
 
-class StateResponse(BaseModel):
-    """What a model remembers of a user: made from the events, and made again from them at any time."""
+class StateSummary(ResponsePart):
+    """The state that the model keeps for a user. It is computed from the events and can be computed again at any time."""
 
     model_version: str
+    """Version of the model."""
     bytes: int
+    """Size of the state."""
     events: int
+    """Number of events that the model read."""
     skipped: int
+    """Number of events that the model could not read."""
     last_seq: int
+    """Sequence number of the last event that the state includes."""
 
 
-class UserResponse(BaseModel):
-    """Everything that is stored of a user."""
+class GetUserResponse(ResponsePart):
+    """All stored data of a user."""
 
     user_id: str
+    """Id of the user."""
     events: list[StoredEvent]
-    next_after: int | None = Field(
-        description="Ask for `after` this place to have the rest; null: that is all."
-    )
-    state: StateResponse
+    """The events, in the order of arrival."""
+    next_after: int | None
+    """Value of `after` for the next page; null if this is the last page."""
+    state: StateSummary
+    """The state that the model keeps for the user."""
 
 
-class ErasureResponse(BaseModel):
-    """What was removed, and how that was proved."""
+class DeleteUserResponse(ResponsePart):
+    """The result of a deletion."""
 
     user_id: str
+    """Id of the user."""
     events_deleted: int
+    """Number of events that were deleted."""
     proof: str
+    """How the server verified that nothing remains."""
 
 
-class PutItemResponse(BaseModel):
-    """What an item is now."""
+class PutItemResponse(ResponsePart):
+    """The result of setting the attributes of an item."""
 
     item_id: str
-    recommendable: bool = Field(description="Whether the model has a vector for it.")
+    """Id of the item."""
+    recommendable: bool
+    """Whether the model knows the item and can recommend it."""
 
 
-class FoundItem(BaseModel):
+class ItemSummary(ResponsePart):
     """An item of the catalogue."""
 
     item_id: str | int
+    """Id of the item."""
     title: str | None
+    """Title of the item."""
 
 
-class ItemsResponse(BaseModel):
-    """Items of the catalogue, the commonest first."""
+class SearchItemsResponse(ResponsePart):
+    """Items that match the search, most popular first."""
 
-    items: list[FoundItem]
+    items: list[ItemSummary]
+    """The items, most popular first."""
     model_version: str
+    """Version of the model whose items were searched."""
 
 
-class UsersResponse(BaseModel):
-    """Users of the log, the newest first."""
+class ListUsersResponse(ResponsePart):
+    """Users with stored events, newest first."""
 
     users: list[str]
+    """Ids of the users, newest first."""
 
 
-class ModelResponse(BaseModel):
-    """What is served."""
-
-    model_version: str
-
-
-class AboutResponse(BaseModel):
-    """What is served, and what can be said to it."""
+class SwapModelResponse(ResponsePart):
+    """The model that is now served."""
 
     model_version: str
-    items: int = Field(description="How many it can recommend.")
-    kinds: list[str] = Field(description="The kinds of event it knows, the one it takes for granted first.")
-    columns: list[str] = Field(description="What a filter can ask of items.")
+    """Version of the model."""
 
 
-class HealthResponse(BaseModel):
-    """How the server is."""
+class GetModelResponse(ResponsePart):
+    """The served model and what it can read."""
+
+    model_version: str
+    """Version of the model."""
+    items: int
+    """Number of items that the model can recommend."""
+    kinds: list[str]
+    """Kinds of event that the model knows, the default kind first."""
+    columns: list[str]
+    """Item columns that filters can use."""
+
+
+class HealthResponse(ResponsePart):
+    """The health of the server."""
 
     status: Literal["ok"]
+    """`ok`; a server that is not healthy responds with an error."""
     model_version: str
+    """Version of the served model."""
 
 
-class ErrorDetail(BaseModel):
-    """What is wrong."""
+class ErrorDetail(ResponsePart):
+    """Code, message and hint of an error."""
 
     code: str
+    """Stable error code for programs, for instance `not_found`."""
     message: str
+    """What is wrong, for people."""
     hint: str | None
+    """What to do about it, for people."""
 
 
-class ErrorResponse(BaseModel):
-    """The one shape of every error."""
+class ErrorResponse(ResponsePart):
+    """The body of every error response."""
 
     error: ErrorDetail
+    """The error."""

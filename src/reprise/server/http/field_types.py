@@ -1,0 +1,93 @@
+"""The types of the fields in requests: ids, timestamps and numbers, with their limits and their JSON schemas."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+
+from reprise.errors import DataError
+from reprise.recommender.history import moment_s
+
+ID_CHARACTERS = 256
+TEXT_CHARACTERS = 2_000
+LARGEST_INTEGER = 2**53
+"""Largest integer that every JSON parser reads exactly."""
+LARGEST_MS = 253_402_300_799_999
+"""The end of the year 9999, in milliseconds since 1970."""
+DAY_MS = 86_400_000
+ISO = r"^(19[7-9][0-9]|[2-9][0-9]{3})-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$"
+"""The documented form of ISO 8601 timestamps. The server also reads other forms, but does not promise to."""
+PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
+"""Text without control characters."""
+
+
+def as_integer(value: object) -> object:
+    """Convert a float such as 3.0 to an integer. Return other values unchanged, for pydantic to check."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _as_text(value: object) -> object:
+    """Convert a whole number to text. Return other values unchanged, for pydantic to check."""
+    value = as_integer(value)
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_INTEGER:
+        return str(value)
+    return value
+
+
+def _as_milliseconds(value: object) -> int:
+    """Convert a timestamp to milliseconds since 1970."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(
+            "a timestamp is a number of seconds or milliseconds since 1970, or ISO 8601 with a UTC offset"
+        )
+    try:
+        time_ms = round(moment_s(value) * 1000)
+    except (DataError, OverflowError) as error:
+        raise ValueError(str(error)) from None
+    # a local time in range can be up to a day out of range in UTC
+    tolerance_ms = DAY_MS if isinstance(value, str) else 0
+    if not -tolerance_ms <= time_ms <= LARGEST_MS + tolerance_ms:
+        raise ValueError("a timestamp must be between 1970 and 9999")
+    return min(max(time_ms, 0), LARGEST_MS)
+
+
+Text = Annotated[str, StringConstraints(max_length=TEXT_CHARACTERS, pattern=PRINTABLE)]
+PathId = Annotated[str, StringConstraints(min_length=1, max_length=ID_CHARACTERS, pattern=PRINTABLE)]
+"""An id in the path of a URL."""
+Id = Annotated[
+    PathId,
+    BeforeValidator(_as_text),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1, "maxLength": ID_CHARACTERS, "pattern": PRINTABLE},
+                {"type": "integer", "minimum": -LARGEST_INTEGER, "maximum": LARGEST_INTEGER},
+            ]
+        }
+    ),
+]
+"""An id as text or as a whole number: "17" and 17 are the same id."""
+Number = Annotated[float, Field(allow_inf_nan=False)]
+EventValue = Annotated[float, Field(allow_inf_nan=False, ge=-3.4e38, le=3.4e38)]
+"""A number in the range of float32."""
+Timestamp = Annotated[
+    int,
+    BeforeValidator(_as_milliseconds),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "maximum": LARGEST_MS},
+                {"type": "string", "format": "date-time", "pattern": ISO},
+            ]
+        }
+    ),
+]
+"""Seconds or milliseconds since 1970, or ISO 8601 with a UTC offset. Converted to milliseconds."""
+ColumnName = PathId
+EventKind = PathId
+Scalar = Text | Annotated[int, Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)] | Number | bool
+
+
+class StrictBody(BaseModel):
+    """Base class of request bodies: unknown fields are errors, and values are not converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
