@@ -1,8 +1,8 @@
-"""What an answer costs: a step, a query, recommendations from catalogues of several sizes, files of many users.
+"""Cost of recommendations: a step, a query, catalogues of several sizes, files of many users.
 
     python benchmarks/answering.py [--items 10000 100000] [--width 128] [--events 20] [--users 10000] [--repeats 200]
 
-Random weights and random histories, the artefact saved and loaded again, one thread. Prints JSON.
+Random weights and histories; the model is saved and loaded again; one thread. Prints JSON.
 """
 
 import argparse
@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from reprise import Recommender, Recurrent, SequenceDataset, Vocabulary
+from reprise import Recommender, Recurrent, SequenceDataset
+from reprise.data import Vocabulary
 
 K = 10
 
 
 def catalogue(items: int) -> SequenceDataset:
-    """A dataset of one sequence that has every item once: an export needs ids and counts, no more."""
+    """Return a dataset of one sequence that has every item once: an export needs only ids and counts."""
     ids = [f"p{item}" for item in range(items)]
     ends = np.array([items])
     return SequenceDataset(
@@ -47,13 +48,13 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def p50(work: Callable[[], object], repeats: int) -> float:
-    """Seconds of the middle one of the repeats, after a first one that does not count."""
+    """Return the median seconds of the repeats, after a first one that is not counted."""
     work()
     return statistics.median(seconds(work) for _ in range(repeats))
 
 
 def measure(items: int, options: argparse.Namespace) -> dict[str, Any]:
-    """All timings for one size of catalogue."""
+    """Measure all timings for one catalogue size."""
     dataset = catalogue(items)
     model = Recurrent(size=options.width).build(dataset.sizes)
     with tempfile.TemporaryDirectory() as folder:
@@ -82,7 +83,7 @@ def measure(items: int, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def bare(shop: Recommender, repeats: int) -> dict[str, float]:
-    """The two graphs alone."""
+    """Measure the two ONNX graphs alone."""
     from reprise.recommender.runtime.event_arrays import EventArrays
     from reprise.recommender.runtime.onnx_session import OnnxSession
 

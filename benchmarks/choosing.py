@@ -4,7 +4,7 @@
 
 Every network of a log gets the same events, epochs and settings, and the learning rate of its width; time is that of the
 processor, on one thread. Accuracy is of the validation part, at the best epoch. The picture needs matplotlib:
-`pip install -e ".[bench]"`. With `--drawn-from` nothing is trained, and an earlier result is drawn.
+`pip install -e ".[bench]"`. `--drawn-from` draws an earlier result without training.
 """
 
 import argparse
@@ -28,12 +28,12 @@ NETWORKS = {
     "rglru + attention": {"cell": "rglru", "attention": 20},
     "gru, bare": {"cell": "gru", "residual": False, "temperature": 0.07},
 }
-"""Whose numbers are drawn; counted transitions are left out: networks are compared, by themselves."""
+"""Networks to draw, without the co-occurrence correction, so that they are compared by themselves."""
 OPTIONS = RunOptions(accelerator="cpu", threads=1)
 
 
 def measure(name: str, size: int, dataset: rp.SequenceDataset, epochs: int) -> Found:
-    """One network: recall@20 on the validation part, processor seconds, events a second, floats of a user's state."""
+    """Measure one network: recall@20 on the validation part, processor seconds, events per second, size of a user's state."""
     spec = rp.Recurrent(size=size, layers=1, transitions=0, **NETWORKS[name])
     training = rp.TrainingConfig(epochs=epochs, metric="recall@20", patience=0, refit=0)
     with tempfile.TemporaryDirectory() as folder:
@@ -51,7 +51,7 @@ def measure(name: str, size: int, dataset: rp.SequenceDataset, epochs: int) -> F
 
 
 def measured(paths: list[Path], sizes: list[int], epochs: int) -> Found:
-    """Every network on every log."""
+    """Measure every network on every log."""
     logs = {path.name: rp.SequenceDataset.open(path) for path in paths}
     return {
         "epochs": epochs,
@@ -63,7 +63,7 @@ def measured(paths: list[Path], sizes: list[int], epochs: int) -> Found:
 
 
 def draw(found: Found, picture: Path) -> None:
-    """A row for each log: accuracy against time on the left, against the size of the state on the right."""
+    """Draw a row for each log: accuracy against time on the left, against state size on the right."""
     pyplot = plotting("choosing")
     logs = found["logs"]
     shape = {"figsize": (9.5, 0.5 + 3.2 * len(logs)), "squeeze": False, "layout": "constrained"}

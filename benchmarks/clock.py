@@ -1,11 +1,11 @@
-"""A clock of processor time that stands still while somebody measures, and says when a moment to measure has come."""
+"""A clock of processor time that stops during evaluation and calls back at the times of measurement."""
 
 import time
 from collections.abc import Callable
 
 
 class Clock:
-    """Processor seconds of this process spent on training, all threads together.
+    """Processor seconds that this process spends on training, over all threads.
 
     Args:
         seconds: When to stop.
@@ -26,11 +26,11 @@ class Clock:
         self._warm: tuple[float, int] | None = None
 
     def start(self) -> None:
-        """From now on time counts."""
+        """Start counting time."""
         self._seen, self._running = time.process_time(), True
 
     def tick(self, events: int) -> bool:
-        """So many more events were learned. Whether the time is up; then the last moment has been measured."""
+        """Count trained events. Return whether the time is up; the last measurement has then been made."""
         self._advance()
         self.events += events
         if self._warm is None and self.seconds >= self.warmup_s:
@@ -38,7 +38,7 @@ class Clock:
         if self.seconds >= self.limit_s:
             self.finish()
         elif self.moments and self.seconds >= self.moments[0]:
-            # one long step may pass several moments; it is measured once
+            # one long step may pass several measurement times; it is measured once
             self.moment = max(moment for moment in self.moments if moment <= self.seconds)
             self.moments = [moment for moment in self.moments if moment > self.seconds]
             self.at_moment(self)
@@ -46,17 +46,17 @@ class Clock:
         return not self._running
 
     def finish(self) -> None:
-        """The end, by the limit or because there is nothing more to learn."""
+        """End the training, at the limit or because it is complete."""
         if self._running:
             self._advance()
             self._running = False
-            # a last step is seldom over just in time; two runs of one length have one name for their end
+            # the last step rarely ends exactly in time; runs of equal length should name their end alike
             self.moment = min(self.seconds, self.limit_s)
             self.at_moment(self)
 
     @property
     def events_per_s(self) -> float | None:
-        """Events a second after the warm-up; None before there are any."""
+        """Training events per second after the warm-up; None before there are any."""
         if self._warm is None or self.events == self._warm[1]:
             return None
         return (self.events - self._warm[1]) / (self.seconds - self._warm[0])

@@ -1,9 +1,9 @@
-"""Accuracy against processor time, one picture for each dataset, from the lines of `ours.py` and `peers.py`.
+"""Draw accuracy against processor time for each dataset, from the output of `ours.py` and `peers.py`.
 
     python benchmarks/curves.py runs/*.jsonl --metric ndcg@10 --out docs/pictures
 
-A run of one moment (session-kNN, fitted at once) is a level line; the picture begins with the first moment of the others.
-Needs matplotlib, `reprise[bench]`.
+A run with one measurement (session-kNN) is a horizontal line; the picture starts at the first measurement of the
+others. Needs matplotlib, `reprise[bench]`.
 """
 
 import argparse
@@ -20,7 +20,7 @@ MOMENTS = [15 * 2**doubling for doubling in range(12)]
 
 
 def read(files: Iterable[Path], part: str, metric: str) -> dict[str, dict[str, Points]]:
-    """Dataset -> name of the run -> (seconds, value) in the order of time. Runs on other targets are refused."""
+    """Return dataset -> name of the run -> (seconds, value) in the order of time. Runs on other targets are an error."""
     found: dict[str, dict[str, Points]] = defaultdict(lambda: defaultdict(list))
     targets: dict[str, set[int]] = defaultdict(set)
     for file in files:
@@ -39,13 +39,13 @@ def read(files: Iterable[Path], part: str, metric: str) -> dict[str, dict[str, P
 
 
 def draw(runs: dict[str, Points], title: str, metric: str) -> Any:
-    """One picture."""
+    """Draw one picture."""
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(6.4, 4.0), layout="constrained")
     last = max(points[-1][0] for points in runs.values())
     begin = min((points[0][0] for points in runs.values() if len(points) > 1), default=1.0)
-    # ours first and thick, the others in the order of their names
+    # ours first and thick, the others by name
     for mark, name in zip(
         MARKS * 4, sorted(runs, key=lambda name: (not name.startswith(OURS), name)), strict=False
     ):
@@ -77,7 +77,7 @@ def main() -> None:
     import matplotlib
 
     matplotlib.use("svg")
-    # the same runs give the same file
+    # no date in the file: equal runs give an equal file
     matplotlib.rcParams["svg.hashsalt"] = "reprise"
     options.out.mkdir(parents=True, exist_ok=True)
     for dataset, runs in read(options.files, options.part, options.metric).items():

@@ -1,4 +1,4 @@
-"""What the benchmarks that measure once and draw have in common: the options, the result as JSON, and the picture."""
+"""Shared parts of benchmarks that draw a picture: their options, their result as JSON, and plotting."""
 
 import argparse
 import json
@@ -10,16 +10,16 @@ Found = dict[str, Any]
 
 
 def add_options(parser: argparse.ArgumentParser, name: str) -> None:
-    """Where the result and the picture go."""
+    """Add the options for the result and the picture."""
     parser.add_argument("--out", type=Path, default=Path(f"{name}.json"))
-    parser.add_argument("--picture", type=Path, help="an .svg or .png; without it none is drawn")
-    parser.add_argument("--drawn-from", type=Path, help="an earlier result, to draw again")
+    parser.add_argument("--picture", type=Path, help="picture to write, .svg or .png (default: none)")
+    parser.add_argument("--drawn-from", type=Path, help="earlier result to draw again")
 
 
 def run(
     options: argparse.Namespace, measure: Callable[[], Found], draw: Callable[[Found, Path], None]
 ) -> None:
-    """Measure and write, or read what was measured; then draw, if a picture is wanted."""
+    """Measure and write the result, or read an earlier one; then draw the picture if requested."""
     if options.drawn_from:
         found = json.loads(options.drawn_from.read_text(encoding="utf-8"))
     else:
@@ -31,7 +31,7 @@ def run(
 
 
 def plotting(salt: str) -> Any:
-    """`pyplot` without a window, in the style of all pictures."""
+    """Return `pyplot` without a window, with the common style."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -43,6 +43,6 @@ def plotting(salt: str) -> Any:
 
 
 def save(figure: Any, picture: Path) -> None:
-    """Write a picture; without a date the same result is the same file."""
+    """Write a picture without a date, so that equal results give equal files."""
     picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(picture, metadata={"Date": None} if picture.suffix == ".svg" else None, dpi=110)

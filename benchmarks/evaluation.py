@@ -1,12 +1,12 @@
-"""What an evaluation over all items costs beside its bare matrix product.
+"""Cost of an evaluation over all items, compared with its plain matrix product.
 
     python benchmarks/evaluation.py [--targets 50000] [--items 100000] [--width 128] [--threads 2] [--rounds 2] [--seen]
 
-A synthetic log and random vectors whose queries cost nothing, so that what remains is the evaluation itself: ranks,
-metrics, sums, intervals and the report, without lists and with them. The bare product goes over some of the targets
-before each round and after the last, each time in the ways of WAYS, and its best time is scaled to all targets. Prints
-JSON. `ratio` is of the fastest rounds in processor seconds, all threads together, which a busy machine changes less than
-the wall's; the ratio of the wall is of the medians.
+A synthetic log and random vectors whose queries cost nothing, so only the evaluation itself is measured: ranks,
+metrics, sums, intervals and the report, without and with top-k lists. The plain product runs on some of the targets
+before each round and after the last, each time with the tilings of WAYS, and its best time is scaled to all targets.
+Prints JSON. `ratio` is of the fastest rounds in processor seconds over all threads, which depend less on other load
+than wall-clock time; the ratio of wall-clock time is of the medians.
 """
 
 import argparse
@@ -30,16 +30,16 @@ from reprise.models.batch import Batch, Event
 from reprise.nn.cells import State
 
 TARGETS = 10
-"""In a sequence."""
+"""Events per sequence."""
 SAMPLE = 10_000
-"""Targets of one bare product."""
+"""Targets of one plain product."""
 WAYS = ((512, 512), (1024, 512), (256, 1024))
-"""(rows, columns) of the tiles of a bare product: those that were fastest. Whole rows are slower, they leave the cache."""
+"""(rows, columns) of the tiles of a plain product: the fastest ones. Whole rows are slower because they exceed the cache."""
 AT = (10, 20)
 
 
 class Vectors:
-    """Random queries, one for each item that came last, and random item vectors: a `VectorScorer` without a network."""
+    """A `VectorScorer` without a network: random item vectors, and a random query for each last item."""
 
     name = "random vectors"
 
@@ -75,7 +75,7 @@ class Vectors:
 
 
 def random_log(targets: int, items: int, seed: int = 0) -> SequenceDataset:
-    """Sequences of one event for training and ten for testing, a minute apart, of items drawn at random."""
+    """Return sequences of one training and ten test events, a minute apart, of random items."""
     sequences, length = -(-targets // TARGETS), TARGETS + 1
     offset = np.arange(sequences + 1) * length
     events = sequences * length
@@ -95,7 +95,7 @@ def random_log(targets: int, items: int, seed: int = 0) -> SequenceDataset:
 
 
 def product(model: Vectors, rows: int, columns: int) -> None:
-    """The bare product of some queries and all items, in tiles, into one piece of memory."""
+    """Compute the plain product of some queries and all items, in tiles, into one buffer."""
     query_ND = model.query_ID[torch.arange(SAMPLE) % len(model.query_ID)]
     room = torch.empty(rows * columns)
     for query_CD in query_ND.split(rows):
@@ -105,7 +105,7 @@ def product(model: Vectors, rows: int, columns: int) -> None:
 
 
 def seconds(work: Callable[[], object]) -> tuple[float, float]:
-    """Of the processors, all threads together, and of the wall."""
+    """Return processor seconds over all threads, and wall-clock seconds."""
     processor, wall = time.process_time(), time.perf_counter()
     work()
     return time.process_time() - processor, time.perf_counter() - wall
@@ -114,7 +114,7 @@ def seconds(work: Callable[[], object]) -> tuple[float, float]:
 def measured(
     model: Vectors, dataset: SequenceDataset, rounds: int, seen: bool
 ) -> dict[str, list[tuple[float, float]]]:
-    """The seconds of everything in every round; the rounds take turns, so that all meet the same neighbours."""
+    """Return the seconds of all candidates in every round. Rounds alternate, so that all see the same load of the machine."""
     works: dict[str, Callable[[], object]] = {
         name: lambda lists=lists: rp.evaluate(
             model,
@@ -145,7 +145,7 @@ def main() -> None:
     defaults = (("targets", 50_000), ("items", 100_000), ("width", 128), ("threads", 2), ("rounds", 2))
     for name, default in defaults:
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--seen", action="store_true", help="leave out items seen earlier in their sequence")
+    parser.add_argument("--seen", action="store_true", help="exclude items seen earlier in the sequence")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     model, dataset = Vectors(options.items, options.width), random_log(options.targets, options.items)
@@ -155,10 +155,10 @@ def main() -> None:
     scale = options.targets / SAMPLE
     ways = [name for name in found if name.startswith("product")]
     whole = [name for name in found if name not in ways]
-    # the fairest rival is the product in its own best way
+    # compare with the product in its fastest tiling
     fastest = {name: min(processor for processor, _ in times) for name, times in found.items()}
     bare = scale * min(fastest[name] for name in ways)
-    # the wall's fastest round would be one that met no neighbour, which is likelier the shorter it is
+    # not the fastest round by wall-clock time: a shorter round is more likely to be undisturbed
     wall = {name: median(wall for _, wall in times) for name, times in found.items()}
     bare_wall = scale * min(wall[name] for name in ways)
     result: dict[str, Any] = {

@@ -1,10 +1,10 @@
-"""Every family on several logs under one protocol: trains what is not trained yet, compares all, writes the report of each log.
+"""Compare every family on several logs under one protocol: train missing runs, evaluate all, write a report for each log.
 
     python benchmarks/families.py LOGS --out families [--results docs/results.md]      # or: make benchmark LOGS=...
 
-LOGS holds a folder for each log with interactions.parquet, and items.parquet where there is one. A network is trained once
-for each seed, `--workers` of them at a time, on one thread each. Stopped at any moment, the same command goes on. `--results`
-puts the tables between the marks of a page; nothing in them is typed by hand.
+LOGS has a folder for each log with interactions.parquet and optionally items.parquet. Each network is trained once
+per seed, `--workers` of them at a time, on one thread each. After an interruption, the same command continues.
+`--results` writes the tables between the markers of a page.
 """
 
 import argparse
@@ -21,12 +21,12 @@ from typing import Any
 LOGS: dict[str, list[str]] = {
     "yoochoose-100k": ["--sequence-by", "session", "--split", "last:1d,1d"],
     "ml-100k": ["--split", "last:14d,14d"],
-    # its item table counts clicks of the whole log; no model here reads the table
+    # its item table counts clicks of the whole log, which is a leak; no model here reads the table
     "eshop-clothing": ["--split", "last:14d,14d", "--allow-leaks", "giveaway"],
 }
-"""How each is prepared."""
+"""Options of `reprise prepare` for each log."""
 SHORT, LONG = 20, 50
-"""Events that a transformer looks back at."""
+"""Window of the transformer, in events."""
 FAMILIES: dict[str, dict[str, Any]] = {
     "rglru": {"class": "Recurrent"},
     "gru": {"class": "Recurrent", "cell": "gru"},
@@ -41,7 +41,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "transformer": {"class": "Transformer", "window": LONG},
     "transformer-masked": {"class": "Transformer", "causal": False, "window": SHORT},
 }
-"""What of a recipe makes each family; everything else is the same for all."""
+"""Recipe fields that define each family; all other fields are equal."""
 MASKED = {"training.objective.class": "reprise.training:MaskedItem"}
 BASELINES = (
     "popularity", "recent-popularity", "session-popularity", "markov", "cooccurrence", "item-knn", "session-knn",
@@ -51,7 +51,7 @@ MARK = "<!-- {} {} -->"
 
 
 def settings(family: str, options: argparse.Namespace) -> dict[str, Any]:
-    """The fields of a recipe. Counted transitions are left out: families are compared by themselves, and counts beside them."""
+    """Return the fields of a recipe. There is no co-occurrence correction, so that families are compared by themselves."""
     fields = {"size": options.size, "transitions": 0}
     model = FAMILIES[family]
     where = "model.generator" if model["class"] == "Adversarial" else "model"
@@ -66,7 +66,7 @@ def settings(family: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def reprise(*words: object, log: Path | None = None) -> None:
-    """Run a verb of the command on one thread; what it prints goes to a file where one is named."""
+    """Run a `reprise` command on one thread; its output goes to a file if one is given."""
     command = [sys.executable, "-m", "reprise", *map(str, words)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     if log is None:
@@ -79,7 +79,7 @@ def reprise(*words: object, log: Path | None = None) -> None:
 
 
 def prepared(log: str, options: argparse.Namespace) -> Path:
-    """The dataset of a log, made where it is not there yet."""
+    """Return the dataset of a log; prepare it if it is missing."""
     out: Path = options.out / "data" / log
     if not (out / "dataset.json").exists():
         folder = options.logs / log
@@ -90,7 +90,7 @@ def prepared(log: str, options: argparse.Namespace) -> Path:
 
 
 def trained(log: str, dataset: Path, options: argparse.Namespace) -> list[Path]:
-    """The runs of every family and seed. One that is finished is opened and left alone."""
+    """Train the runs of every family and seed. Finished runs are kept."""
     runs = {
         (family, seed): options.out / "runs" / log / f"{family}-{seed}"
         for family in options.families
@@ -112,7 +112,7 @@ def trained(log: str, dataset: Path, options: argparse.Namespace) -> list[Path]:
         print(f"{log}: {family}, seed {seed}", flush=True)
 
     with ThreadPoolExecutor(options.workers) as pool:
-        # the first seed of all comes first: a comparison stopped half way has every family
+        # all families with the first seed come first, so that an interrupted run has every family
         waiting = [pool.submit(one, family, seed) for family, seed in sorted(runs, key=lambda run: run[1])]
         for done in waiting:
             done.result()
@@ -120,7 +120,7 @@ def trained(log: str, dataset: Path, options: argparse.Namespace) -> list[Path]:
 
 
 def compared(log: str, runs: list[Path], options: argparse.Namespace) -> dict[str, Any]:
-    """The report of a log, as a page and as JSON."""
+    """Write the report of a log, as a page and as JSON."""
     page, facts = (options.out / f"{log}.{kind}" for kind in ("html", "json"))
     reprise(
         "evaluate", *runs, "--baselines", ",".join(BASELINES), "--at", "10,20", "--metric", METRICS[0],
@@ -131,7 +131,7 @@ def compared(log: str, runs: list[Path], options: argparse.Namespace) -> dict[st
 
 
 def table(log: str, found: dict[str, Any]) -> Iterator[str]:
-    """The lines of a log's table, the best first."""
+    """Yield the lines of a log's table, best model first."""
     first, *rest = METRICS
     entrants = sorted(found["entrants"], key=lambda one: -one["pooled"]["metrics"][first]["value"])
     best = entrants[0]["name"]
@@ -147,11 +147,11 @@ def table(log: str, found: dict[str, Any]) -> Iterator[str]:
         cells = [_interval(metrics[first]), *(f"{metrics[name]['value']:.4f}" for name in rest)]
         seconds = one["training"]["seconds"]
         cells += [str(len(one["seeds"]) or ""), "" if seconds is None else f"{seconds:,.0f}"]
-        yield f"| {one['name']} | {' | '.join(cells)} | {less(found['verdicts'], one['name'], best)} |"
+        yield f"| {one['name']} | {' | '.join(cells)} | {difference_from_best(found['verdicts'], one['name'], best)} |"
 
 
-def less(verdicts: list[dict[str, Any]], name: str, best: str) -> str:
-    """How much a model differs from the best one, with a star where that is shown."""
+def difference_from_best(verdicts: list[dict[str, Any]], name: str, best: str) -> str:
+    """Return the difference from the best model, with a star if it is significant."""
     for verdict in verdicts:
         if {verdict["first"], verdict["second"]} == {name, best}:
             assert verdict["metric"] == METRICS[0]
@@ -172,7 +172,7 @@ def _toml(value: object) -> str:
 
 
 def put_between(page: Path, name: str, lines: list[str]) -> None:
-    """Replace what stands between two marks of a page."""
+    """Replace the text between two markers of a page."""
     begin, end = MARK.format("begin", name), MARK.format("end", name)
     text = page.read_text(encoding="utf-8")
     if not (begin in text and end in text):
@@ -187,15 +187,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("logs", type=Path, help="the folder of the logs")
-    parser.add_argument("--out", type=Path, default=Path("families"), help="datasets, runs and reports")
+    parser.add_argument("logs", type=Path, help="folder with a folder for each log")
+    parser.add_argument(
+        "--out", type=Path, default=Path("families"), help="folder for datasets, runs and reports"
+    )
     parser.add_argument("--sets", nargs="+", default=list(LOGS), choices=list(LOGS))
     parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=list(FAMILIES))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--results", type=Path, help="a page whose tables are to be replaced")
+    parser.add_argument("--results", type=Path, help="page whose tables are replaced")
     options = parser.parse_args()
     lines: list[str] = []
     for log in options.sets:

@@ -1,9 +1,9 @@
-"""Where each cell forgets: toy logs whose next item is the item m events ago, and gradients across time.
+"""Memory of each cell: recall on toy logs whose next item is the item m events ago, and gradients across time.
 
     OMP_NUM_THREADS=1 python benchmarks/forgetting.py --out docs/pictures/forgetting.json --picture docs/pictures/forgetting.svg
 
 Every network has one layer and gets about the same number of events, steps and epochs for every m. The picture needs
-matplotlib: `pip install -e ".[bench]"`. With `--drawn-from` nothing is trained, and an earlier result is drawn.
+matplotlib: `pip install -e ".[bench]"`. `--drawn-from` draws an earlier result without training.
 """
 
 import argparse
@@ -25,15 +25,15 @@ from reprise.training import RunOptions
 
 ITEMS = 8
 EVENTS = 32_768
-"""Of each log, about; a sequence has two periods of m events and twenty more."""
+"""Approximate events per log; a sequence has two periods of m events and twenty more."""
 OPTIONS = RunOptions(precision="32-true", accelerator="cpu", threads=1)
 STACKS = ("bare", "residual")
 LOOKS = dict(zip(CELLS, ["o--", "s--", "^--", "o-", "s-", "^-", "v-"], strict=True))
-"""torch's cells dashed, the linear ones drawn through."""
+"""Line styles: torch's cells are dashed, linear cells solid."""
 
 
 def spec(cell: str, stack: str, size: int) -> Recurrent:
-    """One layer without dropout, attention or counts: what is measured is the memory of the cell."""
+    """Return one layer without dropout, attention or co-occurrence, to measure the memory of the cell alone."""
     return Recurrent(
         cell=cell, size=size, layers=1, residual=stack == "residual", dropout=0.0, item_dropout=0.0, temperature=0.0,
         attention=0, transitions=0,
@@ -41,7 +41,7 @@ def spec(cell: str, stack: str, size: int) -> Recurrent:
 
 
 def recall(model: Recurrent, distance: int, epochs: int) -> float:
-    """Recall@1 on the test part after equal training; the best epoch is chosen by the validation part."""
+    """Return recall@1 on the test part after equal training; the validation part chooses the best epoch."""
     length = 2 * distance + 20
     dataset = worlds.memory(distance, items=ITEMS, sequences=EVENTS // length, length=length)
     config = rp.TrainingConfig(
@@ -53,7 +53,7 @@ def recall(model: Recurrent, distance: int, epochs: int) -> float:
 
 
 def gradients(model: Recurrent, distances: list[int], rows: int = 64) -> list[float]:
-    """Norm of d h_T / d x_{T - distance} before any training, over inputs of unit variance, in float64.
+    """Return the norm of d h_T / d x_{T - distance} before training, for inputs of unit variance, in float64.
 
     For a random v of unit variance the mean of |v J|^2 is the squared Frobenius norm of J; one v a row.
     """
@@ -69,7 +69,7 @@ def gradients(model: Recurrent, distances: list[int], rows: int = 64) -> list[fl
 
 
 def measure(size: int, distances: list[int], epochs: int) -> Found:
-    """Both measurements of every cell, in both stacks."""
+    """Measure recall and gradients of every cell, bare and in residual blocks."""
     begun, across = time.process_time(), [0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128]
     recalls: Found = {stack: {} for stack in STACKS}
     norms: Found = {stack: {} for stack in STACKS}
@@ -87,7 +87,7 @@ def measure(size: int, distances: list[int], epochs: int) -> Found:
 
 
 def draw(found: Found, picture: Path) -> None:
-    """Recall by m on the left, gradients by distance on the right; the bare networks above, the residual ones below."""
+    """Draw recall by m on the left and gradients by distance on the right; bare networks above, residual ones below."""
     pyplot = plotting("forgetting")
     figure, axes = pyplot.subplots(2, 2, figsize=(9.5, 6.8), sharex="col", layout="constrained")
     for (left, right), stack in zip(axes, STACKS, strict=True):

@@ -1,11 +1,10 @@
-"""How many queries a second the scorers without gradients answer on one core.
+"""Queries per second of the models without gradients, on one core.
 
     OMP_NUM_THREADS=1 python benchmarks/knn.py DATASET [--at 20] [--min-history 1] [--queries 10000] [--rounds 3] [--batch 256]
 
-A query is one target of the test part with the history before it. Its window of last items is given as a table of numbers;
-what is timed goes from there to the `--at` best items, the scores of all items included. Once in batches, and once one at a
-time, as a server asks. Fitting is timed apart. Processor seconds of the fastest of some rounds, the scorers taking turns.
-Prints JSON.
+A query is one target of the test part with its history. Measured is the time from its window of last items, a table
+of numbers, to the best `--at` items, including the scores of all items: in batches, and one at a time, as a server
+does. Fitting is timed separately. Processor seconds of the fastest round; the scorers alternate. Prints JSON.
 """
 
 import argparse
@@ -32,12 +31,12 @@ SPECS: list[Fittable] = [
     rp.SessionKNN(),
 ]
 ALONE = 1000
-"""Queries that are asked one at a time."""
+"""Queries sent one at a time."""
 Name = tuple[str, str]
 
 
 def best_s(works: dict[Name, Callable[[], object]], rounds: int) -> dict[Name, float]:
-    """Processor seconds of the fastest round of each; the rounds take turns, so that all meet the same neighbours."""
+    """Return processor seconds of the fastest round of each. Rounds alternate, so that all see the same load of the machine."""
     best = dict.fromkeys(works, float("inf"))
     for _ in range(rounds):
         for name, work in works.items():
@@ -47,8 +46,8 @@ def best_s(works: dict[Name, Callable[[], object]], rounds: int) -> dict[Name, f
     return best
 
 
-class Asked(WindowScorer):
-    """A scorer that keeps what it is asked: the windows of a part."""
+class WindowRecorder(WindowScorer):
+    """A scorer that records the windows it is called with."""
 
     def __init__(self, window: int, items: int) -> None:
         super().__init__("windows", window)
@@ -56,20 +55,20 @@ class Asked(WindowScorer):
         self.recent: list[Tensor] = []
 
     def count(self, dataset: rp.SequenceDataset, before: object) -> None:
-        """Nothing is counted."""
+        """Count nothing."""
 
     def after(self, recent_NW: Tensor) -> Tensor:
         self.recent.append(recent_NW)
         return torch.zeros(len(recent_NW), self.items)
 
 
-def asked(dataset: rp.SequenceDataset, window: int, options: argparse.Namespace) -> Tensor:
-    """The windows before the targets of the test part, the first `--queries` in a random order."""
-    ears = Asked(window, dataset.items.warm)
+def test_windows(dataset: rp.SequenceDataset, window: int, options: argparse.Namespace) -> Tensor:
+    """Return the windows before test targets, the first `--queries` in random order."""
+    recorder = WindowRecorder(window, dataset.items.warm)
     walk = EvaluationPlan("test", min_history=options.min_history, progress=False)
-    for _ in questions(ears, dataset, walk):
+    for _ in questions(recorder, dataset, walk):
         pass
-    recent_NW = torch.cat(ears.recent)
+    recent_NW = torch.cat(recorder.recent)
     order_N = torch.randperm(len(recent_NW), generator=torch.Generator().manual_seed(0))
     return recent_NW[order_N[: options.queries]]
 
@@ -82,7 +81,7 @@ def answer(scorer: WindowScorer, recent_NW: Tensor, batch: int, at: int) -> None
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", type=Path)
-    parser.add_argument("--recipe", type=Path, help="A baseline recipe, measured too.")
+    parser.add_argument("--recipe", type=Path, help="baseline recipe to measure as well")
     for name, default in (("at", 20), ("min-history", 1), ("queries", 10_000), ("rounds", 3), ("batch", 256)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
@@ -96,7 +95,7 @@ def main() -> None:
         scorer = spec.fit(dataset)
         found[scorer.name] = {"fit_s": round(time.process_time() - start, 2)}
         assert isinstance(scorer, WindowScorer)
-        recent_NW = asked(dataset, scorer.window, options)
+        recent_NW = test_windows(dataset, scorer.window, options)
         works[scorer.name, "in batches"] = (
             len(recent_NW),
             partial(answer, scorer, recent_NW, options.batch, options.at),
@@ -106,8 +105,13 @@ def main() -> None:
     seconds = best_s({key: work for key, (_, work) in works.items()}, options.rounds)
     for (name, how), (queries, _) in works.items():
         found[name][f"queries a second, {how}"] = round(queries / seconds[name, how])
-    told = {"items": dataset.items.warm, "queries": len(recent_NW), "at": options.at, "batch": options.batch}
-    print(json.dumps({**told, "scorers": found}, indent=2))
+    result = {
+        "items": dataset.items.warm,
+        "queries": len(recent_NW),
+        "at": options.at,
+        "batch": options.batch,
+    }
+    print(json.dumps({**result, "scorers": found}, indent=2))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Cost by the number of events: seconds of an epoch for longer histories, and for more of them.
+"""Training cost by the number of events: seconds per epoch for longer histories and for more histories.
 
     OMP_NUM_THREADS=1 python benchmarks/linear.py --out linear.json --picture linear.svg
 
-Events are noise, the network is the default at width 128, time is that of the processor, on one thread. An epoch of the
-least log is learned first, so that no size pays for kernels that are made once. The picture needs matplotlib:
-`pip install -e ".[bench]"`.
+Events are random, the network is the default at width 128, time is processor time on one thread. An epoch of the
+smallest log is trained first as a warm-up, because kernels are compiled once. The picture needs matplotlib: `pip
+install -e ".[bench]"`.
 """
 
 import argparse
@@ -26,12 +26,12 @@ from reprise.training.run_directory import RunDirectory
 from reprise.training.trainer import Trainer
 
 SEQUENCES, LENGTH, ITEMS, TOKENS = 500, 50, 1000, 2048
-"""The least log; the events of a step are the same for all."""
+"""Smallest log; the batch size is equal for all."""
 OPTIONS = RunOptions(accelerator="cpu", threads=1)
 
 
 def seconds_of_epoch(sequences: int, length: int, size: int) -> Found:
-    """Learn a log of noise once."""
+    """Train one epoch on random events."""
     dataset = worlds.noise(ITEMS, sequences, length)
     recipe = Recipe(model=rp.Recurrent(size=size), training=rp.TrainingConfig(tokens=TOKENS))
     with tempfile.TemporaryDirectory() as folder:
@@ -47,7 +47,7 @@ def seconds_of_epoch(sequences: int, length: int, size: int) -> Found:
 
 
 def measured(doublings: int, size: int) -> Found:
-    """Both ways of growing, in turns."""
+    """Measure longer and more histories, by turns."""
     seconds_of_epoch(SEQUENCES, LENGTH, size)
     longer, more = [], []
     for factor in (2**doubling for doubling in range(doublings + 1)):
@@ -63,7 +63,7 @@ def measured(doublings: int, size: int) -> Found:
 
 
 def draw(found: Found, picture: Path) -> None:
-    """Seconds by events, both scales in doublings, beside the line of the least log's cost an event."""
+    """Draw seconds by events on logarithmic axes, with the cost per event of the smallest log as a line."""
     pyplot = plotting("linear")
     figure, axes = pyplot.subplots(figsize=(6.4, 4.0), layout="constrained")
     labels = {

@@ -1,4 +1,4 @@
-"""An open load: requests leave at the times of a schedule, whatever became of those before, and count from these times.
+"""An open-loop load generator: requests are sent on a schedule, and latency counts from the scheduled time.
 
 Shape letters: N requests of a plan.
 """
@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 from hdrh.histogram import HdrHistogram
-from wire import BROKEN, Pool, request
+from http_connections import BROKEN, Pool, request
 
 ROUTES = ("events", "recommend")
 LONGEST_US = 120_000_000
 DIGITS = 3
 QUANTILES = {"p50": 50, "p90": 90, "p99": 99, "p99.9": 99.9}
 WRONG, UNSENT, NO_RETRY = -1, -2, -3
-"""Beside statuses: a 200 that is not what was asked for, what was given up before it left, a refusal without Retry-After."""
+"""Failures besides HTTP status: a wrong 200, a request never sent, a rejection without Retry-After."""
 WORDS = {
     WRONG: "wrong answer",
     UNSENT: "not sent",
@@ -32,7 +32,7 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Mix:
-    """Who asks, and about what: one event, one recommendation, by users of whom few do much."""
+    """The mix of requests: one event, one recommendation, from users of very different activity."""
 
     items: Sequence[str]
     users: int = 20_000
@@ -43,14 +43,14 @@ class Mix:
     """Whether events carry the time at which they should have been sent; otherwise the server says when they were."""
 
     def chances(self) -> np.ndarray:
-        """The cumulated shares of the users."""
+        """Return the cumulative shares of the users."""
         weight_U = np.arange(1, self.users + 1, dtype=np.float64) ** -self.skew
         return np.cumsum(weight_U) / weight_U.sum()
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is sent when."""
+    """The schedule of requests."""
 
     mix: Mix
     name: str
@@ -62,28 +62,28 @@ class Plan:
 
     @classmethod
     def made(cls, mix: Mix, rate: float, seconds: float, seed: int, poisson: bool = False) -> "Plan":
-        """A fixed rhythm, or one where every moment is as likely as another."""
+        """Return a schedule with a fixed interval, or with Poisson arrivals."""
         generator = np.random.default_rng(seed)
         count = max(1, round(rate * seconds))
         due_s_N = np.sort(generator.uniform(0, seconds, count)) if poisson else np.arange(count) / rate
-        due_s_N = np.ceil(due_s_N * 1000) / 1000  # the clock of the loop ticks in milliseconds
+        due_s_N = np.ceil(due_s_N * 1000) / 1000  # timers of the event loop have millisecond resolution
         user_N = np.searchsorted(mix.chances(), generator.random(count))
         return cls(mix, f"{seed}", due_s_N, user_N, generator.integers(len(mix.items), size=count))
 
     def bytes(self, place: int, start_ms: int) -> bytes:
-        """One request, as it is sent: events and questions take turns."""
+        """Return the bytes of one request; events and questions alternate."""
         user = f"u{self.user_N[place]}"
         if place % 2:
             return request("POST", "/v1/recommend", f'{{"user_id":"{user}","k":{self.mix.k}}}'.encode())
-        told = f'"user_id":"{user}","item_id":"{self.mix.items[self.item_N[place]]}","event_id":"{self.name}-{place}"'
+        fields = f'"user_id":"{user}","item_id":"{self.mix.items[self.item_N[place]]}","event_id":"{self.name}-{place}"'
         if self.mix.clocks:
-            told += f',"timestamp":{start_ms + round(self.due_s_N[place] * 1000)}'
-        return request("POST", "/v1/events", f'{{"events":[{{{told}}}],"ack":"durable"}}'.encode())
+            fields += f',"timestamp":{start_ms + round(self.due_s_N[place] * 1000)}'
+        return request("POST", "/v1/events", f'{{"events":[{{{fields}}}],"ack":"durable"}}'.encode())
 
 
 @dataclass
 class Record:
-    """What became of requests, in the order in which that was known."""
+    """Results of requests, in the order of completion."""
 
     route: "array[int]" = field(default_factory=lambda: array("b"))
     due_s: "array[float]" = field(default_factory=lambda: array("d"))
@@ -101,7 +101,7 @@ class Record:
         return len(self.status)
 
     def extend(self, other: "Record") -> None:
-        """Add what another one has."""
+        """Add the results of another record."""
         for name in ("route", "due_s", "late_us", "took_us", "status"):
             getattr(self, name).extend(getattr(other, name))
         self.bodies |= other.bodies
@@ -109,17 +109,17 @@ class Record:
         self.seconds += other.seconds
 
     def quantile_us(self, quantile: float, route: int | None = None) -> float:
-        """Of the time to a good answer."""
-        kept = self._good(route)
-        return float(np.percentile(kept, quantile)) if len(kept) else float("nan")
+        """Return a quantile of the latency of successful answers."""
+        good = self._good(route)
+        return float(np.percentile(good, quantile)) if len(good) else float("nan")
 
     def statuses(self) -> dict[str, int]:
-        """How many there were of each, by status or what went wrong instead."""
+        """Return the number of results by status or failure."""
         counts = Counter(self.status)
         return {WORDS.get(status, str(status)): counts[status] for status in sorted(counts)}
 
     def summary(self) -> dict[str, Any]:
-        """All of it, with the raw histograms."""
+        """Return all results with the raw histograms."""
         requests = len(self)
         return {
             "requests": requests,
@@ -132,7 +132,7 @@ class Record:
         }
 
     def by_second(self, quantile: float) -> list[float]:
-        """A quantile of the milliseconds of each second's good answers."""
+        """Return a latency quantile in milliseconds for each second."""
         status_N, due_s_N = np.frombuffer(self.status, np.int16), np.frombuffer(self.due_s, np.float64)
         took_us_N = np.frombuffer(self.took_us, np.int64)[status_N == 200]
         second_N = due_s_N[status_N == 200].astype(int)
@@ -149,19 +149,19 @@ class Record:
 
 
 def histogram(microseconds: Iterable[int]) -> dict[str, Any]:
-    """Quantiles in milliseconds, and the histogram itself: `HdrHistogram.decode` reads it."""
-    kept = HdrHistogram(1, LONGEST_US, DIGITS)
+    """Return quantiles in milliseconds and the encoded histogram (`HdrHistogram.decode` reads it)."""
+    good = HdrHistogram(1, LONGEST_US, DIGITS)
     for value in microseconds:
-        kept.record_value(min(max(int(value), 1), LONGEST_US))
-    told = {
-        name: round(kept.get_value_at_percentile(quantile) / 1000, 3) for name, quantile in QUANTILES.items()
+        good.record_value(min(max(int(value), 1), LONGEST_US))
+    fields = {
+        name: round(good.get_value_at_percentile(quantile) / 1000, 3) for name, quantile in QUANTILES.items()
     }
-    most = round(kept.get_max_value() / 1000, 3) if kept.total_count else 0.0
-    return {"count": kept.total_count, **told, "max": most, "hdr": kept.encode().decode()}
+    most = round(good.get_max_value() / 1000, 3) if good.total_count else 0.0
+    return {"count": good.total_count, **fields, "max": most, "hdr": good.encode().decode()}
 
 
 async def send(plan: Plan, pool: Pool, patience_s: float = float("inf")) -> Record:
-    """Send a plan and wait for all of its answers. What cannot leave within `patience_s` of its moment is given up."""
+    """Send a schedule and wait for all answers. A request not sent within `patience_s` of its time is dropped."""
     run = _Run(plan, pool, patience_s)
     cpu_s, start_s = time.process_time(), time.monotonic()
     await run.done
@@ -171,13 +171,13 @@ async def send(plan: Plan, pool: Pool, patience_s: float = float("inf")) -> Reco
 
 
 class _Run:
-    """One plan on its way."""
+    """A schedule in progress."""
 
     def __init__(self, plan: Plan, pool: Pool, patience_s: float) -> None:
         self._plan, self._pool, self._patience_s = plan, pool, patience_s
         self._loop = asyncio.get_running_loop()
         self._due_s = plan.due_s_N.tolist()
-        # a whole millisecond, as the clock of the loop has them, so that timers end when they should
+        # whole milliseconds, the resolution of the event loop's timers, so that they fire on time
         self._start_s = math.ceil(time.monotonic() * 1000) / 1000 + 0.001
         self._start_ms = time.time_ns() // 1_000_000
         self._next = 0
@@ -186,7 +186,7 @@ class _Run:
         self._leave()
 
     def _leave(self) -> None:
-        """Send all that is due, and come back when more is."""
+        """Send all due requests and schedule the next call."""
         due_s, count = self._due_s, len(self._due_s)
         while self._next < count:
             wait_s = self._start_s + due_s[self._next] - time.monotonic()
@@ -223,7 +223,7 @@ class _Run:
 
 
 def catalogue_ids(model: Any) -> list[str]:
-    """The ids of the items that a saved model can recommend."""
+    """Return the ids of items that a saved model can recommend."""
     from reprise import Recommender
 
     catalogue = Recommender.load(model).ranker.catalogue

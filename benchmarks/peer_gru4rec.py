@@ -21,17 +21,17 @@ from protocol import Array, Log, Targets, products
 
 DEFAULTS = {"loss": "cross-entropy", "constrained_embedding": True, "n_epochs": 1_000_000}
 SAMPLE_STORE = 1_000_000
-"""Negatives drawn ahead. Its default of ten million takes seconds before the first batch, and gains nothing after."""
+"""Negatives drawn ahead. The default of ten million takes seconds before the first batch and gains nothing later."""
 ROWS = 1024
-"""Sequences read side by side when it is asked."""
+"""Sequences evaluated in parallel."""
 
 
-class TimeUp(Exception):  # noqa: N818 - no error, the only way out of its `fit`
-    """The clock has run down."""
+class TimeUp(Exception):  # noqa: N818 - not an error, but the only way to leave its `fit`
+    """Raised when the training time is over."""
 
 
 class GRU4Rec:
-    """Session-parallel batches, sampled negatives shared by a batch."""
+    """GRU4Rec with session-parallel batches and sampled negatives shared by a batch."""
 
     def __init__(self, folder: Path, width: int, params: str | None, options: dict[str, Any]) -> None:
         sys.path.insert(0, str(folder))
@@ -39,7 +39,7 @@ class GRU4Rec:
         published = _params(folder, params) if params else {}
         self.options = {**DEFAULTS, **published, "layers": [width], **options}
         self.model = self.module.GRU4Rec(device=torch.device("cpu"), **self.options)
-        assert self.model.constrained_embedding, "only tied vectors can be asked here"
+        assert self.model.constrained_embedding, "only tied vectors are supported here"
 
     def fit(self, log: Log, clock: Clock) -> None:
         row_E, item_E, time_ms_E = log.training()
@@ -69,7 +69,7 @@ class GRU4Rec:
 
 
 def _params(folder: Path, name: str) -> dict[str, Any]:
-    """One of its published parameter files, by name or path."""
+    """Read one of its published parameter files, by name or path."""
     file = Path(name) if name.endswith(".py") else folder / "paramfiles" / f"{name}.py"
     names: dict[str, Any] = {}
     exec(compile(file.read_text(), str(file), "exec"), names)
@@ -77,12 +77,12 @@ def _params(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _tensor(make: Callable[..., torch.Tensor], data: Any, **options: Any) -> torch.Tensor:
-    """What `torch.tensor` once made of a pandas series; now it reads one by its labels, and the log-q term needs it."""
+    """Convert a pandas series as older torch did. Current torch indexes it by label, which breaks the log-q term."""
     return make(data.to_numpy() if isinstance(data, pd.Series) else data, **options)
 
 
 def _ticking(iterator: type, clock: Clock) -> type:
-    """Its iterator, which tells the clock of each batch when the next one is asked for."""
+    """Wrap its iterator so that the clock counts each batch when the next one is requested."""
 
     class Ticking(iterator):  # type: ignore[misc]
         def __call__(
@@ -97,7 +97,7 @@ def _ticking(iterator: type, clock: Clock) -> type:
 
 
 def _hidden(net: Any, column_W: Array, targets: Targets) -> Array:
-    """What it knows after each target's context, [N, D]; zeros after an empty one."""
+    """Return the hidden state after each target's context, [N, D]; zeros after an empty one."""
     hidden_ND = np.zeros((len(targets.row_N), net.layers[-1]), dtype=np.float32)
     row_S, first_target_S, count_S = np.unique(targets.row_N, return_index=True, return_counts=True)
     length_S = (targets.last_N - targets.first_N)[first_target_S + count_S - 1]
@@ -111,7 +111,7 @@ def _hidden(net: Any, column_W: Array, targets: Targets) -> Array:
 def _read(
     net: Any, column_W: Array, targets: Targets, rows: tuple[Array, Array, Array], hidden_ND: Array
 ) -> None:
-    """Step by step through some sequences, longest first, and keep the states that targets ask for."""
+    """Read sequences step by step, longest first, and keep the states before targets."""
     first_target_B, count_B, length_B = rows
     begin_B = targets.first_N[first_target_B]
     target_P = np.concatenate(
@@ -128,5 +128,5 @@ def _read(
         item_B = torch.from_numpy(column_W[begin_B[:alive] + step])
         embedded, _, _ = net.embed(item_B, hidden)
         top_BD = net.hidden_step(embedded, hidden)
-        asked = by_step[edges[step] : edges[step + 1]]
-        hidden_ND[target_P[asked]] = top_BD[torch.from_numpy(row_P[asked])].numpy()
+        targets_here = by_step[edges[step] : edges[step + 1]]
+        hidden_ND[target_P[targets_here]] = top_BD[torch.from_numpy(row_P[targets_here])].numpy()

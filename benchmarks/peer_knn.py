@@ -1,6 +1,6 @@
 """Session-kNN of the session-rec framework: VSKNN (Ludewig and Jannach, 2018) and VSTAN (Ludewig et al., 2021).
 
-Its folder is an argument; nothing of it is copied. The two classes are asked as their `predict_next` asks, but their
+Its folder is an argument; nothing of it is copied. The two classes are called as by their `predict_next`, but their
 scores are kept as numbers instead of a pandas series of the whole catalogue for each answer.
 """
 
@@ -20,7 +20,7 @@ DEFAULTS = {"vsknn": {"k": 100, "sample_size": 1000}, "vstan": {"k": 500, "sampl
 
 
 class SessionKNN:
-    """Nearest sessions. Fitted at once, so there is one moment."""
+    """Nearest sessions. The model is fitted in one call, so it is evaluated once."""
 
     def __init__(self, kind: str, folder: Path, options: dict[str, Any]) -> None:
         sys.path.insert(0, str(folder))
@@ -30,7 +30,7 @@ class SessionKNN:
 
     def fit(self, log: Log, clock: Clock) -> None:
         row_E, item_E, time_ms_E = log.training()
-        # seconds, as the framework has them: its decay constants are in days
+        # seconds, as in the framework: its decay constants are in days
         frame = pd.DataFrame({"SessionId": row_E, "ItemId": item_E, "Time": time_ms_E / 1000.0})
         clock.start()
         self.model.fit(frame)
@@ -38,7 +38,7 @@ class SessionKNN:
             clock.finish()
 
     def scores(self, log: Log, targets: Targets) -> Iterator[Array]:
-        """Zero for an item that no neighbour has."""
+        """Return the scores; zero for an item that no neighbour has."""
         rows = max(16, SCORES_AT_ONCE // log.warm)
         total = len(targets.row_N)
         answers = self._answers(log, targets)
@@ -50,7 +50,7 @@ class SessionKNN:
             yield s_CI
 
     def _answers(self, log: Log, targets: Targets) -> Iterator[dict[int, float]]:
-        """Item to score for each target. Sessions are read click by click, since the neighbourhood grows so."""
+        """Return item -> score for each target. Sessions are read click by click, because the neighbourhood grows with them."""
         warm_item = log.warm_item
         warm_time = log.time_ms[log.item <= log.warm] / 1000.0
         model, session, at = self.model, -1, 0
@@ -59,7 +59,7 @@ class SessionKNN:
                 session, at = row, first
                 model.session_items, model.relevant_sessions, model.dwelling_times = [], set(), []
             history = warm_item[first:last].tolist()
-            # what the clicks before the last would have gathered, had each been asked for
+            # the neighbourhood that earlier clicks would have collected if each had been queried
             for item in history[at - first : -1]:
                 model.relevant_sessions = model.relevant_sessions | model.sessions_for_item(item)
             at = last

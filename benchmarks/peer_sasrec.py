@@ -1,6 +1,6 @@
 """SASRec of RecTools (Kang and McAuley, 2018), trained by its own `fit` with Lightning.
 
-A callback tells the clock of each batch. It is asked as its `recommend` asks, the last place of a left-padded window, but
+A callback reports each batch to the clock. It is evaluated as by its `recommend`, the last place of a left-padded window, but
 through its torch module: one row for each target. Shape letters: N targets, T steps, D width, I items.
 """
 
@@ -24,13 +24,13 @@ ROWS = 256
 
 
 class Ticking(pytorch_lightning.Callback):
-    """Counts the targets of each batch, which are its places that are not padding."""
+    """Counts the targets of each batch: the positions that are not padding."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Ticking":
-        # the model copies its trainer, and there is one clock
+        # the model copies its trainer, but the clock must be shared
         return self
 
     def on_train_batch_end(
@@ -41,7 +41,7 @@ class Ticking(pytorch_lightning.Callback):
 
 
 class SASRec:
-    """Its defaults but for the width, two blocks and the window."""
+    """SASRec with its defaults except for the width, two blocks and the window."""
 
     def __init__(self, width: int, options: dict[str, Any]) -> None:
         warnings.filterwarnings("ignore", module="pytorch_lightning")
@@ -81,7 +81,7 @@ class SASRec:
             yield s_CI
 
     def _columns(self, warm: int) -> Array:
-        """Its own number of each warm item, [I]; 0, its padding, for one that it dropped with a short sequence."""
+        """Return its index of each warm item, [I]; 0, its padding, for items dropped with short sequences."""
         ids = self.model.data_preparator.item_id_map.external_ids
         column_I = np.zeros(warm, dtype=np.int64)
         for column, item in enumerate(ids.tolist()):
@@ -99,7 +99,7 @@ class SASRec:
             for row, (first, last) in enumerate(
                 zip(targets.first_N[chunk], targets.last_N[chunk], strict=True)
             ):
-                # items that it dropped are skipped, as its own recommend does
+                # dropped items are skipped, as in its own recommend
                 known = column_W[first:last][column_W[first:last] > 0][-length:]
                 x_NT[row, length - len(known) :] = known
             encoded = net.encode_sessions({"x": torch.from_numpy(x_NT)}, vectors)[:, -1]

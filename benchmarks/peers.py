@@ -1,9 +1,9 @@
-"""A peer trained for some processor time on a prepared log, and measured at moments under the protocol of this library.
+"""Train a peer for some processor time on a prepared log, and evaluate it under the protocol of this library.
 
     python benchmarks/peers.py data/yoo sasrec --width 64 --seconds 600 --moments 60 120 240 > sasrec.jsonl
 
-Runs in an environment of its own, without this library; benchmarks/README.md says how to make one. Time is counted from the
-call of the peer's `fit`, on one thread, and stands still while it is measured. Prints JSON lines.
+Runs in a separate environment without this library; benchmarks/README.md says how to create it. Time counts from the
+call of the peer's `fit`, on one thread, and stops during evaluation. Prints JSON lines.
 """
 
 import argparse
@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
-from notes import Notes, add_options
+from measurement_log import Notes, add_options
 from protocol import Log, Sums, measure
 
 NEIGHBOURS = ("vsknn", "vstan")
@@ -27,7 +27,7 @@ PEERS = ("sasrec", "gru4rec", *NEIGHBOURS)
 
 
 def make_peer(options: argparse.Namespace) -> Any:
-    """A peer with `fit(log, clock)` and `scores(log, targets)`; only its own packages are imported."""
+    """Return a peer with `fit(log, clock)` and `scores(log, targets)`; only its own packages are imported."""
     settings = dict(map(setting, options.set))
     if options.peer == "sasrec":
         from peer_sasrec import SASRec
@@ -43,7 +43,7 @@ def make_peer(options: argparse.Namespace) -> Any:
 
 
 def setting(text: str) -> tuple[str, Any]:
-    """`key=value`, the value as JSON where it is some, else as text."""
+    """Parse `key=value`; the value is JSON if possible, otherwise text."""
     key, _, value = text.partition("=")
     try:
         return key, json.loads(value)
@@ -65,9 +65,7 @@ def main() -> None:
     parser.add_argument("peer", choices=PEERS)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--gru4rec", type=Path, help="folder of the official PyTorch repository")
-    parser.add_argument(
-        "--params", help="one of its published parameter files; the width is still that of --width"
-    )
+    parser.add_argument("--params", help="published parameter file; --width still sets the width")
     parser.add_argument("--session-rec", type=Path, help="folder of the session-rec repository")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -82,7 +80,7 @@ def main() -> None:
     name = options.peer if options.peer in NEIGHBOURS else f"{options.peer} {options.width}"
     notes = Notes(options, name, measured)
     notes.begin(fingerprint=log.fingerprint, options=peer.options)
-    with contextlib.redirect_stdout(sys.stderr):  # a peer's own words are no JSON
+    with contextlib.redirect_stdout(sys.stderr):  # the output of a peer is not JSON
         peer.fit(log, notes.clock)
 
 

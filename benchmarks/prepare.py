@@ -1,9 +1,9 @@
-"""How fast `prepare` is, and how much memory it takes, on synthetic logs of any size.
+"""Speed and memory of `prepare` on synthetic logs of any size.
 
 python benchmarks/prepare.py --events 1e6 1e7 --memory-limit 2GB 300MB --out results.json
 
-Each measurement is a process of its own, so that its peak memory is its own. Beside it, in the same run: DuckDB
-alone, under the same limit, sorts the same file by user and time and writes it as Parquet.
+Each measurement is a separate process, so that its peak memory is its own. The same run also measures plain DuckDB,
+under the same limit: sort the same file by user and time, and write it as Parquet.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 Job = Callable[[str, str, str], object]
-"""Of the log, the place to write to, and the memory limit."""
+"""Jobs by name: functions of the log, the output path and the memory limit."""
 BLOCK = 1_000_000
 EVENTS_A_USER = 30
 ITEMS = 200_000
@@ -31,7 +31,7 @@ START_S, SPAN_S = 1_600_000_000, 180 * 86_400
 
 
 def write_log(path: Path, events: int) -> None:
-    """Events in the order of time: users of very different activity, items by Zipf's law, ids as strings."""
+    """Write events in the order of time: users of very different activity, items by Zipf's law, ids as text."""
     generator = np.random.default_rng(0)
     users = max(10, events // EVENTS_A_USER)
     weight = generator.pareto(1.5, size=users) + 0.2
@@ -84,13 +84,13 @@ JOBS = {"prepare": load_prepare, "duckdb sort": load_sort}
 
 
 def peak_rss_mb() -> int:
-    """The peak of this process alone; what `getrusage` says includes the process that started it."""
+    """Return the peak memory of this process alone; `getrusage` includes the parent process."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) // 1024
 
 
 def run(job: str, log: str, out: str, memory_limit: str) -> None:
-    """In a process of its own: do the job and print what it took."""
+    """Run the job in a separate process and print its cost."""
     start_s, start_cpu_s = time.perf_counter(), time.process_time()
     do = JOBS[job]()
     before_s, before_cpu_s = time.perf_counter(), time.process_time()

@@ -1,4 +1,4 @@
-"""The protocol of `reprise.evaluation` in numpy alone, for peers that live in an environment of their own.
+"""The protocol of `reprise.evaluation` with numpy only, for peers in a separate environment.
 
 Shape letters: U sequences, E events, W events with a warm item, N targets, C targets of a chunk, I items (the warm
 ones), D width, S sequences with a target, M metrics. A test holds it to `reprise.evaluate`.
@@ -14,7 +14,7 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 MISS = 2**31 - 1
-"""The rank of a target that is no candidate: below every list."""
+"""Rank of a target that is not a candidate: below every list."""
 SCORES_AT_ONCE = 1 << 22
 GAINS = {
     "recall": np.ones_like,
@@ -22,11 +22,11 @@ GAINS = {
     "ndcg": lambda rank_K: 1.0 / np.log2(rank_K + 1.0),
 }
 METRICS = ("ndcg@10", "recall@10", "recall@20", "mrr@20")
-"""What is reported: the first two are usual for users, the others for sessions."""
+"""Reported metrics: the first two are usual for users, the others for sessions."""
 
 
 class Targets(NamedTuple):
-    """What is to be predicted, in the order of the log."""
+    """The targets, in the order of the log."""
 
     row_N: Array
     """Which sequence."""
@@ -47,12 +47,12 @@ class Sums(NamedTuple):
     sum_SM: Array
 
     def means(self) -> dict[str, float]:
-        """The mean over targets of each metric."""
+        """Return the mean of each metric over targets."""
         means = self.sum_SM.sum(0) / self.targets_S.sum()
         return {name: round(float(mean), 6) for name, mean in zip(self.metrics, means, strict=True)}
 
     def save(self, path: Path) -> None:
-        """One file of arrays, with the fields as names."""
+        """Save the fields as one file of arrays."""
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(path, **{**self._asdict(), "metrics": np.array(self.metrics)})
 
@@ -72,7 +72,7 @@ class Log:
 
     @classmethod
     def open(cls, path: Path) -> "Log":
-        """Read what `reprise prepare` wrote."""
+        """Open a dataset written by `reprise prepare`."""
         manifest = json.loads((path / "dataset.json").read_text())
         names = ("offset", "train_end", "valid_end", "item", "time_ms")
         arrays = {name: np.load(path / f"{name}.npy") for name in names}
@@ -80,11 +80,11 @@ class Log:
 
     @property
     def warm_item(self) -> Array:
-        """All events with a warm item, [W]: a peer has no other, so it skips cold ones in a history."""
+        """Return all events with a warm item, [W]. Peers know no others, so cold items of a history are skipped."""
         return self.item[self.item <= self.warm]
 
     def training(self) -> tuple[Array, Array, Array]:
-        """The training part in the order of the log: (row [E], item [E], time_ms [E])."""
+        """Return the training part in the order of the log: (row [E], item [E], time_ms [E])."""
         length_U = self.train_end - self.offset[:-1]
         row_E = np.repeat(np.arange(len(length_U)), length_U)
         position_E = np.arange(len(self.item))
@@ -92,7 +92,7 @@ class Log:
         return row_E, self.item[position_E].astype(np.int64), self.time_ms[position_E]
 
     def targets(self, part: str, min_history: int) -> Targets:
-        """Every event of a part with enough events before it; its context is all of them."""
+        """Return every event of a part with enough events before it; these are its context."""
         first_U, last_U = {
             "valid": (self.train_end, self.valid_end),
             "test": (self.valid_end, self.offset[1:]),
@@ -110,14 +110,14 @@ class Log:
 
 
 def products(query_ND: Array, vector_ID: Array) -> Iterator[Array]:
-    """Scores as inner products, chunk after chunk of targets, [C, I]."""
+    """Yield scores as inner products, for one chunk of targets after another, [C, I]."""
     rows = max(16, SCORES_AT_ONCE // len(vector_ID))
     for start in range(0, len(query_ND), rows):
         yield query_ND[start : start + rows] @ vector_ID.T
 
 
 def measure(log: Log, targets: Targets, scores: Iterable[Array], exclude_seen: bool) -> Sums:
-    """Rank each target among all warm items, ties averaged.
+    """Rank each target among all warm items; ties are averaged.
 
     Args:
         log: Where the contexts are.
@@ -144,7 +144,7 @@ def measure(log: Log, targets: Targets, scores: Iterable[Array], exclude_seen: b
 
 
 def _ranks(s_CI: Array, item_C: Array) -> tuple[Array, Array]:
-    """How many items score higher, and how many others the same."""
+    """Return the number of items with a higher score, and of others with an equal score."""
     items = s_CI.shape[1]
     assert not np.isnan(s_CI).any(), "a score is not a number"
     own_C = s_CI[np.arange(len(item_C)), np.minimum(item_C, items) - 1]
@@ -163,7 +163,7 @@ def _sums(row_N: Array, higher_N: Array, equal_N: Array) -> Sums:
 
 
 def _gain(metric: str, higher_N: Array, equal_N: Array) -> Array:
-    """The expected gain of a target that is equally likely at each place among its equals."""
+    """Return the expected gain of a target over all orders of the items with its score."""
     name, _, k = metric.partition("@")
     worth_K = GAINS[name](np.arange(1, int(k) + 1, dtype=np.float64))
     prefix = np.concatenate([[0.0], np.cumsum(worth_K)])

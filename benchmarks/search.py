@@ -1,11 +1,12 @@
-"""What the search for the best items costs, by catalogue and questions at once: the product of floats, and the scan of bytes.
+"""Cost of the item search by catalogue and batch size: the float32 product and the 8-bit quantised search.
 
     python benchmarks/search.py [--items 10000 50000 100000 200000] [--queries 1 4 16] [--width 128] [--k 10] [--repeats 100]
         [--faiss]
 
-Random vectors; each question has a mask of its own that refuses one item in a hundred, and 400 additions. The ways take turns
-of ten calls, on one thread. Medians in milliseconds a question; the answers of both indices must agree. With `--faiss`, beside
-two quantisers and the fast scan of that library, which know neither masks nor additions here and promise nothing. Prints JSON.
+Random vectors; each question has a mask that excludes one item in a hundred, and 400 corrections. The searches
+alternate in groups of ten calls, on one thread. Medians in milliseconds per question; the answers of both indices
+must agree. `--faiss` also measures two quantisers and the fast scan of that library, without masks, corrections or
+exactness. Prints JSON.
 """
 
 import argparse
@@ -26,7 +27,7 @@ Ways = dict[str, Callable[[], object]]
 
 
 def medians(ways: Ways, repeats: int) -> dict[str, float]:
-    """Milliseconds of each: turns of ten calls, since one call leaves to the next what it has read."""
+    """Return median milliseconds of each. Calls run in groups of ten, because a call leaves its data in the cache."""
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(max(1, repeats // 10)):
         for name, way in ways.items():
@@ -39,7 +40,7 @@ def medians(ways: Ways, repeats: int) -> dict[str, float]:
 
 
 def additions(generator: np.random.Generator, queries: int, items: int) -> LogitCorrections:
-    """So many for each query, at places of its own."""
+    """Return a number of random corrections for each query."""
     count = min(ADDITIONS, items)
     item_BM = np.array([np.sort(generator.choice(items, count, replace=False)) + 1 for _ in range(queries)])
     value_BM = generator.random(item_BM.shape, dtype=np.float32)
@@ -66,22 +67,22 @@ def faiss_ways(vectors_ID: np.ndarray, query_BD: np.ndarray, k: int) -> Ways:
 
 
 def measure(items: int, queries: int, options: argparse.Namespace) -> dict[str, Any]:
-    """All ways for one size of catalogue and one number of questions."""
+    """Measure all searches for one catalogue size and one batch size."""
     generator = np.random.default_rng(0)
     vectors_ID = generator.standard_normal((items, options.width), dtype=np.float32)
     query_BD = generator.standard_normal((queries, options.width), dtype=np.float32)
     allowed_BI = generator.random((queries, items)) < 0.99
     extra = additions(generator, queries, items)
     exact, quick = ExactIndex(vectors_ID), QuantizedIndex(vectors_ID, fewest=1)
-    asked = (query_BD, options.k, allowed_BI, extra)
-    assert np.array_equal(exact.search(*asked)[0], quick.search(*asked)[0])
+    arguments = (query_BD, options.k, allowed_BI, extra)
+    assert np.array_equal(exact.search(*arguments)[0], quick.search(*arguments)[0])
     code_ID = generator.integers(-LARGEST, LARGEST, vectors_ID.shape, dtype=np.int8)
     code_BD, of_bytes = generator.integers(-63, 63, query_BD.shape, dtype=np.int8), Int8Matmul(code_ID)
     ways: Ways = {
         "product of floats": lambda: query_BD @ vectors_ID.T,
         "product of bytes": lambda: of_bytes(code_BD),
-        "exact": lambda: exact.search(*asked),
-        "quick": lambda: quick.search(*asked),
+        "exact": lambda: exact.search(*arguments),
+        "quick": lambda: quick.search(*arguments),
         "exact, neither mask nor additions": lambda: exact.search(query_BD, options.k),
         "quick, neither mask nor additions": lambda: quick.search(query_BD, options.k),
     }

@@ -1,11 +1,11 @@
-"""`reprise serve` under load: an open one, beside the same app without its model, through swaps and overload.
+"""`reprise serve` under open load, compared with the same app without its model, through model swaps and overload.
 
     python benchmarks/serving.py [--items 100000] [--rate 500] [--seconds 600] [--swaps 5] [--overload 3] [--out FILE]
-    python benchmarks/serving.py --sizes 1000 10000 100000 200000     # where scoring takes over
-    python benchmarks/serving.py --pasts 10 10000                     # whether a long past costs more
+    python benchmarks/serving.py --sizes 1000 10000 100000 200000     # the size from which scoring dominates
+    python benchmarks/serving.py --pasts 10 10000                     # whether a long history costs more
 
 Half of the requests are one event each, acknowledged when durable, half ask for ten items. Server and generator share the
-machine. Latency counts from the moment at which a request should have left. Random weights, if no model is named. Prints JSON.
+machine. Latency counts from the scheduled time of a request. Weights are random unless a model is given. Prints JSON.
 """
 
 import argparse
@@ -26,17 +26,17 @@ import numpy as np
 import serving_costs
 import serving_overload
 import uvloop
+from http_connections import Pool
 from load import Mix, Plan, Record
-from watching import Watch
-from wire import Pool
+from process_monitor import Watch
 
 from reprise.testing.server_process import SERVE, ServerProcess
 
-ANSWERLESS = (str(Path(__file__).with_name("answerless.py")),)
+WITHOUT_MODEL = (str(Path(__file__).with_name("server_without_model.py")),)
 
 
 class Running:
-    """A server, connections to it, and what it takes."""
+    """A server, connections to it, and its resource use."""
 
     def __init__(self, server: ServerProcess, connections: int) -> None:
         self.server = server
@@ -48,9 +48,9 @@ class Running:
 async def running(
     options: argparse.Namespace, model: Path, folder: Path, *, answers: bool = True
 ) -> AsyncIterator[Running]:
-    """A server that is ready, with an empty log of its own."""
-    name = "real" if answers else "answerless"
-    program, flags = (SERVE, ("--quiet",)) if answers else (ANSWERLESS, ())
+    """Start a server with an empty event store and wait until it is ready."""
+    name = "real" if answers else "without model"
+    program, flags = (SERVE, ("--quiet",)) if answers else (WITHOUT_MODEL, ())
     with (
         logs.address(options.store if answers else "sqlite", folder, name) as store,
         ServerProcess(model, store, folder / f"{name}.log", program=program, options=flags) as server,
@@ -67,9 +67,11 @@ def plan(options: argparse.Namespace, mix: Mix, rate: float, seconds: float, par
     return Plan.made(mix, rate, seconds, options.seed + part, options.poisson)
 
 
-async def beside(options: argparse.Namespace, mix: Mix, real: Running, bare: Running) -> dict[str, Any]:
-    """Slices of one schedule, by turns to the real server and to the one without answers."""
-    sides = {"real": real, "answerless": bare}
+async def compare_without_model(
+    options: argparse.Namespace, mix: Mix, real: Running, without_model: Running
+) -> dict[str, Any]:
+    """Send slices of one schedule by turns to the real server and to the one without a model."""
+    sides = {"real": real, "without model": without_model}
     records = {name: Record() for name in sides}
     cpu_s = dict.fromkeys(sides, 0.0)
     for part in range(options.slices):
@@ -79,27 +81,27 @@ async def beside(options: argparse.Namespace, mix: Mix, real: Running, bare: Run
             before_s = side.watch.cpu_s()
             records[name].extend(await load.send(slice_plan, side.pool, options.patience))
             cpu_s[name] += side.watch.cpu_s() - before_s
-    told = {
+    results = {
         name: {**record.summary(), "server CPU, us a request": round(cpu_s[name] / len(record) * 1e6, 1)}
         for name, record in records.items()
     }
-    return {**told, "ratios": _ratios(records, cpu_s)}
+    return {**results, "ratios": _ratios(records, cpu_s)}
 
 
 def _ratios(records: dict[str, Record], cpu_s: dict[str, float]) -> dict[str, float]:
-    """Real to answerless."""
-    real, bare = records["real"], records["answerless"]
-    told = {
-        f"{route} {name}": real.quantile_us(quantile, place) / bare.quantile_us(quantile, place)
+    """Return the ratios of the real server to the one without a model."""
+    real, without_model = records["real"], records["without model"]
+    results = {
+        f"{route} {name}": real.quantile_us(quantile, place) / without_model.quantile_us(quantile, place)
         for place, route in enumerate(load.ROUTES)
         for name, quantile in (("p50", 50), ("p99", 99))
     }
-    told["CPU a request"] = (cpu_s["real"] / len(real)) / (cpu_s["answerless"] / len(bare))
-    return {name: round(ratio, 2) for name, ratio in told.items()}
+    results["CPU a request"] = (cpu_s["real"] / len(real)) / (cpu_s["without model"] / len(without_model))
+    return {name: round(ratio, 2) for name, ratio in results.items()}
 
 
 def _spread(numbers: Sequence[float]) -> dict[str, float]:
-    """What most of them were, and the worst: where a machine stands still now and then, one number tells little."""
+    """Return quantiles and the maximum: on a machine with occasional stalls, one number says little."""
     quantiles = {"half": 50, "nine of ten": 90, "all": 100}
     return {
         f"{words} below": round(float(np.percentile(numbers, place)), 2) for words, place in quantiles.items()
@@ -107,10 +109,10 @@ def _spread(numbers: Sequence[float]) -> dict[str, float]:
 
 
 async def steady(options: argparse.Namespace, mix: Mix, side: Running, model: Path) -> dict[str, Any]:
-    """The whole load, with swaps of the model in its midst."""
+    """Apply the whole load, with model swaps during it."""
     before_s = side.watch.cpu_s()
     swapping = asyncio.ensure_future(swaps(options, side, model))
-    async with side.watch.kept(options.watch_seconds):
+    async with side.watch.sampling(options.watch_seconds):
         record = await load.send(
             plan(options, mix, options.rate, options.seconds, 1), side.pool, options.patience
         )
@@ -121,53 +123,57 @@ async def steady(options: argparse.Namespace, mix: Mix, side: Running, model: Pa
         "p99 of each second, ms": _spread(record.by_second(99)),
         "server CPU, us a request": round(cpu_s / len(record) * 1e6, 1),
         "server CPU, cores": round(cpu_s / record.seconds, 3),
-        "RSS, MiB": side.watch.told(),
+        "RSS, MiB": side.watch.summary(),
         "connections": side.pool.opened,
         "swaps": await swapping,
     }
 
 
 async def swaps(options: argparse.Namespace, side: Running, model: Path) -> list[dict[str, Any]]:
-    """New models, evenly over the time, every other one asked for by SIGHUP."""
-    told: list[dict[str, Any]] = []
+    """Swap models at even intervals, every other time by SIGHUP."""
+    results: list[dict[str, Any]] = []
     for place in range(options.swaps):
         await asyncio.sleep(options.seconds / (options.swaps + 1))
         if place % 2:
             side.server.process.send_signal(signal.SIGHUP)
-            told.append({"by": "SIGHUP"})
+            results.append({"by": "SIGHUP"})
             continue
         start_s = asyncio.get_running_loop().time()
         body = {"path": str(model)}
         reply = await asyncio.to_thread(side.server.ask, "POST", "/v1/admin/model", body)
         took_s = asyncio.get_running_loop().time() - start_s
-        told.append({"by": "HTTP", "status": reply.status, "seconds": round(took_s, 2), "answer": reply.body})
-    for _ in range(300 if options.swaps else 0):  # nobody answers a signal
+        results.append(
+            {"by": "HTTP", "status": reply.status, "seconds": round(took_s, 2), "answer": reply.body}
+        )
+    for _ in range(300 if options.swaps else 0):  # a signal has no reply
         page = (await asyncio.to_thread(side.server.ask, "GET", "/metrics")).body
         counts = [line for line in page.splitlines() if line.startswith("reprise_model_swaps_total")]
         if sum(float(line.split()[-1]) for line in counts) >= options.swaps:
-            return told + [{"metric": line} for line in counts]
+            return results + [{"metric": line} for line in counts]
         await asyncio.sleep(0.1)
-    return told
+    return results
 
 
 async def under_load(options: argparse.Namespace, model: Path, folder: Path) -> dict[str, Any]:
-    """All that is measured of one size under load."""
+    """Run all measurements of one catalogue size under load."""
     ids = await asyncio.to_thread(load.catalogue_ids, model)
     mix = Mix(ids, options.users, options.skew, clocks=not options.server_clock)
-    told: dict[str, Any] = {"items": len(ids)}
+    results: dict[str, Any] = {"items": len(ids)}
     async with running(options, model, folder) as real:
-        for part in range(2):  # connections, caches, and the first questions of most users
+        for part in range(2):  # warm up connections, caches, and the states of most users
             await load.send(plan(options, mix, options.rate, options.warmup / 2, 50 + part), real.pool)
         if options.slices:
-            async with running(options, model, folder, answers=False) as bare:
-                await load.send(plan(options, mix, options.rate, options.warmup, 52), bare.pool)
-                told["beside the app without its model"] = await beside(options, mix, real, bare)
+            async with running(options, model, folder, answers=False) as without_model:
+                await load.send(plan(options, mix, options.rate, options.warmup, 52), without_model.pool)
+                results["compared with the app without its model"] = await compare_without_model(
+                    options, mix, real, without_model
+                )
         if options.seconds:
-            told["steady"] = await steady(options, mix, real, model)
+            results["steady"] = await steady(options, mix, real, model)
         if options.overload:
-            told["overload"] = await serving_overload.measure(options, mix, real.pool, real.watch)
-        told["server said"] = real.server.said()[-2000:]
-    return told
+            results["overload"] = await serving_overload.measure(options, mix, real.pool, real.watch)
+        results["server said"] = real.server.said()[-2000:]
+    return results
 
 
 def main() -> None:
@@ -201,24 +207,28 @@ def main() -> None:
     for kind, numbers in ((int, whole), (float, real)):
         for name, default, words in numbers:
             parser.add_argument(f"--{name}", type=kind, default=default, help=f"{words} ({default:g})")
-    parser.add_argument("--model", type=Path, help="a saved model instead of a made one")
+    parser.add_argument("--model", type=Path, help="saved model (default: random weights)")
     parser.add_argument("--store", default="sqlite", help=logs.HELP)
-    parser.add_argument("--poisson", action="store_true", help="random moments instead of a fixed rhythm")
-    parser.add_argument("--server-clock", action="store_true", help="events do not say when they were")
-    parser.add_argument("--sizes", type=int, nargs="*", help="catalogues to compare, instead of the load")
-    parser.add_argument("--pasts", type=int, nargs=2, help="two numbers of events, instead of the load")
-    parser.add_argument("--exclude-seen", action="store_true", help="asked so with --pasts")
-    parser.add_argument("--out", type=Path, help="a file for what is printed")
+    parser.add_argument("--poisson", action="store_true", help="Poisson arrivals instead of a fixed interval")
+    parser.add_argument("--server-clock", action="store_true", help="events without a timestamp")
+    parser.add_argument(
+        "--sizes", type=int, nargs="*", help="compare catalogue sizes instead of applying load"
+    )
+    parser.add_argument(
+        "--pasts", type=int, nargs=2, help="compare two history lengths instead of applying load"
+    )
+    parser.add_argument("--exclude-seen", action="store_true", help="exclude seen items, with --pasts")
+    parser.add_argument("--out", type=Path, help="file for the printed result")
     options = parser.parse_args()
-    told = {"command": shlex.join(["benchmarks/serving.py", *sys.argv[1:]]), **measured(options)}
-    text = json.dumps(told, indent=2)
+    results = {"command": shlex.join(["benchmarks/serving.py", *sys.argv[1:]]), **measured(options)}
+    text = json.dumps(results, indent=2)
     if options.out:
         options.out.write_text(text + "\n")
     print(text)
 
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
-    """What the options ask for."""
+    """Run the measurements that the options select."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if options.sizes:

@@ -1,6 +1,6 @@
-"""What one request costs a server at rest: by the size of the catalogue, and by the length of the past.
+"""Cost of one request to an idle server, by catalogue size and by history length.
 
-Questions leave one after another on one connection, by turns to what is compared.
+Requests are sent one after another on one connection, by turns to the servers or users that are compared.
 """
 
 import argparse
@@ -14,20 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from http_connections import Pool, request
 from load import catalogue_ids
-from wire import Pool, request
 
 RESAMPLES = 2_000
 PAST = 20
-"""Events of the user who is asked about, by size."""
+"""Events of the queried user, for each catalogue size."""
 PEOPLE = 20
-"""Users of each length of past."""
+"""Users for each history length."""
 BATCH = 1_000
 Running = Callable[..., AbstractAsyncContextManager[Any]]
 
 
 def made_model(path: Path, items: int, width: int) -> Path:
-    """A model of random weights."""
+    """Return a model with random weights."""
     from answering import catalogue
 
     from reprise import Recommender, Recurrent
@@ -38,7 +38,7 @@ def made_model(path: Path, items: int, width: int) -> Path:
 
 
 async def ask(pool: Pool, sent: bytes) -> tuple[float, bytes]:
-    """The seconds until the answer, and the answer."""
+    """Return the seconds until the answer, and the answer."""
     answered: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
     start_s = time.perf_counter()
     pool.send(sent, lambda status, body, later: answered.set_result((status, body)))
@@ -50,12 +50,12 @@ async def ask(pool: Pool, sent: bytes) -> tuple[float, bytes]:
 
 
 def events(user: str, items: Sequence[str], name: str, start_ms: int) -> bytes:
-    """A batch of one user's events, a second apart."""
-    told = ",".join(
+    """Return a batch of one user's events, a second apart."""
+    fields = ",".join(
         f'{{"user_id":"{user}","item_id":"{item}","event_id":"{name}-{place}","timestamp":{start_ms + 1000 * place}}}'
         for place, item in enumerate(items)
     )
-    return request("POST", "/v1/events", f'{{"events":[{told}]}}'.encode())
+    return request("POST", "/v1/events", f'{{"events":[{fields}]}}'.encode())
 
 
 def question(user: str, exclude_seen: bool = False) -> bytes:
@@ -64,7 +64,7 @@ def question(user: str, exclude_seen: bool = False) -> bytes:
 
 
 async def sizes(options: argparse.Namespace, folder: Path, running: Running) -> dict[str, Any]:
-    """Where the search among all items costs more than everything else of a request."""
+    """Find the catalogue size from which the item search costs more than the rest of a request."""
     rows = []
     for items in options.sizes:
         model = await asyncio.to_thread(made_model, folder / f"{items}.model", items, options.width)
@@ -98,7 +98,7 @@ async def _compared(options: argparse.Namespace, pools: Sequence[Pool]) -> dict[
 
 
 def takes_over(rows: Sequence[dict[str, Any]]) -> int | None:
-    """Where the model begins to cost more than the rest, on a line between two sizes; None: it does not, or always does."""
+    """Interpolate the size at which the model costs more than the rest; None if it never or always does."""
     for below, above in pairwise(rows):
         low, high = below["model to the rest"], above["model to the rest"]
         if low < 1 <= high:
@@ -107,7 +107,7 @@ def takes_over(rows: Sequence[dict[str, Any]]) -> int | None:
 
 
 async def pasts(options: argparse.Namespace, model: Path, folder: Path, running: Running) -> dict[str, Any]:
-    """An event and the answer after it, of users with a short past and with a long one, by turns."""
+    """Measure an event and the answer after it for users with short and with long histories, by turns."""
     generator, ids = np.random.default_rng(options.seed), await asyncio.to_thread(catalogue_ids, model)
     start_ms = time.time_ns() // 1_000_000 - 20_000_000
     people = {length: [f"past{length}-{person}" for person in range(PEOPLE)] for length in options.pasts}
@@ -139,12 +139,12 @@ async def pasts(options: argparse.Namespace, model: Path, folder: Path, running:
 
 
 async def _cold(pool: Pool, people: dict[int, list[str]], exclude_seen: bool) -> dict[str, float]:
-    """The server remembers nobody yet, as after a restart."""
-    told = {}
+    """Measure the first question of a user after a restart, when no state is cached."""
+    fields = {}
     for length, users in people.items():
         seconds = [(await ask(pool, question(user, exclude_seen)))[0] for user in users]
-        told[f"{length} events"] = round(statistics.median(seconds) * 1000, 2)
-    return told
+        fields[f"{length} events"] = round(statistics.median(seconds) * 1000, 2)
+    return fields
 
 
 async def _by_turns(
@@ -159,8 +159,8 @@ async def _by_turns(
             now_ms = time.time_ns() // 1_000_000
             event_s, _ = await ask(pool, events(user, [item], f"{user}+{repeat}", now_ms))
             answer_s, answer = await ask(pool, question(user, options.exclude_seen))
-            told = f'"events":{length + repeat // PEOPLE + 1},'.encode()
-            assert told in answer, f"{told!r} is not in {answer!r}"
+            fields = f'"events":{length + repeat // PEOPLE + 1},'.encode()
+            assert fields in answer, f"{fields!r} is not in {answer!r}"
             for name, seconds in zip(both, (event_s, answer_s, event_s + answer_s), strict=True):
                 us[name][length].append(seconds * 1e6)
     return {name: {length: np.array(values) for length, values in by.items()} for name, by in us.items()}
@@ -169,7 +169,7 @@ async def _by_turns(
 def ratio(
     above: np.ndarray, below: np.ndarray, middle: Callable[[np.ndarray], Any]
 ) -> dict[str, float | list[float]]:
-    """With a 95 % interval by resampling the pairs."""
+    """Return a ratio with a 95 % interval by resampling the pairs."""
     generator = np.random.default_rng(0)
     drawn = []
     for _ in range(RESAMPLES):

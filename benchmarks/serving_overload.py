@@ -1,27 +1,27 @@
-"""More than a server can do: what it refuses, what it holds, and how soon it is itself again."""
+"""Overload of a server: how much it rejects, how much memory it uses, and how fast it recovers."""
 
 import argparse
 import asyncio
 from typing import Any
 
 import load
+from http_connections import Pool
 from load import Mix, Plan
-from watching import Watch
-from wire import Pool
+from process_monitor import Watch
 
 STEP, STEP_S = 1.25, 4.0
-"""Rates are tried upwards by this factor, so long each."""
+"""Factor between the tried rates, and seconds at each."""
 FAST_MS = 50.0
-"""A rate is sustainable while 99 % of the answers come within this time."""
+"""A rate is sustainable if 99 % of the answers arrive within this time."""
 
 
 async def measure(options: argparse.Namespace, mix: Mix, pool: Pool, watch: Watch) -> dict[str, Any]:
-    """The sustainable rate, some times of it, and a part of it afterwards."""
+    """Measure the sustainable rate, a multiple of it, and a fraction of it afterwards."""
     tried, rate = await sustainable(options, mix, pool)
     calm = Plan.made(mix, rate / 2, STEP_S, options.seed + 300)
     before = await load.send(calm, pool, options.patience)
     watch.rss.clear()
-    async with watch.kept(min(options.watch_seconds, 5.0)):
+    async with watch.sampling(min(options.watch_seconds, 5.0)):
         flood = Plan.made(mix, rate * options.overload, options.overload_seconds, options.seed + 301)
         record = await load.send(flood, pool, options.patience)
     after = await load.send(
@@ -35,7 +35,7 @@ async def measure(options: argparse.Namespace, mix: Mix, pool: Pool, watch: Watc
         "tried": tried,
         "rate": round(rate * options.overload, 1),
         **record.summary(),
-        "RSS, MiB": watch.told(),
+        "RSS, MiB": watch.summary(),
         "connections": pool.opened,
         "p99 before, ms": round(before_ms, 2),
         "p99 of each second after, ms": seconds,
@@ -47,7 +47,7 @@ async def measure(options: argparse.Namespace, mix: Mix, pool: Pool, watch: Watc
 async def sustainable(
     options: argparse.Namespace, mix: Mix, pool: Pool
 ) -> tuple[list[dict[str, Any]], float]:
-    """The highest of the rates that are tried at which all answers are good and fast."""
+    """Return the highest tried rate at which all answers are correct and fast."""
     if options.sustainable:
         return [], options.sustainable
     tried: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Losses over large catalogues: the full softmax beside its bare matrix products, the sampled one by size of catalogue.
+"""Losses over large catalogues: the full softmax compared with its matrix products, the sampled one by catalogue size.
 
     OMP_NUM_THREADS=1 python benchmarks/softmax.py
 
@@ -28,7 +28,7 @@ LOW = torch.bfloat16
 
 
 def products(query_ND: Tensor, vectors_ID: Tensor) -> None:
-    """The three matrix products of a softmax and its gradients, in the shapes of `FullSoftmax`, with nothing between them."""
+    """Compute only the three matrix products of a softmax and its gradients, in the shapes of `FullSoftmax`."""
     rows, width = chunk_shape(len(query_ND), len(vectors_ID), LOW.itemsize, query_ND.device)
     s_RJ = torch.empty(rows * width, dtype=LOW)
     for q_RD in query_ND.split(rows):
@@ -40,7 +40,7 @@ def products(query_ND: Tensor, vectors_ID: Tensor) -> None:
 
 
 def full(items: int, targets: int, size: int, rounds: int) -> dict[str, float]:
-    """Forward and backward with products in bfloat16, and the peak memory of the process."""
+    """Run forward and backward with bfloat16 products, and return the peak memory of the process."""
     table, loss = ItemEmbeddings(items, size), FullSoftmax()
     query_ND = torch.randn(targets, size, requires_grad=True)
     target_N = torch.randint(1, items + 1, (targets,))
@@ -63,7 +63,7 @@ def full(items: int, targets: int, size: int, rounds: int) -> dict[str, float]:
 
 
 class Shop(nn.Module):
-    """The least network: a sparse item table and a layer."""
+    """A minimal network: a sparse item table and a layer."""
 
     def __init__(self, items: int, size: int) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Shop(nn.Module):
 
 
 def sampled_step(items: int, targets: int, size: int) -> Callable[[], None]:
-    """A whole step: negatives, forward, backward, norm, optimiser."""
+    """Run a whole step: negatives, forward, backward, norm, optimiser."""
     model, loss = Shop(items, size), SampledSoftmax(Negatives(count=2048))
     optimizer = Optimizer(model, TrainingConfig())
     sampler = loss.negatives.sampler(torch.arange(items, 0, -1))
@@ -89,7 +89,7 @@ def sampled_step(items: int, targets: int, size: int) -> Callable[[], None]:
 
     step()
     for moment in optimizer.slots(model.items.weight).values():
-        # memory is handed out when it is first written; a row's first step would pay for that
+        # memory is allocated at the first write, which the first step of a row would pay for
         moment.mul_(1)
     return step
 
@@ -111,7 +111,7 @@ def main() -> None:
     steps = {str(items): sampled_step(items, options.targets, options.size) for items in sizes}
     milliseconds = in_turns(steps, 5 * options.rounds)
     found["a step of sampled softmax, milliseconds by items"] = milliseconds
-    found["a million items beside a hundred thousand"] = round(
+    found["a million items over a hundred thousand"] = round(
         milliseconds["1000000"] / milliseconds["100000"], 2
     )
     print(json.dumps(found, indent=2))

@@ -1,8 +1,8 @@
-"""What a person waits for before anything happens: `import reprise`, its `Recommender`, `--help`, in fresh processes.
+"""Start-up time of `import reprise`, `Recommender` and `reprise --help`, in fresh processes.
 
     python benchmarks/startup.py [--rounds 10]
 
-Prints the fastest and the median of some rounds in seconds, beside those of an interpreter that does nothing.
+Prints the fastest and the median of some rounds in seconds, and those of an interpreter that does nothing.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""How fast event logs take events, by how many are committed together, and how fast they say what is new of a user.
+"""Speed of event stores: appending by group size, and reading the new events of a user.
 
     python benchmarks/stores.py --store sqlite:///events.db --store postgresql://user@host/database
 
-The stores take turns, group by group, so that a busy machine slows them alike. All events have an id of their own, and
-belong to users drawn at random. Prints JSON: events per second and milliseconds of an append by the size of its group, and
-milliseconds to read what is new of a user, who has as many events as it says.
+The stores alternate, group by group, so that other load affects them alike. All events have distinct ids and belong to random
+users. Prints JSON: events per second and milliseconds of an append by the size of its group, and milliseconds to read the new
+event of a user, by the number of earlier events.
 """
 
 import argparse
@@ -22,7 +22,7 @@ HISTORIES = (10, 10_000)
 
 
 def measured(work: Callable[[], object], seconds: float) -> list[float]:
-    """Milliseconds of each call, for so long."""
+    """Return the milliseconds of each call, for a number of seconds."""
     begun, found = time.perf_counter(), []
     while (start := time.perf_counter()) - begun < seconds:
         work()
@@ -56,7 +56,7 @@ def group(size: int, users: int, tenant: str, generator: random.Random) -> list[
 def appending(
     store: EventStore, size: int, tenant: str, options: argparse.Namespace
 ) -> tuple[int, list[float]]:
-    """Groups are made before the clock runs, as a server has them when it commits."""
+    """Measure appending. Groups are built before the clock starts, as a server has them when it commits."""
     generator = random.Random()
     made = [group(size, options.users, tenant, generator) for _ in range(max(20, 4000 // size))]
     waiting = iter(made)
@@ -73,7 +73,7 @@ def appending(
 
 
 def reading(store: EventStore, tenant: str, length: int, seconds: float) -> list[float]:
-    """What one new event costs to read, of a user with so many."""
+    """Measure reading one new event of a user with many events."""
     user = User(tenant, f"reader-{length}")
     for start in range(0, length, 1000):
         store.append([(user, UserEvent("p1", 5)) for _ in range(min(1000, length - start))])
@@ -86,15 +86,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--store", action="append", required=True, help="an address; may be said several times"
-    )
+    parser.add_argument("--store", action="append", required=True, help="address of a store; may be repeated")
     parser.add_argument("--groups", type=int, nargs="+", default=[1, 16, 64, 256, 1000])
     parser.add_argument("--users", type=int, default=10_000)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=1.0, help="seconds of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    tenant = uuid.uuid4().hex  # nobody of an earlier run
+    tenant = uuid.uuid4().hex  # users that no earlier run has used
     names = [address.partition("://")[0] for address in options.store]
     stores = {
         f"{name} {place}": open_store(address)

@@ -1,4 +1,4 @@
-"""Training speed: the scan beside nn.GRU, and events per second of each cell on a prepared log.
+"""Training speed: the scan compared with nn.GRU, and events per second of each cell on a prepared log.
 
     OMP_NUM_THREADS=1 python benchmarks/training.py --dataset data/ml-1m
 
@@ -28,20 +28,20 @@ from reprise.training.trainer import Trainer
 
 
 def in_turns(works: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """The fastest of some rounds of each, in milliseconds of processor time."""
+    """Return the fastest round of each, in milliseconds of processor time."""
     best = dict.fromkeys(works, float("inf"))
     for number in range(rounds + 1):
         for name, work in works.items():
             begun = time.process_time()
             work()
-            # the first round warms up
+            # the first round is the warm-up
             if number:
                 best[name] = min(best[name], 1000 * (time.process_time() - begun))
     return {name: round(value, 2) for name, value in best.items()}
 
 
 def recurrences(rows: int, steps: int, size: int, rounds: int) -> dict[str, float]:
-    """Forward and backward of one layer, batch-first, in float32."""
+    """Measure forward and backward of one layer, batch-first, in float32."""
     a, b = (torch.rand(rows, steps, size, requires_grad=True) for _ in range(2))
     h = torch.zeros(rows, size)
     x = torch.randn(rows, steps, size, requires_grad=True)
@@ -64,7 +64,7 @@ def recurrences(rows: int, steps: int, size: int, rounds: int) -> dict[str, floa
 
 
 def _in_bf16(work: Callable[[], None]) -> Callable[[], None]:
-    """The same work with its matrix products in bfloat16, as training runs it where the processor has them."""
+    """Wrap the work so that its matrix products run in bfloat16, as in training if the processor supports it."""
 
     def run() -> None:
         with torch.autocast("cpu", torch.bfloat16):
@@ -74,7 +74,7 @@ def _in_bf16(work: Callable[[], None]) -> Callable[[], None]:
 
 
 def shapes(rounds: int) -> dict[str, float]:
-    """One product in bfloat16, of a shape met before and of shapes met for the first time, in milliseconds each."""
+    """Measure one bfloat16 product of a known shape and of new shapes, in milliseconds each."""
     weight = torch.randn(512, 128).bfloat16()
 
     def products(rows: list[int]) -> float:
@@ -94,7 +94,7 @@ def shapes(rounds: int) -> dict[str, float]:
 def events_per_s(
     cell: str, size: int, dataset: SequenceDataset, steps: int, precision: str, *, compiled: bool = False
 ) -> float:
-    """Targets per second of processor time over `steps` optimiser steps, after as many to warm up."""
+    """Return targets per second of processor time over `steps` optimiser steps, after as many for warm-up."""
     options = RunOptions(precision=precision, accelerator="cpu", threads=torch.get_num_threads())
     with tempfile.TemporaryDirectory() as folder:
         recipe = Recipe(model=Recurrent(cell=cell, size=size))
@@ -114,14 +114,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--dataset", type=Path, help="a prepared log; without it only the recurrence is measured"
-    )
+    parser.add_argument("--dataset", type=Path, help="prepared log (default: measure only the recurrence)")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument(
-        "--compile", action="store_true", help="rglru under torch.compile too: needs gcc and minutes"
+        "--compile", action="store_true", help="also measure rglru with torch.compile; needs gcc and minutes"
     )
     options = parser.parse_args()
     found: dict[str, object] = {"torch": torch.__version__, "threads": torch.get_num_threads()}

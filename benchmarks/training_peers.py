@@ -1,8 +1,8 @@
-"""Events learned per second of processor time: ours beside RecTools' SASRec and the official GRU4Rec, and the ratios.
+"""Training events per second of processor time: ours, RecTools' SASRec and the official GRU4Rec, and their ratios.
 
     python benchmarks/training_peers.py data/ml-1m --peers peers/bin/python --gru4rec GRU4Rec_PyTorch_Official
 
-Each is a process of its own on one thread; they take turns for some rounds, so that all meet the same neighbours. Nothing is
+Each is a separate process on one thread; they alternate for some rounds, so that other load affects them alike. Nothing is
 evaluated. Prints JSON; read the ratios.
 """
 
@@ -20,7 +20,7 @@ OURS = ("ours", "ours sampled")
 
 
 def commands(options: argparse.Namespace, width: int) -> dict[str, list[str]]:
-    """What is run for one width, by name."""
+    """Return the commands for one width, by name."""
     ours = [sys.executable, str(HERE / "ours.py"), *_time(options), *_sets(options.set)]
     ours += _sets([f"model.size={width}", "training.epochs=1000"])
     peers = [options.peers, str(HERE / "peers.py")]
@@ -49,7 +49,7 @@ def _sets(values: list[str]) -> list[str]:
 
 
 def events_per_s(command: list[str]) -> float:
-    """What the last line says."""
+    """Return the events per second from the last line."""
     done = subprocess.run(command, env={**os.environ, **THREADS}, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
@@ -60,7 +60,7 @@ def events_per_s(command: list[str]) -> float:
 
 
 def measure(options: argparse.Namespace, width: int) -> dict[str, Any]:
-    """The mean of the rounds of each, and how many times faster ours are."""
+    """Return the mean of the rounds of each, and the ratios to ours."""
     runs = commands(options, width)
     speeds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(options.rounds):
@@ -82,32 +82,34 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("dataset", type=Path)
-    parser.add_argument("--peers", required=True, help="the python of the peers' environment")
+    parser.add_argument("--peers", required=True, help="Python of the peers' environment")
     parser.add_argument("--gru4rec", type=Path, required=True, help="folder of the official repository")
     parser.add_argument("--width", type=int, nargs="+", default=[64, 128])
-    parser.add_argument("--seconds", type=float, default=50.0, help="measured, after the warm-up")
+    parser.add_argument("--seconds", type=float, default=50.0, help="seconds measured after the warm-up")
     parser.add_argument("--warmup", type=float, default=15.0)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--window", type=int, default=200, help="longest history that SASRec sees")
-    parser.add_argument("--negatives", type=int, default=512, help="GRU4Rec's, shared by a batch")
-    parser.add_argument("--batch", type=int, default=64, help="GRU4Rec's sequences side by side")
+    parser.add_argument("--window", type=int, default=200, help="maximum history length of SASRec")
+    parser.add_argument("--negatives", type=int, default=512, help="negatives of GRU4Rec, shared by a batch")
+    parser.add_argument("--batch", type=int, default=64, help="parallel sequences of GRU4Rec")
     parser.add_argument(
         "--set",
         nargs="*",
         default=["model.cell=rglru", "model.layers=2"],
         metavar="KEY=VALUE",
-        help="our recipe",
+        help="recipe fields of our network",
     )
     parser.add_argument(
         "--sampled",
         nargs="*",
         metavar="KEY=VALUE",
-        help="and a second time with these, for sampled negatives",
+        help="also run with these recipe fields, for sampled negatives",
     )
     options = parser.parse_args()
     widths = [measure(options, width) for width in options.width]
-    asked = {name: getattr(options, name) for name in ("seconds", "warmup", "window", "negatives", "batch")}
-    print(json.dumps({"dataset": options.dataset.name, **asked, "widths": widths}, indent=2))
+    settings = {
+        name: getattr(options, name) for name in ("seconds", "warmup", "window", "negatives", "batch")
+    }
+    print(json.dumps({"dataset": options.dataset.name, **settings, "widths": widths}, indent=2))
 
 
 if __name__ == "__main__":

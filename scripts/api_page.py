@@ -1,4 +1,4 @@
-"""Write docs/api.md: every public name with its signature, docstring and fields, read from the source.
+"""Write docs/api.md: every public name with its signature, docstring and fields, from the source.
 
 python scripts/api_page.py
 """
@@ -21,7 +21,7 @@ Definition = ast.ClassDef | ast.FunctionDef
 
 
 def public_names(package: str = "reprise") -> dict[str, str]:
-    """The public names of a package and the modules that define them, from its stub."""
+    """Return the public names of a package and the modules that define them, from its stub."""
     stub = SOURCE.joinpath(*package.split("."), "__init__.pyi")
     homes = {}
     for node in ast.parse(stub.read_text(encoding="utf-8")).body:
@@ -37,7 +37,7 @@ def _is_facade(module: str) -> bool:
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     sections = [HEAD, "## Specs\n", *_specs(), "## Functions, classes and errors\n"]
     sections += [
         section for name, module in sorted(public_names().items()) for section in _section(name, module)
@@ -78,14 +78,14 @@ def _section(name: str, module: str) -> Iterator[str]:
     if isinstance(node, ast.ClassDef):
         rows = _fields(node)
         for base in _bases(node, module):
-            # a field that is said again takes the place of the inherited one
+            # a redefined field replaces the inherited one
             rows = {**rows, **{name: row for name, row in _fields(base).items() if name not in rows}}
         yield from _table(list(rows.values()))
         yield from _methods(node)
 
 
 def _bases(node: ast.ClassDef, module: str) -> Iterator[ast.ClassDef]:
-    """The specs that a spec inherits fields from."""
+    """Yield the specs from which a spec inherits fields."""
     homes = {
         name.name: found.module
         for found in _parse(module).body
@@ -100,7 +100,7 @@ def _bases(node: ast.ClassDef, module: str) -> Iterator[ast.ClassDef]:
 
 
 def _fields(node: ast.ClassDef) -> dict[str, str]:
-    """The rows of a table, by the name of the field."""
+    """Return the rows of a table, by the name of the field."""
     rows = {}
     for field, after in zip(node.body, [*node.body[1:], ast.Pass()], strict=True):
         if isinstance(field, ast.AnnAssign) and not ast.unparse(field.target).startswith("_"):
@@ -158,7 +158,7 @@ def _argument(argument: ast.arg, default: ast.expr | None) -> str:
 
 
 def _type(annotation: ast.expr) -> str:
-    """A type as a person reads it: the limits of `Annotated[int, Field(ge=1)]` in words."""
+    """Return a type as text, with the limits of `Annotated[int, Field(ge=1)]` in words."""
     if isinstance(annotation, ast.BinOp) and ast.unparse(annotation.right) == "None":
         return f"{_type(annotation.left)}, or none"
     if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Annotated":
@@ -171,7 +171,7 @@ def _type(annotation: ast.expr) -> str:
 
 
 def _prose(node: Definition) -> str:
-    """A docstring as Markdown: its sections in bold, its entries as a list."""
+    """Return a docstring as Markdown, with its sections in bold and its entries as a list."""
     lines = []
     for line in (ast.get_docstring(node) or "").splitlines():
         entry = re.match(r"    ([\w*]+): (.*)", line)

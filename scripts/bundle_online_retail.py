@@ -15,7 +15,7 @@ LIMIT_BYTES = 3_000_000
 
 
 def purchases(events: ir.Table, items: ir.Table) -> ir.Table:
-    """What known customers bought, products only, in the order of the file."""
+    """Return what known customers bought, products only, in the order of the file."""
     products = items.filter(items.is_product).select("item_id")
     lines = events.mutate(line=ibis.row_number())
     bought = lines.filter((lines.event == "purchase") & lines.user_id.notnull()).semi_join(
@@ -32,7 +32,7 @@ def purchases(events: ir.Table, items: ir.Table) -> ir.Table:
 
 
 def main() -> None:
-    """Read the arguments and write both files."""
+    """Parse the arguments and write both files."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

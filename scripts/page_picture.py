@@ -1,4 +1,4 @@
-"""Photograph a report of `reprise evaluate --html` in a real browser.
+"""Take a screenshot of a report of `reprise evaluate --html`.
 
 pip install playwright
 python scripts/page_picture.py report.html docs/pictures/report.png --browser "$(which chromium)"
@@ -12,7 +12,7 @@ from playwright.sync_api import sync_playwright
 
 
 def photograph(page: Path, picture: Path, options: argparse.Namespace) -> None:
-    """The top of the page, or with a height of 0 all of it."""
+    """Take a screenshot of the top of the page, or of all of it if the height is 0."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=options.browser,
@@ -32,7 +32,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("page", type=Path)
     parser.add_argument("picture", type=Path)
-    parser.add_argument("--browser", help="the executable; without it, the one that playwright installed")
+    parser.add_argument("--browser", help="browser executable (default: the one that playwright installed)")
     parser.add_argument("--width", type=int, default=1280)
     parser.add_argument("--height", type=int, default=1200)
     parser.add_argument("--scheme", choices=["light", "dark"], default="light")

@@ -114,7 +114,7 @@ def test_every_family_stands_in_one_report(tmp_path: Path) -> None:
     text = page.read_text()
     assert "old" not in text and text.endswith("The rest.\n")
     assert all(f"| {name} |" in text for name in names)
-    best = text.split("| less the first |")[1].splitlines()[2]
+    best = text.split("| minus the first |")[1].splitlines()[2]
     assert best.endswith("|  |")
     # trained already: only the comparison is made again
     before = {run: run.stat().st_mtime_ns for run in out.glob("runs/*/*/best.safetensors")}

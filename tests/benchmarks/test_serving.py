@@ -41,9 +41,9 @@ def test_a_load_is_answered_beside_the_app_without_its_model_and_through_swaps(
 ) -> None:
     options = ["--seconds", "3", "--swaps", "2", "--slices", "2", "--slice-seconds", "0.5", "--poisson"]
     found = measured(tmp_path / "found.json", "serving.py", "--model", model, *SMALL, *options)
-    beside = found["beside the app without its model"]
-    assert beside["real"]["statuses"] == beside["answerless"]["statuses"] == {"200": 50}
-    assert all(ratio > 0 for ratio in beside["ratios"].values())
+    compared = found["compared with the app without its model"]
+    assert compared["real"]["statuses"] == compared["without model"]["statuses"] == {"200": 50}
+    assert all(ratio > 0 for ratio in compared["ratios"].values())
     steady = found["steady"]
     assert steady["statuses"] == {"200": 150}
     for route in steady["routes"].values():
@@ -87,7 +87,7 @@ def test_costs_are_compared_by_size_and_by_past(model: Path, tmp_path: Path) -> 
 
 def test_ten_kills_lose_and_double_nothing(model: Path, tmp_path: Path) -> None:
     options = ["--kills", "10", "--every", "5", "--longest", "0.5"]
-    found = measured(tmp_path / "found.json", "killing.py", "--model", model, *options)
+    found = measured(tmp_path / "found.json", "crash_recovery.py", "--model", model, *options)
     assert found["breaches"] == 0
     assert found["kills"] == 10
     assert found["acknowledged as durable"] > 50

@@ -1,9 +1,11 @@
-"""`kill -9` at random moments under load: what was acknowledged is there exactly once, and every state is the fold of the log.
+"""Crash recovery: `kill -9` at random times under load.
 
-    python benchmarks/killing.py [--kills 200] [--seed 1] [--store sqlite|postgres] [--out FILE]
+Acknowledged events must exist exactly once, and states must equal the fold of the log.
 
-Clients send events, also late ones and known ones, and ask in between; what the kill left unanswered is sent again to the next
-server, or never. Between two servers the log is read and compared with what the clients know. Prints JSON; fails at a breach.
+    python benchmarks/crash_recovery.py [--kills 200] [--seed 1] [--store sqlite|postgres] [--out FILE]
+
+Clients send new, late and repeated events, and ask for recommendations. Unacknowledged events are sent again to the next
+server, or never. After each kill the log is compared with what the clients know. Prints JSON; fails at a violation.
 """
 
 import argparse
@@ -21,7 +23,7 @@ from typing import Any
 
 import logs
 import uvloop
-from wire import Pool, request
+from http_connections import Pool, request
 
 from reprise import Recommender
 from reprise.server.http.auth import DEFAULT_TENANT
@@ -32,12 +34,12 @@ from reprise.testing.worlds import world
 
 ITEMS = 12
 CLOSE = 1e-4
-"""How far scores may differ: the server may search for several questions at once."""
+"""Tolerance for scores: the server may search for several questions in one batch."""
 Event = dict[str, Any]
 
 
 def small_model(path: Path, seed: int) -> Path:
-    """A shop of twelve items, with random weights."""
+    """Return a model of twelve items with random weights."""
     import torch
 
     from reprise import Recurrent
@@ -51,20 +53,20 @@ def small_model(path: Path, seed: int) -> Path:
 
 @dataclass
 class Book:
-    """What clients know: what they sent, and what they were told."""
+    """Record of what clients sent and of the replies they got."""
 
     generator: random.Random
     users: int
     sent: dict[str, Event] = field(default_factory=dict)
-    kept: set[str] = field(default_factory=set)
+    acknowledged: set[str] = field(default_factory=set)
     """Ids that were acknowledged as durable."""
     again: list[Event] = field(default_factory=list)
     """Unanswered, to be sent again."""
     clock_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000 - 10**9)
-    told: Counter[str] = field(default_factory=Counter)
+    replies: Counter[str] = field(default_factory=Counter)
 
     def batch(self) -> list[Event]:
-        """A few events: new ones, some of them late, some that were sent before."""
+        """Return a few events: new ones, late ones, and repeated ones."""
         events = []
         for _ in range(self.generator.randint(1, 4)):
             chance = self.generator.random()
@@ -89,22 +91,22 @@ class Book:
         return event
 
     def answered(self, events: list[Event], status: int, body: bytes, durable: bool) -> None:
-        """Hear what became of a batch."""
-        self.told[str(status)] += 1
+        """Record the reply to a batch."""
+        self.replies[str(status)] += 1
         if status != 200:
-            # some clients send again what they know nothing of, and some do not
+            # some clients send unacknowledged events again, some do not
             self.again += [event for event in events if self.generator.random() < 0.7]
             return
         for event, result in zip(events, json.loads(body)["results"], strict=True):
-            self.told[result["status"]] += 1
+            self.replies[result["status"]] += 1
             if result["status"] == "rejected":
                 raise SystemExit(f"{event} was rejected: {result['error']}")
             if durable:
-                self.kept.add(event["event_id"])
+                self.acknowledged.add(event["event_id"])
 
 
 async def client(pool: Pool, book: Book, stopped: asyncio.Event) -> None:
-    """Send one request after another until the server is gone."""
+    """Send one request after another until the server is down."""
     loop = asyncio.get_running_loop()
     while not stopped.is_set():
         answered: asyncio.Future[tuple[int, bytes]] = loop.create_future()
@@ -116,7 +118,7 @@ async def client(pool: Pool, book: Book, stopped: asyncio.Event) -> None:
             user = f"u{book.generator.randrange(book.users)}"
             pool.send(request("POST", "/v1/recommend", json.dumps({"user_id": user}).encode()), done)
             status, _ = await answered
-            book.told[f"recommend {status}"] += 1
+            book.replies[f"recommend {status}"] += 1
             continue
         events, durable = book.batch(), book.generator.random() < 0.8
         body = {"events": events, "ack": "durable" if durable else "accepted"}
@@ -125,7 +127,7 @@ async def client(pool: Pool, book: Book, stopped: asyncio.Event) -> None:
 
 
 async def busy(server: ServerProcess, book: Book, options: argparse.Namespace, *, kill: bool) -> None:
-    """Load until a random moment, and the kill, or the clients' own end."""
+    """Apply load until a random time, then kill the server or stop the clients."""
     await asyncio.to_thread(server.wait_ready)
     pool, stopped = Pool(server.port, options.clients), asyncio.Event()
     clients = [asyncio.ensure_future(client(pool, book, stopped)) for _ in range(options.clients)]
@@ -138,7 +140,7 @@ async def busy(server: ServerProcess, book: Book, options: argparse.Namespace, *
 
 
 def breaches(store: str, book: Book) -> list[str]:
-    """What the log has that it must not have, or has not."""
+    """Return how the log violates its guarantees: missing, repeated or unknown events."""
     found: list[str] = []
     log = open_store(store)
     try:
@@ -157,7 +159,7 @@ def breaches(store: str, book: Book) -> list[str]:
             ):
                 found.append(f"{event} of {user} is stored, but {sent} was sent")
     found += [f"{name} is stored {count} times" for name, count in stored.items() if count > 1]
-    found += [f"{name} was acknowledged and is gone" for name in sorted(book.kept - stored.keys())]
+    found += [f"{name} was acknowledged and is gone" for name in sorted(book.acknowledged - stored.keys())]
     return found
 
 
@@ -166,12 +168,12 @@ def all_users(book: Book) -> list[str]:
 
 
 async def differences(server: ServerProcess, book: Book, shop: Recommender) -> list[str]:
-    """Where what a running server says of users is not the fold of the log."""
+    """Return users whose state or answer from the server differs from the fold of the log."""
     found: list[str] = []
     now_ms = book.clock_ms + 10**6
     for user in all_users(book):
-        told = (await asyncio.to_thread(server.ask, "GET", f"/v1/users/{user}?limit=10000")).body
-        state, events = told["state"], told["events"]
+        reply = (await asyncio.to_thread(server.ask, "GET", f"/v1/users/{user}?limit=10000")).body
+        state, events = reply["state"], reply["events"]
         if (state["events"], state["skipped"], state["last_seq"]) != (len(events), 0, len(events)):
             found.append(f"the state of {user} is {state}, the log has {len(events)} events")
         history = [
@@ -190,14 +192,14 @@ async def differences(server: ServerProcess, book: Book, shop: Recommender) -> l
 
 
 async def killed(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """All kills, and what is checked between and after them."""
+    """Run all kills and the checks between and after them."""
     model = options.model or await asyncio.to_thread(small_model, folder / "shop.model", options.seed)
     with logs.address(options.store, folder) as store:
         return await survived(options, folder, model, store)
 
 
 async def survived(options: argparse.Namespace, folder: Path, model: Path, store: str) -> dict[str, Any]:
-    """What there is to tell when all kills are over."""
+    """Return the summary after all kills."""
     book, shop = Book(random.Random(options.seed), options.users), Recommender.load(model)
     start_s = time.monotonic()
     for kill in range(1, options.kills + 1):
@@ -212,14 +214,14 @@ async def survived(options: argparse.Namespace, folder: Path, model: Path, store
         "kills": options.kills,
         "seconds": round(time.monotonic() - start_s, 1),
         "events sent": len(book.sent),
-        "acknowledged as durable": len(book.kept),
-        "told": dict(sorted(book.told.items())),
+        "acknowledged as durable": len(book.acknowledged),
+        "replies": dict(sorted(book.replies.items())),
         "breaches": 0,
     }
 
 
 def judge(found: list[str], kill: int) -> None:
-    """End with what is wrong, if anything is."""
+    """Exit with the violations, if there are any."""
     if found:
         raise SystemExit("\n".join([f"after kill {kill}, {len(found)} breaches:", *found[:20]]))
 
@@ -240,16 +242,18 @@ def main() -> None:
     parser.add_argument("--longest", type=float, default=1.0, help="seconds of load before a kill")
     parser.add_argument("--store", default="sqlite", help=logs.HELP)
     parser.add_argument(
-        "--model", type=Path, help="a saved model with items p0 to p11, instead of a made one"
+        "--model", type=Path, help="saved model with items p0 to p11 (default: random weights)"
     )
-    parser.add_argument("--out", type=Path, help="a file for what is printed")
+    parser.add_argument("--out", type=Path, help="file for the printed result")
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory() as folder,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        told = runner.run(killed(options, Path(folder)))
-    text = json.dumps({"command": shlex.join(["benchmarks/killing.py", *sys.argv[1:]]), **told}, indent=2)
+        result = runner.run(killed(options, Path(folder)))
+    text = json.dumps(
+        {"command": shlex.join(["benchmarks/crash_recovery.py", *sys.argv[1:]]), **result}, indent=2
+    )
     if options.out:
         options.out.write_text(text + "\n")
     print(text)

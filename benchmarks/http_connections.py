@@ -1,7 +1,7 @@
-"""Keep-alive connections over bare sockets of the event loop: they cost a load generator little, and hide nothing.
+"""Keep-alive HTTP connections on raw event-loop sockets, cheap enough for a load generator.
 
-A connection has one request at a time. A pool opens another one when all are busy, so a slow server is not spared requests;
-from some number on they wait, and count from the moment at which they should have been sent.
+A connection has one request at a time. The pool opens another one if all are busy, so a slow server gets no fewer
+requests. At the maximum number of connections, requests wait, and their latency counts from the scheduled time.
 """
 
 import asyncio
@@ -14,19 +14,19 @@ import httptools
 
 HOST = "127.0.0.1"
 BROKEN = 0
-"""Stands for a status where a connection broke off before there was one."""
+"""Status of a request whose connection broke before a reply."""
 Done = Callable[[int, bytes, bool], None]
-"""Is told the status of an answer, its body, and whether it says when to try again."""
+"""Callback with the status of a reply, its body, and whether it has Retry-After."""
 
 
 def request(method: str, path: str, body: bytes = b"") -> bytes:
-    """A whole request as it is sent."""
+    """Return the bytes of a whole request."""
     head = f"{method} {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
 class Connection(asyncio.Protocol):
-    """One connection, and the answer that it waits for."""
+    """One connection and the reply that it waits for."""
 
     def __init__(self, rest: Callable[["Connection"], None]) -> None:
         self._rest = rest
@@ -37,7 +37,7 @@ class Connection(asyncio.Protocol):
         self._later = self._last = False
 
     def send(self, sent: bytes, done: Done) -> None:
-        """Send a request on a connection that is at rest."""
+        """Send a request on an idle connection."""
         assert self._done is None
         self._done = done
         self._transport.write(sent)
@@ -49,7 +49,7 @@ class Connection(asyncio.Protocol):
     def open(self) -> bool:
         return not self._transport.is_closing()
 
-    # what the loop calls
+    # called by the event loop
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
 
@@ -63,7 +63,7 @@ class Connection(asyncio.Protocol):
         if self._done is not None:
             self._finish(BROKEN)
 
-    # what the parser calls
+    # called by the parser
     def on_header(self, name: bytes, value: bytes) -> None:
         if len(name) == 11 and name.lower() == b"retry-after":
             self._later = True
@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
 
 
 class Pool:
-    """Connections to one port. `send` never waits."""
+    """Connections to one port. `send` never blocks."""
 
     def __init__(self, port: int, most: int) -> None:
         self._port = port
@@ -100,7 +100,7 @@ class Pool:
         """How many connections there are."""
 
     def send(self, sent: bytes, done: Done, until_s: float = float("inf")) -> None:
-        """Send a request, on a connection at rest or a new one. After `until_s` of the monotonic clock it is not begun."""
+        """Send a request on an idle or new connection, unless the monotonic clock is past `until_s`."""
         while self._idle:
             connection = self._idle.popleft()
             if connection.open:
@@ -112,14 +112,14 @@ class Pool:
             self._open()
 
     async def prepare(self, count: int) -> None:
-        """Open some connections before they are needed."""
+        """Open connections in advance."""
         for _ in range(min(count, self._most) - self.opened):
             self._open()
         while self._opening:
             await asyncio.gather(*self._opening)
 
     async def close(self) -> None:
-        """Close those at rest."""
+        """Close idle connections."""
         while self._opening:
             await asyncio.gather(*self._opening)
         for connection in self._idle:
@@ -145,7 +145,7 @@ class Pool:
         self._rest(connection)
 
     def _rest(self, connection: Connection) -> None:
-        """A connection has nothing to do."""
+        """Return a connection to the idle list."""
         if not connection.open:
             self.opened -= 1
             if self._waiting and self.opened < self._most:

@@ -1,4 +1,4 @@
-"""What a process takes while it is under load: memory now and then, and processor seconds."""
+"""Resource use of a process under load: memory over time and processor seconds."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ MIB = 2**20
 
 
 class Watch:
-    """Of one process."""
+    """Measurements of one process."""
 
     def __init__(self, pid: int) -> None:
         self._process = psutil.Process(pid)
@@ -21,33 +21,33 @@ class Watch:
         """Seconds since the beginning, and MiB."""
 
     def cpu_s(self) -> float:
-        """Processor seconds up to now, of all threads."""
+        """Return processor seconds so far, over all threads."""
         times = self._process.cpu_times()
         return float(times.user + times.system)
 
-    def look(self) -> None:
-        """Keep what the memory is now, in MiB."""
+    def sample(self) -> None:
+        """Record the current memory in MiB."""
         rss = self._process.memory_info().rss / MIB
         self.rss.append((round(time.monotonic() - self._start_s, 1), round(rss, 1)))
 
     @asynccontextmanager
-    async def kept(self, every_s: float) -> AsyncIterator[None]:
-        """Look at the beginning, at the end, and now and then between."""
-        self.look()
+    async def sampling(self, every_s: float) -> AsyncIterator[None]:
+        """Record the memory at the start, at the end, and at intervals."""
+        self.sample()
         task = asyncio.ensure_future(self._follow(every_s))
         try:
             yield
         finally:
             task.cancel()
-            self.look()
+            self.sample()
 
     async def _follow(self, every_s: float) -> None:
         while True:
             await asyncio.sleep(every_s)
-            self.look()
+            self.sample()
 
-    def told(self) -> dict[str, Any]:
-        """The memory over time, and how fast it grew in the second half, when caches are full."""
+    def summary(self) -> dict[str, Any]:
+        """Return the memory over time, and its growth in the second half, when caches are full."""
         half = self.rss[len(self.rss) // 2 :]
         minutes = (half[-1][0] - half[0][0]) / 60
         return {

@@ -1,8 +1,8 @@
-"""The app of `reprise serve` with the model call removed: it keeps and reads the log, and answers everybody the same.
+"""The app of `reprise serve` without the model: it stores and reads events, and gives everyone the same answer.
 
-    python benchmarks/answerless.py MODEL --store sqlite:///events.db --port 8000
+    python benchmarks/server_without_model.py MODEL --store sqlite:///events.db --port 8000
 
-For serving.py, which asks it beside the real one: what a request costs without its answer.
+serving.py compares it with the real server: the cost of a request without its answer.
 """
 
 import argparse
@@ -18,8 +18,8 @@ from reprise.server.settings import Settings
 from reprise.server.store.records import User
 
 
-class Answerless(ServingEngine):
-    """Reads what the log has since of the users who ask, folds nothing, searches nothing."""
+class EngineWithoutModel(ServingEngine):
+    """A serving engine that reads new events of a user but computes no state and searches no items."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--store", default="sqlite:///events.db")
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
-    process.Live = Answerless  # type: ignore[misc]
+    process.ServingEngine = EngineWithoutModel  # type: ignore[misc]
     process.serve(
         options.model, options.store, process.ListenSettings(port=options.port), Settings(), logging.WARNING
     )

@@ -1,4 +1,4 @@
-"""What a peer and our own network have in common when they are measured: the options, and the lines of JSON."""
+"""Shared parts of measurements of peers and of our networks: their options and their JSON lines."""
 
 import argparse
 import json
@@ -16,26 +16,38 @@ PACKAGES = ("reprise", "rectools", "pytorch-lightning", "torch", "numpy", "panda
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """How long, when, and under which protocol."""
+    """Add the options for duration, measurement times and protocol."""
     parser.add_argument("dataset", type=Path, help="what `reprise prepare` wrote")
-    parser.add_argument("--name", help="of the curve; the default says the model and its width")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of processor time to train")
-    parser.add_argument("--moments", type=float, nargs="*", default=[], help="seconds at which to measure")
-    parser.add_argument("--warmup", type=float, default=5.0, help="seconds that events/s leave out")
+    parser.add_argument("--name", help="name of the curve (default: model and width)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="seconds of processor time to train")
     parser.add_argument(
-        "--parts", nargs="*", choices=("valid", "test"), default=["test"], help="empty: speed only"
+        "--moments", type=float, nargs="*", default=[], help="processor seconds at which to evaluate"
     )
-    parser.add_argument("--exclude-seen", action="store_true", help="items of the history are no candidates")
-    parser.add_argument("--min-history", type=int, default=1, help="fewest events before a target")
-    parser.add_argument("--sums", type=Path, help="a folder for the sums of each sequence, see paired.py")
+    parser.add_argument(
+        "--warmup", type=float, default=5.0, help="warm-up seconds left out of events per second"
+    )
+    parser.add_argument(
+        "--parts",
+        nargs="*",
+        choices=("valid", "test"),
+        default=["test"],
+        help="parts to evaluate (empty: measure speed only)",
+    )
+    parser.add_argument(
+        "--exclude-seen", action="store_true", help="exclude the items of the history from the candidates"
+    )
+    parser.add_argument("--min-history", type=int, default=1, help="minimum number of events before a target")
+    parser.add_argument(
+        "--sums", type=Path, help="folder for the metric sums of each sequence, see paired.py"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the model's own"
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="option of the model's constructor"
     )
 
 
 def versions() -> dict[str, str]:
-    """Of what the figures depend on, where it is installed."""
+    """Return the versions of the installed packages that the figures depend on."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -46,7 +58,7 @@ def versions() -> dict[str, str]:
 
 
 class Notes:
-    """Writes a line that says what is run, and one for each moment and part.
+    """Writes a line about the run, and one for each measurement and part.
 
     Args:
         options: Those of `add_options`.
@@ -65,15 +77,15 @@ class Notes:
     ) -> None:
         self.options, self.measured, self.finish = options, measured, finish
         self.name, self.dataset = options.name or name, options.dataset.name
-        self.out = sys.stdout  # before a peer that prints is quietened
+        self.out = sys.stdout  # before the output of a peer is silenced
 
     @property
     def clock(self) -> Clock:
-        """A clock that writes here."""
+        """Return a clock that writes to this log."""
         return Clock(self.options.seconds, self.options.moments, self.options.warmup, self._at_moment)
 
     def begin(self, **facts: Any) -> None:
-        """Say what is run."""
+        """Write the line about the run."""
         protocol = {name: getattr(self.options, name) for name in ("exclude_seen", "min_history", "seed")}
         self._write(**protocol, **facts, versions=versions())
 
