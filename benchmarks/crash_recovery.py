@@ -27,7 +27,7 @@ from http_connections import Pool, request
 
 from reprise import Recommender
 from reprise.server.http.auth import DEFAULT_TENANT
-from reprise.server.store.event_store import open_store
+from reprise.server.store.opening import open_store
 from reprise.server.store.records import User
 from reprise.testing.server_process import ServerProcess
 from reprise.testing.worlds import world

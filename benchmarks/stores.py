@@ -15,7 +15,8 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
-from reprise.server.store.event_store import EventStore, open_store
+from reprise.server.store.event_store import EventStore
+from reprise.server.store.opening import open_store
 from reprise.server.store.records import User, UserEvent
 
 HISTORIES = (10, 10_000)

@@ -42,14 +42,14 @@ def test_users_are_forgotten(tmp_path: Path) -> None:
         store.append([(User(tenant, user), UserEvent("p1", 5)) for tenant in ("default", "shop")])
     address = f"sqlite:///{tmp_path}/events.db"
     told = ran("forget", "anna", "bert", "nobody", "--store", address, "--scrub")
-    assert "anna: 1 events removed; no trace of the id" in told and "nobody: 0 events removed" in told
+    assert "anna: 1 events deleted; no trace of the id" in told and "nobody: 0 events deleted" in told
     assert "was written anew" in told
     assert store.recent_users("default", 9) == ["carl"]
     assert store.recent_users("shop", 9) == ["carl", "bert", "anna"]
     ran("forget", "anna", "--store", address, "--tenant", "shop")
     assert b"anna" not in (tmp_path / "events.db").read_bytes()
     store.close()
-    assert "is no address" in refused("forget", "anna", "--store", "events.db")
+    assert "is not an address" in refused("forget", "anna", "--store", "events.db")
     assert f"there is no event log at {tmp_path}/typo.db" in refused(
         "forget", "anna", "--store", f"sqlite:///{tmp_path}/typo.db"
     ).replace("│ ", "")

@@ -94,7 +94,7 @@ from reprise.server.engine.serving_engine import Live
 from reprise.server.engine.requests import RecommendQuery, UserContext
 from reprise.server.store.records import UserEvent
 from reprise.server.engine.served_model import Served
-from reprise.server.store.event_store import open_store
+from reprise.server.store.opening import open_store
 store = open_store("sqlite:///{tmp_path}/events.db")
 live = Live(Served.open(Path({str(first_model)!r}), store, 10**6), store)
 assert live.recommend(RecommendQuery(UserContext("shop", events=[UserEvent("p1")]), explain=True)).items

@@ -23,7 +23,7 @@ from reprise.server.http.auth import read_keys
 from reprise.server.prometheus_metrics import PrometheusMetrics
 from reprise.server.queueing.async_service import AsyncService
 from reprise.server.settings import Settings
-from reprise.server.store.event_store import open_store
+from reprise.server.store.opening import open_store
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 BACKLOG = 2048
@@ -73,9 +73,23 @@ class ListenSettings:
 
 
 def serve(
-    model: Path, store: str, place: ListenSettings, settings: Settings, level: int = logging.INFO
+    model: Path,
+    store: str,
+    place: ListenSettings,
+    settings: Settings,
+    level: int = logging.INFO,
+    *,
+    trusted: bool = False,
 ) -> None:
     """Serve a model until the process is asked to end.
+
+    Args:
+        model: Directory of a saved model.
+        store: Address of the event store, as for `open_store`.
+        place: Host, port and key file.
+        settings: Limits of the server.
+        level: Level of the log.
+        trusted: Whether the store may be a class from outside this package.
 
     Raises:
         ConfigError: the address of the store or the place cannot be.
@@ -87,7 +101,7 @@ def serve(
     with suppress(AttributeError):  # not on every system
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # there is nothing yet that could be read again
     json_logging.write_to_stderr(level)
-    log = open_store(store)
+    log = open_store(store, trusted=trusted)
     try:
         live = ServingEngine(ServedModel.open(model, log, settings.state_bytes), log)
     except BaseException:

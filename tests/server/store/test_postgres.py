@@ -19,7 +19,8 @@ import pytest
 
 from reprise.errors import ConfigError
 from reprise.server.store import postgres, postgres_connection
-from reprise.server.store.event_store import StoreError, open_store
+from reprise.server.store.event_store import StoreError
+from reprise.server.store.opening import open_store
 from reprise.server.store.postgres import PostgresStore
 from reprise.server.store.postgres_connection import UnsureError
 from reprise.server.store.records import Status, User, UserEvent

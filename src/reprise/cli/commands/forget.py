@@ -1,4 +1,4 @@
-"""`reprise forget`: everything of some users, out of the event log of a server."""
+"""`reprise forget`: delete all data of users from the event store of a server."""
 
 from typing import Annotated
 
@@ -8,11 +8,14 @@ EXAMPLE = "reprise forget anna --store sqlite:///events.db"
 
 
 def forget(
-    users: Annotated[list[str], typer.Argument(metavar="USER...", help="Whom to forget, by id.")],
+    users: Annotated[list[str], typer.Argument(metavar="USER...", help="Ids of the users to delete.")],
     store: Annotated[
-        str, typer.Option(metavar="URL", help="The log of events, as for `serve`; servers may be using it.")
+        str,
+        typer.Option(
+            metavar="ADDRESS", help="The event store, as for `reprise serve`. Servers may be using it."
+        ),
     ],
-    tenant: Annotated[str, typer.Option(metavar="NAME", help="Whose users.")] = "default",
+    tenant: Annotated[str, typer.Option(metavar="NAME", help="Tenant of the users.")] = "default",
     scrub: Annotated[
         bool,
         typer.Option(
@@ -20,17 +23,23 @@ def forget(
             help="Write the tables anew afterwards: no byte of a deleted row is left. Others wait meanwhile.",
         ),
     ] = False,
+    trusted: Annotated[
+        bool,
+        typer.Option(
+            "--trusted", help="Allow --store to import a class from outside reprise, which runs its code."
+        ),
+    ] = False,
 ) -> None:
-    """Remove everything of users from an event log, as `DELETE /v1/users/ID` does; servers that share the log follow."""
+    """Delete all data of users, as `DELETE /v1/users/ID` does. Servers that share the store drop their cached states."""
     from contextlib import closing
 
-    from reprise.server.store.event_store import open_store
+    from reprise.server.store.opening import open_store
     from reprise.server.store.records import User
 
-    with closing(open_store(store, create=False)) as log:
+    with closing(open_store(store, create=False, trusted=trusted)) as log:
         for user_id in users:
             user = User(tenant, user_id)
             count = log.forget(user)
-            typer.echo(f"{user_id}: {count:,} events removed; {log.prove_forgotten(user)}")
+            typer.echo(f"{user_id}: {count:,} events deleted; {log.prove_forgotten(user)}")
         if scrub:
             typer.echo(log.scrub())

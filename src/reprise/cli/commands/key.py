@@ -1,4 +1,4 @@
-"""`reprise key`: an API key for a server."""
+"""`reprise key`: create an API key for a server."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,27 +9,34 @@ EXAMPLE = "reprise key shop-front --scope ingest --scope recommend --file keys.t
 
 
 def key(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What the key is for.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of the key, for instance the program that uses it.")
+    ],
     file: Annotated[
-        Path, typer.Option(metavar="FILE", help="The file of keys, which is made or added to.")
+        Path,
+        typer.Option(metavar="FILE", help="Key file. The key is added to it; a missing file is created."),
     ] = Path("keys.toml"),
     scope: Annotated[
         list[str] | None,
         typer.Option(
             metavar="ingest|recommend|admin",
-            help="What it may do; repeat for several.",
+            help="Scope of the key; repeat the option for several scopes.",
             show_default="ingest, recommend",
         ),
     ] = None,
     tenant: Annotated[
-        str, typer.Option(metavar="NAME", help="Whose users and events; tenants do not see each other.")
+        str,
+        typer.Option(
+            metavar="NAME", help="Tenant of the key. A key cannot access users and events of other tenants."
+        ),
     ] = "default",
 ) -> None:
-    """Make an API key for `serve` and print it. The file holds its hash only, so it cannot be shown again."""
+    """Create an API key for `reprise serve` and print it. The file holds only its hash, so it cannot be shown again."""
     from reprise.server.http.auth import add_key
 
     secret = add_key(file, name, tenant, scope or ["ingest", "recommend"])
     typer.echo(secret)
     typer.echo(
-        f"added {name} to {file}; send the key above as the header X-API-Key, it is not stored", err=True
+        f"added {name} to {file}; send the key above in the header X-API-Key and keep it: it is not stored",
+        err=True,
     )

@@ -1,4 +1,4 @@
-"""`reprise serve`: a model over HTTP, with a log of events that moves its answers."""
+"""`reprise serve`: serve a model over HTTP, with recommendations that follow the recorded events."""
 
 import logging
 from pathlib import Path
@@ -13,36 +13,53 @@ MEGABYTE = 2**20
 
 
 def serve(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="What `export` wrote.")],
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="Directory of a model, written by `reprise export`.")
+    ],
     store: Annotated[
         str,
         typer.Option(
-            metavar="URL", help="The log of events: sqlite:///FILE or postgresql://USER@HOST/DATABASE."
+            metavar="ADDRESS",
+            help="The event store: sqlite:///FILE, postgresql://USER@HOST/DATABASE, or, with --trusted, a class of your own: "
+            "module:Class or module:Class:ADDRESS.",
         ),
     ] = "sqlite:///events.db",
     host: Annotated[
-        str, typer.Option(metavar="HOST", help="Where to listen; beyond this machine only with --keys.")
+        str,
+        typer.Option(
+            metavar="HOST",
+            help="Address to listen on. Any other than an address of this machine needs --keys.",
+        ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(metavar="N", min=1, max=65535, help="On which port.")] = 8000,
+    port: Annotated[int, typer.Option(metavar="N", min=1, max=65535, help="Port to listen on.")] = 8000,
     keys: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="API keys, as `reprise key` writes them.", show_default="none"),
+        typer.Option(
+            metavar="FILE", help="File of accepted API keys, written by `reprise key`.", show_default="none"
+        ),
     ] = None,
     state_memory: Annotated[
-        int, typer.Option(metavar="MB", min=1, help="Memory for the states of users.")
+        int, typer.Option(metavar="MB", min=1, help="Memory for the cached states of users.")
     ] = 256,
     quiet: Annotated[
-        bool, typer.Option("--quiet", help="Log what goes wrong only, not each request.")
+        bool, typer.Option("--quiet", help="Log warnings and errors only, not each request.")
+    ] = False,
+    trusted: Annotated[
+        bool,
+        typer.Option(
+            "--trusted", help="Allow --store to import a class from outside reprise, which runs its code."
+        ),
     ] = False,
 ) -> None:
-    """Serve a saved model: events in, recommendations out, a page to try it at /. Needs no torch."""
+    """Serve a saved model over HTTP: record events, return recommendations, and show a demo page at /. Needs no torch."""
     from reprise.server import process
     from reprise.server.settings import Settings
 
     if (model / "run.json").exists():
         raise ArtefactError(
-            f"{model} is a run; write its model with `reprise export {model} --out MODEL` and serve that"
+            f"{model} is a training run, not a model; export it with `reprise export {model} --out MODEL` and serve MODEL"
         )
-    place = process.ListenSettings(host, port, keys)
+    listen = process.ListenSettings(host, port, keys)
     settings = Settings(state_bytes=state_memory * MEGABYTE)
-    process.serve(model, store, place, settings, logging.WARNING if quiet else logging.INFO)
+    level = logging.WARNING if quiet else logging.INFO
+    process.serve(model, store, listen, settings, level, trusted=trusted)

@@ -1,9 +1,9 @@
-"""The event log: what it promises, and how one is opened from its address."""
+"""The contract of an event store."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from reprise.errors import ConfigError, DataError, did_you_mean
+from reprise.errors import ConfigError, DataError
 from reprise.server.store.records import ItemChange, Status, User, UserEvent, UserLog
 
 FORGOTTEN_KEPT = 100_000
@@ -12,6 +12,13 @@ FORGOTTEN_KEPT = 100_000
 
 class StoreError(OSError):
     """The store did not take something, or did not answer: nothing is promised of it, and it may be tried again."""
+
+
+class StoreNotFoundError(ConfigError):
+    """There is no event store at an address, and none may be created."""
+
+    def __init__(self, location: object) -> None:
+        super().__init__(f"there is no event log at {location}; name the one that a server writes to")
 
 
 class EventStore(Protocol):
@@ -108,43 +115,3 @@ def require_times(events: Sequence[tuple[User, UserEvent]]) -> None:
             raise DataError(
                 f"an event with item {event.item_id!r} has no time; set time_ms to milliseconds since 1970"
             )
-
-
-SCHEMES = ("sqlite", "postgresql")
-
-
-def no_log(where: object) -> ConfigError:
-    """There is none, and none is to be made."""
-    return ConfigError(f"there is no event log at {where}; name the one that a server writes to")
-
-
-def open_store(address: str, create: bool = True) -> EventStore:
-    """The store at an address: `sqlite:///events.db` (a path after three slashes) or `postgresql://user@host/database`.
-
-    Args:
-        address: Where.
-        create: Whether an empty one is made where there is none.
-
-    Raises:
-        ConfigError: the address has another form, or there is no event log and none is to be made.
-        StoreError: the store cannot be opened.
-    """
-    scheme, separator, rest = address.partition("://")
-    if not separator:
-        raise ConfigError(
-            f"store {address!r} is no address; write sqlite:///events.db or postgresql://host/database"
-        )
-    if scheme == "sqlite":
-        from reprise.server.store.sqlite import SQLiteStore
-
-        if not rest.startswith("/") or rest == "/":
-            raise ConfigError(
-                f"store {address!r} names no file; write sqlite:///events.db, or sqlite:////var/lib/events.db for a path "
-                "from the root"
-            )
-        return SQLiteStore(rest[1:], create)
-    if scheme in ("postgresql", "postgres"):
-        from reprise.server.store.postgres import PostgresStore
-
-        return PostgresStore(address, create)
-    raise ConfigError(f"unknown kind of store {scheme!r}{did_you_mean(scheme, SCHEMES)}")

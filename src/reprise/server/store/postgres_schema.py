@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from psycopg.errors import Diagnostic, InsufficientPrivilege, InvalidSchemaName, UndefinedTable
 
-from reprise.server.store.event_store import StoreError, no_log
+from reprise.server.store.event_store import StoreError, StoreNotFoundError
 from reprise.server.store.postgres_connection import Connection, PostgresDatabase
 
 FORMAT = "1"
@@ -60,7 +60,7 @@ def open_tables(database: PostgresDatabase, create: bool) -> bytes:
         try:
             facts = _facts(connection)
             if not facts and not create:
-                raise no_log(database.where)
+                raise StoreNotFoundError(database.where)
             facts = facts or _make(database, connection)
         except InsufficientPrivilege as error:
             raise StoreError(

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from reprise.server.store.event_store import FORGOTTEN_KEPT, StoreError, no_log, require_times
+from reprise.server.store.event_store import FORGOTTEN_KEPT, StoreError, StoreNotFoundError, require_times
 from reprise.server.store.pseudonyms import KeyedHasher
 from reprise.server.store.records import ItemChange, Status, User, UserEvent, UserLog
 from reprise.server.store.sqlite_connection import SQLiteDatabase
@@ -66,7 +66,7 @@ class SQLiteStore:
         """
         self.path = Path(path)
         if not create and not (self.path.exists() and self.path.stat().st_size):
-            raise no_log(self.path)
+            raise StoreNotFoundError(self.path)
         self._database = SQLiteDatabase(self.path)
         try:
             with self._database.writing() as writer:
@@ -199,7 +199,7 @@ class SQLiteStore:
         writer.execute("BEGIN IMMEDIATE")
         tables = {name for (name,) in writer.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not tables and not create:
-            raise no_log(self.path)
+            raise StoreNotFoundError(self.path)
         if not tables:
             for statement in (SCHEMA + PRIMING).split(";"):
                 writer.execute(statement)
