@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# two workers share the cores; more threads in each would only wait for each other
+# test workers share the cores; more threads in each would only wait for each other
 WORKERS ?= auto
 THREADS ?= 1
 
@@ -11,10 +11,10 @@ THREADS ?= 1
 
 install: $(STAMP)
 
-# torch first and by itself: whichever build of the pinned version the machine's index offers is then kept
+# torch first and alone, so that pip keeps the build of the pinned version that the machine's index offers
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "Reprise needs Python 3.11 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+		|| { echo "Reprise needs Python 3.11 or newer; choose one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
@@ -41,9 +41,9 @@ docs: install
 	$(BIN)/python scripts/api_page.py
 	$(BIN)/python scripts/module_map.py
 
-# every family on three logs of a folder, with the reports; what is trained already is kept
+# train and compare every family on three logs of a folder; finished runs are kept
 benchmark: install
-	@test -d "$(LOGS)" || { echo "name the folder of the logs: make benchmark LOGS=folder"; exit 1; }
+	@test -d "$(LOGS)" || { echo "give the folder of the logs: make benchmark LOGS=folder"; exit 1; }
 	$(BIN)/python benchmarks/families.py $(LOGS) --results docs/results.md
 
 clean:

@@ -1,4 +1,4 @@
-"""What holds for every test."""
+"""Settings for all tests."""
 
 import os
 from collections.abc import Generator
@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-# first of all: it keeps the threads of torch from spinning, which must be said before torch is imported
+# first, because it sets OMP_WAIT_POLICY, which torch reads when it is imported
 import reprise  # noqa: F401
 
 
 def _fail_if_skipped(report: Any) -> Any:
-    """Under CI nothing is missing, so a test that skips itself hides something."""
+    """Fail a skipped test under CI, where nothing that a test needs may be missing."""
     if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome, report.longrepr = "failed", f"skipped under CI: {report.longrepr}"
     return report
