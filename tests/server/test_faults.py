@@ -1,4 +1,4 @@
-"""Real faults under a real server: a full disk, a disk that does not sync, an end in the midst of work."""
+"""Faults injected into a running server: a full disk, a failing fsync, and a shutdown under load."""
 
 import json
 import resource
@@ -38,7 +38,7 @@ Start = Callable[..., ServerProcess]
 
 @pytest.fixture
 def start(second_model: Path, tmp_path: Path) -> Iterator[Start]:
-    """Starts servers on one log, and kills what is left of them."""
+    """Return a function that starts servers with one log; they are killed after the test."""
     servers: list[ServerProcess] = []
 
     def started(**environment: str) -> ServerProcess:
@@ -54,10 +54,10 @@ def start(second_model: Path, tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A library whose `fsync` fails while a file is there."""
+    """A shared library, for LD_PRELOAD, whose `fsync` fails while the file $FAULT exists."""
     folder = tmp_path_factory.mktemp("shim")
     compiler = shutil.which("cc") or shutil.which("gcc")
-    assert compiler is not None, "this test needs a C compiler, as the Debian package gcc brings one"
+    assert compiler is not None, "this test needs a C compiler; on Debian install the package gcc"
     (folder / "shim.c").write_text(SHIM)
     command = [compiler, "-shared", "-fPIC", "-o", folder / "shim.so", folder / "shim.c", "-ldl"]
     subprocess.run(command, check=True)
@@ -65,7 +65,7 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def batch(user: str, first: int, count: int = 1, size: int = 0, **more: Any) -> dict[str, Any]:
-    """Events with ids, of one user, and with items of some length."""
+    """Return a request body: events of one user, with event ids and with item ids made longer by `size` characters."""
     return {
         "events": [
             {"user_id": user, "item_id": f"p{5 + number % 20}" + size * "x", "event_id": f"{user}-{number}"}
@@ -83,17 +83,18 @@ def stored(folder: Path, user: str) -> list[UserEvent]:
     return events
 
 
-def answers_as_the_log_says(server: ServerProcess, user: str) -> list[str]:
-    """The ids of a user's events, whose number an answer goes by."""
-    told = server.ask("GET", f"/v1/users/{user}?limit=10000").body
-    answer = server.ask("POST", "/v1/recommend", {"user_id": user})
-    assert answer.status == 200
-    assert answer.body["events"] + answer.body["skipped"] == len(told["events"]) == told["state"]["last_seq"]
-    return [event["event_id"] for event in told["events"]]
+def check_event_count(server: ServerProcess, user: str) -> list[str]:
+    """Check that a recommendation counts all stored events of a user; return their event ids."""
+    stored = server.ask("GET", f"/v1/users/{user}?limit=10000").body
+    reply = server.ask("POST", "/v1/recommend", {"user_id": user})
+    assert reply.status == 200
+    assert reply.body["events"] + reply.body["skipped"] == len(stored["events"])
+    assert len(stored["events"]) == stored["state"]["last_seq"]
+    return [event["event_id"] for event in stored["events"]]
 
 
-def is_unavailable(server: ServerProcess) -> None:
-    """It says so to everybody who writes or asks whether it is ready, and answers the others."""
+def check_unavailable(server: ServerProcess) -> None:
+    """Check that writes and readiness checks get a 503, while recommendations still work."""
     refused = server.ask("POST", "/v1/events", batch("anna", 9000))
     assert (refused.status, refused.body["error"]["code"]) == (503, "store_unavailable")
     assert refused.headers["retry-after"] == "1"
@@ -103,30 +104,31 @@ def is_unavailable(server: ServerProcess) -> None:
     assert server.ask("POST", "/v1/recommend", {"user_id": "anna"}).status == 200
 
 
-def lines(server: ServerProcess, what: str) -> list[dict[str, Any]]:
-    return [line for line in map(json.loads, server.said().splitlines()) if line["what"] == what]
+def lines(server: ServerProcess, event: str) -> list[dict[str, Any]]:
+    """Return the log lines of an event."""
+    return [line for line in map(json.loads, server.said().splitlines()) if line["event"] == event]
 
 
-def recovers(server: ServerProcess, folder: Path, kept: list[str], refused: dict[str, Any]) -> None:
-    """The same process works again; what was refused can be sent again; nothing is lost or there twice."""
+def check_recovery(server: ServerProcess, folder: Path, kept: list[str], refused: dict[str, Any]) -> None:
+    """Check that the server works again after a fault, and that no event is lost or stored twice."""
     assert server.ask("GET", "/readyz").status == 200
-    before = answers_as_the_log_says(server, "anna")
+    before = check_event_count(server, "anna")
     offered = [event["event_id"] for event in refused["events"]]
-    # of a commit that failed nobody can know, but it is whole or not there
+    # a failed commit may be in the log or not, but never in part
     assert before[: len(kept)] == kept
     assert {tuple(before[len(kept) :])} <= {(), tuple(offered), ("anna-9000",)}
     results = server.ask("POST", "/v1/events", refused).body["results"]
     assert {result["status"] for result in results} <= {"accepted", "duplicate"}
     assert server.ask("POST", "/v1/events", batch("anna", 9001)).body["results"][0]["status"] == "accepted"
-    after = answers_as_the_log_says(server, "anna")
+    after = check_event_count(server, "anna")
     assert sorted(set(after) - {"anna-9000"}) == sorted([*kept, *offered, "anna-9001"])
     assert len(after) == len(set(after))
     assert server.stop() == 0
     assert [event.event_id for event in stored(folder, "anna")] == after
 
 
-def test_a_full_disk_is_said_and_got_over(start: Start, tmp_path: Path) -> None:
-    """A limit on the size of files: writes beyond it fail, as on a full disk. A few events may still have room."""
+def test_a_full_disk_is_reported_and_survived(start: Start, tmp_path: Path) -> None:
+    """A limit on file sizes stands for a full disk: writes beyond it fail, but small ones may still succeed."""
     server = start()
     assert server.ask("POST", "/v1/events", batch("anna", 0, 20)).status == 200
     kept = [f"anna-{number}" for number in range(20)]
@@ -135,7 +137,7 @@ def test_a_full_disk_is_said_and_got_over(start: Start, tmp_path: Path) -> None:
     refused = batch("anna", 100, 1000, size=250)
     answer = server.ask("POST", "/v1/events", refused)
     assert (answer.status, answer.body["error"]["code"]) == (503, "store_unavailable")
-    assert answers_as_the_log_says(server, "anna") == kept
+    assert check_event_count(server, "anna") == kept
     (line,) = lines(server, "events not written")
     assert (line["level"], line["refused"], line["lost"]) == ("error", 1000, 0)
     assert server.ask("POST", "/v1/events", batch("bert", 0, 1000, size=250, ack="accepted")).status == 200
@@ -146,27 +148,27 @@ def test_a_full_disk_is_said_and_got_over(start: Start, tmp_path: Path) -> None:
     assert lines(server, "events not written")[1]["lost"] == 1000
     assert "reprise_events_lost_total 1000.0" in server.ask("GET", "/metrics").body
     resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (NO_LIMIT, NO_LIMIT))
-    recovers(server, tmp_path, kept, refused)
+    check_recovery(server, tmp_path, kept, refused)
 
 
-def test_nothing_at_all_can_be_written_and_then_everything(start: Start, tmp_path: Path) -> None:
-    """Not even the connection can be opened anew."""
+def test_the_server_recovers_when_no_write_was_possible(start: Start, tmp_path: Path) -> None:
+    """SQLite cannot even open a new connection. File descriptors must not leak meanwhile."""
     server = start()
     assert server.ask("POST", "/v1/events", batch("anna", 0, 5)).status == 200
     resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (0, NO_LIMIT))
     refused = batch("anna", 100, 7)
     for _ in range(5):
         assert server.ask("POST", "/v1/events", refused).status == 503
-        is_unavailable(server)
+        check_unavailable(server)
     handles = len(list(Path(f"/proc/{server.pid}/fd").iterdir()))
     for _ in range(20):
-        is_unavailable(server)
+        check_unavailable(server)
     assert len(list(Path(f"/proc/{server.pid}/fd").iterdir())) <= handles + 2
     resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (NO_LIMIT, NO_LIMIT))
-    recovers(server, tmp_path, [f"anna-{number}" for number in range(5)], refused)
+    check_recovery(server, tmp_path, [f"anna-{number}" for number in range(5)], refused)
 
 
-def test_what_was_not_synced_is_not_acknowledged(start: Start, shim: Path, tmp_path: Path) -> None:
+def test_events_are_not_acknowledged_when_fsync_fails(start: Start, shim: Path, tmp_path: Path) -> None:
     fault = tmp_path / "fault"
     server = start(LD_PRELOAD=str(shim), FAULT=str(fault))
     assert server.ask("POST", "/v1/events", batch("anna", 0, 5)).status == 200
@@ -175,14 +177,14 @@ def test_what_was_not_synced_is_not_acknowledged(start: Start, shim: Path, tmp_p
     for _ in range(5):
         answer = server.ask("POST", "/v1/events", refused)
         assert (answer.status, answer.body["error"]["code"]) == (503, "store_unavailable")
-    is_unavailable(server)
+    check_unavailable(server)
     assert lines(server, "events not written")
     fault.unlink()
-    recovers(server, tmp_path, [f"anna-{number}" for number in range(5)], refused)
+    check_recovery(server, tmp_path, [f"anna-{number}" for number in range(5)], refused)
 
 
-def test_after_a_sync_that_failed_the_log_is_written_anew(start: Start, shim: Path, tmp_path: Path) -> None:
-    """Bytes whose sync failed may be gone though they can be read; later ones must not stand behind them in one file."""
+def test_the_write_ahead_log_is_reset_after_a_failed_fsync(start: Start, shim: Path, tmp_path: Path) -> None:
+    """Bytes whose fsync failed may be lost later, so no acknowledged event may follow them in the same file."""
     fault = tmp_path / "fault"
     server = start(LD_PRELOAD=str(shim), FAULT=str(fault))
     assert server.ask("POST", "/v1/events", batch("anna", 0, 400)).status == 200
@@ -194,7 +196,7 @@ def test_after_a_sync_that_failed_the_log_is_written_anew(start: Start, shim: Pa
     assert (tmp_path / "events.db-wal").stat().st_size < before / 2
 
 
-def test_a_full_disk_at_the_beginning_leaves_no_half_made_log(second_model: Path, tmp_path: Path) -> None:
+def test_a_full_disk_at_startup_leaves_no_incomplete_log(second_model: Path, tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path / 'events.db'}"
     limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({20 * PAGE}, {NO_LIMIT}))"
     run = f"{limit}; import sys; from reprise.cli.main import main; sys.argv[1:1] = ['serve']; main()"
@@ -208,8 +210,8 @@ def test_a_full_disk_at_the_beginning_leaves_no_half_made_log(second_model: Path
         assert server.ask("POST", "/v1/events", batch("anna", 0, 5)).status == 200
 
 
-def test_an_end_in_the_midst_of_work_loses_nothing_that_was_answered(start: Start, tmp_path: Path) -> None:
-    """Also of what was answered before it was written. What was begun is finished; the rest was not begun."""
+def test_a_shutdown_under_load_loses_no_acknowledged_event(start: Start, tmp_path: Path) -> None:
+    """This includes events acknowledged before they were written. Running requests finish; others are not started."""
     server = start()
     accepted: list[str] = []
     unanswered: list[str] = []

@@ -1,6 +1,6 @@
-"""Whatever happens, in whatever order: the log has each event once, and every process knows each user as the log does.
+"""A state machine test: after any sequence of operations each event is stored once and each state matches the log.
 
-More steps on demand: REPRISE_STEPS=1000000 pytest tests/server/test_machine.py
+Run more steps with: REPRISE_STEPS=1000000 pytest tests/server/test_machine.py
 """
 
 import os
@@ -24,7 +24,7 @@ from reprise.server.store.records import Status, User, UserEvent
 from reprise.server.store.sqlite import SQLiteStore
 
 STEPS = int(os.environ.get("REPRISE_STEPS", "10000"))
-STEPS_OF_ONE = 50
+STEPS_PER_RUN = 50
 START_MS = 1_700_000_000_000
 USERS = [User("shop", "anna"), User("shop", "bert"), User("rival", "anna")]
 users = st.sampled_from(USERS)
@@ -34,8 +34,8 @@ minutes = st.integers(0, 40)
 
 
 @dataclass
-class Reference:
-    """What a log is: the events of each user in the order of their arrival, and the ids of all."""
+class ReferenceLog:
+    """A simple model of the event log: the events of each user in order of arrival."""
 
     events: dict[User, list[UserEvent]] = field(default_factory=dict)
 
@@ -50,127 +50,127 @@ class Reference:
         return by_time(self.events.get(user, []))
 
 
-class Processes(RuleBasedStateMachine):
-    """Two processes over one log, each with one of two models."""
+class TwoProcesses(RuleBasedStateMachine):
+    """Two serving engines with one log, each of which serves one of two models."""
 
     models: tuple[Path, Path]
     steps = 0
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name) / "events.db"
-        self.reference = Reference()
+        self.directory = tempfile.TemporaryDirectory()
+        self.path = Path(self.directory.name) / "events.db"
+        self.reference = ReferenceLog()
         self.sent: list[tuple[User, UserEvent]] = []
-        self.serves = [0, 0]
+        self.served_models = [0, 0]
         self.turn = 0
-        self.lives: list[ServingEngine] = []
+        self.engines: list[ServingEngine] = []
 
     @initialize()
     def start(self) -> None:
-        self.lives = [self.opened(process) for process in (0, 1)]
+        self.engines = [self.open_engine(process) for process in (0, 1)]
 
-    def opened(self, process: int) -> ServingEngine:
+    def open_engine(self, process: int) -> ServingEngine:
         store = SQLiteStore(self.path)
-        # room for two states and a half: some are always folded anew
-        return ServingEngine(ServedModel.open(self.models[self.serves[process]], store, 5_000), store)
+        model = self.models[self.served_models[process]]
+        # memory for two and a half states, so that some states are always dropped and rebuilt
+        return ServingEngine(ServedModel.open(model, store, 5_000), store)
 
     @rule(
         process=processes,
         user=users,
-        told=st.lists(st.tuples(items, minutes), min_size=1, max_size=4),
-        named=st.booleans(),
+        events=st.lists(st.tuples(items, minutes), min_size=1, max_size=4),
+        with_ids=st.booleans(),
     )
-    def events(self, process: int, user: User, told: list[tuple[str, int]], named: bool) -> None:
-        """In any order: an event of an earlier minute is late."""
+    def append_events(self, process: int, user: User, events: list[tuple[str, int]], with_ids: bool) -> None:
+        """Times are in any order, so many events are late."""
         new = [
             (
                 user,
                 UserEvent(
                     item,
                     START_MS + 60_000 * minute,
-                    event_id=f"e{len(self.sent) + place}" if named else None,
+                    event_id=f"e{len(self.sent) + place}" if with_ids else None,
                 ),
             )
-            for place, (item, minute) in enumerate(told)
+            for place, (item, minute) in enumerate(events)
         ]
         self.sent += new
-        assert self.lives[process].store.append(new) == [self.reference.append(*event) for event in new]
+        expected = [self.reference.append(*event) for event in new]
+        assert self.engines[process].store.append(new) == expected
 
     @rule(process=processes, data=st.data())
-    def again(self, process: int, data: st.DataObject) -> None:
-        """What was sent before, perhaps by another user of the tenant."""
-        named = [(user, event) for user, event in self.sent if event.event_id]
-        if named:
-            event = data.draw(st.sampled_from(named[-20:]))
-            assert self.lives[process].store.append([event]) == [self.reference.append(*event)]
+    def append_again(self, process: int, data: st.DataObject) -> None:
+        with_ids = [(user, event) for user, event in self.sent if event.event_id]
+        if with_ids:
+            event = data.draw(st.sampled_from(with_ids[-20:]))
+            assert self.engines[process].store.append([event]) == [self.reference.append(*event)]
 
-    @rule(process=processes, user=users, seen=st.booleans())
-    def ask(self, process: int, user: User, seen: bool) -> None:
-        live = self.lives[process]
-        rules = RankingRules(k=3, exclude_seen=seen)
-        answer = live.recommend(RecommendQuery(UserContext(*user), rules, START_MS * 2))
-        told = live.recommend(
-            RecommendQuery(UserContext(user.tenant, None, self.reference.history(user)), rules, START_MS * 2)
-        )
-        assert answer == told
+    @rule(process=processes, user=users, exclude_seen=st.booleans())
+    def recommend(self, process: int, user: User, exclude_seen: bool) -> None:
+        engine = self.engines[process]
+        rules = RankingRules(k=3, exclude_seen=exclude_seen)
+        from_log = RecommendQuery(UserContext(*user), rules, START_MS * 2)
+        context = UserContext(user.tenant, None, self.reference.history(user))
+        assert engine.recommend(from_log) == engine.recommend(RecommendQuery(context, rules, START_MS * 2))
 
     @rule(user=users, process=processes)
-    def forget(self, user: User, process: int) -> None:
-        assert self.lives[process].forget(user).events == len(self.reference.events.pop(user, []))
+    def erase(self, user: User, process: int) -> None:
+        assert self.engines[process].erase_user(user).events == len(self.reference.events.pop(user, []))
 
     @rule(process=processes)
     def restart(self, process: int) -> None:
-        self.lives[process].store.close()
-        self.lives[process] = self.opened(process)
+        self.engines[process].store.close()
+        self.engines[process] = self.open_engine(process)
 
     @rule(process=processes)
-    def swap(self, process: int) -> None:
-        self.serves[process] = 1 - self.serves[process]
-        self.lives[process].swap(self.models[self.serves[process]])
+    def swap_model(self, process: int) -> None:
+        self.served_models[process] = 1 - self.served_models[process]
+        self.engines[process].swap_model(self.models[self.served_models[process]])
 
     @rule(process=processes, item=items, available=st.booleans())
-    def say(self, process: int, item: str, available: bool) -> None:
-        self.lives[process].put_item("shop", item, {"available": available})
+    def put_item(self, process: int, item: str, available: bool) -> None:
+        self.engines[process].put_item("shop", item, {"available": available})
 
     @invariant()
-    def every_process_knows_every_user_as_the_log_does(self) -> None:
-        Processes.steps += 1
+    def logs_have_no_gaps_and_states_match_the_log(self) -> None:
+        TwoProcesses.steps += 1
         self.turn += 1
-        for live in self.lives:
+        for engine in self.engines:
             for user in USERS:
-                assert [event.seq for event in live.store.since(user).events] == list(
-                    range(1, len(self.reference.events.get(user, [])) + 1)
-                )
-        if self.lives:
-            live, user = self.lives[self.turn % 2], USERS[self.turn % 3]
-            known = live.served.states.current(user)
-            fold = live.served.states.folder.fold(self.reference.history(user))
-            assert (known.events, known.skipped) == (fold.events, fold.skipped)
+                count = len(self.reference.events.get(user, []))
+                assert [event.seq for event in engine.store.since(user).events] == list(range(1, count + 1))
+        if self.engines:
+            engine, user = self.engines[self.turn % 2], USERS[self.turn % 3]
+            states = engine.model.states
+            cached, replayed = states.current(user), states.builder.replay(self.reference.history(user))
+            assert cached.event_count == replayed.event_count
+            assert cached.skipped_count == replayed.skipped_count
             assert all(
-                np.array_equal(known.state[name], fold.state[name], equal_nan=True) for name in fold.state
+                np.array_equal(cached.network_state[name], array, equal_nan=True)
+                for name, array in replayed.network_state.items()
             )
 
     def teardown(self) -> None:
-        for live in self.lives:
-            live.store.close()
-        self.folder.cleanup()
+        for engine in self.engines:
+            engine.store.close()
+        self.directory.cleanup()
 
 
-def test_two_processes_over_one_log(
+def test_two_processes_with_one_log(
     second_model: Path, third_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # the files are read once: it is the states that are looked at here, thousands of times
-    monkeypatch.setattr(served_model, "_checked", cache(served_model._checked))
-    Processes.models = second_model, third_model
-    Processes.steps = 0
+    # load each model once: the test is about the states, and swaps models thousands of times
+    monkeypatch.setattr(served_model, "_load_checked", cache(served_model._load_checked))
+    TwoProcesses.models = second_model, third_model
+    TwoProcesses.steps = 0
     run_state_machine_as_test(
-        Processes,
+        TwoProcesses,
         settings=settings(
-            max_examples=max(1, STEPS * 6 // 5 // STEPS_OF_ONE),
-            stateful_step_count=STEPS_OF_ONE,
+            max_examples=max(1, STEPS * 6 // 5 // STEPS_PER_RUN),
+            stateful_step_count=STEPS_PER_RUN,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )
-    assert Processes.steps >= STEPS
+    assert TwoProcesses.steps >= STEPS

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
-from serving import Address, serving
+from server_thread import Address, server_thread
 
 from reprise.server.http.app import Authenticator
 from reprise.server.http.auth import add_key, read_keys
@@ -36,7 +36,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def shop(second_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
     """Items with titles, one of which is an attack and one very long, and with prices."""
-    with serving(second_model, tmp_path_factory.mktemp("page") / "events.db") as shop:
+    with server_thread(second_model, tmp_path_factory.mktemp("page") / "events.db") as shop:
         for price, (item, title) in enumerate(TITLES.items()):
             shop.call("PUT", f"/v1/items/{item}", {"title": title, "price": price})
         yield shop
@@ -471,7 +471,7 @@ def test_a_key_is_asked_for_where_one_is_needed(
     context: BrowserContext, second_model: Path, tmp_path: Path
 ) -> None:
     secret = add_key(tmp_path / "keys.toml", "page", "default", ["ingest", "recommend", "admin"])
-    with serving(
+    with server_thread(
         second_model, tmp_path / "events.db", Authenticator(read_keys(tmp_path / "keys.toml"))
     ) as locked:
         page = context.new_page()
@@ -500,7 +500,7 @@ def test_a_key_that_does_not_allow_all_still_shows_what_it_allows(
     context: BrowserContext, second_model: Path, tmp_path: Path
 ) -> None:
     secret = add_key(tmp_path / "keys.toml", "reader", "default", ["recommend"])
-    with serving(
+    with server_thread(
         second_model, tmp_path / "events.db", Authenticator(read_keys(tmp_path / "keys.toml"))
     ) as locked:
         page = context.new_page()
@@ -520,7 +520,7 @@ def test_a_key_that_does_not_allow_all_still_shows_what_it_allows(
 def test_kinds_of_events_can_be_chosen_where_the_model_knows_several(
     context: BrowserContext, first_model: Path, tmp_path: Path
 ) -> None:
-    with serving(first_model, tmp_path / "events.db") as visits:
+    with server_thread(first_model, tmp_path / "events.db") as visits:
         kinds = visits.call("GET", "/v1/model")["kinds"]
         page = opened(context.new_page(), visits)
         choice = page.get_by_label("Kind of event")

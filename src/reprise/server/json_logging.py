@@ -1,4 +1,4 @@
-"""What a server says while it runs: one JSON object a line. User ids are told as keyed hashes only."""
+"""Structured logging: one JSON object per line. User ids appear only as keyed hashes."""
 
 import json
 import logging
@@ -10,42 +10,46 @@ from typing import Any
 from reprise.server.store.pseudonyms import KeyedHasher
 from reprise.server.store.records import User
 
-NAME = "reprise.server"
-_DIGESTS = KeyedHasher(secrets.token_bytes(32))
-"""New with every start: lines of one process tell users apart, and nobody can look up whose they are."""
+LOGGER_NAME = "reprise.server"
+_HASHER = KeyedHasher(secrets.token_bytes(32))
+"""Has a new key in each process: log lines of one process can be grouped by user, but hashes cannot be traced to ids."""
 
 
-def hashed(user: User) -> str:
-    """A user, as logs tell them."""
-    return _DIGESTS.user(user).hex()[:16]
+def user_hash(user: User) -> str:
+    """Return the pseudonym of a user in the log lines of this process."""
+    return _HASHER.user(user).hex()[:16]
 
 
-def log_event(what: str, level: int = logging.INFO, **facts: Any) -> None:
-    """Write one line."""
-    logging.getLogger(NAME).log(level, what, extra={"facts": facts})
+def log_event(event: str, level: int = logging.INFO, **fields: Any) -> None:
+    """Write a log line with the given fields."""
+    logging.getLogger(LOGGER_NAME).log(level, event, extra={"fields": fields})
 
 
-def log_error(what: str, error: BaseException, **facts: Any) -> None:
-    """Write one line about something that went wrong, with its traceback."""
-    logging.getLogger(NAME).error(what, exc_info=error, extra={"facts": facts})
+def log_error(event: str, error: BaseException, **fields: Any) -> None:
+    """Write a log line about an exception, with its traceback."""
+    logging.getLogger(LOGGER_NAME).error(event, exc_info=error, extra={"fields": fields})
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one JSON object."""
+    """Formats a log record as a JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Time, level, what happened and its facts."""
-        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        line = {"time": moment, "level": record.levelname.lower(), "what": record.getMessage()}
-        line |= getattr(record, "facts", {})
+        """Return a JSON object with time, level, event and fields."""
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line = {"time": time, "level": record.levelname.lower(), "event": record.getMessage()}
+        line |= getattr(record, "fields", {})
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
 def write_to_stderr(level: int) -> None:
-    """Have the lines of this process, and of what it runs, on standard error."""
+    """Send the log lines of this process to standard error as JSON.
+
+    Args:
+        level: Lowest level of the server's own lines. Lines of other libraries need at least `WARNING`.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    logging.getLogger(NAME).setLevel(level)
+    logging.getLogger(LOGGER_NAME).setLevel(level)

@@ -1,4 +1,4 @@
-"""A server as a process: a socket, signals, and a clean end."""
+"""Run a server as a process: open the socket, load the model, handle signals and shut down cleanly."""
 
 import asyncio
 import gc
@@ -27,154 +27,162 @@ from reprise.server.store.opening import open_store
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 BACKLOG = 2048
-"""Connections that wait to be taken in."""
-SWITCH_S = 0.0001
-"""How long a thread may hold the interpreter while another wants it: the loop must not wait long for those who compute."""
+"""Maximum number of connections that wait to be accepted."""
+# The event loop and the worker threads share the interpreter lock. With Python's default of 5 ms the event loop waits up to
+# that long for the lock after each call, and requests queue up (docs/log.md).
+SWITCH_INTERVAL_S = 0.0001
+"""Seconds after which a thread has to release the interpreter lock if another one wants it."""
 
 
 @dataclass(frozen=True)
 class ListenSettings:
-    """Where a server listens, and who may come in."""
+    """Address of a server and its API keys."""
 
     host: str = "127.0.0.1"
+    """Host name or IP address to listen on."""
     port: int = 8000
-    keys: Path | None = None
+    """TCP port to listen on."""
+    key_file: Path | None = None
+    """TOML file with API keys. None: no keys, which only a server on the local host may have."""
 
-    def door(self) -> Authenticator:
-        """Who is let in.
+    def authenticator(self) -> Authenticator:
+        """Return the authenticator for this address.
 
         Raises:
-            ConfigError: others could reach the server, and no keys are given.
+            ConfigError: the host is reachable from other machines and there is no key file.
         """
-        keys = None if self.keys is None else read_keys(self.keys)
+        keys = None if self.key_file is None else read_keys(self.key_file)
         local = _is_local(self.host)
         if keys is None and not local:
             raise ConfigError(
-                f"on {self.host} others can reach the server, so it needs keys: make one with `reprise key NAME --file "
-                "keys.toml` and pass --keys keys.toml; on 127.0.0.1 it needs none"
+                f"host {self.host} can be reached from other machines, so the server needs API keys; make one with "
+                "`reprise key NAME --file keys.toml` and pass --keys keys.toml, or listen on 127.0.0.1"
             )
-        # keys are asked for by any name: a proxy passes on the one that it was called by
+        # A web page elsewhere can point its own host name at 127.0.0.1 (DNS rebinding). Without keys, accept local names only.
+        # With keys, accept any name: behind a proxy the name is the proxy's.
         return Authenticator(keys, LOCAL_HOSTS | {self.host} if local and keys is None else None)
 
-    def listen(self) -> socket.socket:
-        """A socket there, before anything else is done.
+    def open_socket(self) -> socket.socket:
+        """Open the listening socket.
 
         Raises:
-            ConfigError: the address is not this machine's, or its port is taken.
+            ConfigError: the port is in use, or the host is not an address of this machine.
         """
         try:
             family, *_, address = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
             return socket.create_server(address[:2], family=family, backlog=BACKLOG)
         except OSError as error:
             raise ConfigError(
-                f"port {self.port} of {self.host} cannot be had ({error.strerror}); choose another with --port, or another "
-                "--host"
+                f"cannot listen on port {self.port} of {self.host} ({error.strerror}); choose another with --port or --host"
             ) from None
 
 
 def serve(
     model: Path,
     store: str,
-    place: ListenSettings,
+    listen: ListenSettings,
     settings: Settings,
     level: int = logging.INFO,
     *,
     trusted: bool = False,
 ) -> None:
-    """Serve a model until the process is asked to end.
+    """Serve a model until the process receives SIGTERM or SIGINT. SIGHUP loads the model directory again.
 
     Args:
-        model: Directory of a saved model.
-        store: Address of the event store, as for `open_store`.
-        place: Host, port and key file.
-        settings: Limits of the server.
-        level: Level of the log.
-        trusted: Whether the store may be a class from outside this package.
+        model: Directory of the saved model.
+        store: Address of the event log, such as `sqlite:///events.db`; see `open_store`.
+        listen: Address to listen on, and the API keys.
+        settings: Resource limits and timeouts.
+        level: Lowest level of log lines to write.
+        trusted: Allow a store class from outside this package.
 
     Raises:
-        ConfigError: the address of the store or the place cannot be.
-        ArtefactError: the model is not sound.
+        ConfigError: the address of the store or of the server is invalid or in use.
+        ArtefactError: the model is damaged or invalid.
         StoreError: the store cannot be opened.
     """
-    door = place.door()
-    listening = place.listen()
-    with suppress(AttributeError):  # not on every system
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # there is nothing yet that could be read again
+    authenticator = listen.authenticator()
+    # before the model is loaded, so that a port in use is reported immediately
+    listening = listen.open_socket()
+    with suppress(AttributeError):  # Windows has no SIGHUP
+        # SIGHUP ends a process by default; ignore it until there is a model to reload
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     json_logging.write_to_stderr(level)
     log = open_store(store, trusted=trusted)
     try:
-        live = ServingEngine(ServedModel.open(model, log, settings.state_bytes), log)
+        engine = ServingEngine(ServedModel.open(model, log, settings.max_state_bytes), log)
     except BaseException:
         log.close()
         raise
-    sys.setswitchinterval(SWITCH_S)
-    # a collection of garbage holds all threads: it need not look through what a hundred modules and the model have made
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    # garbage collection pauses all threads: keep the modules and the model out of every later collection
     gc.collect()
     gc.freeze()
-    with asyncio.Runner(loop_factory=_loop()) as runner:
-        runner.run(_serve(live, door, place, listening, settings))
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(engine, authenticator, listen, listening, settings))
 
 
 class _Server(uvicorn.Server):
-    """One that leaves signals to us."""
+    """A uvicorn server without signal handlers of its own."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
 
-    def end(self) -> None:
-        """Take no more requests, finish those that were begun, and end."""
+    def request_shutdown(self) -> None:
+        """Stop accepting connections, finish running requests and return from `serve`."""
         self.should_exit = True
 
 
 async def _serve(
-    live: ServingEngine,
-    door: Authenticator,
-    place: ListenSettings,
+    engine: ServingEngine,
+    authenticator: Authenticator,
+    listen: ListenSettings,
     listening: socket.socket,
     settings: Settings,
 ) -> None:
-    service = AsyncService(live, settings, PrometheusMetrics())
+    service = AsyncService(engine, settings, PrometheusMetrics())
     server = _Server(
         uvicorn.Config(
-            create_app(service, door),
+            create_app(service, authenticator),
             access_log=False,
             log_config=None,
-            timeout_graceful_shutdown=settings.drain_s,
-            limit_concurrency=settings.connections,
+            timeout_graceful_shutdown=settings.shutdown_timeout_s,
+            limit_concurrency=settings.max_connections,
             server_header=False,
-            proxy_headers=False,  # nothing here asks where a request came from
+            proxy_headers=False,  # the address of the client is not used
         )
     )
-    swaps: set[asyncio.Task[str]] = set()
+    swaps: set[asyncio.Task[str]] = set()  # the event loop keeps only weak references to tasks
 
-    def swapped(task: asyncio.Task[str]) -> None:
+    def swap_done(task: asyncio.Task[str]) -> None:
         swaps.discard(task)
         if not task.cancelled():
-            task.exception()  # the service has told of it
+            task.exception()  # retrieve it, or asyncio logs it again: the service has logged it
 
     def swap() -> None:
-        task = asyncio.create_task(service.swap())
+        task = asyncio.create_task(service.swap_model())
         swaps.add(task)
-        task.add_done_callback(swapped)
+        task.add_done_callback(swap_done)
 
     loop = asyncio.get_running_loop()
-    for name, handler in (("SIGHUP", swap), ("SIGTERM", server.end), ("SIGINT", server.end)):
-        with suppress(AttributeError, NotImplementedError):  # not on every system
+    handlers = (("SIGHUP", swap), ("SIGTERM", server.request_shutdown), ("SIGINT", server.request_shutdown))
+    for name, handler in handlers:
+        with suppress(AttributeError, NotImplementedError):  # on Windows
             loop.add_signal_handler(getattr(signal, name), handler)
     json_logging.log_event(
-        "serving", address=f"http://{place.host}:{place.port}/", model_version=live.served.version,
-        store=type(live.store).__name__, keys=0 if door.keys is None else len(door.keys),
+        "serving", address=f"http://{listen.host}:{listen.port}/", model_version=engine.model.version,
+        store=type(engine.store).__name__, keys=0 if authenticator.keys is None else len(authenticator.keys),
     )  # fmt: skip
     await server.serve([listening])
-    json_logging.log_event("ended")
+    json_logging.log_event("stopped")
 
 
-def _loop() -> "type[asyncio.AbstractEventLoop] | None":
-    """A quicker loop, where there is one."""
+def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
+    """Return uvloop's event loop, which is faster, or None for asyncio's own if uvloop is not installed."""
     try:
         import uvloop
-    except ImportError:  # not on every system
+    except ImportError:  # not available on Windows
         return None
     loop: type[asyncio.AbstractEventLoop] = uvloop.Loop
     return loop

@@ -1,4 +1,4 @@
-"""What a server counts, as Prometheus reads it."""
+"""Metrics of a server in the Prometheus text format. Labels never contain ids of users or items."""
 
 from collections.abc import Callable
 
@@ -11,51 +11,73 @@ from prometheus_client import (
     generate_latest,
 )
 
-SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-GROUPS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+DURATION_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
 class PrometheusMetrics:
-    """Counters of one server. No label has an id of a person or an item."""
+    """The metrics of one server, in a registry of their own."""
 
     def __init__(self) -> None:
         registry = self._registry = CollectorRegistry()
         self.requests = Counter(
-            "reprise_requests", "Requests by route and status.", ["route", "status"], registry=registry
+            "reprise_http_requests",
+            "HTTP requests by route and status.",
+            ["route", "status"],
+            registry=registry,
         )
-        self.seconds = Histogram(
-            "reprise_request_seconds",
-            "From the request to the answer.",
+        self.request_duration = Histogram(
+            "reprise_http_request_duration_seconds",
+            "Duration of HTTP requests by route.",
             ["route"],
             registry=registry,
-            buckets=SECONDS,
+            buckets=DURATION_BUCKETS_S,
         )
         self.events = Counter(
-            "reprise_events", "Events by what became of them.", ["status"], registry=registry
-        )
-        self.lost = Counter(
-            "reprise_events_lost",
-            "Events answered with ack=accepted that could not be written.",
+            "reprise_events",
+            "Ingested events by status: accepted or duplicate.",
+            ["status"],
             registry=registry,
         )
-        self.commits = Histogram(
-            "reprise_commit_events", "Events of one commit.", registry=registry, buckets=GROUPS
+        self.events_lost = Counter(
+            "reprise_events_lost",
+            "Events acknowledged with ack=accepted that could not be written to the log.",
+            registry=registry,
         )
-        self.together = Histogram(
-            "reprise_answered_together", "Questions taken together.", registry=registry, buckets=GROUPS
+        self.commit_batch_size = Histogram(
+            "reprise_commit_batch_size",
+            "Events per commit to the log.",
+            registry=registry,
+            buckets=BATCH_SIZE_BUCKETS,
         )
-        self.swaps = Counter(
+        self.inference_batch_size = Histogram(
+            "reprise_inference_batch_size",
+            "Queries answered together in one batch.",
+            registry=registry,
+            buckets=BATCH_SIZE_BUCKETS,
+        )
+        self.model_swaps = Counter(
             "reprise_model_swaps",
-            "Models that took over, and those that did not.",
+            "Attempts to serve another model, by result: succeeded or failed.",
             ["result"],
             registry=registry,
         )
+        self._queue_depth = Gauge(
+            "reprise_queue_depth",
+            "Pending work by queue: quick (queries), slow (jobs) or write (events).",
+            ["queue"],
+            registry=registry,
+        )
 
-    def watch(self, name: str, what: str, read: Callable[[], float]) -> None:
-        """Show a number that is read whenever somebody looks."""
-        Gauge(name, what, registry=self._registry).set_function(read)
+    def add_queue(self, name: str, depth: Callable[[], float]) -> None:
+        """Report the depth of a queue; the function is called on each scrape."""
+        self._queue_depth.labels(name).set_function(depth)
 
-    def page(self) -> bytes:
-        """All of it."""
+    def add_gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
+        """Add a gauge; the function is called on each scrape."""
+        Gauge(name, help_text, registry=self._registry).set_function(read)
+
+    def render(self) -> bytes:
+        """Return all metrics in the Prometheus text format."""
         return generate_latest(self._registry)

@@ -1,40 +1,39 @@
-"""The limits of a server, each with what it protects. Those of single fields stand in the schema."""
+"""Resource limits and timeouts of a server. Limits of single request fields are in `reprise.server.http.schema`."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a server takes, holds and waits for."""
+    """Resource limits and timeouts of a server."""
 
-    body_bytes: int = 2**20
-    """Of one request, at most."""
-    future_s: float = 300.0
-    """How far an event may be ahead of the server's clock."""
-    deadline_s: float = 5.0
-    """How long a request waits to be begun; then it is answered with 503."""
-    waiting: int = 128
-    """Questions that wait, at most; one more is answered with 429."""
-    waiting_slow: int = 64
-    """Questions that take longer (a long past to fold, explanations, continuations), at most."""
+    max_body_bytes: int = 2**20
+    """Maximum size of a request body, in bytes."""
+    body_timeout_s: float = 10.0
+    """Maximum time for a request body to arrive, in seconds."""
+    max_connections: int = 1_024
+    """Maximum number of open connections. The HTTP server answers further ones with status 503."""
+    max_event_ahead_s: float = 300.0
+    """Maximum time of an event after the server's clock, in seconds. Later events are rejected."""
+    queue_timeout_s: float = 5.0
+    """Maximum time a request waits in a queue, in seconds. After it the request gets status 503."""
+    max_loop_lag_s: float = 0.25
+    """Maximum event-loop lag, in seconds. With more lag, requests get status 429 before their body is read."""
+    max_pending_queries: int = 128
+    """Maximum number of pending quick queries. Further ones get status 429."""
+    max_batch_queries: int = 8
+    """Maximum number of queries answered together."""
+    max_pending_slow_jobs: int = 64
+    """Maximum number of pending slow jobs, such as explanations, continuations and replays of long histories."""
     slow_threads: int = 2
-    """Of these that are worked on at once: one that takes seconds does not hold up all others."""
-    waiting_events: int = 20_000
-    """Events that wait to be written, at most."""
-    body_s: float = 10.0
-    """How long the body of a request may take to arrive."""
-    connections: int = 1_024
-    """At once, at most; more are answered with 503 by the HTTP server itself."""
-    late_s: float = 0.25
-    """How far the event loop may be behind; further, and what is asked is answered with 429 before it is read."""
-    together: int = 8
-    """Questions that are answered together, at most."""
-    written_together: int = 1_000
-    """Events that are written with one commit, at most."""
-    state_bytes: int = 256 * 2**20
-    """Memory for the states of users; the ones who were asked for longest ago make room."""
-    follow_s: float = 1.0
-    """How often the server looks for what other processes were told of items and whom they forgot; and how long it is
-    believed that events can be written."""
-    drain_s: int = 10
-    """How long requests that were begun may go on when the server is asked to end."""
+    """Number of threads for slow jobs. With several, one job of some seconds does not block all others."""
+    max_pending_events: int = 20_000
+    """Maximum number of events waiting to be written."""
+    max_batch_events: int = 1_000
+    """Maximum number of events written in one commit."""
+    max_state_bytes: int = 256 * 2**20
+    """Maximum memory of cached user states, in bytes. The least recently used states are dropped."""
+    refresh_interval_s: float = 1.0
+    """Seconds between reads of other processes' item changes and deletions; also how long a check of the store holds."""
+    shutdown_timeout_s: int = 10
+    """Maximum time for running requests to finish on shutdown, in seconds."""

@@ -24,14 +24,14 @@ START_MS = 1_700_000_000_000
 
 
 @pytest.fixture(scope="module")
-def folder(first_model: Path) -> StateBuilder:
+def builder(first_model: Path) -> StateBuilder:
     ranker = Recommender.load(first_model).ranker
     return StateBuilder(ranker.network, ranker.catalogue)
 
 
 @pytest.fixture
-def states(folder: StateBuilder, store: SQLiteStore) -> StateCache:
-    return StateCache(folder, store, 2**20)
+def states(builder: StateBuilder, store: SQLiteStore) -> StateCache:
+    return StateCache(builder, store, 2**20)
 
 
 def event(place: int, user: User = ANNA, item: str | None = None) -> tuple[User, UserEvent]:
@@ -41,34 +41,41 @@ def event(place: int, user: User = ANNA, item: str | None = None) -> tuple[User,
 
 def same(one: UserState, other: UserState) -> bool:
     """Bit for bit: the same steps in the same order."""
-    arrays = all(np.array_equal(one.state[name], other.state[name], equal_nan=True) for name in one.state)
-    facts = (one.last_ms, one.events, one.skipped) == (other.last_ms, other.events, other.skipped)
-    return arrays and facts and one.state.keys() == other.state.keys()
+    arrays = all(
+        np.array_equal(one.network_state[name], other.network_state[name], equal_nan=True)
+        for name in one.network_state
+    )
+    facts = (one.last_ms, one.event_count, one.skipped_count) == (
+        other.last_ms,
+        other.event_count,
+        other.skipped_count,
+    )
+    return arrays and facts and one.network_state.keys() == other.network_state.keys()
 
 
-def fold_of_the_log(folder: StateBuilder, store: SQLiteStore, user: User = ANNA) -> UserState:
-    return folder.fold(store.since(user).events)
+def fold_of_the_log(builder: StateBuilder, store: SQLiteStore, user: User = ANNA) -> UserState:
+    return builder.replay(store.since(user).events)
 
 
 def test_a_stranger_is_remembered_by_nobody(states: StateCache) -> None:
     known = states.current(ANNA)
-    assert (known.events, known.generation, len(states), states.bytes) == (0, 0, 0, 0)
+    assert (known.event_count, known.generation, len(states), states.bytes) == (0, 0, 0, 0)
 
 
 def test_each_event_moves_the_state_by_one_step(
-    states: StateCache, store: SQLiteStore, folder: StateBuilder
+    states: StateCache, store: SQLiteStore, builder: StateBuilder
 ) -> None:
     for place in range(6):
         store.append([event(place)])
         known = states.current(ANNA)
-        assert (known.events, known.seq) == (place + 1, place + 1)
-        assert same(known, fold_of_the_log(folder, store))
+        assert (known.event_count, known.seq) == (place + 1, place + 1)
+        assert same(known, fold_of_the_log(builder, store))
     assert states.current(ANNA) is known  # nothing new, nothing done
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_order_of_arrival_does_not_matter(
-    seed: int, states: StateCache, store: SQLiteStore, folder: StateBuilder
+    seed: int, states: StateCache, store: SQLiteStore, builder: StateBuilder
 ) -> None:
     """Late events, in one batch or in several, before and after questions: always the fold by time."""
     generator = random.Random(seed)
@@ -78,19 +85,19 @@ def test_order_of_arrival_does_not_matter(
         if generator.random() < 0.5:
             states.current(ANNA)
     in_time = [event(place)[1] for place in range(12)]
-    assert same(states.current(ANNA), folder.fold(in_time))
-    assert same(states.current(ANNA), fold_of_the_log(folder, store))
+    assert same(states.current(ANNA), builder.replay(in_time))
+    assert same(states.current(ANNA), fold_of_the_log(builder, store))
 
 
 def test_events_of_one_time_stay_in_the_order_of_their_arrival(
-    states: StateCache, store: SQLiteStore, folder: StateBuilder
+    states: StateCache, store: SQLiteStore, builder: StateBuilder
 ) -> None:
     at_once = [event(0)[1]._replace(item_id=item) for item in ("p3", "p1", "p2")]
     for one in at_once:
         store.append([(ANNA, one)])
         states.current(ANNA)
-    assert same(states.current(ANNA), folder.fold(at_once))
-    assert not same(states.current(ANNA), folder.fold(at_once[::-1]))
+    assert same(states.current(ANNA), builder.replay(at_once))
+    assert not same(states.current(ANNA), builder.replay(at_once[::-1]))
 
 
 def test_an_event_that_cannot_be_read_counts_as_skipped_and_moves_nothing(
@@ -100,95 +107,98 @@ def test_an_event_that_cannot_be_read_counts_as_skipped_and_moves_nothing(
     before = states.current(ANNA)
     store.append([event(1, item="nobody's"), (ANNA, event(2)[1]._replace(kind="sniff"))])
     after = states.current(ANNA)
-    assert (after.events, after.skipped, after.seq) == (1, 2, 3)
-    assert all(np.array_equal(before.state[name], after.state[name], equal_nan=True) for name in before.state)
+    assert (after.event_count, after.skipped_count, after.seq) == (1, 2, 3)
+    assert all(
+        np.array_equal(before.network_state[name], after.network_state[name], equal_nan=True)
+        for name in before.network_state
+    )
     # but it was there: an event before it is late
     assert after.last_ms == START_MS + 120_000
 
 
 def test_a_late_event_that_cannot_be_read_does_no_harm(
-    states: StateCache, store: SQLiteStore, folder: StateBuilder
+    states: StateCache, store: SQLiteStore, builder: StateBuilder
 ) -> None:
     store.append([event(5)])
     states.current(ANNA)
     store.append([event(1, item="nobody's")])
-    assert same(states.current(ANNA), fold_of_the_log(folder, store))
+    assert same(states.current(ANNA), fold_of_the_log(builder, store))
 
 
 def test_who_was_forgotten_is_a_stranger_also_to_another_process(
-    states: StateCache, store: SQLiteStore, folder: StateBuilder
+    states: StateCache, store: SQLiteStore, builder: StateBuilder
 ) -> None:
     store.append([event(0), event(1)])
-    other = StateCache(folder, store, 2**20)
-    assert states.current(ANNA).events == other.current(ANNA).events == 2
+    other = StateCache(builder, store, 2**20)
+    assert states.current(ANNA).event_count == other.current(ANNA).event_count == 2
     store.forget(ANNA)
-    assert other.current(ANNA).events == 0
-    assert same(other.current(ANNA), folder.nothing)
+    assert other.current(ANNA).event_count == 0
+    assert same(other.current(ANNA), builder.initial)
     assert len(other) == 0
     store.append([event(3)])
     for each in (states, other):
-        assert each.current(ANNA).events == 1
-        assert same(each.current(ANNA), fold_of_the_log(folder, store))
+        assert each.current(ANNA).event_count == 1
+        assert same(each.current(ANNA), fold_of_the_log(builder, store))
 
 
 def test_memory_is_bounded_and_who_made_room_is_folded_again(
-    folder: StateBuilder, store: SQLiteStore
+    builder: StateBuilder, store: SQLiteStore
 ) -> None:
-    one = folder.nothing.bytes
-    states = StateCache(folder, store, 3 * one + one // 2)
+    one = builder.initial.bytes
+    states = StateCache(builder, store, 3 * one + one // 2)
     users = [User("shop", f"user {number}") for number in range(5)]
     store.append([event(number, user) for number, user in enumerate(users)])
     for user in users:
         states.current(user)
-    assert states.recent() == [users[4], users[3], users[2]]
+    assert states.recent_users() == [users[4], users[3], users[2]]
     assert states.bytes <= 3 * one + one // 2
     states.current(users[2])
     states.current(users[0])
-    assert states.recent() == [users[0], users[2], users[4]]
-    assert same(states.current(users[1]), fold_of_the_log(folder, store, users[1]))
+    assert states.recent_users() == [users[0], users[2], users[4]]
+    assert same(states.current(users[1]), fold_of_the_log(builder, store, users[1]))
     states.drop(users[1])
-    assert users[1] not in states.recent()
+    assert users[1] not in states.recent_users()
 
 
 def test_to_ask_for_what_was_seen_folds_nothing_again(
-    states: StateCache, store: SQLiteStore, folder: StateBuilder, monkeypatch: pytest.MonkeyPatch
+    states: StateCache, store: SQLiteStore, builder: StateBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.append([event(place, item=item) for place, item in enumerate(["p3", "p1", "unknown", "p3"])])
     before = states.current(ANNA)
     with monkeypatch.context() as patch:
-        patch.setattr(type(folder._network), "advance", None)
-        after = states.current(ANNA, seen=True)
+        patch.setattr(type(builder._network), "advance", None)
+        after = states.current(ANNA, with_seen=True)
     assert same(before, after) and after.seen is not None
-    assert np.array_equal(after.seen, fold_of_the_log(folder, store).seen)  # type: ignore[arg-type]
+    assert np.array_equal(after.seen, fold_of_the_log(builder, store).seen)  # type: ignore[arg-type]
     assert states.current(ANNA).seen is after.seen  # remembered
     with pytest.raises(LongHistoryError):
-        StateCache(folder, store, 2**20).current(ANNA, seen=True, long=3)
+        StateCache(builder, store, 2**20).current(ANNA, with_seen=True, max_new_events=3)
     store.forget(ANNA)
-    assert states.current(ANNA, seen=True).seen.size == 0  # type: ignore[union-attr]
+    assert states.current(ANNA, with_seen=True).seen.size == 0  # type: ignore[union-attr]
 
 
 def test_what_was_seen_is_known_when_it_is_asked_for(
-    states: StateCache, store: SQLiteStore, folder: StateBuilder
+    states: StateCache, store: SQLiteStore, builder: StateBuilder
 ) -> None:
     store.append([event(0), event(1), event(0, item="nobody's")])
     assert states.current(ANNA).seen is None
-    seen = states.current(ANNA, seen=True).seen
+    seen = states.current(ANNA, with_seen=True).seen
     assert seen is not None and len(seen) == 2
     store.append([event(2), event(1)])
     assert states.current(ANNA).seen is not None
-    assert states.current(ANNA, seen=True).seen.size == 3  # type: ignore[union-attr]
+    assert states.current(ANNA, with_seen=True).seen.size == 3  # type: ignore[union-attr]
     store.append([event(0)])  # late: all is folded again, and what was seen is still known
-    assert states.current(ANNA, seen=True).seen.size == 3  # type: ignore[union-attr]
+    assert states.current(ANNA, with_seen=True).seen.size == 3  # type: ignore[union-attr]
 
 
 def test_a_long_past_is_refused_where_others_wait(states: StateCache, store: SQLiteStore) -> None:
     store.append([event(place) for place in range(11)])
     with pytest.raises(LongHistoryError):
-        states.current(ANNA, long=10)
-    assert states.current(ANNA, long=11).events == 11
+        states.current(ANNA, max_new_events=10)
+    assert states.current(ANNA, max_new_events=11).event_count == 11
     store.append([event(0)])  # late
     with pytest.raises(LongHistoryError):
-        states.current(ANNA, long=10)
+        states.current(ANNA, max_new_events=10)
 
 
 def test_events_without_a_time_come_last_in_their_order() -> None:
@@ -207,7 +217,7 @@ class Counted:
 
     def __init__(self, states: StateCache, monkeypatch: pytest.MonkeyPatch) -> None:
         self.steps = 0
-        network = states.folder._network
+        network = states.builder._network
         advance = network.advance
 
         def counted(*arguments: Any) -> Any:
@@ -215,7 +225,7 @@ class Counted:
             return advance(*arguments)
 
         monkeypatch.setattr(
-            states.folder, "_network", SimpleNamespace(advance=counted, runtime=network.runtime)
+            states.builder, "_network", SimpleNamespace(advance=counted, runtime=network.runtime)
         )
 
     def taken(self) -> int:
@@ -224,7 +234,7 @@ class Counted:
 
 
 def test_a_late_event_costs_as_many_steps_as_it_is_late(
-    states: StateCache, store: SQLiteStore, folder: StateBuilder, monkeypatch: pytest.MonkeyPatch
+    states: StateCache, store: SQLiteStore, builder: StateBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted = Counted(states, monkeypatch)
     for place in range(0, 1400, 2):
@@ -235,13 +245,13 @@ def test_a_late_event_costs_as_many_steps_as_it_is_late(
         store.append([event(1400 - 2 * late - 1)])
         known = states.current(ANNA)
         assert late <= counted.taken() <= most
-        assert same(known, fold_of_the_log(folder, store))
+        assert same(known, fold_of_the_log(builder, store))
         counted.taken()
-    assert states.bytes < 9 * (folder.nothing.bytes + 500)
+    assert states.bytes < 9 * (builder.initial.bytes + 500)
 
 
 def test_late_events_again_and_again_cost_no_more_than_one(
-    states: StateCache, store: SQLiteStore, folder: StateBuilder, monkeypatch: pytest.MonkeyPatch
+    states: StateCache, store: SQLiteStore, builder: StateBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted = Counted(states, monkeypatch)
     store.append([event(place) for place in range(0, 1200, 3)])
@@ -252,15 +262,15 @@ def test_late_events_again_and_again_cost_no_more_than_one(
             counted.taken()
             known = states.current(ANNA)
             assert counted.taken() <= 18
-    assert same(known, fold_of_the_log(folder, store))
+    assert same(known, fold_of_the_log(builder, store))
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_marks_change_nothing_but_the_cost(
-    seed: int, states: StateCache, store: SQLiteStore, folder: StateBuilder, monkeypatch: pytest.MonkeyPatch
+    seed: int, states: StateCache, store: SQLiteStore, builder: StateBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reprise.server.engine.state_cache.MARKED_EVERY", (2, 5, 11, 30))
-    monkeypatch.setattr("reprise.server.engine.state_cache.UNMARKED", 3)
+    monkeypatch.setattr("reprise.server.engine.state_cache.SNAPSHOT_INTERVALS", (2, 5, 11, 30))
+    monkeypatch.setattr("reprise.server.engine.state_cache.MIN_SNAPSHOT_EVENTS", 3)
     generator = random.Random(seed)
     for place in range(60):
         places = [
@@ -270,8 +280,8 @@ def test_marks_change_nothing_but_the_cost(
         if generator.random() < 0.05:
             store.forget(ANNA)
         if generator.random() < 0.8:
-            known = states.current(ANNA, seen=generator.random() < 0.2)
-            assert same(known, fold_of_the_log(folder, store))
+            known = states.current(ANNA, with_seen=generator.random() < 0.2)
+            assert same(known, fold_of_the_log(builder, store))
             seen = known.seen
             if seen is not None:
-                assert np.array_equal(seen, fold_of_the_log(folder, store).seen)
+                assert np.array_equal(seen, fold_of_the_log(builder, store).seen)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import PATIENT, asking
-from serving import serving
+from app_client import LONG_TIMEOUTS, app_client
+from server_thread import server_thread
 from starlette.testclient import TestClient
 
 from reprise.recommender import Recommender
@@ -102,12 +102,12 @@ def test_the_default_timestamp_is_now(client: TestClient, monkeypatch: pytest.Mo
     assert event["timestamp"] == T * 1000
 
 
-def test_ack_accepted_responds_before_the_events_are_stored(live: ServingEngine) -> None:
+def test_ack_accepted_responds_before_the_events_are_stored(engine: ServingEngine) -> None:
     events = [
         {"user_id": "anna", "item_id": f"p{place}", "timestamp": T, "event_id": str(place)}
         for place in range(9)
     ]
-    for client in asking(live):
+    for client in app_client(engine):
         for event in events:
             assert record(client, event, ack="accepted") == [("accepted", None)]
         assert record(client, events[0]) == [("duplicate", None)]  # the queue keeps their order
@@ -278,16 +278,16 @@ def test_unsupported_media_types_paths_methods_and_parameters_are_errors(client:
     assert error_of(client.get("/v1/users/a%00b")) == (422, "invalid_request")
 
 
-def test_health_metrics_and_the_page_are_served(client: TestClient, live: ServingEngine) -> None:
+def test_health_metrics_and_the_page_are_served(client: TestClient, engine: ServingEngine) -> None:
     assert client.get("/healthz").json()["status"] == "ok"
-    assert client.get("/readyz").json() == {"status": "ok", "model_version": live.served.version}
+    assert client.get("/readyz").json() == {"status": "ok", "model_version": engine.model.version}
     record(client, {"user_id": "anna", "item_id": "p1"})
     post(client, "/v1/recommend", {"user_id": "anna"})
     page = client.get("/metrics")
     assert page.headers["content-type"].startswith("text/plain")
     for line in (
-        'reprise_events_total{status="accepted"} 1.0', 'reprise_requests_total{route="recommend",status="200"} 1.0',
-        "reprise_states 1.0", "reprise_answer_waiting 0.0",
+        'reprise_events_total{status="accepted"} 1.0', 'reprise_http_requests_total{route="recommend",status="200"} 1.0',
+        "reprise_state_cache_users 1.0", 'reprise_queue_depth{queue="quick"} 0.0',
     ):  # fmt: skip
         assert line in page.text
     assert "anna" not in page.text
@@ -297,14 +297,17 @@ def test_health_metrics_and_the_page_are_served(client: TestClient, live: Servin
 
 
 def test_a_failing_store_is_reported_without_its_message(
-    client: TestClient, live: ServingEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    client: TestClient,
+    engine: ServingEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise StoreError("secret/path/events.db: disk I/O error")
 
     event = {"events": [{"user_id": "anna", "item_id": "p1"}]}
     for method in ("append", "since", "check"):
-        monkeypatch.setattr(live.store, method, fail)
+        monkeypatch.setattr(engine.store, method, fail)
     with caplog.at_level(logging.INFO, "reprise.server"):
         for response in (
             post(client, "/v1/events", event), post(client, "/v1/recommend", {"user_id": "anna"}), client.get("/readyz"),
@@ -330,9 +333,9 @@ def test_a_failing_store_is_reported_without_its_message(
 
 
 def test_an_unexpected_exception_is_reported_without_its_message(
-    client: TestClient, live: ServingEngine, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, engine: ServingEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "recommend_all", lambda *_, **__: [KeyError("secret")])
+    monkeypatch.setattr(async_service, "recommend_batch", lambda *_, **__: [KeyError("secret")])
     response = post(client, "/v1/recommend", {"user_id": "anna"})
     assert error_of(response) == (500, "internal")
     assert "secret" not in response.text and "KeyError" not in response.text
@@ -352,10 +355,10 @@ def test_logs_contain_hashes_instead_of_user_ids(
         if record.name == "reprise.server"
     ]
     assert "anna" not in json.dumps(lines)
-    requests = [line for line in lines if line["what"] == "recommend"]
+    requests = [line for line in lines if line["event"] == "recommend"]
     assert (requests[0]["status"], requests[0]["recommendation_id"]) == (200, answer["recommendation_id"])
     assert (requests[1]["status"], requests[1]["code"]) == (422, "invalid_request")
-    (user,) = [line for line in lines if line["what"] == "get_user"]
+    (user,) = [line for line in lines if line["event"] == "get_user"]
     assert user["user"] == requests[0]["user"] and len(user["user"]) == 16
     assert all({"time", "level", "ms", "tenant"} <= line.keys() for line in lines)
 
@@ -376,8 +379,8 @@ def secrets(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def client_with_keys(live: ServingEngine, tmp_path: Path, secrets: dict[str, str]) -> Iterator[TestClient]:
-    yield from asking(live, Authenticator(read_keys(tmp_path / "keys.toml")))
+def client_with_keys(engine: ServingEngine, tmp_path: Path, secrets: dict[str, str]) -> Iterator[TestClient]:
+    yield from app_client(engine, Authenticator(read_keys(tmp_path / "keys.toml")))
 
 
 def test_the_scopes_of_a_key_decide_which_operations_it_can_call(
@@ -426,8 +429,8 @@ def test_tenants_cannot_access_each_others_data(
     assert len(client_with_keys.get("/v1/users/anna", headers=boss).json()["events"]) == 1
 
 
-def test_a_local_server_rejects_other_host_names(live: ServingEngine) -> None:
-    for client in asking(live, Authenticator(hosts={"localhost"})):
+def test_a_local_server_rejects_other_host_names(engine: ServingEngine) -> None:
+    for client in app_client(engine, Authenticator(hosts={"localhost"})):
         assert error_of(client.get("/v1/users")) == (403, "invalid_host")
         for path in ("/", "/metrics", "/openapi.json", "/healthz"):
             assert error_of(client.get(path)) == (403, "invalid_host")
@@ -441,22 +444,24 @@ def test_the_served_model_can_be_replaced(client: TestClient, second_model: Path
     assert post(client, "/v1/admin/model", {}).json()["model_version"] == after
     assert error_of(post(client, "/v1/admin/model", {"path": str(tmp_path)})) == (409, "conflict")
     assert client.get("/readyz").json()["model_version"] == after
-    assert 'reprise_model_swaps_total{result="refused"} 1.0' in client.get("/metrics").text
+    assert 'reprise_model_swaps_total{result="failed"} 1.0' in client.get("/metrics").text
 
 
-def test_a_long_history_goes_to_the_slow_queue(live: ServingEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_history_goes_to_the_slow_queue(
+    engine: ServingEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     slow: list[RecommendQuery] = []
-    recommend = live.recommend
+    recommend = engine.recommend
 
     def recommend_slowly(query: RecommendQuery) -> RecommendResult:
         slow.append(query)
         return recommend(query)
 
-    monkeypatch.setattr(live, "recommend", recommend_slowly)
+    monkeypatch.setattr(engine, "recommend", recommend_slowly)
     events = [
         {"user_id": "anna", "item_id": f"p{place % 20}", "timestamp": T + place} for place in range(600)
     ]
-    for client in asking(live):
+    for client in app_client(engine):
         record(client, *events)
         answer = post(client, "/v1/recommend", {"user_id": "anna"})
         assert answer.json()["events"] == 600
@@ -481,24 +486,24 @@ def test_validation_stops_early_when_a_body_has_many_faults(client: TestClient) 
 
 
 def test_readiness_checks_of_the_store_are_cached_briefly(
-    client: TestClient, live: ServingEngine, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, engine: ServingEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checks = []
-    check = live.store.check
-    monkeypatch.setattr(live.store, "check", lambda: checks.append(1) or check())
+    check = engine.store.check
+    monkeypatch.setattr(engine.store, "check", lambda: checks.append(1) or check())
     for _ in range(20):
         assert client.get("/readyz").status_code == 200
     assert 1 <= len(checks) < 10
 
 
-def test_a_body_that_arrives_too_slowly_is_an_error(live: ServingEngine) -> None:
+def test_a_body_that_arrives_too_slowly_is_an_error(engine: ServingEngine) -> None:
     def endless() -> Iterator[bytes]:
         yield b"{"
         time.sleep(0.5)
         yield b"}"
 
-    path, events = live.served.path, live.store.path.with_name("other.db")  # type: ignore[attr-defined]
-    with serving(path, events, settings=replace(PATIENT, body_s=0.1)) as server:
+    path, events = engine.model.path, engine.store.path.with_name("other.db")  # type: ignore[attr-defined]
+    with server_thread(path, events, settings=replace(LONG_TIMEOUTS, body_timeout_s=0.1)) as server:
         connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=10)
         connection.request(
             "POST", "/v1/events", endless(), {"Content-Type": "application/json"}, encode_chunked=True

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
-from serving import serving
+from server_thread import server_thread
 
 from reprise.server.engine.served_model import ServedModel
 from reprise.server.engine.serving_engine import ServingEngine
@@ -34,7 +34,7 @@ BODIES = int(os.environ.get("REPRISE_BODIES", "100000"))
 
 
 @pytest.fixture(scope="module")
-def live(first_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingEngine]:
+def engine(first_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingEngine]:
     """One engine for all random bodies."""
     store = SQLiteStore(tmp_path_factory.mktemp("fuzzed") / "events.db")
     yield ServingEngine(ServedModel.open(first_model, store, 2**20), store)
@@ -44,7 +44,7 @@ def live(first_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture(scope="module")
 def address(first_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     events = tmp_path_factory.mktemp("served") / "events.db"
-    with serving(first_model, events) as server:
+    with server_thread(first_model, events) as server:
         yield server.url
 
 
@@ -58,9 +58,9 @@ def test_every_operation_matches_the_openapi_document(case: Any, address: str) -
     case.call_and_validate(base_url=address)
 
 
-def test_random_bodies_do_not_crash_the_server(live: ServingEngine) -> None:
+def test_random_bodies_do_not_crash_the_server(engine: ServingEngine) -> None:
     """Valid bodies with parts removed, repeated, replaced or cut off, and random bytes."""
-    statuses = asyncio.run(send_bodies(live, BODIES))
+    statuses = asyncio.run(send_bodies(engine, BODIES))
     assert sum(statuses.values()) == BODIES
     assert set(statuses) <= {200, 400, 404, 409, 413, 422, 429}
     assert (
@@ -68,10 +68,10 @@ def test_random_bodies_do_not_crash_the_server(live: ServingEngine) -> None:
     )  # both valid and invalid bodies occurred
 
 
-async def send_bodies(live: ServingEngine, bodies: int) -> Counter[int]:
+async def send_bodies(engine: ServingEngine, bodies: int) -> Counter[int]:
     """Send random bodies and count the statuses of the responses."""
     service = AsyncService(
-        ServingEngine(live.served, live.store), Settings(deadline_s=60), PrometheusMetrics()
+        ServingEngine(engine.model, engine.store), Settings(queue_timeout_s=60), PrometheusMetrics()
     )
     app = create_app(service)
     generator = random.Random(0)
@@ -82,7 +82,7 @@ async def send_bodies(live: ServingEngine, bodies: int) -> Counter[int]:
     for _ in range(bodies):
         path, method = generator.choice(posts)
         statuses[await send_body(app, method, path.replace("{item_id}", "p1"), random_body(generator))] += 1
-    for lane in (service._quick, service._slow, service._writing):
+    for lane in (service._quick_queue, service._slow_queue, service._write_queue):
         lane.close()
     return statuses
 

@@ -60,6 +60,6 @@ def serve(
             f"{model} is a training run, not a model; export it with `reprise export {model} --out MODEL` and serve MODEL"
         )
     listen = process.ListenSettings(host, port, keys)
-    settings = Settings(state_bytes=state_memory * MEGABYTE)
+    settings = Settings(max_state_bytes=state_memory * MEGABYTE)
     level = logging.WARNING if quiet else logging.INFO
     process.serve(model, store, listen, settings, level, trusted=trusted)

@@ -1,4 +1,7 @@
-"""From questions to answers, with one model: pasts brought up to date, filters read, like questions searched for together."""
+"""Answer batches of queries with one model: update user states, parse filters, and search for similar queries together.
+
+Shape letters: B queries of one batch, T events of one history, M recommended items.
+"""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -24,103 +27,135 @@ from reprise.server.engine.requests import (
     UserContext,
 )
 from reprise.server.engine.served_model import ServedModel
-from reprise.server.engine.state_cache import NOTHING_SEEN, LongHistoryError, UserState
+from reprise.server.engine.state_cache import NO_ITEMS, LongHistoryError, UserState
 from reprise.server.store.records import UserEvent
 
-EXPLAINED = 20
-"""How many of the last events an explanation leaves out in turn: its cost grows with their square, and no further."""
-CAUSES = 3
-"""How many of them are told for each item."""
+EXPLAINED_EVENTS = 20
+"""Number of latest events that an explanation leaves out one by one. Its cost grows with the square of this number."""
+ATTRIBUTIONS_PER_ITEM = 3
+"""Maximum number of events that explain one recommended item."""
 
 
-class _Ready(NamedTuple):
-    """A question whose asker's past is folded."""
+class _PreparedQuery(NamedTuple):
+    """A query with the up-to-date state of its user."""
 
     place: int
-    question: RecommendQuery
-    known: UserState
+    """Position of the query in the batch."""
+    query: RecommendQuery
+    state: UserState
     now_s: float
+    """Time to recommend for, in seconds since 1970."""
 
 
-def answer_all(
-    served: ServedModel, questions: Sequence[RecommendQuery], long: int | None = None
+def recommend_batch(
+    model: ServedModel, queries: Sequence[RecommendQuery], max_new_events: int | None = None
 ) -> list[RecommendResult | Exception]:
-    """The answers to several questions, or why one has none. Plain questions for as many items are one search."""
-    answers: list[RecommendResult | Exception] = [DataError("not asked")] * len(questions)
-    ready = []
-    for place, question in enumerate(questions):
+    """Answer queries, each with a result or an exception. Unrestricted queries with equal `k` share one search.
+
+    Args:
+        model: The model to answer with.
+        queries: The queries, in any order.
+        max_new_events: Maximum number of events to replay for one query; a query that needs more gets a
+            `LongHistoryError`. None: no limit.
+    """
+    results: list[RecommendResult | Exception] = [DataError("no result")] * len(queries)
+    prepared = []
+    for place, query in enumerate(queries):
         try:
-            known = known_of(served, question.asker, seen=question.rules.exclude_seen, long=long)
-            ready.append(_Ready(place, question, known, _moment_s(question, known)))
-        except Exception as error:  # one question's fault is not the others'
-            answers[place] = error
-    ready.sort(key=_alike)
-    for (plain, *_), group in groupby(ready, key=_alike):
-        for several in [list(group)] if plain else [[one] for one in group]:
+            state = state_of(
+                model, query.context, with_seen=query.rules.exclude_seen, max_new_events=max_new_events
+            )
+            prepared.append(_PreparedQuery(place, query, state, _query_time_s(query, state)))
+        except Exception as error:  # an invalid query must not fail the others
+            results[place] = error
+    prepared.sort(key=_group_key)
+    for (unrestricted, *_), group in groupby(prepared, key=_group_key):
+        for batch in [list(group)] if unrestricted else [[one] for one in group]:
             try:
-                found: Iterable[RecommendResult | Exception] = _answer(served, several)
+                found: Iterable[RecommendResult | Exception] = _rank(model, batch)
             except Exception as error:
-                found = [error] * len(several)
-            for one, answer in zip(several, found, strict=True):
-                answers[one.place] = answer
-    return answers
+                found = [error] * len(batch)
+            for one, result in zip(batch, found, strict=True):
+                results[one.place] = result
+    return results
 
 
-def known_of(
-    served: ServedModel, asker: UserContext, *, seen: bool = False, long: int | None = None
+def state_of(
+    model: ServedModel,
+    context: UserContext,
+    *,
+    with_seen: bool = False,
+    max_new_events: int | None = None,
 ) -> UserState:
-    """What is known of an asker: what the log has, and what they tell. What they tell is not remembered.
+    """Return the state after the events of the log and those sent with the request. The latter are not cached.
+
+    Args:
+        model: The model that the state is for.
+        context: The user and the events sent with the request.
+        with_seen: Also compute the seen items.
+        max_new_events: Maximum number of events to replay. None: no limit.
 
     Raises:
-        StoreError: the log does not answer.
-        LongPastError: more than `long` events would have to be folded.
+        StoreError: the log cannot be read.
+        LongHistoryError: more than `max_new_events` events would have to be replayed.
     """
-    states = served.states
-    user = asker.user
-    known = states.folder.nothing if user is None else states.current(user, seen=seen, long=long)
-    news = by_time(asker.events)
-    if states.folder.fits(known, news):
-        return states.folder.advance(known, news)
-    # what is told has its place among what the log has
-    if long is not None and known.events + known.skipped + len(news) > long:
+    states = model.states
+    user = context.user
+    state = (
+        states.builder.initial
+        if user is None
+        else states.current(user, with_seen=with_seen, max_new_events=max_new_events)
+    )
+    events = by_time(context.events)
+    if states.builder.can_append(state, events):
+        return states.builder.advance(state, events)
+    # an event of the request is older than the last one of the log: merge both by time and replay all of them
+    count = state.event_count + state.skipped_count + len(events)
+    if max_new_events is not None and count > max_new_events:
         raise LongHistoryError
-    past = [*_past(served, asker, known), *news]
-    return replace(states.folder.fold(past), generation=known.generation, seq=known.seq)
+    merged = [*_logged_events(model, context, state), *events]
+    return replace(states.builder.replay(merged), generation=state.generation, seq=state.seq)
 
 
-def _past(served: ServedModel, asker: UserContext, known: UserState, after: int = 0) -> list[UserEvent]:
-    """The events of the log behind what is known, after some place; none where the user was forgotten meanwhile."""
-    user = asker.user
-    if user is None or not known.seq:
+def _logged_events(
+    model: ServedModel, context: UserContext, state: UserState, after: int = 0
+) -> list[UserEvent]:
+    """Return the events in a state that are after a position in the log; none if the user has since been deleted."""
+    user = context.user
+    if user is None or not state.seq:
         return []
-    log = served.states.store.since(user, known.generation, after)
-    events = log.events if log.generation == known.generation else []
-    return [event for event in events if event.seq <= known.seq]
+    log = model.states.store.since(user, state.generation, after)
+    events = log.events if log.generation == state.generation else []
+    return [event for event in events if event.seq <= state.seq]
 
 
-def _moment_s(question: RecommendQuery, known: UserState) -> float:
-    """The moment for which the answer is. Clocks differ a little, so an event may be later than ours."""
-    if question.now_ms is None:
+def _query_time_s(query: RecommendQuery, state: UserState) -> float:
+    """Return the time to recommend for, in seconds since 1970.
+
+    Without an explicit time it is the current one, but not before the last event: clocks of servers differ a little.
+    """
+    if query.now_ms is None:
         now_s = time.time()
-        return now_s if isnan(known.last_s) else max(now_s, known.last_s)
-    if question.now_ms < known.last_ms:
+        return now_s if isnan(state.last_s) else max(now_s, state.last_s)
+    if query.now_ms < state.last_ms:
         raise DataError(
-            f"now ({question.now_ms}) is before the last event ({known.last_ms:.0f}); "
-            "pass the moment for which the answer is, or leave it out"
+            f"now ({query.now_ms}) is before the last event ({state.last_ms:.0f}); "
+            "pass the time to recommend for, or leave it out"
         )
-    return question.now_ms / 1000
+    return query.now_ms / 1000
 
 
-def _alike(ready: _Ready) -> tuple[bool, str, int, float]:
-    question = ready.question
-    plain = question.rules.plain and not question.explain
-    return plain, question.asker.tenant, question.rules.k, question.rules.diversity
+def _group_key(prepared: _PreparedQuery) -> tuple[bool, str, int, float]:
+    """Return what queries must have in common to share one search."""
+    query = prepared.query
+    unrestricted = query.rules.unrestricted and not query.explain
+    return unrestricted, query.context.tenant, query.rules.k, query.rules.diversity
 
 
-def _answer(served: ServedModel, several: Sequence[_Ready]) -> list[RecommendResult]:
-    """Answers to questions with the same rules."""
-    ranker = served.items.ranker(several[0].question.asker.tenant)
-    rules = several[0].question.rules
+def _rank(model: ServedModel, batch: Sequence[_PreparedQuery]) -> list[RecommendResult]:
+    """Return the results of queries with equal rules."""
+    ranker = model.items.ranker(batch[0].query.context.tenant)
+    rules = batch[0].query.rules
     filters = read_filters(
         ranker.catalogue,
         item_ids(rules.deny, ranker.catalogue),
@@ -128,71 +163,84 @@ def _answer(served: ServedModel, several: Sequence[_Ready]) -> list[RecommendRes
         rules.exclude_seen,
         rules.filter,
     )
-    state = _joined([one.known.state for one in several])
-    past_B = [
+    network_state = _concatenate([one.state.network_state for one in batch])
+    history_B = [
         HistorySummary(
-            one.known.events, one.known.skipped, NOTHING_SEEN if one.known.seen is None else one.known.seen
+            one.state.event_count,
+            one.state.skipped_count,
+            NO_ITEMS if one.state.seen is None else one.state.seen,
         )
-        for one in several
+        for one in batch
     ]
-    now_s_B = np.array([one.now_s for one in several])
+    now_s_B = np.array([one.now_s for one in batch])
     k = min(rules.k, ranker.catalogue.warm)
-    ranked = ranker.rank(state, past_B, k, filters, now_s_B, rules.diversity)
+    ranked = ranker.rank(network_state, history_B, k, filters, now_s_B, rules.diversity)
     return [
         RecommendResult(
-            _items(served, ranker, one, answer), served.version, one.known.events, one.known.skipped
+            _ranked_items(model, ranker, one, recommendations),
+            model.version,
+            one.state.event_count,
+            one.state.skipped_count,
         )
-        for one, answer in zip(several, ranked, strict=True)
+        for one, recommendations in zip(batch, ranked, strict=True)
     ]
 
 
-def _joined(states: Sequence[State]) -> State:
+def _concatenate(states: Sequence[State]) -> State:
     if len(states) == 1:
         return states[0]
     return {name: np.concatenate([state[name] for state in states]) for name in states[0]}
 
 
-def _items(
-    served: ServedModel, ranker: Ranker, ready: _Ready, answer: Sequence[Recommendation]
+def _ranked_items(
+    model: ServedModel, ranker: Ranker, prepared: _PreparedQuery, recommendations: Sequence[Recommendation]
 ) -> list[RankedItem]:
-    if not (ready.question.explain and answer and ready.known.events):
-        return [RankedItem(one.item_id, one.score, one.rank, one.title, one.reason) for one in answer]
-    causes = _causes(served, ranker, ready, answer)
+    if not (prepared.query.explain and recommendations and prepared.state.event_count):
+        return [
+            RankedItem(one.item_id, one.score, one.rank, one.title, one.reason) for one in recommendations
+        ]
+    attributions = _attributions(model, ranker, prepared, recommendations)
     return [
-        RankedItem(one.item_id, one.score, one.rank, one.title, _reason(one, because), because)
-        for one, because in zip(answer, causes, strict=True)
+        RankedItem(one.item_id, one.score, one.rank, one.title, _reason(one, found), found)
+        for one, found in zip(recommendations, attributions, strict=True)
     ]
 
 
-def _reason(one: Recommendation, causes: Sequence[Attribution]) -> str:
-    if not causes or causes[0].influence <= 0:
-        return one.reason
-    best = causes[0]
+def _reason(recommendation: Recommendation, attributions: Sequence[Attribution]) -> str:
+    if not attributions or attributions[0].influence <= 0:
+        return recommendation.reason
+    best = attributions[0]
     return f"because of {best.title or best.item_id} ({best.influence:+.2f})"
 
 
-def _causes(
-    served: ServedModel, ranker: Ranker, ready: _Ready, answer: Sequence[Recommendation]
+def _attributions(
+    model: ServedModel, ranker: Ranker, prepared: _PreparedQuery, recommendations: Sequence[Recommendation]
 ) -> list[list[Attribution]]:
-    """For each answer the events of the past that moved it most; none where the user was forgotten meanwhile."""
-    asker, known = ready.question.asker, ready.known
-    mark = known.before_last(EXPLAINED) or served.states.folder.nothing
-    past = by_time([*_past(served, asker, known, mark.seq), *asker.events])
-    found = encode_events(past, ranker.catalogue)
-    if not len(found.events):
-        return [[] for _ in answer]
-    indices = ranker.catalogue.indices(one.item_id for one in answer)
+    """Return the most influential events for each recommended item; none if the user has since been deleted."""
+    context, state = prepared.query.context, prepared.state
+    # start from a snapshot: only the last events are left out in turn, so earlier ones need not be replayed
+    start = state.snapshot_before_last(EXPLAINED_EVENTS) or model.states.builder.initial
+    events = by_time([*_logged_events(model, context, state, start.seq), *context.events])
+    encoded = encode_events(events, ranker.catalogue)
+    if not len(encoded.events):
+        return [[] for _ in recommendations]
+    indices = ranker.catalogue.indices(one.item_id for one in recommendations)
     influence_TM = influences(
-        ranker.network, found.events, indices, ready.now_s, last=EXPLAINED, state=mark.state
+        ranker.network,
+        encoded.events,
+        indices,
+        prepared.now_s,
+        last=EXPLAINED_EVENTS,
+        state=start.network_state,
     )
-    last = [past[position] for position in found.position_T[-len(influence_TM) :].tolist()]
-    titles = [ranker.catalogue.title(index) for index in found.events.item[-len(influence_TM) :].tolist()]
+    last = [events[position] for position in encoded.position_T[-len(influence_TM) :].tolist()]
+    titles = [ranker.catalogue.title(index) for index in encoded.events.item[-len(influence_TM) :].tolist()]
     return [
         [
             Attribution(
                 last[row].item_id, titles[row], last[row].time_ms, last[row].kind, float(influence_T[row])
             )
-            for row in np.argsort(-np.abs(influence_T), kind="stable")[:CAUSES].tolist()
+            for row in np.argsort(-np.abs(influence_T), kind="stable")[:ATTRIBUTIONS_PER_ITEM].tolist()
         ]
         for influence_T in influence_TM.T
     ]

@@ -27,7 +27,7 @@ class EncodedHistory:
     events: EventArrays
     position_T: NDArray[np.int64]
     """Position of each encoded event in the history it came from."""
-    skipped: int
+    skipped_count: int
     """Number of events left out: the model has no vector for their item, or does not know their kind."""
 
 

@@ -1,4 +1,4 @@
-"""What a caller asks the live floor, and what it answers: plain values, whatever way they come in and go out."""
+"""Requests to the serving engine and their results, independent of HTTP."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,76 +10,87 @@ from reprise.server.store.records import User, UserEvent
 
 @dataclass(frozen=True)
 class UserContext:
-    """For whom: a user of the log, a past that is told with the question, or both."""
+    """The history to recommend for: a user of the log, events sent with the request, or both."""
 
     tenant: str
     user_id: str | None = None
-    """None: nobody the log knows."""
+    """Id of a user in the log. None: do not read the log."""
     events: Sequence[UserEvent] = ()
-    """What is told; it is read after (or, by its times, among) what the log has, and not kept."""
+    """Events sent with the request. They are merged with those of the log by time, and are not stored."""
 
     @property
     def user(self) -> User | None:
-        """The user of the log."""
+        """The user in the log; None without a `user_id`."""
         return None if self.user_id is None else User(self.tenant, self.user_id)
 
 
 @dataclass(frozen=True)
 class RankingRules:
-    """Which items may be answered, and how."""
+    """Restrictions on the recommended items, and how to rank them."""
 
     k: int = 10
+    """Number of items to recommend."""
     deny: Sequence[str] = ()
+    """Ids of items to exclude."""
     allow: Sequence[str] | None = None
+    """Ids of the only items to consider. None: all items."""
     filter: Mapping[str, Any] | None = None
+    """Conditions on the columns of the items, by column name. None: no conditions."""
     exclude_seen: bool = False
+    """Exclude the items in the user's history."""
     diversity: float = 0.0
+    """Trade-off between the score and the dissimilarity of the items, from 0 (score only) to 1."""
 
     @property
-    def plain(self) -> bool:
-        """Whether all items may be answered, so that one search serves several such questions."""
+    def unrestricted(self) -> bool:
+        """True if every item may be recommended, so that several such queries can share one search."""
         return not (self.deny or self.exclude_seen or self.filter) and self.allow is None
 
 
 @dataclass(frozen=True)
 class RecommendQuery:
-    """What may come next?"""
+    """A request for the items that a user is likely to choose next."""
 
-    asker: UserContext
+    context: UserContext
     rules: RankingRules = field(default_factory=RankingRules)
     now_ms: int | None = None
-    """The moment for which the answer is; None: the moment of asking."""
+    """Time to recommend for, in milliseconds since 1970. None: the current time."""
     explain: bool = False
+    """Attribute the score of each item to the latest events of the history."""
 
 
 class Attribution(NamedTuple):
-    """A past event, and how much it moved the score of an answer."""
+    """An event of the history and its influence on the score of a recommended item."""
 
     item_id: str
     title: str | None
     timestamp: int | None
+    """Time of the event in milliseconds since 1970; None: unknown."""
     kind: str | None
     influence: float
+    """Score of the recommended item minus its score without this event."""
 
 
 class RankedItem(NamedTuple):
-    """One item of an answer."""
+    """One recommended item."""
 
     item_id: ItemId
     score: float
     rank: int
+    """Position in the list, from 1."""
     title: str | None
     reason: str
-    causes: list[Attribution] | None = None
-    """Those that moved it most first; None where no explanation was asked for."""
+    """One line that says why the item was recommended."""
+    attributions: list[Attribution] | None = None
+    """Events with the largest influence first. None: the query did not ask for an explanation."""
 
 
 class RecommendResult(NamedTuple):
-    """What may come next."""
+    """Recommended items, best first."""
 
     items: list[RankedItem]
     model_version: str
-    events: int
-    """How many events it goes by."""
-    skipped: int
-    """How many it could not read."""
+    event_count: int
+    """Number of events in the user's state."""
+    skipped_count: int
+    """Number of events that the model could not read."""

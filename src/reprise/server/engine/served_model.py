@@ -1,6 +1,6 @@
-"""A model as it is served: opened, checked, with a version, its states, and what callers say of its items.
+"""A served model: the loaded model with its version, user states and item overrides.
 
-States and weights live and go together, so no answer can mix those of two models.
+States belong to the weights that computed them. They are replaced together, so no result mixes two models.
 """
 
 import hashlib
@@ -18,55 +18,65 @@ from reprise.server.engine.state_cache import StateBuilder, StateCache
 from reprise.server.store.event_store import EventStore
 from reprise.server.store.records import User
 
-WARM_S = 2.0
-"""How long a new model may fold the pasts of those who asked last, before it takes over."""
+WARM_UP_S = 2.0
+"""Seconds that a new model may spend on building states of recent users before it replaces the old one."""
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """One model with everything that belongs to it."""
+    """One loaded model with its user states and item overrides."""
 
     version: str
-    """Its name and the beginning of its checksum: the same files have the same version everywhere."""
+    """Model name and the first 12 hex digits of its manifest's SHA-256. Equal files have equal versions everywhere."""
     path: Path
+    """Directory that the model was loaded from."""
     states: StateCache
     items: ItemOverrides
 
     @classmethod
-    def open(cls, path: Path, store: EventStore, most_bytes: int) -> "ServedModel":
-        """Load a saved model, verify its files, and ask it the questions whose answers it came with.
+    def open(cls, path: Path, store: EventStore, max_state_bytes: int) -> "ServedModel":
+        """Load a saved model, verify its checksums and run its self-check.
+
+        Args:
+            path: Directory of the saved model.
+            store: Event log to build user states from.
+            max_state_bytes: Maximum memory for cached user states.
 
         Raises:
-            ArtefactError: a file is damaged, or an answer is not what it was when the model was exported.
+            ArtefactError: a file is damaged, or a self-check result differs from the one recorded at export.
         """
-        recommender, seal = _checked(path)
+        recommender, checksum = _load_checked(path)
         ranker = recommender.ranker
-        states = StateCache(StateBuilder(ranker.network, ranker.catalogue), store, most_bytes)
-        return cls(f"{recommender.name}-{seal[:12]}", path, states, ItemOverrides(recommender))
+        states = StateCache(StateBuilder(ranker.network, ranker.catalogue), store, max_state_bytes)
+        return cls(f"{recommender.name}-{checksum[:12]}", path, states, ItemOverrides(recommender))
 
-    def warm(self, users: Sequence[User], most_s: float = WARM_S) -> None:
-        """Fold the pasts of these users, the first first, as far as the time allows. The rest are folded when they ask."""
-        until_s = time.monotonic() + most_s
+    def warm_up(self, users: Sequence[User], max_s: float = WARM_UP_S) -> None:
+        """Build the states of users, in the given order, for at most `max_s` seconds.
+
+        The states of the remaining users are built when they are first needed.
+        """
+        until_s = time.monotonic() + max_s
         for user in users:
             start_s = time.monotonic()
             if start_s > until_s:
                 return
             self.states.current(user)
-            time.sleep(time.monotonic() - start_s)  # the old model answers meanwhile, with half of the time
+            # pause for as long as the work took: the old model, which still serves, gets half of the processor time
+            time.sleep(time.monotonic() - start_s)
 
 
-def _checked(path: Path) -> tuple[Recommender, str]:
-    """The recommender of a directory that is sound, and the checksum of its manifest."""
-    before = _manifest(path)
+def _load_checked(path: Path) -> tuple[Recommender, str]:
+    """Load and check a saved model; return it with the SHA-256 of its manifest."""
+    manifest = _manifest_bytes(path)
     recommender = Recommender.load(path)
-    if _manifest(path) != before:
-        raise ArtefactError(f"{path} was replaced while it was read; serve it again")
+    if _manifest_bytes(path) != manifest:
+        raise ArtefactError(f"{path} was replaced while it was being read; load it again")
     check(recommender)
-    return recommender, hashlib.sha256(before).hexdigest()
+    return recommender, hashlib.sha256(manifest).hexdigest()
 
 
-def _manifest(path: Path) -> bytes:
-    """Its bytes; none where there is no such file, about which the recommender has better words."""
+def _manifest_bytes(path: Path) -> bytes:
+    """Return the bytes of the manifest; empty if it cannot be read, for which `Recommender.load` has a better message."""
     try:
         return (path / MANIFEST).read_bytes()
     except OSError:

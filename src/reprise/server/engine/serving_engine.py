@@ -1,10 +1,11 @@
-"""The live recommender: questions and events in, answers and statuses out, over one log and one model at a time.
+"""The serving engine: recommendations from one event log and one model, which can be replaced while it serves.
 
-Everything here is synchronous and safe to call from several threads; waiting, refusing and HTTP are others' work.
+All methods are synchronous and thread-safe. Queues, deadlines and HTTP are the work of `reprise.server.queueing` and
+`reprise.server.http`.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,15 +14,15 @@ from reprise.data.vocabulary import ItemId
 from reprise.errors import ArtefactError, DataError
 from reprise.recommender.generate import DecodingOptions, continue_state
 from reprise.recommender.recommendations import Recommendation
-from reprise.server.engine.batch_inference import answer_all, known_of
+from reprise.server.engine.batch_inference import recommend_batch, state_of
 from reprise.server.engine.event_encoding import item_id
 from reprise.server.engine.requests import RecommendQuery, RecommendResult, UserContext
 from reprise.server.engine.served_model import ServedModel
 from reprise.server.store.event_store import EventStore, StoreError
 from reprise.server.store.records import ErasureResult, User
 
-NEVER = 2**63 - 1
-"""No version comes after it: what is asked for is the newest one alone."""
+LATEST_VERSION = 2**63 - 1
+"""A version after every other one: `forgotten_since` then returns the current version and no deletions."""
 
 
 class UnknownItemError(DataError):
@@ -32,7 +33,7 @@ class UnknownItemError(DataError):
 
 
 class UnverifiedErasureError(StoreError):
-    """A user was removed, but not shown to be."""
+    """A user was deleted, but the check for remaining data failed."""
 
 
 class CatalogueItem(NamedTuple):
@@ -43,83 +44,87 @@ class CatalogueItem(NamedTuple):
 
 
 class ContinuationItem(NamedTuple):
-    """One item of a continuation."""
+    """One item of a generated continuation."""
 
     item_id: ItemId
     title: str | None
     log_probability: float
+    """Log-probability of the item, given the history and the items before it."""
 
 
 class ServingEngine:
-    """One log, the model that is served now, and what it remembers of users."""
+    """One event log and the model that answers from it."""
 
-    def __init__(self, served: ServedModel, store: EventStore) -> None:
-        self._served = served
+    def __init__(self, model: ServedModel, store: EventStore) -> None:
+        self._model = model
         self.store = store
-        self._changing = threading.Lock()
+        self._model_lock = threading.Lock()
         self._items_version = 0
-        self._forgotten_version, _ = store.forgotten_since(NEVER)
-        self._follow_items()
+        self._deletions_version, _ = store.forgotten_since(LATEST_VERSION)
+        self._refresh_items()
 
     @property
-    def served(self) -> ServedModel:
-        """The model, with its states. Take it once for a question: it may be another the next time."""
-        return self._served
+    def model(self) -> ServedModel:
+        """The current model. Read this property once per request: another thread may replace the model at any time."""
+        return self._model
 
-    def recommend(self, question: RecommendQuery) -> RecommendResult:
-        """What may come next."""
-        (answer,) = self.recommend_all([question])
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def recommend_all(
-        self, questions: Sequence[RecommendQuery], long: int | None = None
-    ) -> list[RecommendResult | Exception]:
-        """The answers to several questions, or why one has none; like questions are searched for together.
-
-        Where more than `long` events would have to be folded first, the answer is a `LongPastError`.
-        """
-        return answer_all(self._served, questions, long)
-
-    def similar(self, tenant: str, item: str, k: int) -> tuple[str, list[Recommendation]]:
-        """The version of the model, and the items that are most like this one.
+    def recommend(self, query: RecommendQuery) -> RecommendResult:
+        """Return the items that a user is likely to choose next, best first.
 
         Raises:
-            UnknownItemError: the model has no vector for it.
+            DataError: the query does not fit the model, or its time is before the user's last event.
+            StoreError: the log cannot be read.
         """
-        served = self._served
-        recommender = served.items.recommender(tenant)
+        (result,) = recommend_batch(self._model, [query])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def similar_items(self, tenant: str, item: str, k: int) -> tuple[str, list[Recommendation]]:
+        """Return the model version and the `k` items most similar to an item.
+
+        Raises:
+            UnknownItemError: the model has no vector for the item.
+        """
+        model = self._model
+        recommender = model.items.recommender(tenant)
         found = item_id(item, recommender.ranker.catalogue)
-        if found is None or not served.items.known(item):
+        if found is None or not model.items.is_recommendable(item):
             raise UnknownItemError(item)
-        return served.version, recommender.similar_items(found, min(k, recommender.items.warm - 1))
+        return model.version, recommender.similar_items(found, min(k, recommender.items.warm - 1))
 
     def generate(
-        self, asker: UserContext, length: int, choice: Mapping[str, Any]
+        self, context: UserContext, length: int, options: Mapping[str, Any]
     ) -> tuple[str, list[ContinuationItem]]:
-        """The version of the model, and items that could follow.
+        """Return the model version and a sequence of items that may follow a history.
+
+        Args:
+            context: The history to continue.
+            length: Number of items to generate.
+            options: Values of `DecodingOptions` by name.
 
         Raises:
-            ConfigError: the choice cannot be, or the length is above the items that can be chosen.
+            ConfigError: an option is invalid, or there are fewer than `length` items to choose from.
+            StoreError: the log cannot be read.
         """
-        served = self._served
-        known = known_of(served, asker)
-        ranker = served.items.ranker(asker.tenant)
+        model = self._model
+        state = state_of(model, context)
+        ranker = model.items.ranker(context.tenant)
         catalogue = ranker.catalogue
         path = continue_state(
-            ranker.network, known.state, known.events > 0, length, DecodingOptions(**choice), catalogue.popularity_I,
-            catalogue.available_I,
+            ranker.network, state.network_state, state.event_count > 0, length, DecodingOptions(**options),
+            catalogue.popularity_I, catalogue.available_I,
         )  # fmt: skip
-        steps = zip(path.index_L, path.log_probability_L, strict=True)
-        return served.version, [
-            ContinuationItem(catalogue.ids[index - 1], catalogue.title(index), log) for index, log in steps
+        items = zip(path.index_L, path.log_probability_L, strict=True)
+        return model.version, [
+            ContinuationItem(catalogue.ids[index - 1], catalogue.title(index), log_probability)
+            for index, log_probability in items
         ]
 
-    def find_items(self, tenant: str, text: str, limit: int) -> tuple[str, list[CatalogueItem]]:
-        """The version of the model, and items whose title or id has this text in it, the commonest first."""
-        served = self._served
-        catalogue = served.items.ranker(tenant).catalogue
+    def search_items(self, tenant: str, text: str, limit: int) -> tuple[str, list[CatalogueItem]]:
+        """Return the model version and the items whose title or id contains a text, the most popular first."""
+        model = self._model
+        catalogue = model.items.ranker(tenant).catalogue
         wanted = text.casefold()
         found = (
             CatalogueItem(one, title)
@@ -127,23 +132,32 @@ class ServingEngine:
             for title in [catalogue.title(index)]
             if wanted in f"{title or ''}\n{one}".casefold()
         )
-        return served.version, list(islice(found, limit))
+        return model.version, list(islice(found, limit))
 
-    def forget(self, user: User) -> ErasureResult:
-        """Remove everything of a user, here and in the log, and prove it."""
-        return ErasureResult(self.remove(user), self.prove_forgotten(user))
-
-    def remove(self, user: User) -> int:
-        """Remove everything of a user, here and in the log; how many events there were. Quick, whatever the log has."""
-        events = self.store.forget(user)
-        self._served.states.drop(user)
-        return events
-
-    def prove_forgotten(self, user: User) -> str:
-        """How it is known that nothing is left of a user; it may take long.
+    def erase_user(self, user: User) -> ErasureResult:
+        """Delete all data of a user and verify that none remains.
 
         Raises:
-            UnprovedError: it could not be looked at, or something is left; what could be removed was removed.
+            UnverifiedErasureError: the data was deleted, but the check failed.
+            StoreError: the data was not deleted.
+        """
+        return ErasureResult(self.delete_user(user), self.verify_erasure(user))
+
+    def delete_user(self, user: User) -> int:
+        """Delete the events and the cached state of a user; return the number of events. Fast for logs of any size.
+
+        Raises:
+            StoreError: the data was not deleted.
+        """
+        count = self.store.forget(user)
+        self._model.states.drop(user)
+        return count
+
+    def verify_erasure(self, user: User) -> str:
+        """Check that no data of a deleted user remains in the log; return a description of the check. May be slow.
+
+        Raises:
+            UnverifiedErasureError: the check failed, or found data that could not be deleted.
         """
         try:
             return self.store.prove_forgotten(user)
@@ -151,51 +165,57 @@ class ServingEngine:
             raise UnverifiedErasureError(str(error)) from error
 
     def put_item(self, tenant: str, item: str, values: Mapping[str, object]) -> bool:
-        """Keep what a caller says of an item; whether the model can recommend it.
+        """Override columns of an item; return whether the model can recommend the item.
 
         Raises:
-            DataError: a value does not fit its column; nothing was kept.
+            DataError: a value does not fit its column; nothing was stored.
+            StoreError: nothing was stored.
         """
-        self._follow_items()
-        self._served.items.check(tenant, item, values)
+        self._refresh_items()
+        self._model.items.validate(tenant, item, values)
         self.store.put_item(tenant, item, values)
-        self._follow_items()
-        return self._served.items.known(item)
+        self._refresh_items()
+        return self._model.items.is_recommendable(item)
 
-    def follow(self) -> None:
-        """Learn what this or another process was told of items, and whom it forgot."""
-        self._follow_items()
-        version, generations = self.store.forgotten_since(self._forgotten_version)
+    def refresh(self) -> None:
+        """Apply item changes and deletions that other processes wrote to the log.
+
+        Raises:
+            StoreError: the log cannot be read.
+        """
+        self._refresh_items()
+        version, generations = self.store.forgotten_since(self._deletions_version)
         if generations:
-            self._served.states.drop_forgotten(generations)
-        self._forgotten_version = version
+            self._model.states.drop_deleted(generations)
+        self._deletions_version = version
 
-    def _follow_items(self) -> None:
-        with self._changing:
+    def _refresh_items(self) -> None:
+        with self._model_lock:
             changes = self.store.items_since(self._items_version)
-            self._served.items.apply(changes)
+            self._model.items.apply(changes)
             self._items_version = max((change.version for change in changes), default=self._items_version)
 
-    def swap(self, path: Path) -> str:
-        """Serve another model: it is opened, checked and warmed beside the old one, which goes on answering.
+    def swap_model(self, path: Path) -> str:
+        """Load, check and warm up another model, then serve it; return its version. The old model serves meanwhile.
 
         Raises:
-            ArtefactError: it is no sound model; the old one stays.
+            ArtefactError: the model is damaged or invalid; the old one stays.
         """
-        old, path = self._served, path.absolute()
-        version = self._forgotten_version
+        old, path = self._model, path.absolute()
+        version = self._deletions_version
         try:
-            new = ServedModel.open(path, self.store, old.states.most_bytes)
+            new = ServedModel.open(path, self.store, old.states.max_bytes)
         except (ArtefactError, StoreError):
             raise
-        except Exception as error:  # a directory that was made by hand can break what nothing else breaks
+        except Exception as error:  # an edited or incomplete directory can raise any exception
             raise ArtefactError(
-                f"{path} is no model that can be served ({type(error).__name__}: {error})"
+                f"{path} is not a model that can be served ({type(error).__name__}: {error}); "
+                "write one with `reprise export`"
             ) from error
-        new.warm(old.states.recent())
-        with self._changing:
+        new.warm_up(old.states.recent_users())
+        with self._model_lock:
             new.items.apply(self.store.items_since(0))
-            self._served = new
-        # whom the old one heard of while the new one learned about them
-        new.states.drop_forgotten(self.store.forgotten_since(version)[1])
+            self._model = new
+        # `refresh` dropped users deleted during the warm-up from the old model's states only
+        new.states.drop_deleted(self.store.forgotten_since(version)[1])
         return new.version

@@ -1,7 +1,8 @@
-"""What a network remembers of users: a bounded cache of folds over the log, brought up to date by each question.
+"""Cached user states: a bounded cache over the event log, updated with new events on each request.
 
-A state is the fold of a user's events in the order of their times, and of their arrival where times are equal. For users
-with many events some earlier states are kept too, so that a late event costs as many steps as it is late, and no more.
+A user's state is the result of replaying the user's events through the network in the order of their times; events with
+equal times are replayed in the order of arrival. Each cached state keeps a few earlier states, its snapshots, so that a
+late event does not force a replay of the whole history.
 """
 
 import threading
@@ -21,268 +22,314 @@ from reprise.server.engine.event_encoding import by_time, encode_events
 from reprise.server.store.event_store import FORGOTTEN_KEPT, EventStore
 from reprise.server.store.records import User, UserEvent, UserLog
 
-LONG = 200
-"""From so many new events on, an answer takes too long for those who wait behind it."""
-MARKED_EVERY = (8, 64, 512, 4096)
-"""At each multiple of these numbers of events the state is kept beside the last one: two marks of each kind."""
-UNMARKED = 32
-"""Users with fewer events have no marks: all is soon folded again."""
-OVERHEAD_BYTES = 1_500
-"""What an entry takes besides the numbers of its state."""
-NOTHING_SEEN: AnyArray = np.empty(0, dtype=np.int64)
+MAX_QUICK_EVENTS = 200
+"""Maximum number of events to replay for a request in the quick queue; longer requests go to the slow queue."""
+# Two snapshots are kept for each interval. With one, an event 5 places late cost 62 steps; with two at most 16
+# (docs/log.md). Example: after 100 events, the intervals 8 and 64 hold snapshots at 96 and 88, and at 64. An event that
+# belongs between the 93rd and the 94th goes back to the snapshot at 88 and replays 12 known events and itself: 13 steps
+# in place of 101.
+SNAPSHOT_INTERVALS = (8, 64, 512, 4096)
+"""Numbers of events between snapshots: one is taken at each multiple of each number, and the last two are kept."""
+MIN_SNAPSHOT_EVENTS = 32
+"""Minimum number of events for snapshots. Replaying a shorter history takes little time."""
+ENTRY_OVERHEAD_BYTES = 1_500
+"""Estimated memory of a cache entry besides its arrays, in bytes."""
+NO_ITEMS: AnyArray = np.empty(0, dtype=np.int64)
 
 
 class LongHistoryError(Exception):
-    """There are more new events than the caller wanted to wait for."""
+    """More new events have to be replayed than the caller allows."""
 
 
 @dataclass(frozen=True)
 class UserState:
-    """What is known of a user: never changed, only replaced."""
+    """The state of a user after some events. Immutable: new events make a new state."""
 
-    state: State
-    """Named arrays, each [1, ...]."""
+    network_state: State
+    """Hidden state of the network: named arrays of shape [1, ...]."""
     generation: int = 0
-    """Of the user in the log."""
+    """Generation of the user in the log; 0: the user has no events in the log."""
     seq: int = 0
-    """The place of the last event of the log that was folded."""
+    """Highest position in the log among the replayed events; 0: none."""
     last_ms: float = -inf
-    """The latest time of all events, also of those that could not be read."""
-    events: int = 0
-    """How many events the state has read."""
-    skipped: int = 0
-    """How many it has not."""
+    """Latest time of all events, including skipped ones, in milliseconds since 1970; -inf: no event has a time."""
+    event_count: int = 0
+    """Number of events in the state."""
+    skipped_count: int = 0
+    """Number of events that the model could not read."""
     seen: AnyArray | None = None
-    """The indices of the items of the events, ascending; None: not asked for yet."""
-    marks: tuple["UserState | None", ...] = (None,) * 2 * len(MARKED_EVERY)
-    """What was known at earlier places of the log, without marks of their own: the last two of each kind, newest first."""
+    """Distinct item indices of the events, ascending. None: not computed yet."""
+    snapshots: tuple["UserState | None", ...] = (None,) * 2 * len(SNAPSHOT_INTERVALS)
+    """Earlier states without snapshots of their own: two for each of `SNAPSHOT_INTERVALS`, the newer one first."""
 
     @property
     def last_s(self) -> float:
-        """`last_ms` in seconds; NaN where there is no event with a time."""
+        """Latest time of all events in seconds since 1970; NaN if no event has a time."""
         return nan if self.last_ms == -inf else self.last_ms / 1000
 
     @cached_property
     def bytes(self) -> int:
-        """What it takes in memory."""
-        arrays = [*self.state.values(), *([] if self.seen is None else [self.seen])]
-        marks = {id(mark): mark for mark in self.marks if mark is not None}
+        """Memory of the state and its snapshots, in bytes."""
+        arrays = [*self.network_state.values(), *([] if self.seen is None else [self.seen])]
+        # by identity: one state may be the snapshot of several intervals
+        snapshots = {id(snapshot): snapshot for snapshot in self.snapshots if snapshot is not None}
         return (
-            OVERHEAD_BYTES
+            ENTRY_OVERHEAD_BYTES
             + sum(array.nbytes for array in arrays)
-            + sum(mark.bytes for mark in marks.values())
+            + sum(snapshot.bytes for snapshot in snapshots.values())
         )
 
-    def marked(self, before: "UserState") -> "UserState":
-        """The same with the marks of what was known before, and new ones where a multiple was passed."""
-        if self.events < UNMARKED:
+    def with_snapshots(self, previous: "UserState") -> "UserState":
+        """Return this state with the snapshots of the previous one, and a new one for each interval that was crossed."""
+        if self.event_count < MIN_SNAPSHOT_EVENTS:
             return self
-        mark = replace(self, marks=UserState.marks)
-        marks: list[UserState | None] = []
-        for kind, every in enumerate(MARKED_EVERY):
-            last, older = before.marks[2 * kind : 2 * kind + 2]
-            passed = self.events // every > before.events // every
-            marks += [mark, last] if passed else [last, older]
-        return replace(self, marks=tuple(marks))
+        snapshot = replace(self, snapshots=UserState.snapshots)
+        snapshots: list[UserState | None] = []
+        for place, interval in enumerate(SNAPSHOT_INTERVALS):
+            newer, older = previous.snapshots[2 * place : 2 * place + 2]
+            crossed = self.event_count // interval > previous.event_count // interval
+            snapshots += [snapshot, newer] if crossed else [newer, older]
+        return replace(self, snapshots=tuple(snapshots))
 
-    def before_last(self, events: int) -> "UserState | None":
-        """The newest mark before the last so many events; None where there is none."""
-        marks = [mark for mark in self.marks if mark is not None and mark.events <= self.events - events]
-        return max(marks, key=lambda mark: mark.events, default=None)
+    def snapshot_before_last(self, count: int) -> "UserState | None":
+        """Return the newest snapshot without any of the last `count` events; None if there is none."""
+        snapshots = [
+            snapshot
+            for snapshot in self.snapshots
+            if snapshot is not None and snapshot.event_count <= self.event_count - count
+        ]
+        return max(snapshots, key=lambda snapshot: snapshot.event_count, default=None)
 
-    def back_to(self, time_ms: float, seen: bool) -> "UserState | None":
-        """What was known before this time, with the marks that are not later; None where there is no such mark."""
+    def rewind(self, time_ms: float, with_seen: bool) -> "UserState | None":
+        """Return the newest snapshot without events after a time, with all older snapshots; None if there is none.
+
+        Args:
+            time_ms: Milliseconds since 1970.
+            with_seen: Accept only snapshots with known seen items.
+        """
         kept: list[UserState | None] = []
-        for kind in range(len(MARKED_EVERY)):
-            pair = [mark for mark in self.marks[2 * kind : 2 * kind + 2] if mark is not None]
-            fit = [mark for mark in pair if mark.last_ms <= time_ms and (mark.seen is not None or not seen)]
-            # the newest first, as ever: otherwise the next mark would push out the only one that is left
-            kept += [*fit, None, None][:2]
-        newest = max((mark for mark in kept if mark is not None), key=lambda mark: mark.events, default=None)
-        return None if newest is None else replace(newest, marks=tuple(kept))
+        for place in range(len(SNAPSHOT_INTERVALS)):
+            pair = [
+                snapshot for snapshot in self.snapshots[2 * place : 2 * place + 2] if snapshot is not None
+            ]
+            valid = [
+                snapshot
+                for snapshot in pair
+                if snapshot.last_ms <= time_ms and (snapshot.seen is not None or not with_seen)
+            ]
+            # Move a remaining snapshot to the first place. In the second place it would be dropped when the next snapshot
+            # is taken, and a second late event would find none: that cost 42 steps in place of 18 (docs/log.md).
+            kept += [*valid, None, None][:2]
+        newest = max(
+            (snapshot for snapshot in kept if snapshot is not None),
+            key=lambda snapshot: snapshot.event_count,
+            default=None,
+        )
+        return None if newest is None else replace(newest, snapshots=tuple(kept))
 
 
 class StateBuilder:
-    """Folds pasts with one network, and with nothing else: what it makes belongs to this network."""
+    """Computes user states with one network. States of different networks must not be mixed."""
 
     def __init__(self, network: OnnxNetwork, catalogue: Catalogue) -> None:
         self._network = network
         self._catalogue = catalogue
-        self.nothing = UserState(network.runtime.initial_state(1), seen=NOTHING_SEEN)
-        """What is known of a stranger."""
+        self.initial = UserState(network.runtime.initial_state(1), seen=NO_ITEMS)
+        """State of a user without events."""
 
     @property
     def state_bytes(self) -> int:
-        """What a network remembers of a user."""
+        """Size of the network's hidden state of one user, in bytes."""
         return self._network.runtime.state_bytes
 
-    def fold(self, past: Sequence[UserEvent]) -> UserState:
-        """What is known after a past that is in any order."""
-        return self.advance(self.nothing, by_time(past))
+    def replay(self, events: Sequence[UserEvent]) -> UserState:
+        """Return the state after all events of a user, given in any order."""
+        return self.advance(self.initial, by_time(events))
 
-    def advance(self, known: UserState, news: Sequence[UserEvent]) -> UserState:
-        """What is known after some events more, which are in order and not before those that are known."""
-        if not news:
-            return known
-        found = encode_events(news, self._catalogue)
-        state = known.state
-        for step in range(len(found.events)):
-            state = self._network.advance(state, found.events.take(np.array([step])))
-        times_ms = [event.time_ms for event in news if event.time_ms is not None]
+    def advance(self, state: UserState, events: Sequence[UserEvent]) -> UserState:
+        """Return the state after further events, which are in order of time and not earlier than those in the state."""
+        if not events:
+            return state
+        encoded = encode_events(events, self._catalogue)
+        network_state = state.network_state
+        for step in range(len(encoded.events)):
+            network_state = self._network.advance(network_state, encoded.events.take(np.array([step])))
+        times_ms = [event.time_ms for event in events if event.time_ms is not None]
         return replace(
-            known,
-            state=state,
-            last_ms=max([known.last_ms, *times_ms]),
-            events=known.events + len(found.events),
-            skipped=known.skipped + found.skipped,
-            seen=None if known.seen is None else _with(known.seen, found.events.item),
+            state,
+            network_state=network_state,
+            last_ms=max([state.last_ms, *times_ms]),
+            event_count=state.event_count + len(encoded.events),
+            skipped_count=state.skipped_count + encoded.skipped_count,
+            seen=None if state.seen is None else _insert_sorted(state.seen, encoded.events.item),
         )
 
-    def items_of(self, past: Sequence[UserEvent]) -> AnyArray:
-        """The indices of the items of a past, ascending."""
-        return np.unique(encode_events(past, self._catalogue).events.item)
+    def seen_items(self, events: Sequence[UserEvent]) -> AnyArray:
+        """Return the distinct item indices of events, ascending."""
+        return np.unique(encode_events(events, self._catalogue).events.item)
 
-    def fits(self, known: UserState, news: Sequence[UserEvent]) -> bool:
-        """Whether these events, which are in order, come after all that is known."""
-        return not news or news[0].time_ms is None or news[0].time_ms >= known.last_ms
+    def can_append(self, state: UserState, events: Sequence[UserEvent]) -> bool:
+        """Return whether events, which are in order of time, all come after the events in the state."""
+        return not events or events[0].time_ms is None or events[0].time_ms >= state.last_ms
 
 
 class StateCache:
-    """The users that one model knows, those asked for last. Safe to use from several threads."""
+    """Least-recently-used cache of user states for one model. Thread-safe."""
 
-    def __init__(self, folder: StateBuilder, store: EventStore, most_bytes: int) -> None:
-        self.folder = folder
+    def __init__(self, builder: StateBuilder, store: EventStore, max_bytes: int) -> None:
+        self.builder = builder
         self.store = store
-        self.most_bytes = most_bytes
-        self._known: OrderedDict[User, UserState] = OrderedDict()
-        self._gone: set[int] = set()
+        self.max_bytes = max_bytes
+        self._states: OrderedDict[User, UserState] = OrderedDict()
+        self._deleted_generations: set[int] = set()
         self._lock = threading.Lock()
         self.bytes = 0
-        """What all entries take."""
+        """Memory of all cached states, in bytes."""
 
-    def current(self, user: User, *, seen: bool = False, long: int | None = None) -> UserState:
-        """What is known of a user now: the log is asked for what it has since.
+    def current(self, user: User, *, with_seen: bool = False, max_new_events: int | None = None) -> UserState:
+        """Return the state of a user after all events in the log, and cache it.
 
         Args:
-            user: Whose.
-            seen: Whether the items seen are needed.
-            long: How many new events are too many; None: none are.
+            user: The user whose events to read.
+            with_seen: Also compute the seen items.
+            max_new_events: Maximum number of events to replay. None: no limit.
 
         Raises:
-            StoreError: the log does not answer.
-            LongPastError: there are more new events than `long`.
+            StoreError: the log cannot be read.
+            LongHistoryError: more than `max_new_events` events would have to be replayed.
         """
-        before = self._get(user)
-        seen = seen or before.seen is not None
-        if seen and before.seen is None:
-            before = self._with_seen(user, before, long)
+        state = self._get(user)
+        with_seen = with_seen or state.seen is not None
+        if with_seen and state.seen is None:
+            state = self._add_seen(user, state, max_new_events)
         while True:
             log = self.store.since(
-                user, before.generation, before.seq, limit=None if long is None else long + 1
+                user,
+                state.generation,
+                state.seq,
+                limit=None if max_new_events is None else max_new_events + 1,
             )
-            if log.generation != before.generation:
-                before = self._stranger(seen, log.generation)
+            if log.generation != state.generation:
+                state = self._empty_state(with_seen, log.generation)
             elif not log.events:
-                return before
-            if long is not None and len(log.events) > long:
+                return state
+            if max_new_events is not None and len(log.events) > max_new_events:
                 raise LongHistoryError
-            news = by_time(log.events)
-            if self.folder.fits(before, news):
+            events = by_time(log.events)
+            if self.builder.can_append(state, events):
                 break
-            # a late event: its place is in the past, so what came after it is folded again
-            assert news[0].time_ms is not None, "events of the log have times"
-            before = before.back_to(news[0].time_ms, seen) or self._stranger(seen, log.generation)
-        after = self._after(before, log)
-        self._put(user, after)
-        return after
+            # A late event. Rewind to a snapshot before its time and read the log again from there: the next pass gets the
+            # late event together with the known events after the snapshot, now in order of time.
+            assert events[0].time_ms is not None, "events of the log have times"
+            state = state.rewind(events[0].time_ms, with_seen) or self._empty_state(with_seen, log.generation)
+        state = self._replay(state, log)
+        self._put(user, state)
+        return state
 
-    def _after(self, before: UserState, log: UserLog) -> UserState:
-        """What is known after some events more, with marks on the way: wherever what is later also came in later."""
+    def _replay(self, state: UserState, log: UserLog) -> UserState:
+        """Return the state after the new events of a log, with snapshots on the way.
+
+        A snapshot must contain exactly the events up to its position in the log, because after a rewind the log is read from
+        there. So it is valid only if the first n events by time are also the first n by arrival. Example: events arrive with
+        the times 1, 2, 5, 3, 6; by time, their positions in the log are 1, 2, 4, 3, 5. A snapshot after the third of these
+        would have position 4 without the event at position 3, which would then be lost. After the first, second, fourth and
+        fifth a snapshot is valid.
+        """
         events = by_time(log.events)
-        every = MARKED_EVERY[0]
-        known, start = replace(before, generation=log.generation), 0
+        state = replace(state, generation=log.generation)
         if not events:
-            return replace(known, seq=0)
-        first_after = [inf]
+            return replace(state, seq=0)
+        lowest_later_seq = [inf]
         for event in reversed(events):
-            first_after.append(min(first_after[-1], event.seq))
-        first_after.reverse()
-        last = before.seq
+            lowest_later_seq.append(min(lowest_later_seq[-1], event.seq))
+        lowest_later_seq.reverse()
+        start, last_seq = 0, state.seq
         for end, event in enumerate(events, 1):
-            last = max(last, event.seq)
-            if end == len(events) or (end - start >= every and last < first_after[end]):
-                known = replace(self.folder.advance(known, events[start:end]), seq=last).marked(known)
+            last_seq = max(last_seq, event.seq)
+            piece_full = end - start >= SNAPSHOT_INTERVALS[0]
+            if end == len(events) or (piece_full and last_seq < lowest_later_seq[end]):
+                advanced = self.builder.advance(state, events[start:end])
+                state = replace(advanced, seq=last_seq).with_snapshots(state)
                 start = end
-        return known
+        return state
 
-    def recent(self) -> list[User]:
-        """The users who are remembered, those asked for last first."""
+    def recent_users(self) -> list[User]:
+        """Return the users with a cached state, the most recently used first."""
         with self._lock:
-            return list(reversed(self._known))
+            return list(reversed(self._states))
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._states)
 
     def drop(self, user: User) -> None:
-        """Remember nothing of a user."""
+        """Remove the state of a user from the cache."""
         with self._lock:
-            self._take_out(user)
+            self._remove(user)
 
-    def drop_forgotten(self, generations: Sequence[int]) -> None:
-        """Remember nobody whom the log, and so perhaps another process, has forgotten."""
-        gone, all_gone = set(generations), len(generations) >= FORGOTTEN_KEPT
+    def drop_deleted(self, generations: Sequence[int]) -> None:
+        """Remove the states of deleted users from the cache, given their generations in the log."""
+        deleted = set(generations)
+        # the log reports only so many deletions: with that many, earlier ones may be missing, so drop every state
+        drop_all = len(generations) >= FORGOTTEN_KEPT
         with self._lock:
-            self._gone = gone if len(self._gone) > FORGOTTEN_KEPT else self._gone | gone
-            # a question that is being answered may still know one of them, and shall not remember them
-            for user in [user for user, known in self._known.items() if all_gone or known.generation in gone]:
-                self._take_out(user)
+            # Remember the generations: a request that is running now may still hold the state of a deleted user, and must
+            # not put it back into the cache.
+            self._deleted_generations = (
+                deleted
+                if len(self._deleted_generations) > FORGOTTEN_KEPT
+                else self._deleted_generations | deleted
+            )
+            for user in [
+                user for user, state in self._states.items() if drop_all or state.generation in deleted
+            ]:
+                self._remove(user)
 
     def _get(self, user: User) -> UserState:
         with self._lock:
-            known = self._known.get(user)
-            if known is None:
-                return self._stranger(seen=False)
-            self._known.move_to_end(user)
-            return known
+            state = self._states.get(user)
+            if state is None:
+                return self._empty_state(with_seen=False)
+            self._states.move_to_end(user)
+            return state
 
-    def _with_seen(self, user: User, known: UserState, long: int | None) -> UserState:
-        """The same with the items seen, which are read from the log; nothing is folded for them."""
-        if not known.seq:
-            return self._stranger(seen=True)
-        log = self.store.since(user, limit=None if long is None else long + 1)
-        if log.generation != known.generation:
-            return self._stranger(seen=True)  # forgotten since
-        if long is not None and len(log.events) > long:
+    def _add_seen(self, user: User, state: UserState, max_events: int | None) -> UserState:
+        """Return the state with its seen items, which are read from the log without running the network."""
+        if not state.seq:
+            return self._empty_state(with_seen=True)
+        log = self.store.since(user, limit=None if max_events is None else max_events + 1)
+        if log.generation != state.generation:
+            return self._empty_state(with_seen=True)  # the user was deleted in between
+        if max_events is not None and len(log.events) > max_events:
             raise LongHistoryError
-        past = [event for event in log.events if event.seq <= known.seq]
-        known = replace(known, seen=self.folder.items_of(past))
-        self._put(user, known)
-        return known
+        events = [event for event in log.events if event.seq <= state.seq]
+        state = replace(state, seen=self.builder.seen_items(events))
+        self._put(user, state)
+        return state
 
-    def _stranger(self, seen: bool, generation: int = 0) -> UserState:
-        return replace(self.folder.nothing, generation=generation, seen=NOTHING_SEEN if seen else None)
+    def _empty_state(self, with_seen: bool, generation: int = 0) -> UserState:
+        return replace(self.builder.initial, generation=generation, seen=NO_ITEMS if with_seen else None)
 
-    def _put(self, user: User, known: UserState) -> None:
+    def _put(self, user: User, state: UserState) -> None:
         with self._lock:
-            self._take_out(user)
-            if known.generation == 0 or known.generation in self._gone:
-                return  # strangers are not worth a place, and whoever was forgotten is one
-            self._known[user] = known
-            self.bytes += known.bytes
-            while self.bytes > self.most_bytes and len(self._known) > 1:
-                self._take_out(next(iter(self._known)))
+            self._remove(user)
+            if state.generation == 0 or state.generation in self._deleted_generations:
+                return  # do not cache users without events or deleted users
+            self._states[user] = state
+            self.bytes += state.bytes
+            while self.bytes > self.max_bytes and len(self._states) > 1:
+                self._remove(next(iter(self._states)))
 
-    def _take_out(self, user: User) -> None:
-        known = self._known.pop(user, None)
-        if known is not None:
-            self.bytes -= known.bytes
+    def _remove(self, user: User) -> None:
+        state = self._states.pop(user, None)
+        if state is not None:
+            self.bytes -= state.bytes
 
 
-def _with(seen: AnyArray, item_T: AnyArray) -> AnyArray:
-    """Some more of them, in their order. Most were there before: then nothing is copied."""
-    item_N = np.unique(item_T)
-    place_N = np.searchsorted(seen, item_N)
+def _insert_sorted(sorted_items: AnyArray, items: AnyArray) -> AnyArray:
+    """Insert items into an ascending array of distinct items. Return the same array if it contains all of them."""
+    item_N = np.unique(items)
+    place_N = np.searchsorted(sorted_items, item_N)
     new_N = np.ones(len(item_N), dtype=np.bool_)
-    inside_N = place_N < len(seen)
-    new_N[inside_N] = seen[place_N[inside_N]] != item_N[inside_N]
-    return np.insert(seen, place_N[new_N], item_N[new_N]) if new_N.any() else seen
+    inside_N = place_N < len(sorted_items)
+    new_N[inside_N] = sorted_items[place_N[inside_N]] != item_N[inside_N]
+    return np.insert(sorted_items, place_N[new_N], item_N[new_N]) if new_N.any() else sorted_items

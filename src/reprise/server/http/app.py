@@ -105,7 +105,7 @@ def create_app(service: AsyncService, authenticator: Authenticator | None = None
 
     async def metrics(request: Request) -> Response:
         authenticator.check_host(request)
-        return Response(service.metrics.page(), media_type=CONTENT_TYPE)
+        return Response(service.metrics.render(), media_type=CONTENT_TYPE)
 
     async def openapi_json(request: Request) -> Response:
         authenticator.check_host(request)
@@ -158,7 +158,7 @@ class _OperationEndpoint:
         seconds = time.perf_counter() - start_s
         operation = self.operation
         self.service.metrics.requests.labels(operation.name, str(response.status_code)).inc()
-        self.service.metrics.seconds.labels(operation.name).observe(seconds)
+        self.service.metrics.request_duration.labels(operation.name).observe(seconds)
         if operation.scope is not None:
             json_logging.log_event(
                 operation.name, status=response.status_code, ms=round(seconds * 1000, 2), **facts
@@ -171,7 +171,7 @@ class _OperationEndpoint:
         key = self.authenticator.authenticate(request, operation)
         facts |= {"tenant": key.tenant, "key": key.name}
         if operation.scope is not None:
-            self.service.check_pace()
+            self.service.check_loop_lag()
         query = operation.query.model_validate(dict(request.query_params) if operation.scope else {})
         path_id = ""
         if operation.path_parameter is not None:
@@ -181,7 +181,7 @@ class _OperationEndpoint:
             body = operation.body.model_validate_json(await _read_body(request, self.service.settings))
         user_id = path_id if operation.path_parameter == "user_id" else getattr(body, "user_id", None)
         if user_id:
-            facts["user"] = json_logging.hashed(User(key.tenant, user_id))
+            facts["user"] = json_logging.user_hash(User(key.tenant, user_id))
         result = await self.handler(ApiCall(key, body, query, path_id))
         if isinstance(result, Mapping):
             logged = ("recommendation_id", "model_version")
@@ -206,12 +206,12 @@ async def _read_body(request: Request, settings: Settings) -> bytes:
             f"send Content-Type: {JSON}",
         )
     try:
-        async with asyncio.timeout(settings.body_s):
-            return await _read_bytes(request, settings.body_bytes)
+        async with asyncio.timeout(settings.body_timeout_s):
+            return await _read_bytes(request, settings.max_body_bytes)
     except TimeoutError:
         raise ApiError(
             "request_timeout",
-            f"the body took longer than {settings.body_s:g} s to arrive",
+            f"the body took longer than {settings.body_timeout_s:g} s to arrive",
             "send it without pauses, or in several requests",
         ) from None
 

@@ -69,7 +69,7 @@ class Handlers:
             return {"results": [_rejected("no consent, so it was not stored")] * len(body.events)}
         now_ms = time.time_ns() // 1_000_000
         events = [_new_event(call.tenant, event, now_ms) for event in body.events]
-        catalogue = self._service.live.served.items.ranker(call.tenant).catalogue
+        catalogue = self._service.engine.model.items.ranker(call.tenant).catalogue
         faults = [self._fault(event, now_ms, catalogue) for _, event in events]
         valid = [event for event, fault in zip(events, faults, strict=True) if fault is None]
         statuses = iter(await self._service.ingest(valid, body.ack == "durable") if valid else ())
@@ -93,9 +93,9 @@ class Handlers:
     async def similar_items(self, call: ApiCall) -> Json:
         """Return the items most similar to an item."""
         body: SimilarItemsBody = call.body
-        engine = self._service.live
-        model_version, similar = await self._service.slowly(
-            lambda: engine.similar(call.tenant, body.item_id, body.k)
+        engine = self._service.engine
+        model_version, similar = await self._service.run_slow(
+            lambda: engine.similar_items(call.tenant, body.item_id, body.k)
         )
         return {"items": [_item(one) for one in similar], **_identification(model_version)}
 
@@ -104,16 +104,18 @@ class Handlers:
         body: GenerateBody = call.body
         user = self._user_context(call)
         options = body.model_dump(include={"temperature", "top_k", "top_p", "no_repeat", "seed", "beams"})
-        engine = self._service.live
-        model_version, items = await self._service.slowly(lambda: engine.generate(user, body.length, options))
+        engine = self._service.engine
+        model_version, items = await self._service.run_slow(
+            lambda: engine.generate(user, body.length, options)
+        )
         return {"items": [item._asdict() for item in items], **_identification(model_version)}
 
     async def search_items(self, call: ApiCall) -> Json:
         """Return the items whose title or id contains a text."""
         query: SearchItemsQuery = call.query
-        engine = self._service.live
-        model_version, items = await self._service.slowly(
-            lambda: engine.find_items(call.tenant, query.search, query.limit)
+        engine = self._service.engine
+        model_version, items = await self._service.run_slow(
+            lambda: engine.search_items(call.tenant, query.search, query.limit)
         )
         return {"items": [item._asdict() for item in items], "model_version": model_version}
 
@@ -130,28 +132,30 @@ class Handlers:
     async def list_users(self, call: ApiCall) -> Json:
         """Return the ids of the newest users."""
         query: ListUsersQuery = call.query
-        store = self._service.live.store
-        return {"users": await self._service.slowly(lambda: store.recent_users(call.tenant, query.limit))}
+        store = self._service.engine.store
+        return {"users": await self._service.run_slow(lambda: store.recent_users(call.tenant, query.limit))}
 
     async def get_user(self, call: ApiCall) -> Json:
         """Return all stored data of a user."""
         query: GetUserQuery = call.query
         user = User(call.tenant, call.path_id)
-        return await self._service.slowly(lambda: self._user_response(user, query))
+        return await self._service.run_slow(lambda: self._user_response(user, query))
 
     async def delete_user(self, call: ApiCall) -> Json:
         """Delete all data of a user."""
-        erasure = await self._service.forget(User(call.tenant, call.path_id))
+        erasure = await self._service.erase_user(User(call.tenant, call.path_id))
         return {"user_id": call.path_id, "events_deleted": erasure.events, "proof": erasure.proof}
 
     async def swap_model(self, call: ApiCall) -> Json:
         """Replace the served model."""
         body: SwapModelBody = call.body
-        return {"model_version": await self._service.swap(None if body.path is None else Path(body.path))}
+        return {
+            "model_version": await self._service.swap_model(None if body.path is None else Path(body.path))
+        }
 
     async def get_model(self, call: ApiCall) -> Json:
         """Describe the served model."""
-        served = self._service.live.served
+        served = self._service.engine.model
         catalogue = served.items.ranker(call.tenant).catalogue
         default = catalogue.kind()
         return {
@@ -163,17 +167,17 @@ class Handlers:
 
     async def healthz(self, call: ApiCall) -> Json:
         """Report that the process is running."""
-        return {"status": "ok", "model_version": self._service.live.served.version}
+        return {"status": "ok", "model_version": self._service.engine.model.version}
 
     async def readyz(self, call: ApiCall) -> Json:
         """Check that the server can answer and write events."""
-        await self._service.check()
-        return {"status": "ok", "model_version": self._service.live.served.version}
+        await self._service.check_writable()
+        return {"status": "ok", "model_version": self._service.engine.model.version}
 
     def _user_context(self, call: ApiCall) -> UserContext:
         """Return the user and the history of a request; raise `DataError` if an event has an unknown kind."""
         body: UserContextBody = call.body
-        catalogue = self._service.live.served.items.ranker(call.tenant).catalogue
+        catalogue = self._service.engine.model.items.ranker(call.tenant).catalogue
         events = [UserEvent(event.item_id, event.timestamp, event.kind, event.value) for event in body.events]
         for event in events:
             catalogue.kind(event.kind)  # raises DataError for an unknown kind
@@ -183,7 +187,7 @@ class Handlers:
         """Return why an event is rejected; None if it is valid."""
         assert event.time_ms is not None, "an event without a timestamp has the time of its arrival"
         ahead_s = (event.time_ms - now_ms) / 1000
-        if ahead_s > self._service.settings.future_s:
+        if ahead_s > self._service.settings.max_event_ahead_s:
             return (
                 f"timestamp is {ahead_s:.0f} s in the future; the server's clock says {now_ms} ms since 1970"
             )
@@ -194,7 +198,7 @@ class Handlers:
         return None
 
     def _user_response(self, user: User, query: GetUserQuery) -> Json:
-        served = self._service.live.served
+        served = self._service.engine.model
         catalogue = served.items.ranker(user.tenant).catalogue
         state = served.states.current(user)
         after = query.after if query.last is None else max(query.after, state.seq - query.last)
@@ -214,8 +218,8 @@ class Handlers:
             ],
             "next_after": page[-1].seq if len(events) > len(page) else None,
             "state": {
-                "model_version": served.version, "bytes": served.states.folder.state_bytes, "events": state.events,
-                "skipped": state.skipped, "last_seq": state.seq,
+                "model_version": served.version, "bytes": served.states.builder.state_bytes, "events": state.event_count,
+                "skipped": state.skipped_count, "last_seq": state.seq,
             },
         }  # fmt: skip
 
@@ -239,13 +243,13 @@ def _recommend_response(result: RecommendResult) -> Json:
     return {
         "items": [_ranked_item(one) for one in result.items],
         **_identification(result.model_version),
-        "events": result.events,
-        "skipped": result.skipped,
+        "events": result.event_count,
+        "skipped": result.skipped_count,
     }
 
 
 def _ranked_item(item: RankedItem) -> Json:
-    causes = None if item.causes is None else [cause._asdict() for cause in item.causes]
+    causes = None if item.attributions is None else [cause._asdict() for cause in item.attributions]
     return {**_item(item), "causes": causes}
 
 

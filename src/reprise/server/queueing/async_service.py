@@ -1,7 +1,7 @@
-"""The live recommender for one event loop: what is asked waits in a lane, bounded and with a deadline, and is done by a thread.
+"""The serving engine for one event loop: requests wait in a bounded queue with a timeout and run on a worker thread.
 
-Events are written by one thread, as many with one commit as wait; plain questions are answered by another, several at once;
-what takes longer has a lane of its own, so that it delays nobody else.
+There are three queues. One thread writes events, and commits all pending ones together. Another thread answers quick
+queries in batches. Slow jobs have a queue and threads of their own, so that they do not delay quick queries.
 """
 
 import asyncio
@@ -13,9 +13,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
+from reprise.server.engine.batch_inference import recommend_batch
 from reprise.server.engine.requests import RecommendQuery, RecommendResult
 from reprise.server.engine.serving_engine import ServingEngine
-from reprise.server.engine.state_cache import LONG, LongHistoryError
+from reprise.server.engine.state_cache import MAX_QUICK_EVENTS, LongHistoryError
 from reprise.server.json_logging import log_error, log_event
 from reprise.server.prometheus_metrics import PrometheusMetrics
 from reprise.server.queueing.loop_lag import EventLoopLagMonitor
@@ -23,192 +24,227 @@ from reprise.server.queueing.work_queue import QueueFullError, WorkQueue
 from reprise.server.settings import Settings
 from reprise.server.store.records import ErasureResult, Status, User, UserEvent
 
-DIVERSE_K = 50
-"""From so many items on it takes long to choose ones that are unlike one another."""
+MAX_QUICK_DIVERSE_K = 50
+"""Maximum number of items of a quick query with diversity; re-ranking more items takes long."""
 Result = TypeVar("Result")
 Job = Callable[[], Any]
 
 
 @dataclass(frozen=True)
 class _Write:
-    """Events to write."""
+    """Events to append to the log."""
 
     events: Sequence[tuple[User, UserEvent]]
     awaited: bool
-    """Whether somebody waits to hear what became of them."""
+    """True if the caller waits for the statuses."""
 
 
 class AsyncService:
-    """What the handlers of HTTP call."""
+    """Asynchronous interface to a `ServingEngine`, for one event loop."""
 
-    def __init__(self, live: ServingEngine, settings: Settings, metrics: PrometheusMetrics) -> None:
-        self.live = live
+    def __init__(self, engine: ServingEngine, settings: Settings, metrics: PrometheusMetrics) -> None:
+        self.engine = engine
         self.settings = settings
         self.metrics = metrics
-        self._writing: WorkQueue[_Write | Job, Any] = WorkQueue(
-            "write", self._write, most=settings.waiting_events, together=settings.written_together
+        self._write_queue: WorkQueue[_Write | Job, Any] = WorkQueue(
+            "write", self._write, max_pending=settings.max_pending_events, max_batch=settings.max_batch_events
         )
-        self._quick: WorkQueue[RecommendQuery, RecommendResult] = WorkQueue(
-            "answer", self._answer, most=settings.waiting, together=settings.together
+        self._quick_queue: WorkQueue[RecommendQuery, RecommendResult] = WorkQueue(
+            "quick",
+            self._recommend_batch,
+            max_pending=settings.max_pending_queries,
+            max_batch=settings.max_batch_queries,
         )
-        self._slow: WorkQueue[Job, Any] = WorkQueue(
-            "slow", _do, most=settings.waiting_slow, together=1, threads=settings.slow_threads
+        self._slow_queue: WorkQueue[Job, Any] = WorkQueue(
+            "slow",
+            _run_jobs,
+            max_pending=settings.max_pending_slow_jobs,
+            max_batch=1,
+            threads=settings.slow_threads,
         )
-        self._swapping = asyncio.Lock()
-        self._heartbeat = EventLoopLagMonitor()
-        self._following: asyncio.Task[None] | None = None
-        self._checked: asyncio.Future[Any] | None = None
-        self._checked_s = 0.0
-        self._watch()
+        self._swap_lock = asyncio.Lock()
+        self._lag_monitor = EventLoopLagMonitor()
+        self._refresh_task: asyncio.Task[None] | None = None
+        self._store_check: asyncio.Future[Any] | None = None
+        self._store_check_s = 0.0
+        self._add_gauges()
 
-    def check_pace(self) -> None:
-        """Raise `QueueFullError` where the event loop is so far behind that what is asked now would be late."""
-        if self._heartbeat.late_s > self.settings.late_s:
+    def check_loop_lag(self) -> None:
+        """Raise `QueueFullError` if the event loop lags so far behind that a new request would be late."""
+        if self._lag_monitor.lag_s > self.settings.max_loop_lag_s:
             raise QueueFullError
 
     async def ingest(self, events: Sequence[tuple[User, UserEvent]], durable: bool = True) -> list[Status]:
-        """Add events: durably, or soon.
+        """Append events to the log and return their statuses.
+
+        Args:
+            events: Pairs of a user and an event.
+            durable: Wait until the events are on disk. False: return immediately with the status `ACCEPTED`.
 
         Raises:
-            LaneFullError, DeadlineError, ClosedError: they were not added, and may be offered again.
-            StoreError: the store did not take them.
+            QueueFullError, DeadlineError, ClosedError: no event was appended; the caller may retry.
+            StoreError: the store did not confirm the events.
         """
         if not durable:
-            self._writing.leave(_Write(events, awaited=False), weight=len(events))
+            self._write_queue.submit_nowait(_Write(events, awaited=False), weight=len(events))
             return [Status.ACCEPTED] * len(events)
-        statuses: list[Status] = await self._writing.put(
-            _Write(events, awaited=True), weight=len(events), within_s=self.settings.deadline_s
+        statuses: list[Status] = await self._write_queue.submit(
+            _Write(events, awaited=True), weight=len(events), timeout_s=self.settings.queue_timeout_s
         )
         return statuses
 
-    async def recommend(self, question: RecommendQuery) -> RecommendResult:
-        """What may come next."""
-        if not _is_slow(question):
+    async def recommend(self, query: RecommendQuery) -> RecommendResult:
+        """Answer a query in the quick queue, or in the slow queue if it takes long."""
+        if not _is_slow(query):
+            # the number of events to replay is known only once the log was read, so this query may move over
             with suppress(LongHistoryError):
-                return await self._quick.put(question, within_s=self.settings.deadline_s)
-        return await self.slowly(lambda: self.live.recommend(question))
+                return await self._quick_queue.submit(query, timeout_s=self.settings.queue_timeout_s)
+        return await self.run_slow(lambda: self.engine.recommend(query))
 
-    async def slowly(self, job: Callable[[], Result]) -> Result:
-        """The result of something that takes longer."""
-        result: Result = await self._slow.put(job, within_s=self.settings.deadline_s)
+    async def run_slow(self, job: Callable[[], Result]) -> Result:
+        """Run a job in the slow queue and return its result."""
+        result: Result = await self._slow_queue.submit(job, timeout_s=self.settings.queue_timeout_s)
         return result
 
-    async def forget(self, user: User) -> ErasureResult:
-        """Remove everything of a user, in turn with what is written, and prove it while others go on."""
-        events: int = await self._writing.put(
-            lambda: self.live.remove(user), within_s=self.settings.deadline_s
+    async def erase_user(self, user: User) -> ErasureResult:
+        """Delete all data of a user and verify that none remains. Other requests are served during the verification."""
+        # through the write queue: events of the user that were submitted before are written first, and then deleted
+        count: int = await self._write_queue.submit(
+            lambda: self.engine.delete_user(user), timeout_s=self.settings.queue_timeout_s
         )
-        return ErasureResult(events, await asyncio.to_thread(self.live.prove_forgotten, user))
+        return ErasureResult(count, await asyncio.to_thread(self.engine.verify_erasure, user))
 
     async def put_item(self, tenant: str, item_id: str, values: Mapping[str, object]) -> bool:
-        """Keep what is said of an item; whether it can be recommended."""
-        known: bool = await self._writing.put(
-            lambda: self.live.put_item(tenant, item_id, values), within_s=self.settings.deadline_s
+        """Override columns of an item; return whether the model can recommend the item."""
+        recommendable: bool = await self._write_queue.submit(
+            lambda: self.engine.put_item(tenant, item_id, values), timeout_s=self.settings.queue_timeout_s
         )
-        return known
+        return recommendable
 
-    async def swap(self, path: Path | None = None) -> str:
-        """Serve another model, or the same directory read again; its version."""
-        if self._swapping.locked():
-            raise QueueFullError  # one at a time
-        async with self._swapping:
-            place = self.live.served.path if path is None else path
+    async def swap_model(self, path: Path | None = None) -> str:
+        """Load and serve another model; return its version.
+
+        Args:
+            path: Directory of the model. None: load the current directory again.
+
+        Raises:
+            QueueFullError: another model is being loaded.
+            ArtefactError: the model is damaged or invalid; the old one stays.
+        """
+        if self._swap_lock.locked():
+            raise QueueFullError
+        async with self._swap_lock:
+            path = self.engine.model.path if path is None else path
             try:
-                version = await asyncio.to_thread(self.live.swap, place)
+                version = await asyncio.to_thread(self.engine.swap_model, path)
             except Exception as error:
-                self.metrics.swaps.labels("refused").inc()
-                log_error("model refused", error, path=str(place))
+                self.metrics.model_swaps.labels("failed").inc()
+                log_error("model swap failed", error, path=str(path))
                 raise
-        self.metrics.swaps.labels("served").inc()
-        log_event("model served", model_version=version, path=str(place))
+        self.metrics.model_swaps.labels("succeeded").inc()
+        log_event("model swapped", model_version=version, path=str(path))
         return version
 
-    async def check(self) -> None:
-        """Raise where events could not be written. That they could is known for a moment, however many ask."""
-        known = self._checked
-        failed = known is not None and known.done() and (known.cancelled() or known.exception() is not None)
-        if known is None or failed or time.monotonic() - self._checked_s > self.settings.follow_s:
-            self._checked = known = self._writing.put(
-                self.live.store.check, within_s=self.settings.deadline_s
+    async def check_writable(self) -> None:
+        """Raise an exception if events cannot be written. A successful check holds for `refresh_interval_s` seconds."""
+        check = self._store_check
+        failed = check is not None and check.done() and (check.cancelled() or check.exception() is not None)
+        expired = time.monotonic() - self._store_check_s > self.settings.refresh_interval_s
+        if check is None or failed or expired:
+            self._store_check = check = self._write_queue.submit(
+                self.engine.store.check, timeout_s=self.settings.queue_timeout_s
             )
-            self._checked_s = time.monotonic()
-        await asyncio.shield(known)
+            self._store_check_s = time.monotonic()
+        # shielded: several requests may wait for one check, and none may cancel it for the others
+        await asyncio.shield(check)
 
     def start(self) -> None:
-        """Begin to follow what other processes are told."""
-        self._heartbeat.start()
-        self._following = asyncio.create_task(self._follow())
+        """Start the background tasks on the running event loop."""
+        self._lag_monitor.start()
+        self._refresh_task = asyncio.create_task(self._refresh_periodically())
 
     async def close(self) -> None:
-        """Do what waits, and let go of the log."""
-        self._heartbeat.stop()
-        if self._following is not None:
-            self._following.cancel()
-        await asyncio.to_thread(self._quick.close)
-        await asyncio.to_thread(self._slow.close, finish=False)
-        await asyncio.to_thread(self._writing.close)
-        self.live.store.close()
+        """Stop the background tasks, finish pending work and close the log. Pending slow jobs are refused."""
+        self._lag_monitor.stop()
+        if self._refresh_task is not None:
+            self._refresh_task.cancel()
+        await asyncio.to_thread(self._quick_queue.close)
+        await asyncio.to_thread(self._slow_queue.close, drain=False)
+        await asyncio.to_thread(self._write_queue.close)
+        self.engine.store.close()
 
-    async def _follow(self) -> None:
+    async def _refresh_periodically(self) -> None:
         while True:
-            await asyncio.sleep(self.settings.follow_s)
+            await asyncio.sleep(self.settings.refresh_interval_s)
             try:
-                await asyncio.to_thread(self.live.follow)
-            except Exception as error:  # it is tried again, and who needs the store hears of it
-                log_event("others not followed", error=str(error))
+                await asyncio.to_thread(self.engine.refresh)
+            except Exception as error:  # retried after the next interval
+                log_event("refresh from the log failed", error=str(error))
 
     def _write(self, works: Sequence[_Write | Job]) -> list[Any]:
         results: list[Any] = []
+        # neighbouring writes are committed together; the order of writes and jobs is kept
         for _, group in groupby(works, key=lambda work: isinstance(work, _Write)):
-            together = list(group)
-            writes = [work for work in together if isinstance(work, _Write)]
-            results += self._append(writes) if writes else _do(together)
+            batch = list(group)
+            writes = [work for work in batch if isinstance(work, _Write)]
+            results += self._append(writes) if writes else _run_jobs(batch)
         return results
 
     def _append(self, writes: Sequence[_Write]) -> list[Any]:
         events = [event for write in writes for event in write.events]
         try:
-            statuses = iter(self.live.store.append(events))
+            statuses = iter(self.engine.store.append(events))
         except Exception as error:
             lost = sum(len(write.events) for write in writes if not write.awaited)
             log_error("events not written", error, refused=len(events) - lost, lost=lost)
-            self.metrics.lost.inc(lost)
+            self.metrics.events_lost.inc(lost)
             return [error] * len(writes)
-        self.metrics.commits.observe(len(events))
-        told = [[next(statuses) for _ in write.events] for write in writes]
+        self.metrics.commit_batch_size.observe(len(events))
+        results = [[next(statuses) for _ in write.events] for write in writes]
         for status in Status:
-            count = sum(one is status for statuses in told for one in statuses)
+            count = sum(one is status for statuses in results for one in statuses)
             if count:
                 self.metrics.events.labels(status.value).inc(count)
-        return told
+        return results
 
-    def _answer(self, questions: Sequence[RecommendQuery]) -> Sequence[RecommendResult | Exception]:
-        self.metrics.together.observe(len(questions))
-        return self.live.recommend_all(questions, long=LONG)
+    def _recommend_batch(self, queries: Sequence[RecommendQuery]) -> Sequence[RecommendResult | Exception]:
+        self.metrics.inference_batch_size.observe(len(queries))
+        return recommend_batch(self.engine.model, queries, max_new_events=MAX_QUICK_EVENTS)
 
-    def _watch(self) -> None:
-        watch = self.metrics.watch
-        for lane in (self._quick, self._slow, self._writing):
-            watch(f"reprise_{lane.name}_waiting", f"What waits in the lane {lane.name!r}.", _weight(lane))
-        watch("reprise_states", "Users whose state is remembered.", lambda: len(self.live.served.states))
-        watch("reprise_state_bytes", "Memory of their states.", lambda: self.live.served.states.bytes)
-        started_s = time.time()
-        watch("reprise_start_time_seconds", "When the server began.", lambda: started_s)
+    def _add_gauges(self) -> None:
+        metrics = self.metrics
+        for queue in (self._quick_queue, self._slow_queue, self._write_queue):
+            metrics.add_queue(queue.name, _depth_of(queue))
+        metrics.add_gauge(
+            "reprise_state_cache_users",
+            "Number of cached user states.",
+            lambda: len(self.engine.model.states),
+        )
+        metrics.add_gauge(
+            "reprise_state_cache_bytes",
+            "Memory of cached user states.",
+            lambda: self.engine.model.states.bytes,
+        )
+        start_time_s = time.time()
+        metrics.add_gauge(
+            "reprise_start_time_seconds", "Unix time at which the server started.", lambda: start_time_s
+        )
 
 
-def _is_slow(question: RecommendQuery) -> bool:
-    """Whether an answer takes long, whoever asks."""
-    rules = question.rules
+def _is_slow(query: RecommendQuery) -> bool:
+    """Return whether a query takes long, whatever its user's history is."""
     return (
-        question.explain or len(question.asker.events) > LONG or (rules.diversity > 0 and rules.k > DIVERSE_K)
+        query.explain
+        or len(query.context.events) > MAX_QUICK_EVENTS
+        or (query.rules.diversity > 0 and query.rules.k > MAX_QUICK_DIVERSE_K)
     )
 
 
-def _weight(lane: WorkQueue[Any, Any]) -> Callable[[], float]:
-    return lambda: lane.weight
+def _depth_of(queue: WorkQueue[Any, Any]) -> Callable[[], float]:
+    return lambda: queue.depth
 
 
-def _do(jobs: Sequence[Any]) -> list[Any]:
+def _run_jobs(jobs: Sequence[Any]) -> list[Any]:
     results: list[Any] = []
     for job in jobs:
         try:

@@ -1,37 +1,38 @@
-"""How far an event loop is behind: what is asked waits there before it can be let in or refused at all."""
+"""Measure event-loop lag: the time a ready callback waits before the event loop runs it."""
 
 import asyncio
 
-EVERY_S = 0.02
+INTERVAL_S = 0.02
+"""Seconds between measurements."""
 
 
 class EventLoopLagMonitor:
-    """A task that is due again and again; how late it is, so late is everything else.
+    """A task that sleeps for a fixed interval and measures how late it wakes up.
 
-    It counts what was late twice in a row: a machine that stood still once is not behind with its work.
+    Requests wait in the event loop too, before any queue can accept or refuse them. So under overload the lag grows first.
     """
 
     def __init__(self) -> None:
-        self._lates_s = (0.0, 0.0)
+        self._last_lags_s = (0.0, 0.0)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to beat, on the running loop."""
-        self._task = asyncio.create_task(self._beat())
+        """Start measuring on the running event loop."""
+        self._task = asyncio.create_task(self._measure())
 
     def stop(self) -> None:
-        """End it."""
+        """Stop measuring."""
         if self._task is not None:
             self._task.cancel()
 
     @property
-    def late_s(self) -> float:
-        """How late the last beats were."""
-        return min(self._lates_s)
+    def lag_s(self) -> float:
+        """Current lag in seconds: the smaller of the last two measurements, so that a single pause does not count."""
+        return min(self._last_lags_s)
 
-    async def _beat(self) -> None:
+    async def _measure(self) -> None:
         clock = asyncio.get_running_loop().time
         while True:
-            due_s = clock() + EVERY_S
-            await asyncio.sleep(EVERY_S)
-            self._lates_s = self._lates_s[1], clock() - due_s
+            due_s = clock() + INTERVAL_S
+            await asyncio.sleep(INTERVAL_S)
+            self._last_lags_s = self._last_lags_s[1], clock() - due_s

@@ -1,7 +1,7 @@
-"""Lanes: bounded queues of work before threads that take what waits together. Full lanes refuse, late work is not begun.
+"""Bounded work queues with load shedding: worker threads take pending work in batches.
 
-A lane is full when too much waits, and also when what waits would, at the pace of late, wait too long: what was taken in
-is then still in time, even if the machine has to do something else for a while.
+A queue refuses work when it is full, and also when the estimated queueing delay, from recent service times, exceeds a
+tenth of the timeout. Work whose timeout passes while it waits is not started.
 """
 
 import asyncio
@@ -14,63 +14,74 @@ from typing import Any, Generic, TypeVar
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
-FULL_AT = 0.1
-"""Of the time that work may wait: where the first has waited so long already, or the last would, no more is taken in."""
-PACES = 10
-"""How many pieces of work the pace of late is of. The slowest is left out: a machine that stood still once is not slow."""
+# Refuse early. Work accepted with an expected delay of a tenth of its timeout is still in time if the machine pauses or
+# slows down tenfold after that; a caller that is refused immediately can retry elsewhere. Example: the timeout is 5 s and
+# recent batches took 20 ms per query. The limit is 0.5 s. A query that finds 25 others pending is accepted (25 * 20 ms =
+# 0.5 s); one that finds 26 is refused, although it would probably finish within 5 s.
+MAX_DELAY_SHARE = 0.1
+"""Maximum queueing delay of accepted work, as a share of its timeout."""
+# One pause of 200 ms (the host took the processor away) once caused 18 of 300,000 requests to be refused, although the
+# requests before them had finished in time. So the slowest of the recent batches does not count. Example: nine batches of
+# 4 ms per query and one of 200 ms give 4 ms, not 23.6 ms (docs/log.md).
+SERVICE_TIMES = 10
+"""Number of recent batches that the service time is estimated from. The slowest of them is left out."""
 
 
 class QueueFullError(Exception):
-    """So much waits already that this would come too late."""
+    """The queue is full, or the estimated queueing delay is too long."""
 
 
 class DeadlineError(Exception):
-    """The work waited longer than its caller would; it was not begun."""
+    """The work waited longer than its timeout and was not started."""
 
 
 class ClosedError(Exception):
-    """The server is going down and takes no more work."""
+    """The queue is closed, because the server is shutting down."""
 
 
 @dataclass(eq=False)
-class _Waiting(Generic[Work]):
+class _PendingWork(Generic[Work]):
     work: Work
     weight: int
-    within_s: float
-    since_s: float
-    answer: "asyncio.Future[Any] | None"
-    begun: bool = False
+    timeout_s: float
+    queued_s: float
+    """Time of submission, on the monotonic clock."""
+    future: "asyncio.Future[Any] | None"
+    """Receives the result; None: the caller does not wait for it."""
+    started: bool = False
 
 
 class WorkQueue(Generic[Work, Result]):
-    """A queue and its threads. `put` is for one event loop; the threads are the lane's own."""
+    """A bounded queue with its own worker threads. `submit` must be called from one event loop."""
 
     def __init__(
         self,
         name: str,
         run: Callable[[Sequence[Work]], Sequence[Result | Exception]],
         *,
-        most: int,
-        together: int,
+        max_pending: int,
+        max_batch: int,
         threads: int = 1,
     ) -> None:
-        """Start the threads.
+        """Start the worker threads.
 
         Args:
-            name: How the threads are called.
-            run: Does some work, in its order; a result or an exception for each. An exception that it raises is one for all.
-            most: The weight of what may wait.
-            together: The weight of what is taken at once, at most (or one piece of work that is heavier).
-            threads: How many there are.
+            name: Name of the queue, in thread names and metrics.
+            run: Processes a batch in order and returns a result or an exception for each piece of work. An exception that
+                it raises becomes the result of the whole batch.
+            max_pending: Maximum total weight of pending work. An empty queue accepts work of any weight.
+            max_batch: Maximum total weight of a batch. Heavier work is a batch of its own.
+            threads: Number of worker threads.
         """
         self.name = name
-        self.most = most
+        self.max_pending = max_pending
         self._run = run
-        self._together = together
-        self._waiting: deque[_Waiting[Work]] = deque()
-        self._weight = 0
-        self._paces_s = deque([0.0] * PACES, maxlen=PACES)
-        self._pace_s = 0.0
+        self._max_batch = max_batch
+        self._pending: deque[_PendingWork[Work]] = deque()
+        self._depth = 0
+        self._service_times_s = deque([0.0] * SERVICE_TIMES, maxlen=SERVICE_TIMES)
+        self._service_time_s = 0.0
+        """Estimated time for work of weight 1, with all threads at work."""
         self._open = True
         self._changed = threading.Condition()
         self._threads = [
@@ -81,93 +92,108 @@ class WorkQueue(Generic[Work, Result]):
             thread.start()
 
     @property
-    def weight(self) -> int:
-        """How much waits."""
-        return self._weight
+    def depth(self) -> int:
+        """Total weight of pending work."""
+        return self._depth
 
-    def put(self, work: Work, *, weight: int = 1, within_s: float) -> "asyncio.Future[Result]":
-        """Have some work done; the future has its result.
+    def submit(self, work: Work, *, weight: int = 1, timeout_s: float) -> "asyncio.Future[Result]":
+        """Queue work and return a future of its result.
+
+        Args:
+            work: What to pass to `run`.
+            weight: Size of the work, such as its number of events.
+            timeout_s: Maximum time in the queue, in seconds. After it the future gets a `DeadlineError`.
 
         Raises:
-            LaneFullError: too much waits already, or for too long.
-            ClosedError: the lane was closed.
+            QueueFullError: the queue is full, or the estimated queueing delay is too long.
+            ClosedError: the queue is closed.
         """
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Result] = loop.create_future()
-        waiting = _Waiting(work, weight, within_s, time.monotonic(), answer)
-        self._add(waiting)
-        timer = loop.call_later(within_s, self._expire, waiting)
+        future: asyncio.Future[Result] = loop.create_future()
+        pending = _PendingWork(work, weight, timeout_s, time.monotonic(), future)
+        self._add(pending)
+        timer = loop.call_later(timeout_s, self._expire, pending)
 
-        def told(_: object) -> None:
+        def done(_: object) -> None:
             timer.cancel()
-            if not waiting.begun:
-                self._take_back(waiting)
+            if not pending.started:
+                self._remove(pending)
 
-        answer.add_done_callback(told)
-        return answer
+        future.add_done_callback(done)
+        return future
 
-    def leave(self, work: Work, *, weight: int = 1) -> None:
-        """Have some work done without waiting for it; its result is lost, and its exceptions are `run`'s own business.
+    def submit_nowait(self, work: Work, *, weight: int = 1) -> None:
+        """Queue work without a timeout and discard its result. `run` must handle its exceptions.
 
         Raises:
-            LaneFullError: too much waits already, or for too long.
-            ClosedError: the lane was closed.
+            QueueFullError: the queue is full, or the oldest pending work has waited too long.
+            ClosedError: the queue is closed.
         """
-        self._add(_Waiting(work, weight, float("inf"), time.monotonic(), None))
+        self._add(_PendingWork(work, weight, float("inf"), time.monotonic(), None))
 
-    def close(self, finish: bool = True) -> None:
-        """Take no more work, do what waits (or else refuse it), and end the threads when they are done."""
+    def close(self, drain: bool = True) -> None:
+        """Refuse new work, then end the worker threads and wait for them.
+
+        Args:
+            drain: Finish the pending work. False: pending work gets a `ClosedError`.
+        """
         with self._changed:
             self._open = False
-            if not finish:
-                _tell([(one.answer, ClosedError()) for one in self._waiting])
-                self._waiting.clear()
-                self._weight = 0
+            if not drain:
+                _set_results([(pending.future, ClosedError()) for pending in self._pending])
+                self._pending.clear()
+                self._depth = 0
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
 
-    def _add(self, waiting: _Waiting[Work]) -> None:
+    def _add(self, pending: _PendingWork[Work]) -> None:
         with self._changed:
             if not self._open:
                 raise ClosedError
-            if self._weight and (self._weight + waiting.weight > self.most or self._is_slow(waiting)):
+            # an empty queue accepts everything: otherwise heavy work, or one slow estimate, would be refused for ever
+            if self._depth and (
+                self._depth + pending.weight > self.max_pending or self._is_overloaded(pending)
+            ):
                 raise QueueFullError
-            self._waiting.append(waiting)
-            self._weight += waiting.weight
+            self._pending.append(pending)
+            self._depth += pending.weight
             self._changed.notify()
 
-    def _is_slow(self, last: _Waiting[Work]) -> bool:
-        """Whether this one, or the first before it, would hardly be in time."""
-        first = self._waiting[0]
-        waited_s = last.since_s - first.since_s
-        return waited_s > FULL_AT * first.within_s or self._weight * self._pace_s > FULL_AT * last.within_s
+    def _is_overloaded(self, new: _PendingWork[Work]) -> bool:
+        """Return whether the oldest work has waited too long, or the new work is expected to."""
+        oldest = self._pending[0]
+        waited_s = new.queued_s - oldest.queued_s
+        expected_s = self._depth * self._service_time_s
+        return waited_s > MAX_DELAY_SHARE * oldest.timeout_s or expected_s > MAX_DELAY_SHARE * new.timeout_s
 
-    def _expire(self, waiting: _Waiting[Work]) -> None:
-        """Its time is over: if it was not begun by now, it never is."""
+    def _expire(self, pending: _PendingWork[Work]) -> None:
+        """Fail work that has not been started by its timeout."""
         with self._changed:
-            if not waiting.begun and waiting.answer is not None and not waiting.answer.done():
-                waiting.answer.set_exception(DeadlineError())
+            if not pending.started and pending.future is not None and not pending.future.done():
+                pending.future.set_exception(DeadlineError())
 
-    def _take_back(self, waiting: _Waiting[Work]) -> None:
-        """Let what nobody waits for any more not count."""
+    def _remove(self, pending: _PendingWork[Work]) -> None:
+        """Remove cancelled or expired work from the queue."""
+        # it would otherwise count as pending until its turn, and its waiting time would get other requests refused
         with self._changed:
-            if waiting in self._waiting:
-                self._waiting.remove(waiting)
-                self._weight -= waiting.weight
+            if pending in self._pending:
+                self._pending.remove(pending)
+                self._depth -= pending.weight
 
     def _serve(self) -> None:
-        while batch := self._take():
+        while batch := self._take_batch():
             start_s = time.monotonic()
-            results = self._results([one.work for one in batch])
-            self._keep_pace(time.monotonic() - start_s, sum(one.weight for one in batch))
-            _tell(list(zip((one.answer for one in batch), results, strict=True)))
+            results = self._results([pending.work for pending in batch])
+            self._record_service_time(time.monotonic() - start_s, sum(pending.weight for pending in batch))
+            _set_results(list(zip((pending.future for pending in batch), results, strict=True)))
 
-    def _keep_pace(self, seconds: float, weight: int) -> None:
-        """What a weight of 1 takes of late."""
+    def _record_service_time(self, seconds: float, weight: int) -> None:
+        """Update the estimated service time with a finished batch."""
         with self._changed:
-            self._paces_s.append(seconds / weight / len(self._threads))
-            self._pace_s = (sum(self._paces_s) - max(self._paces_s)) / (PACES - 1)
+            self._service_times_s.append(seconds / weight / len(self._threads))
+            total_s = sum(self._service_times_s) - max(self._service_times_s)
+            self._service_time_s = total_s / (SERVICE_TIMES - 1)
 
     def _results(self, works: Sequence[Work]) -> Sequence[Result | Exception]:
         try:
@@ -175,38 +201,38 @@ class WorkQueue(Generic[Work, Result]):
         except Exception as error:
             return [error] * len(works)
 
-    def _take(self) -> list[_Waiting[Work]]:
-        """What waits, as much as is taken together; nothing only when the lane is closed and empty."""
+    def _take_batch(self) -> list[_PendingWork[Work]]:
+        """Wait for work and take a batch. An empty batch means that the queue is closed and empty."""
         with self._changed:
-            while not self._waiting and self._open:
+            while not self._pending and self._open:
                 self._changed.wait()
-            batch: list[_Waiting[Work]] = []
-            taken = 0
-            while self._waiting and (not batch or taken + self._waiting[0].weight <= self._together):
-                one = self._waiting.popleft()
-                self._weight -= one.weight
-                if one.answer is None or not one.answer.done():
-                    one.begun = True
-                    batch.append(one)
-                    taken += one.weight
-            if not batch and (self._open or self._waiting):
-                return self._take()
+            batch: list[_PendingWork[Work]] = []
+            weight = 0
+            while self._pending and (not batch or weight + self._pending[0].weight <= self._max_batch):
+                pending = self._pending.popleft()
+                self._depth -= pending.weight
+                if pending.future is None or not pending.future.done():
+                    pending.started = True
+                    batch.append(pending)
+                    weight += pending.weight
+            if not batch and (self._open or self._pending):
+                return self._take_batch()
             return batch
 
 
-def _tell(told: Sequence[tuple["asyncio.Future[Any] | None", Any]]) -> None:
-    """Set futures from another thread: one call into each loop, not one for each future."""
-    wanted = [(future, result) for future, result in told if future is not None]
-    if not wanted:
+def _set_results(results: Sequence[tuple["asyncio.Future[Any] | None", Any]]) -> None:
+    """Set futures from a worker thread, with one call into the event loop for all of them."""
+    waiting = [(future, result) for future, result in results if future is not None]
+    if not waiting:
         return
 
     def deliver() -> None:
-        for future, result in wanted:
+        for future, result in waiting:
             if future.done():
-                continue  # nobody waits any more
+                continue  # cancelled in the meantime
             if isinstance(result, Exception):
                 future.set_exception(result)
             else:
                 future.set_result(result)
 
-    wanted[0][0].get_loop().call_soon_threadsafe(deliver)
+    waiting[0][0].get_loop().call_soon_threadsafe(deliver)
