@@ -146,8 +146,9 @@ def test_with_keys_a_server_may_listen_on_any_address(first_model: Path, tmp_pat
 def test_error_messages_of_serve_say_what_to_do(first_model: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text("{}")
-    assert "run is a run; write its model with `reprise export run --out MODEL`" in serve_error(
-        "run", folder=tmp_path
+    assert (
+        "run is a training run, not a model; export it with `reprise export run --out MODEL` and serve MODEL"
+        in serve_error("run", folder=tmp_path)
     )
     assert "nowhere is no saved model" in serve_error("nowhere", folder=tmp_path)
     assert "unknown kind of store 'redis'" in serve_error(
