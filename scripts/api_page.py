@@ -5,17 +5,22 @@ python scripts/api_page.py
 
 import ast
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
 LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+PACKAGES = (
+    "reprise", "reprise.data", "reprise.nn", "reprise.models", "reprise.training", "reprise.evaluation", "reprise.recommender",
+    "reprise.report", "reprise.server", "reprise.testing",
+)  # fmt: skip
 HEAD = """# Public names
 
-Made by `python scripts/api_page.py` from the docstrings. `import reprise as rp`, then `rp.NAME`: nothing heavy is imported
-before a name is used. A spec is a frozen dataclass that can be typed in Python or written in a recipe; its fields stand
-in a table.
+Made by `python scripts/api_page.py` from the docstrings. `import reprise as rp` and use `rp.NAME`, or import from the
+package under whose heading a name is. Each name is imported on first use, so `import reprise` is fast. A spec is a
+frozen dataclass that can be written in Python or in a recipe; a table lists its fields.
 """
 Definition = ast.ClassDef | ast.FunctionDef
 
@@ -26,8 +31,8 @@ def public_names(package: str = "reprise") -> dict[str, str]:
     homes = {}
     for node in ast.parse(stub.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ImportFrom):
-            module = f"{package}.{node.module}"
-            inner = public_names(module) if _is_facade(module) else {}
+            module = f"{package}.{node.module}" if node.module else package
+            inner = public_names(module) if node.module and _is_facade(module) else {}
             homes |= {name.name: inner.get(name.name, module) for name in node.names}
     return dict(sorted(homes.items(), key=lambda item: item[1]))
 
@@ -38,11 +43,18 @@ def _is_facade(module: str) -> bool:
 
 def page() -> str:
     """Return the whole page."""
-    sections = [HEAD, "## Specs\n", *_specs(), "## Functions, classes and errors\n"]
-    sections += [
-        section for name, module in sorted(public_names().items()) for section in _section(name, module)
-    ]
-    return "\n".join(sections)
+    documented: set[str] = set()
+    parts = []
+    for package in PACKAGES:
+        names = {
+            name: module for name, module in sorted(public_names(package).items()) if name not in documented
+        }
+        documented |= set(names)
+        parts += [
+            f"## {package}\n",
+            *(part for name, module in names.items() for part in _section(name, module)),
+        ]
+    return "\n".join([HEAD, "## Specs\n", *_specs(), *parts])
 
 
 def _parse(module: str) -> ast.Module:
@@ -58,20 +70,26 @@ def _definition(name: str, module: str) -> Definition:
     raise SystemExit(f"{module} defines no {name}")
 
 
-def _is_spec(node: Definition) -> bool:
-    return isinstance(node, ast.ClassDef) and "spec" in [ast.unparse(mark) for mark in node.decorator_list]
+def _is_spec(node: ast.AST) -> bool:
+    marks = [ast.unparse(mark) for mark in node.decorator_list] if isinstance(node, ast.ClassDef) else []
+    return any(mark == "spec" or mark.startswith("spec(") for mark in marks)
 
 
 def _specs() -> Iterator[str]:
-    for name, module in public_names().items():
-        if _is_spec(_definition(name, module)):
+    names = {name: module for package in PACKAGES for name, module in public_names(package).items()}
+    for name, module in names.items():
+        if any(_is_spec(node) and getattr(node, "name", "") == name for node in _parse(module).body):
             yield f"- [`{name}`](#{name.lower()})"
     yield ""
 
 
 def _section(name: str, module: str) -> Iterator[str]:
-    node = _definition(name, module)
     yield f"### {name}\n"
+    body = _parse(module).body
+    if not any(isinstance(node, Definition) and node.name == name for node in body):
+        yield _value(name, module)
+        return
+    node = _definition(name, module)
     if isinstance(node, ast.FunctionDef):
         yield f"```python\n{_signature(node, name)}\n```\n"
     yield _prose(node)
@@ -82,6 +100,31 @@ def _section(name: str, module: str) -> Iterator[str]:
             rows = {**rows, **{name: row for name, row in _fields(base).items() if name not in rows}}
         yield from _table(list(rows.values()))
         yield from _methods(node)
+
+
+def _value(name: str, module: str) -> str:
+    """Return the definition and the docstring of a constant, a type or a module."""
+    path = SOURCE.joinpath(*module.split("."), f"{name}.py")
+    if path.exists():
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        return _wrapped(f"The module `{module}.{name}`. {' '.join(docstring.split())}") + "\n"
+    body = _parse(module).body
+    for node, after in zip(body, [*body[1:], ast.Pass()], strict=True):
+        targets = (
+            node.targets
+            if isinstance(node, ast.Assign)
+            else [node.target]
+            if isinstance(node, ast.AnnAssign)
+            else []
+        )
+        if name in map(ast.unparse, targets):
+            text = (
+                ast.literal_eval(after.value)
+                if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                else ""
+            )
+            return f"```python\n{ast.unparse(node)}\n```\n\n{_wrapped(' '.join(str(text).split()))}\n"
+    raise SystemExit(f"{module} defines no {name}")
 
 
 def _bases(node: ast.ClassDef, module: str) -> Iterator[ast.ClassDef]:
@@ -172,16 +215,23 @@ def _type(annotation: ast.expr) -> str:
 
 def _prose(node: Definition) -> str:
     """Return a docstring as Markdown, with its sections in bold and its entries as a list."""
-    lines = []
+    lines: list[str] = []
     for line in (ast.get_docstring(node) or "").splitlines():
         entry = re.match(r"    ([\w*]+): (.*)", line)
         if re.fullmatch(r"(Args|Raises|Returns|Yields):", line):
-            lines.append(f"**{line}**\n")
+            lines += [f"**{line}**", ""]
         elif entry:
             lines.append(f"- `{entry[1]}`: {entry[2]}")
+        elif line.strip() and lines and lines[-1] and not lines[-1].startswith("**"):
+            lines[-1] += f" {line.strip()}"
         else:
             lines.append(line.strip())
-    return "\n".join(lines) + "\n"
+    return "\n".join(_wrapped(line) for line in lines) + "\n"
+
+
+def _wrapped(line: str) -> str:
+    indent = "  " if line.startswith("- ") else ""
+    return textwrap.fill(line, 118, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 if __name__ == "__main__":
