@@ -1,4 +1,4 @@
-"""Specs: checked when made, the same after a dictionary or a TOML file, with messages that name the place."""
+"""Specs are validated on creation, survive dictionaries and TOML files, and name the path of a wrong field."""
 
 import json
 import sys
@@ -48,7 +48,7 @@ class Training:
 
     def __post_init__(self) -> None:
         if self.epochs == 13:
-            raise ConfigError("13 epochs bring bad luck; take 12")
+            raise ConfigError("13 epochs are not allowed; use 12")
 
 
 @spec
@@ -90,7 +90,7 @@ def test_a_spec_is_frozen_compares_by_value_and_can_be_replaced() -> None:
         (lambda: Training(epochs=2.5), "epochs must be a whole number, got 2.5"),
         (lambda: Training(epochs="many"), "epochs must be a whole number, got 'many'"),
         (lambda: Training(at=["x"]), "at.0 must be a whole number, got 'x'"),
-        (lambda: Training(epochs=13), "13 epochs bring bad luck; take 12"),
+        (lambda: Training(epochs=13), "13 epochs are not allowed; use 12"),
         (lambda: Cell(kind="gur"), "kind must be 'gru' or 'lstm', got 'gur'; did you mean 'gru'?"),
         (lambda: Cell(kind="attention"), "kind must be 'gru' or 'lstm', got 'attention'"),
         (lambda: Cell("gru", 1, 2), "Cell takes 2 fields at most, got 2 as well"),
@@ -101,7 +101,7 @@ def test_a_spec_is_frozen_compares_by_value_and_can_be_replaced() -> None:
         ),
     ],
 )
-def test_a_wrong_field_is_told_in_one_sentence(make: Callable[[], object], message: str) -> None:
+def test_a_wrong_field_gives_a_one_line_message(make: Callable[[], object], message: str) -> None:
     assert message_of(make) == message
 
 
@@ -109,7 +109,7 @@ def test_a_wrong_field_is_told_in_one_sentence(make: Callable[[], object], messa
     ("data", "message"),
     [
         ({"training": {"epochs": 0}}, "training.epochs must be at least 1, got 0"),
-        ({"training": {"epochs": 13}}, "training: 13 epochs bring bad luck; take 12"),
+        ({"training": {"epochs": 13}}, "training: 13 epochs are not allowed; use 12"),
         (
             {"training": {"leraning_rate": 1}},
             "unknown field 'training.leraning_rate'; did you mean 'training.learning_rate'?",
@@ -119,18 +119,18 @@ def test_a_wrong_field_is_told_in_one_sentence(make: Callable[[], object], messa
         ({"training": {"class": f"{__name__}:Cell"}}, "training must be of class Training, got Cell("),
     ],
 )
-def test_a_wrong_field_in_a_dictionary_is_named_with_its_whole_path(
+def test_a_wrong_field_in_a_dictionary_is_named_with_its_full_path(
     data: dict[str, Any], message: str
 ) -> None:
     assert message_of(lambda: build(data, trusted=True)).startswith(message)
 
 
-def test_a_dictionary_that_names_no_class_is_refused() -> None:
-    expected = 'the specification does not say which class it is; add class = "module:Class"'
+def test_a_dictionary_without_a_class_is_refused() -> None:
+    expected = 'the specification does not name its class; add class = "module:Class"'
     assert message_of(lambda: from_dict({"epochs": 3})) == expected
 
 
-def test_the_dictionary_of_a_spec_names_its_class_first_and_leaves_none_out() -> None:
+def test_to_dict_starts_with_the_class_and_omits_none() -> None:
     data = to_dict(Training(epochs=3))
     assert next(iter(data.items())) == ("class", f"{__name__}:Training")
     assert data == {"class": f"{__name__}:Training", "epochs": 3, "learning_rate": 1e-3, "at": [10, 20]}
@@ -141,10 +141,10 @@ class Clipped:
     clip: float | None = 1.0
 
 
-def test_a_none_that_would_come_back_as_a_default_is_refused() -> None:
+def test_to_dict_refuses_none_when_the_default_is_not_none() -> None:
     assert message_of(lambda: to_dict(Clipped(clip=None))) == (
-        f"clip of {__name__}:Clipped is None, which TOML cannot say, and left out it would be "
-        "its default again; give clip a value, or make None its default"
+        f"clip of {__name__}:Clipped is None, which TOML cannot express, and omitting it would "
+        "restore its default; give clip a value, or make None its default"
     )
 
 
@@ -155,18 +155,20 @@ def test_a_none_that_would_come_back_as_a_default_is_refused() -> None:
     size=st.integers(1, 10**6),
     nested=st.booleans(),
 )
-def test_a_spec_survives_json(epochs: int, rate: float, clip: float | None, size: int, nested: bool) -> None:
-    plan = Plan(Cell(size=size), Training(epochs, rate, clip), [Cell(), 1] if nested else {"of": "his own"})
+def test_a_spec_is_equal_after_json(
+    epochs: int, rate: float, clip: float | None, size: int, nested: bool
+) -> None:
+    plan = Plan(Cell(size=size), Training(epochs, rate, clip), [Cell(), 1] if nested else {"key": "value"})
     assert from_dict(json.loads(json.dumps(to_dict(plan))), trusted=True) == plan
 
 
-def test_the_class_may_be_left_out_where_type_or_default_say_it() -> None:
+def test_the_class_may_be_omitted_if_the_type_or_default_determines_it() -> None:
     assert build({"model": {"size": 5}, "training": {"epochs": 2}}) == Plan(Cell(size=5), Training(2))
 
 
 @pytest.fixture
 def outsider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A module outside the package that leaves a mark when it is imported."""
+    """A module outside the package that creates a file when it is imported."""
     mark = tmp_path / "was_run"
     (tmp_path / "outsider.py").write_text(f"open({str(mark)!r}, 'w').close()\nclass Mine: pass\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -174,9 +176,9 @@ def outsider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     sys.modules.pop("outsider", None)
 
 
-def test_a_class_outside_the_package_runs_no_code_unless_trusted(outsider: Path) -> None:
+def test_a_class_outside_the_package_is_not_imported_unless_trusted(outsider: Path) -> None:
     assert message_of(lambda: build({"anything": {"class": "outsider:Mine"}})) == (
-        "'outsider:Mine' lies outside the package reprise, and to import it would run its code; "
+        "'outsider:Mine' lies outside the package reprise, and importing it would run its code; "
         "if you trust it, pass trusted=True (on the command line: --trusted)"
     )
     assert not outsider.exists()
@@ -184,7 +186,7 @@ def test_a_class_outside_the_package_runs_no_code_unless_trusted(outsider: Path)
     assert outsider.exists()
 
 
-def test_a_package_whose_name_only_begins_like_ours_is_outside() -> None:
+def test_a_package_with_the_same_prefix_is_outside_the_package() -> None:
     assert "lies outside the package reprise" in message_of(lambda: resolve("reprise_evil:Model"))
 
 
@@ -200,30 +202,30 @@ def test_a_package_whose_name_only_begins_like_ours_is_outside() -> None:
         ("reprise.errors:DataEror", "module 'reprise.errors' has no 'DataEror'; did you mean 'DataError'?"),
     ],
 )
-def test_a_name_that_leads_nowhere_says_where_it_ends(name: str, message: str) -> None:
+def test_an_unknown_class_name_gives_a_precise_message(name: str, message: str) -> None:
     assert message_of(lambda: resolve(name)) == message
 
 
-def test_only_specs_are_made_from_dictionaries() -> None:
-    expected = "'reprise.errors:DataError' is not a spec, so it cannot be made from a dictionary"
+def test_from_dict_refuses_a_class_that_is_not_a_spec() -> None:
+    expected = "'reprise.errors:DataError' is not a spec, so it cannot be created from a dictionary"
     assert message_of(lambda: from_dict({"class": "reprise.errors:DataError"})) == expected
 
 
-def test_a_missing_import_inside_a_module_is_not_taken_for_a_missing_module(
+def test_a_missing_dependency_of_a_module_keeps_its_own_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "needy.py").write_text("import a_package_nobody_has\n")
+    (tmp_path / "needy.py").write_text("import a_package_that_does_not_exist\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError, match="a_package_nobody_has"):
+    with pytest.raises(ModuleNotFoundError, match="a_package_that_does_not_exist"):
         resolve("needy:Model", trusted=True)
 
 
-def test_the_name_of_an_object_and_of_its_class_are_the_same() -> None:
+def test_class_name_is_the_same_for_an_object_and_its_class() -> None:
     assert class_name(Cell()) == class_name(Cell) == f"{__name__}:Cell"
     assert resolve(class_name(Cell), trusted=True) is Cell
 
 
-def test_toml_is_read_and_what_is_not_toml_is_told(tmp_path: Path) -> None:
+def test_load_toml_reads_toml_and_refuses_other_text(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text("[training]\nepochs = 3\n")
     assert load_toml(recipe) == {"training": {"epochs": 3}}
@@ -247,11 +249,11 @@ def test_toml_is_read_and_what_is_not_toml_is_told(tmp_path: Path) -> None:
         (" a.b = 5 ", 5),
     ],
 )
-def test_the_value_of_an_override_is_toml_or_else_text(override: str, value: object) -> None:
+def test_the_value_of_an_override_is_toml_or_text(override: str, value: object) -> None:
     assert apply_overrides({"a": {"b": 0, "c": 1}}, [override]) == {"a": {"b": value, "c": 1}}
 
 
-def test_overrides_make_sections_and_leave_the_original_alone() -> None:
+def test_overrides_create_sections_and_do_not_change_the_original() -> None:
     original: dict[str, Any] = {"a": {"b": 1}}
     assert apply_overrides(original, ["a.b=2", "c.d.e=3"]) == {"a": {"b": 2}, "c": {"d": {"e": 3}}}
     assert original == {"a": {"b": 1}}
@@ -265,11 +267,11 @@ def test_overrides_make_sections_and_leave_the_original_alone() -> None:
         ("a.b.c=1", "cannot set 'a.b.c': 'a.b' is a value, not a section"),
     ],
 )
-def test_an_override_that_cannot_be_read_says_how_to_write_it(override: str, message: str) -> None:
+def test_an_unreadable_override_gives_the_expected_form(override: str, message: str) -> None:
     assert message_of(lambda: apply_overrides({"a": {"b": 1}}, [override])) == message
 
 
-def test_a_short_name_has_the_fields_that_are_not_the_default() -> None:
+def test_short_name_shows_the_fields_that_differ_from_their_defaults() -> None:
     assert short_name(Cell()) == "Cell"
     assert short_name(Cell(size=7)) == "Cell size=7"
     assert short_name(Training(epochs=2, at=(1,))) == "Training epochs=2 at=(1,)"
@@ -277,16 +279,23 @@ def test_a_short_name_has_the_fields_that_are_not_the_default() -> None:
     assert short_name(Plan(training=Training(clip=1.0))).startswith("Plan training=Training(")
 
 
-def test_a_class_is_saved_under_the_package_that_exports_it() -> None:
+def test_class_name_uses_the_package_that_exports_the_class() -> None:
     from reprise import Recurrent
 
     assert class_name(Recurrent) == "reprise:Recurrent"
 
 
+def test_a_renamed_class_is_found_under_its_former_name() -> None:
+    from reprise import Cooccurrence
+
+    assert resolve("reprise:Transitions") is Cooccurrence
+    assert resolve("reprise.models.counted_transitions:Transitions") is Cooccurrence
+
+
 @pytest.mark.parametrize(
     "name", ["reprise.models.networks.recurrent:Recurrent", "reprise.models.gone:Recurrent"]
 )
-def test_a_class_whose_module_moved_is_found(name: str) -> None:
+def test_a_class_whose_module_has_moved_is_found(name: str) -> None:
     from reprise import Recurrent
 
     assert resolve(name) is Recurrent

@@ -1,4 +1,4 @@
-"""The errors a user meets, and the tail of their messages."""
+"""Errors that a user can cause, and the suggestions at the end of their messages."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from reprise.errors import ArtefactError, ConfigError, DataError, RepriseError, 
 
 
 @pytest.mark.parametrize("error", [DataError, ConfigError, ArtefactError])
-def test_every_error_is_a_value_error_and_can_be_caught_with_the_others(error: type[RepriseError]) -> None:
+def test_every_error_is_a_value_error_and_a_reprise_error(error: type[RepriseError]) -> None:
     assert issubclass(error, ValueError)
     assert issubclass(error, RepriseError)
 
@@ -20,5 +20,5 @@ def test_every_error_is_a_value_error_and_can_be_caught_with_the_others(error: t
         ("anything", [], "; known: none"),
     ],
 )
-def test_an_unknown_name_gets_the_nearest_or_all_known_ones(name: str, known: list[str], tail: str) -> None:
+def test_did_you_mean_suggests_the_most_similar_name_or_lists_all(name: str, known: list[str], tail: str) -> None:
     assert did_you_mean(name, known) == tail

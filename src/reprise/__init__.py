@@ -9,8 +9,8 @@ from typing import Any
 
 import lazy_loader
 
-# Idle OpenMP threads spin by default, and with a busy neighbour on the same cores they then wait for each other most of
-# the time. torch reads this variable once, when it is first imported.
+# Idle OpenMP threads spin by default. When another process uses the same cores, they then spend most of their time
+# waiting for each other. torch reads this variable once, when it is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _load, _names, __all__ = lazy_loader.attach_stub(__name__, __file__)
@@ -18,7 +18,7 @@ _load, _names, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        # reading the metadata of the installation takes tens of milliseconds, and few need it
+        # read on demand only, because reading the package metadata takes tens of milliseconds
         from importlib.metadata import version
 
         return version("reprise")

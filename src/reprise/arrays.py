@@ -1,4 +1,4 @@
-"""Types of NumPy arrays that several packages share. The shape is in the name of a variable, the dtype in its type."""
+"""Types of NumPy arrays. A type gives the dtype; the suffix of a variable name gives the shape."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
-"""Specs: small frozen dataclasses, typed in Python, written in TOML, found again in a saved model.
+"""Specs: frozen dataclasses that describe a model or a training run and can be written as TOML or JSON.
 
-Here are the decorator that makes one, the way to a plain dictionary and back, and what the command line
-needs: a class by its name `module:Class`, TOML files, and dotted overrides such as `training.epochs=5`.
+This module has the `spec` decorator, conversion to and from plain dictionaries, lookup of a class by its name
+`module:Class`, TOML reading, and dotted overrides such as `training.epochs=5`.
 """
 
 import copy
@@ -22,12 +22,12 @@ from reprise.errors import ConfigError, did_you_mean
 from reprise.validation_messages import explain, join_path
 
 CLASS = "class"
-"""The key that says which spec a dictionary is; its value is a name `module:Class`."""
+"""Key of a dictionary that names the class of the spec, as `module:Class`."""
 PACKAGE = "reprise"
 EXPORTING = ("data", "models", "training", "evaluation")
-"""Packages whose classes files from before 0.1.0 may call by the name of the top level."""
+"""Packages to search for a class that a file from before 0.1.0 names as an attribute of `reprise` itself."""
 RENAMED_CLASSES = {"Transitions": "Cooccurrence"}
-"""Classes that files from before 0.1.0 call by another name."""
+"""Former class names in files from before 0.1.0, and the current names."""
 
 T = TypeVar("T")
 Data = dict[str, Any]
@@ -54,31 +54,33 @@ def spec(cls: type[T] | None = None, /, *, renamed: Mapping[str, str] | None = N
 
 def _make_spec(cls: type[T], renamed: Mapping[str, str]) -> type[T]:
     cls.__annotations__ = {name: _checkable(kind) for name, kind in inspect.get_annotations(cls).items()}
-    made: Any = pydantic_dataclass(
+    decorated: Any = pydantic_dataclass(
         frozen=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
     )(cls)
-    # a class completed later would get pydantic's own __init__ back, and with it pydantic's messages
-    assert made.__pydantic_complete__, f"{cls.__qualname__}: define the types of its fields before the spec"
-    made.__init__ = _with_our_errors(made.__init__)
-    made.__reprise_spec__ = True
-    made.__reprise_renamed__ = {**getattr(cls, "__reprise_renamed__", {}), **renamed}
-    fields = _field_names(made)
-    assert all(new in fields and old not in fields for old, new in made.__reprise_renamed__.items()), (
+    # pydantic would later replace the __init__ of an incomplete class, and with it our messages
+    assert decorated.__pydantic_complete__, (
+        f"{cls.__qualname__}: define the types of its fields before the spec"
+    )
+    decorated.__init__ = _raise_config_errors(decorated.__init__)
+    decorated.__reprise_spec__ = True
+    decorated.__reprise_renamed__ = {**getattr(cls, "__reprise_renamed__", {}), **renamed}
+    fields = _field_names(decorated)
+    assert all(new in fields and old not in fields for old, new in decorated.__reprise_renamed__.items()), (
         f"renamed={renamed!r} of {cls.__qualname__} must map names that are not fields to names that are"
     )
-    result: type[T] = made
+    result: type[T] = decorated
     return result
 
 
 def is_spec(value: object) -> bool:
-    """Whether this is a spec, or the class of one."""
+    """Return whether `value` is a spec or a spec class."""
     return getattr(value, "__reprise_spec__", False) is True
 
 
 def class_name(value: object) -> str:
-    """Return `module:Class` of an object or of a class.
+    """Return the name `module:Class` of a class, or of the class of an object.
 
-    The module is the first package that exports the class, so that a saved name outlives a move of its module.
+    The module is the outermost package that exports the class, so that saved names stay valid when modules move.
     """
     cls = value if isinstance(value, type) else type(value)
     return f"{_exporting_module(cls)}:{cls.__qualname__}"
@@ -94,20 +96,20 @@ def _exporting_module(cls: type) -> str:
 
 
 def short_name(value: Any) -> str:
-    """How tables call a spec: its class, two of the fields that are not their defaults, and how many more there are."""
+    """Return a label for tables: the class, up to two fields that differ from their defaults, and how many more do."""
     fields = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
-    changed = [f"{name}={told}" for name, told in fields if told != field_default(type(value), name)]
+    changed = [f"{name}={content}" for name, content in fields if content != field_default(type(value), name)]
     more = [f"+{len(changed) - 2}"] if len(changed) > 2 else []
     return " ".join([type(value).__name__, *changed[:2], *more])
 
 
 def resolve(name: str, *, trusted: bool = False) -> Any:
-    """What a name `module:Class` stands for, for instance `reprise:Recurrent`.
+    """Import the object that a name `module:Class` refers to, for instance `reprise:Recurrent`.
 
-    Importing a module runs it, so modules outside this package are refused unless the caller trusts them.
+    Importing a module runs its code, so modules outside this package are refused unless the caller trusts them.
 
     Raises:
-        ConfigError: the name is malformed, unknown, or outside the package and not trusted.
+        ConfigError: The name is malformed or unknown, or it lies outside the package and not trusted.
     """
     module_name, colon, attribute = str(name).partition(":")
     if not (colon and attribute and all(part.isidentifier() for part in module_name.split("."))):
@@ -116,7 +118,7 @@ def resolve(name: str, *, trusted: bool = False) -> Any:
         )
     if not trusted and module_name.partition(".")[0] != PACKAGE:
         raise ConfigError(
-            f"{name!r} lies outside the package {PACKAGE}, and to import it would run its code; "
+            f"{name!r} lies outside the package {PACKAGE}, and importing it would run its code; "
             "if you trust it, pass trusted=True (on the command line: --trusted)"
         )
     try:
@@ -134,44 +136,45 @@ def resolve(name: str, *, trusted: bool = False) -> Any:
 
 
 def to_dict(value: Any) -> Data:
-    """A spec as a plain dictionary for JSON or TOML, its class first.
+    """Return a spec as a plain dictionary for JSON or TOML, with its class first.
 
-    A field that is None by default and None here is left out, since TOML has no None.
+    A field that is None, and None by default, is omitted, because TOML cannot express None.
 
     Raises:
-        ConfigError: a field is None and its default is not, so that leaving it out would change it.
+        ConfigError: A field is None but its default is not, so that omitting it would change its value.
     """
     assert is_spec(value), f"{value!r} is not a spec"
     fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     for name, content in fields.items():
         if content is None and field_default(type(value), name) is not None:
             raise ConfigError(
-                f"{name} of {class_name(value)} is None, which TOML cannot say, and left out it would be "
-                f"its default again; give {name} a value, or make None its default"
+                f"{name} of {class_name(value)} is None, which TOML cannot express, and omitting it would "
+                f"restore its default; give {name} a value, or make None its default"
             )
-    told = {name: to_plain(content) for name, content in fields.items() if content is not None}
-    return {CLASS: class_name(value)} | told
+    given = {name: to_plain(content) for name, content in fields.items() if content is not None}
+    return {CLASS: class_name(value)} | given
 
 
 def from_dict(data: Mapping[str, Any], default: type[T] | None = None, *, trusted: bool = False) -> Any:
-    """The spec that `to_dict` or a TOML file describes.
+    """Create the spec that a dictionary describes, as `to_dict` or a TOML file gives it.
 
     Args:
-        data: The fields, and under `class` which spec it is. A nested spec is a nested dictionary.
-        default: The spec to make where `data` has no `class`.
+        data: The fields, and the class name under `class`. A nested spec is a nested dictionary.
+        default: Class of the spec if `data` has no `class`.
         trusted: Whether classes outside this package may be imported.
 
     Raises:
-        ConfigError: an unknown class or field (the message names its place and the nearest), or a bad value.
+        ConfigError: A class or field is unknown (the message gives its path and the nearest known name), or a
+            value is invalid.
     """
     return _build(data, default, trusted, path="")
 
 
 def load_toml(path: str | Path) -> Data:
-    """The content of a TOML file.
+    """Read a TOML file.
 
     Raises:
-        ConfigError: there is no such file, or it is not TOML.
+        ConfigError: The file cannot be read, or is not valid TOML.
     """
     path = Path(path)
     try:
@@ -251,7 +254,7 @@ def _use_current_name(section: Data, cls: type | None, key: str, path: str) -> s
 
 
 def toml_value(text: str) -> Any:
-    """A value written as TOML; what is not TOML is text."""
+    """Return the value that `text` has as TOML, or `text` itself if it is not valid TOML."""
     try:
         parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
@@ -260,7 +263,11 @@ def toml_value(text: str) -> Any:
 
 
 def _find_moved(module_name: str, attribute: str) -> Any:
-    """Return a class that a file from before 0.1.0 calls by another module or name, or None."""
+    """Return a public class that a file from before 0.1.0 names by another module or class name, or None.
+
+    The module path no longer matters: a class is looked up among the public names of the package it was in, and
+    a name at the top level among those of all exporting packages.
+    """
     root, *path = module_name.split(".")
     if root != PACKAGE:
         return None
@@ -278,21 +285,21 @@ def _import(module_name: str, name: str) -> Any:
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        # a module that exists but lacks something it imports is another trouble, told by its own error
+        # a module that exists but cannot import one of its own dependencies keeps its own, more precise error
         if not error.name or not module_name.startswith(error.name):
             raise
         raise ConfigError(f"cannot find the module of {name!r} (no {error.name!r})") from None
 
 
 def _checkable(kind: Any) -> Any:
-    """`Any` for a protocol that cannot be checked at run time."""
+    """Return the type that pydantic can check: `Any` for a protocol that cannot be checked at run time."""
     only_static = getattr(kind, "_is_protocol", False) and not getattr(kind, "_is_runtime_protocol", False)
     return Any if only_static else kind
 
 
-def _with_our_errors(init: Callable[..., None]) -> Callable[..., None]:
+def _raise_config_errors(init: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(init)
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - it takes the place of the generated one
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - replaces the generated one
         try:
             init(self, *args, **kwargs)
         except ValidationError as error:
@@ -302,7 +309,7 @@ def _with_our_errors(init: Callable[..., None]) -> Callable[..., None]:
 
 
 def to_plain(value: Any) -> Any:
-    """A value as JSON and TOML have it: specs and mappings as dictionaries, tuples as lists, paths as text."""
+    """Convert a value for JSON or TOML: specs and mappings to dictionaries, tuples to lists, paths to text."""
     if is_spec(value):
         return to_dict(value)
     if isinstance(value, Mapping):
@@ -319,11 +326,11 @@ def _build(data: Mapping[str, Any], default: type | None, trusted: bool, path: s
     cls = resolve(data[CLASS], trusted=trusted) if CLASS in data else default
     if cls is None:
         raise ConfigError(
-            f'{path or "the specification"} does not say which class it is; add class = "module:Class"'
+            f'{path or "the specification"} does not name its class; add class = "module:Class"'
         )
     if not (isinstance(cls, type) and is_spec(cls)):
         name = data.get(CLASS, class_name(cls))
-        raise ConfigError(f"{name!r} is not a spec, so it cannot be made from a dictionary")
+        raise ConfigError(f"{name!r} is not a spec, so it cannot be created from a dictionary")
     values: Data = {}
     for key, value in data.items():
         if key != CLASS:
@@ -333,7 +340,7 @@ def _build(data: Mapping[str, Any], default: type | None, trusted: bool, path: s
                 _check_named_once({**data, **values}, key, name, path)
             values[name] = _nested(value, _default_class(cls, name), trusted, join_path(path, name))
     try:
-        # not cls(**values): the error must be told with the whole path
+        # not cls(**values), whose messages would lack the outer part of the path
         return cls.__pydantic_validator__.validate_python(values)  # type: ignore[attr-defined]
     except ValidationError as error:
         raise ConfigError(_explain(error, cls, path)) from None
@@ -348,7 +355,7 @@ def _nested(value: Any, default: type | None, trusted: bool, path: str) -> Any:
 
 
 def _default_class(cls: type, name: str) -> type | None:
-    """The spec that a field holds when nothing else is said: by its type, or by its default value."""
+    """Return the spec class of a field, from its type or its default value; None if neither determines it."""
     field = cls.__pydantic_fields__[name]  # type: ignore[attr-defined]
     by_type: list[type] = [kind for kind in (field.annotation, *get_args(field.annotation)) if is_spec(kind)]
     if by_type:
@@ -358,7 +365,7 @@ def _default_class(cls: type, name: str) -> type | None:
 
 
 def field_default(cls: type, name: str) -> Any:
-    """What a field holds when nothing is said; a field that must be given has a mark of pydantic's."""
+    """Return the default value of a field; for a required field, pydantic's `PydanticUndefined`."""
     return cls.__pydantic_fields__[name].get_default(call_default_factory=True)  # type: ignore[attr-defined]
 
 

@@ -1,40 +1,44 @@
-"""The errors a user can cause. Each is a `ValueError` and says what is wrong, the value, and what to do."""
+"""Errors that a user can cause. Each is a `ValueError` that states the fault, the value and the remedy."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class RepriseError(ValueError):
-    """Base of the errors below, so that a caller can catch them together."""
+    """Base class of all errors below."""
 
 
 class DataError(RepriseError):
-    """An event log, an item table, a split or a prepared dataset that cannot be used as it is."""
+    """An event log, an item table, a split or a prepared dataset is invalid."""
 
 
 class LeakError(DataError):
-    """Training, or the inputs of a target, know what they are asked about: figures from it would be too good."""
+    """The training data, or the inputs of a target, contain the target, so that metrics would be too high."""
 
 
 class ConfigError(RepriseError):
-    """A spec, a recipe or an option with an unknown field or an impossible value."""
+    """A spec, a recipe or an option has an unknown field or an invalid value."""
 
 
 class DivergedError(RepriseError):
-    """Training met a loss that is not a finite number, and stopped before it could spoil the weights."""
+    """The training loss is not finite; training stopped before it updated the weights."""
 
 
 class ArtefactError(RepriseError):
-    """A saved model or a run directory that is incomplete, altered, or of another format."""
+    """A saved model or a run directory is incomplete, was changed, or has another format."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The tail of a message about an unknown name: the nearest known one, or all of them.
+    """Return the end of a message about an unknown name: the most similar known name, or all known names.
 
     >>> did_you_mean("leraning_rate", ["learning_rate", "epochs"])
     "; did you mean 'learning_rate'?"
     """
     names = [str(other) for other in known]
-    folded = {other.lower(): other for other in reversed(names)}
-    near = get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
-    return f"; did you mean {folded[near[0]]!r}?" if near else f"; known: {', '.join(names) or 'none'}"
+    by_lower_case = {other.lower(): other for other in reversed(names)}
+    similar = get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.6)
+    return (
+        f"; did you mean {by_lower_case[similar[0]]!r}?"
+        if similar
+        else f"; known: {', '.join(names) or 'none'}"
+    )

@@ -98,7 +98,7 @@ def test_what_is_no_baseline_is_told(fails: Callable[..., str], shop: Path, name
     [
         ("model = 3", "{file}: model is 3 and must be a section, [model]"),
         ('[model]\nclass = "reprise:Markov"\nsmoothing = 0', "smoothing must be above 0, got 0"),
-        ("[training]", 'the specification does not say which class it is; add class = "module:Class"'),
+        ("[training]", 'the specification does not name its class; add class = "module:Class"'),
         (
             '[model]\nclass = "reprise:Recurrent"',
             "'{file}' is no baseline: it is no class with a method fit; "

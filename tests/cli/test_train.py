@@ -36,7 +36,7 @@ def test_without_a_file_it_is_the_default_recipe() -> None:
         ("training.epochs=0", "training.epochs must be at least 1, got 0"),
         (
             "model.class=my_models:Mine",
-            "'my_models:Mine' lies outside the package reprise, and to import it would run its code; "
+            "'my_models:Mine' lies outside the package reprise, and importing it would run its code; "
             "if you trust it, pass trusted=True (on the command line: --trusted)",
         ),
     ],
