@@ -20,5 +20,7 @@ def test_every_error_is_a_value_error_and_a_reprise_error(error: type[RepriseErr
         ("anything", [], "; known: none"),
     ],
 )
-def test_did_you_mean_suggests_the_most_similar_name_or_lists_all(name: str, known: list[str], tail: str) -> None:
+def test_did_you_mean_suggests_the_most_similar_name_or_lists_all(
+    name: str, known: list[str], tail: str
+) -> None:
     assert did_you_mean(name, known) == tail

@@ -73,7 +73,7 @@ def test_a_search_without_time_says_that_it_goes_on(
             ["--space", "model.size"],
             "cannot read 'model.size'; write field=values, for instance model.size=32,64,128",
         ),
-        (["--timeout", "soon"], "'soon' is no duration; write a number and one of "),
+        (["--timeout", "soon"], "'soon' is not a duration; write a number and one of "),
         (
             ["--pruner", "mean"],
             "pruner must be 'median', 'hyperband' or 'none', got 'mean'; did you mean 'median'?",

@@ -1,4 +1,4 @@
-"""Small logs, as files of any format."""
+"""Fixtures that write small logs as files of any format."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ WriteLog = Callable[..., Path]
 
 @pytest.fixture
 def write_log(tmp_path: Path) -> WriteLog:
-    """Write rows to `name` under the test's folder; the suffix says how."""
+    """Return a function that writes rows to a file in `tmp_path`; the suffix determines the format."""
 
     def write(
         rows: Rows, columns: Sequence[str] = ("user_id", "item_id", "timestamp"), name: str = "log.parquet"
@@ -25,14 +25,14 @@ def write_log(tmp_path: Path) -> WriteLog:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".parquet":
-            values = {column: [row[place] for row in rows] for place, column in enumerate(columns)}
+            values = {column: [row[position] for row in rows] for position, column in enumerate(columns)}
             pq.write_table(pa.table(values), path)
         elif path.suffix == ".jsonl":
             path.write_text("".join(json.dumps(dict(zip(columns, row, strict=True))) + "\n" for row in rows))
         else:
-            between = "," if path.suffix == ".csv" else "\t"
+            delimiter = "," if path.suffix == ".csv" else "\t"
             lines = [
-                between.join("" if cell is None else str(cell) for cell in row) for row in [columns, *rows]
+                delimiter.join("" if cell is None else str(cell) for cell in row) for row in [columns, *rows]
             ]
             path.write_text("\n".join(lines) + "\n")
         return path
@@ -42,7 +42,7 @@ def write_log(tmp_path: Path) -> WriteLog:
 
 @pytest.fixture
 def days() -> list[tuple[str, str, int]]:
-    """Five users who each buy one of four items a day, over ten days, users in turn."""
+    """Return the events of five users who each buy one of four items per day for ten days."""
     return [
         (f"u{user}", f"i{(user + day) % 4}", START_S + day * DAY_S + user)
         for day in range(10)

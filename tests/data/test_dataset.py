@@ -1,4 +1,4 @@
-"""A dataset on disk: what is there is read, what is not is named."""
+"""Opening a dataset: valid files are memory-mapped, damaged and missing files are named."""
 
 import json
 from pathlib import Path
@@ -12,37 +12,37 @@ from reprise.errors import DataError
 
 
 @pytest.fixture
-def folder(write_log, days, tmp_path: Path) -> Path:
+def directory(write_log, days, tmp_path: Path) -> Path:
     prepare(write_log(days), tmp_path / "shop", split="last:2d,2d")
     return tmp_path / "shop"
 
 
-def test_arrays_are_mapped_and_of_the_promised_types(folder: Path) -> None:
-    dataset = SequenceDataset.open(folder)
+def test_arrays_are_memory_mapped_with_the_documented_dtypes(directory: Path) -> None:
+    dataset = SequenceDataset.open(directory)
     for name, kind in COLUMNS.items():
         array = getattr(dataset, name)
         assert isinstance(array, np.memmap), name
         assert array.dtype == np.dtype(kind), name
 
 
-def test_the_parts_are_all_events_and_do_not_overlap(folder: Path) -> None:
-    dataset = SequenceDataset.open(folder)
-    places = [
-        place
+def test_the_parts_contain_every_event_exactly_once(directory: Path) -> None:
+    dataset = SequenceDataset.open(directory)
+    positions = [
+        position
         for part in ("train", "valid", "test")
         for first, last in zip(*dataset.part(part), strict=True)
-        for place in range(first, last)
+        for position in range(first, last)
     ]
-    assert sorted(places) == list(range(dataset.events))
+    assert sorted(positions) == list(range(dataset.events))
     assert dataset.part_events("train") + dataset.part_events("valid") + dataset.part_events("test") == 50
 
 
-def test_an_unknown_part_is_refused(folder: Path) -> None:
+def test_an_unknown_part_is_refused(directory: Path) -> None:
     with pytest.raises(DataError, match="unknown part 'tests'; the parts are train, valid and test"):
-        SequenceDataset.open(folder).part("tests")
+        SequenceDataset.open(directory).part("tests")
 
 
-def test_a_folder_without_a_dataset_says_how_to_make_one(tmp_path: Path) -> None:
+def test_a_directory_without_a_dataset_gives_the_command_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"holds no prepared dataset .no dataset.json.; make one with `reprise prepare"
     ):
@@ -50,26 +50,26 @@ def test_a_folder_without_a_dataset_says_how_to_make_one(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("missing", ["item.npy", "items.parquet", "sequences.parquet"])
-def test_an_incomplete_dataset_names_what_is_missing(folder: Path, missing: str) -> None:
-    (folder / missing).unlink()
+def test_an_incomplete_dataset_names_the_missing_file(directory: Path, missing: str) -> None:
+    (directory / missing).unlink()
     with pytest.raises(DataError, match=f"is incomplete .{missing} missing.; run `reprise prepare` again"):
-        SequenceDataset.open(folder)
+        SequenceDataset.open(directory)
 
 
-def test_a_damaged_manifest_is_named(folder: Path) -> None:
-    manifest = folder / MANIFEST
+def test_a_damaged_manifest_is_named(directory: Path) -> None:
+    manifest = directory / MANIFEST
     manifest.write_text(manifest.read_text()[:40])
     with pytest.raises(DataError, match=r"dataset.json is damaged"):
-        SequenceDataset.open(folder)
+        SequenceDataset.open(directory)
 
 
-def test_another_format_is_refused(folder: Path) -> None:
-    manifest = json.loads((folder / MANIFEST).read_text())
-    (folder / MANIFEST).write_text(json.dumps({**manifest, "format": 99}))
+def test_another_format_is_refused(directory: Path) -> None:
+    manifest = json.loads((directory / MANIFEST).read_text())
+    (directory / MANIFEST).write_text(json.dumps({**manifest, "format": 99}))
     with pytest.raises(
         DataError, match="has dataset format 99, this version reads 1; run `reprise prepare` again"
     ):
-        SequenceDataset.open(folder)
+        SequenceDataset.open(directory)
 
 
 def test_titles_fall_back_to_ids(write_log, days, tmp_path: Path) -> None:
@@ -83,44 +83,44 @@ def test_titles_fall_back_to_ids(write_log, days, tmp_path: Path) -> None:
     "name", ["item.npy", "offset.npy", "items.parquet", "sequences.parquet", "dataset.json"]
 )
 @pytest.mark.parametrize("share", [0, 0.5])
-def test_a_truncated_file_is_named(folder: Path, name: str, share: float) -> None:
-    content = (folder / name).read_bytes()
-    (folder / name).write_bytes(content[: int(len(content) * share)])
+def test_a_truncated_file_is_named(directory: Path, name: str, share: float) -> None:
+    content = (directory / name).read_bytes()
+    (directory / name).write_bytes(content[: int(len(content) * share)])
     with pytest.raises(DataError) as caught:
-        SequenceDataset.open(folder)
-    assert str(caught.value).startswith(f"{folder / name} is damaged (")
+        SequenceDataset.open(directory)
+    assert str(caught.value).startswith(f"{directory / name} is damaged (")
     assert str(caught.value).endswith("); run `reprise prepare` again")
 
 
 @pytest.mark.parametrize(
-    ("content", "why"),
+    ("content", "reason"),
     [
         (b'{"format": 1}', "warm, kinds, split, facts, fingerprint missing or of another type"),
-        (b"[]", "no JSON object"),
+        (b"[]", "not a JSON object"),
         (b'{"format": "\xff"}', "'utf-8' codec can't decode byte 0xff in position 12: invalid start byte"),
     ],
 )
-def test_a_manifest_that_is_none_says_why(folder: Path, content: bytes, why: str) -> None:
-    (folder / MANIFEST).write_bytes(content)
+def test_an_invalid_manifest_is_refused_with_the_reason(directory: Path, content: bytes, reason: str) -> None:
+    (directory / MANIFEST).write_bytes(content)
     with pytest.raises(DataError) as caught:
-        SequenceDataset.open(folder)
-    assert str(caught.value) == f"{folder / MANIFEST} is damaged ({why}); run `reprise prepare` again"
+        SequenceDataset.open(directory)
+    assert str(caught.value) == f"{directory / MANIFEST} is damaged ({reason}); run `reprise prepare` again"
 
 
 @pytest.mark.parametrize(
-    ("name", "array", "why"),
+    ("name", "array", "reason"),
     [
-        ("item", np.zeros(49, np.int32), "49 numbers where 50 belong"),
-        ("value", np.zeros(51, np.float32), "51 numbers where 50 belong"),
-        ("train_end", np.zeros(4, np.int64), "4 numbers where 5 belong"),
+        ("item", np.zeros(49, np.int32), "49 numbers, expected 50"),
+        ("value", np.zeros(51, np.float32), "51 numbers, expected 50"),
+        ("train_end", np.zeros(4, np.int64), "4 numbers, expected 5"),
         ("offset", np.zeros(5, np.int64), "5 positions for 5 sequences"),
-        ("item", np.zeros(50, np.int64), "1 axes of int64, not one of int32"),
+        ("item", np.zeros(50, np.int64), "1 axes of int64, expected one of int32"),
     ],
 )
-def test_files_that_do_not_belong_together_are_refused(
-    folder: Path, name: str, array: np.ndarray, why: str
+def test_files_with_mismatching_lengths_are_refused(
+    directory: Path, name: str, array: np.ndarray, reason: str
 ) -> None:
-    np.save(folder / f"{name}.npy", array)
+    np.save(directory / f"{name}.npy", array)
     with pytest.raises(DataError) as caught:
-        SequenceDataset.open(folder)
-    assert str(caught.value) == f"{folder / name}.npy is damaged ({why}); run `reprise prepare` again"
+        SequenceDataset.open(directory)
+    assert str(caught.value) == f"{directory / name}.npy is damaged ({reason}); run `reprise prepare` again"

@@ -1,4 +1,4 @@
-"""The bundled log is what its README says."""
+"""The bundled example log matches its README."""
 
 from pathlib import Path
 
@@ -10,20 +10,20 @@ from reprise.data.examples import online_retail
 from reprise.data.preparing.prepare import prepare
 
 
-def test_it_is_small_enough_to_ship_and_names_its_author() -> None:
+def test_the_example_is_small_and_its_readme_names_author_and_licence() -> None:
     events, items = online_retail()
     assert events.stat().st_size + items.stat().st_size < 3_000_000
     readme = (events.parent / "README.md").read_text()
-    for words in (
+    for text in (
         "Chen, D. (2015)",
         "https://doi.org/10.24432/C5BW33",
         "Creative Commons Attribution 4.0",
         "**Changes.**",
     ):
-        assert words in readme
+        assert text in readme
 
 
-def test_it_holds_purchases_of_products_by_known_customers() -> None:
+def test_the_example_contains_purchases_of_products_by_known_customers() -> None:
     events, items = (pq.read_table(path) for path in online_retail())
     assert events.column_names == ["user_id", "item_id", "timestamp", "kind", "value", "session_id"]
     assert events.column("user_id").null_count == 0
@@ -34,12 +34,12 @@ def test_it_holds_purchases_of_products_by_known_customers() -> None:
     assert items.column("title").null_count == 0
 
 
-def test_it_prepares_without_a_word_about_columns(tmp_path: Path) -> None:
+def test_the_example_is_prepared_without_column_names(tmp_path: Path) -> None:
     events, items = online_retail()
-    said = describe(prepare(events, tmp_path / "shop", items=items, split="last:14d,14d"))
-    assert said["sequences"] > 4_000
-    assert said["items"]["ids"] == "string"
-    assert said["tied_share"] > 0.9
-    assert said["warnings"][0].endswith(
-        "share their time with the one before; these keep the order of the input"
+    facts = describe(prepare(events, tmp_path / "shop", items=items, split="last:14d,14d"))
+    assert facts["sequences"] > 4_000
+    assert facts["items"]["ids"] == "string"
+    assert facts["tied_share"] > 0.9
+    assert facts["warnings"][0].endswith(
+        "have the same time as the event before them; these keep the order of the input"
     )

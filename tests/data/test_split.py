@@ -1,4 +1,4 @@
-"""Splits, by what must hold for each of them."""
+"""Properties of each split, and the messages for splits that cannot be used."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def times(dataset: SequenceDataset, part: str) -> np.ndarray:
 
 
 def parts(*lengths: tuple[int, int, int]) -> SequenceParts:
-    """From (train, valid, test) of each sequence."""
+    """Return the parts of sequences with these (train, valid, test) event counts."""
     train, valid, test = np.array(lengths).T
     return SequenceParts(train + valid + test, train, valid)
 
@@ -45,12 +45,12 @@ def test_train_is_before_valid_is_before_test(
     assert sum(dataset.part_events(part) for part in ("train", "valid", "test")) == dataset.events
 
 
-def test_the_last_days_are_counted_from_just_after_the_last_event() -> None:
+def test_last_split_ends_just_after_the_last_event() -> None:
     split = TimeSplit.last("1d", "2d").resolve(0, 10 * DAY_MS - 1)
     assert split == TimeSplit(7 * DAY_MS, 8 * DAY_MS)
 
 
-def test_an_event_at_the_cut_belongs_to_the_later_part(write_log, tmp_path) -> None:
+def test_an_event_at_the_split_time_belongs_to_the_later_part(write_log, tmp_path) -> None:
     rows = [(user, day % 3, START_S // DAY_S * DAY_S + day * DAY_S) for user in range(3) for day in range(6)]
     cut = START_S // DAY_S * DAY_S * 1000 + 2 * DAY_MS
     dataset = prepare(write_log(rows), tmp_path / "out", split=TimeSplit(cut, cut + 2 * DAY_MS))
@@ -58,12 +58,12 @@ def test_an_event_at_the_cut_belongs_to_the_later_part(write_log, tmp_path) -> N
 
 
 @pytest.mark.parametrize("make", [TimeSplit.last, TimeSplit.at])
-def test_bare_numbers_are_no_durations_and_no_dates(make) -> None:
-    with pytest.raises(ConfigError, match=r"^7 is no (duration|date); "):
+def test_plain_numbers_are_neither_durations_nor_dates(make) -> None:
+    with pytest.raises(ConfigError, match=r"^7 is not a (duration|date); "):
         make(7, 7)
 
 
-def test_dates_are_midnights_in_utc() -> None:
+def test_dates_mean_midnight_in_utc() -> None:
     assert TimeSplit.at("2014-09-01", "2014-09-08") == TimeSplit(1_409_529_600_000, 1_410_134_400_000)
 
 
@@ -71,11 +71,11 @@ def test_dates_in_the_wrong_order_are_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         TimeSplit.at("2014-09-08", "2014-09-01")
     assert str(caught.value) == (
-        "training ends 2014-09-08 00:00, validation 2014-09-01 00:00: give the earlier first"
+        "training ends 2014-09-08 00:00, validation 2014-09-01 00:00: give the earlier time first"
     )
 
 
-def test_leave_one_out_takes_the_last_two_and_spares_the_short(write_log, tmp_path) -> None:
+def test_leave_one_out_takes_the_last_two_events_of_sequences_of_three_or_more(write_log, tmp_path) -> None:
     rows = [
         (user, item, START_S + item) for user, length in ((0, 5), (1, 3), (2, 2)) for item in range(length)
     ]
@@ -84,11 +84,13 @@ def test_leave_one_out_takes_the_last_two_and_spares_the_short(write_log, tmp_pa
         part: (dataset.part(part)[1] - dataset.part(part)[0]).tolist() for part in ("train", "valid", "test")
     }
     assert lengths == {"train": [3, 1, 2], "valid": [1, 1, 0], "test": [1, 1, 0]}
-    assert dataset.facts["warnings"] == ["1 sequences of fewer than 3 events are only for training"]
+    assert dataset.facts["warnings"] == [
+        "1 sequences have fewer than 3 events and are used for training only"
+    ]
 
 
 def marked(*sessions: tuple[str, int]) -> list[tuple]:
-    """Sessions of two events, a day apart, each marked with a part."""
+    """Return rows of sessions a day apart, given the part and the number of events of each."""
     return [
         (number, item, START_S + number * DAY_S + item, part)
         for number, (part, length) in enumerate(sessions)
@@ -96,14 +98,14 @@ def marked(*sessions: tuple[str, int]) -> list[tuple]:
     ]
 
 
-def test_a_column_says_which_row_is_for_what(write_log, tmp_path) -> None:
+def test_a_split_column_assigns_each_row_to_a_part(write_log, tmp_path) -> None:
     rows = marked(("train", 3), ("train", 2), ("valid", 2), ("test", 2))
     dataset = prepare(write_log(rows, MARKED), tmp_path / "out", split=ColumnSplit("split"))
     assert [dataset.part_events(part) for part in ("train", "valid", "test")] == [5, 2, 2]
     assert dataset.split == {"kind": "column", "column": "split"}
 
 
-def test_parts_of_one_sequence_follow_each_other(write_log, tmp_path) -> None:
+def test_one_sequence_may_have_rows_in_all_parts(write_log, tmp_path) -> None:
     whole = [(9, item, START_S + item, part) for item, part in enumerate(["train", "train", "valid", "test"])]
     rows = [*whole, *marked(("train", 2))]
     dataset = prepare(write_log(rows, MARKED), tmp_path / "out", split="column:split")
@@ -119,7 +121,7 @@ def test_without_valid_rows_a_tenth_of_the_training_sequences_is_valid(write_log
     assert drawn.max() < 20
     assert dataset.part_events("train") == 36
     assert dataset.facts["warnings"][-1] == (
-        "column 'split' marks no row 'valid': 2 of 20 training sequences, drawn evenly, are the validation part"
+        "column 'split' marks no row 'valid': 2 of 20 training sequences, drawn at random, are the validation part"
     )
 
 
@@ -129,16 +131,16 @@ def test_without_valid_rows_a_tenth_of_the_training_sequences_is_valid(write_log
 )
 def test_a_large_log_gives_a_smaller_share_to_validation(sequences: int, drawn: int) -> None:
     both = [(2, 0, 0)] * sequences
-    settled, _ = ColumnSplit("split").settle(parts(*both))
-    again, _ = ColumnSplit("split").settle(parts(*both))
-    assert (settled.valid_U > 0).sum() == drawn
-    assert (settled.valid_U == again.valid_U).all()
-    assert ((settled.train_U > 0) != (settled.valid_U > 0)).all()
-    # from all over the log, and not its end
-    assert drawn < 100 or 0.45 < np.flatnonzero(settled.valid_U).mean() / sequences < 0.55
+    adjusted, _ = ColumnSplit("split").adjust(parts(*both))
+    again, _ = ColumnSplit("split").adjust(parts(*both))
+    assert (adjusted.valid_U > 0).sum() == drawn
+    assert (adjusted.valid_U == again.valid_U).all()
+    assert ((adjusted.train_U > 0) != (adjusted.valid_U > 0)).all()
+    # the sample comes from the whole log, not only from its end
+    assert drawn < 100 or 0.45 < np.flatnonzero(adjusted.valid_U).mean() / sequences < 0.55
 
 
-def test_a_row_marked_for_an_earlier_part_than_the_row_before_it_is_named(write_log, tmp_path) -> None:
+def test_a_row_marked_with_an_earlier_part_than_the_row_before_is_refused(write_log, tmp_path) -> None:
     rows = [
         *marked(("train", 2), ("test", 2)),
         (7, 1, START_S + 1, "valid"),
@@ -152,7 +154,7 @@ def test_a_row_marked_for_an_earlier_part_than_the_row_before_it_is_named(write_
     )
 
 
-def test_marks_at_one_moment_are_in_the_order_of_the_parts(write_log, tmp_path) -> None:
+def test_rows_with_equal_times_are_ordered_by_part(write_log, tmp_path) -> None:
     rows = [
         *marked(("train", 2), ("train", 2), ("test", 2)),
         (7, 1, START_S, "test"),
@@ -162,14 +164,14 @@ def test_marks_at_one_moment_are_in_the_order_of_the_parts(write_log, tmp_path) 
     assert dataset.items.item_ids(dataset.item[dataset.offset[3] :]) == [2, 1]
 
 
-def test_an_unknown_mark_is_named_with_its_row(write_log, tmp_path) -> None:
+def test_an_unknown_part_in_the_split_column_is_refused_with_its_row(write_log, tmp_path) -> None:
     rows = marked(("train", 2), ("tset", 2))
     with pytest.raises(DataError) as caught:
         prepare(write_log(rows, MARKED), tmp_path / "out", split="column:split")
     assert str(caught.value) == "row 3 of the split column 'split' is 'tset'; did you mean 'test'?"
 
 
-def test_a_split_column_that_is_not_there_names_the_nearest(write_log, tmp_path) -> None:
+def test_a_missing_split_column_suggests_a_similar_name(write_log, tmp_path) -> None:
     with pytest.raises(DataError) as caught:
         prepare(write_log(marked(("train", 2)), MARKED), tmp_path / "out", split="column:splits")
     assert str(caught.value) == "the events have no split column 'splits'; did you mean 'split'?"
@@ -195,7 +197,7 @@ def test_an_empty_part_is_refused_with_the_dates_of_the_log(
     assert str(caught.value).endswith("; choose other dates or another split")
 
 
-def test_training_sequences_of_one_event_teach_nothing(write_log, days, tmp_path) -> None:
+def test_a_training_part_without_targets_is_refused(write_log, days, tmp_path) -> None:
     with pytest.raises(
         DataError, match="no sequence has two training events, so there is nothing to learn from"
     ):
@@ -211,23 +213,23 @@ def test_training_sequences_of_one_event_teach_nothing(write_log, days, tmp_path
         ("column:part", ColumnSplit("part")),
     ],
 )
-def test_splits_in_words(text: str, expected: object) -> None:
+def test_parse_split_reads_every_kind(text: str, expected: object) -> None:
     assert parse_split(text) == expected
 
 
 @pytest.mark.parametrize(
     "text", ["last", "last:7d", "at:2014-09-01", "column:", "leave-one-out:2", "ratio:0.8,0.1"]
 )
-def test_what_is_no_split_is_refused(text: str) -> None:
+def test_parse_split_refuses_other_text(text: str) -> None:
     with pytest.raises(ConfigError, match="write one of last:7d,7d "):
         parse_split(text)
 
 
-def test_a_misspelt_split_names_the_nearest() -> None:
+def test_a_misspelt_split_suggests_the_right_name() -> None:
     with pytest.raises(ConfigError, match="unknown split 'leave_one_out'; did you mean 'leave-one-out'"):
         parse_split("leave_one_out")
 
 
-def test_marked_valid_rows_are_left_as_they_are() -> None:
+def test_marked_valid_rows_are_not_changed() -> None:
     given = parts((2, 0, 0), (0, 1, 0), (0, 0, 3))
-    assert ColumnSplit("split").settle(given) == (given, [])
+    assert ColumnSplit("split").adjust(given) == (given, [])

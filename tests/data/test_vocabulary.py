@@ -1,4 +1,4 @@
-"""Ids to indices and back."""
+"""Item ids map to indices and back."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def vocabulary(ids: list[int] | list[str], warm: int) -> Vocabulary:
 
 
 @given(st.lists(st.integers(-(2**62), 2**62), min_size=1, unique=True))
-def test_integer_ids_come_back_as_given(ids: list[int]) -> None:
+def test_integer_ids_map_to_indices_and_back(ids: list[int]) -> None:
     known = vocabulary(ids, len(ids))
     assert known.item_ids(known.indices(ids)) == ids
     assert known.indices(ids).tolist() == list(range(1, len(ids) + 1))
@@ -22,32 +22,32 @@ def test_integer_ids_come_back_as_given(ids: list[int]) -> None:
 
 
 @given(st.lists(st.text(), min_size=1, unique=True))
-def test_string_ids_come_back_as_given(ids: list[str]) -> None:
+def test_string_ids_map_to_indices_and_back(ids: list[str]) -> None:
     known = vocabulary(ids, 0)
     assert [known.item_ids([known.index(item_id)])[0] for item_id in ids] == ids
     assert not known.integer_ids
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, unique=True), st.integers(0, 60))
-def test_an_id_has_an_index_exactly_when_it_is_known(ids: list[int], asked: int) -> None:
+def test_only_known_ids_have_an_index(ids: list[int], item_id: int) -> None:
     known = vocabulary(ids, len(ids))
-    assert (asked in known) == (asked in ids)
-    assert (known.index(asked) != PAD) == (asked in ids)
+    assert (item_id in known) == (item_id in ids)
+    assert (known.index(item_id) != PAD) == (item_id in ids)
 
 
-def test_unknown_ids_are_padding() -> None:
+def test_unknown_ids_map_to_pad() -> None:
     assert vocabulary(["a", "b"], 2).indices(["b", "x", "a"]).tolist() == [2, PAD, 1]
 
 
-def test_the_string_of_an_integer_is_another_id() -> None:
+def test_an_integer_and_its_text_are_different_ids() -> None:
     assert vocabulary([7], 1).index("7") == PAD
 
 
-def test_an_id_given_twice_is_refused() -> None:
-    with pytest.raises(DataError, match="1 item ids occur twice; ids must be unique"):
+def test_a_repeated_id_is_refused() -> None:
+    with pytest.raises(DataError, match="1 item ids are repeated; ids must be unique"):
         vocabulary(["a", "b", "a"], 1)
 
 
 def test_more_warm_items_than_items_are_refused() -> None:
-    with pytest.raises(DataError, match="a vocabulary of 2 items cannot have 3 warm ones"):
+    with pytest.raises(DataError, match="a vocabulary of 2 items cannot have 3 warm items"):
         vocabulary(["a", "b"], 3)

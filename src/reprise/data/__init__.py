@@ -1,4 +1,4 @@
-"""Event logs: read, check, split and store them as memory-mapped sequences. No torch."""
+"""Event logs: reading, checking, splitting and storing them as memory-mapped sequences. Does not import torch."""
 
 import lazy_loader
 

@@ -1,7 +1,7 @@
-"""A prepared log: memory-mapped sequences, their vocabulary, their item table and the split.
+"""The prepared dataset: memory-mapped event sequences, the vocabulary, the item table and the split.
 
-Shape letters: U sequences (a user's, or a session's), E events, I items. Times are milliseconds since 1970, UTC.
-A split is two positions in each sequence, so a part is a view and nothing is copied.
+Shape letters: U sequences (one per user or per session), E events, I items. Times are milliseconds since 1970 UTC.
+A split is two positions in each sequence, so parts are views and no events are copied.
 """
 
 import json
@@ -13,11 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reprise.arrays import AnyArray
+from reprise.arrays import AnyArray, Float32Array
 from reprise.data.vocabulary import Vocabulary
 from reprise.errors import DataError
 
 FORMAT = 1
+"""Version of the file format of a dataset."""
 MANIFEST = "dataset.json"
 ITEMS = "items.parquet"
 SEQUENCES = "sequences.parquet"
@@ -30,84 +31,90 @@ COLUMNS = {
     "kind": "uint8",
     "value": "float32",
 }
-"""The arrays of a prepared dataset, each in a file `<name>.npy`, with its type."""
+"""Arrays of a dataset and their dtypes; each is stored in a file `<name>.npy`."""
 
 FIELDS = {"warm": int, "kinds": list, "split": dict, "facts": dict, "fingerprint": str}
-"""What the manifest of a dataset must have besides its format."""
+"""Required fields of the manifest, besides its format, and their types."""
 
 EVENT = "event"
-"""The kind of an event that has none."""
+"""Kind given to events that have none."""
 
 Part = Literal["train", "valid", "test"]
+"""A part of the split."""
 PARTS: tuple[Part, ...] = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a network must know of the data before it can be built."""
+    """Sizes of the data that determine the shapes of a network."""
 
     items: int
-    """How many items have a vector: the warm ones."""
+    """Number of warm items, that is, of items with a vector."""
     kinds: int = 1
-    """How many kinds of event there are."""
+    """Number of event kinds."""
     events: int = 0
-    """How many training events there are; 0: not known."""
+    """Number of training events; 0 if it is not known."""
 
 
 @dataclass(frozen=True)
 class SequenceDataset:
-    """Sequences of events in time order, ready to train on, evaluate on and recommend from.
+    """Sequences of events in time order, divided into training, validation and test part.
 
-    The events of sequence u are at positions `offset[u]`..`offset[u + 1]`; of these, those before `train_end[u]`
-    are for training, those from there to `valid_end[u]` for validation, and the rest for test.
+    The events of sequence u are at positions `offset[u]` to `offset[u + 1]`. Those before `train_end[u]` are the training
+    part, those from there to `valid_end[u]` the validation part, and the rest is the test part.
     """
 
     items: Vocabulary
+    """Mapping between item ids and item indices."""
     users: AnyArray
-    """The key of each sequence, [U]: the caller's user or session id."""
+    """Id of each sequence, [U]: the user id or session id of the caller."""
     offset: AnyArray
-    """[U + 1]"""
+    """Position of the first event of each sequence, and the number of events at the end, [U + 1], int64."""
     train_end: AnyArray
-    """[U]"""
+    """Position after the last training event of each sequence, [U], int64."""
     valid_end: AnyArray
-    """[U]"""
+    """Position after the last validation event of each sequence, [U], int64."""
     item: AnyArray
-    """Item indices, [E], int32."""
+    """Item index of each event, [E], int32."""
     time_ms: AnyArray
-    """[E], int64. Never falls within a sequence."""
+    """Time of each event in milliseconds since 1970 UTC, [E], int64; never decreases within a sequence."""
     kind: AnyArray
-    """Positions in `kinds`, [E], uint8."""
-    value: np.ndarray[Any, np.dtype[np.float32]]
-    """The caller's number for the event (a price, a rating, seconds played), [E]; NaN where there is none."""
+    """Index of the kind of each event in `kinds`, [E], uint8."""
+    value: Float32Array
+    """Value of each event (a price, a rating, seconds played), [E]; NaN if it has none."""
     table: pa.Table
-    """The item table, row p for item index p + 1; always has `item_id`, often `title`."""
+    """Item table; row p belongs to item index p + 1. It has a column `item_id` and often `title`."""
     kinds: tuple[str, ...] = (EVENT,)
-    """The names of the event kinds."""
+    """Names of the event kinds."""
     split: dict[str, Any] = field(default_factory=dict)
-    """How the parts were cut: `kind` and, for a split by time, `train_end_ms` and `valid_end_ms`."""
+    """Description of the split: `kind` and, for a split by time, `train_end_ms` and `valid_end_ms`."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """Everything else `prepare` counted or decided: columns, cleaning options, rows dropped, warnings."""
+    """Further results of `prepare`: column names, cleaning options, dropped rows, warnings."""
     fingerprint: str = ""
-    """A hash of columns, cleaning options, split and counts; equal datasets have equal ones."""
+    """Hash of the arrays, ids, options and split; equal datasets have equal fingerprints."""
     path: Path | None = None
-    """Where it lies, or None when it was made in memory."""
+    """Directory of the dataset, or None if it was created in memory."""
 
     def __len__(self) -> int:
-        """How many sequences there are."""
+        """Return the number of sequences."""
         return len(self.offset) - 1
 
     @property
     def events(self) -> int:
-        """How many events there are in all parts."""
+        """Number of events in all parts."""
         return int(self.offset[-1])
 
     @property
     def sizes(self) -> Sizes:
-        """What a network is built from."""
+        """Sizes that determine the shapes of a network."""
         return Sizes(items=self.items.warm, kinds=len(self.kinds), events=self.part_events("train"))
 
     def part(self, part: Part) -> tuple[AnyArray, AnyArray]:
-        """Where the events of a part lie in each sequence: (first [U], one past the last [U])."""
+        """Return the position of the first event of a part in each sequence, [U], and that after the last, [U].
+
+        Raises:
+            DataError: The part is unknown.
+        """
         if part == "train":
             return self.offset[:-1], self.train_end
         if part == "valid":
@@ -117,12 +124,12 @@ class SequenceDataset:
         raise DataError(f"unknown part {part!r}; the parts are train, valid and test")
 
     def part_events(self, part: Part) -> int:
-        """How many events a part has."""
+        """Return the number of events of a part."""
         first, last = self.part(part)
         return int((last - first).sum())
 
     def titles(self) -> list[str]:
-        """A name for each item to show to a person, [I]: its title where the item table has one, else its id."""
+        """Return a display name for each item, [I]: its title in the item table, or its id if it has no title."""
         ids = [str(item_id) for item_id in self.items.ids.tolist()]
         if "title" not in self.table.column_names:
             return ids
@@ -131,10 +138,10 @@ class SequenceDataset:
 
     @classmethod
     def open(cls, path: str | Path) -> "SequenceDataset":
-        """Open what `prepare` wrote. The arrays stay on disk and are read as they are used.
+        """Open a dataset that `prepare` wrote. The arrays are memory-mapped, not loaded.
 
         Raises:
-            DataError: `path` holds no complete dataset, or one of another format.
+            DataError: `path` does not contain a complete dataset of this format.
         """
         path = Path(path)
         manifest = _read_manifest(path)
@@ -155,7 +162,7 @@ class SequenceDataset:
 
 
 def id_array(column: pa.ChunkedArray) -> AnyArray:
-    """A column of ids as an array: int64, or objects that are str."""
+    """Convert a column of ids to an array of int64, or of str objects if they are strings."""
     if pa.types.is_integer(column.type):
         return np.asarray(column.to_numpy(), dtype=np.int64)
     return np.asarray(column.to_pylist(), dtype=object)
@@ -168,17 +175,17 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise DataError(
             f"{path} holds no prepared dataset (no {MANIFEST}); make one with `reprise prepare EVENTS --out {path}`"
         ) from None
-    except ValueError as error:  # no JSON, or no UTF-8
+    except ValueError as error:  # invalid JSON or UTF-8
         raise _damaged(path / MANIFEST, error) from None
     if not isinstance(manifest, dict):
-        raise _damaged(path / MANIFEST, "no JSON object")
+        raise _damaged(path / MANIFEST, "not a JSON object")
     if manifest.get("format") != FORMAT:
         raise DataError(
             f"{path} has dataset format {manifest.get('format')!r}, this version reads {FORMAT}; run `reprise prepare` again"
         )
-    odd = [name for name, kind in FIELDS.items() if not isinstance(manifest.get(name), kind)]
-    if odd:
-        raise _damaged(path / MANIFEST, f"{', '.join(odd)} missing or of another type")
+    wrong = [name for name, kind in FIELDS.items() if not isinstance(manifest.get(name), kind)]
+    if wrong:
+        raise _damaged(path / MANIFEST, f"{', '.join(wrong)} missing or of another type")
     missing = [f"{name}.npy" for name in COLUMNS if not (path / f"{name}.npy").exists()]
     missing += [name for name in (ITEMS, SEQUENCES) if not (path / name).exists()]
     if missing:
@@ -186,17 +193,17 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def _damaged(path: Path, why: object) -> DataError:
-    return DataError(f"{path} is damaged ({why}); run `reprise prepare` again")
+def _damaged(path: Path, reason: object) -> DataError:
+    return DataError(f"{path} is damaged ({reason}); run `reprise prepare` again")
 
 
-def _read_table(path: Path, ids: str) -> pa.Table:
+def _read_table(path: Path, id_column: str) -> pa.Table:
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from None
-    if ids not in table.column_names:
-        raise _damaged(path, f"no column {ids!r}")
+    if id_column not in table.column_names:
+        raise _damaged(path, f"no column {id_column!r}")
     return table
 
 
@@ -206,14 +213,14 @@ def _read_array(path: Path, kind: str) -> AnyArray:
     except (ValueError, OSError, EOFError) as error:
         raise _damaged(path, error) from None
     if array.ndim != 1 or array.dtype != kind:
-        raise _damaged(path, f"{array.ndim} axes of {array.dtype}, not one of {kind}")
+        raise _damaged(path, f"{array.ndim} axes of {array.dtype}, expected one of {kind}")
     return array
 
 
 def _check_lengths(
     path: Path, manifest: dict[str, Any], arrays: dict[str, AnyArray], *, items: int, sequences: int
 ) -> None:
-    """Raise a DataError where files of a dataset do not belong together."""
+    """Raise a DataError if the lengths of the files do not match."""
     if manifest["warm"] > items:
         raise _damaged(path / ITEMS, f"{items} items, of which {manifest['warm']} are warm")
     if len(arrays["offset"]) != sequences + 1:
@@ -222,4 +229,4 @@ def _check_lengths(
     for name, array in arrays.items():
         expected = sequences if name in ("train_end", "valid_end") else events
         if name != "offset" and len(array) != expected:
-            raise _damaged(path / f"{name}.npy", f"{len(array)} numbers where {expected} belong")
+            raise _damaged(path / f"{name}.npy", f"{len(array)} numbers, expected {expected}")

@@ -1,4 +1,4 @@
-"""What a prepared dataset holds, in numbers that can be printed or written as JSON.
+"""Summary statistics of a prepared dataset, for printing and for JSON.
 
 Shape letters: U sequences, E events.
 """
@@ -17,10 +17,11 @@ QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
 def describe(dataset: SequenceDataset) -> dict[str, Any]:
-    """Counts, times, parts, lengths, repeats and notes of a dataset; every value can be written as JSON.
+    """Return counts, times, parts, sequence lengths, repeats, leaks and warnings of a dataset, as JSON values.
 
-    `repeat_share` is the share of events whose item occurred before in the same sequence, `tied_share` of those at
-    the same time as the event before, `cold_target_share` of a part's targets whose item does not occur in training.
+    `repeat_share` is the share of events whose item occurred before in the same sequence. `tied_share` is the share of
+    events with the same time as the event before them. `cold_target_share` is the share of the targets of a part whose
+    item does not occur in training. `value_share` is the share of events with a value.
     """
     events = dataset.events
     repeats, ties = _repeats_and_ties(dataset)
@@ -68,15 +69,15 @@ def _times(dataset: SequenceDataset) -> dict[str, str | None]:
 
 
 def _part(dataset: SequenceDataset, part: Part) -> dict[str, Any]:
-    """A target is an event of the part with an event before it in its sequence."""
+    """Return the counts of a part. A target is an event of the part with an earlier event in its sequence."""
     first_U, last_U = dataset.part(part)
     present_U = last_U > first_U
     targets = cold = 0
     for start, stop in block_ranges(dataset):
-        wanted_E = _spread(dataset, (first_U, last_U), start, stop)
+        target_E = _targets_mask(dataset, (first_U, last_U), start, stop)
         item_E = dataset.item[dataset.offset[start] : dataset.offset[stop]]
-        targets += int(wanted_E.sum())
-        cold += int((wanted_E & (item_E > dataset.items.warm)).sum())
+        targets += int(target_E.sum())
+        cold += int((target_E & (item_E > dataset.items.warm)).sum())
     return {
         "events": int((last_U - first_U).sum()),
         "sequences": int(present_U.sum()),
@@ -85,29 +86,32 @@ def _part(dataset: SequenceDataset, part: Part) -> dict[str, Any]:
     }
 
 
-def _spread(dataset: SequenceDataset, bounds_U: tuple[AnyArray, AnyArray], start: int, stop: int) -> AnyArray:
-    """Which events of the sequences `start`..`stop` are targets within the bounds, [E]."""
+def _targets_mask(
+    dataset: SequenceDataset, bounds_U: tuple[AnyArray, AnyArray], start: int, stop: int
+) -> AnyArray:
+    """Return whether each event of the sequences `start` to `stop` is a target within `bounds_U`, [E]."""
     begin_U = dataset.offset[start:stop]
     length_U = np.diff(dataset.offset[start : stop + 1])
     position_E = np.arange(int(begin_U[0]), int(dataset.offset[stop]))
     first_E = np.repeat(np.maximum(bounds_U[0][start:stop], begin_U + 1), length_U)
-    wanted_E: AnyArray = (position_E >= first_E) & (position_E < np.repeat(bounds_U[1][start:stop], length_U))
-    return wanted_E
+    target_E: AnyArray = (position_E >= first_E) & (position_E < np.repeat(bounds_U[1][start:stop], length_U))
+    return target_E
 
 
 def _repeats_and_ties(dataset: SequenceDataset) -> tuple[int, int]:
+    """Count events that repeat an item of their sequence, and events at the same time as the event before."""
     repeats = ties = 0
     for start, stop in block_ranges(dataset):
         span = slice(int(dataset.offset[start]), int(dataset.offset[stop]))
-        owner_E = np.repeat(np.arange(stop - start), np.diff(dataset.offset[start : stop + 1]))
-        pair_E = owner_E.astype(np.int64) * (len(dataset.items) + 1) + dataset.item[span]
+        sequence_E = np.repeat(np.arange(stop - start), np.diff(dataset.offset[start : stop + 1]))
+        pair_E = sequence_E.astype(np.int64) * (len(dataset.items) + 1) + dataset.item[span]
         repeats += len(pair_E) - len(np.unique(pair_E))
-        ties += int(((np.diff(dataset.time_ms[span]) == 0) & (np.diff(owner_E) == 0)).sum())
+        ties += int(((np.diff(dataset.time_ms[span]) == 0) & (np.diff(sequence_E) == 0)).sum())
     return repeats, ties
 
 
 def _value_share(dataset: SequenceDataset) -> float:
-    """The share of events that have a value."""
+    """Return the share of events that have a value."""
     count = 0
     for start in range(0, dataset.events, BLOCK_EVENTS):
         count += int((~np.isnan(dataset.value[start : start + BLOCK_EVENTS])).sum())

@@ -1,47 +1,51 @@
-"""Whole sequences in blocks, so that a look at all of them takes no more memory for a longer log.
+"""Iteration over a dataset in blocks of whole sequences, so that memory does not grow with the log.
 
-Shape letters: E events of a block.
+Shape letters: E events of a block, S sequences of a block.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from reprise.arrays import AnyArray
+from reprise.arrays import AnyArray, BoolArray, Float32Array
 from reprise.data.dataset import SequenceDataset
 
 BLOCK_EVENTS = 1_000_000
-"""Events looked at together."""
+"""Approximate number of events in a block."""
 
 
 class EventBlock(NamedTuple):
-    """The events of some sequences."""
+    """The events of consecutive sequences, as columns in memory."""
 
     first: int
-    """Position in the dataset of the first event of its first sequence."""
+    """Position in the dataset of the first event of the block."""
     sequence_E: AnyArray
-    """Which sequence each event is of, int64."""
+    """Index of the sequence of each event, int64."""
     part_E: AnyArray
-    """Which part: 0 train, 1 valid, 2 test; uint8."""
+    """Part of each event: 0 train, 1 valid, 2 test; uint8."""
     item_E: AnyArray
+    """Item index of each event, int32."""
     time_ms_E: AnyArray
+    """Time of each event in milliseconds since 1970 UTC, int64."""
     kind_E: AnyArray
-    value_E: np.ndarray[Any, np.dtype[np.float32]]
+    """Index of the kind of each event, uint8."""
+    value_E: Float32Array
+    """Value of each event, NaN if it has none."""
 
-    def select(self, wanted_E: AnyArray) -> "EventBlock":
-        """Some of the events; bool."""
+    def select(self, wanted_E: BoolArray) -> "EventBlock":
+        """Return the block with only the events for which `wanted_E` is true."""
         return EventBlock(self.first, *(column_E[wanted_E] for column_E in self[1:]))
 
-    def has_previous(self) -> AnyArray:
-        """Which events have one before them in their sequence, [E], bool."""
+    def has_previous(self) -> BoolArray:
+        """Return whether each event follows another event of the same sequence, [E]."""
         same_E = np.zeros(len(self.sequence_E), dtype=bool)
         np.equal(self.sequence_E[1:], self.sequence_E[:-1], out=same_E[1:])
         return same_E
 
 
 def block_ranges(dataset: SequenceDataset, events: int = BLOCK_EVENTS) -> Iterator[tuple[int, int]]:
-    """(first, one past the last) of sequences that have about so many events together."""
+    """Divide the sequences into ranges (first, one past the last) of about `events` events each."""
     start = 0
     while start < len(dataset):
         wanted = int(dataset.offset[start]) + events
@@ -51,7 +55,7 @@ def block_ranges(dataset: SequenceDataset, events: int = BLOCK_EVENTS) -> Iterat
 
 
 def iter_blocks(dataset: SequenceDataset, events: int = BLOCK_EVENTS) -> Iterator[EventBlock]:
-    """All events in order, whole sequences of about so many at a time."""
+    """Iterate over all events in order, in blocks of whole sequences with about `events` events each."""
     for start, stop in block_ranges(dataset, events):
         offset_S = np.asarray(dataset.offset[start : stop + 1])
         span = slice(int(offset_S[0]), int(offset_S[-1]))
@@ -68,6 +72,7 @@ def iter_blocks(dataset: SequenceDataset, events: int = BLOCK_EVENTS) -> Iterato
 
 
 def _parts(offset_S: AnyArray, train_end_S: AnyArray, valid_end_S: AnyArray) -> AnyArray:
+    """Return the part of each event as 0, 1 or 2, [E]; part ends outside a sequence are moved to its bounds."""
     first_S, last_S = offset_S[:-1], offset_S[1:]
     train_end_S = train_end_S.clip(first_S, last_S)
     valid_end_S = valid_end_S.clip(train_end_S, last_S)

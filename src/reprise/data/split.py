@@ -1,7 +1,7 @@
-"""Where training ends and test begins: at two moments, by position, or as a column says.
+"""Rules that split each sequence into training, validation and test part: by time, by position, or by a column.
 
-Every split comes down to two numbers a sequence: how many of its events are for training, and how many after these
-for validation. Shape letters: U sequences.
+Every split results in two numbers per sequence: the number of training events at its start, and the number of
+validation events after them. Shape letters: U sequences.
 """
 
 from abc import ABC, abstractmethod
@@ -18,178 +18,192 @@ from reprise.data.timestamps import format_time, parse_duration, parse_timestamp
 from reprise.errors import ConfigError, DataError, did_you_mean
 
 PART_CODES = {"train": 0, "valid": 1, "test": 2}
+"""Number of each part in the arrays and tables of a prepared log."""
 SPLITS = ("last:7d,7d", "at:2014-09-01,2014-09-08", "leave-one-out", "column:NAME")
-DRAWN_SHARE = 0.1
-"""Of the training sequences, at most, when a split column marks no row `valid`: ..."""
-DRAWN_ENOUGH = 1000
-"""... as many sequences choose an epoch well enough, ..."""
-DRAWN_LEAST = 0.02
-"""... but never less than this share."""
+VALID_SHARE = 0.1
+"""Share of the training sequences that become validation if a split column marks no row `valid`, ..."""
+VALID_ENOUGH = 1000
+"""... limited to this number of sequences, which is enough to choose an epoch, ..."""
+VALID_MIN_SHARE = 0.02
+"""... unless that number is below this share of the training sequences."""
 
 
 @dataclass(frozen=True)
 class SequenceParts:
-    """The lengths of the parts of each sequence."""
+    """The sizes of the parts of each sequence."""
 
     events_U: AnyArray
+    """Number of events of each sequence."""
     train_U: AnyArray
+    """Number of training events of each sequence."""
     valid_U: AnyArray
+    """Number of validation events of each sequence."""
 
 
 class Split(ABC):
-    """A rule that cuts each sequence in train, valid and test, in this order."""
+    """A rule that divides each sequence into training, validation and test part, in this order."""
 
     @abstractmethod
-    def resolve(self, first_ms: int, last_ms: int) -> "Cut":
-        """The rule for a log that runs from `first_ms` to `last_ms`."""
+    def resolve(self, first_ms: int, last_ms: int) -> "ResolvedSplit":
+        """Return the rule for a log whose first and last event are at `first_ms` and `last_ms`."""
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """The rule as JSON, with its `kind`."""
+        """Return the rule as JSON values, with its `kind`."""
 
 
-class Cut(Split):
-    """A rule that needs to know no more of a log than the events of one sequence."""
+class ResolvedSplit(Split):
+    """A rule that depends only on the events of one sequence, not on the rest of the log."""
 
-    def resolve(self, first_ms: int, last_ms: int) -> "Cut":
-        """Itself."""
+    def resolve(self, first_ms: int, last_ms: int) -> "ResolvedSplit":
+        """Return the rule itself."""
         return self
 
     @abstractmethod
     def part_counts(self, events: ir.Table) -> dict[str, ir.IntegerScalar]:
-        """Aggregates over the events of one sequence: how many are for `train`, and how many for `valid`."""
+        """Return aggregates over the events of one sequence: the number of `train` and of `valid` events."""
 
     @abstractmethod
-    def settle(self, parts: SequenceParts) -> tuple[SequenceParts, list[str]]:
-        """The parts as they are used, and sentences on what is worth knowing of them."""
+    def adjust(self, parts: SequenceParts) -> tuple[SequenceParts, list[str]]:
+        """Return the final parts, given the counted ones, and notes for the user."""
 
 
 @dataclass(frozen=True)
-class TimeSplit(Cut):
-    """train < `train_end_ms` <= valid < `valid_end_ms` <= test, milliseconds since 1970 UTC."""
+class TimeSplit(ResolvedSplit):
+    """A split at two times: train < `train_end_ms` <= valid < `valid_end_ms` <= test."""
 
     train_end_ms: int
+    """End of training and start of validation, in milliseconds since 1970 UTC."""
     valid_end_ms: int
+    """End of validation and start of test, in milliseconds since 1970 UTC."""
 
     def __post_init__(self) -> None:
         if self.train_end_ms >= self.valid_end_ms:
             raise ConfigError(
                 f"training ends {format_time(self.train_end_ms)}, validation {format_time(self.valid_end_ms)}: "
-                "give the earlier first"
+                "give the earlier time first"
             )
 
     @staticmethod
     def last(valid: str = "7d", test: str = "7d") -> "LastSplit":
-        """The last `test` of the log, and the `valid` before it, such as `7d` or `12h`."""
+        """Use the last `test` duration of the log for test and the `valid` duration before it for validation.
+
+        Durations are written as `7d` or `12h`.
+        """
         return LastSplit(parse_duration(valid), parse_duration(test))
 
     @staticmethod
     def at(train_end: str | date, valid_end: str | date) -> "TimeSplit":
-        """Cut at two dates or times; without a zone they are UTC."""
+        """Split at two dates or times; without a time zone they are UTC."""
         return TimeSplit(parse_timestamp(train_end), parse_timestamp(valid_end))
 
     def part_counts(self, events: ir.Table) -> dict[str, ir.IntegerScalar]:
-        """How many events are before the first moment, and how many between the two."""
+        """Count the events before the first time and those between the two times."""
         train = events.time_ms < self.train_end_ms
         return {"train": train.sum(), "valid": (~train & (events.time_ms < self.valid_end_ms)).sum()}
 
-    def settle(self, parts: SequenceParts) -> tuple[SequenceParts, list[str]]:
-        """As counted."""
+    def adjust(self, parts: SequenceParts) -> tuple[SequenceParts, list[str]]:
+        """Return the counted parts unchanged."""
         return parts, []
 
     def describe(self) -> dict[str, Any]:
-        """Kind `time` and the two moments."""
+        """Return kind `time` and the two times."""
         return {"kind": "time", **asdict(self)}
 
 
 @dataclass(frozen=True)
 class LastSplit(Split):
-    """A `TimeSplit` counted back from the end of the log, before the log is known."""
+    """A `TimeSplit` relative to the end of the log."""
 
     valid_ms: int
+    """Duration of the validation part in milliseconds."""
     test_ms: int
+    """Duration of the test part in milliseconds."""
 
     def resolve(self, first_ms: int, last_ms: int) -> TimeSplit:
-        """The two moments, counted from just after the last event."""
+        """Return the `TimeSplit` whose test part ends just after the last event."""
         valid_end_ms = last_ms + 1 - self.test_ms
         return TimeSplit(valid_end_ms - self.valid_ms, valid_end_ms)
 
     def describe(self) -> dict[str, Any]:
-        """Kind `last` and the two durations."""
+        """Return kind `last` and the two durations."""
         return {"kind": "last", **asdict(self)}
 
 
 @dataclass(frozen=True)
-class LeaveOneOut(Cut):
-    """The last event of each sequence is for test, the one before it for validation.
+class LeaveOneOut(ResolvedSplit):
+    """A split by position: the last event of each sequence is for test, the one before it for validation.
 
-    Sequences of fewer than three events are for training only.
+    Sequences of fewer than three events are used for training only.
     """
 
-    SHORTEST: ClassVar[int] = 3
+    MIN_EVENTS: ClassVar[int] = 3
 
     def part_counts(self, events: ir.Table) -> dict[str, ir.IntegerScalar]:
-        """All but two and one; or all and none."""
+        """Count all events but two for training and one for validation; in short sequences all are for training."""
         count = events.count()
-        long = count >= self.SHORTEST
+        long = count >= self.MIN_EVENTS
         return {"train": ibis.ifelse(long, count - 2, count), "valid": ibis.ifelse(long, 1, 0)}
 
-    def settle(self, parts: SequenceParts) -> tuple[SequenceParts, list[str]]:
-        """As counted, with a word on the short ones."""
-        short = int((parts.events_U < self.SHORTEST).sum())
-        return parts, [f"{short} sequences of fewer than 3 events are only for training"] if short else []
+    def adjust(self, parts: SequenceParts) -> tuple[SequenceParts, list[str]]:
+        """Return the counted parts unchanged, with a note if there are short sequences."""
+        short = int((parts.events_U < self.MIN_EVENTS).sum())
+        return parts, [
+            f"{short} sequences have fewer than 3 events and are used for training only"
+        ] if short else []
 
     def describe(self) -> dict[str, Any]:
-        """Kind `leave-one-out`."""
+        """Return kind `leave-one-out`."""
         return {"kind": "leave-one-out"}
 
 
 @dataclass(frozen=True)
-class ColumnSplit(Cut):
-    """A column of the log marks its rows `train`, `valid` or `test`.
+class ColumnSplit(ResolvedSplit):
+    """A split by a column of the log that marks each row `train`, `valid` or `test`.
 
-    Where no row is marked `valid`, training sequences drawn evenly become validation, whole: a tenth of them, in a large log
-    less, a thousand or a fiftieth.
+    If no row is marked `valid`, a random sample of the training sequences becomes the validation part: a tenth of them,
+    but at most 1000 or, in large logs, a fiftieth.
     """
 
     column: str
+    """Name of the column."""
 
     def part_counts(self, events: ir.Table) -> dict[str, ir.IntegerScalar]:
-        """How many events are marked so."""
+        """Count the events marked `train` and `valid`."""
         return {"train": (events.part == 0).sum(), "valid": (events.part == 1).sum()}
 
-    def settle(self, parts: SequenceParts) -> tuple[SequenceParts, list[str]]:
-        """As marked, or with some training sequences made validation."""
+    def adjust(self, parts: SequenceParts) -> tuple[SequenceParts, list[str]]:
+        """Return the marked parts, or move a sample of the training sequences to validation."""
         if parts.valid_U.any():
             return parts, []
         trained = np.flatnonzero(parts.train_U)
         if len(trained) < 2:
             return parts, []
-        chosen = np.random.default_rng(0).choice(trained, _drawn(len(trained)), replace=False)
+        chosen = np.random.default_rng(0).choice(trained, _sample_size(len(trained)), replace=False)
         train_U, valid_U = parts.train_U.copy(), parts.valid_U.copy()
         valid_U[chosen], train_U[chosen] = train_U[chosen], 0
         note = (
-            f"column {self.column!r} marks no row 'valid': {len(chosen)} of {len(trained)} training sequences, drawn evenly, "
-            "are the validation part"
+            f"column {self.column!r} marks no row 'valid': {len(chosen)} of {len(trained)} training sequences, "
+            "drawn at random, are the validation part"
         )
         return SequenceParts(parts.events_U, train_U, valid_U), [note]
 
     def describe(self) -> dict[str, Any]:
-        """Kind `column` and its name."""
+        """Return kind `column` and the name of the column."""
         return {"kind": "column", "column": self.column}
 
 
-def _drawn(sequences: int) -> int:
-    """How many of so many training sequences become validation."""
-    enough = max(DRAWN_ENOUGH, round(DRAWN_LEAST * sequences))
-    return max(1, min(round(DRAWN_SHARE * sequences), enough))
+def _sample_size(sequences: int) -> int:
+    """Return how many of `sequences` training sequences become validation."""
+    enough = max(VALID_ENOUGH, round(VALID_MIN_SHARE * sequences))
+    return max(1, min(round(VALID_SHARE * sequences), enough))
 
 
 def parse_split(text: str) -> Split:
-    """A split from words: `last:7d,7d`, `at:2014-09-01,2014-09-08`, `leave-one-out` or `column:NAME`.
+    """Parse a split: `last:7d,7d`, `at:2014-09-01,2014-09-08`, `leave-one-out` or `column:NAME`.
 
     Raises:
-        ConfigError: It is none of these.
+        ConfigError: The text is not one of these forms.
     """
     kind, _, rest = text.strip().partition(":")
     first, comma, second = rest.partition(",")
@@ -206,8 +220,12 @@ def parse_split(text: str) -> Split:
     )
 
 
-def check_parts(split: Cut, parts: SequenceParts, first_ms: int, last_ms: int) -> None:
-    """Raise a DataError unless each part has events, and training has something to predict."""
+def check_parts(split: ResolvedSplit, parts: SequenceParts, first_ms: int, last_ms: int) -> None:
+    """Check that each part has events and that a sequence has two training events.
+
+    Raises:
+        DataError: A part is empty, or training has no target.
+    """
     train, valid = int(parts.train_U.sum()), int(parts.valid_U.sum())
     test = int(parts.events_U.sum()) - train - valid
     span = f"the log runs from {format_time(first_ms)} to {format_time(last_ms)}"
@@ -215,16 +233,16 @@ def check_parts(split: Cut, parts: SequenceParts, first_ms: int, last_ms: int) -
         if count == 0:
             raise DataError(
                 f"the split leaves the {name} part empty ({train} train, {valid} valid, {test} test events; {span}"
-                f"{_cuts(split)}); choose other dates or another split"
+                f"{_split_times(split)}); choose other dates or another split"
             )
     if int(parts.train_U.max()) < 2:
         raise DataError(
             f"no sequence has two training events, so there is nothing to learn from ({train} train events; {span}"
-            f"{_cuts(split)}); choose later dates or another split"
+            f"{_split_times(split)}); choose later dates or another split"
         )
 
 
-def _cuts(split: Cut) -> str:
+def _split_times(split: ResolvedSplit) -> str:
     if not isinstance(split, TimeSplit):
         return ""
     return f", training ends {format_time(split.train_end_ms)}, validation {format_time(split.valid_end_ms)}"

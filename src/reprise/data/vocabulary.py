@@ -1,6 +1,6 @@
-"""The caller's item ids and the indices of the models, both ways.
+"""The mapping between the caller's item ids and the item indices of the models.
 
-Shape letters: I items. Index 0 is `PAD`; item indices run from 1 to I, warm items first, commonest first.
+Shape letters: I items. Index 0 is `PAD`. Item indices run from 1 to I: warm items first, most frequent first.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,31 +10,33 @@ from typing import Any
 
 import numpy as np
 
-from reprise.arrays import AnyArray
+from reprise.arrays import AnyArray, Int32Array
 from reprise.errors import DataError
 
 PAD = 0
+"""Index that stands for no item: padding, or an unknown id."""
 ItemId = str | int
+"""An item id or user id of the caller."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A one-to-one map of item ids to indices.
+    """A one-to-one mapping of item ids to item indices.
 
-    Items 1..`warm` occur in the training part, ordered by how often (commonest first); the rest are cold:
-    they were seen later, or only in the item table, and no network has a vector for them.
+    Items 1..`warm` occur in the training part and are ordered by frequency, most frequent first. The other items are
+    cold: they occur only in later parts or in the item table, and networks have no vector for them.
     """
 
     ids: AnyArray
-    """The caller's ids, [I], int64 or str objects; the id at position p has index p + 1."""
+    """Item ids of the caller, [I], int64 or str objects; the id at position p has index p + 1."""
     warm: int
-    """How many of them occur in training."""
+    """Number of items that occur in the training part."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.warm <= len(self.ids):
-            raise DataError(f"a vocabulary of {len(self.ids)} items cannot have {self.warm} warm ones")
+            raise DataError(f"a vocabulary of {len(self.ids)} items cannot have {self.warm} warm items")
         if len(self._index) != len(self.ids):
-            raise DataError(f"{len(self.ids) - len(self._index)} item ids occur twice; ids must be unique")
+            raise DataError(f"{len(self.ids) - len(self._index)} item ids are repeated; ids must be unique")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -48,19 +50,19 @@ class Vocabulary:
 
     @property
     def integer_ids(self) -> bool:
-        """Whether the caller's ids are integers (otherwise they are strings)."""
+        """Whether the item ids are integers; otherwise they are strings."""
         return bool(np.issubdtype(self.ids.dtype, np.integer))
 
     def index(self, item_id: ItemId) -> int:
-        """The index of an id, or `PAD` when the id is unknown."""
+        """Return the index of an item id, or `PAD` if the id is unknown."""
         return self._index.get(item_id, PAD)
 
-    def indices(self, item_ids: Iterable[ItemId]) -> np.ndarray[Any, np.dtype[np.int32]]:
-        """The indices of many ids, unknown ones as `PAD`."""
+    def indices(self, item_ids: Iterable[ItemId]) -> Int32Array:
+        """Return the indices of item ids, `PAD` for unknown ids."""
         return np.fromiter((self._index.get(item_id, PAD) for item_id in item_ids), dtype=np.int32)
 
     def item_ids(self, indices: Sequence[int] | AnyArray) -> list[ItemId]:
-        """The caller's ids for indices in 1..I."""
+        """Return the item ids of indices in 1..I."""
         positions = np.asarray(indices, dtype=np.int64) - 1
         assert positions.size == 0 or (positions.min() >= 0 and positions.max() < len(self.ids))
         ids: list[ItemId] = self.ids[positions].tolist()

@@ -1,4 +1,4 @@
-"""The engine keeps the order of rows, keeps transactions whole, and says plainly what went wrong."""
+"""The engine keeps the order of rows, has atomic transactions, and translates DuckDB errors."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def numbers(engine: Engine, count: int = 100_000) -> ibis.Table:
     return engine.save("numbers", engine.arrow_table("given", pa.table({"n": range(count)})))
 
 
-def test_rows_lie_in_the_order_in_which_they_were_saved(engine: Engine, monkeypatch) -> None:
+def test_saved_rows_keep_their_order(engine: Engine, monkeypatch) -> None:
     monkeypatch.setattr(module, "BATCH_ROWS", 1000)
     table = numbers(engine)
     backwards = engine.save("backwards", table.order_by(ibis.desc("n")))
@@ -29,8 +29,8 @@ def test_rows_lie_in_the_order_in_which_they_were_saved(engine: Engine, monkeypa
     assert read == list(range(99_999, -1, -1))
 
 
-def test_a_window_without_an_order_goes_over_rows_as_they_lie(engine: Engine) -> None:
-    """The whole of cleaning stands on this."""
+def test_a_window_without_an_order_uses_the_saved_order(engine: Engine) -> None:
+    """All cleaning steps depend on this."""
     backwards = engine.save("backwards", numbers(engine).order_by(ibis.desc("n")))
     step = backwards.n.lag().over(ibis.window()) - backwards.n
     assert engine.rows(backwards.select(step=step).distinct().order_by("step")) == [
@@ -39,7 +39,7 @@ def test_a_window_without_an_order_goes_over_rows_as_they_lie(engine: Engine) ->
     ]
 
 
-def test_what_is_left_after_a_deletion_keeps_its_order(engine: Engine) -> None:
+def test_the_remaining_rows_keep_their_order_after_a_deletion(engine: Engine) -> None:
     table = numbers(engine)
     assert engine.delete("numbers", "n", table.filter(table.n % 3 == 1).select("n")) == 33_333
     assert engine.arrow(engine.table("numbers")).column("n").to_pylist() == [
@@ -47,7 +47,7 @@ def test_what_is_left_after_a_deletion_keeps_its_order(engine: Engine) -> None:
     ]
 
 
-def test_a_failed_transaction_leaves_everything_as_it_was(engine: Engine) -> None:
+def test_a_failed_transaction_changes_nothing(engine: Engine) -> None:
     table = numbers(engine)
     with pytest.raises(KeyboardInterrupt), engine.transaction():
         engine.delete("numbers", "n", table.select("n"))
@@ -57,17 +57,17 @@ def test_a_failed_transaction_leaves_everything_as_it_was(engine: Engine) -> Non
     assert engine.notes() == {}
 
 
-def test_notes_are_found_again_after_it_is_opened_anew(engine: Engine, tmp_path: Path) -> None:
+def test_notes_are_kept_when_the_database_is_reopened(engine: Engine, tmp_path: Path) -> None:
     engine.write_note("it's", 'a "note"')
     engine.close()
     assert Engine(tmp_path).notes() == {"it's": 'a "note"'}
 
 
 @pytest.mark.parametrize("limit", ["lots", "2", "-1GB", "50%", 5])
-def test_a_limit_that_is_no_size_is_refused(limit) -> None:
+def test_an_invalid_memory_limit_is_refused(limit) -> None:
     with pytest.raises(ConfigError) as caught:
         Engine(memory_limit=limit)
-    assert str(caught.value) == f"memory_limit={limit!r} is no size; write it like '512MB' or '2GB'"
+    assert str(caught.value) == f"memory_limit={limit!r} is not a size; write it like '512MB' or '2GB'"
 
 
 @pytest.mark.parametrize(
@@ -77,11 +77,11 @@ def test_a_limit_that_is_no_size_is_refused(limit) -> None:
         "failed to offload data block of size 256.0 KiB (5.0 GiB/5.0 GiB used). This limit was set by max_temp_directory_size",
     ],
 )
-def test_a_full_disk_is_told_from_other_errors(engine: Engine, text: str) -> None:
-    assert isinstance(engine._plain(duckdb.IOException(text)), DiskFullError)
+def test_a_full_disk_is_recognised(engine: Engine, text: str) -> None:
+    assert isinstance(engine._translate(duckdb.IOException(text)), DiskFullError)
 
 
-def test_too_little_memory_is_said_with_the_limit(engine: Engine) -> None:
-    error = engine._plain(duckdb.OutOfMemoryException("Out of Memory Error: could not allocate block"))
-    assert str(error).startswith("memory_limit='2GB' is too little for this log; allow more (")
+def test_out_of_memory_is_reported_with_the_limit(engine: Engine) -> None:
+    error = engine._translate(duckdb.OutOfMemoryException("Out of Memory Error: could not allocate block"))
+    assert str(error).startswith("memory_limit='2GB' is too small for this log; allow more (")
     assert isinstance(error, DataError) and not isinstance(error, DiskFullError)

@@ -1,4 +1,4 @@
-"""Which column is what: found by known names, named by the caller, or refused with the nearest name."""
+"""The column of each role is recognised by its name, named by the caller, or refused with a suggestion."""
 
 import pandas as pd
 import pyarrow as pa
@@ -32,7 +32,7 @@ def frame(**columns: list) -> pa.Table:
         ),
     ],
 )
-def test_known_names_are_found(names: list[str], expected: Columns) -> None:
+def test_known_names_are_recognised(names: list[str], expected: Columns) -> None:
     assert read_events(frame(**{name: [S] for name in names})).columns == expected
 
 
@@ -48,46 +48,46 @@ def test_columns_can_be_given_as_one_object() -> None:
     assert events.columns == Columns("who", "item_id", "time")
 
 
-def test_a_named_column_that_is_not_there_names_the_nearest() -> None:
+def test_a_missing_named_column_suggests_a_similar_name() -> None:
     with pytest.raises(DataError) as caught:
         read_events(frame(user_id=["a"], item_sku=[1], timestamp=[S]), item="item_skus")
     assert str(caught.value) == "the events have no item column 'item_skus'; did you mean 'item_sku'?"
 
 
-def test_a_misspelt_column_names_the_nearest() -> None:
+def test_a_misspelt_column_suggests_a_similar_name() -> None:
     with pytest.raises(DataError) as caught:
         read_events(frame(user_id=["a"], itm_id=[1], timestamp=[S]))
     assert str(caught.value) == (
-        "the events have no column 'item_id'; did you mean 'itm_id'? (any name will do: item=NAME, or "
+        "the events have no column 'item_id'; did you mean 'itm_id'? (or name the column: item=NAME, "
         "--item-column NAME)"
     )
 
 
-def test_a_log_of_nobody_is_refused() -> None:
+def test_a_log_without_users_and_sessions_is_refused() -> None:
     with pytest.raises(DataError) as caught:
         read_events(frame(item_id=[1], timestamp=[S]))
     assert str(caught.value).startswith("the events have no column 'user_id'; ")
 
 
-def test_an_unknown_role_names_the_nearest() -> None:
+def test_an_unknown_role_suggests_a_similar_name() -> None:
     with pytest.raises(ConfigError) as caught:
         read_events(frame(user_id=["a"], item_id=[1], timestamp=[S]), itm="item_id")
     assert str(caught.value) == "unknown column 'itm'; did you mean 'item'?"
 
 
-def test_ids_with_gaps_from_pandas_are_explained() -> None:
+def test_pandas_ids_with_missing_values_are_refused_with_an_explanation() -> None:
     table = pd.DataFrame({"user_id": [1, None], "item_id": [1, 2], "timestamp": [S, S]})
     with pytest.raises(DataError) as caught:
         read_events(table)
     assert str(caught.value) == (
-        "ids are strings or integers; column 'user_id' is float64; integers with gaps become floats in pandas: drop the "
-        "rows without an id, then cast"
+        "ids must be strings or integers, but column 'user_id' is float64; pandas turns integers with missing values into "
+        "floats: drop the rows without an id, then cast"
     )
 
 
 @pytest.mark.parametrize("ids", [[b"a"], [True], [pd.Timestamp("2024-01-01")]])
 def test_ids_of_other_types_are_refused(ids: list) -> None:
-    with pytest.raises(DataError, match="ids are strings or integers; column 'item_id' is "):
+    with pytest.raises(DataError, match="ids must be strings or integers, but column 'item_id' is "):
         read_events(frame(user_id=[1], item_id=ids, timestamp=[S]))
 
 
@@ -96,13 +96,13 @@ def test_an_unknown_zone_is_refused_before_anything_is_read() -> None:
         read_events("nowhere.csv", tz="Mars")
 
 
-def test_a_column_that_is_found_by_its_name_can_be_declined() -> None:
+def test_an_empty_name_excludes_a_recognised_column() -> None:
     table = frame(user_id=["a"], item_id=[1], timestamp=[S], event=["x"], price=["cheap"])
     events = read_events(table, kind="", value="")
     assert events.columns == Columns("user_id", "item_id", "timestamp")
     assert events.table.columns == ("user_id", "item_id", "timestamp")
 
 
-def test_a_column_that_is_needed_cannot_be_declined() -> None:
+def test_a_required_column_cannot_be_excluded() -> None:
     with pytest.raises(DataError, match="the events have no column 'item_id'"):
         read_events(frame(user_id=["a"], item_id=[1], timestamp=[S]), item="")

@@ -1,4 +1,4 @@
-"""Files of events become one history a user."""
+"""Event files are read as one history per user."""
 
 from pathlib import Path
 
@@ -14,18 +14,20 @@ ROWS = [("b", 1, 30), ("a", 2, 10), ("b", 3, 10), ("a", 4, 10), ("c", 1, 5)]
 
 
 def log(
-    folder: Path, rows: list[tuple[object, object, int]], name: str = "events.csv", user: str = "user_id"
+    directory: Path, rows: list[tuple[object, object, int]], name: str = "events.csv", user: str = "user_id"
 ) -> str:
-    lines = [f"{who},{what},{1_700_000_000 + when}" for who, what, when in rows]
-    file = folder / name
+    lines = [f"{user_id},{item_id},{1_700_000_000 + second}" for user_id, item_id, second in rows]
+    file = directory / name
     file.write_text("\n".join([f"{user},item_id,timestamp", *lines]) + "\n")
     return str(file)
 
 
 def read(
-    *files: str, integer_items: bool = True, columns: Columns | None = None, also: tuple[str, ...] = ()
+    *files: str, integer_items: bool = True, columns: Columns | None = None, extra: tuple[str, ...] = ()
 ) -> list[UserHistories]:
-    return list(read_histories(files, columns or Columns(), tz=None, integer_items=integer_items, also=also))
+    return list(
+        read_histories(files, columns or Columns(), tz=None, integer_items=integer_items, extra=extra)
+    )
 
 
 def test_histories_are_in_time_order_and_equal_times_keep_the_order_of_the_file(tmp_path: Path) -> None:
@@ -37,34 +39,32 @@ def test_several_files_are_one_log(tmp_path: Path) -> None:
     assert read(first, second) == read(log(tmp_path, ROWS))
 
 
-def test_ids_in_a_text_file_are_of_the_type_that_the_model_has(tmp_path: Path) -> None:
+def test_ids_in_a_text_file_get_the_type_of_the_model(tmp_path: Path) -> None:
     file = log(tmp_path, ROWS)
     assert read(file, integer_items=False)[0].events == [["2", "4"], ["3", "1"], ["1"]]
 
 
-def test_without_users_a_session_is_a_history(tmp_path: Path) -> None:
+def test_without_users_each_session_is_a_history(tmp_path: Path) -> None:
     assert read(log(tmp_path, ROWS, user="session_id"))[0].keys == ["a", "b", "c"]
 
 
-def test_users_are_handed_out_in_groups_and_none_is_cut(
+def test_users_are_returned_in_batches_of_whole_histories(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history_files, "USERS_AT_ONCE", 2)
+    monkeypatch.setattr(history_files, "USERS_PER_BATCH", 2)
     found = read(log(tmp_path, ROWS))
     assert [group.keys for group in found] == [["a", "b"], ["c"]]
     assert [group.events for group in found] == [[[2, 4], [3, 1]], [[1]]]
 
 
-def test_a_user_may_go_on_in_the_next_batch_of_the_engine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_history_may_span_batches_of_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = read(log(tmp_path, ROWS))
-    split_up = history_files.Engine.batches
+    whole_batches = history_files.Engine.batches
     monkeypatch.setattr(
         history_files.Engine,
         "batches",
         lambda self, expression: (
-            batch.slice(row, 1) for batch in split_up(self, expression) for row in range(len(batch))
+            batch.slice(row, 1) for batch in whole_batches(self, expression) for row in range(len(batch))
         ),
     )
     assert read(log(tmp_path, ROWS)) == expected
@@ -73,20 +73,20 @@ def test_a_user_may_go_on_in_the_next_batch_of_the_engine(
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (("a", "x9", 1), "item id 'x9' is no integer, and the item ids of the model are integers"),
-        (("a", "1.7", 1), "item id '1.7' is no integer, and the item ids of the model are integers"),
-        (("a", "02", 1), "item id '02' is no integer, and the item ids of the model are integers"),
-        (("a", "", 1), "1 rows have no item_id; filter them, or give them one"),
-        (("", "4", 1), "1 rows have no user_id; filter them, or give them one"),
+        (("a", "x9", 1), "item id 'x9' is not an integer, but the item ids of the model are integers"),
+        (("a", "1.7", 1), "item id '1.7' is not an integer, but the item ids of the model are integers"),
+        (("a", "02", 1), "item id '02' is not an integer, but the item ids of the model are integers"),
+        (("a", "", 1), "1 rows have no item_id; remove these rows, or add the ids"),
+        (("", "4", 1), "1 rows have no user_id; remove these rows, or add the ids"),
     ],
 )
-def test_an_id_that_cannot_be_is_told(tmp_path: Path, row: tuple[str, str, int], message: str) -> None:
+def test_an_invalid_id_is_refused(tmp_path: Path, row: tuple[str, str, int], message: str) -> None:
     with pytest.raises(DataError) as caught:
         read(log(tmp_path, [*ROWS, row]))
     assert str(caught.value) == message
 
 
-def test_columns_are_named_as_for_a_log(tmp_path: Path) -> None:
+def test_columns_can_be_named(tmp_path: Path) -> None:
     file = log(tmp_path, ROWS, user="buyer")
     keys: list[ItemId] = ["a", "b", "c"]
     assert read(file, columns=Columns(user="buyer"))[0].keys == keys
@@ -98,48 +98,50 @@ def test_histories_without_a_row_are_refused(tmp_path: Path) -> None:
     assert str(caught.value) == "the histories have no events; give a file with at least one row"
 
 
-def told_log(folder: Path, value: str = "2.5") -> str:
+def detailed_log(directory: Path, value: str = "2.5") -> str:
     lines = [
         f"a,2,1700000000,view,{value}",
         "b,3,1700000001,,",
         "a,4,1700000002,buy,",
         "b,1,1700000003,view,7",
     ]
-    file = folder / "told.csv"
+    file = directory / "detailed.csv"
     file.write_text("\n".join(["user_id,item_id,timestamp,event_type,price", *lines]) + "\n")
     return str(file)
 
 
-def test_times_kinds_and_values_come_along_where_they_are_asked_for(tmp_path: Path) -> None:
-    file = told_log(tmp_path)
-    first, second = read(file, also=("timestamp", "kind", "value"))[0].events
+def test_extra_fields_are_returned_if_requested(tmp_path: Path) -> None:
+    file = detailed_log(tmp_path)
+    first, second = read(file, extra=("timestamp", "kind", "value"))[0].events
     assert first == [
         {"item_id": 2, "timestamp": 1_700_000_000.0, "kind": "view", "value": 2.5},
         {"item_id": 4, "timestamp": 1_700_000_002.0, "kind": "buy", "value": None},
     ]
     assert [event["kind"] for event in second] == [None, "view"]
-    assert read(file, also=("kind",))[0].events[0] == [
+    assert read(file, extra=("kind",))[0].events[0] == [
         {"item_id": 2, "kind": "view"},
         {"item_id": 4, "kind": "buy"},
     ]
     assert read(file)[0].events == [[2, 4], [3, 1]]
 
 
-def test_milliseconds_come_along_as_seconds(tmp_path: Path) -> None:
+def test_timestamps_are_returned_in_seconds(tmp_path: Path) -> None:
     file = tmp_path / "ms.csv"
     file.write_text("user_id,item_id,timestamp\na,1,1700000000250\n")
-    assert read(str(file), also=("timestamp",))[0].events == [[{"item_id": 1, "timestamp": 1_700_000_000.25}]]
+    assert read(str(file), extra=("timestamp",))[0].events == [
+        [{"item_id": 1, "timestamp": 1_700_000_000.25}]
+    ]
 
 
-def test_what_the_files_do_not_have_does_not_come_along(tmp_path: Path) -> None:
-    assert read(log(tmp_path, ROWS), also=("kind", "value"))[0].events == [[2, 4], [3, 1], [1]]
+def test_extra_fields_that_the_files_lack_are_ignored(tmp_path: Path) -> None:
+    assert read(log(tmp_path, ROWS), extra=("kind", "value"))[0].events == [[2, 4], [3, 1], [1]]
 
 
-def test_a_value_that_is_no_number_is_told_where_values_are_asked_for(tmp_path: Path) -> None:
-    file = told_log(tmp_path, value="dear")
+def test_a_value_that_is_not_a_number_is_refused_if_values_are_requested(tmp_path: Path) -> None:
+    file = detailed_log(tmp_path, value="cheap")
     with pytest.raises(DataError) as caught:
-        read(file, also=("value",))
+        read(file, extra=("value",))
     assert str(caught.value) == (
-        "value 'dear' is no number; leave it empty where there is none, or name another column"
+        "value 'cheap' is not a number; leave it empty if there is none, or name another column"
     )
     assert read(file)[0].events == [[2, 4], [3, 1]]

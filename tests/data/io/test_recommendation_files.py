@@ -1,4 +1,4 @@
-"""Recommendations as a file, in three forms that hold the same."""
+"""Recommendations are written to CSV, JSON lines and Parquet files with the same content."""
 
 import csv
 import json
@@ -40,64 +40,67 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-@pytest.mark.parametrize("at_once", [1, 2, 100])
-def test_what_is_written_is_read_again(
-    tmp_path: Path, suffix: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("rows_per_write", [1, 2, 100])
+def test_written_rows_can_be_read(
+    tmp_path: Path, suffix: str, rows_per_write: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recommendation_files, "ROWS_AT_ONCE", at_once)
-    path = tmp_path / f"answers{suffix}"
+    monkeypatch.setattr(recommendation_files, "ROWS_PER_WRITE", rows_per_write)
+    path = tmp_path / f"list{suffix}"
     write(path)
     assert read(path) == [row._asdict() for row in ROWS]
     assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-def test_no_answers_make_an_empty_file_of_the_same_form(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"answers{suffix}"
+def test_no_rows_give_an_empty_file(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"list{suffix}"
     write(path, [])
     assert read(path) == []
 
 
-def test_without_a_path_it_is_csv_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_path_csv_is_written_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     write(None, ROWS[:1])
     assert capsys.readouterr().out == "user_id,rank,item_id,score,title\n1,1,p1,0.5,\n"
 
 
-def test_an_error_half_way_leaves_the_file_of_before(tmp_path: Path) -> None:
-    path = tmp_path / "answers.csv"
-    path.write_text("of yesterday")
+def test_an_error_keeps_the_previous_file(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text("previous")
     with pytest.raises(KeyError), RecommendationWriter(path) as writer:
         writer.add(ROWS[0])
         raise KeyError
-    assert path.read_text() == "of yesterday"
+    assert path.read_text() == "previous"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_an_unknown_suffix_is_refused_before_any_work(tmp_path: Path) -> None:
+def test_an_unknown_suffix_is_refused_immediately(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        RecommendationWriter(tmp_path / "answers.parket")
+        RecommendationWriter(tmp_path / "list.parket")
     assert (
         str(caught.value)
-        == f"cannot write {tmp_path / 'answers.parket'}: unknown suffix '.parket'; did you mean '.parquet'?"
+        == f"cannot write {tmp_path / 'list.parket'}: unknown suffix '.parket'; did you mean '.parquet'?"
     )
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-def test_a_disk_that_is_full_at_the_end_leaves_no_half_a_file(
+def test_a_full_disk_leaves_no_partial_file(
     tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(self: object, rows: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(recommendation_files.FORMS[suffix], "write", fail)
+    monkeypatch.setattr(recommendation_files.FORMATS[suffix], "write", fail)
     with pytest.raises(OSError, match="No space left on device"):
-        write(tmp_path / f"answers{suffix}")
+        write(tmp_path / f"list{suffix}")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-def test_a_folder_that_is_not_there_is_refused_before_any_work(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / "nodir" / f"answers{suffix}"
+def test_a_missing_directory_is_refused_immediately(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "nodir" / f"list{suffix}"
     with pytest.raises(DataError) as caught:
         RecommendationWriter(path)
-    assert str(caught.value) == f"cannot write {path}: there is no folder {tmp_path / 'nodir'}; make it first"
+    assert (
+        str(caught.value)
+        == f"cannot write {path}: the directory {tmp_path / 'nodir'} does not exist; create it first"
+    )

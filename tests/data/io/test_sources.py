@@ -1,4 +1,4 @@
-"""The same log is the same table in every format."""
+"""A log gives the same dataset in every format."""
 
 import gzip
 import json
@@ -20,7 +20,7 @@ COLUMNS = ("user_id", "item_id", "timestamp")
 
 
 def summary(source: object, out: Path, **columns: str) -> tuple:
-    """What must be the same whatever the log is read from."""
+    """Return the parts of the dataset that must not depend on the format of the log."""
     dataset = prepare(read_events(source, **columns), out, split="last:2d,2d")
     return (
         dataset.users.tolist(),
@@ -37,7 +37,7 @@ def expected(write_log, days, tmp_path: Path) -> tuple:
 
 
 @pytest.mark.parametrize("name", ["log.csv", "log.tsv", "log.jsonl", "log.dat"])
-def test_a_file_of_any_format_is_the_same_log(
+def test_every_file_format_gives_the_same_log(
     write_log, days, tmp_path: Path, expected: tuple, name: str
 ) -> None:
     assert summary(write_log(days, COLUMNS, name), tmp_path / "out") == expected
@@ -58,7 +58,7 @@ def test_gru4rec_files_have_sessions(write_log, tmp_path: Path) -> None:
     assert dataset.facts["warnings"][0] == "the events have no user column: each session is a sequence"
 
 
-def test_a_packed_file_is_read(write_log, days, tmp_path: Path, expected: tuple) -> None:
+def test_a_compressed_file_is_read(write_log, days, tmp_path: Path, expected: tuple) -> None:
     plain = write_log(days, COLUMNS, "log.csv")
     packed = tmp_path / "packed.csv.gz"
     packed.write_bytes(gzip.compress(plain.read_bytes()))
@@ -76,19 +76,19 @@ def test_many_files_are_one_log_in_the_order_given(
     assert summary(str(tmp_path / f"part*.{kind}"), tmp_path / "glob") == expected
 
 
-def test_a_folder_is_all_its_files(write_log, days, tmp_path: Path, expected: tuple) -> None:
+def test_a_directory_means_all_its_files(write_log, days, tmp_path: Path, expected: tuple) -> None:
     for start in range(0, 50, 17):
         write_log(days[start : start + 17], COLUMNS, f"logs/part{start:02}.parquet")
     (tmp_path / "logs" / "_SUCCESS").write_text("")
     assert summary(tmp_path / "logs", tmp_path / "out") == expected
 
 
-def test_brackets_in_a_name_are_no_wildcard(write_log, days, tmp_path: Path, expected: tuple) -> None:
+def test_brackets_in_a_file_name_are_not_wildcards(write_log, days, tmp_path: Path, expected: tuple) -> None:
     assert summary(write_log(days, COLUMNS, "log[1]*.parquet"), tmp_path / "parquet") == expected
     assert summary(write_log(days, COLUMNS, "it's log[1].csv"), tmp_path / "it's") == expected
 
 
-def test_frames_and_tables_are_the_same_log(days, tmp_path: Path, expected: tuple) -> None:
+def test_frames_and_tables_give_the_same_log(days, tmp_path: Path, expected: tuple) -> None:
     frame = pd.DataFrame(days, columns=list(COLUMNS))
     table = pa.Table.from_pandas(frame)
     assert summary(frame, tmp_path / "pandas") == expected
@@ -96,19 +96,17 @@ def test_frames_and_tables_are_the_same_log(days, tmp_path: Path, expected: tupl
     assert summary(table, tmp_path / "arrow") == expected
 
 
-def test_categories_are_their_values(days, tmp_path: Path, expected: tuple) -> None:
+def test_categorical_columns_are_read_as_their_values(days, tmp_path: Path, expected: tuple) -> None:
     frame = pd.DataFrame(days, columns=list(COLUMNS)).astype({"user_id": "category", "item_id": "category"})
     assert summary(frame, tmp_path / "out") == expected
 
 
-def test_a_table_in_a_database_of_the_callers_is_read(
-    write_log, days, tmp_path: Path, expected: tuple
-) -> None:
+def test_a_table_in_the_callers_database_is_read(write_log, days, tmp_path: Path, expected: tuple) -> None:
     table = ibis.duckdb.connect().read_parquet(write_log(days))
-    assert summary(table.filter(table.user_id != "nobody"), tmp_path / "out") == expected
+    assert summary(table.filter(table.user_id != "u99"), tmp_path / "out") == expected
 
 
-def test_ids_in_text_keep_their_zeros(write_log, tmp_path: Path) -> None:
+def test_text_ids_keep_leading_zeros(write_log, tmp_path: Path) -> None:
     rows = [
         (user, f"00{day % 3}", 1_700_000_000 + day * 86_400 + user) for day in range(10) for user in range(3)
     ]
@@ -117,26 +115,26 @@ def test_ids_in_text_keep_their_zeros(write_log, tmp_path: Path) -> None:
     assert dataset.users.tolist() == [0, 1, 2]
 
 
-def test_only_columns_that_are_used_are_kept(write_log, days, tmp_path: Path) -> None:
+def test_unused_columns_are_dropped(write_log, days, tmp_path: Path) -> None:
     wide = write_log([(*row, "x") for row in days], (*COLUMNS, "note"))
     assert "note" not in read_events(wide).table.columns
 
 
-def test_a_file_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError) as caught:
         open_source("clicks*.csv")
     assert str(caught.value) == f"no file at 'clicks*.csv' (seen from {tmp_path})"
 
 
-def test_an_empty_file(tmp_path: Path) -> None:
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("")
     with pytest.raises(DataError, match=r"log.csv' is empty$"):
         read_events(tmp_path / "log.csv")
 
 
 @pytest.mark.parametrize("name", ["log.csv", "log.parquet"])
-def test_a_log_without_rows(write_log, tmp_path: Path, name: str) -> None:
+def test_a_log_without_rows_is_refused(write_log, tmp_path: Path, name: str) -> None:
     path = write_log([], COLUMNS, name)
     if name == "log.parquet":
         pq.write_table(pa.table({name: pa.array([], pa.int64()) for name in COLUMNS}), path)
@@ -145,30 +143,30 @@ def test_a_log_without_rows(write_log, tmp_path: Path, name: str) -> None:
     assert not (tmp_path / "out.partial").exists()
 
 
-def test_an_unknown_format(tmp_path: Path) -> None:
+def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "log.xlsx").write_text("x")
     with pytest.raises(
         DataError,
-        match=r"log.xlsx' is of an unknown format, or of another than the files beside it; known: .parq",
+        match=r"log.xlsx' has an unknown format, or another format than the other files; known: .parq",
     ):
         open_source(tmp_path / "log.xlsx")
 
 
-def test_files_of_two_formats(write_log, days) -> None:
+def test_files_of_two_formats_are_refused(write_log, days) -> None:
     files = [write_log(days), write_log(days, COLUMNS, "more.csv")]
     with pytest.raises(
-        DataError, match=r"more.csv' is of an unknown format, or of another than the files beside it"
+        DataError, match=r"more.csv' has an unknown format, or another format than the other files"
     ):
         open_source(files)
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "log.parquet").write_bytes(b"PAR1 no more")
-    with pytest.raises(DataError, match=r"the data cannot be read: .*log.parquet"):
+    (tmp_path / "log.parquet").write_bytes(b"PAR1 damaged")
+    with pytest.raises(DataError, match=r"cannot read the data: .*log.parquet"):
         read_events(tmp_path / "log.parquet")
 
 
-def test_what_holds_no_table() -> None:
+def test_other_objects_are_refused() -> None:
     with pytest.raises(DataError) as caught:
         open_source(17)
     assert str(caught.value) == (
@@ -176,7 +174,7 @@ def test_what_holds_no_table() -> None:
     )
 
 
-def test_a_column_of_mixed_types(days) -> None:
+def test_a_column_of_mixed_types_is_refused(days) -> None:
     frame = pd.DataFrame({"user_id": [1, "a"], "item_id": [1, 2], "timestamp": [1_700_000_000] * 2})
     with pytest.raises(DataError, match="a column of the table holds values of several types"):
         open_source(frame)
@@ -196,43 +194,43 @@ def test_a_changed_frame_is_another_source(days) -> None:
 
 @pytest.mark.parametrize("name", ["file_row_number", "filename", "File_Row_Number"])
 @pytest.mark.parametrize("count", [1, 2])
-def test_columns_named_as_the_engines_own_do_not_matter(
+def test_columns_named_like_the_row_numbers_of_the_engine_do_no_harm(
     write_log, days, tmp_path: Path, expected: tuple, name: str, count: int
 ) -> None:
     for part in range(count):
-        some = days[part * 20 : part * 20 + 20] if part < count - 1 else days[part * 20 :]
-        write_log([(*row, "x") for row in some], (*COLUMNS, name), f"logs/{part}.parquet")
+        rows = days[part * 20 : part * 20 + 20] if part < count - 1 else days[part * 20 :]
+        write_log([(*row, "x") for row in rows], (*COLUMNS, name), f"logs/{part}.parquet")
     assert summary(tmp_path / "logs", tmp_path / "out") == expected
 
 
 @pytest.mark.parametrize("source", ["logs", "logs/*", "logs/**", "logs/*/*"])
-def test_folders_of_files_are_read_as_spark_writes_them(
+def test_directories_written_by_spark_are_read(
     write_log, days, tmp_path: Path, expected: tuple, source: str
 ) -> None:
-    for place, start in enumerate(range(0, 50, 17)):
-        write_log(days[start : start + 17], COLUMNS, f"logs/day{place}.parquet/part-0.snappy.parquet")
-        (tmp_path / f"logs/day{place}.parquet/_SUCCESS").touch()
+    for day, start in enumerate(range(0, 50, 17)):
+        write_log(days[start : start + 17], COLUMNS, f"logs/day{day}.parquet/part-0.snappy.parquet")
+        (tmp_path / f"logs/day{day}.parquet/_SUCCESS").touch()
     write_log(days, COLUMNS, "logs/day0.parquet/_temporary/part-0.parquet")
     assert summary(str(tmp_path / source), tmp_path / "out") == expected
 
 
-def test_no_files_are_refused() -> None:
+def test_an_empty_list_of_files_is_refused() -> None:
     with pytest.raises(DataError) as caught:
         open_source([])
     assert str(caught.value) == "no files to read: the list is empty"
 
 
-def test_a_list_of_something_else_than_paths_is_refused() -> None:
+def test_a_list_of_other_objects_is_refused() -> None:
     with pytest.raises(DataError, match="cannot read events from int; give paths"):
         open_source([1, 2])
 
 
 @pytest.mark.parametrize("indent", [None, 1])
-def test_a_json_array_is_refused_with_the_form_that_is_read(tmp_path: Path, indent: int | None) -> None:
+def test_a_json_array_is_refused(tmp_path: Path, indent: int | None) -> None:
     path = tmp_path / "log.json"
     path.write_text(json.dumps([{"user_id": "a", "item_id": 1, "timestamp": 1_700_000_000}], indent=indent))
     with pytest.raises(DataError) as caught:
         open_source(path)
     assert str(caught.value) == (
-        f"{str(path)!r} is a JSON array; write one object a line, without brackets around them"
+        f"{str(path)!r} is a JSON array; write one object per line, without brackets around them"
     )

@@ -14,7 +14,7 @@ from reprise.errors import ConfigError
         ({"min_item_events": 0}, "min_item_events=0: give 1 or more"),
         (
             {"session_gap": "soon"},
-            "'soon' is no duration; write a number and one of ms, s, min, h, d, w, such as '7d'",
+            "'soon' is not a duration; write a number and one of ms, s, min, h, d, w, such as '7d'",
         ),
         (
             {"session_gap": "1h", "sequence_by": "user"},
@@ -22,7 +22,7 @@ from reprise.errors import ConfigError
         ),
         (
             {"session_gap": 1800},
-            "1800 is no duration; write a number and one of ms, s, min, h, d, w, such as '7d'",
+            "1800 is not a duration; write a number and one of ms, s, min, h, d, w, such as '7d'",
         ),
         ({"min_item_events": "5"}, "min_item_events='5' is no integer; give 1 or more"),
         ({"min_item_event": 5}, "unknown option 'min_item_event'; did you mean 'min_item_events'?"),

@@ -513,7 +513,7 @@ def test_a_log_larger_than_the_memory_it_is_allowed(tmp_path: Path) -> None:
 def test_a_memory_limit_that_is_no_size(write_log, days, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         prepare(write_log(days), tmp_path / "out", memory_limit="lots")
-    assert str(caught.value) == "memory_limit='lots' is no size; write it like '512MB' or '2GB'"
+    assert str(caught.value) == "memory_limit='lots' is not a size; write it like '512MB' or '2GB'"
 
 
 WIDE = ("user_id", "session_id", "item_id", "timestamp", "event_type", "value", "split")

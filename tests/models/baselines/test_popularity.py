@@ -74,7 +74,7 @@ def test_what_is_recent_goes_by_what_is_counted(dated):
 
 @pytest.mark.parametrize("fields", [{"window": "seven days"}, {"half_life": "0d"}])
 def test_a_duration_that_is_none(fields):
-    with pytest.raises(ConfigError, match="is no duration; write a number and one of ms, s, min, h, d, w"):
+    with pytest.raises(ConfigError, match="is not a duration; write a number and one of ms, s, min, h, d, w"):
         RecentPopularity(**fields)
 
 

@@ -138,7 +138,7 @@ def test_repeats_are_remembered():
     ("fields", "message"),
     [
         ({"window": 51}, "window must be at most 50, got 51"),
-        ({"half_life": "soon"}, "'soon' is no duration"),
+        ({"half_life": "soon"}, "'soon' is not a duration"),
         ({"spread": 0}, "spread must be above 0, got 0"),
     ],
 )

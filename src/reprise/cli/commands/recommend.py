@@ -95,7 +95,7 @@ def recommend(
     moment = None if now is None else _moment(now, tz)
     also = {*recommender.reads, *(["timestamp"] if now else [])}
     integers = recommender.items.integer_ids
-    batches = read_histories(histories, columns, tz=tz, integer_items=integers, also=also)
+    batches = read_histories(histories, columns, tz=tz, integer_items=integers, extra=also)
     users, skipped = 0, 0
     with RecommendationWriter(out) as writer:
         for keys, events in batches:

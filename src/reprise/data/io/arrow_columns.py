@@ -1,4 +1,4 @@
-"""The item table as bytes and back, for files that travel with a model, and its columns as arrays that can be asked.
+"""The item table as an Arrow table: conversion to and from Parquet bytes, and its columns as NumPy arrays.
 
 Shape letters: I rows.
 """
@@ -10,31 +10,32 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from reprise.arrays import AnyArray
 from reprise.errors import DataError
 
 Table: TypeAlias = pa.Table
-"""An Arrow table; floors above hold it and ask for its columns by the functions here."""
+"""An Arrow table. Higher layers do not import pyarrow; they read columns with the functions of this module."""
 Kind = Literal["text", "integer", "number", "boolean", "time", "date", "nothing", "other"]
-"""What a column holds. `nothing`: no value at all; `other`: lists, structures and whatever else cannot be compared."""
+"""Type of the values of a column. `nothing`: all values are missing; `other`: lists, structures and similar types."""
 
 MAX_EXACT_INTEGER = 2**53
-"""Integers beyond it are not all told apart by a float64."""
-TIMES_US = (-62_135_596_800_000_000, 253_402_300_799_999_999)
-"""The years 1 to 9999, in microseconds since 1970: what a calendar has."""
+"""Largest integer up to which float64 represents every integer exactly."""
+TIME_RANGE_US = (-62_135_596_800_000_000, 253_402_300_799_999_999)
+"""First and last time that `datetime` can represent (years 1 to 9999), in microseconds since 1970."""
 
 
 class EncodedColumn(NamedTuple):
-    """A column as numbers."""
+    """A column encoded as numbers."""
 
-    value_I: np.ndarray[Any, np.dtype[Any]]
-    """Text: the place of each value among the words, int32, -1 where there is none. Else float64, NaN where there is none;
-    times and dates are microseconds since 1970, in UTC where they name no zone, and truths are 0 and 1."""
+    value_I: AnyArray
+    """For text: the index of each value in `words`, int32, -1 if it is missing. For other types: float64, NaN if it is
+    missing; times and dates are microseconds since 1970 (UTC if they have no time zone), booleans are 0 and 1."""
     words: list[str]
-    """The values of a column of text, each once."""
+    """Distinct values of a text column; empty for other types."""
 
 
 def write_table(table: Table) -> bytes:
-    """The table as a Parquet file."""
+    """Write a table as the bytes of a Parquet file."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     data: bytes = sink.getvalue().to_pybytes()
@@ -42,20 +43,20 @@ def write_table(table: Table) -> bytes:
 
 
 def read_table(data: bytes) -> Table:
-    """The table of a Parquet file.
+    """Read a table from the bytes of a Parquet file.
 
     Raises:
-        DataError: the bytes are no Parquet file.
+        DataError: The bytes are not a Parquet file.
     """
     try:
         table: Table = pq.read_table(pa.BufferReader(data))
     except pa.ArrowException as error:
-        raise DataError(f"this is no Parquet file ({error}); write it again") from None
+        raise DataError(f"this is not a Parquet file ({error}); write it again") from None
     return table
 
 
 def column_values(table: Table, name: str) -> list[Any]:
-    """A column as a list, or a list of None where the table has no such column."""
+    """Return a column as a list, or a list of None if the table does not have the column."""
     if name not in table.column_names:
         return [None] * len(table)
     values: list[Any] = table.column(name).to_pylist()
@@ -63,12 +64,12 @@ def column_values(table: Table, name: str) -> list[Any]:
 
 
 def value_at(table: Table, name: str, row: int) -> Any:
-    """One value, None where there is none."""
+    """Return one value of a column, None if it is missing."""
     return table.column(name)[row].as_py()
 
 
 def column_kind(table: Table, name: str) -> Kind:
-    """What a column of the table holds."""
+    """Return the type of the values of a column."""
     values = table.column(name)
     if values.null_count == len(values):
         return "nothing"
@@ -87,15 +88,15 @@ def column_kind(table: Table, name: str) -> Kind:
 
 
 def encode_column(table: Table, name: str, kind: Kind) -> EncodedColumn:
-    """A column of the table as numbers.
+    """Encode a column as numbers.
 
     Args:
         table: The table.
-        name: The column.
-        kind: What it holds, or `text` for whatever can be written as such.
+        name: Name of the column.
+        kind: Type of its values, or `text` to encode the values of any type as text.
 
     Raises:
-        DataError: it holds integers that a float64 cannot tell apart.
+        DataError: The column contains integers that float64 cannot represent exactly.
     """
     values = table.column(name)
     if pa.types.is_dictionary(values.type):
@@ -109,14 +110,13 @@ def encode_column(table: Table, name: str, kind: Kind) -> EncodedColumn:
     if kind == "integer":
         _check_exact(name, values)
     if values.type in (pa.float16(), pa.float32()):
-        values = values.cast(
-            pa.string()
-        )  # 19.99 is then what a person calls so, and not the float32 nearest to it
+        # via text, so that 19.99 becomes the float64 19.99 and not the float32 nearest to it, 19.9899998
+        values = values.cast(pa.string())
     value_I = values.cast(pa.float64(), safe=False).to_numpy().copy()
-    unknown_I = ~np.isfinite(value_I)
+    missing_I = ~np.isfinite(value_I)
     if kind in ("time", "date"):
-        unknown_I |= (value_I < TIMES_US[0]) | (value_I > TIMES_US[1])
-    value_I[unknown_I] = np.nan
+        missing_I |= (value_I < TIME_RANGE_US[0]) | (value_I > TIME_RANGE_US[1])
+    value_I[missing_I] = np.nan
     return EncodedColumn(value_I, [])
 
 
@@ -125,10 +125,10 @@ def _encode_text(values: pa.ChunkedArray) -> EncodedColumn:
         values = pa.chunked_array(
             [[None if value is None else str(value) for value in values.to_pylist()]], pa.string()
         )
-    # large, so that no text is too long to stand in one piece
-    found = values.cast(pa.large_string()).combine_chunks().dictionary_encode()
-    code_I = found.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
-    return EncodedColumn(code_I, found.dictionary.to_pylist())
+    # large_string, because one chunk of string values is limited to 2 GB
+    encoded = values.cast(pa.large_string()).combine_chunks().dictionary_encode()
+    code_I = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+    return EncodedColumn(code_I, encoded.dictionary.to_pylist())
 
 
 def _check_exact(name: str, values: pa.ChunkedArray) -> None:

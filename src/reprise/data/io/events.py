@@ -1,4 +1,4 @@
-"""A log of events, before it is prepared: which of its columns is what. The only place that knows column names."""
+"""The event log before it is prepared, and the roles of its columns. Column names are defined only here."""
 
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
@@ -10,7 +10,7 @@ from reprise.data.io.sources import Source, open_source
 from reprise.data.timestamps import check_zone
 from reprise.errors import ConfigError, DataError, did_you_mean
 
-KNOWN = {
+KNOWN_NAMES = {
     "user": ("user_id", "user", "customer_id", "visitor_id"),
     "item": ("item_id", "item", "product_id", "sku"),
     "time": ("timestamp", "datetime", "time", "event_time"),
@@ -18,8 +18,8 @@ KNOWN = {
     "kind": ("event_type", "kind", "event"),
     "value": ("value", "event_value", "rating", "price"),
 }
-"""The names that are found by themselves, best first. Case, `_`, `-` and blanks make no difference, so that
-`SessionId` (GRU4Rec) and `USER_ID` (Personalize) are among them."""
+"""Column names that are recognised for each role, preferred names first. Case, `_`, `-` and blanks are ignored, so
+`SessionId` (GRU4Rec) and `USER_ID` (Personalize) are recognised."""
 
 CANONICAL = {
     "user": "user_id",
@@ -29,86 +29,89 @@ CANONICAL = {
     "kind": "kind",
     "value": "value",
 }
-"""What the columns are called from here on."""
+"""Canonical column name of each role, used after reading."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns of a log are called.
+    """The column names of a log, by role.
 
-    None means: find it by its known names, or do without; an empty name means: do without.
+    None finds the column by its known names, if there is one. An empty name leaves the role without a column.
     """
 
     user: str | None = None
-    """Who did it. A log must have a user or a session column, or both."""
+    """Column of user ids. A log must have a user column or a session column, or both."""
     item: str | None = None
-    """With what."""
+    """Column of item ids."""
     time: str | None = None
-    """When."""
+    """Column of timestamps."""
     session: str | None = None
-    """In which visit; sessions of different users must differ."""
+    """Column of session ids; sessions of different users must have different ids."""
     kind: str | None = None
-    """What was done: view, buy, ..."""
+    """Column of event kinds, such as view or buy."""
     value: str | None = None
-    """A number that goes with it: a price, a rating, seconds played."""
+    """Column of numeric event values, such as a price, a rating or seconds played."""
 
-    def resolve(self, names: list[str], what: str = "events") -> "Columns":
-        """The same with each None replaced by the name found among `names`, if any, and each empty name by None.
+    def resolve(self, names: list[str]) -> "Columns":
+        """Return the actual column of each role: None is replaced by a known name among `names`, "" by None.
 
         Raises:
-            DataError: A named column is not there.
+            DataError: A named column is missing.
         """
         for role, name in asdict(self).items():
             if name and name not in names:
-                raise DataError(f"the {what} have no {role} column {name!r}{did_you_mean(name, names)}")
-        found = {role: find(role, names) if name is None else name for role, name in asdict(self).items()}
+                raise DataError(f"the events have no {role} column {name!r}{did_you_mean(name, names)}")
+        found = {
+            role: find_column(role, names) if name is None else name for role, name in asdict(self).items()
+        }
         return Columns(**{role: name or None for role, name in found.items()})
 
 
 @dataclass(frozen=True)
 class Events:
-    """A log of events, nothing of it read yet."""
+    """An event log whose rows have not been read yet."""
 
     source: Source
+    """The table that contains the log."""
     columns: Columns
-    """What its columns are called by the caller."""
+    """Column names of the caller, by role."""
     tz: str | None = None
-    """The zone of times that have none."""
+    """Time zone of times that have none."""
 
     @cached_property
     def table(self) -> ir.Table:
-        """The log as a lazy Ibis table under canonical names: user_id, item_id, timestamp, session_id, kind, value."""
+        """The log as a lazy Ibis table with canonical names: user_id, item_id, timestamp, session_id, kind, value."""
         return self.select(self.source.table)
 
     @property
     def names(self) -> dict[str, str]:
-        """For each canonical name of a column of the log, what the caller calls it."""
+        """The caller's name of each column, by canonical name."""
         return {CANONICAL[role]: name for role, name in asdict(self.columns).items() if name is not None}
 
-    def select(self, table: ir.Table, **also: str) -> ir.Table:
-        """The log's columns of `table` under their canonical names, and others under the names given here."""
-        return table.select(**{canonical: table[name] for canonical, name in (self.names | also).items()})
+    def select(self, table: ir.Table, **extra: str) -> ir.Table:
+        """Select the columns of the log from `table` under canonical names, and extra columns under the given names."""
+        return table.select(**{canonical: table[name] for canonical, name in (self.names | extra).items()})
 
-    def only(self, **roles: str | None) -> "Events":
-        """The same log with some columns left out or taken from elsewhere."""
+    def with_columns(self, **roles: str | None) -> "Events":
+        """Return the log with other columns for some roles; None leaves a role without a column."""
         return replace(self, columns=replace(self.columns, **roles))
 
 
 def read_events(
     source: Any, columns: Columns | None = None, *, tz: str | None = None, **names: str
 ) -> Events:
-    """A log of events from files or tables; nothing is loaded yet.
+    """Open an event log from files or tables, without reading its rows.
 
     Args:
-        source: A path, several, a glob or a folder (Parquet, CSV, TSV, JSON lines, RecBole `.inter`; also packed
-            as `.gz` or `.zst`), a pandas, polars or Arrow table, or any Ibis table.
-        columns: What the columns are called, where it differs from the known names.
-        tz: The time zone of times that have none, such as `Europe/Berlin`.
-        **names: The same as `columns`, one by one: `read_events("x.parquet", item="sku")`.
+        source: A path, several paths, a glob or a directory (Parquet, CSV, TSV, JSON lines or RecBole `.inter`, also
+            compressed as `.gz` or `.zst`); or a pandas, polars, Arrow or Ibis table.
+        columns: Column names that differ from the known names.
+        tz: Time zone of times that have none, such as `Europe/Berlin`.
+        **names: The fields of `columns` as keywords: `read_events("x.parquet", item="sku")`.
 
     Raises:
-        DataError: No such file or column, an unknown format, ids that are neither strings nor integers.
-        ConfigError: An unknown time zone, or an unknown name among `names`.
+        DataError: A file or column is missing, the format is unknown, or ids are neither strings nor integers.
+        ConfigError: The time zone or a keyword is unknown.
     """
     check_zone(tz)
     opened = open_source(source)
@@ -126,29 +129,31 @@ def _columns(names: dict[str, str]) -> Columns:
     return Columns(**names)
 
 
-def find(role: str, names: list[str]) -> str | None:
-    """The best of `names` that is a known name for a role, or None."""
-    plain = {_plain(name): name for name in reversed(names)}
-    return next((plain[_plain(known)] for known in KNOWN[role] if _plain(known) in plain), None)
+def find_column(role: str, names: list[str]) -> str | None:
+    """Return the column among `names` that has the preferred known name of a role, or None."""
+    by_letters = {_letters(name): name for name in reversed(names)}
+    return next(
+        (by_letters[_letters(known)] for known in KNOWN_NAMES[role] if _letters(known) in by_letters), None
+    )
 
 
-def _plain(name: str) -> str:
+def _letters(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def _check_present(columns: Columns, names: list[str]) -> None:
     for role in ("item", "time"):
         if getattr(columns, role) is None:
-            _refuse(role, names)
+            _raise_missing(role, names)
     if columns.user is None and columns.session is None:
-        _refuse("user", names)
+        _raise_missing("user", names)
 
 
-def _refuse(role: str, names: list[str]) -> None:
-    wanted = KNOWN[role][0]
+def _raise_missing(role: str, names: list[str]) -> None:
+    wanted = KNOWN_NAMES[role][0]
     raise DataError(
         f"the events have no column {wanted!r}{did_you_mean(wanted, names)} "
-        f"(any name will do: {role}=NAME, or --{role}-column NAME)"
+        f"(or name the column: {role}=NAME, --{role}-column NAME)"
     )
 
 
@@ -159,12 +164,16 @@ def _check_ids(columns: Columns, table: ir.Table) -> None:
 
 
 def check_id_type(name: str, kind: Any) -> None:
-    """Raise a DataError unless a column of ids holds strings or integers."""
+    """Check that a column of ids contains strings or integers.
+
+    Raises:
+        DataError: It has another type.
+    """
     if kind.is_string() or kind.is_integer():
         return
     hint = (
-        "; integers with gaps become floats in pandas: drop the rows without an id, then cast"
+        "; pandas turns integers with missing values into floats: drop the rows without an id, then cast"
         if kind.is_floating()
         else ""
     )
-    raise DataError(f"ids are strings or integers; column {name!r} is {str(kind).lower()}{hint}")
+    raise DataError(f"ids must be strings or integers, but column {name!r} is {str(kind).lower()}{hint}")

@@ -1,4 +1,4 @@
-"""Recommendations as a file: rows of user_id, rank, item_id, score and title, as CSV, JSON lines or Parquet."""
+"""Recommendations written to a CSV, JSON lines or Parquet file with columns user_id, rank, item_id, score, title."""
 
 import csv
 import json
@@ -15,45 +15,59 @@ import pyarrow.parquet as pq
 from reprise.data.vocabulary import ItemId
 from reprise.errors import ConfigError, DataError, did_you_mean
 
-ROWS_AT_ONCE = 50_000
-"""Rows that are held before they are written."""
+ROWS_PER_WRITE = 50_000
+"""Number of rows that are buffered before they are written."""
 
 
 class RecommendationRow(NamedTuple):
-    """One row of the file."""
+    """One recommended item of one user."""
 
     user_id: ItemId
+    """Id of the user."""
     rank: int
+    """Rank of the item in the list, from 1."""
     item_id: ItemId
+    """Id of the recommended item."""
     score: float
+    """Score that the model gives to the item."""
     title: str | None
+    """Title of the item, or None if it has none."""
 
 
 class RecommendationWriter:
-    """Writes rows to a file whose suffix says its form, or as CSV to standard output.
+    """A context manager that writes rows to a file, or as CSV to standard output.
 
-    The file appears when it is complete: until then it has another name, and an error leaves none.
+    The suffix determines the format. The file is written under a temporary name and renamed when it is complete, so
+    that an error leaves no partial file.
     """
 
     def __init__(self, path: Path | None) -> None:
-        if path is not None and path.suffix not in FORMS:
+        """Check the path.
+
+        Raises:
+            ConfigError: The suffix is unknown.
+            DataError: The directory does not exist.
+        """
+        if path is not None and path.suffix not in FORMATS:
             raise ConfigError(
-                f"cannot write {path}: unknown suffix {path.suffix!r}{did_you_mean(path.suffix, FORMS)}"
+                f"cannot write {path}: unknown suffix {path.suffix!r}{did_you_mean(path.suffix, FORMATS)}"
             )
         if path is not None and not path.parent.is_dir():
-            raise DataError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+            raise DataError(
+                f"cannot write {path}: the directory {path.parent} does not exist; create it first"
+            )
         self.path = path
         self._partial = None if path is None else path.with_name(f".{path.name}.partial")
         self._rows: list[RecommendationRow] = []
 
     def __enter__(self) -> Self:
-        self._form = FORMS[self.path.suffix if self.path else ".csv"](self._partial)
+        self._writer = FORMATS[self.path.suffix if self.path else ".csv"](self._partial)
         return self
 
-    def add(self, answer: RecommendationRow) -> None:
-        """Write one row, by and by."""
-        self._rows.append(answer)
-        if len(self._rows) >= ROWS_AT_ONCE:
+    def add(self, row: RecommendationRow) -> None:
+        """Add one row; rows are written in batches."""
+        self._rows.append(row)
+        if len(self._rows) >= ROWS_PER_WRITE:
             self._flush()
 
     def __exit__(
@@ -61,14 +75,14 @@ class RecommendationWriter:
     ) -> None:
         complete = False
         try:
-            with closing(self._form):
+            with closing(self._writer):
                 if error is None:
                     self._flush()
             complete = error is None
         finally:
-            self._settle(complete)
+            self._finish(complete)
 
-    def _settle(self, complete: bool) -> None:
+    def _finish(self, complete: bool) -> None:
         if self.path is None or self._partial is None:
             return
         if complete:
@@ -77,12 +91,12 @@ class RecommendationWriter:
             self._partial.unlink(missing_ok=True)
 
     def _flush(self) -> None:
-        self._form.write(self._rows)
+        self._writer.write(self._rows)
         self._rows = []
 
 
-class _Lines:
-    """A form of text lines."""
+class _TextFile:
+    """Base class of the text formats."""
 
     def __init__(self, path: Path | None) -> None:
         self.file: IO[str] = sys.stdout if path is None else path.open("w", encoding="utf-8", newline="")
@@ -94,7 +108,7 @@ class _Lines:
             self.file.close()
 
 
-class _Csv(_Lines):
+class _Csv(_TextFile):
     def __init__(self, path: Path | None) -> None:
         super().__init__(path)
         self.writer = csv.writer(self.file, lineterminator="\n")
@@ -104,7 +118,7 @@ class _Csv(_Lines):
         self.writer.writerows(rows)
 
 
-class _JsonLines(_Lines):
+class _JsonLines(_TextFile):
     def write(self, rows: list[RecommendationRow]) -> None:
         self.file.writelines(json.dumps(row._asdict(), ensure_ascii=False) + "\n" for row in rows)
 
@@ -117,16 +131,16 @@ class _Parquet:
 
     def write(self, rows: list[RecommendationRow]) -> None:
         if self.writer is not None and not rows:
-            return  # no rows have no types
+            return  # an empty batch has no id type to write
         columns = [list(column) for column in zip(*rows, strict=True)] or [
             [] for _ in RecommendationRow._fields
         ]
-        # ids are of one type in all rows, and a first batch without titles must not make the column a null one
-        kinds = [_id_type(columns[0]), pa.int64(), _id_type(columns[2]), pa.float64(), pa.string()]
+        # explicit types: with inferred ones, a first batch without titles would give the column the type null
+        types = [_id_type(columns[0]), pa.int64(), _id_type(columns[2]), pa.float64(), pa.string()]
         table = pa.table(
             {
-                name: pa.array(column, kind)
-                for name, column, kind in zip(RecommendationRow._fields, columns, kinds, strict=True)
+                name: pa.array(column, column_type)
+                for name, column, column_type in zip(RecommendationRow._fields, columns, types, strict=True)
             }
         )
         self.writer = self.writer or pq.ParquetWriter(self.path, table.schema, compression="zstd")
@@ -141,5 +155,5 @@ def _id_type(ids: list[Any]) -> pa.DataType:
     return pa.int64() if ids and isinstance(ids[0], int) else pa.string()
 
 
-FORMS: dict[str, Callable[[Path | None], Any]] = {".csv": _Csv, ".jsonl": _JsonLines, ".parquet": _Parquet}
-"""The forms by suffix."""
+FORMATS: dict[str, Callable[[Path | None], Any]] = {".csv": _Csv, ".jsonl": _JsonLines, ".parquet": _Parquet}
+"""Writer class of each file suffix."""

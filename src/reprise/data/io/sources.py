@@ -1,6 +1,6 @@
-"""From whatever holds a table - files, a frame, an Arrow or Ibis table - to a lazy Ibis table.
+"""Sources of tables: files, data frames, Arrow tables and Ibis tables, all opened as lazy Ibis tables.
 
-Nothing is read here but headers. A dialect is a suffix in `KINDS` and, where it needs one, a case in `_open`.
+Only headers are read here. To support a new file format, add its suffix to `FORMATS` and, if needed, a case to `_open`.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from reprise.data.io.duckdb_engine import NUMBERING, Engine
 from reprise.errors import DataError
 
-KINDS = {
+FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",
     ".csv": "csv",
@@ -31,32 +31,34 @@ KINDS = {
     ".ndjson": "json",
     ".json": "json",
 }
-"""The formats by suffix: `csv` finds its delimiter itself; `inter` are RecBole's, tabs and `name:type` headers."""
-PACKED = (".gz", ".zst")
+"""Format of each file suffix. `csv` detects its delimiter; `inter` is RecBole's format: tabs and `name:type` headers."""
+COMPRESSED = (".gz", ".zst")
 PEEK_BYTES = 1024
-TEXT = ("csv", "tsv", "inter")
+"""Bytes that are read to recognise a JSON array."""
+TEXT_FORMATS = ("csv", "tsv", "inter")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A lazy table with the columns as they came, and where it is from."""
+    """A lazy table with the original columns, and its origin."""
 
     table: ir.Table
+    """The table."""
     origin: dict[str, Any]
-    """What tells whether the source has changed, JSON-able: files with size and time, a hash, or an expression."""
+    """JSON values that differ when the source has changed: files with size and time, a hash, or an expression."""
     text: bool = False
-    """Whether the values are text as written, so that `17` may be meant as an integer."""
+    """Whether all values are text as in the file, so that `17` may be an integer."""
     parquet: tuple[Path, ...] = ()
-    """The files, where they can be read in place as often as needed."""
+    """Parquet files that can be read repeatedly in place; empty for other sources."""
     engine: Engine | None = None
-    """What runs `table`, or None when it lives in a database of the caller's."""
+    """Engine that evaluates `table`, or None if the table is in a database of the caller."""
 
 
 def open_source(source: Any) -> Source:
-    """A lazy table of a path, several paths, a glob, a folder, or of any frame, Arrow or Ibis table.
+    """Open a path, several paths, a glob, a directory, or a data frame, Arrow or Ibis table as a lazy table.
 
     Raises:
-        DataError: There is no such file, its format is unknown or mixed, or it cannot be read.
+        DataError: A file is missing or cannot be read, or the formats are unknown or mixed.
     """
     if isinstance(source, ir.Table):
         return _open_ibis(source)
@@ -66,7 +68,7 @@ def open_source(source: Any) -> Source:
 
 
 def _open_ibis(table: ir.Table) -> Source:
-    """What is behind an expression cannot be seen, so its number of rows has to tell whether it has changed."""
+    """Open an Ibis table. The data behind an expression is unknown, so its number of rows indicates changes."""
     expression = hashlib.sha256(repr(table).encode()).hexdigest()[:16]
     return Source(table, {"expression": expression, "rows": table.count().to_pyarrow().as_py()})
 
@@ -78,28 +80,28 @@ def _open_arrow(frame: Any) -> Source:
         raise DataError(f"a column of the table holds values of several types: {error}") from None
     table = _without_dictionaries(table)
     engine = Engine()
-    return Source(engine.arrow_table("source", table), {"content": _content(table)}, engine=engine)
+    return Source(engine.arrow_table("source", table), {"content": _hash_content(table)}, engine=engine)
 
 
 def _without_dictionaries(table: pa.Table) -> pa.Table:
-    """Categories as their values: an enumeration would be a type of its own in every message and comparison."""
-    for place, column in enumerate(table.schema):
+    """Replace dictionary columns by their values, because DuckDB would treat each enumeration as a separate type."""
+    for position, column in enumerate(table.schema):
         if pa.types.is_dictionary(column.type):
-            plain = table.column(place).cast(column.type.value_type)
-            table = table.set_column(place, column.name, plain)
+            values = table.column(position).cast(column.type.value_type)
+            table = table.set_column(position, column.name, values)
     return table
 
 
-def _content(table: pa.Table) -> str:
+def _hash_content(table: pa.Table) -> str:
     digest = hashlib.sha256()
-    with pa.ipc.new_stream(_Hashed(digest), table.schema.remove_metadata()) as writer:
+    with pa.ipc.new_stream(_HashingFile(digest), table.schema.remove_metadata()) as writer:
         writer.write_table(table.replace_schema_metadata(None).combine_chunks())
     return digest.hexdigest()[:16]
 
 
 @dataclass
-class _Hashed:
-    """A file that only hashes what is written to it."""
+class _HashingFile:
+    """A write-only file that hashes its content."""
 
     digest: Any
     closed: bool = field(default=False)
@@ -119,18 +121,18 @@ def _expand(source: Any) -> list[Path]:
     if isinstance(source, (str, Path)):
         return _expand_one(source)
     if not isinstance(source, Iterable):
-        raise _no_source(source)
+        raise _unsupported_source(source)
     paths = []
     for one in source:
         if not isinstance(one, (str, Path)):
-            raise _no_source(one)
+            raise _unsupported_source(one)
         paths += _expand_one(one)
     if not paths:
         raise DataError("no files to read: the list is empty")
     return paths
 
 
-def _no_source(source: Any) -> DataError:
+def _unsupported_source(source: Any) -> DataError:
     return DataError(
         f"cannot read events from {type(source).__name__}; give paths, a pandas, polars or Arrow table, or an Ibis table"
     )
@@ -150,89 +152,90 @@ def _expand_one(source: str | Path) -> list[Path]:
 
 
 def _matches(pattern: str) -> list[Path]:
-    """What a glob finds, folders as their files; what is in a folder that it finds too is not taken twice."""
+    """Return the files that a glob matches, and those in matching directories; no file is returned twice."""
     names = sorted(glob(pattern, recursive=True))  # noqa: PTH207 - patterns may be absolute
     paths = [Path(name).absolute() for name in names]
-    folders = {path for path in paths if path.is_dir()}
-    notes = {path for path in paths if path.name.startswith("_") and not _kind_of(path)}
-    chosen = [path for path in paths if path not in notes and folders.isdisjoint(path.parents)]
-    return list(chain.from_iterable(_files_in(path) if path in folders else [path] for path in chosen))
+    directories = {path for path in paths if path.is_dir()}
+    # files such as _SUCCESS, which Spark writes next to the data
+    markers = {path for path in paths if path.name.startswith("_") and not _format_of(path)}
+    chosen = [path for path in paths if path not in markers and directories.isdisjoint(path.parents)]
+    return list(chain.from_iterable(_files_in(path) if path in directories else [path] for path in chosen))
 
 
-def _files_in(folder: Path) -> list[Path]:
-    """The files of known formats in a folder and its folders, but for what is hidden or a writer's own notes."""
+def _files_in(directory: Path) -> list[Path]:
+    """Return the files of known formats in a directory tree, without hidden files and those whose name begins with `_`."""
     return sorted(
         inner
-        for inner in folder.rglob("*")
-        if _kind_of(inner)
-        and not any(name[0] in "._" for name in inner.relative_to(folder).parts)
+        for inner in directory.rglob("*")
+        if _format_of(inner)
+        and not any(name[0] in "._" for name in inner.relative_to(directory).parts)
         and inner.is_file()
     )
 
 
-def _kind_of(path: Path) -> str | None:
+def _format_of(path: Path) -> str | None:
     suffixes = path.suffixes
-    if suffixes and suffixes[-1] in PACKED:
+    if suffixes and suffixes[-1] in COMPRESSED:
         suffixes = suffixes[:-1]
-    return KINDS.get(suffixes[-1].lower()) if suffixes else None
+    return FORMATS.get(suffixes[-1].lower()) if suffixes else None
 
 
 def _open_files(files: list[Path]) -> Source:
-    kinds = {_kind_of(path) for path in files}
-    if len(kinds) != 1 or None in kinds:
-        odd = next((path for path in files if _kind_of(path) is None), files[-1])
+    formats = {_format_of(path) for path in files}
+    if len(formats) != 1 or None in formats:
+        odd = next((path for path in files if _format_of(path) is None), files[-1])
         raise DataError(
-            f"{str(odd)!r} is of an unknown format, or of another than the files beside it; known: {', '.join(KINDS)}"
+            f"{str(odd)!r} has an unknown format, or another format than the other files; known: {', '.join(FORMATS)}"
         )
-    kind = str(kinds.pop())
+    file_format = str(formats.pop())
     empty = [path for path in files if path.stat().st_size == 0]
     if empty:
         raise DataError(f"{str(empty[0])!r} is empty")
     engine = Engine()
-    in_place = kind == "parquet" and not _clashes(files)
+    in_place = file_format == "parquet" and not _has_numbering_columns(files)
     return Source(
-        table=_open(engine, files, kind, in_place=in_place),
-        origin={"files": [_stamp(path) for path in files]},
-        text=kind in TEXT,
+        table=_open(engine, files, file_format, in_place=in_place),
+        origin={"files": [_file_version(path) for path in files]},
+        text=file_format in TEXT_FORMATS,
         parquet=tuple(files) if in_place else (),
         engine=engine,
     )
 
 
-def _clashes(files: list[Path]) -> bool:
-    """Whether Parquet files have a column called as one that numbering adds, so that they cannot be read in place."""
+def _has_numbering_columns(files: list[Path]) -> bool:
+    """Return whether Parquet files have a column named like those that row numbering adds; they cannot be read in place."""
     try:
         names = {name.lower() for path in files for name in pq.read_schema(path).names}
     except (pa.ArrowException, OSError):
-        return False  # the engine says what is wrong with the file
+        return False  # the engine reports the fault when it opens the file
     return not names.isdisjoint(NUMBERING)
 
 
-def _open(engine: Engine, files: list[Path], kind: str, *, in_place: bool) -> ir.Table:
-    if kind == "parquet":
+def _open(engine: Engine, files: list[Path], file_format: str, *, in_place: bool) -> ir.Table:
+    if file_format == "parquet":
         table = engine.parquet(files, number=in_place)
         if not in_place:
             return table
         return table.drop(*(name for name in NUMBERING if name in table.columns))
-    if kind == "json":
-        _refuse_arrays(files)
+    if file_format == "json":
+        _refuse_json_arrays(files)
         return engine.json_lines(files)
-    table = engine.text(files, None if kind == "csv" else "\t")
-    if kind != "inter":
+    table = engine.text(files, None if file_format == "csv" else "\t")
+    if file_format != "inter":
         return table
     return table.rename({name.split(":")[0]: name for name in table.columns})
 
 
-def _refuse_arrays(files: list[Path]) -> None:
+def _refuse_json_arrays(files: list[Path]) -> None:
     for path in files:
         with pa.input_stream(str(path)) as stream:
-            begins = stream.read(PEEK_BYTES).lstrip()
-        if begins.startswith(b"["):
+            start = stream.read(PEEK_BYTES).lstrip()
+        if start.startswith(b"["):
             raise DataError(
-                f"{str(path)!r} is a JSON array; write one object a line, without brackets around them"
+                f"{str(path)!r} is a JSON array; write one object per line, without brackets around them"
             )
 
 
-def _stamp(path: Path) -> dict[str, Any]:
+def _file_version(path: Path) -> dict[str, Any]:
     stat = path.stat()
     return {"path": str(path.resolve()), "bytes": stat.st_size, "changed_ns": stat.st_mtime_ns}

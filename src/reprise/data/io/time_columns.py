@@ -1,4 +1,7 @@
-"""Times and durations: what a column of times holds, milliseconds since 1970 UTC from it, and `7d`."""
+"""Columns of times: detection of their format, checks, and conversion to milliseconds since 1970 UTC.
+
+The format of a column is determined from all of its rows, never from a sample.
+"""
 
 from typing import Literal, get_args
 
@@ -10,45 +13,45 @@ from reprise.data.io.duckdb_engine import Engine
 from reprise.data.timestamps import EARLIEST_S, LATEST_S, UNITS_PER_SECOND, format_time
 from reprise.errors import DataError
 
-Form = Literal["s", "ms", "us", "ns", "timestamp", "text", "text-s", "text-ms", "text-us", "text-ns"]
-"""What a column of times holds: numbers of a unit, timestamps, ISO text, or numbers written as text."""
+TimeFormat = Literal["s", "ms", "us", "ns", "timestamp", "text", "text-s", "text-ms", "text-us", "text-ns"]
+"""Format of a column of times: numbers of a unit, timestamps, ISO text, or numbers written as text."""
 
 UTC_TYPE = dt.Timestamp(timezone="UTC")
 TIME_AT_START = r"^\s*[+-]?\d"
-"""Other words, such as `infinity` and `epoch`, are times to the engine."""
+"""Times begin with a digit or a sign. DuckDB would also accept words such as `infinity` and `epoch`."""
 UTC_AT_END = r"(?i)\s*(UTC|GMT|Z)\s*$"
 ZONE_AT_END = r"(?i):\d\d(\.\d+)?\s*(Z|UTC|GMT|[+-]\d\d(:?\d\d)?)\s*$"
 WORD_AT_END = r"[A-Za-z]\s*$"
-"""Of another zone by name, which the engine would pass over in a time that it takes for one without."""
+"""A letter at the end may be the name of another time zone, which DuckDB would ignore without an error."""
 
-_epoch_ms = ibis.udf.scalar.builtin(lambda moment: 0, name="epoch_ms", signature=((UTC_TYPE,), dt.int64))
+_epoch_ms = ibis.udf.scalar.builtin(lambda timestamp: 0, name="epoch_ms", signature=((UTC_TYPE,), dt.int64))
 _in_zone = ibis.udf.scalar.builtin(
-    lambda zone, moment: moment, name="timezone", signature=((dt.string, dt.timestamp), UTC_TYPE)
+    lambda zone, timestamp: timestamp, name="timezone", signature=((dt.string, dt.timestamp), UTC_TYPE)
 )
 
 
-def to_ms(column: ir.Value, form: Form, tz: str | None) -> ir.IntegerValue:
-    """The expression of a column of times as milliseconds since 1970 UTC; NULL where the text is no time."""
-    if form.startswith("text-"):
-        return to_ms(column.try_cast(dt.float64), _form(form.removeprefix("text-")), tz)
-    if form in UNITS_PER_SECOND:
-        return _number_to_ms(column, form)
-    if form == "text":
+def to_ms(column: ir.Value, time_format: TimeFormat, tz: str | None) -> ir.IntegerValue:
+    """Return the expression that converts a column of times to milliseconds since 1970 UTC; NULL for invalid text."""
+    if time_format.startswith("text-"):
+        return to_ms(column.try_cast(dt.float64), _as_format(time_format.removeprefix("text-")), tz)
+    if time_format in UNITS_PER_SECOND:
+        return _number_to_ms(column, time_format)
+    if time_format == "text":
         zoned = column.re_search(ZONE_AT_END)
         return ibis.ifelse(
-            zoned, _epoch_ms(_zoned_moment(column)), _naive_to_ms(column.try_cast(dt.timestamp), tz)
+            zoned, _epoch_ms(_parse_zoned(column)), _naive_to_ms(column.try_cast(dt.timestamp), tz)
         )
     if _is_naive(column.type()):
         return _naive_to_ms(column.cast(dt.timestamp), tz)
     return _epoch_ms(column.cast(UTC_TYPE))
 
 
-def _zoned_moment(text: ir.Value) -> ir.Value:
+def _parse_zoned(text: ir.Value) -> ir.Value:
     return text.re_replace(UTC_AT_END, "Z").try_cast(UTC_TYPE)
 
 
-def _form(name: str) -> Form:
-    assert name in get_args(Form), name
+def _as_format(name: str) -> TimeFormat:
+    assert name in get_args(TimeFormat), name
     return name  # type: ignore[return-value]
 
 
@@ -60,8 +63,8 @@ def _number_to_ms(column: ir.Value, unit: str) -> ir.IntegerValue:
     return (column.cast(dt.float64) / factor).round().cast(dt.int64)
 
 
-def _naive_to_ms(moment: ir.Value, tz: str | None) -> ir.IntegerValue:
-    return _epoch_ms(_in_zone(tz or "UTC", moment))
+def _naive_to_ms(timestamp: ir.Value, tz: str | None) -> ir.IntegerValue:
+    return _epoch_ms(_in_zone(tz or "UTC", timestamp))
 
 
 def _is_naive(kind: dt.DataType) -> bool:
@@ -69,62 +72,62 @@ def _is_naive(kind: dt.DataType) -> bool:
 
 
 def _is_zoned_nanoseconds(kind: dt.DataType) -> bool:
-    """What pandas writes; duckdb 2 has a type for it that ibis does not know by name."""
+    """Return whether a type is the nanosecond timestamp with a zone that pandas writes; Ibis does not know DuckDB's type."""
     return kind.is_unknown() and "TIMESTAMPTZ_NS" in str(kind)
 
 
-def find_form(engine: Engine, log: ir.Table, name: str, tz: str | None) -> Form:
-    """What the column `timestamp` of a log holds, after a look at all of it.
+def detect_format(engine: Engine, log: ir.Table, name: str, tz: str | None) -> TimeFormat:
+    """Determine the format of the column `timestamp` of a log from all of its rows.
 
     Args:
-        engine: Runs the look.
-        log: Has the columns `timestamp` and `row`.
-        name: What the caller calls the column, for messages.
-        tz: The zone of times without one.
+        engine: The engine that holds the log.
+        log: A table with the columns `timestamp` and `row`.
+        name: The caller's name of the column, for messages.
+        tz: Time zone of times that have none.
 
     Raises:
-        DataError: Missing, impossible or mixed values; times without a zone and no `tz`.
+        DataError: Values are missing, implausible or of mixed formats, or have no time zone while `tz` is None.
     """
     kind = log.timestamp.type()
     _refuse_missing(engine, log, name)
     if kind.is_string():
-        form = _text_form(engine, log, name, tz)
+        time_format = _text_format(engine, log, name, tz)
     elif kind.is_numeric() and not kind.is_boolean():
-        form = _unit(engine, log, log.timestamp, name)
+        time_format = _number_format(engine, log, log.timestamp, name)
     elif kind.is_timestamp() or kind.is_date() or _is_zoned_nanoseconds(kind):
         if _is_naive(kind) and tz is None:
             raise _naive_error(name, engine.row(_first(log, log.row >= 0)))
-        form = _form("timestamp")
+        time_format = _as_format("timestamp")
     else:
         raise DataError(f"column {name!r} is of type {kind}; times are numbers, ISO text or timestamps")
-    _check_range(engine, log, to_ms(log.timestamp, form, tz), name)
-    return form
+    _check_range(engine, log, to_ms(log.timestamp, time_format, tz), name)
+    return time_format
 
 
-def _first(log: ir.Table, which: ir.BooleanValue) -> ir.Table:
-    """The first row, in input order, for which something holds."""
-    moment = log.timestamp.cast(dt.string)
-    return log.filter(which).order_by("row").limit(1).select("row", value=moment)
+def _first(log: ir.Table, condition: ir.BooleanValue) -> ir.Table:
+    """Select the first row, in input order, for which a condition holds."""
+    text = log.timestamp.cast(dt.string)
+    return log.filter(condition).order_by("row").limit(1).select("row", value=text)
 
 
 def _refuse_missing(engine: Engine, log: ir.Table, name: str) -> None:
     column = log.timestamp
-    bad, what = column.isnull(), "empty"
+    bad, fault = column.isnull(), "empty"
     if column.type().is_floating():
-        bad, what = bad | column.isnan() | column.isinf(), "empty, NaN or infinite"
+        bad, fault = bad | column.isnan() | column.isinf(), "empty, NaN or infinite"
     missing = engine.row(log.aggregate(count=bad.sum(), first=log.row.min(where=bad)))
     if missing["count"]:
         raise DataError(
-            f"column {name!r} is {what} in {missing['count']} rows, first in row {missing['first'] + 1}; drop these rows"
+            f"column {name!r} is {fault} in {missing['count']} rows, first in row {missing['first'] + 1}; drop these rows"
         )
 
 
-def _unit(engine: Engine, log: ir.Table, number: ir.Value, name: str) -> Form:
+def _number_format(engine: Engine, log: ir.Table, number: ir.Value, name: str) -> TimeFormat:
     found = engine.row(log.aggregate(low=number.min(), high=number.max()))
     low, high = float(found["low"]), float(found["high"])
     for unit, per_second in UNITS_PER_SECOND.items():
         if EARLIEST_S * per_second <= low and high < LATEST_S * per_second:
-            return _form(unit)
+            return _as_format(unit)
     raise DataError(
         f"column {name!r} runs from {low:.15g} to {high:.15g}: as seconds that is {format_time(low * 1000)} to "
         f"{format_time(high * 1000)}, as milliseconds {format_time(low)} to {format_time(high)}; "
@@ -132,24 +135,24 @@ def _unit(engine: Engine, log: ir.Table, number: ir.Value, name: str) -> Form:
     )
 
 
-def _text_form(engine: Engine, log: ir.Table, name: str, tz: str | None) -> Form:
+def _text_format(engine: Engine, log: ir.Table, name: str, tz: str | None) -> TimeFormat:
     text = log.timestamp
     number = text.try_cast(dt.float64)
-    moment, zoned = text.try_cast(dt.timestamp), text.re_search(ZONE_AT_END)
+    parsed, zoned = text.try_cast(dt.timestamp), text.re_search(ZONE_AT_END)
     is_number = number.notnull() & ~number.isnan() & ~number.isinf()
-    plain = text.re_search(TIME_AT_START) & ~text.re_search(WORD_AT_END)
-    naive, aware = moment.notnull() & ~zoned & plain, zoned & _zoned_moment(text).notnull()
+    unambiguous = text.re_search(TIME_AT_START) & ~text.re_search(WORD_AT_END)
+    naive, aware = parsed.notnull() & ~zoned & unambiguous, zoned & _parse_zoned(text).notnull()
     found = engine.row(
         log.aggregate(rows=log.count(), number=is_number.sum(), naive=naive.sum(), aware=aware.sum())
     )
     if found["number"] == found["rows"]:
-        return _form(f"text-{_unit(engine, log, number, name)}")
+        return _as_format(f"text-{_number_format(engine, log, number, name)}")
     times = found["naive"] + found["aware"]
     if times < found["rows"]:
-        # what the other rows are not is what is wrong
+        # the format of the majority decides which rows are reported as wrong
         first = engine.row(_first(log, ~is_number if found["number"] > times else ~(naive | aware)))
         raise DataError(
-            f"row {first['row'] + 1} of column {name!r} is no time: {first['value']!r}; write ISO times such as "
+            f"row {first['row'] + 1} of column {name!r} is not a time: {first['value']!r}; write ISO times such as "
             "'2024-03-01T10:00:00Z' or seconds since 1970"
         )
     if found["naive"] and found["aware"]:
@@ -160,7 +163,7 @@ def _text_form(engine: Engine, log: ir.Table, name: str, tz: str | None) -> Form
         )
     if found["naive"] and tz is None:
         raise _naive_error(name, engine.row(_first(log, naive)))
-    return _form("text")
+    return _as_format("text")
 
 
 def _naive_error(name: str, first: dict[str, object]) -> DataError:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from reprise.data.dataset import EVENT
 from reprise.data.io.duckdb_engine import NUMBERING, Engine
 from reprise.data.io.events import Events
-from reprise.data.io.time_columns import Form, to_ms
+from reprise.data.io.time_columns import TimeFormat, to_ms
 from reprise.data.split import PART_CODES
 from reprise.errors import DataError, did_you_mean
 
@@ -70,7 +70,7 @@ def numbered(engine: Engine, files: list[Path], names: dict[str, str]) -> ir.Tab
     return joined.select(*names, row=joined.file_row_number + joined.rows_before)
 
 
-def code(log: Log, form: Form, *, cut: bool = False) -> dict[str, Any]:
+def code(log: Log, time_format: TimeFormat, *, cut: bool = False) -> dict[str, Any]:
     """Save the tables `sequences` and `items` (id, code) and `events`, the coded log in order; returns the facts.
 
     `events` has sequence, item, time_ms, kind, value, part and row, sorted by sequence, time and input order. Codes
@@ -91,7 +91,7 @@ def code(log: Log, form: Form, *, cut: bool = False) -> dict[str, Any]:
     _check_owners(log)
     # within one moment a marked part comes before the next; a longer key makes the sort half as slow again
     order = ["sequence", "time_ms", *(["part"] if "part" in log.table.columns else []), "row"]
-    log.engine.save("events", _coded(log, form, kinds).order_by(order))
+    log.engine.save("events", _coded(log, time_format, kinds).order_by(order))
     return {"rows": sequences["rows"], "kinds": kinds, "integers": [sequences["integers"], items["integers"]]}
 
 
@@ -193,7 +193,7 @@ def _check_owners(log: Log) -> None:
         )
 
 
-def _coded(log: Log, form: Form, kinds: list[str]) -> ir.Table:
+def _coded(log: Log, time_format: TimeFormat, kinds: list[str]) -> ir.Table:
     table, engine = log.table, log.engine
     sequences, items = engine.table("sequences"), engine.table("items")
     names = engine.arrow_table(
@@ -208,7 +208,7 @@ def _coded(log: Log, form: Form, kinds: list[str]) -> ir.Table:
     return joined.select(
         "sequence",
         "item",
-        time_ms=to_ms(joined.timestamp, form, log.events.tz),
+        time_ms=to_ms(joined.timestamp, time_format, log.events.tz),
         kind=kind,
         value=_value(joined),
         part=_part(joined),

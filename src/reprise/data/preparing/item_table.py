@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reprise.data.io.duckdb_engine import Engine
-from reprise.data.io.events import check_id_type, find
+from reprise.data.io.events import check_id_type, find_column
 from reprise.data.io.sources import Source, open_source
 from reprise.data.preparing.array_writer import Ranking
 from reprise.errors import DataError, did_you_mean
@@ -81,7 +81,7 @@ def open_items(items: Any, item_column: str) -> ItemTable:
     """
     source = open_source(items)
     names = list(source.table.columns)
-    column = item_column if item_column in names else find("item", names)
+    column = item_column if item_column in names else find_column("item", names)
     if column is None:
         raise DataError(f"the item table has no column {item_column!r}{did_you_mean(item_column, names)}")
     check_id_type(column, source.table[column].type())

@@ -130,7 +130,7 @@ def _choose_sequences(log: Events, options: PrepareOptions) -> tuple[Events, str
             raise DataError(
                 "the events have no user column; name it (user=NAME), or use sequence_by='session'"
             )
-        return log.only(session=None), "user_id", ()
+        return log.with_columns(session=None), "user_id", ()
     if columns.session is None:
         raise DataError(
             "sequence_by='session', but the events have no session column; name it (session=NAME, or "

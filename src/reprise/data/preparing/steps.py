@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 
 from reprise.data.dataset import FORMAT, ITEMS, MANIFEST, SEQUENCES
 from reprise.data.io.duckdb_engine import Engine
-from reprise.data.io.time_columns import find_form
+from reprise.data.io.time_columns import detect_format
 from reprise.data.preparing import cleaning
 from reprise.data.preparing.array_writer import Layout, Ranking, rank_items, write_arrays
 from reprise.data.preparing.encoding import Log, check_marks, check_order, code, numbered
 from reprise.data.preparing.item_table import common_id_type, write_items
 from reprise.data.preparing.plan import Plan, hash_of
 from reprise.data.preparing.workspace import Result, Workspace
-from reprise.data.split import ColumnSplit, Cut, SequenceParts, check_parts
+from reprise.data.split import ColumnSplit, ResolvedSplit, SequenceParts, check_parts
 from reprise.data.timestamps import parse_duration
 from reprise.errors import DataError
 
@@ -34,7 +34,7 @@ def read_step(plan: Plan, work: Workspace) -> Result:
         staged = work.folder / "log.parquet"
         table = plan.events.select(source.table, **plan.marks)
         if source.engine:
-            source.engine.limit(work.engine.memory_limit)
+            source.engine.set_memory_limit(work.engine.memory_limit)
             source.engine.copy(table, staged)
         else:
             table.to_parquet(staged)
@@ -58,7 +58,7 @@ def code_step(plan: Plan, engine: Engine, read: Result) -> Result:
     log = _open_log(plan, engine, read)
     if isinstance(plan.split, ColumnSplit):
         check_marks(log, plan.split.column)
-    form = find_form(log.engine, log.table, log.name("timestamp"), plan.events.tz)
+    form = detect_format(log.engine, log.table, log.name("timestamp"), plan.events.tz)
     facts = code(log, form, cut=plan.options.session_gap is not None)
     if isinstance(plan.split, ColumnSplit):
         check_order(log, plan.split.column)
@@ -110,7 +110,7 @@ def write_step(plan: Plan, work: Workspace, coded: Result, cleaned: Result) -> R
     return {}
 
 
-def _parts(plan: Plan, engine: Engine, table: str) -> tuple[Cut, SequenceParts, list[str]]:
+def _parts(plan: Plan, engine: Engine, table: str) -> tuple[ResolvedSplit, SequenceParts, list[str]]:
     """The resolved split, the parts of each sequence in order, and notes; saves the table `kept` of their codes."""
     events = engine.table(table)
     span = engine.row(events.aggregate(first=events.time_ms.min(), last=events.time_ms.max()))
@@ -122,7 +122,7 @@ def _parts(plan: Plan, engine: Engine, table: str) -> tuple[Cut, SequenceParts, 
     if kept.num_rows < 2:
         raise _too_few(plan, kept.num_rows)
     columns = [np.asarray(kept.column(name), dtype=np.int64) for name in ("events", "train", "valid")]
-    parts, notes = split.settle(SequenceParts(*columns))
+    parts, notes = split.adjust(SequenceParts(*columns))
     check_parts(split, parts, span["first"], span["last"])
     return split, parts, notes
 
@@ -162,7 +162,7 @@ def _warnings(facts: dict[str, Any], unknown: int, items: int) -> list[str]:
 def _write_manifest(
     plan: Plan,
     folder: Path,
-    split: Cut,
+    split: ResolvedSplit,
     kinds: list[str],
     ranking: Ranking,
     facts: dict[str, Any],
