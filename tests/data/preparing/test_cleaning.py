@@ -1,4 +1,4 @@
-"""Duplicates, sessions by gap, and minimum counts, each against a plain loop."""
+"""Duplicates, sessions by gap, and minimum counts, each compared with a simple loop."""
 
 from collections import Counter
 from pathlib import Path
@@ -12,7 +12,7 @@ from reprise.data.preparing.cleaning import cut_sessions, drop_duplicates, keep_
 from reprise.data.preparing.prepare import prepare
 
 Event = tuple[int, int, int, int]
-"""(sequence, time, item, kind)"""
+"""(sequence, time, item, kind)."""
 events = st.lists(
     st.tuples(st.integers(0, 3), st.integers(0, 6), st.integers(0, 3), st.integers(0, 1)),
     min_size=1,
@@ -21,36 +21,36 @@ events = st.lists(
 
 
 def saved(rows: list[Event]) -> tuple[Engine, list[Event]]:
-    """An engine with the table `events` of these rows, sorted, and the rows in that order."""
+    """Return an engine with the sorted rows as table `events`, and the rows in that order."""
     engine = Engine()
     ordered = sorted(rows, key=lambda row: row[:2])
     columns = ("sequence", "time_ms", "item", "kind")
     table = pa.table(
-        {name: pa.array([row[at] for row in ordered], pa.int32()) for at, name in enumerate(columns)}
+        {name: pa.array([row[column] for row in ordered], pa.int32()) for column, name in enumerate(columns)}
     )
     table = table.append_column("row", pa.array(range(len(ordered)), pa.int64()))
     engine.save("events", engine.arrow_table("given", table))
     return engine, ordered
 
 
-def left(engine: Engine, name: str = "events") -> list[Event]:
+def remaining(engine: Engine, name: str = "events") -> list[Event]:
     rows = engine.rows(engine.table(name).select("sequence", "time_ms", "item", "kind"))
     return [tuple(row.values()) for row in rows]
 
 
 @settings(max_examples=15, deadline=None)
 @given(events)
-def test_of_equal_events_the_first_is_kept_and_the_order_stays(rows: list[Event]) -> None:
+def test_the_first_of_equal_events_is_kept_in_order(rows: list[Event]) -> None:
     engine, ordered = saved(rows)
     dropped = drop_duplicates(engine, "events")
     expected = list(dict.fromkeys(ordered))
-    assert left(engine) == expected
+    assert remaining(engine) == expected
     assert dropped == len(ordered) - len(expected)
 
 
 @settings(max_examples=15, deadline=None)
 @given(events, st.integers(1, 4))
-def test_sessions_are_cut_where_the_pause_is_longer_than_the_gap(rows: list[Event], gap: int) -> None:
+def test_sessions_begin_after_pauses_longer_than_the_gap(rows: list[Event], gap: int) -> None:
     engine, ordered = saved(rows)
     sessions, before = [], None
     for row in ordered:
@@ -58,10 +58,10 @@ def test_sessions_are_cut_where_the_pause_is_longer_than_the_gap(rows: list[Even
         sessions.append(len(set(sessions)) if begins else sessions[-1])
         before = row
     assert cut_sessions(engine, "events", gap) == len(set(sessions))
-    assert [row[0] for row in left(engine, "sessions")] == sessions
+    assert [row[0] for row in remaining(engine, "sessions")] == sessions
 
 
-def test_sessions_are_numbered_within_their_owner() -> None:
+def test_sessions_are_numbered_within_their_original_sequence() -> None:
     engine, _ = saved([(5, 0, 1, 0), (5, 100, 1, 0), (7, 0, 1, 0)])
     cut_sessions(engine, "events", 10)
     found = engine.rows(engine.table("session_of").order_by("sequence"))
@@ -70,7 +70,7 @@ def test_sessions_are_numbered_within_their_owner() -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(events, st.integers(1, 4), st.integers(1, 5))
-def test_minimum_counts_hold_at_the_end_and_nothing_more_is_dropped(
+def test_keep_frequent_drops_exactly_what_the_minimums_require(
     rows: list[Event], min_item: int, min_sequence: int
 ) -> None:
     engine, expected = saved(rows)
@@ -81,7 +81,7 @@ def test_minimum_counts_hold_at_the_end_and_nothing_more_is_dropped(
         if kept == expected:
             break
         expected = kept
-    assert left(engine) == expected
+    assert remaining(engine) == expected
     assert sum(dropped.values()) == len(rows) - len(expected)
 
 

@@ -1,4 +1,4 @@
-"""The item table follows the vocabulary and keeps what the caller knows."""
+"""The item table has the order of the vocabulary and keeps the columns of the caller."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def made(write_log, days, tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["items.parquet", "items.csv", "items.jsonl"])
-def test_rows_are_in_the_order_of_the_vocabulary_with_the_callers_columns(made, write_log, name: str) -> None:
+def test_rows_have_the_order_of_the_vocabulary_and_the_callers_columns(made, write_log, name: str) -> None:
     dataset = made(write_log(TITLES, COLUMNS, name))
     assert dataset.table.column("item_id").to_pylist() == dataset.items.ids.tolist()
     assert dataset.table.column_names == ["item_id", "count", "title", "price"]
@@ -34,7 +34,7 @@ def test_rows_are_in_the_order_of_the_vocabulary_with_the_callers_columns(made, 
     assert known["i1"] == {"title": None, "price": None}
 
 
-def test_items_that_only_the_table_knows_are_cold(made, write_log) -> None:
+def test_items_that_occur_only_in_the_table_are_cold(made, write_log) -> None:
     dataset = made(write_log(TITLES, COLUMNS, "items.parquet"))
     assert dataset.items.ids.tolist()[-1] == "new"
     assert dataset.items.index("new") > dataset.items.warm
@@ -43,7 +43,7 @@ def test_items_that_only_the_table_knows_are_cold(made, write_log) -> None:
     assert "2 of 4 items have no row in the item table" in dataset.facts["warnings"]
 
 
-def test_the_id_column_may_be_called_as_in_the_events(write_log, days, tmp_path: Path) -> None:
+def test_the_id_column_may_have_the_same_name_as_in_the_events(write_log, days, tmp_path: Path) -> None:
     from reprise.data.io.events import read_events
 
     log = read_events(write_log(days, ("user_id", "article", "timestamp")), item="article")
@@ -52,11 +52,11 @@ def test_the_id_column_may_be_called_as_in_the_events(write_log, days, tmp_path:
     assert dataset.table.column_names == ["item_id", "count", "title"]
 
 
-def test_a_frame_will_do(made) -> None:
+def test_a_data_frame_is_accepted(made) -> None:
     assert "Mug" in made(pd.DataFrame(TITLES, columns=list(COLUMNS))).titles()
 
 
-def test_a_column_of_the_callers_called_count_is_renamed(made, write_log) -> None:
+def test_a_column_named_count_is_renamed(made, write_log) -> None:
     dataset = made(write_log([("i0", 7)], ("item_id", "count"), "items.parquet"))
     assert dataset.table.column_names == ["item_id", "count", "given_count"]
 
@@ -83,7 +83,7 @@ def test_ids_of_another_type_than_in_the_events_are_refused(made, write_log) -> 
     )
 
 
-def test_text_ids_where_the_events_have_integers_are_refused(made, write_log, days) -> None:
+def test_text_ids_are_refused_if_the_events_have_integers(made, write_log, days) -> None:
     rows = [(user, int(item[1:]), time_s) for user, item, time_s in days]
     with pytest.raises(
         DataError, match="item ids are integers in the events, but not in column 'item_id' of the item ta"
@@ -107,7 +107,7 @@ def test_integers_in_two_text_files_are_integers(write_log, days, tmp_path: Path
     assert dataset.items.index(9) > dataset.items.warm
 
 
-def test_events_in_text_take_the_type_of_the_item_table(write_log, days, tmp_path: Path) -> None:
+def test_text_events_take_the_id_type_of_the_item_table(write_log, days, tmp_path: Path) -> None:
     rows = [(user, int(item[1:]), time_s) for user, item, time_s in days]
     items = write_log([("2", "Mug")], ("item_id", "title"), "items.parquet")
     dataset = prepare(write_log(rows, name="log.csv"), tmp_path / "out", items=items, split=SPLIT)
@@ -115,13 +115,13 @@ def test_events_in_text_take_the_type_of_the_item_table(write_log, days, tmp_pat
     assert "Mug" in dataset.titles()
 
 
-def test_a_table_without_an_id_column_names_the_nearest(made, write_log) -> None:
+def test_a_table_without_an_id_column_suggests_a_similar_name(made, write_log) -> None:
     with pytest.raises(DataError) as caught:
         made(write_log([("i0", "Mug")], ("itm_id", "title"), "items.parquet"))
     assert str(caught.value) == "the item table has no column 'item_id'; did you mean 'itm_id'?"
 
 
-def test_text_that_looks_like_a_number_but_is_none_stays_text(made, write_log) -> None:
+def test_numbers_with_leading_zeros_stay_text(made, write_log) -> None:
     dataset = made(
         write_log([("i0", "007", 5), ("i1", "12", None)], ("item_id", "code", "stock"), "items.csv")
     )
@@ -139,7 +139,7 @@ def test_text_that_looks_like_a_number_but_is_none_stays_text(made, write_log) -
     ],
 )
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
-def test_columns_of_any_name_are_kept(
+def test_columns_with_any_name_are_kept(
     made, write_log, names: tuple, expected: list[str], suffix: str
 ) -> None:
     dataset = made(write_log([("i3", 7, 8), ("new", 9, None)], names, f"items.{suffix}"))

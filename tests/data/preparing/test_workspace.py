@@ -1,4 +1,4 @@
-"""Steps are done once, and what they make appears whole or not at all."""
+"""Each step runs once, and the result appears only when it is complete."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from reprise.errors import DataError
 LIMIT = "100MB"
 
 
-def test_a_finished_step_is_remembered_by_the_same_call(tmp_path: Path) -> None:
+def test_the_same_call_keeps_finished_steps(tmp_path: Path) -> None:
     work = Workspace(tmp_path / "out", "key", LIMIT)
     assert work.step("count", lambda: {"events": 3}) == {"events": 3}
     work.engine.close()
@@ -19,7 +19,7 @@ def test_a_finished_step_is_remembered_by_the_same_call(tmp_path: Path) -> None:
     assert again.step("count", lambda: {"events": 99}) == {"events": 3}
 
 
-def test_another_call_begins_anew(tmp_path: Path) -> None:
+def test_another_call_starts_again(tmp_path: Path) -> None:
     work = Workspace(tmp_path / "out", "key", LIMIT)
     work.step("count", lambda: {"events": 3})
     work.engine.close()
@@ -28,22 +28,22 @@ def test_another_call_begins_anew(tmp_path: Path) -> None:
     }
 
 
-def test_a_step_that_fails_is_not_remembered(tmp_path: Path) -> None:
+def test_a_failed_step_is_repeated(tmp_path: Path) -> None:
     work = Workspace(tmp_path / "out", "key", LIMIT)
     with pytest.raises(ZeroDivisionError):
         work.step("count", lambda: {"events": 1 // 0})
     assert work.step("count", lambda: {"events": 3}) == {"events": 3}
 
 
-def test_a_damaged_database_is_as_good_as_none(tmp_path: Path) -> None:
+def test_a_damaged_database_is_replaced(tmp_path: Path) -> None:
     work = Workspace(tmp_path / "out", "key", LIMIT)
     work.step("count", lambda: {"events": 3})
     work.engine.close()
-    (tmp_path / "out.partial" / "work.duckdb").write_bytes(b"no database")
+    (tmp_path / "out.partial" / "work.duckdb").write_bytes(b"not a database")
     assert Workspace(tmp_path / "out", "key", LIMIT).step("count", lambda: {"events": 99}) == {"events": 99}
 
 
-def test_the_result_appears_in_place_of_an_older_one(tmp_path: Path) -> None:
+def test_publish_replaces_an_older_result(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "old").write_text("")
@@ -55,21 +55,21 @@ def test_the_result_appears_in_place_of_an_older_one(tmp_path: Path) -> None:
     assert [path.name for path in out.iterdir()] == ["new"]
 
 
-def test_leftovers_of_a_kill_after_the_end_are_removed(tmp_path: Path) -> None:
+def test_leftovers_of_a_kill_after_publishing_are_removed(tmp_path: Path) -> None:
     Workspace(tmp_path / "out", "key", LIMIT).engine.close()
     remove_leftovers(tmp_path / "out")
     remove_leftovers(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_says_how_much_is_free(tmp_path: Path) -> None:
-    with pytest.raises(DataError) as caught, disk_errors(tmp_path / "not there yet"):
+def test_a_full_disk_is_reported_with_the_free_space(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught, disk_errors(tmp_path / "missing"):
         raise OSError(28, "No space left on device")
     assert str(caught.value).startswith("the disk is full: [Errno 28] No space left on device; ")
-    assert f"GB are free at {tmp_path}. Make room" in str(caught.value)
+    assert f"GB are free at {tmp_path}. Free some space" in str(caught.value)
 
 
-def test_other_errors_are_left_as_they_are(tmp_path: Path) -> None:
+def test_other_errors_are_not_changed(tmp_path: Path) -> None:
     with pytest.raises(PermissionError), disk_errors(tmp_path):
         raise PermissionError(13, "Permission denied")
     with pytest.raises(BusyError), disk_errors(tmp_path):

@@ -1,6 +1,6 @@
-"""The sorted, coded log as the arrays of a dataset, written batch by batch.
+"""Writing of the sorted, encoded log as the arrays of a dataset, batch by batch.
 
-Files are written, not mapped: on a full disk a write fails with an error, a mapped page kills the process.
+Files are written, not memory-mapped: on a full disk a write raises an error, but a mapped page kills the process.
 Shape letters: U sequences, E events, C item codes, I items.
 """
 
@@ -24,58 +24,58 @@ EVENT_ARRAYS = ("item", "time_ms", "kind", "value")
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the events of each sequence, and of its parts, lie."""
+    """Positions of the events of each sequence and of its parts."""
 
     offset: AnyArray
-    """[U + 1]"""
+    """Position of the first event of each sequence, and the number of events at the end, [U + 1]."""
     train_end: AnyArray
-    """[U]"""
+    """Position after the last training event of each sequence, [U]."""
     valid_end: AnyArray
-    """[U]"""
+    """Position after the last validation event of each sequence, [U]."""
 
     @classmethod
-    def of(cls, parts: SequenceParts) -> "Layout":
-        """From the lengths of the parts."""
+    def from_parts(cls, parts: SequenceParts) -> "Layout":
+        """Create the layout from the sizes of the parts."""
         offset = np.concatenate([[0], np.cumsum(parts.events_U)]).astype(np.int64)
         train_end = offset[:-1] + parts.train_U
         return cls(offset, train_end, train_end + parts.valid_U)
 
     @property
     def events(self) -> int:
-        """How many there are."""
+        """Number of events."""
         return int(self.offset[-1])
 
-    def spread(self, value_U: AnyArray, start: int, stop: int) -> AnyArray:
-        """What each of the events `start`..`stop` gets from its sequence."""
+    def repeat_per_event(self, value_U: AnyArray, start: int, stop: int) -> AnyArray:
+        """Return for each event from `start` to `stop` the value of its sequence."""
         first = int(np.searchsorted(self.offset, start, side="right")) - 1
         last = int(np.searchsorted(self.offset, stop, side="left"))
         bounds = self.offset[first : last + 1].clip(start, stop)
-        spread: AnyArray = np.repeat(value_U[first:last], np.diff(bounds))
-        return spread
+        repeated: AnyArray = np.repeat(value_U[first:last], np.diff(bounds))
+        return repeated
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Which item codes get which index: trained ones by count, then the others, each in order of appearance."""
+    """The order of the items: by number of training events, descending, then by first appearance."""
 
     code_I: AnyArray
-    """The code at index 1, 2, ..."""
+    """Item code of each item index, from index 1."""
     count_I: AnyArray
-    """How many training events each has."""
+    """Number of training events of each item."""
 
     @property
     def warm(self) -> int:
-        """How many items occur in training."""
+        """Number of items with training events."""
         return int(np.count_nonzero(self.count_I))
 
 
 def rank_items(engine: Engine, name: str, layout: Layout, codes: int) -> Ranking:
-    """Count the training events of each item, and the order that follows."""
+    """Count the training events of each item and order the items by them; items without events are left out."""
     trained_C, seen_C = np.zeros(codes, np.int64), np.zeros(codes, np.int64)
     for start, batch in _batches(engine, name, ["item"]):
         item_E = _column(batch, "item")
         position_E = np.arange(start, start + len(item_E))
-        training_E = position_E < layout.spread(layout.train_end, start, start + len(item_E))
+        training_E = position_E < layout.repeat_per_event(layout.train_end, start, start + len(item_E))
         trained_C += np.bincount(item_E[training_E], minlength=codes)
         seen_C += np.bincount(item_E, minlength=codes)
     code_I = np.argsort(-trained_C, kind="stable")
@@ -84,10 +84,10 @@ def rank_items(engine: Engine, name: str, layout: Layout, codes: int) -> Ranking
 
 
 def write_arrays(engine: Engine, name: str, folder: Path, layout: Layout, ranking: Ranking) -> dict[str, Any]:
-    """Write all arrays of a dataset; returns how many events share their time with the one before, and checksums."""
+    """Write all arrays of a dataset; return the number of tied events (`ties`) and a checksum per array."""
     index_C = np.zeros(int(ranking.code_I.max()) + 1, dtype=np.int32)
     index_C[ranking.code_I] = np.arange(1, len(ranking.code_I) + 1)
-    # a digest an array: one of all of them together would depend on where the batches are cut
+    # one digest per array: a digest of all arrays together would depend on the size of the batches
     digests, ties, last_ms = {name: hashlib.sha256() for name in COLUMNS}, 0, np.int64(-1)
     for part in ("offset", "train_end", "valid_end"):
         array = np.asarray(getattr(layout, part), dtype=COLUMNS[part])
@@ -124,7 +124,7 @@ def _column(batch: pa.RecordBatch, name: str) -> AnyArray:
 
 
 def _ties(time_ms_E: AnyArray, last_ms: np.int64, layout: Layout, start: int) -> int:
-    """How many events share their time with the event before them in their sequence."""
+    """Count the events with the same time as the event before them in their sequence."""
     stop = start + len(time_ms_E)
     same_E = np.diff(time_ms_E, prepend=last_ms) == 0
     first = layout.offset[np.searchsorted(layout.offset, start) : np.searchsorted(layout.offset, stop)]

@@ -1,7 +1,7 @@
-"""What is done to the coded log before it is split: duplicates, sessions by gap, minimum counts.
+"""Cleaning of the encoded log before the split: duplicates, sessions by gap, and minimum counts.
 
-All work on tables sorted by sequence, time and input order, so that neighbours are found by windows over the
-rows as they lie, which the engine streams; nothing is sorted a second time.
+The tables are sorted by sequence, time and input order. Adjacent events are therefore found by windows over the rows
+in their stored order, which the engine streams without sorting again.
 """
 
 import ibis
@@ -9,54 +9,55 @@ import ibis.expr.types as ir
 
 from reprise.data.io.duckdb_engine import Engine
 
-AS_THEY_LIE = ibis.window()
-UP_TO_HERE = ibis.cumulative_window()
+STORED_ORDER = ibis.window()
+CUMULATIVE = ibis.cumulative_window()
 
 
 def drop_duplicates(engine: Engine, name: str) -> int:
-    """Delete all but the first of events with the same sequence, time, item and kind; returns how many.
+    """Delete repetitions of events with the same sequence, time, item and kind; return how many were deleted.
 
-    Only events that share their time with a neighbour are looked at: in most logs that is few of them.
+    Only events with the same time as an adjacent event are compared, which are few in most logs.
     """
     events = engine.table(name)
-    flagged = events.mutate(tied=_same_moment(events, 1) | _same_moment(events, -1))
+    flagged = events.mutate(tied=_same_time(events, 1) | _same_time(events, -1))
     tied = flagged.filter(flagged.tied).drop("tied")
     same = ["sequence", "time_ms", "item", "kind"]
-    first = tied.group_by(same).aggregate(first=tied.row.min(), count=tied.count())
-    repeats = tied.join(first.filter(first["count"] > 1), same)
+    groups = tied.group_by(same).aggregate(first=tied.row.min(), count=tied.count())
+    repeats = tied.join(groups.filter(groups["count"] > 1), same)
     return engine.delete(name, "row", repeats.filter(repeats.row > repeats["first"]).select("row"))
 
 
-def _same_moment(events: ir.Table, step: int) -> ir.BooleanValue:
-    def beside(column: ir.Value) -> ir.Value:
+def _same_time(events: ir.Table, step: int) -> ir.BooleanValue:
+    def adjacent(column: ir.Value) -> ir.Value:
         return column.lag(step) if step > 0 else column.lead(-step)
 
-    same = [column == beside(column).over(AS_THEY_LIE) for column in (events.sequence, events.time_ms)]
+    same = [column == adjacent(column).over(STORED_ORDER) for column in (events.sequence, events.time_ms)]
     return (same[0] & same[1]).fill_null(False)
 
 
 def cut_sessions(engine: Engine, name: str, gap_ms: int) -> int:
-    """Save `sessions`: events whose sequences are cut wherever more than `gap_ms` passes; returns how many there are.
+    """Divide sequences at pauses longer than `gap_ms`; return the number of sessions.
 
-    And `session_of`: for each new sequence its old one, and its number in it, from 1.
+    Save the table `sessions`, the events with their sessions as new sequences, and the table `session_of`: for each
+    session the original sequence and the number of the session within it, from 1.
     """
     events = engine.table(name)
-    whose = events.sequence.lag().over(AS_THEY_LIE)
-    pause = events.time_ms - events.time_ms.lag().over(AS_THEY_LIE)
-    begins = ((events.sequence != whose) | (pause > gap_ms)).fill_null(True)
+    previous = events.sequence.lag().over(STORED_ORDER)
+    pause = events.time_ms - events.time_ms.lag().over(STORED_ORDER)
+    begins = ((events.sequence != previous) | (pause > gap_ms)).fill_null(True)
     marked = events.mutate(begins=begins.cast("int32"))
-    visit = (marked.begins.sum().over(UP_TO_HERE) - 1).cast("int32")
-    cut = marked.mutate(visit=visit).drop("begins")
-    saved = engine.save("sessions", cut.mutate(owner=cut.sequence, sequence=cut.visit).drop("visit"))
+    session = (marked.begins.sum().over(CUMULATIVE) - 1).cast("int32")
+    cut = marked.mutate(session=session).drop("begins")
+    saved = engine.save("sessions", cut.mutate(owner=cut.sequence, sequence=cut.session).drop("session"))
     owners = saved.group_by("sequence").aggregate(owner=saved.owner.first())
     number = ibis.row_number().over(group_by=owners.owner, order_by=owners.sequence) + 1
     return int(engine.save("session_of", owners.mutate(number=number)).count().to_pyarrow().as_py())
 
 
 def keep_frequent(engine: Engine, name: str, min_item: int, min_sequence: int) -> dict[str, int]:
-    """Delete items and sequences with fewer events than wanted, until none is left that has; returns events deleted.
+    """Repeat k-core filtering until every item and sequence has its minimum of events; return the deleted events.
 
-    One pass is not enough: an item that goes shortens sequences, and a sequence that goes makes items rarer.
+    One pass is not enough: deleting an item shortens sequences, and deleting a sequence makes items rarer.
     """
     dropped = {"short_sequences": 0, "rare_items": 0}
     while True:
@@ -68,9 +69,9 @@ def keep_frequent(engine: Engine, name: str, min_item: int, min_sequence: int) -
             return dropped
 
 
-def _delete_rare(engine: Engine, name: str, column: str, least: int) -> int:
-    if least <= 1:
+def _delete_rare(engine: Engine, name: str, column: str, minimum: int) -> int:
+    if minimum <= 1:
         return 0
     events = engine.table(name)
     counts = events.group_by(column).aggregate(count=events.count())
-    return engine.delete(name, column, counts.filter(counts["count"] < least).select(column))
+    return engine.delete(name, column, counts.filter(counts["count"] < minimum).select(column))

@@ -1,6 +1,7 @@
-"""From ids to numbers: the log as one sorted table of integers, which everything after works on.
+"""Encoding of an event log: ids, kinds and times become integers, in one table sorted by sequence and time.
 
-Strings are read once for the codes and once for the coding, and never sorted; the sort is over numbers.
+For example, the rows (ann, mug, 10:05), (bob, pot, 10:00), (ann, pot, 10:01) give the codes ann = 0, bob = 1 and
+mug = 0, pot = 1, by first appearance, and the encoded rows (sequence, item) in the order (0, 1), (0, 0), (1, 1).
 """
 
 from dataclasses import asdict, dataclass
@@ -21,40 +22,42 @@ from reprise.data.split import PART_CODES
 from reprise.errors import DataError, did_you_mean
 
 KINDS_LIMIT = 256
-"""A kind is stored in one byte."""
+"""Largest number of kinds; a kind is stored in one byte."""
 ID_LIMIT = 2**63
-"""Integer ids are stored with a sign."""
+"""Integer ids must be smaller, because they are stored as signed 64-bit integers."""
 
 
 @dataclass(frozen=True)
 class Log:
-    """A log in Parquet files with numbered rows, canonical names, and what its ids and times are called."""
+    """A log with numbered rows and canonical column names, before it is encoded."""
 
     engine: Engine
+    """Engine that reads the files of the log."""
     table: ir.Table
-    """user_id, item_id, timestamp, session_id, kind, value, part - those there are - and row, from 0."""
+    """The rows: user_id, item_id, timestamp, session_id, kind, value and part, if present, and `row`, counted from 0."""
     events: Events
-    key: str
-    """The canonical column whose values are the sequences: user_id or session_id."""
+    """The log as it was opened, with the column names of the caller."""
+    sequence_column: str
+    """Canonical name of the column that defines the sequences: user_id or session_id."""
 
     def name(self, canonical: str) -> str:
-        """What the caller calls a column."""
+        """Return the caller's name of a column, given its canonical name."""
         roles = {"user_id": "user", "item_id": "item", "timestamp": "time", "session_id": "session"}
         return str(asdict(self.events.columns)[roles.get(canonical, canonical)])
 
 
-def numbered(engine: Engine, files: list[Path], names: dict[str, str]) -> ir.Table:
-    """Columns of Parquet files as one table with a column `row`: the place of each row in the input, from 0.
-
-    The reader numbers the rows of each file itself, whatever the number of threads; the rows of the files before
-    are added. The columns get their new names first, so that none of the caller's is taken for one of ours.
+def number_rows(engine: Engine, files: list[Path], names: dict[str, str]) -> ir.Table:
+    """Open Parquet files as one table with a column `row`, the position of each row in the input, counted from 0.
 
     Args:
-        engine: Reads the files.
-        files: In the order of the input.
-        names: For each column wanted, what it is called in the files.
+        engine: Engine that reads the files.
+        files: Files in the order of the input.
+        names: Name in the files of each column, by its new name.
     """
+    # The Parquet reader itself numbers the rows of each file, on any number of threads. Adding the lengths of the files
+    # before it gives the position in the whole input.
     source = engine.parquet(files)
+    # rename first, so that a column of the caller that is named like one of ours cannot be taken for it
     table = source.select(
         **{name: source[given] for name, given in names.items()},
         **{name: source[name] for name in NUMBERING if name in source.columns},
@@ -62,7 +65,7 @@ def numbered(engine: Engine, files: list[Path], names: dict[str, str]) -> ir.Tab
     if len(files) == 1:
         return table.select(*names, row=table.file_row_number)
     lengths = [pq.read_metadata(path).num_rows for path in files]
-    starts = [sum(lengths[:place]) for place in range(len(files))]
+    starts = [sum(lengths[:position]) for position in range(len(files))]
     known = engine.arrow_table(
         "files", pa.table({"known_file": [str(path) for path in files], "rows_before": starts})
     )
@@ -70,33 +73,43 @@ def numbered(engine: Engine, files: list[Path], names: dict[str, str]) -> ir.Tab
     return joined.select(*names, row=joined.file_row_number + joined.rows_before)
 
 
-def code(log: Log, time_format: TimeFormat, *, cut: bool = False) -> dict[str, Any]:
-    """Save the tables `sequences` and `items` (id, code) and `events`, the coded log in order; returns the facts.
+def encode(log: Log, time_format: TimeFormat, *, cut_later: bool = False) -> dict[str, Any]:
+    """Save the tables `sequences` and `items` (id and code) and `events`, the encoded log; return facts about them.
 
-    `events` has sequence, item, time_ms, kind, value, part and row, sorted by sequence, time and input order. Codes
-    count from 0 in the order of first appearance. A log of one sequence is refused, unless it is to be `cut` in many.
+    `events` has the columns sequence, item, time_ms, kind, value, part and row, and is sorted by sequence, time and input
+    order. Codes count from 0 in the order of first appearance.
+
+    Args:
+        log: The log.
+        time_format: Format of its column of times.
+        cut_later: Whether the sequences will be divided into sessions later; otherwise a log of one sequence is refused.
 
     Raises:
-        DataError: Ids that are missing, values that are infinite, too many kinds, an unknown part, one sequence.
+        DataError: Ids are missing, values are not finite numbers, there are too many kinds, sessions are shared by
+            users, or there is only one sequence.
     """
-    sequences = _save_codes(log, "sequences", log.key)
+    sequences = _save_codes(log, "sequences", log.sequence_column)
     items = _save_codes(log, "items", "item_id")
-    if sequences["count"] == 1 and not cut:
+    if sequences["count"] == 1 and not cut_later:
         raise DataError(
-            f"the log is one sequence (a single {log.key} in {sequences['rows']} rows); "
-            f"is {log.name(log.key)!r} the right column?"
+            f"the log is one sequence (a single {log.sequence_column} in {sequences['rows']} rows); "
+            f"is {log.name(log.sequence_column)!r} the right column?"
         )
     kinds = _kinds(log)
     _check_values(log)
-    _check_owners(log)
-    # within one moment a marked part comes before the next; a longer key makes the sort half as slow again
+    _check_session_users(log)
+    # Rows with equal times are ordered by part if a split column marks them. The part is in the sort key only then,
+    # because a longer key makes the sort about 1.5 times as slow.
     order = ["sequence", "time_ms", *(["part"] if "part" in log.table.columns else []), "row"]
-    log.engine.save("events", _coded(log, time_format, kinds).order_by(order))
+    log.engine.save("events", _encode_rows(log, time_format, kinds).order_by(order))
     return {"rows": sequences["rows"], "kinds": kinds, "integers": [sequences["integers"], items["integers"]]}
 
 
 def _save_codes(log: Log, name: str, column: str) -> dict[str, Any]:
+    """Save the table `name` of the distinct ids of a column and their codes; return their number and type."""
     table = log.table
+    # Strings are only hashed here and in the join of `_encode_rows`; they are never sorted. Codes follow the first row of
+    # each id, so they do not depend on the number of threads or on the hash.
     found = table.group_by(id=table[column]).aggregate(first=table.row.min(), rows=table.count())
     codes = found.mutate(code=ibis.row_number().over(order_by=found.first).cast(dt.int32))
     saved = log.engine.save(name, codes.select("id", "code", "rows"))
@@ -109,7 +122,7 @@ def _save_codes(log: Log, name: str, column: str) -> dict[str, Any]:
         first = log.engine.row(table.aggregate(row=table.row.min(where=table[column].isnull())))
         raise DataError(
             f"column {log.name(column)!r} has no id in {facts['missing']} of {facts['rows']} rows, first in row "
-            f"{first['row'] + 1}; drop these rows, or give each an id of its own"
+            f"{first['row'] + 1}; drop these rows, or give each its own id"
         )
     _check_size(log, saved, column)
     return {**facts, "integers": _are_integers(log, saved)}
@@ -121,21 +134,23 @@ def _check_size(log: Log, saved: ir.Table, column: str) -> None:
     largest = log.engine.row(saved.aggregate(id=saved.id.max()))["id"]
     if largest >= ID_LIMIT:
         raise DataError(
-            f"column {log.name(column)!r} has the id {largest}; integer ids are below 2^63: store larger ones as strings"
+            f"column {log.name(column)!r} has the id {largest}, but integer ids must be below 2^63; store larger ids as strings"
         )
 
 
 def _are_integers(log: Log, saved: ir.Table) -> bool:
-    """Whether ids are integers: by type, or, in a file of text, because each is written as an integer is."""
+    """Return whether ids are integers: by their type or, in text files, because every id is written as an integer."""
     if not log.events.source.text:
         return bool(saved.id.type().is_integer())
+    # `007` and `7.0` are not written as integers: converting them would merge or change ids
     as_written = saved.id.try_cast(dt.int64).cast(dt.string)
-    return not log.engine.row(saved.aggregate(odd=(as_written.isnull() | (as_written != saved.id)).sum()))[
-        "odd"
+    return not log.engine.row(saved.aggregate(other=(as_written.isnull() | (as_written != saved.id)).sum()))[
+        "other"
     ]
 
 
 def _kinds(log: Log) -> list[str]:
+    """Return the kinds of the log, most frequent first."""
     if "kind" not in log.table.columns:
         return [EVENT]
     kind = _kind(log.table)
@@ -144,7 +159,7 @@ def _kinds(log: Log) -> list[str]:
     if len(kinds) > KINDS_LIMIT:
         raise DataError(
             f"column {log.name('kind')!r} has more than {KINDS_LIMIT} kinds (such as {kinds[-1]['kind']!r}); "
-            f"{_another('kind')}"
+            f"{_other_column_hint('kind')}"
         )
     return [row["kind"] for row in kinds]
 
@@ -159,7 +174,7 @@ def _check_values(log: Log) -> None:
     value = log.table["value"]
     if not (value.type().is_numeric() or value.type().is_string()):
         raise DataError(
-            f"column {log.name('value')!r} is {value.type()}; values are numbers; {_another('value')}"
+            f"column {log.name('value')!r} is {value.type()}, but values must be numbers; {_other_column_hint('value')}"
         )
     number = value.try_cast(dt.float64)
     bad = number.isinf() | (number.isnull() & value.notnull() & (value.cast(dt.string) != ""))
@@ -169,38 +184,41 @@ def _check_values(log: Log) -> None:
     )
     if first:
         raise DataError(
-            f"row {first[0]['row'] + 1} of column {log.name('value')!r} is no finite number: {first[0]['value']!r}; "
-            f"leave it empty or NaN where there is none; {_another('value')}"
+            f"row {first[0]['row'] + 1} of column {log.name('value')!r} is not a finite number: {first[0]['value']!r}; "
+            f"leave it empty or NaN if there is none; {_other_column_hint('value')}"
         )
 
 
-def _another(role: str) -> str:
-    return f"name another column ({role}=NAME, --{role}-column NAME), or none ({role}='', --{role}-column '')"
+def _other_column_hint(role: str) -> str:
+    return f"name another column ({role}=NAME, --{role}-column NAME), or no column ({role}='', --{role}-column '')"
 
 
-def _check_owners(log: Log) -> None:
-    """Sessions that are numbered user by user would silently become one another's."""
-    if log.key != "session_id" or "user_id" not in log.table.columns:
+def _check_session_users(log: Log) -> None:
+    """Check that no session has several users: sessions numbered per user would be merged without an error."""
+    if log.sequence_column != "session_id" or "user_id" not in log.table.columns:
         return
-    owners = log.table.group_by("session_id").aggregate(
+    users = log.table.group_by("session_id").aggregate(
         low=log.table.user_id.min(), high=log.table.user_id.max(), row=log.table.row.min()
     )
-    shared = log.engine.rows(owners.filter(owners.low != owners.high).order_by("row").limit(1))
+    shared = log.engine.rows(users.filter(users.low != users.high).order_by("row").limit(1))
     if shared:
         raise DataError(
             f"session {shared[0]['session_id']!r} has events of several users ({shared[0]['low']!r} and "
-            f"{shared[0]['high']!r}); make the ids in {log.name('session_id')!r} unique, or leave the user column out"
+            f"{shared[0]['high']!r}); make the ids in {log.name('session_id')!r} unique, or omit the user column"
         )
 
 
-def _coded(log: Log, time_format: TimeFormat, kinds: list[str]) -> ir.Table:
+def _encode_rows(log: Log, time_format: TimeFormat, kinds: list[str]) -> ir.Table:
     table, engine = log.table, log.engine
     sequences, items = engine.table("sequences"), engine.table("items")
     names = engine.arrow_table(
         "kinds", pa.table({"name": kinds, "code": pa.array(range(len(kinds)), pa.uint8())})
     )
-    joined = table.join(sequences, table[log.key] == sequences.id).select(table, sequence=sequences.code)
+    joined = table.join(sequences, table[log.sequence_column] == sequences.id).select(
+        table, sequence=sequences.code
+    )
     joined = joined.join(items, joined.item_id == items.id).select(joined, item=items.code)
+    # most logs have one kind, and then the join with the names of the kinds is not needed
     kind: ir.Value = ibis.literal(0, dt.uint8)
     if len(kinds) > 1:
         joined = joined.join(names, _kind(joined) == names["name"]).select(joined, kind_code=names.code)
@@ -231,19 +249,27 @@ def _part(table: ir.Table) -> ir.IntegerValue:
     )
 
 
-def check_marks(log: Log, name: str) -> None:
-    """Raise a DataError unless the split column `name` marks every row with a known part."""
+def check_part_names(log: Log, name: str) -> None:
+    """Check that the split column `name` contains a known part in every row.
+
+    Raises:
+        DataError: A row has another value.
+    """
     part = log.table.part.cast(dt.string)
-    odd = log.table.filter(part.isnull() | part.notin(list(PART_CODES)))
-    first = log.engine.rows(odd.order_by("row").limit(1).select("row", part=odd.part.cast(dt.string)))
+    invalid = log.table.filter(part.isnull() | part.notin(list(PART_CODES)))
+    first = log.engine.rows(invalid.order_by("row").limit(1).select("row", part=invalid.part.cast(dt.string)))
     if first:
         value = first[0]["part"]
         hint = did_you_mean(value or "", PART_CODES)
         raise DataError(f"row {first[0]['row'] + 1} of the split column {name!r} is {value!r}{hint}")
 
 
-def check_order(log: Log, name: str) -> None:
-    """Raise a DataError where a row of an earlier part is later in time than one of a later part, in one sequence."""
+def check_part_order(log: Log, name: str) -> None:
+    """Check that in each sequence no row of an earlier part is later in time than a row of a later part.
+
+    Raises:
+        DataError: There is such a row.
+    """
     events = log.engine.table("events")
     later = events.group_by("sequence").aggregate(
         valid=events.time_ms.min(where=events.part >= 1), test=events.time_ms.min(where=events.part == 2)
@@ -257,5 +283,5 @@ def check_order(log: Log, name: str) -> None:
         part = list(PART_CODES)[first[0]["part"]]
         raise DataError(
             f"row {first[0]['row'] + 1} is marked {part!r} in column {name!r}, but a later part of its sequence begins "
-            "before it; a sequence's parts must follow each other in time"
+            "before it; the parts of a sequence must follow each other in time"
         )

@@ -1,4 +1,4 @@
-"""The item table: one row for each item of the vocabulary, in its order, with the caller's columns."""
+"""The item table: one row per item of the vocabulary, in its order, with the columns of the caller."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,45 +19,47 @@ from reprise.data.preparing.array_writer import Ranking
 from reprise.errors import DataError, did_you_mean
 
 ID, COUNT = "item_id", "count"
-"""What the table has besides the caller's columns."""
+"""Columns of the table besides those of the caller."""
 
 
 @dataclass(frozen=True)
 class ItemTable:
-    """What the caller knows of the items."""
+    """The item table of the caller."""
 
     source: Source
+    """The table."""
     id_column: str
+    """Name of its column of item ids."""
 
     @property
     def integers(self) -> bool:
-        """Whether its ids are integers by type."""
+        """Whether the type of the id column is an integer type."""
         return bool(self.source.table[self.id_column].type().is_integer())
 
     def load(self) -> pa.Table:
-        """Its rows, the id column first and called `item_id`, in memory."""
+        """Load the rows, with the id column first and named `item_id`."""
         names = [name for name in self.source.table.columns if name != self.id_column]
         table = self.source.table.select(self.id_column, *names)
         rows = self.source.engine.arrow(table) if self.source.engine else table.to_pyarrow()
-        rows = rows.rename_columns([ID, *(_own_name(name, names) for name in names)])
+        rows = rows.rename_columns([ID, *(_free_name(name, names) for name in names)])
         return _typed(rows) if self.source.text else rows
 
 
-def _own_name(name: str, names: list[str]) -> str:
-    """The caller's name of a column, or `given_NAME` where the table has a column of that name by itself."""
+def _free_name(name: str, names: list[str]) -> str:
+    """Return the name of a column, or `given_NAME` if the name is used by one of our columns."""
     if name not in (ID, COUNT):
         return name
-    own = f"given_{name}"
-    while own in names:
-        own = f"given_{own}"
-    return own
+    renamed = f"given_{name}"
+    while renamed in names:
+        renamed = f"given_{renamed}"
+    return renamed
 
 
 def _typed(rows: pa.Table) -> pa.Table:
-    """Columns of text as numbers, where each value is written as a number is."""
-    for place, name in enumerate(rows.column_names):
+    """Convert text columns to numbers if every value is written like a number."""
+    for position, name in enumerate(rows.column_names):
         if name != ID:
-            rows = rows.set_column(place, name, _number_or_text(rows.column(name)))
+            rows = rows.set_column(position, name, _number_or_text(rows.column(name)))
     return rows
 
 
@@ -74,10 +76,10 @@ def _number_or_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def open_items(items: Any, item_column: str) -> ItemTable:
-    """An item table from anything that holds a table; its id column is called as in the events, or by a known name.
+    """Open an item table; its id column has the same name as in the events, or a known name.
 
     Raises:
-        DataError: It cannot be read, or has no column of ids.
+        DataError: The table cannot be read, or has no column of ids.
     """
     source = open_source(items)
     names = list(source.table.columns)
@@ -89,14 +91,14 @@ def open_items(items: Any, item_column: str) -> ItemTable:
 
 
 def common_id_type(given: ItemTable | None, integers: bool, events_text: bool) -> bool:
-    """Whether item ids are integers, by the events and the item table together.
+    """Return whether item ids are integers, given the types in the events and in the item table.
 
-    Text files fit either type: what is written `17` is the integer or the string, as the other side has it.
+    Ids from text files fit either type: `17` is an integer or a string, depending on the other table.
 
     Args:
-        given: The item table, if there is one.
+        given: Item table of the caller, or None.
         integers: Whether the ids of the events are integers.
-        events_text: Whether the events came as text.
+        events_text: Whether the events were read from text files.
 
     Raises:
         DataError: The types differ.
@@ -115,43 +117,43 @@ def common_id_type(given: ItemTable | None, integers: bool, events_text: bool) -
 def write_items(
     engine: Engine, given: ItemTable | None, ranking: Ranking, integers: bool, path: Path
 ) -> dict[str, Any]:
-    """Write the item table; returns how many rows the caller's table added, and how many items it does not know.
+    """Write the item table; return the number of added items, and of items that the caller's table lacks (`unknown`).
 
-    Items that only the caller's table knows are appended, as cold ones.
+    Items that occur only in the caller's table are appended as cold items.
     """
     index_I = np.arange(1, len(ranking.code_I) + 1)
     ranks = pa.table({"code": pa.array(ranking.code_I, pa.int32()), "index": index_I, COUNT: ranking.count_I})
     items, order = engine.table("items"), engine.arrow_table("ranks", ranks)
     ids = items.id.cast(dt.int64 if integers else dt.string)
-    # saved, because ibis would fold the join below into this one, where the cast is out of its sight
+    # saved, because Ibis would merge the join below into this one and lose the cast
     known = engine.save("known", items.join(order, "code").select("index", COUNT, item_id=ids))
     if given is None:
         pq.write_table(engine.arrow(known.order_by("index").select(ID, COUNT)), path, compression="zstd")
         return {"added": 0, "unknown": 0}
-    rows = _checked(given, integers)
-    found = _matched(engine, known, rows.column(ID), len(ranking.code_I))
-    place = found.column("place")
-    # only ids go through the engine, so that no name of the caller's columns can be one of ours
-    own = rows.drop_columns([ID]).take(place)
-    written = found.drop_columns(["place"])
-    for name in own.column_names:
-        written = written.append_column(name, own.column(name))
+    rows = _load_checked(given, integers)
+    joined = _join_rows(engine, known, rows.column(ID), len(ranking.code_I))
+    row = joined.column("row")
+    # only the ids go through the engine, so that the caller's column names cannot clash with ours
+    columns = rows.drop_columns([ID]).take(row)
+    written = joined.drop_columns(["row"])
+    for name in columns.column_names:
+        written = written.append_column(name, columns.column(name))
     pq.write_table(written, path, compression="zstd")
-    return {"added": written.num_rows - len(ranking.code_I), "unknown": place.null_count}
+    return {"added": written.num_rows - len(ranking.code_I), "unknown": row.null_count}
 
 
-def _matched(engine: Engine, known: ir.Table, ids: pa.ChunkedArray, count: int) -> pa.Table:
-    """`item_id`, `count` and `place`, the row of the caller's table or null, of the `count` known items and the added."""
-    given = engine.arrow_table("given", pa.table({ID: ids, "place": np.arange(len(ids))}))
-    joined = known.left_join(given, ID).select("index", ID, COUNT, "place")
+def _join_rows(engine: Engine, known: ir.Table, ids: pa.ChunkedArray, count: int) -> pa.Table:
+    """Return `item_id`, `count` and `row`, the row of the caller's table or null, of the known and of the added items."""
+    given = engine.arrow_table("given", pa.table({ID: ids, "row": np.arange(len(ids))}))
+    joined = known.left_join(given, ID).select("index", ID, COUNT, "row")
     added = given.anti_join(known, ID)
-    added = added.select(
-        ID, "place", index=added.place + count + 1, **{COUNT: ibis.literal(0, dt.int64)}
-    ).select("index", ID, COUNT, "place")
+    added = added.select(ID, "row", index=added.row + count + 1, **{COUNT: ibis.literal(0, dt.int64)}).select(
+        "index", ID, COUNT, "row"
+    )
     return engine.arrow(ibis.union(joined, added).order_by("index").drop("index"))
 
 
-def _checked(given: ItemTable, integers: bool) -> pa.Table:
+def _load_checked(given: ItemTable, integers: bool) -> pa.Table:
     rows, name = given.load(), given.id_column
     ids = rows.column(ID)
     if ids.null_count:

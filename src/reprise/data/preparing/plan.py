@@ -1,4 +1,4 @@
-"""What a call of `prepare` asks for, checked against the log's columns before anything is read."""
+"""The plan of a `prepare` call: its options, split and columns, checked before any row is read."""
 
 import hashlib
 import json
@@ -15,18 +15,18 @@ from reprise.errors import ConfigError, DataError, did_you_mean
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """What is done to a log before it is split. Counts are over the whole log, as published protocols count."""
+    """Cleaning options, applied before the split. Counts refer to the whole log, as in published protocols."""
 
     sequence_by: Literal["user", "session"] | None = None
-    """Whose events are a sequence; None: the user's, or the session's where there is no user column or a gap is given."""
+    """Column that defines the sequences; None: the user, or the session if there is no user column or a gap is given."""
     session_gap: str | None = None
-    """Cut the events of a user into sessions at pauses longer than this, such as `30min`."""
+    """Duration, such as `30min`: longer pauses divide the events of a user into sessions. None: do not divide."""
     min_item_events: int = 1
-    """Items with fewer events are dropped."""
+    """Minimum number of events per item; rarer items are dropped."""
     min_sequence_events: int = 2
-    """Sequences with fewer events are dropped; both are repeated until nothing more goes."""
+    """Minimum number of events per sequence; shorter sequences are dropped. Both limits are applied repeatedly."""
     duplicates: Literal["drop", "keep"] = "drop"
-    """What happens to the second of two events with the same sequence, item, time and kind."""
+    """Whether to drop or keep repetitions of an event with the same sequence, item, time and kind."""
 
     def __post_init__(self) -> None:
         if self.sequence_by not in (None, "user", "session"):
@@ -36,20 +36,20 @@ class PrepareOptions:
         if self.session_gap is not None:
             parse_duration(self.session_gap)
             if self.sequence_by == "user":
-                raise ConfigError("session_gap cuts users into sessions; leave sequence_by='user' out")
+                raise ConfigError("session_gap divides users into sessions; omit sequence_by='user'")
         for name in ("min_item_events", "min_sequence_events"):
-            least = getattr(self, name)
-            if not isinstance(least, int):
-                raise ConfigError(f"{name}={least!r} is no integer; give 1 or more")
-            if least < 1:
-                raise ConfigError(f"{name}={least}: give 1 or more")
+            minimum = getattr(self, name)
+            if not isinstance(minimum, int):
+                raise ConfigError(f"{name}={minimum!r} is not an integer; give 1 or more")
+            if minimum < 1:
+                raise ConfigError(f"{name}={minimum}: give 1 or more")
 
     @classmethod
-    def of(cls, options: dict[str, Any]) -> "PrepareOptions":
-        """From keywords.
+    def from_keywords(cls, options: dict[str, Any]) -> "PrepareOptions":
+        """Create the options from keyword arguments.
 
         Raises:
-            ConfigError: One is unknown, or its value impossible.
+            ConfigError: A keyword is unknown, or its value is invalid.
         """
         known = [field.name for field in fields(cls)]
         for name in options:
@@ -60,69 +60,74 @@ class PrepareOptions:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that decides what the dataset will hold."""
+    """All inputs and options that determine the content of a dataset."""
 
     events: Events
+    """Event log."""
     items: ItemTable | None
+    """Item table of the caller, or None."""
     split: Split
+    """Rule that divides the sequences into parts."""
     options: PrepareOptions
-    sequence_key: str
-    """The canonical column of the sequences."""
+    """Cleaning options."""
+    sequence_column: str
+    """Canonical name of the column that defines the sequences: user_id or session_id."""
     notes: tuple[str, ...]
+    """Sentences for the warnings of the dataset."""
 
     @property
-    def key(self) -> str:
-        """A hash: equal for the same call on the same data."""
-        said = {
+    def hash(self) -> str:
+        """Hash of the plan; equal for the same call on the same data."""
+        content = {
             "format": FORMAT,
             "events": self.events.source.origin,
             "columns": asdict(self.events.columns),
             "tz": self.events.tz,
             "items": self.items and [self.items.source.origin, self.items.id_column],
-            **self.described(),
+            **self.to_dict(),
         }
-        return hash_of(said)
+        return hash_json(content)
 
     @property
-    def marks(self) -> dict[str, str]:
-        """The column that marks the parts, if the split has one."""
+    def split_column(self) -> dict[str, str]:
+        """The split column as {"part": NAME}; empty if the split does not use a column."""
         return {"part": self.split.column} if isinstance(self.split, ColumnSplit) else {}
 
-    def described(self) -> dict[str, Any]:
-        """The options and the split as JSON."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the options and the split as JSON values."""
         return {"options": asdict(self.options), "split": self.split.describe()}
 
 
 def make_plan(events: Any, items: Any, split: Split | str | None, options: PrepareOptions) -> Plan:
-    """The plan of a call.
+    """Check the arguments of `prepare` and return its plan.
 
     Raises:
-        DataError: The log, the item table or a column is not there.
-        ConfigError: The split cannot be read.
+        DataError: The log, the item table or a column is missing.
+        ConfigError: The split is invalid.
     """
     log = events if isinstance(events, Events) else read_events(events)
-    log, key, notes = _choose_sequences(log, options)
-    rule = _rule(split)
+    log, column, notes = _choose_sequences(log, options)
+    rule = _parse_rule(split)
     if isinstance(rule, ColumnSplit) and rule.column not in log.source.table.columns:
         raise DataError(
             f"the events have no split column {rule.column!r}{did_you_mean(rule.column, log.source.table.columns)}"
         )
     table = None if items is None else open_items(items, str(log.columns.item))
-    return Plan(log, table, rule, options, key, notes)
+    return Plan(log, table, rule, options, column, notes)
 
 
-def _rule(split: Split | str | None) -> Split:
+def _parse_rule(split: Split | str | None) -> Split:
     if split is None:
         return TimeSplit.last()
     if isinstance(split, str):
         return parse_split(split)
     if not isinstance(split, Split):
-        raise ConfigError(f"split={split!r} is no split; give a Split, or one of {' | '.join(SPLITS)}")
+        raise ConfigError(f"split={split!r} is not a split; give a Split, or one of {' | '.join(SPLITS)}")
     return split
 
 
 def _choose_sequences(log: Events, options: PrepareOptions) -> tuple[Events, str, tuple[str, ...]]:
-    """The log with the columns that are needed, the canonical column of its sequences, and a note."""
+    """Return the log with the columns that are needed, the canonical column of its sequences, and notes."""
     columns, gap = log.columns, options.session_gap
     by = options.sequence_by or ("session" if gap or columns.user is None else "user")
     if by == "user" or gap:
@@ -134,12 +139,12 @@ def _choose_sequences(log: Events, options: PrepareOptions) -> tuple[Events, str
     if columns.session is None:
         raise DataError(
             "sequence_by='session', but the events have no session column; name it (session=NAME, or "
-            "--session-column NAME), or cut sessions by time with session_gap='30min'"
+            "--session-column NAME), or divide users into sessions by time with session_gap='30min'"
         )
     note = () if columns.user else ("the events have no user column: each session is a sequence",)
     return log, "session_id", note
 
 
-def hash_of(value: Any) -> str:
-    """A short hash of a JSON value."""
+def hash_json(value: Any) -> str:
+    """Return a short hash of a JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

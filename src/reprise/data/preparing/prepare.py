@@ -1,8 +1,8 @@
-"""From a log of events to a dataset on disk, in steps that survive a kill, within a memory limit.
+"""Preparation of a dataset from an event log, in resumable steps within a memory limit.
 
-Read (number the rows), code (ids to integers, one sort), clean (duplicates, sessions, minimum counts), write
-(split, vocabulary, arrays). The first three leave tables in the work folder, the last the dataset itself, which is
-searched for leaks before it becomes visible.
+The steps are: read (number the rows), encode (ids to integers, one sort), clean (duplicates, sessions, minimum counts)
+and write (split, vocabulary, arrays). The first three save tables in the work directory. The last one writes the
+dataset, which is checked for leaks before it is moved to its final place.
 """
 
 import json
@@ -12,16 +12,16 @@ from typing import Any
 
 from reprise.data.dataset import MANIFEST, SequenceDataset
 from reprise.data.io.duckdb_engine import DEFAULT_MEMORY, DiskFullError
-from reprise.data.leakage.checks import check_leaks, checked_kinds, write_findings
+from reprise.data.leakage.checks import check_leaks, parse_kinds, record_leaks
 from reprise.data.preparing.plan import Plan, PrepareOptions, make_plan
-from reprise.data.preparing.steps import clean_step, code_step, read_step, write_step
-from reprise.data.preparing.workspace import Workspace, check_room, remove_leftovers
+from reprise.data.preparing.steps import clean_step, encode_step, read_step, write_step
+from reprise.data.preparing.workspace import Workspace, check_free_space, remove_leftovers
 from reprise.data.split import Split
 from reprise.errors import DataError, LeakError
 from reprise.progress import ShowProgress, StepReport, step_reporter
 
-BYTES_A_ROW = 100
-"""Of disk while a log is prepared, about: the coded table, the arrays, and what a sort spills."""
+BYTES_PER_ROW = 100
+"""Approximate disk space per event during preparation: the encoded table, the arrays and the spill of the sort."""
 
 
 def prepare(
@@ -36,43 +36,44 @@ def prepare(
     allow_leaks: Collection[str] = (),
     **options: Any,
 ) -> SequenceDataset:
-    """Make a dataset of a log, or open the one that the same call made before.
+    """Prepare a dataset from an event log, or open it if the same call has already prepared it.
 
-    It may be killed at any time: the same call goes on where it was, and `out` appears whole or not at all.
+    The call can be killed at any time. The same call then continues after the last finished step, and `out` is created
+    only when the dataset is complete.
 
     Args:
-        events: What `read_events` returns, or anything that it takes.
-        out: The folder to make.
-        items: A table of the items: a path, a frame, an Arrow or Ibis table.
-        split: Where training ends; by default the last two weeks are validation and test. Words as on the command
-            line will do: `leave-one-out`.
-        memory_limit: How much memory the tables may take, such as `512MB`; beyond it they are spilled to disk.
-        overwrite: Whether a dataset of another call at `out` may be replaced.
+        events: The result of `read_events`, or any source that it accepts.
+        out: Directory to create.
+        items: Item table: a path, a data frame, an Arrow or an Ibis table.
+        split: Rule that divides the sequences, as an object or as on the command line, such as `leave-one-out`. Default:
+            the last week is for test and the week before it for validation.
+        memory_limit: Memory limit of the table engine, such as `512MB`; beyond it, data is spilled to disk.
+        overwrite: Whether to replace a dataset of another call at `out`.
         progress: A function of (step, share done); True or False for a bar or none; None for a bar on a terminal.
-        allow_leaks: Kinds of leaks that are known and harmless, such as `late-feature`: they are noted, and nothing fails.
+        allow_leaks: Kinds of leaks that are known to be harmless, such as `late-feature`; they are reported as notes.
         **options: Fields of `PrepareOptions`: sequence_by, session_gap, min_item_events, min_sequence_events,
             duplicates.
 
     Raises:
-        DataError: The log, the item table or the split cannot be used, or the disk is full.
-        LeakError: The dataset gives away what a model will be asked about. It is kept, out of sight, so that the same call
-            with `allow_leaks` need not make it again.
-        ConfigError: An option is unknown or impossible.
+        DataError: The log, the item table or the split is invalid, or the disk is full.
+        LeakError: The dataset leaks targets. It is kept in the work directory, so that the same call with `allow_leaks`
+            does not prepare it again.
+        ConfigError: An option is unknown or invalid.
     """
-    plan = make_plan(events, items, split, PrepareOptions.of(options))
-    allow = checked_kinds(allow_leaks)
+    plan = make_plan(events, items, split, PrepareOptions.from_keywords(options))
+    allow = parse_kinds(allow_leaks)
     out = Path(out)
     with step_reporter(progress, "prepare") as report:
-        if _is_made(out, plan, overwrite):
+        if _is_prepared(out, plan, overwrite):
             remove_leftovers(out)
-            _search(out, allow)
+            _check(out, allow)
             report(f"{out} is up to date", 1.0)
             return SequenceDataset.open(out)
-        work = Workspace(out, plan.key, memory_limit)
+        work = Workspace(out, plan.hash, memory_limit)
         try:
-            _make(plan, work, report)
-            report("looking for leaks", 0.95)
-            _search(work.result, allow)
+            _run_steps(plan, work, report)
+            report("checking for leaks", 0.95)
+            _check(work.result, allow)
         except (DiskFullError, LeakError):
             work.engine.close()
             raise
@@ -85,8 +86,12 @@ def prepare(
     return SequenceDataset.open(out)
 
 
-def _is_made(out: Path, plan: Plan, overwrite: bool) -> bool:
-    """Whether `out` already holds what this call would make."""
+def _is_prepared(out: Path, plan: Plan, overwrite: bool) -> bool:
+    """Return whether `out` already contains the dataset of this call.
+
+    Raises:
+        DataError: `out` contains something else that must not be replaced.
+    """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:
@@ -94,25 +99,29 @@ def _is_made(out: Path, plan: Plan, overwrite: bool) -> bool:
     except (OSError, ValueError):
         manifest = None
     if not isinstance(manifest, dict):
-        raise DataError(f"{out} exists and is no dataset; choose another place or remove it")
-    if manifest.get("made_by") == plan.key:
-        return _is_whole(out)
+        raise DataError(f"{out} exists and is not a dataset; choose another directory or remove it")
+    if manifest.get("made_by") == plan.hash:
+        return _is_complete(out)
     if not overwrite:
         raise DataError(
-            f"{out} holds a dataset of other events, columns or options; choose another place, or replace it with "
+            f"{out} holds a dataset of other events, columns or options; choose another directory, or replace it with "
             "overwrite=True (--overwrite)"
         )
     return False
 
 
-def _search(place: Path, allow: Collection[str]) -> None:
-    """Raise a LeakError where a dataset leaks, unless that is allowed now; else write down what was found."""
-    dataset = SequenceDataset.open(place)
-    write_findings(place, check_leaks(dataset, allow), allow)
+def _check(path: Path, allow: Collection[str]) -> None:
+    """Check a dataset for leaks and record the result in its manifest.
+
+    Raises:
+        LeakError: The dataset has a leak that is not allowed.
+    """
+    dataset = SequenceDataset.open(path)
+    record_leaks(path, check_leaks(dataset, allow), allow)
 
 
-def _is_whole(out: Path) -> bool:
-    """Whether a dataset of this call can be opened; a damaged one is made again."""
+def _is_complete(out: Path) -> bool:
+    """Return whether the dataset can be opened; a damaged one is prepared again."""
     try:
         SequenceDataset.open(out)
     except DataError:
@@ -120,13 +129,13 @@ def _is_whole(out: Path) -> bool:
     return True
 
 
-def _make(plan: Plan, work: Workspace, report: StepReport) -> None:
+def _run_steps(plan: Plan, work: Workspace, report: StepReport) -> None:
     report("reading", 0.0)
     read = work.step("read", lambda: read_step(plan, work))
-    check_room(work.folder, read["rows"] * BYTES_A_ROW)
-    report("coding", 0.1)
-    coded = work.step("code", lambda: code_step(plan, work.engine, read))
+    check_free_space(work.directory, read["rows"] * BYTES_PER_ROW)
+    report("encoding", 0.1)
+    encoded = work.step("code", lambda: encode_step(plan, work.engine, read))
     report("cleaning", 0.7)
     cleaned = work.step("clean", lambda: clean_step(plan, work.engine))
     report("writing", 0.8)
-    work.step("write", lambda: write_step(plan, work, coded, cleaned))
+    work.step("write", lambda: write_step(plan, work, encoded, cleaned))

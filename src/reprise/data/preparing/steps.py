@@ -1,4 +1,4 @@
-"""The steps of `prepare`. Each leaves tables or files in the work folder and returns facts about them as JSON."""
+"""The steps of `prepare`. Each writes tables or files in the work directory and returns facts about them as JSON values."""
 
 import json
 from dataclasses import asdict
@@ -14,25 +14,25 @@ from reprise.data.io.duckdb_engine import Engine
 from reprise.data.io.time_columns import detect_format
 from reprise.data.preparing import cleaning
 from reprise.data.preparing.array_writer import Layout, Ranking, rank_items, write_arrays
-from reprise.data.preparing.encoding import Log, check_marks, check_order, code, numbered
+from reprise.data.preparing.encoding import Log, check_part_names, check_part_order, encode, number_rows
 from reprise.data.preparing.item_table import common_id_type, write_items
-from reprise.data.preparing.plan import Plan, hash_of
+from reprise.data.preparing.plan import Plan, hash_json
 from reprise.data.preparing.workspace import Result, Workspace
 from reprise.data.split import ColumnSplit, ResolvedSplit, SequenceParts, check_parts
 from reprise.data.timestamps import parse_duration
 from reprise.errors import DataError
 
-WORTH_A_WARNING = 0.01
-"""The share of tied events from which the order among them is worth a sentence."""
+TIES_WARNING_SHARE = 0.01
+"""Share of events with the time of the event before them, above which the dataset gets a warning."""
 
 
 def read_step(plan: Plan, work: Workspace) -> Result:
-    """Parquet files that can be read again and again: the caller's own, or one written in the work folder."""
+    """Return Parquet files that can be read repeatedly: those of the caller, or one written in the work directory."""
     source = plan.events.source
     files = list(source.parquet)
     if not files:
-        staged = work.folder / "log.parquet"
-        table = plan.events.select(source.table, **plan.marks)
+        staged = work.directory / "log.parquet"
+        table = plan.events.select(source.table, **plan.split_column)
         if source.engine:
             source.engine.set_memory_limit(work.engine.memory_limit)
             source.engine.copy(table, staged)
@@ -46,27 +46,27 @@ def read_step(plan: Plan, work: Workspace) -> Result:
 
 
 def _open_log(plan: Plan, engine: Engine, read: Result) -> Log:
-    names = plan.events.names | plan.marks
+    names = plan.events.names | plan.split_column
     if read["staged"]:
         names = {name: name for name in names}
-    table = numbered(engine, [Path(name) for name in read["files"]], names)
-    return Log(engine, table, plan.events, plan.sequence_key)
+    table = number_rows(engine, [Path(name) for name in read["files"]], names)
+    return Log(engine, table, plan.events, plan.sequence_column)
 
 
-def code_step(plan: Plan, engine: Engine, read: Result) -> Result:
-    """Turn ids and times into numbers, and sort; see `coding.code`."""
+def encode_step(plan: Plan, engine: Engine, read: Result) -> Result:
+    """Replace ids and times by numbers and sort the log; see `encoding.encode`."""
     log = _open_log(plan, engine, read)
     if isinstance(plan.split, ColumnSplit):
-        check_marks(log, plan.split.column)
-    form = detect_format(log.engine, log.table, log.name("timestamp"), plan.events.tz)
-    facts = code(log, form, cut=plan.options.session_gap is not None)
+        check_part_names(log, plan.split.column)
+    time_format = detect_format(log.engine, log.table, log.name("timestamp"), plan.events.tz)
+    facts = encode(log, time_format, cut_later=plan.options.session_gap is not None)
     if isinstance(plan.split, ColumnSplit):
-        check_order(log, plan.split.column)
-    return {**facts, "times": form}
+        check_part_order(log, plan.split.column)
+    return {**facts, "times": time_format}
 
 
 def clean_step(plan: Plan, engine: Engine) -> Result:
-    """Drop duplicates, cut sessions, keep what is frequent enough."""
+    """Drop duplicates, divide users into sessions, and apply the minimum counts."""
     options, table = plan.options, "events"
     duplicates = cleaning.drop_duplicates(engine, table) if options.duplicates == "drop" else 0
     sessions = None
@@ -79,55 +79,55 @@ def clean_step(plan: Plan, engine: Engine) -> Result:
     return {"table": table, "sessions_cut": sessions, "dropped": {"duplicates": duplicates, **dropped}}
 
 
-def write_step(plan: Plan, work: Workspace, coded: Result, cleaned: Result) -> Result:
-    """Split, rank the items by their training events, and write the dataset."""
-    engine, table, folder = work.engine, cleaned["table"], work.result
-    folder.mkdir(exist_ok=True)
+def write_step(plan: Plan, work: Workspace, encoded: Result, cleaned: Result) -> Result:
+    """Split the sequences, order the items by their training events, and write the dataset."""
+    engine, table, directory = work.engine, cleaned["table"], work.result
+    directory.mkdir(exist_ok=True)
     split, parts, notes = _parts(plan, engine, table)
-    layout = Layout.of(parts)
+    layout = Layout.from_parts(parts)
     ranking = rank_items(engine, table, layout, engine.table("items").count().to_pyarrow().as_py())
-    written = write_arrays(engine, table, folder, layout, ranking)
-    sequence_integers, item_integers = coded["integers"]
+    written = write_arrays(engine, table, directory, layout, ranking)
+    sequence_integers, item_integers = encoded["integers"]
     item_integers = common_id_type(plan.items, item_integers, plan.events.source.text)
-    found = write_items(engine, plan.items, ranking, item_integers, folder / ITEMS)
-    _write_sequences(engine, folder / SEQUENCES, sequence_integers, cut=table == "sessions")
+    item_facts = write_items(engine, plan.items, ranking, item_integers, directory / ITEMS)
+    _write_sequences(engine, directory / SEQUENCES, sequence_integers, cut=table == "sessions")
     facts = {
-        "rows_read": coded["rows"],
+        "rows_read": encoded["rows"],
         "events": layout.events,
         "dropped": cleaned["dropped"],
         "sessions_cut": cleaned["sessions_cut"],
         "tied_events": written["ties"],
-        "items_only_in_table": found["added"],
+        "items_only_in_table": item_facts["added"],
         "columns": {role: name for role, name in asdict(plan.events.columns).items() if name},
-        "sequence_by": plan.sequence_key.removesuffix("_id")
+        "sequence_by": plan.sequence_column.removesuffix("_id")
         if not cleaned["sessions_cut"]
         else "session_gap",
-        "times": coded["times"],
+        "times": encoded["times"],
         "options": asdict(plan.options),
     }
-    facts["warnings"] = [*plan.notes, *notes, *_warnings(facts, found["unknown"], len(ranking.code_I))]
-    _write_manifest(plan, folder, split, coded["kinds"], ranking, facts, written["checksums"])
+    facts["warnings"] = [*plan.notes, *notes, *_warnings(facts, item_facts["unknown"], len(ranking.code_I))]
+    _write_manifest(plan, directory, split, encoded["kinds"], ranking, facts, written["checksums"])
     return {}
 
 
 def _parts(plan: Plan, engine: Engine, table: str) -> tuple[ResolvedSplit, SequenceParts, list[str]]:
-    """The resolved split, the parts of each sequence in order, and notes; saves the table `kept` of their codes."""
+    """Return the resolved split, the parts of each sequence in order, and notes; save the sequence codes as table `kept`."""
     events = engine.table(table)
     span = engine.row(events.aggregate(first=events.time_ms.min(), last=events.time_ms.max()))
     if span["last"] is None:
-        raise _too_few(plan, 0)
+        raise _too_few_sequences(plan, 0)
     split = plan.split.resolve(span["first"], span["last"])
     counts = events.group_by("sequence").aggregate(events=events.count(), **split.part_counts(events))
     kept = engine.arrow(engine.save("kept", counts.order_by("sequence")))
     if kept.num_rows < 2:
-        raise _too_few(plan, kept.num_rows)
+        raise _too_few_sequences(plan, kept.num_rows)
     columns = [np.asarray(kept.column(name), dtype=np.int64) for name in ("events", "train", "valid")]
     parts, notes = split.adjust(SequenceParts(*columns))
     check_parts(split, parts, span["first"], span["last"])
     return split, parts, notes
 
 
-def _too_few(plan: Plan, sequences: int) -> DataError:
+def _too_few_sequences(plan: Plan, sequences: int) -> DataError:
     return DataError(
         f"{sequences} sequences are left after cleaning, with at least {plan.options.min_sequence_events} events each and "
         f"{plan.options.min_item_events} for each item; lower min_sequence_events or min_item_events"
@@ -148,36 +148,36 @@ def _write_sequences(engine: Engine, path: Path, integers: bool, *, cut: bool) -
 
 
 def _warnings(facts: dict[str, Any], unknown: int, items: int) -> list[str]:
-    found = []
+    warnings = []
     share = facts["tied_events"] / facts["events"]
-    if share > WORTH_A_WARNING:
-        found.append(
-            f"{share:.1%} of the events share their time with the one before; these keep the order of the input"
+    if share > TIES_WARNING_SHARE:
+        warnings.append(
+            f"{share:.1%} of the events have the same time as the event before them; these keep the order of the input"
         )
     if unknown:
-        found.append(f"{unknown} of {items} items have no row in the item table")
-    return found
+        warnings.append(f"{unknown} of {items} items have no row in the item table")
+    return warnings
 
 
 def _write_manifest(
     plan: Plan,
-    folder: Path,
+    directory: Path,
     split: ResolvedSplit,
     kinds: list[str],
     ranking: Ranking,
     facts: dict[str, Any],
     checksums: dict[str, str],
 ) -> None:
-    ids = pq.read_table(folder / ITEMS, columns=["item_id"]).column("item_id").to_pylist()
-    content = {"arrays": checksums, "ids": hash_of(ids), "kinds": kinds, "events": facts["events"]}
-    said = {**plan.described(), "split": split.describe(), "columns": sorted(facts["columns"])}
+    ids = pq.read_table(directory / ITEMS, columns=["item_id"]).column("item_id").to_pylist()
+    content = {"arrays": checksums, "ids": hash_json(ids), "kinds": kinds, "events": facts["events"]}
+    settings = {**plan.to_dict(), "split": split.describe(), "columns": sorted(facts["columns"])}
     manifest = {
         "format": FORMAT,
         "warm": ranking.warm,
         "kinds": kinds,
         "split": split.describe(),
         "facts": facts,
-        "fingerprint": hash_of([said, content]),
-        "made_by": plan.key,
+        "fingerprint": hash_json([settings, content]),
+        "made_by": plan.hash,
     }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2))
+    (directory / MANIFEST).write_text(json.dumps(manifest, indent=2))

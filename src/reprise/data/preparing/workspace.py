@@ -1,8 +1,8 @@
-"""The folder in which a dataset is made: steps that are done once, and a last rename that makes it visible.
+"""The work directory of `prepare`: each step runs once, and a final rename makes the dataset visible.
 
-`OUT.partial/` holds the database and the arrays as they grow. The result of each finished step is kept in the
-database, in one transaction with its tables, so that the same call goes on after the last one that is whole, and
-another call starts over. `OUT` itself is there whole or not at all.
+`OUT.partial/` contains the database and the arrays. The result of each finished step is stored in the database, in the
+same transaction as its tables. So the same call continues after the last finished step, and a different call starts
+again. `OUT` appears only when the dataset is complete.
 """
 
 import errno
@@ -16,107 +16,117 @@ from typing import Any
 from reprise.data.io.duckdb_engine import BusyError, DiskFullError, Engine
 from reprise.errors import ConfigError, DataError
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-KEY = "key"
+DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+PLAN_NOTE = "key"
+"""Name of the note that stores the hash of the plan."""
 Result = dict[str, Any]
+"""Result of a step, as JSON values."""
 
 
 class Workspace:
-    """The steps of one call of `prepare`, and where they are kept."""
+    """The work directory of one `prepare` call, and the results of its finished steps."""
 
-    def __init__(self, out: Path, key: str, memory_limit: str) -> None:
-        """Go on in `OUT.partial` where a call with the same key stopped, or begin there."""
-        self.folder = _folder(out.absolute())
-        self.result = self.folder / "dataset"
-        with disk_errors(self.folder):
-            self.engine = self._resume(key, memory_limit) or self._begin(key, memory_limit)
-        self.done: dict[str, Result] = {
-            name: json.loads(text) for name, text in self.engine.notes().items() if name != KEY
+    def __init__(self, out: Path, plan_hash: str, memory_limit: str) -> None:
+        """Continue in `OUT.partial` if a call with the same plan was interrupted there, or start there.
+
+        Args:
+            out: Final directory of the dataset.
+            plan_hash: Hash of the plan.
+            memory_limit: Memory limit of the engine.
+        """
+        self.directory = _work_directory(out.absolute())
+        self.result = self.directory / "dataset"
+        with disk_errors(self.directory):
+            self.engine = self._resume(plan_hash, memory_limit) or self._start(plan_hash, memory_limit)
+        self.results: dict[str, Result] = {
+            name: json.loads(text) for name, text in self.engine.notes().items() if name != PLAN_NOTE
         }
 
-    def _resume(self, key: str, memory_limit: str) -> Engine | None:
-        if not self.folder.exists():
+    def _resume(self, plan_hash: str, memory_limit: str) -> Engine | None:
+        if not self.directory.exists():
             return None
         try:
-            engine = Engine(self.folder, memory_limit)
+            engine = Engine(self.directory, memory_limit)
         except (BusyError, DiskFullError, ConfigError):
             raise
-        except DataError:  # a database that cannot be opened is as good as none
+        except DataError:  # start again if the database cannot be opened
             return None
-        if engine.notes().get(KEY) == key:
+        if engine.notes().get(PLAN_NOTE) == plan_hash:
             return engine
         engine.close()
         return None
 
-    def _begin(self, key: str, memory_limit: str) -> Engine:
+    def _start(self, plan_hash: str, memory_limit: str) -> Engine:
         self.remove()
-        self.folder.mkdir(parents=True)
-        engine = Engine(self.folder, memory_limit)
-        engine.write_note(KEY, key)
+        self.directory.mkdir(parents=True)
+        engine = Engine(self.directory, memory_limit)
+        engine.write_note(PLAN_NOTE, plan_hash)
         return engine
 
     def step(self, name: str, run: Callable[[], Result]) -> Result:
-        """The result of a step: run it and keep what it returns, unless an earlier call did."""
-        if name not in self.done:
-            with disk_errors(self.folder), self.engine.transaction():
+        """Return the result of a step; run the step only if no earlier call has finished it."""
+        if name not in self.results:
+            with disk_errors(self.directory), self.engine.transaction():
                 text = json.dumps(run())
                 self.engine.write_note(name, text)
-            self.done[name] = json.loads(text)
-        return self.done[name]
+            self.results[name] = json.loads(text)
+        return self.results[name]
 
     def publish(self, out: Path) -> None:
-        """Make the finished folder `dataset/` appear as OUT, in one rename, and remove the rest."""
+        """Move the finished dataset to OUT in one rename, and remove the work directory."""
         self.engine.close()
         if out.exists():
-            out.replace(self.folder / "replaced")
+            out.replace(self.directory / "replaced")
         self.result.replace(out)
         self.remove()
 
     def remove(self) -> None:
-        """Remove the folder and everything in it."""
-        _remove(self.folder)
+        """Remove the work directory and its content."""
+        _remove(self.directory)
 
 
 def remove_leftovers(out: Path) -> None:
-    """Remove what a kill just after OUT appeared has left."""
-    _remove(_folder(out))
+    """Remove a work directory that remained because a call was killed after OUT had been created."""
+    _remove(_work_directory(out))
 
 
-def _folder(out: Path) -> Path:
+def _work_directory(out: Path) -> Path:
     return out.with_name(out.name + ".partial")
 
 
-def _remove(folder: Path) -> None:
+def _remove(directory: Path) -> None:
     with suppress(FileNotFoundError):
-        shutil.rmtree(folder)
+        shutil.rmtree(directory)
 
 
 @contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
-    """Turn a full disk into a DataError that says how much is free."""
+def disk_errors(directory: Path) -> Iterator[None]:
+    """Raise a full disk in the block as a `DiskFullError` that states the free space."""
     try:
         yield
     except DiskFullError as error:
-        raise DiskFullError(f"{error}; {_free(folder)}") from error
+        raise DiskFullError(f"{error}; {_free_space(directory)}") from error
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in DISK_FULL_ERRORS:
             raise
-        raise DiskFullError(f"the disk is full: {error}; {_free(folder)}") from error
+        raise DiskFullError(f"the disk is full: {error}; {_free_space(directory)}") from error
 
 
-def _free(folder: Path) -> str:
-    present = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+def _free_space(directory: Path) -> str:
+    present = next(parent for parent in (directory, *directory.absolute().parents) if parent.exists())
     free = shutil.disk_usage(present).free
-    return (
-        f"{free / 1e9:.2f} GB are free at {present}. Make room and run the same again: it goes on from here"
-    )
+    return f"{free / 1e9:.2f} GB are free at {present}. Free some space and run the same command again; it continues here"
 
 
-def check_room(folder: Path, needed: int) -> None:
-    """Raise a DataError where `needed` bytes are more than the disk has free."""
-    free = shutil.disk_usage(folder).free
+def check_free_space(directory: Path, needed: int) -> None:
+    """Check that the disk has `needed` bytes free.
+
+    Raises:
+        DiskFullError: It has fewer.
+    """
+    free = shutil.disk_usage(directory).free
     if needed > free:
         raise DiskFullError(
-            f"preparing this log needs about {needed / 1e9:.2f} GB of disk at {folder.parent}, {free / 1e9:.2f} GB are "
-            "free; make room, or choose another place"
+            f"preparing this log needs about {needed / 1e9:.2f} GB of disk space at {directory.parent}, but "
+            f"{free / 1e9:.2f} GB are free; free some space, or choose another directory"
         )
