@@ -160,13 +160,13 @@ def write_leaky_log(folder: Path, leak: str) -> tuple[str, ...]:
             "late-training",
             "row 31 is marked 'train' in column 'part', but a later part of its sequence begins before it",
         ),
-        ("own-input", "own-input: 1 targets repeat a row that is among their inputs"),
+        ("own-input", "own-input: 1 targets are copies of one of their inputs"),
         ("duplicate", "first: sequence 'u0' as sequence 'copy'; keep one of each"),
         (
             "late-feature",
             "late-feature: column 'updated' of the item table dates 1 items of the training part at or after its end",
         ),
-        ("giveaway", "giveaway: column 'value' of the events goes by the item of the next event"),
+        ("giveaway", "giveaway: column 'value' of the events depends on the item of the next event"),
         (
             "giveaway of the table",
             "giveaway: column 'popularity' of the item table follows the number of all events of 20 items",

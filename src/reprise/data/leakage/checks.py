@@ -1,4 +1,4 @@
-"""Whether training, or the inputs of a target, know what they are asked about. Looked for in every `prepare` and `evaluate`."""
+"""Leak checks: `prepare`, `train` and `evaluate` refuse a dataset that leaks its targets."""
 
 import json
 import weakref
@@ -6,90 +6,90 @@ from collections.abc import Collection
 from pathlib import Path
 
 from reprise.data.dataset import MANIFEST, SequenceDataset
-from reprise.data.leakage.event_leaks import EventSearch, overlapping
-from reprise.data.leakage.feature_leaks import feature_leaks
-from reprise.data.leakage.findings import KINDS, Leak, LeakKind
+from reprise.data.leakage.event_leaks import EventSearch, find_overlapping_parts
+from reprise.data.leakage.feature_leaks import find_feature_leaks
+from reprise.data.leakage.findings import LEAK_KINDS, Leak, LeakKind
 from reprise.errors import ConfigError, LeakError, did_you_mean
 
 FACT = "leaks"
-"""Where the facts of a dataset say what was found and allowed."""
-_found: dict[int, tuple["weakref.ref[SequenceDataset]", tuple[Leak, ...]]] = {}
+"""Key in the facts of a dataset of the leaks that were found and allowed."""
+_cache: dict[int, tuple["weakref.ref[SequenceDataset]", tuple[Leak, ...]]] = {}
 
 
 def find_leaks(dataset: SequenceDataset) -> tuple[Leak, ...]:
-    """Everything by which training or the inputs know their targets; see `Leak.fails`. A dataset is searched once."""
-    known = _found.get(id(dataset))
-    if known is not None and known[0]() is dataset:
-        return known[1]
+    """Return all leaks and notes of a dataset; see `Leak.fails`. The result is cached per dataset object."""
+    cached = _cache.get(id(dataset))
+    if cached is not None and cached[0]() is dataset:
+        return cached[1]
     leaks = _search(dataset)
     key = id(dataset)
-    _found[key] = weakref.ref(dataset, lambda _: _found.pop(key, None)), leaks
+    _cache[key] = weakref.ref(dataset, lambda _: _cache.pop(key, None)), leaks
     return leaks
 
 
 def _search(dataset: SequenceDataset) -> tuple[Leak, ...]:
-    broken = overlapping(dataset)
-    if broken:
-        return (broken,)
+    overlap = find_overlapping_parts(dataset)
+    if overlap:
+        return (overlap,)  # the other checks rely on parts that follow each other
     search = EventSearch(dataset)
-    return (*search.leaks(), *feature_leaks(dataset, search))
+    return (*search.leaks(), *find_feature_leaks(dataset, search))
 
 
 def check_leaks(
     dataset: SequenceDataset,
     allow: Collection[str] | None = None,
 ) -> tuple[Leak, ...]:
-    """Raise where a dataset leaks; returns what was found and does not fail.
+    """Check that a dataset does not leak its targets; return the allowed leaks and the notes.
 
     Args:
-        dataset: What is looked at, whole.
-        allow: Kinds of leaks that are known and harmless; None: those that the dataset was prepared with.
+        dataset: The dataset; all its parts are checked.
+        allow: Kinds of leaks that are known to be harmless; None: those that were allowed in `prepare`.
 
     Raises:
-        LeakError: It names the kinds, the counts, the first rows, and what to do.
-        ConfigError: `allow` has an unknown kind.
+        LeakError: There is a leak. The message gives its kind, count, first rows and remedy.
+        ConfigError: `allow` contains an unknown kind.
     """
     leaks = find_leaks(dataset)
-    allowed = dataset.facts.get(FACT, {}).get("allowed", []) if allow is None else checked_kinds(allow)
+    allowed = dataset.facts.get(FACT, {}).get("allowed", []) if allow is None else parse_kinds(allow)
     failing = [leak for leak in leaks if leak.fails and leak.kind not in allowed]
     if failing:
         raise LeakError(_message(dataset, failing))
     return leaks
 
 
-def checked_kinds(allow: Collection[str]) -> tuple[LeakKind, ...]:
-    """The kinds by name.
+def parse_kinds(allow: Collection[str]) -> tuple[LeakKind, ...]:
+    """Return the kinds of leaks with these names.
 
     Raises:
-        ConfigError: One is unknown.
+        ConfigError: A name is unknown.
     """
     if isinstance(allow, str):
         allow = [allow]
     for kind in allow:
-        if kind not in KINDS:
-            raise ConfigError(f"unknown kind of leak {kind!r}{did_you_mean(kind, KINDS)}")
-    return tuple(kind for kind in KINDS if kind in allow)
+        if kind not in LEAK_KINDS:
+            raise ConfigError(f"unknown kind of leak {kind!r}{did_you_mean(kind, LEAK_KINDS)}")
+    return tuple(kind for kind in LEAK_KINDS if kind in allow)
 
 
 def _message(dataset: SequenceDataset, failing: list[Leak]) -> str:
     kinds = list(dict.fromkeys(leak.kind for leak in failing))
     lines = [
-        "the data gives away what a model is asked about, so that figures would be too good:",
+        "the dataset leaks its targets, so metrics would be too high:",
         *(f"- {leak}" for leak in failing),
-        f"Where that is known and harmless, prepare with allow_leaks={kinds!r} (--allow-leaks {','.join(kinds)})",
+        f"If this is known to be harmless, prepare with allow_leaks={kinds!r} (--allow-leaks {','.join(kinds)})",
     ]
     return "\n".join(lines)
 
 
 def leak_notes(dataset: SequenceDataset) -> tuple[str, ...]:
-    """What the protocol says of leaks, in sentences.
+    """Check a dataset and return the sentences about leaks for the evaluation protocol.
 
     Raises:
-        LeakError: It leaks.
+        LeakError: There is a leak that is not allowed.
     """
     leaks = check_leaks(dataset)
     allowed = [leak for leak in leaks if leak.fails]
-    passed = [kind for kind in KINDS if kind not in {leak.kind for leak in allowed}]
+    passed = [kind for kind in LEAK_KINDS if kind not in {leak.kind for leak in allowed}]
     return (
         f"Leak checks passed: {', '.join(passed)}.",
         *(f"Leak allowed: {leak.kind}: {leak.sentence}." for leak in allowed),
@@ -98,24 +98,24 @@ def leak_notes(dataset: SequenceDataset) -> tuple[str, ...]:
 
 
 def leak_warnings(dataset: SequenceDataset) -> list[str]:
-    """All that was found, one sentence each; nothing fails."""
+    """Return one sentence per leak or note, without raising an error."""
     return [str(leak) for leak in find_leaks(dataset)]
 
 
-def write_findings(path: Path, leaks: Collection[Leak], allow: Collection[str]) -> None:
-    """Keep in the manifest of a dataset what was found and allowed; the arrays and the fingerprint stay as they are."""
+def record_leaks(path: Path, leaks: Collection[Leak], allow: Collection[str]) -> None:
+    """Record the found and allowed leaks in the manifest of a dataset; arrays and fingerprint do not change."""
     manifest = json.loads((path / MANIFEST).read_text())
-    told = {"allowed": list(checked_kinds(allow)), "found": [leak_facts(leak) for leak in leaks]}
-    if manifest["facts"].get(FACT) == told:
+    record = {"allowed": list(parse_kinds(allow)), "found": [leak_facts(leak) for leak in leaks]}
+    if manifest["facts"].get(FACT) == record:
         return
-    manifest["facts"][FACT] = told
+    manifest["facts"][FACT] = record
     partial = path / f"{MANIFEST}.partial"
     partial.write_text(json.dumps(manifest, indent=2))
     partial.replace(path / MANIFEST)
 
 
 def leak_facts(leak: Leak) -> dict[str, object]:
-    """A finding as JSON has it."""
+    """Return a leak as JSON values."""
     rows = [str(row) for row in leak.rows]
     return {
         "kind": leak.kind,

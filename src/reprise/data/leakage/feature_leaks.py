@@ -1,6 +1,6 @@
-"""Leaks in what is known besides ids: item facts dated after the cut or counted from later events, and values of the next item.
+"""Leaks in features: item features dated after training or counted from later events, and event features of the next item.
 
-Shape letters: I items, N pairs of an event and the next one.
+Shape letters: I items, N pairs of adjacent training events.
 """
 
 import re
@@ -11,65 +11,70 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reprise.arrays import AnyArray, Float64Array
+from reprise.arrays import AnyArray, BoolArray, Float32Array, Float64Array
 from reprise.data.dataset import SequenceDataset
 from reprise.data.leakage.event_leaks import COUNT, EventSearch
-from reprise.data.leakage.findings import SHOWN, Leak, LeakRow, event_row, item_id
+from reprise.data.leakage.findings import MAX_EXAMPLES, Leak, LeakRow, event_row, item_id
 from reprise.data.timestamps import EARLIEST_S, LATEST_S, UNITS_PER_SECOND, format_time
 
-DATED = {
+DATE_WORDS = {
     "at", "added", "available", "created", "date", "datetime", "day", "from", "launched", "modified", "published", "released",
     "seen", "since", "sold", "time", "timestamp", "updated",
 }  # fmt: skip
-"""Words in the name of a column of numbers that may be dates."""
-AHEAD = {"until", "expires", "expiry", "expiration", "ends", "end", "due", "to", "deadline"}
-"""Words in the name of a date that is known before it comes."""
-PAIRS, STRETCHES = 100_000, 50
-"""Pairs of neighbouring events that are looked at, and from how many places of the log."""
-ENOUGH_PAIRS, ENOUGH_ITEMS, ENOUGH_LATER = 100, 20, 10
-"""Below these nothing is said of values, of columns, and of columns' counts of later events."""
-CERTAIN, UNSURE = 0.95, 0.75
-"""A value that fits the next item so often, and its own item no oftener than this, is one of the next item."""
-KNOWN = 0.1
-"""The share of pairs whose value must have been met before, for what it predicts to count."""
-UNEXPLAINED = 1e-3
-"""The share of a column's variance that counts of later events may leave, at most, ..."""
-WORSE = 10.0
-"""... and how many times more the counts of training must leave."""
+"""Words in the name of a numeric column that indicate dates."""
+FUTURE_WORDS = {"until", "expires", "expiry", "expiration", "ends", "end", "due", "to", "deadline"}
+"""Words in the name of a column of dates that are known in advance."""
+MAX_PAIRS, STRETCHES = 100_000, 50
+"""Largest number of adjacent pairs that are examined, and the number of places in the log from which they are taken."""
+MIN_PAIRS, MIN_ITEMS, MIN_LATER_ITEMS = 100, 20, 10
+"""Smallest numbers of pairs, of items, and of items with later events for which a dependence is reported."""
+HIGH_ACCURACY, LOW_ACCURACY = 0.95, 0.75
+"""A feature depends on the next item if that predicts it at least this often, and its own item at most that often."""
+MIN_KNOWN_SHARE = 0.1
+"""Smallest share of pairs with a known value of the feature for which its prediction of the next item is reported."""
+MAX_UNEXPLAINED = 1e-3
+"""Largest share of the variance of a column that counts of later events may leave unexplained, ..."""
+MIN_RATIO = 10.0
+"""... and the factor by which counts of training events must leave more of it unexplained."""
 
 
-def feature_leaks(dataset: SequenceDataset, search: EventSearch) -> Iterator[Leak]:
-    """What the columns of the item table and the values and kinds of events give away."""
+def find_feature_leaks(dataset: SequenceDataset, search: EventSearch) -> Iterator[Leak]:
+    """Find leaks in the columns of the item table and in the values and kinds of events."""
     for name in dataset.table.column_names:
         column = dataset.table.column(name)
         if name in ("item_id", COUNT):
             continue
-        time_ms_I = _dates(name, column)
+        time_ms_I = _to_dates(name, column)
         if time_ms_I is not None:
-            yield from _dated_after(dataset, name, time_ms_I)
+            yield from _late_dates(dataset, name, time_ms_I)
         elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-            yield from _counted_later(dataset, name, _numbers(column), search)
-    yield from _next_item(dataset)
+            yield from _later_counts(dataset, name, _to_float(column), search)
+    yield from _next_item_leaks(dataset)
 
 
-def _numbers(column: pa.ChunkedArray) -> Float64Array:
-    """[I], NaN where there is none."""
+def _to_float(column: pa.ChunkedArray) -> Float64Array:
+    """Convert a column to float64, NaN for missing values."""
     return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
 
 
 def _words(name: str) -> set[str]:
+    """Split a column name such as `lastSeen` or `last_seen` into lower-case words."""
     return set(re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()))
 
 
-def _dates(name: str, column: pa.ChunkedArray) -> Float64Array | None:
-    """Milliseconds since 1970, [I], NaN where there is none; None where the column holds no dates."""
+def _to_dates(name: str, column: pa.ChunkedArray) -> Float64Array | None:
+    """Convert a column of dates to milliseconds since 1970, [I], NaN for missing values; None if it has no dates."""
     kind = column.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return _moments(column)
+        return _timestamps_to_ms(column)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return _iso(column)
-    if (pa.types.is_integer(kind) or pa.types.is_floating(kind)) and _words(name) & (DATED | AHEAD):
-        number_I = _numbers(column)
+        return _parse_iso(column)
+    # Numbers are dates only if both the name and the size indicate it: a column `updated_at` with plausible seconds is
+    # one, a column `price` with the same numbers or a column `year_from` with years is not.
+    if (pa.types.is_integer(kind) or pa.types.is_floating(kind)) and _words(name) & (
+        DATE_WORDS | FUTURE_WORDS
+    ):
+        number_I = _to_float(column)
         known_I = number_I[np.isfinite(number_I)]
         for per_second in UNITS_PER_SECOND.values() if len(known_I) else ():
             if EARLIEST_S * per_second <= known_I.min() and known_I.max() < LATEST_S * per_second:
@@ -77,13 +82,14 @@ def _dates(name: str, column: pa.ChunkedArray) -> Float64Array | None:
     return None
 
 
-def _moments(column: pa.ChunkedArray) -> Float64Array:
-    """Dates and times without a zone are taken as UTC."""
+def _timestamps_to_ms(column: pa.ChunkedArray) -> Float64Array:
+    """Convert timestamps or dates to milliseconds since 1970; without a time zone they are UTC."""
     zone = getattr(column.type, "tz", None)
-    return _numbers(column.cast(pa.timestamp("ms", zone), safe=False).cast(pa.int64()))
+    return _to_float(column.cast(pa.timestamp("ms", zone), safe=False).cast(pa.int64()))
 
 
-def _iso(column: pa.ChunkedArray) -> Float64Array | None:
+def _parse_iso(column: pa.ChunkedArray) -> Float64Array | None:
+    """Parse a text column of ISO dates or times; None if it contains other text."""
     first = pc.drop_null(column).slice(0, 1).to_pylist()
     if not first or not re.match(r"\d{4}-\d{2}-\d{2}", first[0]):
         return None
@@ -96,211 +102,242 @@ def _iso(column: pa.ChunkedArray) -> Float64Array | None:
         pa.timestamp("us", "UTC"),
     ):
         try:
-            return _moments(text.cast(kind))
+            return _timestamps_to_ms(text.cast(kind))
         except pa.ArrowInvalid:
             continue
     return None
 
 
-def _dated_after(dataset: SequenceDataset, name: str, time_ms_I: Float64Array) -> Iterator[Leak]:
-    """Facts of trained items that did not exist when training ended."""
+def _late_dates(dataset: SequenceDataset, name: str, time_ms_I: Float64Array) -> Iterator[Leak]:
+    """Find items of the training part with a date at or after the end of training.
+
+    Cold items may have later dates: they are new, and their features were not known during training anyway.
+    """
     if not dataset.part_events("train"):
         return
-    cut_ms = _training_end(dataset)
-    late = np.flatnonzero(time_ms_I[: dataset.items.warm] >= cut_ms)
+    train_end_ms = _train_end(dataset)
+    late = np.flatnonzero(time_ms_I[: dataset.items.warm] >= train_end_ms)
     if not len(late):
         return
-    known_ahead = bool(_words(name) & AHEAD)
+    known_in_advance = bool(_words(name) & FUTURE_WORDS)
     rows = tuple(
         LeakRow(item_id(dataset, index + 1), remark=f"{name} {format_time(float(time_ms_I[index]))}")
-        for index in late[:SHOWN].tolist()
+        for index in late[:MAX_EXAMPLES].tolist()
     )
     sentence = (
-        f"column {name!r} of the item table dates {len(late):,} items of the training part at or after its end "
-        f"({format_time(cut_ms)})"
+        f"column {name!r} of the item table has dates at or after the end of training ({format_time(train_end_ms)}) for "
+        f"{len(late):,} items of the training part"
     )
-    if known_ahead:
-        sentence += "; it is taken for a date that was known ahead."
-    remedy = f"leave {name!r} out of the item table, or give the facts as they were when training ends"
-    yield Leak("late-feature", sentence, len(late), remedy, rows, fails=not known_ahead)
+    if known_in_advance:
+        sentence += "; by its name, this date is known in advance."
+    remedy = f"remove {name!r} from the item table, or use its values as of the end of training"
+    yield Leak("late-feature", sentence, len(late), remedy, rows, fails=not known_in_advance)
 
 
-def _training_end(dataset: SequenceDataset) -> int:
-    """Where the log is cut, or just after the last training event where it is not cut at one moment."""
+def _train_end(dataset: SequenceDataset) -> int:
+    """Return the end of training in milliseconds: the split time, or just after the last training event."""
     if dataset.split.get("kind") == "time":
         return int(dataset.split["train_end_ms"])
     trained = np.asarray(dataset.train_end)[np.asarray(dataset.train_end) > dataset.offset[:-1]]
     return int(dataset.time_ms[trained - 1].max()) + 1
 
 
-def _counted_later(
+def _later_counts(
     dataset: SequenceDataset, name: str, number_I: Float64Array, search: EventSearch
 ) -> Iterator[Leak]:
-    """A column that counts, or ranks by, events that come after training."""
+    """Find a column that contains counts of events after training, or a function of such counts."""
     trained_I, later_I, tested_I = (
         counts[1:] for counts in (search.trained_I, search.later_I, search.tested_I)
     )
-    met_I = np.isfinite(number_I) & (trained_I + later_I > 0)
-    if met_I.sum() < ENOUGH_ITEMS or np.count_nonzero(later_I[met_I]) < ENOUGH_LATER:
+    used_I = np.isfinite(number_I) & (trained_I + later_I > 0)
+    # with few items, or few of them with later events, any column may look like a count by chance
+    if used_I.sum() < MIN_ITEMS or np.count_nonzero(later_I[used_I]) < MIN_LATER_ITEMS:
         return
-    number, trained = number_I[met_I], trained_I[met_I]
-    counted = {"all": trained_I + later_I, "later": later_I, "test": tested_I}
-    for which, count_I in counted.items():
-        count = count_I[met_I]
-        if _fits(number, count, trained) or _equals(number, count, trained):
-            biggest = np.flatnonzero(met_I)[np.argsort(-later_I[met_I], kind="stable")[:SHOWN]]
+    number, trained = number_I[used_I], trained_I[used_I]
+    counts_by_name = {"all": trained_I + later_I, "later": later_I, "test": tested_I}
+    for which, count_I in counts_by_name.items():
+        count = count_I[used_I]
+        if _follows_count(number, count, trained) or _equals_count(number, count, trained):
+            examples = np.flatnonzero(used_I)[np.argsort(-later_I[used_I], kind="stable")[:MAX_EXAMPLES]]
             rows = tuple(
                 LeakRow(
                     item_id(dataset, index + 1),
                     remark=f"{name} {number_I[index]:,.6g}, {trained_I[index]:,} training and {later_I[index]:,} later events",
                 )
-                for index in biggest.tolist()
+                for index in examples.tolist()
             )
             yield Leak(
                 "giveaway",
-                f"column {name!r} of the item table follows the number of {which} events of {met_I.sum():,} items, "
+                f"column {name!r} of the item table follows the number of {which} events of {used_I.sum():,} items, "
                 "not of the training events",
-                int(met_I.sum()),
-                f"leave {name!r} out of the item table, or count the training part only, as its column 'count' does",
+                int(used_I.sum()),
+                f"remove {name!r} from the item table, or count training events only, as its column 'count' does",
                 rows,
             )
             return
 
 
-def _equals(number: Float64Array, count: AnyArray, trained: AnyArray) -> bool:
-    """Whether a column is a count, wherever it differs from that of training."""
+def _equals_count(number: Float64Array, count: AnyArray, trained: AnyArray) -> bool:
+    """Return whether a column equals a count for nearly all items whose count differs from that of training."""
+    # items without later events have equal counts and cannot show which of the two the column contains
     differs = count != trained
-    told = number[differs]
+    given = number[differs]
     return (
-        len(told) >= ENOUGH_LATER
-        and len(np.unique(told)) > 2
-        and bool((told == count[differs]).mean() >= CERTAIN)
+        len(given) >= MIN_LATER_ITEMS
+        and len(np.unique(given)) > 2
+        and bool((given == count[differs]).mean() >= HIGH_ACCURACY)
     )
 
 
-def _fits(number: Float64Array, count: AnyArray, trained: AnyArray) -> bool:
-    """Whether a column is a line in a count, or in its order, and is far from one in the count of training."""
-    for way in (np.asarray, _places):
-        ours, others = _left(way(number), way(count)), _left(way(number), way(trained))
-        if ours <= UNEXPLAINED and others > max(WORSE * ours, UNEXPLAINED):
+def _follows_count(number: Float64Array, count: AnyArray, trained: AnyArray) -> bool:
+    """Return whether a column is a linear function of a count or of its ranks, but not of the counts of training.
+
+    The ranks also reveal monotonic functions. For example, counts of all events 4, 9, 16 and a column with their roots
+    2, 3, 4 have the equal ranks 1, 2, 3. Counts of training events resemble counts of all events, so they must fit much
+    worse; otherwise the column may be an honest count of the training part.
+    """
+    for transform in (np.asarray, _average_ranks):
+        left_by_count = _unexplained_share(transform(number), transform(count))
+        left_by_trained = _unexplained_share(transform(number), transform(trained))
+        if left_by_count <= MAX_UNEXPLAINED and left_by_trained > max(
+            MIN_RATIO * left_by_count, MAX_UNEXPLAINED
+        ):
             return True
     return False
 
 
-def _left(number: Float64Array, by: Any) -> float:
-    """The share of a variance that a line leaves."""
+def _unexplained_share(number: Float64Array, by: Any) -> float:
+    """Return the share of the variance of `number` that a linear function of `by` leaves unexplained."""
     if np.ptp(number) == 0 or np.ptp(by) == 0:
         return 1.0
     return 1.0 - float(np.corrcoef(number, by)[0, 1]) ** 2
 
 
-def _places(number: Any) -> Float64Array:
-    """The place of each number in the order of all, equal ones sharing theirs."""
+def _average_ranks(number: Any) -> Float64Array:
+    """Return the rank of each number, the average rank for equal numbers."""
     _, place, count = np.unique(number, return_inverse=True, return_counts=True)
-    middle: Float64Array = (np.cumsum(count) - (count - 1) / 2)[place]
-    return middle
+    ranks: Float64Array = (np.cumsum(count) - (count - 1) / 2)[place]
+    return ranks
 
 
 class Pairs(NamedTuple):
-    """Training events and the ones after them, where both are of different items."""
+    """Adjacent training events of one sequence that have different items."""
 
     position_N: AnyArray
+    """Position in the dataset of the first event of each pair."""
     own_N: AnyArray
+    """Item of the first event."""
     next_N: AnyArray
-    half_N: AnyArray
-    """bool; sequences are dealt to two halves: what one shows is asked of the other."""
+    """Item of the second event."""
+    half_N: BoolArray
+    """Whether the sequence has an even index; predictions are learned on one half and measured on the other."""
 
 
-def _next_item(dataset: SequenceDataset) -> Iterator[Leak]:
-    """Values and kinds of events that belong to the event after them."""
-    pairs = _pairs(dataset)
+def _next_item_leaks(dataset: SequenceDataset) -> Iterator[Leak]:
+    """Find values or kinds of events that belong to the next event."""
+    pairs = _adjacent_pairs(dataset)
     value_N = dataset.value[pairs.position_N]
-    facts: list[tuple[str, AnyArray, AnyArray]] = []
+    features: list[tuple[str, AnyArray, AnyArray]] = []
     valued = np.flatnonzero(~np.isnan(value_N))
     if len(valued):
-        facts.append(("value", valued, _codes(value_N[valued])))
+        features.append(("value", valued, _encode(value_N[valued])))
     if len(dataset.kinds) > 1:
-        facts.append(("kind", np.arange(len(value_N)), dataset.kind[pairs.position_N].astype(np.int64)))
-    for name, which, fact_N in facts:
-        some = Pairs(*(column[which] for column in pairs))
-        said = _gives_away(some, fact_N)
-        if said:
+        features.append(("kind", np.arange(len(value_N)), dataset.kind[pairs.position_N].astype(np.int64)))
+    for name, which, feature_N in features:
+        selected = Pairs(*(column[which] for column in pairs))
+        dependence = _describe_dependence(selected, feature_N)
+        if dependence:
             rows = tuple(
-                event_row(dataset, position, _of_next(dataset, name, position))
-                for position in some.position_N[:SHOWN].tolist()
+                event_row(dataset, position, _remark(dataset, name, position))
+                for position in selected.position_N[:MAX_EXAMPLES].tolist()
             )
             column = dataset.facts.get("columns", {}).get(name, name)
             yield Leak(
                 "giveaway",
-                f"column {column!r} of the events {said}, in {len(fact_N):,} pairs of neighbours",
-                len(fact_N),
-                f"move it to the event that it belongs to, or leave it out: {name}='' (--{name}-column '')",
+                f"column {column!r} of the events {dependence}, in {len(feature_N):,} pairs of adjacent events",
+                len(feature_N),
+                f"move it to the event to which it belongs, or leave it out: {name}='' (--{name}-column '')",
                 rows,
             )
 
 
-def _codes(value_N: np.ndarray[Any, np.dtype[np.float32]]) -> AnyArray:
-    """The place of each value among the different ones."""
+def _encode(value_N: Float32Array) -> AnyArray:
+    """Replace each value by its index among the distinct values."""
     code_N: AnyArray = np.unique(value_N, return_inverse=True)[1]
     return code_N.astype(np.int64)
 
 
-def _of_next(dataset: SequenceDataset, name: str, position: int) -> str:
-    fact = (
+def _remark(dataset: SequenceDataset, name: str, position: int) -> str:
+    """Return the feature of an event and the next item, for an example row."""
+    feature = (
         dataset.kinds[int(dataset.kind[position])]
         if name == "kind"
         else f"{float(dataset.value[position]):.6g}"
     )
     following = item_id(dataset, int(dataset.item[position + 1]))
-    return f"{name} {fact}, next item {following!r}"
+    return f"{name} {feature}, next item {following!r}"
 
 
-def _gives_away(pairs: Pairs, fact_N: AnyArray) -> str:
-    """How a fact of an event tells the next item; empty where it does not."""
-    known, of_next = _told(pairs.next_N, fact_N, pairs.half_N)
-    _, of_own = _told(pairs.own_N, fact_N, pairs.half_N)
-    commonest = np.bincount(fact_N).max(initial=0) / max(1, len(fact_N))
-    if known and of_next >= CERTAIN and max(of_own, commonest) <= UNSURE:
-        return f"goes by the item of the next event ({of_next:.1%}), not by its own ({of_own:.1%})"
-    known, by_fact = _told(fact_N, pairs.next_N, pairs.half_N)
-    _, by_item = _told(pairs.own_N, pairs.next_N, pairs.half_N)
-    if known >= KNOWN * len(fact_N) / 2 and by_fact >= CERTAIN and by_item <= UNSURE:
-        return f"tells the item of the next event ({by_fact:.1%}), as its own item does not ({by_item:.1%})"
+def _describe_dependence(pairs: Pairs, feature_N: AnyArray) -> str:
+    """Describe how a feature of an event depends on the next item; "" if it does not.
+
+    There are two cases. A price stored with the event before its own is determined by the next item. A feature such as
+    "next item and hour" is not determined by it, but predicts it. In both cases the event's own item must not explain the
+    dependence: if mug is always followed by pot, a price of the mug also predicts the pot.
+    """
+    known, by_next = _accuracy(pairs.next_N, feature_N, pairs.half_N)
+    _, by_own = _accuracy(pairs.own_N, feature_N, pairs.half_N)
+    most_frequent = np.bincount(feature_N).max(initial=0) / max(1, len(feature_N))
+    if known and by_next >= HIGH_ACCURACY and max(by_own, most_frequent) <= LOW_ACCURACY:
+        return f"depends on the item of the next event ({by_next:.1%}), not on its own item ({by_own:.1%})"
+    known, by_feature = _accuracy(feature_N, pairs.next_N, pairs.half_N)
+    _, by_item = _accuracy(pairs.own_N, pairs.next_N, pairs.half_N)
+    # a feature whose values rarely repeat, such as a price with cents, is known in few pairs and then right by chance
+    enough_known = known >= MIN_KNOWN_SHARE * len(feature_N) / 2
+    if enough_known and by_feature >= HIGH_ACCURACY and by_item <= LOW_ACCURACY:
+        return f"predicts the item of the next event ({by_feature:.1%}), which its own item does not ({by_item:.1%})"
     return ""
 
 
-def _told(key_N: AnyArray, fact_N: AnyArray, half_N: AnyArray) -> tuple[int, float]:
-    """How many pairs of one half have a key that the other half has, and how often the fact most seen with that key.
+def _accuracy(key_N: AnyArray, target_N: AnyArray, half_N: BoolArray) -> tuple[int, float]:
+    """Return how many pairs of one half have a key known from the other half, and how often their target is predicted.
 
-    Keys and facts are small numbers.
+    The prediction for a key is its most frequent target in the first half. For example, keys 7, 7, 7, 9 with targets
+    1, 1, 2, 5 in the first half predict 7 -> 1 and 9 -> 5. Keys 7, 9, 8 with targets 1, 3, 5 in the second half then give
+    two known keys, of which one is right: (2, 0.5). Keys and targets are small non-negative integers. If fewer than
+    `MIN_PAIRS` pairs are known, the result is (0, 0.0).
     """
-    facts = int(fact_N.max(initial=0)) + 1
-    pair = np.sort(key_N[half_N] * facts + fact_N[half_N])
+    # count each distinct (key, target), encoded as one number so that one sort is enough
+    targets = int(target_N.max(initial=0)) + 1
+    pair = np.sort(key_N[half_N] * targets + target_N[half_N])
     begins = np.flatnonzero(np.diff(pair, prepend=-1))
     count, pair = np.diff(np.append(begins, len(pair))), pair[begins]
-    firsts = np.flatnonzero(np.diff(pair // facts, prepend=-1))
-    # the place of the greatest count of each key, in the last digits of a number that begins with the count
+    key_begins = np.flatnonzero(np.diff(pair // targets, prepend=-1))
+    # The index of the largest count of each key: reduceat gives only the maximum, so the index is put into the low digits
+    # of the number. With 4 pairs and counts 2, 1 of a key, 2 * 4 + 0 = 8 and 1 * 4 + 1 = 5 give 8, and 8 % 4 = 0.
     best = (
-        np.maximum.reduceat(count * len(pair) + np.arange(len(pair)), firsts) % len(pair)
+        np.maximum.reduceat(count * len(pair) + np.arange(len(pair)), key_begins) % len(pair)
         if len(pair)
-        else firsts
+        else key_begins
     )
-    key, fact = pair[best] // facts, pair[best] % facts
-    asked, answer = key_N[~half_N], fact_N[~half_N]
-    place = np.searchsorted(key, asked).clip(max=max(0, len(key) - 1))
-    met = key[place] == asked if len(key) else np.zeros(len(asked), dtype=bool)
-    known = int(met.sum())
-    return (known, float((fact[place[met]] == answer[met]).mean())) if known >= ENOUGH_PAIRS else (0, 0.0)
+    key, predicted = pair[best] // targets, pair[best] % targets
+    test_key, test_target = key_N[~half_N], target_N[~half_N]
+    place = np.searchsorted(key, test_key).clip(max=max(0, len(key) - 1))
+    found = key[place] == test_key if len(key) else np.zeros(len(test_key), dtype=bool)
+    known = int(found.sum())
+    if known < MIN_PAIRS:
+        return 0, 0.0
+    return known, float((predicted[place[found]] == test_target[found]).mean())
 
 
-def _pairs(dataset: SequenceDataset) -> Pairs:
-    """Neighbours in the training part, all of them or some from all over the log."""
+def _adjacent_pairs(dataset: SequenceDataset) -> Pairs:
+    """Return adjacent training events: all of them or, in a long log, those of equally spaced stretches."""
     events = dataset.events
-    if events <= PAIRS:
+    if events <= MAX_PAIRS:
         position_N = np.arange(max(0, events - 1))
     else:
-        begins = np.linspace(0, events - 1 - PAIRS // STRETCHES, STRETCHES).astype(np.int64)
-        position_N = (begins[:, None] + np.arange(PAIRS // STRETCHES)).ravel()
+        begins = np.linspace(0, events - 1 - MAX_PAIRS // STRETCHES, STRETCHES).astype(np.int64)
+        position_N = (begins[:, None] + np.arange(MAX_PAIRS // STRETCHES)).ravel()
     sequence_N = np.searchsorted(dataset.offset, position_N, side="right") - 1
     trained = position_N + 1 < np.asarray(dataset.train_end)[sequence_N]
     own_N, next_N = dataset.item[position_N], dataset.item[position_N + 1]

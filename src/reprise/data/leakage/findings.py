@@ -1,4 +1,4 @@
-"""What a leak is, how the rows that format_time it are named, and how they are counted where there are many.
+"""Leak findings: the kinds of leaks, a leak with example rows, and a counter of the events that show it.
 
 Shape letters: N rows.
 """
@@ -14,26 +14,28 @@ from reprise.data.timestamps import format_time
 from reprise.data.vocabulary import ItemId
 
 LeakKind = Literal["late-training", "counts", "late-feature", "own-input", "duplicate", "giveaway"]
-KINDS: tuple[LeakKind, ...] = get_args(LeakKind)
-"""What is looked for: training events after the cut; counts and a vocabulary that know more than training; item features dated
-after the cut; a target among its own inputs; duplicates across parts; features that give the target away."""
-SHOWN = 3
-"""Rows that a finding names."""
+LEAK_KINDS: tuple[LeakKind, ...] = get_args(LeakKind)
+"""Kinds of leaks. `late-training`: training events after the split. `counts`: item counts or a vocabulary that include
+later events. `late-feature`: item features dated after the split. `own-input`: a target among its own inputs.
+`duplicate`: the same events in two parts. `giveaway`: features from which the target follows."""
+MAX_EXAMPLES = 3
+"""Number of example rows of a leak."""
 
 
 @dataclass(frozen=True)
 class LeakRow:
-    """An event or an item that shows a leak, with the caller's own ids."""
+    """An event, a sequence or an item that shows a leak, with the ids of the caller."""
 
     item_id: ItemId | None = None
-    """None: it is about a whole sequence."""
+    """Id of the item; None if the row is a whole sequence."""
     sequence_id: ItemId | None = None
-    """None: it is about an item."""
+    """Id of the sequence; None if the row is an item."""
     event: int | None = None
-    """Which event of its sequence, from 0."""
+    """Index of the event within its sequence, from 0; None if the row is not an event."""
     time_ms: int | None = None
+    """Time of the event in milliseconds since 1970 UTC, or None."""
     remark: str = ""
-    """What is odd about it."""
+    """What is wrong with the row."""
 
     def __str__(self) -> str:
         item = "" if self.item_id is None else f"item {self.item_id!r}"
@@ -47,19 +49,20 @@ class LeakRow:
 
 @dataclass(frozen=True)
 class Leak:
-    """Something by which training or the inputs know what they are asked about."""
+    """Information about the targets in the training data or in the inputs of a model."""
 
     kind: LeakKind
+    """Kind of the leak."""
     sentence: str
-    """What was found, with its count."""
+    """Description of the leak with its count."""
     count: int
-    """How many events, sequences or items format_time it."""
+    """Number of events, sequences or items that show the leak."""
     remedy: str
-    """What to do about it."""
+    """What the user can do about it."""
     rows: tuple[LeakRow, ...] = ()
-    """The first of them."""
+    """First rows that show the leak, as examples."""
     fails: bool = True
-    """False: worth knowing, and part of the protocol as it is."""
+    """Whether the leak is an error; False if it is only a note for the report."""
 
     def __str__(self) -> str:
         rows = f"; first: {'; '.join(map(str, self.rows))}" if self.rows else ""
@@ -68,23 +71,25 @@ class Leak:
 
 @dataclass
 class Tally:
-    """How many positions were found, and the first of them."""
+    """A counter of event positions that keeps the first few of them."""
 
     count: int = 0
+    """Number of positions."""
     first: list[int] = field(default_factory=list)
+    """First positions, in ascending order."""
 
     def add(self, position_N: AnyArray) -> None:
-        """Count more of them; they come in order."""
+        """Add positions in ascending order; they must follow those added before."""
         self.count += len(position_N)
-        self.first += [int(position) for position in position_N[: SHOWN - len(self.first)]]
+        self.first += [int(position) for position in position_N[: MAX_EXAMPLES - len(self.first)]]
 
     def rows(self, dataset: SequenceDataset, remark: str = "") -> tuple[LeakRow, ...]:
-        """The first ones by name."""
+        """Return the first positions as rows with the ids of the caller."""
         return tuple(event_row(dataset, position, remark) for position in self.first)
 
 
 def event_row(dataset: SequenceDataset, position: int, remark: str = "") -> LeakRow:
-    """An event of the dataset by name."""
+    """Return the event at a position as a row with the ids of the caller."""
     sequence = int(np.searchsorted(dataset.offset, position, side="right")) - 1
     return LeakRow(
         item_id=item_id(dataset, int(dataset.item[position])),
@@ -96,5 +101,5 @@ def event_row(dataset: SequenceDataset, position: int, remark: str = "") -> Leak
 
 
 def item_id(dataset: SequenceDataset, index: int) -> ItemId:
-    """The caller's id of an item index."""
+    """Return the caller's id of an item index."""
     return dataset.items.item_ids([index])[0]
