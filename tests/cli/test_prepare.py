@@ -161,10 +161,10 @@ def write_leaky_log(folder: Path, leak: str) -> tuple[str, ...]:
             "row 31 is marked 'train' in column 'part', but a later part of its sequence begins before it",
         ),
         ("own-input", "own-input: 1 targets are copies of one of their inputs"),
-        ("duplicate", "first: sequence 'u0' as sequence 'copy'; keep one of each"),
+        ("duplicate", "first: sequence 'u0' equals sequence 'copy'; keep one of each"),
         (
             "late-feature",
-            "late-feature: column 'updated' of the item table dates 1 items of the training part at or after its end",
+            "late-feature: column 'updated' of the item table has dates at or after the end of training",
         ),
         ("giveaway", "giveaway: column 'value' of the events depends on the item of the next event"),
         (

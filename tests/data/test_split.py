@@ -149,8 +149,8 @@ def test_a_row_marked_with_an_earlier_part_than_the_row_before_is_refused(write_
     with pytest.raises(DataError) as caught:
         prepare(write_log(rows, MARKED), tmp_path / "out", split="column:split")
     assert str(caught.value) == (
-        "row 6 is marked 'train' in column 'split', but a later part of its sequence begins before it; a sequence's parts "
-        "must follow each other in time"
+        "row 6 is marked 'train' in column 'split', but a later part of its sequence begins before it; the parts of a "
+        "sequence must follow each other in time"
     )
 
 
