@@ -45,7 +45,13 @@ def recall(model: Recurrent, distance: int, epochs: int) -> float:
     length = 2 * distance + 20
     dataset = worlds.memory(distance, items=ITEMS, sequences=EVENTS // length, length=length)
     config = rp.TrainingConfig(
-        epochs=epochs, tokens=1024, chunk=256, learning_rate=0.01, metric="recall@1", patience=0, refit=0
+        epochs=epochs,
+        events_per_batch=1024,
+        bptt_steps=256,
+        learning_rate=0.01,
+        metric="recall@1",
+        patience=0,
+        refit=0,
     )
     with tempfile.TemporaryDirectory() as folder:
         trained = rp.train(model, dataset, folder, training=config, options=OPTIONS, progress=False)

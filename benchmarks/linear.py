@@ -33,7 +33,7 @@ OPTIONS = RunOptions(accelerator="cpu", threads=1)
 def seconds_of_epoch(sequences: int, length: int, size: int) -> Found:
     """Train one epoch on random events."""
     dataset = worlds.noise(ITEMS, sequences, length)
-    recipe = Recipe(model=rp.Recurrent(size=size), training=rp.TrainingConfig(tokens=TOKENS))
+    recipe = Recipe(model=rp.Recurrent(size=size), training=rp.TrainingConfig(events_per_batch=TOKENS))
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(recipe, dataset, RunDirectory(Path(folder)), OPTIONS)
         begun = time.process_time()

@@ -88,7 +88,7 @@ def main() -> None:
             dataset,
             trainer.fabric.autocast(),
             exclude_seen=config.exclude_seen,
-            focus=config.focus,
+            focus=config.gce_q,
         )
         return time.process_time() - begun
 

@@ -36,7 +36,7 @@ LOSSES: list[Loss] = [
     FullSoftmax(label_smoothing=0.1),
     SampledSoftmax(),
     Softmax(Negatives(count=30)),
-    Softmax(Negatives(count=30), whole=0),
+    Softmax(Negatives(count=30), max_full_items=0),
     BPRMax(),
     TOP1Max(),
     GBCE(),

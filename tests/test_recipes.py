@@ -34,7 +34,7 @@ def test_a_recipe_trains(path: Path, tmp_path: Path) -> None:
     narrow = {inner: replace(getattr(model, inner), size=16)} if inner else {"size": 16}
     small = Recipe(
         model=replace(model, **narrow),
-        training=replace(recipe.training, epochs=2, tokens=256, metric="mrr@5"),
+        training=replace(recipe.training, epochs=2, events_per_batch=256, metric="mrr@5"),
     )
     options = RunOptions(precision="32-true", accelerator="cpu", threads=1)
     train(small, worlds.cycle(), tmp_path / "run", training=small.training, options=options)

@@ -79,7 +79,7 @@ def test_a_named_metric_with_a_lambda_can_be_pickled():
 
 def test_training_stops_early_by_it(tmp_path: Path):
     """A metric that cannot improve ends the training after `patience` epochs; it is recorded under its name."""
-    training = TrainingConfig(epochs=9, tokens=256, patience=1, refit=0, metric=f"{NAME}:ZERO@10")
+    training = TrainingConfig(epochs=9, events_per_batch=256, patience=1, refit=0, metric=f"{NAME}:ZERO@10")
     train(TINY, noise(items=20, sequences=30), tmp_path / "run", training=training, options=EXACT)
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in records] == [1, 2]
@@ -88,7 +88,7 @@ def test_training_stops_early_by_it(tmp_path: Path):
 
 
 def test_a_search_ranks_its_trials_by_it(tmp_path: Path):
-    recipe = Recipe(TINY, TrainingConfig(epochs=2, tokens=256, refit=0, metric=f"{NAME}:RBP@5"))
+    recipe = Recipe(TINY, TrainingConfig(epochs=2, events_per_batch=256, refit=0, metric=f"{NAME}:RBP@5"))
     found = tune(recipe, cycle(), tmp_path / "search", {"training.learning_rate": [1e-5, 1e-2]}, trials=2)
     assert found.metric == f"{NAME}:RBP@5"
     assert found.best.fields == {"training.learning_rate": 1e-2}

@@ -1,4 +1,4 @@
-"""What other tools are told: read back with their own readers, from runs that were stopped and resumed too."""
+"""Tracking tools: their logs are read back with their own readers, also after interruptions."""
 
 import json
 import os
@@ -20,18 +20,18 @@ from reprise.training import RunOptions, TrainingConfig, train
 from reprise.training.callbacks import EpochLog
 
 SMALL = Recurrent(size=8, layers=1, transitions=0)
-THREE = TrainingConfig(epochs=3, tokens=256, metric="mrr@5", refit=0)
+THREE = TrainingConfig(epochs=3, events_per_batch=256, metric="mrr@5", refit=0)
 CYCLE = worlds.cycle()
 EXACT = RunOptions(precision="32-true", accelerator="cpu", threads=1, checkpoint_s=0.0)
 Curves = dict[str, list[tuple[int, float]]]
 
 
 @pytest.fixture(autouse=True)
-def undirected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a machine where no variable of these tools is set."""
-    mine = ("MLFLOW_ALLOW_FILE_STORE", "MLFLOW_DISABLE_TELEMETRY")
-    for name in {*mine, *(name for name in os.environ if name.startswith(("MLFLOW_", "WANDB_")))}:
-        monkeypatch.setenv(name, "")  # so that what a logger sets for its process is gone after the test
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove the environment variables of the tools."""
+    set_by_loggers = ("MLFLOW_ALLOW_FILE_STORE", "MLFLOW_DISABLE_TELEMETRY")
+    for name in {*set_by_loggers, *(name for name in os.environ if name.startswith(("MLFLOW_", "WANDB_")))}:
+        monkeypatch.setenv(name, "")  # restores the variable after the test, also if a logger sets it
         monkeypatch.delenv(name)
 
 
@@ -74,36 +74,36 @@ each_reader = pytest.mark.parametrize("kind", READERS)
 
 
 def check_curves(curves: Curves, out: Path) -> None:
-    """Every epoch once, with what `metrics.jsonl` says."""
-    told = records(out)
+    """Check that each epoch is logged once, with the values of `metrics.jsonl`."""
+    expected = records(out)
     assert set(curves) == {
         "train/loss", "train/learning_rate", "train/events_per_s", "train/seconds",
         "valid/recall_5", "valid/hit_5", "valid/mrr_5", "valid/ndcg_5",
     }  # fmt: skip
     for name, key in (("train/loss", "loss"), ("valid/mrr_5", "valid mrr@5"), ("train/seconds", "seconds")):
         assert [step for step, _ in curves[name]] == [1, 2, 3]
-        assert [value for _, value in curves[name]] == pytest.approx([record[key] for record in told])
+        assert [value for _, value in curves[name]] == pytest.approx([record[key] for record in expected])
     rates = [value for _, value in curves["train/learning_rate"]]
     assert rates == sorted(rates, reverse=True)
-    assert rates[0] < told[0]["learning_rate"]
+    assert rates[0] < expected[0]["learning_rate"]
 
 
 @each_reader
-def test_every_epoch_is_told(kind: str, tmp_path: Path) -> None:
+def test_each_epoch_is_logged(kind: str, tmp_path: Path) -> None:
     logged(kind, tmp_path)
     check_curves(READERS[kind](tmp_path), tmp_path)
 
 
 @each_reader
-def test_a_run_that_is_stopped_again_and_again_tells_no_epoch_twice(
+def test_an_interrupted_run_logs_no_epoch_twice(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped after any checkpoint: inside an epoch, and between its end and the logger."""
-    real, saves = trainer_module.save_checkpoint, 0
+    """Interrupted after checkpoints: inside an epoch, and between its end and the logger."""
+    save_checkpoint, saves = trainer_module.save_checkpoint, 0
 
     def save_and_stop(*args: Any) -> None:
         nonlocal saves
-        real(*args)
+        save_checkpoint(*args)
         saves += 1
         if saves % 5 == 0:
             raise KeyboardInterrupt
@@ -118,11 +118,11 @@ def test_a_run_that_is_stopped_again_and_again_tells_no_epoch_twice(
             stops += 1
     assert stops > 2
     check_curves(READERS[kind](tmp_path), tmp_path)
-    logged(kind, tmp_path)  # finished: nothing more is told
+    logged(kind, tmp_path)  # finished: nothing more is logged
     check_curves(READERS[kind](tmp_path), tmp_path)
 
 
-def test_tensorboard_has_the_recipe(tmp_path: Path) -> None:
+def test_tensorboard_has_the_hyper_parameters(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams import plugin_data_pb2
 
@@ -134,7 +134,7 @@ def test_tensorboard_has_the_recipe(tmp_path: Path) -> None:
     assert facts["recipe.training.metric"].string_value == "mrr@5"
 
 
-def test_mlflow_has_the_recipe_and_the_state(tmp_path: Path) -> None:
+def test_mlflow_has_the_hyper_parameters_and_the_status(tmp_path: Path) -> None:
     logged("mlflow", tmp_path / "shop")
     _, run = mlflow_run(tmp_path / "shop")
     assert run.info.run_name == "shop"
@@ -143,7 +143,7 @@ def test_mlflow_has_the_recipe_and_the_state(tmp_path: Path) -> None:
     assert run.data.params["seed"] == "1"
 
 
-def test_mlflow_goes_where_its_variables_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_uses_its_environment_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file:{tmp_path / 'elsewhere'}")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "shops")
     logged("mlflow", tmp_path / "run")
@@ -154,7 +154,7 @@ def test_mlflow_goes_where_its_variables_say(tmp_path: Path, monkeypatch: pytest
     assert len(client.search_runs([client.get_experiment_by_name("shops").experiment_id])) == 1
 
 
-WANDB = """
+WANDB_SCRIPT = """
 import sys
 from reprise.models.networks.recurrent import Recurrent
 from reprise.testing import worlds
@@ -170,7 +170,7 @@ try:
         Recurrent(size=8, layers=1, transitions=0),
         worlds.cycle(),
         sys.argv[1],
-        training=TrainingConfig(epochs=3, tokens=256, metric="mrr@5", refit=0),
+        training=TrainingConfig(epochs=3, events_per_batch=256, metric="mrr@5", refit=0),
         options=RunOptions(precision="32-true", accelerator="cpu", threads=1, logger="wandb"),
         on_epoch=on_epoch,
     )
@@ -188,12 +188,14 @@ for file in Path("/proc").glob("[0-9]*/cmdline"):
 """
 
 
-def test_wandb_logs_without_a_network_and_leaves_no_process(tmp_path: Path) -> None:
-    """Stopped after its first epoch and resumed: two parts of one run, each epoch in one of them."""
+def test_wandb_logs_offline_and_leaves_no_process(tmp_path: Path) -> None:
+    """A run stopped after its first epoch and resumed has two files, and each epoch is in one of them."""
     run = tmp_path / "run"
     for last in ("1", "9"):
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", WANDB, str(run), last], capture_output=True, text=True
+            [sys.executable, "-W", "error", "-c", WANDB_SCRIPT, str(run), last],
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stderr
     first, second = sorted(
@@ -205,7 +207,7 @@ def test_wandb_logs_without_a_network_and_leaves_no_process(tmp_path: Path) -> N
 
 
 def wandb_steps(file: Path) -> list[int]:
-    """The steps of the records in a file of wandb's."""
+    """Return the steps of the records in a wandb file."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     steps = []
@@ -219,7 +221,7 @@ def wandb_steps(file: Path) -> list[int]:
 
 
 def wandb_records(data: bytes) -> list[bytes]:
-    """LevelDB's log format, after a head of seven bytes: blocks of 32 KiB of records with a head of seven bytes each."""
+    """Return the records of a log in the LevelDB format: 32 KiB blocks, and a header of 7 bytes per file and record."""
     found, parts, place = [], b"", 7
     while place + 7 <= len(data):
         left = 32_768 - place % 32_768
@@ -229,13 +231,13 @@ def wandb_records(data: bytes) -> list[bytes]:
         length, kind = int.from_bytes(data[place + 4 : place + 6], "little"), data[place + 6]
         parts += data[place + 7 : place + 7 + length]
         place += 7 + length
-        if kind in (1, 4):  # whole, or the last of its parts
+        if kind in (1, 4):  # a complete record, or its last part
             found.append(parts)
             parts = b""
     return found
 
 
-def test_the_members_of_an_ensemble_are_logged_by_themselves(tmp_path: Path) -> None:
+def test_each_member_of_an_ensemble_is_logged_separately(tmp_path: Path) -> None:
     training = replace(THREE, epochs=1)
     options = replace(EXACT, logger="tensorboard")
     train(Ensemble(SMALL, members=2), CYCLE, tmp_path, training=training, options=options)
@@ -246,7 +248,7 @@ def test_the_members_of_an_ensemble_are_logged_by_themselves(tmp_path: Path) -> 
 def test_a_logger_that_fails_does_not_stop_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One warning, three epochs; and the weights are those of a run without a logger."""
+    """There is one warning, and the weights are those of a run without a logger."""
     (tmp_path / "run").mkdir()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file:{Path('/dev/null') / 'nowhere'}")
     with pytest.warns(
@@ -261,7 +263,7 @@ def test_a_logger_that_fails_does_not_stop_the_training(
     assert same[0] == same[1]
 
 
-def test_what_a_failing_logger_missed_is_told_when_the_run_is_resumed(
+def test_epochs_that_a_failed_logger_missed_are_logged_on_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -272,15 +274,13 @@ def test_what_a_failing_logger_missed_is_told_when_the_run_is_resumed(
     check_curves(tensorboard_curves(tmp_path), tmp_path)
 
 
-def test_without_a_logger_nothing_is_written_or_imported(tmp_path: Path) -> None:
+def test_without_a_logger_no_file_is_written(tmp_path: Path) -> None:
     logged("none", tmp_path)
     assert not {"logger.json", "tensorboard", "mlruns", "wandb"} & {file.name for file in tmp_path.iterdir()}
 
 
 @pytest.mark.parametrize("kind", ["tensorboard", "mlflow", "wandb"])
-def test_without_its_package_the_package_is_named(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_package_is_named(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError) as caught:
         logged(kind, tmp_path / "run")

@@ -11,7 +11,7 @@ from reprise.training.optimizer import Optimizer, learning_rate
 from reprise.training.recipe import TrainingConfig
 
 
-def test_the_rate_rises_then_falls_as_half_a_cosine() -> None:
+def test_the_learning_rate_warms_up_and_falls_as_a_half_cosine() -> None:
     rates = [learning_rate(1.0, 0.1, step, 100) for step in range(100)]
     assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
     assert rates[55] == pytest.approx(0.5)
@@ -19,11 +19,11 @@ def test_the_rate_rises_then_falls_as_half_a_cosine() -> None:
     assert 0 < rates[-1] < 0.01
 
 
-def test_one_step_is_enough_of_a_schedule() -> None:
+def test_a_schedule_of_one_step_has_the_peak_rate() -> None:
     assert learning_rate(1.0, 0.02, 0, 1) == 1.0
 
 
-def test_only_matrices_decay() -> None:
+def test_weight_decay_applies_to_matrices_only() -> None:
     model = Recurrent(size=8, layers=1).build(worlds.cycle().sizes)
     (adamw,) = Optimizer(model, TrainingConfig(weight_decay=0.5)).parts
     matrices, vectors = adamw.param_groups
@@ -31,11 +31,11 @@ def test_only_matrices_decay() -> None:
     assert vectors["weight_decay"] == 0.0
     assert all(parameter.dim() >= 2 for parameter in matrices["params"])
     assert all(parameter.dim() < 2 for parameter in vectors["params"])
-    together = len(matrices["params"]) + len(vectors["params"])
-    assert together == len(list(model.parameters()))
+    total = len(matrices["params"]) + len(vectors["params"])
+    assert total == len(list(model.parameters()))
 
 
-def test_the_optimizer_lowers_a_loss() -> None:
+def test_steps_lower_a_loss() -> None:
     torch.manual_seed(0)
     weight = torch.nn.Linear(3, 1)
     optimizer = Optimizer(weight, TrainingConfig())
@@ -49,7 +49,7 @@ def test_the_optimizer_lowers_a_loss() -> None:
 
 
 class TwoTables(nn.Module):
-    """An item table, sparse or not, and something dense."""
+    """An item table, sparse or dense, and a dense layer."""
 
     def __init__(self, sparse: bool) -> None:
         super().__init__()
@@ -57,46 +57,46 @@ class TwoTables(nn.Module):
         self.items = ItemEmbeddings(20, 4, sparse=sparse)
         self.dense = nn.Linear(4, 3)
 
-    def learn(self, item: torch.Tensor) -> None:
+    def backward(self, item: torch.Tensor) -> None:
         self.dense(self.items(item)).square().sum().backward()
-        # a second look-up of the same rows
+        # look the same rows up again
         self.items(item[:2]).exp().sum().backward()
 
 
-def test_the_norm_of_sparse_and_dense_gradients_together_is_clipped() -> None:
-    """As with a dense table: rows that were looked up twice count once, with their sum."""
+def test_the_total_norm_of_sparse_and_dense_gradients_is_clipped() -> None:
+    """A row that was looked up twice counts with the sum of its gradients, as in a dense table."""
     models = [TwoTables(sparse) for sparse in (False, True)]
     norms, found = [], []
     for model in models:
         optimizer = Optimizer(model, TrainingConfig())
-        model.learn(torch.tensor([3, 5, 3, 9]))
+        model.backward(torch.tensor([3, 5, 3, 9]))
         norms.append(optimizer.clip(0.5))
         found.append([parameter.grad.to_dense() for parameter in model.parameters()])
     torch.testing.assert_close(norms[1], norms[0])
     assert norms[0] > 0.5
     for dense, sparse in zip(*found, strict=True):
         torch.testing.assert_close(sparse, dense)
-    together = torch.cat([grad.flatten() for grad in found[1]])
-    assert together.norm().item() == pytest.approx(0.5, rel=1e-4)
+    clipped = torch.cat([grad.flatten() for grad in found[1]])
+    assert clipped.norm().item() == pytest.approx(0.5, rel=1e-4)
 
 
 def test_a_small_gradient_is_not_clipped() -> None:
     model = TwoTables(sparse=True)
     optimizer = Optimizer(model, TrainingConfig())
-    model.learn(torch.tensor([3]))
+    model.backward(torch.tensor([3]))
     before = model.items.weight.grad.to_dense()
     optimizer.clip(1e6)
     assert torch.equal(model.items.weight.grad.to_dense(), before)
 
 
-def test_only_the_rows_of_a_step_change_in_a_sparse_table() -> None:
-    """In their weights and in what the optimiser remembers of them."""
+def test_a_sparse_step_changes_only_the_rows_of_its_batch() -> None:
+    """Both the weights and the moments of the optimiser."""
     model = TwoTables(sparse=True)
     optimizer = Optimizer(model, TrainingConfig())
     before = model.items.weight.detach().clone()
     for item in ([3, 5], [5, 9]):
         optimizer.zero_grad()
-        model.learn(torch.tensor(item))
+        model.backward(torch.tensor(item))
         optimizer.step(0.1)
     changed = (model.items.weight != before).any(1).nonzero().flatten().tolist()
     slots = optimizer.slots(model.items.weight)
@@ -104,7 +104,7 @@ def test_only_the_rows_of_a_step_change_in_a_sparse_table() -> None:
     assert slots["exp_avg"].any(1).nonzero().flatten().tolist() == [3, 5, 9]
 
 
-def test_adam_by_rows_is_adam_where_every_row_is_touched() -> None:
+def test_sparse_adam_equals_adam_if_all_rows_have_gradients() -> None:
     tables = [ItemEmbeddings(6, 4, sparse=sparse) for sparse in (False, True)]
     tables[1].load_state_dict(tables[0].state_dict())
     for table in tables:
@@ -117,25 +117,25 @@ def test_adam_by_rows_is_adam_where_every_row_is_touched() -> None:
 
 
 @pytest.mark.parametrize("sparse", [False, True])
-def test_what_is_remembered_can_be_put_back(sparse: bool) -> None:
-    """Two steps, then a copy that was given the slots: the third step is the same to the bit."""
+def test_the_optimizer_state_can_be_restored(sparse: bool) -> None:
+    """After two steps, a copy with the restored state makes the same third step, bit for bit."""
     model = TwoTables(sparse)
     optimizer = Optimizer(model, TrainingConfig())
 
     def step(model: TwoTables, optimizer: Optimizer) -> None:
         optimizer.zero_grad()
-        model.learn(torch.tensor([1, 2, 7]))
+        model.backward(torch.tensor([1, 2, 7]))
         optimizer.step(0.1)
 
     assert optimizer.slots(model.items.weight) == {}
     for _ in range(2):
         step(model, optimizer)
-    twin = copy.deepcopy(model)
-    theirs = Optimizer(twin, TrainingConfig())
-    for parameter, copied in zip(model.parameters(), twin.parameters(), strict=True):
+    copied_model = copy.deepcopy(model)
+    copied_optimizer = Optimizer(copied_model, TrainingConfig())
+    for parameter, copied in zip(model.parameters(), copied_model.parameters(), strict=True):
         for slot, value in optimizer.slots(parameter).items():
-            theirs.restore(copied, slot, value.clone())
+            copied_optimizer.restore(copied, slot, value.clone())
     step(model, optimizer)
-    step(twin, theirs)
+    step(copied_model, copied_optimizer)
     for name, parameter in model.named_parameters():
-        assert torch.equal(parameter, twin.get_parameter(name)), name
+        assert torch.equal(parameter, copied_model.get_parameter(name)), name

@@ -6,21 +6,23 @@ from reprise.training import Recipe, TrainingConfig
 
 
 @pytest.mark.parametrize(
-    ("events", "sequences", "tokens"),
+    ("events", "sequences", "events_per_batch"),
     [
         (100, 10, 256),
         (240 * 1000, 48_000, 1000),  # a 240th of the events
         (10**9, 10**8, 4096),
-        (10**9, 2 * 10**7, 1024),  # 50 events a sequence: smaller steps
+        (10**9, 2 * 10**7, 1024),  # 50 events per sequence: smaller batches
         (240 * 500, 1000, 500),
     ],
 )
-def test_small_logs_and_long_histories_have_small_steps(events: int, sequences: int, tokens: int) -> None:
-    assert TrainingConfig().tokens_for(events, sequences) == tokens
+def test_small_logs_and_long_histories_have_small_batches(
+    events: int, sequences: int, events_per_batch: int
+) -> None:
+    assert TrainingConfig().events_per_batch_for(events, sequences) == events_per_batch
 
 
-def test_tokens_that_are_said_are_taken() -> None:
-    assert TrainingConfig(tokens=77).tokens_for(10**9, 10**6) == 77
+def test_explicit_events_per_batch_are_used() -> None:
+    assert TrainingConfig(events_per_batch=77).events_per_batch_for(10**9, 10**6) == 77
 
 
 @pytest.mark.parametrize(("width", "rate"), [(8, 8e-3), (64, 8e-3), (128, 4e-3), (256, 2e-3), (512, 1e-3)])
@@ -28,11 +30,11 @@ def test_wide_networks_have_small_learning_rates(width: int, rate: float) -> Non
     assert TrainingConfig().learning_rate_for(width) == pytest.approx(rate)
 
 
-def test_a_learning_rate_that_is_said_is_taken() -> None:
+def test_an_explicit_learning_rate_is_used() -> None:
     assert TrainingConfig(learning_rate=0.3).learning_rate_for(8) == 0.3
 
 
-def test_a_recipe_goes_to_a_file_and_back() -> None:
+def test_a_recipe_survives_a_file() -> None:
     recipe = Recipe(training=TrainingConfig(epochs=3, metric="mrr@20"))
     assert from_dict(to_dict(recipe), Recipe) == recipe
 
@@ -45,6 +47,6 @@ def test_a_recipe_goes_to_a_file_and_back() -> None:
         ({"trainig": {}}, r"unknown field 'trainig'; did you mean 'training'\?"),
     ],
 )
-def test_a_wrong_recipe_is_told(section: dict[str, object], message: str) -> None:
+def test_a_wrong_recipe_is_an_error(section: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         from_dict(section, Recipe)

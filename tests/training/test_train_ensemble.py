@@ -24,7 +24,7 @@ from reprise.training.run_directory import RunDirectory, load_model
 
 SMALL = Recurrent(cell="gru", size=16, layers=1, dropout=0.0, item_dropout=0.0, attention=0, transitions=3)
 PAIR = Ensemble(SMALL, members=2)
-TRAINING = TrainingConfig(epochs=2, tokens=64, metric="mrr@5", learning_rate=0.01, refit=0)
+TRAINING = TrainingConfig(epochs=2, events_per_batch=64, metric="mrr@5", learning_rate=0.01, refit=0)
 EXACT = RunOptions(seed=5, precision="32-true", accelerator="cpu", threads=1)
 
 
@@ -179,7 +179,7 @@ def test_the_ensemble_uses_the_refitted_weights_of_its_members(tmp_path: Path) -
             row.append((5 * row[-1] + 1) % 12)
         rows.append([f"i{at}" for at in row])
     dataset = worlds.world(rows, valid=4, test=4)
-    training = TrainingConfig(epochs=4, tokens=128, metric="mrr@5", learning_rate=0.01, refit=6)
+    training = TrainingConfig(epochs=4, events_per_batch=128, metric="mrr@5", learning_rate=0.01, refit=6)
     plain = Ensemble(replace(SMALL, transitions=0), 2)
     model = train(plain, dataset, tmp_path / "run", training=training, options=EXACT)
     members = [tmp_path / "run" / "members" / name for name in ("1", "2")]

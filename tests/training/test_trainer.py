@@ -35,7 +35,9 @@ from reprise.training.trainer import Trainer
 
 SMALL = Recurrent(size=16, layers=1, dropout=0.1, item_dropout=0.1, transitions=0)
 SPARSE = Recurrent(size=16, layers=1, dropout=0.1, item_dropout=0.1, sparse=True, transitions=0)
-QUICK = TrainingConfig(epochs=2, tokens=128, chunk=8, metric="mrr@5", learning_rate=0.01, refit=0)
+QUICK = TrainingConfig(
+    epochs=2, events_per_batch=128, bptt_steps=8, metric="mrr@5", learning_rate=0.01, refit=0
+)
 EXACT = RunOptions(precision="32-true", accelerator="cpu", threads=1)
 
 
@@ -51,7 +53,9 @@ def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 def test_recurrent_cells_learn_a_second_order_dependency(cell: str, tmp_path: Path) -> None:
     """The next item is the item two events ago: every cell learns it, a first-order Markov chain does not."""
     dataset = worlds.memory(2, items=8, sequences=200)
-    config = TrainingConfig(epochs=25, tokens=512, metric="recall@1", learning_rate=0.01, patience=0)
+    config = TrainingConfig(
+        epochs=25, events_per_batch=512, metric="recall@1", learning_rate=0.01, patience=0
+    )
     plain = {"dropout": 0.0, "item_dropout": 0.0, "temperature": 0.0, "attention": 0, "transitions": 0}
     spec = Recurrent(cell=cell, size=24, layers=1, **plain)  # type: ignore[arg-type]
     model = train(spec, dataset, tmp_path / cell, training=config, options=EXACT)
@@ -78,7 +82,7 @@ def test_a_run_directory_holds_recipe_log_metrics_and_weights(tmp_path: Path) ->
 def test_default_learning_rate_and_batch_size_are_recorded(tmp_path: Path) -> None:
     """Both are derived from the network and the data; the log of the run and the model card contain them."""
     for name, rate, tokens in (("derived", None, 0), ("explicit", 8e-3, 256)):
-        training = replace(QUICK, learning_rate=rate, tokens=tokens)
+        training = replace(QUICK, learning_rate=rate, events_per_batch=tokens)
         train(SMALL, worlds.cycle(), tmp_path / name, training=training, options=EXACT)
         log = (tmp_path / name / "train.log").read_text()
         assert "256 events per batch, peak learning rate 0.008" in log
@@ -97,9 +101,13 @@ ALL_FEATURES = Recurrent(
     gaps=True,
     query_time=True,
 )
-ONE_EPOCH = TrainingConfig(epochs=1, tokens=64, metric="mrr@5", refit=0)
+ONE_EPOCH = TrainingConfig(epochs=1, events_per_batch=64, metric="mrr@5", refit=0)
 SAMPLED = TrainingConfig(
-    epochs=2, tokens=64, chunk=8, metric="mrr@5", loss=SampledSoftmax(negatives=Negatives(count=6))
+    epochs=2,
+    events_per_batch=64,
+    bptt_steps=8,
+    metric="mrr@5",
+    loss=SampledSoftmax(negatives=Negatives(count=6)),
 )
 
 
@@ -163,9 +171,9 @@ def test_cooccurrence_is_fitted_after_the_epochs(tmp_path: Path, capsys: pytest.
 def test_cooccurrence_is_fitted_by_the_loss_of_the_recipe(tmp_path: Path) -> None:
     """With q = 0.5 the loss of an example is at most 2; log loss is unbounded."""
     before = []
-    for focus in (0.0, 0.5):
-        training = replace(ONE_EPOCH, focus=focus)
-        run = tmp_path / str(focus)
+    for gce_q in (0.0, 0.5):
+        training = replace(ONE_EPOCH, gce_q=gce_q)
+        run = tmp_path / str(gce_q)
         train(WITH_COUNTS, worlds.cycle(items=40, sequences=60), run, training=training, options=EXACT)
         before.append(
             json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["transitions"]["before"]
@@ -217,7 +225,7 @@ def test_a_run_killed_before_the_cooccurrence_fit_does_it_on_resume(
 def test_a_sparse_table_learns(make: type[SampledSoftmax], tmp_path: Path) -> None:
     config = TrainingConfig(
         epochs=12,
-        tokens=128,
+        events_per_batch=128,
         metric="recall@1",
         learning_rate=0.02,
         patience=0,
@@ -253,7 +261,7 @@ train(
     Recurrent(size=16, layers=1, dropout=0.1, item_dropout=0.1),
     worlds.memory(3, sequences=100),
     sys.argv[1],
-    training=TrainingConfig(epochs=4, tokens=32, chunk=8, metric="mrr@5", learning_rate=0.01),
+    training=TrainingConfig(epochs=4, events_per_batch=32, bptt_steps=8, metric="mrr@5", learning_rate=0.01),
     options=RunOptions(precision="32-true", accelerator="cpu", threads=1, checkpoint_s=0.1),
 )
 """
@@ -290,7 +298,7 @@ def test_a_finished_run_is_loaded_without_training(tmp_path: Path) -> None:
 
 def test_another_recipe_in_the_same_directory_is_refused(tmp_path: Path) -> None:
     train(SMALL, worlds.cycle(), tmp_path / "run", training=QUICK, options=EXACT)
-    other = TrainingConfig(epochs=3, tokens=128, chunk=8, metric="mrr@5", learning_rate=0.01)
+    other = TrainingConfig(epochs=3, events_per_batch=128, bptt_steps=8, metric="mrr@5", learning_rate=0.01)
     with pytest.raises(
         ConfigError, match=r"another recipe\.training\.epochs \(2, now 3\); use the former value"
     ):
@@ -318,7 +326,9 @@ class NaNLoss:
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> None:
-    recipe = Recipe(model=SMALL, training=TrainingConfig(loss=NaNLoss(), tokens=128, metric="mrr@5"))
+    recipe = Recipe(
+        model=SMALL, training=TrainingConfig(loss=NaNLoss(), events_per_batch=128, metric="mrr@5")
+    )
     trainer = Trainer(recipe, worlds.cycle(), RunDirectory(tmp_path), EXACT)
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     with pytest.raises(
@@ -343,7 +353,9 @@ class InfiniteGradient:
 
 
 def test_a_gradient_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> None:
-    recipe = Recipe(model=SMALL, training=TrainingConfig(loss=InfiniteGradient(), tokens=128, metric="mrr@5"))
+    recipe = Recipe(
+        model=SMALL, training=TrainingConfig(loss=InfiniteGradient(), events_per_batch=128, metric="mrr@5")
+    )
     trainer = Trainer(recipe, worlds.cycle(), RunDirectory(tmp_path), EXACT)
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     with pytest.raises(DivergedError, match="the norm of the gradient became nan at step 0"):
@@ -377,7 +389,9 @@ def test_a_validation_part_without_targets_is_an_error(tmp_path: Path) -> None:
 
 def test_early_stopping_keeps_the_best_epoch(tmp_path: Path) -> None:
     """On noise the network soon stops improving; the returned weights are those of the best epoch."""
-    config = TrainingConfig(epochs=40, patience=2, tokens=256, metric="mrr@10", learning_rate=0.02, refit=0)
+    config = TrainingConfig(
+        epochs=40, patience=2, events_per_batch=256, metric="mrr@10", learning_rate=0.02, refit=0
+    )
     dataset = worlds.noise(sequences=60)
     model = train(SMALL, dataset, tmp_path / "run", training=config, options=EXACT)
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -423,7 +437,9 @@ def test_precision_can_be_set() -> None:
 def test_the_state_is_carried_between_batches(tmp_path: Path) -> None:
     """Rows cut every four steps still learn the item three events ago, because the state is carried on."""
     dataset: SequenceDataset = worlds.memory(3, items=6, sequences=150)
-    config = TrainingConfig(epochs=30, tokens=256, chunk=4, metric="recall@1", learning_rate=0.01, patience=0)
+    config = TrainingConfig(
+        epochs=30, events_per_batch=256, bptt_steps=4, metric="recall@1", learning_rate=0.01, patience=0
+    )
     model: SequenceModel = train(
         Recurrent(size=32, layers=1, dropout=0.0, item_dropout=0.0), dataset, tmp_path, training=config,
         options=EXACT,
@@ -453,7 +469,7 @@ def test_attention_learns_a_third_order_dependency(alignment: str, tmp_path: Pat
     model = Recurrent(
         cell="rnn", size=32, layers=1, dropout=0.0, item_dropout=0.0, attention=4, alignment=alignment
     )
-    training = TrainingConfig(epochs=8, tokens=256, metric="mrr@1", learning_rate=0.01)
+    training = TrainingConfig(epochs=8, events_per_batch=256, metric="mrr@1", learning_rate=0.01)
     trained = train(model, dataset, tmp_path / "run", training=training, options=EXACT)
     assert evaluate(trained, dataset, at=(1,)).metrics["recall@1"].value > 0.9
 

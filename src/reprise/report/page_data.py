@@ -12,7 +12,7 @@ from reprise.report.comparison_file import Comparison, Example, ExampleAnswer, S
 from reprise.report.plots import RankedModels
 from reprise.report.svg import Series
 from reprise.report.tables import not_different_from
-from reprise.training.tuning.search_directory import show
+from reprise.training.tuning.search_directory import format_value
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ def search(found: SearchFacts | None) -> SearchView | None:
         complete=sum(trial["state"] == "complete" for trial in trials),
         number=best["number"],
         value=best["value"],
-        fields=[(name, show(value)) for name, value in best["fields"].items()],
+        fields=[(name, format_value(value)) for name, value in best["fields"].items()],
         importance=[(name, round(100 * share / widest, 1), f"{share:.0%}") for name, share in ranked],
         note=found["note"],
     )

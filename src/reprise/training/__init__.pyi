@@ -8,7 +8,7 @@ from .losses.sampled_losses import BPRMax as BPRMax
 from .losses.sampled_losses import SampledSoftmax as SampledSoftmax
 from .losses.sampled_losses import Softmax as Softmax
 from .losses.sampled_losses import TOP1Max as TOP1Max
-from .losses.shared_negatives import Chunk as Chunk
+from .losses.shared_negatives import ChunkLoss as ChunkLoss
 from .losses.shared_negatives import LossGradients as LossGradients
 from .losses.shared_negatives import SampledLoss as SampledLoss
 from .losses.shared_negatives import by_autograd as by_autograd

@@ -64,7 +64,7 @@ def add_cooccurrence(
         before: Metrics of the validation part without the correction.
     """
     fit = fit_cooccurrence(
-        model, dataset, fabric.autocast(), exclude_seen=config.exclude_seen, focus=config.focus
+        model, dataset, fabric.autocast(), exclude_seen=config.exclude_seen, focus=config.gce_q
     )
     metrics = validation(model, fabric.autocast())
     # NDCG decides, whatever metric the recipe names: counts can raise recall while they lower the ranks of items that

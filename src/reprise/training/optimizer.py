@@ -1,4 +1,4 @@
-"""The optimiser and its schedule, both functions of the configuration alone."""
+"""The optimiser and the learning-rate schedule. Both depend on the configuration only."""
 
 import math
 
@@ -9,16 +9,18 @@ from reprise.models.networks.item_embeddings import ItemEmbeddings
 from reprise.training.recipe import TrainingConfig
 
 BETAS = (0.9, 0.98)
-"""A shorter memory of squared gradients than the usual 0.999: rare items' vectors recover faster from a large step."""
+"""Decay rates of AdamW's moments.
+
+With 0.98 instead of the usual 0.999 the squared gradients are averaged over about 50 steps instead of 1,000, so that the
+vector of a rare item recovers faster after a large gradient."""
 STEP = "step"
 
 
 class Optimizer:
-    """AdamW in one fused pass, and Adam by rows for an item table with sparse gradients.
+    """AdamW with fused kernels for dense parameters, and Adam by rows for an item table with sparse gradients.
 
-    Weight decay is on matrices and not on vectors (norms, biases, decays), nor on a sparse table: only the rows of a step
-    are touched, in the gradient, its norm and the update, so that a step costs the same for any number of items. A row
-    that is not touched keeps its moments as they are (lazy Adam). The learning rate comes with each step.
+    Weight decay applies to matrices, not to vectors (norms, biases, decay rates) nor to a sparse table. The caller passes
+    the learning rate to each step.
     """
 
     def __init__(self, model: nn.Module, config: TrainingConfig) -> None:
@@ -40,55 +42,64 @@ class Optimizer:
         if groups:
             self.parts.append(torch.optim.AdamW(groups, betas=BETAS, fused=True))
         if sparse:
+            # Lazy Adam: only the rows of the batch are read and written, in the gradient, its norm and the update, so a
+            # step costs the same for any catalogue. Example: a batch with 2,000 distinct items of a million touches 2,000
+            # rows; the moments of the other rows do not decay. Weight decay would touch all rows, so there is none
             self.parts.append(torch.optim.SparseAdam(list(sparse), betas=BETAS))
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Delete the gradients of all parameters."""
         for parameter in self.parameters:
             parameter.grad = None
 
-    def clip(self, most: float) -> Tensor:
-        """Scale all gradients down to a norm of `most` together, where it is larger, and return what it was."""
+    def clip(self, max_norm: float) -> Tensor:
+        """Scale all gradients together so that their norm is at most `max_norm`, and return the norm before."""
         grads = []
         for parameter in self.parameters:
             if parameter.grad is not None and parameter.grad.is_sparse:
-                # the rows of several look-ups are added up, or the norm would be of something else
+                # a row that was looked up twice appears twice; its entries are added before the norm is computed.
+                # Example: the entries 3 and 4 of one row have the norm |3 + 4| = 7, not sqrt(3^2 + 4^2) = 5
                 parameter.grad = parameter.grad.coalesce()
                 grads.append(parameter.grad.values())
             elif parameter.grad is not None:
                 grads.append(parameter.grad)
         norm = torch.nn.utils.get_total_norm(grads)
-        scale = (most / (norm + 1e-6)).clamp(max=1.0)
+        # the scale stays a tensor: comparing it in Python would wait for an accelerator
+        scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
         for grad in grads:
             grad.mul_(scale)
         return norm
 
-    def step(self, rate: float) -> None:
-        """One step at a learning rate."""
+    def step(self, learning_rate: float) -> None:
+        """Update all parameters once."""
         for part in self.parts:
             for group in part.param_groups:
-                group["lr"] = rate
+                group["lr"] = learning_rate
             part.step()
 
     def slots(self, parameter: nn.Parameter) -> dict[str, Tensor]:
-        """What is remembered of a parameter, by name; nothing before its first step."""
+        """Return the optimiser state of a parameter by name; empty before its first step."""
         found: dict[str, Tensor] = {}
         for part in self.parts:
-            # `get`: to look must not make an entry
+            # `get`, because indexing the default dictionary would create an empty state
             found |= {name: torch.as_tensor(value) for name, value in part.state.get(parameter, {}).items()}
         return found
 
     def restore(self, parameter: nn.Parameter, slot: str, value: Tensor) -> None:
-        """Put back what was remembered."""
+        """Set one entry of the optimiser state of a parameter, from `slots` of a former optimiser."""
         for part in self.parts:
             if any(parameter is known for group in part.param_groups for known in group["params"]):
-                # by rows the count of steps is a number, fused it is a tensor beside the parameter
-                number = isinstance(part, torch.optim.SparseAdam) and slot == STEP
-                part.state[parameter][slot] = int(value) if number else value.to(parameter.device)
+                # SparseAdam counts its steps in an int, fused AdamW in a tensor on the device of the parameter
+                is_int = isinstance(part, torch.optim.SparseAdam) and slot == STEP
+                part.state[parameter][slot] = int(value) if is_int else value.to(parameter.device)
 
 
 def learning_rate(peak: float, warmup: float, step: int, steps: int) -> float:
-    """The rate of step `step` of `steps`: a linear rise for a share `warmup`, then half a cosine down to almost nothing."""
+    """Return the learning rate of step `step` of `steps`: linear warm-up, then a half cosine.
+
+    Example: with `warmup` 0.02 and 1,000 steps, steps 0 to 19 have 1/20 to 20/20 of the peak, step 510 has half of it, and
+    the last steps have 0.005 of it, the lower bound.
+    """
     rising = max(1, round(warmup * steps))
     if step < rising:
         return peak * (step + 1) / rising

@@ -1,4 +1,4 @@
-"""What a training run is told: the hyper-parameters, and apart from them the circumstances of the run."""
+"""Recipes: a model spec with the hyper-parameters of its training, and separately the options of a run."""
 
 from typing import Annotated, Any, Literal
 
@@ -12,84 +12,88 @@ from reprise.training.losses.sampled_losses import Softmax
 from reprise.training.objectives import NextItem, Objective
 
 LONG = 50
-"""Events a sequence, on average, from which on sequences are called long."""
+"""Mean number of events per sequence from which sequences count as long."""
 
 
-@spec
+@spec(
+    renamed={"tokens": "events_per_batch", "chunk": "bptt_steps", "clip": "max_grad_norm", "focus": "gce_q"}
+)
 class TrainingConfig:
-    """Hyper-parameters of training: together with the model's spec, the seed and the data they determine the result."""
+    """Hyper-parameters of training. With the model spec, the seed and the data they determine the result of a run."""
 
     epochs: Annotated[int, Field(ge=1)] = 12
-    """Passes over the training part. The learning rate is annealed over all of them."""
+    """Number of passes over the training part. The learning rate is annealed over all of them."""
     learning_rate: Annotated[float, Field(gt=0)] | None = None
-    """Peak learning rate of AdamW. Left out: by the width of the network, see `learning_rate_for`."""
+    """Peak learning rate of AdamW; by default it depends on the width of the network, see `learning_rate_for`."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.02
-    """Share of all steps in which the learning rate rises from 0 to its peak; then it falls as a half cosine."""
+    """Share of all steps in which the learning rate rises from 0 to its peak, before it falls as a half cosine."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """Decoupled weight decay, on matrices only."""
-    clip: Annotated[float, Field(gt=0)] = 1.0
-    """Largest norm of the gradient; a larger one is scaled down."""
-    tokens: Annotated[int, Field(ge=0)] = 0
-    """Events a step, about: many short rows or a few long ones. 0: by the log, see `tokens_for`."""
-    chunk: Annotated[int, Field(ge=1)] = 128
-    """Steps after which a long row is cut; its state is carried on, its gradient is not (truncated backpropagation)."""
+    """Decoupled weight decay, applied to matrices only."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Maximum norm of the gradient; a larger gradient is scaled down to it."""
+    events_per_batch: Annotated[int, Field(ge=0)] = 0
+    """Approximate number of events per batch; 0 derives it from the data, see `events_per_batch_for`."""
+    bptt_steps: Annotated[int, Field(ge=1)] = 128
+    """Number of events after which the gradient of a sequence is cut, while its state is carried on (truncated BPTT)."""
     loss: Loss = Softmax()
-    """What is minimised, at every position."""
+    """Loss of each target."""
     objective: Objective = NextItem()
-    """What is asked: `NextItem()`, `MaskedItem()` of a network that reads both ways, or `Reconstruction()` of the history."""
+    """Training objective: `NextItem()`, `MaskedItem()` for a bidirectional network, or `Reconstruction()`."""
     metric: str = "ndcg@10"
-    """The validation metric that chooses the best epoch and stops early."""
+    """Validation metric that chooses the best epoch and decides about early stopping."""
     patience: Annotated[int, Field(ge=0)] = 3
-    """Epochs without a better validation metric after which training stops; 0: never stop early."""
-    focus: Annotated[float, Field(ge=0, le=1)] = FOCUS
-    """q of the loss by which counted transitions are fitted (`fit_residual`): 0 for long lists, more for their top."""
+    """Number of epochs without a better validation metric after which training stops; 0 disables early stopping."""
+    gce_q: Annotated[float, Field(ge=0, le=1)] = FOCUS
+    """q of the generalised cross-entropy that fits the co-occurrence correction (`fit_correction`); 0 is log loss.
+
+    A larger q favours the top ranks, a smaller one long lists."""
     refit: Annotated[int, Field(ge=0)] = 4
-    """Passes over the validation part at most, once it has chosen everything: as many as help; 0: it is never learned."""
+    """Maximum number of passes over the validation part after the epochs; the number that helps is used. 0: no refit."""
     exclude_seen: bool = False
-    """Whether validation ranks only items the user has not had, as the answers will be asked for."""
+    """Whether validation ranks only items that the user has not seen. Set it as the recommendations will be made."""
 
     def learning_rate_for(self, width: int) -> float:
-        """Peak learning rate of a network so wide: 2e-3 at 256 and by its inverse elsewhere, 8e-3 at most.
+        """Return the peak learning rate for a network of this width: 2e-3 at 256, inversely proportional, at most 8e-3.
 
-        A step of Adam moves every weight about as far, so that what a hidden unit gains by one grows with the number of its
-        inputs (Yang et al. 2021, Tensor Programs V). What was measured stands in docs/log.md.
+        Each step of Adam moves every weight by a similar amount, so the change of a hidden unit grows with the number of its
+        inputs (Yang et al. 2021, Tensor Programs V). The measurements are in docs/experiments.md.
         """
         return self.learning_rate or min(8e-3, 2e-3 * 256 / width)
 
-    def tokens_for(self, events: int, sequences: int) -> int:
-        """Events a step for a training part of so many, in so many sequences: 256 to 4,096.
+    def events_per_batch_for(self, events: int, sequences: int) -> int:
+        """Return the number of events per batch for a training part of this size: 256 to 4,096.
 
-        An epoch has some 240 steps, since with 4,096 events a step a log of a few thousand would be over before the network
-        had moved. Where sequences are long, 50 events on average, a step holds 1,024 at most: the events of one history say
-        much the same, and more steps are worth more than longer ones. What was measured stands in docs/log.md.
+        The aim is about 240 steps per epoch, because a log of a few thousand events would have too few steps with large
+        batches. If sequences are long (50 events on average), a batch has at most 1,024 events: the events of one history
+        give similar gradients, so more steps help more than larger ones. The measurements are in docs/experiments.md.
         """
-        most = 1024 if events >= LONG * sequences else 4096
-        return self.tokens or min(most, max(256, events // 240))
+        largest = 1024 if events >= LONG * sequences else 4096
+        return self.events_per_batch or min(largest, max(256, events // 240))
 
 
 @spec
 class RunOptions:
-    """Circumstances of a run. They may change its speed, and not what it means."""
+    """Options of a run that may change its speed but not the meaning of its result."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
-    """Initial weights, order of the data and dropout are drawn from it."""
+    """Seed of the initial weights, the order of the data and dropout."""
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """`auto`: the best one there is."""
+    """Device to train on; `auto` chooses the fastest that exists."""
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
-    """Precision of the matrix products. `auto`: bfloat16 where the processor multiplies it in hardware."""
+    """Precision of matrix products; `auto` is bfloat16 if the hardware multiplies it, else float32."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """Threads of the processor; 0: torch's choice."""
+    """Number of CPU threads; 0 leaves the choice to torch."""
     checkpoint_s: Annotated[float, Field(ge=0)] = 60.0
-    """Seconds between checkpoints inside an epoch. A run that is killed loses no more than these."""
+    """Seconds between checkpoints inside an epoch. A run that is killed loses at most this much work."""
     logger: Literal["none", "tensorboard", "mlflow", "wandb"] = "none"
-    """A tool that is told every epoch too. It writes into the run directory, unless its own variables say otherwise."""
+    """Tracking tool that receives each epoch. Its files go to the run directory unless its own variables say otherwise."""
 
 
 @spec
 class Recipe:
-    """A model and how it is trained: what a recipe file holds."""
+    """A model spec and its training: the content of a recipe file."""
 
     model: Any = Recurrent()
-    """The spec of the network."""
+    """Spec of the network."""
     training: TrainingConfig = TrainingConfig()
-    """The hyper-parameters of training."""
+    """Hyper-parameters of training."""

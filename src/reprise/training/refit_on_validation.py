@@ -111,7 +111,7 @@ def _pass(
     stop_U = np.where(last_U > first_U, last_U, start_U)
     train_step.model.train()
     plan = BatchPlan(
-        start_U, stop_U, events_per_batch=events_per_batch, max_steps=train_step.config.chunk, seed=seed
+        start_U, stop_U, events_per_batch=events_per_batch, max_steps=train_step.config.bptt_steps, seed=seed
     )
     for number, chunk in enumerate(plan):
         batch = gather(dataset, chunk, first_U, last_U)

@@ -16,7 +16,7 @@ from typing import Any
 
 import tomli_w
 
-from reprise.config import from_dict, to_dict
+from reprise.config import CLASS, class_name, from_dict, put_values, resolve, to_dict
 from reprise.data.dataset import Part, SequenceDataset, Sizes
 from reprise.errors import ArtefactError, ConfigError, DataError
 from reprise.models.networks.network_scorer import NetworkScorer
@@ -170,11 +170,32 @@ def _damaged(path: Path, why: object) -> ArtefactError:
 
 
 def _check_same(path: Path, before: Manifest, now: Manifest) -> None:
+    before = before | {"recipe": with_current_names(before["recipe"])}
     differing = list(differences(before, now))
     if differing:
         raise ConfigError(
             f"{path} holds a run with another {differing[0]}; use the former value to resume it, or choose another --out"
         )
+
+
+def with_current_names(data: Any) -> Any:
+    """Return the dictionary of a spec from a file with the current names of its classes and fields.
+
+    Fields that are missing stay missing, so that a run from before a field existed differs from a new run. Classes that
+    cannot be imported keep their names.
+    """
+    if isinstance(data, list):
+        return [with_current_names(item) for item in data]
+    if not isinstance(data, Mapping):
+        return data
+    fields = {name: with_current_names(value) for name, value in data.items()}
+    if CLASS not in fields:
+        return fields
+    try:
+        cls = resolve(fields.pop(CLASS), trusted=True)
+        return put_values({CLASS: class_name(cls)}, fields, trusted=True)
+    except ConfigError:
+        return dict(data)
 
 
 def differences(before: Manifest, now: Manifest, prefix: str = "") -> Iterator[str]:

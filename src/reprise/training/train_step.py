@@ -69,7 +69,7 @@ class TrainStep:
             _check_finite("the loss", loss, batch, learning_rate, description)
             self.optimizer.zero_grad()
             self.fabric.backward(loss / targets + examples.penalty)
-            norm = self.optimizer.clip(self.config.clip)
+            norm = self.optimizer.clip(self.config.max_grad_norm)
             _check_finite("the norm of the gradient", norm, batch, learning_rate, description)
             self.optimizer.step(learning_rate)
         # truncated back-propagation through time: the state continues into the next batch, its gradient does not
@@ -83,7 +83,7 @@ def _check_finite(what: str, value: Tensor, batch: Batch, learning_rate: float, 
         raise DivergedError(
             f"{what} became {float(value.detach())} at {description} (sequences {rows}"
             f"{'...' if len(batch.row_B) > 5 else ''}); the weights were not changed by this step. "
-            f"The learning rate was {learning_rate:g}; lower training.learning_rate or training.clip"
+            f"The learning rate was {learning_rate:g}; lower training.learning_rate or training.max_grad_norm"
         )
 
 

@@ -171,7 +171,9 @@ class Trainer:
         self.train_step = self._make_step()
         first_U, last_U = self.dataset.part("train")
         events_U = last_U - first_U
-        self.events_per_batch = self.config.tokens_for(int(events_U.sum()), int((events_U > 0).sum()))
+        self.events_per_batch = self.config.events_per_batch_for(
+            int(events_U.sum()), int((events_U > 0).sum())
+        )
         self.peak_learning_rate = self.config.learning_rate_for(self.model.size)
         self.validation = Validation(self.config, self.dataset)
         self.steps_per_epoch = len(self._plan(0))
@@ -229,7 +231,11 @@ class Trainer:
         first_U, last_U = self.dataset.part("train")
         seed = (self.options.seed, epoch)
         return BatchPlan(
-            first_U, last_U, events_per_batch=self.events_per_batch, max_steps=self.config.chunk, seed=seed
+            first_U,
+            last_U,
+            events_per_batch=self.events_per_batch,
+            max_steps=self.config.bptt_steps,
+            seed=seed,
         )
 
     def _epoch(self, bar: TrainingProgress) -> None:

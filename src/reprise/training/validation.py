@@ -1,4 +1,4 @@
-"""How a network under training is judged: the evaluation's own ranking of the validation part, without intervals."""
+"""Validation metrics of a network during training: full ranking of the validation part, without intervals."""
 
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -13,33 +13,33 @@ from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.training.recipe import TrainingConfig
 
 VALID = "valid "
-"""What the names of metrics begin with in the records of a run."""
+"""Prefix of the names of validation metrics in the records of a run."""
 Metrics = dict[str, float]
-"""By name, such as `ndcg@10`."""
+"""Metrics by name, such as `ndcg@10`."""
 
 
 class Validation:
-    """The metrics of a network on the validation part, at the k of the metric that chooses."""
+    """Computes the metrics of a network on the validation part, with the cut-off k of `training.metric`."""
 
     def __init__(self, config: TrainingConfig, dataset: SequenceDataset) -> None:
         self.dataset = dataset
         self.exclude_seen = config.exclude_seen
         self.metric = config.metric
-        self.own = _parse_metric(config.metric)
-        self.k = self.own.k
+        self.cutoff_metric = _parse_metric(config.metric)
+        self.k = self.cutoff_metric.k
         if not EvaluationPlan("valid").targets(dataset):
             raise DataError(
-                "the validation part has no event with another before it in its sequence, so no epoch could be judged; "
+                "the validation part has no target (an event with another before it in its sequence); "
                 "prepare the log with an earlier split"
             )
         if self.k > dataset.items.warm:
             raise ConfigError(
-                f"training.metric {config.metric!r} looks at the first {self.k}, and the catalogue has only "
-                f"{dataset.items.warm} items; choose a smaller k"
+                f"training.metric {config.metric!r} ranks the first {self.k} items, but the catalogue has only "
+                f"{dataset.items.warm}; choose a smaller k"
             )
 
     def __call__(self, model: NetworkScorer, precision: AbstractContextManager[Any]) -> Metrics:
-        """Metrics by name. The network reads in the precision it is trained in, and is left as it was, its mode included."""
+        """Return the metrics by name. The network runs in the given precision; its mode is restored afterwards."""
         with precision:
             report = evaluate(
                 model,
@@ -47,26 +47,26 @@ class Validation:
                 part="valid",
                 at=(self.k,),
                 exclude_seen=self.exclude_seen,
-                options=replace(QUICK, metrics=with_metric(METRICS, self.own.metric)),
+                options=replace(QUICK, metrics=with_metric(METRICS, self.cutoff_metric.metric)),
             )
-        # the metric of the recipe goes by the name that the recipe has for it, such as `my_metrics:RBP@10`
-        named = {self.own.key: self.metric}
-        return {named.get(name, name): interval.value for name, interval in report.metrics.items()}
+        # use the name in the recipe, such as `my_metrics:RBP@10`, for the metric of the recipe
+        names = {self.cutoff_metric.key: self.metric}
+        return {names.get(name, name): interval.value for name, interval in report.metrics.items()}
 
 
 def recorded(metrics: Metrics) -> Metrics:
-    """Metrics as a record of a run names them."""
+    """Return metrics under their names in the records of a run."""
     return {f"{VALID}{name}": value for name, value in metrics.items()}
 
 
 def metrics_of(record: dict[str, Any]) -> Metrics:
-    """The metrics in a record of a run."""
+    """Return the validation metrics of a record of a run."""
     return {name.removeprefix(VALID): value for name, value in record.items() if name.startswith(VALID)}
 
 
 def _parse_metric(text: str) -> CutoffMetric:
     try:
-        # as with a cell of your own, a recipe in Python is trusted; the command line checks it before
+        # trusted: a recipe in Python may import anything; the command line has checked its recipe before
         return parse_metric(text, trusted=True)
     except ConfigError as error:
         raise ConfigError(f"training.metric: {error}") from None

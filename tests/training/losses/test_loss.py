@@ -1,4 +1,4 @@
-"""What all losses promise, beside being what their papers say."""
+"""Properties of all losses: chunks, precision, gradients and several processes."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-import reprise.training.losses.shared_negatives as contrast
+import reprise.training.losses.shared_negatives as shared_negatives
 from reprise.models.networks.item_embeddings import ItemEmbeddings
 from reprise.training.losses.full_softmax import FullSoftmax
 from reprise.training.losses.loss import Loss
@@ -19,14 +19,14 @@ from reprise.training.losses.sampled_losses import GBCE, BPRMax, SampledSoftmax,
 
 FEW = Negatives(count=30)
 LOSSES: list[Loss] = [
-    FullSoftmax(), FullSoftmax(label_smoothing=0.2), SampledSoftmax(FEW), Softmax(FEW, whole=0),
+    FullSoftmax(), FullSoftmax(label_smoothing=0.2), SampledSoftmax(FEW), Softmax(FEW, max_full_items=0),
     BPRMax(FEW), TOP1Max(FEW), GBCE(FEW),
 ]  # fmt: skip
 each_loss = pytest.mark.parametrize("loss", LOSSES, ids=repr)
 
 
 class Case:
-    """Queries, vectors, targets and negatives."""
+    """Random queries, item vectors, targets and negatives."""
 
     def __init__(self, *, targets: int = 70, items: int = 25, sparse: bool = False) -> None:
         torch.manual_seed(0)
@@ -44,22 +44,22 @@ class Case:
 
 
 @each_loss
-def test_chunks_change_nothing(loss: Loss, monkeypatch: pytest.MonkeyPatch) -> None:
-    """100 targets in chunks of 8: the last one is not full."""
+def test_the_loss_does_not_depend_on_the_chunk_size(loss: Loss, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 100 targets in chunks of 8 the last chunk is not full."""
     case = Case(targets=100)
     sample = case.sample(loss)
-    whole = loss(case.query_ND, case.items, case.target_N, sample)
-    expected = case.gradients(whole)
-    monkeypatch.setattr(contrast, "chunk_rows", lambda *_: 8)
-    cut = loss(case.query_ND, case.items, case.target_N, sample)
-    torch.testing.assert_close(cut, whole)
-    for grad, other in zip(case.gradients(cut), expected, strict=True):
+    total = loss(case.query_ND, case.items, case.target_N, sample)
+    expected = case.gradients(total)
+    monkeypatch.setattr(shared_negatives, "chunk_rows", lambda *_: 8)
+    chunked = loss(case.query_ND, case.items, case.target_N, sample)
+    torch.testing.assert_close(chunked, total)
+    for grad, other in zip(case.gradients(chunked), expected, strict=True):
         torch.testing.assert_close(grad, other, rtol=1e-4, atol=1e-5)
 
 
 @each_loss
-def test_a_target_without_other_items_costs_nothing_or_little(loss: Loss) -> None:
-    """All negatives are the target: what is left is the target's own part, and it has a finite gradient."""
+def test_a_target_without_other_negatives_has_a_finite_gradient(loss: Loss) -> None:
+    """All negatives are the target itself, so only the part of the target is left of the loss."""
     case = Case(targets=3)
     case.target_N = torch.tensor([2, 2, 2])
     sample = Sample(torch.tensor([2]), torch.zeros(1))
@@ -75,7 +75,7 @@ def test_a_target_without_other_items_costs_nothing_or_little(loss: Loss) -> Non
 
 @each_loss
 @pytest.mark.parametrize("product", [torch.bfloat16, torch.float32])
-def test_under_autocast_products_are_low_and_the_sum_is_float32(loss: Loss, product: torch.dtype) -> None:
+def test_under_autocast_loss_and_gradients_are_float32(loss: Loss, product: torch.dtype) -> None:
     case = Case()
     sample = case.sample(loss)
     exact = loss(case.query_ND, case.items, case.target_N, sample)
@@ -89,7 +89,7 @@ def test_under_autocast_products_are_low_and_the_sum_is_float32(loss: Loss, prod
 
 
 @each_loss
-def test_without_gradients_the_sum_is_the_same(loss: Loss) -> None:
+def test_without_gradients_the_loss_is_the_same(loss: Loss) -> None:
     case = Case()
     sample = case.sample(loss)
     with torch.no_grad():
@@ -99,7 +99,7 @@ def test_without_gradients_the_sum_is_the_same(loss: Loss) -> None:
 
 
 @pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss.negatives], ids=repr)
-def test_a_sparse_table_gets_the_rows_of_targets_and_negatives(loss: Loss) -> None:
+def test_a_sparse_gradient_has_the_rows_of_targets_and_negatives(loss: Loss) -> None:
     case = Case(items=2000, sparse=True)
     sample = case.sample(loss)
     assert sample is not None
@@ -112,7 +112,7 @@ def test_a_sparse_table_gets_the_rows_of_targets_and_negatives(loss: Loss) -> No
     )
 
 
-TWO = """
+SCRIPT = """
 import sys
 import torch
 from datetime import timedelta
@@ -140,13 +140,13 @@ torch.distributed.destroy_process_group()
 """
 
 
-def test_two_processes_have_the_gradient_of_one(tmp_path: Path) -> None:
-    """Unequal halves: each process sums over its own targets, and the sum of both is divided by all targets."""
+def test_two_processes_have_the_gradient_of_one_process(tmp_path: Path) -> None:
+    """Each process sums over its targets (30 and 40), and the total is divided by the number of all targets."""
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
     }
     processes = [
-        subprocess.Popen([sys.executable, "-c", TWO, str(rank), str(tmp_path)], env=environment)
+        subprocess.Popen([sys.executable, "-c", SCRIPT, str(rank), str(tmp_path)], env=environment)
         for rank in (0, 1)
     ]
     assert [process.wait(timeout=120) for process in processes] == [0, 0]

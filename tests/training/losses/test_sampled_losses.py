@@ -1,4 +1,4 @@
-"""Losses over drawn items, each beside a naive reference, and what all of them promise."""
+"""Losses with sampled negatives, compared with naive references."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import reprise.training.losses.shared_negatives as contrast
+import reprise.training.losses.shared_negatives as shared_negatives
 from reprise.models.networks.item_embeddings import ItemEmbeddings
 from reprise.training.losses.full_softmax import FullSoftmax
 from reprise.training.losses.loss import Loss
@@ -17,7 +17,7 @@ ITEMS = 30
 
 
 class Case:
-    """Queries, vectors, targets and negatives, some of them targets."""
+    """Random queries, item vectors, targets and negatives; some negatives are targets."""
 
     def __init__(self, unit: bool = False, scale: float = 1.0, sparse: bool = False) -> None:
         torch.manual_seed(0)
@@ -30,7 +30,7 @@ class Case:
         return self.query_ND @ self.items.scoring_ID().t()
 
     def parts(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits of targets [N] and negatives [N, K], and whether a negative is the target."""
+        """Return the logits of targets [N] and negatives [N, K], and whether a negative is the target [N, K]."""
         s_NI = self.logits()
         own_NK = self.sample.item_K == self.target_N[:, None]
         return s_NI.gather(1, self.target_N[:, None] - 1)[:, 0], s_NI[:, self.sample.item_K - 1], own_NK
@@ -41,31 +41,31 @@ class Case:
 
 def full(case: Case, loss: FullSoftmax) -> Tensor:
     log_p_NI = case.logits().log_softmax(1)
-    right = log_p_NI.gather(1, case.target_N[:, None] - 1).sum()
-    return -(1 - loss.label_smoothing) * right - loss.label_smoothing * log_p_NI.mean(1).sum()
+    positive = log_p_NI.gather(1, case.target_N[:, None] - 1).sum()
+    return -(1 - loss.label_smoothing) * positive - loss.label_smoothing * log_p_NI.mean(1).sum()
 
 
 def softmax(case: Case, loss: SampledSoftmax) -> Tensor:
-    right_N, s_NK, own_NK = case.parts()
+    positive_N, s_NK, own_NK = case.parts()
     s_NK = (s_NK - case.sample.log_q_K).masked_fill(own_NK, -torch.inf)
-    return (torch.cat([right_N[:, None], s_NK], 1).logsumexp(1) - right_N).sum()
+    return (torch.cat([positive_N[:, None], s_NK], 1).logsumexp(1) - positive_N).sum()
 
 
 def bpr_max(case: Case, loss: BPRMax) -> Tensor:
     total = torch.zeros(())
-    for right, s_K, own_K in zip(*case.parts(), strict=True):
+    for positive, s_K, own_K in zip(*case.parts(), strict=True):
         s_K = s_K[~own_K]
         share_K = s_K.softmax(0)
-        total = total - (share_K * torch.sigmoid(right - s_K)).sum().log()
+        total = total - (share_K * torch.sigmoid(positive - s_K)).sum().log()
         total = total + loss.regularization * (share_K * s_K**2).sum()
     return total
 
 
 def top1_max(case: Case, loss: TOP1Max) -> Tensor:
     total = torch.zeros(())
-    for right, s_K, own_K in zip(*case.parts(), strict=True):
+    for positive, s_K, own_K in zip(*case.parts(), strict=True):
         s_K = s_K[~own_K]
-        total = total + (s_K.softmax(0) * (torch.sigmoid(s_K - right) + torch.sigmoid(s_K**2))).sum()
+        total = total + (s_K.softmax(0) * (torch.sigmoid(s_K - positive) + torch.sigmoid(s_K**2))).sum()
     return total
 
 
@@ -73,8 +73,8 @@ def gbce(case: Case, loss: GBCE) -> Tensor:
     share = len(case.sample.item_K) / (ITEMS - 1)
     beta = share * (loss.calibration * (1 - 1 / share) + 1 / share)
     total = torch.zeros(())
-    for right, s_K, own_K in zip(*case.parts(), strict=True):
-        total = total - beta * torch.sigmoid(right).log() - (1 - torch.sigmoid(s_K[~own_K])).log().sum()
+    for positive, s_K, own_K in zip(*case.parts(), strict=True):
+        total = total - beta * torch.sigmoid(positive).log() - (1 - torch.sigmoid(s_K[~own_K])).log().sum()
     return total / (len(case.sample.item_K) + 1)
 
 
@@ -82,7 +82,7 @@ REFERENCES = [
     (FullSoftmax(), full),
     (FullSoftmax(label_smoothing=0.2), full),
     (SampledSoftmax(), softmax),
-    (Softmax(whole=ITEMS - 1), softmax),
+    (Softmax(max_full_items=ITEMS - 1), softmax),
     (BPRMax(), bpr_max),
     (BPRMax(regularization=0.0), bpr_max),
     (TOP1Max(), top1_max),
@@ -93,7 +93,7 @@ each_loss = pytest.mark.parametrize("loss", [loss for loss, _ in REFERENCES], id
 
 def value_and_gradients(case: Case, total: Tensor) -> list[Tensor]:
     found = [total.detach(), *(grad.to_dense() for grad in torch.autograd.grad(total, case.leaves()))]
-    found[2][0] = 0.0  # the row of padding
+    found[2][0] = 0.0  # the padding row
     return found
 
 
@@ -104,19 +104,19 @@ def value_and_gradients(case: Case, total: Tensor) -> list[Tensor]:
 )
 @pytest.mark.parametrize("unit", [False, True])
 @pytest.mark.parametrize("sparse", [False, True])
-def test_equals_the_naive_reference(
+def test_loss_and_gradients_equal_the_naive_reference(
     loss: Loss, reference, unit: bool, sparse: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contrast, "chunk_rows", lambda *_: 7)
-    mine, theirs = Case(unit, sparse=sparse), Case(unit)
-    found = value_and_gradients(mine, loss(mine.query_ND, mine.items, mine.target_N, mine.sample))
-    expected = value_and_gradients(theirs, reference(theirs, loss))
+    monkeypatch.setattr(shared_negatives, "chunk_rows", lambda *_: 7)
+    case, other_case = Case(unit, sparse=sparse), Case(unit)
+    found = value_and_gradients(case, loss(case.query_ND, case.items, case.target_N, case.sample))
+    expected = value_and_gradients(other_case, reference(other_case, loss))
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=2e-4, atol=2e-5)
 
 
 @each_loss
-def test_finite_far_out(loss: Loss) -> None:
+def test_the_loss_of_large_logits_is_finite(loss: Loss) -> None:
     case = Case(scale=1e4)
     total = loss(case.query_ND, case.items, case.target_N, case.sample)
     for number in value_and_gradients(case, total):
@@ -124,35 +124,35 @@ def test_finite_far_out(loss: Loss) -> None:
 
 
 @each_loss
-def test_the_sum_over_two_halves_is_the_sum(loss: Loss) -> None:
-    """What makes the number the same on one process and on two that divide by the count of both."""
+def test_the_losses_of_two_halves_add_up(loss: Loss) -> None:
+    """So the gradient is the same with one process and with two that divide by the number of all targets."""
     case = Case()
     halves = [slice(0, 7), slice(7, 20)]
     parts = [loss(case.query_ND[half], case.items, case.target_N[half], case.sample) for half in halves]
-    whole = loss(case.query_ND, case.items, case.target_N, case.sample)
-    torch.testing.assert_close(parts[0] + parts[1], whole, rtol=1e-4, atol=1e-4)
+    total = loss(case.query_ND, case.items, case.target_N, case.sample)
+    torch.testing.assert_close(parts[0] + parts[1], total, rtol=1e-4, atol=1e-4)
 
 
-def test_the_default_looks_at_all_of_a_few_items() -> None:
+def test_the_default_loss_of_a_small_catalogue_is_the_full_softmax() -> None:
     case = Case()
     found = value_and_gradients(
-        case, Softmax(whole=ITEMS)(case.query_ND, case.items, case.target_N, case.sample)
+        case, Softmax(max_full_items=ITEMS)(case.query_ND, case.items, case.target_N, case.sample)
     )
     expected = value_and_gradients(case, full(case, FullSoftmax()))
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=2e-4, atol=2e-5)
 
 
-def test_the_default_means_the_same_for_a_sparse_table() -> None:
+def test_the_default_loss_of_a_sparse_table_is_the_full_softmax() -> None:
     case = Case(sparse=True)
-    total = Softmax(whole=ITEMS)(case.query_ND, case.items, case.target_N, case.sample)
+    total = Softmax(max_full_items=ITEMS)(case.query_ND, case.items, case.target_N, case.sample)
     torch.testing.assert_close(total, full(case, FullSoftmax()))
     (grad,) = torch.autograd.grad(total, [case.items.weight])
     assert grad.is_sparse
 
 
-def test_softmax_over_many_draws_is_the_full_one() -> None:
-    """Negatives stand for the items that are not drawn: e^loss is right on average."""
+def test_the_sampled_softmax_is_unbiased() -> None:
+    """The mean of e^loss over many samples is that of the full softmax."""
     case = Case()
     sampler = Negatives(count=20, power=0.7).sampler(torch.rand(ITEMS) + 0.1)
     with torch.no_grad():
@@ -164,7 +164,7 @@ def test_softmax_over_many_draws_is_the_full_one() -> None:
     assert torch.stack(draws).mean().item() == pytest.approx(expected.item(), rel=0.03)
 
 
-def test_under_autocast_products_are_low_and_the_sum_is_float32() -> None:
+def test_under_autocast_the_loss_is_float32() -> None:
     case = Case()
     with torch.autocast("cpu", torch.bfloat16):
         low = SampledSoftmax()(case.query_ND, case.items, case.target_N, case.sample)
@@ -172,8 +172,8 @@ def test_under_autocast_products_are_low_and_the_sum_is_float32() -> None:
     torch.testing.assert_close(low, softmax(case, SampledSoftmax()), rtol=2e-2, atol=0)
 
 
-def test_negatives_are_drawn_by_a_power_of_their_count() -> None:
-    """Of items with counts 1 and 9, a power of 0.5 draws them 1 : 3."""
+def test_negatives_are_drawn_in_proportion_to_a_power_of_the_count() -> None:
+    """With power 0.5, items with counts 1 and 9 are drawn 1 : 3."""
     torch.manual_seed(0)
     sampler = Negatives(count=1, power=0.5).sampler(torch.tensor([1.0, 9.0]))
     drawn = torch.cat([sampler.draw().item_K for _ in range(4000)])
@@ -181,8 +181,8 @@ def test_negatives_are_drawn_by_a_power_of_their_count() -> None:
     assert sampler.log_q_I.exp().tolist() == pytest.approx([1 / 4, 3 / 4])
 
 
-def test_the_chance_of_being_among_several_draws() -> None:
-    """1 - (1 - p)^count, and no item twice."""
+def test_log_q_is_the_probability_of_being_among_the_draws() -> None:
+    """q = 1 - (1 - p)^count, and each item is in the sample at most once."""
     sampler = Negatives(count=3, power=0.0).sampler(torch.ones(4))
     assert sampler.log_q_I.exp().tolist() == pytest.approx([1 - (3 / 4) ** 3] * 4)
     sample = Negatives(count=100, power=0.0).sampler(torch.ones(4)).draw()
@@ -190,6 +190,6 @@ def test_the_chance_of_being_among_several_draws() -> None:
     assert sample.log_q_K.tolist() == pytest.approx([math.log(1 - (3 / 4) ** 100)] * 4)
 
 
-def test_the_place_of_a_target_among_the_negatives() -> None:
+def test_the_column_of_a_target_among_the_negatives() -> None:
     sample = Sample(torch.tensor([2, 5, 9]), torch.zeros(3))
-    assert sample.place(torch.tensor([5, 1, 9, 10, 2])).tolist() == [1, -1, 2, -1, 0]
+    assert sample.column_of(torch.tensor([5, 1, 9, 10, 2])).tolist() == [1, -1, 2, -1, 0]

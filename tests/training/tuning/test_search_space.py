@@ -1,4 +1,4 @@
-"""What may be searched: how it is written, and what is wrong with it before anything runs."""
+"""Search spaces: their syntax, and errors before the search starts."""
 
 import re
 from functools import reduce
@@ -25,19 +25,20 @@ from reprise.training.objectives import NextItem, Reconstruction
 from reprise.training.tuning.search_space import (
     Choices,
     Range,
-    changed,
+    current_name,
     default_space,
     parse_options,
     parse_space,
     plain_space,
-    settle_space,
+    resolve_space,
+    with_values,
 )
 
 SIZES = worlds.cycle().sizes
 
 
-def settled(written: dict[str, Any], recipe: Recipe | None = None) -> Any:
-    return settle_space(parse_space(written), recipe or Recipe(), SIZES)
+def resolved(written: dict[str, Any], recipe: Recipe | None = None) -> Any:
+    return resolve_space(parse_space(written), recipe or Recipe(), SIZES)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_sections_are_dotted_fields() -> None:
     assert list(parse_space(written)) == ["model.size", "model.dropout", "training.learning_rate"]
 
 
-def test_what_is_written_down_is_read_again() -> None:
+def test_a_space_survives_a_file() -> None:
     space = parse_space({"a": "1,2", "b": "1..4", "c": "0..0.6:0.1", "d": "1e-05..1e-2:log"})
     assert parse_space(plain_space(space)) == space
 
@@ -81,69 +82,73 @@ def test_what_is_written_down_is_read_again() -> None:
             "gru,gruu",
             "space of model.cell: unknown cell 'gruu'; did you mean 'gru'?; a cell of your own is `module:Class`",
         ),
-        ("model.size", "3..1", "space of model.size: 3..1 is no range: its low end must be below its high end"),
-        ("model.size", "0..4:log", "space of model.size: 0..4:log: a range of equal factors (log) begins above 0"),
-        ("model.size", "1..4:9", "space of model.size: 1..4:9: the step must be above 0 and fit into the range"),
+        ("model.size", "3..1", "space of model.size: 3..1 is not a range: the low end must be below the high end"),
+        ("model.size", "0..4:log", "space of model.size: 0..4:log: a logarithmic range must begin above 0"),
+        ("model.size", "1..4:9", "space of model.size: 1..4:9: the step must be above 0 and at most the width of the range"),
         (
             "model.size",
             "32",
-            "space of model.size: cannot read '32'; write choices, as in 32,64,128, or a range, as in 0..0.6, 1..4 or "
+            "space of model.size: cannot read '32'; write choices such as 32,64,128, or a range such as 0..0.6, 1..4 or "
             "1e-4..1e-2:log",
         ),
-        ("model.size", [32], "space of model.size: needs two different values at least, got [32]; one value is no search"),
+        (
+            "model.size",
+            [32],
+            "space of model.size: needs at least two different values, got [32]; set a single value in the recipe",
+        ),
         (
             "training.refit",
             "1..4",
-            "training.refit cannot be searched: the last passes come when the validation part has judged; set it in the "
-            "recipe",
+            "training.refit cannot be searched: trials are compared before the refit; set it in the recipe",
         ),
         (
             "training.metric",
             "mrr@5,ndcg@5",
-            "training.metric cannot be searched: it is what the search judges by; set it in the recipe",
+            "training.metric cannot be searched: trials with different metrics cannot be compared; set it in the recipe",
         ),
     ],
 )  # fmt: skip
-def test_what_cannot_be_searched_is_told_before_anything_runs(field: str, text: Any, message: str) -> None:
+def test_a_wrong_space_is_an_error_before_the_search(field: str, text: Any, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        settled({field: text})
+        resolved({field: text})
     assert str(caught.value) == message
 
 
-def test_a_value_that_is_neither_is_told() -> None:
+def test_a_value_that_is_neither_choices_nor_range_is_an_error() -> None:
     with pytest.raises(ConfigError, match=r"space of model\.size: 3 is neither choices nor a range; write"):
         parse_space({"model": {"size": 3}})
 
 
-def test_an_option_without_values_is_told() -> None:
+def test_an_option_without_values_is_an_error() -> None:
     assert parse_options(["model.size = 1,2"]) == {"model.size": "1,2"}
     with pytest.raises(ConfigError, match=re.escape("cannot read 'model.size'; write field=values")):
         parse_options(["model.size"])
 
 
-def test_a_range_of_whole_numbers_is_one_of_fractions_where_the_field_takes_them() -> None:
-    space = settled({"training.weight_decay": "0..1", "model.layers": "1..3"})
-    assert (space["training.weight_decay"].whole, space["model.layers"].whole) == (False, True)
+def test_an_integer_range_of_a_field_with_fractions_has_fractions() -> None:
+    space = resolved({"training.weight_decay": "0..1", "model.layers": "1..3"})
+    assert (space["training.weight_decay"].is_integer, space["model.layers"].is_integer) == (False, True)
 
 
 def test_specs_can_be_choices() -> None:
-    space = settled(
+    space = resolved(
         {"training.loss": '{class="reprise.training:FullSoftmax"},{class="reprise.training:BPRMax"}'}
     )
     made = [
-        changed(Recipe(), {"training.loss": value}).training.loss for value in space["training.loss"].values
+        with_values(Recipe(), {"training.loss": value}).training.loss
+        for value in space["training.loss"].values
     ]
     assert made == [FullSoftmax(), BPRMax()]
 
 
-def test_changed_goes_as_deep_as_the_field() -> None:
-    recipe = changed(Recipe(), {"model.size": 16, "training.loss.negatives.count": 64})
+def test_values_can_be_set_at_any_depth() -> None:
+    recipe = with_values(Recipe(), {"model.size": 16, "training.loss.negatives.count": 64})
     assert recipe.model == Recurrent(size=16)
     assert recipe.training.loss.negatives.count == 64  # type: ignore[attr-defined]
-    assert changed(Recipe(), {}) == Recipe()
+    assert with_values(Recipe(), {}) == Recipe()
 
 
-def test_the_usual_space_leaves_alone_what_the_recipe_says() -> None:
+def test_the_default_space_omits_fields_that_the_recipe_sets() -> None:
     assert list(default_space(Recipe())) == [
         "model.size",
         "model.layers",
@@ -154,29 +159,29 @@ def test_the_usual_space_leaves_alone_what_the_recipe_says() -> None:
     ]
     narrow = Recipe(Recurrent(size=32, residual=False), TrainingConfig(learning_rate=0.01))
     assert list(default_space(narrow)) == ["model.layers", "model.dropout", "model.item_dropout"]
-    assert settle_space(default_space(Recipe()), Recipe(), SIZES) == default_space(Recipe())
+    assert resolve_space(default_space(Recipe()), Recipe(), SIZES) == default_space(Recipe())
 
 
-def test_the_usual_space_of_a_network_within_another_spec() -> None:
+def test_the_default_space_of_an_ensemble_is_that_of_its_member() -> None:
     recipe = Recipe(Ensemble(Recurrent(size=32)), TrainingConfig(learning_rate=0.01))
     assert list(default_space(recipe)) == [
         "model.member.layers", "model.member.dropout", "model.member.item_dropout", "model.member.temperature",
     ]  # fmt: skip
-    assert settle_space(default_space(recipe), recipe, SIZES) == default_space(recipe)
+    assert resolve_space(default_space(recipe), recipe, SIZES) == default_space(recipe)
 
 
 @pytest.mark.parametrize(
     "make", [each for name in reprise.__all__ if hasattr(each := getattr(reprise, name), "build")]
 )
-def test_every_network_has_a_usual_space_that_can_be_built(make: Any) -> None:
+def test_every_network_has_a_default_space_that_can_be_built(make: Any) -> None:
     recipe = Recipe(make())
-    space = settle_space(default_space(recipe), recipe, SIZES)
+    space = resolve_space(default_space(recipe), recipe, SIZES)
     assert {"training.learning_rate"} < set(space)
 
 
-def test_a_model_without_usual_fields_asks_for_a_space() -> None:
+def test_a_model_without_a_default_space_needs_one() -> None:
     with pytest.raises(
-        ConfigError, match=r"no space is known for Counting .* \(its fields: model.smoothing\)"
+        ConfigError, match=r"there is no default space for Counting .* \(its fields: model.smoothing\)"
     ):
         default_space(Recipe(Counting()))
 
@@ -185,22 +190,28 @@ FAMILIES = [Recurrent(), FeedForward(), Convolution(), Caser(), Autoencoder(), T
 
 
 @pytest.mark.parametrize("model", FAMILIES, ids=lambda model: type(model).__name__)
-def test_what_is_searched_holds_what_a_model_has_untold(model: Any) -> None:
+def test_the_default_space_contains_the_default_values(model: Any) -> None:
     for name, part in default_space(Recipe(model)).items():
-        untold = reduce(getattr, name.split("."), Recipe(model))
-        if untold is not None:
-            low, high = min(part.corners()), max(part.corners())
-            assert low <= untold <= high, name
+        default = reduce(getattr, name.split("."), Recipe(model))
+        if default is not None:
+            low, high = min(part.endpoints()), max(part.endpoints())
+            assert low <= default <= high, name
 
 
-def test_a_default_space_can_be_written_into_a_file_and_read() -> None:
+def test_a_default_space_survives_a_file() -> None:
     written = plain_space(default_space(Recipe()))
     assert parse_space(written) == default_space(Recipe())
     assert from_dict({"model": {"size": 8}}, Recipe).model.size == 8
 
 
-def test_choices_may_be_specs() -> None:
-    """As a file gives them back, so that a search that was stopped knows its space again."""
+def test_choices_of_specs_are_dictionaries() -> None:
+    """They equal the choices read from a file, so that a resumed search recognises its space."""
     choices = Choices((NextItem(), Reconstruction()))
     assert choices.values == (to_dict(NextItem()), to_dict(Reconstruction()))
     assert Choices(((1, 2), (1, 4))).values == ([1, 2], [1, 4])
+
+
+def test_former_names_become_current_ones() -> None:
+    assert current_name(Recipe(), "training.tokens") == "training.events_per_batch"
+    assert current_name(Recipe(), "model.size") == "model.size"
+    assert list(resolved({"training.tokens": "256,512"})) == ["training.events_per_batch"]

@@ -1,4 +1,4 @@
-"""The search: the same trials from the same seed, stopped or not, here or in processes; and the test part is not read."""
+"""A search has the same trials for the same seed, interrupted or not, and does not use the test part."""
 
 import json
 import os
@@ -17,7 +17,7 @@ import pytest
 from counting_spec import Counting, KillsItself
 
 import reprise.training.trainer as trainer_module
-import reprise.training.tuning.optuna_study as proposals_module
+import reprise.training.tuning.optuna_study as study_module
 import reprise.training.tuning.tune as tune_module
 from reprise.config import from_dict, load_toml
 from reprise.data.dataset import SequenceDataset
@@ -37,27 +37,27 @@ from reprise.training.tuning.search_space import parse_space
 from reprise.training.tuning.tune import tune
 
 SMALL = Recurrent(size=8, layers=1, transitions=0)
-QUICK = TrainingConfig(epochs=2, tokens=256, metric="mrr@5", refit=0)
+QUICK = TrainingConfig(epochs=2, events_per_batch=256, metric="mrr@5", refit=0)
 RECIPE = Recipe(SMALL, QUICK)
 SPACE = {"model.size": [4, 8], "training.learning_rate": "1e-3..3e-2:log"}
 EXACT = RunOptions(precision="32-true", accelerator="cpu")
 NOISE = worlds.noise(items=20, sequences=60)
 
 
-def points(found: Search) -> list[tuple[Any, ...]]:
+def results(found: Search) -> list[tuple[Any, ...]]:
     return [(trial.number, *trial.fields.values(), trial.state, trial.value) for trial in found.trials]
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Search]:
-    """A search of twelve trials that was left alone."""
-    out = tmp_path_factory.mktemp("search") / "whole"
+def search(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Search]:
+    """Return the directory and the result of an uninterrupted search of twelve trials."""
+    out = tmp_path_factory.mktemp("search") / "uninterrupted"
     return out, tune(RECIPE, NOISE, out, SPACE, trials=12, options=EXACT)
 
 
-def test_the_best_recipe_is_one_that_can_be_trained(whole: tuple[Path, Search], tmp_path: Path) -> None:
-    """`best.toml`, trained by itself from the same seed, has the value that the search says."""
-    out, found = whole
+def test_the_best_recipe_gives_the_value_of_the_search(search: tuple[Path, Search], tmp_path: Path) -> None:
+    """`best.toml`, trained separately with the same seed, has the value that the search reports."""
+    out, found = search
     recipe = from_dict(load_toml(out / "best.toml"), Recipe)
     assert recipe == found.recipe
     assert found.value == max(trial.value or 0 for trial in found.trials if trial.state == "complete")
@@ -66,26 +66,26 @@ def test_the_best_recipe_is_one_that_can_be_trained(whole: tuple[Path, Search], 
     assert report.metrics["mrr@5"].value == pytest.approx(found.value, abs=1e-9)
 
 
-def test_the_file_tells_all_trials(whole: tuple[Path, Search]) -> None:
-    out, found = whole
-    told = json.loads((out / "tune.json").read_text())
-    assert [trial["number"] for trial in told["trials"]] == list(range(1, 13))
-    assert {trial["state"] for trial in told["trials"]} == {"complete", "pruned"}
-    assert told["metric"] == "mrr@5"
-    assert told["best"]["value"] == found.value
-    assert told["best"]["fields"] == found.best.fields
-    for trial in told["trials"]:
+def test_tune_json_lists_all_trials(search: tuple[Path, Search]) -> None:
+    out, found = search
+    content = json.loads((out / "tune.json").read_text())
+    assert [trial["number"] for trial in content["trials"]] == list(range(1, 13))
+    assert {trial["state"] for trial in content["trials"]} == {"complete", "pruned"}
+    assert content["metric"] == "mrr@5"
+    assert content["best"]["value"] == found.value
+    assert content["best"]["fields"] == found.best.fields
+    for trial in content["trials"]:
         records = (out / "trials" / str(trial["number"]) / "metrics.jsonl").read_text().splitlines()
         assert trial["values"] == [json.loads(record)["valid mrr@5"] for record in records]
         assert trial["epochs"] == len(records) == (1 if trial["state"] == "pruned" else 2)
         assert trial["seconds"] > 0
-    assert sum(told["importance"].values()) == pytest.approx(1, abs=1e-3)
-    assert max(told["importance"], key=told["importance"].get) == "training.learning_rate"
-    assert told["note"].endswith("of fewer than 20 trials it is a hint")
+    assert sum(content["importance"].values()) == pytest.approx(1, abs=1e-3)
+    assert max(content["importance"], key=content["importance"].get) == "training.learning_rate"
+    assert content["note"].endswith("with fewer than 20 trials it is only a hint")
 
 
-def test_only_the_best_weights_are_kept(whole: tuple[Path, Search]) -> None:
-    out, found = whole
+def test_only_the_best_weights_are_kept(search: tuple[Path, Search]) -> None:
+    out, found = search
     weights = [file.parent.name for file in out.rglob("best.safetensors")]
     assert weights == [str(found.best.number)]
     assert [file.parent.name for file in out.rglob("checkpoint.safetensors")] == weights
@@ -94,8 +94,8 @@ def test_only_the_best_weights_are_kept(whole: tuple[Path, Search]) -> None:
     assert report.metrics["mrr@5"].value == found.value
 
 
-def test_a_search_in_words(whole: tuple[Path, Search]) -> None:
-    _, found = whole
+def test_a_search_as_text(search: tuple[Path, Search]) -> None:
+    _, found = search
     lines = str(found).splitlines()
     counts = [sum(trial.state == state for trial in found.trials) for state in ("complete", "pruned")]
     assert lines[0] == (
@@ -106,14 +106,14 @@ def test_a_search_in_words(whole: tuple[Path, Search]) -> None:
 
 
 class CrashError(Exception):
-    """What stands for Ctrl-C or a crash."""
+    """A simulated crash."""
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, CrashError])
-def test_a_search_that_is_stopped_again_and_again_has_the_same_trials(
-    error: type[BaseException], whole: tuple[Path, Search], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_interrupted_search_has_the_same_trials(
+    error: type[BaseException], search: tuple[Path, Search], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped inside epochs, between epochs and between trials."""
+    """Interrupted inside epochs, between epochs and between trials."""
     step, steps = Trainer._step, 0
 
     def stop_sometimes(self: Trainer, *rest: Any) -> Any:
@@ -132,29 +132,29 @@ def test_a_search_that_is_stopped_again_and_again_has_the_same_trials(
         except error:
             stops += 1
     assert stops > 3
-    assert points(found) == points(whole[1])
-    assert found.importance == whole[1].importance
+    assert results(found) == results(search[1])
+    assert found.importance == search[1].importance
 
 
-def test_more_trials_go_on_from_fewer(whole: tuple[Path, Search], tmp_path: Path) -> None:
+def test_a_search_can_be_continued_with_more_trials(search: tuple[Path, Search], tmp_path: Path) -> None:
     out = tmp_path / "search"
     fewer = tune(RECIPE, NOISE, out, SPACE, trials=3, options=EXACT)
     assert len(fewer.trials) == 3
     assert fewer.importance == {}
-    assert fewer.note == "3 trials are too few to say which fields matter (5 at least)"
-    assert points(tune(RECIPE, NOISE, out, SPACE, trials=12, options=EXACT)) == points(whole[1])
+    assert fewer.note == "3 trials are too few to estimate which fields matter (minimum 5)"
+    assert results(tune(RECIPE, NOISE, out, SPACE, trials=12, options=EXACT)) == results(search[1])
 
 
 def test_a_finished_search_is_returned_as_it_is(
-    whole: tuple[Path, Search], monkeypatch: pytest.MonkeyPatch
+    search: tuple[Path, Search], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tune_module, "run_trial", None)
-    assert tune(RECIPE, NOISE, whole[0], SPACE, trials=12, options=EXACT) == whole[1]
+    assert tune(RECIPE, NOISE, search[0], SPACE, trials=12, options=EXACT) == search[1]
 
 
-def test_another_seed_has_other_trials(whole: tuple[Path, Search], tmp_path: Path) -> None:
+def test_another_seed_has_other_trials(search: tuple[Path, Search], tmp_path: Path) -> None:
     other = tune(RECIPE, NOISE, tmp_path / "s", SPACE, trials=2, options=replace(EXACT, seed=2))
-    assert points(other) != points(whole[1])[:2]
+    assert results(other) != results(search[1])[:2]
 
 
 @pytest.mark.parametrize(
@@ -167,30 +167,36 @@ def test_another_seed_has_other_trials(whole: tuple[Path, Search], tmp_path: Pat
         ({"dataset": worlds.cycle()}, "another fingerprint"),
     ],
 )  # fmt: skip
-def test_another_search_in_the_same_place_is_refused(
-    change: dict[str, Any], message: str, whole: tuple[Path, Search]
+def test_a_directory_with_another_search_is_refused(
+    change: dict[str, Any], message: str, search: tuple[Path, Search]
 ) -> None:
-    told = {"model": RECIPE, "dataset": NOISE, "out": whole[0], "space": SPACE, "options": EXACT} | change
+    arguments = {
+        "model": RECIPE,
+        "dataset": NOISE,
+        "out": search[0],
+        "space": SPACE,
+        "options": EXACT,
+    } | change
     with pytest.raises(ConfigError, match=f"holds a search with {message}"):
-        tune(**told)
+        tune(**arguments)
 
 
-def test_something_else_in_the_directory_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ConfigError, match=r"holds something that is no search \(such as thesis\.txt\)"):
+def test_a_directory_with_other_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("text")
+    with pytest.raises(ConfigError, match=r"is not a search directory \(it holds thesis\.txt\)"):
         tune(RECIPE, NOISE, tmp_path, SPACE)
 
 
-def test_two_searches_in_one_place_do_not_mix(whole: tuple[Path, Search]) -> None:
+def test_two_processes_cannot_search_in_one_directory(search: tuple[Path, Search]) -> None:
     with (
-        SearchDirectory(whole[0]).locked(),
+        SearchDirectory(search[0]).locked(),
         pytest.raises(ConfigError, match=r"another process searches in .*; use --workers"),
     ):
-        tune(RECIPE, NOISE, whole[0], SPACE, trials=12, options=EXACT)
+        tune(RECIPE, NOISE, search[0], SPACE, trials=12, options=EXACT)
 
 
-def without_test(dataset: SequenceDataset) -> SequenceDataset:
-    """The same, but the events of its test part are items that there are not, at times before all others."""
+def with_spoilt_test_part(dataset: SequenceDataset) -> SequenceDataset:
+    """Return a copy whose test events have items that do not exist and times before all others."""
     item, time_ms = dataset.item.copy(), dataset.time_ms.copy()
     for begin, end in zip(*dataset.part("test"), strict=True):
         item[begin:end] = 10**6
@@ -199,18 +205,18 @@ def without_test(dataset: SequenceDataset) -> SequenceDataset:
 
 
 @pytest.mark.parametrize("model", [SMALL, replace(SMALL, transitions=3, attention=2), Counting()])
-def test_the_test_part_is_not_read(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search on data whose test part is spoilt finds the same, to the last digit. Only leaks are looked for there."""
+def test_the_test_part_is_not_used(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a spoilt test part a search has the same results, to the last digit. Only the leakage check reads it."""
     for module in (tune_module, trainer_module):
         monkeypatch.setattr(module, "check_leaks", lambda _: ())
     recipe = Recipe(model, replace(QUICK, refit=2))
     space = {"model.smoothing": "0.1..10:log"} if isinstance(model, Counting) else SPACE
-    honest = tune(recipe, NOISE, tmp_path / "honest", space, trials=3, options=EXACT)
-    blind = tune(recipe, without_test(NOISE), tmp_path / "blind", space, trials=3, options=EXACT)
-    assert points(blind) == points(honest)
+    expected = tune(recipe, NOISE, tmp_path / "original", space, trials=3, options=EXACT)
+    spoilt = tune(recipe, with_spoilt_test_part(NOISE), tmp_path / "spoilt", space, trials=3, options=EXACT)
+    assert results(spoilt) == results(expected)
 
 
-def test_leaks_are_told_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leaks_are_an_error_before_the_first_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def leaking(dataset: SequenceDataset) -> None:
         raise DataError("training has events of the test part")
 
@@ -220,15 +226,15 @@ def test_leaks_are_told_before_anything_runs(tmp_path: Path, monkeypatch: pytest
     assert not (tmp_path / "search").exists()
 
 
-def test_the_validation_part_is_not_learned_before_it_judges(tmp_path: Path) -> None:
+def test_trials_have_no_refit(tmp_path: Path) -> None:
     found = tune(Recipe(SMALL, replace(QUICK, refit=4)), worlds.cycle(), tmp_path, SPACE, trials=2)
     assert found.recipe.training.refit == 4
     assert RunDirectory(tmp_path / "trials" / "1").read()["recipe"]["training"]["refit"] == 0
     assert not list(tmp_path.rglob("final.safetensors"))
 
 
-def test_a_spec_that_is_fitted_is_searched_too(tmp_path: Path) -> None:
-    """Its trials have no epochs, and their values are those of the evaluation."""
+def test_a_model_that_is_fitted_by_counting_can_be_searched(tmp_path: Path) -> None:
+    """Its trials have no epochs; their values are those of `evaluate`."""
     recipe = Recipe(Counting(), TrainingConfig(metric="mrr@5"))
     found = tune(recipe, NOISE, tmp_path / "search", {"model.smoothing": "0.01..100:log"}, trials=6)
     assert [trial.state for trial in found.trials] == ["complete"] * 6
@@ -238,8 +244,8 @@ def test_a_spec_that_is_fitted_is_searched_too(tmp_path: Path) -> None:
     assert found.recipe.model == Counting(found.best.fields["model.smoothing"])
 
 
-def test_a_trial_that_cannot_be_trained_is_told_and_left_behind(tmp_path: Path) -> None:
-    """A rate of 1e30 gives no finite loss."""
+def test_a_trial_that_cannot_be_trained_fails(tmp_path: Path) -> None:
+    """With a learning rate of 1e30 the loss is not finite."""
     space = {"training.learning_rate": [1e30, 1e-2]}
     found = tune(RECIPE, NOISE, tmp_path / "s", space, trials=6, options=EXACT)
     failed = [trial for trial in found.trials if trial.state == "failed"]
@@ -247,26 +253,26 @@ def test_a_trial_that_cannot_be_trained_is_told_and_left_behind(tmp_path: Path) 
     assert all(trial.fields["training.learning_rate"] == 1e30 for trial in failed)
     assert (failed[0].error or "").startswith("DivergedError: the ")
     assert found.best.fields == {"training.learning_rate": 1e-2}
-    with pytest.raises(ConfigError, match=r"no trial in .* came to its end .*DivergedError"):
+    with pytest.raises(ConfigError, match=r"no trial in .* is complete: 2 failed, .*DivergedError"):
         tune(RECIPE, NOISE, tmp_path / "none", {"training.learning_rate": [1e30, 1e31]}, trials=2)
 
 
 def test_the_same_fields_are_not_trained_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two recipes and eight trials: two runs; stopped in between or not, the same trials."""
+    """Eight trials of two recipes need two runs, and continued searches have the same trials."""
     space = {"model.size": [4, 8]}
-    shown = SearchOptions(progress=True)
-    found = tune(RECIPE, NOISE, tmp_path / "s", space, trials=8, options=EXACT, search=shown)
+    with_lines = SearchOptions(progress=True)
+    found = tune(RECIPE, NOISE, tmp_path / "s", space, trials=8, options=EXACT, search=with_lines)
     assert len(found.trials) == 8
     runs = [int(file.parent.name) for file in (tmp_path / "s").glob("trials/*/run.json")]
     assert len(runs) == 2
     for trial in found.trials:
-        twin = found.trials[trial.twin - 1] if trial.twin else trial
-        assert twin.number in runs
-        assert (trial.value, trial.values, trial.state) == (twin.value, twin.values, twin.state)
-    assert any(line.endswith("  as trial 1") for line in capsys.readouterr().err.splitlines())
+        source = found.trials[trial.duplicate_of - 1] if trial.duplicate_of else trial
+        assert source.number in runs
+        assert (trial.value, trial.values, trial.state) == (source.value, source.values, source.state)
+    assert any(line.endswith("  same as trial 1") for line in capsys.readouterr().err.splitlines())
     for trials in (3, 5, 8):
         again = tune(RECIPE, NOISE, tmp_path / "again", space, trials=trials, options=EXACT)
-    assert points(again) == points(found)
+    assert results(again) == results(found)
 
 
 def test_an_ensemble_is_searched_without_pruning(tmp_path: Path) -> None:
@@ -278,16 +284,14 @@ def test_an_ensemble_is_searched_without_pruning(tmp_path: Path) -> None:
     assert not [file for other in others for file in (tmp_path / "trials" / other).rglob("*.safetensors")]
 
 
-def test_a_bug_is_not_a_failed_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_programming_error_ends_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trainer, "fit", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         tune(RECIPE, NOISE, tmp_path, SPACE, trials=1)
 
 
-def test_when_the_time_is_over_the_rest_is_left_for_the_next_time(
-    whole: tuple[Path, Search], tmp_path: Path
-) -> None:
-    seconds = whole[1].trials[0].seconds * 2.5
+def test_after_the_time_limit_the_search_can_be_resumed(search: tuple[Path, Search], tmp_path: Path) -> None:
+    seconds = search[1].trials[0].seconds * 2.5
     try:
         part = tune(
             RECIPE,
@@ -300,12 +304,12 @@ def test_when_the_time_is_over_the_rest_is_left_for_the_next_time(
         )
         assert 0 < len(part.ranked()) < 12
     except ConfigError as error:  # the machine is busy
-        assert "the time was over before" in str(error)
-    assert points(tune(RECIPE, NOISE, tmp_path, SPACE, trials=12, options=EXACT)) == points(whole[1])
+        assert "the time limit was reached" in str(error)
+    assert results(tune(RECIPE, NOISE, tmp_path, SPACE, trials=12, options=EXACT)) == results(search[1])
 
 
 @pytest.mark.parametrize("pruner", ["none", "hyperband"])
-def test_other_pruners(pruner: Any, tmp_path: Path) -> None:
+def test_pruners_none_and_hyperband(pruner: Any, tmp_path: Path) -> None:
     options = SearchOptions(pruner=pruner, keep="all")
     found = tune(RECIPE, NOISE, tmp_path, SPACE, trials=6, options=EXACT, search=options)
     if pruner == "none":
@@ -313,7 +317,7 @@ def test_other_pruners(pruner: Any, tmp_path: Path) -> None:
     assert len(list(tmp_path.rglob("best.safetensors"))) == 6
 
 
-def test_progress_is_a_line_a_trial(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_one_line_per_trial(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tune(RECIPE, NOISE, tmp_path, SPACE, trials=2, options=EXACT, search=SearchOptions(progress=True))
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith("trial 1, 1 of 2 done  valid mrr@5 0.")
@@ -324,18 +328,18 @@ def test_progress_is_a_line_a_trial(tmp_path: Path, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": 3}, "model must be a spec that builds or fits"),
+        ({"model": 3}, "model must be a spec with `build` or `fit`"),
         ({"trials": 0}, "trials must be at least 1, got 0"),
         ({"workers": 0}, "workers must be at least 1, got 0"),
-        ({"workers": 2}, "the data lies in the memory of this process"),
-        ({"model": Recipe(SMALL, TrainingConfig(metric="mrr@50"))}, "the catalogue has only 20 items"),
+        ({"workers": 2}, "worker processes cannot read a dataset in memory"),
+        ({"model": Recipe(SMALL, TrainingConfig(metric="mrr@50"))}, "the catalogue has only 20; choose"),
         ({"space": {"model.sise": "1..3"}}, r"unknown field 'model\.sise'; did you mean 'model\.size'\?"),
     ],
 )
-def test_a_mistake_leaves_nothing_behind(change: dict[str, Any], message: str, tmp_path: Path) -> None:
-    told = {"model": RECIPE, "dataset": NOISE, "out": tmp_path / "search", "space": SPACE} | change
+def test_a_wrong_argument_creates_no_directory(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    arguments = {"model": RECIPE, "dataset": NOISE, "out": tmp_path / "search", "space": SPACE} | change
     with pytest.raises(ConfigError, match=message):
-        tune(**told)
+        tune(**arguments)
     assert not (tmp_path / "search").exists()
 
 
@@ -347,7 +351,7 @@ def test_without_optuna_the_package_is_named(tmp_path: Path, monkeypatch: pytest
 
 
 def test_importance_finds_the_field_that_decides() -> None:
-    proposals = OptunaStudy(parse_space({"a": "0..1.0", "b": "0..1.0", "c": "1,2"}), 1, "none", 1)
+    study = OptunaStudy(parse_space({"a": "0..1.0", "b": "0..1.0", "c": "1,2"}), 1, "none", 1)
     generator = np.random.default_rng(0)
     trials = []
     for number in range(1, 41):
@@ -357,13 +361,13 @@ def test_importance_finds_the_field_that_decides() -> None:
         )
     trials[3].state, trials[3].value = "pruned", 0.1
     trials[4].state, trials[4].value = "failed", None
-    shares, note = proposals.importance(trials)
+    shares, note = study.importance(trials)
     assert next(iter(shares)) == "b"
     assert shares["b"] > 0.7
-    assert note == "importance by PED-ANOVA: how the best 13% of 39 trials differ from all"
+    assert note == "importance by PED-ANOVA, the best 13% of 39 trials compared with all of them"
 
 
-# what follows needs data on disk, and processes
+# the tests below use data on disk and worker processes
 
 
 @pytest.fixture(scope="module")
@@ -381,13 +385,13 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> SequenceDataset:
     return prepare(read_events(folder / "log.csv"), folder / "data", split=LeaveOneOut())
 
 
-def test_workers_give_each_trial_the_value_it_has_here(shop: SequenceDataset, tmp_path: Path) -> None:
+def test_workers_give_the_same_values_as_one_process(shop: SequenceDataset, tmp_path: Path) -> None:
     never = SearchOptions(pruner="none")
     two = tune(RECIPE, shop, tmp_path / "two", SPACE, trials=4, workers=2, options=EXACT, search=never)
     one = tune(RECIPE, shop, tmp_path / "one", SPACE, trials=4, options=EXACT, search=never)
     assert [trial.state for trial in two.trials] == ["complete"] * 4
-    # the first two are drawn before any has ended
-    assert points(two)[:2] == points(one)[:2]
+    # the first two are proposed before any trial is finished
+    assert results(two)[:2] == results(one)[:2]
     for trial in two.trials:
         again = RunDirectory(tmp_path / "again" / str(trial.number))
         recipe = from_dict(
@@ -398,7 +402,7 @@ def test_workers_give_each_trial_the_value_it_has_here(shop: SequenceDataset, tm
         assert value == trial.value
 
 
-def test_a_worker_that_is_killed_has_its_trial_taken_up_again(shop: SequenceDataset, tmp_path: Path) -> None:
+def test_the_trial_of_a_killed_worker_is_resumed(shop: SequenceDataset, tmp_path: Path) -> None:
     counter = tmp_path / "counter"
     counter.write_text("1")
     recipe = Recipe(KillsItself(str(counter)), QUICK)
@@ -407,27 +411,28 @@ def test_a_worker_that_is_killed_has_its_trial_taken_up_again(shop: SequenceData
     assert [trial.state for trial in found.trials] == ["complete"] * 2
 
 
-def test_a_trial_that_took_three_processes_with_it_fails(whole: tuple[Path, Search], tmp_path: Path) -> None:
-    """Its processes were killed by the system, as the files of the search say; the others go on."""
+def test_a_trial_that_crashes_three_times_fails(search: tuple[Path, Search], tmp_path: Path) -> None:
+    """The crashes are read from its file; the other trials continue."""
     out = tmp_path / "search"
     tune(RECIPE, NOISE, out, SPACE, trials=2, options=EXACT)
-    folder = SearchDirectory(out)
-    first, second = folder.trials()
-    folder.save(replace(second, state="running", value=None, deaths=3))
+    directory = SearchDirectory(out)
+    first, second = directory.trials(RECIPE)
+    directory.save(replace(second, state="running", value=None, crashes=3))
     found = tune(RECIPE, NOISE, out, SPACE, trials=3, options=EXACT)
     assert [trial.state for trial in found.trials] == ["complete", "failed", "complete"]
-    assert found.trials[1].error == "its process ended 3 times without a word; is there enough memory?"
+    assert found.trials[1].error == "its process died 3 times; check that there is enough memory"
     assert found.trials[0] == first
 
 
-SEARCHED = """
+SCRIPT = """
 import sys
 from reprise.data.dataset import SequenceDataset
 from reprise.models.networks.recurrent import Recurrent
 from reprise.training import Recipe, RunOptions, TrainingConfig
 from reprise.training.tuning.tune import tune
 
-recipe = Recipe(Recurrent(size=8, layers=1, transitions=0), TrainingConfig(epochs=2, tokens=256, metric="mrr@5", refit=0))
+training = TrainingConfig(epochs=2, events_per_batch=256, metric="mrr@5", refit=0)
+recipe = Recipe(Recurrent(size=8, layers=1, transitions=0), training)
 found = tune(
     recipe,
     SequenceDataset.open(sys.argv[1]),
@@ -442,7 +447,7 @@ print(len(found.trials))
 
 
 def processes() -> list[tuple[int, int]]:
-    """(process, its parent) of all that run, by what the system has: /proc or `ps`."""
+    """Return (process id, parent id) of all running processes, from /proc or `ps`."""
     if not Path("/proc/self/stat").exists():
         listed = subprocess.run(
             ["ps", "-A", "-o", "pid=,ppid=,stat="], capture_output=True, text=True, check=True
@@ -451,7 +456,7 @@ def processes() -> list[tuple[int, int]]:
     else:
         rows = []
         for stat in Path("/proc").glob("[0-9]*/stat"):
-            with suppress(OSError):  # it has just ended
+            with suppress(OSError):  # the process has just ended
                 state, parent = stat.read_text().rpartition(")")[2].split()[:2]
                 rows.append([stat.parent.name, parent, state])
     return [(int(process), int(parent)) for process, parent, state in rows if not state.startswith("Z")]
@@ -474,32 +479,32 @@ def until(condition: Any, seconds: float = 120.0) -> None:
 
 @pytest.fixture
 def start(shop: SequenceDataset, tmp_path: Path) -> Iterator[Any]:
-    """A search with two workers, in a process of its own."""
-    begun = []
+    """Return a function that starts a search with two workers in a separate process."""
+    processes_started = []
 
     def search() -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", SEARCHED, str(shop.path), str(tmp_path / "s")]
+        command = [sys.executable, "-c", SCRIPT, str(shop.path), str(tmp_path / "s")]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        begun.append(process)
+        processes_started.append(process)
         return process
 
     yield search
-    for process in begun:
+    for process in processes_started:
         process.kill()
         process.communicate()
 
 
-def test_a_search_that_is_killed_leaves_no_process_and_goes_on(start: Any, tmp_path: Path) -> None:
-    """Ctrl-C, then `kill -9` of the search: its workers end too, and the same command ends with all trials."""
+def test_a_killed_search_leaves_no_process_and_can_be_resumed(start: Any, tmp_path: Path) -> None:
+    """After SIGINT and SIGKILL of the search its workers end too, and the same command finishes all trials."""
     trials = tmp_path / "s" / "trials"
-    for how, begun in ((signal.SIGINT, "1/metrics.jsonl"), (signal.SIGKILL, "2.json")):
+    for sent, pattern in ((signal.SIGINT, "1/metrics.jsonl"), (signal.SIGKILL, "2.json")):
         killed = start()
-        until(lambda begun=begun: any(trials.glob(begun)) and len(children(killed.pid)) == 2)  # noqa: B023
+        until(lambda pattern=pattern: any(trials.glob(pattern)) and len(children(killed.pid)) == 2)  # noqa: B023
         workers = children(killed.pid)
-        os.kill(killed.pid, how)
+        os.kill(killed.pid, sent)
         _, errors = killed.communicate(timeout=60)
         assert killed.returncode != 0
-        assert ("KeyboardInterrupt" in errors) == (how == signal.SIGINT)
+        assert ("KeyboardInterrupt" in errors) == (sent == signal.SIGINT)
         until(lambda workers=workers: not any(alive(worker) for worker in workers), 20)
     assert "running" in {json.loads(file.read_text())["state"] for file in trials.glob("*.json")}
     again = start()
@@ -509,16 +514,16 @@ def test_a_search_that_is_killed_leaves_no_process_and_goes_on(start: Any, tmp_p
     assert states == ["complete"] * 4
 
 
-def test_a_bug_in_a_worker_ends_the_search_with_its_traceback(shop: SequenceDataset, tmp_path: Path) -> None:
+def test_a_programming_error_in_a_worker_ends_the_search(shop: SequenceDataset, tmp_path: Path) -> None:
     recipe = Recipe(KillsItself(str(tmp_path / "no file")), QUICK)
-    with pytest.raises(RuntimeError, match=r"(?s)trial 1 met a bug:.*counter.read_text"):
+    with pytest.raises(
+        RuntimeError, match=r"(?s)trial 1 failed with a programming error:.*counter.read_text"
+    ):
         tune(recipe, shop, tmp_path / "s", {"model.layers": [1, 2]}, trials=1, workers=2)
 
 
-def test_optuna_stays_quiet_and_is_asked_once_a_trial(
-    caplog: pytest.LogCaptureFixture, tmp_path: Path
-) -> None:
+def test_optuna_logs_nothing(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     with caplog.at_level("INFO"):
         tune(RECIPE, NOISE, tmp_path, SPACE, trials=1, options=EXACT)
     assert not [record for record in caplog.records if record.name.startswith("optuna")]
-    assert proposals_module.LEAST > 1
+    assert study_module.MIN_TRIALS > 1

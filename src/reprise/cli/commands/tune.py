@@ -127,7 +127,7 @@ def read_plan(
 
 def show_search(found: "Search") -> None:
     """The best trials, and which fields mattered."""
-    from reprise.training.tuning.search_directory import show
+    from reprise.training.tuning.search_directory import format_value
 
     ranked = found.ranked()
     fields = list(found.best.fields)
@@ -140,7 +140,7 @@ def show_search(found: "Search") -> None:
                 trial.number,
                 "" if trial.value is None else f"{trial.value:.4f}",
                 "" if trial.state == "complete" else trial.state,
-                *(show(trial.fields.get(name, "")) for name in fields),
+                *(format_value(trial.fields.get(name, "")) for name in fields),
                 len(trial.values),
                 round(trial.seconds),
             ]

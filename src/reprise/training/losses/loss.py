@@ -1,7 +1,7 @@
-"""The contract of losses: sums over targets of how wrong the network was.
+"""The interface of losses.
 
-Shape letters: N targets, D width. A loss returns the SUM over its targets; the trainer divides once by how many
-there are in all processes, so that the number is the same on one and on eight.
+Shape letters: N targets, D width. A loss returns the SUM over its targets. The trainer divides it by the number of targets
+in all processes, so the gradient is the same with one process and with eight.
 """
 
 from typing import Protocol
@@ -14,11 +14,11 @@ from reprise.training.losses.negatives import Negatives, Sample
 
 
 class Loss(Protocol):
-    """What every loss is: a frozen dataclass of its settings that can be called."""
+    """Interface of a loss: a frozen dataclass of its settings that can be called."""
 
     @property
     def negatives(self) -> Negatives | None:
-        """What is drawn for each step; None: the loss looks at all items."""
+        """How negatives are sampled for each step, or None if the loss is over all items."""
         ...
 
     def __call__(
@@ -28,18 +28,18 @@ class Loss(Protocol):
         target_N: Tensor,
         sample: Sample | None = None,
     ) -> Tensor:
-        """The sum over targets.
+        """Return the sum of the losses of all targets.
 
         Args:
-            query_ND: Logits are its inner products with the scoring vectors of `items`.
+            query_ND: Query vectors. A logit is the inner product of a query and a scoring vector of `items`.
             items: The item vectors.
-            target_N: Item indices in 1..I.
-            sample: What was drawn, for a loss with `negatives`.
+            target_N: Index of the target item of each query, 1..I.
+            sample: The sampled negatives, for a loss with `negatives`.
         """
         ...
 
 
-def product_type(device: torch.device, otherwise: torch.dtype) -> torch.dtype:
-    """The type of matrix products: that of autocast where it is on."""
+def product_dtype(device: torch.device, default: torch.dtype) -> torch.dtype:
+    """Return the type of matrix products: that of autocast if it is enabled, else `default`."""
     kind = device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else otherwise
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else default

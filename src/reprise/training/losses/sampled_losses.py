@@ -1,7 +1,7 @@
-"""Losses over a target and some drawn items.
+"""Losses of a target against sampled negatives.
 
-Shape letters: N targets, R targets of a chunk, K negatives, D width. The negatives are shared by all targets of a step; one
-that is a target's own item is none of its negatives.
+Shape letters: N targets, R targets of a chunk, K negatives, D width. All targets of a step share the negatives. A negative
+that is the target itself is excluded for that target.
 """
 
 import math
@@ -16,48 +16,48 @@ from reprise.config import spec
 from reprise.models.networks.item_embeddings import ItemEmbeddings
 from reprise.training.losses.full_softmax import FullSoftmax
 from reprise.training.losses.negatives import Negatives, Sample
-from reprise.training.losses.shared_negatives import Chunk, LossGradients, SampledLoss, by_autograd
+from reprise.training.losses.shared_negatives import ChunkLoss, LossGradients, SampledLoss, by_autograd
 
-NOTHING = -1e30
-"""A logit that no network has: its share of a softmax is 0, and its arithmetic stays finite."""
+EXCLUDED = -1e30
+"""Logit of an excluded item: its softmax is 0, and unlike -inf it keeps all arithmetic finite."""
 
 
 @spec
 class SampledSoftmax(SampledLoss):
-    """Cross-entropy of the target among drawn items, each counted for those it stands for.
+    """Softmax cross-entropy of the target among sampled negatives, with the log-q correction.
 
-    Logits of negatives are lowered by log q, the logarithm of the probability of being drawn (Bengio and Senecal 2008), so that
-    the sum over them estimates the sum over the catalogue.
+    The logits of negatives are lowered by log q, the logarithm of the probability of being drawn (Bengio and Senecal 2008),
+    so that the sum over them estimates the sum over the catalogue.
     """
 
     negatives: Negatives = Negatives(count=4096, power=0.0)
-    """What is drawn."""
+    """How negatives are sampled."""
 
-    def chunk(self, sample: Sample, items: int) -> Chunk:
-        return lambda right_R1, wrong_RK: _softmax(right_R1, wrong_RK.sub_(sample.log_q_K))
+    def chunk_loss(self, sample: Sample, items: int) -> ChunkLoss:
+        return lambda positive_R1, negative_RK: _softmax(positive_R1, negative_RK.sub_(sample.log_q_K))
 
 
-@spec
+@spec(renamed={"whole": "max_full_items"})
 class Softmax:
-    """Cross-entropy over all items where they are few, and over drawn ones where they are many.
+    """Softmax cross-entropy over all items of a small catalogue, or over sampled negatives of a large one.
 
-    To look at all is exact, and no dearer up to about twice as many as are drawn.
+    The full softmax is exact, and not slower up to about twice the number of sampled items.
     """
 
     negatives: Negatives = Negatives(count=4096, power=0.0)
-    """What is drawn where items are many."""
-    whole: Annotated[int, Field(ge=0)] = 8192
-    """Items up to which all are looked at."""
+    """How negatives are sampled from a large catalogue."""
+    max_full_items: Annotated[int, Field(ge=0)] = 8192
+    """Largest number of items for which the softmax is over all of them."""
 
     def __call__(
         self, query_ND: Tensor, items: ItemEmbeddings, target_N: Tensor, sample: Sample | None = None
     ) -> Tensor:
-        """The sum over targets, a scalar in float32; see `Loss`."""
-        few = len(items.weight) - 1 <= self.whole
-        if few and not items.sparse:
+        """Return the sum of the losses of all targets, a scalar in float32; see `Loss`."""
+        is_small = len(items.weight) - 1 <= self.max_full_items
+        if is_small and not items.sparse:
             return FullSoftmax()(query_ND, items, target_N)
-        if few:
-            # the same sum, with gradients by rows: every item drawn for certain
+        if is_small:
+            # a sparse table needs gradients by rows: use all items as negatives, each drawn with probability 1
             item_I = torch.arange(1, len(items.weight), device=target_N.device)
             sample = Sample(item_I, torch.zeros(len(item_I), device=item_I.device))
         return SampledSoftmax(negatives=self.negatives)(query_ND, items, target_N, sample)
@@ -71,17 +71,17 @@ class BPRMax(SampledLoss):
     """
 
     negatives: Negatives = Negatives()
-    """What is drawn."""
+    """How negatives are sampled."""
     regularization: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the squared scores of the negatives."""
 
-    def chunk(self, sample: Sample, items: int) -> Chunk:
-        def loss(right_R1: Tensor, wrong_RK: Tensor) -> Tensor:
-            real_RK, score_RK, log_s_RK = _shares(wrong_RK)
-            # in logarithms: a sum of sigmoids that are all 0 in float32 still has a slope
-            gain_RK = torch.where(real_RK, log_s_RK + logsigmoid(right_R1 - score_RK), NOTHING)
-            ranking_R = torch.where(real_RK.any(1), -gain_RK.logsumexp(1), 0.0)
-            squares_R = (torch.where(real_RK, log_s_RK.exp(), 0.0) * score_RK.square()).sum(1)
+    def chunk_loss(self, sample: Sample, items: int) -> ChunkLoss:
+        def loss(positive_R1: Tensor, negative_RK: Tensor) -> Tensor:
+            valid_RK, score_RK, log_s_RK = _log_softmax(negative_RK)
+            # in logarithms: a sum of sigmoids that all underflow to 0 in float32 would have no gradient
+            gain_RK = torch.where(valid_RK, log_s_RK + logsigmoid(positive_R1 - score_RK), EXCLUDED)
+            ranking_R = torch.where(valid_RK.any(1), -gain_RK.logsumexp(1), 0.0)
+            squares_R = (torch.where(valid_RK, log_s_RK.exp(), 0.0) * score_RK.square()).sum(1)
             return (ranking_R + self.regularization * squares_R).sum()
 
         return by_autograd(loss)
@@ -95,13 +95,13 @@ class TOP1Max(SampledLoss):
     """
 
     negatives: Negatives = Negatives()
-    """What is drawn."""
+    """How negatives are sampled."""
 
-    def chunk(self, sample: Sample, items: int) -> Chunk:
-        def loss(right_R1: Tensor, wrong_RK: Tensor) -> Tensor:
-            real_RK, score_RK, log_s_RK = _shares(wrong_RK)
-            each_RK = torch.sigmoid(score_RK - right_R1) + torch.sigmoid(score_RK.square())
-            return (torch.where(real_RK, log_s_RK.exp(), 0.0) * each_RK).sum()
+    def chunk_loss(self, sample: Sample, items: int) -> ChunkLoss:
+        def loss(positive_R1: Tensor, negative_RK: Tensor) -> Tensor:
+            valid_RK, score_RK, log_s_RK = _log_softmax(negative_RK)
+            each_RK = torch.sigmoid(score_RK - positive_R1) + torch.sigmoid(score_RK.square())
+            return (torch.where(valid_RK, log_s_RK.exp(), 0.0) * each_RK).sum()
 
         return by_autograd(loss)
 
@@ -110,40 +110,40 @@ class TOP1Max(SampledLoss):
 class GBCE(SampledLoss):
     """Generalised binary cross-entropy: -(beta log sigmoid(r) + sum_j log(1 - sigmoid(r_j))) / (K + 1).
 
-    beta = a (t (1 - 1 / a) + 1 / a), a the share of the other items that is drawn: it undoes the overconfidence that comes from
-    drawing few negatives (Petrov and Macdonald 2023, "gSASRec").
+    beta = a (t (1 - 1 / a) + 1 / a), where a is the share of the other items that is sampled. It corrects the overconfidence
+    that a small number of negatives causes (Petrov and Macdonald 2023, "gSASRec").
     """
 
     negatives: Negatives = Negatives(count=256, power=0.0)
-    """What is drawn."""
+    """How negatives are sampled."""
     calibration: Annotated[float, Field(ge=0, le=1)] = 0.75
     """t: 0 is plain binary cross-entropy, 1 gives calibrated probabilities."""
 
-    def chunk(self, sample: Sample, items: int) -> Chunk:
-        drawn = min(1.0, len(sample.item_K) / max(1, items - 1))
-        beta = drawn * (self.calibration * (1 - 1 / drawn) + 1 / drawn)
+    def chunk_loss(self, sample: Sample, items: int) -> ChunkLoss:
+        sampled = min(1.0, len(sample.item_K) / max(1, items - 1))
+        beta = sampled * (self.calibration * (1 - 1 / sampled) + 1 / sampled)
 
-        def loss(right_R1: Tensor, wrong_RK: Tensor) -> Tensor:
-            real_RK = wrong_RK > -torch.inf
-            wrong = torch.where(real_RK, softplus(torch.where(real_RK, wrong_RK, 0.0)), 0.0).sum()
-            return (beta * softplus(-right_R1).sum() + wrong) / (len(sample.item_K) + 1)
+        def loss(positive_R1: Tensor, negative_RK: Tensor) -> Tensor:
+            valid_RK = negative_RK > -torch.inf
+            negative = torch.where(valid_RK, softplus(torch.where(valid_RK, negative_RK, 0.0)), 0.0).sum()
+            return (beta * softplus(-positive_R1).sum() + negative) / (len(sample.item_K) + 1)
 
         return by_autograd(loss)
 
 
-def _softmax(right_R1: Tensor, wrong_RK: Tensor) -> LossGradients:
-    """Cross-entropy of the target, in place of the other logits."""
-    high_R1 = torch.maximum(right_R1, wrong_RK.amax(1, keepdim=True))
+def _softmax(positive_R1: Tensor, negative_RK: Tensor) -> LossGradients:
+    """Return the cross-entropy of the targets and its gradients. The negatives' gradients overwrite their logits."""
+    max_R1 = torch.maximum(positive_R1, negative_RK.amax(1, keepdim=True))
     # `exp2` takes a third of the time of `exp`
-    rest_R1 = wrong_RK.sub_(high_R1).mul_(1 / math.log(2)).exp2_().sum(1, keepdim=True)
-    total_R1 = rest_R1 + (right_R1 - high_R1).exp()
-    loss = (total_R1.log() + high_R1 - right_R1).sum()
-    # p - 1 as -(1 - p), so that a target that is almost certain keeps its small slope
-    return LossGradients(loss, -rest_R1 / total_R1, wrong_RK.div_(total_R1))
+    others_R1 = negative_RK.sub_(max_R1).mul_(1 / math.log(2)).exp2_().sum(1, keepdim=True)
+    total_R1 = others_R1 + (positive_R1 - max_R1).exp()
+    loss = (total_R1.log() + max_R1 - positive_R1).sum()
+    # p - 1 as -(1 - p): if the target is almost certain, the difference p - 1 would be lost in rounding
+    return LossGradients(loss, -others_R1 / total_R1, negative_RK.div_(total_R1))
 
 
-def _shares(wrong_RK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Which negatives are not the target, their scores (0 for those that are), and the logarithm of their softmax."""
-    real_RK = wrong_RK > -torch.inf
-    score_RK = torch.where(real_RK, wrong_RK, 0.0)
-    return real_RK, score_RK, torch.where(real_RK, wrong_RK, NOTHING).log_softmax(1)
+def _log_softmax(negative_RK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return which negatives are valid (not the target), their scores (0 if invalid) and the log of their softmax."""
+    valid_RK = negative_RK > -torch.inf
+    score_RK = torch.where(valid_RK, negative_RK, 0.0)
+    return valid_RK, score_RK, torch.where(valid_RK, negative_RK, EXCLUDED).log_softmax(1)

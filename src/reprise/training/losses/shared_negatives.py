@@ -1,7 +1,7 @@
-"""Targets against shared negatives, a chunk of rows at a time: what all losses with negatives have in common.
+"""Losses of targets against negatives that a whole batch shares, computed in chunks of rows.
 
-Shape letters: N targets, R rows of a chunk, K negatives, D width. A chunk makes its gradients in
-the forward pass, so the N x K logits never exist whole.
+Shape letters: N targets, R rows of a chunk, K negatives, M = N + K, D width. A chunk computes its gradients in the forward
+pass, so the [N, K] logits never exist in memory.
 """
 
 from abc import ABC, abstractmethod
@@ -13,46 +13,46 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from reprise.models.networks.item_embeddings import ItemEmbeddings
-from reprise.training.losses.loss import product_type
+from reprise.training.losses.loss import product_dtype
 from reprise.training.losses.negatives import Negatives, Sample
 
 CHUNK_BYTES = 2 * 2**20
-"""Memory for one chunk of logits on a processor, about what a core's cache holds."""
+"""Memory for the logits of one chunk on a CPU, near the size of a core's cache."""
 DEVICE_BYTES = 256 * 2**20
-"""The same on a device, where a product wants to be large."""
+"""Memory for the logits of one chunk on an accelerator, which needs large products."""
 ROUND = 64
-"""Rows of a chunk are a multiple of this, so that batches of about one size have chunks of one shape."""
+"""The number of rows of a chunk is a multiple of this, so that batches of similar size have chunks of the same shape."""
 
 
 class LossGradients(NamedTuple):
-    """The loss of some targets and its derivatives."""
+    """The loss of some targets and its derivatives with respect to their logits."""
 
     loss: Tensor
-    """The sum over them."""
-    right_R1: Tensor
-    """By the logits of the targets."""
-    wrong_RK: Tensor
-    """By the logits of the negatives; 0 where a negative is the target itself."""
+    """Sum of the losses of the targets, a scalar."""
+    positive_R1: Tensor
+    """Derivatives with respect to the logits of the targets."""
+    negative_RK: Tensor
+    """Derivatives with respect to the logits of the negatives; 0 where a negative is the target itself."""
 
 
-Chunk = Callable[[Tensor, Tensor], LossGradients]
-"""(logits of the targets [R, 1], of the negatives [R, K]) -> loss and slopes, in float32.
+ChunkLoss = Callable[[Tensor, Tensor], LossGradients]
+"""Function of the logits of the targets [R, 1] and of the negatives [R, K] that returns loss and gradients in float32.
 
-A negative that is the target itself has the logit -inf. The logits may be overwritten."""
+A negative that is the target itself has the logit -inf. The function may overwrite the logits."""
 
 
 class SampledLoss(ABC):
-    """A loss that holds each target against the same negatives.
+    """A loss that compares each target with the same negatives.
 
-    Under autocast the matrix products run in the lower precision, everything else in float32. Of the item vectors only the
-    rows of targets and negatives are read, and get a gradient.
+    Under autocast the matrix products run in the lower precision, everything else in float32. Only the item vectors of
+    targets and negatives are read, and only these rows have a gradient.
     """
 
     negatives: Negatives
 
     @abstractmethod
-    def chunk(self, sample: Sample, items: int) -> Chunk:
-        """The loss and its slopes for some targets, given what was drawn from a catalogue of so many items."""
+    def chunk_loss(self, sample: Sample, items: int) -> ChunkLoss:
+        """Return the function that computes the loss of a chunk, for a sample from a catalogue of `items` items."""
 
     def __call__(
         self,
@@ -61,48 +61,52 @@ class SampledLoss(ABC):
         target_N: Tensor,
         sample: Sample | None = None,
     ) -> Tensor:
-        """The sum over targets, a scalar in float32; see `Loss`."""
-        assert sample is not None, (
-            "a loss with negatives needs a sample; the trainer draws what `negatives` says"
-        )
-        # one look-up for both: a dense table then gets one gradient and not two
+        """Return the sum of the losses of all targets, a scalar in float32; see `Loss`."""
+        assert sample is not None, "a loss with negatives needs a sample; the trainer draws it by `negatives`"
+        # one look-up for targets and negatives: with two, autograd would build two gradients of the whole item table
         vector_MD = items.scoring_rows(torch.cat([target_N, sample.item_K]))
-        chunk = self.chunk(sample, len(items.weight) - 1)
-        place_N = sample.place(target_N)
-        (hit_row,) = torch.nonzero(place_N >= 0, as_tuple=True)
-        how = _How(chunk, product_type(query_ND.device, vector_MD.dtype), hit_row, place_N[hit_row])
-        loss: Tensor = _Contrast.apply(query_ND, vector_MD, how)  # type: ignore[no-untyped-call]
+        chunk_loss = self.chunk_loss(sample, len(items.weight) - 1)
+        # Example: with the negatives [2, 5, 9], the targets [5, 1, 9] have the columns [1, -1, 2]. So the logits at
+        # (row 0, column 1) and (row 2, column 2) are set to -inf: a target is not its own negative
+        column_N = sample.column_of(target_N)
+        (hit_row,) = torch.nonzero(column_N >= 0, as_tuple=True)
+        product = product_dtype(query_ND.device, vector_MD.dtype)
+        context = _SampledContext(chunk_loss, product, hit_row, column_N[hit_row])
+        loss: Tensor = _SampledFunction.apply(query_ND, vector_MD, context)  # type: ignore[no-untyped-call]
         return loss
 
 
-def by_autograd(loss: Callable[[Tensor, Tensor], Tensor]) -> Chunk:
-    """A chunk whose slopes are found by differentiating `loss(right_R1, wrong_RK)`, a sum."""
+def by_autograd(loss: Callable[[Tensor, Tensor], Tensor]) -> ChunkLoss:
+    """Return a `ChunkLoss` that differentiates `loss(positive_R1, negative_RK)`, which returns a sum over rows."""
 
-    def chunk(right_R1: Tensor, wrong_RK: Tensor) -> LossGradients:
+    def chunk_loss(positive_R1: Tensor, negative_RK: Tensor) -> LossGradients:
         with torch.enable_grad():
-            right_R1, wrong_RK = right_R1.detach().requires_grad_(), wrong_RK.detach().requires_grad_()
-            total = loss(right_R1, wrong_RK)
-            return LossGradients(total.detach(), *torch.autograd.grad(total, (right_R1, wrong_RK)))
+            positive_R1 = positive_R1.detach().requires_grad_()
+            negative_RK = negative_RK.detach().requires_grad_()
+            total = loss(positive_R1, negative_RK)
+            return LossGradients(total.detach(), *torch.autograd.grad(total, (positive_R1, negative_RK)))
 
-    return chunk
+    return chunk_loss
 
 
-class _How(NamedTuple):
-    chunk: Chunk
+class _SampledContext(NamedTuple):
+    """Arguments of one call that need no gradient."""
+
+    chunk_loss: ChunkLoss
     product: torch.dtype
     hit_row: Tensor
-    """Targets that are among the negatives, ascending, ..."""
+    """Targets that are among the negatives, ascending."""
     hit_column: Tensor
-    """... and where."""
+    """Column of each of these targets among the negatives."""
 
 
-class _Contrast(torch.autograd.Function):
+class _SampledFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, query_ND: Tensor, vector_MD: Tensor, how: _How) -> Tensor:
+    def forward(ctx: Any, query_ND: Tensor, vector_MD: Tensor, context: _SampledContext) -> Tensor:
         with torch.autocast(query_ND.device.type, enabled=False):
-            work = _Work(query_ND, vector_MD, how)
-            loss = work.run()
-        ctx.save_for_backward(work.grad_query_ND, work.grad_vector_MD)
+            accumulator = _SampledAccumulator(query_ND, vector_MD, context)
+            loss = accumulator.run()
+        ctx.save_for_backward(accumulator.grad_query_ND, accumulator.grad_vector_MD)
         return loss
 
     @staticmethod
@@ -110,51 +114,60 @@ class _Contrast(torch.autograd.Function):
         return (*(saved * grads[0] for saved in ctx.saved_tensors), None)
 
 
-class _Work:
-    """One call: its tensors in the type of the products, and the gradients as they grow."""
+class _SampledAccumulator:
+    """State of one call: its tensors in the type of the products, and the gradients accumulated so far."""
 
-    def __init__(self, query_ND: Tensor, vector_MD: Tensor, how: _How) -> None:
-        self.targets, self.how = len(query_ND), how
+    def __init__(self, query_ND: Tensor, vector_MD: Tensor, context: _SampledContext) -> None:
+        self.targets, self.context = len(query_ND), context
         negatives = len(vector_MD) - self.targets
         self.rows = chunk_rows(self.targets, 4 * negatives, query_ND.device)
-        extended = (0, 0, 0, -self.targets % self.rows)
-        # whole chunks only: a last one of another length would cost a new kernel each time
-        self.query_ND = pad(query_ND.detach().to(how.product), extended)
-        self.right_ND = pad(vector_MD[: self.targets].detach().to(how.product), extended)
-        self.wrong_KD = vector_MD[self.targets :].detach().to(how.product)
+        padding = (0, 0, 0, -self.targets % self.rows)
+        # all chunks have the same number of rows: the CPU library compiles and caches a kernel for each new shape
+        self.query_ND = pad(query_ND.detach().to(context.product), padding)
+        self.positive_ND = pad(vector_MD[: self.targets].detach().to(context.product), padding)
+        self.negative_KD = vector_MD[self.targets :].detach().to(context.product)
         self.grad_query_ND = torch.empty_like(query_ND)
         self.grad_vector_MD = torch.zeros_like(vector_MD)
 
     def run(self) -> Tensor:
-        """The loss; afterwards the gradients are there."""
+        """Return the loss. Afterwards the gradients are complete."""
         starts = range(0, len(self.query_ND), self.rows)
         edge = torch.tensor([*starts, len(self.query_ND)], device=self.query_ND.device)
-        bounds = torch.searchsorted(self.how.hit_row, edge).tolist()
+        # for all chunks together: `tolist` waits for an accelerator, so it is called only once
+        bounds = torch.searchsorted(self.context.hit_row, edge).tolist()
         loss = self.query_ND.new_zeros((), dtype=torch.float32)
-        for start, here, after in zip(starts, bounds, bounds[1:], strict=False):
-            loss += self._chunk(slice(start, min(start + self.rows, self.targets)), slice(here, after))
+        for start, first, after in zip(starts, bounds, bounds[1:], strict=False):
+            loss += self._chunk(slice(start, min(start + self.rows, self.targets)), slice(first, after))
         return loss
 
     def _chunk(self, real: slice, hits: slice) -> Tensor:
+        """Return the loss of the rows `real`, in which `hits` are to be excluded, and add their gradients."""
         full = slice(real.start, real.start + self.rows)
-        q_RD, v_RD = self.query_ND[full], self.right_ND[full]
-        right_R1 = (q_RD.float() * v_RD.float()).sum(1, keepdim=True)
-        wrong_RK = (q_RD @ self.wrong_KD.t()).float()
-        wrong_RK[self.how.hit_row[hits] - real.start, self.how.hit_column[hits]] = -torch.inf
+        q_RD, v_RD = self.query_ND[full], self.positive_ND[full]
+        positive_R1 = (q_RD.float() * v_RD.float()).sum(1, keepdim=True)
+        negative_RK = (q_RD @ self.negative_KD.t()).float()
+        negative_RK[self.context.hit_row[hits] - real.start, self.context.hit_column[hits]] = -torch.inf
         length = real.stop - real.start
-        slopes = self.how.chunk(right_R1[:length], wrong_RK[:length])
-        wrong_RK = slopes.wrong_RK
+        gradients = self.context.chunk_loss(positive_R1[:length], negative_RK[:length])
+        grad_RK = gradients.negative_RK
+        # padding rows are left out of the loss and return with a gradient of 0, so that the products keep their shape
         if length < self.rows:
-            wrong_RK = pad(wrong_RK, (0, 0, 0, self.rows - length))
-        slope_RK = wrong_RK.to(self.how.product)
-        self.grad_query_ND[real] = (slope_RK @ self.wrong_KD)[:length] + slopes.right_R1 * v_RD[:length]
-        self.grad_vector_MD[real] = (slopes.right_R1 * q_RD[:length]).to(self.grad_vector_MD.dtype)
-        self.grad_vector_MD[self.targets :] += slope_RK.t() @ q_RD
-        return slopes.loss
+            grad_RK = pad(grad_RK, (0, 0, 0, self.rows - length))
+        grad_RK = grad_RK.to(self.context.product)
+        self.grad_query_ND[real] = (grad_RK @ self.negative_KD)[:length] + gradients.positive_R1 * v_RD[
+            :length
+        ]
+        self.grad_vector_MD[real] = (gradients.positive_R1 * q_RD[:length]).to(self.grad_vector_MD.dtype)
+        self.grad_vector_MD[self.targets :] += grad_RK.t() @ q_RD
+        return gradients.loss
 
 
 def chunk_rows(targets: int, row_bytes: int, device: torch.device) -> int:
-    """Rows of a chunk: equal chunks that fit, rounded so that batches of about one size have chunks of one size."""
+    """Return the number of rows of a chunk, with `row_bytes` of logits per row.
+
+    Chunks are equal, fit into `CHUNK_BYTES`, and are rounded. Example: on a CPU with 2,048 negatives a row takes 8 KiB, so
+    256 rows fit. 1,000 targets make 4 chunks of 256 rows, and 1,010 targets too.
+    """
     memory = CHUNK_BYTES if device.type == "cpu" else DEVICE_BYTES
     chunks = max(1, -(-targets // max(ROUND, memory // row_bytes)))
     return max(1, -(-targets // (chunks * ROUND))) * ROUND

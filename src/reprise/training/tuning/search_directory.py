@@ -1,4 +1,4 @@
-"""A search on disk and as a result: what was asked for, every trial with its value, the best recipe, what mattered.
+"""The files and the result of a search: its arguments, each trial with its value, and the best recipe.
 
 search.json  trials/1.json  trials/1/ (a run)  trials/2.json  ...  tune.json  best.toml
 """
@@ -19,93 +19,96 @@ from reprise.data.dataset import SequenceDataset
 from reprise.errors import ArtefactError, ConfigError
 from reprise.training.checkpoint import write_text
 from reprise.training.recipe import Recipe
-from reprise.training.run_directory import RunDirectory, differences
+from reprise.training.run_directory import Manifest, RunDirectory, differences, with_current_names
+from reprise.training.tuning.search_space import current_name
 
 FORMAT = 1
-FEW = 20
-"""Trials below which what they say about the importance of a field is a hint."""
+FEW_TRIALS = 20
+"""Number of trials below which the importance of fields is only a hint."""
 State = Literal["running", "complete", "pruned", "failed"]
+_FORMER_KEYS = {"twin": "duplicate_of", "deaths": "crashes"}
+"""Former keys in the files of trials, and their current names."""
 
 
 @spec
 class SearchOptions:
-    """What is rarely changed about a search."""
+    """Options of a search that are rarely changed."""
 
     timeout_s: Annotated[float, Field(gt=0)] | None = None
-    """Seconds after which no more trials are begun and those under way are left for the next time; none: no limit."""
+    """Seconds after which no trial is started and running trials are left for the next call; None: no limit."""
     pruner: Literal["median", "hyperband", "none"] = "median"
-    """When a trial ends early: once it is below the median of the others at the same epoch, by Hyperband, or never."""
+    """When a trial ends early: if it is below the median of the others at the same epoch, by Hyperband, or never."""
     keep: Literal["best", "all"] = "best"
-    """Of which trials the weights are kept. Recipe, log and metrics are kept of all."""
+    """Whether the weights of the best trial or of all trials are kept. Recipe, log and metrics are always kept."""
     progress: bool | None = None
-    """True shows a bar on a terminal and a line a trial elsewhere, False nothing; none: a bar on a terminal."""
+    """True shows a bar on a terminal and one line per trial elsewhere, False nothing, None a bar on a terminal only."""
 
 
 @dataclass
 class Trial:
-    """One recipe of a search, and how it did."""
+    """One recipe of a search, with its result."""
 
     number: int
-    """From 1."""
+    """Number of the trial, from 1."""
     fields: dict[str, Any]
-    """What was changed in the recipe, by dotted field."""
+    """Values of the searched fields, by dotted name."""
     state: State = "running"
-    """A trial is `pruned` when its metric by epoch fell behind, `failed` when it could not be trained or judged."""
+    """`pruned` if the metric of an epoch was too low, `failed` if training or evaluation raised an error."""
     value: float | None = None
-    """The metric on the validation part; for a pruned trial the best of its epochs."""
+    """Metric on the validation part; for a pruned trial that of its best epoch."""
     seconds: float = 0.0
-    """How long it took."""
+    """Duration of the trial in seconds."""
     values: list[float] = field(default_factory=list)
-    """The metric after each epoch."""
+    """Metric after each epoch."""
     error: str | None = None
-    """Why it failed."""
-    twin: int | None = None
-    """The earlier trial with the same fields, whose value it has: it was not trained again."""
-    deaths: int = 0
-    """How often in a row its process ended without a word, and without an epoch more than the time before."""
+    """Error message of a failed trial."""
+    duplicate_of: int | None = None
+    """Number of the earlier trial with the same fields, whose result was copied instead of training again."""
+    crashes: int = 0
+    """How many times in a row the process of the trial died without finishing another epoch."""
 
     @property
     def finished(self) -> bool:
-        """Whether it has been decided."""
+        """Whether the trial is complete, pruned or failed."""
         return self.state != "running"
 
     def to_dict(self) -> dict[str, Any]:
-        """For `tune.json`."""
-        told = asdict(self) | {"epochs": len(self.values)}
-        return {key: value for key, value in told.items() if key != "deaths" and value is not None}
+        """Return the trial as an entry of `tune.json`."""
+        entry = asdict(self) | {"epochs": len(self.values)}
+        return {key: value for key, value in entry.items() if key != "crashes" and value is not None}
 
 
 @dataclass(frozen=True)
 class Search:
-    """What a search found."""
+    """The result of a search."""
 
     metric: str
-    """The metric that judged, on the validation part."""
+    """Metric on the validation part that compared the trials."""
     recipe: Recipe
-    """The best recipe: `train(recipe, dataset, ...)` makes its network."""
+    """Best recipe, for `train(recipe, dataset, ...)`."""
     best: Trial
-    """The trial that had it."""
+    """Trial with the best recipe."""
     trials: list[Trial]
-    """All of them, by number."""
+    """All trials, by number."""
     importance: dict[str, float]
-    """Shares of the fields in what tells the best trials from the others, largest first; they sum to 1."""
+    """Share of each field in the difference between the best trials and all trials, largest first; they sum to 1."""
     note: str
-    """How importance was measured, and how much it is worth."""
+    """How the importance was estimated, and from how many trials."""
 
     @property
     def value(self) -> float:
-        """The best value of the metric."""
+        """Best value of the metric."""
         assert self.best.value is not None
         return self.best.value
 
     def ranked(self) -> list[Trial]:
-        """The finished trials, the best first, then pruned ones, then failed ones."""
+        """Return the finished trials: complete ones with the best first, then pruned ones, then failed ones."""
         order = {"complete": 0, "pruned": 1, "failed": 2}
         done = [trial for trial in self.trials if trial.finished]
         return sorted(done, key=lambda trial: (order[trial.state], -(trial.value or 0.0), trial.number))
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the result as the content of `tune.json`."""
         return {
             "format": FORMAT,
             "metric": self.metric,
@@ -122,77 +125,80 @@ class Search:
         }
         counted = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
         lines = [f"{len(self.ranked())} trials ({counted}); best valid {self.metric} {self.value:.4f}"]
-        lines += [f"  {name} = {show(value)}" for name, value in self.best.fields.items()]
+        lines += [f"  {name} = {format_value(value)}" for name, value in self.best.fields.items()]
         if self.importance:
             lines += ["importance:"]
             lines += [f"  {share:4.0%}  {name}" for name, share in self.importance.items()]
         return "\n".join([*lines, self.note])
 
 
-def show(value: Any) -> str:
-    """The value of a field in a few characters."""
+def format_value(value: Any) -> str:
+    """Return the value of a field as short text."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def show_fields(fields: dict[str, Any]) -> str:
-    """Fields in one line, without their sections."""
-    return ", ".join(f"{name.rpartition('.')[2]} {show(value)}" for name, value in fields.items())
+def format_fields(fields: dict[str, Any]) -> str:
+    """Return fields as one line of text, without the names of their sections."""
+    return ", ".join(f"{name.rpartition('.')[2]} {format_value(value)}" for name, value in fields.items())
 
 
 @dataclass(frozen=True)
 class SearchDirectory:
-    """Where a search keeps its files. Each is replaced at once, so a kill at any moment loses none."""
+    """The files of a search. Each file is replaced atomically, so a search can be killed at any time."""
 
     path: Path
+    """The directory."""
 
     @property
     def manifest(self) -> Path:
-        """What the search was told."""
+        """File with the arguments of the search."""
         return self.path / "search.json"
 
     @property
     def result(self) -> Path:
-        """What was found, once trials have ended."""
+        """File with the result, once a trial is complete."""
         return self.path / "tune.json"
 
     def run(self, number: int) -> RunDirectory:
-        """The run of a trial."""
+        """Return the run directory of a trial."""
         return RunDirectory(self.path / "trials" / str(number))
 
-    def begin(self, told: dict[str, Any], dataset: SequenceDataset) -> None:
-        """Write down what the search was told, or see that it was told the same before.
+    def begin(self, manifest: Manifest, recipe: Recipe, dataset: SequenceDataset) -> None:
+        """Create the directory with its manifest, or check that the existing manifest is the same.
 
         Raises:
-            ConfigError: another recipe, space, seed or dataset was searched here, or the directory holds something else.
+            ConfigError: The directory holds a search with another recipe, space, seed or dataset, or files of another kind.
         """
         if self.manifest.exists():
-            differing = list(differences(_read(self.manifest), told))
+            before = with_current_names(_read(self.manifest))
+            before["space"] = {current_name(recipe, field): part for field, part in before["space"].items()}
+            differing = list(differences(before, manifest))
             if differing:
                 raise ConfigError(
-                    f"{self.path} holds a search with another {differing[0]}; type the same to go on with it, or choose "
+                    f"{self.path} holds a search with another {differing[0]}; use the former value to resume it, or choose "
                     "another --out"
                 )
             return
-        there = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
-        strange = sorted(there - {"trials", f".{self.manifest.name}.partial"})
-        if strange:
+        existing = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
+        foreign = sorted(existing - {"trials", f".{self.manifest.name}.partial"})
+        if foreign:
             raise ConfigError(
-                f"{self.path} holds something that is no search (such as {strange[0]}); choose another --out"
+                f"{self.path} is not a search directory (it holds {foreign[0]}); choose another --out"
             )
         (self.path / "trials").mkdir(parents=True, exist_ok=True)
-        where = str(dataset.path.resolve()) if dataset.path else None
-        _write(self.manifest, told | {"dataset": where, "reprise": version("reprise")})
+        location = str(dataset.path.resolve()) if dataset.path else None
+        _write(self.manifest, manifest | {"dataset": location, "reprise": version("reprise")})
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """While it lasts, no other process searches here.
+        """Lock the directory against other processes, as a context manager.
 
         Raises:
-            ConfigError: one does.
+            ConfigError: Another process has the lock.
         """
         try:
             import fcntl
-        except ImportError:  # no such locks on this system
+        except ImportError:  # this operating system does not have such locks
             yield
             return
         with (self.path / "trials" / ".lock").open("w") as file:
@@ -200,32 +206,42 @@ class SearchDirectory:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise ConfigError(
-                    f"another process searches in {self.path}; use --workers for more at a time, or choose another --out"
+                    f"another process searches in {self.path}; use --workers to run several trials at a time, or choose "
+                    "another --out"
                 ) from None
             yield
 
-    def trials(self) -> list[Trial]:
-        """The trials so far, by number. One whose file is missing counts as begun."""
+    def trials(self, recipe: Recipe) -> list[Trial]:
+        """Return the trials so far of the search for `recipe`, by number.
+
+        A trial whose file is missing counts as started.
+        """
         numbers = [int(file.stem) for file in self.path.glob("trials/*.json") if file.stem.isdecimal()]
         found = []
         for number in range(1, max(numbers, default=0) + 1):
             file = self.path / "trials" / f"{number}.json"
-            found.append(Trial(**_read(file)) if file.exists() else Trial(number, {}))
+            found.append(_read_trial(file, recipe) if file.exists() else Trial(number, {}))
         return found
 
     def save(self, trial: Trial) -> None:
-        """Write a trial down."""
+        """Write the file of a trial."""
         _write(self.path / "trials" / f"{trial.number}.json", asdict(trial))
 
     def drop_weights(self, trial: Trial) -> None:
-        """Remove the weights of a trial that nobody will ask for."""
+        """Delete the weights of a trial."""
         for file in self.run(trial.number).path.rglob("*.safetensors"):
             file.unlink()
 
     def write(self, found: Search) -> None:
-        """`tune.json` and `best.toml`."""
+        """Write `tune.json` and `best.toml`."""
         _write(self.result, found.to_dict())
         write_text(self.path / "best.toml", tomli_w.dumps(to_dict(found.recipe)))
+
+
+def _read_trial(file: Path, recipe: Recipe) -> Trial:
+    content = {_FORMER_KEYS.get(key, key): with_current_names(value) for key, value in _read(file).items()}
+    fields = {current_name(recipe, field): value for field, value in content.pop("fields").items()}
+    return Trial(fields=fields, **content)
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""One trial of a search: learn the training part, and be judged on the validation part.
+"""One trial of a search: train on the training part and compute the metric on the validation part.
 
-This is the one place that knows what kinds of spec can be searched: those that `build` a network, and those that `fit`.
+Only this module knows the two kinds of spec that can be searched: those with `build` (networks) and those with `fit`.
 """
 
 from collections.abc import Callable
@@ -11,41 +11,42 @@ from typing import Any
 
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import RepriseError
-from reprise.training.callbacks import StopTraining
+from reprise.training.callbacks import EpochCallback, StopTraining
 from reprise.training.recipe import Recipe, RunOptions
 from reprise.training.trainer import torch_threads, train
 from reprise.training.validation import Validation, metrics_of
 
 Outcome = dict[str, Any]
-"""One of: the `value`; `stopped`; an `error`."""
-Judge = Callable[[int, float], bool]
-"""Told an epoch and its metric; whether to go on."""
+"""Result of a trial: `value`, the metric; or `stopped`, True; or `error`, the message."""
+EpochDecision = Callable[[int, float], bool]
+"""Function of an epoch and its metric that returns whether the trial continues."""
 
 
 def run_trial(
-    recipe: Recipe, dataset: SequenceDataset, out: Path, options: RunOptions, judge: Judge
+    recipe: Recipe, dataset: SequenceDataset, out: Path, options: RunOptions, decide: EpochDecision
 ) -> Outcome:
-    """Train and judge one recipe, or go on with a trial that was begun.
+    """Train and evaluate one recipe, or resume a trial that was interrupted.
 
     Args:
-        recipe: A network's, or that of a model that is fitted.
-        dataset: Its training part is learned, its validation part judges.
-        out: The run directory of a network.
-        options: As for `train`.
-        judge: Asked after each epoch.
+        recipe: Recipe with the spec of a network or of a model that is fitted by counting.
+        dataset: Dataset with a training part and a validation part.
+        out: Run directory of a network.
+        options: Options of the run, as for `train`.
+        decide: Called after each epoch; returns whether the trial continues.
 
     Returns:
-        What came of it. A trial that cannot be trained is an outcome too: a rate that is too high, too little memory.
+        The outcome. A trial that cannot be trained is an outcome with `error`, for instance if its learning rate is too high
+        or memory is too small.
     """
     metric = recipe.training.metric
 
     def on_epoch(record: dict[str, Any]) -> None:
-        if not judge(record["epoch"], metrics_of(record)[metric]):
+        if not decide(record["epoch"], metrics_of(record)[metric]):
             raise StopTraining
 
     try:
         with torch_threads(options):
-            model = _learn(recipe, dataset, out, options, on_epoch)
+            model = _fit_model(recipe, dataset, out, options, on_epoch)
             return {"value": Validation(recipe.training, dataset)(model, nullcontext())[metric]}
     except StopTraining:
         return {"stopped": True}
@@ -53,15 +54,11 @@ def run_trial(
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-def _learn(
-    recipe: Recipe,
-    dataset: SequenceDataset,
-    out: Path,
-    options: RunOptions,
-    on_epoch: Callable[[dict[str, Any]], None],
+def _fit_model(
+    recipe: Recipe, dataset: SequenceDataset, out: Path, options: RunOptions, on_epoch: EpochCallback
 ) -> Any:
     if not hasattr(recipe.model, "build"):
         return recipe.model.fit(dataset)
-    # the last passes would learn what is to judge, and they come after it
-    plan = Recipe(model=recipe.model, training=replace(recipe.training, refit=0))
-    return train(plan, dataset, out, options=options, progress=False, on_epoch=on_epoch)
+    # no refit: it would train on the validation part, which compares the trials
+    without_refit = Recipe(model=recipe.model, training=replace(recipe.training, refit=0))
+    return train(without_refit, dataset, out, options=options, progress=False, on_epoch=on_epoch)

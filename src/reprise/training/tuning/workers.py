@@ -1,6 +1,6 @@
-"""Processes that run trials, so that several learn at a time: jobs and answers are lines of JSON on their pipes.
+"""Worker processes that run trials in parallel. Jobs and results are lines of JSON on their pipes.
 
-A worker that dies is noticed at once, since its pipe ends; a worker whose search dies ends itself, for the same reason.
+The search notices a dead worker because its pipe ends. A worker exits when the search dies, for the same reason.
 """
 
 import json
@@ -11,21 +11,22 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 Message = dict[str, Any]
+"""From the search: a job, or `go` (whether the trial continues). From a worker: `epoch` and `value`, an outcome, or `bug`."""
 
 
 @dataclass(eq=False)
 class Worker:
-    """One process, as its search sees it."""
+    """A worker process, seen from the search."""
 
     threads: int
-    """Threads of the processor that it may use."""
+    """Number of CPU threads that the process may use."""
     process: subprocess.Popen[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -35,19 +36,19 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # Ctrl-C is for the search, which ends its workers
+            start_new_session=True,  # Ctrl-C reaches only the search, which stops its workers
             env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": str(self.threads)},
         )
 
     def send(self, message: Message) -> None:
-        """A job, or the answer to what it asked. Whether it is still there shows when it is read."""
+        """Send a message. If the process is dead, the next `read` reports it."""
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(message) + "\n")
             self.process.stdin.flush()
 
     def read(self) -> Message | None:
-        """What it says; None: it is dead."""
+        """Wait for the next message and return it, or None if the process is dead."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line.endswith("\n"):
@@ -56,7 +57,7 @@ class Worker:
         return message
 
     def stop(self) -> None:
-        """End it. What it was learning is in its checkpoint."""
+        """Kill the process. Its trial can be resumed from its checkpoint."""
         self.process.kill()
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout):
@@ -66,7 +67,7 @@ class Worker:
 
 
 def wait_for(workers: Iterable[Worker], seconds: float | None) -> list[Worker]:
-    """Those of the workers that have something to say, or have died; none when the time is over."""
+    """Return the workers that have sent a message or have died; empty if none has within the given time."""
     with selectors.DefaultSelector() as selector:
         for worker in workers:
             assert worker.process.stdout is not None
@@ -75,29 +76,29 @@ def wait_for(workers: Iterable[Worker], seconds: float | None) -> list[Worker]:
 
 
 def serve() -> None:
-    """Be a worker: take jobs from standard input until it ends."""
-    # what libraries print must not come between the answers
-    answers = os.fdopen(os.dup(1), "w")
+    """Run as a worker process: execute jobs from the standard input until it ends."""
+    # messages go to a copy of the standard output, and the output of libraries to the standard error
+    output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(lines,), daemon=True).start()
+    threading.Thread(target=_read_input, args=(lines,), daemon=True).start()
 
-    def tell(message: Message) -> None:
-        answers.write(json.dumps(message) + "\n")
-        answers.flush()
+    def send(message: Message) -> None:
+        output.write(json.dumps(message) + "\n")
+        output.flush()
 
-    opened: dict[str, Any] = {}  # once: a dataset is searched for leaks when it is new
+    datasets: dict[str, Any] = {}  # kept between jobs, because opening one checks it for leaks
     for job in _jobs(lines):
         try:
-            tell(_work(job, opened, lines, tell))
+            send(_run_job(job, datasets, lines, send))
         except Exception:
-            tell({"bug": traceback.format_exc()})
+            send({"bug": traceback.format_exc()})
 
 
-def _listen(lines: "queue.SimpleQueue[str]") -> None:
+def _read_input(lines: "queue.SimpleQueue[str]") -> None:
     for line in sys.stdin:
         lines.put(line)
-    os._exit(1)  # the search is gone, and the run directory may soon be another's
+    os._exit(1)  # the search is dead, and another search may soon use the run directory
 
 
 def _jobs(lines: "queue.SimpleQueue[str]") -> Iterator[Message]:
@@ -105,19 +106,24 @@ def _jobs(lines: "queue.SimpleQueue[str]") -> Iterator[Message]:
         yield json.loads(lines.get())
 
 
-def _work(job: Message, opened: dict[str, Any], lines: "queue.SimpleQueue[str]", tell: Any) -> Message:
+def _run_job(
+    job: Message,
+    datasets: dict[str, Any],
+    lines: "queue.SimpleQueue[str]",
+    send: Callable[[Message], None],
+) -> Message:
     from reprise.config import from_dict
     from reprise.data.dataset import SequenceDataset
     from reprise.training.recipe import Recipe, RunOptions
     from reprise.training.tuning.trial import run_trial
 
-    def judge(epoch: int, value: float) -> bool:
-        tell({"epoch": epoch, "value": value})
+    def decide(epoch: int, value: float) -> bool:
+        send({"epoch": epoch, "value": value})
         return bool(json.loads(lines.get())["go"])
 
     recipe = from_dict(job["recipe"], Recipe, trusted=True)
     options = from_dict(job["options"], RunOptions)
     path = job["dataset"]
-    if path not in opened:
-        opened[path] = SequenceDataset.open(path)
-    return run_trial(recipe, opened[path], Path(job["out"]), options, judge)
+    if path not in datasets:
+        datasets[path] = SequenceDataset.open(path)
+    return run_trial(recipe, datasets[path], Path(job["out"]), options, decide)
