@@ -1,4 +1,4 @@
-"""`reprise train`: recipes, overrides, resuming, and refusing to mix runs."""
+"""`reprise train`: recipes, overrides, resuming, and errors."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,14 +14,14 @@ from reprise.training import Recipe, TrainingConfig
 Run = Callable[..., Result]
 
 
-def test_overrides_come_after_the_file(tmp_path: Path) -> None:
+def test_overrides_take_precedence_over_the_file(tmp_path: Path) -> None:
     file = tmp_path / "recipe.toml"
     file.write_text('[model]\ncell = "gru"\nsize = 8\n[training]\nepochs = 3\n')
     recipe = read_recipe(file, ["model.size=16", "training.learning_rate=0.01"])
     assert recipe == Recipe(Recurrent(cell="gru", size=16), TrainingConfig(epochs=3, learning_rate=0.01))
 
 
-def test_without_a_file_it_is_the_default_recipe() -> None:
+def test_without_a_file_the_default_recipe_is_used() -> None:
     assert read_recipe(None, []) == Recipe()
 
 
@@ -41,17 +41,18 @@ def test_without_a_file_it_is_the_default_recipe() -> None:
         ),
     ],
 )
-def test_a_recipe_that_cannot_be_is_told_word_for_word(override: str, message: str) -> None:
+def test_the_message_for_a_wrong_recipe(override: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read_recipe(None, [override])
     assert str(caught.value) == message
 
 
-def test_the_same_command_again_finds_the_finished_run(reprise: Run, shop: Path) -> None:
+def test_the_same_command_does_not_train_a_finished_run_again(reprise: Run, shop: Path) -> None:
     before = (shop / "run" / "best.safetensors").stat().st_mtime_ns
     overrides = ["--set", "model.size=16", "--set", "model.layers=1", "--set", "training.epochs=2"]
     result = reprise("train", shop / "data", "--out", shop / "run", *overrides)
     assert result.exit_code == 0, result.output
+    assert result.stderr == f"{shop / 'run'} is finished; there is nothing left to train\n"
     assert f"reprise evaluate {shop / 'run'} --baselines popularity,markov" in result.stdout
     assert (shop / "run" / "best.safetensors").stat().st_mtime_ns == before
 
@@ -61,11 +62,11 @@ def test_another_recipe_in_the_same_directory_is_refused(fails: Callable[..., st
     assert message.startswith(f"{shop / 'run'} holds a run with another recipe.model.size (16, now 32)")
 
 
-def test_a_dataset_that_is_not_there_is_told(fails: Callable[..., str], tmp_path: Path) -> None:
+def test_a_missing_dataset_is_an_error(fails: Callable[..., str], tmp_path: Path) -> None:
     assert "holds no prepared dataset" in fails("train", tmp_path / "none", "--out", tmp_path / "run")
 
 
-def test_a_missing_recipe_is_told(fails: Callable[..., str], shop: Path, tmp_path: Path) -> None:
+def test_a_missing_recipe_is_an_error(fails: Callable[..., str], shop: Path, tmp_path: Path) -> None:
     file = tmp_path / "none.toml"
     message = fails("train", shop / "data", "--out", tmp_path / "run", "--recipe", file)
     assert message == f"cannot read {file}: No such file or directory"

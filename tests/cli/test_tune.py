@@ -1,4 +1,4 @@
-"""`reprise tune`: a space from a file and from the command line, its tables, and going on."""
+"""`reprise tune`: the space in files and options, the tables, resuming, and errors."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,7 @@ SMALL = ["--set", "model.layers=1", "--set", "model.transitions=0", "--set", "tr
 SPACE = ["--space", "model.size=4,8", "--space", "training.learning_rate=1e-3..3e-2:log"]
 
 
-def test_the_command_line_comes_after_the_file(tmp_path: Path) -> None:
+def test_options_take_precedence_over_the_file(tmp_path: Path) -> None:
     file = tmp_path / "search.toml"
     file.write_text(
         '[model]\nlayers = 1\n[training]\nepochs = 2\n[space]\n"model.size" = [16, 32]\n'
@@ -32,33 +32,33 @@ def test_the_command_line_comes_after_the_file(tmp_path: Path) -> None:
     }
 
 
-def test_a_search_shows_its_trials_and_goes_on(reprise: Run, shop: Path, tmp_path: Path) -> None:
+def test_a_search_prints_its_trials_and_can_be_continued(reprise: Run, shop: Path, tmp_path: Path) -> None:
     out = tmp_path / "search"
-    told = ["tune", shop / "data", "--out", out, *SMALL, *SPACE]
-    result = reprise(*told, "--trials", 5)
+    command = ["tune", shop / "data", "--out", out, *SMALL, *SPACE]
+    result = reprise(*command, "--trials", 5)
     assert result.exit_code == 0, result.output
     assert len(result.stderr.splitlines()) == 5
     lines = result.stdout.splitlines()
-    heads = next(line for line in lines if "valid ndcg@10" in line)
-    assert heads.split() == ["trial", "valid", "ndcg@10", "size", "learning_rate", "epochs", "s"]
+    header = next(line for line in lines if "valid ndcg@10" in line)
+    assert header.split() == ["trial", "valid", "ndcg@10", "size", "learning_rate", "epochs", "s"]
     assert any(line.split()[:1] == ["training.learning_rate"] for line in lines)
     assert "importance by PED-ANOVA" in result.stdout
     assert f"  reprise train {shop / 'data'} --recipe {out / 'best.toml'} --out runs/best" in lines
     found = json.loads((out / "tune.json").read_text())
     assert found["best"]["value"] == max(trial["value"] for trial in found["trials"])
-    again = reprise(*told, "--trials", 6)
+    again = reprise(*command, "--trials", 6)
     assert again.stderr.startswith("trial 6, 6 of 6 done  ")
     trained = reprise("train", shop / "data", "--recipe", out / "best.toml", "--out", tmp_path / "best")
     assert trained.exit_code == 0, trained.output
 
 
-def test_a_search_without_time_says_that_it_goes_on(
+def test_a_search_without_a_complete_trial_can_be_resumed(
     fails: Callable[..., str], shop: Path, tmp_path: Path
 ) -> None:
-    told = ["tune", shop / "data", "--out", tmp_path / "s", *SMALL, "--set", "training.epochs=2", *SPACE]
-    message = fails(*told, "--timeout", "0.001s")
+    command = ["tune", shop / "data", "--out", tmp_path / "s", *SMALL, "--set", "training.epochs=2", *SPACE]
+    message = fails(*command, "--timeout", "0.001s")
     assert message == (
-        f"no trial in {tmp_path / 's'} came to its end (the time was over before); type the same again to go on"
+        f"no trial in {tmp_path / 's'} is complete: the time limit was reached; run the same command again to resume"
     )
 
 
@@ -78,17 +78,19 @@ def test_a_search_without_time_says_that_it_goes_on(
             ["--pruner", "mean"],
             "pruner must be 'median', 'hyperband' or 'none', got 'mean'; did you mean 'median'?",
         ),
-        (["--set", "training.metric=mrr@99"], "training.metric 'mrr@99' looks at the first 99"),
+        (["--set", "training.metric=mrr@99"], "training.metric 'mrr@99' ranks the first 99"),
     ],
 )
-def test_a_mistake_is_told_before_anything_runs(
+def test_a_wrong_option_creates_no_directory(
     fails: Callable[..., str], shop: Path, tmp_path: Path, options: list[str], message: str
 ) -> None:
     assert fails("tune", shop / "data", "--out", tmp_path / "s", *options).startswith(message)
     assert not (tmp_path / "s").exists()
 
 
-def test_a_space_that_is_no_section_is_told(fails: Callable[..., str], shop: Path, tmp_path: Path) -> None:
+def test_a_space_that_is_not_a_section_is_an_error(
+    fails: Callable[..., str], shop: Path, tmp_path: Path
+) -> None:
     file = tmp_path / "search.toml"
     file.write_text("space = 3\n")
     message = fails("tune", shop / "data", "--out", tmp_path / "s", "--recipe", file)

@@ -144,3 +144,29 @@ def test_the_dataset_is_found_by_its_recorded_path(tmp_path: Path) -> None:
     assert run.read()["dataset"] == str(tmp_path / "shop")
     with pytest.raises(DataError, match="holds no prepared dataset"):
         load_run(tmp_path)
+
+
+def test_a_run_from_before_0_1_0_is_recognised(tmp_path: Path) -> None:
+    """Its manifest has former names of classes and fields; a field that it lacks makes it another run."""
+    run = started_run(tmp_path)
+    text = run.manifest.read_text()
+    former = (
+        ("reprise:Recipe", "reprise.training.config:Recipe"),
+        ("reprise:Recurrent", "reprise.models.recurrent:Recurrent"),
+        ("reprise:TrainingConfig", "reprise.training.config:TrainingConfig"),
+        ("reprise.training:Softmax", "reprise.training.sampled:Softmax"),
+        ('"events_per_batch"', '"tokens"'),
+        ('"bptt_steps"', '"chunk"'),
+        ('"max_grad_norm"', '"clip"'),
+        ('"gce_q"', '"focus"'),
+        ('"max_full_items"', '"whole"'),
+    )
+    for current, name in former:
+        assert current in text
+        text = text.replace(current, name)
+    run.manifest.write_text(text)
+    manifest = manifest_of(RECIPE, worlds.cycle(), 1)
+    run.check(manifest)
+    run.manifest.write_text(text.replace('"refit": 4,', ""))
+    with pytest.raises(ConfigError, match=r"another recipe\.training\.refit \(None, now 4\)"):
+        run.check(manifest)

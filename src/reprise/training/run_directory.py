@@ -32,6 +32,8 @@ FITTED = "fitted"
 """Metadata key of the best weights: the record of the co-occurrence fit, once it is done."""
 REFIT = "refit"
 """Metadata key of the best weights: the record of the refit on the validation part, once it is done."""
+FINISHED = "{} is finished; there is nothing left to train"
+"""Message for a finished run that is started again."""
 Manifest = dict[str, Any]
 """Content of `run.json`."""
 LOGGER = logging.getLogger("reprise.training")

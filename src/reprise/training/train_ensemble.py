@@ -16,7 +16,7 @@ from reprise.progress import TrainingProgress
 from reprise.training.checkpoint import load_weights, read_tensors, write_tensors
 from reprise.training.fit_cooccurrence import add_cooccurrence
 from reprise.training.recipe import Recipe, RunOptions
-from reprise.training.run_directory import MEMBERS, RunDirectory, report_line
+from reprise.training.run_directory import FINISHED, MEMBERS, RunDirectory, report_line
 from reprise.training.train_step import fabric_for
 from reprise.training.validation import Validation, recorded
 
@@ -41,9 +41,10 @@ def train_members(
     """
     ensemble = recipe.model
     assert isinstance(ensemble, Ensemble)
-    if run.best.exists():
-        return
     bar = TrainingProgress(show_progress, 1, 1)
+    if run.best.exists():
+        bar.line(FINISHED.format(run.path))
+        return
     member_recipe = Recipe(model=ensemble.single(), training=recipe.training)
     runs = [run.member(number) for number in range(1, ensemble.members + 1)]
     for number, member in enumerate(runs):

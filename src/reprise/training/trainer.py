@@ -41,6 +41,7 @@ from reprise.training.optimizer import learning_rate
 from reprise.training.recipe import Recipe, RunOptions, TrainingConfig
 from reprise.training.refit_on_validation import RefitResult, refit_on_validation
 from reprise.training.run_directory import (
+    FINISHED,
     FITTED,
     LOGGER,
     REFIT,
@@ -196,7 +197,8 @@ class Trainer:
                 )
             if not self.progress.finished:
                 LOGGER.info("resumed at epoch %d, batch %d", self.progress.epoch + 1, self.progress.chunk)
-        if not self.progress.finished:
+        was_finished = self.progress.finished
+        if not was_finished:
             LOGGER.info(
                 "%d events per batch, peak learning rate %g", self.events_per_batch, self.peak_learning_rate
             )
@@ -207,10 +209,13 @@ class Trainer:
             while not self.progress.finished:
                 self._epoch(bar)
                 self._call_back(log, self.progress.history[-1:])
+            has_work = not was_finished
             if self.model.transitions is not None:
-                self._add_cooccurrence(bar)
+                has_work |= self._add_cooccurrence(bar)
             if self.config.refit:
-                self._refit(bar)
+                has_work |= self._refit(bar)
+            if not has_work:
+                bar.line(FINISHED.format(self.run.path))
 
     def _make_step(self) -> TrainStep:
         return TrainStep(self.model, self.config, self.fabric, self.sampler)
@@ -308,11 +313,14 @@ class Trainer:
         steps = self.steps_per_epoch * self.config.epochs
         return learning_rate(self.peak_learning_rate, self.config.warmup, step, steps)
 
-    def _add_cooccurrence(self, bar: TrainingProgress) -> None:
-        """Fit the co-occurrence correction of the best network, if that is not done yet, and keep it if it helps."""
+    def _add_cooccurrence(self, bar: TrainingProgress) -> bool:
+        """Fit the co-occurrence correction of the best network and keep it if it helps.
+
+        Return False if this was done before.
+        """
         weights, metadata = read_tensors(self.run.best)
         if FITTED in metadata:
-            return
+            return False
         load_weights(self.run.best, self.model, weights)
         before = metrics_of(self.progress.history[self.progress.best_epoch])
         result = add_cooccurrence(self.model, self.dataset, self.config, self.validation, self.fabric, before)
@@ -320,12 +328,16 @@ class Trainer:
             weights = dict(self.model.state_dict())
         self._write_stage(weights, {FITTED: result.record()})
         report_line(bar, result.line)
+        return True
 
-    def _refit(self, bar: TrainingProgress) -> None:
-        """Fine-tune the best network on the validation part, if that is not done yet, and keep it if it helps."""
+    def _refit(self, bar: TrainingProgress) -> bool:
+        """Fine-tune the best network on the validation part and keep the result if it helps.
+
+        Return False if this was done before.
+        """
         weights, metadata = read_tensors(self.run.best)
         if REFIT in metadata:
-            return
+            return False
         load_weights(self.run.best, self.model, weights)
         if self.model.transitions is not None and self.model.transitions.silent:
             self.model.transitions = None
@@ -341,6 +353,7 @@ class Trainer:
             write_tensors(self.run.final, {**weights, **self.model.state_dict()}, {})
         self._write_stage(weights, {**_stage_records(metadata), REFIT: {"refit": result._asdict()}})
         report_line(bar, _refit_summary(result, self.config))
+        return True
 
     def _write_stage(self, weights: dict[str, Tensor], records: dict[str, dict[str, Any]]) -> None:
         """Write the records of the stages after the epochs, with the weights.

@@ -152,6 +152,28 @@ def test_a_finished_search_is_returned_as_it_is(
     assert tune(RECIPE, NOISE, search[0], SPACE, trials=12, options=EXACT) == search[1]
 
 
+def test_a_search_from_before_0_1_0_can_be_resumed(tmp_path: Path) -> None:
+    """Its files have former names of fields and keys."""
+    space = {"training.events_per_batch": [128, 256], "training.bptt_steps": [4, 8]}
+    found = tune(RECIPE, NOISE, tmp_path, space, trials=3, options=EXACT)
+    former = (
+        ("events_per_batch", "tokens"),
+        ("bptt_steps", "chunk"),
+        ("duplicate_of", "twin"),
+        ("crashes", "deaths"),
+        ("reprise:Recipe", "reprise.training.config:Recipe"),
+    )
+    for file in [tmp_path / "search.json", *tmp_path.glob("trials/*.json")]:
+        text = file.read_text()
+        for current, name in former:
+            text = text.replace(current, name)
+        file.write_text(text)
+    again = tune(RECIPE, NOISE, tmp_path, space, trials=3, options=EXACT)
+    assert again == found
+    space = {"training.tokens": [128, 256], "training.chunk": [4, 8]}
+    assert len(tune(RECIPE, NOISE, tmp_path, space, trials=4, options=EXACT).trials) == 4
+
+
 def test_another_seed_has_other_trials(search: tuple[Path, Search], tmp_path: Path) -> None:
     other = tune(RECIPE, NOISE, tmp_path / "s", SPACE, trials=2, options=replace(EXACT, seed=2))
     assert results(other) != results(search[1])[:2]

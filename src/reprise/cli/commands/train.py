@@ -1,4 +1,4 @@
-"""`reprise train`: from a dataset to a run."""
+"""`reprise train`: train a network on a prepared dataset."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,30 +17,30 @@ EXAMPLE = "reprise train data/shop --out runs/shop --set model.cell=gru --set tr
 def train(
     path: DatasetDirectory,
     out: Annotated[
-        Path, typer.Option(metavar="RUN", help="The run directory: weights, metrics, log, recipe.")
+        Path, typer.Option(metavar="RUN", help="Run directory for the weights, metrics, log and recipe.")
     ],
     recipe: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A TOML file with the sections [model] and [training]."),
+        typer.Option(metavar="FILE", help="TOML file with the sections [model] and [training]."),
     ] = None,
     overrides: Overrides = None,
     seed: Annotated[
-        int | None, typer.Option(metavar="N", help="Initial weights, order and dropout come from it.")
+        int | None, typer.Option(metavar="N", help="Seed of initial weights, data order and dropout.")
     ] = None,
     accelerator: Accelerator = None,
     threads: Annotated[
         int | None,
-        typer.Option(metavar="N", min=0, help="Threads of the processor.", show_default="torch's choice"),
+        typer.Option(metavar="N", min=0, help="Number of CPU threads.", show_default="torch's choice"),
     ] = None,
     logger: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Also tell tensorboard, mlflow or wandb every epoch.", show_default="none"
+            metavar="NAME", help="Also log each epoch to tensorboard, mlflow or wandb.", show_default="none"
         ),
     ] = None,
     trusted: Trusted = False,
 ) -> None:
-    """Train a network. The same command again resumes, exactly, after a kill or Ctrl-C."""
+    """Train a network or an ensemble. The same command resumes an interrupted run exactly."""
     from reprise.data.dataset import SequenceDataset
     from reprise.training import RunOptions
     from reprise.training import train as train_network
@@ -57,7 +57,7 @@ def train(
 
 
 def read_recipe(file: Path | None, overrides: list[str], *, trusted: bool = False) -> "Recipe":
-    """The recipe of a file (or the default one) with overrides put in."""
+    """Return the recipe of a file, or the default recipe, with overrides applied."""
     from reprise.config import apply_overrides, from_dict, load_toml
     from reprise.evaluation.metrics import parse_metric
     from reprise.training import Recipe

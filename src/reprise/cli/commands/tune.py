@@ -1,4 +1,4 @@
-"""`reprise tune`: from a dataset and a space to the best recipe of many."""
+"""`reprise tune`: search for the best recipe on a prepared dataset."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,60 +16,63 @@ EXAMPLE = (
     "reprise tune data/shop --out runs/search --space model.size=32,64,128 --space model.dropout=0..0.6 "
     "--space training.learning_rate=1e-4..1e-2:log --trials 30 --workers 2"
 )
-SHOWN = 10
+MAX_ROWS = 10
+"""Maximum number of trials in the table."""
 SPACE = "space"
-"""The section of a recipe file that says what to search."""
+"""Section of a recipe file with the search space."""
 
 
 def tune(
     path: DatasetDirectory,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the trials, tune.json and best.toml go.")],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Directory for the trials, tune.json and best.toml.")
+    ],
     recipe: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A TOML file with the sections [model], [training] and [space]."),
+        typer.Option(metavar="FILE", help="TOML file with the sections [model], [training] and [space]."),
     ] = None,
     overrides: Overrides = None,
     space: Annotated[
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUES",
-            help="A field to search: 32,64,128 or 0..0.6 or 1..4 or 1e-4..1e-2:log; may be repeated.",
-            show_default="the usual fields of the model",
+            help="Field to search: 32,64,128 or 0..0.6 or 1..4 or 1e-4..1e-2:log; may be repeated.",
+            show_default="common fields of the model",
         ),
     ] = None,
-    trials: Annotated[int, typer.Option(metavar="N", min=1, help="How many recipes to try in all.")] = 30,
+    trials: Annotated[int, typer.Option(metavar="N", min=1, help="Total number of trials.")] = 30,
     workers: Annotated[
-        int, typer.Option(metavar="N", min=1, help="How many to try at a time, each in a process.")
+        int, typer.Option(metavar="N", min=1, help="Number of processes that run trials in parallel.")
     ] = 1,
     timeout: Annotated[
         str | None,
         typer.Option(
-            metavar="TIME", help="Stop after so long, such as 90min or 2h; the same command goes on."
+            metavar="TIME", help="Stop after this time, such as 90min or 2h; the same command resumes."
         ),
     ] = None,
     pruner: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="What ends a trial early: median, hyperband, or none.",
+            help="Rule that ends trials early: median, hyperband or none.",
             show_default="median",
         ),
     ] = None,
     keep: Annotated[
         str | None,
-        typer.Option(metavar="best|all", help="Of which trials the weights are kept.", show_default="best"),
+        typer.Option(metavar="best|all", help="Trials whose weights are kept.", show_default="best"),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(metavar="N", help="The proposals and each trial's chance come from it.")
+        int | None, typer.Option(metavar="N", help="Seed of the proposals and of each trial.")
     ] = None,
     accelerator: Accelerator = None,
     threads: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Threads of the processor for each trial.", show_default="1"),
+        typer.Option(metavar="N", min=1, help="Number of CPU threads per trial.", show_default="1"),
     ] = None,
     trusted: Trusted = False,
 ) -> None:
-    """Search for the best recipe on the validation part. The same command again goes on, after a kill or Ctrl-C."""
+    """Search for the best recipe on the validation part. The same command resumes an interrupted search."""
     from reprise.data.dataset import SequenceDataset
     from reprise.data.timestamps import parse_duration
     from reprise.training.recipe import RunOptions
@@ -91,7 +94,7 @@ def tune(
     show_search(found)
     left = trials - len(found.ranked())
     if left > 0:
-        typer.echo(f"{left} trials are left: type the same command again to go on")
+        typer.echo(f"{left} trials are left; run the same command again to resume")
     typer.echo(f"wrote {out / 'tune.json'} and {out / 'best.toml'}")
     if hasattr(found.recipe.model, "build"):
         _show_next(path, out)
@@ -107,7 +110,7 @@ def _show_next(path: Path, out: Path) -> None:
 def read_plan(
     file: Path | None, overrides: list[str], space: list[str], *, trusted: bool = False
 ) -> "tuple[Recipe, dict[str, Any]]":
-    """The recipe of a file with overrides put in, and the space of its section with those of the command line put in."""
+    """Return the recipe of a file with overrides applied, and the space of the file and of the command line."""
     from reprise.config import apply_overrides, from_dict, load_toml
     from reprise.errors import ConfigError
     from reprise.evaluation.metrics import parse_metric
@@ -126,12 +129,12 @@ def read_plan(
 
 
 def show_search(found: "Search") -> None:
-    """The best trials, and which fields mattered."""
+    """Print the best trials and the importance of the fields."""
     from reprise.training.tuning.search_directory import format_value
 
     ranked = found.ranked()
     fields = list(found.best.fields)
-    more = f" ({SHOWN} of {len(ranked)})" if len(ranked) > SHOWN else ""
+    more = f" ({MAX_ROWS} of {len(ranked)})" if len(ranked) > MAX_ROWS else ""
     show_table(
         f"trials{more}",
         ["trial", f"valid {found.metric}", "", *(name.rpartition(".")[2] for name in fields), "epochs", "s"],
@@ -144,7 +147,7 @@ def show_search(found: "Search") -> None:
                 len(trial.values),
                 round(trial.seconds),
             ]
-            for trial in ranked[:SHOWN]
+            for trial in ranked[:MAX_ROWS]
         ],
     )
     if found.importance:
