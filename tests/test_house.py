@@ -34,7 +34,7 @@ NETWORKS = (
 TABLES = ("data/", "spark.py", "testing/worlds.py")
 HOMES = {
     "torch": NETWORKS, "lightning_fabric": ("training/",), "ibis": TABLES, "pyarrow": TABLES, "duckdb": TABLES,
-    "onnx": ("recommender/artefact/onnx_export.py",), "onnxscript": ("recommender/artefact/onnx_export.py",),
+    "onnx": ("recommender/artefact/int8_graph.py",), "onnxscript": ("recommender/artefact/onnx_export.py",),
     "typer": ("cli/",),
     "onnxruntime": ("recommender/runtime/onnx_session.py", "recommender/search/int8_matmul.py"), "scipy": ("models/",),
     "optuna": ("training/tuning/optuna_study.py",),

@@ -1,7 +1,7 @@
-"""Why items scored as they did: the scores again, without one event of the history at a time.
+"""Influence of each event on the scores of items, by leaving the events out one at a time.
 
-Shape letters: T events of the history, T' the last of them that are left out in turn, M items that are explained,
-B the history and its T' versions without one event.
+Shape letters: T events of the history, T' its last events that are left out in turn, M explained items, B versions of the
+history: the whole one and T' without one event.
 """
 
 import numpy as np
@@ -20,19 +20,19 @@ def influences(
     last: int | None = None,
     state: State | None = None,
 ) -> Float32Array:
-    """The scores of item indices after the history, minus their scores after the history without one event, [T', M].
+    """Return the scores after the whole history minus the scores after the history without one event, [T', M].
 
-    Exact: each shorter history is folded again, and what a state holds of times and last items is then that of the shorter
-    history. The version without an event shares all before it with the whole, so it is split off only there: after the
-    T - T' events before, T' (T' + 1) / 2 steps in T' batches, and T' states in memory, however many items are asked about.
+    The result is exact: every shorter history is folded as a history of its own, with its own time gaps and last items. A
+    version without event t shares the state before t with the whole history, so the versions split off one after another.
+    After the first T - T' events this takes T' (T' + 1) / 2 steps of single users, in T' batches, for any number of items.
 
     Args:
-        network: What scores.
-        events: The whole history, T events.
-        items: Indices of M items.
-        now_s: The moment of asking, NaN where it is not known.
-        last: Leave out only the last so many events, each in turn; None: all.
-        state: What is remembered before the first of the events, [1, ...]; None: nothing.
+        network: Network that computes the scores.
+        events: Whole history of T events.
+        items: Indices of the M items to explain.
+        now_s: Time of the request, in seconds since 1970; NaN if it is not known.
+        last: Number of last events to leave out in turn; None: all events.
+        state: State before the first of the events, [1, ...]; None: the initial state.
     """
     assert last is None or last >= 1
     first = 0 if last is None else max(0, len(events) - last)
@@ -40,7 +40,9 @@ def influences(
     for step in range(first):
         state = network.advance(state, events.take(np.array([step])))
     for versions, step in enumerate(range(first, len(events)), start=1):
-        # row 0 is the whole history; its copy goes on without this event, all others with it
+        # Row 0 is the whole history, rows 1.. the versions without an earlier event. All of them read event `step`. The new
+        # last row is the version without it: a copy of row 0 from before this step.
+        # Example with the events a, b: the rows are [-] -> [a, -] -> [ab, b, a], the last two without a and without b.
         after = network.advance(state, events.take(np.full(versions, step)))
         state = {name: np.concatenate([after[name], state[name][:1]]) for name in state}
     score_BM = network.scores_of(state, items, now_s)

@@ -1,7 +1,7 @@
-"""Continuations of a history: choose an item, read it as if it had happened, choose the next.
+"""Generation of continuations: choose an item, read it as an event, choose the next one.
 
-Shape letters: T events of the history, I items, K those that can be drawn, W paths of a beam search, L items of a path,
-N any numbers. Column j of what has I columns belongs to item index j + 1.
+Shape letters: T events of the history, I items, K items to sample from, W paths of a beam search, L items of a path, M best
+extensions of some paths, N any numbers. Column j of an array with I columns belongs to item index j + 1.
 """
 
 from dataclasses import dataclass
@@ -16,78 +16,79 @@ from reprise.recommender.ranker import check_count
 from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.runtime.onnx_network import OnnxNetwork
 from reprise.recommender.runtime.onnx_session import State
-from reprise.recommender.search.exact_index import BLOCK
+from reprise.recommender.search.exact_index import MAX_SCORES
 
 
 @dataclass(frozen=True)
 class DecodingOptions:
-    """How the next items are chosen: drawn from the softmax of the scores, or searched for with beams."""
+    """Options of the decoding: sampling from the softmax of the scores, or beam search."""
 
     temperature: float = 1.0
-    """The scores are divided by it before the softmax; 0 always takes the best."""
+    """Number that divides the scores before the softmax; 0 always chooses the best item."""
     top_k: int | None = None
-    """Draw from the best so many only; None: from all."""
+    """Number of best items to sample from; None: all items."""
     top_p: float | None = None
-    """Draw from the fewest items, best first, that together have this share of the probability; None: from all."""
+    """Probability of the items to sample from: the fewest best items that together reach it; None: all items."""
     no_repeat: bool = True
-    """No item is chosen twice. Items of the history may be."""
+    """Whether no item is generated twice. Items of the history can be generated."""
     seed: int | None = None
-    """The same seed draws the same items; None draws anew each time."""
+    """Seed of the random numbers; the same seed gives the same items. None: a different result in each call."""
     beams: int | None = None
-    """Draw nothing, and keep so many paths in the search for the likeliest one."""
+    """Number of paths that a beam search keeps; None: sampling."""
 
     def __post_init__(self) -> None:
         if not (isfinite(self.temperature) and self.temperature >= 0):
             raise ConfigError(f"temperature must be at least 0, got {self.temperature!r}")
         if self.top_k is not None:
-            check_count("top_k", self.top_k, "; None draws from all items")
+            check_count("top_k", self.top_k, "; None samples from all items")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ConfigError(
-                f"top_p must be above 0 and at most 1, got {self.top_p!r}; None draws from all items"
+                f"top_p must be above 0 and at most 1, got {self.top_p!r}; None samples from all items"
             )
         if self.seed is not None:
-            check_count("seed", self.seed, "; None draws anew each time", least=0)
+            check_count("seed", self.seed, "; None gives a different result in each call", smallest=0)
         if self.beams is not None:
-            check_count("beams", self.beams, "; None draws instead of searching")
-            self._check_nothing_is_drawn()
+            check_count("beams", self.beams, "; None samples instead of searching")
+            self._check_no_sampling_options()
 
-    def _check_nothing_is_drawn(self) -> None:
-        asked = [name for name in ("top_k", "top_p", "seed") if getattr(self, name) is not None]
+    def _check_no_sampling_options(self) -> None:
+        sampling = [name for name in ("top_k", "top_p", "seed") if getattr(self, name) is not None]
         if self.temperature != 1:
-            asked.insert(0, "temperature")
-        if asked:
+            sampling.insert(0, "temperature")
+        if sampling:
             raise ConfigError(
-                f"beams={self.beams} searches for the likeliest path and draws nothing, so {', '.join(asked)} would mean "
-                "nothing; leave out one or the other"
+                f"beams={self.beams} is for beam search, which does not use {', '.join(sampling)}; leave out beams to sample, "
+                "or leave out the other options to search"
             )
 
 
 class Path(NamedTuple):
-    """Items that follow one another."""
+    """A generated sequence of items."""
 
     index_L: list[int]
+    """Indices of the items, in order."""
     log_probability_L: list[float]
-    """Of each item after those before it, among all items, at a temperature of 1."""
+    """Log-probability of each item after the items before it, among all items, at a temperature of 1."""
 
 
 def continue_history(
     network: OnnxNetwork,
     history: EventArrays,
     length: int,
-    choice: DecodingOptions,
+    options: DecodingOptions,
     popularity_I: Float32Array,
     available_I: BoolArray | None = None,
 ) -> Path:
-    """Items that could follow. Without a history the first item has the probability of its popularity.
+    """Return items that could follow a history. For an empty history the first item's probability is its popularity.
 
-    What is chosen is read as an event of the commonest kind, at a time that is not known and without a value. Items that are
-    not available are not chosen, and have their share of the probability.
+    A chosen item is read as an event of the most frequent kind, without a time and a value. Items that are not available are
+    not chosen; the probabilities of the others stay as they are.
 
     Raises:
-        ConfigError: `length` is below 1, or above what can be chosen without a repetition.
+        ConfigError: `length` is below 1, or above the number of items that can be chosen without repetition.
     """
     state = network.fold([history])
-    return continue_state(network, state, len(history) > 0, length, choice, popularity_I, available_I)
+    return continue_state(network, state, len(history) > 0, length, options, popularity_I, available_I)
 
 
 def continue_state(
@@ -95,84 +96,93 @@ def continue_state(
     state: State,
     known: bool,
     length: int,
-    choice: DecodingOptions,
+    options: DecodingOptions,
     popularity_I: Float32Array,
     available_I: BoolArray | None = None,
 ) -> Path:
-    """`continue_history` from the state after it; `known` says whether the state has read anything."""
-    closed_N = np.empty(0, dtype=np.int64) if available_I is None else np.flatnonzero(~available_I)
-    _check_length(length, len(popularity_I) - len(closed_N), choice.no_repeat)
+    """Do the work of `continue_history` from a state; `known` says whether the state has read an event."""
+    excluded_N = np.empty(0, dtype=np.int64) if available_I is None else np.flatnonzero(~available_I)
+    _check_length(length, len(popularity_I) - len(excluded_N), options.no_repeat)
     shares_I = None if known else popularity_I
-    if choice.beams is None:
-        return _drawn(network, state, length, choice, shares_I, closed_N)
-    return _likeliest(network, state, length, choice, shares_I, closed_N)
+    decode = _sample if options.beams is None else _beam_search
+    return decode(network, state, length, options, shares_I, excluded_N)
 
 
-def _drawn(
+def _sample(
     network: OnnxNetwork,
     state: State,
     length: int,
-    choice: DecodingOptions,
+    options: DecodingOptions,
     shares_I: Float32Array | None,
-    closed_N: AnyArray,
+    excluded_N: AnyArray,
 ) -> Path:
-    generator = np.random.default_rng(choice.seed)
+    generator = np.random.default_rng(options.seed)
     path = Path([], [])
     for _ in range(length):
         log_I = _log_probabilities(network, state, None if path.index_L else shares_I)[0]
-        open_I = log_I.copy()
-        open_I[closed_N] = -np.inf
-        if choice.no_repeat:
-            open_I[np.array(path.index_L, dtype=np.int64) - 1] = -np.inf
-        column = _draw(open_I, choice, generator)
+        allowed_log_I = log_I.copy()
+        allowed_log_I[excluded_N] = -np.inf
+        if options.no_repeat:
+            allowed_log_I[np.array(path.index_L, dtype=np.int64) - 1] = -np.inf
+        column = _sample_item(allowed_log_I, options, generator)
         path.index_L.append(column + 1)
         path.log_probability_L.append(float(log_I[column]))
         state = network.advance(state, EventArrays.of_items(np.array([column + 1])))
     return path
 
 
-def _draw(log_I: Float64Array, choice: DecodingOptions, generator: np.random.Generator) -> int:
-    """The column of the drawn item."""
-    if choice.temperature == 0:
+def _sample_item(log_I: Float64Array, options: DecodingOptions, generator: np.random.Generator) -> int:
+    """Return the column of a sampled item."""
+    if options.temperature == 0:
         return int(log_I.argmax())
-    column_K = _largest(log_I, choice.top_k or len(log_I))
-    with np.errstate(
-        over="ignore"
-    ):  # at a tiny temperature all but the best become minus infinity, as they should
-        scaled_K = (log_I[column_K] - log_I[column_K].max()) / choice.temperature
-    if choice.top_p is not None:
-        nucleus_K = _nucleus(scaled_K, choice.top_p)
+    column_K = _largest(log_I, options.top_k or len(log_I))
+    # at a very small temperature the quotients overflow to minus infinity, which is the right limit: only the best remains
+    with np.errstate(over="ignore"):
+        scaled_K = (log_I[column_K] - log_I[column_K].max()) / options.temperature
+    if options.top_p is not None:
+        nucleus_K = _nucleus(scaled_K, options.top_p)
         column_K, scaled_K = column_K[nucleus_K], scaled_K[nucleus_K]
-    # the largest of logits with Gumbel noise is a draw from their softmax (Gumbel 1954)
+    # the argmax of logits plus Gumbel noise is a sample from their softmax (Gumbel 1954), without a cumulative sum
     return int(column_K[(scaled_K + generator.gumbel(size=len(scaled_K))).argmax()])
 
 
 def _nucleus(logit_K: Float64Array, top_p: float) -> AnyArray:
-    """Positions, ascending, of the smallest set whose probability reaches `top_p` (Holtzman et al. 2020)."""
+    """Return positions, ascending, of the smallest set whose probability reaches `top_p` (Holtzman et al. 2020).
+
+    Example: probabilities of 0.5, 0.3, 0.15 and 0.05 have the cumulative sums 0.5, 0.8, 0.95 and 1. `top_p=0.6` is reached by
+    the second sum, so the set has the first two items.
+    """
     order_K = np.argsort(-logit_K, kind="stable")
-    reached_K = np.exp(logit_K[order_K]).cumsum()
-    # the sum itself and not 1, which rounding may keep the last element from
-    count = int(np.searchsorted(reached_K, top_p * reached_K[-1])) + 1
+    cumulative_K = np.exp(logit_K[order_K]).cumsum()
+    # relative to the last sum and not to 1: the logits are not normalised, and rounding could keep the sum below `top_p`
+    count = int(np.searchsorted(cumulative_K, top_p * cumulative_K[-1])) + 1
     return np.sort(order_K[:count])
 
 
-def _likeliest(
+def _beam_search(
     network: OnnxNetwork,
     state: State,
     length: int,
-    choice: DecodingOptions,
+    options: DecodingOptions,
     shares_I: Float32Array | None,
-    closed_N: AnyArray,
+    excluded_N: AnyArray,
 ) -> Path:
-    """Beam search. The paths stay in the order of their items, so the first of equally likely ones comes first."""
-    assert choice.beams is not None
+    """Return the most probable path that a beam search finds.
+
+    The paths are always in the order of their items, so `argmax` finds the first of equally probable ones.
+
+    Example: after the history, item 2 has the probability 0.5 and item 3 has 0.4. The best continuation of 2 is 1, with 0.4;
+    the best one of 3 is 3, with 0.96. One beam keeps only item 2 and finds 2 1, with 0.5 * 0.4 = 0.2. Two beams keep both
+    items and find 3 3, with 0.4 * 0.96 = 0.384.
+    """
+    assert options.beams is not None
     path_WL = np.empty((1, 0), dtype=np.int64)
     log_WL = np.empty((1, 0))
     for step in range(length):
-        chosen_WL = path_WL if choice.no_repeat else path_WL[:, :0]
-        known_I = None if step else shares_I
-        from_W, column_W, log_W = _extensions(
-            network, state, log_WL.sum(axis=1), chosen_WL, closed_N, choice.beams, known_I
+        generated_WL = path_WL if options.no_repeat else path_WL[:, :0]
+        first_shares_I = None if step else shares_I
+        from_W, column_W, log_W = _best_extensions(
+            network, state, log_WL.sum(axis=1), generated_WL, excluded_N, options.beams, first_shares_I
         )
         path_WL = np.column_stack([path_WL[from_W], column_W + 1])
         log_WL = np.column_stack([log_WL[from_W], log_W])
@@ -182,26 +192,27 @@ def _likeliest(
     return Path(path_WL[best].tolist(), log_WL[best].tolist())
 
 
-def _extensions(
+def _best_extensions(
     network: OnnxNetwork,
     state: State,
     total_W: Float64Array,
-    chosen_WL: AnyArray,
-    closed_N: AnyArray,
+    generated_WL: AnyArray,
+    excluded_N: AnyArray,
     beams: int,
     shares_I: Float32Array | None,
 ) -> tuple[AnyArray, AnyArray, Float64Array]:
-    """The likeliest paths with one item more: (row of the path, column of the item, its log-probability).
+    """Return the most probable paths with one more item: row of the path, column of the item, log-probability of the item.
 
-    Only some rows of the scores exist at once, so that memory does not grow with beams times items.
+    The paths are extended in blocks, so memory does not grow with beams times items. The best `beams` extensions of a block
+    include all its extensions that are among the best `beams` of all blocks.
     """
     row_N, column_N, log_N = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
-    rows = max(1, BLOCK // network.output_ID.shape[0])
+    rows = max(1, MAX_SCORES // network.output_ID.shape[0])
     for start in range(0, len(total_W), rows):
         block = slice(start, start + rows)
         log_WI = _log_probabilities(network, {name: array[block] for name, array in state.items()}, shares_I)
-        np.put_along_axis(log_WI, chosen_WL[block] - 1, -np.inf, axis=1)
-        log_WI[:, closed_N] = -np.inf
+        np.put_along_axis(log_WI, generated_WL[block] - 1, -np.inf, axis=1)
+        log_WI[:, excluded_N] = -np.inf
         best_M = _largest((total_W[block, None] + log_WI).ravel(), beams)
         row_M, column_M = np.divmod(best_M, log_WI.shape[1])
         row_N, column_N = np.append(row_N, row_M + start), np.append(column_N, column_M)
@@ -211,7 +222,7 @@ def _extensions(
 
 
 def _log_probabilities(network: OnnxNetwork, state: State, shares_I: Float32Array | None) -> Float64Array:
-    """The logarithm of the softmax of the scores, [W, I]; of `shares_I` where there is nothing to go by."""
+    """Return the log-softmax of the scores, [W, I]; with `shares_I`, their logarithms instead of scores, [1, I]."""
     if shares_I is None:
         score_WI = network.scores(state).astype(np.float64)
     else:
@@ -222,21 +233,22 @@ def _log_probabilities(network: OnnxNetwork, state: State, shares_I: Float32Arra
 
 
 def _largest(value_N: Float64Array, count: int) -> AnyArray:
-    """Positions, ascending, of the `count` largest; the first of equal ones, and never minus infinity."""
-    open_N = np.flatnonzero(value_N > -np.inf)
-    if count >= len(open_N):
-        return open_N
-    value_N = value_N[open_N]
-    floor = np.partition(value_N, -count)[-count]
-    above_N, equal_N = np.flatnonzero(value_N > floor), np.flatnonzero(value_N == floor)
-    return open_N[np.sort(np.append(above_N, equal_N[: count - len(above_N)]))]
+    """Return positions, ascending, of the `count` largest values: the first of equal ones, and never minus infinity."""
+    finite_N = np.flatnonzero(value_N > -np.inf)
+    if count >= len(finite_N):
+        return finite_N
+    value_N = value_N[finite_N]
+    # a partition alone would keep arbitrary ones of several equal values, and the result would depend on the NumPy version
+    threshold = np.partition(value_N, -count)[-count]
+    above_N, equal_N = np.flatnonzero(value_N > threshold), np.flatnonzero(value_N == threshold)
+    return finite_N[np.sort(np.append(above_N, equal_N[: count - len(above_N)]))]
 
 
 def _check_length(length: int, items: int, no_repeat: bool) -> None:
     check_count("length", length)
     if items == 0:
-        raise ConfigError("no item can be chosen: none is available")
+        raise ConfigError("no item can be chosen, because no item is available")
     if no_repeat and length > items:
         raise ConfigError(
-            f"length={length} is above the {items} items that can be chosen; ask for fewer, or pass no_repeat=False"
+            f"length={length} is above the {items} items that can be chosen; choose a smaller length, or pass no_repeat=False"
         )

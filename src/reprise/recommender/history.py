@@ -1,4 +1,4 @@
-"""What a caller knows of a user, in any of its forms, as events that a network can read.
+"""Reading of histories: from any form a caller may pass to the events that a network reads.
 
 Shape letters: T known events, oldest first.
 """
@@ -21,37 +21,37 @@ from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.runtime.event_arrays import EventArrays
 
 Timestamp = float | str | datetime
-"""Seconds or milliseconds since 1970, an ISO 8601 string with its offset, or a datetime with its time zone."""
-PastEvent = ItemId | tuple[ItemId, Timestamp | None] | Mapping[str, Any]
-"""An item id, an (item id, timestamp) pair, or a mapping with `item_id` and perhaps `timestamp`, `kind` and `value`."""
-HistoryLike = Iterable[PastEvent]
+"""Seconds or milliseconds since 1970, an ISO 8601 string with a UTC offset, or a datetime with a time zone."""
+EventLike = ItemId | tuple[ItemId, Timestamp | None] | Mapping[str, Any]
+"""An item id, an (item id, timestamp) pair, or a mapping with `item_id` and optionally `timestamp`, `kind` and `value`."""
+HistoryLike = Iterable[EventLike]
 
 MILLISECONDS_FROM = 1e11
-"""Numbers from here on are milliseconds: as seconds they would lie beyond the year 5000."""
+"""Smallest number that is read as milliseconds: as seconds it would be after the year 5000."""
 
-LARGEST = float(np.finfo(np.float32).max)
-"""Of the values that can be stored."""
+MAX_VALUE = float(np.finfo(np.float32).max)
+"""Largest value of an event that can be stored."""
 
 
 @dataclass(frozen=True)
 class History:
-    """What is known of one user."""
+    """The history of one user, as arrays."""
 
     events: EventArrays
-    """The events that a network can read, T of them."""
+    """Events whose items the model knows, T of them."""
     position_T: AnyArray
-    """Where each stands in what the caller passed."""
+    """Position of each of these events in the history that was passed."""
     skipped: int
-    """How many events the caller passed whose items have no vector."""
+    """Number of events that were skipped, because the model has no vector for their items."""
     last_s: float
-    """When the last event with a time was, of all that the caller passed; NaN where none has one."""
+    """Time of the last event that has one, known or skipped, in seconds since 1970; NaN if no event has a time."""
 
     def __len__(self) -> int:
         return len(self.events)
 
 
-class _Given(NamedTuple):
-    """One event as the caller passed it."""
+class _InputEvent(NamedTuple):
+    """One event as it was passed."""
 
     item_id: Any
     timestamp: Timestamp | None = None
@@ -60,34 +60,34 @@ class _Given(NamedTuple):
 
 
 def read_history(events: HistoryLike, catalogue: Catalogue) -> History:
-    """The known events of a history, oldest first.
+    """Return the known events of a history, oldest first.
 
     Raises:
-        DataError: an event without an item id, ids of another type than the model's, an unknown kind where kinds are read,
-            a value that is no finite number, or times that go back.
+        DataError: an event has no item id; an id is of another type than the model's ids; a kind is unknown and the model
+            reads kinds; a value is not a finite number; or a timestamp is before the one of an earlier event.
     """
     if isinstance(events, str | bytes | Mapping):
         raise DataError(f"a history is a list of events, oldest first, got {events!r}; pass [{events!r}]")
     if not isinstance(events, Iterable):
         raise DataError(
-            f"a history is a list of events, oldest first, got {events!r}; without events pass []"
+            f"a history is a list of events, oldest first, got {events!r}; for a user without events pass []"
         )
     given: list[Any] = list(events)
     if all(issubclass(kind, str | Integral) for kind in set(map(type, given))):
-        # ids only, the common and the quick case
+        # most histories consist of ids only, and these need no work per event
         return _known(EventArrays.of_items(catalogue.indices(given), catalogue.kind()), nan)
-    return _read([_event(event) for event in given], catalogue)
+    return _read([_input_event(event) for event in given], catalogue)
 
 
-def _read(given: Sequence[_Given], catalogue: Catalogue) -> History:
-    time_s = [nan if event.timestamp is None else moment_s(event.timestamp) for event in given]
+def _read(given: Sequence[_InputEvent], catalogue: Catalogue) -> History:
+    time_s = [nan if event.timestamp is None else unix_seconds(event.timestamp) for event in given]
     events = EventArrays(
         item=catalogue.indices(event.item_id for event in given).astype(np.int64),
         time_s=np.array(time_s),
         kind=np.array([catalogue.kind(event.kind) for event in given], dtype=np.int64),
-        value=np.array([_number(event.value) for event in given], dtype=np.float32),
+        value=np.array([_value(event.value) for event in given], dtype=np.float32),
     )
-    timed = [position for position, moment in enumerate(time_s) if not isnan(moment)]
+    timed = [position for position, seconds in enumerate(time_s) if not isnan(seconds)]
     for before, position in pairwise(timed):
         if time_s[position] < time_s[before]:
             raise DataError(
@@ -102,33 +102,33 @@ def _known(events: EventArrays, last_s: float) -> History:
     return History(events.take(position_T), position_T, len(events) - len(position_T), last_s)
 
 
-def asked_s(now: Timestamp | None, last_s: float) -> float:
-    """The moment of asking as seconds since 1970, NaN for None.
+def request_time_s(now: Timestamp | None, last_s: float) -> float:
+    """Return the time of a request in seconds since 1970, NaN for None.
 
     Raises:
-        DataError: `now` is no time, or before the last event.
+        DataError: `now` is not a timestamp, or is before the last event.
     """
-    now_s = nan if now is None else moment_s(now)
+    now_s = nan if now is None else unix_seconds(now)
     if now_s < last_s:
         raise DataError(
-            f"now ({_told(now_s)}) is before the last event ({_told(last_s)}); "
-            "pass the moment for which the answer is, or leave out the events after it"
+            f"now ({_formatted(now_s)}) is before the last event ({_formatted(last_s)}); "
+            "pass a later time, or leave out the events after it"
         )
     return now_s
 
 
-def _told(moment_s: float) -> str:
+def _formatted(time_s: float) -> str:
     try:
-        return format_iso(round(moment_s * 1000))
-    except (ValueError, OverflowError, OSError):  # no calendar has it
-        return f"{moment_s:.15g} s"
+        return format_iso(round(time_s * 1000))
+    except (ValueError, OverflowError, OSError):  # outside the range of the calendar
+        return f"{time_s:.15g} s"
 
 
-def moment_s(timestamp: Timestamp) -> float:
-    """A timestamp as seconds since 1970.
+def unix_seconds(timestamp: Timestamp) -> float:
+    """Return a timestamp as seconds since 1970.
 
     Raises:
-        DataError: it is no time, or has no time zone.
+        DataError: it is not a timestamp, or has no time zone.
     """
     if isinstance(timestamp, str):
         try:
@@ -145,27 +145,27 @@ def moment_s(timestamp: Timestamp) -> float:
         return timestamp.timestamp()
     if not isinstance(timestamp, Real) or isinstance(timestamp, bool) or not isfinite(timestamp):
         raise DataError(
-            f"{timestamp!r} is no timestamp; pass seconds since 1970, an ISO 8601 string or a datetime"
+            f"{timestamp!r} is not a timestamp; pass seconds since 1970, an ISO 8601 string or a datetime"
         )
     return float(timestamp) / (1000.0 if abs(timestamp) >= MILLISECONDS_FROM else 1.0)
 
 
-def _event(event: Any) -> _Given:
+def _input_event(event: Any) -> _InputEvent:
     if isinstance(event, Mapping):
         if "item_id" not in event:
             raise DataError(f"event {dict(event)!r} has no 'item_id'{did_you_mean('item_id', event)}")
-        return _Given(event["item_id"], event.get("timestamp"), event.get("kind"), event.get("value"))
+        return _InputEvent(event["item_id"], event.get("timestamp"), event.get("kind"), event.get("value"))
     if isinstance(event, tuple | list):
         if len(event) != 2:
             raise DataError(f"event {event!r} has {len(event)} parts; an event is (item_id, timestamp)")
-        return _Given(*event)
-    return _Given(event)
+        return _InputEvent(*event)
+    return _InputEvent(event)
 
 
-def _number(value: object) -> float:
+def _value(value: object) -> float:
     if value is None:
         return nan
     number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else inf
-    if abs(number) > LARGEST:
-        raise DataError(f"value {value!r} is no finite number; leave it out where there is none")
+    if abs(number) > MAX_VALUE:
+        raise DataError(f"value {value!r} is not a finite number; leave it out for an event without a value")
     return number

@@ -1,6 +1,6 @@
-"""From states to answers: query, filters, search, and the caller's ids.
+"""From states to recommendations: compute queries, apply filters, search, and translate indices to ids.
 
-Shape letters: B users, I warm items, k answers, S places of a shortlist.
+Shape letters: B users, N users with events, I warm items, k recommendations, S places of a shortlist.
 """
 
 from collections.abc import Sequence
@@ -18,82 +18,92 @@ from reprise.recommender.recommendations import Recommendation, Recommendations
 from reprise.recommender.runtime.onnx_network import OnnxNetwork
 from reprise.recommender.runtime.onnx_session import State
 from reprise.recommender.search.exact_index import Index
-from reprise.recommender.search.mmr import diversified, shortlist
+from reprise.recommender.search.mmr import diversify, shortlist_size
 
-POPULAR = "popular: no event of a known item to go by"
+POPULAR = "popular items, because the history has no known item"
+"""Reason of a recommendation for a user without known events."""
 
 
 class HistorySummary(NamedTuple):
-    """What is known of a user besides the state."""
+    """Facts about a user's history that the state does not contain."""
 
     events: int
-    """How many events the state has read."""
+    """Number of events that the state has read."""
     skipped: int
-    """How many it has not, because their items have no vector."""
+    """Number of events that were skipped, because the model has no vector for their items."""
     seen: AnyArray
-    """The indices of the items of the events, where they are remembered."""
+    """Indices of the items of the events; may be empty if no request excludes them."""
 
 
 @dataclass(frozen=True)
 class Ranker:
-    """Answers for states."""
+    """Recommendations from recurrent states. Safe to call from several threads."""
 
     catalogue: Catalogue
+    """Items of the model, with the caller's ids and columns."""
     network: OnnxNetwork
+    """Network that computes queries from states."""
     index: Index
+    """Search over the output vectors of the items."""
 
     def rank(
         self,
         state: State,
-        past_B: Sequence[HistorySummary],
+        histories: Sequence[HistorySummary],
         k: int,
         filters: Filters,
         now_s: float | AnyArray,
         diversity: float = 0.0,
     ) -> list[Recommendations]:
-        """The k best items that pass the filters, for each of B users; popular ones for users without events.
+        """Return the k best items that pass the filters, for each of B users.
 
-        `now_s` is the moment of asking, of all or [B], NaN where it is not known. With `diversity` (0 to 1) they are chosen
-        from a shortlist to be unlike one another, and stand in the order of choice.
+        Users without events get the most popular items.
+
+        Args:
+            state: States of the users, [B, ...].
+            histories: Summaries of the users' histories, B of them.
+            k: Number of items per user.
+            filters: Items that may be recommended.
+            now_s: Time of the request in seconds since 1970, one for all users or [B]; NaN: not known.
+            diversity: Weight of dissimilarity, from 0 to 1. Above 0, items are chosen from a shortlist (`diversify`) and are
+                in the order of choice.
         """
-        wanted = shortlist(k, self.catalogue.warm) if diversity else k
-        answers = []
-        for past, (index_S, score_S) in zip(
-            past_B, self._best(state, past_B, wanted, filters, now_s), strict=True
-        ):
-            reason = f"follows from {_events(past.events)}" if past.events else POPULAR
-            best = index_S, score_S
+        candidates = shortlist_size(k, self.catalogue.warm) if diversity else k
+        best = self._best(state, histories, candidates, filters, now_s)
+        results = []
+        for history, (index_S, score_S) in zip(histories, best, strict=True):
             if diversity:
-                best = diversified(*best, self.network.input_ID, k, diversity)
-            named = self.name(*best, reason)
-            answers.append(
-                Recommendations(named, skipped=past.skipped, unknown_allowed=filters.unknown_allowed)
+                index_S, score_S = diversify(index_S, score_S, self.network.input_ID, k, diversity)
+            reason = f"based on {_events(history.events)}" if history.events else POPULAR
+            items = self.recommendations(index_S, score_S, reason)
+            results.append(
+                Recommendations(items, skipped=history.skipped, unknown_allowed=filters.unknown_allowed)
             )
-        return answers
+        return results
 
     def _best(
         self,
         state: State,
-        past_B: Sequence[HistorySummary],
+        histories: Sequence[HistorySummary],
         k: int,
         filters: Filters,
         now_s: float | AnyArray,
     ) -> list[tuple[AnyArray, AnyArray]]:
-        """Indices and scores of the k best items of each user."""
-        row_N = np.array([row for row, past in enumerate(past_B) if past.events], dtype=np.int64)
+        """Return indices and scores of the k best items of each user."""
+        row_N = np.array([row for row, history in enumerate(histories) if history.events], dtype=np.int64)
         best: dict[int, tuple[AnyArray, AnyArray]] = {}
         if len(row_N):
-            everybody = len(row_N) == len(past_B)
-            known = state if everybody else {name: array[row_N] for name, array in state.items()}
-            mask = filters.mask([past_B[row].seen for row in row_N.tolist()])
+            all_users = len(row_N) == len(histories)
+            known = state if all_users else {name: array[row_N] for name, array in state.items()}
+            mask = filters.mask([histories[row].seen for row in row_N.tolist()])
             query_ND = self.network.query(known, now_s[row_N] if isinstance(now_s, np.ndarray) else now_s)
-            found = self.index.search(query_ND, k, mask, self.network.additions(known))
+            found = self.index.search(query_ND, k, mask, self.network.corrections(known))
             best = dict(zip(row_N.tolist(), zip(*found, strict=True), strict=True))
-        popular = self._popular(k, filters) if len(best) < len(past_B) else None
-        return [best.get(row, popular) for row in range(len(past_B))]  # type: ignore[misc]
+        popular = self._popular(k, filters) if len(best) < len(histories) else None
+        return [best.get(row, popular) for row in range(len(histories))]  # type: ignore[misc]
 
-    def name(self, index_k: AnyArray, score_k: AnyArray, reason: str) -> list[Recommendation]:
-        """Indices and scores as recommendations, without the empty places at the end."""
+    def recommendations(self, index_k: AnyArray, score_k: AnyArray, reason: str) -> list[Recommendation]:
+        """Return item indices and scores as recommendations, without empty places at the end."""
         ids, title = self.catalogue.ids, self.catalogue.title
         return [
             Recommendation(ids[index - 1], score, rank, reason, title(index))
@@ -102,26 +112,28 @@ class Ranker:
         ]
 
     def _popular(self, k: int, filters: Filters) -> tuple[AnyArray, AnyArray]:
-        """Indices and shares of the commonest items."""
-        place_I = self.catalogue.commonest_I
-        if filters.listed_I is not None:  # nothing was seen
-            place_I = place_I[filters.listed_I[place_I]]
-        return place_I[:k] + 1, self.catalogue.popularity_I[place_I[:k]]
+        """Return indices and shares of the k most popular items."""
+        row_I = self.catalogue.by_popularity_I
+        if (
+            filters.listed_I is not None
+        ):  # a user without events has seen nothing, so the lists are the whole mask
+            row_I = row_I[filters.listed_I[row_I]]
+        return row_I[:k] + 1, self.catalogue.popularity_I[row_I[:k]]
 
 
-def check_k(k: int, most: int, what: str = "the catalogue of {} items that can be recommended") -> None:
-    """Raise `ConfigError` where no answer can have `k` items."""
+def check_k(k: int, largest: int, what: str = "the catalogue of {} items that can be recommended") -> None:
+    """Raise `ConfigError` if `k` is not a whole number from 1 to `largest`; `what` describes the items."""
     check_count("k", k)
-    if k > most:
-        raise ConfigError(f"k={k} is above {what.format(most)}; ask for fewer")
+    if k > largest:
+        raise ConfigError(f"k={k} is above {what.format(largest)}; choose a smaller k")
 
 
-def check_count(name: str, value: object, hint: str = "", least: int = 1) -> None:
-    """Raise `ConfigError` for what is no whole number from `least` on."""
+def check_count(name: str, value: object, hint: str = "", smallest: int = 1) -> None:
+    """Raise `ConfigError` if the value is not a whole number of at least `smallest`."""
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise ConfigError(f"{name} must be a whole number, got {value!r}{hint}")
-    if int(value) < least:
-        raise ConfigError(f"{name} must be at least {least}, got {value!r}{hint}")
+    if int(value) < smallest:
+        raise ConfigError(f"{name} must be at least {smallest}, got {value!r}{hint}")
 
 
 def _events(count: int) -> str:

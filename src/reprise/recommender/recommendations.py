@@ -1,4 +1,4 @@
-"""What a recommender answers with."""
+"""Results of a recommender: ranked items, continuations and influences of events."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -10,53 +10,55 @@ class Recommendation(NamedTuple):
     """One recommended item."""
 
     item_id: ItemId
-    """The caller's id."""
+    """Id of the item, as in the log."""
     score: float
-    """Higher is better. Scores of one answer compare; those of two models do not."""
+    """Score of the item; higher is better. Compare scores of one model only."""
     rank: int
-    """1 is best."""
+    """Rank of the item in the result; 1 is best."""
     reason: str
-    """Where the answer comes from, in words."""
+    """Short text that says what the score is based on."""
     title: str | None = None
-    """The item's title, where the item table has one."""
+    """Title of the item, if the item table has one."""
 
 
 class Recommendations(list[Recommendation]):
-    """A ranked answer, best first. Shorter than asked where fewer items pass the filters."""
+    """Recommended items, best first. Fewer than requested if fewer items pass the filters."""
 
     def __init__(
-        self, answers: Iterable[Recommendation] = (), *, skipped: int = 0, unknown_allowed: int = 0
+        self, items: Iterable[Recommendation] = (), *, skipped: int = 0, unknown_allowed: int = 0
     ) -> None:
-        super().__init__(answers)
+        super().__init__(items)
         self.skipped = skipped
-        """How many events of the history have items the model has no vector for; they had no influence."""
+        """Number of events of the history that were skipped, because the model has no vector for their items."""
         self.unknown_allowed = unknown_allowed
-        """How many ids of the allow list the model has no vector for; they cannot be recommended."""
+        """Number of ids of the allow list that cannot be recommended, because the model has no vector for them."""
 
     @property
     def item_ids(self) -> list[ItemId]:
-        """The ids alone, best first."""
-        return [answer.item_id for answer in self]
+        """Ids of the items, best first."""
+        return [item.item_id for item in self]
 
 
 class Continuation(list[ItemId]):
-    """The ids of items that could follow, in their order."""
+    """Ids of generated items, in the order in which they follow the history."""
 
     def __init__(self, item_ids: Iterable[ItemId] = (), log_probabilities: Iterable[float] = ()) -> None:
         super().__init__(item_ids)
         self.log_probabilities = list(log_probabilities)
-        """The natural logarithm of each item's probability after those before it, among all items, at a temperature of
-        1; without a history the first is the logarithm of a share of the training events. Their sum is that of the path.
+        """Natural logarithm of each item's probability after the items before it, among all items, at a temperature of 1.
+
+        For an empty history the first one is the logarithm of the item's share of the training events. The sum is the
+        log-probability of the whole continuation.
         """
         assert len(self.log_probabilities) == len(self)
 
 
 class Influence(NamedTuple):
-    """What one event of a history did to the score of an item."""
+    """Influence of one event of a history on the score of an item."""
 
     item_id: ItemId
-    """The item of the event."""
+    """Id of the event's item."""
     position: int
-    """Where the event stands in the history that was passed, from 0."""
+    """Position of the event in the history that was passed, from 0."""
     influence: float
-    """The score with the event minus the score without it; above 0 it spoke for the item."""
+    """Score with the event minus score without it; positive if the event raised the score."""

@@ -1,7 +1,7 @@
-"""The recommender: a trained network that speaks the caller's ids.
+"""The recommender: a trained network as a saved model, used with the caller's ids.
 
-It always runs the exported artefact, so the same question has the same answer before it is saved and after it is loaded.
-Torch is imported only to make one from a network.
+It always runs the exported network, so results do not change when a model is saved and loaded. Torch is imported only to
+create a recommender from a network.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,32 +16,32 @@ import numpy as np
 from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import ItemId, Vocabulary
 from reprise.recommender.artefact.artefact import Artefact, read, write
+from reprise.recommender.artefact.loading import open_index, open_network, open_similarity_index
 from reprise.recommender.explain import influences
 from reprise.recommender.generate import DecodingOptions, continue_history
-from reprise.recommender.history import History, HistoryLike, Timestamp, asked_s, read_history
+from reprise.recommender.history import History, HistoryLike, Timestamp, read_history, request_time_s
 from reprise.recommender.items.candidate_mask import Filters, read_filters
 from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.ranker import HistorySummary, Ranker, check_count, check_k
 from reprise.recommender.recommendations import Continuation, Influence, Recommendations
-from reprise.recommender.runtime.onnx_network import OnnxNetwork
-from reprise.recommender.search.mmr import check_diversity, directions
+from reprise.recommender.search.mmr import check_diversity
 from reprise.recommender.search.quantized_index import QuantizedIndex
-from reprise.recommender.self_check import ask
+from reprise.recommender.self_check import GOLDEN, make_golden_tests, run_golden_tests
 from reprise.recommender.session import Session
 
-ROWS = 1024
-"""Histories that are folded together, at most."""
-CELLS = 2**25
-"""Entries of a mask of users by items, at most (unless one user has more)."""
-WORDS = {"time_s": "timestamp", "kind": "kind", "value": "value", "now_s": "now"}
-"""What the graphs read, in the words of a caller."""
+MAX_BATCH = 1024
+"""Largest number of histories that are folded together."""
+MAX_MASK_ENTRIES = 2**25
+"""Largest number of entries of a mask of users by items, unless one user needs more."""
+PUBLIC_NAMES = {"time_s": "timestamp", "kind": "kind", "value": "value", "now_s": "now"}
+"""Inputs of the graphs, and their names in requests."""
 
 
 class ReportLike(Protocol):
-    """What an evaluation returns."""
+    """An evaluation report."""
 
     def to_dict(self) -> dict[str, Any]:
-        """`name`, `metrics`, `targets`, `slices` and `protocol`."""
+        """Return the report as a dictionary with `name`, `metrics`, `targets`, `slices` and `protocol`."""
         ...
 
 
@@ -49,54 +49,55 @@ class Recommender:
     """Next-item recommendations from a trained network. Safe to call from several threads."""
 
     artefact: Artefact
-    """What it runs."""
+    """Saved model that the recommender runs, in memory."""
 
     def __init__(
         self, model: object, dataset: SequenceDataset, *, training: Mapping[str, Any] | None = None
     ) -> None:
-        """Export a trained network; this takes a few seconds.
+        """Export a trained network. This takes a few seconds.
 
         Args:
-            model: The network that `reprise.train` returned.
-            dataset: What it was trained on.
-            training: Facts about the training, for the model card.
+            model: Network that `reprise.train` returned.
+            dataset: Dataset the network was trained on.
+            training: Description of the training, for the model card.
 
         Raises:
-            ConfigError: the model is not a network, or not one for this dataset.
-            ArtefactError: the exported network would answer differently from the trained one.
+            ConfigError: the model is not a network, or was built for another dataset.
+            ArtefactError: the exported network computes other scores than the trained one.
         """
         from reprise.recommender.artefact.onnx_export import export
 
         self._open(export(model, dataset, training), trusted=True)
-        self.artefact = self.artefact.with_facts(golden=ask(self))
+        self.artefact = self.artefact.with_metadata(golden=self._make_golden_tests())
 
     @classmethod
     def load(cls, path: str | Path, trusted: bool = False) -> "Recommender":
-        """Open what `save` wrote. Every file is verified, and none of them is code.
+        """Load a saved model. The checksum of every file is verified, and no file contains code.
 
         Args:
-            path: The directory.
-            trusted: Whether `spec` may import classes from outside the package; answers never need them.
+            path: Directory that `save` wrote.
+            trusted: Whether `spec` may import classes from outside the package. Recommendations never need them.
 
         Raises:
-            ArtefactError: a file is missing, truncated or altered, or of another format.
+            ArtefactError: a file is missing, truncated or altered, or the format version cannot be read.
         """
         return cls.of(read(Path(path)), trusted=trusted)
 
     @classmethod
     def of(cls, artefact: Artefact, trusted: bool = False) -> "Recommender":
-        """A recommender that runs an artefact in memory."""
+        """Return a recommender that runs an artefact in memory. For `trusted` see `load`."""
         recommender = cls.__new__(cls)
         recommender._open(artefact, trusted)
         return recommender
 
     def _open(self, artefact: Artefact, trusted: bool) -> None:
         self._trusted = trusted
-        self._made: list[QuantizedIndex] = []  # once for all recommenders that share the network
-        self._network = OnnxNetwork.open(artefact)
-        kinds = tuple(artefact.facts["data"]["kinds"]) if "kind" in self.reads else ()
+        # a list of one, made on first use: `with_items` copies the recommender, and all copies share the list
+        self._similarity_index: list[QuantizedIndex] = []
+        self._network = open_network(artefact)
+        kinds = tuple(artefact.metadata["data"]["kinds"]) if "kind" in self.reads else ()
         self._catalogue = Catalogue(artefact.items, warm=len(artefact.output_ID), kinds=kinds)
-        self._ranker = Ranker(self._catalogue, self._network, QuantizedIndex(artefact.output_ID))
+        self._ranker = Ranker(self._catalogue, self._network, open_index(artefact))
         self.artefact = artefact
 
     def save(
@@ -106,52 +107,71 @@ class Recommender:
         *,
         attribution: Mapping[str, str] | None = None,
     ) -> None:
-        """Write the artefact as a directory. A saved model that lies there is replaced in one move.
+        """Write the model to a directory. A saved model at this path is replaced by a rename.
 
         Args:
-            path: The directory.
-            report: An evaluation of this model, for the model card.
-            attribution: `data`, `licence`, `citation`, `author`, `contact`: whom to name, for the model card.
+            path: Directory to write.
+            report: Evaluation of this model, for the model card.
+            attribution: Texts for the model card: `data`, `licence`, `citation`, `author`, `contact`.
 
         Raises:
-            ArtefactError: something that is no saved model lies there, or the disk does not take it.
+            ArtefactError: the path holds something else than a saved model, or a file cannot be written.
         """
-        told = report if report is None or isinstance(report, Mapping) else report.to_dict()
-        write(self.artefact.with_facts(report=told, attribution=attribution), Path(path))
+        report_dict = report if report is None or isinstance(report, Mapping) else report.to_dict()
+        write(self.artefact.with_metadata(report=report_dict, attribution=attribution), Path(path))
+
+    def self_check(self) -> None:
+        """Run the golden tests that were saved with the model. Without them, check that scores are finite.
+
+        Raises:
+            ArtefactError: a result differs from the one at export, or has scores that are not finite.
+        """
+        golden = self.artefact.metadata.get(GOLDEN)
+        if golden:
+            run_golden_tests(self.recommend, self.items, golden)
+        else:
+            self._make_golden_tests()
+
+    def _make_golden_tests(self) -> list[dict[str, Any]]:
+        kinds = self.artefact.metadata["data"]["kinds"]
+        return make_golden_tests(self.recommend, self.items, kinds, self.reads)
 
     @property
     def name(self) -> str:
-        """How tables and reports call the network."""
-        return str(self.artefact.facts["name"])
+        """Name of the network in tables and reports."""
+        return str(self.artefact.metadata["name"])
 
     @property
     def spec(self) -> Any:
-        """The spec the network was built from.
+        """Spec that the network was built from.
 
         Raises:
-            ConfigError: its class lies outside the package and the model was not loaded with `trusted=True`.
+            ConfigError: its class is outside the package, and the model was not loaded with `trusted=True`.
         """
-        from reprise.config import from_dict  # with it comes pydantic, which no answer needs
+        from reprise.config import from_dict  # imports pydantic, which recommendations do not need
 
-        return from_dict(self.artefact.facts["spec"], trusted=self._trusted)
+        return from_dict(self.artefact.metadata["spec"], trusted=self._trusted)
 
     @property
     def items(self) -> Vocabulary:
-        """The ids it knows; the first `items.warm` of them can be recommended."""
+        """Ids of all known items. The first `items.warm` of them can be recommended."""
         return self._catalogue.items
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """What its answers depend on besides items and their order: some of `timestamp`, `kind`, `value` and `now`."""
-        return tuple(WORDS[name] for name in self._network.runtime.reads if name in WORDS)
+        """Inputs besides the items and their order: some of `timestamp`, `kind`, `value` and `now`."""
+        return tuple(PUBLIC_NAMES[name] for name in self._network.runtime.reads if name in PUBLIC_NAMES)
 
     @property
     def ranker(self) -> Ranker:
-        """The network, the catalogue and the search behind the answers, for those who keep states themselves."""
+        """Network, catalogue and search, for callers that keep states themselves."""
         return self._ranker
 
     def with_items(self, changes: Mapping[ItemId, Mapping[str, Any]]) -> "Recommender":
-        """A recommender whose items have these values in these columns (None: no value); it shares all that stays the same.
+        """Return a recommender with changed values in the columns of items. It shares everything else with this one.
+
+        Args:
+            changes: For each item the columns to change, with their new values; None removes a value.
 
         Raises:
             DataError: an id is unknown, or a value does not fit its column.
@@ -176,29 +196,28 @@ class Recommender:
         filter: Mapping[str, Any] | None = None,
         diversity: float = 0.0,
     ) -> Recommendations:
-        """What may come next.
+        """Return the items that are most likely to come next, best first.
 
         Args:
-            history: The events so far, oldest first: item ids, (item id, timestamp) pairs, or mappings with `item_id` and
-                perhaps `timestamp`, `kind` and `value`. Events of unknown items are skipped and counted.
-            k: How many items to answer, at most.
-            deny: Items not to answer.
-            allow: The only items to answer; None: all.
+            history: Events of the user, oldest first: item ids, (item id, timestamp) pairs, or mappings with `item_id` and
+                optionally `timestamp`, `kind` and `value`. Events of unknown items are skipped and counted.
+            k: Number of items to return. Fewer are returned if fewer pass the lists and the filter.
+            deny: Items that must not be returned.
+            allow: Items that may be returned; None: all items.
             exclude_seen: Whether to leave out the items of the history.
-            now: The moment for which the answer is, as a timestamp; None: not known, and nothing is supposed.
+            now: Time of the request, as a timestamp; None: not known, and no time is assumed.
             filter: Conditions on columns of the item table, all of which must hold: a value (equal), a list of values (one
-                of them), `{"min": 5, "max": 20}` (a range with its ends; one of them is enough) or `{"not": ...}` (none
-                of). An item without a value fulfils no condition on it. Items whose `available` is false are never
-                answered, unless the filter names `available`.
-            diversity: From 0, the plain ranking, to 1: how much being unlike the answers before counts beside the score
-                (maximal marginal relevance, Carbonell & Goldstein 1998). The answers then stand in the order of choice, which
-                is not that of their scores.
+                of them), `{"min": 5, "max": 20}` (a range that includes its ends; one end is enough) or `{"not": ...}` (none
+                of the values). An item without a value in a column meets no condition on it. Items whose `available` is
+                false are not returned, unless the filter names `available`.
+            diversity: Weight of dissimilarity to the items already chosen, from 0, the plain ranking, to 1 (maximal marginal
+                relevance, Carbonell & Goldstein 1998). Above 0 the items are in the order of choice, not of their scores.
 
         Raises:
             ConfigError: `k` is below 1 or above the number of items, or `diversity` is not from 0 to 1.
             DataError: the history, a list or the filter cannot be read, or `now` is before the last event.
         """
-        (answer,) = self.recommend_many(
+        (result,) = self.recommend_many(
             [history],
             k,
             deny=deny,
@@ -208,7 +227,7 @@ class Recommender:
             filter=filter,
             diversity=diversity,
         )
-        return answer
+        return result
 
     def recommend_many(
         self,
@@ -222,27 +241,30 @@ class Recommender:
         filter: Mapping[str, Any] | None = None,
         diversity: float = 0.0,
     ) -> list[Recommendations]:
-        """`recommend` for many users at once, in the order of `histories`. Histories of like length run together."""
+        """Return the result of `recommend` for each of many histories, in their order.
+
+        Histories of similar length are folded together, which is faster than one call for each.
+        """
         check_k(k, self._catalogue.warm)
         check_diversity(diversity)
         filters = read_filters(self._catalogue, deny, allow, exclude_seen, filter)
         read_B = [read_history(history, self._catalogue) for history in histories]
-        last_s = max((read.last_s for read in read_B if not isnan(read.last_s)), default=nan)
-        now_s = asked_s(now, last_s)
+        last_s = max((history.last_s for history in read_B if not isnan(history.last_s)), default=nan)
+        now_s = request_time_s(now, last_s)
         order_B = sorted(range(len(read_B)), key=lambda row: -len(read_B[row]))
-        rows = max(1, min(ROWS, CELLS // self._catalogue.warm))
-        answers = [Recommendations()] * len(read_B)
-        for start in range(0, len(order_B), rows):
-            group = order_B[start : start + rows]
-            ranked = self._rank([read_B[row] for row in group], k, filters, now_s, diversity)
-            for row, answer in zip(group, ranked, strict=True):
-                answers[row] = answer
-        return answers
+        batch = max(1, min(MAX_BATCH, MAX_MASK_ENTRIES // self._catalogue.warm))
+        results = [Recommendations()] * len(read_B)
+        for start in range(0, len(order_B), batch):
+            rows = order_B[start : start + batch]
+            ranked = self._rank([read_B[row] for row in rows], k, filters, now_s, diversity)
+            for row, result in zip(rows, ranked, strict=True):
+                results[row] = result
+        return results
 
     def similar_items(self, item_id: ItemId, k: int = 10) -> Recommendations:
-        """The items whose vectors point in the most similar direction; the score is the cosine.
+        """Return the items with the largest cosine similarity of input vectors; the score is the cosine.
 
-        Items whose `available` is false are not answered.
+        Items whose `available` is false are not returned.
 
         Raises:
             ConfigError: `k` is below 1 or above the number of other items.
@@ -254,47 +276,51 @@ class Recommender:
         others_I[index - 1] = False
         if self._catalogue.available_I is not None:
             others_I &= self._catalogue.available_I
-        unit_1D = self._directions.vectors_ID[index - 1 : index]
-        index_Bk, score_Bk = self._directions.search(unit_1D, k, others_I)
-        return Recommendations(self._ranker.name(index_Bk[0], score_Bk[0], f"similar to {item_id}"))
+        if not self._similarity_index:
+            self._similarity_index.append(open_similarity_index(self.artefact))
+        search = self._similarity_index[0]
+        unit_1D = search.vectors_ID[index - 1 : index]
+        index_Bk, score_Bk = search.search(unit_1D, k, others_I)
+        items = self._ranker.recommendations(index_Bk[0], score_Bk[0], f"similar to {item_id}")
+        return Recommendations(items)
 
     def session(self, *, remember_seen: bool = False) -> Session:
-        """A visit that begins now: each event and each answer costs the same, and no history is kept.
+        """Start a session without events. Each event and each request takes the same time, and no history is kept.
 
         Args:
-            remember_seen: Keep the set of items seen, which `exclude_seen` needs.
+            remember_seen: Whether to keep the set of items seen, which `exclude_seen` needs.
         """
         return Session(self._ranker, remember_seen=remember_seen)
 
     def explain(
         self, history: HistoryLike, item: ItemId, *, now: Timestamp | None = None, last: int | None = None
     ) -> list[Influence]:
-        """How much each event of the history moved the score of `item`, in the order of the history.
+        """Return the influence of each known event of the history on the score of an item, in the order of the history.
 
-        Exact, by leaving each event out in turn; the cost grows with the square of the events that are left out. Influences
-        need not add up to the score: events work together.
+        The influence is the score minus the score without the event. It is exact; the time grows with the square of the number
+        of events that are left out in turn. The influences need not add up to the score, because events interact.
 
         Args:
             history: As for `recommend`.
-            item: Whose score.
+            item: Item whose score is explained.
             now: As for `recommend`.
-            last: Tell only of the last so many known events; None: of all.
+            last: Number of last known events to explain; None: all of them.
 
         Raises:
             ConfigError: `last` is below 1.
-            DataError: the item is unknown, or has no vector; or what `recommend` refuses.
+            DataError: the item is unknown or has no vector, the history cannot be read, or `now` is before the last event.
         """
         if last is not None:
             check_count("last", last)
         target = self._catalogue.index(item)
         read = read_history(history, self._catalogue)
         influence_T1 = influences(
-            self._network, read.events, np.array([target]), asked_s(now, read.last_s), last
+            self._network, read.events, np.array([target]), request_time_s(now, read.last_s), last
         )
-        told = slice(len(read) - len(influence_T1), None)
+        explained = slice(len(read) - len(influence_T1), None)
         rows = zip(
-            self.items.item_ids(read.events.item[told]),
-            read.position_T[told].tolist(),
+            self.items.item_ids(read.events.item[explained]),
+            read.position_T[explained].tolist(),
             influence_T1[:, 0].tolist(),
             strict=True,
         )
@@ -312,33 +338,33 @@ class Recommender:
         seed: int | None = None,
         beams: int | None = None,
     ) -> Continuation:
-        """A continuation of the history: a plausible one by drawing, or the likeliest one by beam search.
+        """Generate items that could follow the history: random ones by sampling, or the most probable ones by beam search.
 
-        Each chosen item is read before the next is chosen; those whose `available` is false are not chosen. Drawing applies
-        `temperature`, then `top_k`, then `top_p`.
+        Each generated item is read as an event before the next one is chosen. Items whose `available` is false are not chosen.
+        Sampling applies `temperature`, then `top_k`, then `top_p`.
 
         Args:
-            history: As for `recommend`; without a known event the first item is chosen by popularity.
-            length: How many items to choose.
-            temperature: Scores are divided by it before the softmax; 0 always takes the best.
-            top_k: Draw from the best so many only.
-            top_p: Draw from the fewest items, best first, that together have this share of the probability (nucleus
-                sampling, Holtzman et al. 2020).
-            no_repeat: Choose no item twice. Items of the history may be chosen.
-            seed: The same seed draws the same items.
-            beams: Draw nothing, and keep so many paths in the search for the one with the largest product of
-                probabilities. 1 always takes the best; more find likelier paths and cost as much more. Of equally
-                likely paths the one whose items come first in the vocabulary is kept.
+            history: As for `recommend`. Without a known event the first item is chosen by popularity.
+            length: Number of items to generate.
+            temperature: Number that divides the scores before the softmax; 0 always chooses the best item.
+            top_k: Number of best items to sample from; None: all items.
+            top_p: Probability of the items to sample from: the fewest best items that together reach it (nucleus sampling,
+                Holtzman et al. 2020); None: all items.
+            no_repeat: Whether no item is generated twice. Items of the history can be generated.
+            seed: Seed of the random numbers; the same seed gives the same items.
+            beams: Number of paths that a beam search keeps, instead of sampling; 1 always chooses the best item. More beams
+                find more probable paths and take more time. Among equally probable paths, the one whose items come first in
+                the vocabulary is kept.
 
         Raises:
-            ConfigError: an option has an impossible value, `length` is above the items that can be chosen, or `beams` stands
-                beside an option that is for drawing.
+            ConfigError: an option is out of range, `length` is above the number of items that can be chosen, or `beams` is
+                combined with an option of sampling.
         """
-        choice = DecodingOptions(temperature, top_k, top_p, no_repeat, seed, beams)
+        options = DecodingOptions(temperature, top_k, top_p, no_repeat, seed, beams)
         read = read_history(history, self._catalogue)
         catalogue = self._catalogue
         path = continue_history(
-            self._network, read.events, length, choice, catalogue.popularity_I, catalogue.available_I
+            self._network, read.events, length, options, catalogue.popularity_I, catalogue.available_I
         )
         return Continuation(self.items.item_ids(path.index_L), path.log_probability_L)
 
@@ -346,11 +372,7 @@ class Recommender:
         self, histories: Sequence[History], k: int, filters: Filters, now_s: float, diversity: float
     ) -> list[Recommendations]:
         state = self._network.fold([history.events for history in histories])
-        past_B = [HistorySummary(len(history), history.skipped, history.events.item) for history in histories]
-        return self._ranker.rank(state, past_B, k, filters, now_s, diversity)
-
-    @property
-    def _directions(self) -> QuantizedIndex:
-        if not self._made:
-            self._made.append(QuantizedIndex(directions(self._network.input_ID)))
-        return self._made[0]
+        summaries = [
+            HistorySummary(len(history), history.skipped, history.events.item) for history in histories
+        ]
+        return self._ranker.rank(state, summaries, k, filters, now_s, diversity)

@@ -1,137 +1,160 @@
-"""Golden questions: what a model answered when it was exported, so that whoever runs it later can see that it still does.
+"""Golden tests: requests with the results at export, to check that a saved model still gives the same results.
 
-They are made of item ids and seeded numbers alone; nothing in them is of any user.
+The requests contain item ids of the catalogue and seeded random numbers; they contain no data of users.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from reprise.data.vocabulary import ItemId, Vocabulary
 from reprise.errors import ArtefactError
 from reprise.recommender.recommendations import Recommendations
 
-if TYPE_CHECKING:
-    from reprise.recommender.recommender import Recommender
-
 GOLDEN = "golden"
-"""The fact of an artefact that holds them."""
+"""Key of the golden tests in the metadata of an artefact."""
 K = 10
+"""Number of items per result, if the catalogue has that many."""
 TOLERANCE = 1e-4
-"""Of the larger of a score and 1: other processors round otherwise."""
-BYTES = 20_000
-"""More than that they may not need in a manifest; with very long ids there are fewer of them."""
+"""Largest accepted difference of a score, relative to the score or to 1: other processors round differently."""
+MAX_BYTES = 20_000
+"""Largest size of the golden tests in a manifest. If item ids are very long, there are fewer tests."""
 START_S = 1_700_000_000.0
+"""Time before the first event of a request."""
 GAPS_S = (0.0, 30.0, 600.0, 90_000.0, 2e6)
-"""The times between two events; some are not known, as are some values."""
+"""Possible times between two events of a request, in seconds."""
+KNOWN_SHARE = 0.8
+"""Share of the timestamps, kinds and values that are known; the others are None."""
 
-Question = dict[str, Any]
+GoldenTest = dict[str, Any]
+"""A request and its result: `about`, `items`, perhaps `timestamp`, `kind` and `value` of each event, perhaps `now`, and the
+resulting `ids` and `scores`."""
 
 
-def ask(recommender: "Recommender") -> list[Question]:
-    """The golden questions of a model, with its answers: `about`, the events in columns, perhaps `now`, `ids` and `scores`.
+class Recommend(Protocol):
+    """A function with the signature of `Recommender.recommend`, as far as golden tests need it."""
+
+    def __call__(self, history: Sequence[Mapping[str, Any]], k: int, *, now: float | None) -> Recommendations:
+        """Return the `k` best items after a history, at the time `now`."""
+        ...
+
+
+def make_golden_tests(
+    recommend: Recommend, items: Vocabulary, kinds: Sequence[str], reads: Sequence[str]
+) -> list[GoldenTest]:
+    """Run the requests of the golden tests and return them with their results.
+
+    Args:
+        recommend: The model.
+        items: Vocabulary of the model.
+        kinds: Kinds of event that the model knows.
+        reads: Inputs of the model besides items: some of `timestamp`, `kind`, `value` and `now`.
 
     Raises:
-        ArtefactError: an answer has scores that are not finite.
+        ArtefactError: a result has scores that are not finite.
     """
-    golden = [question | _told(_answer(recommender, question)) for question in _questions(recommender)]
-    for question in golden:
-        # the search leaves out what is not finite, and popularity is always
-        if len(question["ids"]) < len(golden[0]["ids"]) or not all(map(isfinite, question["scores"])):
+    k = min(K, items.warm)
+    golden = [test | _result(recommend, test, k) for test in _requests(items, kinds, reads)]
+    for test in golden:
+        # the first request has no events: its result is the most popular items, whose scores are always finite. The search
+        # leaves out items whose scores are not finite, so a shorter result means such scores.
+        if len(test["ids"]) < len(golden[0]["ids"]) or not all(map(isfinite, test["scores"])):
             raise ArtefactError(
-                f"the model has no finite scores for the golden question about {question['about']}; train it again"
+                f"the model has scores that are not finite in the golden test about {test['about']}; train it again"
             )
-    while golden and len(json.dumps(golden, indent=2).encode()) > BYTES:
+    while golden and len(json.dumps(golden, indent=2).encode()) > MAX_BYTES:
         golden.pop()
     return golden
 
 
-def check(recommender: "Recommender") -> None:
-    """Ask the golden questions of the artefact again. One that was made without them is only asked for finite answers.
+def run_golden_tests(recommend: Recommend, items: Vocabulary, golden: Sequence[GoldenTest]) -> None:
+    """Run golden tests and compare the results with those at export.
 
     Raises:
-        ArtefactError: a score differs, or an item is another one without being as good.
+        ArtefactError: a score differs, or an item was replaced by another one with a different score.
     """
-    golden = recommender.artefact.facts.get(GOLDEN)
-    if not golden:
-        ask(recommender)
-        return
-    for question in golden:
-        found = _told(_answer(recommender, question))
-        difference = _difference(question, found)
+    for test in golden:
+        difference = _difference(test, _result(recommend, test, min(K, items.warm)))
         if difference:
             raise ArtefactError(
-                f"the model does not answer the golden question about {question['about']} as when it was exported: "
-                f"{difference}; export it again, or run it where that version of onnxruntime runs"
+                f"the model fails the golden test about {test['about']}: {difference}; "
+                "export the model again, or install the version of onnxruntime that it was exported with"
             )
 
 
-def _questions(recommender: "Recommender") -> list[Question]:
-    """From the shortest to the longest."""
-    warm = recommender.items.warm
+def _requests(items: Vocabulary, kinds: Sequence[str], reads: Sequence[str]) -> list[GoldenTest]:
+    """Return the requests, from the shortest history to the longest."""
     generator = np.random.default_rng(0)
-    one, other = generator.integers(1, warm + 1, size=2).tolist()
+    one, other = generator.integers(1, items.warm + 1, size=2).tolist()
     indices: dict[str, list[int]] = {
         "no event": [],
-        "the commonest items": list(range(1, min(3, warm) + 1)),
+        "the most popular items": list(range(1, min(3, items.warm) + 1)),
         "repeated items": [one, other, one, one, other],
-        "five items": generator.integers(1, warm + 1, size=5).tolist(),
-        "fifty events": generator.integers(1, warm + 1, size=50).tolist(),
+        "five items": generator.integers(1, items.warm + 1, size=5).tolist(),
+        "fifty events": generator.integers(1, items.warm + 1, size=50).tolist(),
     }
     return [
-        {"about": about, "items": recommender.items.item_ids(index)}
-        | _read(recommender, len(index), generator)
+        {"about": about, "items": items.item_ids(index)} | _inputs(kinds, reads, len(index), generator)
         for about, index in indices.items()
     ]
 
 
-def _read(recommender: "Recommender", events: int, generator: np.random.Generator) -> Question:
-    """What the network reads of events and of a question besides the items, one None in five."""
-    kinds = recommender.artefact.facts["data"]["kinds"]
+def _inputs(
+    kinds: Sequence[str], reads: Sequence[str], events: int, generator: np.random.Generator
+) -> GoldenTest:
+    """Return the inputs that the model reads besides items. One in five is None, because real ones can be unknown."""
     time_s = START_S + generator.choice(GAPS_S, size=events).cumsum()
     drawn = {
         "timestamp": time_s.tolist(),
-        "kind": [kinds[place] for place in generator.integers(len(kinds), size=events).tolist()],
+        "kind": [kinds[code] for code in generator.integers(len(kinds), size=events).tolist()],
         "value": generator.integers(1, 100, size=events).astype(float).tolist(),
     }
-    read: Question = {}
+    inputs: GoldenTest = {}
     for name, values in drawn.items():
-        known = generator.random(events) < 0.8
-        if name in recommender.reads:
-            read[name] = [value if here else None for value, here in zip(values, known.tolist(), strict=True)]
-    return read | ({"now": float(time_s[-1]) + 3_600.0} if events and "now" in recommender.reads else {})
+        known = generator.random(events) < KNOWN_SHARE
+        if name in reads:
+            inputs[name] = [
+                value if keep else None for value, keep in zip(values, known.tolist(), strict=True)
+            ]
+    return inputs | ({"now": float(time_s[-1]) + 3_600.0} if events and "now" in reads else {})
 
 
-def _answer(recommender: "Recommender", question: Question) -> Recommendations:
-    history = [{"item_id": item} for item in question["items"]]
+def _result(recommend: Recommend, test: GoldenTest, k: int) -> GoldenTest:
+    history: list[dict[str, Any]] = [{"item_id": item} for item in test["items"]]
     for name in ("timestamp", "kind", "value"):
-        for event, value in zip(history, question.get(name, ()), strict=False):
+        for event, value in zip(history, test.get(name, ()), strict=False):
             event[name] = value
-    return recommender.recommend(history, min(K, recommender.items.warm), now=question.get("now"))
+    result = recommend(history, k, now=test.get("now"))
+    return {"ids": result.item_ids, "scores": [one.score for one in result]}
 
 
-def _told(answer: Recommendations) -> Question:
-    return {"ids": answer.item_ids, "scores": [one.score for one in answer]}
+def _difference(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str | None:
+    """Describe the first difference of two results, or return None.
 
-
-def _difference(asked: Mapping[str, Any], found: Mapping[str, Any]) -> str | None:
-    """What is different, in words; items may change places, or leave at the end, where their scores are as good as equal."""
-    if len(asked["ids"]) != len(found["ids"]):
-        return f"{len(found['ids'])} items instead of {len(asked['ids'])}"
-    if not asked["ids"]:
+    Items with nearly equal scores may change places. An item may leave the result, or enter it, if its score is nearly equal
+    to the last one.
+    """
+    if len(expected["ids"]) != len(found["ids"]):
+        return f"{len(found['ids'])} items instead of {len(expected['ids'])}"
+    if not expected["ids"]:
         return None
-    for place, (before, now) in enumerate(zip(asked["scores"], found["scores"], strict=True), start=1):
+    for rank, (before, now) in enumerate(zip(expected["scores"], found["scores"], strict=True), start=1):
         if not _near(before, now):
-            return f"the score at rank {place} is {now:.7g} instead of {before:.7g}"
-    last = asked["scores"][-1]
-    before_of, now_of = (dict(zip(told["ids"], told["scores"], strict=True)) for told in (asked, found))
+            return f"the score at rank {rank} is {now:.7g} instead of {before:.7g}"
+    last = expected["scores"][-1]
+    before_of, now_of = _score_of(expected), _score_of(found)
     for item in {**before_of, **now_of}:
         before, now = before_of.get(item, last), now_of.get(item, last)
         if not _near(before, now):
-            return f"item {item!r} stands elsewhere, with {now:.7g} instead of {before:.7g}"
+            return f"item {item!r} is at another rank, with the score {now:.7g} instead of {before:.7g}"
     return None
+
+
+def _score_of(result: Mapping[str, Any]) -> dict[ItemId, float]:
+    return dict(zip(result["ids"], result["scores"], strict=True))
 
 
 def _near(before: float, now: float) -> bool:

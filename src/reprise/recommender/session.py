@@ -1,4 +1,4 @@
-"""One user as a state: each event costs the same, however many came before, and no history is kept."""
+"""A session: one user as a recurrent state. Each event takes the same time and memory, and no history is kept."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 from reprise.data.vocabulary import ItemId
 from reprise.errors import ConfigError, DataError
-from reprise.recommender.history import PastEvent, Timestamp, asked_s, read_history
+from reprise.recommender.history import EventLike, Timestamp, read_history, request_time_s
 from reprise.recommender.items.candidate_mask import read_filters
 from reprise.recommender.ranker import HistorySummary, Ranker, check_k
 from reprise.recommender.recommendations import Recommendations
@@ -16,17 +16,17 @@ from reprise.recommender.search.mmr import check_diversity
 
 
 class Session:
-    """A visit in progress. Made by `Recommender.session`; not to be shared between threads."""
+    """A session in progress. Create it with `Recommender.session`; do not share it between threads."""
 
     def __init__(self, ranker: Ranker, *, remember_seen: bool = False) -> None:
         self._ranker = ranker
         self._seen: set[int] | None = set() if remember_seen else None
         self.state: State = ranker.network.runtime.initial_state(1)
-        """Everything the network remembers: named arrays, each [1, ...]."""
+        """Recurrent state of the network: named arrays, each [1, ...]."""
         self.events = 0
-        """How many events the state has read."""
+        """Number of events that the state has read."""
         self.skipped = 0
-        """How many events were not read, because the model has no vector for their items."""
+        """Number of events that were skipped, because the model has no vector for their items."""
         self._last_s = np.nan
 
     def add(
@@ -36,34 +36,34 @@ class Session:
         kind: str | None = None,
         value: float | None = None,
     ) -> None:
-        """Read one more event. An unknown item changes nothing and is counted in `skipped`.
+        """Read one more event. An event of an unknown item is skipped and counted in `skipped`.
 
         Args:
-            item_id: With what.
-            timestamp: When, if that is known; not before the events so far.
-            kind: What was done, as in the log the model was trained on.
-            value: A number that goes with it.
+            item_id: Id of the event's item.
+            timestamp: Time of the event, not before the earlier events; None: not known.
+            kind: Kind of the event, as in the log the model was trained on.
+            value: Numeric value of the event.
 
         Raises:
-            DataError: the id is of another type than the model's, or what `Recommender.recommend` refuses of an event.
+            DataError: the event cannot be read (see `read_history`), or is earlier than the event before it.
         """
         plain = timestamp is None and kind is None and value is None
-        event: PastEvent = {"item_id": item_id, "timestamp": timestamp, "kind": kind, "value": value}
-        read = read_history([item_id if plain else event], self._ranker.catalogue)
-        if read.last_s < self._last_s:
+        event: EventLike = {"item_id": item_id, "timestamp": timestamp, "kind": kind, "value": value}
+        history = read_history([item_id if plain else event], self._ranker.catalogue)
+        if history.last_s < self._last_s:
             raise DataError(
                 f"the event of item {item_id!r} ({timestamp}) is earlier than the one before it; "
-                "add the events of a session in their order"
+                "add the events of a session in the order of their times"
             )
         if timestamp is not None:
-            self._last_s = read.last_s
-        self.skipped += read.skipped
-        if len(read) == 0:
+            self._last_s = history.last_s
+        self.skipped += history.skipped
+        if len(history) == 0:
             return
-        self.state = self._ranker.network.advance(self.state, read.events)
+        self.state = self._ranker.network.advance(self.state, history.events)
         self.events += 1
         if self._seen is not None:
-            self._seen.add(int(read.events.item[0]))
+            self._seen.add(int(history.events.item[0]))
 
     def recommend(
         self,
@@ -76,27 +76,27 @@ class Session:
         filter: Mapping[str, Any] | None = None,
         diversity: float = 0.0,
     ) -> Recommendations:
-        """What may come next: the same answer as `Recommender.recommend` of all events added so far.
+        """Return the items that may come next: the result of `Recommender.recommend` for all events so far.
 
         Raises:
-            ConfigError: `k` or `diversity` is impossible, or `exclude_seen` is asked of a session that does not remember what
-                was seen.
-            DataError: `now` is no time, or before the last event, or what `Recommender.recommend` refuses of a filter.
+            ConfigError: `k` or `diversity` is out of range, or `exclude_seen` is set and the session does not keep the items
+                that were seen.
+            DataError: `now` is not a timestamp or is before the last event, or a list or the filter cannot be read.
         """
         check_k(k, self._ranker.catalogue.warm)
         check_diversity(diversity)
         if exclude_seen and self._seen is None:
             raise ConfigError(
-                "this session keeps no history, so it cannot exclude what was seen; "
-                "open it with session(remember_seen=True), or pass the ids as deny"
+                "exclude_seen needs the items of the session, and this session does not keep them; "
+                "create it with session(remember_seen=True), or pass the ids as deny"
             )
         seen = np.array(sorted(self._seen or ()), dtype=np.int64)
         filters = read_filters(self._ranker.catalogue, deny, allow, exclude_seen, filter)
-        past = HistorySummary(self.events, self.skipped, seen)
-        now_s = asked_s(now, self._last_s)
-        return self._ranker.rank(self.state, [past], k, filters, now_s, diversity)[0]
+        history = HistorySummary(self.events, self.skipped, seen)
+        now_s = request_time_s(now, self._last_s)
+        return self._ranker.rank(self.state, [history], k, filters, now_s, diversity)[0]
 
     @property
     def state_bytes(self) -> int:
-        """How much the network remembers. It does not grow."""
+        """Size of the state in bytes. It does not grow with the number of events."""
         return self._ranker.network.runtime.state_bytes

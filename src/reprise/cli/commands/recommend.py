@@ -140,10 +140,10 @@ def open_recommender(path: Path, dataset: Path | None = None) -> "Recommender":
     Raises:
         ArtefactError: the path is neither.
     """
-    from reprise.recommender.artefact.artefact import set_aside
+    from reprise.recommender.artefact.artefact import find_backup
     from reprise.recommender.recommender import Recommender
 
-    if (path / "manifest.json").exists() or set_aside(path):
+    if (path / "manifest.json").exists() or find_backup(path):
         return Recommender.load(path)
     if not (path / "run.json").exists():
         raise ArtefactError(

@@ -1,7 +1,7 @@
-"""The directory that ships: vectors, step, query, items, a manifest with their checksums, and a model card.
+"""The saved model: a directory with vectors, ONNX graphs, the item table, a model card and a manifest with checksums.
 
-It is written beside its place and renamed into it, and nothing of it is used before every checksum has been verified.
-Nothing in it is code: classes are only names.
+It is written to a temporary directory and renamed into place. Reading verifies every checksum before anything is used. No file
+contains code: class names in the manifest are text.
 """
 
 import hashlib
@@ -21,138 +21,151 @@ from safetensors.numpy import load, save
 from reprise.arrays import AnyArray, Float32Array
 from reprise.data.io.arrow_columns import Table, read_table, write_table
 from reprise.errors import ArtefactError
-from reprise.recommender.artefact.model_card import card
+from reprise.recommender.artefact.model_card import model_card
 
-FORMAT = 2
+FORMAT = 3
+"""Version of the format that is written. Version 3 added `int8_matmul.onnx`."""
+READABLE_FORMATS = (2, 3)
+"""Versions of the format that can be read. A model of version 2 is searched with products of floats, whatever its size."""
 MANIFEST = "manifest.json"
 VECTORS = "vectors.safetensors"
 STEP = "step.onnx"
 QUERY = "query.onnx"
+INT8_MATMUL = "int8_matmul.onnx"
 ITEMS = "items.parquet"
 CARD = "README.md"
 FILES = (VECTORS, STEP, QUERY, ITEMS, CARD)
-"""All files but the manifest, which holds their checksums."""
+"""Files that every model has, besides the manifest, which holds their checksums."""
+OPTIONAL_FILES = (INT8_MATMUL,)
+"""Files that a model has if its manifest lists them."""
 
 INPUT = "input"
 OUTPUT = "output"
 INITIAL = "initial."
 TRANSITIONS = "transitions."
-"""Names of the tensors: vectors that are read, vectors that score (left out when they are the same), initial states, and
-the tables of counted transitions."""
+"""Names of the tensors: the input vectors, the output vectors (left out if they are the same), and prefixes of the initial
+state and of the co-occurrence tables."""
 
-AGAIN = "copy the whole directory again, or export the model again"
-Facts = dict[str, Any]
+COPY_AGAIN = "copy the whole directory again, or export the model again"
+Metadata = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Artefact:
     """Everything a recommender needs, in memory."""
 
-    facts: Facts
-    """`name`, `spec`, `sizes`, `data`, and perhaps `training`, `report` and `attribution`: what the card tells; and `golden`,
-    questions with their answers."""
+    metadata: Metadata
+    """Description of the model: `name`, `spec`, `sizes` and `data`, and optionally `training`, `report`, `attribution` and
+    `golden`, the requests and results of the self-check."""
     tensors: Mapping[str, AnyArray]
-    """`input` [I, D], perhaps `output` [I, D'], an `initial.<name>` [1, ...] for each part of the state, and perhaps the
-    `transitions.<name>`, fields of `Transitions`."""
+    """Arrays by name: `input` [I, D], optionally `output` [I, D'], an `initial.<name>` [1, ...] for each array of the state,
+    and optionally a `transitions.<name>` for each field of `CooccurrenceTables`."""
     step: bytes
-    """ONNX: `x`, those of `item`, `time_s`, `kind` and `value` that are read, and `state.<name>` to `next.<name>`."""
+    """ONNX graph from `x`, the used ones of `item`, `time_s`, `kind` and `value`, and `state.<name>` to `next.<name>`."""
     query: bytes
-    """ONNX: `state.<name>` and, where it is used, `now_s` to `query`."""
+    """ONNX graph from `state.<name>` and, if it is used, `now_s` to `query`."""
     items: Table
-    """The item table in index order."""
+    """Item table in index order."""
+    int8_matmul: bytes | None = None
+    """ONNX graph of the int8 product for the quantised search; None for a model that is searched with products of floats."""
 
     @property
     def input_ID(self) -> Float32Array:
-        """The vectors that are read."""
+        """Input vectors of the items: what the network reads."""
         return self.tensors[INPUT]
 
     @property
     def output_ID(self) -> Float32Array:
-        """The vectors that score."""
+        """Output vectors of the items: their products with a query are scores."""
         return self.tensors.get(OUTPUT, self.tensors[INPUT])
 
     @property
     def initial(self) -> dict[str, AnyArray]:
-        """The state of one user without events."""
-        return self._tensors_of(INITIAL)
+        """State of one user without events, each array [1, ...]."""
+        return self._tensors_with_prefix(INITIAL)
 
     @property
-    def transitions(self) -> dict[str, AnyArray]:
-        """The tables of counted transitions; empty where the network adds none."""
-        return self._tensors_of(TRANSITIONS)
+    def cooccurrence(self) -> dict[str, AnyArray]:
+        """Fields of `CooccurrenceTables`; empty if the network adds no co-occurrence logits."""
+        return self._tensors_with_prefix(TRANSITIONS)
 
-    def _tensors_of(self, prefix: str) -> dict[str, AnyArray]:
+    def _tensors_with_prefix(self, prefix: str) -> dict[str, AnyArray]:
         return {
             name.removeprefix(prefix): tensor
             for name, tensor in self.tensors.items()
             if name.startswith(prefix)
         }
 
-    def with_facts(self, **facts: Any) -> "Artefact":
-        """The same with these facts, those that are None left as they are."""
-        given = {name: fact for name, fact in facts.items() if fact is not None}
-        return replace(self, facts=self.facts | given)
+    def with_metadata(self, **metadata: Any) -> "Artefact":
+        """Return the same artefact with these entries of the metadata replaced; entries that are None stay as they are."""
+        given = {name: value for name, value in metadata.items() if value is not None}
+        return replace(self, metadata=self.metadata | given)
 
 
 def write(artefact: Artefact, path: Path) -> None:
-    """Write an artefact to a directory; what lies there is replaced if it is an artefact too.
+    """Write an artefact to a directory. An artefact at this path is replaced.
 
     Raises:
-        ArtefactError: something else lies there, or the disk does not take the files.
+        ArtefactError: the path holds something else, or a file cannot be written.
     """
     _check_target(path)
-    beside = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)  # what a killed save left
+    partial = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # a save that was killed may have left it
     try:
-        beside.mkdir(parents=True)
-        _write_files(artefact, beside)
-        _move_into_place(beside, path)
+        partial.mkdir(parents=True)
+        _write_files(artefact, partial)
+        _move_into_place(partial, path)
     except OSError as error:
         raise ArtefactError(
-            f"cannot write {path} ({error.strerror or error}); make room or choose another place"
+            f"cannot write {path} ({error.strerror or error}); free some space or choose another path"
         ) from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def read(path: Path) -> Artefact:
-    """Read and verify what `write` wrote.
+    """Read an artefact and verify its checksums.
 
     Raises:
-        ArtefactError: a file is missing, truncated or altered, or the format is another one.
+        ArtefactError: a file is missing, truncated or altered, or the format version cannot be read.
     """
     manifest = _read_manifest(path)
-    files = {name: _verified(path / name, manifest["files"].get(name)) for name in FILES}
+    listed = manifest["files"]
+    names = (*FILES, *(name for name in OPTIONAL_FILES if name in listed))
+    files = {name: _verified(path / name, listed.get(name)) for name in names}
     artefact = Artefact(
-        facts=manifest["facts"],
+        metadata=manifest["facts"],
         tensors=load(files[VECTORS]),
         step=files[STEP],
         query=files[QUERY],
         items=read_table(files[ITEMS]),
+        int8_matmul=files.get(INT8_MATMUL),
     )
     _check_sizes(artefact, path)
     return artefact
 
 
-def _write_files(artefact: Artefact, beside: Path) -> None:
+def _write_files(artefact: Artefact, folder: Path) -> None:
     created = datetime.now(UTC).isoformat(timespec="seconds")
     files = {
         VECTORS: save(dict(artefact.tensors)),
         STEP: artefact.step,
         QUERY: artefact.query,
         ITEMS: write_table(artefact.items),
-        CARD: card(artefact.facts, created).encode(),
+        CARD: model_card(artefact.metadata, created).encode(),
     }
+    if artefact.int8_matmul is not None:
+        files[INT8_MATMUL] = artefact.int8_matmul
     manifest = {
         "format": FORMAT,
         "reprise": version("reprise"),
         "created": created,
-        "facts": artefact.facts,
+        "facts": artefact.metadata,
         "files": {name: {"sha256": _sha256(data), "bytes": len(data)} for name, data in files.items()},
     }
-    text = json.dumps(manifest | {"sha256": _seal(manifest)}, indent=2, ensure_ascii=False)
+    text = json.dumps(manifest | {"sha256": _manifest_checksum(manifest)}, indent=2, ensure_ascii=False)
     for name, data in (files | {MANIFEST: text.encode()}).items():
-        with (beside / name).open("wb") as file:
+        with (folder / name).open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -161,27 +174,27 @@ def _write_files(artefact: Artefact, beside: Path) -> None:
 def _check_target(path: Path) -> None:
     if not path.exists():
         return
-    strange = (
-        sorted({file.name for file in path.iterdir()} - {MANIFEST, *FILES})
+    unknown = (
+        sorted({file.name for file in path.iterdir()} - {MANIFEST, *FILES, *OPTIONAL_FILES})
         if path.is_dir()
         else [f"{path.name} itself"]
     )
-    if strange or (any(path.iterdir()) and not (path / MANIFEST).exists()):
-        what = strange[0] if strange else f"no {MANIFEST}"
+    if unknown or (any(path.iterdir()) and not (path / MANIFEST).exists()):
+        reason = unknown[0] if unknown else f"no {MANIFEST}"
         raise ArtefactError(
-            f"{path} exists and is not a saved model ({what}); choose another place or remove it"
+            f"{path} exists and is not a saved model ({reason}); choose another path or remove it"
         )
 
 
-def _move_into_place(beside: Path, path: Path) -> None:
-    """Directories cannot be exchanged in one call everywhere: the old one steps aside first, and back if that fails."""
-    old = _aside(path)
+def _move_into_place(partial: Path, path: Path) -> None:
+    """Rename `partial` to `path`. No call swaps two directories on every system, so an old model is renamed first."""
+    old = _backup(path)
     replaced = path.exists()
     if replaced:
         shutil.rmtree(old, ignore_errors=True)
         path.rename(old)
     try:
-        beside.rename(path)
+        partial.rename(path)
     except OSError:
         if replaced:
             old.rename(path)
@@ -190,65 +203,67 @@ def _move_into_place(beside: Path, path: Path) -> None:
         shutil.rmtree(old)
 
 
-def set_aside(path: Path) -> Path | None:
-    """Where the model of this path lies, if a save was killed just after it had stepped aside."""
-    old = _aside(path)
+def find_backup(path: Path) -> Path | None:
+    """Return the backup of the model at this path, if a save was killed between its two renames; otherwise None."""
+    old = _backup(path)
     return old if old.exists() and not path.exists() else None
 
 
-def _aside(path: Path) -> Path:
+def _backup(path: Path) -> Path:
     return path.with_name(f".{path.name}.old")
 
 
-def _read_manifest(path: Path) -> Facts:
+def _read_manifest(path: Path) -> dict[str, Any]:
     file = path / MANIFEST
     try:
         manifest = json.loads(file.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
-        if old := set_aside(path):
+        if old := find_backup(path):
             raise ArtefactError(
-                f"{path} is missing: a save that was to replace it was stopped, and the model before it is {old}; "
+                f"{path} is missing: a save was killed while it replaced the model, and the previous model is {old}; "
                 f"rename that to {path}, or save or export the model again"
             ) from None
         raise ArtefactError(
-            f"{path} is no saved model (no {MANIFEST}); make one with `reprise export RUN --out {path}`"
+            f"{path} is not a saved model (no {MANIFEST}); make one with `reprise export RUN --out {path}`"
         ) from None
     except ValueError as error:
-        raise ArtefactError(f"{file} is damaged ({error}); {AGAIN}") from None
+        raise ArtefactError(f"{file} is damaged ({error}); {COPY_AGAIN}") from None
     if not isinstance(manifest, dict):
-        raise ArtefactError(f"{file} is damaged (no JSON object); {AGAIN}")
-    seal = manifest.pop("sha256", None)
-    if manifest.get("format") != FORMAT:
+        raise ArtefactError(f"{file} is damaged (not a JSON object); {COPY_AGAIN}")
+    checksum = manifest.pop("sha256", None)
+    if manifest.get("format") not in READABLE_FORMATS:
         raise ArtefactError(
-            f"{path} has model format {manifest.get('format')!r}, this version of reprise reads {FORMAT}; "
-            f"export the model again, or install reprise {manifest.get('reprise', '(unknown)')}, which made it"
+            f"{path} has model format {manifest.get('format')!r}, and this version of reprise reads "
+            f"{' and '.join(map(str, READABLE_FORMATS))}; export the model again with `reprise export RUN --out {path}`, "
+            f"or install reprise {manifest.get('reprise', '(unknown)')}, which wrote it"
         )
-    if seal != _seal(manifest):
-        raise ArtefactError(f"{file} is not what was saved (its checksum differs); {AGAIN}")
+    if checksum != _manifest_checksum(manifest):
+        raise ArtefactError(f"{file} was changed after it was saved (its checksum differs); {COPY_AGAIN}")
     return manifest
 
 
-def _verified(file: Path, stated: Mapping[str, Any] | None) -> bytes:
+def _verified(file: Path, listed: Mapping[str, Any] | None) -> bytes:
+    """Return the bytes of a file after comparing them with its entry in the manifest."""
     try:
         data = file.read_bytes()
     except FileNotFoundError:
-        raise ArtefactError(f"{file} is missing; {AGAIN}") from None
-    assert stated is not None, f"{MANIFEST} of format {FORMAT} always lists {file.name}"
-    if len(data) != stated["bytes"]:
-        raise ArtefactError(f"{file} has {len(data)} bytes instead of {stated['bytes']}; {AGAIN}")
-    if _sha256(data) != stated["sha256"]:
-        raise ArtefactError(f"{file} is not what was saved (its checksum differs); {AGAIN}")
+        raise ArtefactError(f"{file} is missing; {COPY_AGAIN}") from None
+    assert listed is not None, f"{MANIFEST} always lists {file.name}"
+    if len(data) != listed["bytes"]:
+        raise ArtefactError(f"{file} has {len(data)} bytes instead of {listed['bytes']}; {COPY_AGAIN}")
+    if _sha256(data) != listed["sha256"]:
+        raise ArtefactError(f"{file} was changed after it was saved (its checksum differs); {COPY_AGAIN}")
     return data
 
 
 def _check_sizes(artefact: Artefact, path: Path) -> None:
-    """A manifest that was made by hand can have right checksums and files that do not fit together."""
-    warm, items = artefact.facts["sizes"]["items"], artefact.facts["data"]["items"]
+    """Raise `ArtefactError` if the files do not belong together: correct checksums do not rule that out."""
+    warm, items = artefact.metadata["sizes"]["items"], artefact.metadata["data"]["items"]
     found = len(artefact.input_ID), len(artefact.output_ID), len(artefact.items)
     if found != (warm, warm, items) or not {"item_id", "count"} <= set(artefact.items.column_names):
         raise ArtefactError(
-            f"the files of {path} do not fit together: the manifest says {warm} vectors and {items} items, "
-            f"they have {found[0]}, {found[1]} and {found[2]}; export the model again"
+            f"the files of {path} do not belong together: the manifest has {warm} vectors and {items} items, "
+            f"the files have {found[0]}, {found[1]} and {found[2]}; export the model again"
         )
 
 
@@ -256,6 +271,6 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _seal(manifest: Facts) -> str:
-    """The checksum of the manifest itself, whatever its layout."""
+def _manifest_checksum(manifest: dict[str, Any]) -> str:
+    """Return the checksum of a manifest's content, which does not depend on its layout."""
     return _sha256(json.dumps(manifest, sort_keys=True).encode())

@@ -1,16 +1,19 @@
-"""The model card of an artefact: what the files know about themselves, for a person. It says nothing that is not known."""
+"""The model card: a Markdown description of a saved model, made from its metadata. Unknown fields are marked as unknown."""
 
 from collections.abc import Mapping
 from typing import Any
 
-Facts = Mapping[str, Any]
+from reprise.data.dataset import PARTS, SequenceDataset
+from reprise.data.timestamps import format_iso
+
+Metadata = Mapping[str, Any]
 
 USE = """\
-Given the items of one person or visit, oldest first, it ranks the items that may come next. It was trained on the log
-described above and knows nothing about anything else; on other data, evaluate it first."""
+Given the items of one user or session, oldest first, the model ranks the items that may come next. It was trained on the log
+described above. Evaluate it before you use it on other data."""
 
-HOLDS = """\
-It holds no event and no key of a user. Its vectors were learned from their events without a formal guarantee of privacy."""
+PRIVACY = """\
+The files contain no events and no user keys. The vectors were learned from user events without a formal privacy guarantee."""
 
 LOAD = """\
 ```python
@@ -20,36 +23,57 @@ shop = Recommender.load("path/of/this/directory")
 shop.recommend([{example!r}], k=10)
 ```
 
-Loading verifies the checksum of every file and runs no code from the directory. No torch is needed."""
+Loading verifies the checksum of every file and runs no code from the directory. It does not need torch."""
 
 
-def card(facts: Facts, created: str) -> str:
-    """The card as Markdown.
+def describe_data(dataset: SequenceDataset) -> dict[str, Any]:
+    """Return counts, dates and the split of a dataset, for the metadata. It contains no events and no user keys."""
+    description: dict[str, Any] = {
+        "fingerprint": dataset.fingerprint,
+        "sequences": len(dataset),
+        "events": dataset.events,
+        "items": len(dataset.items),
+        "warm": dataset.items.warm,
+        "kinds": list(dataset.kinds),
+        "parts": {part: dataset.part_events(part) for part in PARTS},
+        "split": dataset.split,
+    }
+    if dataset.events:
+        description |= {
+            "first": format_iso(int(dataset.time_ms.min())),
+            "last": format_iso(int(dataset.time_ms.max())),
+        }
+    return description
+
+
+def model_card(metadata: Metadata, created: str) -> str:
+    """Return the model card as Markdown.
 
     Args:
-        facts: What the manifest holds: `name`, `spec`, `sizes`, `data`, and perhaps `training`, `report`, `attribution`.
-        created: When the artefact was written.
+        metadata: Metadata of the artefact: `name`, `spec`, `sizes` and `data`, and optionally `training`, `report` and
+            `attribution`.
+        created: Time at which the artefact was written.
     """
     sections = {
-        "Data": _data(facts["data"]),
-        "Training": _bullets(facts["training"]) if facts.get("training") else "Not recorded.",
-        "Results": _results(facts["report"]) if facts.get("report") else "No evaluation was recorded.",
+        "Data": _data(metadata["data"]),
+        "Training": _bullets(metadata["training"]) if metadata.get("training") else "Not recorded.",
+        "Results": _results(metadata["report"]) if metadata.get("report") else "No evaluation was recorded.",
         "Intended use": USE,
-        "Limits": _limits(facts["data"]),
-        "Attribution": _attribution(facts.get("attribution", {})),
-        "How to load it": LOAD.format(example=facts["example"]),
+        "Limits": _limits(metadata["data"]),
+        "Attribution": _attribution(metadata.get("attribution", {})),
+        "How to load it": LOAD.format(example=metadata["example"]),
     }
-    head = f"# {facts['name']}\n\nA next-item recommender made with Reprise, written on {created}.\n\n{_network(facts)}\n"
+    head = f"# {metadata['name']}\n\nA next-item recommender made with Reprise, written on {created}.\n\n{_network(metadata)}\n"
     return head + "".join(f"\n## {title}\n\n{text}\n" for title, text in sections.items())
 
 
-def _network(facts: Facts) -> str:
-    return _bullets({"network": facts["spec"].get("class", "unknown"), **_without_class(facts["spec"])})
+def _network(metadata: Metadata) -> str:
+    return _bullets({"network": metadata["spec"].get("class", "unknown"), **_without_class(metadata["spec"])})
 
 
-def _data(data: Facts) -> str:
+def _data(data: Metadata) -> str:
     parts = ", ".join(f"{events} {part}" for part, events in data["parts"].items())
-    told = {
+    fields = {
         "fingerprint": f"`{data['fingerprint']}`",
         "sequences": data["sequences"],
         "events": f"{data['events']} ({parts})",
@@ -58,55 +82,55 @@ def _data(data: Facts) -> str:
         "split": data["split"],
     }
     if "first" in data:
-        told["dates"] = f"{data['first']} to {data['last']}"
-    return _bullets(told)
+        fields["dates"] = f"{data['first']} to {data['last']}"
+    return _bullets(fields)
 
 
-def _results(report: Facts) -> str:
+def _results(report: Metadata) -> str:
     rows = [f"| {name} | {_interval(metric)} |" for name, metric in report["metrics"].items()]
     table = "\n".join(["| metric | value (interval) |", "|---|---|", *rows])
-    return f"{table}\n\nOver {report['targets']} targets. How they were measured:\n\n{_bullets(report['protocol'])}"
+    return f"{table}\n\nMeasured on {report['targets']} targets, with this protocol:\n\n{_bullets(report['protocol'])}"
 
 
-def _interval(metric: Facts) -> str:
+def _interval(metric: Metadata) -> str:
     if metric.get("low") is None or metric.get("high") is None:
         return f"{metric['value']:.4f}"
     return f"{metric['value']:.4f} ({metric['low']:.4f} to {metric['high']:.4f})"
 
 
-def _limits(data: Facts) -> str:
+def _limits(data: Metadata) -> str:
     cold = data["items"] - data["warm"]
     further = "1 further known item has" if cold == 1 else f"{cold} further known items have"
     limits = [
-        f"It can answer with the {data['warm']} items that occur in the training part; "
-        f"{further} no vector, and can be neither answered nor read.",
-        "Events of unknown items are skipped; the answer counts them.",
-        "Without a known event it answers with the most popular items of the training part.",
-        "It learned what people did where and when the log was recorded, including what they were shown; "
-        "it does not know why.",
-        HOLDS,
+        f"It recommends the {data['warm']} items that occur in the training part. {further} no vector: "
+        "such items are not recommended, and events with them are skipped.",
+        "Events of unknown items are skipped; the result says how many.",
+        "For a history without a known item it recommends the most popular items of the training part.",
+        "It learned from what users did while the log was recorded, which depends on what they were shown. "
+        "It does not know their reasons.",
+        PRIVACY,
     ]
     return "\n".join(f"- {limit}" for limit in limits)
 
 
-def _attribution(attribution: Facts) -> str:
+def _attribution(attribution: Metadata) -> str:
     fields = ("data", "licence", "citation", "author", "contact")
-    told = {name: attribution.get(name, "not stated") for name in fields}
-    return _bullets(told | dict(attribution))
+    stated = {name: attribution.get(name, "not stated") for name in fields}
+    return _bullets(stated | dict(attribution))
 
 
-def _bullets(facts: Facts) -> str:
-    return "\n".join(f"- {name.replace('_', ' ')}: {_plain(value)}" for name, value in facts.items())
+def _bullets(fields: Metadata) -> str:
+    return "\n".join(f"- {name.replace('_', ' ')}: {_plain(value)}" for name, value in fields.items())
 
 
 def _plain(value: Any) -> str:
+    """Return a value of the metadata as text in one line."""
     if isinstance(value, Mapping):
-        inner = ", ".join(f"{name} {_plain(part)}" for name, part in value.items())
-        return f"{inner}" if inner else "none"
+        return ", ".join(f"{name} {_plain(part)}" for name, part in value.items()) or "none"
     if isinstance(value, list | tuple):
         return "; ".join(_plain(part) for part in value) or "none"
     return str(value)
 
 
-def _without_class(spec: Facts) -> dict[str, Any]:
+def _without_class(spec: Metadata) -> dict[str, Any]:
     return {name: value for name, value in spec.items() if name != "class"}

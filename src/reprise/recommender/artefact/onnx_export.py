@@ -1,6 +1,6 @@
-"""From a torch network to the pieces of an artefact. The only module of this floor that needs torch.
+"""Export of a trained torch network to an artefact. The only module of the recommender that imports torch.
 
-Shape letters: B users, I items, D width.
+Shape letters: B users, I items, D width of the input vectors, D' width of the output vectors.
 """
 
 import copy
@@ -22,186 +22,197 @@ from reprise.errors import ArtefactError, ConfigError
 from reprise.models.batch import Event
 from reprise.models.cooccurrence.correction import CooccurrenceCorrection
 from reprise.recommender.artefact.artefact import INITIAL, INPUT, OUTPUT, TRANSITIONS, Artefact
-from reprise.recommender.artefact.provenance import describe_data
+from reprise.recommender.artefact.int8_graph import int8_matmul_graph
+from reprise.recommender.artefact.loading import open_network
+from reprise.recommender.artefact.model_card import describe_data
 from reprise.recommender.runtime.event_arrays import EventArrays
-from reprise.recommender.runtime.onnx_network import OnnxNetwork
-from reprise.recommender.runtime.onnx_session import NOW, OF_EVENT, QUERY, STATE_IN, STATE_OUT, VECTOR
+from reprise.recommender.runtime.onnx_session import EVENT_INPUTS, NOW, QUERY, STATE_IN, STATE_OUT, VECTOR
+from reprise.recommender.search.quantized_index import quantized_search_pays
 
 TOLERANCE = {"float32": 3e-5, "float64": 1e-12, "int64": 0.0}
-"""Largest difference between torch and ONNX, against the largest number of the tensor or 1."""
-LONGEST_S = 1e7
-"""Longest time between two events of a check: some four months."""
+"""Largest accepted difference between torch and ONNX, relative to the largest number of the tensor or to 1."""
+MAX_GAP_S = 1e7
+"""Longest time between two random events of the comparison, in seconds: about four months."""
 CHECKED_STEPS = 32
+"""Number of random events of each user on which torch and ONNX are compared."""
 CHECKED_BATCHES = (1, 5)
-"""How many events of how many users every export is compared on."""
+"""Numbers of users on which torch and ONNX are compared."""
 
 TorchState = dict[str, Tensor]
 
 
 @runtime_checkable
 class Exportable(Protocol):
-    """What a network must have to become a recommender; `SequenceModel` has it."""
+    """Interface of a network that can become a recommender; `SequenceModel` has it."""
 
     name: str
-    """How tables and reports call it."""
+    """Name of the network in tables and reports."""
     spec: Any
-    """The spec it was built from."""
+    """Spec that the network was built from."""
     sizes: Sizes
-    """What it was built for."""
+    """Numbers of items, kinds and events that the network was built for."""
 
     reads: tuple[str, ...]
-    """What it uses besides vectors: of `item`, `time_s`, `kind` and `value` of an event, and of `now_s` of a question."""
+    """Inputs other than vectors: some of `item`, `time_s`, `kind` and `value` of an event, and `now_s` of a request."""
     transitions: CooccurrenceCorrection | None
-    """Added to the products of queries and vectors, after the items of the state's `recent`."""
+    """Correction that is added to the scores, from the items in the state's `recent`; None if there is none."""
 
     def initial_state(self, batch: int) -> TorchState:
-        """The state of `batch` users without events: named tensors [B, ...] of float32, float64 or int64."""
+        """Return the state of `batch` users without events: named tensors [B, ...] of float32, float64 or int64."""
         ...
 
     def advance_vector(self, state: TorchState, x_BD: Tensor, event: Event) -> TorchState:
-        """The state after an event whose item has this raw vector; of the event only what `reads` names means anything."""
+        """Return the state after an event whose item has this input vector. Fields that `reads` does not name are empty."""
         ...
 
     def query(self, state: TorchState, now_s_B: Tensor | None = None) -> Tensor:
-        """What is compared with the item vectors, q_BD; None or NaN: the moment of asking is not known."""
+        """Return the query vectors q_BD'. `now_s_B` is the time of each request; None or NaN: not known."""
         ...
 
     def scores(self, state: TorchState, now_s_B: Tensor | None = None) -> Tensor:
-        """The products of queries and vectors and what is added to them, s_BI: what the export is held against."""
+        """Return the scores s_BI: products of queries and output vectors, plus corrections. Used to check the export."""
         ...
 
     def input_vectors(self) -> Tensor:
-        """The raw vectors that are read, [I, D]."""
+        """Return the input vectors of the items, [I, D]."""
         ...
 
     def item_vectors(self) -> Tensor:
-        """The vectors that score, [I, D']."""
+        """Return the output vectors of the items, [I, D']."""
         ...
 
 
 def export(model: object, dataset: SequenceDataset, training: Mapping[str, Any] | None = None) -> Artefact:
-    """Turn a trained network into an artefact, and check that both compute the same.
+    """Convert a trained network to an artefact, and check that both compute the same.
 
     Args:
-        model: A `SequenceModel`, or anything with the methods of `Exportable`. It is left as it is.
-        dataset: What it was trained on: its ids, its item table and its fingerprint go along, its events do not.
-        training: Facts about the training for the model card.
+        model: A `SequenceModel`, or a module with the methods of `Exportable`. It is not changed.
+        dataset: Dataset the network was trained on. The artefact contains its ids, item table and fingerprint, but no events.
+        training: Description of the training, for the model card.
 
     Raises:
-        ConfigError: the model is no network, or not one for this dataset.
-        ArtefactError: the network cannot be written as ONNX, or computes something else there.
+        ConfigError: the model is not a network, or was built for another dataset.
+        ArtefactError: the network cannot be written as ONNX, or the ONNX graphs compute something else.
     """
     network = _checked(model, dataset)
     frozen = _frozen(network)
     tensors = _tensors(frozen)
     with torch.no_grad(), _quiet():
         step, query = _onnx(frozen)
-    artefact = Artefact(_facts(network, dataset, training), tensors, step, query, dataset.table)
+    artefact = Artefact(
+        _metadata(network, dataset, training), tensors, step, query, dataset.table, _int8_matmul(tensors)
+    )
     check_same(frozen, artefact)
     return artefact
 
 
+def _int8_matmul(tensors: Mapping[str, AnyArray]) -> bytes | None:
+    items, width = tensors.get(OUTPUT, tensors[INPUT]).shape
+    return int8_matmul_graph(items, width) if quantized_search_pays(items, width) else None
+
+
 def check_same(network: Exportable, artefact: Artefact) -> None:
-    """Compare torch and ONNX on random histories, after each event, with and without a moment of asking.
+    """Compare torch and ONNX after each event of random histories, with and without a time of the request.
 
     Raises:
         ArtefactError: a state or a score differs by more than `TOLERANCE`, or a score is not finite.
     """
-    exported = OnnxNetwork.open(artefact)
+    exported = open_network(artefact)
     for batch in CHECKED_BATCHES:
         torch_state, state = network.initial_state(batch), exported.runtime.initial_state(batch)
         for events, now_s_B in _random_events(network.sizes, batch):
-            # both step from the same state: rounding that grows with the steps is no other meaning of an operation
             state = exported.advance(state, events)
             x_BD = torch.from_numpy(artefact.input_ID[events.item - 1])
             with torch.no_grad():
                 torch_state = network.advance_vector(
                     torch_state, x_BD, Event(*map(torch.from_numpy, events.columns))
                 )
-                asked_BI = network.scores(torch_state, torch.from_numpy(now_s_B)).numpy()
-                unasked_BI = network.scores(torch_state).numpy()
+                timed_BI = network.scores(torch_state, torch.from_numpy(now_s_B)).numpy()
+                untimed_BI = network.scores(torch_state).numpy()
             for name, array in state.items():
                 _check_near(f"state {name!r}", array, torch_state[name].numpy())
+            # both continue from torch's state: rounding errors that grow with the steps would look like a difference
             state = {name: torch_state[name].numpy() for name in state}
-            _check_near("the scores", exported.scores(state), unasked_BI)
-            _check_near("the scores at a moment", exported.scores(state, now_s_B), asked_BI)
+            _check_near("the scores", exported.scores(state), untimed_BI)
+            _check_near("the scores at a given time", exported.scores(state, now_s_B), timed_BI)
 
 
 def _random_events(sizes: Sizes, batch: int) -> Iterator[tuple[EventArrays, AnyArray]]:
-    """Events of `batch` users, and moments after each of them; times and values are not always known."""
+    """Yield random events of `batch` users, and a time of a request after each. Some times and values are unknown."""
     generator = np.random.default_rng(0)
 
-    def some(known_B: AnyArray) -> AnyArray:
+    def partly_unknown(known_B: AnyArray) -> AnyArray:
         return np.where(generator.random(batch) < 0.2, np.nan, known_B)
 
     def later(time_s_B: AnyArray) -> AnyArray:
-        gap_s_B = LONGEST_S ** generator.random(batch)
+        gap_s_B = MAX_GAP_S ** generator.random(batch)
         return time_s_B + np.where(generator.random(batch) < 0.2, 0.0, gap_s_B)
 
     time_s_B = np.full(batch, 1e9)
     for _ in range(CHECKED_STEPS):
         time_s_B = later(time_s_B)
-        value_B = some(100.0 * generator.standard_normal(batch)).astype(np.float32)
+        value_B = partly_unknown(100.0 * generator.standard_normal(batch)).astype(np.float32)
         item_B, kind_B = (
             generator.integers(*ends, batch) for ends in ((1, sizes.items + 1), (0, sizes.kinds))
         )
-        yield EventArrays(item_B, some(time_s_B), kind_B, value_B), some(later(time_s_B))
+        yield EventArrays(item_B, partly_unknown(time_s_B), kind_B, value_B), partly_unknown(later(time_s_B))
 
 
 class _Step(nn.Module):
-    """`advance_vector` with the state, and what is read of an event, as a tuple, as a graph wants it."""
+    """`advance_vector` with a tuple of tensors, as a graph needs them: the state and the inputs of the event."""
 
     def __init__(self, network: Any, state: tuple[str, ...], reads: tuple[str, ...]) -> None:
         super().__init__()
         self.network, self.state, self.reads = network, state, reads
 
-    def forward(self, x_BD: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
-        state, read = _named(given, self.state, self.reads)
-        after = self.network.advance_vector(state, x_BD, _event(x_BD, read))
+    def forward(self, x_BD: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        state, inputs = _by_name(tensors, self.state, self.reads)
+        after = self.network.advance_vector(state, x_BD, _event(x_BD, inputs))
         return tuple(after[name] for name in self.state)
 
 
 class _Query(nn.Module):
-    """`query` with the state, and the moment of asking where it is used, as a tuple."""
+    """`query` with a tuple of tensors: the state and, if it is used, the time of the request."""
 
     def __init__(self, network: Any, state: tuple[str, ...], reads: tuple[str, ...]) -> None:
         super().__init__()
         self.network, self.state, self.reads = network, state, reads
 
-    def forward(self, *given: Tensor) -> Tensor:
-        state, read = _named(given, self.state, self.reads)
-        query_BD: Tensor = self.network.query(state, read.get(NOW))
+    def forward(self, *tensors: Tensor) -> Tensor:
+        state, inputs = _by_name(tensors, self.state, self.reads)
+        query_BD: Tensor = self.network.query(state, inputs.get(NOW))
         return query_BD
 
 
-def _named(
-    given: tuple[Tensor, ...], state: tuple[str, ...], reads: tuple[str, ...]
+def _by_name(
+    tensors: tuple[Tensor, ...], state: tuple[str, ...], reads: tuple[str, ...]
 ) -> tuple[TorchState, TorchState]:
-    named = dict(zip(reads, given[len(state) :], strict=True))
-    return dict(zip(state, given[: len(state)], strict=True)), named
+    """Divide tensors into the state and the other inputs, by name."""
+    inputs = dict(zip(reads, tensors[len(state) :], strict=True))
+    return dict(zip(state, tensors[: len(state)], strict=True)), inputs
 
 
-def _event(x_BD: Tensor, read: TorchState) -> Event:
-    """An event with what is read; the rest is filled in, and no graph depends on it."""
+def _event(x_BD: Tensor, inputs: TorchState) -> Event:
+    """Return an event with these inputs. Fields that the network does not read get constants that no graph depends on."""
     zero_B = torch.zeros_like(x_BD[:, 0])
-    filled = {
+    default = {
         "item": zero_B.long(),
         "time_s": zero_B.double() + torch.nan,
         "kind": zero_B.long(),
         "value": zero_B + torch.nan,
     }
-    return Event(*(read.get(name, filled[name]) for name in OF_EVENT))
+    return Event(*(inputs.get(name, default[name]) for name in EVENT_INPUTS))
 
 
 def _checked(model: object, dataset: SequenceDataset) -> Exportable:
     if not (isinstance(model, nn.Module) and isinstance(model, Exportable)):
         raise ConfigError(
-            f"a Recommender is made from a trained network, got {type(model).__name__}; "
+            f"a Recommender needs a trained network, got {type(model).__name__}; "
             "train one with `reprise.train`, or pass an nn.Module with the methods of reprise.recommender.Exportable"
         )
     if model.sizes.items != dataset.items.warm:
         raise ConfigError(
-            f"the network has vectors for {model.sizes.items} items, the dataset has {dataset.items.warm} warm ones; "
+            f"the network has vectors for {model.sizes.items} items, the dataset has {dataset.items.warm} warm items; "
             "pass the dataset it was trained on"
         )
     if "kind" in model.reads and model.sizes.kinds != len(dataset.kinds):
@@ -213,7 +224,7 @@ def _checked(model: object, dataset: SequenceDataset) -> Exportable:
 
 
 def _frozen(network: Exportable) -> Exportable:
-    """A copy as serving runs it: on the CPU, in float32, without dropout. The caller may go on training."""
+    """Return a copy for inference: on the CPU, in float32, without dropout. The caller can continue training."""
     module = copy.deepcopy(network)
     assert isinstance(module, nn.Module)
     frozen = module.cpu().float().eval().requires_grad_(False)
@@ -229,33 +240,35 @@ def _tensors(network: Exportable) -> dict[str, AnyArray]:
         tensors |= {f"{TRANSITIONS}{name}": tensor for name, tensor in network.transitions.tables().items()}
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
-            raise ArtefactError(f"the network's {name} holds numbers that are not finite; train it again")
-    # a state may begin with NaN: the time of an event that is not there
+            raise ArtefactError(f"the network's {name} contains numbers that are not finite; train it again")
+    # after the check, because an initial state may contain NaN: the time of the last event of a user without events
     tensors |= {f"{INITIAL}{name}": tensor for name, tensor in network.initial_state(1).items()}
     return {name: tensor.detach().contiguous().numpy().copy() for name, tensor in tensors.items()}
 
 
 def _onnx(network: Exportable) -> tuple[bytes, bytes]:
-    # two users: a graph traced with one would have no dynamic batch
+    """Return the graphs of the step and the query."""
+    # two users, because a graph that is traced with one user has a fixed batch size
     state = network.initial_state(2)
     names = tuple(state)
     states_in = [f"{STATE_IN}{name}" for name in names]
     states_out = [f"{STATE_OUT}{name}" for name in names]
-    event = tuple(name for name in OF_EVENT if name in network.reads)
-    asked = tuple(name for name in (NOW,) if name in network.reads)
+    event = tuple(name for name in EVENT_INPUTS if name in network.reads)
+    request = tuple(name for name in (NOW,) if name in network.reads)
     x_BD = network.input_vectors()[:1].expand(2, -1).contiguous()
-    filled = dict(zip(OF_EVENT, _event(x_BD, {}), strict=True))
+    example = dict(zip(EVENT_INPUTS, _event(x_BD, {}), strict=True))
     values = tuple(state.values())
-    step_values = (x_BD, *values, *(filled[name] for name in event))
-    query_values = (*values, *(filled["time_s"] for _ in asked))
+    step_values = (x_BD, *values, *(example[name] for name in event))
+    query_values = (*values, *(example["time_s"] for _ in request))
     step = _graph(_Step(network, names, event), step_values, [VECTOR, *states_in, *event], states_out)
-    return step, _graph(_Query(network, names, asked), query_values, [*states_in, *asked], [QUERY])
+    return step, _graph(_Query(network, names, request), query_values, [*states_in, *request], [QUERY])
 
 
 def _graph(module: nn.Module, values: tuple[Tensor, ...], inputs: list[str], outputs: list[str]) -> bytes:
     users = {0: torch.export.Dim("users")}
-    own = 1 if VECTOR in inputs else 0
-    shapes = (*(users for _ in range(own)), tuple(users for _ in values[own:]))
+    # the shapes follow the signature of `forward`: `x_BD` alone, the further tensors as one tuple
+    single = 1 if VECTOR in inputs else 0
+    shapes = (*(users for _ in range(single)), tuple(users for _ in values[single:]))
     try:
         program = torch.onnx.export(
             module.eval(),
@@ -266,9 +279,9 @@ def _graph(module: nn.Module, values: tuple[Tensor, ...], inputs: list[str], out
             dynamic_shapes=shapes,
             verbose=False,
         )
-    except Exception as error:  # the exporter raises whatever its passes raise
+    except Exception as error:  # the passes of the exporter raise errors of many classes
         raise ArtefactError(
-            f"the network cannot be written as ONNX ({type(error).__name__}: {error})"
+            f"the network cannot be written as ONNX ({type(error).__name__}: {error}); use operations that torch.onnx supports"
         ) from error
     assert program is not None
     proto = program.model_proto
@@ -278,10 +291,10 @@ def _graph(module: nn.Module, values: tuple[Tensor, ...], inputs: list[str], out
 
 
 def _strip(message: Any) -> None:
-    """Remove the remarks of the exporter: they name the files and lines of this machine, and are most of a small graph."""
-    for remark in ("metadata_props", "doc_string"):
-        if remark in message.DESCRIPTOR.fields_by_name:
-            message.ClearField(remark)
+    """Remove the exporter's comments: they contain file names of this machine, and are most of the bytes of a small graph."""
+    for comment in ("metadata_props", "doc_string"):
+        if comment in message.DESCRIPTOR.fields_by_name:
+            message.ClearField(comment)
     for field, value in message.ListFields():
         if field.message_type is not None:
             for part in [value] if hasattr(value, "ListFields") else value:
@@ -290,7 +303,7 @@ def _strip(message: Any) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks on its own insides and on packages that are not installed."""
+    """Silence the exporter's warnings about its own internals and about packages that are not installed."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -302,21 +315,21 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _facts(
+def _metadata(
     network: Exportable, dataset: SequenceDataset, training: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    facts: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "name": network.name,
         "spec": to_dict(network.spec),
         "sizes": asdict(network.sizes),
         "data": describe_data(dataset),
         "example": dataset.items.ids[:1].tolist()[0],
     }
-    return facts | ({"training": dict(training)} if training else {})
+    return metadata | ({"training": dict(training)} if training else {})
 
 
 def _check_near(what: str, found: AnyArray, expected: AnyArray) -> None:
-    """NaN equals NaN in a state, as an unknown time does; scores are numbers."""
+    """Raise `ArtefactError` if two arrays differ. In a state NaN equals NaN, because it is an unknown time; in scores not."""
     same = (found == expected) | (np.isnan(found) & np.isnan(expected) & what.startswith("state"))
     with np.errstate(invalid="ignore"):
         difference = float(np.where(same, 0.0, np.abs(found - expected)).max(initial=0.0))
@@ -324,6 +337,6 @@ def _check_near(what: str, found: AnyArray, expected: AnyArray) -> None:
     allowed = TOLERANCE[str(expected.dtype)] * max(1.0, largest)
     if not difference <= allowed:  # also when either is NaN
         raise ArtefactError(
-            f"the exported network differs from the trained one: {what} by {difference:.1e}, allowed is {allowed:.1e}; "
-            "an operation of the network means something else in ONNX"
+            f"the exported network differs from the trained network: {what} by {difference:.1e}, allowed is {allowed:.1e}; "
+            "replace the operation that ONNX computes differently"
         )

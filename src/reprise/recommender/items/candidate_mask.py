@@ -1,4 +1,4 @@
-"""Which items may be answered: deny lists, allow lists, conditions on columns, and what the user has already seen.
+"""The mask of items that may be recommended, from deny and allow lists, conditions on columns and items seen.
 
 Shape letters: B users, I warm items. Column j of a mask belongs to item index j + 1.
 """
@@ -13,25 +13,25 @@ from reprise.arrays import AnyArray, BoolArray
 from reprise.data.vocabulary import PAD, ItemId
 from reprise.errors import DataError
 from reprise.recommender.items.catalogue import Catalogue
-from reprise.recommender.items.filter_conditions import passing
+from reprise.recommender.items.filter_conditions import matching_items
 from reprise.recommender.items.item_columns import AVAILABLE
 
 
 @dataclass(frozen=True)
 class Filters:
-    """The rules of one question."""
+    """The filters of one request."""
 
     items: int
-    """How many items there are to answer with."""
+    """Number of items that can be recommended without filters."""
     listed_I: BoolArray | None
-    """What the deny and allow lists and the conditions leave, of the items that can be had; None: everything."""
+    """Mask from the lists, the conditions and the column `available`; None if it allows every item."""
     exclude_seen: bool
     """Whether the items of the user's own history are left out too."""
     unknown_allowed: int
-    """How many ids of the allow list have no vector."""
+    """Number of ids of the allow list that have no vector."""
 
     def mask(self, seen_B: Sequence[AnyArray]) -> BoolArray | None:
-        """What may be answered to users who saw these items: [I], [B, I], or None for everything."""
+        """Return the mask for users who have seen these item indices: [I], [B, I], or None if it allows every item."""
         if not self.exclude_seen:
             return self.listed_I
         listed_I = np.ones(self.items, dtype=np.bool_) if self.listed_I is None else self.listed_I
@@ -48,32 +48,33 @@ def read_filters(
     exclude_seen: bool,
     filter: Mapping[str, Any] | None = None,
 ) -> Filters:
-    """The rules of the caller's lists and conditions. Unknown ids in the lists are no error: lists outlive catalogues.
+    """Return the filters of the caller's lists and conditions.
 
-    Items that cannot be had (`available` is false) are left out, unless `filter` itself names `available`.
+    Unknown ids in the lists are accepted, because lists often contain items that a later catalogue no longer has. Items whose
+    `available` is false are left out, unless `filter` names `available`.
 
     Raises:
-        DataError: a list is a single string, or its ids are of another type than the model's; a condition names an unknown
-            column, or does not fit it.
+        DataError: a list is a single string, or its ids are of another type than the model's ids; or a condition names an
+            unknown column, or does not fit its column.
     """
-    denied = catalogue.indices(_listed("deny", deny))
-    chosen = None if allow is None else catalogue.indices(_listed("allow", allow))
-    passed_I = None if filter is None else passing(catalogue, filter)
+    denied = catalogue.indices(_checked_list("deny", deny))
+    allowed = None if allow is None else catalogue.indices(_checked_list("allow", allow))
+    matching_I = None if filter is None else matching_items(catalogue, filter)
     available_I = None if filter is not None and AVAILABLE in filter else catalogue.available_I
-    masks = [mask_I for mask_I in (passed_I, available_I) if mask_I is not None]
-    unknown = 0 if chosen is None else int((chosen == PAD).sum())
-    if not (len(denied) or chosen is not None or masks):
+    masks = [mask_I for mask_I in (matching_I, available_I) if mask_I is not None]
+    unknown = 0 if allowed is None else int((allowed == PAD).sum())
+    if not (len(denied) or allowed is not None or masks):
         return Filters(catalogue.warm, None, exclude_seen, unknown)
-    listed_I = np.full(catalogue.warm, chosen is None)
-    if chosen is not None:
-        listed_I[chosen[chosen != PAD] - 1] = True
+    listed_I = np.full(catalogue.warm, allowed is None)
+    if allowed is not None:
+        listed_I[allowed[allowed != PAD] - 1] = True
     listed_I[denied[denied != PAD] - 1] = False
     for mask_I in masks:
         listed_I &= mask_I
     return Filters(catalogue.warm, None if listed_I.all() else listed_I, exclude_seen, unknown)
 
 
-def _listed(name: str, ids: Iterable[ItemId]) -> Iterable[ItemId]:
+def _checked_list(name: str, ids: Iterable[ItemId]) -> Iterable[ItemId]:
     if isinstance(ids, str | bytes):
         raise DataError(f"{name} is a list of item ids, got {ids!r}; pass [{ids!r}]")
     return ids

@@ -1,6 +1,6 @@
-"""The caller's side of a model: ids, how common each item is, what is known of it, and the kinds of event.
+"""The item catalogue: ids, popularity, columns of the item table, and the kinds of event.
 
-Shape letters: I warm items, those a network has a vector for. Index p + 1 is row p of the item table.
+Shape letters: I warm items, which the network has vectors for. Item index p + 1 is row p of the item table.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,58 +19,58 @@ from reprise.data.vocabulary import PAD, ItemId, Vocabulary
 from reprise.errors import DataError, did_you_mean
 from reprise.recommender.items.item_columns import (
     AVAILABLE,
-    OWN,
+    MODEL_COLUMNS,
     TITLE,
-    Coded,
     NumericColumn,
+    TypedColumn,
     new_column,
     read_column,
     stored_value,
 )
 
-NEAR = 10_000
-"""How many of the commonest ids are compared with an unknown one for a hint: an error must stay quick."""
+MAX_HINT_IDS = 10_000
+"""Number of most popular ids that an unknown id is compared with for a hint; more would make the error slow."""
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The items a recommender speaks of. It never changes: a change of an item makes a new one, which shares the rest."""
+    """The items of a model. Immutable: `with_items` returns a new catalogue that shares everything unchanged."""
 
     table: Table
-    """`item_id`, `count` and whatever else the caller's item table has, a row per item in index order."""
+    """Item table with `item_id`, `count` and the caller's columns, one row per item in index order."""
     warm: int
-    """How many of them can be recommended: those with a vector."""
+    """Number of items that can be recommended: those with a vector."""
     kinds: tuple[str, ...] = ()
-    """The kinds of event in the order of their codes, commonest first; none where the network does not read them."""
-    changed: Mapping[str, Coded] = field(default_factory=dict, repr=False)
-    """Columns that are not, or no longer, those of the table."""
+    """Kinds of event in the order of their codes, most frequent first; empty if the network does not read kinds."""
+    changed: Mapping[str, TypedColumn] = field(default_factory=dict, repr=False)
+    """Columns that replace those of the table, or are not in it."""
 
     @cached_property
     def items(self) -> Vocabulary:
-        """Ids and indices."""
+        """Vocabulary of the item ids and their indices."""
         return Vocabulary(id_array(self.table.column("item_id")), warm=self.warm)
 
     @cached_property
     def ids(self) -> list[ItemId]:
-        """The caller's ids as a list: where many are looked up one by one, an array is slow."""
+        """Item ids as a list, which is faster than an array for lookups of single ids."""
         ids: list[ItemId] = self.items.ids.tolist()
         return ids
 
     @cached_property
     def popularity_I(self) -> Float32Array:
-        """Each warm item's share of the training events."""
+        """Share of the training events of each warm item."""
         count_I = np.array(column_values(self.table, "count")[: self.warm], dtype=np.float64)
         share_I: Float32Array = (count_I / max(1.0, count_I.sum())).astype(np.float32)
         return share_I
 
     @cached_property
-    def commonest_I(self) -> AnyArray:
-        """The places of warm items by popularity, the commonest first; equal ones in the order of their indices."""
+    def by_popularity_I(self) -> AnyArray:
+        """Rows of the warm items, most popular first; items of equal popularity in index order."""
         return np.argsort(-self.popularity_I, kind="stable")
 
     @cached_property
     def available_I(self) -> BoolArray | None:
-        """Which warm items can be had: all whose `available` is not false; None: all of them."""
+        """Mask of the warm items whose `available` is not false; None if that is every item."""
         column = self.column(AVAILABLE)
         if not isinstance(column, NumericColumn) or column.kind != "boolean":
             return None
@@ -78,61 +78,61 @@ class Catalogue:
         return None if available_I.all() else available_I
 
     @cached_property
-    def _coded(self) -> dict[str, Coded]:
-        """The columns of the table that somebody asked for; shared by all catalogues that come from this one."""
+    def _loaded(self) -> dict[str, TypedColumn]:
+        """Columns of the table that were loaded so far; shared by all catalogues that `with_items` made from this one."""
         return {}
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of all columns: those of the table, and those that changes brought."""
+        """Names of all columns: those of the table and those that `with_items` added."""
         return tuple(dict.fromkeys([*self.table.column_names, *self.changed]))
 
-    def column(self, name: str) -> Coded | None:
-        """A column as arrays, coded when it is first asked for; None where the items have no such column.
+    def column(self, name: str) -> TypedColumn | None:
+        """Return a column as arrays, loaded at the first call; None if there is no such column.
 
         Raises:
-            DataError: it holds what cannot be compared, as lists.
+            DataError: the column holds values that cannot be compared, such as lists.
         """
         if name in self.changed:
             return self.changed[name]
         if name not in self.table.column_names:
             return None
-        if name not in self._coded:
-            self._coded[name] = read_column(self.table, name)
-        return self._coded[name]
+        if name not in self._loaded:
+            self._loaded[name] = read_column(self.table, name)
+        return self._loaded[name]
 
     def title(self, index: int) -> str | None:
-        """The title of an item index, None where it has none."""
+        """Return the title of an item index, or None if it has no title."""
         title: str | None = None if self._titles is None else self._titles.value(index - 1)
         return title
 
     @cached_property
-    def _titles(self) -> Coded | None:
+    def _titles(self) -> TypedColumn | None:
         return self.column(TITLE)
 
     def item(self, item_id: ItemId) -> dict[str, Any]:
-        """What is known of an item: its id and the caller's columns, in the forms of JSON, None where there is no value.
+        """Return the id and the caller's columns of an item, as JSON values; None for a column without a value.
 
         Raises:
             DataError: the id is unknown.
         """
         row = self._row(item_id)
-        values = {name: self._value(name, row) for name in self.columns if name not in OWN}
+        values = {name: self._value(name, row) for name in self.columns if name not in MODEL_COLUMNS}
         return {"item_id": item_id, **values}
 
     def with_item(self, item_id: ItemId, values: Mapping[str, Any]) -> "Catalogue":
-        """`with_items` for one item."""
+        """Return the result of `with_items` for one item."""
         return self.with_items({item_id: values})
 
     def with_items(self, changes: Mapping[ItemId, Mapping[str, Any]]) -> "Catalogue":
-        """A catalogue in which these items have these values; all that does not change is shared with this one.
+        """Return a catalogue with changed values, which shares everything unchanged with this one.
 
         Args:
-            changes: For each item the columns that change; None removes a value. A column that the items do not have is
-                made, and holds from then on what its first value is.
+            changes: For each item the columns to change, with their new values; None removes a value. An unknown column is
+                added, with the type of its first value.
 
         Raises:
-            DataError: an id is unknown, a column is the model's own, or a value is of another type than its column.
+            DataError: an id is unknown, a column belongs to the model, or a value is of another type than its column.
         """
         by_column: dict[str, dict[int, Any]] = {}
         for item_id, values in changes.items():
@@ -144,37 +144,38 @@ class Catalogue:
             self, changed={**self.changed, **{name: column for name, column in changed.items() if column}}
         )
         shared = {
-            name: getattr(self, name) for name in ("items", "ids", "popularity_I", "commonest_I", "_coded")
+            name: getattr(self, name)
+            for name in ("items", "ids", "popularity_I", "by_popularity_I", "_loaded")
         }
         if AVAILABLE not in changed:
             shared["available_I"] = self.available_I
         vars(after).update(shared)
         return after
 
-    def _changed(self, name: str, values: Mapping[int, Any]) -> Coded | None:
-        if name in OWN:
+    def _changed(self, name: str, values: Mapping[int, Any]) -> TypedColumn | None:
+        if name in MODEL_COLUMNS:
             raise DataError(
                 f"{name!r} belongs to the model and cannot be changed; export a model to change it"
             )
         if not isinstance(name, str) or not name:
-            raise DataError(f"the name of a column is text, got {name!r}")
+            raise DataError(f"the name of a column is text that is not empty, got {name!r}; pass a name")
         column = self.column(name)
         if column is None or column.kind == "nothing":
             first = next((value for value in values.values() if value is not None), None)
             if first is None:
-                return column  # there is nothing to remove
+                return column  # every value is None, and the column has no value to remove
             column = new_column(name, len(self.table), first)
-        return column.changed(values)
+        return column.with_values(values)
 
     def _value(self, name: str, row: int) -> Any:
-        column = self.changed.get(name) or self._coded.get(name)
+        column = self.changed.get(name) or self._loaded.get(name)
         if column is None and name in (AVAILABLE, TITLE):
             column = self.column(name)
         return stored_value(self.table, name, row) if column is None else column.value(row)
 
     def _row(self, item_id: ItemId) -> int:
-        """The row of an item, whether it has a vector or not."""
-        if not self._plausible(item_id):
+        """Return the row of an item, with or without a vector."""
+        if not self._has_id_type(item_id):
             raise DataError(self._wrong_type(item_id))
         index = self.items.index(item_id)
         if index == PAD:
@@ -182,24 +183,24 @@ class Catalogue:
         return index - 1
 
     def indices(self, item_ids: Iterable[ItemId]) -> AnyArray:
-        """The indices of ids, `PAD` for those without a vector.
+        """Return the indices of ids, `PAD` for ids without a vector.
 
         Raises:
-            DataError: an id is of another type than the ids of this catalogue, so it could never be known.
+            DataError: an id is of another type than the ids of this catalogue, so no catalogue of this model can contain it.
         """
         ids = list(item_ids)
         try:
             index = self.items.indices(ids)
         except TypeError:
-            raise DataError(self._wrong_type(next(i for i in ids if not self._plausible(i)))) from None
+            raise DataError(self._wrong_type(next(i for i in ids if not self._has_id_type(i)))) from None
         for position in np.flatnonzero(index == PAD).tolist():
-            if not self._plausible(ids[position]):
+            if not self._has_id_type(ids[position]):
                 raise DataError(self._wrong_type(ids[position]))
         index[index > self.warm] = PAD
         return index
 
     def index(self, item_id: ItemId) -> int:
-        """The index of an item that has a vector.
+        """Return the index of an item that has a vector.
 
         Raises:
             DataError: the id is unknown, or known but without a vector.
@@ -215,10 +216,12 @@ class Catalogue:
         raise DataError(f"unknown item {item_id!r}{self._hint(item_id)}")
 
     def kind(self, name: object = None) -> int:
-        """The code of a kind of event. None is what the log calls events without a kind, or else its commonest kind.
+        """Return the code of a kind of event.
+
+        For None it is the code of the log's name for events without a kind, or else of its most frequent kind.
 
         Raises:
-            DataError: the log of the model has no such kind.
+            DataError: the log that the model was trained on has no such kind.
         """
         if not self.kinds:
             return 0
@@ -229,14 +232,15 @@ class Catalogue:
         return self.kinds.index(str(name))
 
     def _hint(self, item_id: ItemId) -> str:
-        known = [str(other) for other in islice(self.items.ids, NEAR)]
+        known = [str(other) for other in islice(self.items.ids, MAX_HINT_IDS)]
         hint = did_you_mean(str(item_id), known)
-        # the other form of the tail lists every known name, and a catalogue is too long for that
+        # without a similar name, `did_you_mean` lists all names, and a catalogue is too long for that
         return hint if hint.startswith("; did you mean") else f"; the catalogue has {len(self.items)} items"
 
-    def _plausible(self, item_id: object) -> bool:
+    def _has_id_type(self, item_id: object) -> bool:
         return isinstance(item_id, Integral if self.items.integer_ids else str)
 
     def _wrong_type(self, item_id: object) -> str:
         wanted = "integers" if self.items.integer_ids else "strings"
-        return f"item id {item_id!r} is of type {type(item_id).__name__}, the ids of this model are {wanted}; pass them as such"
+        given = type(item_id).__name__
+        return f"item id {item_id!r} is of type {given}, the ids of this model are {wanted}; pass ids of that type"

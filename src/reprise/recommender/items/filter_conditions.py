@@ -1,4 +1,4 @@
-"""Conditions on the columns of items: equal, one of, a range, none of.
+"""Conditions on columns of the item table: equal, one of several values, within a range, none of several values.
 
 Shape letters: I warm items.
 """
@@ -11,94 +11,96 @@ import numpy as np
 from reprise.arrays import BoolArray
 from reprise.errors import DataError, did_you_mean
 from reprise.recommender.items.catalogue import Catalogue
-from reprise.recommender.items.item_columns import HOLDS, Coded, NumericColumn
+from reprise.recommender.items.item_columns import KIND_NAMES, NumericColumn, TypedColumn
 
-SEVERAL = (list, tuple, set, frozenset, np.ndarray)
-RANGED = ("integer", "number", "time", "date", "nothing")
+LIST_TYPES = (list, tuple, set, frozenset, np.ndarray)
+"""Types of conditions that list several values."""
+ORDERED_KINDS = ("integer", "number", "time", "date", "nothing")
+"""Kinds of columns that a range can be given for."""
 OPERATORS = ("min", "max", "not")
 
 
-def passing(catalogue: Catalogue, conditions: Mapping[str, Any]) -> BoolArray | None:
-    """Which items fulfil all conditions, [I]; None where there is no condition.
+def matching_items(catalogue: Catalogue, conditions: Mapping[str, Any]) -> BoolArray | None:
+    """Return the mask [I] of the items that meet all conditions; None if there are no conditions.
 
-    An item without a value fulfils no condition on it. See `Recommender.recommend` for what a condition may be.
+    An item without a value in a column meets no condition on it. `Recommender.recommend` describes the conditions.
 
     Raises:
         DataError: a column is unknown, or a condition cannot be read or does not fit its column.
     """
     if not isinstance(conditions, Mapping):
         raise DataError(
-            f'filter maps columns of the item table to conditions, got {conditions!r}; pass {{"category": "lamps"}}'
+            f'a filter maps columns of the item table to conditions, got {conditions!r}; pass {{"category": "lamps"}}'
         )
-    passed_I: BoolArray | None = None
+    matching_I: BoolArray | None = None
     for name, condition in conditions.items():
         try:
-            found_I = _mask(_column(catalogue, name), condition)[: catalogue.warm]
+            mask_I = _mask(_column(catalogue, name), condition)[: catalogue.warm]
         except DataError as error:
             raise DataError(f"filter: {error}") from None
-        passed_I = found_I if passed_I is None else passed_I & found_I
-    return passed_I
+        matching_I = mask_I if matching_I is None else matching_I & mask_I
+    return matching_I
 
 
-def _column(catalogue: Catalogue, name: str) -> Coded:
+def _column(catalogue: Catalogue, name: str) -> TypedColumn:
     column = catalogue.column(name)
     if column is None:
-        raise DataError(f"the items have no column {name!r}{_known(str(name), catalogue.columns)}")
+        raise DataError(f"the items have no column {name!r}{_known_columns(str(name), catalogue.columns)}")
     return column
 
 
-def _known(name: str, columns: Iterable[str]) -> str:
-    """The nearest column and all of them."""
-    every = f"known: {', '.join(columns)}"
-    near = did_you_mean(name, columns)
-    return f"{near} ({every})" if near.startswith("; did you mean") else f"; {every}"
+def _known_columns(name: str, columns: Iterable[str]) -> str:
+    """Return a hint that names the most similar column, if one is similar, and all columns."""
+    known = f"known: {', '.join(columns)}"
+    hint = did_you_mean(name, columns)
+    return f"{hint} ({known})" if hint.startswith("; did you mean") else f"; {known}"
 
 
-def _mask(column: Coded, condition: Any) -> BoolArray:
+def _mask(column: TypedColumn, condition: Any) -> BoolArray:
     if not isinstance(condition, Mapping):
-        return _among(column, condition)
+        return _is_in(column, condition)
     if not condition:
         raise DataError(
-            f"the condition on {column.name!r} is empty; give it {', '.join(OPERATORS)}, or leave it out"
+            f"the condition on {column.name!r} is empty; set {', '.join(OPERATORS)}, or leave out the condition"
         )
     for operator in condition:
         if operator not in OPERATORS:
             raise DataError(
                 f"unknown operator {operator!r} on {column.name!r}{did_you_mean(str(operator), OPERATORS)}"
             )
-    passed_I = column.known_I
+    mask_I = column.known_I
     if "not" in condition:
-        passed_I &= ~_among(column, condition["not"])
+        mask_I &= ~_is_in(column, condition["not"])
     ends = {name: condition[name] for name in ("min", "max") if name in condition}
-    return passed_I & _between(column, ends) if ends else passed_I
+    return mask_I & _in_range(column, ends) if ends else mask_I
 
 
-def _among(column: Coded, condition: Any) -> BoolArray:
-    values = list(condition) if isinstance(condition, SEVERAL) else [condition]
+def _is_in(column: TypedColumn, condition: Any) -> BoolArray:
+    values = list(condition) if isinstance(condition, LIST_TYPES) else [condition]
     for value in values:
         if value is None or isinstance(value, Mapping):
             raise DataError(
                 f"{column.name!r} cannot be compared with {value!r}; pass a value or a list of values "
-                "(an item without a value fulfils no condition)"
+                "(an item without a value meets no condition)"
             )
     if column.kind == "nothing":
         return column.known_I
-    return column.among(values)
+    return column.is_in(values)
 
 
-def _between(column: Coded, ends: Mapping[str, Any]) -> BoolArray:
-    if not isinstance(column, NumericColumn) or column.kind not in RANGED:
+def _in_range(column: TypedColumn, ends: Mapping[str, Any]) -> BoolArray:
+    if not isinstance(column, NumericColumn) or column.kind not in ORDERED_KINDS:
         raise DataError(
-            f"{column.name!r} holds {HOLDS[column.kind]}, which has no range; pass a value or a list of values"
+            f"{column.name!r} holds {KIND_NAMES[column.kind]}, for which min and max are not defined; "
+            "pass a value or a list of values"
         )
     if column.kind == "nothing":
         return column.known_I
-    least = column.number(ends["min"]) if "min" in ends else -np.inf
-    most = column.number(ends["max"]) if "max" in ends else np.inf
-    if least > most:
+    low = column.number(ends["min"]) if "min" in ends else -np.inf
+    high = column.number(ends["max"]) if "max" in ends else np.inf
+    if low > high:
         raise DataError(
-            f"the range of {column.name!r} is empty: min {ends['min']!r} is above max {ends['max']!r}; "
-            "exchange them"
+            f"the range of {column.name!r} is empty: min {ends['min']!r} is above max {ends['max']!r}; swap them"
         )
-    found_I: BoolArray = (column.value_I >= least) & (column.value_I <= most)
-    return found_I
+    mask_I: BoolArray = (column.value_I >= low) & (column.value_I <= high)
+    return mask_I

@@ -1,7 +1,7 @@
-"""Columns of the item table that can be asked and changed: numbers as float64, text as codes and a dictionary.
+"""Columns of the item table that filters can test and callers can change: numbers as float64, text as dictionary codes.
 
-Nothing here is changed in place but a dictionary, which only grows: a changed column is a new one.
-Shape letters: I items, a row of the table each.
+Columns are immutable: a changed column is a new one. Dictionaries only grow.
+Shape letters: I items, one row of the table each; N tested values.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,62 +19,64 @@ from reprise.data.io.arrow_columns import MAX_EXACT_INTEGER, Kind, Table, column
 from reprise.errors import DataError
 
 AVAILABLE, TITLE = "available", "title"
-"""Columns that mean something to an answer: the first is of truths, the second of text."""
-OWN = ("item_id", "count")
-"""Columns that belong to the model and not to the caller."""
+"""Columns with a meaning for recommendations: a boolean that excludes items, and the text of a title."""
+MODEL_COLUMNS = ("item_id", "count")
+"""Columns that belong to the model and cannot be changed."""
 
 MICROSECOND = timedelta(microseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-FEW = 16
-"""So many numbers are compared one by one; more are sorted first."""
-HOLDS: dict[Kind, str] = {
-    "text": "text", "integer": "integers", "number": "numbers", "boolean": "truths (true or false)", "time": "times",
+MAX_COMPARISONS = 16
+"""Number of values up to which a column is compared with each value; with more values, a lookup is faster."""
+KIND_NAMES: dict[Kind, str] = {
+    "text": "text", "integer": "integers", "number": "numbers", "boolean": "booleans (true or false)", "time": "times",
     "date": "dates", "nothing": "nothing", "other": "lists or structures",
 }  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class NumericColumn:
-    """A column of numbers, truths, times or dates."""
+    """A column of numbers, booleans, times or dates."""
 
     name: str
+    """Name of the column."""
     kind: Kind
+    """Type of the values."""
     value_I: AnyArray
-    """float64, NaN where there is no value."""
+    """Values as float64, times and dates in microseconds since 1970; NaN for an item without a value."""
 
     @property
     def known_I(self) -> BoolArray:
-        """Where there is a value."""
+        """Mask of the items with a value."""
         return ~np.isnan(self.value_I)
 
-    def among(self, values: Iterable[Any]) -> BoolArray:
-        """Where the value is one of these."""
-        wanted = sorted({self.number(value) for value in values})
-        if len(wanted) <= FEW:
-            found_I = np.zeros(len(self.value_I), dtype=np.bool_)
-            for value in wanted:
-                found_I |= self.value_I == value
-            return found_I
-        sorted_N = np.array(wanted)
-        place_I = np.searchsorted(sorted_N, self.value_I).clip(max=len(sorted_N) - 1)
-        equal_I: BoolArray = sorted_N[place_I] == self.value_I
+    def is_in(self, values: Iterable[Any]) -> BoolArray:
+        """Return the mask of the items whose value is one of these."""
+        numbers = sorted({self.number(value) for value in values})
+        if len(numbers) <= MAX_COMPARISONS:
+            mask_I = np.zeros(len(self.value_I), dtype=np.bool_)
+            for number in numbers:
+                mask_I |= self.value_I == number
+            return mask_I
+        sorted_N = np.array(numbers)
+        position_I = np.searchsorted(sorted_N, self.value_I).clip(max=len(sorted_N) - 1)
+        equal_I: BoolArray = sorted_N[position_I] == self.value_I
         return equal_I
 
     def value(self, row: int) -> Any:
-        """The value of one row in the form of JSON: times and dates in ISO 8601, None where there is none."""
+        """Return the value of one row as a JSON value, times and dates in ISO 8601; None if there is no value."""
         number = float(self.value_I[row])
         if np.isnan(number):
             return None
         if self.kind in ("time", "date"):
-            moment = EPOCH + timedelta(microseconds=int(number))
-            return moment.date().isoformat() if self.kind == "date" else moment.isoformat()
+            time = EPOCH + timedelta(microseconds=int(number))
+            return time.date().isoformat() if self.kind == "date" else time.isoformat()
         return {"integer": int, "boolean": bool}.get(self.kind, float)(number)
 
     def number(self, value: Any) -> float:
-        """A value of the caller as it is stored.
+        """Return a value as the column stores it.
 
         Raises:
-            DataError: it is of another type than the column.
+            DataError: the value is of another type than the column.
         """
         if self.kind in ("time", "date"):
             return _microseconds(self.name, value)
@@ -88,16 +90,16 @@ class NumericColumn:
         )
         if not isfinite(number):
             raise DataError(
-                f"column {self.name!r} was given {value!r}, which is no number that can be compared"
+                f"column {self.name!r} cannot be compared with {value!r}; pass a finite number, integers up to 2^53"
             )
         return number
 
-    def changed(self, values: Mapping[int, Any]) -> "NumericColumn":
-        """The same with these values in these rows; None: no value. Integers become numbers where a fraction comes in."""
+    def with_values(self, values: Mapping[int, Any]) -> "NumericColumn":
+        """Return the column with these values by row; None removes a value. A fraction turns integers into numbers."""
         given = [np.nan if value is None else self.number(value) for value in values.values()]
         whole = all(np.isnan(number) or number.is_integer() for number in given)
         if self.kind == "date" and any(number % 86_400_000_000 for number in given if not np.isnan(number)):
-            raise DataError(f"column {self.name!r} holds dates, got a time of a day; pass the date alone")
+            raise DataError(f"column {self.name!r} holds dates, got a date with a time; pass the date alone")
         value_I = self.value_I.copy()
         value_I[list(values)] = given
         return replace(
@@ -106,32 +108,33 @@ class NumericColumn:
 
 
 class Dictionary:
-    """Words and their codes. It only grows, so that columns of several catalogues can share it."""
+    """Text values and their codes. It only grows, so columns of several catalogues can share it between threads."""
 
-    def __init__(self, words: list[str]) -> None:
-        self.words = words
-        self._place: dict[str, int] | None = None
+    def __init__(self, texts: list[str]) -> None:
+        self.texts = texts
+        """Text of each code."""
+        self._code: dict[str, int] | None = None
         self._lock = Lock()
 
-    def find(self, word: str) -> int:
-        """The code of a word, -1 where no row ever had it."""
-        return self._places().get(word, -1)
+    def find(self, text: str) -> int:
+        """Return the code of a text, or -1 if it is not in the dictionary."""
+        return self._codes().get(text, -1)
 
-    def add(self, word: str) -> int:
-        """The code of a word, a new one if need be."""
-        places = self._places()
+    def add(self, text: str) -> int:
+        """Return the code of a text, after adding it if it is new."""
+        codes = self._codes()
         with self._lock:
-            if word not in places:
-                self.words.append(word)
-                places[word] = len(self.words) - 1
-            return places[word]
+            if text not in codes:
+                self.texts.append(text)
+                codes[text] = len(self.texts) - 1
+            return codes[text]
 
-    def _places(self) -> dict[str, int]:
-        if self._place is None:
+    def _codes(self) -> dict[str, int]:
+        if self._code is None:
             with self._lock:
-                if self._place is None:  # another thread may have been quicker
-                    self._place = {word: code for code, word in enumerate(self.words)}
-        return self._place
+                if self._code is None:  # another thread may have made it while this one waited
+                    self._code = {text: code for code, text in enumerate(self.texts)}
+        return self._code
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,51 +142,54 @@ class TextColumn:
     """A column of text."""
 
     name: str
+    """Name of the column."""
     code_I: AnyArray
-    """Places among the words, int32; -1 where there is no value."""
+    """Codes of the dictionary, int32; -1 for an item without a value."""
     dictionary: Dictionary
+    """Texts of the codes; may contain texts that no item has."""
 
     kind: Kind = "text"
+    """Type of the values."""
 
     @property
     def known_I(self) -> BoolArray:
-        """Where there is a value."""
+        """Mask of the items with a value."""
         known_I: BoolArray = self.code_I >= 0
         return known_I
 
-    def among(self, values: Iterable[Any]) -> BoolArray:
-        """Where the value is one of these."""
+    def is_in(self, values: Iterable[Any]) -> BoolArray:
+        """Return the mask of the items whose value is one of these."""
         codes = {self.dictionary.find(self._text(value)) for value in values} - {-1}
-        if len(codes) <= FEW:
-            found_I = np.zeros(len(self.code_I), dtype=np.bool_)
+        if len(codes) <= MAX_COMPARISONS:
+            mask_I = np.zeros(len(self.code_I), dtype=np.bool_)
             for code in codes:
-                found_I |= self.code_I == code
-            return found_I
-        # one place more, to which the code -1 of no value leads
-        wanted_N = np.zeros(len(self.dictionary.words) + 1, dtype=np.bool_)
-        wanted_N[list(codes)] = True
-        chosen_I: BoolArray = wanted_N[self.code_I]
-        return chosen_I
+                mask_I |= self.code_I == code
+            return mask_I
+        # one more entry at the end, False, for the code -1 of an item without a value
+        is_tested_N = np.zeros(len(self.dictionary.texts) + 1, dtype=np.bool_)
+        is_tested_N[list(codes)] = True
+        tested_I: BoolArray = is_tested_N[self.code_I]
+        return tested_I
 
     def value(self, row: int) -> Any:
-        """The text of one row, None where there is none."""
+        """Return the text of one row, or None if there is no value."""
         code = int(self.code_I[row])
-        return None if code < 0 else self.dictionary.words[code]
+        return None if code < 0 else self.dictionary.texts[code]
 
-    def changed(self, values: Mapping[int, Any]) -> "TextColumn":
-        """The same with these values in these rows; None: no value."""
-        given = [None if value is None else self._text(value) for value in values.values()]
-        column = self._compact() if len(self.dictionary.words) > 2 * len(self.code_I) else self
+    def with_values(self, values: Mapping[int, Any]) -> "TextColumn":
+        """Return the column with these values by row; None removes a value."""
+        texts = [None if value is None else self._text(value) for value in values.values()]
+        column = self._compact() if len(self.dictionary.texts) > 2 * len(self.code_I) else self
         code_I = column.code_I.copy()
-        code_I[list(values)] = [-1 if word is None else column.dictionary.add(word) for word in given]
+        code_I[list(values)] = [-1 if text is None else column.dictionary.add(text) for text in texts]
         return replace(column, code_I=code_I)
 
     def _compact(self) -> "TextColumn":
-        """The same without words that no row has any more: memory does not grow with the number of changes."""
+        """Return the column without unused texts, so that memory does not grow with the number of changes."""
         used, back_I = np.unique(self.code_I, return_inverse=True)
         absent = int(used[0] < 0)
-        words = [self.dictionary.words[code] for code in used[absent:].tolist()]
-        return replace(self, code_I=(back_I - absent).astype(np.int32), dictionary=Dictionary(words))
+        texts = [self.dictionary.texts[code] for code in used[absent:].tolist()]
+        return replace(self, code_I=(back_I - absent).astype(np.int32), dictionary=Dictionary(texts))
 
     def _text(self, value: Any) -> str:
         if not isinstance(value, str):
@@ -191,38 +197,39 @@ class TextColumn:
         return value
 
 
-Coded = NumericColumn | TextColumn
+TypedColumn = NumericColumn | TextColumn
 
 
-def read_column(table: Table, name: str) -> Coded:
-    """A column of the table, coded.
+def read_column(table: Table, name: str) -> TypedColumn:
+    """Return a column of the item table as arrays.
 
     Raises:
-        DataError: it holds what cannot be compared.
+        DataError: the column holds values that cannot be compared.
     """
     kind = column_kind(table, name)
     if kind == "other":
         raise DataError(
-            f"column {name!r} of the item table holds {HOLDS[kind]}, which cannot be compared or changed"
+            f"column {name!r} of the item table holds {KIND_NAMES[kind]}, which cannot be compared or changed; "
+            "use another column"
         )
     if kind == "text" or (name == TITLE and kind != "nothing"):
-        value_I, words = encode_column(table, name, "text")
-        column: Coded = TextColumn(name, value_I, Dictionary(words))
+        code_I, texts = encode_column(table, name, "text")
+        column: TypedColumn = TextColumn(name, code_I, Dictionary(texts))
     else:
         column = NumericColumn(name, kind, encode_column(table, name, kind).value_I)
-    return (_truths(column) or column) if name == AVAILABLE else column
+    return (_as_boolean(column) or column) if name == AVAILABLE else column
 
 
 def stored_value(table: Table, name: str, row: int) -> Any:
-    """One value of the table in the form of JSON, without coding the column if it can be helped."""
+    """Return one value of the table as a JSON value, without loading the whole column."""
     kind = column_kind(table, name)
     if kind in ("number", "time", "date"):
         return NumericColumn(name, kind, encode_column(table.slice(row, 1), name, kind).value_I).value(0)
-    return _plain(value_at(table, name, row))
+    return _json_value(value_at(table, name, row))
 
 
-def new_column(name: str, rows: int, value: Any) -> Coded:
-    """A column without values, of the type of this one.
+def new_column(name: str, rows: int, value: Any) -> TypedColumn:
+    """Return a column without values, whose type is that of `value`.
 
     Raises:
         DataError: no column can hold the value.
@@ -238,30 +245,31 @@ def new_column(name: str, rows: int, value: Any) -> Coded:
         if isinstance(value, kind):
             return NumericColumn(name, column, np.full(rows, np.nan))
     raise DataError(
-        f"column {name!r} was given {value!r}; a value is text, a number, true, false, a time, or None for none"
+        f"column {name!r} cannot hold {value!r}; pass text, a number, true, false, a time, or None for no value"
     )
 
 
 def wrong_type(name: str, kind: Kind, value: Any) -> DataError:
-    """The error about a value of another type than the column."""
-    hint = f"pass {str(value)!r}" if kind == "text" and isinstance(value, Real) else "pass one of that type"
-    return DataError(f"column {name!r} holds {HOLDS[kind]}, got {value!r}; {hint}")
+    """Return the error for a value of another type than the column."""
+    hint = (
+        f"pass {str(value)!r}" if kind == "text" and isinstance(value, Real) else "pass a value of that type"
+    )
+    return DataError(f"column {name!r} holds {KIND_NAMES[kind]}, got {value!r}; {hint}")
 
 
-def _truths(column: Coded) -> NumericColumn | None:
-    """A column of 0 and 1, or of `true` and `false` as text, as one of truths; None where it holds anything else."""
+def _as_boolean(column: TypedColumn) -> NumericColumn | None:
+    """Return a column of 0 and 1, or of the texts `true` and `false`, as booleans; None if it holds anything else."""
     if isinstance(column, NumericColumn):
-        same = column.kind in ("integer", "number", "boolean") and bool(
+        only_0_and_1 = column.kind in ("integer", "number", "boolean") and bool(
             np.isin(column.value_I[column.known_I], (0, 1)).all()
         )
-        return replace(column, kind="boolean") if same else None
-    truth = {"false": 0.0, "true": 1.0}
-    found = [truth.get(word.lower(), np.nan) for word in column.dictionary.words]
-    return (
-        None
-        if np.isnan(found).any()
-        else NumericColumn(column.name, "boolean", np.array([*found, np.nan])[column.code_I])
-    )
+        return replace(column, kind="boolean") if only_0_and_1 else None
+    number_of = {"false": 0.0, "true": 1.0}
+    numbers = [number_of.get(text.lower(), np.nan) for text in column.dictionary.texts]
+    if np.isnan(numbers).any():
+        return None
+    # the NaN at the end is the value of the code -1
+    return NumericColumn(column.name, "boolean", np.array([*numbers, np.nan])[column.code_I])
 
 
 def _microseconds(name: str, value: Any) -> float:
@@ -291,12 +299,12 @@ def _parsed(name: str, text: str) -> date:
     )
 
 
-def _plain(value: Any) -> Any:
-    """A value of Arrow as JSON has it."""
+def _json_value(value: Any) -> Any:
+    """Return a value of an Arrow table as a JSON value."""
     if isinstance(value, Mapping):
-        return {str(name): _plain(part) for name, part in value.items()}
+        return {str(name): _json_value(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [_json_value(part) for part in value]
     if isinstance(value, float):
         return value if isfinite(value) else None
     return value if value is None or isinstance(value, str | int) else str(value)

@@ -1,4 +1,4 @@
-"""Events as columns of numbers: those of one user in order, or one of each of several users.
+"""Events as columns of numbers: the events of one user in order, or one event of each of several users.
 
 Shape letters: E events.
 """
@@ -13,20 +13,20 @@ from reprise.arrays import AnyArray
 
 @dataclass(frozen=True)
 class EventArrays:
-    """What a network may read of E events."""
+    """Everything that a network may read of E events."""
 
     item: AnyArray
     """Item indices, int64."""
     time_s: AnyArray
-    """Seconds since 1970, float64; NaN where the time is not known."""
+    """Seconds since 1970, float64; NaN if the time is not known."""
     kind: AnyArray
-    """Positions among the kinds of the log, int64."""
+    """Codes of the kinds of event, int64: positions in the model's list of kinds."""
     value: AnyArray
-    """float32; NaN where there is none."""
+    """Numeric values of the events, float32; NaN for an event without a value."""
 
     @classmethod
     def of_items(cls, item: AnyArray, kind: int = 0) -> "EventArrays":
-        """Events of which only the items are known."""
+        """Return events with these items, without times and values."""
         count = len(item)
         return cls(
             item=np.asarray(item, dtype=np.int64),
@@ -36,21 +36,20 @@ class EventArrays:
         )
 
     @classmethod
-    def joined(cls, several: Sequence["EventArrays"]) -> "EventArrays":
-        """The events of all of them, one after another."""
-        parts = [cls.of_items(np.empty(0)), *several]
-        return cls(
-            *(np.concatenate(columns) for columns in zip(*(part.columns for part in parts), strict=True))
-        )
+    def concatenate(cls, parts: Sequence["EventArrays"]) -> "EventArrays":
+        """Return the events of all parts, one part after another."""
+        # an empty part first, so that no parts at all give empty columns of the right types
+        columns = zip(*(part.columns for part in [cls.of_items(np.empty(0)), *parts]), strict=True)
+        return cls(*(np.concatenate(column) for column in columns))
 
     @property
     def columns(self) -> tuple[AnyArray, AnyArray, AnyArray, AnyArray]:
-        """Item, time, kind and value."""
+        """The columns `item`, `time_s`, `kind` and `value`."""
         return self.item, self.time_s, self.kind, self.value
 
     def __len__(self) -> int:
         return len(self.item)
 
-    def take(self, which: AnyArray) -> "EventArrays":
-        """Some of the events, by position."""
-        return EventArrays(*(column[which] for column in self.columns))
+    def take(self, positions: AnyArray) -> "EventArrays":
+        """Return the events at these positions."""
+        return EventArrays(*(column[positions] for column in self.columns))

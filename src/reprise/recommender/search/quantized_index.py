@@ -1,261 +1,324 @@
-"""The exact search, quicker: a scan of bytes, and then floats for the few items in question.
+"""Exact search that first bounds all scores with int8 products, and then computes the scores of a few candidates.
 
-Shape letters: B queries, I items, D width, k answers, M additions, C candidates.
+Shape letters: B queries, I items, D width, N vectors, k results, M corrections, C candidates.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from reprise.arrays import BoolArray, Float32Array, Float64Array, Int64Array
-from reprise.recommender.search.exact_index import (
-    ExactIndex,
-    Found,
-    LogitCorrections,
-    below_kth,
-    nothing_found,
-)
-from reprise.recommender.search.int8_matmul import BYTES, LARGEST, LARGEST_ASKED, Int8Matmul
+from reprise.arrays import BoolArray, Float32Array, Float64Array, Int8Array, Int64Array
+from reprise.recommender.search.exact_index import ExactIndex, SearchResult, empty_result, kth_lower_bound
+from reprise.recommender.search.int8_matmul import MAX_BYTES, MAX_ITEM_CODE, MAX_QUERY_CODE, Int8Matmul
+from reprise.recommender.search.logit_corrections import LogitCorrections
 
-FEWEST = 2**14
-"""Items from which a scan is quicker than the product of floats (benchmarks/search.py)."""
-BATCH, FEWEST_IN_BATCH = 32, 2**16
-"""The same for more queries at once than these: they share the reading of the vectors, which is what a scan saves."""
-WIDEST = 2048
-"""Up to which 63 * 127 * D stays below 2^24, so that a product of integers is exact as a float32."""
-ROWS = 8
-"""Queries that are scanned together: their products stay near the processor."""
-LARGE, SMALL = 1e12, 1e-15
-"""Numbers beyond are left to the product of floats, which says what becomes of infinities; no scale is below, so that no
-quotient of two numbers comes near an infinity either."""
-FORBIDDEN, ALLOWED = np.float32(3e38), np.float32(-1e38)
-"""What is taken from the scores of items that are not allowed, and what those of the others stay above."""
-FEW = 64
-"""Where less than a 64th of the items is allowed, only those are looked at."""
-SLACK = 2.0**-19
-"""More than all roundings of float32 on the way, as a share of the largest terms: fewer than 16, of 2^-24 each."""
-UP = 1 + 2.0**-18
-"""Makes a rounded bound a bound again."""
-TINY = float(np.finfo(np.float32).tiny)
-"""More than all roundings below the range of float32."""
+MIN_ITEMS = 2**14
+"""Number of items from which the quantised search is faster than the product of floats (benchmarks/search.py)."""
+LARGE_BATCH, MIN_ITEMS_FOR_LARGE_BATCH = 32, 2**16
+"""Batches of more than `LARGE_BATCH` queries need this many items instead: the product of floats reads the vectors once for
+the whole batch, and reading fewer bytes is what the quantised search gains."""
+MAX_WIDTH = 2048
+"""Largest width of the vectors: 63 * 127 * 2048 is below 2^24, so a product of codes is exact as a float32."""
+QUERIES_PER_PRODUCT = 8
+"""Number of queries per int8 product; their scores fit in the processor's cache."""
+MAX_MAGNITUDE = 1e12
+"""Magnitude from which vectors, queries and corrections are left to the product of floats, as are infinities and NaN."""
+MIN_SCALE = 1e-15
+"""Smallest scale of a quantised vector, so that a quotient of two scales stays far from infinity."""
+EXCLUDED_PENALTY = np.float32(3e38)
+"""Number subtracted from the bounds of items that are not allowed."""
+MIN_ALLOWED_BOUND = np.float32(-1e38)
+"""Number that is below the bounds of all allowed items and above those of all others."""
+SPARSE_MASK_RATIO = 64
+"""If at most one item in this many is allowed, the scores of all allowed items are computed directly."""
+ROUNDING_SHARE = 2.0**-19
+"""Bound of the rounding errors of a score in float32, relative to its largest terms: twice 16 roundings of 2^-24 each."""
+ROUND_UP = 1 + 2.0**-18
+"""Factor that makes a bound hold again after it was rounded to float32."""
+MIN_NORMAL = float(np.finfo(np.float32).tiny)
+"""Bound of the rounding errors below the normal range of float32."""
 
 
 @dataclass(frozen=True)
 class SearchQuery:
-    """What is asked in one row of a search."""
+    """One query of a batch, with its own mask and corrections."""
 
     query_D: Float32Array
+    """Query vector."""
     k: int
+    """Number of items to return."""
     allowed_I: BoolArray | None
-    extra: LogitCorrections | None
+    """Mask of the items that may be returned; None allows all items."""
+    corrections: LogitCorrections | None
+    """Values to add to some of the scores."""
 
     @classmethod
-    def of(
+    def from_batch(
         cls,
         row: int,
         query_BD: Float32Array,
         k: int,
         allowed: BoolArray | None,
-        extra: LogitCorrections | None,
+        corrections: LogitCorrections | None,
     ) -> "SearchQuery":
-        """That of one row."""
+        """Return the query in one row of a batch."""
         allowed_I = allowed if allowed is None or allowed.ndim == 1 else allowed[row]
-        return cls(query_BD[row], k, allowed_I, None if extra is None else extra.rows(row, row + 1))
+        return cls(
+            query_BD[row], k, allowed_I, None if corrections is None else corrections.rows(row, row + 1)
+        )
 
 
 class ScoreBound(NamedTuple):
-    """What the scores of one question are not above, in a unit of its own."""
+    """Upper bounds of all scores of one query: no score is above `unit * upper_I + rounding`."""
 
     upper_I: Float32Array
-    """Below `ALLOWED` for what is not allowed."""
+    """Bounds in multiples of `unit`; below `MIN_ALLOWED_BOUND` for items that are not allowed."""
     unit: float
-    """Scores are at most `upper_I` of these, and the slack."""
-    slack: float
+    """Scale of the quantised query."""
+    rounding: float
+    """Bound of the rounding errors of a score and of its bound."""
 
-    def of(self, score: float) -> np.float32:
-        """What the bounds of all scores reach that are at least so large."""
-        return np.float32((score - self.slack) / self.unit)
+    def threshold(self, score: float) -> np.float32:
+        """Return the value that `upper_I` reaches for every item whose score is at least `score`."""
+        return np.float32((score - self.rounding) / self.unit)
 
 
 class QuantizedVectors:
-    """Item vectors as bytes times a scale each, and how far these are from the vectors."""
+    """Item vectors as int8 codes, with a scale for each vector and bounds of the quantisation errors.
 
-    def __init__(self, vectors_ID: Float32Array) -> None:
+    A vector v is quantised to v' = scale * code, a query q to q' in the same way. Then
+    q v = q' v' + q' (v - v') + (q - q') v, and by the Cauchy-Schwarz inequality
+
+        q v <= q' v' + |q'| |v - v'| + |q - q'| |v|
+
+    q' v' is an integer product times two scales. The other terms need one number for each item and one for each query.
+
+    Example: v = (1, 0.3) has the scale 1 / 127 and the codes (127, 38), so |v - v'| = 0.0008 and |v| = 1.0440.
+    q = (0.5, 1) has the scale 1 / 63 and the codes (32, 63), so |q - q'| = 0.0079 and |q'| = 1.1216.
+    The integer product is 32 * 127 + 63 * 38 = 6458, and q' v' = 6458 / (63 * 127) = 0.8071.
+    The bound is 0.8071 + 1.1216 * 0.0008 + 0.0079 * 1.0440 = 0.8163. The score, 0.8, is below it.
+    """
+
+    def __init__(self, vectors_ID: Float32Array, matmul_graph: bytes) -> None:
+        """Quantise the vectors and open the session that multiplies their codes.
+
+        Raises:
+            ArtefactError: the graph is for other vectors.
+        """
         code_ID = np.empty(vectors_ID.shape, dtype=np.int8)
         self._scale_I = np.empty(len(vectors_ID), dtype=np.float32)
         error_I, length_I = np.empty(len(vectors_ID)), np.empty(len(vectors_ID))
-        for start in range(0, len(vectors_ID), 4096):
+        for start in range(0, len(vectors_ID), 4096):  # in parts, because the errors are computed in float64
             part = slice(start, start + 4096)
-            code_ID[part], self._scale_I[part] = _rounded(vectors_ID[part], LARGEST)
+            code_ID[part], self._scale_I[part] = _quantize(vectors_ID[part], MAX_ITEM_CODE)
             error_I[part], length_I[part] = _errors(vectors_ID[part], code_ID[part], self._scale_I[part])
-        self._product = Int8Matmul(code_ID)
-        # the largest error and length, and the share of them that an item has at most: one number for both rather than two,
-        # since errors go with lengths
-        self._error, self._length = max(float(error_I.max()), TINY), max(float(length_I.max()), TINY)
-        share_I = np.maximum(error_I / self._error, length_I / self._length) * UP
+        self._product = Int8Matmul(matmul_graph, code_ID)
+        # The bound needs |v - v'| and |v| of each item. One number for both saves a pass over all items: with E and L the
+        # largest error and length, share = max(|v - v'| / E, |v| / L), and each term is at most share times its maximum.
+        # Little is lost, because long vectors have large errors.
+        self._max_error = max(float(error_I.max()), MIN_NORMAL)
+        self._max_length = max(float(length_I.max()), MIN_NORMAL)
+        share_I = np.maximum(error_I / self._max_error, length_I / self._max_length) * ROUND_UP
         self._share_I: Float32Array = share_I.astype(np.float32)
 
-    def is_in_range(self, query_BD: Float32Array, extra: LogitCorrections | None) -> bool:
-        """Whether the bounds of these queries can be computed in float32."""
-        return _largest(query_BD) < LARGE and (extra is None or _largest(extra.value_M) < LARGE)
+    def supports(self, query_BD: Float32Array, corrections: LogitCorrections | None) -> bool:
+        """Return whether the bounds of these queries can be computed in float32."""
+        return _max_magnitude(query_BD) < MAX_MAGNITUDE and (
+            corrections is None or _max_magnitude(corrections.value_M) < MAX_MAGNITUDE
+        )
 
-    def bounds(self, asked_B: Sequence[SearchQuery]) -> Iterator[ScoreBound]:
-        """What the scores of each question are not above."""
-        for start in range(0, len(asked_B), ROWS):
-            group = asked_B[start : start + ROWS]
-            query_BD = np.stack([asked.query_D for asked in group])
-            code_BD, scale_B = _rounded(query_BD, LARGEST_ASKED)
+    def bounds(self, queries: Sequence[SearchQuery]) -> Iterator[ScoreBound]:
+        """Yield upper bounds of the scores of each query."""
+        for start in range(0, len(queries), QUERIES_PER_PRODUCT):
+            group = queries[start : start + QUERIES_PER_PRODUCT]
+            query_BD = np.stack([query.query_D for query in group])
+            code_BD, scale_B = _quantize(query_BD, MAX_QUERY_CODE)
             error_B, length_B = _errors(query_BD, code_BD, scale_B)
             product_BI = self._product(code_BD)
-            for row, asked in enumerate(group):
+            for row, query in enumerate(group):
                 unit, error, length = float(scale_B[row]), float(error_B[row]), float(length_B[row])
+                # in multiples of the query's scale, so that the codes' product needs one multiplication per item
                 upper_I = np.multiply(product_BI[row], self._scale_I, dtype=np.float32, casting="unsafe")
-                bound = (length + error) * self._error + error * self._length
-                upper_I += self._share_I * np.float32(bound * UP / unit)
-                added = _apply(asked, upper_I, unit)
-                yield ScoreBound(upper_I, unit, SLACK * ((length + error) * self._length + added) + TINY)
+                # |q'| is at most |q| + |q - q'|
+                error_bound = (length + error) * self._max_error + error * self._max_length
+                upper_I += self._share_I * np.float32(error_bound * ROUND_UP / unit)
+                largest = _apply_corrections_and_mask(query, upper_I, unit)
+                rounding = ROUNDING_SHARE * ((length + error) * self._max_length + largest) + MIN_NORMAL
+                yield ScoreBound(upper_I, unit, rounding)
+
+
+def quantized_search_pays(items: int, width: int) -> bool:
+    """Return whether the quantised search is faster than the product of floats, and possible, for vectors of this shape."""
+    return items >= MIN_ITEMS and 0 < width <= MAX_WIDTH and items * width <= MAX_BYTES
 
 
 class QuantizedIndex:
-    """The answers of `ExactIndex`, always, by whichever way is quicker. Safe to call from several threads.
+    """A search with the results of `ExactIndex`, by int8 products where they are faster. Safe to call from several threads.
 
-    Vectors v and queries q are rounded to bytes, v' and q'. By Cauchy and Schwarz q v is at most q' v', which is an exact sum
-    of integers, and |q'| |v - v'| + |q - q'| |v|. Only items for which this reaches the k-th best of some true scores can
-    be among the k best, and of those the true scores are computed. Where too many items are that close together all scores
-    are computed, so nothing rests on luck. The bytes take a quarter of the vectors' memory, several times in ONNX Runtime.
+    The search has three steps, and its result is exact:
+
+    1. Compute an upper bound of every score (`QuantizedVectors`).
+    2. Compute the true scores of at least k items with the largest bounds. Let t be the k-th largest of these scores.
+    3. Compute the true scores of all items whose bound reaches t, and return the k best. No other item can be among the k
+       best: its score is below t, and k items have scores of at least t.
+
+    Example with k = 1 and the bounds 0.82, 0.79 and 0.40: the first item has the score t = 0.80. The second item's score is at
+    most 0.79, so one true score is enough. With a second bound of 0.81, the second score has to be computed as well.
+
+    If too many bounds reach t, `ExactIndex` computes all scores. Without a graph, or with vectors that are too large for the
+    bounds, it answers every query.
     """
 
-    def __init__(self, vectors_ID: Float32Array, fewest: int = FEWEST) -> None:
-        """Round the vectors, if there are at least `fewest`."""
+    def __init__(self, vectors_ID: Float32Array, matmul_graph: bytes | None) -> None:
+        """Quantise the vectors, if there is a graph for them.
+
+        Args:
+            vectors_ID: Item vectors.
+            matmul_graph: ONNX graph of the int8 product for vectors of this shape; None searches with products of floats.
+
+        Raises:
+            ArtefactError: the graph is for vectors of another shape.
+        """
         items, width = vectors_ID.shape
         self.vectors_ID = vectors_ID
         self._exact = ExactIndex(vectors_ID)
-        # looking at an item again costs some ten times its share of a product
-        self._most = max(FEW, min(items // 8, 2**22 // max(1, width)))
-        pays = items >= fewest and 0 < width <= WIDEST and items * width <= BYTES
-        self._rounded = QuantizedVectors(vectors_ID) if pays and _largest(vectors_ID) < LARGE else None
+        # the true score of one candidate takes about ten times as long as one score of a product of floats
+        self._max_candidates = max(64, min(items // 8, 2**22 // max(1, width)))
+        self._quantized: QuantizedVectors | None = None
+        if matmul_graph is not None and _max_magnitude(vectors_ID) < MAX_MAGNITUDE:
+            self._quantized = QuantizedVectors(vectors_ID, matmul_graph)
 
     def search(
         self,
         query_BD: Float32Array,
         k: int,
         allowed: BoolArray | None = None,
-        extra: LogitCorrections | None = None,
-    ) -> Found:
-        """See `Index`. A score is the product in float64, rounded once, and what is added to it in float32."""
-        in_batch = len(query_BD) > BATCH and len(self.vectors_ID) < FEWEST_IN_BATCH
-        if (
-            self._rounded is None
-            or in_batch
-            or 2 * k > self._most
-            or not self._rounded.is_in_range(query_BD, extra)
-        ):
-            return self._exact.search(query_BD, k, allowed, extra)
-        index_Bk, score_Bk = nothing_found(len(query_BD), k)
-        asked_B = [SearchQuery.of(row, query_BD, k, allowed, extra) for row in range(len(query_BD))]
-        for row, place_C in enumerate(self._candidates(asked_B)):
-            one, asked = slice(row, row + 1), asked_B[row]
-            if len(place_C) > self._most:
+        corrections: LogitCorrections | None = None,
+    ) -> SearchResult:
+        """Return the k items with the largest scores of each query. See `Index.search`.
+
+        A score is the inner product in float64, rounded once to float32, plus the correction in float32.
+        """
+        if self._quantized is None or not self._pays(len(query_BD), k):
+            return self._exact.search(query_BD, k, allowed, corrections)
+        if not self._quantized.supports(query_BD, corrections):
+            return self._exact.search(query_BD, k, allowed, corrections)
+        index_Bk, score_Bk = empty_result(len(query_BD), k)
+        queries = [
+            SearchQuery.from_batch(row, query_BD, k, allowed, corrections) for row in range(len(query_BD))
+        ]
+        for row, column_C in enumerate(self._candidates(queries, self._quantized)):
+            one, query = slice(row, row + 1), queries[row]
+            if len(column_C) > self._max_candidates:
                 index_Bk[one], score_Bk[one] = self._exact.search(
-                    query_BD[one], k, asked.allowed_I, asked.extra
+                    query_BD[one], k, query.allowed_I, query.corrections
                 )
                 continue
-            score_C = self._scores(asked, place_C)
-            # stable, and the places ascend: equal scores stay in index order
+            score_C = self._scores(query, column_C)
+            # the columns ascend and the sort is stable, so items with equal scores stay in index order
             best_k = (-score_C).argsort(kind="stable")[:k]
-            index_Bk[row, : len(best_k)] = place_C[best_k] + 1
+            index_Bk[row, : len(best_k)] = column_C[best_k] + 1
             score_Bk[row, : len(best_k)] = score_C[best_k]
         return index_Bk, score_Bk
 
-    def _candidates(self, asked_B: Sequence[SearchQuery]) -> Iterator[Int64Array]:
-        """For each question places that the k best are among, ascending; more than `_most` where they are too many."""
-        assert self._rounded is not None
-        few_B = [self._few(asked) for asked in asked_B]
-        wide = [asked for asked, few_C in zip(asked_B, few_B, strict=True) if few_C is None]
-        bounds = self._rounded.bounds(wide)
-        for asked, few_C in zip(asked_B, few_B, strict=True):
-            yield self._reaching(asked, next(bounds)) if few_C is None else few_C
+    def _pays(self, queries: int, k: int) -> bool:
+        large_batch = queries > LARGE_BATCH and len(self.vectors_ID) < MIN_ITEMS_FOR_LARGE_BATCH
+        return not large_batch and 2 * k <= self._max_candidates
 
-    def _few(self, asked: SearchQuery) -> Int64Array | None:
-        """All that is allowed, if that is little; where nothing is asked, the first of all that are equal."""
-        if not asked.query_D.any():
-            return _first(asked, len(self.vectors_ID))
-        if asked.allowed_I is None:
+    def _candidates(
+        self, queries: Sequence[SearchQuery], quantized: QuantizedVectors
+    ) -> Iterator[Int64Array]:
+        """Yield columns, ascending, that include the k best items of each query; more than `_max_candidates` if too many."""
+        direct = [self._direct_candidates(query) for query in queries]
+        bounded = [query for query, column_C in zip(queries, direct, strict=True) if column_C is None]
+        bounds = quantized.bounds(bounded)
+        for query, column_C in zip(queries, direct, strict=True):
+            yield self._bounded_candidates(query, next(bounds)) if column_C is None else column_C
+
+    def _direct_candidates(self, query: SearchQuery) -> Int64Array | None:
+        """Return the candidates of a zero query, or of a mask that allows few items; None if bounds are needed."""
+        if not query.query_D.any():
+            return _zero_query_candidates(query, len(self.vectors_ID))
+        if query.allowed_I is None:
             return None
-        most = max(asked.k, len(asked.allowed_I) // FEW)
-        return None if np.count_nonzero(asked.allowed_I) > most else np.flatnonzero(asked.allowed_I)
+        few = max(query.k, len(query.allowed_I) // SPARSE_MASK_RATIO)
+        return None if np.count_nonzero(query.allowed_I) > few else np.flatnonzero(query.allowed_I)
 
-    def _reaching(self, asked: SearchQuery, bound: ScoreBound) -> Int64Array:
-        """The places whose bounds reach the k-th best of the true scores of those with the highest bounds."""
-        (floor,) = below_kth(bound.upper_I[None], asked.k)
-        first_C = np.flatnonzero(bound.upper_I >= max(floor, ALLOWED))
-        if len(first_C) > self._most:
+    def _bounded_candidates(self, query: SearchQuery, bound: ScoreBound) -> Int64Array:
+        """Return the columns whose bounds reach the k-th largest score of the items with the largest bounds."""
+        (largest_bounds,) = kth_lower_bound(bound.upper_I[None], query.k)
+        first_C = np.flatnonzero(bound.upper_I >= max(largest_bounds, MIN_ALLOWED_BOUND))
+        if len(first_C) > self._max_candidates:
             return first_C
-        score_C = self._scores(asked, first_C)
-        score_C.partition(-asked.k)
-        reached = bound.of(float(score_C[-asked.k]))
-        return np.flatnonzero(bound.upper_I >= reached)
+        score_C = self._scores(query, first_C)
+        score_C.partition(-query.k)
+        return np.flatnonzero(bound.upper_I >= bound.threshold(float(score_C[-query.k])))
 
-    def _scores(self, asked: SearchQuery, place_C: Int64Array) -> Float32Array:
-        # einsum takes each row by itself, so that equal vectors have equal scores wherever they stand
-        vectors_CD = self.vectors_ID.take(place_C, axis=0).astype(np.float64)
-        score_C: Float32Array = np.einsum("cd,d->c", vectors_CD, asked.query_D.astype(np.float64)).astype(
+    def _scores(self, query: SearchQuery, column_C: Int64Array) -> Float32Array:
+        # einsum sums each row separately and in one order, so equal vectors have equal scores in every column;
+        # a matrix product may sum the last rows in another order than the first ones
+        vectors_CD = self.vectors_ID.take(column_C, axis=0).astype(np.float64)
+        score_C: Float32Array = np.einsum("cd,d->c", vectors_CD, query.query_D.astype(np.float64)).astype(
             np.float32
         )
-        if asked.extra is not None and len(place_C):
-            place_M = asked.extra.item_M - 1
-            at_M = np.minimum(place_C.searchsorted(place_M), len(place_C) - 1)
-            here_M = place_C[at_M] == place_M
-            score_C[at_M[here_M]] += asked.extra.value_M[here_M]
+        if query.corrections is not None and len(column_C):
+            column_M = query.corrections.item_M - 1
+            at_M = np.minimum(column_C.searchsorted(column_M), len(column_C) - 1)
+            here_M = column_C[at_M] == column_M
+            score_C[at_M[here_M]] += query.corrections.value_M[here_M]
         return score_C
 
 
-def _first(asked: SearchQuery, items: int) -> Int64Array:
-    """Places that the k best are among if all products are zero: what something is added to, and the first of the rest."""
-    added_M = np.empty(0, dtype=np.int64) if asked.extra is None else asked.extra.item_M - 1
-    enough = asked.k + len(added_M)
-    if asked.allowed_I is None:
-        return np.union1d(np.arange(min(items, enough)), added_M)
-    return np.union1d(np.flatnonzero(asked.allowed_I)[:enough], added_M[asked.allowed_I[added_M]])
+def _zero_query_candidates(query: SearchQuery, items: int) -> Int64Array:
+    """Return the columns that include the k best items if all products are zero.
+
+    These are the items with corrections, and the first allowed items: as many as can remain in the result.
+    """
+    no_columns = np.empty(0, dtype=np.int64)
+    column_M = no_columns if query.corrections is None else query.corrections.item_M - 1
+    enough = query.k + len(column_M)
+    if query.allowed_I is None:
+        return np.union1d(np.arange(min(items, enough)), column_M)
+    return np.union1d(np.flatnonzero(query.allowed_I)[:enough], column_M[query.allowed_I[column_M]])
 
 
-def _apply(asked: SearchQuery, upper_I: Float32Array, unit: float) -> float:
-    """Add what is to be added and take away what is not allowed, in place. The largest number added."""
-    if asked.extra is not None:
-        upper_I[asked.extra.item_M - 1] += asked.extra.value_M / np.float32(unit)
-    if asked.allowed_I is not None:
-        # by arithmetic: a masked copy takes ten times as long where the mask is mixed
-        refused_I = np.subtract(asked.allowed_I, np.float32(1), dtype=np.float32)
-        refused_I *= FORBIDDEN
-        upper_I += refused_I
-    return 0.0 if asked.extra is None else _largest(asked.extra.value_M)
+def _apply_corrections_and_mask(query: SearchQuery, upper_I: Float32Array, unit: float) -> float:
+    """Add corrections and subtract `EXCLUDED_PENALTY`, in place; return the largest magnitude of a correction."""
+    if query.corrections is not None:
+        upper_I[query.corrections.item_M - 1] += query.corrections.value_M / np.float32(unit)
+    if query.allowed_I is not None:
+        # by arithmetic, because a masked copy takes ten times as long for masks that are mixed
+        penalty_I = np.subtract(query.allowed_I, np.float32(1), dtype=np.float32)
+        penalty_I *= EXCLUDED_PENALTY
+        upper_I += penalty_I
+    return 0.0 if query.corrections is None else _max_magnitude(query.corrections.value_M)
 
 
-def _rounded(x_ND: Float32Array, largest: int) -> tuple[np.ndarray[Any, np.dtype[np.int8]], Float32Array]:
-    """Integers up to `largest` and the scale of each row."""
-    scale_N = np.maximum(np.abs(x_ND).max(axis=1) / np.float32(largest), np.float32(SMALL))
-    code_ND = np.rint(x_ND / scale_N[:, None]).clip(-largest, largest)
+def _quantize(x_ND: Float32Array, max_code: int) -> tuple[Int8Array, Float32Array]:
+    """Return integer codes of at most `max_code`, and the scale of each row."""
+    scale_N = np.maximum(np.abs(x_ND).max(axis=1) / np.float32(max_code), np.float32(MIN_SCALE))
+    code_ND = np.rint(x_ND / scale_N[:, None]).clip(-max_code, max_code)
     return code_ND.astype(np.int8), scale_N
 
 
 def _errors(
-    x_ND: Float32Array, code_ND: np.ndarray[Any, np.dtype[np.int8]], scale_N: Float32Array
+    x_ND: Float32Array, code_ND: Int8Array, scale_N: Float32Array
 ) -> tuple[Float64Array, Float64Array]:
-    """(error_N, length_N): not less than the lengths of x - x' and of x."""
+    """Return (error_N, length_N): upper bounds of the lengths of x - x' and of x."""
     exact_ND = x_ND.astype(np.float64)
     error_ND = exact_ND - code_ND * scale_N[:, None].astype(np.float64)
-    return _lengths(error_ND), _lengths(exact_ND)
+    return _length_bounds(error_ND), _length_bounds(exact_ND)
 
 
-def _lengths(x_ND: Float64Array) -> Float64Array:
-    lengths_N: Float64Array = np.sqrt(np.einsum("nd,nd->n", x_ND, x_ND)) * UP
+def _length_bounds(x_ND: Float64Array) -> Float64Array:
+    lengths_N: Float64Array = np.sqrt(np.einsum("nd,nd->n", x_ND, x_ND)) * ROUND_UP
     return lengths_N
 
 
-def _largest(x: Float32Array) -> float:
-    """The largest magnitude; infinity where a number is none."""
+def _max_magnitude(x: Float32Array) -> float:
+    """Return the largest magnitude, infinity if a number is NaN, or 0 for an empty array."""
     if not x.size:
         return 0.0
     high, low = float(x.max()), float(x.min())

@@ -12,7 +12,6 @@ from pathlib import Path
 from reprise.errors import ArtefactError
 from reprise.recommender.artefact.artefact import MANIFEST
 from reprise.recommender.recommender import Recommender
-from reprise.recommender.self_check import check
 from reprise.server.engine.item_overrides import ItemOverrides
 from reprise.server.engine.state_cache import StateBuilder, StateCache
 from reprise.server.store.event_store import EventStore
@@ -71,7 +70,7 @@ def _load_checked(path: Path) -> tuple[Recommender, str]:
     recommender = Recommender.load(path)
     if _manifest_bytes(path) != manifest:
         raise ArtefactError(f"{path} was replaced while it was being read; load it again")
-    check(recommender)
+    recommender.self_check()
     return recommender, hashlib.sha256(manifest).hexdigest()
 
 

@@ -1,0 +1,44 @@
+"""From an artefact in memory to the objects that answer requests: the network and the searches over its items."""
+
+from reprise.recommender.artefact.artefact import Artefact
+from reprise.recommender.runtime.cooccurrence_tables import CooccurrenceTables
+from reprise.recommender.runtime.onnx_network import OnnxNetwork
+from reprise.recommender.runtime.onnx_session import OnnxSession
+from reprise.recommender.search.mmr import unit_vectors
+from reprise.recommender.search.quantized_index import QuantizedIndex
+
+
+def open_network(artefact: Artefact) -> OnnxNetwork:
+    """Return the network of an artefact.
+
+    Raises:
+        ArtefactError: a graph cannot be read.
+    """
+    return OnnxNetwork(
+        OnnxSession(artefact.step, artefact.query, artefact.initial),
+        artefact.input_ID,
+        artefact.output_ID,
+        CooccurrenceTables.from_tensors(artefact.cooccurrence),
+    )
+
+
+def open_index(artefact: Artefact) -> QuantizedIndex:
+    """Return the search over the output vectors, whose products with a query are scores.
+
+    Raises:
+        ArtefactError: the graph of the int8 product cannot be read, or is for other vectors.
+    """
+    return QuantizedIndex(artefact.output_ID, artefact.int8_matmul)
+
+
+def open_similarity_index(artefact: Artefact) -> QuantizedIndex:
+    """Return the search over the directions of the input vectors, whose products are cosines.
+
+    The graph of the int8 product is made for the output vectors. It serves the input vectors too, if they have the same width,
+    as those of every network of this package have. Otherwise the search computes products of floats.
+
+    Raises:
+        ArtefactError: the graph of the int8 product cannot be read, or is for other vectors.
+    """
+    same_width = artefact.input_ID.shape == artefact.output_ID.shape
+    return QuantizedIndex(unit_vectors(artefact.input_ID), artefact.int8_matmul if same_width else None)
