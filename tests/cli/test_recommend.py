@@ -1,4 +1,4 @@
-"""`reprise recommend` and `reprise export`: the same answers from a run and from the model that ships."""
+"""`reprise recommend` and `reprise export`: a run and its exported model give the same recommendations."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def histories(tmp_path: Path) -> Path:
-    """Ben is at mug 7, Ann at mug 21; Ann also has a mug that nobody sold."""
+    """Write two histories: Ben ends with mug 7, Ann with mug 21. Ann also has a mug that the model does not know."""
     rows = [("ben", 5, 1), ("ann", 20, 3), ("ann", 99, 1), ("ben", 7, 9), ("ben", 6, 5), ("ann", 21, 4)]
     file = tmp_path / "histories.csv"
     lines = [f"{user},{item},{1_700_000_000 + time}" for user, item, time in rows]
@@ -38,18 +38,22 @@ def test_every_user_gets_k_ranked_rows_with_titles(reprise: Run, shop: Path, his
     )
 
 
-def test_the_remarks_are_not_among_the_answers(reprise: Run, shop: Path, histories: Path) -> None:
+def test_notes_are_written_to_standard_error(reprise: Run, shop: Path, histories: Path) -> None:
     result = reprise("recommend", shop / "model", histories)
-    assert result.stderr == "2 users; 1 events skipped, whose items the model does not know\n"
+    assert result.stderr == "2 users; skipped 1 events of items that the model does not know\n"
 
 
-def test_a_run_answers_as_its_exported_model(reprise: Run, shop: Path, histories: Path) -> None:
-    answers = [reprise("recommend", shop / name, histories, "--k", "5").stdout for name in ("run", "model")]
-    assert answers[0] == answers[1] != ""
+def test_a_run_and_its_exported_model_give_the_same_recommendations(
+    reprise: Run, shop: Path, histories: Path
+) -> None:
+    outputs = [reprise("recommend", shop / name, histories, "--k", "5").stdout for name in ("run", "model")]
+    assert outputs[0] == outputs[1] != ""
 
 
-def test_the_suffix_says_the_form(reprise: Run, shop: Path, histories: Path, tmp_path: Path) -> None:
-    files = [tmp_path / f"answers{suffix}" for suffix in (".csv", ".jsonl", ".parquet")]
+def test_the_suffix_of_the_file_selects_the_format(
+    reprise: Run, shop: Path, histories: Path, tmp_path: Path
+) -> None:
+    files = [tmp_path / f"items{suffix}" for suffix in (".csv", ".jsonl", ".parquet")]
     for file in files:
         assert reprise("recommend", shop / "model", histories, "--k", "2", "--out", file).exit_code == 0
     comma, lines, parquet = files
@@ -61,10 +65,10 @@ def test_the_suffix_says_the_form(reprise: Run, shop: Path, histories: Path, tmp
     ]
 
 
-def test_items_of_the_history_can_be_left_out(
+def test_items_of_the_history_can_be_excluded(
     reprise: Run, shop: Path, histories: Path, tmp_path: Path
 ) -> None:
-    file = tmp_path / "answers.jsonl"
+    file = tmp_path / "items.jsonl"
     command = ["recommend", shop / "model", histories, "--k", "37", "--exclude-seen", "--out", file]
     assert reprise(*command).exit_code == 0
     ben = {
@@ -73,40 +77,40 @@ def test_items_of_the_history_can_be_left_out(
     assert ben == set(range(40)) - {5, 6, 7}
 
 
-def test_answers_may_be_unlike_one_another(reprise: Run, shop: Path, histories: Path) -> None:
+def test_recommendations_can_be_diversified(reprise: Run, shop: Path, histories: Path) -> None:
     from reprise.recommender import Recommender
 
     result = reprise("recommend", shop / "model", histories, "--k", "8", "--diversity", "1")
     assert result.exit_code == 0, result.output
-    answered = [int(row["item_id"]) for row in csv.DictReader(result.stdout.splitlines())]
+    recommended = [int(row["item_id"]) for row in csv.DictReader(result.stdout.splitlines())]
     histories_given = [
         [(20, 1_700_000_003), (21, 1_700_000_004)],
         [(5, 1_700_000_001), (6, 1_700_000_005), (7, 1_700_000_009)],
     ]
     expected = Recommender.load(shop / "model").recommend_many(histories_given, 8, diversity=1)
-    assert answered == [item for answer in expected for item in answer.item_ids]
+    assert recommended == [item for result in expected for item in result.item_ids]
     plain = reprise("recommend", shop / "model", histories, "--k", "8").stdout
-    assert answered != [int(row["item_id"]) for row in csv.DictReader(plain.splitlines())]
+    assert recommended != [int(row["item_id"]) for row in csv.DictReader(plain.splitlines())]
 
 
-def test_k_above_the_catalogue_is_told_and_leaves_no_file(
+def test_k_above_the_catalogue_is_an_error_and_leaves_no_file(
     fails: Callable[..., str], shop: Path, histories: Path, tmp_path: Path
 ) -> None:
-    message = fails("recommend", shop / "model", histories, "--k", "41", "--out", tmp_path / "answers.csv")
+    message = fails("recommend", shop / "model", histories, "--k", "41", "--out", tmp_path / "items.csv")
     assert "41" in message and "40" in message
     assert list(tmp_path.iterdir()) == [histories]
 
 
-def test_what_is_neither_run_nor_model_is_told(
+def test_a_path_that_is_neither_run_nor_model_is_an_error(
     fails: Callable[..., str], tmp_path: Path, histories: Path
 ) -> None:
     assert fails("recommend", tmp_path, histories) == (
         f"{tmp_path} is neither a run (no run.json) nor a saved model (no manifest.json); "
-        "name what `reprise train` or `reprise export` wrote"
+        "pass a directory that `reprise train` or `reprise export` wrote"
     )
 
 
-def test_export_says_what_to_type_next_and_keeps_what_is_not_a_model(
+def test_export_prints_the_next_commands_and_keeps_other_directories(
     reprise: Run, fails: Callable[..., str], shop: Path, tmp_path: Path
 ) -> None:
     result = reprise("export", shop / "run", "--out", tmp_path / "model")
@@ -114,30 +118,30 @@ def test_export_says_what_to_type_next_and_keeps_what_is_not_a_model(
         f"next:\n  reprise recommend {tmp_path / 'model'} HISTORIES --k 20\n"
         f"  reprise serve {tmp_path / 'model'} --store sqlite:///events.db\n"
     )
-    precious = tmp_path / "photos"
-    precious.mkdir()
-    (precious / "one.jpg").touch()
-    fails("export", shop / "run", "--out", precious)
-    assert (precious / "one.jpg").exists()
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "one.jpg").touch()
+    fails("export", shop / "run", "--out", photos)
+    assert (photos / "one.jpg").exists()
 
 
-def test_k_above_the_catalogue_is_told_before_anything_is_written(
+def test_k_above_the_catalogue_is_an_error_before_any_output(
     reprise: Run, shop: Path, histories: Path
 ) -> None:
     result = reprise("recommend", shop / "model", histories, "--k", "41")
     assert (result.exit_code, result.stdout) == (2, "")
 
 
-def test_answers_that_have_no_place_are_told_before_the_work(
+def test_an_output_file_in_a_missing_folder_is_an_error_before_the_work(
     fails: Callable[..., str], tmp_path: Path, histories: Path
 ) -> None:
-    file = tmp_path / "none" / "answers.parquet"
+    file = tmp_path / "none" / "items.parquet"
     assert fails("recommend", "no-model", histories, "--out", file) == (
         f"cannot write {file}: directory {file.parent} does not exist; create it first"
     )
 
 
-def test_histories_are_those_of_users_or_of_sessions(reprise: Run, shop: Path, tmp_path: Path) -> None:
+def test_histories_can_be_keyed_by_user_or_session(reprise: Run, shop: Path, tmp_path: Path) -> None:
     file = tmp_path / "visits.csv"
     file.write_text("user_id,session_id,item_id,timestamp\nann,s1,5,1700000001\nann,s2,20,1700000002\n")
     for by, keys in {"session": ["s1", "s2"], "user": ["ann"]}.items():
@@ -146,7 +150,7 @@ def test_histories_are_those_of_users_or_of_sessions(reprise: Run, shop: Path, t
         assert [row["user_id"] for row in csv.DictReader(result.stdout.splitlines())] == keys
 
 
-def test_histories_without_sessions_cannot_be_those_of_sessions(
+def test_keying_by_session_needs_a_session_column(
     fails: Callable[..., str], shop: Path, histories: Path
 ) -> None:
     assert fails("recommend", shop / "model", histories, "--sequence-by", "session") == (
@@ -154,12 +158,12 @@ def test_histories_without_sessions_cannot_be_those_of_sessions(
     )
 
 
-def test_a_model_that_a_killed_save_set_aside_is_found(
+def test_a_backup_of_a_killed_save_is_named(
     fails: Callable[..., str], tmp_path: Path, histories: Path
 ) -> None:
     (tmp_path / ".model.old").mkdir()
     message = fails("recommend", tmp_path / "model", histories)
-    assert f"the model before it is {tmp_path / '.model.old'}; rename that to {tmp_path / 'model'}" in message
+    assert f"the previous model is {tmp_path / '.model.old'}; rename that to {tmp_path / 'model'}" in message
 
 
 @pytest.mark.parametrize(
@@ -174,7 +178,7 @@ def test_a_model_that_a_killed_save_set_aside_is_found(
         ),
     ],
 )
-def test_metrics_that_cannot_be_read_are_named_at_export(
+def test_a_damaged_metrics_file_is_named_at_export(
     fails: Callable[..., str], shop: Path, tmp_path: Path, text: str | None, why: str
 ) -> None:
     run = tmp_path / "run"

@@ -1,4 +1,4 @@
-"""Shops to ask: an export takes seconds, so the tests share theirs and leave them as they are."""
+"""Recommenders for tests. An export takes seconds, so the tests share them and must not change them."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from reprise.testing.worlds import world
 
 @pytest.fixture(scope="session")
 def log() -> SequenceDataset:
-    """Twelve trained items p0..p11, and one that only the test part has."""
+    """Twelve items p0 to p11 with vectors, and one item that only the test part has."""
     generator = np.random.default_rng(0)
     rows = [[f"p{item}" for item in generator.integers(12, size=10)] for _ in range(30)]
     rows[0][-1] = "new"
@@ -49,13 +49,13 @@ def counting_model(numbers: SequenceDataset) -> CountingModel:
 
 @pytest.fixture(scope="session")
 def counting_shop(counting_model: CountingModel, numbers: SequenceDataset) -> Recommender:
-    """A network whose vectors to read are not the ones that score."""
+    """A recommender whose input vectors and output vectors are not tied."""
     return Recommender(counting_model, numbers)
 
 
 @pytest.fixture(scope="session")
 def visits() -> SequenceDataset:
-    """Twenty items p0..p19, kinds and values."""
+    """Twenty items p0 to p19, with kinds and values of events."""
     return visits_log()
 
 
@@ -66,5 +66,5 @@ def rich_model(visits: SequenceDataset) -> SequenceModel:
 
 @pytest.fixture(scope="session")
 def rich_shop(rich_model: SequenceModel, visits: SequenceDataset) -> Recommender:
-    """A network that reads times, kinds and values, looks back, and adds counted transitions."""
+    """A recommender that reads times, kinds and values, with attention and co-occurrence logits."""
     return Recommender(rich_model, visits)

@@ -1,4 +1,4 @@
-"""A network that is no `SequenceModel`: other vectors to read than to score, and states of two shapes."""
+"""A network that is not a `SequenceModel`: its vectors are not tied, and its state has arrays of two shapes."""
 
 import torch
 from pydantic import Field

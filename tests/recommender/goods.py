@@ -1,4 +1,4 @@
-"""A small catalogue with a column of each type, and with holes."""
+"""A small catalogue with a column of each type, and with missing values."""
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -9,7 +9,7 @@ from reprise.recommender.items.catalogue import Catalogue
 
 
 def goods() -> Catalogue:
-    """Five items that can be recommended, a to e, and one that cannot."""
+    """Return five items that can be recommended, a to e, and one without a vector."""
     table = pa.table(
         {
             "item_id": ["a", "b", "c", "d", "e", "cold"],

@@ -1,4 +1,4 @@
-"""A network that reads everything, with weights that are not those it starts with, and a log for it."""
+"""A network that reads every input, with weights that are not initial ones, and a log for it."""
 
 from dataclasses import replace
 from typing import Any
@@ -18,7 +18,7 @@ START_S = 1_700_000_000
 
 
 def visits_log() -> SequenceDataset:
-    """Twenty items in forty visits of twelve events, with kinds, and values where there are any."""
+    """Return forty users with twelve events each of twenty items, with kinds and partly unknown values."""
     generator = np.random.default_rng(3)
     log = world([[f"p{item}" for item in generator.integers(20, size=12)] for _ in range(40)])
     value_E = np.where(generator.random(log.events) < 0.3, np.nan, 20 * generator.random(log.events))
@@ -31,13 +31,13 @@ def visits_log() -> SequenceDataset:
 
 
 def rich(log: SequenceDataset, alignment: Alignment = "additive", **fields: Any) -> SequenceModel:
-    """Attention, counted transitions, a state that fades, gaps, kinds, values, the moment of asking, and angles."""
+    """Return a network with attention, co-occurrence logits, decay, time gaps, kinds, values, request times and cosines."""
     torch.manual_seed(2)
-    everything: dict[str, Any] = {
+    options: dict[str, Any] = {
         "attention": 5, "transitions": 4, "gaps": True, "query_time": True, "kinds": True, "values": True,
         "temperature": 0.1, "decay": True,
     }  # fmt: skip
-    model = Recurrent(size=16, layers=1, alignment=alignment, **{**everything, **fields}).build(log.sizes)
+    model = Recurrent(size=16, layers=1, alignment=alignment, **{**options, **fields}).build(log.sizes)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.startswith(("inputs.", "head.")) or name == "encoder.distance":
@@ -51,7 +51,7 @@ def rich(log: SequenceDataset, alignment: Alignment = "additive", **fields: Any)
 
 
 def random_history(seed: int, length: int = 9) -> list[dict[str, Any]]:
-    """Events of which not everything is always known; some happen at once, some months apart."""
+    """Return events with partly unknown times and values, and with gaps from zero to two months."""
     generator = np.random.default_rng(seed)
     time_s, events = float(START_S), []
     for _ in range(length):
@@ -68,7 +68,7 @@ def random_history(seed: int, length: int = 9) -> list[dict[str, Any]]:
 def torch_scores(
     model: SequenceModel, log: SequenceDataset, history: list[dict[str, Any]], now_s: float | None = None
 ) -> np.ndarray:
-    """The fold in torch, event by event."""
+    """Return the scores of the torch network, computed event by event."""
     state = model.initial_state(1)
     with torch.no_grad():
         for event in history:

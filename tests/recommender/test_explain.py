@@ -28,40 +28,40 @@ def test_an_influence_is_the_score_minus_the_score_without_the_event(shop: Recom
         assert influence.influence == pytest.approx(whole - score(shop, without, "p1"), abs=1e-5)
 
 
-def test_influences_stand_in_the_order_of_the_history_without_its_unknown_events(shop: Recommender) -> None:
+def test_influences_are_in_the_order_of_the_known_events(shop: Recommender) -> None:
     found = shop.explain(["unknown", "p3", "new", "p5", "p3"], "p1")
     assert [(one.position, one.item_id) for one in found] == [(1, "p3"), (3, "p5"), (4, "p3")]
 
 
-def test_nothing_explains_an_empty_history(shop: Recommender) -> None:
+def test_an_empty_history_has_no_influences(shop: Recommender) -> None:
     assert shop.explain([], "p1") == []
 
 
-def test_an_item_without_a_vector_has_no_score_to_explain(shop: Recommender) -> None:
+def test_explaining_an_item_without_a_vector_is_an_error(shop: Recommender) -> None:
     with pytest.raises(DataError, match=r"^item 'new' has no vector"):
         shop.explain(["p1"], "new")
     with pytest.raises(DataError, match=r"^unknown item 'pp1'; did you mean 'p1'"):
         shop.explain(["p1"], "pp1")
 
 
-def test_without_an_event_times_and_last_items_are_those_of_the_shorter_history(
+def test_leaving_out_an_event_changes_time_gaps_and_last_items(
     rich_shop: Recommender,
 ) -> None:
     history: list[Any] = [*random_history(11), ("p3", START_S + 9e7)]
     now = START_S + 1e8
 
-    def answered(events: list[Any]) -> float:
+    def score_after(events: list[Any]) -> float:
         return rich_shop.recommend(events, k=1, allow=["p4"], now=now)[0].score
 
     found = rich_shop.explain(history, "p4", now=now)
     assert [one.position for one in found] == list(range(len(history)))
     for one in found:
         without = history[: one.position] + history[one.position + 1 :]
-        assert one.influence == pytest.approx(answered(history) - answered(without), abs=1e-4)
+        assert one.influence == pytest.approx(score_after(history) - score_after(without), abs=1e-4)
     assert found != rich_shop.explain(history, "p4")
 
 
-def test_the_last_events_alone_have_the_influence_they_have_among_all(rich_shop: Recommender) -> None:
+def test_influences_of_the_last_events_equal_those_among_all(rich_shop: Recommender) -> None:
     history: list[Any] = ["unknown", *random_history(12), "unknown", ("p3", START_S + 9e7)]
     whole = rich_shop.explain(history, "p4", now=START_S + 1e8)
     for last in (1, 3, len(whole), len(whole) + 5):
@@ -76,20 +76,18 @@ def test_the_last_events_alone_have_the_influence_they_have_among_all(rich_shop:
         rich_shop.explain(history, "p4", last=0)
 
 
-def test_several_items_at_once_are_explained_as_one_by_one(rich_shop: Recommender) -> None:
+def test_explaining_several_items_equals_explaining_each_item(rich_shop: Recommender) -> None:
     read = read_history(random_history(13), rich_shop._catalogue)
     item_M = np.array([4, 1, 4, 20])
     network = rich_shop._network
-    together_TM = influences(network, read.events, item_M, np.nan, last=5)
-    assert together_TM.shape == (5, 4)
-    for item, influence_T in zip(item_M, together_TM.T, strict=True):
+    influence_TM = influences(network, read.events, item_M, np.nan, last=5)
+    assert influence_TM.shape == (5, 4)
+    for item, influence_T in zip(item_M, influence_TM.T, strict=True):
         alone_T1 = influences(network, read.events, np.array([item]), np.nan)
         assert influence_T == pytest.approx(alone_T1[-5:, 0], abs=1e-5)
 
 
-def test_events_before_the_last_ones_are_folded_once(
-    shop: Recommender, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_earlier_events_are_folded_once(shop: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[int] = []
     network = shop._network
     advance = type(network.runtime).advance

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from reprise.errors import DataError
-from reprise.recommender.history import HistoryLike, asked_s, moment_s, read_history
+from reprise.recommender.history import HistoryLike, read_history, request_time_s, unix_seconds
 from reprise.recommender.items.catalogue import Catalogue
 
 TABLE = pa.table({"item_id": ["a", "b", "c"], "count": [3, 2, 1]})
@@ -30,7 +30,7 @@ KINDS = Catalogue(TABLE, warm=3, kinds=("view", "buy"))
         ["b", ("x", 1_700_000_000), {"item_id": "a", "timestamp": 1_700_000_000_000}],
     ],
 )
-def test_every_form_of_a_history_reads_the_same(events: HistoryLike) -> None:
+def test_all_forms_of_a_history_give_the_same_events(events: HistoryLike) -> None:
     history = read_history(events, GOODS)
     assert history.events.item.tolist() == [2, 1]
     assert history.position_T.tolist() == [0, 2]
@@ -45,33 +45,33 @@ def test_an_empty_history_has_no_events() -> None:
     ("events", "message"),
     [
         ("abc", r"^a history is a list of events, oldest first, got 'abc'; pass \['abc'\]$"),
-        (None, r"^a history is a list of events, oldest first, got None; without events pass \[\]$"),
-        (7, r"^a history is a list of events, oldest first, got 7; without events pass \[\]$"),
+        (None, r"^a history is a list of events, oldest first, got None; for a user without events pass \[\]$"),
+        (7, r"^a history is a list of events, oldest first, got 7; for a user without events pass \[\]$"),
         ([{"itemid": "a"}], r"^event \{'itemid': 'a'\} has no 'item_id'; did you mean 'itemid'\?$"),
         ([("a", 1, 2)], r"^event \('a', 1, 2\) has 3 parts; an event is \(item_id, timestamp\)$"),
         ([("a", 20), ("b", 10)], r"^event 1 of the history \(10\) is earlier than the one before it; sort "),
         ([("a", "2024-03-01")], r"^timestamp 2024-03-01 00:00:00 has no time zone; write its offset, as in "),
         ([("a", "yesterday")], r"^timestamp 'yesterday' is not ISO 8601; write 2024-03-01T10:00:00\+00:00$"),
-        ([("a", float("nan"))], r"^nan is no timestamp; pass seconds since 1970, an ISO 8601 string or a datetime$"),
-        ([("a", True)], r"^True is no timestamp; "),
-        ([{"item_id": "a", "value": "3"}], r"^value '3' is no finite number; leave it out where there is none$"),
-        ([{"item_id": "a", "value": True}], r"^value True is no finite number; "),
-        ([{"item_id": "a", "value": float("inf")}], r"^value inf is no finite number; "),
-        ([{"item_id": "a", "value": -1e39}], r"^value -1e\+39 is no finite number; "),
+        ([("a", float("nan"))], r"^nan is not a timestamp; pass seconds since 1970, an ISO 8601 string or a datetime$"),
+        ([("a", True)], r"^True is not a timestamp; "),
+        ([{"item_id": "a", "value": "3"}], r"^value '3' is not a finite number; leave it out for an event without a value$"),
+        ([{"item_id": "a", "value": True}], r"^value True is not a finite number; "),
+        ([{"item_id": "a", "value": float("inf")}], r"^value inf is not a finite number; "),
+        ([{"item_id": "a", "value": -1e39}], r"^value -1e\+39 is not a finite number; "),
     ],
 )  # fmt: skip
-def test_what_cannot_be_read_says_so(events: HistoryLike, message: str) -> None:
+def test_invalid_histories_are_errors(events: HistoryLike, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_history(events, GOODS)
 
 
-def test_seconds_milliseconds_and_dates_are_one_moment() -> None:
-    moment = datetime(2024, 3, 1, 10, tzinfo=UTC)
-    forms = [moment, moment.isoformat(), moment.timestamp(), int(moment.timestamp() * 1000)]
-    assert {moment_s(form) for form in forms} == {moment.timestamp()}
+def test_seconds_milliseconds_and_dates_give_the_same_time() -> None:
+    time = datetime(2024, 3, 1, 10, tzinfo=UTC)
+    forms = [time, time.isoformat(), time.timestamp(), int(time.timestamp() * 1000)]
+    assert {unix_seconds(form) for form in forms} == {time.timestamp()}
 
 
-def test_times_kinds_and_values_are_kept_where_they_are_given() -> None:
+def test_times_kinds_and_values_are_read() -> None:
     history = read_history(
         [
             {"item_id": "a", "timestamp": 1_700_000_000_500, "kind": "buy", "value": 2.5},
@@ -90,32 +90,32 @@ def test_times_kinds_and_values_are_kept_where_they_are_given() -> None:
     assert history.last_s == 1_700_000_002
 
 
-def test_an_event_of_an_unknown_item_is_still_the_last_one() -> None:
+def test_the_last_time_includes_events_of_unknown_items() -> None:
     assert read_history([("a", 1e9), ("x", 2e9)], GOODS).last_s == 2e9
     assert np.isnan(read_history(["a"], GOODS).last_s)
 
 
-def test_an_event_without_a_kind_is_what_the_log_calls_such_events_or_of_the_commonest_kind() -> None:
+def test_an_event_without_a_kind_gets_the_default_or_the_most_frequent_kind() -> None:
     named = Catalogue(TABLE, warm=3, kinds=("view", "event", "buy"))
     for events in (["a"], [("a", 5)], [{"item_id": "a"}]):
         assert read_history(events, KINDS).events.kind.tolist() == [0]
         assert read_history(events, named).events.kind.tolist() == [1]
 
 
-def test_an_unknown_kind_is_an_error_where_kinds_are_read() -> None:
+def test_an_unknown_kind_is_an_error_if_the_network_reads_kinds() -> None:
     events = [{"item_id": "a", "kind": "veiw"}]
     with pytest.raises(DataError, match=r"^unknown kind of event 'veiw'; did you mean 'view'\?$"):
         read_history(events, KINDS)
     assert read_history(events, GOODS).events.kind.tolist() == [0]
 
 
-def test_nothing_is_asked_before_the_last_event() -> None:
-    assert asked_s(1e9, 1e9) == asked_s(1e9, float("nan")) == 1e9
-    assert np.isnan(asked_s(None, 1e9))
+def test_a_request_before_the_last_event_is_an_error() -> None:
+    assert request_time_s(1e9, 1e9) == request_time_s(1e9, float("nan")) == 1e9
+    assert np.isnan(request_time_s(None, 1e9))
     with pytest.raises(
         DataError,
-        match=r"^now \(2001-09-09T01:46:39\+00:00\) is before the last event \(2001-09-09T01:46:40\+00:00\); pass the ",
+        match=r"^now \(2001-09-09T01:46:39\+00:00\) is before the last event \(2001-09-09T01:46:40\+00:00\); pass a later ",
     ):
-        asked_s(1e9 - 1, 1e9)
+        request_time_s(1e9 - 1, 1e9)
     with pytest.raises(DataError, match=r"^now \(-90000000000 s\) is before the last event"):
-        asked_s(-9e10, 1e9)
+        request_time_s(-9e10, 1e9)

@@ -9,45 +9,48 @@ from reprise.recommender.ranker import POPULAR
 
 
 @pytest.mark.parametrize("history", [[], ["unknown"], ["new", "new"]])
-def test_without_a_known_event_the_popular_items_are_answered(shop: Recommender, history: list[str]) -> None:
-    answer = shop.recommend(history, k=4)
-    assert answer.item_ids == shop.items.item_ids([1, 2, 3, 4])
-    assert {one.reason for one in answer} == {POPULAR}
-    assert [one.score for one in answer] == sorted((one.score for one in answer), reverse=True)
-    assert answer.skipped == len(history)
+def test_without_a_known_event_the_popular_items_are_recommended(
+    shop: Recommender, history: list[str]
+) -> None:
+    result = shop.recommend(history, k=4)
+    assert result.item_ids == shop.items.item_ids([1, 2, 3, 4])
+    assert {one.reason for one in result} == {POPULAR}
+    assert [one.score for one in result] == sorted((one.score for one in result), reverse=True)
+    assert result.skipped == len(history)
 
 
-def test_popular_answers_obey_the_lists(shop: Recommender) -> None:
+def test_popular_items_obey_the_lists(shop: Recommender) -> None:
     first, second, third = shop.recommend([], k=3).item_ids
     assert shop.recommend([], k=2, deny=[first]).item_ids == [second, third]
     assert shop.recommend([], k=3, allow=[third, second], exclude_seen=True).item_ids == [second, third]
 
 
-def test_the_reason_tells_how_many_events_it_follows_from(shop: Recommender) -> None:
-    assert shop.recommend(["p1"], k=1)[0].reason == "follows from 1 event"
-    assert shop.recommend(["p1", "new", "p2"], k=1)[0].reason == "follows from 2 events"
+def test_the_reason_states_the_number_of_events(shop: Recommender) -> None:
+    assert shop.recommend(["p1"], k=1)[0].reason == "based on 1 event"
+    assert shop.recommend(["p1", "new", "p2"], k=1)[0].reason == "based on 2 events"
 
 
-def test_ranks_count_from_one_and_scores_fall(shop: Recommender) -> None:
-    answer = shop.recommend(["p1"], k=12)
-    assert [one.rank for one in answer] == list(range(1, 13))
-    assert [one.score for one in answer] == sorted((one.score for one in answer), reverse=True)
+def test_ranks_start_at_one_and_scores_descend(shop: Recommender) -> None:
+    result = shop.recommend(["p1"], k=12)
+    assert [one.rank for one in result] == list(range(1, 13))
+    assert [one.score for one in result] == sorted((one.score for one in result), reverse=True)
 
 
-def test_titles_come_along_where_the_item_table_has_them(shop: Recommender) -> None:
+def test_recommendations_have_the_titles_of_the_item_table(shop: Recommender) -> None:
     titles = {one.item_id: one.title for one in shop.recommend(["p1"], k=12)}
     assert titles == {**{f"p{item}": f"Product {item}" for item in range(11)}, "p11": None}
 
 
-def test_fewer_than_k_that_pass_are_all_answered(shop: Recommender) -> None:
-    answer = shop.recommend(["p1"], k=10, allow=["p3", "p5", "gone"])
-    assert sorted(map(str, answer.item_ids)) == ["p3", "p5"]
-    assert answer.unknown_allowed == 1
+def test_fewer_than_k_items_are_returned_if_fewer_pass_the_filters(shop: Recommender) -> None:
+    result = shop.recommend(["p1"], k=10, allow=["p3", "p5", "gone"])
+    assert sorted(map(str, result.item_ids)) == ["p3", "p5"]
+    assert result.unknown_allowed == 1
 
 
-def test_impossible_k(shop: Recommender) -> None:
+def test_k_out_of_range_is_an_error(shop: Recommender) -> None:
     with pytest.raises(
-        ConfigError, match=r"^k=50 is above the catalogue of 12 items that can be recommended; ask for fewer$"
+        ConfigError,
+        match=r"^k=50 is above the catalogue of 12 items that can be recommended; choose a smaller k$",
     ):
         shop.recommend(["p1"], k=50)
     with pytest.raises(ConfigError, match=r"^k must be at least 1, got 0$"):
@@ -55,10 +58,10 @@ def test_impossible_k(shop: Recommender) -> None:
 
 
 @pytest.mark.parametrize("k", ["3", 2.5, None, True])
-def test_a_k_that_is_no_whole_number(shop: Recommender, k: Any) -> None:
+def test_k_must_be_a_whole_number(shop: Recommender, k: Any) -> None:
     with pytest.raises(ConfigError, match=rf"^k must be a whole number, got {k!r}$"):
         shop.recommend(["p1"], k=k)
 
 
-def test_a_whole_number_of_numpy_is_a_whole_number(shop: Recommender) -> None:
+def test_k_may_be_a_numpy_integer(shop: Recommender) -> None:
     assert shop.recommend(["p1"], k=np.int64(3)) == shop.recommend(["p1"], k=3)  # type: ignore[arg-type]

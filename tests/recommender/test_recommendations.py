@@ -1,9 +1,9 @@
 from reprise.recommender.recommendations import Recommendation, Recommendations
 
 
-def test_an_answer_is_a_list_that_also_tells_what_it_left_out() -> None:
+def test_recommendations_are_a_list_with_counts_of_skipped_ids() -> None:
     one = Recommendation("a", 0.5, 1, "popular")
-    answer = Recommendations([one], skipped=2, unknown_allowed=1)
-    assert answer == [one]
-    assert answer.item_ids == ["a"]
-    assert (answer.skipped, answer.unknown_allowed) == (2, 1)
+    items = Recommendations([one], skipped=2, unknown_allowed=1)
+    assert items == [one]
+    assert items.item_ids == ["a"]
+    assert (items.skipped, items.unknown_allowed) == (2, 1)

@@ -10,7 +10,7 @@ from spoiling import spoiling
 import reprise.training.fit_cooccurrence as cooccurrence_module
 import reprise.training.train_ensemble as ensemble_module
 import reprise.training.trainer as trainer_module
-from reprise.cli.commands.export import training_facts
+from reprise.cli.commands.export import training_metadata
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError
 from reprise.evaluation.evaluator import evaluate
@@ -89,11 +89,11 @@ def test_the_ensemble_is_evaluated_and_exported_like_a_network(
     model = load_model(RunDirectory(run), log)
     assert isinstance(model, EnsembleScorer)
     assert 0.0 < mrr(model, log, "test") <= 1.0
-    Recommender(model, log, training=training_facts(run)).save(tmp_path / "model")
+    Recommender(model, log, training=training_metadata(run)).save(tmp_path / "model")
     shop = Recommender.load(tmp_path / "model")
     assert shop.spec == PAIR
     assert len(shop.recommend([log.items.ids[0]], k=3)) == 3
-    assert "members together: members 2" in (tmp_path / "model" / "README.md").read_text()
+    assert "ensemble: members 2" in (tmp_path / "model" / "README.md").read_text()
 
 
 def test_a_finished_ensemble_is_loaded_without_training(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import reprise.training.fit_cooccurrence as cooccurrence_module
 import reprise.training.trainer as trainer_module
-from reprise.cli.commands.export import training_facts
+from reprise.cli.commands.export import training_metadata
 from reprise.config import spec
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ArtefactError, ConfigError, DataError, DivergedError
@@ -86,7 +86,7 @@ def test_default_learning_rate_and_batch_size_are_recorded(tmp_path: Path) -> No
         train(SMALL, worlds.cycle(), tmp_path / name, training=training, options=EXACT)
         log = (tmp_path / name / "train.log").read_text()
         assert "256 events per batch, peak learning rate 0.008" in log
-        facts = training_facts(tmp_path / name)["hyper-parameters"]
+        facts = training_metadata(tmp_path / name)["hyper-parameters"]
         assert (facts["learning_rate"], facts["tokens"]) == (8e-3, 256)
     assert equal(checkpoint_tensors(tmp_path / "derived"), checkpoint_tensors(tmp_path / "explicit"))
 

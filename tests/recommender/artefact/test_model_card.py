@@ -1,22 +1,27 @@
+import dataclasses
+import json
 from pathlib import Path
+
+import numpy as np
 
 from reprise.data.dataset import SequenceDataset
 from reprise.evaluation.evaluator import evaluate
 from reprise.models.networks.sequence_model import SequenceModel
 from reprise.recommender import Recommender
+from reprise.recommender.artefact.model_card import describe_data
 
 
-def card_of(shop: Recommender, path: Path, **told: object) -> str:
-    shop.save(path, **told)  # type: ignore[arg-type]
+def card_of(shop: Recommender, path: Path, **options: object) -> str:
+    shop.save(path, **options)  # type: ignore[arg-type]
     return (path / "README.md").read_text()
 
 
-def test_a_card_says_what_is_known_and_that_the_rest_is_not(shop: Recommender, tmp_path: Path) -> None:
+def test_the_card_states_known_fields_and_marks_unknown_ones(shop: Recommender, tmp_path: Path) -> None:
     card = card_of(shop, tmp_path / "m")
     for line in [
         "# rglru 2 x 16",
         "- network: reprise:Recurrent",
-        f"- fingerprint: `{shop.artefact.facts['data']['fingerprint']}`",
+        f"- fingerprint: `{shop.artefact.metadata['data']['fingerprint']}`",
         "- sequences: 30",
         "- events: 300 (240 train, 30 valid, 30 test)",
         "- items: 13, of which 12 occur in training",
@@ -29,19 +34,19 @@ def test_a_card_says_what_is_known_and_that_the_rest_is_not(shop: Recommender, t
     assert "1 further known item has no vector" in card
 
 
-def test_the_metrics_stand_with_their_intervals_and_protocol(
+def test_the_card_has_metrics_with_intervals_and_protocol(
     shop: Recommender, model: SequenceModel, log: SequenceDataset, tmp_path: Path
 ) -> None:
     report = evaluate(model, log, at=(5,))
     recall = report.metrics["recall@5"]
     card = card_of(shop, tmp_path / "m", report=report)
     assert f"| recall@5 | {recall.value:.4f} ({recall.low:.4f} to {recall.high:.4f}) |" in card
-    assert f"Over {report.targets} targets." in card
+    assert f"Measured on {report.targets} targets, with this protocol:" in card
     assert f"- dataset: {log.fingerprint}" in card
     assert "- exclude seen: False" in card
 
 
-def test_a_report_stays_with_the_model(
+def test_a_report_is_kept_when_a_loaded_model_is_saved(
     shop: Recommender, model: SequenceModel, log: SequenceDataset, tmp_path: Path
 ) -> None:
     report = evaluate(model, log, at=(5,)).to_dict()
@@ -50,14 +55,21 @@ def test_a_report_stays_with_the_model(
     assert "| recall@5 |" in (tmp_path / "second" / "README.md").read_text()
 
 
-def test_attribution_is_told_as_given(shop: Recommender, tmp_path: Path) -> None:
+def test_the_card_has_the_given_attribution(shop: Recommender, tmp_path: Path) -> None:
     card = card_of(shop, tmp_path / "m", attribution={"licence": "CC BY 4.0", "data": "A log"})
     assert "- licence: CC BY 4.0" in card.splitlines()
     assert "- data: A log" in card.splitlines()
     assert "- author: not stated" in card.splitlines()
 
 
-def test_the_lines_that_load_it_run(shop: Recommender, tmp_path: Path) -> None:
+def test_the_code_on_the_card_runs(shop: Recommender, tmp_path: Path) -> None:
     card = card_of(shop, tmp_path / "m")
     code = card.split("```python\n")[1].split("```")[0]
     exec(code.replace("path/of/this/directory", str(tmp_path / "m")), {})
+
+
+def test_the_description_of_the_data_is_json_without_user_keys(log: SequenceDataset) -> None:
+    keyed = dataclasses.replace(log, users=np.array([f"user{n}" for n in range(len(log))], dtype=object))
+    text = json.dumps(describe_data(keyed))
+    assert "user" not in text
+    assert json.loads(text)["parts"] == {"train": 240, "valid": 30, "test": 30}

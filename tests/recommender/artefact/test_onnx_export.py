@@ -21,14 +21,14 @@ from reprise.models.networks.sequence_model import SequenceModel
 from reprise.models.networks.state_attention import Alignment
 from reprise.models.networks.transformer import Transformer
 from reprise.recommender import Recommender
+from reprise.recommender.artefact.loading import open_network
 from reprise.recommender.artefact.onnx_export import check_same, export
-from reprise.recommender.runtime.onnx_network import OnnxNetwork
 
 PLAIN = {
     "cell": "rnn", "residual": False, "attention": 0, "transitions": 0, "gaps": False, "query_time": False, "kinds": False,
     "values": False, "decay": False,
 }  # fmt: skip
-"""A network that reads the items alone, and is quickly exported."""
+"""Options of a network that reads items only and is exported quickly."""
 
 
 @pytest.mark.parametrize(
@@ -53,16 +53,16 @@ PLAIN = {
     ],
     ids=str,
 )
-def test_the_recommender_scores_as_the_trained_network_does(spec: Any, log: SequenceDataset) -> None:
+def test_exported_and_trained_networks_have_equal_scores(spec: Any, log: SequenceDataset) -> None:
     model = spec.build(log.sizes)
-    answer = Recommender(model, log).recommend(["p3", "p1", "p4", "p1", "p5"], k=12)
+    result = Recommender(model, log).recommend(["p3", "p1", "p4", "p1", "p5"], k=12)
     expected = torch_scores(model.eval(), log, [{"item_id": f"p{item}"} for item in (3, 1, 4, 1, 5)])
-    scores = {log.items.index(one.item_id): one.score for one in answer}
+    scores = {log.items.index(one.item_id): one.score for one in result}
     assert [scores[index] for index in range(1, 13)] == pytest.approx(expected.tolist(), abs=1e-5)
 
 
 @pytest.mark.parametrize("alignment", ["additive", "dot"])
-def test_a_network_that_reads_everything_scores_as_the_trained_one_does(
+def test_a_network_that_reads_all_inputs_has_equal_scores_after_export(
     alignment: Alignment, visits: SequenceDataset
 ) -> None:
     model = rich(visits, alignment)
@@ -88,11 +88,11 @@ def test_a_network_that_reads_everything_scores_as_the_trained_one_does(
         ({"kinds": True, "values": True, "attention": 2}, {"kind", "value"}, set()),
     ],
 )
-def test_the_graphs_take_what_the_network_reads_and_no_more(
+def test_the_graphs_have_only_the_inputs_that_the_network_reads(
     fields: dict[str, int], step: set[str], query: set[str], visits: SequenceDataset
 ) -> None:
     model = rich(visits, "dot", **{**PLAIN, **fields})
-    runtime = OnnxNetwork.open(export(model, visits)).runtime
+    runtime = open_network(export(model, visits)).runtime
     assert set(runtime.reads) == step | query == set(model.reads)
     assert ("now_s" in runtime.reads) == ("now_s" in query)
 
@@ -107,7 +107,7 @@ def test_the_graphs_take_what_the_network_reads_and_no_more(
         ("now_s", {"query_time": True}),
     ],
 )
-def test_a_network_that_hides_what_it_reads_is_refused(
+def test_a_network_that_does_not_declare_an_input_is_refused(
     hidden: str, fields: dict[str, int], visits: SequenceDataset
 ) -> None:
     class Hiding(SequenceModel):
@@ -117,7 +117,7 @@ def test_a_network_that_hides_what_it_reads_is_refused(
 
     model = rich(visits, **{**PLAIN, **fields})
     model.__class__ = Hiding
-    with pytest.raises(ArtefactError, match=r"^the exported network differs from the trained one: "):
+    with pytest.raises(ArtefactError, match=r"^the exported network differs from the trained network: "):
         export(model, visits)
 
 
@@ -130,18 +130,18 @@ def test_a_network_for_other_kinds_of_event_is_refused(visits: SequenceDataset) 
         export(rich(visits), other)
 
 
-def test_counted_pairs_that_are_not_numbers_are_refused(visits: SequenceDataset) -> None:
+def test_cooccurrence_scores_that_are_not_finite_are_refused(visits: SequenceDataset) -> None:
     broken = rich(visits)
     assert broken.transitions is not None
     with torch.no_grad():
         broken.transitions.powers[0] = float("nan")
     with pytest.raises(
-        ArtefactError, match=r"^the network's transitions\.score holds numbers that are not finite"
+        ArtefactError, match=r"^the network's transitions\.score contains numbers that are not finite"
     ):
         export(broken, visits)
 
 
-def test_an_export_is_quiet(
+def test_an_export_prints_nothing(
     counting_model: CountingModel, numbers: SequenceDataset, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with warnings.catch_warnings():
@@ -151,7 +151,9 @@ def test_an_export_is_quiet(
     assert logging.getLogger("torch.onnx").level == logging.NOTSET
 
 
-def test_the_network_is_left_as_it_was(counting_model: CountingModel, numbers: SequenceDataset) -> None:
+def test_an_export_does_not_change_the_network(
+    counting_model: CountingModel, numbers: SequenceDataset
+) -> None:
     counting_model.train()
     export(counting_model, numbers)
     assert counting_model.training and counting_model.cell.training
@@ -164,12 +166,12 @@ def test_tied_vectors_are_stored_once(shop: Recommender, counting_shop: Recommen
     assert counting_shop.artefact.output_ID.shape == (30, 9)
 
 
-def test_the_graphs_name_no_file_of_this_machine(shop: Recommender) -> None:
+def test_the_graphs_contain_no_file_names(shop: Recommender) -> None:
     for graph in (shop.artefact.step, shop.artefact.query):
         assert b".py" not in graph
 
 
-def test_a_graph_that_computes_something_else_is_refused(
+def test_a_graph_with_other_scores_is_refused(
     counting_model: CountingModel, numbers: SequenceDataset, counting_shop: Recommender
 ) -> None:
     class Shifted(nn.Module):
@@ -184,13 +186,13 @@ def test_a_graph_that_computes_something_else_is_refused(
             return self.inner.scores(state) + 1e-3
 
     with pytest.raises(
-        ArtefactError, match=r"^the exported network differs from the trained one: the scores by \d"
+        ArtefactError, match=r"^the exported network differs from the trained network: the scores by \d"
     ):
         check_same(Shifted(counting_model), counting_shop.artefact)  # type: ignore[arg-type]
     check_same(counting_model.eval(), counting_shop.artefact)
 
 
-def test_a_network_that_onnx_cannot_say_is_an_artefact_error(numbers: SequenceDataset) -> None:
+def test_a_network_that_onnx_cannot_express_is_an_artefact_error(numbers: SequenceDataset) -> None:
     class Branching(CountingModel):
         def query(self, state: dict[str, Tensor], now_s_B: Tensor | None = None) -> Tensor:
             return super().query(state) if float(state["h"].sum()) > 0 else -super().query(state)
@@ -201,29 +203,31 @@ def test_a_network_that_onnx_cannot_say_is_an_artefact_error(numbers: SequenceDa
         export(Branching(Counting(), numbers.sizes), numbers)
 
 
-def test_a_network_with_broken_weights_is_refused(numbers: SequenceDataset) -> None:
+def test_weights_that_are_not_finite_are_refused(numbers: SequenceDataset) -> None:
     from counting_model import Counting
 
     broken = Counting().build(numbers.sizes)
     with torch.no_grad():
         broken.read[3] = float("nan")
     with pytest.raises(
-        ArtefactError, match=r"^the network's input holds numbers that are not finite; train it again$"
+        ArtefactError, match=r"^the network's input contains numbers that are not finite; train it again$"
     ):
         export(broken, numbers)
 
 
-def test_counts_are_no_network(log: SequenceDataset) -> None:
+def test_a_model_without_a_network_is_refused(log: SequenceDataset) -> None:
     with pytest.raises(
         ConfigError,
-        match=r"^a Recommender is made from a trained network, got FittedPopularity; train one with ",
+        match=r"^a Recommender needs a trained network, got FittedPopularity; train one with ",
     ):
         Recommender(Popularity().fit(log), log)
 
 
-def test_a_network_for_other_data_is_refused(counting_model: CountingModel, log: SequenceDataset) -> None:
+def test_a_network_for_another_dataset_is_refused(
+    counting_model: CountingModel, log: SequenceDataset
+) -> None:
     with pytest.raises(
         ConfigError,
-        match=r"^the network has vectors for 30 items, the dataset has 12 warm ones; pass the dataset it was trained on$",
+        match=r"^the network has vectors for 30 items, the dataset has 12 warm items; pass the dataset it was trained on$",
     ):
         Recommender(counting_model, log)

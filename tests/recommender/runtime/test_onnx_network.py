@@ -12,23 +12,23 @@ def network_of(shop: Recommender) -> OnnxNetwork:
     return shop._ranker.network
 
 
-def test_folding_many_histories_is_folding_each_one(shop: Recommender) -> None:
+def test_folding_a_batch_gives_the_states_of_single_folds(shop: Recommender) -> None:
     network, generator = network_of(shop), np.random.default_rng(0)
     rows = [EventArrays.of_items(generator.integers(1, 13, size=length)) for length in (3, 0, 7, 1, 7, 2)]
-    together = network.fold(rows)
+    batch = network.fold(rows)
     for position, row in enumerate(rows):
         state = network.runtime.initial_state(1)
         for step in range(len(row)):
             state = network.advance(state, row.take(np.array([step])))
         for name, array in state.items():
-            assert np.allclose(together[name][position], array[0], atol=1e-6), name
+            assert np.allclose(batch[name][position], array[0], atol=1e-6), name
 
 
-def test_no_histories_have_no_states(shop: Recommender) -> None:
+def test_folding_no_histories_gives_no_states(shop: Recommender) -> None:
     assert all(len(array) == 0 for array in network_of(shop).fold([]).values())
 
 
-def test_scores_are_products_with_the_vectors_that_score(counting_shop: Recommender) -> None:
+def test_scores_are_products_with_the_output_vectors(counting_shop: Recommender) -> None:
     network = network_of(counting_shop)
     state = network.fold([EventArrays.of_items(np.array([1, 2]))])
     query_BD = network.query(state)
@@ -45,16 +45,16 @@ def rows_of(shop: Recommender, lengths: tuple[int, ...]) -> list[EventArrays]:
     ]
 
 
-def test_times_kinds_values_and_last_items_stay_with_their_rows(rich_shop: Recommender) -> None:
+def test_a_batch_keeps_times_kinds_values_and_last_items_of_each_user(rich_shop: Recommender) -> None:
     network, rows = network_of(rich_shop), rows_of(rich_shop, (3, 0, 7, 1, 7, 2))
-    together = network.fold(rows)
-    assert {str(array.dtype) for array in together.values()} == {"float32", "float64", "int64"}
+    batch = network.fold(rows)
+    assert {str(array.dtype) for array in batch.values()} == {"float32", "float64", "int64"}
     for position, row in enumerate(rows):
         for name, array in network.fold([row]).items():
-            assert np.allclose(together[name][position], array[0], atol=1e-6, equal_nan=True), name
+            assert np.allclose(batch[name][position], array[0], atol=1e-6, equal_nan=True), name
 
 
-def test_the_scores_of_some_items_are_those_among_all(rich_shop: Recommender) -> None:
+def test_scores_of_selected_items_equal_the_scores_of_all_items(rich_shop: Recommender) -> None:
     network = network_of(rich_shop)
     state = network.fold(rows_of(rich_shop, (3, 5, 0)))
     now_s = START_S + 1e8
@@ -65,11 +65,13 @@ def test_the_scores_of_some_items_are_those_among_all(rich_shop: Recommender) ->
         assert np.allclose(network.scores_of(state, item_M, now_s), scores_BI[:, item_M - 1], atol=1e-6)
 
 
-def test_scores_are_products_and_what_transitions_add(rich_shop: Recommender) -> None:
+def test_scores_are_products_plus_corrections(rich_shop: Recommender) -> None:
     network = network_of(rich_shop)
     state = network.fold(rows_of(rich_shop, (6, 6)))
-    extra = network.additions(state)
-    assert extra is not None and len(extra.value_M) > 0
-    left_BI = network.scores(state) - network.query(state) @ network.output_ID.T
-    assert left_BI[extra.row_M, extra.item_M - 1] == pytest.approx(extra.value_M, abs=1e-5)
-    assert np.count_nonzero(np.abs(left_BI) > 1e-5) == len(extra.value_M)
+    corrections = network.corrections(state)
+    assert corrections is not None and len(corrections.value_M) > 0
+    difference_BI = network.scores(state) - network.query(state) @ network.output_ID.T
+    assert difference_BI[corrections.row_M, corrections.item_M - 1] == pytest.approx(
+        corrections.value_M, abs=1e-5
+    )
+    assert np.count_nonzero(np.abs(difference_BI) > 1e-5) == len(corrections.value_M)

@@ -38,7 +38,7 @@ def demo(
     ] = Path("reprise-demo"),
 ) -> None:
     """Prepare, train, evaluate and recommend with a bundled event log (Online Retail). Takes a few minutes."""
-    from reprise.cli.commands.export import training_facts
+    from reprise.cli.commands.export import training_metadata
     from reprise.cli.commands.train import read_recipe
     from reprise.evaluation.comparison.paired import compare
     from reprise.evaluation.evaluator import evaluate
@@ -54,7 +54,7 @@ def demo(
     models: list[Scorer] = [model, Markov().fit(data), Popularity().fit(data)]
     reports = [evaluate(scorer, data) for scorer in models]
     _step(f"exporting the model ({out / 'model'})")
-    recommender = Recommender(model, data, training=training_facts(out / "run"))
+    recommender = Recommender(model, data, training=training_metadata(out / "run"))
     recommender.save(out / "model", reports[0], attribution=ATTRIBUTION)
     _show_recommendations(recommender, data)
     _step("comparing the models")

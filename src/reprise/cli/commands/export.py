@@ -1,4 +1,4 @@
-"""`reprise export`: from a run to the directory that ships."""
+"""`reprise export`: save the model of a run as a directory for inference."""
 
 import json
 from pathlib import Path
@@ -15,41 +15,41 @@ EXAMPLE = "reprise export runs/shop --out shop.model"
 
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A directory that `train` wrote.")],
-    out: Annotated[Path, typer.Option(metavar="MODEL", help="The model directory to write.")],
+    out: Annotated[Path, typer.Option(metavar="MODEL", help="Directory to write the model to.")],
     dataset: DatasetOption = None,
 ) -> None:
-    """Write the model of a run as a directory that answers without torch: weights, ONNX, items, model card."""
+    """Save the model of a run for use without torch: vectors, ONNX graphs, item table, model card."""
     from reprise.recommender.recommender import Recommender
     from reprise.training import load_run
 
-    Recommender(*load_run(run, dataset), training=training_facts(run)).save(out)
+    Recommender(*load_run(run, dataset), training=training_metadata(run)).save(out)
     typer.echo(f"wrote {out}")
     show_next(f"reprise recommend {out} HISTORIES --k 20", f"reprise serve {out} --store sqlite:///events.db")
 
 
-def training_facts(path: Path) -> dict[str, Any]:
-    """What a run directory knows about the training, for the model card."""
+def training_metadata(path: Path) -> dict[str, Any]:
+    """Return a description of the training from a run directory, for the model card."""
     from reprise.training.run_directory import MEMBERS, RunDirectory
     from reprise.training.validation import VALID
 
-    told = RunDirectory(path).read()
-    training = told["recipe"]["training"]
+    run = RunDirectory(path).read()
+    training = run["recipe"]["training"]
     metric = f"{VALID}{training['metric']}"
     records = _records(path / "metrics.jsonl", metric)
     epochs = [record for record in records if "epoch" in record]
-    joined = [record for record in records if MEMBERS in record]
-    learned: dict[str, Any] = (
+    ensembles = [record for record in records if MEMBERS in record]
+    result: dict[str, Any] = (
         {
             "epochs trained": len(epochs),
             "best epoch": max(epochs, key=lambda epoch: float(epoch[metric])),
         }
         if epochs
-        else {"members together": joined[0]}
+        else {"ensemble": ensembles[0]}
     )
-    after: dict[str, Any] = {
+    later_phases: dict[str, Any] = {
         name: record[name] for record in records for name in ("transitions", "refit") if name in record
     }
-    # what the run was not told it chose by the data and the width, and wrote down
+    # values that the recipe left open, and that the run chose by the data and the width of the network
     chosen = {
         name: record[name] for record in epochs for name in ("tokens", "learning_rate") if name in record
     }
@@ -57,30 +57,35 @@ def training_facts(path: Path) -> dict[str, Any]:
         "hyper-parameters": {
             name: value for name, value in {**training, **chosen}.items() if name != "class"
         },
-        "seed": told["seed"],
-        **learned,
-        **after,
+        "seed": run["seed"],
+        **result,
+        **later_phases,
     }
 
 
 def _records(file: Path, metric: str) -> list[dict[str, Any]]:
-    """The records of the epochs or of joined members, at least one with a number for the metric, and of what came after."""
+    """Return the records of a run's metrics file.
+
+    Raises:
+        ArtefactError: the file is missing or damaged, an epoch has no number for the metric, or there is neither an epoch nor
+            an ensemble.
+    """
     from reprise.training.run_directory import MEMBERS
 
-    again = "copy the run again, or train again in another directory"
+    remedy = "copy the run again, or train again in another directory"
     try:
         records = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     except FileNotFoundError:
-        raise ArtefactError(f"{file} is missing; {again}") from None
+        raise ArtefactError(f"{file} is missing; {remedy}") from None
     except ValueError as error:
-        raise ArtefactError(f"{file} is damaged ({error}); {again}") from None
+        raise ArtefactError(f"{file} is damaged ({error}); {remedy}") from None
     for number, record in enumerate(records, 1):
-        # what came after the epochs need not have one
-        fine = isinstance(record, dict) and (
+        # records of later phases need not have the metric
+        valid = isinstance(record, dict) and (
             "epoch" not in record or isinstance(record.get(metric), int | float)
         )
-        if not fine:
-            raise ArtefactError(f"{file} is damaged (line {number} has no number {metric!r}); {again}")
+        if not valid:
+            raise ArtefactError(f"{file} is damaged (line {number} has no number {metric!r}); {remedy}")
     if not any("epoch" in record or MEMBERS in record for record in records):
-        raise ArtefactError(f"{file} is damaged (it has no epoch); {again}")
+        raise ArtefactError(f"{file} is damaged (it has no epoch); {remedy}")
     return records

@@ -1,4 +1,4 @@
-"""`reprise recommend`: answers for the histories in a file."""
+"""`reprise recommend`: recommendations for the histories in a file."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -31,20 +31,24 @@ EXAMPLE = "reprise recommend runs/shop this_week.parquet --k 20 --out answers.cs
 
 
 def recommend(
-    model: Annotated[Path, typer.Argument(metavar="RUN|MODEL", help="What `train` or `export` wrote.")],
+    model: Annotated[
+        Path, typer.Argument(metavar="RUN|MODEL", help="A directory that `train` or `export` wrote.")
+    ],
     histories: Annotated[
         list[str],
-        typer.Argument(metavar="HISTORIES", help="The events so far, as files like those of `prepare`."),
+        typer.Argument(metavar="HISTORIES", help="Files with the events of each user, as for `prepare`."),
     ],
-    k: Annotated[int, typer.Option("--k", metavar="N", min=1, help="How many items for each user.")] = 20,
+    k: Annotated[int, typer.Option("--k", metavar="N", min=1, help="Number of items per user.")] = 20,
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="A .csv, .parquet or .jsonl file.", show_default="CSV on standard output"
+            metavar="FILE",
+            help="File to write: .csv, .parquet or .jsonl.",
+            show_default="CSV on standard output",
         ),
     ] = None,
     exclude_seen: Annotated[
-        bool, typer.Option("--exclude-seen", help="Leave out items of the user's own history.")
+        bool, typer.Option("--exclude-seen", help="Leave out the items of each user's history.")
     ] = False,
     diversity: Annotated[
         float,
@@ -52,7 +56,7 @@ def recommend(
             metavar="0..1",
             min=0,
             max=1,
-            help="How unlike one another the items are to be; 0: the plain ranking.",
+            help="Weight of dissimilarity between the items; 0: the plain ranking.",
         ),
     ] = 0.0,
     user_column: UserColumn = None,
@@ -65,8 +69,8 @@ def recommend(
         Literal["user", "session"] | None,
         typer.Option(
             metavar="user|session",
-            help="What one history is, as for `prepare`; the keys of sessions stand under user_id too.",
-            show_default="user, or session where there are no users",
+            help="Key of a history, as for `prepare`. Session ids are written to the column user_id too.",
+            show_default="user, or session without a user column",
         ),
     ] = None,
     tz: TimeZone = None,
@@ -74,13 +78,13 @@ def recommend(
         str | None,
         typer.Option(
             metavar="TIME",
-            help="The moment for which the answers are: ISO, or s or ms since 1970. No event may be later.",
+            help="Time of the request: ISO, or seconds or milliseconds since 1970; not before any event.",
             show_default="not known",
         ),
     ] = None,
     dataset: DatasetOption = None,
 ) -> None:
-    """Recommend to every user of a file: rows of user_id, rank, item_id, score and title."""
+    """Write recommendations for every user of a file: rows of user_id, rank, item_id, score and title."""
     from reprise.data.io.events import Columns
     from reprise.data.io.history_files import read_histories
     from reprise.data.io.recommendation_files import RecommendationRow, RecommendationWriter
@@ -92,40 +96,41 @@ def recommend(
         columns = _keyed_by(sequence_by, histories, columns)
     recommender = open_recommender(model, dataset)
     check_k(k, recommender.items.warm)
-    moment = None if now is None else _moment(now, tz)
+    request_time = None if now is None else _parse_time(now, tz)
+    # with a time of the request, the recommender compares it with the times of the events
     also = {*recommender.reads, *(["timestamp"] if now else [])}
     integers = recommender.items.integer_ids
     batches = read_histories(histories, columns, tz=tz, integer_items=integers, extra=also)
     users, skipped = 0, 0
     with RecommendationWriter(out) as writer:
         for keys, events in batches:
-            answers = recommender.recommend_many(
-                events, k=k, exclude_seen=exclude_seen, now=moment, diversity=diversity
+            results = recommender.recommend_many(
+                events, k=k, exclude_seen=exclude_seen, now=request_time, diversity=diversity
             )
-            for key, answer in zip(keys, answers, strict=True):
-                for found in answer:
-                    writer.add(RecommendationRow(key, found.rank, found.item_id, found.score, found.title))
-                skipped += answer.skipped
+            for key, result in zip(keys, results, strict=True):
+                for item in result:
+                    writer.add(RecommendationRow(key, item.rank, item.item_id, item.score, item.title))
+                skipped += result.skipped
             users += len(keys)
-    remark = f"; {skipped:,} events skipped, whose items the model does not know" if skipped else ""
-    typer.echo(f"{users:,} users{remark}", err=True)
+    note = f"; skipped {skipped:,} events of items that the model does not know" if skipped else ""
+    typer.echo(f"{users:,} users{note}", err=True)
 
 
-def _moment(now: str, tz: str | None) -> "Timestamp":
-    """What was typed as a number, or as a time in the zone of the log where it names none."""
+def _parse_time(now: str, tz: str | None) -> "Timestamp":
+    """Return a number, or a time in the time zone `tz` if it names no other."""
     from reprise.data.timestamps import check_zone
 
     check_zone(tz)
     with suppress(ValueError):
         return float(now)
     with suppress(ValueError):
-        moment = datetime.fromisoformat(now)
-        return moment.replace(tzinfo=ZoneInfo(tz)) if tz and moment.tzinfo is None else moment
-    return now  # the recommender says what is wrong with it
+        time = datetime.fromisoformat(now)
+        return time.replace(tzinfo=ZoneInfo(tz)) if tz and time.tzinfo is None else time
+    return now  # the recommender raises an error about it
 
 
 def _keyed_by(role: Literal["user", "session"], histories: list[str], columns: "Columns") -> "Columns":
-    """The same columns with the one that keys a history in the place of the users."""
+    """Return the columns with the user or session column as the key of a history."""
     from reprise.data.io.events import read_events
 
     key: str | None = getattr(read_events(histories, columns).columns, role)
@@ -135,10 +140,10 @@ def _keyed_by(role: Literal["user", "session"], histories: list[str], columns: "
 
 
 def open_recommender(path: Path, dataset: Path | None = None) -> "Recommender":
-    """The recommender of a saved model, or of a run.
+    """Return the recommender of a saved model or of a run.
 
     Raises:
-        ArtefactError: the path is neither.
+        ArtefactError: the path is neither a saved model nor a run.
     """
     from reprise.recommender.artefact.artefact import find_backup
     from reprise.recommender.recommender import Recommender
@@ -148,7 +153,7 @@ def open_recommender(path: Path, dataset: Path | None = None) -> "Recommender":
     if not (path / "run.json").exists():
         raise ArtefactError(
             f"{path} is neither a run (no run.json) nor a saved model (no manifest.json); "
-            "name what `reprise train` or `reprise export` wrote"
+            "pass a directory that `reprise train` or `reprise export` wrote"
         )
     from reprise.training import load_run
 

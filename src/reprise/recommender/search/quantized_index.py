@@ -96,9 +96,9 @@ class QuantizedVectors:
     q' v' is an integer product times two scales. The other terms need one number for each item and one for each query.
 
     Example: v = (1, 0.3) has the scale 1 / 127 and the codes (127, 38), so |v - v'| = 0.0008 and |v| = 1.0440.
-    q = (0.5, 1) has the scale 1 / 63 and the codes (32, 63), so |q - q'| = 0.0079 and |q'| = 1.1216.
-    The integer product is 32 * 127 + 63 * 38 = 6458, and q' v' = 6458 / (63 * 127) = 0.8071.
-    The bound is 0.8071 + 1.1216 * 0.0008 + 0.0079 * 1.0440 = 0.8163. The score, 0.8, is below it.
+    q = (0.6, 1) has the scale 1 / 63 and the codes (38, 63), so |q - q'| = 0.0032 and |q'| = 1.1678.
+    The integer product is 38 * 127 + 63 * 38 = 7220, and q' v' = 7220 / (63 * 127) = 0.9024.
+    The bound is 0.9024 + 1.1678 * 0.0008 + 0.0032 * 1.0440 = 0.9066. The score, 0.9, is below it.
     """
 
     def __init__(self, vectors_ID: Float32Array, matmul_graph: bytes) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from reprise.errors import DataError
-from reprise.recommender.history import moment_s
+from reprise.recommender.history import unix_seconds
 
 ID_CHARACTERS = 256
 TEXT_CHARACTERS = 2_000
@@ -40,7 +40,7 @@ def _as_milliseconds(value: object) -> int:
             "a timestamp is a number of seconds or milliseconds since 1970, or ISO 8601 with a UTC offset"
         )
     try:
-        time_ms = round(moment_s(value) * 1000)
+        time_ms = round(unix_seconds(value) * 1000)
     except (DataError, OverflowError) as error:
         raise ValueError(str(error)) from None
     # a local time in range can be up to a day out of range in UTC

@@ -1,4 +1,4 @@
-"""`reprise recommend` for a network that reads times, kinds and values: as in memory, so from files."""
+"""`reprise recommend` for a network that reads times, kinds and values."""
 
 import csv
 import random
@@ -21,12 +21,12 @@ START_S = 1_700_000_000
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """log.csv, data/ and model/, whose weights are random."""
+    """Write log.csv, data/ and model/, a model with random weights."""
     from typer.testing import CliRunner
 
     from reprise.cli.main import app
 
-    folder = tmp_path_factory.mktemp("told")
+    folder = tmp_path_factory.mktemp("inputs")
     write(folder / "log.csv", users=20, events=20, seed=0)
     command = ["prepare", str(folder / "log.csv"), "--out", str(folder / "data"), *COLUMNS]
     assert CliRunner().invoke(app, command).exit_code == 0
@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write(file: Path, users: int, events: int, seed: int) -> list[dict[str, Any]]:
-    """A log with kinds and prices, neither of them everywhere; returns its rows."""
+    """Write a log with kinds and prices, partly missing; return its rows."""
     generator = random.Random(seed)
     rows = []
     for user in range(users):
@@ -80,26 +80,26 @@ def events_of(rows: list[dict[str, Any]], user: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("now", [None, "1800000000", "1800000000000", "2027-01-15T08:00:00+00:00"])
-def test_files_answer_as_histories_in_memory_do(
+def test_files_give_the_recommendations_of_histories_in_memory(
     reprise: Run, folder: Path, tmp_path: Path, now: str | None
 ) -> None:
     rows = write(tmp_path / "new.csv", users=5, events=6, seed=1)
-    asked = [] if now is None else ["--now", now]
-    result = reprise("recommend", folder / "model", tmp_path / "new.csv", "--k", "15", *COLUMNS, *asked)
+    options = [] if now is None else ["--now", now]
+    result = reprise("recommend", folder / "model", tmp_path / "new.csv", "--k", "15", *COLUMNS, *options)
     assert result.exit_code == 0, result.output
     shop = Recommender.load(folder / "model")
     assert shop.reads == ("timestamp", "kind", "value", "now")
-    answered = list(csv.DictReader(result.stdout.splitlines()))
+    written = list(csv.DictReader(result.stdout.splitlines()))
     for user in (f"u{number}" for number in range(5)):
         expected = shop.recommend(events_of(rows, user), k=15, now=now and 1_800_000_000)
-        mine = [row for row in answered if row["user_id"] == user]
-        assert [row["item_id"] for row in mine] == expected.item_ids
-        assert [float(row["score"]) for row in mine] == pytest.approx(
+        found = [row for row in written if row["user_id"] == user]
+        assert [row["item_id"] for row in found] == expected.item_ids
+        assert [float(row["score"]) for row in found] == pytest.approx(
             [one.score for one in expected], abs=1e-4
         )
 
 
-def test_now_moves_the_answers_and_is_read_in_the_zone_of_the_log(
+def test_now_changes_the_recommendations_and_uses_the_time_zone(
     reprise: Run, folder: Path, tmp_path: Path
 ) -> None:
     write(tmp_path / "new.csv", users=2, events=3, seed=2)
@@ -130,9 +130,9 @@ def test_now_moves_the_answers_and_is_read_in_the_zone_of_the_log(
         (["--value-column", "item_id"], "value 'p"),
     ],
 )
-def test_what_cannot_be_is_told(
+def test_invalid_options_are_errors(
     fails: Callable[..., str], folder: Path, tmp_path: Path, more: list[str], message: str
 ) -> None:
     write(tmp_path / "new.csv", users=1, events=2, seed=3)
-    told = fails("recommend", folder / "model", tmp_path / "new.csv", "--k", "5", *COLUMNS, *more)
-    assert told.startswith(message)
+    error = fails("recommend", folder / "model", tmp_path / "new.csv", "--k", "5", *COLUMNS, *more)
+    assert error.startswith(message)
