@@ -1,4 +1,4 @@
-"""Messages for invalid fields of a spec, made from pydantic's errors: the field, the rule and the value."""
+"""Messages for invalid fields of a spec, from pydantic's errors: the field, the rule and the value."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -21,11 +21,11 @@ PART_CODES = {"train": 0, "valid": 1, "test": 2}
 """Number of each part in the arrays and tables of a prepared log."""
 SPLITS = ("last:7d,7d", "at:2014-09-01,2014-09-08", "leave-one-out", "column:NAME")
 VALID_SHARE = 0.1
-"""Share of the training sequences that become validation if a split column marks no row `valid`, ..."""
+"""Share of the training sequences that become validation if a split column marks no row `valid`."""
 VALID_ENOUGH = 1000
-"""... limited to this number of sequences, which is enough to choose an epoch, ..."""
+"""Number of validation sequences that is enough to choose an epoch; only very large logs get more."""
 VALID_MIN_SHARE = 0.02
-"""... unless that number is below this share of the training sequences."""
+"""Smallest share of the training sequences that becomes validation, which matters in very large logs."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class ColumnSplit(ResolvedSplit):
     """A split by a column of the log that marks each row `train`, `valid` or `test`.
 
     If no row is marked `valid`, a random sample of the training sequences becomes the validation part: a tenth of them,
-    but at most 1000 or, in large logs, a fiftieth.
+    in larger logs 1000, or a fiftieth if that is more.
     """
 
     column: str

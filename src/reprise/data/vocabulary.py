@@ -14,7 +14,7 @@ from reprise.arrays import AnyArray, Int32Array
 from reprise.errors import DataError
 
 PAD = 0
-"""Index that stands for no item: padding, or an unknown id."""
+"""Index of padding and of unknown items."""
 ItemId = str | int
 """An item id or user id of the caller."""
 

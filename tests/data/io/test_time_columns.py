@@ -105,8 +105,8 @@ def test_timestamps_made_from_the_wrong_unit_are_refused() -> None:
     with pytest.raises(DataError) as caught:
         milliseconds([datetime.fromtimestamp(NOON_S / 1000, UTC)])
     assert str(caught.value) == (
-        "column 'when' runs from 1970-01-20 18:48 to 1970-01-20 18:48; were seconds taken for milliseconds, or "
-        "milliseconds for seconds, when it was made?"
+        "column 'when' runs from 1970-01-20 18:48 to 1970-01-20 18:48; check whether "
+        "seconds were stored as milliseconds or the reverse"
     )
 
 

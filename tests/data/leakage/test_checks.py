@@ -28,8 +28,8 @@ BY_TIME = {"kind": "time", "train_end_ms": TRAIN_END, "valid_end_ms": VALID_END}
 def clean(sequences: int = 100, items: int = 30, length: int = 20) -> SequenceDataset:
     """Return sequences of 14 training, 3 validation and 3 test events, one minute apart, split by time."""
     draws = np.random.default_rng(1).integers(items, size=(sequences, length))
-    made = world([[f"i{item}" for item in row] for row in draws], valid=3, test=3)
-    return replace(made, split=BY_TIME)
+    base = world([[f"i{item}" for item in row] for row in draws], valid=3, test=3)
+    return replace(base, split=BY_TIME)
 
 
 def changed(dataset: SequenceDataset, **columns: Any) -> SequenceDataset:
@@ -226,8 +226,8 @@ def test_a_row_in_two_parts() -> None:
     dataset = changed(clean(), split={"kind": "leave-one-out"})
     item, time_ms = dataset.item.copy(), dataset.time_ms.copy()
     item[14], time_ms[14] = item[13], time_ms[13]
-    made = changed(dataset, item=item, time_ms=time_ms, table=dataset.table.drop_columns("count"))
-    leak = failing_leak(made)
+    base = changed(dataset, item=item, time_ms=time_ms, table=dataset.table.drop_columns("count"))
+    leak = failing_leak(base)
     assert (leak.kind, leak.count) == ("duplicate", 1)
     assert (leak.rows[0].sequence_id, leak.rows[0].event) == (0, 14)
 
@@ -236,20 +236,20 @@ def test_a_sequence_in_the_training_part_and_in_the_test_part() -> None:
     """Sequence 9 equals sequence 2; one is in the training part, the other in the test part."""
     rows = [[f"i{(row * 7 + step * step) % 11}" for step in range(5)] for row in range(10)]
     rows[9] = rows[2]
-    made = world(rows, valid=0, test=0)
-    ends = {"train_end": made.train_end.copy(), "valid_end": made.valid_end.copy()}
+    base = world(rows, valid=0, test=0)
+    ends = {"train_end": base.train_end.copy(), "valid_end": base.valid_end.copy()}
     for end in ends.values():
-        end[9] = made.offset[9]
-    time_ms = made.time_ms + np.repeat(np.arange(10) * 1000, 5)
+        end[9] = base.offset[9]
+    time_ms = base.time_ms + np.repeat(np.arange(10) * 1000, 5)
     time_ms[45:] = time_ms[10:15]
     leaking = changed(
-        made, **ends, time_ms=time_ms, table=made.table.drop_columns("count"), split={"kind": "column"}
+        base, **ends, time_ms=time_ms, table=base.table.drop_columns("count"), split={"kind": "column"}
     )
     (leak,) = [leak for leak in find_leaks(leaking) if leak.fails]
     assert (leak.kind, leak.count) == ("duplicate", 1)
     assert (leak.rows[0].sequence_id, leak.rows[0].remark) == (9, "equals sequence 2")
     both_tested = changed(
-        leaking, train_end=made.offset[:-1] + (np.arange(10) % 7 != 2) * 5, valid_end=leaking.valid_end
+        leaking, train_end=base.offset[:-1] + (np.arange(10) % 7 != 2) * 5, valid_end=leaking.valid_end
     )
     both_tested = changed(both_tested, valid_end=both_tested.train_end.copy())
     assert [leak for leak in find_leaks(both_tested) if leak.fails] == []
@@ -407,24 +407,24 @@ def test_a_clean_random_log_has_no_leaks(seed: int, split: str) -> None:
     items, sequences, length = (int(generator.integers(2, high)) for high in (60, 80, 40))
     weight = 1 / np.arange(1, items + 1) ** generator.uniform(0, 1.5)
     draws = generator.choice(items, size=(sequences, length + 6), p=weight / weight.sum())
-    made = world([[f"i{item}" for item in row] for row in draws], valid=3, test=3)
+    base = world([[f"i{item}" for item in row] for row in draws], valid=3, test=3)
     times = DAY_MS + np.sort(generator.integers(50 * length, size=length), kind="stable") // 40 * 60_000
     later = TRAIN_END + 60_000 * (100 * length + np.arange(6))
     cut = {"kind": "time", "train_end_ms": int(later[0]), "valid_end_ms": int(later[3])}
-    price = generator.integers(1, 20, size=len(made.items) + 1).astype(np.float32)
+    price = generator.integers(1, 20, size=len(base.items) + 1).astype(np.float32)
     dataset = changed(
-        made,
+        base,
         time_ms=np.tile(np.concatenate([times, later]), sequences),
         split=cut if split == "time" else {"kind": split},
-        value=np.where(generator.random(made.events) < 0.8, price[made.item], np.nan).astype(np.float32),
-        kind=generator.integers(3, size=made.events).astype(np.uint8),
+        value=np.where(generator.random(base.events) < 0.8, price[base.item], np.nan).astype(np.float32),
+        kind=generator.integers(3, size=base.events).astype(np.uint8),
         kinds=("view", "cart", "buy"),
     )
-    size = len(made.items)
+    size = len(base.items)
     dataset = with_table(
         dataset,
         price=price[1:],
-        popular=np.asarray(made.table.column("count")),
+        popular=np.asarray(base.table.column("count")),
         year=generator.integers(1950, 2020, size=size),
         released=[
             datetime.fromtimestamp(int(second), UTC) for second in generator.integers(0, 80_000, size=size)

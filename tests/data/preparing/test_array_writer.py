@@ -33,9 +33,9 @@ def test_repeat_per_event_gives_each_event_the_value_of_its_sequence(
 
 @given(lengths)
 def test_the_ends_of_the_parts_follow_from_their_sizes(length_U: list[int]) -> None:
-    made = layout(length_U)
-    assert (made.train_end - made.offset[:-1]).tolist() == [length // 2 for length in length_U]
-    assert (made.valid_end == made.offset[1:]).all()
+    parts = layout(length_U)
+    assert (parts.train_end - parts.offset[:-1]).tolist() == [length // 2 for length in length_U]
+    assert (parts.valid_end == parts.offset[1:]).all()
 
 
 @pytest.mark.parametrize("rows", [1, 7, 50])

@@ -6,5 +6,5 @@ from pathlib import Path
 
 def online_retail() -> tuple[Path, Path]:
     """Return the paths of the Online Retail log (Chen, 2015; CC BY 4.0): the events, and the items with titles."""
-    folder = Path(str(files(__package__)))
-    return folder / "online_retail.parquet", folder / "online_retail_items.parquet"
+    directory = Path(str(files(__package__)))
+    return directory / "online_retail.parquet", directory / "online_retail_items.parquet"

@@ -1,6 +1,6 @@
 """Columns of times: detection of their format, checks, and conversion to milliseconds since 1970 UTC.
 
-The format of a column is determined from all of its rows, never from a sample.
+The format of a column is determined from all of its rows, not from a sample.
 """
 
 from typing import Literal, get_args
@@ -179,5 +179,5 @@ def _check_range(engine: Engine, log: ir.Table, time_ms: ir.IntegerValue, name: 
         return
     raise DataError(
         f"column {name!r} runs from {format_time(found['low'])} to {format_time(found['high'])}; "
-        "were seconds taken for milliseconds, or milliseconds for seconds, when it was made?"
+        "check whether seconds were stored as milliseconds or the reverse"
     )

@@ -33,9 +33,9 @@ HIGH_ACCURACY, LOW_ACCURACY = 0.95, 0.75
 MIN_KNOWN_SHARE = 0.1
 """Smallest share of pairs with a known value of the feature for which its prediction of the next item is reported."""
 MAX_UNEXPLAINED = 1e-3
-"""Largest share of the variance of a column that counts of later events may leave unexplained, ..."""
+"""A column follows a count if the count leaves at most this share of the variance of the column unexplained."""
 MIN_RATIO = 10.0
-"""... and the factor by which counts of training events must leave more of it unexplained."""
+"""A column follows later counts only if training counts leave this many times more of its variance unexplained."""
 
 
 def find_feature_leaks(dataset: SequenceDataset, search: EventSearch) -> Iterator[Leak]:

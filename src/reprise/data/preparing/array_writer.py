@@ -83,7 +83,9 @@ def rank_items(engine: Engine, name: str, layout: Layout, codes: int) -> Ranking
     return Ranking(code_I, trained_C[code_I])
 
 
-def write_arrays(engine: Engine, name: str, folder: Path, layout: Layout, ranking: Ranking) -> dict[str, Any]:
+def write_arrays(
+    engine: Engine, name: str, directory: Path, layout: Layout, ranking: Ranking
+) -> dict[str, Any]:
     """Write all arrays of a dataset; return the number of tied events (`ties`) and a checksum per array."""
     index_C = np.zeros(int(ranking.code_I.max()) + 1, dtype=np.int32)
     index_C[ranking.code_I] = np.arange(1, len(ranking.code_I) + 1)
@@ -91,11 +93,11 @@ def write_arrays(engine: Engine, name: str, folder: Path, layout: Layout, rankin
     digests, ties, last_ms = {name: hashlib.sha256() for name in COLUMNS}, 0, np.int64(-1)
     for part in ("offset", "train_end", "valid_end"):
         array = np.asarray(getattr(layout, part), dtype=COLUMNS[part])
-        np.save(folder / f"{part}.npy", array)
+        np.save(directory / f"{part}.npy", array)
         digests[part].update(array.data)
     with ExitStack() as stack:
         files = {
-            part: stack.enter_context(_open(folder / f"{part}.npy", part, layout.events))
+            part: stack.enter_context(_open(directory / f"{part}.npy", part, layout.events))
             for part in EVENT_ARRAYS
         }
         for start, batch in _batches(engine, name, list(EVENT_ARRAYS)):

@@ -18,7 +18,7 @@ class PrepareOptions:
     """Cleaning options, applied before the split. Counts refer to the whole log, as in published protocols."""
 
     sequence_by: Literal["user", "session"] | None = None
-    """Column that defines the sequences; None: the user, or the session if there is no user column or a gap is given."""
+    """Column that defines the sequences; None: the user, or the session if the log has no user column or a gap is given."""
     session_gap: str | None = None
     """Duration, such as `30min`: longer pauses divide the events of a user into sessions. None: do not divide."""
     min_item_events: int = 1
