@@ -1,4 +1,4 @@
-"""How far a loop is behind."""
+"""Event-loop lag is measured, and requests are refused when it is high."""
 
 import asyncio
 import time
@@ -10,17 +10,17 @@ from reprise.server.engine.serving_engine import ServingEngine
 from reprise.server.queueing.loop_lag import INTERVAL_S, EventLoopLagMonitor
 
 
-def test_a_loop_that_is_held_up_is_late() -> None:
+def test_repeated_blocking_is_lag_and_a_single_pause_is_not() -> None:
     async def scenario() -> None:
         monitor = EventLoopLagMonitor()
         monitor.start()
         await asyncio.sleep(3 * INTERVAL_S)
         assert monitor.lag_s < 0.2
-        time.sleep(0.3)  # once
+        time.sleep(0.3)  # a single pause
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert monitor.lag_s < 0.2
-        for _ in range(3):  # again and again
+        for _ in range(3):  # repeated blocking
             time.sleep(0.3)
             await asyncio.sleep(0)
             await asyncio.sleep(0)
@@ -30,13 +30,13 @@ def test_a_loop_that_is_held_up_is_late() -> None:
             if monitor.lag_s < 0.1:
                 break
         else:
-            raise AssertionError("it must catch up")
+            raise AssertionError("the lag must fall when the loop is free again")
         monitor.stop()
 
     asyncio.run(scenario())
 
 
-def test_a_loop_that_is_far_behind_refuses_what_costs_something(
+def test_requests_are_refused_while_the_lag_is_high(
     engine: ServingEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for client in app_client(engine):

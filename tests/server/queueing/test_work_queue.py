@@ -1,4 +1,4 @@
-"""Lanes: bounded, in order, together, in time."""
+"""Work queues are bounded, keep the order, form batches and respect timeouts."""
 
 import asyncio
 import functools
@@ -12,16 +12,16 @@ import pytest
 
 from reprise.server.queueing.work_queue import ClosedError, DeadlineError, QueueFullError, WorkQueue
 
-Given = ParamSpec("Given")
+Parameters = ParamSpec("Parameters")
 
 
-def looped(test: Callable[Given, Awaitable[None]]) -> Callable[Given, None]:
-    """A test that runs on a loop of its own."""
+def on_event_loop(test: Callable[Parameters, Awaitable[None]]) -> Callable[Parameters, None]:
+    """Run an asynchronous test on an event loop of its own."""
 
     @functools.wraps(test)
-    def run(*given: Given.args, **named: Given.kwargs) -> None:
+    def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
         async def scenario() -> None:
-            await test(*given, **named)
+            await test(*args, **kwargs)
 
         asyncio.run(scenario())
 
@@ -29,207 +29,208 @@ def looped(test: Callable[Given, Awaitable[None]]) -> Callable[Given, None]:
 
 
 class Gate:
-    """Work that waits until it may go on, and remembers what came together."""
+    """A `run` function that blocks until its gate is open, and records its batches. It fails for the work 3."""
 
     def __init__(self) -> None:
         self.open = threading.Event()
-        self.begun = threading.Event()
-        self.groups: list[list[int]] = []
+        self.started = threading.Event()
+        self.batches: list[list[int]] = []
 
-    def run(self, works: Sequence[int]) -> list[int | Exception]:
-        self.groups.append(list(works))
-        self.begun.set()
+    def run(self, batch: Sequence[int]) -> list[int | Exception]:
+        self.batches.append(list(batch))
+        self.started.set()
         assert self.open.wait(5)
-        return [ValueError("three") if work == 3 else 10 * work for work in works]
+        return [ValueError("three") if work == 3 else 10 * work for work in batch]
 
 
-class Busy:
-    """A lane that is at work on 0, behind a gate."""
+class BlockedQueue:
+    """A queue whose only thread is blocked by a gate, at the work 0."""
 
     def __init__(self, max_pending: int) -> None:
         self.gate = Gate()
-        self.lane: WorkQueue[int, int] = WorkQueue(
+        self.queue: WorkQueue[int, int] = WorkQueue(
             "test", self.gate.run, max_pending=max_pending, max_batch=4
         )
-        self.first = self.put(0)
+        self.first = self.submit(0)
 
-    def put(self, work: int, *, weight: int = 1, timeout_s: float = 60) -> "asyncio.Future[int]":
-        return self.lane.submit(work, weight=weight, timeout_s=timeout_s)
+    def submit(self, work: int, *, weight: int = 1, timeout_s: float = 60) -> "asyncio.Future[int]":
+        return self.queue.submit(work, weight=weight, timeout_s=timeout_s)
 
 
 @asynccontextmanager
-async def busy(max_pending: int = 10) -> AsyncIterator[Busy]:
-    lane = Busy(max_pending)
-    assert await asyncio.to_thread(lane.gate.begun.wait, 5)
-    yield lane
-    lane.lane.close()
+async def blocked_queue(max_pending: int = 10) -> AsyncIterator[BlockedQueue]:
+    blocked = BlockedQueue(max_pending)
+    assert await asyncio.to_thread(blocked.gate.started.wait, 5)
+    yield blocked
+    blocked.queue.close()
 
 
-@looped
-async def test_what_waits_is_done_together_in_its_order() -> None:
-    async with busy() as it:
-        rest = [it.put(number) for number in (1, 2, 4, 5, 6)]
-        assert it.lane.depth == 5
-        it.gate.open.set()
-        assert await asyncio.gather(it.first, *rest) == [0, 10, 20, 40, 50, 60]
-        assert it.gate.groups == [[0], [1, 2, 4, 5], [6]]
-        assert it.lane.depth == 0
+@on_event_loop
+async def test_pending_work_runs_in_batches_and_in_order() -> None:
+    async with blocked_queue() as blocked:
+        rest = [blocked.submit(number) for number in (1, 2, 4, 5, 6)]
+        assert blocked.queue.depth == 5
+        blocked.gate.open.set()
+        assert await asyncio.gather(blocked.first, *rest) == [0, 10, 20, 40, 50, 60]
+        assert blocked.gate.batches == [[0], [1, 2, 4, 5], [6]]
+        assert blocked.queue.depth == 0
 
 
-@looped
-async def test_an_exception_is_for_its_own_work_and_a_raised_one_for_all() -> None:
-    async with busy() as it:
-        it.gate.open.set()
+@on_event_loop
+async def test_a_returned_exception_is_for_one_work_and_a_raised_one_for_the_batch() -> None:
+    async with blocked_queue() as blocked:
+        blocked.gate.open.set()
         with pytest.raises(ValueError, match="three"):
-            await it.put(3)
-        assert await it.put(4) == 40
+            await blocked.submit(3)
+        assert await blocked.submit(4) == 40
 
-    def fail(works: Sequence[int]) -> list[int]:
+    def fail(batch: Sequence[int]) -> list[int]:
         raise OSError("broken")
 
     broken: WorkQueue[int, int] = WorkQueue("broken", fail, max_pending=9, max_batch=9)
-    results = await asyncio.gather(*(broken.submit(n, timeout_s=5) for n in range(3)), return_exceptions=True)
+    results = await asyncio.gather(
+        *(broken.submit(number, timeout_s=5) for number in range(3)), return_exceptions=True
+    )
     assert [str(result) for result in results] == ["broken"] * 3
     broken.close()
 
 
-@looped
-async def test_a_full_lane_refuses_and_takes_again_when_there_is_room() -> None:
-    async with busy(max_pending=3) as it:
-        waiting = [it.put(1, weight=2), it.put(2)]
+@on_event_loop
+async def test_a_full_queue_refuses_work_until_there_is_room() -> None:
+    async with blocked_queue(max_pending=3) as blocked:
+        pending = [blocked.submit(1, weight=2), blocked.submit(2)]
         with pytest.raises(QueueFullError):
-            it.put(4)
-        it.gate.open.set()
-        assert await asyncio.gather(it.first, *waiting) == [0, 10, 20]
-        assert await it.put(4, weight=9) == 40  # alone, work may be heavier than what may wait
+            blocked.submit(4)
+        blocked.gate.open.set()
+        assert await asyncio.gather(blocked.first, *pending) == [0, 10, 20]
+        assert await blocked.submit(4, weight=9) == 40  # an empty queue accepts work of any weight
 
 
-@looped
-async def test_a_slow_lane_refuses_what_would_be_late() -> None:
-    """The first has waited for more than a tenth of its time: one more would wait longer than it may."""
-    async with busy() as it:
-        waiting = [it.put(1, timeout_s=4), it.put(2)]
+@on_event_loop
+async def test_work_is_refused_when_the_oldest_work_has_waited_too_long() -> None:
+    """The oldest work has waited 0.5 s, and a tenth of its timeout is 0.4 s."""
+    async with blocked_queue() as blocked:
+        pending = [blocked.submit(1, timeout_s=4), blocked.submit(2)]
         await asyncio.sleep(0.5)
-        for put in (lambda: it.put(4), lambda: it.lane.submit_nowait(4)):
+        for submit in (lambda: blocked.submit(4), lambda: blocked.queue.submit_nowait(4)):
             with pytest.raises(QueueFullError):
-                put()
-        it.gate.open.set()
-        assert await asyncio.gather(it.first, *waiting) == [0, 10, 20]
-        assert await it.put(5) == 50
+                submit()
+        blocked.gate.open.set()
+        assert await asyncio.gather(blocked.first, *pending) == [0, 10, 20]
+        assert await blocked.submit(5) == 50
 
 
-@pytest.mark.parametrize(("pieces_s", "refused"), [([0, 0, 0.3], False), ([0.06] * 10, True)])
-@looped
-async def test_pieces_that_took_long_say_that_more_would_be_late_but_one_says_nothing(
-    pieces_s: list[float], refused: bool
+@pytest.mark.parametrize(("service_times_s", "refused"), [([0, 0, 0.3], False), ([0.06] * 10, True)])
+@on_event_loop
+async def test_repeated_slow_batches_cause_refusals_and_a_single_one_does_not(
+    service_times_s: list[float], refused: bool
 ) -> None:
     gate = Gate()
 
-    def run(works: Sequence[float]) -> Sequence[float | Exception]:
-        if works == [-1]:
+    def run(batch: Sequence[float]) -> Sequence[float | Exception]:
+        if batch == [-1]:
             return gate.run([-1])
-        time.sleep(works[0])
-        return works
+        time.sleep(batch[0])
+        return batch
 
-    lane: WorkQueue[float, float] = WorkQueue("test", run, max_pending=10, max_batch=1)
-    for piece_s in pieces_s:
-        await lane.submit(piece_s, timeout_s=5)
-    waiting = [lane.submit(-1, timeout_s=5)]
-    assert await asyncio.to_thread(gate.begun.wait, 5)
+    queue: WorkQueue[float, float] = WorkQueue("test", run, max_pending=10, max_batch=1)
+    for service_time_s in service_times_s:
+        await queue.submit(service_time_s, timeout_s=5)
+    pending = [queue.submit(-1, timeout_s=5)]
+    assert await asyncio.to_thread(gate.started.wait, 5)
     try:
         for _ in range(5):
-            waiting.append(lane.submit(0, timeout_s=1))
-    except QueueFullError:  # five of 0.06 s each, and there is a tenth of a second
+            pending.append(queue.submit(0, timeout_s=1))
+    except QueueFullError:  # two pending at 0.06 s each take 0.12 s, and a tenth of the timeout is 0.1 s
         assert refused
     else:
         assert not refused
     gate.open.set()
-    await asyncio.gather(*waiting)
-    lane.close()
+    await asyncio.gather(*pending)
+    queue.close()
 
 
-@looped
-async def test_late_work_is_not_begun() -> None:
-    async with busy() as it:
-        late, patient = it.put(1, timeout_s=0.01), it.put(2)
+@on_event_loop
+async def test_expired_work_is_not_started() -> None:
+    async with blocked_queue() as blocked:
+        expired, patient = blocked.submit(1, timeout_s=0.01), blocked.submit(2)
         await asyncio.sleep(0.05)
-        it.gate.open.set()
+        blocked.gate.open.set()
         with pytest.raises(DeadlineError):
-            await late
-        assert (await it.first, await patient) == (0, 20)
-        assert it.gate.groups == [[0], [2]]
+            await expired
+        assert (await blocked.first, await patient) == (0, 20)
+        assert blocked.gate.batches == [[0], [2]]
 
 
-@looped
-async def test_work_that_nobody_waits_for_any_more_is_not_begun() -> None:
-    async with busy() as it:
-        it.put(1).cancel()
+@on_event_loop
+async def test_cancelled_work_is_removed_from_the_queue() -> None:
+    async with blocked_queue() as blocked:
+        blocked.submit(1).cancel()
         await asyncio.sleep(0)
-        assert it.lane.depth == 0  # nor does it count any more
-        last = it.put(2)
-        it.gate.open.set()
-        assert (await it.first, await last) == (0, 20)
-        assert it.gate.groups == [[0], [2]]
+        assert blocked.queue.depth == 0
+        last = blocked.submit(2)
+        blocked.gate.open.set()
+        assert (await blocked.first, await last) == (0, 20)
+        assert blocked.gate.batches == [[0], [2]]
 
 
-@looped
-async def test_who_waits_hears_of_the_deadline_when_it_is_over() -> None:
-    """And not only when the work before it is done."""
-    async with busy() as it:
+@on_event_loop
+async def test_a_timeout_is_reported_while_earlier_work_is_still_running() -> None:
+    async with blocked_queue() as blocked:
         with pytest.raises(DeadlineError):
-            await it.put(1, timeout_s=0.02)
-        assert not it.first.done()
-        assert it.lane.depth == 0
-        it.gate.open.set()
-        assert await it.first == 0
-        assert await it.put(2) == 20
-        assert it.gate.groups == [[0], [2]]
+            await blocked.submit(1, timeout_s=0.02)
+        assert not blocked.first.done()
+        assert blocked.queue.depth == 0
+        blocked.gate.open.set()
+        assert await blocked.first == 0
+        assert await blocked.submit(2) == 20
+        assert blocked.gate.batches == [[0], [2]]
 
 
-@looped
-async def test_closing_does_what_waits_and_takes_no_more() -> None:
-    async with busy() as it:
-        it.lane.submit_nowait(1)
-        it.lane.submit_nowait(2)
-        threading.Timer(0.05, it.gate.open.set).start()
-        await asyncio.to_thread(it.lane.close)
-        assert await it.first == 0
-        assert it.gate.groups == [[0], [1, 2]]
-        for put in (lambda: it.put(5), lambda: it.lane.submit_nowait(5)):
+@on_event_loop
+async def test_close_finishes_pending_work_and_refuses_new_work() -> None:
+    async with blocked_queue() as blocked:
+        blocked.queue.submit_nowait(1)
+        blocked.queue.submit_nowait(2)
+        threading.Timer(0.05, blocked.gate.open.set).start()
+        await asyncio.to_thread(blocked.queue.close)
+        assert await blocked.first == 0
+        assert blocked.gate.batches == [[0], [1, 2]]
+        for submit in (lambda: blocked.submit(5), lambda: blocked.queue.submit_nowait(5)):
             with pytest.raises(ClosedError):
-                put()
+                submit()
 
 
-@looped
-async def test_closing_may_refuse_what_waits() -> None:
-    async with busy() as it:
-        second = it.put(1)
-        closing = asyncio.create_task(asyncio.to_thread(it.lane.close, drain=False))
+@on_event_loop
+async def test_close_without_drain_refuses_pending_work() -> None:
+    async with blocked_queue() as blocked:
+        second = blocked.submit(1)
+        closing = asyncio.create_task(asyncio.to_thread(blocked.queue.close, drain=False))
         with pytest.raises(ClosedError):
             await second
-        it.gate.open.set()
+        blocked.gate.open.set()
         await closing
-        assert await it.first == 0
-        assert it.gate.groups == [[0]]
+        assert await blocked.first == 0
+        assert blocked.gate.batches == [[0]]
 
 
-@looped
-async def test_several_threads_share_a_lane() -> None:
-    meeting = threading.Barrier(2, timeout=5)
+@on_event_loop
+async def test_several_threads_serve_one_queue() -> None:
+    both_running = threading.Barrier(2, timeout=5)
 
-    def meet(works: Sequence[int]) -> list[int]:
-        meeting.wait()
-        return list(works)
+    def run(batch: Sequence[int]) -> list[int]:
+        both_running.wait()
+        return list(batch)
 
-    lane: WorkQueue[int, int] = WorkQueue("two", meet, max_pending=9, max_batch=1, threads=2)
-    assert await asyncio.gather(*(lane.submit(number, timeout_s=5) for number in (1, 2))) == [1, 2]
-    lane.close()
+    queue: WorkQueue[int, int] = WorkQueue("two", run, max_pending=9, max_batch=1, threads=2)
+    assert await asyncio.gather(*(queue.submit(number, timeout_s=5) for number in (1, 2))) == [1, 2]
+    queue.close()
 
 
-def test_an_idle_lane_ends_at_once() -> None:
+def test_an_idle_queue_closes_immediately() -> None:
     gate = Gate()
-    lane: WorkQueue[int, int] = WorkQueue("idle", gate.run, max_pending=9, max_batch=9)
+    queue: WorkQueue[int, int] = WorkQueue("idle", gate.run, max_pending=9, max_batch=9)
     start_s = time.monotonic()
-    lane.close()
+    queue.close()
     assert time.monotonic() - start_s < 5
-    assert gate.groups == []
+    assert gate.batches == []
