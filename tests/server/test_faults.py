@@ -55,13 +55,13 @@ def start(second_model: Path, tmp_path: Path) -> Iterator[Start]:
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A shared library, for LD_PRELOAD, whose `fsync` fails while the file $FAULT exists."""
-    folder = tmp_path_factory.mktemp("shim")
+    directory = tmp_path_factory.mktemp("shim")
     compiler = shutil.which("cc") or shutil.which("gcc")
     assert compiler is not None, "this test needs a C compiler; on Debian install the package gcc"
-    (folder / "shim.c").write_text(SHIM)
-    command = [compiler, "-shared", "-fPIC", "-o", folder / "shim.so", folder / "shim.c", "-ldl"]
+    (directory / "shim.c").write_text(SHIM)
+    command = [compiler, "-shared", "-fPIC", "-o", directory / "shim.so", directory / "shim.c", "-ldl"]
     subprocess.run(command, check=True)
-    return folder / "shim.so"
+    return directory / "shim.so"
 
 
 def batch(user: str, first: int, count: int = 1, size: int = 0, **more: Any) -> dict[str, Any]:
@@ -75,8 +75,8 @@ def batch(user: str, first: int, count: int = 1, size: int = 0, **more: Any) -> 
     }
 
 
-def stored(folder: Path, user: str) -> list[UserEvent]:
-    store = SQLiteStore(folder / "events.db")
+def stored(directory: Path, user: str) -> list[UserEvent]:
+    store = SQLiteStore(directory / "events.db")
     events = store.since(User(DEFAULT_TENANT, user)).events
     store.close()
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
@@ -109,7 +109,7 @@ def lines(server: ServerProcess, event: str) -> list[dict[str, Any]]:
     return [line for line in map(json.loads, server.said().splitlines()) if line["event"] == event]
 
 
-def check_recovery(server: ServerProcess, folder: Path, kept: list[str], refused: dict[str, Any]) -> None:
+def check_recovery(server: ServerProcess, directory: Path, kept: list[str], refused: dict[str, Any]) -> None:
     """Check that the server works again after a fault, and that no event is lost or stored twice."""
     assert server.ask("GET", "/readyz").status == 200
     before = check_event_count(server, "anna")
@@ -124,11 +124,11 @@ def check_recovery(server: ServerProcess, folder: Path, kept: list[str], refused
     assert sorted(set(after) - {"anna-9000"}) == sorted([*kept, *offered, "anna-9001"])
     assert len(after) == len(set(after))
     assert server.stop() == 0
-    assert [event.event_id for event in stored(folder, "anna")] == after
+    assert [event.event_id for event in stored(directory, "anna")] == after
 
 
 def test_a_full_disk_is_reported_and_survived(start: Start, tmp_path: Path) -> None:
-    """A limit on file sizes stands for a full disk: writes beyond it fail, but small ones may still succeed."""
+    """A limit on file sizes simulates a full disk: writes beyond it fail, but small ones may still succeed."""
     server = start()
     assert server.ask("POST", "/v1/events", batch("anna", 0, 20)).status == 200
     kept = [f"anna-{number}" for number in range(20)]

@@ -104,13 +104,13 @@ print([name for name in ("torch", "lightning_fabric", "ibis", "duckdb", "onnx", 
     assert done.stdout == "[]\n"
 
 
-def serve_error(*arguments: str, folder: Path) -> str:
+def serve_error(*arguments: str, directory: Path) -> str:
     """Run `reprise serve`, which must fail; return its error message."""
     done = subprocess.run(
         [sys.executable, "-m", "reprise", "serve", *arguments],
         capture_output=True,
         text=True,
-        cwd=folder,
+        cwd=directory,
         check=False,
     )
     assert done.returncode == 2, done.stderr
@@ -120,7 +120,7 @@ def serve_error(*arguments: str, folder: Path) -> str:
 
 def test_a_public_address_needs_keys(first_model: Path, tmp_path: Path) -> None:
     for host in ("0.0.0.0", "::", "192.168.1.4", "shop.example"):
-        message = serve_error(str(first_model), "--host", host, folder=tmp_path)
+        message = serve_error(str(first_model), "--host", host, directory=tmp_path)
         expected = (
             f"host {host} can be reached from other machines, so the server needs API keys; make one with "
             "`reprise key NAME --file keys.toml` and pass --keys keys.toml, or listen on 127.0.0.1"
@@ -148,22 +148,22 @@ def test_error_messages_of_serve_say_what_to_do(first_model: Path, tmp_path: Pat
     (tmp_path / "run" / "run.json").write_text("{}")
     assert (
         "run is a training run, not a model; export it with `reprise export run --out MODEL` and serve MODEL"
-        in serve_error("run", folder=tmp_path)
+        in serve_error("run", directory=tmp_path)
     )
-    assert "nowhere is no saved model" in serve_error("nowhere", folder=tmp_path)
+    assert "nowhere is no saved model" in serve_error("nowhere", directory=tmp_path)
     assert "unknown kind of store 'redis'" in serve_error(
-        str(first_model), "--store", "redis://x", folder=tmp_path
+        str(first_model), "--store", "redis://x", directory=tmp_path
     )
     assert "unable to open" in serve_error(
-        str(first_model), "--store", "sqlite:///no/where.db", folder=tmp_path
+        str(first_model), "--store", "sqlite:///no/where.db", directory=tmp_path
     )
     assert "keys.toml is missing; make a key with" in serve_error(
-        str(first_model), "--keys", "keys.toml", folder=tmp_path
+        str(first_model), "--keys", "keys.toml", directory=tmp_path
     )
 
 
 def test_a_port_in_use_is_reported(first_model: Path, server: ServerProcess, tmp_path: Path) -> None:
-    message = serve_error(str(first_model), "--port", str(server.port), folder=tmp_path)
+    message = serve_error(str(first_model), "--port", str(server.port), directory=tmp_path)
     assert f"cannot listen on port {server.port} of 127.0.0.1 (" in message
     assert "choose another with --port or --host" in message
 

@@ -348,7 +348,7 @@ def test_an_override_that_does_not_fit_is_ignored_and_logged(
     store = SQLiteStore(engine.store.path)  # type: ignore[attr-defined]
     other = ServingEngine(ServedModel.open(first_model, store, 2**20), store)
     engine.put_item("shop", "p1", {"colour": "red", "title": "One"})
-    # written past the check, as by a process that has not yet read the new column
+    # written without the check, as by a process that has not yet read the new column
     store.put_item("shop", "p2", {"colour": 5, "title": "Two", "count": 9})
     for each in (engine, other):
         each.refresh()

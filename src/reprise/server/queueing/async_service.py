@@ -232,7 +232,7 @@ class AsyncService:
 
 
 def _is_slow(query: RecommendQuery) -> bool:
-    """Return whether a query takes long, whatever its user's history is."""
+    """Return whether a query takes long even for a user with a short history."""
     return (
         query.explain
         or len(query.context.events) > MAX_QUICK_EVENTS
