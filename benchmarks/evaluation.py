@@ -25,7 +25,7 @@ from torch import Tensor
 import reprise as rp
 from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD, Vocabulary
-from reprise.evaluation.evaluator import Options
+from reprise.evaluation.options import Options
 from reprise.models.batch import Batch, Event
 from reprise.nn.cells import State
 

@@ -19,7 +19,9 @@ from torch import Tensor
 
 import reprise as rp
 from reprise.config import from_dict, load_toml
-from reprise.evaluation.ranking.targets import EvaluationPlan, questions
+from reprise.evaluation.options import QUICK
+from reprise.evaluation.protocol import EvaluationProtocol
+from reprise.evaluation.ranking.targets import score_batches
 from reprise.models.baselines.window_scorer import WindowScorer
 from reprise.models.scorer import Fittable
 
@@ -65,8 +67,8 @@ class WindowRecorder(WindowScorer):
 def test_windows(dataset: rp.SequenceDataset, window: int, options: argparse.Namespace) -> Tensor:
     """Return the windows before test targets, the first `--queries` in random order."""
     recorder = WindowRecorder(window, dataset.items.warm)
-    walk = EvaluationPlan("test", min_history=options.min_history, progress=False)
-    for _ in questions(recorder, dataset, walk):
+    protocol = EvaluationProtocol("test", min_history=options.min_history)
+    for _ in score_batches(recorder, dataset, protocol, QUICK):
         pass
     recent_NW = torch.cat(recorder.recent)
     order_N = torch.randperm(len(recent_NW), generator=torch.Generator().manual_seed(0))

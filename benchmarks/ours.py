@@ -11,7 +11,6 @@ import argparse
 import os
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -25,7 +24,9 @@ from protocol import METRICS, Sums
 from reprise.cli.commands.train import read_recipe
 from reprise.config import to_dict
 from reprise.data.dataset import SequenceDataset
-from reprise.evaluation.evaluator import QUICK, evaluate
+from reprise.evaluation.evaluator import evaluate
+from reprise.evaluation.options import QUICK
+from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.report import Report
 from reprise.training import RunOptions
 from reprise.training.fit_cooccurrence import fit_cooccurrence
@@ -72,7 +73,7 @@ def main() -> None:
     dataset = SequenceDataset.open(options.dataset)
     recipe = read_recipe(options.recipe, options.set)
     run = RunOptions(seed=options.seed, accelerator="cpu", precision=options.precision, threads=1)
-    how = replace(QUICK, query_time=not options.no_query_time)
+    query_time = not options.no_query_time
 
     fresh: dict[str, torch.Tensor] = {}
 
@@ -94,20 +95,19 @@ def main() -> None:
 
     def measured(part: str) -> Sums:
         with trainer.fabric.autocast():
-            report = evaluate(
-                trainer.model,
-                dataset,
+            protocol = EvaluationProtocol(
                 part=part,
                 exclude_seen=options.exclude_seen,
                 min_history=options.min_history,
-                options=how,
+                query_time=query_time,
             )
+            report = evaluate(trainer.model, dataset, protocol=protocol, options=QUICK)
         return sums_of(report)
 
     notes = Notes(options, f"reprise {recipe.model.size}", measured, finish)
     notes.begin(
         fingerprint=dataset.fingerprint,
-        query_time=how.query_time,
+        query_time=query_time,
         precision=options.precision,
         options=to_dict(recipe),
     )

@@ -17,7 +17,8 @@ import numpy as np
 from ours import sums_of
 from protocol import Sums
 
-from reprise.evaluation.evaluator import QUICK, evaluate
+from reprise.evaluation.evaluator import evaluate
+from reprise.evaluation.options import QUICK
 from reprise.evaluation.stats.bootstrap import Bootstrap
 from reprise.training import load_run
 

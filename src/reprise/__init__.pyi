@@ -9,6 +9,7 @@ from .data import read_events as read_events
 from .errors import ArtefactError as ArtefactError
 from .errors import ConfigError as ConfigError
 from .errors import DataError as DataError
+from .evaluation import EvaluationProtocol as EvaluationProtocol
 from .evaluation import Report as Report
 from .evaluation import compare as compare
 from .evaluation import evaluate as evaluate

@@ -13,7 +13,7 @@ Run = Callable[..., Result]
 TINY = ["--set", "model.size=8", "--set", "model.layers=1", "--set", "training.epochs=1", "--threads", "1"]
 QUICK = [*TINY, "--set", "model.transitions=0", "--set", "training.refit=0"]
 
-CONFLICT = "and --from: a report says itself what it compared, and how; leave out one of them"
+CONFLICT = "and --from: the report says what it compared and how; leave out one of them"
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_a_number_that_differs_is_told(reprise: Run, compared: Path, tmp_path: P
     (tmp_path / "report.json").write_text(json.dumps(study))
     result = reprise("evaluate", "--from", tmp_path / "report.json")
     assert result.exit_code == 2
-    told = "the report does not repeat: Popularity, reports 1, metrics, recall@5, value was 0.5 and is"
+    told = "the report was not reproduced: Popularity, reports 1, metrics, recall@5, value was 0.5 and is"
     assert told in result.stderr
 
 
@@ -171,7 +171,7 @@ def test_a_run_that_is_gone_and_a_dataset_that_changed_are_told(
     assert reprise("evaluate", tmp_path / "run", "--at", "5", "--json", file).exit_code == 0
     (tmp_path / "run").rename(tmp_path / "moved")
     assert fails("evaluate", "--from", file).startswith(
-        f"the report compared the run {tmp_path / 'run'}, and it is not there any more (seen from "
+        f"the report compared the run {tmp_path / 'run'}, which does not exist any more (looked for from "
     )
     (tmp_path / "moved").rename(tmp_path / "run")
     other = tmp_path / "data"
@@ -195,7 +195,7 @@ def test_baselines_alone_need_no_run_but_a_dataset(
     other = tmp_path / "data"
     assert reprise("prepare", shop / "log.csv", "--split", "leave-one-out", "--out", other).exit_code == 0
     assert fails("evaluate", "--from", tmp_path / "a.json", "--dataset", other).startswith(
-        f"{other} is not what the report was made on (fingerprint "
+        f"{other} is not the dataset of the report (fingerprint "
     )
 
 

@@ -1,4 +1,4 @@
-"""A small network with vectors, and a log with everything that makes evaluation hard."""
+"""A small network with vectors, a scorer without, and a dataset with everything that makes evaluation hard."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
-from reprise.evaluation.report import Protocol, Report, SequenceSums
+from reprise.evaluation.protocol import EvaluationProtocol
+from reprise.evaluation.report import EvaluatedData, Report, SequenceSums
 from reprise.evaluation.stats.bootstrap import Bootstrap
 from reprise.models.batch import Batch, Event, event_at
 from reprise.models.encoder import keep_state
@@ -16,7 +17,7 @@ from reprise.testing.worlds import world
 
 
 class Fading(nn.Module):
-    """Remembers item vectors, the older the fainter; forgets with the time until it is asked."""
+    """A sum of item vectors that decays with every event, plus a function of the time to the query."""
 
     name = "Fading"
 
@@ -41,7 +42,7 @@ class Fading(nn.Module):
 
     def query(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
         gap = torch.zeros(len(state["h"])) if now_s_B is None else (now_s_B - state["last_s"]).float()
-        # not told (NaN) is as at once
+        # without a query time the gap is NaN, which counts as 0
         return state["h"] + torch.log1p(torch.nan_to_num(gap))[:, None]
 
     def additions(self, state: State) -> None:
@@ -69,7 +70,7 @@ class Fading(nn.Module):
 
 
 class Table:
-    """The same scores for everybody, whatever happened."""
+    """A scorer that gives the same scores for every history."""
 
     name = "Table"
 
@@ -101,7 +102,7 @@ def table() -> type[Table]:
 
 @pytest.fixture
 def hard() -> SequenceDataset:
-    """Long and short rows, cold items among inputs and targets, repeats, equal times, one row of test events only."""
+    """Return long and short rows, cold items as inputs and targets, repeats, equal times, and a row of test events only."""
     generator = np.random.default_rng(5)
     rows = []
     for length in [2, 1, 3, 47, 8, 8, 19, 30, 2, 5, 12]:
@@ -111,23 +112,22 @@ def hard() -> SequenceDataset:
         rows.append(row)
     dataset = world(rows, valid=2, test=3)
     dataset.time_ms[:] = dataset.time_ms // 120_000 * 120_000
-    # no row twice: a target whose copy is among its inputs is a leak
+    # different values, so that no event is a duplicate, which the leakage checks would report
     dataset.value[:] = np.arange(dataset.events)
     return dataset
 
 
 def _report(name: str, sum_S: np.ndarray, *, resamples: int = 300, trained: bool = True) -> Report:
-    """A report of one metric, `recall@5`, from its sums over sequences of two targets each."""
+    """Make a report of one metric, `recall@5`, from its sums over sequences of two targets each."""
     sequences = len(sum_S)
     bootstrap = Bootstrap(resamples=resamples)
     sums = SequenceSums(
         np.arange(sequences), np.full(sequences, 2), ("recall@5",), sum_S[:, None].astype(float)
     )
-    protocol = Protocol(
-        "made up", "test", 2 * sequences, sequences, 9, (5,), 1, False, True, "average", bootstrap
-    )
+    data = EvaluatedData("made up", 2 * sequences, sequences, candidates=9)
     [value] = bootstrap.intervals(sums.sum_SM, sums.targets_S)
-    return Report(name, {"recall@5": value}, 2 * sequences, {}, protocol, sums, trained=trained)
+    protocol = EvaluationProtocol(at=(5,))
+    return Report(name, {"recall@5": value}, {}, protocol, data, bootstrap, (), sums, trained=trained)
 
 
 @pytest.fixture

@@ -11,9 +11,11 @@ from reprise.evaluation.calibration import (
     gives_logits,
     probabilities,
 )
-from reprise.evaluation.evaluator import Options, evaluate
+from reprise.evaluation.evaluator import evaluate
+from reprise.evaluation.options import Options
+from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.ranking.ranks import rank
-from reprise.evaluation.ranking.targets import EvaluationPlan, asking, questions
+from reprise.evaluation.ranking.targets import evaluation_mode, score_batches
 from reprise.models.baselines.markov import Markov
 from reprise.models.networks.recurrent import Recurrent
 from reprise.testing.worlds import noise, world
@@ -104,30 +106,31 @@ def test_against_a_table_of_all_probabilities():
     assert gives_logits(model)
     whole, cut = (
         evaluate(model, dataset, at=(1,), options=options).calibration
-        for options in (Options(), Options(tokens=16, length=4))
+        for options in (Options(), Options(events_per_batch=16, max_steps=4))
     )
     assert cut.log_loss == pytest.approx(whole.log_loss, rel=1e-5)
     assert cut.ece == pytest.approx(whole.ece, abs=1e-5)
     losses = []
-    with asking(model):
-        for asked, scores in questions(model, dataset, EvaluationPlan()):
-            target_N = asked.batch.target_BT[asked.batch.target_BT != 0]
+    with evaluation_mode(model):
+        for batch, scores in score_batches(model, dataset, EvaluationProtocol()):
+            target_N = batch.batch.target_BT[batch.batch.target_BT != 0]
             rows = []
-            rank(scores, target_N, watch=lambda s_CI, rows=rows: rows.append(s_CI.clone()))
+            rank(scores, target_N, observer=lambda s_CI, rows=rows: rows.append(s_CI.clone()))
             losses.append(torch.nn.functional.cross_entropy(torch.cat(rows), target_N - 1, reduction="none"))
     assert whole.log_loss == pytest.approx(float(torch.cat(losses).mean()), rel=1e-5)
 
 
 def test_large_parts_are_sampled_and_the_note_says_so(monkeypatch, logits):
-    monkeypatch.setattr(calibration, "TARGETS_ASKED", 30)
+    monkeypatch.setattr(calibration, "MAX_TARGETS", 30)
     dataset = noise()
     model = logits(list(range(50)))
     one, same = (
-        evaluate(model, dataset, at=(1,), options=Options(tokens=tokens, seed=4)) for tokens in (8192, 60)
+        evaluate(model, dataset, at=(1,), options=Options(events_per_batch=events, seed=4))
+        for events in (8192, 60)
     )
     assert sum(part.targets for part in one.calibration.bins) == 30
     assert one.calibration == same.calibration
-    assert one.protocol.notes[-2] == "Calibration is over 30 targets drawn with seed 4."
+    assert one.notes[-2] == "Calibration is over 30 targets drawn with seed 4."
 
 
 def test_counts_are_no_logits():

@@ -11,14 +11,16 @@ import pytest
 
 from reprise.cli.commands.train import read_recipe
 from reprise.errors import ConfigError
-from reprise.evaluation.evaluator import Options, evaluate
+from reprise.evaluation.evaluator import evaluate
 from reprise.evaluation.metrics import METRICS, Metric, find_metric
+from reprise.evaluation.options import Options
+from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.models.baselines.markov import Markov
 from reprise.models.networks.recurrent import Recurrent
-from reprise.report.build import RunSettings, build_comparison
-from reprise.report.evaluate_candidates import Questions
+from reprise.report.build import build_comparison
+from reprise.report.candidates import find_candidates
 from reprise.report.render import render
-from reprise.report.reproduce import questions_of
+from reprise.report.reproduce import options_of
 from reprise.report.summary import summary
 from reprise.testing.worlds import cycle, noise, world
 from reprise.training.recipe import Recipe, RunOptions, TrainingConfig
@@ -105,15 +107,22 @@ def test_the_command_line_imports_the_metric_of_a_recipe_only_if_trusted():
 def test_a_report_shows_it_and_can_be_repeated(tmp_path: Path):
     data = replace(cycle(), path=tmp_path)
     metric = find_metric(f"{NAME}:RBP", trusted=True)
-    asked = Questions(at=(5,), metric="rbp@5", options=Options(metrics=(*METRICS, metric)))
-    settings = RunSettings(say=lambda line: None)
-    built = build_comparison([], ["markov"], data, asked, lambda name, log: Markov().fit(log), settings)
-    study = json.loads(json.dumps(built.study))
+    options = Options(metrics=(*METRICS, metric))
+    built = build_comparison(
+        find_candidates([], ["markov"]),
+        data,
+        lambda name, log: Markov().fit(log),
+        EvaluationProtocol(at=(5,)),
+        options,
+        metric="rbp@5",
+        log=lambda line: None,
+    )
+    study = json.loads(json.dumps(built.comparison))
     assert study["metric"] == "rbp@5"
     assert study["options"]["metrics"] == ["recall", "hit", "mrr", "ndcg", f"{NAME}:RBP"]
     assert study["entrants"][0]["pooled"]["metrics"]["rbp@5"]["value"] == pytest.approx(0.2)
     assert "rbp@5" in summary(study)
     assert "rbp@5" in render(study)
-    assert questions_of(study, trusted=True) == asked
+    assert options_of(study, trusted=True) == options
     with pytest.raises(ConfigError, match="lies outside the package reprise"):
-        questions_of(study)
+        options_of(study)

@@ -5,7 +5,9 @@ import torch
 
 from reprise.errors import ConfigError, DataError
 from reprise.evaluation.comparison.paired import compare
-from reprise.evaluation.evaluator import QUICK, Options, evaluate
+from reprise.evaluation.evaluator import evaluate
+from reprise.evaluation.options import QUICK, Options
+from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.models.baselines.cooccurrence_scorer import Cooccurrence
 from reprise.models.baselines.item_knn import ItemKNN
 from reprise.models.baselines.markov import Markov
@@ -43,7 +45,7 @@ def test_ties_are_averaged_and_named(table):
     """All three items equal: the target is first in one order of three."""
     dataset = world([list("abcab"), list("abcac")])
     found = {
-        ties: evaluate(table([1.0, 1.0, 1.0]), dataset, at=(1,), options=Options(ties=ties))
+        ties: evaluate(table([1.0, 1.0, 1.0]), dataset, protocol=EvaluationProtocol(at=(1,), ties=ties))
         for ties in ("average", "best", "worst")
     }
     assert [value(found[ties], "recall@1") for ties in found] == pytest.approx([1 / 3, 1, 0])
@@ -74,8 +76,8 @@ def test_seen_items_leave_the_list(table):
     scores = table([3.0, 2.0, 1.0])
     kept, left_out = (evaluate(scores, dataset, at=(1,), exclude_seen=seen) for seen in (False, True))
     assert (value(kept, "recall@1"), value(left_out, "recall@1")) == (0, 1 / 2)
-    assert left_out.protocol.notes[:-1] == (
-        "1 of 2 targets (50.0%) were seen earlier in their sequence, so they are no candidates: misses.",
+    assert left_out.notes[:-1] == (
+        "1 of 2 targets (50.0%) were seen earlier in their sequence. They are not candidates and count as misses.",
     )
 
 
@@ -101,8 +103,8 @@ def test_cold_targets_are_misses_and_stand_apart(table):
     }
     assert report.slices["warm"].metrics["recall@1"] == (1, 1, 1)
     assert report.slices["cold"].metrics["recall@2"] == (0, None, None)
-    assert report.protocol.notes[0] == (
-        "1 of 4 targets (25.0%) are cold: their item is not in the training part, and they count as misses."
+    assert report.notes[0] == (
+        "1 of 4 targets (25.0%) are cold: their item is not in the training part. They count as misses."
     )
 
 
@@ -122,9 +124,9 @@ def test_targets_at_the_time_of_the_event_before(table):
     report = evaluate(table([1.0, 2.0]), dataset, at=(1,))
     found = {name: part.targets for name, part in report.slices.items() if part.of == "time"}
     assert found == {"new_time": 2, "same_time": 2}
-    assert report.protocol.notes[0] == (
-        "2 of 4 targets (50.0%) have the same time as the event before them (lines of one basket, say): "
-        "their order is the order of the input, not behaviour, and a model may have learnt how the input was written."
+    assert report.notes[0] == (
+        "2 of 4 targets (50.0%) have the same time as the event before them, such as the lines of one "
+        "basket. Their order is that of the input, not behaviour, and a model may have learned how the input was written."
     )
 
 
@@ -134,13 +136,14 @@ def test_all_targets_at_one_time_have_the_note_and_no_slices_by_it(table):
     dataset.value[:] = range(8)  # no row twice
     report = evaluate(table([1.0, 2.0]), dataset, at=(1,))
     assert not {"time", "gap"} & {part.of for part in report.slices.values()}
-    assert "4 of 4 targets (100.0%) have the same time" in report.protocol.notes[0]
+    assert "4 of 4 targets (100.0%) have the same time" in report.notes[0]
 
 
 def test_the_model_is_told_when_it_is_asked(fading):
     dataset = cycle(items=6, sequences=20)
     told, untold = (
-        evaluate(fading(6), dataset, at=(1, 2, 3), options=Options(query_time=told)) for told in (True, False)
+        evaluate(fading(6), dataset, protocol=EvaluationProtocol(at=(1, 2, 3), query_time=told))
+        for told in (True, False)
     )
     assert value(told, "recall@1") != value(untold, "recall@1")
     assert untold.protocol.query_time is False
@@ -157,7 +160,7 @@ def test_min_history_counts_events_before_the_target():
 def test_batches_and_seeds_do_not_move_values(hard, fading):
     model = fading(hard.items.warm)
     whole = evaluate(model, hard, at=(1, 5))
-    cut = evaluate(model, hard, at=(5, 1, 1), options=Options(tokens=10, length=3, seed=8))
+    cut = evaluate(model, hard, at=(5, 1, 1), options=Options(events_per_batch=10, max_steps=3, seed=8))
     assert whole.protocol.at == cut.protocol.at == (1, 5)
     assert {n: i.value for n, i in whole.metrics.items()} == {n: i.value for n, i in cut.metrics.items()}
 
@@ -176,15 +179,15 @@ def test_sums_by_sequence_add_up(hard, fading):
     column = report.sums.metrics.index("ndcg@5")
     assert report.sums.targets_S.sum() == report.targets
     assert report.sums.sum_SM[:, column].sum() / report.targets == pytest.approx(value(report, "ndcg@5"))
-    assert report.protocol.sequences == len(report.sums.row_S) == len(set(report.sums.row_S.tolist()))
+    assert report.data.sequences == len(report.sums.row_S) == len(set(report.sums.row_S.tolist()))
 
 
 @pytest.mark.parametrize(
     ("at", "message"),
     [
         ((10, 50), "k=50 is above the catalogue of 12 items (those seen in training); choose a smaller k"),
-        ((0, 10), "at must hold lengths of 1 or more, got (0, 10)"),
-        ((), "at must hold lengths of 1 or more, got ()"),
+        ((0, 10), "at must contain list lengths of 1 or more, got (0, 10)"),
+        ((), "at must contain list lengths of 1 or more, got ()"),
     ],
 )
 def test_impossible_lengths(at, message):
@@ -196,7 +199,7 @@ def test_impossible_lengths(at, message):
 
 def test_impossible_ties():
     with pytest.raises(ConfigError, match="ties must be 'average', 'best' or 'worst', got 'random'"):
-        Options(ties="random")
+        EvaluationProtocol(ties="random")
 
 
 def test_impossible_resamples_are_refused_before_the_work(table):

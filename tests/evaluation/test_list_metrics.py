@@ -5,10 +5,10 @@ import pyarrow as pa
 import pytest
 import torch
 
-from reprise.evaluation import list_diversity, list_metrics
-from reprise.evaluation.evaluator import Options, evaluate
-from reprise.evaluation.list_diversity import Likeness
-from reprise.evaluation.list_metrics import Exposure, gini, in_order
+from reprise.evaluation import list_metrics
+from reprise.evaluation.evaluator import evaluate
+from reprise.evaluation.list_metrics import Exposure, ItemSimilarity, gini, in_order
+from reprise.evaluation.options import Options
 from reprise.evaluation.ranking.tiles import cut
 from reprise.evaluation.ranking.top_k import TopKSelection
 from reprise.models.baselines.markov import Markov
@@ -22,7 +22,7 @@ def value(report, name: str) -> float:
 
 def test_the_first_items_in_order():
     """7 first, then of the two fours the lower column."""
-    column, shown = in_order(torch.arange(3)[None], torch.tensor([[4.0, 7.0, 4.0]]))
+    column, shown = in_order(torch.arange(3)[None], torch.tensor([[4.0, 7.0, 4.0]]), 3)
     assert (column.tolist(), shown.tolist()) == ([[1, 0, 2]], [[True, True, True]])
 
 
@@ -33,10 +33,10 @@ def test_the_first_items_are_those_of_a_stable_sort(items: int):
     s_CI = torch.randint(9, (12, items), generator=generator).float()
     s_CI[3, 2:] = s_CI[4] = -torch.inf
     exposure = Exposure(torch.ones(items, dtype=torch.float64), (2, 5), torch.device("cpu"))
-    shortlist = TopKSelection(5)
+    selection = TopKSelection(5)
     for tile in cut(items, 64):
-        shortlist.see(tile, s_CI[:, tile.begin : tile.end].clone())
-    column, shown, _ = exposure.add(*shortlist.first())
+        selection.observe(tile, s_CI[:, tile.begin : tile.end].clone())
+    column, shown, _ = exposure.add(*selection.first())
     s_sorted, order = s_CI.sort(dim=1, descending=True, stable=True)
     assert torch.equal(shown, ~torch.isneginf(s_sorted[:, :5]))
     assert torch.equal(column[shown], order[:, :5][shown])
@@ -112,7 +112,7 @@ def test_likeness_is_the_mean_cosine_of_all_pairs():
     column_LK = np.stack([generator.permutation(dataset.items.warm)[:5] for _ in range(4)])
     column_LK[2, 1:] = -1
     column_LK[3, 3:] = -1
-    found = Likeness.of(dataset, 0).within(column_LK, (2, 4))
+    found = ItemSimilarity.of(dataset, 0).within(column_LK, (2, 4))
     for row in (0, 1):
         for place, k in enumerate((2, 4)):
             pairs = [(a, b) for a in range(k) for b in range(a)]
@@ -131,7 +131,7 @@ def test_likeness_by_category():
     for given in (["x", "x", None, "y"], [["x"], ["x"], ["x", "y"], None]):
         own = world([list("abcd") * 2], valid=0, test=1)
         object.__setattr__(own, "table", dataset.table.append_column("category", pa.array(given)))
-        likeness = Likeness.of(own, 0)
+        likeness = ItemSimilarity.of(own, 0)
         assert likeness.source == "the category of the items"
         assert likeness.within(np.array([[0, 1]]), (2,)).tolist() == [[1.0]]
         assert likeness.within(np.array([[0, 3]]), (2,)).tolist() == [[0.0]]
@@ -141,24 +141,24 @@ def test_likeness_by_category():
 
 def test_a_large_log_is_sampled_and_the_note_says_so(monkeypatch):
     """The sample of lists and sequences depends on the seed only, not on the batches."""
-    monkeypatch.setattr(list_diversity, "EVENTS_COUNTED", 500)
-    monkeypatch.setattr(list_metrics, "LISTS_COMPARED", 40)
+    monkeypatch.setattr(list_metrics, "MAX_SIMILARITY_EVENTS", 500)
+    monkeypatch.setattr(list_metrics, "DIVERSITY_LISTS", 40)
     dataset = noise()
     model = Markov().fit(dataset)
     one, same, other = (
-        evaluate(model, dataset, at=(5,), options=Options(seed=seed, tokens=tokens))
-        for seed, tokens in ((1, 8192), (1, 100), (2, 8192))
+        evaluate(model, dataset, at=(5,), options=Options(seed=seed, events_per_batch=events))
+        for seed, events in ((1, 8192), (1, 100), (2, 8192))
     )
     assert one.metrics["diversity@5"] == same.metrics["diversity@5"]
     assert one.metrics["diversity@5"] != other.metrics["diversity@5"]
-    assert one.protocol.notes[-2].endswith("drawn at random); over 40 lists drawn with seed 1.")
+    assert one.notes[-2].endswith("drawn at random), over 40 lists drawn with seed 1.")
 
 
 def test_batches_do_not_move_what_the_lists_show(hard, fading):
     model = fading(hard.items.warm)
     whole, cut = (
         evaluate(model, hard, at=(1, 5), exclude_seen=True, options=options)
-        for options in (Options(), Options(tokens=10, length=3))
+        for options in (Options(), Options(events_per_batch=10, max_steps=3))
     )
     assert {n: i.value for n, i in whole.metrics.items()} == pytest.approx(
         {n: i.value for n, i in cut.metrics.items()}

@@ -16,7 +16,7 @@ import torch
 import reprise as rp
 from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import Vocabulary
-from reprise.evaluation.evaluator import Options
+from reprise.evaluation.options import Options
 from reprise.models.baselines.markov import Markov
 
 ITEMS, WIDTH, TARGETS = 20_000, 16, 10

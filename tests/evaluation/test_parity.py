@@ -9,8 +9,9 @@ from ranx import evaluate as ranx_evaluate
 
 from reprise.evaluation.evaluator import evaluate
 from reprise.evaluation.metrics import all_metrics, resolve_ties
+from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.ranking.ranks import rank
-from reprise.evaluation.ranking.targets import EvaluationPlan, asking, questions
+from reprise.evaluation.ranking.targets import evaluation_mode, score_batches
 from reprise.testing.worlds import world
 
 THEIRS = {"recall": "recall", "hit": "hit_rate", "mrr": "mrr", "ndcg": "ndcg"}
@@ -102,10 +103,10 @@ def test_a_whole_evaluation(fading) -> None:
     dataset = world([[f"i{item}" for item in generator.integers(15, size=8)] for _ in range(30)], test=2)
     model = fading(dataset.items.warm)
     score, target = [], []
-    with asking(model):
-        for asked, scores in questions(model, dataset, EvaluationPlan()):
-            target_N = asked.batch.target_BT[asked.batch.target_BT != 0]
-            rank(scores, target_N, watch=lambda s_CI: score.append(s_CI.double().numpy()))
+    with evaluation_mode(model):
+        for batch, scores in score_batches(model, dataset, EvaluationProtocol()):
+            target_N = batch.batch.target_BT[batch.batch.target_BT != 0]
+            rank(scores, target_N, observer=lambda s_CI: score.append(s_CI.double().numpy()))
             target.append(target_N.numpy() - 1)
     found = theirs(np.concatenate(score), np.concatenate(target))
     report = evaluate(model, dataset, at=AT)

@@ -3,7 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from reprise.evaluation.evaluator import Options, evaluate
+from reprise.evaluation.evaluator import evaluate
+from reprise.evaluation.options import Options
 from reprise.evaluation.report import aligned
 from reprise.models.baselines.popularity import Popularity
 from reprise.testing.worlds import world
@@ -39,7 +40,7 @@ def test_json_form(report):
 def test_protocol_in_json(report):
     found = report.to_dict()["protocol"]
     assert found == {
-        "dataset": report.protocol.dataset,
+        "dataset": report.data.dataset,
         "part": "test",
         "targets": 3,
         "sequences": 3,
@@ -56,10 +57,11 @@ def test_protocol_in_json(report):
             "method": "percentile bootstrap over sequences",
         },
         "cold": "miss",
+        "hash": report.protocol.hash,
         "notes": [
-            "1 of 3 targets (33.3%) are cold: their item is not in the training part, and they count as misses.",
-            "Diversity is 1 - the mean cosine of the pairs in a list, by the training sequences the items occur in; "
-            "over 3 lists.",
+            "1 of 3 targets (33.3%) are cold: their item is not in the training part. They count as misses.",
+            "Diversity is 1 - the mean cosine similarity of the pairs in a list, by the training sequences that contain "
+            "an item, over 3 lists.",
             "Leak checks passed: late-training, counts, late-feature, own-input, duplicate, giveaway.",
         ],
     }
@@ -81,26 +83,32 @@ def test_report_as_text(report):
         "new_to_user",
     ]
     assert table[2].split()[:3] == ["warm", "2", "1.0000"]
-    assert "Ranked among all 3 items of the training part; seen items stay in; ties are averaged" in str(
-        report
-    )
+    assert (
+        "Each target is ranked among all 3 items of the training part; the candidates include items seen earlier in the "
+        "sequence; ties are averaged over all orders; a cold target is a miss."
+    ) in str(report)
     assert "[low, high]: 95% intervals, percentile bootstrap over sequences, 1000 resamples, seed 3." in str(
         report
     )
 
 
-def test_the_protocol_in_words_follows_the_protocol(report):
-    other = replace(report.protocol, exclude_seen=True, query_time=False, ties="worst")
-    words = " ".join(replace(other, interval=Options(resamples=0).bootstrap).sentences())
-    assert "items seen earlier in the sequence are left out; ties are broken against it" in words
-    assert "Models are not told the moment of asking." in words
-    assert "No intervals were made." in words
+def test_the_sentences_follow_the_protocol(report):
+    protocol = replace(report.protocol, exclude_seen=True, query_time=False, ties="worst", min_history=3)
+    other = replace(report, protocol=protocol, bootstrap=Options(resamples=0).bootstrap)
+    words = " ".join(other.sentences())
+    assert f"Protocol {protocol.hash}: 3 targets in 3 sequences of the test part of dataset " in words
+    assert "Every event with at least 3 events before it in its sequence is a target" in words
+    assert (
+        "the candidates do not include items seen earlier in the sequence; ties are resolved against" in words
+    )
+    assert "Models are not given the time of the query." in words
+    assert "No intervals were computed." in words
 
 
-def test_difference_of_protocols(report):
-    other = replace(report.protocol, min_history=2, ties="worst", notes=("something else",))
-    assert report.protocol.difference(other) == ("min_history", 1, 2)
-    assert report.protocol.difference(replace(report.protocol, notes=())) is None
+def test_the_first_difference_of_two_reports(report):
+    other = replace(report, protocol=replace(report.protocol, min_history=2, ties="worst"))
+    assert report.difference(other) == ("min_history", 1, 2)
+    assert report.difference(replace(report, notes=("something else",))) is None
 
 
 def test_one_kind_of_target_makes_no_slices(table):

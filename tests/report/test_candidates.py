@@ -6,7 +6,7 @@ import pytest
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ArtefactError, ConfigError
 from reprise.models.networks.recurrent import Recurrent
-from reprise.report.candidates import contestants, open_common
+from reprise.report.candidates import find_candidates, open_common
 from reprise.testing import worlds
 from reprise.training import Recipe, TrainingConfig
 from reprise.training.run_directory import RunDirectory, manifest_of
@@ -22,7 +22,7 @@ def run(path: Path, seed: int = 1, dataset: SequenceDataset = DATASET, **spec: o
 
 def test_runs_that_differ_in_their_seed_are_one(tmp_path: Path) -> None:
     runs = [run(tmp_path / f"s{seed}", seed) for seed in (3, 1)]
-    (one,) = contestants(runs, [])
+    (one,) = find_candidates(runs, [])
     assert (one.name, one.seeds, one.runs) == ("rglru 1 x 8", (3, 1), tuple(runs))
 
 
@@ -30,7 +30,7 @@ def test_the_same_seed_twice_is_two(tmp_path: Path) -> None:
     before, after, other = (
         run(tmp_path / name, seed) for name, seed in (("before", 1), ("after", 1), ("other", 2))
     )
-    one, two = contestants([before, after, other], [])
+    one, two = find_candidates([before, after, other], [])
     assert (one.name, one.runs) == ("before", (before, other))
     assert (two.name, two.runs) == ("after", (after,))
 
@@ -41,13 +41,13 @@ def test_another_recipe_is_another_model_and_names_that_clash_are_directories(tm
         run(tmp_path / "gaps", gaps=True),
         run(tmp_path / "gru", cell="gru"),
     )
-    names = [one.name for one in contestants([plain, gaps, gru], ["popularity"])]
+    names = [one.name for one in find_candidates([plain, gaps, gru], ["popularity"])]
     assert names == ["plain", "gaps", "gru 1 x 8", "popularity"]
 
 
 def test_directories_that_clash_are_whole_paths(tmp_path: Path) -> None:
     one, two = run(tmp_path / "a" / "run"), run(tmp_path / "b" / "run", gaps=True)
-    assert [found.name for found in contestants([one, two], [])] == [str(one), str(two)]
+    assert [found.name for found in find_candidates([one, two], [])] == [str(one), str(two)]
 
 
 def test_a_field_that_an_older_version_did_not_know_has_its_default(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_a_field_that_an_older_version_did_not_know_has_its_default(tmp_path: Pa
     (old / "run.json").write_text(text.replace('"refit": 4,', "").replace(',\n      "refit": 4', ""))
     assert '"refit"' not in (old / "run.json").read_text()
     assert TrainingConfig().refit == 4
-    assert len(contestants([old, new], [])) == 1
+    assert len(find_candidates([old, new], [])) == 1
 
 
 @pytest.mark.parametrize(
@@ -72,12 +72,12 @@ def test_what_cannot_be_compared_is_told(
     runs: list[str], baselines: list[str], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        contestants([run(tmp_path / name) for name in runs], baselines)
+        find_candidates([run(tmp_path / name) for name in runs], baselines)
 
 
 def test_what_is_no_run_is_told(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="is not a run"):
-        contestants([tmp_path], [])
+        find_candidates([tmp_path], [])
 
 
 def test_the_dataset_must_be_known_and_common(tmp_path: Path) -> None:
@@ -96,4 +96,4 @@ def test_a_recipe_that_is_not_trusted_imports_nothing(tmp_path: Path) -> None:
     text = (strange / "run.json").read_text()
     (strange / "run.json").write_text(text.replace("reprise:Recurrent", "theirs:Model"))
     with pytest.raises(ConfigError, match="'theirs:Model' lies outside the package reprise"):
-        contestants([strange], [], trusted=False)
+        find_candidates([strange], [], trusted=False)

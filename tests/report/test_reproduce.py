@@ -1,30 +1,45 @@
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from reprise.errors import ArtefactError, DataError
+from reprise.evaluation.options import Options
+from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.report.comparison_file import Comparison
-from reprise.report.reproduce import check_same, entrants_of, questions_of
+from reprise.report.reproduce import check_same, entrants_of, options_of, protocol_of
 
 
-def test_what_was_asked_comes_from_the_protocol(study: Comparison) -> None:
-    study["protocol"] |= {"part": "valid", "exclude_seen": True, "min_history": 3}
-    study["options"] |= {"resamples": 50, "ties": "worst"}
-    asked = questions_of(study)
-    assert (asked.part, asked.at, asked.exclude_seen, asked.min_history) == ("valid", (5, 10), True, 3)
-    assert (asked.options.resamples, asked.options.ties, asked.judged) == (50, "worst", "ndcg@10")
+def test_the_protocol_and_the_options_are_read_from_the_file(study: Comparison) -> None:
+    study["protocol"] |= {"part": "valid", "exclude_seen": True, "min_history": 3, "ties": "worst"}
+    study["options"] |= {"resamples": 50, "events_per_batch": 100}
+    assert protocol_of(study) == EvaluationProtocol("valid", (5, 10), True, 3, True, "worst")
+    assert options_of(study) == replace(Options(), resamples=50, events_per_batch=100)
 
 
-@pytest.mark.parametrize("spoil", ["part", "resampels"])
-def test_a_damaged_protocol_is_told(study: Comparison, spoil: str) -> None:
-    study["protocol"].pop(spoil, None)
-    study["options"][spoil] = 1
-    with pytest.raises(ArtefactError, match="the protocol of the report is damaged"):
-        questions_of(study)
+def test_options_of_earlier_reports_are_read(study: Comparison) -> None:
+    """Ties and the query time were options too, and two options had other names."""
+    study["options"] = {
+        "ties": "average", "lists": True, "slices": False, "calibration": True, "query_time": True, "resamples": 1000,
+        "level": 0.95, "seed": 0, "tokens": 4096, "length": 128, "progress": True, "leaks": True,
+    }  # fmt: skip
+    assert options_of(study) == Options(slices=False, events_per_batch=4096, max_steps=128)
 
 
-def test_a_run_that_is_gone_is_told(
+def test_a_damaged_protocol_is_an_error(study: Comparison) -> None:
+    del study["protocol"]["part"]
+    with pytest.raises(ArtefactError, match=r"the protocol of the report is damaged \(KeyError\('part'\)\)"):
+        protocol_of(study)
+
+
+def test_an_unknown_option_is_an_error(study: Comparison) -> None:
+    study["options"]["resampels"] = 1
+    with pytest.raises(ArtefactError, match="the options of the report are damaged"):
+        options_of(study)
+
+
+def test_a_run_that_does_not_exist_any_more_is_an_error(
     study: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -36,7 +51,7 @@ def test_a_run_that_is_gone_is_told(
     assert baselines == ["popularity"]
     runs[1].rmdir()
     with pytest.raises(
-        ArtefactError, match="compared the run runs/gru-1-x-8-2, and it is not there any more"
+        ArtefactError, match="compared the run runs/gru-1-x-8-2, which does not exist any more"
     ):
         entrants_of(study)
 
@@ -48,13 +63,30 @@ def test_times_may_differ_and_numbers_may_not(study: Comparison) -> None:
     assert check_same(study, again) > 100
     again["entrants"][1]["pooled"]["metrics"]["ndcg@10"]["low"] += 1e-12
     with pytest.raises(
-        DataError, match="the report does not repeat: gru 1 x 8, pooled, metrics, ndcg@10, low was 0"
+        DataError, match="the report was not reproduced: gru 1 x 8, pooled, metrics, ndcg@10, low was 0"
     ):
         check_same(study, again)
 
 
-def test_a_model_more_or_less_is_told(study: Comparison) -> None:
+def test_another_number_of_models_is_an_error(study: Comparison) -> None:
     again = copy.deepcopy(study)
     again["verdicts"].pop()
-    with pytest.raises(DataError, match="the report does not repeat: verdicts was"):
+    with pytest.raises(DataError, match="the report was not reproduced: verdicts was"):
+        check_same(study, again)
+
+
+def test_sentences_and_new_keys_are_not_compared(study: Comparison) -> None:
+    """Another version may word sentences differently, add keys, and round a p-value differently."""
+    again = copy.deepcopy(study)
+    again["verdicts"][0]["sentence"] = "Other words."
+    again["entrants"][0]["pooled"]["protocol"]["notes"] = ["Another note."]
+    again["entrants"][0]["pooled"]["protocol"]["hash"] = "0123456789ab"
+    again["verdicts"][0]["p"] = study["verdicts"][0]["p"] * (1 + 1e-15)
+    assert check_same(study, again) == check_same(study, study)
+
+
+def test_another_model_is_an_error(study: Comparison) -> None:
+    again = copy.deepcopy(study)
+    again["entrants"].append({**again["entrants"][0], "name": "another"})
+    with pytest.raises(DataError, match="the report was not reproduced"):
         check_same(study, again)

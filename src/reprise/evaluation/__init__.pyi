@@ -3,12 +3,13 @@ from .comparison.model_comparison import ComparisonResult as ComparisonResult
 from .comparison.model_comparison import compare_models as compare_models
 from .comparison.paired import compare as compare
 from .comparison.seeds import aggregate_seeds as aggregate_seeds
-from .evaluator import Options as Options
 from .evaluator import evaluate as evaluate
 from .metrics import METRICS as METRICS
 from .metrics import Metric as Metric
 from .metrics import find_metric as find_metric
-from .report import Protocol as Protocol
+from .options import Options as Options
+from .protocol import EvaluationProtocol as EvaluationProtocol
+from .report import EvaluatedData as EvaluatedData
 from .report import Report as Report
 from .report import Slice as Slice
 from .stats.bootstrap import Bootstrap as Bootstrap

@@ -1,171 +1,156 @@
-"""What an evaluation found, together with the protocol that found it.
+"""The report of an evaluation: metrics with intervals, and the protocol that they were measured by.
 
 Shape letters: S sequences with a target, M metrics.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from reprise.arrays import AnyArray, Float64Array
+from reprise.data.dataset import SequenceDataset
 from reprise.errors import DataError, did_you_mean
 from reprise.evaluation.calibration import Calibration
-from reprise.evaluation.metrics import Ties
+from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.stats.bootstrap import Bootstrap, Interval, Ratio
 
 COLD_RULE = "miss"
-"""What a cold target counts as: no model can rank an item that training never saw."""
+"""How a cold target counts: no model can rank an item that is not in the training part."""
 
 
-@dataclass(frozen=True)
-class Protocol:
-    """Everything that decides what the numbers of a report mean; only reports with equal ones are compared."""
+class EvaluatedData(NamedTuple):
+    """The targets of a report and the items they are ranked among."""
 
     dataset: str
     """Fingerprint of the dataset."""
-    part: str
-    """Events of this part are targets."""
     targets: int
-    """How many."""
+    """Number of targets, over which the metrics are means."""
     sequences: int
-    """In how many sequences."""
+    """Number of sequences that have a target."""
     candidates: int
-    """How many items each target is ranked among: all warm ones, never a sample."""
-    at: tuple[int, ...]
-    """Lengths of the lists."""
-    min_history: int
-    """Fewest events before a target."""
-    exclude_seen: bool
-    """Whether items from earlier in the sequence are no candidates."""
-    query_time: bool
-    """Whether the models were told the moment of asking."""
-    ties: Ties
-    """Where a target stands among items of the same score."""
-    interval: Bootstrap
-    """How the intervals were made."""
-    cold: str = COLD_RULE
-    """What a target counts as that the training part does not have."""
-    notes: tuple[str, ...] = field(default=(), compare=False)
-    """What a reader should know of these targets, in sentences."""
+    """Number of items that each target is ranked among: all items of the training part, never a sample."""
 
-    def difference(self, other: "Protocol") -> tuple[str, Any, Any] | None:
-        """The first field in which two protocols differ, with both values; notes are not compared."""
-        for item in fields(self):
-            mine, theirs = getattr(self, item.name), getattr(other, item.name)
-            if item.compare and mine != theirs:
-                return item.name, mine, theirs
-        return None
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, as JSON has them."""
-        return {**asdict(self), "at": list(self.at), "notes": list(self.notes)}
-
-    def sentences(self) -> list[str]:
-        """The protocol in words."""
-        seen = (
-            "items seen earlier in the sequence are left out" if self.exclude_seen else "seen items stay in"
-        )
-        time = "are told" if self.query_time else "are not told"
-        places = {
-            "average": "averaged over all orders",
-            "best": "broken for the target",
-            "worst": "broken against it",
-        }
-        return [
-            f"{self.part} part of dataset {self.dataset or '(no fingerprint)'}: {self.targets:,} targets in "
-            f"{self.sequences:,} sequences.",
-            f"Every event with at least {self.min_history} before it is a target; its context is all before it.",
-            f"Ranked among all {self.candidates:,} items of the training part; {seen}; "
-            f"ties are {places[self.ties]}; a cold target is a {self.cold}.",
-            f"Models {time} the moment of asking.",
-            self._interval_sentence(),
-            *self.notes,
-        ]
-
-    def _interval_sentence(self) -> str:
-        if self.interval.resamples == 0:
-            return "No intervals were made."
-        return (
-            f"[low, high]: {self.interval.level:.0%} intervals, {self.interval.method}, "
-            f"{self.interval.resamples} resamples, seed {self.interval.seed}."
-        )
+    @classmethod
+    def of(cls, dataset: SequenceDataset, row_N: AnyArray) -> "EvaluatedData":
+        """Describe the targets in these rows of a dataset, [N]."""
+        return cls(dataset.fingerprint, len(row_N), len(np.unique(row_N)), dataset.items.warm)
 
 
 class SequenceSums(NamedTuple):
-    """The metrics summed within each sequence: what intervals and paired comparisons are made from."""
+    """The metrics summed within each sequence, from which intervals and paired comparisons are computed."""
 
     row_S: AnyArray
-    """Which sequences of the dataset, ascending."""
+    """Rows of the sequences in the dataset, ascending."""
     targets_S: AnyArray
-    """How many targets each has."""
+    """Number of targets of each sequence."""
     metrics: tuple[str, ...]
-    """The names of the columns."""
+    """Names of the columns, such as 'recall@20'."""
     sum_SM: Float64Array
-    """Sums over each sequence's targets."""
+    """Sum of each metric over the targets of each sequence."""
 
     @classmethod
     def of(cls, row_N: AnyArray, metrics: tuple[str, ...], value_NM: Float64Array) -> "SequenceSums":
-        """Sum the values of targets, whose rows ascend, within each sequence."""
+        """Sum the values of targets within each sequence; the rows must ascend."""
         row_S, first_S, targets_S = np.unique(row_N, return_index=True, return_counts=True)
         return cls(row_S, targets_S, metrics, np.add.reduceat(value_NM, first_S, axis=0))
 
     def ratio(self, row_S: AnyArray) -> Ratio:
-        """The means over targets, for a bootstrap that draws the sequences `row_S`, which hold these."""
+        """Return the means over targets for a bootstrap that resamples the sequences `row_S`, which include these."""
         place_S = None if len(row_S) == len(self.row_S) else np.searchsorted(row_S, self.row_S)
         return Ratio(self.sum_SM, self.targets_S, place_S)
 
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """The metrics of some of the targets."""
+    """The metrics of a group of targets, such as cold items."""
 
     of: str
-    """What divides the targets: 'item', 'popularity', 'repeat', 'history', 'kind', 'gap' or 'time'."""
+    """Property by which targets are grouped: 'item', 'popularity', 'repeat', 'history', 'kind', 'gap' or 'time'."""
     targets: int
-    """How many."""
+    """Number of targets in the slice."""
     metrics: dict[str, Interval]
-    """By name, such as 'recall@20'."""
+    """Values with intervals by name, such as 'recall@20'."""
     sums: SequenceSums = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """`{"of", "targets", "metrics"}`."""
+        """Return `{"of", "targets", "metrics"}` as JSON values."""
         return {"of": self.of, "targets": self.targets, "metrics": _metrics_dict(self.metrics)}
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """The metrics of one model, with intervals, slices, and the protocol that made them."""
+    """The metrics of one model, with intervals and slices, and the protocol that they were measured by."""
 
     name: str
-    """The model's."""
+    """Name of the model."""
     metrics: dict[str, Interval]
-    """By name: 'recall@20', 'hit@20', 'mrr@20', 'ndcg@20', 'coverage@20'."""
-    targets: int
-    """How many targets the metrics are means over."""
+    """Values with intervals by name: 'recall@20', 'hit@20', 'mrr@20', 'ndcg@20', 'coverage@20'."""
     slices: dict[str, Slice]
-    """The same metrics of some of the targets, by name; `Slice.of` says what divides them."""
-    protocol: Protocol
+    """The same metrics for groups of targets, by name; `Slice.of` is the property that groups them."""
+    protocol: EvaluationProtocol
+    """How the model was evaluated. `evaluate(other, dataset, protocol=report.protocol)` does the same."""
+    data: EvaluatedData
+    """Dataset and targets of the evaluation."""
+    bootstrap: Bootstrap
+    """How the intervals were computed."""
+    notes: tuple[str, ...]
+    """Sentences about these targets, such as how many are cold."""
     sums: SequenceSums = field(repr=False)
     calibration: Calibration | None = None
-    """Whether the probabilities of the softmax can be believed; None for scores that are no logits."""
+    """Calibration of the softmax probabilities; None for scores that are not logits."""
     trained: bool = False
-    """Whether the model has weights, so that another seed would have given another model."""
+    """Whether the model has trained weights, so that another seed would give another model."""
+
+    @property
+    def targets(self) -> int:
+        """Number of targets, over which the metrics are means."""
+        return self.data.targets
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as JSON has it: `{"name", "metrics", "targets", "slices", "calibration", "protocol"}`."""
+        """Return `{"name", "metrics", "targets", "slices", "calibration", "protocol"}` as JSON values."""
         return {
             "name": self.name,
             "metrics": _metrics_dict(self.metrics),
             "targets": self.targets,
             "slices": {name: part.to_dict() for name, part in self.slices.items()},
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
-            "protocol": self.protocol.to_dict(),
+            "protocol": self.protocol_dict(),
         }
 
+    def protocol_dict(self) -> dict[str, Any]:
+        """Return the protocol with its hash, the data and the notes as JSON values."""
+        return {
+            **self._comparable(),
+            "cold": COLD_RULE,
+            "notes": list(self.notes),
+            "hash": self.protocol.hash,
+        }
+
+    def sentences(self) -> list[str]:
+        """Return the protocol in words, one sentence each."""
+        protocol, data = self.protocol, self.data
+        before = f"{protocol.min_history} event{'s' * (protocol.min_history > 1)}"
+        seen = "do not include" if protocol.exclude_seen else "include"
+        ties = {
+            "average": "averaged over all orders",
+            "best": "resolved in favour of the target",
+            "worst": "resolved against the target",
+        }
+        return [
+            f"Protocol {protocol.hash}: {data.targets:,} targets in {data.sequences:,} sequences of the {protocol.part} "
+            f"part of dataset {data.dataset or '(without a fingerprint)'}.",
+            f"Every event with at least {before} before it in its sequence is a target; its context is all of them.",
+            f"Each target is ranked among all {data.candidates:,} items of the training part; the candidates {seen} items "
+            f"seen earlier in the sequence; ties are {ties[protocol.ties]}; a cold target is a {COLD_RULE}.",
+            f"Models are {'' if protocol.query_time else 'not '}given the time of the query.",
+            self._interval_sentence(),
+            *self.notes,
+        ]
+
     def sums_within(self, within: str | None) -> SequenceSums:
-        """The sums of a slice, or of all targets.
+        """Return the sums of a slice, or of all targets if `within` is None.
 
         Raises:
             DataError: There is no such slice.
@@ -176,6 +161,11 @@ class Report:
             raise DataError(f"{self.name!r} has no slice {within!r}{did_you_mean(within, self.slices)}")
         return self.slices[within].sums
 
+    def difference(self, other: "Report") -> tuple[str, Any, Any] | None:
+        """Return the first property in which two reports cannot be compared, with both values, if there is one."""
+        mine, theirs = self._comparable(), other._comparable()
+        return next(((name, mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]), None)
+
     def __str__(self) -> str:
         metrics = [[name, str(interval)] for name, interval in self.metrics.items()]
         blocks = [aligned([[self.name, f"{self.targets:,} targets"], *metrics])]
@@ -183,13 +173,34 @@ class Report:
             blocks.append(aligned([*self._slice_rows()]))
         if self.calibration is not None:
             blocks.append(str(self.calibration))
-        return "\n\n".join([*blocks, "\n".join(self.protocol.sentences())])
+        return "\n\n".join([*blocks, "\n".join(self.sentences())])
+
+    def _comparable(self) -> dict[str, Any]:
+        """Return everything that must be equal in reports that are compared."""
+        data, protocol = self.data, self.protocol
+        return {
+            "dataset": data.dataset,
+            "part": protocol.part,
+            "targets": data.targets,
+            "sequences": data.sequences,
+            "candidates": data.candidates,
+            **protocol.to_dict(),
+            "interval": asdict(self.bootstrap),
+        }
+
+    def _interval_sentence(self) -> str:
+        if self.bootstrap.resamples == 0:
+            return "No intervals were computed."
+        return (
+            f"[low, high]: {self.bootstrap.level:.0%} intervals, {self.bootstrap.method}, "
+            f"{self.bootstrap.resamples} resamples, seed {self.bootstrap.seed}."
+        )
 
     def _slice_rows(self) -> Iterator[list[str]]:
-        """The slices with their metrics at the longest list, under what divides them; hit is left out, it equals recall."""
+        """Yield the slices with their metrics at the longest list; hit is left out, since it equals recall."""
         longest = max(self.protocol.at)
         shown = [
-            name for name in self.sums.metrics if name.endswith(f"@{longest}") and not name.startswith("hit")
+            name for name in self.sums.metrics if name.endswith(f"@{longest}") and not name.startswith("hit@")
         ]
         yield ["slice", "targets", *shown]
         before = ""
@@ -201,18 +212,20 @@ class Report:
 
 
 def check_comparable(first: Report, others: Iterable[Report]) -> None:
-    """See that reports are of the same targets and have intervals.
+    """Check that reports are of the same targets, have the same metrics and have intervals.
 
     Raises:
-        DataError: Otherwise, with the field of the protocol that differs and both values.
+        DataError: They do not; the message names the difference and both values.
     """
-    if first.protocol.interval.resamples < 2:
+    if first.bootstrap.resamples < 2:
         raise DataError(
             f"a comparison needs intervals, and {first.name!r} was evaluated with resamples="
-            f"{first.protocol.interval.resamples}; 1000 is usual"
+            f"{first.bootstrap.resamples}; 1000 is usual"
         )
     for other in others:
-        found = first.protocol.difference(other.protocol)
+        found = first.difference(other)
+        if found is None and first.sums.metrics != other.sums.metrics:
+            found = "metrics", first.sums.metrics, other.sums.metrics
         if found is not None:
             name, mine, theirs = found
             raise DataError(
@@ -220,16 +233,15 @@ def check_comparable(first: Report, others: Iterable[Report]) -> None:
                 f"{theirs!r} for the other; evaluate both on the same dataset in the same way"
             )
         assert np.array_equal(first.sums.row_S, other.sums.row_S)
-        assert first.sums.metrics == other.sums.metrics
 
 
 def shared_slices(reports: Sequence[Report]) -> list[str]:
-    """The names of the slices that all of them have: those of one protocol differ only where some were made without."""
+    """Return the names of the slices that all reports have; some may have been made without slices."""
     return [name for name in reports[0].slices if all(name in report.slices for report in reports)]
 
 
 def aligned(rows: list[list[str]]) -> str:
-    """Rows of cells as lines with straight columns."""
+    """Return rows of cells as lines of text with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

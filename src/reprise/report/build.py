@@ -1,111 +1,123 @@
-"""From models and data to a study: everything is asked, compared, and written down."""
+"""Build a comparison: evaluate all candidates, compare them, and collect the facts for the report."""
 
 import platform
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from statistics import mean
 
 from reprise.data.dataset import SequenceDataset
+from reprise.errors import ConfigError, did_you_mean
 from reprise.evaluation.comparison.model_comparison import Candidate, ComparisonResult, compare_models
 from reprise.evaluation.comparison.seeds import aggregate_seeds
+from reprise.evaluation.metrics import CutoffMetric
+from reprise.evaluation.options import Options
+from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.report import Report
-from reprise.report.candidates import Contestant, contestants
+from reprise.report.candidates import CandidateSource
 from reprise.report.comparison_file import FORMAT, Comparison, DatasetFacts, EntrantFacts, Training
-from reprise.report.evaluate_candidates import Assessed, Fit, Questions, Say, assess
-from reprise.report.example_lists import choose, described
+from reprise.report.evaluate_candidates import EvaluatedModel, Evaluation, Fit, Log, evaluate_candidates
+from reprise.report.example_lists import choose_examples, describe_examples
 from reprise.report.run_facts import read_training
 
 LIBRARIES = ("torch", "numpy")
-"""What makes the numbers besides ourselves."""
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """The circumstances of a comparison, which change none of its numbers."""
-
-    workers: int = 1
-    """Processes that evaluate."""
-    command: str = ""
-    """What a person typed, to be written down."""
-    say: Say = print
-    """Is told how far it has come."""
-    trusted: bool = True
-    """Whether the recipes of runs may name classes outside this package, whose code is then run."""
+"""Libraries whose versions can change the numbers of a report."""
 
 
 @dataclass(frozen=True, eq=False)
 class BuiltComparison:
-    """A study, and the reports it was made from."""
+    """A comparison as it is written to a file, and the reports that it was made from."""
 
-    study: Comparison
+    comparison: Comparison
     reports: tuple[Report, ...]
-    """One for each entrant, its seeds pooled."""
+    """One report per candidate, aggregated over its seeds."""
 
 
 def build_comparison(
-    runs: Iterable[Path],
-    baselines: Iterable[str],
+    candidates: Sequence[CandidateSource],
     dataset: SequenceDataset,
-    questions: Questions,
     fit: Fit,
-    how: RunSettings,
+    protocol: EvaluationProtocol | None = None,
+    options: Options | None = None,
+    *,
+    metric: str | None = None,
+    workers: int = 1,
+    log: Log = print,
 ) -> BuiltComparison:
-    """Evaluate runs and baselines on the same targets, compare them, and gather all that is known of them.
+    """Evaluate runs and baselines on the same targets, compare them, and collect all facts for the report.
 
     Args:
-        runs: Directories that `train` wrote.
-        baselines: Names that `fit` knows.
-        dataset: What the runs were trained on, opened from disk.
-        questions: What is asked.
-        fit: Makes a baseline from its name.
-        how: The circumstances.
+        candidates: Runs and baselines, as `find_candidates` returns them.
+        dataset: Dataset that the runs were trained on, opened from disk.
+        fit: Function that fits a baseline by its name.
+        protocol: How each candidate is evaluated.
+        options: What is measured, and how the evaluation runs.
+        metric: Metric by which the models are compared, such as 'recall@20'; None: ndcg at the longest list.
+        workers: Number of processes. The numbers are the same for any.
+        log: Receives lines of progress.
+
+    Raises:
+        ConfigError: The options do not include the metric, or the protocol does not include its list length.
     """
-    entrants = contestants(runs, baselines, trusted=how.trusted)
-    chosen = choose(dataset, questions.walk)
-    assessed = assess(entrants, dataset, questions, chosen, fit, workers=how.workers, say=how.say)
-    names = _names(entrants, [found[0].report.name for found in assessed])
-    judged = [
-        Candidate(name, tuple(answer.report for answer in found))
-        for name, found in zip(names, assessed, strict=True)
+    protocol, options = protocol or EvaluationProtocol(), options or Options()
+    metric = comparison_metric(metric, protocol, options)
+    examples = choose_examples(dataset, protocol)
+    evaluation = Evaluation(protocol, options, examples, fit)
+    results = evaluate_candidates(candidates, dataset, evaluation, metric, workers=workers, log=log)
+    names = _names(candidates, [found[0].report.name for found in results])
+    compared = [
+        Candidate(name, tuple(result.report for result in found))
+        for name, found in zip(names, results, strict=True)
     ]
-    reports = tuple(aggregate_seeds(one.reports, one.name) for one in judged)
-    lists = {name: found[0].lists for name, found in zip(names, assessed, strict=True)}
+    reports = tuple(aggregate_seeds(one.reports, one.name) for one in compared)
+    lists = {name: found[0].examples for name, found in zip(names, results, strict=True)}
     facts = [
         _facts(name, one, found, report)
-        for name, one, found, report in zip(names, entrants, assessed, reports, strict=True)
+        for name, one, found, report in zip(names, candidates, results, reports, strict=True)
     ]
-    study = Comparison(
+    comparison = Comparison(
         format=FORMAT,
         reprise=version("reprise"),
         versions={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
         made=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=how.command,
+        command="",
         dataset=dataset_facts(dataset),
-        metric=questions.judged,
-        protocol=assessed[0][0].report.protocol.to_dict(),
-        options=questions.options.to_dict(),
-        words=assessed[0][0].report.protocol.sentences(),
+        metric=metric,
+        protocol=results[0][0].report.protocol_dict(),
+        options=options.to_dict(),
+        words=results[0][0].report.sentences(),
         entrants=facts,
-        verdicts=[verdict.to_dict() for verdict in _verdicts(judged, questions)],
-        examples=described(dataset, questions.walk, chosen, lists),
+        verdicts=[result.to_dict() for result in _compare(compared, metric, options)],
+        examples=describe_examples(dataset, protocol, examples, lists),
         search=None,
     )
-    return BuiltComparison(study, reports)
+    return BuiltComparison(comparison, reports)
 
 
-def _verdicts(judged: list[Candidate], questions: Questions) -> Sequence[ComparisonResult]:
-    """Of each pair, where there is one, and intervals to judge by."""
-    if len(judged) < 2 or questions.options.resamples < 2:
+def comparison_metric(metric: str | None, protocol: EvaluationProtocol, options: Options) -> str:
+    """Return the metric by which models are compared: the given one, or ndcg at the longest list.
+
+    Raises:
+        ConfigError: The reports will not have this metric.
+    """
+    names = [CutoffMetric(one, k).key for k in protocol.at for one in options.metrics]
+    metric = metric or f"ndcg@{protocol.at[-1]}"
+    if metric not in names:
+        raise ConfigError(f"the reports do not have the metric {metric!r}{did_you_mean(metric, names)}")
+    return metric
+
+
+def _compare(compared: list[Candidate], metric: str, options: Options) -> Sequence[ComparisonResult]:
+    """Compare each pair of models, if there are intervals to compare them by."""
+    if len(compared) < 2 or options.resamples < 2:
         return ()
-    return compare_models(judged, metric=questions.judged, against="each")
+    return compare_models(compared, metric=metric, against="each")
 
 
 def dataset_facts(dataset: SequenceDataset) -> DatasetFacts:
-    """What a reader should know of the log."""
+    """Return the facts about a dataset that the report shows."""
     return DatasetFacts(
         path=str(dataset.path) if dataset.path else None,
         fingerprint=dataset.fingerprint,
@@ -113,26 +125,26 @@ def dataset_facts(dataset: SequenceDataset) -> DatasetFacts:
         events=dataset.events,
         items=dataset.items.warm,
         cold=len(dataset.items) - dataset.items.warm,
-        first=_moment(int(dataset.time_ms.min())),
-        last=_moment(int(dataset.time_ms.max())),
+        first=_timestamp(int(dataset.time_ms.min())),
+        last=_timestamp(int(dataset.time_ms.max())),
         split=dict(dataset.split),
     )
 
 
-def _moment(time_ms: int) -> str:
+def _timestamp(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds")
 
 
-def _names(entrants: Sequence[Contestant], called: Sequence[str]) -> list[str]:
-    """A baseline knows its name when it is made, and not before; where two have one, it goes by what was typed."""
-    own = [name if one.baseline else one.name for one, name in zip(entrants, called, strict=True)]
+def _names(candidates: Sequence[CandidateSource], fitted: Sequence[str]) -> list[str]:
+    """Name the candidates: a baseline by its fitted model, or by what was typed if two have the same name."""
+    own = [name if one.baseline else one.name for one, name in zip(candidates, fitted, strict=True)]
     counts = Counter(own)
     return [
-        name if counts[name] == 1 else one.baseline or name for one, name in zip(entrants, own, strict=True)
+        name if counts[name] == 1 else one.baseline or name for one, name in zip(candidates, own, strict=True)
     ]
 
 
-def _facts(name: str, one: Contestant, found: Sequence[Assessed], report: Report) -> EntrantFacts:
+def _facts(name: str, one: CandidateSource, found: Sequence[EvaluatedModel], report: Report) -> EntrantFacts:
     return EntrantFacts(
         name=name,
         runs=[str(run) for run in one.runs],
@@ -140,13 +152,13 @@ def _facts(name: str, one: Contestant, found: Sequence[Assessed], report: Report
         baseline=one.baseline,
         recipe=one.recipe,
         training=_training(one, found),
-        evaluated_s=[round(answer.evaluated_s, 3) for answer in found],
-        reports=[answer.report.to_dict() for answer in found],
+        evaluated_s=[round(result.evaluated_s, 3) for result in found],
+        reports=[result.report.to_dict() for result in found],
         pooled=report.to_dict(),
     )
 
 
-def _training(one: Contestant, found: Sequence[Assessed]) -> Training:
+def _training(one: CandidateSource, found: Sequence[EvaluatedModel]) -> Training:
     if one.recipe is not None:
         return read_training(one.runs, one.recipe)
-    return Training(seconds=round(mean(answer.fitted_s for answer in found), 3), metric=None, curve=[])
+    return Training(seconds=round(mean(result.fitted_s for result in found), 3), metric=None, curve=[])

@@ -1,10 +1,9 @@
-"""Examples: a few sequences, what came next in each, and what a model would have shown at that moment.
+"""Examples for the report: a few targets with their history, what came next, and the top-k list of each model.
 
-Shape letters: X examples, E their events, K places of a list, I items (the warm ones).
-They are chosen by their place in the dataset, never by how well a model did.
+Shape letters: X examples, C rows of a span, K places of a list. Examples are chosen by their place in the dataset, never by
+the quality of a model, and their lists and ranks are those of the evaluation itself.
 """
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -15,111 +14,122 @@ from reprise.arrays import AnyArray
 from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.evaluation.list_metrics import in_order
-from reprise.evaluation.ranking.ranks import MISS, rank
-from reprise.evaluation.ranking.targets import EvaluationPlan, asking, questions
-from reprise.models.scorer import Scorer
+from reprise.evaluation.protocol import EvaluationProtocol
+from reprise.evaluation.ranking.ranks import MISS
+from reprise.evaluation.ranking.targets import ScoredBatch, TargetRanks
 from reprise.report.comparison_file import Example, ExampleAnswer, ShownItem
 
-COUNT, LISTED, LAST, NEXT = 6, 10, 6, 5
-ENOUGH = 3
-"""Events before the target that an example has, where the log has such sequences: a person must see something."""
+EXAMPLES = 6
+"""Maximum number of examples."""
+LIST_LENGTH = 10
+"""Length of the list of each model."""
+HISTORY_LENGTH, NEXT_LENGTH = 6, 5
+"""Maximum number of events shown before the target, and from the target on."""
+MIN_HISTORY = 3
+"""Number of events before the target of an example, if the dataset has such sequences."""
 
 
-class Moments(NamedTuple):
-    """When a model is asked: before one event of each of some sequences."""
+class ExampleTargets(NamedTuple):
+    """Targets that serve as examples, one in each of some sequences."""
 
     row_X: AnyArray
-    """Which sequence."""
+    """Sequence of each target, as a row of the dataset, ascending."""
     position_X: AnyArray
-    """Which event of the dataset is the target."""
+    """Event of each target, as a position in the dataset, ascending."""
 
 
 class ExampleTopK(NamedTuple):
-    """What one model answers in each example."""
+    """The top-k lists of one model for the examples, and the ranks of their targets."""
 
     item_XK: AnyArray
-    """Item indices, best first; 0 where fewer items than K are candidates."""
+    """Item indices, best first; 0 if there are fewer than K candidates."""
     rank_X: AnyArray
-    """Where the target stands, in the middle of its ties; 0 where it is no candidate."""
+    """Rank of the target, in the middle of its ties; 0 if it is not a candidate."""
 
 
-def choose(dataset: SequenceDataset, walk: EvaluationPlan) -> Moments:
-    """The middle targets of sequences spread evenly over those that have one, with enough events before it if it can be.
+def choose_examples(dataset: SequenceDataset, protocol: EvaluationProtocol) -> ExampleTargets:
+    """Choose the middle target of sequences spread evenly over those with a target and enough history.
 
-    The first target of a part often opens a new visit, and is harder than most.
+    The first target of a part often opens a new session and is harder than most, so the middle one is taken.
     """
-    first_U, last_U = walk.bounds(dataset)
+    first_U, last_U = protocol.target_bounds(dataset)
     middle_U = (first_U + last_U) // 2
-    position_U = np.maximum(middle_U, np.minimum(dataset.offset[:-1] + ENOUGH, last_U - 1))
-    asked_U = last_U > first_U
-    told_U = asked_U & (position_U - dataset.offset[:-1] >= ENOUGH)
-    rows = np.flatnonzero(told_U if told_U.any() else asked_U)
-    places = np.floor((np.arange(COUNT) + 0.5) * len(rows) / COUNT).astype(np.int64)
+    position_U = np.maximum(middle_U, np.minimum(dataset.offset[:-1] + MIN_HISTORY, last_U - 1))
+    has_target_U = last_U > first_U
+    has_history_U = has_target_U & (position_U - dataset.offset[:-1] >= MIN_HISTORY)
+    rows = np.flatnonzero(has_history_U if has_history_U.any() else has_target_U)
+    places = np.floor((np.arange(EXAMPLES) + 0.5) * len(rows) / EXAMPLES).astype(np.int64)
     row_X = rows[np.unique(places)]
-    return Moments(row_X, position_U[row_X])
+    return ExampleTargets(row_X, position_U[row_X])
 
 
-def up_to(dataset: SequenceDataset, walk: EvaluationPlan, chosen: Moments) -> SequenceDataset:
-    """The chosen sequences up to those targets, which are all that is left of the part."""
-    start_X, stop_X = dataset.offset[chosen.row_X], chosen.position_X + 1
-    position_E = np.concatenate([np.arange(*ends) for ends in zip(start_X, stop_X, strict=True)])
-    offset = np.concatenate([[0], np.cumsum(stop_X - start_X)])
-    return replace(
-        dataset,
-        users=dataset.users[chosen.row_X],
-        offset=offset,
-        train_end=offset[1:] - 1,
-        valid_end=offset[1:] - (walk.part == "test"),
-        item=dataset.item[position_E],
-        time_ms=dataset.time_ms[position_E],
-        kind=dataset.kind[position_E],
-        value=dataset.value[position_E],
-    )
-
-
-def answers(model: Scorer, dataset: SequenceDataset, walk: EvaluationPlan, chosen: Moments) -> ExampleTopK:
-    """The best items of a model at the moment of each example."""
-    small = up_to(dataset, walk, chosen)
-    k = min(LISTED, dataset.items.warm)
-    lists = ExampleTopK(np.zeros((len(chosen.row_X), k), np.int64), np.zeros(len(chosen.row_X), np.int64))
-    with asking(model):
-        for asked, scores in questions(model, small, replace(walk, min_history=1, progress=False)):
-            row_N, _ = asked.targets()
-            best = _Best(k)
-            target_N = asked.batch.target_BT[asked.batch.target_BT != PAD]
-            ranks = rank(scores, target_N, asked.seen() if walk.exclude_seen else None, best)
-            greater_N, equal_N = (column.cpu().numpy() for column in ranks)
-            lists.rank_X[row_N] = np.where(greater_N == MISS, 0, greater_N + 1 + equal_N // 2)
-            lists.item_XK[row_N] = torch.cat(best.item_NK).cpu().numpy()
-    return lists
-
-
-class _Best:
-    """Keeps the first items of each target; a `ranks.Lists`."""
-
-    def __init__(self, longest: int) -> None:
-        self.longest = longest
-        self.item_NK: list[Tensor] = []
-
-    def show(self, column_CM: Tensor, s_CM: Tensor) -> None:
-        """Indices of the first items in their order; `PAD` where fewer are candidates."""
-        column_CK, shown_CK = in_order(column_CM, s_CM)
-        self.item_NK.append((column_CK + 1).masked_fill(~shown_CK, PAD))
-
-
-def described(
-    dataset: SequenceDataset, walk: EvaluationPlan, chosen: Moments, lists: dict[str, ExampleTopK]
-) -> list[Example]:
-    """The examples as a person reads them.
+class ExampleObserver:
+    """Keeps the top-k lists of the examples during an evaluation; a `targets.TopKObserver`.
 
     Args:
-        dataset: Where the events are.
-        walk: Which of them are targets.
-        chosen: As `choose` chose.
-        lists: By entrant.
+        examples: Targets whose lists are kept.
+        items: Number of items in the catalogue.
+    """
+
+    def __init__(self, examples: ExampleTargets, items: int) -> None:
+        self.examples = examples
+        self.k = min(LIST_LENGTH, items)
+        self.item_XK = np.full((len(examples.row_X), self.k), PAD, np.int64)
+        """Lists of the examples that have been ranked so far."""
+
+    def top_k_consumer(self, batch: ScoredBatch) -> "ExampleConsumer | None":
+        """Return the consumer of the lists of a batch; None if it has no example."""
+        _, position_N = batch.targets()
+        return (
+            ExampleConsumer(self, position_N) if np.isin(position_N, self.examples.position_X).any() else None
+        )
+
+    def result(self, ranks: TargetRanks) -> ExampleTopK:
+        """Return the lists, with the ranks of the example targets among the ranks of all targets."""
+        place_X = np.searchsorted(ranks.position_N, self.examples.position_X)
+        greater_X, equal_X = (counts_N[place_X].astype(np.int64) for counts_N in ranks[2:])
+        return ExampleTopK(self.item_XK, np.where(greater_X == MISS, 0, greater_X + 1 + equal_X // 2))
+
+
+class ExampleConsumer:
+    """Picks the lists of the examples out of those of a batch; a `ranks.TopKConsumer`."""
+
+    def __init__(self, observer: ExampleObserver, position_N: AnyArray) -> None:
+        self.observer, self.position_N = observer, position_N
+        self.k = observer.k
+        """Number of items needed for each target."""
+        self._done = 0
+
+    def receive(self, column_CK: Tensor, s_CK: Tensor) -> None:
+        """Keep the lists of the examples among the next targets."""
+        position_C = self.position_N[self._done : self._done + len(s_CK)]
+        self._done += len(s_CK)
+        position_X = self.observer.examples.position_X
+        row_X = np.flatnonzero(np.isin(position_C, position_X))
+        if not len(row_X):
+            return
+        index = torch.from_numpy(row_X).to(s_CK.device)
+        best_XK, listed_XK = in_order(column_CK[index], s_CK[index], self.k)
+        item_XK = (best_XK + 1).masked_fill(~listed_XK, PAD)
+        self.observer.item_XK[np.searchsorted(position_X, position_C[row_X])] = item_XK.cpu().numpy()
+
+
+def describe_examples(
+    dataset: SequenceDataset,
+    protocol: EvaluationProtocol,
+    examples: ExampleTargets,
+    lists: dict[str, ExampleTopK],
+) -> list[Example]:
+    """Describe the examples with the ids and titles of their items.
+
+    Args:
+        dataset: Dataset that holds the events.
+        protocol: Which events are targets.
+        examples: Targets chosen by `choose_examples`.
+        lists: Lists and ranks by the name of the model.
     """
     titles = dataset.titles()
-    last_U = walk.bounds(dataset)[1]
+    last_U = protocol.target_bounds(dataset)[1]
 
     def shown(indices: AnyArray) -> list[ShownItem]:
         known = [index for index in indices.tolist() if index]
@@ -128,22 +138,22 @@ def described(
             ShownItem(id=item_id, title=titles[index - 1]) for item_id, index in zip(ids, known, strict=True)
         ]
 
-    examples = []
-    for place, (row, position) in enumerate(zip(*(column.tolist() for column in chosen), strict=True)):
-        begin = max(int(dataset.offset[row]), position - LAST)
-        answered = [
+    described = []
+    for place, (row, position) in enumerate(zip(*(column.tolist() for column in examples), strict=True)):
+        begin = max(int(dataset.offset[row]), position - HISTORY_LENGTH)
+        answers = [
             ExampleAnswer(
                 entrant=name, items=shown(found.item_XK[place]), rank=int(found.rank_X[place]) or None
             )
             for name, found in lists.items()
         ]
-        examples.append(
+        described.append(
             Example(
                 sequence=dataset.users[row : row + 1].tolist()[0],
                 earlier=begin - int(dataset.offset[row]),
                 history=shown(dataset.item[begin:position]),
-                next=shown(dataset.item[position : min(int(last_U[row]), position + NEXT)]),
-                lists=answered,
+                next=shown(dataset.item[position : min(int(last_U[row]), position + NEXT_LENGTH)]),
+                lists=answers,
             )
         )
-    return examples
+    return described

@@ -1,91 +1,117 @@
-"""A report again, from its own file: the same models, asked the same, give the same numbers."""
+"""Repeat a comparison from its file, and check that the numbers are the same."""
 
+import math
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ArtefactError, DataError
-from reprise.evaluation.evaluator import Options
-from reprise.evaluation.metrics import find_metric
+from reprise.evaluation.metrics import METRICS, find_metric
+from reprise.evaluation.options import Options
+from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.report.candidates import open_common
 from reprise.report.comparison_file import Comparison
-from reprise.report.evaluate_candidates import Questions
 
 COMPARED = ("reports", "pooled")
-"""What must be the same of each entrant; times may not be."""
+"""Parts of each candidate that must be equal; times may differ."""
+PROSE = ("notes", "sentence")
+"""Keys of sentences, which are not compared: another version may word them differently."""
+PRECISION = 1e-13
+"""Relative difference up to which two numbers are equal. Another version may round p-values differently."""
+RENAMED = {"tokens": "events_per_batch", "length": "max_steps"}
+"""Former names of options in reports of version 0.1.0 and earlier."""
+MOVED = ("ties", "query_time")
+"""Former options that are part of the protocol now; earlier reports have them in both places."""
 
 
-def questions_of(study: Comparison, *, trusted: bool = False) -> Questions:
-    """What the entrants of a study were asked.
+def protocol_of(study: Comparison) -> EvaluationProtocol:
+    """Return the protocol of a comparison.
 
     Raises:
-        ArtefactError: Its protocol is damaged.
+        ArtefactError: The protocol in the file is damaged.
     """
-    told = study["protocol"]
+    written = study["protocol"]
     try:
-        return Questions(
-            told["part"],
-            tuple(told["at"]),
-            told["exclude_seen"],
-            told["min_history"],
-            _options_of(study["options"], trusted),
-            study["metric"],
-        )
+        found = {field.name: written[field.name] for field in fields(EvaluationProtocol)}
+        return EvaluationProtocol(**{**found, "at": tuple(found["at"])})
     except (KeyError, TypeError) as error:
         raise ArtefactError(f"the protocol of the report is damaged ({error!r})") from None
 
 
-def _options_of(written: dict[str, Any], trusted: bool) -> Options:
-    names = written.get("metrics")  # reports from before 0.1.0 have the built-in metrics only
-    own = {} if names is None else {"metrics": tuple(find_metric(name, trusted=trusted) for name in names)}
-    return Options(**{**written, **own})
+def options_of(study: Comparison, *, trusted: bool = False) -> Options:
+    """Return the options of a comparison.
+
+    Args:
+        study: Comparison, as it was read from a file.
+        trusted: Whether a metric outside this package may be imported.
+
+    Raises:
+        ArtefactError: The options in the file are damaged.
+        ConfigError: A metric is not trusted, or cannot be found.
+    """
+    written = {
+        RENAMED.get(name, name): value for name, value in study["options"].items() if name not in MOVED
+    }
+    # earlier reports do not name their metrics, which are the built-in ones
+    names = written.pop("metrics", None)
+    metrics = METRICS if names is None else tuple(find_metric(name, trusted=trusted) for name in names)
+    try:
+        return Options(metrics=metrics, **written)
+    except TypeError as error:
+        raise ArtefactError(f"the options of the report are damaged ({error!r})") from None
 
 
 def entrants_of(study: Comparison) -> tuple[list[Path], list[str]]:
-    """(runs, baselines) that a study compared.
+    """Return the runs and baselines of a comparison.
 
     Raises:
-        ArtefactError: A run is not there any more.
+        ArtefactError: A run does not exist any more.
     """
     runs = [Path(run) for entrant in study["entrants"] for run in entrant["runs"]]
     for run in runs:
         if not run.exists():
             raise ArtefactError(
-                f"the report compared the run {run}, and it is not there any more (seen from {Path.cwd()}); "
-                "go to where it was made, or train that run again"
+                f"the report compared the run {run}, which does not exist any more (looked for from {Path.cwd()}); "
+                "change to the directory where the report was made, or train that run again"
             )
     return runs, [entrant["baseline"] for entrant in study["entrants"] if entrant["baseline"]]
 
 
 def dataset_of(study: Comparison, runs: list[Path], moved: Path | None) -> SequenceDataset:
-    """The dataset that a study was made on.
+    """Open the dataset of a comparison.
+
+    Args:
+        study: Comparison, as it was read from a file.
+        runs: Its run directories.
+        moved: Directory of the dataset, if it has moved.
 
     Raises:
-        DataError: It is not there, or another one is.
+        DataError: The dataset does not exist, or is another one.
     """
     where = moved or (Path(study["dataset"]["path"]) if study["dataset"]["path"] else None)
     dataset = open_common(runs, where)
     if dataset.fingerprint != study["dataset"]["fingerprint"]:
         raise DataError(
-            f"{dataset.path} is not what the report was made on (fingerprint {dataset.fingerprint}, "
+            f"{dataset.path} is not the dataset of the report (fingerprint {dataset.fingerprint}, "
             f"the report has {study['dataset']['fingerprint']}); name the right one with --dataset DIR"
         )
     return dataset
 
 
 def check_same(before: Comparison, now: Comparison) -> int:
-    """How many numbers a study and its repetition have in common: all of them.
+    """Check that a comparison and its repetition have the same numbers; return how many were compared.
 
     Raises:
-        DataError: One differs.
+        DataError: A number differs; the message names its place and both values.
     """
     numbers = 0
     for old, new in zip(_compared(before), _compared(now), strict=True):
         for place, first, second in _leaves(old, new):
-            if first != second:
+            if not _equal(first, second):
                 raise DataError(
-                    f"the report does not repeat: {place} was {first!r} and is {second!r} now; the same run on the same "
+                    f"the report was not reproduced: {place} was {first!r} and is {second!r} now; the same run on the same "
                     "machine with the same versions gives the same numbers"
                 )
             numbers += isinstance(first, (int, float))
@@ -100,13 +126,26 @@ def _compared(study: Comparison) -> list[Any]:
     return [entrants, {"verdicts": study["verdicts"]}, {"examples": study["examples"]}]
 
 
+def _equal(first: Any, second: Any) -> bool:
+    if isinstance(first, float) and isinstance(second, float):
+        return math.isclose(first, second, rel_tol=PRECISION) or first == second
+    return bool(first == second)
+
+
 def _leaves(old: Any, new: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Every value of two structures side by side, and where it stands."""
-    if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
-        for key in old:
+    """Yield every pair of values of two structures, with its place. Keys that only the new one has are skipped.
+
+    At the top the keys are names of candidates, which must be the same.
+    """
+    if isinstance(old, dict) and isinstance(new, dict) and _has_keys(old, new, exactly=not place):
+        for key in (key for key in old if not (place and key in PROSE)):
             yield from _leaves(old[key], new[key], f"{place}, {key}" if place else str(key))
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for number, pair in enumerate(zip(old, new, strict=True), start=1):
             yield from _leaves(*pair, f"{place} {number}")
     else:
         yield place, old, new
+
+
+def _has_keys(old: dict[str, Any], new: dict[str, Any], *, exactly: bool) -> bool:
+    return old.keys() == new.keys() if exactly else old.keys() <= new.keys()

@@ -14,8 +14,10 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from reprise.data.dataset import SequenceDataset
+from reprise.evaluation.options import QUICK
+from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.ranking.ranks import VectorScores
-from reprise.evaluation.ranking.targets import EvaluationPlan, asking, device_of, questions
+from reprise.evaluation.ranking.targets import device_of, evaluation_mode, score_batches
 from reprise.models.cooccurrence.fitting import (
     FOCUS,
     CalibrationExamples,
@@ -109,8 +111,8 @@ def fit_cooccurrence(
 def _queries(model: NetworkScorer, dataset: SequenceDataset, examples: CalibrationExamples) -> Tensor:
     """Return the query vector of the network for each example, [N, D]."""
     query_ND = torch.empty(len(examples.target_N), model.size, device=device_of(model))
-    with asking(model):
-        for batch, scores in questions(model, dataset, EvaluationPlan("valid", progress=False)):
+    with evaluation_mode(model):
+        for batch, scores in score_batches(model, dataset, EvaluationProtocol("valid"), QUICK):
             assert isinstance(scores, VectorScores)
             _, position_M = batch.targets()
             # the evaluation visits all targets; keep those among the examples, at the index of the example

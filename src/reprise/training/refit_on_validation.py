@@ -16,7 +16,7 @@ from reprise.arrays import AnyArray
 from reprise.data.batching import BatchPlan
 from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
-from reprise.evaluation.ranking.targets import EvaluationPlan
+from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.models.batch import gather
 from reprise.training.recipe import TrainingConfig
 from reprise.training.train_step import TrainStep, step_seed
@@ -59,7 +59,7 @@ def refit_on_validation(
     begin_U, end_U = dataset.part("valid")
     cut_U = _earlier_half(dataset)
     earlier, later = replace(dataset, valid_end=cut_U), replace(dataset, train_end=cut_U)
-    if not all(EvaluationPlan("valid").targets(half) for half in (earlier, later)):
+    if not all(EvaluationProtocol("valid").count_targets(half) for half in (earlier, later)):
         return RefitResult(0, 0.0, 0.0)
     validation = Validation(config, later)
     train_step = make_step()

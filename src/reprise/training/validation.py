@@ -6,9 +6,10 @@ from typing import Any
 
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError, DataError
-from reprise.evaluation.evaluator import QUICK, evaluate
+from reprise.evaluation.evaluator import evaluate
 from reprise.evaluation.metrics import METRICS, CutoffMetric, parse_metric, with_metric
-from reprise.evaluation.ranking.targets import EvaluationPlan
+from reprise.evaluation.options import QUICK
+from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.training.recipe import TrainingConfig
 
@@ -23,11 +24,11 @@ class Validation:
 
     def __init__(self, config: TrainingConfig, dataset: SequenceDataset) -> None:
         self.dataset = dataset
-        self.exclude_seen = config.exclude_seen
         self.metric = config.metric
         self.cutoff_metric = _parse_metric(config.metric)
         self.k = self.cutoff_metric.k
-        if not EvaluationPlan("valid").targets(dataset):
+        self.protocol = EvaluationProtocol("valid", (self.k,), config.exclude_seen)
+        if not self.protocol.count_targets(dataset):
             raise DataError(
                 "the validation part has no target (an event with another before it in its sequence); "
                 "prepare the log with an earlier split"
@@ -44,9 +45,7 @@ class Validation:
             report = evaluate(
                 model,
                 self.dataset,
-                part="valid",
-                at=(self.k,),
-                exclude_seen=self.exclude_seen,
+                protocol=self.protocol,
                 options=replace(QUICK, metrics=with_metric(METRICS, self.cutoff_metric.metric)),
             )
         # use the name in the recipe, such as `my_metrics:RBP@10`, for the metric of the recipe

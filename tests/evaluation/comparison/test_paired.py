@@ -6,7 +6,8 @@ import pytest
 
 from reprise.errors import DataError
 from reprise.evaluation.comparison.paired import compare
-from reprise.evaluation.evaluator import Options, evaluate
+from reprise.evaluation.evaluator import evaluate
+from reprise.evaluation.options import Options
 from reprise.evaluation.stats.significance import holm
 from reprise.models.baselines.markov import Markov
 from reprise.models.baselines.popularity import Popularity
@@ -123,7 +124,7 @@ def test_other_protocols_are_not_compared():
 def test_other_datasets_are_not_compared():
     (mine, _), (_, theirs) = both(noise(seed=1)), both(noise(seed=2))
     with pytest.raises(
-        DataError, match=f"dataset is '{mine.protocol.dataset}' for one and '{theirs.protocol.dataset}'"
+        DataError, match=f"dataset is '{mine.data.dataset}' for one and '{theirs.data.dataset}'"
     ):
         compare(mine, theirs)
 

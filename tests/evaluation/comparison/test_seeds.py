@@ -4,7 +4,8 @@ import pytest
 from reprise.errors import DataError
 from reprise.evaluation.calibration import Bin, Calibration
 from reprise.evaluation.comparison.seeds import Estimate, Runs, aggregate_seeds, measured
-from reprise.evaluation.evaluator import Options, evaluate
+from reprise.evaluation.evaluator import evaluate
+from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.report import check_comparable
 from reprise.models.baselines.markov import Markov
 from reprise.testing.worlds import noise
@@ -55,10 +56,10 @@ def test_pooled_is_the_mean_of_the_runs_and_wider_than_one():
     dataset = noise()
     reports = [evaluate(Markov(smoothing).fit(dataset), dataset, at=(5,)) for smoothing in (0.1, 10, 1000)]
     found = aggregate_seeds(reports, "chain")
-    assert (found.name, found.targets, found.protocol.interval) == (
+    assert (found.name, found.targets, found.bootstrap) == (
         "chain",
         400,
-        reports[0].protocol.interval,
+        reports[0].bootstrap,
     )
     for name, interval in found.metrics.items():
         assert interval.value == pytest.approx(np.mean([report.metrics[name].value for report in reports]))
@@ -72,7 +73,7 @@ def test_pooled_is_the_mean_of_the_runs_and_wider_than_one():
         np.mean([report.slices["head"].metrics["mrr@5"].value for report in reports])
     )
     assert part.sums.sum_SM.sum(0) / part.targets == pytest.approx([it.value for it in part.metrics.values()])
-    assert found.protocol.notes[-1].startswith("Means over 3 runs with different seeds.")
+    assert found.notes[-1].startswith("Means over 3 runs with different seeds.")
     check_comparable(found, [reports[0]])
 
 
@@ -108,6 +109,9 @@ def test_nothing_to_pool():
 def test_other_protocols_are_not_pooled():
     dataset = noise()
     model = Markov().fit(dataset)
-    one, other = (evaluate(model, dataset, at=(5,), options=Options(ties=ties)) for ties in ("best", "worst"))
+    one, other = (
+        evaluate(model, dataset, protocol=EvaluationProtocol(at=(5,), ties=ties))
+        for ties in ("best", "worst")
+    )
     with pytest.raises(DataError, match="cannot be compared: ties is 'best' for one and 'worst'"):
         aggregate_seeds([one, other])

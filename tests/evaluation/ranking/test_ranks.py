@@ -30,13 +30,13 @@ def test_a_cold_target_is_a_miss():
 
 def test_hidden_items_are_no_candidates():
     """Of the items above target 3, item 1 is hidden."""
-    hide = lambda first, last: (torch.tensor([0]), torch.tensor([0]))  # noqa: E731
-    assert counted([[9.0, 8.0, 7.0]], [3], hide=hide) == [(1, 0)]
+    mask = lambda first, last: (torch.tensor([0]), torch.tensor([0]))  # noqa: E731
+    assert counted([[9.0, 8.0, 7.0]], [3], mask=mask) == [(1, 0)]
 
 
 def test_a_hidden_target_is_a_miss():
-    hide = lambda first, last: (torch.tensor([0]), torch.tensor([2]))  # noqa: E731
-    assert counted([[9.0, 8.0, 7.0]], [3], hide=hide) == [(MISS, 0)]
+    mask = lambda first, last: (torch.tensor([0]), torch.tensor([2]))  # noqa: E731
+    assert counted([[9.0, 8.0, 7.0]], [3], mask=mask) == [(MISS, 0)]
 
 
 def test_given_scores_are_not_written_over():
@@ -58,31 +58,31 @@ def test_no_targets():
 @pytest.fixture
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spans of 16 rows at the most, and tiles of 32 columns or a few more."""
-    monkeypatch.setitem(ranks.SCORES_AT_ONCE, "cpu", 1)
-    monkeypatch.setitem(ranks.COLUMNS, "cpu", 32)
+    monkeypatch.setitem(ranks.SCORES_PER_TILE, "cpu", 1)
+    monkeypatch.setitem(ranks.COLUMNS_PER_TILE, "cpu", 32)
 
 
-def whole_table(scores: VectorScores, target_N, hide=None) -> tuple[list[int], list[int]]:
+def whole_table(scores: VectorScores, target_N, mask=None) -> tuple[list[int], list[int]]:
     """Ranks by looking at a table of integer scores, in which no product has a last bit to differ in."""
     score_NI = scores.query_ND @ scores.vector_ID.T
     if scores.extra is not None:
         scores.extra.add_to(score_NI)
-    if hide is not None:
-        score_NI[hide(0, len(target_N))] = -torch.inf
+    if mask is not None:
+        score_NI[mask(0, len(target_N))] = -torch.inf
     own_N1 = score_NI.gather(1, (target_N - 1).clamp(max=scores.items - 1)[:, None])
     missed_N = (target_N > scores.items) | torch.isneginf(own_N1[:, 0])
     greater_N, equal_N = (score_NI > own_N1).sum(1), (score_NI == own_N1).sum(1) - 1
     return greater_N.masked_fill(missed_N, MISS).tolist(), equal_N.masked_fill(missed_N, 0).tolist()
 
 
-def hiding(row_P, column_P):
+def mask_of(row_P, column_P):
     """Pairs in the order of their rows, as `rank` asks for them."""
 
-    def hide(first: int, last: int):
+    def mask(first: int, last: int):
         here_P = (row_P >= first) & (row_P < last)
         return row_P[here_P] - first, column_P[here_P]
 
-    return hide
+    return mask
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -96,24 +96,24 @@ def test_tiles_and_threads_change_nothing(small_tiles, threads: int, seed: int, 
     row_P = number(max(rows, 1), 4 * rows).sort().values
     extra = SparseLogits(row_P, 1 + number(items, 4 * rows), number(3, 4 * rows).float())
     target_N = 1 + number(items + 2, rows)
-    scores, hide = VectorScores(query_ND, vector_ID, extra), hiding(row_P, number(items, 4 * rows))
+    scores, mask = VectorScores(query_ND, vector_ID, extra), mask_of(row_P, number(items, 4 * rows))
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        found = rank(scores, target_N, hide)
+        found = rank(scores, target_N, mask)
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
-    assert (found.greater_N.tolist(), found.equal_N.tolist()) == whole_table(scores, target_N, hide)
+    assert (found.greater_N.tolist(), found.equal_N.tolist()) == whole_table(scores, target_N, mask)
 
 
 def test_a_tile_sees_the_rows_of_a_span(small_tiles):
     """50 rows are four spans; who watches whole rows sees them whole, hidden items as -inf."""
     score_NI = torch.arange(50 * 100, dtype=torch.float32).view(50, 100)
     seen: list[torch.Tensor] = []
-    hide = lambda first, last: (torch.arange(last - first), torch.arange(first, last))  # noqa: E731
+    mask = lambda first, last: (torch.arange(last - first), torch.arange(first, last))  # noqa: E731
     rank(
-        GivenScores(score_NI), torch.ones(50, dtype=torch.int64), hide, lambda s_CI: seen.append(s_CI.clone())
+        GivenScores(score_NI), torch.ones(50, dtype=torch.int64), mask, lambda s_CI: seen.append(s_CI.clone())
     )
     assert [len(s_CI) for s_CI in seen] == [12, 13, 12, 13]
     score_NI[torch.arange(50), torch.arange(50)] = -torch.inf
@@ -126,12 +126,12 @@ def test_lists_of_spans_are_those_of_the_whole_table(small_tiles, threads: int):
     generator = torch.Generator().manual_seed(0)
     score_NI = torch.randint(6, (200, 333), generator=generator).float()
     hidden_N = torch.randint(333, (200,), generator=generator)
-    hide = hiding(torch.arange(200), hidden_N)
+    mask = mask_of(torch.arange(200), hidden_N)
     seen = Kept(5)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        rank(GivenScores(score_NI), torch.ones(200, dtype=torch.int64), hide, seen)
+        rank(GivenScores(score_NI), torch.ones(200, dtype=torch.int64), mask, seen)
     finally:
         torch.set_num_threads(before)
     score_NI[torch.arange(200), hidden_N] = -torch.inf
@@ -142,12 +142,12 @@ def test_lists_of_spans_are_those_of_the_whole_table(small_tiles, threads: int):
 class Kept:
     """Keeps the lists it is shown."""
 
-    def __init__(self, longest: int) -> None:
-        self.longest = longest
+    def __init__(self, k: int) -> None:
+        self.k = k
         self.columns: list[torch.Tensor] = []
 
-    def show(self, column_CM: torch.Tensor, s_CM: torch.Tensor) -> None:
-        self.columns.append(column_CM)
+    def receive(self, column_CK: torch.Tensor, s_CK: torch.Tensor) -> None:
+        self.columns.append(column_CK)
 
 
 def test_a_guess_that_differs_in_its_last_bits_changes_nothing(small_tiles, monkeypatch):

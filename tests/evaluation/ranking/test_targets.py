@@ -9,29 +9,31 @@ import torch
 
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError, DataError
+from reprise.evaluation.options import Options
+from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.ranking import targets
 from reprise.evaluation.ranking.ranks import MISS
-from reprise.evaluation.ranking.targets import EvaluationPlan, rank_targets
+from reprise.evaluation.ranking.targets import rank_targets
 from reprise.models.baselines.markov import Markov
 from reprise.models.baselines.popularity import Popularity
 from reprise.models.batch import Event
 from reprise.testing.worlds import world
 
 
-def one_by_one(model, dataset: SequenceDataset, walk: EvaluationPlan) -> list[tuple[int, int, int]]:
+def one_by_one(model, dataset: SequenceDataset, protocol: EvaluationProtocol) -> list[tuple[int, int, int]]:
     """(position, greater, equal) of every target, one event at a time."""
     found = []
-    first, last = dataset.part(walk.part)
+    first, last = dataset.part(protocol.part)
     for row in range(len(dataset)):
         state = model.initial_state(1)
         start = int(dataset.offset[row])
         for position in range(start, int(dataset.offset[row + 1])):
             item = int(dataset.item[position])
-            if first[row] <= position < last[row] and position - start >= walk.min_history:
-                now_s = dataset.time_ms[position if walk.query_time else position - 1] / 1000
+            if first[row] <= position < last[row] and position - start >= protocol.min_history:
+                now_s = dataset.time_ms[position if protocol.query_time else position - 1] / 1000
                 scores = model.scores(state, torch.tensor([now_s], dtype=torch.float64))[0].clone()
                 found.append(
-                    (position, *stand(scores, item, dataset.item[start:position], walk.exclude_seen))
+                    (position, *stand(scores, item, dataset.item[start:position], protocol.exclude_seen))
                 )
             state = model.advance(state, event(dataset, position))
     return found
@@ -61,31 +63,35 @@ def triples(ranks) -> list[tuple[int, int, int]]:
     return list(zip(*columns, strict=True))
 
 
-WALKS = [
-    EvaluationPlan(),
-    EvaluationPlan(part="valid"),
-    EvaluationPlan(part="train"),
-    EvaluationPlan(exclude_seen=True),
-    EvaluationPlan(min_history=6),
-    EvaluationPlan(tokens=16, length=4),
-    EvaluationPlan(tokens=1, length=1),
-    EvaluationPlan(tokens=16, length=5, exclude_seen=True, part="valid", query_time=False),
+CASES = [
+    (EvaluationProtocol(), Options()),
+    (EvaluationProtocol(part="valid"), Options()),
+    (EvaluationProtocol(part="train"), Options()),
+    (EvaluationProtocol(exclude_seen=True), Options()),
+    (EvaluationProtocol(min_history=6), Options()),
+    (EvaluationProtocol(), Options(events_per_batch=16, max_steps=4)),
+    (EvaluationProtocol(), Options(events_per_batch=1, max_steps=1)),
+    (
+        EvaluationProtocol(exclude_seen=True, part="valid", query_time=False),
+        Options(events_per_batch=16, max_steps=5),
+    ),
 ]
+each_case = pytest.mark.parametrize(("protocol", "options"), CASES)
 
 
-@pytest.mark.parametrize("walk", WALKS, ids=repr)
-def test_a_vector_scorer_is_ranked_as_one_by_one(hard, fading, walk):
+@each_case
+def test_a_vector_scorer_is_ranked_as_one_by_one(hard, fading, protocol, options):
     model = fading(hard.items.warm)
     with torch.no_grad():
-        expected = one_by_one(model.eval(), hard, walk)
-    assert triples(rank_targets(model, hard, walk)) == expected
+        expected = one_by_one(model.eval(), hard, protocol)
+    assert triples(rank_targets(model, hard, protocol, options)) == expected
 
 
-@pytest.mark.parametrize("walk", WALKS, ids=repr)
+@each_case
 @pytest.mark.parametrize("make", [Markov, Popularity])
-def test_a_scorer_without_vectors_is_ranked_as_one_by_one(hard, make, walk):
+def test_a_scorer_without_vectors_is_ranked_as_one_by_one(hard, make, protocol, options):
     model = make().fit(hard)
-    assert triples(rank_targets(model, hard, walk)) == one_by_one(model, hard, walk)
+    assert triples(rank_targets(model, hard, protocol, options)) == one_by_one(model, hard, protocol)
 
 
 def test_every_event_of_the_part_with_history_is_a_target(hard, fading):
@@ -95,7 +101,7 @@ def test_every_event_of_the_part_with_history_is_a_target(hard, fading):
         for start, end in zip(hard.offset[:-1], hard.offset[1:], strict=True)
         for position in range(max(start + 1, end - 3), end)
     ]
-    ranks = rank_targets(fading(hard.items.warm), hard, EvaluationPlan())
+    ranks = rank_targets(fading(hard.items.warm), hard, EvaluationProtocol())
     assert ranks.position_N.tolist() == expected
     assert [hard.offset[row] < p < hard.offset[row + 1] for row, p in zip(ranks.row_N, expected, strict=True)]
 
@@ -103,13 +109,13 @@ def test_every_event_of_the_part_with_history_is_a_target(hard, fading):
 def test_a_scorer_without_vectors_gets_smaller_batches(hard, monkeypatch):
     """Room for 20 scores and 9 items: two events a batch."""
     model, sizes = Markov().fit(hard), []
-    whole = triples(rank_targets(model, hard, EvaluationPlan()))
+    whole = triples(rank_targets(model, hard, EvaluationProtocol()))
     score_batch = model.score_batch
     monkeypatch.setattr(
         model, "score_batch", lambda b, s: (sizes.append(b.item_BT.numel()), score_batch(b, s))[1]
     )
-    monkeypatch.setattr(targets, "SCORES_IN_BATCH", 20)
-    assert triples(rank_targets(model, hard, EvaluationPlan())) == whole
+    monkeypatch.setattr(targets, "MAX_SCORES_PER_BATCH", 20)
+    assert triples(rank_targets(model, hard, EvaluationProtocol())) == whole
     assert max(sizes) == 2
 
 
@@ -117,7 +123,7 @@ def test_half_types_are_compared_in_full(fading):
     """bfloat16 has no number between 256 and 258, float32 has."""
     dataset = world([list("abab")])
     model = fading(dataset.items.warm).bfloat16()
-    ranks = rank_targets(model, dataset, EvaluationPlan())
+    ranks = rank_targets(model, dataset, EvaluationProtocol())
     assert ranks.equal_N.tolist() == [0]
 
 
@@ -126,7 +132,10 @@ def test_modes_and_gradients_are_left_as_found(hard, fading):
     model = fading(hard.items.warm).train()
     model.dropout.eval()
     model.register_module("inner", torch.nn.Dropout())
-    first, again = rank_targets(model, hard, EvaluationPlan()), rank_targets(model, hard, EvaluationPlan())
+    first, again = (
+        rank_targets(model, hard, EvaluationProtocol()),
+        rank_targets(model, hard, EvaluationProtocol()),
+    )
     assert first.greater_N.tolist() == again.greater_N.tolist()
     assert (model.training, model.dropout.training, model.inner.training) == (True, False, True)
     assert torch.is_grad_enabled()
@@ -135,14 +144,14 @@ def test_modes_and_gradients_are_left_as_found(hard, fading):
 def test_modes_are_left_as_found_after_an_error(hard, fading):
     model = fading(hard.items.warm + 1).train()
     with pytest.raises(DataError):
-        rank_targets(model, hard, EvaluationPlan())
+        rank_targets(model, hard, EvaluationProtocol())
     assert model.training and torch.is_grad_enabled()
 
 
 def test_no_targets(table):
     dataset = world([list("abcd"), list("abcd")])
     with pytest.raises(DataError) as error:
-        rank_targets(table([1.0, 2.0]), dataset, EvaluationPlan(min_history=9))
+        rank_targets(table([1.0, 2.0]), dataset, EvaluationProtocol(min_history=9))
     assert str(error.value) == (
         "the test part has no target: none of its 2 events has 9 or more before it in its sequence; "
         "choose another part, another split or a smaller min_history"
@@ -151,14 +160,14 @@ def test_no_targets(table):
 
 def test_an_unknown_part(hard, table):
     with pytest.raises(DataError, match="unknown part 'tset'; the parts are train, valid and test"):
-        rank_targets(table([1.0]), hard, EvaluationPlan(part="tset"))
+        rank_targets(table([1.0]), hard, EvaluationProtocol(part="tset"))
 
 
 def test_scores_that_are_not_finite(table):
     """The message says whose score it is, and for which event."""
     dataset = world([list("abab"), list("baba")])
     with pytest.raises(DataError) as error:
-        rank_targets(table([1.0, float("nan")]), dataset, EvaluationPlan())
+        rank_targets(table([1.0, float("nan")]), dataset, EvaluationProtocol())
     assert str(error.value) == (
         "Table gives a score that is not finite for event 3 of row 0 (sequence 0); "
         "its weights are damaged or its training diverged"
@@ -171,24 +180,24 @@ def test_vectors_that_are_not_finite_or_overflow(hard, fading, poison):
     with torch.no_grad():
         model.vectors[3, 1] = poison
     with pytest.raises(DataError, match="Fading gives a score that is not finite for event"):
-        rank_targets(model, hard, EvaluationPlan())
+        rank_targets(model, hard, EvaluationProtocol())
 
 
 @pytest.mark.parametrize("name", ["Fading", "Table"])
 def test_a_model_of_another_catalogue(hard, fading, table, name):
     model = fading(5) if name == "Fading" else table([1.0] * 5)
     with pytest.raises(DataError) as error:
-        rank_targets(model, hard, EvaluationPlan())
+        rank_targets(model, hard, EvaluationProtocol())
     assert str(error.value) == (
         f"{name} scores 5 items, the dataset has {hard.items.warm} warm ones; "
         "evaluate it on the dataset it was made from"
     )
 
 
-@pytest.mark.parametrize("field", ["min_history", "tokens", "length"])
-def test_impossible_walks(field):
+@pytest.mark.parametrize("field", ["events_per_batch", "max_steps"])
+def test_batch_sizes_below_one_are_errors(field):
     with pytest.raises(ConfigError, match=f"{field} must be at least 1, got 0"):
-        EvaluationPlan(**{field: 0})
+        Options(**{field: 0})
 
 
 @pytest.mark.parametrize(
@@ -198,20 +207,20 @@ def test_progress_is_shown_on_a_terminal(hard, table, monkeypatch, show, termina
     stream = io.StringIO()
     stream.isatty = lambda: terminal
     monkeypatch.setattr(sys, "stderr", stream)
-    rank_targets(table([1.0] * hard.items.warm), hard, EvaluationPlan(progress=show))
+    rank_targets(table([1.0] * hard.items.warm), hard, EvaluationProtocol(), Options(progress=show))
     assert ("evaluating Table" in stream.getvalue()) == drawn
 
 
 def test_a_sample_of_targets_is_drawn_without_replacement(hard):
     """All where they are few; else so many of them, in order, the same for a seed."""
-    walk = EvaluationPlan("test", min_history=3)
-    every = [position for position, *_ in one_by_one(Popularity().fit(hard), hard, walk)]
-    assert walk.sample(hard, len(every), seed=0).tolist() == every
-    drawn = walk.sample(hard, 9, seed=0).tolist()
+    protocol = EvaluationProtocol("test", min_history=3)
+    every = [position for position, *_ in one_by_one(Popularity().fit(hard), hard, protocol)]
+    assert protocol.sample_targets(hard, len(every), seed=0).tolist() == every
+    drawn = protocol.sample_targets(hard, 9, seed=0).tolist()
     assert len(set(drawn)) == 9
     assert set(drawn) < set(every)
-    assert drawn == sorted(drawn) == walk.sample(hard, 9, seed=0).tolist()
-    assert drawn != walk.sample(hard, 9, seed=1).tolist()
+    assert drawn == sorted(drawn) == protocol.sample_targets(hard, 9, seed=0).tolist()
+    assert drawn != protocol.sample_targets(hard, 9, seed=1).tolist()
 
 
 def test_an_onlooker_sees_the_scores_of_its_targets_in_their_order(hard, fading):
@@ -221,11 +230,11 @@ def test_an_onlooker_sees_the_scores_of_its_targets_in_their_order(hard, fading)
         def __init__(self) -> None:
             self.seen = {}
 
-        def chosen(self, asked):
-            return np.flatnonzero(asked.targets()[1] % 2)
+        def select(self, batch):
+            return np.flatnonzero(batch.targets()[1] % 2)
 
-        def watch(self, asked, chosen_M):
-            waiting = asked.targets()[1][chosen_M].tolist()
+        def score_callback(self, batch, selected_M):
+            waiting = batch.targets()[1][selected_M].tolist()
 
             def look(s_CI):
                 for row in s_CI.clone():
@@ -234,7 +243,8 @@ def test_an_onlooker_sees_the_scores_of_its_targets_in_their_order(hard, fading)
             return look
 
     spy = Spy()
-    found = rank_targets(fading(hard.items.warm), hard, EvaluationPlan(tokens=20, length=4), onlooker=spy)
+    options = Options(events_per_batch=20, max_steps=4)
+    found = rank_targets(fading(hard.items.warm), hard, EvaluationProtocol(), options, observer=spy)
     assert sorted(spy.seen) == [position for position in found.position_N.tolist() if position % 2]
     for position, greater in zip(found.position_N.tolist(), found.greater_N.tolist(), strict=True):
         item = int(hard.item[position])

@@ -6,10 +6,10 @@ from reprise.evaluation.ranking.top_k import TopKSelection, first_mask
 
 
 def listed(s_CI: torch.Tensor, k: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    shortlist = TopKSelection(k)
+    selection = TopKSelection(k)
     for tile in cut(s_CI.shape[1], width):
-        shortlist.see(tile, s_CI[:, tile.begin : tile.end].clone())
-    return shortlist.first()
+        selection.observe(tile, s_CI[:, tile.begin : tile.end].clone())
+    return selection.first()
 
 
 @pytest.mark.parametrize("items", [31, 640, 641, 1000, 5003])
@@ -40,11 +40,11 @@ def test_too_few_candidates_leave_places_without():
 def test_little_is_kept_even_if_scores_rise():
     """20 thousand rising scores: groups are dropped again, not only at the end."""
     s_CI = torch.arange(20_000.0)[None]
-    shortlist = TopKSelection(2)
+    selection = TopKSelection(2)
     most = 0
     for tile in cut(20_000, 512):
-        shortlist.see(tile, s_CI[:, tile.begin : tile.end])
-        most = max(most, shortlist._size)
+        selection.observe(tile, s_CI[:, tile.begin : tile.end])
+        most = max(most, selection._size)
     assert most <= 16 * 2 + 17
 
 

@@ -4,7 +4,7 @@ import shlex
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -14,7 +14,9 @@ from reprise.errors import ConfigError
 
 if TYPE_CHECKING:
     from reprise.data.dataset import SequenceDataset
-    from reprise.report.build import BuiltComparison, RunSettings
+    from reprise.evaluation.options import Options
+    from reprise.evaluation.protocol import EvaluationProtocol
+    from reprise.report.build import BuiltComparison
     from reprise.report.comparison_file import Comparison, SearchFacts
     from reprise.report.evaluate_candidates import Fit
 
@@ -90,49 +92,43 @@ def evaluate(
     trusted: Trusted = False,
 ) -> None:
     """Rank every next item of a part among all items, with intervals, and say which model is better."""
-    from reprise.report.build import build_comparison
-    from reprise.report.evaluate_candidates import Questions
-
     outputs = Outputs(html_file, json_file)
     for file in (html_file, json_file):
         check_output_file(file)
-    asked = drop_unset(
+    typed = drop_unset(
         part=part, at=at, exclude_seen=exclude_seen or None, min_history=min_history, metric=metric
     )
     circumstances = drop_unset(dataset=dataset, html=html_file, json=json_file, trusted=trusted or None)
     if from_file:
-        _check_alone(runs, baselines, asked | drop_unset(search=search))
+        _check_alone(runs, baselines, typed | drop_unset(search=search))
         command = _command([], **{"from": from_file}, **circumstances)
-        _again(from_file, dataset, _how(workers, command, trusted=trusted), only_draw, outputs)
+        if only_draw:
+            _draw(from_file, outputs)
+        else:
+            _reproduce(from_file, dataset, outputs, workers, command, trusted=trusted)
         return
     if only_draw:
         raise ConfigError("--only-draw draws a report that exists; name it with --from REPORT")
-    command = _command(runs or [], **drop_unset(baselines=baselines, search=search), **asked, **circumstances)
-    searched = _searched(search)
-    if "at" in asked:
-        asked["at"] = _lengths(asked["at"])
-    if metric:
-        asked |= _metric(metric)
-    questions, names = Questions(**asked), _names(baselines)
-    how = _how(workers, command, trusted=True)
-    # what a person typed may be any class; what a recipe names may be that only if it is said
+    command = _command(runs or [], **drop_unset(baselines=baselines, search=search), **typed, **circumstances)
+    facts = _read_search(search)
+    names = _names(baselines)
     data = _dataset(runs or [], names, dataset)
-    composed = build_comparison(
-        runs or [], names, data, questions, _fit(names, typed=True, trusted=trusted), how
-    )
-    composed.study["search"] = searched
-    _tell(composed, outputs)
+    fit = _fit(names, typed=True, trusted=trusted)
+    # a run that was typed may name any class in its recipe; one that a report names is trusted only with --trusted
+    result = _compare(runs or [], names, data, fit, _settings(typed), workers, trusted=True)
+    result.comparison["command"], result.comparison["search"] = command, facts
+    _show(result, outputs)
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where a comparison is written besides the terminal."""
+    """Files that a comparison is written to, besides the terminal."""
 
     html: Path | None
     json: Path | None
 
     def write(self, study: "Comparison") -> list[Path]:
-        """Write what was asked for, and say which files that was."""
+        """Write the files, and return their paths."""
         from reprise.report.comparison_file import write_comparison
         from reprise.report.render import render
 
@@ -143,23 +139,111 @@ class Outputs:
         return [file for file in (self.json, self.html) if file]
 
 
+class Settings(NamedTuple):
+    """How the candidates are evaluated and compared."""
+
+    protocol: "EvaluationProtocol"
+    options: "Options"
+    metric: str | None
+    """Metric of the comparison; None: ndcg at the longest list."""
+
+
+def _settings(typed: dict[str, Any]) -> Settings:
+    """Return the settings of the options that were typed; the metric may be that of any module."""
+    from reprise.evaluation.metrics import METRICS, parse_metric, with_metric
+    from reprise.evaluation.options import Options
+    from reprise.evaluation.protocol import EvaluationProtocol
+
+    fields = {name: value for name, value in typed.items() if name != "metric"}
+    if "at" in fields:
+        fields["at"] = _lengths(fields["at"])
+    protocol = EvaluationProtocol(**fields)
+    if "metric" not in typed:
+        return Settings(protocol, Options(), None)
+    found = parse_metric(typed["metric"], trusted=True)
+    return Settings(protocol, Options(metrics=with_metric(METRICS, found.metric)), found.key)
+
+
+def _compare(
+    runs: list[Path],
+    baselines: list[str],
+    data: "SequenceDataset",
+    fit: "Fit",
+    settings: Settings,
+    workers: int,
+    *,
+    trusted: bool,
+) -> "BuiltComparison":
+    from reprise.report.build import build_comparison
+    from reprise.report.candidates import find_candidates
+
+    return build_comparison(
+        find_candidates(runs, baselines, trusted=trusted),
+        data,
+        fit,
+        settings.protocol,
+        settings.options,
+        metric=settings.metric,
+        workers=workers,
+        log=lambda line: typer.echo(line, err=True),
+    )
+
+
+def _reproduce(
+    file: Path, moved: Path | None, outputs: Outputs, workers: int, command: str, *, trusted: bool
+) -> None:
+    """Evaluate again what a report compared, show it, and check that the numbers are the same."""
+    from reprise.report.comparison_file import read_comparison
+    from reprise.report.reproduce import check_same, dataset_of, entrants_of, options_of, protocol_of
+
+    before = read_comparison(file)
+    runs, names = entrants_of(before)
+    fit = _fit(names, typed=False, trusted=trusted)
+    settings = Settings(protocol_of(before), options_of(before, trusted=trusted), before["metric"])
+    data = dataset_of(before, runs, moved)
+    result = _compare(runs, names, data, fit, settings, workers, trusted=trusted)
+    result.comparison["command"], result.comparison["search"] = command, before["search"]
+    _show(result, outputs)
+    typer.echo(f"the same as {file}: {check_same(before, result.comparison):,} numbers")
+
+
+def _draw(file: Path, outputs: Outputs) -> None:
+    """Write the page of a report without evaluating anything."""
+    from reprise.report.comparison_file import read_comparison
+
+    before = read_comparison(file)
+    if outputs.html is None or outputs.json is not None:
+        raise ConfigError("--only-draw writes a page and nothing else; say where with --html FILE")
+    _show_written(outputs.write(before))
+
+
+def _show(result: "BuiltComparison", outputs: Outputs) -> None:
+    """Print a comparison and write its files."""
+    from reprise.report.summary import summary
+
+    written = outputs.write(
+        result.comparison
+    )  # first, so that the files exist if the output is cut short by `| head`
+    one = result.reports[0] if len(result.reports) == 1 else None
+    typer.echo(summary(result.comparison) if one is None else str(one))
+    _show_written(written)
+
+
+def _show_written(files: list[Path]) -> None:
+    for file in files:
+        typer.echo(f"wrote {file}")
+
+
 def _command(runs: list[Path], **options: object) -> str:
-    """What was typed, as the report writes it down."""
+    """Return the command that was typed, for the report."""
     words = ["reprise", "evaluate", *map(str, runs)]
     for name, value in options.items():
         words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
     return shlex.join(words)
 
 
-def _how(workers: int, command: str, *, trusted: bool) -> "RunSettings":
-    """The circumstances. What a person named is trusted; what a report names, only if that is said."""
-    from reprise.report.build import RunSettings
-
-    return RunSettings(workers, command, lambda line: typer.echo(line, err=True), trusted)
-
-
 def _fit(names: list[str], *, typed: bool, trusted: bool) -> "Fit":
-    """What makes the baselines; a name that stands for none is told before the work begins."""
+    """Return the function that fits the baselines; an unknown name is an error before anything is evaluated."""
     for name in names:
         find_baseline(name, typed=typed, trusted=trusted)
     return partial(fit_baseline, typed=typed, trusted=trusted)
@@ -173,74 +257,28 @@ def _dataset(runs: list[Path], names: list[str], moved: Path | None) -> "Sequenc
     return open_common(runs, moved)
 
 
-def _searched(search: Path | None) -> "SearchFacts | None":
-    """What a search found, read before the work begins."""
+def _read_search(search: Path | None) -> "SearchFacts | None":
+    """Read the result of a search, so that an error is raised before anything is evaluated."""
     from reprise.report.run_facts import read_search
 
     return None if search is None else read_search(search)
 
 
-def _tell(composed: "BuiltComparison", outputs: Outputs) -> None:
-    """Print the comparison and write its files."""
-    from reprise.report.summary import summary
-
-    written = outputs.write(composed.study)  # first: whoever reads the table may have read enough
-    one = composed.reports[0] if len(composed.reports) == 1 else None
-    typer.echo(summary(composed.study) if one is None else str(one))
-    _say_written(written)
-
-
-def _again(file: Path, moved: Path | None, how: "RunSettings", only_draw: bool, outputs: Outputs) -> None:
-    """The comparison of a report once more, or its page alone."""
-    from reprise.report.build import build_comparison
-    from reprise.report.comparison_file import read_comparison
-    from reprise.report.reproduce import check_same, dataset_of, entrants_of, questions_of
-
-    before = read_comparison(file)
-    if only_draw:
-        if outputs.html is None or outputs.json is not None:
-            raise ConfigError("--only-draw writes a page and nothing else; say where with --html FILE")
-        _say_written(outputs.write(before))
-        return
-    runs, names = entrants_of(before)
-    fit = _fit(names, typed=False, trusted=how.trusted)
-    composed = build_comparison(
-        runs, names, dataset_of(before, runs, moved), questions_of(before, trusted=how.trusted), fit, how
-    )
-    composed.study["search"] = before["search"]
-    _tell(composed, outputs)
-    typer.echo(f"the same as {file}: {check_same(before, composed.study):,} numbers")
-
-
-def _say_written(files: list[Path]) -> None:
-    for file in files:
-        typer.echo(f"wrote {file}")
-
-
-def _check_alone(runs: list[Path] | None, baselines: str | None, asked: dict[str, Any]) -> None:
-    """See that nothing was typed that the report says itself."""
-    typed = [
+def _check_alone(runs: list[Path] | None, baselines: str | None, typed: dict[str, Any]) -> None:
+    """Check that nothing was typed that --from takes from the report."""
+    given_too = [
         *(["a run"] if runs else []),
         *(["--baselines"] if baselines is not None else []),
-        *(f"--{name.replace('_', '-')}" for name in asked),
+        *(f"--{name.replace('_', '-')}" for name in typed),
     ]
-    if typed:
+    if given_too:
         raise ConfigError(
-            f"{typed[0]} and --from: a report says itself what it compared, and how; leave out one of them"
+            f"{given_too[0]} and --from: the report says what it compared and how; leave out one of them"
         )
 
 
 def _names(baselines: str | None) -> list[str]:
     return [name.strip() for name in (baselines or "").split(",") if name.strip()]
-
-
-def _metric(text: str) -> dict[str, Any]:
-    """Return the fields of `Questions` for `--metric`; a name that was typed may be that of any module."""
-    from reprise.evaluation.evaluator import Options
-    from reprise.evaluation.metrics import METRICS, parse_metric, with_metric
-
-    found = parse_metric(text, trusted=True)
-    return {"metric": found.key, "options": Options(metrics=with_metric(METRICS, found.metric))}
 
 
 def _lengths(text: str) -> tuple[int, ...]:

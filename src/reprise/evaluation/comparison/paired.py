@@ -47,7 +47,7 @@ class Comparison:
             "within": self.within,
             "others": others,
             "slices": {name: part.to_dict()["others"] for name, part in self.slices.items()},
-            "protocol": self.reports[0].protocol.to_dict(),
+            "protocol": self.reports[0].protocol_dict(),
         }
 
     def __str__(self) -> str:
@@ -65,7 +65,7 @@ class Comparison:
     def _row(self, metric: str) -> list[str]:
         """The metric of every model, and its differences."""
         values = [f"{_part(report, self.within)[metric].value:.4f}" for report in self.reports]
-        level = 1 - self.reports[0].protocol.interval.level
+        level = 1 - self.reports[0].bootstrap.level
         gaps = [
             f"{found[metric].signed()}{' *' if p[metric] < level else ''}"
             for found, p in zip(self.differences, self.adjusted, strict=True)
@@ -85,7 +85,7 @@ class Comparison:
 
     def _sentences(self) -> Iterator[str]:
         first = self.reports[0]
-        level = 1 - first.protocol.interval.level
+        level = 1 - first.bootstrap.level
         yield f"* Shown at a level of {level:.2g} after Holm's correction for each metric {self._over()}."
         if any(report.trained for report in self.reports):
             yield (
@@ -96,7 +96,7 @@ class Comparison:
             yield f"Targets of the slice {self.within} only."
         if self.slices:
             yield "All metrics within a slice: compare(..., within=NAME)."
-        yield from first.protocol.sentences()
+        yield from first.sentences()
 
     def _over(self) -> str:
         """What the correction was made over."""
@@ -147,7 +147,7 @@ def compare(first: Report, *others: Report, within: str | None = None) -> Compar
 def _compared(reports: tuple[Report, ...], parts: Sequence[str | None]) -> Iterator[Comparison]:
     """The first against the others in each part, all from the same draws, p values as they are."""
     first, *others = reports
-    bootstrap, row_S = first.protocol.interval, first.sums.row_S
+    bootstrap, row_S = first.bootstrap, first.sums.row_S
     ratios = [_differences(first, others, part).ratio(row_S) for part in parts]
     drawn = bootstrap.resampled(len(row_S), ratios)
     for part, ratio, drawn_RM in zip(parts, ratios, drawn, strict=True):

@@ -104,7 +104,7 @@ def measured(
         sums = [report.sums_within(part) for report in reports]
         sum_SMF = np.stack([it.sum_SM[:, columns] for it in sums], 2)
         ratios.append(sums[0]._replace(sum_SM=sum_SMF.reshape(len(sum_SMF), -1)).ratio(row_S))
-    drawn = first.protocol.interval.resampled(len(row_S), ratios)
+    drawn = first.bootstrap.resampled(len(row_S), ratios)
     return [
         {metric: _runs(ratio, drawn_RM, column, len(reports)) for column, metric in enumerate(metrics)}
         for ratio, drawn_RM in zip(ratios, drawn, strict=True)
@@ -138,7 +138,7 @@ def aggregate_seeds(reports: Sequence[Report], name: str | None = None) -> Repor
         return first
     slices = shared_slices(reports)
     whole, *parts = measured(reports, [None, *slices], first.sums.metrics)
-    level = first.protocol.interval.level
+    level = first.bootstrap.level
     listed = {
         metric: Interval(float(np.mean([report.metrics[metric].value for report in reports])))
         for metric in first.metrics
@@ -158,7 +158,7 @@ def aggregate_seeds(reports: Sequence[Report], name: str | None = None) -> Repor
             for of, part in zip(slices, parts, strict=True)
         },
         sums=_mean(reports, None),
-        protocol=replace(first.protocol, notes=(*first.protocol.notes, note)),
+        notes=(*first.notes, note),
         calibration=_calibration([report.calibration for report in reports]),
     )
 

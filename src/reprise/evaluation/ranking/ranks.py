@@ -1,8 +1,8 @@
-"""Full ranking: how many items score higher than the target, and how many the same.
+"""Full ranking: count the items that score higher than each target, and those that score the same.
 
 Shape letters: N targets, I items (the warm ones), C rows of a span, T columns of a tile, D width, K places of a list,
-P pairs of a row and an item. Rows are ranked in spans, which threads share, and spans in tiles: a table of N x I never
-exists.
+P pairs of a row and an item. Rows are ranked in spans, which threads share, and spans in tiles, so that the whole table
+of N x I scores never exists.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,57 +15,72 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from reprise.evaluation.ranking.tiles import MISS, Counts, Places, Rows, Span, Tile, cut
-from reprise.evaluation.ranking.top_k import KEPT_AT_MOST, WIDTH, TopKSelection
+from reprise.evaluation.ranking.tiles import MISS, Counts, Pairs, Rows, Span, Tile, cut
+from reprise.evaluation.ranking.top_k import GROUP, MAX_KEPT_PER_PLACE, TopKSelection
 from reprise.models.sparse_logits import SparseLogits
 
-__all__ = ["MISS", "GivenScores", "Hide", "Lists", "Ranks", "Scores", "VectorScores", "Watch", "rank"]
+__all__ = [
+    "MISS",
+    "ExclusionMask",
+    "GivenScores",
+    "Ranks",
+    "ScoreCallback",
+    "Scores",
+    "TopKConsumer",
+    "VectorScores",
+    "rank",
+]
 
-SCORES_AT_ONCE = {"cpu": 1 << 18, "cuda": 1 << 27}
-"""Scores in a tile, by device. On a CPU larger tiles leave the cache of a core and smaller ones slow the product."""
-COLUMNS = {"cpu": 512}
-"""Columns of a tile, about, by device; whole rows on all others."""
-WHOLE_AT_ONCE = 1 << 24
-"""Scores that are kept at once for someone who watches whole rows, or for the lists of a span."""
-OWN_AT_ONCE = 64
-"""Targets whose scores are guessed together."""
+SCORES_PER_TILE = {"cpu": 1 << 18, "cuda": 1 << 27}
+"""Number of scores in a tile, by device. On a CPU larger tiles leave the cache and smaller ones slow the product."""
+COLUMNS_PER_TILE = {"cpu": 512}
+"""Approximate number of columns of a tile, by device; on other devices a tile has whole rows."""
+MAX_SCORES_KEPT = 1 << 24
+"""Maximum number of scores kept for a callback that receives whole rows, or for the top-k lists of a span."""
+TARGETS_PER_BLOCK = 64
+"""Number of targets whose own scores are estimated in one small matrix product."""
 
-Hide = Callable[[int, int], tuple[Tensor, Tensor]]
-"""(first, last) -> (row_P within the span, column_P): what is no candidate for targets `first`..`last`."""
-Watch = Callable[[Tensor], None]
-"""Called with the whole rows of each span, s_CI; -inf where an item is no candidate."""
+ExclusionMask = Callable[[int, int], tuple[Tensor, Tensor]]
+"""Function (first, last) -> (row_P within the span, column_P): the pairs that are not candidates for these targets."""
+ScoreCallback = Callable[[Tensor], None]
+"""Function called with the whole rows of each span, s_CI; the score is -inf if an item is not a candidate."""
 
 
 @runtime_checkable
-class Lists(Protocol):
-    """Sees the first items of each target, which costs less than whole rows."""
+class TopKConsumer(Protocol):
+    """Receives the top-k list of each target, which costs less than whole rows of scores."""
 
     @property
-    def longest(self) -> int:
-        """How many items of each target it wants."""
+    def k(self) -> int:
+        """Number of items needed for each target."""
         ...
 
-    def show(self, column_CM: Tensor, s_CM: Tensor) -> None:
-        """Columns of each row, ascending, and their scores; -inf where there are not so many candidates."""
+    def receive(self, column_CK: Tensor, s_CK: Tensor) -> None:
+        """Receive the lists of the next targets, which hold the first `k` items or more.
+
+        Args:
+            column_CK: Columns of the items, ascending within a row.
+            s_CK: Their scores; -inf if there are fewer candidates than places.
+        """
         ...
 
 
 class Scores(Protocol):
-    """Rows of scores that are written when they are needed."""
+    """Rows of scores that are computed when they are needed."""
 
     def __len__(self) -> int: ...
 
     @property
     def items(self) -> int:
-        """How many columns a row has."""
+        """Number of columns of a row."""
         ...
 
     def rows(self, first: int, last: int, tiles: list[Tile]) -> Rows:
-        """The rows from `first` to before `last`, ready to be written in these tiles."""
+        """Return the rows `first`..`last - 1`, which can write their scores into these tiles."""
         ...
 
     def take(self, row_N: Tensor) -> "Scores":
-        """The same for some rows only, ascending."""
+        """Return the scores of some rows, given in ascending order."""
         ...
 
 
@@ -76,23 +91,23 @@ class VectorScores:
     query_ND: Tensor
     vector_ID: Tensor
     extra: SparseLogits | None = None
-    """What is added to some of the products."""
+    """Corrections added to some of the products, if any."""
 
     def __len__(self) -> int:
         return self.query_ND.shape[0]
 
     @property
     def items(self) -> int:
-        """How many items have a vector."""
+        """Number of item vectors."""
         return self.vector_ID.shape[0]
 
     def rows(self, first: int, last: int, tiles: list[Tile]) -> Rows:
-        """Matrix products, and the additions to these rows."""
+        """Return the rows as matrix products, with the corrections of these rows."""
         extra = None if self.extra is None else self.extra.rows(first, last)
         return _Products(self.query_ND[first:last], self.vector_ID, extra, tiles)
 
     def take(self, row_N: Tensor) -> "VectorScores":
-        """Their queries, and the additions to them."""
+        """Return the queries of some rows, with their corrections."""
         extra = None if self.extra is None else self.extra.take(row_N)
         return VectorScores(self.query_ND[row_N], self.vector_ID, extra)
 
@@ -104,41 +119,46 @@ class _Products:
         self, query_CD: Tensor, vector_ID: Tensor, extra: SparseLogits | None, tiles: list[Tile]
     ) -> None:
         self.query_CD, self.vector_ID, self.extra = query_CD, vector_ID, extra
-        self._places = extra and Places(extra.row_P, extra.item_P - 1, tiles, extra.value_P)
+        self._pairs = extra and Pairs(extra.row_P, extra.item_P - 1, tiles, extra.value_P)
 
     def empty(self, scores: int) -> Tensor:
-        """Of the type of the queries."""
+        """Allocate memory of the type of the queries."""
         return self.query_CD.new_empty(scores)
 
     def own(self, target_C: Tensor) -> Tensor:
-        """From products of some queries with the targets of all of them, which go the way of the large products."""
-        s_C, room = self.empty(len(target_C)), self.empty((2 * OWN_AT_ONCE) ** 2)
-        blocks = max(1, len(target_C) // OWN_AT_ONCE)
+        """Compute the scores of the targets from small products of some queries with all their targets.
+
+        A row-wise dot product would sum in another order than the large products of `write`, and so differ in the last
+        bits. A small square product usually sums in the same order; `Span.count` notices when it does not.
+        """
+        s_C, memory = self.empty(len(target_C)), self.empty((2 * TARGETS_PER_BLOCK) ** 2)
+        blocks = max(1, len(target_C) // TARGETS_PER_BLOCK)
         edges = [place * len(target_C) // blocks for place in range(blocks + 1)]
         for begin, end in pairwise(edges):
-            rows, columns = end - begin, max(end - begin, OWN_AT_ONCE)
-            # few queries are compared with some targets twice: a narrow product differs in its last bits
-            around = torch.arange(begin, begin + columns, device=target_C.device)
-            vector_TD = self.vector_ID[target_C[begin + (around - begin) % rows] - 1]
-            s_CT = room[: rows * columns].view(rows, columns)
+            rows, columns = end - begin, max(end - begin, TARGETS_PER_BLOCK)
+            # fewer than 64 queries repeat some targets, since a narrow product sums in another order: 3 queries are
+            # multiplied with the targets 0 1 2 0 1 2 0 ..., and the diagonal holds what is needed
+            repeated = torch.arange(begin, begin + columns, device=target_C.device)
+            vector_TD = self.vector_ID[target_C[begin + (repeated - begin) % rows] - 1]
+            s_CT = memory[: rows * columns].view(rows, columns)
             torch.mm(self.query_CD[begin:end], vector_TD.T, out=s_CT)
             s_C[begin:end] = s_CT.diagonal()
         if self.extra is not None:
-            mine_P = self.extra.item_P == target_C[self.extra.row_P]
-            value_P = self.extra.value_P[mine_P].to(s_C.dtype)
-            s_C.index_put_((self.extra.row_P[mine_P],), value_P, accumulate=True)
+            own_P = self.extra.item_P == target_C[self.extra.row_P]
+            value_P = self.extra.value_P[own_P].to(s_C.dtype)
+            s_C.index_put_((self.extra.row_P[own_P],), value_P, accumulate=True)
         return s_C
 
     def write(self, tile: Tile, s_CT: Tensor) -> None:
-        """One matrix product, in place, and the additions to it."""
+        """Write one matrix product in place, and add the corrections."""
         torch.mm(self.query_CD, self.vector_ID[tile.begin : tile.end].T, out=s_CT)
-        if self._places is not None:
-            self._places.add_to(tile, s_CT)
+        if self._pairs is not None:
+            self._pairs.add_to(tile, s_CT)
 
 
 @dataclass(frozen=True, eq=False)
 class GivenScores:
-    """Scores that exist already."""
+    """Scores that are already computed."""
 
     score_NI: Tensor
 
@@ -147,15 +167,15 @@ class GivenScores:
 
     @property
     def items(self) -> int:
-        """How many columns there are."""
+        """Number of columns."""
         return self.score_NI.shape[1]
 
     def rows(self, first: int, last: int, tiles: list[Tile]) -> Rows:
-        """Some rows of the table."""
+        """Return some rows of the table."""
         return _GivenRows(self.score_NI[first:last])
 
     def take(self, row_N: Tensor) -> "GivenScores":
-        """Some rows of the table, copied."""
+        """Return a copy of some rows of the table."""
         return GivenScores(self.score_NI[row_N])
 
 
@@ -163,77 +183,89 @@ class _GivenRows(NamedTuple):
     s_CI: Tensor
 
     def empty(self, scores: int) -> Tensor:
-        """Of the type of the table."""
+        """Allocate memory of the type of the table."""
         return self.s_CI.new_empty(scores)
 
     def own(self, target_C: Tensor) -> Tensor:
-        """Read from the table."""
+        """Read the scores of the targets from the table."""
         return self.s_CI.gather(1, (target_C - 1)[:, None])[:, 0]
 
     def write(self, tile: Tile, s_CT: Tensor) -> None:
-        """A copy: the tile is written over, and the given scores may be one row of memory for all."""
+        """Copy the scores: a tile is overwritten, and all rows of the table may share the memory of one."""
         s_CT.copy_(self.s_CI[:, tile.begin : tile.end])
 
 
 class Ranks(NamedTuple):
-    """Where each target stands among the candidates."""
+    """The rank of each target among the candidates, as two counts."""
 
     greater_N: Tensor
-    """How many items score strictly higher, int64; `MISS` when the target is no candidate."""
+    """Number of items that score strictly higher, int64; `MISS` if the target is not a candidate."""
     equal_N: Tensor
-    """How many other items score exactly the same, int64."""
+    """Number of other items with exactly the same score, int64."""
 
 
 def rank(
-    scores: Scores, target_N: Tensor, hide: Hide | None = None, watch: Watch | Lists | None = None
+    scores: Scores,
+    target_N: Tensor,
+    mask: ExclusionMask | None = None,
+    observer: ScoreCallback | TopKConsumer | None = None,
 ) -> Ranks:
     """Rank every target among all items.
 
     Args:
-        scores: Finite scores, column j for item index j + 1.
-        target_N: Item indices; one above the number of columns (a cold item) is a miss.
-        hide: What to remove from the candidates; a hidden target is a miss. Several threads may ask it.
-        watch: Sees the scores of each span before they are dropped, or only the first items if it shows `Lists`. It is
-            called by the thread that called this, in the order of the targets.
+        scores: Finite scores; column j belongs to item index j + 1.
+        target_N: Item indices; an index above the number of columns (a cold item) is a miss.
+        mask: Items to remove from the candidates; a removed target is a miss. Several threads may call it.
+        observer: Receives the scores of each span, or only the top-k lists. It is called by the calling thread, in the
+            order of the targets.
     """
     device = target_N.device.type
-    tiles = cut(scores.items, min(scores.items, COLUMNS.get(device, scores.items)))
-    whole = watch is not None and not isinstance(watch, Lists)
-    # spans are shared by threads, unless somebody wants to see whole rows: those are made one span at a time
-    threads = torch.get_num_threads() if device == "cpu" and not whole else 1
-    spans = _spans(len(scores), _rows(device, tiles, watch), threads)
-    work = partial(_ranked, scores, target_N, tiles, hide, watch)
+    tiles = cut(scores.items, min(scores.items, COLUMNS_PER_TILE.get(device, scores.items)))
+    whole_rows = observer is not None and not isinstance(observer, TopKConsumer)
+    # threads share the spans, except for an observer of whole rows: those are made one span at a time, to save memory
+    threads = torch.get_num_threads() if device == "cpu" and not whole_rows else 1
+    spans = _spans(len(scores), _rows_per_span(device, tiles, observer), threads)
+    work = partial(_rank_span, scores, target_N, tiles, mask, observer)
     ranks = Ranks(torch.empty_like(target_N), torch.empty_like(target_N))
-    for (first, last), (counts, lists) in zip(spans, _shared(work, spans, threads), strict=True):
+    for (first, last), (counts, lists) in zip(spans, _run(work, spans, threads), strict=True):
         ranks.greater_N[first:last], ranks.equal_N[first:last] = counts
         if lists is not None:
-            assert isinstance(watch, Lists)
-            watch.show(*lists)
+            assert isinstance(observer, TopKConsumer)
+            observer.receive(*lists)
     return ranks
 
 
-def _rows(device: str, tiles: list[Tile], watch: Watch | Lists | None) -> int:
-    """How many rows a span may have."""
-    rows = SCORES_AT_ONCE.get(device, SCORES_AT_ONCE["cuda"]) // max(tile.end - tile.begin for tile in tiles)
-    if isinstance(watch, Lists):
-        rows = min(rows, WHOLE_AT_ONCE // (KEPT_AT_MOST * WIDTH * watch.longest))
-    elif watch is not None:
-        rows = min(rows, WHOLE_AT_ONCE // tiles[-1].end)
+def _rows_per_span(device: str, tiles: list[Tile], observer: ScoreCallback | TopKConsumer | None) -> int:
+    # a tile of 2^18 scores with 512 columns has 512 rows: 1 MiB in float32, about the cache of one core
+    rows = SCORES_PER_TILE.get(device, SCORES_PER_TILE["cuda"]) // max(
+        tile.end - tile.begin for tile in tiles
+    )
+    if isinstance(observer, TopKConsumer):
+        rows = min(rows, MAX_SCORES_KEPT // (MAX_KEPT_PER_PLACE * GROUP * observer.k))
+    elif observer is not None:
+        rows = min(rows, MAX_SCORES_KEPT // tiles[-1].end)
     return max(16, rows)
 
 
 def _spans(targets: int, rows: int, threads: int) -> list[tuple[int, int]]:
-    """All targets in spans of about the same length, as many for each thread."""
+    """Divide all targets into spans of about the same length, the same number for each thread.
+
+    Example: 1,000 targets in spans of at most 300 rows are 4 spans; for 3 threads 6, so that none waits for the others.
+    """
     count = -(-targets // rows)
-    if targets >= threads * OWN_AT_ONCE:
+    if targets >= threads * TARGETS_PER_BLOCK:
         count = -(-count // threads) * threads
     return list(pairwise(place * targets // count for place in range(count + 1))) if count else []
 
 
-def _shared(
-    work: Callable[[int, int], "_Found"], spans: list[tuple[int, int]], threads: int
-) -> Iterator["_Found"]:
-    """What becomes of each span, in order. Threads of one core each wait for nobody, as those within a product do."""
+def _run(
+    work: Callable[[int, int], "_SpanResult"], spans: list[tuple[int, int]], threads: int
+) -> Iterator["_SpanResult"]:
+    """Yield the result of each span, in order.
+
+    Each thread computes its products on one core. Threads within one product would have to wait for each other at the
+    end of every tile.
+    """
     if threads == 1 or len(spans) == 1:
         yield from (work(first, last) for first, last in spans)
         return
@@ -241,46 +273,45 @@ def _shared(
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             yield from pool.map(work, *zip(*spans, strict=True))
     finally:
-        # threads to come would else have one core too
+        # set_num_threads in a worker also sets the default of threads that are created later
         torch.set_num_threads(threads)
 
 
-class _Found(NamedTuple):
+class _SpanResult(NamedTuple):
     counts: Counts
     lists: tuple[Tensor, Tensor] | None
 
 
 @torch.no_grad()
-def _ranked(
+def _rank_span(
     scores: Scores,
     target_N: Tensor,
     tiles: list[Tile],
-    hide: Hide | None,
-    watch: Watch | Lists | None,
+    mask: ExclusionMask | None,
+    observer: ScoreCallback | TopKConsumer | None,
     first: int,
     last: int,
-) -> _Found:
-    """One span."""
-    hidden = None if hide is None else Places(*hide(first, last), tiles)
-    span = Span(scores.rows(first, last, tiles), target_N[first:last], tiles, hidden)
-    if isinstance(watch, Lists):
-        shortlist = TopKSelection(watch.longest)
-        return _Found(span.count(shortlist), shortlist.first())
-    return _Found(span.count(None if watch is None else _Whole(watch, tiles[-1].end)), None)
+) -> _SpanResult:
+    excluded = None if mask is None else Pairs(*mask(first, last), tiles)
+    span = Span(scores.rows(first, last, tiles), target_N[first:last], tiles, excluded)
+    if isinstance(observer, TopKConsumer):
+        selection = TopKSelection(observer.k)
+        return _SpanResult(span.count(selection), selection.first())
+    return _SpanResult(span.count(None if observer is None else _WholeRows(observer, tiles[-1].end)), None)
 
 
-class _Whole:
-    """Puts the tiles of a span together for somebody who watches whole rows; a `tiles.Watcher`."""
+class _WholeRows:
+    """Joins the tiles of a span to whole rows for a callback; a `tiles.TileObserver`."""
 
-    def __init__(self, watch: Watch, items: int) -> None:
-        self.watch, self.items = watch, items
+    def __init__(self, callback: ScoreCallback, items: int) -> None:
+        self.callback, self.items = callback, items
         self._s_CI: Tensor | None = None
 
-    def see(self, tile: Tile, s_CT: Tensor) -> None:
-        """Keep a copy, and show it when it is complete."""
+    def observe(self, tile: Tile, s_CT: Tensor) -> None:
+        """Copy the tile, and call back after the last one."""
         if self._s_CI is None:
             self._s_CI = s_CT if s_CT.shape[1] == self.items else s_CT.new_empty(len(s_CT), self.items)
         if self._s_CI is not s_CT:
             self._s_CI[:, tile.begin : tile.end] = s_CT
         if tile.end == self.items:
-            self.watch(self._s_CI)
+            self.callback(self._s_CI)

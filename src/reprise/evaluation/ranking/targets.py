@@ -1,11 +1,11 @@
-"""The walk: every target of a part, ranked by a model that has seen all that came before it.
+"""Rank every target of a dataset part with a model that has seen all events before it.
 
-Shape letters: U sequences, N targets, I items (the warm ones), D width, P pairs of a target and a seen item.
+Shape letters: B rows of a batch, T steps, U sequences, N targets, M selected targets, I items (the warm ones), D width,
+P pairs of a target and a seen item.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -14,177 +14,70 @@ from torch import Tensor, nn
 
 from reprise.arrays import AnyArray
 from reprise.data.batching import BatchPlan, RowSegments
-from reprise.data.dataset import Part, SequenceDataset
+from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
-from reprise.errors import ConfigError, DataError
-from reprise.evaluation.ranking.ranks import GivenScores, Hide, Lists, Scores, VectorScores, Watch, rank
+from reprise.errors import DataError
+from reprise.evaluation.options import Options
+from reprise.evaluation.protocol import EvaluationProtocol
+from reprise.evaluation.ranking.ranks import (
+    ExclusionMask,
+    GivenScores,
+    ScoreCallback,
+    Scores,
+    TopKConsumer,
+    VectorScores,
+    rank,
+)
 from reprise.models.batch import Batch, gather
 from reprise.models.scorer import Scorer, VectorScorer
 from reprise.nn.cells import State
 from reprise.progress import track
 
-SCORES_IN_BATCH = 1 << 24
-"""Scores that a scorer without vectors may return at once: 128 MiB in float64."""
-
-
-@dataclass(frozen=True)
-class EvaluationPlan:
-    """Which targets there are, and how to get to them."""
-
-    part: Part = "test"
-    """Events of this part are targets."""
-    min_history: int = 1
-    """Only targets with at least this many events before them."""
-    exclude_seen: bool = False
-    """Whether items that came earlier in the sequence are no candidates."""
-    query_time: bool = True
-    """Whether the model is told when the target happens; else the gap to it is NaN."""
-    tokens: int = 8192
-    """Events in a batch, about."""
-    length: int = 256
-    """Steps in a batch, at most; longer histories are carried on as a state."""
-    progress: bool = True
-    """Whether to show progress, where there is a terminal to show it on."""
-
-    def __post_init__(self) -> None:
-        for name in ("min_history", "tokens", "length"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-
-    def bounds(self, dataset: SequenceDataset) -> tuple[AnyArray, AnyArray]:
-        """Where the targets lie: (first [U], one past the last [U]); equal where a sequence has none."""
-        first_U, last_U = dataset.part(self.part)
-        first_U = np.maximum(first_U, dataset.offset[:-1] + self.min_history)
-        return first_U, np.maximum(first_U, last_U)
-
-    def targets(self, dataset: SequenceDataset) -> int:
-        """How many there are."""
-        first_U, last_U = self.bounds(dataset)
-        return int((last_U - first_U).sum())
-
-    def sample(self, dataset: SequenceDataset, most: int, seed: int) -> AnyArray:
-        """The positions of `most` targets drawn without replacement, or of all where they are not more; ascending."""
-        first_U, last_U = self.bounds(dataset)
-        end_U = np.cumsum(last_U - first_U)
-        total = int(end_U[-1]) if len(end_U) else 0
-        number_N = np.arange(total)
-        if total > most:
-            number_N = np.sort(np.random.default_rng(seed).choice(total, most, replace=False, shuffle=False))
-        row_N = np.searchsorted(end_U, number_N, side="right")
-        position_N: AnyArray = last_U[row_N] - (end_U[row_N] - number_N)
-        return position_N
-
-
-class TopKObserver(Protocol):
-    """Sees the first items of every target of a walk, which costs less than to see all scores."""
-
-    def lists(self, asked: "ScoredBatch") -> Lists:
-        """What is shown the lists of this batch, in the order of its targets."""
-        ...
+MAX_SCORES_PER_BATCH = 1 << 24
+"""Maximum number of scores that a scorer without vectors may return for one batch: 128 MiB in float64."""
 
 
 class TargetRanks(NamedTuple):
-    """Every target and where it stands, in the order of the dataset."""
+    """The ranks of all targets, in the order of the dataset."""
 
     row_N: AnyArray
-    """Which sequence, int64."""
+    """Sequence of each target, as a row of the dataset, int64."""
     position_N: AnyArray
-    """Which event of the dataset, int64."""
+    """Event of each target, as a position in the dataset, int64."""
     greater_N: AnyArray
-    """How many candidates score higher, int32; `ranks.MISS` for a target that is no candidate."""
+    """Number of candidates that score higher than the target, int32; `tiles.MISS` if it is not a candidate."""
     equal_N: AnyArray
-    """How many other candidates score the same, int32."""
-
-
-class ScoreObserver(Protocol):
-    """Sees scores of a walk before they are dropped."""
-
-    def watch(self, asked: "ScoredBatch", chosen_M: AnyArray) -> Watch:
-        """What is called with whole rows of the scores of some targets of a batch, in their order."""
-        ...
-
-    def chosen(self, asked: "ScoredBatch") -> AnyArray:
-        """Which targets of a batch it wants to see, by number, ascending."""
-        ...
-
-
-def rank_targets(
-    model: Scorer,
-    dataset: SequenceDataset,
-    walk: EvaluationPlan,
-    lists: TopKObserver | None = None,
-    onlooker: ScoreObserver | None = None,
-) -> TargetRanks:
-    """Rank all targets of a part among all warm items. This is what evaluation during training calls too.
-
-    Args:
-        model: A network is set to evaluation while it is asked, and back.
-        dataset: Where the events are.
-        walk: Which of them are targets.
-        lists: Sees the list of every target.
-        onlooker: Sees all scores of some targets; they are made once more for it.
-
-    Raises:
-        DataError: There are no targets, or the model's scores are not finite or not for these items.
-    """
-    with asking(model):
-        found = [
-            _ranked(asked, scores, walk.exclude_seen, lists, onlooker)
-            for asked, scores in questions(model, dataset, walk)
-        ]
-    joined = TargetRanks(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
-    order_N = np.argsort(joined.position_N)
-    return TargetRanks(*(column[order_N] for column in joined))
-
-
-def questions(
-    model: Scorer, dataset: SequenceDataset, walk: EvaluationPlan
-) -> Iterator[tuple["ScoredBatch", Scores]]:
-    """All targets of a part in batches, and the scores of a model that is `asking`. See `rank_targets`.
-
-    Raises:
-        DataError: There are no targets, or the model has scores for other items.
-    """
-    first_U, last_U = walk.bounds(dataset)
-    total = walk.targets(dataset)
-    if total == 0:
-        raise DataError(_no_targets(dataset, walk))
-    vector_ID = _item_vectors(model, dataset)
-    plan = _plan(dataset, walk, (first_U, last_U), vectors=vector_ID is not None)
-    state: State | None = None
-    for chunk in track(plan, f"evaluating {model.name}", walk.progress):
-        batch = _batch(dataset, chunk, (first_U, last_U), walk).to(device_of(model))
-        kept = None if chunk.fresh else state
-        scores, state = _scored(model, batch, kept, vector_ID)
-        total -= batch.targets
-        if batch.targets:
-            yield ScoredBatch(model.name, dataset, batch), scores
-    assert total == 0
+    """Number of other candidates with the score of the target, int32."""
 
 
 class ScoredBatch(NamedTuple):
-    """One batch of questions to a model."""
+    """The targets of one batch, for which a model has scores."""
 
-    name: str
-    """The model's."""
+    model_name: str
+    """Name of the model, for messages."""
     dataset: SequenceDataset
     batch: Batch
 
     def targets(self) -> tuple[AnyArray, AnyArray]:
-        """(row [N], position [N]) of the targets, in the order of the scores."""
+        """Return (row [N], position [N]) of the targets, in the order of the scores."""
         row_N, step_N = (self.batch.target_BT != PAD).cpu().numpy().nonzero()
         row_B, first_B = self.batch.row_B.cpu().numpy(), self.batch.first_B.cpu().numpy()
         return row_B[row_N], first_B[row_N] + step_N + 1
 
-    def seen(self, chosen_M: AnyArray | None = None) -> Hide:
-        """For `rank`: the items before each target in its sequence, or before some of the targets, by number."""
+    def exclude_seen(self, selected_M: AnyArray | None = None) -> ExclusionMask:
+        """Return the exclusion mask of the items that came before each target in its sequence.
+
+        Args:
+            selected_M: Numbers of the targets to cover; None: all of them.
+        """
         row_N, position_N = self.targets()
-        if chosen_M is not None:
-            row_N, position_N = row_N[chosen_M], position_N[chosen_M]
+        if selected_M is not None:
+            row_N, position_N = row_N[selected_M], position_N[selected_M]
         start_N = self.dataset.offset[row_N]
         device = self.batch.target_BT.device
 
-        def hide(first: int, last: int) -> tuple[Tensor, Tensor]:
+        def excluded(first: int, last: int) -> tuple[Tensor, Tensor]:
+            # one pair for each event before each target: 3 and 2 events give the rows 0 0 0 1 1
             before_C = position_N[first:last] - start_N[first:last]
             end_C = np.cumsum(before_C)
             row_P = np.repeat(np.arange(last - first), before_C)
@@ -194,29 +87,106 @@ class ScoredBatch(NamedTuple):
             pairs = row_P[warm_P], item_P[warm_P] - 1
             return torch.from_numpy(pairs[0]).to(device), torch.from_numpy(pairs[1]).to(device)
 
-        return hide
+        return excluded
 
     def check(self, scores: Scores) -> None:
-        """See that there is a finite score for every item.
+        """Check that every item has a finite score.
 
         Raises:
-            DataError: Otherwise, with the model, the sequence and the event.
+            DataError: A score is missing or not finite; the message names the model, the sequence and the event.
         """
-        _check_items(self.name, scores.items, self.dataset)
+        _check_items(self.model_name, scores.items, self.dataset)
         bad = _first_non_finite(scores)
         if bad is not None:
             row, position = (int(column[bad]) for column in self.targets())
             event = position - int(self.dataset.offset[row])
             key = self.dataset.users[row : row + 1].tolist()[0]
             raise DataError(
-                f"{self.name} gives a score that is not finite for event {event} of row {row} "
+                f"{self.model_name} gives a score that is not finite for event {event} of row {row} "
                 f"(sequence {key!r}); its weights are damaged or its training diverged"
             )
 
 
+class TopKObserver(Protocol):
+    """Receives the top-k lists of the targets, which costs less than whole rows of scores."""
+
+    def top_k_consumer(self, batch: ScoredBatch) -> TopKConsumer | None:
+        """Return the consumer of the lists of this batch, in the order of its targets; None if none are needed."""
+        ...
+
+
+class ScoreObserver(Protocol):
+    """Receives whole rows of scores for selected targets. They are computed once more for it."""
+
+    def select(self, batch: ScoredBatch) -> AnyArray:
+        """Return the numbers of the targets of a batch to observe, [M], ascending."""
+        ...
+
+    def score_callback(self, batch: ScoredBatch, selected_M: AnyArray) -> ScoreCallback:
+        """Return the callback for the rows of scores of the selected targets, in their order."""
+        ...
+
+
+def rank_targets(
+    model: Scorer,
+    dataset: SequenceDataset,
+    protocol: EvaluationProtocol,
+    options: Options | None = None,
+    *,
+    top_k: Sequence[TopKObserver] = (),
+    observer: ScoreObserver | None = None,
+) -> TargetRanks:
+    """Rank all targets of a part among all warm items. Validation during training runs the same code.
+
+    Args:
+        model: Scorer to evaluate. A network is in evaluation mode during the call.
+        dataset: Dataset that holds the events.
+        protocol: Which events are targets and which items are candidates.
+        options: Batch size, and whether to show progress.
+        top_k: Observers of the top-k list of every target.
+        observer: Observer of all scores of selected targets.
+
+    Raises:
+        DataError: There are no targets, or the scores are not finite or are for other items.
+    """
+    with evaluation_mode(model):
+        found = [
+            _rank_batch(batch, scores, protocol.exclude_seen, top_k, observer)
+            for batch, scores in score_batches(model, dataset, protocol, options)
+        ]
+    joined = TargetRanks(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
+    order_N = np.argsort(joined.position_N)
+    return TargetRanks(*(column[order_N] for column in joined))
+
+
+def score_batches(
+    model: Scorer, dataset: SequenceDataset, protocol: EvaluationProtocol, options: Options | None = None
+) -> Iterator[tuple[ScoredBatch, Scores]]:
+    """Yield all targets in batches, with the scores of a model that is in `evaluation_mode`. See `rank_targets`.
+
+    Raises:
+        DataError: There are no targets, or the model has scores for other items.
+    """
+    options = options or Options()
+    bounds = protocol.target_bounds(dataset)
+    total = protocol.count_targets(dataset)
+    if total == 0:
+        raise DataError(_no_targets(dataset, protocol))
+    vector_ID = _item_vectors(model, dataset)
+    plan = _plan(dataset, options, bounds, vectors=vector_ID is not None)
+    state: State | None = None
+    for segments in track(plan, f"evaluating {model.name}", options.progress):
+        batch = _batch(dataset, segments, bounds, protocol.query_time).to(device_of(model))
+        scores, state = _score(model, batch, None if segments.fresh else state, vector_ID)
+        total -= batch.targets
+        if batch.targets:
+            yield ScoredBatch(model.name, dataset, batch), scores
+    assert total == 0
+
+
 @contextmanager
-def asking(model: object) -> Iterator[None]:
-    """No gradients, and a network's modules in evaluation mode; each is left as it was found."""
+def evaluation_mode(model: object) -> Iterator[None]:
+    """Disable gradients and put a network's modules into evaluation mode; restore the mode of each afterwards."""
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     before = [module.training for module in modules]
     for module in modules:
@@ -230,77 +200,93 @@ def asking(model: object) -> Iterator[None]:
 
 
 def device_of(model: object) -> torch.device:
-    """Where a network's parameters are; the CPU for everything else."""
+    """Return the device of a network's parameters; the CPU for every other model."""
     first = next(model.parameters(), None) if isinstance(model, nn.Module) else None
     return torch.device("cpu") if first is None else first.device
 
 
 def _plan(
-    dataset: SequenceDataset, walk: EvaluationPlan, bounds: tuple[AnyArray, AnyArray], vectors: bool
+    dataset: SequenceDataset, options: Options, bounds: tuple[AnyArray, AnyArray], vectors: bool
 ) -> BatchPlan:
-    """The way through the sequences that have targets, each from its first event."""
+    """Plan the batches of all sequences that have targets, each from its first event to its last target."""
     first_U, last_U = bounds
     start_U = np.asarray(dataset.offset[:-1])
-    # a table of scores is as large as events times items, so without vectors a batch holds fewer events
-    tokens = walk.tokens if vectors else min(walk.tokens, max(1, SCORES_IN_BATCH // dataset.items.warm))
+    events = options.events_per_batch
+    if not vectors:
+        # a table of scores has events x items entries, so without vectors a batch holds fewer events
+        events = min(events, max(1, MAX_SCORES_PER_BATCH // dataset.items.warm))
     stop_U = np.where(last_U > first_U, last_U, start_U)
-    return BatchPlan(start_U, stop_U, events_per_batch=tokens, max_steps=min(walk.length, tokens))
+    return BatchPlan(start_U, stop_U, events_per_batch=events, max_steps=min(options.max_steps, events))
 
 
 def _batch(
-    dataset: SequenceDataset, chunk: RowSegments, bounds: tuple[AnyArray, AnyArray], walk: EvaluationPlan
+    dataset: SequenceDataset, segments: RowSegments, bounds: tuple[AnyArray, AnyArray], query_time: bool
 ) -> Batch:
-    batch = gather(dataset, chunk, *bounds)
-    if walk.query_time:
+    batch = gather(dataset, segments, *bounds)
+    if query_time:
         return batch
     return batch._replace(query_gap_s_BT=torch.full_like(batch.query_gap_s_BT, torch.nan))
 
 
 def _item_vectors(model: Scorer, dataset: SequenceDataset) -> Tensor | None:
-    """The item vectors in the type that scores are compared in, or None for a scorer without."""
+    """Return the item vectors in the type in which scores are compared; None for a scorer without vectors."""
     if not isinstance(model, VectorScorer):
         return None
-    vector_ID = _exact(model.item_vectors())
-    # before the first batch: a network for fewer items would stumble over an index, and not say why
+    vector_ID = _at_least_float32(model.item_vectors())
+    # before the first batch: a network for fewer items would fail with an index error that does not say why
     _check_items(model.name, len(vector_ID), dataset)
     return vector_ID
 
 
-def _scored(
+def _score(
     model: Scorer, batch: Batch, state: State | None, vector_ID: Tensor | None
 ) -> tuple[Scores, State]:
     if vector_ID is None:
         score_NI, after = model.score_batch(batch, state)
-        return GivenScores(_exact(score_NI)), after
+        return GivenScores(_at_least_float32(score_NI)), after
     assert isinstance(model, VectorScorer)
     query_ND, extra, after = model.query_batch(batch, state)
     return VectorScores(query_ND.to(vector_ID.dtype), vector_ID, extra), after
 
 
-def _exact(scores: Tensor) -> Tensor:
-    """In float32 at least: half types make ties that the model does not mean."""
+def _at_least_float32(scores: Tensor) -> Tensor:
+    # half precision creates ties: bfloat16 has 8 significant bits, so scores near 5 differ by at least 1/32
     return scores if scores.dtype in (torch.float32, torch.float64) else scores.float()
 
 
-def _ranked(
-    asked: ScoredBatch,
+class _FanOut:
+    """Passes the top-k lists of a batch to several consumers, each cut to its own k; a `ranks.TopKConsumer`."""
+
+    def __init__(self, consumers: list[TopKConsumer]) -> None:
+        self.consumers = consumers
+        self.k = max(consumer.k for consumer in consumers)
+
+    def receive(self, column_CK: Tensor, s_CK: Tensor) -> None:
+        """Pass the lists of the next targets on."""
+        for consumer in self.consumers:
+            consumer.receive(column_CK, s_CK)
+
+
+def _rank_batch(
+    batch: ScoredBatch,
     scores: Scores,
     exclude_seen: bool,
-    lists: TopKObserver | None,
-    onlooker: ScoreObserver | None,
+    top_k: Sequence[TopKObserver],
+    observer: ScoreObserver | None,
 ) -> TargetRanks:
-    asked.check(scores)
-    target_N = asked.batch.target_BT[asked.batch.target_BT != PAD]
-    hide = asked.seen() if exclude_seen else None
-    ranks = rank(scores, target_N, hide, None if lists is None else lists.lists(asked))
-    if onlooker is not None:
-        chosen_M = onlooker.chosen(asked)
-        if len(chosen_M):
-            row_M = torch.from_numpy(chosen_M).to(target_N.device)
-            hide = asked.seen(chosen_M) if exclude_seen else None
-            rank(scores.take(row_M), target_N[row_M], hide, onlooker.watch(asked, chosen_M))
+    batch.check(scores)
+    target_N = batch.batch.target_BT[batch.batch.target_BT != PAD]
+    mask = batch.exclude_seen() if exclude_seen else None
+    consumers = [found for one in top_k if (found := one.top_k_consumer(batch)) is not None]
+    ranks = rank(scores, target_N, mask, _FanOut(consumers) if consumers else None)
+    if observer is not None:
+        selected_M = observer.select(batch)
+        if len(selected_M):
+            row_M = torch.from_numpy(selected_M).to(target_N.device)
+            mask = batch.exclude_seen(selected_M) if exclude_seen else None
+            rank(scores.take(row_M), target_N[row_M], mask, observer.score_callback(batch, selected_M))
     counts = (column.cpu().numpy().astype(np.int32) for column in ranks)
-    return TargetRanks(*asked.targets(), *counts)
+    return TargetRanks(*batch.targets(), *counts)
 
 
 def _check_items(name: str, items: int, dataset: SequenceDataset) -> None:
@@ -312,20 +298,20 @@ def _check_items(name: str, items: int, dataset: SequenceDataset) -> None:
 
 
 def _first_non_finite(scores: Scores) -> int | None:
-    """The first row with a score that is not finite, if any; an overflowing product counts."""
+    """Return the first row with a score that is not finite, if any; an overflowing product counts."""
     if isinstance(scores, VectorScores):
-        # |q . v| <= |q| |v|: one product of norms instead of a look at every score
-        fine_N = torch.isfinite(scores.query_ND.norm(dim=1) * scores.vector_ID.norm(dim=1).amax())
+        # |q . v| <= |q| |v|: one product of norms bounds all scores of a row, so that they need not be computed
+        finite_N = torch.isfinite(scores.query_ND.norm(dim=1) * scores.vector_ID.norm(dim=1).amax())
     else:
         assert isinstance(scores, GivenScores)
         low_N, high_N = scores.score_NI.aminmax(dim=1)
-        fine_N = torch.isfinite(low_N) & torch.isfinite(high_N)
-    return None if bool(fine_N.all()) else int((~fine_N).nonzero()[0])
+        finite_N = torch.isfinite(low_N) & torch.isfinite(high_N)
+    return None if bool(finite_N.all()) else int((~finite_N).nonzero()[0])
 
 
-def _no_targets(dataset: SequenceDataset, walk: EvaluationPlan) -> str:
-    events = dataset.part_events(walk.part)
+def _no_targets(dataset: SequenceDataset, protocol: EvaluationProtocol) -> str:
+    events = dataset.part_events(protocol.part)
     return (
-        f"the {walk.part} part has no target: none of its {events} events has {walk.min_history} or more "
+        f"the {protocol.part} part has no target: none of its {events} events has {protocol.min_history} or more "
         "before it in its sequence; choose another part, another split or a smaller min_history"
     )

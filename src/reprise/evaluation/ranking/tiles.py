@@ -1,7 +1,7 @@
-"""Rows of scores, tile by tile: made, counted and dropped while they are in a processor's cache.
+"""Rows of scores in tiles that fit the cache of a processor core: computed, counted and overwritten.
 
-Shape letters: C rows of a span, I items, T columns of a tile, K tiles, P pairs of a row and a column. A tile is as
-large as a cache, so that comparing costs little beside the product, and no table of scores ever exists.
+Shape letters: C rows of a span, I items, T columns of a tile, K tiles, P pairs of a row and a column. A tile that stays
+in the cache is compared at little extra cost next to the matrix product, and no table of all scores ever exists.
 """
 
 from itertools import pairwise
@@ -11,41 +11,43 @@ import torch
 from torch import Tensor
 
 MISS = 2**31 - 1
-"""The number of higher items of a target without a rank: below every list."""
-ALIGNED = 32
-"""Tiles begin at multiples of this many columns: products and comparisons work on whole vectors."""
+"""Number of higher items that stands for a target without a rank: below every list."""
+ALIGNMENT = 32
+"""Tiles begin at multiples of this many columns, so that products and comparisons work on whole vector registers."""
 
 
 class Tile(NamedTuple):
-    """Some neighbouring columns."""
+    """A range of neighbouring columns."""
 
-    place: int
-    """Which tile of a row."""
+    number: int
+    """Number of the tile within a row, from 0."""
     begin: int
-    """The first column."""
+    """First column."""
     end: int
-    """One past the last."""
+    """Column after the last one."""
 
 
 def cut(items: int, width: int) -> list[Tile]:
-    """All columns in tiles of about `width`: less than twice as many, and no narrow one at the end.
+    """Divide all columns into tiles of about `width` columns or more, less than twice as many, without a narrow last one.
 
-    A narrow product takes another way through a processor and differs from the wide ones in its last bits.
+    A narrow matrix product takes another code path in the library and differs from a wide one in the last bits, so that
+    equal item vectors would no longer tie. Example: 1,000 columns of width 300 are the tiles 0-319, 320-639 and 640-999,
+    not three tiles of 300 and one of 100.
     """
     count = max(1, items // width)
-    edges = [place * items // count // ALIGNED * ALIGNED for place in range(count)] + [items]
-    return [Tile(place, begin, end) for place, (begin, end) in enumerate(pairwise(edges))]
+    edges = [number * items // count // ALIGNMENT * ALIGNMENT for number in range(count)] + [items]
+    return [Tile(number, begin, end) for number, (begin, end) in enumerate(pairwise(edges))]
 
 
 class Rows(Protocol):
     """Some rows of scores, written tile by tile."""
 
     def empty(self, scores: int) -> Tensor:
-        """Memory for so many scores, of the right type and on the right device."""
+        """Allocate memory for this many scores, of the right type and on the right device."""
         ...
 
     def own(self, target_C: Tensor) -> Tensor:
-        """The score of each row's target, s_C. A guess: its last bits may differ from those that `write` gives."""
+        """Estimate the score of each row's target, s_C. The last bits may differ from what `write` gives."""
         ...
 
     def write(self, tile: Tile, s_CT: Tensor) -> None:
@@ -53,16 +55,23 @@ class Rows(Protocol):
         ...
 
 
-class Watcher(Protocol):
-    """Sees the tiles of a span, in order."""
+class TileObserver(Protocol):
+    """Receives the tiles of a span, in order."""
 
-    def see(self, tile: Tile, s_CT: Tensor) -> None:
-        """The scores of a tile, -inf where an item is no candidate; they are written over afterwards."""
+    def observe(self, tile: Tile, s_CT: Tensor) -> None:
+        """Receive the scores of a tile, -inf if an item is not a candidate; they are overwritten afterwards."""
         ...
 
 
-class Places:
-    """Pairs of a row and a column, sorted by tile, so that those of a tile are a slice; equal pairs keep their order."""
+class Pairs:
+    """Pairs of a row and a column, sorted by tile, so that those of one tile are a slice. Equal pairs keep their order.
+
+    Args:
+        row_P: Row of each pair within the span.
+        column_P: Column of each pair.
+        tiles: All tiles of a row.
+        value_P: Value of each pair, for `add_to`.
+    """
 
     def __init__(
         self, row_P: Tensor, column_P: Tensor, tiles: list[Tile], value_P: Tensor | None = None
@@ -71,98 +80,104 @@ class Places:
         width_K = torch.tensor([tile.end - tile.begin for tile in tiles], device=row_P.device)
         tile_P = torch.bucketize(column_P, begin_K[1:], right=True)
         self.order_P = tile_P.argsort(stable=True)
-        place_P = row_P * width_K[tile_P] + column_P - begin_K[tile_P]
-        self._place_P = place_P[self.order_P]
+        # index into a tile that is stored row by row: column 330 in row 2 of the tile 320-639 is at 2 * 320 + 10
+        index_P = row_P * width_K[tile_P] + column_P - begin_K[tile_P]
+        self._index_P = index_P[self.order_P]
         self._value_P = None if value_P is None else value_P[self.order_P]
         self._edges = [0, *tile_P.bincount(minlength=len(tiles)).cumsum(0).tolist()]
 
     def read(self, tile: Tile, s_CT: Tensor) -> Tensor:
-        """The scores of the pairs in a tile; those of all tiles, one after the other, are in the order `order_P`."""
-        return s_CT.view(-1).index_select(0, self._place_P[self._here(tile)])
+        """Return the scores of the pairs in a tile; joined over all tiles they are in the order `order_P`."""
+        return s_CT.view(-1).index_select(0, self._index_P[self._slice(tile)])
 
     def fill(self, tile: Tile, s_CT: Tensor, value: float) -> None:
-        """Set the scores of the pairs in a tile."""
-        s_CT.view(-1).index_fill_(0, self._place_P[self._here(tile)], value)
+        """Set the scores of the pairs in a tile to a value."""
+        s_CT.view(-1).index_fill_(0, self._index_P[self._slice(tile)], value)
 
     def add_to(self, tile: Tile, s_CT: Tensor) -> None:
-        """Add the values of the pairs in a tile; several of one place add up, in their order."""
+        """Add the values of the pairs in a tile to their scores. Values of equal pairs add up, in their order."""
         assert self._value_P is not None
-        here = self._here(tile)
+        here = self._slice(tile)
         values = self._value_P[here].to(s_CT.dtype)
-        s_CT.view(-1).index_put_((self._place_P[here],), values, accumulate=True)
+        s_CT.view(-1).index_put_((self._index_P[here],), values, accumulate=True)
 
-    def _here(self, tile: Tile) -> slice:
-        return slice(self._edges[tile.place], self._edges[tile.place + 1])
+    def _slice(self, tile: Tile) -> slice:
+        return slice(self._edges[tile.number], self._edges[tile.number + 1])
 
 
 class Counts(NamedTuple):
-    """Where the targets of some rows stand."""
+    """The ranks of the targets of some rows, as two counts."""
 
     greater_C: Tensor
-    """How many items score strictly higher, int64; `MISS` when the target is no candidate."""
+    """Number of items that score strictly higher, int64; `MISS` if the target is not a candidate."""
     equal_C: Tensor
-    """How many other items score exactly the same, int64."""
+    """Number of other items with exactly the same score, int64."""
 
 
 class Span:
-    """Some rows with one target each, to be counted.
+    """Some rows with one target each, whose ranks are counted together.
 
     Args:
-        rows: Their scores.
-        target_C: Their targets; an item index above the number of columns (a cold item) is a miss.
-        tiles: All columns.
-        hidden: Pairs that are no candidates; a hidden target is a miss.
+        rows: Scores of the rows.
+        target_C: Target of each row; an item index above the number of columns (a cold item) is a miss.
+        tiles: All tiles of a row.
+        excluded: Pairs that are not candidates; an excluded target is a miss.
     """
 
-    def __init__(self, rows: Rows, target_C: Tensor, tiles: list[Tile], hidden: Places | None = None) -> None:
+    def __init__(
+        self, rows: Rows, target_C: Tensor, tiles: list[Tile], excluded: Pairs | None = None
+    ) -> None:
         items = tiles[-1].end
-        self.rows, self.tiles, self.hidden = rows, tiles, hidden
+        self.rows, self.tiles, self.excluded = rows, tiles, excluded
         self._cold_C = target_C > items
         self._target_C = target_C.clamp(max=items)
         row_C = torch.arange(len(target_C), device=target_C.device)
-        self._targets = Places(row_C, self._target_C - 1, tiles)
+        self._targets = Pairs(row_C, self._target_C - 1, tiles)
 
-    def count(self, watcher: Watcher | None = None) -> Counts:
-        """How many scores are greater than each row's own, and how many equal."""
-        # in a single tile the targets' scores stand before anything is compared with them
-        known = len(self.tiles) > 1
-        own_C = self.rows.own(self._target_C) if known else self.rows.empty(len(self._target_C))
-        at_least_C, greater_C, seen_C = self._pass(own_C, watcher)
-        hidden_C = torch.isneginf(seen_C)
-        if not bool(((seen_C == own_C) | hidden_C).all()):
-            # a product's last bits go by its shape: once more, with the scores that stood in the tiles
-            at_least_C, greater_C, _ = self._pass(seen_C, None)
-        missed_C = self._cold_C | hidden_C
+    def count(self, observer: TileObserver | None = None) -> Counts:
+        """Count the scores of each row that are greater than that of its target, and those that are equal."""
+        # with several tiles, the first ones are compared before the tile of the target is computed: its score is
+        # estimated. A single tile is read before anything is compared.
+        estimate = len(self.tiles) > 1
+        own_C = self.rows.own(self._target_C) if estimate else self.rows.empty(len(self._target_C))
+        at_least_C, greater_C, read_C = self._pass(own_C, observer)
+        excluded_C = torch.isneginf(read_C)
+        if not bool(((read_C == own_C) | excluded_C).all()):
+            # the sum order of a product depends on its shape. If an estimate 0.7000001 turns out to be 0.7 in its tile,
+            # an equal item at 0.7 was counted as lower, so count again with the scores of the tiles
+            at_least_C, greater_C, _ = self._pass(read_C, None)
+        missed_C = self._cold_C | excluded_C
         equal_C = (at_least_C - greater_C - 1).masked_fill(missed_C, 0)
         return Counts(greater_C.masked_fill(missed_C, MISS), equal_C)
 
-    def _pass(self, own_C: Tensor, watcher: Watcher | None) -> tuple[Tensor, Tensor, Tensor]:
-        """How many scores are at least `own_C`, how many above it, and the targets' scores as they stood in the tiles."""
+    def _pass(self, own_C: Tensor, observer: TileObserver | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the number of scores >= `own_C`, the number above it, and the targets' scores as the tiles have them."""
         widest = max(tile.end - tile.begin for tile in self.tiles)
-        # sums of ones in place of a sum of booleans, which is several times slower; exact below 2 ** 24 columns
-        total = torch.float64 if widest > 2**24 else own_C.dtype
-        at_least_KC, greater_KC = own_C.new_empty(2, len(self.tiles), len(own_C), dtype=total)
-        room, other = own_C.new_empty(2, len(own_C) * widest)
+        # a sum of ones is several times faster than a sum of booleans; float32 counts exactly below 2^24 columns
+        count_type = torch.float64 if widest > 2**24 else own_C.dtype
+        at_least_KC, greater_KC = own_C.new_empty(2, len(self.tiles), len(own_C), dtype=count_type)
+        # two buffers for all tiles: new memory for each tile would be outside the cache
+        score_memory, mask_memory = own_C.new_empty(2, len(own_C) * widest)
         read, own_C1 = [], own_C[:, None]
         for tile in self.tiles:
-            s_CT, mask_CT = (_shaped(memory, len(own_C), tile) for memory in (room, other))
+            s_CT, mask_CT = (_shaped(memory, len(own_C), tile) for memory in (score_memory, mask_memory))
             self.rows.write(tile, s_CT)
-            if self.hidden is not None:
-                self.hidden.fill(tile, s_CT, -torch.inf)
+            if self.excluded is not None:
+                self.excluded.fill(tile, s_CT, -torch.inf)
             read.append(self._targets.read(tile, s_CT))
             if len(self.tiles) == 1:
                 own_C[self._targets.order_P] = read[0]
-            if watcher is not None:
-                watcher.see(tile, s_CT)
-            torch.sum(torch.ge(s_CT, own_C1, out=mask_CT), 1, dtype=total, out=at_least_KC[tile.place])
-            torch.sum(s_CT.gt_(own_C1), 1, dtype=total, out=greater_KC[tile.place])
-        seen_C = torch.empty_like(own_C)
-        seen_C[self._targets.order_P] = torch.cat(read)
-        return _totals(at_least_KC), _totals(greater_KC), seen_C
+            if observer is not None:
+                observer.observe(tile, s_CT)
+            torch.sum(torch.ge(s_CT, own_C1, out=mask_CT), 1, dtype=count_type, out=at_least_KC[tile.number])
+            torch.sum(s_CT.gt_(own_C1), 1, dtype=count_type, out=greater_KC[tile.number])
+        read_C = torch.empty_like(own_C)
+        read_C[self._targets.order_P] = torch.cat(read)
+        return _totals(at_least_KC), _totals(greater_KC), read_C
 
 
 def _shaped(memory: Tensor, rows: int, tile: Tile) -> Tensor:
-    """The first part of some memory, as a tile."""
+    """Return the first part of a buffer, in the shape of a tile."""
     width = tile.end - tile.begin
     return memory[: rows * width].view(rows, width)
 

@@ -1,0 +1,99 @@
+"""The evaluation protocol: everything that decides what the metrics of a report mean.
+
+Shape letters: U sequences, N targets.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from reprise.arrays import AnyArray
+from reprise.data.dataset import Part, SequenceDataset
+from reprise.errors import ConfigError
+from reprise.evaluation.metrics import TIES, Ties
+
+HASH_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class EvaluationProtocol:
+    """Which events are targets, what they are ranked among, and how the metrics treat them.
+
+    Reports are comparable if they have the same protocol and the same dataset. What changes only cost, such as the batch
+    size, is in `Options`.
+    """
+
+    part: Part = "test"
+    """Part of the dataset whose events are targets."""
+    at: tuple[int, ...] = (10, 20)
+    """Lengths k of the top-k lists, ascending; every metric is computed at each."""
+    exclude_seen: bool = False
+    """Whether the items that came earlier in a sequence are removed from the candidates."""
+    min_history: int = 1
+    """Minimum number of events before a target in its sequence."""
+    query_time: bool = True
+    """Whether the model is given the time of the query, that is of the target; if not, the gap to it is NaN."""
+    ties: Ties = "average"
+    """Rank of a target among items of the same score: the 'average' over all orders, the 'best' or the 'worst' one."""
+
+    def __post_init__(self) -> None:
+        at = tuple(sorted(set(self.at)))
+        if not at or at[0] < 1:
+            raise ConfigError(f"at must contain list lengths of 1 or more, got {tuple(self.at)}")
+        if self.min_history < 1:
+            raise ConfigError(f"min_history must be at least 1, got {self.min_history}")
+        if self.ties not in TIES:
+            raise ConfigError(f"ties must be 'average', 'best' or 'worst', got {self.ties!r}")
+        object.__setattr__(self, "at", at)
+
+    @property
+    def hash(self) -> str:
+        """Short hash of all fields, 12 hexadecimal digits; equal protocols have the same hash everywhere."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields as JSON values."""
+        return {**asdict(self), "at": list(self.at)}
+
+    def check_catalogue(self, items: int) -> None:
+        """Check that no list is longer than the catalogue of `items` items.
+
+        Raises:
+            ConfigError: A list is.
+        """
+        if self.at[-1] > items:
+            raise ConfigError(
+                f"k={self.at[-1]} is above the catalogue of {items} items (those seen in training); "
+                "choose a smaller k"
+            )
+
+    def target_bounds(self, dataset: SequenceDataset) -> tuple[AnyArray, AnyArray]:
+        """Return the positions of the first target and after the last target of each sequence, [U] each.
+
+        They are equal for a sequence without a target.
+        """
+        first_U, last_U = dataset.part(self.part)
+        first_U = np.maximum(first_U, dataset.offset[:-1] + self.min_history)
+        return first_U, np.maximum(first_U, last_U)
+
+    def count_targets(self, dataset: SequenceDataset) -> int:
+        """Return the number of targets in a dataset."""
+        first_U, last_U = self.target_bounds(dataset)
+        return int((last_U - first_U).sum())
+
+    def sample_targets(self, dataset: SequenceDataset, max_targets: int, seed: int) -> AnyArray:
+        """Draw the positions of at most `max_targets` targets without replacement, [N], ascending."""
+        first_U, last_U = self.target_bounds(dataset)
+        end_U = np.cumsum(last_U - first_U)
+        total = int(end_U[-1]) if len(end_U) else 0
+        number_N = np.arange(total)
+        if total > max_targets:
+            drawn = np.random.default_rng(seed).choice(total, max_targets, replace=False, shuffle=False)
+            number_N = np.sort(drawn)
+        row_N = np.searchsorted(end_U, number_N, side="right")
+        position_N: AnyArray = last_U[row_N] - (end_U[row_N] - number_N)
+        return position_N
