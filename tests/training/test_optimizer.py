@@ -90,7 +90,7 @@ def test_a_small_gradient_is_not_clipped() -> None:
 
 
 def test_a_sparse_step_changes_only_the_rows_of_its_batch() -> None:
-    """Both the weights and the moments of the optimiser."""
+    """Both the weights and the running averages of the optimiser."""
     model = TwoTables(sparse=True)
     optimizer = Optimizer(model, TrainingConfig())
     before = model.items.weight.detach().clone()

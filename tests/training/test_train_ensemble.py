@@ -59,13 +59,13 @@ def test_each_member_equals_a_single_run_with_its_seed(
     """It can be loaded like any run. Its own co-occurrence correction is not part of the ensemble."""
     for number, seed in ((1, 5), (2, 6)):
         train(SMALL, log, tmp_path / str(number), training=TRAINING, options=replace(EXACT, seed=seed))
-        alone = best_weights(tmp_path / str(number))
+        single = best_weights(tmp_path / str(number))
         assert all(
-            torch.equal(tensor, alone[name])
+            torch.equal(tensor, single[name])
             for name, tensor in best_weights(run / "members" / str(number)).items()
         )
         combined = best_weights(run)
-        for name, tensor in alone.items():
+        for name, tensor in single.items():
             if not name.startswith("transitions."):
                 assert torch.equal(combined[f"members.{number - 1}.{name}"], tensor)
 

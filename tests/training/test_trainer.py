@@ -204,7 +204,7 @@ def test_a_run_killed_before_the_cooccurrence_fit_does_it_on_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = worlds.cycle(items=8, sequences=60)
-    whole = train(WITH_COUNTS, dataset, tmp_path / "uninterrupted", training=ONE_EPOCH, options=EXACT)
+    model = train(WITH_COUNTS, dataset, tmp_path / "uninterrupted", training=ONE_EPOCH, options=EXACT)
 
     def stop(*_: object, **__: object) -> Fit:
         raise KeyboardInterrupt
@@ -213,9 +213,9 @@ def test_a_run_killed_before_the_cooccurrence_fit_does_it_on_resume(
         patch.setattr(cooccurrence_module, "fit_cooccurrence", stop)
         train(WITH_COUNTS, dataset, tmp_path / "interrupted", training=ONE_EPOCH, options=EXACT)
     again = train(WITH_COUNTS, dataset, tmp_path / "interrupted", training=ONE_EPOCH, options=EXACT)
-    assert whole.transitions is not None
-    assert whole.transitions.gain.item() != 0
-    assert equal(dict(whole.state_dict()), dict(again.state_dict()))
+    assert model.transitions is not None
+    assert model.transitions.gain.item() != 0
+    assert equal(dict(model.state_dict()), dict(again.state_dict()))
     with monkeypatch.context() as patch:
         patch.setattr(cooccurrence_module, "fit_cooccurrence", stop)
         train(WITH_COUNTS, dataset, tmp_path / "interrupted", training=ONE_EPOCH, options=EXACT)

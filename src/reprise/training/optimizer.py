@@ -9,7 +9,7 @@ from reprise.models.networks.item_embeddings import ItemEmbeddings
 from reprise.training.recipe import TrainingConfig
 
 BETAS = (0.9, 0.98)
-"""Decay rates of AdamW's moments.
+"""Decay rates of the running averages of AdamW: of the gradients and of their squares.
 
 With 0.98 instead of the usual 0.999 the squared gradients are averaged over about 50 steps instead of 1,000, so that the
 vector of a rare item recovers faster after a large gradient."""
@@ -44,7 +44,7 @@ class Optimizer:
         if sparse:
             # Lazy Adam: only the rows of the batch are read and written, in the gradient, its norm and the update, so a
             # step costs the same for any catalogue. Example: a batch with 2,000 distinct items of a million touches 2,000
-            # rows; the moments of the other rows do not decay. Weight decay would touch all rows, so there is none
+            # rows; the running averages of the other rows do not decay. Weight decay would touch all rows, so there is none
             self.parts.append(torch.optim.SparseAdam(list(sparse), betas=BETAS))
 
     def zero_grad(self) -> None:

@@ -127,9 +127,9 @@ found = {}
 for number, loss in enumerate(LOSSES):
     case = Case()
     sample, count = case.sample(loss), torch.tensor([0.0])
-    mine = slice(0, 30) if rank == 0 else slice(30, 70)
-    total = loss(case.query_ND[mine], case.items, case.target_N[mine], sample)
-    count += len(case.target_N[mine])
+    rows = slice(0, 30) if rank == 0 else slice(30, 70)
+    total = loss(case.query_ND[rows], case.items, case.target_N[rows], sample)
+    count += len(case.target_N[rows])
     (grad,) = torch.autograd.grad(total, [case.items.weight])
     torch.distributed.all_reduce(grad)
     torch.distributed.all_reduce(count)

@@ -181,7 +181,7 @@ def test_every_network_has_a_default_space_that_can_be_built(make: Any) -> None:
 
 def test_a_model_without_a_default_space_needs_one() -> None:
     with pytest.raises(
-        ConfigError, match=r"there is no default space for Counting .* \(its fields: model.smoothing\)"
+        ConfigError, match=r"Counting has no default space .* \(its fields: model.smoothing\)"
     ):
         default_space(Recipe(Counting()))
 

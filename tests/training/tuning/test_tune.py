@@ -145,7 +145,7 @@ def test_a_search_can_be_continued_with_more_trials(search: tuple[Path, Search],
     assert results(tune(RECIPE, NOISE, out, SPACE, trials=12, options=EXACT)) == results(search[1])
 
 
-def test_a_finished_search_is_returned_as_it_is(
+def test_a_finished_search_is_loaded_without_trials(
     search: tuple[Path, Search], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tune_module, "run_trial", None)

@@ -162,8 +162,8 @@ def default_space(recipe: Recipe) -> Space:
     if not space:
         names = ", ".join(f"{path}.{field.name}" for field in fields(model)) or "none"
         raise ConfigError(
-            f"there is no default space for {type(model).__name__} with this recipe; name the fields to search with --space "
-            f"or space= (its fields: {names})"
+            f"{type(model).__name__} has no default space with this recipe; name the fields to search with --space or space= "
+            f"(its fields: {names})"
         )
     return space
 
