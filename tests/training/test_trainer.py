@@ -87,7 +87,7 @@ def test_default_learning_rate_and_batch_size_are_recorded(tmp_path: Path) -> No
         log = (tmp_path / name / "train.log").read_text()
         assert "256 events per batch, peak learning rate 0.008" in log
         facts = training_metadata(tmp_path / name)["hyper-parameters"]
-        assert (facts["learning_rate"], facts["tokens"]) == (8e-3, 256)
+        assert (facts["learning_rate"], facts["events_per_batch"]) == (8e-3, 256)
     assert equal(checkpoint_tensors(tmp_path / "derived"), checkpoint_tensors(tmp_path / "explicit"))
 
 

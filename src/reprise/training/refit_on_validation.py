@@ -36,6 +36,18 @@ class RefitResult(NamedTuple):
     after: float
     """Metric on the later half after the best number of passes over the earlier half."""
 
+    def line(self, metric: str) -> str:
+        """Return a summary in one line of text, with the name of the metric."""
+        if not self.passes:
+            return (
+                f"refit on the validation part: none, it does not improve {metric} "
+                f"(on the later half, {self.before:.4f})"
+            )
+        return (
+            f"refit on the validation part: {self.passes} pass{'es' if self.passes > 1 else ''}  {metric} on the later half "
+            f"{self.before:.4f} -> {self.after:.4f} by training on the earlier half"
+        )
+
 
 def refit_on_validation(
     make_step: Callable[[], TrainStep],

@@ -39,7 +39,7 @@ from reprise.training.loggers import loggers_for
 from reprise.training.losses.negatives import NegativeSampler
 from reprise.training.optimizer import learning_rate
 from reprise.training.recipe import Recipe, RunOptions, TrainingConfig
-from reprise.training.refit_on_validation import RefitResult, refit_on_validation
+from reprise.training.refit_on_validation import refit_on_validation
 from reprise.training.run_directory import (
     FINISHED,
     FITTED,
@@ -352,7 +352,7 @@ class Trainer:
         if result.passes:
             write_tensors(self.run.final, {**weights, **self.model.state_dict()}, {})
         self._write_stage(weights, {**_stage_records(metadata), REFIT: {"refit": result._asdict()}})
-        report_line(bar, _refit_summary(result, self.config))
+        report_line(bar, result.line(self.config.metric))
         return True
 
     def _write_stage(self, weights: dict[str, Tensor], records: dict[str, dict[str, Any]]) -> None:
@@ -381,16 +381,4 @@ def _summary(record: dict[str, Any], config: TrainingConfig, *, is_best: bool, s
     return (
         f"epoch {record['epoch']}/{config.epochs}  loss {record['loss']:.4f}  valid {config.metric} {value:.4f}"
         f"{' (best)' if is_best else ''}  {record['events_per_s']:,.0f} events/s{end}"
-    )
-
-
-def _refit_summary(result: RefitResult, config: TrainingConfig) -> str:
-    if not result.passes:
-        return (
-            f"refit on the validation part: none, it does not improve {config.metric} "
-            f"(on the later half, {result.before:.4f})"
-        )
-    return (
-        f"refit on the validation part: {result.passes} pass{'es' if result.passes > 1 else ''}  {config.metric} on the "
-        f"later half {result.before:.4f} -> {result.after:.4f} by training on the earlier half"
     )

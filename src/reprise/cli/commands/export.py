@@ -29,11 +29,11 @@ def export(
 
 def training_metadata(path: Path) -> dict[str, Any]:
     """Return a description of the training from a run directory, for the model card."""
-    from reprise.training.run_directory import MEMBERS, RunDirectory
+    from reprise.training.run_directory import MEMBERS, RunDirectory, with_current_names
     from reprise.training.validation import VALID
 
     run = RunDirectory(path).read()
-    training = run["recipe"]["training"]
+    training = with_current_names(run["recipe"])["training"]
     metric = f"{VALID}{training['metric']}"
     records = _records(path / "metrics.jsonl", metric)
     epochs = [record for record in records if "epoch" in record]
@@ -50,9 +50,8 @@ def training_metadata(path: Path) -> dict[str, Any]:
         name: record[name] for record in records for name in ("transitions", "refit") if name in record
     }
     # values that the recipe left open, and that the run chose by the data and the width of the network
-    chosen = {
-        name: record[name] for record in epochs for name in ("tokens", "learning_rate") if name in record
-    }
+    fields = {"tokens": "events_per_batch", "learning_rate": "learning_rate"}  # keys of the file, and fields
+    chosen = {field: record[key] for record in epochs for key, field in fields.items() if key in record}
     return {
         "hyper-parameters": {
             name: value for name, value in {**training, **chosen}.items() if name != "class"
