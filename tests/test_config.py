@@ -1,7 +1,6 @@
 """Specs are validated on creation, survive dictionaries and TOML files, and name the path of a wrong field."""
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, field, replace
 from pathlib import Path
@@ -14,11 +13,9 @@ from pydantic import Field
 
 from reprise.config import (
     apply_overrides,
-    class_name,
     from_dict,
     is_spec,
     load_toml,
-    resolve,
     short_name,
     spec,
     to_dict,
@@ -166,63 +163,9 @@ def test_the_class_may_be_omitted_if_the_type_or_default_determines_it() -> None
     assert build({"model": {"size": 5}, "training": {"epochs": 2}}) == Plan(Cell(size=5), Training(2))
 
 
-@pytest.fixture
-def outsider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A module outside the package that creates a file when it is imported."""
-    mark = tmp_path / "was_run"
-    (tmp_path / "outsider.py").write_text(f"open({str(mark)!r}, 'w').close()\nclass Mine: pass\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    yield mark
-    sys.modules.pop("outsider", None)
-
-
-def test_a_class_outside_the_package_is_not_imported_unless_trusted(outsider: Path) -> None:
-    assert message_of(lambda: build({"anything": {"class": "outsider:Mine"}})) == (
-        "'outsider:Mine' lies outside the package reprise, and importing it would run its code; "
-        "if you trust it, pass trusted=True (on the command line: --trusted)"
-    )
-    assert not outsider.exists()
-    assert resolve("outsider:Mine", trusted=True).__name__ == "Mine"
-    assert outsider.exists()
-
-
-def test_a_package_with_the_same_prefix_is_outside_the_package() -> None:
-    assert "lies outside the package reprise" in message_of(lambda: resolve("reprise_evil:Model"))
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        (".x:Y", "'.x:Y' is not the name of a class; write module:Class, as in reprise:Recurrent"),
-        ("Recurrent", "'Recurrent' is not the name of a class; write module:Class, as in reprise:Recurrent"),
-        (
-            "reprise.erors:DataError",
-            "cannot find the module of 'reprise.erors:DataError' (no 'reprise.erors')",
-        ),
-        ("reprise.errors:DataEror", "module 'reprise.errors' has no 'DataEror'; did you mean 'DataError'?"),
-    ],
-)
-def test_an_unknown_class_name_gives_a_precise_message(name: str, message: str) -> None:
-    assert message_of(lambda: resolve(name)) == message
-
-
 def test_from_dict_refuses_a_class_that_is_not_a_spec() -> None:
     expected = "'reprise.errors:DataError' is not a spec, so it cannot be created from a dictionary"
     assert message_of(lambda: from_dict({"class": "reprise.errors:DataError"})) == expected
-
-
-def test_a_missing_dependency_of_a_module_keeps_its_own_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "needy.py").write_text("import a_package_that_does_not_exist\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError, match="a_package_that_does_not_exist"):
-        resolve("needy:Model", trusted=True)
-
-
-def test_class_name_is_the_same_for_an_object_and_its_class() -> None:
-    assert class_name(Cell()) == class_name(Cell) == f"{__name__}:Cell"
-    assert resolve(class_name(Cell), trusted=True) is Cell
 
 
 def test_load_toml_reads_toml_and_refuses_other_text(tmp_path: Path) -> None:
@@ -277,28 +220,6 @@ def test_short_name_shows_the_fields_that_differ_from_their_defaults() -> None:
     assert short_name(Training(epochs=2, at=(1,))) == "Training epochs=2 at=(1,)"
     assert short_name(Training(epochs=2, clip=1.0, at=(1,))) == "Training epochs=2 clip=1.0 +1"
     assert short_name(Plan(training=Training(clip=1.0))).startswith("Plan training=Training(")
-
-
-def test_class_name_uses_the_package_that_exports_the_class() -> None:
-    from reprise import Recurrent
-
-    assert class_name(Recurrent) == "reprise:Recurrent"
-
-
-def test_a_renamed_class_is_found_under_its_former_name() -> None:
-    from reprise import Cooccurrence
-
-    assert resolve("reprise:Transitions") is Cooccurrence
-    assert resolve("reprise.models.counted_transitions:Transitions") is Cooccurrence
-
-
-@pytest.mark.parametrize(
-    "name", ["reprise.models.networks.recurrent:Recurrent", "reprise.models.gone:Recurrent"]
-)
-def test_a_class_whose_module_has_moved_is_found(name: str) -> None:
-    from reprise import Recurrent
-
-    assert resolve(name) is Recurrent
 
 
 @spec(renamed={"width": "size", "extent": "size"})

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from reprise.class_names import resolve
 from reprise.cli.baseline_names import BASELINES
-from reprise.config import resolve
 
 Run = Callable[..., Result]
 OURS = """

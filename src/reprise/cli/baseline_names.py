@@ -40,7 +40,7 @@ def find_baseline(name: str, *, typed: bool, trusted: bool) -> "Fittable":
     Raises:
         ConfigError: It is unknown, or what it stands for cannot be fitted.
     """
-    from reprise.config import resolve
+    from reprise.class_names import resolve
 
     if name.endswith(".toml"):
         return _from_recipe(Path(name), trusted)

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from reprise.arrays import AnyArray, Float64Array
-from reprise.config import resolve
+from reprise.class_names import resolve
 from reprise.errors import ConfigError, did_you_mean
 
 Ties = Literal["average", "best", "worst"]

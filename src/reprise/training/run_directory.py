@@ -16,7 +16,8 @@ from typing import Any
 
 import tomli_w
 
-from reprise.config import CLASS, class_name, from_dict, put_values, resolve, to_dict
+from reprise.class_names import class_name, resolve
+from reprise.config import CLASS, from_dict, put_values, to_dict
 from reprise.data.dataset import Part, SequenceDataset, Sizes
 from reprise.errors import ArtefactError, ConfigError, DataError
 from reprise.models.networks.network_scorer import NetworkScorer

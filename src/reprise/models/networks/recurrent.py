@@ -9,7 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from reprise.config import resolve, spec
+from reprise.class_names import resolve
+from reprise.config import spec
 from reprise.data.dataset import Sizes
 from reprise.errors import ConfigError, did_you_mean
 from reprise.models.encoder import Encoder

@@ -3,7 +3,7 @@
 import inspect
 import re
 
-from reprise.config import resolve
+from reprise.class_names import resolve
 from reprise.errors import ConfigError, did_you_mean
 from reprise.server.store.event_store import EventStore
 
