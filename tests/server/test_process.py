@@ -80,7 +80,7 @@ def test_sighup_reloads_the_model(first_model: Path, second_model: Path, tmp_pat
         model.unlink()
         model.mkdir()
         os.kill(server.pid, signal.SIGHUP)
-        assert "no saved model" in wait_for_line(server, "model swap failed")["error"]
+        assert "not a saved model" in wait_for_line(server, "model swap failed")["error"]
         assert server.ask("GET", "/readyz").body["model_version"] == after
         assert server.stop() == 0
 
@@ -150,7 +150,7 @@ def test_error_messages_of_serve_say_what_to_do(first_model: Path, tmp_path: Pat
         "run is a training run, not a model; export it with `reprise export run --out MODEL` and serve MODEL"
         in serve_error("run", directory=tmp_path)
     )
-    assert "nowhere is no saved model" in serve_error("nowhere", directory=tmp_path)
+    assert "nowhere is not a saved model" in serve_error("nowhere", directory=tmp_path)
     assert "unknown kind of store 'redis'" in serve_error(
         str(first_model), "--store", "redis://x", directory=tmp_path
     )

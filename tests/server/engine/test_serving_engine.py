@@ -242,7 +242,7 @@ def test_a_swapped_model_serves_the_same_log(
 
 def test_a_damaged_model_is_not_served(engine: ServingEngine, first_model: Path, tmp_path: Path) -> None:
     before = engine.model
-    with pytest.raises(ArtefactError, match="no saved model"):
+    with pytest.raises(ArtefactError, match="not a saved model"):
         engine.swap_model(tmp_path)
     damaged = tmp_path / "damaged.model"
     damaged.mkdir()
