@@ -57,7 +57,7 @@ class Vectors:
     def query(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
         return self.query_ID[state["last"]]
 
-    def additions(self, state: State) -> None:
+    def corrections(self, state: State) -> None:
         return None
 
     def scores(self, state: State, now_s_B: Tensor | None = None) -> Tensor:

@@ -56,10 +56,10 @@ class WindowRecorder(WindowScorer):
         self.items = items
         self.recent: list[Tensor] = []
 
-    def count(self, dataset: rp.SequenceDataset, before: object) -> None:
+    def count_events(self, dataset: rp.SequenceDataset, before: object) -> None:
         """Count nothing."""
 
-    def after(self, recent_NW: Tensor) -> Tensor:
+    def score_windows(self, recent_NW: Tensor) -> Tensor:
         self.recent.append(recent_NW)
         return torch.zeros(len(recent_NW), self.items)
 
@@ -77,7 +77,7 @@ def test_windows(dataset: rp.SequenceDataset, window: int, options: argparse.Nam
 
 def answer(scorer: WindowScorer, recent_NW: Tensor, batch: int, at: int) -> None:
     for recent_BW in recent_NW.split(batch):
-        scorer.after(recent_BW).topk(at)
+        scorer.score_windows(recent_BW).topk(at)
 
 
 def main() -> None:

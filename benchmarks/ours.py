@@ -80,7 +80,7 @@ def main() -> None:
     def finish() -> float:
         if not options.counts:
             return 0.0
-        begun, config, residual = time.process_time(), recipe.training, trainer.model.transitions
+        begun, config, residual = time.process_time(), recipe.training, trainer.model.cooccurrence
         if not fresh:
             fresh.update({name: tensor.clone() for name, tensor in residual.state_dict().items()})
         residual.load_state_dict(fresh)  # each measurement on its own, not from the fit of the previous one
@@ -89,7 +89,7 @@ def main() -> None:
             dataset,
             trainer.fabric.autocast(),
             exclude_seen=config.exclude_seen,
-            focus=config.gce_q,
+            gce_q=config.gce_q,
         )
         return time.process_time() - begun
 

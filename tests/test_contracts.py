@@ -100,10 +100,10 @@ ABILITIES: list[dict[str, object]] = [
     {"temperature": 0.1},
     {"attention": 3, "alignment": "dot"},
     {"attention": 3, "alignment": "additive"},
-    {"transitions": 4},
+    {"cooccurrence": 4},
     {"gaps": True, "query_time": True, "kinds": True, "values": True},
 ]
-BARE = {"temperature": 0.0, "attention": 0, "transitions": 0}
+BARE = {"temperature": 0.0, "attention": 0, "cooccurrence": 0}
 
 
 @pytest.mark.parametrize("fields", [*ABILITIES, {name: on for one in ABILITIES for name, on in one.items()}])
@@ -115,7 +115,7 @@ def test_networks_with_all_that_they_can_read(fields: dict[str, object], cell: s
     for parameter in model.parameters():
         if not parameter.abs().sum():  # parts that are off at the start
             torch.nn.init.normal_(parameter)
-    model.observe(dataset)
+    model.count(dataset)
     check_encoder(model.encoder, 8)
     check_scorer(model, dataset)
 
@@ -160,7 +160,7 @@ def test_every_family(spec: Network | Adversarial, reads: dict[str, bool]) -> No
     for parameter in model.parameters():
         if not parameter.abs().sum():  # parts that are off at the start
             torch.nn.init.normal_(parameter)
-    model.eval().observe(dataset)
+    model.eval().count(dataset)
     check_encoder(model.encoder, 8)
     check_scorer(model, dataset)
 

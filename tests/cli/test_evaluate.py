@@ -11,7 +11,7 @@ from typer.testing import Result
 
 Run = Callable[..., Result]
 TINY = ["--set", "model.size=8", "--set", "model.layers=1", "--set", "training.epochs=1", "--threads", "1"]
-QUICK = [*TINY, "--set", "model.transitions=0", "--set", "training.refit=0"]
+QUICK = [*TINY, "--set", "model.cooccurrence=0", "--set", "training.refit=0"]
 
 CONFLICT = "and --from: the report says what it compared and how; leave out one of them"
 

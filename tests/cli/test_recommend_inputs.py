@@ -33,16 +33,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = SequenceDataset.open(folder / "data")
     torch.manual_seed(0)
     spec = Recurrent(
-        cell="gru", size=8, layers=1, attention=3, transitions=3, gaps=True, query_time=True, kinds=True, values=True
+        cell="gru", size=8, layers=1, attention=3, cooccurrence=3, gaps=True, query_time=True, kinds=True, values=True
     )  # fmt: skip
     model = spec.build(data.sizes)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.startswith(("inputs.", "head.")):
                 parameter.normal_()
-            if name == "transitions.gain":
+            if name == "cooccurrence.gain":
                 parameter.fill_(0.5)
-    model.observe(data)
+    model.count(data)
     Recommender(model, data).save(folder / "model")
     return folder
 

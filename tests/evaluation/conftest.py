@@ -10,8 +10,8 @@ from reprise.data.vocabulary import PAD
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.report import EvaluatedData, Report, SequenceSums
 from reprise.evaluation.stats.bootstrap import Bootstrap
-from reprise.models.batch import Batch, Event, event_at
-from reprise.models.encoder import keep_state
+from reprise.models.batch import Batch, Event, events_at_step
+from reprise.models.encoder import select_state
 from reprise.nn.cells import State
 from reprise.testing.worlds import world
 
@@ -38,14 +38,14 @@ class Fading(nn.Module):
             "h": self.dropout(0.5 * state["h"] + self.vectors[event.item_B]),
             "last_s": event.time_s_B,
         }
-        return keep_state(after, state, event.item_B != PAD)
+        return select_state(after, state, event.item_B != PAD)
 
     def query(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
         gap = torch.zeros(len(state["h"])) if now_s_B is None else (now_s_B - state["last_s"]).float()
         # without a query time the gap is NaN, which counts as 0
         return state["h"] + torch.log1p(torch.nan_to_num(gap))[:, None]
 
-    def additions(self, state: State) -> None:
+    def corrections(self, state: State) -> None:
         return None
 
     def scores(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
@@ -56,10 +56,10 @@ class Fading(nn.Module):
 
     def query_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, None, State]:
         fresh = self.initial_state(len(batch.item_BT))
-        state = fresh if state is None else keep_state(state, fresh, ~batch.fresh_B)
+        state = fresh if state is None else select_state(state, fresh, ~batch.fresh_B)
         query_BTD = []
         for step in range(batch.item_BT.shape[1]):
-            state = self.advance(state, event_at(batch, step))
+            state = self.advance(state, events_at_step(batch, step))
             now_s_B = batch.time_s_BT[:, step] + batch.query_gap_s_BT[:, step].double()
             query_BTD.append(self.query(state, now_s_B))
         return torch.stack(query_BTD, 1)[batch.target_BT != PAD], None, state

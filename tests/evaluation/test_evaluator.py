@@ -232,15 +232,15 @@ def test_a_model_that_counts_has_not_counted_the_part_it_is_asked_about(
     after_a = torch.tensor([[0] * model.window + [dataset.items.index("a")]])[:, 1:]
 
     def spied(batch: Batch, state: State | None = None) -> tuple[torch.Tensor, State]:
-        asked.append(model.after(after_a))
+        asked.append(model.score_windows(after_a))
         return type(model).score_batch(model, batch, state)
 
     monkeypatch.setattr(model, "score_batch", spied)
-    with_validation = model.after(after_a)
+    with_validation = model.score_windows(after_a)
     evaluate(model, dataset, part="valid", at=(1,))
     evaluate(model, dataset, part="test", at=(1,))
     assert not torch.equal(asked[0], with_validation)
     assert torch.equal(asked[-1], with_validation)
-    assert torch.equal(model.after(after_a), with_validation)
-    model.observe(dataset, before="valid")
-    assert torch.equal(model.after(after_a), asked[0])
+    assert torch.equal(model.score_windows(after_a), with_validation)
+    model.count(dataset, before="valid")
+    assert torch.equal(model.score_windows(after_a), asked[0])

@@ -30,7 +30,7 @@ class Vectors(Markov):
     def query(self, state, now_s_B=None):
         raise NotImplementedError
 
-    def additions(self, state):
+    def corrections(self, state):
         return None
 
     def item_vectors(self):

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from reprise.data.batching import BatchPlan, RowSegments
-from reprise.models.batch import event_at, gather
+from reprise.models.batch import events_at_step, gather
 from reprise.testing.worlds import world
 
 
@@ -96,7 +96,7 @@ def test_every_target_comes_once(dataset):
 
 def test_event_at_is_one_column(dataset):
     batch = gather(dataset, chunk([0, 1], [0, 6], [2, 2]), *whole(dataset))
-    event = event_at(batch, 1)
+    event = events_at_step(batch, 1)
     assert event.item_B.tolist() == [2, 2]
     assert event.time_s_B.tolist() == batch.time_s_BT[:, 1].tolist()
     assert event.kind_B.tolist() == batch.kind_BT[:, 1].tolist()

@@ -13,7 +13,7 @@ from rows import batch
 
 from reprise.data.dataset import Sizes
 from reprise.data.vocabulary import PAD
-from reprise.models.batch import event_at
+from reprise.models.batch import events_at_step
 from reprise.models.networks.recurrent import Recurrent
 from reprise.models.networks.sequence_model import SequenceModel
 
@@ -45,7 +45,7 @@ def stepped(model: SequenceModel) -> torch.Tensor:
     s_BTI, state = torch.zeros(3, 5, ITEMS, dtype=torch.float64), model.initial_state(3)
     events = batch(ITEM_BT, NEXT_BT)
     for step in range(5):
-        state = model.advance(state, event_at(events, step))
+        state = model.advance(state, events_at_step(events, step))
         wanted_B = events.target_BT[:, step] != PAD
         s_BTI[wanted_B, step] = model.scores(state)[wanted_B]
     return s_BTI

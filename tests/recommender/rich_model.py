@@ -34,7 +34,7 @@ def rich(log: SequenceDataset, alignment: Alignment = "additive", **fields: Any)
     """Return a network with attention, co-occurrence logits, decay, time gaps, kinds, values, request times and cosines."""
     torch.manual_seed(2)
     options: dict[str, Any] = {
-        "attention": 5, "transitions": 4, "gaps": True, "query_time": True, "kinds": True, "values": True,
+        "attention": 5, "cooccurrence": 4, "gaps": True, "query_time": True, "kinds": True, "values": True,
         "temperature": 0.1, "decay": True,
     }  # fmt: skip
     model = Recurrent(size=16, layers=1, alignment=alignment, **{**options, **fields}).build(log.sizes)
@@ -42,11 +42,11 @@ def rich(log: SequenceDataset, alignment: Alignment = "additive", **fields: Any)
         for name, parameter in model.named_parameters():
             if name.startswith(("inputs.", "head.")) or name == "encoder.distance":
                 parameter.normal_()
-            if name == "transitions.gain":
+            if name == "cooccurrence.gain":
                 parameter.fill_(0.5)
             if name == "decay.rate_D":
                 parameter.fill_(-3.0)
-    model.observe(log)
+    model.count(log)
     return model.eval()
 
 

@@ -255,7 +255,7 @@ def test_similar_items_of_an_unknown_item_or_too_many_are_errors(shop: Recommend
 def test_a_loaded_model_has_its_spec(shop: Recommender, tmp_path: Path) -> None:
     shop.save(tmp_path / "m")
     assert Recommender.load(tmp_path / "m").spec == Recurrent(
-        size=16, temperature=0, attention=0, transitions=0
+        size=16, temperature=0, attention=0, cooccurrence=0
     )
 
 

@@ -53,7 +53,7 @@ def test_the_examples_of_the_validation_part_do_not_count_it(tmp_path: Path) -> 
         find_candidates([], ["transitions"]), data, how, "ndcg@5", log=lambda line: None
     )
     model = Cooccurrence().fit(data)
-    model.observe(data, before="valid")
+    model.count(data, before="valid")
     ranks = rank_targets(model, data, protocol)
     place_X = np.searchsorted(ranks.position_N, how.examples.position_X)
     expected = ranks.greater_N[place_X] + 1 + ranks.equal_N[place_X] // 2

@@ -61,7 +61,7 @@ def test_lists_and_ranks_equal_those_of_one_event_at_a_time(
     examples, model = choose_examples(shop, protocol), Markov(smoothing=0.3).fit(shop)
     found = example_lists(model, shop, protocol)
     if part == "valid":
-        model.observe(shop, before="valid")
+        model.count(shop, before="valid")
     every = rank_targets(model, shop, protocol)
     greater = dict(zip(every.position_N.tolist(), every.greater_N.tolist(), strict=True))
     for place, (row, position) in enumerate(zip(*examples, strict=True)):

@@ -13,10 +13,10 @@ def spoiling(dataset: SequenceDataset) -> Callable[..., Fit]:
     """Return a replacement of `fit_cooccurrence` that gives the counts a negative weight."""
 
     def fit(model: NetworkScorer, *_: object, **__: object) -> Fit:
-        assert model.transitions is not None
-        model.transitions.observe(dataset)
+        assert model.cooccurrence is not None
+        model.cooccurrence.count(dataset)
         with torch.no_grad():
-            model.transitions.gain.fill_(-9.0)
+            model.cooccurrence.gain.fill_(-9.0)
         return Fit(120, 1.0, 9.0)
 
     return fit

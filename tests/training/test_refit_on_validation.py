@@ -16,7 +16,7 @@ from reprise.training.checkpoint import read_tensors
 from reprise.training.refit_on_validation import RefitResult
 from reprise.training.run_directory import RunDirectory, load_model
 
-SMALL = Recurrent(size=16, layers=1, dropout=0.0, item_dropout=0.0, transitions=0)
+SMALL = Recurrent(size=16, layers=1, dropout=0.0, item_dropout=0.0, cooccurrence=0)
 TRAINING = TrainingConfig(epochs=6, events_per_batch=128, metric="mrr@5", learning_rate=0.01, patience=0)
 EXACT = RunOptions(precision="32-true", accelerator="cpu", threads=1)
 
@@ -90,7 +90,7 @@ def test_there_is_no_refit_without_two_halves(tmp_path: Path) -> None:
 
 def test_a_run_killed_during_the_refit_repeats_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = with_changed_rule()
-    spec = replace(SMALL, transitions=3)
+    spec = replace(SMALL, cooccurrence=3)
     train(spec, dataset, tmp_path / "uninterrupted", training=TRAINING, options=EXACT)
 
     def stop(*_: object, **__: object) -> RefitResult:

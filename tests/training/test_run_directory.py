@@ -116,12 +116,32 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 def test_a_loaded_model_has_the_saved_weights(tmp_path: Path) -> None:
     run = started_run(tmp_path)
     model = RECIPE.model.build(worlds.cycle().sizes)
-    model.transitions.gain.data.fill_(0.5)
+    model.cooccurrence.gain.data.fill_(0.5)
     write_tensors(run.best, dict(model.state_dict()), {})
     loaded = load_model(run, worlds.cycle())
     assert not loaded.training
     for name, tensor in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor)
+
+
+def test_weights_with_former_names_are_read(tmp_path: Path) -> None:
+    """Earlier versions saved the co-occurrence correction as `transitions.*`."""
+    run = started_run(tmp_path)
+    model = RECIPE.model.build(worlds.cycle().sizes)
+    model.cooccurrence.gain.data.fill_(0.5)
+    former = {name.replace("cooccurrence.", "transitions."): x for name, x in model.state_dict().items()}
+    write_tensors(run.best, former, {})
+    assert load_model(run, worlds.cycle()).cooccurrence.gain.item() == 0.5
+
+
+def test_a_run_with_former_field_names_can_be_resumed(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, model=Recurrent(size=8, layers=1, cooccurrence=3))
+    run, manifest = RunDirectory(tmp_path), manifest_of(recipe, worlds.cycle(), 1)
+    run.begin(manifest, worlds.cycle())
+    text = run.manifest.read_text()
+    run.manifest.write_text(text.replace('"cooccurrence"', '"transitions"').replace('"gce_q"', '"focus"'))
+    assert run.manifest.read_text() != text
+    run.check(manifest)
 
 
 def test_cooccurrence_without_weight_is_dropped(tmp_path: Path) -> None:

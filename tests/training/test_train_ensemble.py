@@ -22,7 +22,7 @@ from reprise.training import RunOptions, TrainingConfig, train
 from reprise.training.checkpoint import read_tensors
 from reprise.training.run_directory import RunDirectory, load_model
 
-SMALL = Recurrent(cell="gru", size=16, layers=1, dropout=0.0, item_dropout=0.0, attention=0, transitions=3)
+SMALL = Recurrent(cell="gru", size=16, layers=1, dropout=0.0, item_dropout=0.0, attention=0, cooccurrence=3)
 PAIR = Ensemble(SMALL, members=2)
 TRAINING = TrainingConfig(epochs=2, events_per_batch=64, metric="mrr@5", learning_rate=0.01, refit=0)
 EXACT = RunOptions(seed=5, precision="32-true", accelerator="cpu", threads=1)
@@ -66,7 +66,7 @@ def test_each_member_equals_a_single_run_with_its_seed(
         )
         combined = best_weights(run)
         for name, tensor in single.items():
-            if not name.startswith("transitions."):
+            if not name.startswith("cooccurrence."):
                 assert torch.equal(combined[f"members.{number - 1}.{name}"], tensor)
 
 
@@ -75,7 +75,7 @@ def test_the_run_records_the_metrics_of_the_ensemble(log: SequenceDataset, run: 
     assert members["members"] == 2
     assert corrected["transitions"]["cases"] > 0  # type: ignore[index]
     chosen = load_model(RunDirectory(run), log, before="valid")
-    kept = corrected if chosen.transitions is not None else members
+    kept = corrected if chosen.cooccurrence is not None else members
     assert mrr(chosen, log) == pytest.approx(kept["valid mrr@5"], abs=1e-6)
     text = (run / "train.log").read_text()
     assert "member 2 of 2, seed 6" in text
@@ -166,7 +166,7 @@ def test_cooccurrence_that_lowers_the_metric_is_not_kept(
 ) -> None:
     monkeypatch.setattr(cooccurrence_module, "fit_cooccurrence", spoiling(log))
     model = train(PAIR, log, tmp_path / "run", training=TRAINING, options=EXACT)
-    assert model.transitions is None
+    assert model.cooccurrence is None
     assert mrr(model, log) == pytest.approx(records(tmp_path / "run")[0]["valid mrr@5"], abs=1e-6)
 
 
@@ -180,7 +180,7 @@ def test_the_ensemble_uses_the_refitted_weights_of_its_members(tmp_path: Path) -
         rows.append([f"i{at}" for at in row])
     dataset = worlds.world(rows, valid=4, test=4)
     training = TrainingConfig(epochs=4, events_per_batch=128, metric="mrr@5", learning_rate=0.01, refit=6)
-    plain = Ensemble(replace(SMALL, transitions=0), 2)
+    plain = Ensemble(replace(SMALL, cooccurrence=0), 2)
     model = train(plain, dataset, tmp_path / "run", training=training, options=EXACT)
     members = [tmp_path / "run" / "members" / name for name in ("1", "2")]
     assert any((member / "final.safetensors").exists() for member in members)

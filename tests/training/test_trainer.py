@@ -33,8 +33,8 @@ from reprise.training.run_directory import RunDirectory
 from reprise.training.train_step import precision_for
 from reprise.training.trainer import Trainer
 
-SMALL = Recurrent(size=16, layers=1, dropout=0.1, item_dropout=0.1, transitions=0)
-SPARSE = Recurrent(size=16, layers=1, dropout=0.1, item_dropout=0.1, sparse=True, transitions=0)
+SMALL = Recurrent(size=16, layers=1, dropout=0.1, item_dropout=0.1, cooccurrence=0)
+SPARSE = Recurrent(size=16, layers=1, dropout=0.1, item_dropout=0.1, sparse=True, cooccurrence=0)
 QUICK = TrainingConfig(
     epochs=2, events_per_batch=128, bptt_steps=8, metric="mrr@5", learning_rate=0.01, refit=0
 )
@@ -56,7 +56,7 @@ def test_recurrent_cells_learn_a_second_order_dependency(cell: str, tmp_path: Pa
     config = TrainingConfig(
         epochs=25, events_per_batch=512, metric="recall@1", learning_rate=0.01, patience=0
     )
-    plain = {"dropout": 0.0, "item_dropout": 0.0, "temperature": 0.0, "attention": 0, "transitions": 0}
+    plain = {"dropout": 0.0, "item_dropout": 0.0, "temperature": 0.0, "attention": 0, "cooccurrence": 0}
     spec = Recurrent(cell=cell, size=24, layers=1, **plain)  # type: ignore[arg-type]
     model = train(spec, dataset, tmp_path / cell, training=config, options=EXACT)
     ours = evaluate(model, dataset, at=(1,)).metrics["recall@1"].value
@@ -97,7 +97,7 @@ ALL_FEATURES = Recurrent(
     event_dropout=0.1,
     temperature=0.1,
     attention=4,
-    transitions=3,
+    cooccurrence=3,
     gaps=True,
     query_time=True,
 )
@@ -152,7 +152,7 @@ def test_an_interrupted_run_with_a_sparse_table_ends_with_the_same_weights(
     }  # fmt: skip
 
 
-WITH_COUNTS = Recurrent(cell="gru", size=16, layers=1, attention=0, transitions=3)
+WITH_COUNTS = Recurrent(cell="gru", size=16, layers=1, attention=0, cooccurrence=3)
 
 
 def test_cooccurrence_is_fitted_after_the_epochs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,7 +187,7 @@ def test_without_calibration_examples_there_is_no_cooccurrence(tmp_path: Path) -
     model = train(
         WITH_COUNTS, worlds.cycle(items=5, sequences=30), tmp_path / "run", training=training, options=EXACT
     )
-    assert model.transitions is None
+    assert model.cooccurrence is None
 
 
 def test_cooccurrence_that_lowers_the_metric_is_not_kept(
@@ -197,7 +197,7 @@ def test_cooccurrence_that_lowers_the_metric_is_not_kept(
     monkeypatch.setattr(cooccurrence_module, "fit_cooccurrence", spoiling(dataset))
     model = train(WITH_COUNTS, dataset, tmp_path / "run", training=QUICK, options=EXACT, progress=True)
     assert capsys.readouterr().err.splitlines()[-1].endswith(" (not kept)")
-    assert model.transitions is None
+    assert model.cooccurrence is None
 
 
 def test_a_run_killed_before_the_cooccurrence_fit_does_it_on_resume(
@@ -213,8 +213,8 @@ def test_a_run_killed_before_the_cooccurrence_fit_does_it_on_resume(
         patch.setattr(cooccurrence_module, "fit_cooccurrence", stop)
         train(WITH_COUNTS, dataset, tmp_path / "interrupted", training=ONE_EPOCH, options=EXACT)
     again = train(WITH_COUNTS, dataset, tmp_path / "interrupted", training=ONE_EPOCH, options=EXACT)
-    assert model.transitions is not None
-    assert model.transitions.gain.item() != 0
+    assert model.cooccurrence is not None
+    assert model.cooccurrence.gain.item() != 0
     assert equal(dict(model.state_dict()), dict(again.state_dict()))
     with monkeypatch.context() as patch:
         patch.setattr(cooccurrence_module, "fit_cooccurrence", stop)

@@ -18,6 +18,8 @@ BASELINES = {
     "item-knn": "reprise:ItemKNN",
     "session-knn": "reprise:SessionKNN",
 }
+FORMER_NAMES = {"transitions": "cooccurrence"}
+"""Short names of earlier versions, which are still accepted."""
 HELP = (
     f"Baselines to put beside them: {', '.join(BASELINES)}, module:Class, "
     "or a recipe file whose [model] is one of these."
@@ -44,6 +46,7 @@ def find_baseline(name: str, *, typed: bool, trusted: bool) -> "Fittable":
 
     if name.endswith(".toml"):
         return _from_recipe(Path(name), trusted)
+    name = FORMER_NAMES.get(name, name)
     if ":" not in name and name not in BASELINES:
         raise ConfigError(f"unknown baseline {name!r}{did_you_mean(name, BASELINES)}")
     found = resolve(BASELINES.get(name, name), trusted=typed or trusted)

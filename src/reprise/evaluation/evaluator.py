@@ -124,12 +124,12 @@ def counting_up_to(model: Scorer, dataset: SequenceDataset, part: Part) -> Itera
     """
     counting = model if part == "valid" and isinstance(model, CountingScorer) else None
     if counting is not None:
-        counting.observe(dataset, before=part)
+        counting.count(dataset, before=part)
     try:
         yield
     finally:
         if counting is not None:
-            counting.observe(dataset)
+            counting.count(dataset)
 
 
 class _Group(NamedTuple):

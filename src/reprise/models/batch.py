@@ -75,7 +75,7 @@ class Inputs(NamedTuple):
     value_BT: Tensor
 
 
-def known_first(batch: Batch) -> tuple[Inputs, Tensor, Tensor]:
+def move_padding_last(batch: Batch) -> tuple[Inputs, Tensor, Tensor]:
     """Move padding inside a row to its end: (events, valid_BT, how many events each step has seen, [B, T])."""
     events = Inputs(batch.item_BT, batch.time_s_BT, batch.kind_BT, batch.value_BT)
     valid_BT = batch.item_BT != PAD
@@ -87,7 +87,7 @@ def known_first(batch: Batch) -> tuple[Inputs, Tensor, Tensor]:
     return events, valid_BT, seen_BT
 
 
-def event_at(batch: Batch, step: int) -> Event:
+def events_at_step(batch: Batch, step: int) -> Event:
     """The events at one step of a batch."""
     return Event(
         batch.item_BT[:, step], batch.time_s_BT[:, step], batch.kind_BT[:, step], batch.value_BT[:, step]

@@ -44,12 +44,12 @@ class Encoder(nn.Module, ABC):
         """One event of each row: (hidden_BD, the new state). Equals `forward` with T = 1."""
 
 
-def under(state: State, prefix: str) -> State:
+def strip_prefix(state: State, prefix: str) -> State:
     """The part of a state whose names begin with `prefix`, without it: an encoder inside another has its own names."""
     return {name[len(prefix) :]: tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
-def keep_state(state: State, fresh: State, keep_B: Tensor) -> State:
+def select_state(state: State, fresh: State, keep_B: Tensor) -> State:
     """Row by row `state` where `keep_B` is True, else `fresh`."""
     kept = {}
     for name, tensor in state.items():

@@ -46,7 +46,7 @@ class Scorer(Protocol):
 class CountingScorer(Protocol):
     """A scorer that counts events and can count others: before the validation part, to be asked about that part."""
 
-    def observe(self, dataset: SequenceDataset, before: Part = "test") -> None:
+    def count(self, dataset: SequenceDataset, before: Part = "test") -> None:
         """Count the events before a part."""
         ...
 
@@ -62,13 +62,13 @@ class Fittable(Protocol):
 
 @runtime_checkable
 class VectorScorer(Scorer, Protocol):
-    """A scorer whose scores are inner products and perhaps a few additions: this is what an index can search."""
+    """A scorer whose scores are inner products and perhaps a few corrections: this is what an index can search."""
 
     def query(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
-        """q_BD, such that `scores = q_BD @ v_ID.T`, and the additions."""
+        """q_BD, such that `scores = q_BD @ v_ID.T`, and the corrections."""
         ...
 
-    def additions(self, state: State) -> SparseLogits | None:
+    def corrections(self, state: State) -> SparseLogits | None:
         """What is added to some of the products; None: nothing."""
         ...
 

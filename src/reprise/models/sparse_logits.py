@@ -1,6 +1,6 @@
 """Additive corrections of a few logits in each row, as sparse triples.
 
-Shape letters: B rows, C rows of a chunk, I items, N targets, P entries.
+Shape letters: B rows, C rows of a chunk, I items, N targets, P csr_entries.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class SparseLogits(NamedTuple):
-    """Additions to some logits of some targets, [P] entries in the order of their rows; several of one place add up."""
+    """Additions to some logits of some targets, [P] csr_entries in the order of their rows; several of one place add up."""
 
     row_P: Tensor
     """Which target, int64, ascending."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from reprise.data.batching import BatchPlan
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
-from reprise.models.batch import Batch, Event, event_at, gather
+from reprise.models.batch import Batch, Event, events_at_step, gather
 from reprise.models.encoder import Encoded, Encoder
 from reprise.models.networks.item_embeddings import ItemEmbeddings
 from reprise.models.scorer import Scorer
@@ -245,7 +245,7 @@ def _folded(scorer: Scorer, batch: Batch, state: State) -> tuple[Tensor, State]:
     """One event after the other, as serving does it; each row's scores are taken where it has a target."""
     steps = []
     for t in range(batch.item_BT.shape[1]):
-        state = scorer.advance(state, event_at(batch, t))
+        state = scorer.advance(state, events_at_step(batch, t))
         now_s_B = batch.time_s_BT[:, t] + batch.query_gap_s_BT[:, t]
         steps.append(scorer.scores(state, now_s_B))
     return torch.stack(steps, 1)[batch.target_BT != PAD], state

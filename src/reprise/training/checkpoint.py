@@ -6,6 +6,7 @@ serving. Random numbers need no saving: each step seeds its generator from the s
 
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from reprise.nn.cells import State
 from reprise.training.optimizer import Optimizer
 
 PROGRESS = "progress"
+FORMER_KEY = re.compile(r"^(model\.|optimizer\.\w+\.)?transitions\.")
+"""Keys of the co-occurrence correction in files of earlier versions, which named it `transitions` instead of `cooccurrence`."""
 
 
 @dataclass
@@ -126,7 +129,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            tensors = {
+                FORMER_KEY.sub(r"\1cooccurrence.", name): file.get_tensor(name)
+                for name in file.keys()  # noqa: SIM118
+            }
+            return tensors, file.metadata() or {}
     except FileNotFoundError:
         raise ArtefactError(f"{path} is missing; train again, or copy the whole run directory") from None
     except (SafetensorError, OSError) as error:

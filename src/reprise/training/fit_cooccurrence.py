@@ -19,7 +19,7 @@ from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.ranking.ranks import VectorScores
 from reprise.evaluation.ranking.targets import device_of, evaluation_mode, score_batches
 from reprise.models.cooccurrence.fitting import (
-    FOCUS,
+    GCE_Q,
     CalibrationExamples,
     Fit,
     find_calibration_examples,
@@ -44,7 +44,9 @@ class CooccurrenceResult(NamedTuple):
 
     def record(self) -> dict[str, Any]:
         """Return the result as a record of `metrics.jsonl`."""
-        return {"transitions": self.fit._asdict(), **recorded(self.metrics)}
+        # these keys are part of the file format
+        fit = {"cases": self.fit.examples, "before": self.fit.loss_before, "after": self.fit.loss_after}
+        return {"transitions": fit, **recorded(self.metrics)}
 
 
 def add_cooccurrence(
@@ -58,7 +60,7 @@ def add_cooccurrence(
     """Fit the co-occurrence correction of a trained network and decide whether it is kept.
 
     Args:
-        model: The network. Its `transitions` are changed even if they are not kept.
+        model: The network. Its `cooccurrence` is changed even if it is not kept.
         dataset: Its training part is counted, its validation part decides.
         config: The hyper-parameters with which the network was trained.
         validation: Computes the metrics of the network.
@@ -66,7 +68,7 @@ def add_cooccurrence(
         before: Metrics of the validation part without the correction.
     """
     fit = fit_cooccurrence(
-        model, dataset, fabric.autocast(), exclude_seen=config.exclude_seen, focus=config.gce_q
+        model, dataset, fabric.autocast(), exclude_seen=config.exclude_seen, gce_q=config.gce_q
     )
     metrics = validation(model, fabric.autocast())
     # NDCG decides, whatever metric the recipe names: counts can raise recall while they lower the ranks of items that
@@ -75,7 +77,7 @@ def add_cooccurrence(
     kept = metrics[ndcg] > before[ndcg]
     name = config.metric
     change = f"valid {name} {before[name]:.4f} -> {metrics[name]:.4f}{'' if kept else ' (not kept)'}"
-    line = f"co-occurrence correction, fitted to {fit.cases:,} validation targets  {change}"
+    line = f"co-occurrence correction, fitted to {fit.examples:,} validation targets  {change}"
     return CooccurrenceResult(fit, metrics, kept, line)
 
 
@@ -85,26 +87,26 @@ def fit_cooccurrence(
     precision: AbstractContextManager[Any],
     *,
     exclude_seen: bool,
-    focus: float = FOCUS,
+    gce_q: float = GCE_Q,
 ) -> Fit:
-    """Count item transitions in the training part and fit their weights in the logits of a trained network.
+    """Count co-occurrences in the training part and fit the correction to the logits of a trained network.
 
-    Only the parameters of `model.transitions` change. See `fit_correction` for the loss and for `focus`.
+    Only the parameters of `model.cooccurrence` change. See `fit_correction` for the loss and for `gce_q`.
     """
-    assert model.transitions is not None
+    assert model.cooccurrence is not None
     with torch.no_grad():
-        model.transitions.gain.zero_()
+        model.cooccurrence.gain.zero_()
     examples = find_calibration_examples(
-        dataset, "valid", model.transitions.window, exclude_seen=exclude_seen
+        dataset, "valid", model.cooccurrence.window, exclude_seen=exclude_seen
     )
     if not len(examples.target_N):
         return Fit(0, 0.0, 0.0)
     with precision:
         query_ND = _queries(model, dataset, examples)
     vector_ID = model.item_vectors().detach().float()
-    model.transitions.observe(dataset, before="valid")
+    model.cooccurrence.count(dataset, before="valid")
     return fit_correction(
-        model.transitions, examples, lambda example_C: query_ND[example_C] @ vector_ID.t(), focus
+        model.cooccurrence, examples, lambda example_C: query_ND[example_C] @ vector_ID.t(), gce_q
     )
 
 

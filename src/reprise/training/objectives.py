@@ -15,7 +15,7 @@ from reprise.data.vocabulary import PAD
 from reprise.errors import ConfigError
 from reprise.models.batch import Batch
 from reprise.models.networks.sequence_model import SequenceModel
-from reprise.models.networks.transformer import TwoWayEncoder
+from reprise.models.networks.transformer import BidirectionalEncoder
 from reprise.nn.cells import State
 
 
@@ -81,7 +81,7 @@ class MaskedItem:
         Raises:
             ConfigError: The network is causal.
         """
-        if not isinstance(model.encoder, TwoWayEncoder):
+        if not isinstance(model.encoder, BidirectionalEncoder):
             raise ConfigError(
                 f"MaskedItem() needs a bidirectional network, and {model.name} reads only the events before; "
                 "train it with NextItem(), or choose Transformer(causal=False)"
@@ -89,7 +89,7 @@ class MaskedItem:
 
     def __call__(self, model: SequenceModel, batch: Batch, state: State | None) -> TrainingExamples:
         """Return the predictions and targets of a batch; see `Objective`."""
-        assert isinstance(model.encoder, TwoWayEncoder)
+        assert isinstance(model.encoder, BidirectionalEncoder)
         read = model.read(batch, model.initial_state(len(batch.item_BT)))
         next_B = _next(batch)
         end_B1 = read.valid_BT.sum(1, keepdim=True)

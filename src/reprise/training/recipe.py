@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from reprise.config import spec
-from reprise.models.cooccurrence.fitting import FOCUS
+from reprise.models.cooccurrence.fitting import GCE_Q
 from reprise.models.networks.recurrent import Recurrent
 from reprise.training.losses.loss import Loss
 from reprise.training.losses.sampled_losses import Softmax
@@ -43,7 +43,7 @@ class TrainingConfig:
     """Validation metric that chooses the best epoch and decides about early stopping."""
     patience: Annotated[int, Field(ge=0)] = 3
     """Number of epochs without a better validation metric after which training stops; 0 disables early stopping."""
-    gce_q: Annotated[float, Field(ge=0, le=1)] = FOCUS
+    gce_q: Annotated[float, Field(ge=0, le=1)] = GCE_Q
     """q of the generalised cross-entropy that fits the co-occurrence correction (`fit_correction`); 0 is log loss.
 
     A larger q favours the top ranks, a smaller one long lists."""

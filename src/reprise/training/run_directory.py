@@ -257,8 +257,8 @@ def load_model(run: RunDirectory, dataset: SequenceDataset, before: Part = "test
         model.learned_before = "test"
     weights = run.final if model.learned_before == "test" else run.best
     load_weights(weights, model, read_tensors(weights)[0])
-    if model.transitions is not None and model.transitions.silent:
-        model.transitions = None  # the fit gave them no weight
-    model.observe(dataset, before)
+    if model.cooccurrence is not None and model.cooccurrence.is_zero:
+        model.cooccurrence = None  # the fit gave them no weight
+    model.count(dataset, before)
     model.learned_from = dataset.fingerprint
     return model.eval()

@@ -72,13 +72,13 @@ def _combine(
     metrics = validation(model, fabric.autocast())
     records: list[dict[str, Any]] = [{MEMBERS: len(runs), **recorded(metrics)}]
     report_line(bar, f"ensemble of {len(runs)} members  valid {config.metric} {metrics[config.metric]:.4f}")
-    if model.transitions is not None:
+    if model.cooccurrence is not None:
         result = add_cooccurrence(model, dataset, config, validation, fabric, metrics)
         records.append(result.record())
         report_line(bar, result.line)
         if not result.kept:
             with torch.no_grad():
-                model.transitions.gain.zero_()
+                model.cooccurrence.gain.zero_()
     best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     if any(member.final.exists() for member in runs):
         _load(model, [member.final if member.final.exists() else member.best for member in runs])
@@ -92,5 +92,5 @@ def _load(model: EnsembleScorer, files: list[Path]) -> None:
     """Load the weights of runs into the members, without the co-occurrence corrections of the single runs."""
     for member, file in zip(model.members, files, strict=True):
         weights, _ = read_tensors(file)
-        network = {name: tensor for name, tensor in weights.items() if not name.startswith("transitions.")}
+        network = {name: tensor for name, tensor in weights.items() if not name.startswith("cooccurrence.")}
         load_weights(file, member, network)

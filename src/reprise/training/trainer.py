@@ -210,7 +210,7 @@ class Trainer:
                 self._epoch(bar)
                 self._call_back(log, self.progress.history[-1:])
             has_work = not was_finished
-            if self.model.transitions is not None:
+            if self.model.cooccurrence is not None:
                 has_work |= self._add_cooccurrence(bar)
             if self.config.refit:
                 has_work |= self._refit(bar)
@@ -339,8 +339,8 @@ class Trainer:
         if REFIT in metadata:
             return False
         load_weights(self.run.best, self.model, weights)
-        if self.model.transitions is not None and self.model.transitions.silent:
-            self.model.transitions = None
+        if self.model.cooccurrence is not None and self.model.cooccurrence.is_zero:
+            self.model.cooccurrence = None
         result = refit_on_validation(
             self._make_step,
             self.dataset,

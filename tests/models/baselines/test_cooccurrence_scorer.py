@@ -21,7 +21,7 @@ def test_without_a_validation_part_parameters_keep_their_defaults():
     dataset = world([list("abcabcabc"), list("abcab")], valid=0, test=1)
     model = Cooccurrence(window=3).fit(dataset)
     index = dataset.items.index
-    assert int(model.after(torch.tensor([[0, index("b"), index("c")]])).argmax()) + 1 == index("a")
+    assert int(model.score_windows(torch.tensor([[0, index("b"), index("c")]])).argmax()) + 1 == index("a")
 
 
 def test_an_empty_training_part():

@@ -8,7 +8,7 @@ from scipy import sparse
 from reprise.errors import ConfigError, DataError
 from reprise.evaluation.evaluator import evaluate
 from reprise.models.baselines.item_knn import ItemKNN, nearest_items
-from reprise.models.baselines.session_matrix import TIE
+from reprise.models.baselines.session_matrix import TIE_BREAK_SCALE
 from reprise.testing.worlds import cycle, noise, world
 
 
@@ -23,7 +23,7 @@ def near(dataset, spec, *window):
     model = spec.fit(dataset)
     index = [dataset.items.index(item) for item in window][-model.window :]
     recent = torch.tensor([[0] * (model.window - len(index)) + index])
-    found = model.after(recent)[0] - model._tie_I
+    found = model.score_windows(recent)[0] - model._tie_I
     return {
         name: float(found[dataset.items.index(name) - 1]) for name in dataset.items.ids[: dataset.items.warm]
     }
@@ -58,7 +58,7 @@ def test_own_is_what_an_item_is_to_itself(small):
 def test_what_nothing_says_is_ordered_by_the_log(small):
     model = ItemKNN().fit(small)
     shares = torch.tensor([small.table["count"].to_pylist()])[:, :4] / 10
-    torch.testing.assert_close(model.scores(model.initial_state(1)), shares * TIE)
+    torch.testing.assert_close(model.scores(model.initial_state(1)), shares * TIE_BREAK_SCALE)
 
 
 def test_only_the_nearest_are_kept():
@@ -69,7 +69,7 @@ def test_only_the_nearest_are_kept():
     total = count.diagonal()
     whole = count / np.sqrt((total[:, None] + 2) * (total + 2))
     np.fill_diagonal(whole, 0)
-    found = nearest_items(has, 2.0, most=3).toarray()
+    found = nearest_items(has, 2.0, k=3).toarray()
     for mine, all_of_row in zip(found, whole, strict=True):
         assert np.count_nonzero(mine) == min(3, np.count_nonzero(all_of_row))
         np.testing.assert_allclose(np.sort(mine)[-3:], np.sort(all_of_row)[-3:], rtol=1e-6)
@@ -80,9 +80,11 @@ def test_pieces_change_nothing(monkeypatch):
     """Neither of the matrix of items nor of the targets."""
     dataset = noise(items=20, sequences=40)
     windows = torch.randint(0, 20, (30, 10), generator=torch.Generator().manual_seed(0))
-    whole = ItemKNN(neighbours=5).fit(dataset).after(windows)
-    monkeypatch.setattr("reprise.models.baselines.session_matrix.PAIRS_AT_ONCE", 60)
-    torch.testing.assert_close(ItemKNN(neighbours=5).fit(dataset).after(windows), whole, rtol=0, atol=0)
+    whole = ItemKNN(neighbours=5).fit(dataset).score_windows(windows)
+    monkeypatch.setattr("reprise.models.baselines.session_matrix.PAIRS_PER_CHUNK", 60)
+    torch.testing.assert_close(
+        ItemKNN(neighbours=5).fit(dataset).score_windows(windows), whole, rtol=0, atol=0
+    )
 
 
 def test_a_cycle_is_learnt():

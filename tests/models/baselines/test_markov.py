@@ -15,21 +15,23 @@ def small():
 def test_the_markov_formula(small):
     """After a: c_a = 4, of which b 2, a 1, c 1; a prior of weight 3."""
     model = Markov(smoothing=3).fit(small)
-    found = model.after(torch.tensor([[1]]))[0]
+    found = model.score_windows(torch.tensor([[1]]))[0]
     assert found.tolist() == pytest.approx(
         [(1 + 3 * 4 / 7) / (4 + 3), (2 + 3 * 2 / 7) / (4 + 3), (1 + 3 * 1 / 7) / (4 + 3)]
     )
 
 
 def test_scores_are_a_distribution(small):
-    assert Markov(0.5).fit(small).after(torch.arange(4)[:, None]).sum(1).tolist() == pytest.approx([1] * 4)
+    assert Markov(0.5).fit(small).score_windows(torch.arange(4)[:, None]).sum(1).tolist() == pytest.approx(
+        [1] * 4
+    )
 
 
 def test_without_history_and_after_a_dead_end_a_chain_is_popularity(small):
     """Nothing follows c."""
     model, shares = Markov(2).fit(small), [4 / 7, 2 / 7, 1 / 7]
     assert model.scores(model.initial_state(1))[0].tolist() == pytest.approx(shares)
-    assert model.after(torch.tensor([[3]]))[0].tolist() == pytest.approx(shares)
+    assert model.score_windows(torch.tensor([[3]]))[0].tolist() == pytest.approx(shares)
 
 
 def test_transitions_of_the_validation_part_are_counted_for_the_test_part():
@@ -37,9 +39,9 @@ def test_transitions_of_the_validation_part_are_counted_for_the_test_part():
     dataset = world([list("abacb"), list("cbabb")], valid=1, test=1)
     model = Markov(0.001).fit(dataset)
     a, c = dataset.items.index("a"), dataset.items.index("c")
-    known = float(model.after(torch.tensor([[a]]))[0, c - 1])
-    model.observe(dataset, before="valid")
-    assert float(model.after(torch.tensor([[a]]))[0, c - 1]) < 0.01 < known
+    known = float(model.score_windows(torch.tensor([[a]]))[0, c - 1])
+    model.count(dataset, before="valid")
+    assert float(model.score_windows(torch.tensor([[a]]))[0, c - 1]) < 0.01 < known
 
 
 @pytest.mark.parametrize("smoothing", [0, -1])
@@ -57,5 +59,5 @@ def test_a_cycle_is_learnt():
     dataset = cycle(items=5)
     model = Markov().fit(dataset)
     index = dataset.items.index
-    scores = model.after(torch.tensor([[index("i3")], [index("i4")]]))
+    scores = model.score_windows(torch.tensor([[index("i3")], [index("i4")]]))
     assert (scores.argmax(1) + 1).tolist() == [index("i4"), index("i0")]

@@ -27,7 +27,7 @@ def test_popularity_is_the_share_of_the_events_before_the_test_part(small):
     assert small.items.ids.tolist() == ["a", "b", "c"]
     model = Popularity().fit(small)
     assert model.scores(model.initial_state(2)).tolist() == [[4 / 9, 2 / 9, 3 / 9]] * 2
-    model.observe(small, before="valid")
+    model.count(small, before="valid")
     assert model.scores(model.initial_state(1)).tolist() == [[4 / 7, 2 / 7, 1 / 7]]
 
 
@@ -40,15 +40,15 @@ def test_popularity_listens_to_nobody(small, spec):
 
 def test_the_last_days_count(dated):
     """Back from day 10, seven days hold b and c; (1 + 1/4) / (2 + 1), and a (0 + 2/4) / (2 + 1)."""
-    scores = RecentPopularity().fit(dated).after(torch.zeros(1, 0))[0]
+    scores = RecentPopularity().fit(dated).score_windows(torch.zeros(1, 0))[0]
     assert scores.tolist() == pytest.approx([(0 + 2 / 4) / 3, (1 + 1 / 4) / 3, (1 + 1 / 4) / 3])
-    one = RecentPopularity(window="1d").fit(dated).after(torch.zeros(1, 0))[0]
+    one = RecentPopularity(window="1d").fit(dated).score_windows(torch.zeros(1, 0))[0]
     assert one.tolist() == pytest.approx([(0 + 2 / 4) / 2, (0 + 1 / 4) / 2, (1 + 1 / 4) / 2])
 
 
 def test_events_fade(dated):
     """With a half-life of a day and no window: ages 9, 8, 1 and 0 days."""
-    found = RecentPopularity(half_life="1d").fit(dated).after(torch.zeros(1, 0))[0]
+    found = RecentPopularity(half_life="1d").fit(dated).score_windows(torch.zeros(1, 0))[0]
     weights = [2**-9 + 2**-8, 2**-1, 1]
     expected = [
         (weight + share) / (sum(weights) + 1)
@@ -59,7 +59,7 @@ def test_events_fade(dated):
 
 def test_a_window_and_a_half_life_together(dated):
     """Only b, a day old, and c are inside."""
-    found = RecentPopularity(window="7d", half_life="1d").fit(dated).after(torch.zeros(1, 0))[0]
+    found = RecentPopularity(window="7d", half_life="1d").fit(dated).score_windows(torch.zeros(1, 0))[0]
     assert found[0] == pytest.approx((0 + 2 / 4) / (1.5 + 1))
     assert found[1] == pytest.approx((0.5 + 1 / 4) / (1.5 + 1))
 
@@ -68,8 +68,8 @@ def test_what_is_recent_goes_by_what_is_counted(dated):
     """Asked about the validation part, the clock stands at the last training event."""
     dataset = replace(dated, train_end=np.array([2]))
     model = RecentPopularity(window="1d").fit(dataset)
-    model.observe(dataset, before="valid")
-    assert model.after(torch.zeros(1, 0))[0].tolist() == pytest.approx([(1 + 1) / 2, 0, 0])
+    model.count(dataset, before="valid")
+    assert model.score_windows(torch.zeros(1, 0))[0].tolist() == pytest.approx([(1 + 1) / 2, 0, 0])
 
 
 @pytest.mark.parametrize("fields", [{"window": "seven days"}, {"half_life": "0d"}])
@@ -90,7 +90,7 @@ def test_what_the_user_had_most_often_comes_first(small):
 def test_between_equals_the_log_decides(small):
     """b and c once each: c is the commoner one."""
     model = SessionPopularity().fit(small)
-    order = model.after(torch.tensor([[0, 2, 3], [0, 3, 2]])).argsort(1, descending=True) + 1
+    order = model.score_windows(torch.tensor([[0, 2, 3], [0, 3, 2]])).argsort(1, descending=True) + 1
     assert order.tolist() == [[3, 2, 1], [3, 2, 1]]
 
 

@@ -8,8 +8,8 @@ import torch
 
 from reprise.errors import ConfigError, DataError
 from reprise.evaluation.evaluator import evaluate
-from reprise.models.baselines.session_knn import LATER, SessionKNN, latest_of_items
-from reprise.models.baselines.session_matrix import TIE, find_sessions
+from reprise.models.baselines.session_knn import RECENCY_TIE_BREAK, SessionKNN, latest_of_items
+from reprise.models.baselines.session_matrix import TIE_BREAK_SCALE, find_sessions
 from reprise.testing.worlds import DAY_MS, memory, noise, world
 
 
@@ -60,7 +60,7 @@ def test_the_formula(spec):
     model = spec.fit(dataset)
     windows = torch.randint(0, 16, (12, spec.window), generator=torch.Generator().manual_seed(0))
     windows[0] = 0
-    found = model.after(windows) - model._tie_I
+    found = model.score_windows(windows) - model._tie_I
     for scores, window in zip(found, windows.tolist(), strict=True):
         expected = one_by_one(dataset, spec, window)
         torch.testing.assert_close(scores, torch.tensor(list(expected.values())), rtol=1e-4, atol=1e-5)
@@ -70,7 +70,7 @@ def test_without_history_the_log_decides():
     dataset = noise(items=15, sequences=25)
     model = SessionKNN().fit(dataset)
     order = model.scores(model.initial_state(1)).argsort(descending=True)
-    shares = model.scores(model.initial_state(1)) / TIE
+    shares = model.scores(model.initial_state(1)) / TIE_BREAK_SCALE
     assert float(shares.sum()) == pytest.approx(1, abs=1e-5)
     assert order[0, :2].tolist() == [0, 1]  # the vocabulary begins with the commonest
 
@@ -80,9 +80,9 @@ def test_of_equals_the_latest_is_asked():
     dataset = world([list("abx"), list("acx"), list("dex"), list("dex")], valid=0, test=1)
     dataset = replace(dataset, time_ms=np.arange(dataset.events) * DAY_MS)
     model = SessionKNN(neighbours=1, window=1).fit(dataset)
-    scores = model.after(torch.tensor([[dataset.items.index("a")]]))[0]
+    scores = model.score_windows(torch.tensor([[dataset.items.index("a")]]))[0]
     assert scores[dataset.items.index("b") - 1] < scores[dataset.items.index("c") - 1]
-    assert LATER < 1e-3
+    assert RECENCY_TIE_BREAK < 1e-3
 
 
 def test_old_sessions_fade():
@@ -93,7 +93,7 @@ def test_old_sessions_fade():
     dataset = replace(dataset, time_ms=np.array(days) * DAY_MS)
     a, b, c = (dataset.items.index(item) for item in "abc")
     always, lately = (
-        spec.fit(dataset).after(torch.tensor([[0] * 19 + [a]]))[0]
+        spec.fit(dataset).score_windows(torch.tensor([[0] * 19 + [a]]))[0]
         for spec in (SessionKNN(), SessionKNN(half_life="30d"))
     )
     assert always[c - 1] > always[b - 1]
@@ -118,9 +118,9 @@ def test_pieces_change_nothing(monkeypatch):
     dataset = noise(items=20, sequences=40)
     windows = torch.randint(0, 21, (30, 20), generator=torch.Generator().manual_seed(0))
     model = SessionKNN(neighbours=6).fit(dataset)
-    whole = model.after(windows)
-    monkeypatch.setattr("reprise.models.baselines.session_matrix.PAIRS_AT_ONCE", 300)
-    assert torch.equal(model.after(windows), whole)
+    whole = model.score_windows(windows)
+    monkeypatch.setattr("reprise.models.baselines.session_matrix.PAIRS_PER_CHUNK", 300)
+    assert torch.equal(model.score_windows(windows), whole)
 
 
 def test_repeats_are_remembered():

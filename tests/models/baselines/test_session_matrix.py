@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from reprise.models.baselines.session_matrix import find_sessions, row_chunks, spans, strongest
+from reprise.models.baselines.session_matrix import csr_positions, find_sessions, row_chunks, top_k_per_row
 from reprise.models.cooccurrence import counting
 from reprise.testing.worlds import noise, world
 
@@ -48,7 +48,7 @@ def test_only_what_is_before_a_part_and_warm_is_read():
 def test_blocks_change_nothing(monkeypatch):
     dataset = noise(items=9, sequences=30, length=12)
     whole = find_sessions(dataset, "test", length=4)
-    monkeypatch.setattr(counting, "EVENTS_AT_ONCE", 25)
+    monkeypatch.setattr(counting, "EVENTS_PER_BLOCK", 25)
     cut = find_sessions(dataset, "test", length=4)
     assert all(np.array_equal(mine, theirs) for mine, theirs in zip(whole, cut, strict=True))
 
@@ -75,15 +75,15 @@ def test_own_items_weigh_by_how_often_items_come_again(rows, own):
 
 
 def test_spans():
-    assert spans(np.array([5, 0, 9]), np.array([2, 3, 0])).tolist() == [5, 6, 0, 1, 2]
-    assert spans(np.zeros(0, dtype=int), np.zeros(0, dtype=int)).tolist() == []
+    assert csr_positions(np.array([5, 0, 9]), np.array([2, 3, 0])).tolist() == [5, 6, 0, 1, 2]
+    assert csr_positions(np.zeros(0, dtype=int), np.zeros(0, dtype=int)).tolist() == []
 
 
 def test_the_strongest_of_each_row():
     """Rows of 4, 0, 1 and 2 values."""
     start, value = np.array([0, 4, 4, 5, 7]), np.array([3.0, 9.0, 1.0, 4.0, 0.0, 2.0, 8.0])
-    assert strongest(start, value, 2).tolist() == [False, True, False, True, True, True, True]
-    assert strongest(start, value, 1).tolist() == [False, True, False, False, True, False, True]
+    assert top_k_per_row(start, value, 2).tolist() == [False, True, False, True, True, True, True]
+    assert top_k_per_row(start, value, 1).tolist() == [False, True, False, False, True, False, True]
 
 
 @pytest.mark.parametrize(
@@ -96,6 +96,6 @@ def test_the_strongest_of_each_row():
     ],
 )
 def test_rows_are_taken_as_many_as_there_is_room_for(monkeypatch, cost, chunks):
-    monkeypatch.setattr("reprise.models.baselines.session_matrix.PAIRS_AT_ONCE", 6)
+    monkeypatch.setattr("reprise.models.baselines.session_matrix.PAIRS_PER_CHUNK", 6)
     found = row_chunks(np.array(cost, dtype=np.int64))
     assert [(chunk.start, chunk.stop) for chunk in found] == chunks

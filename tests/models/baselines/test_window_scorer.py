@@ -8,7 +8,7 @@ from reprise.models.baselines.item_knn import ItemKNN
 from reprise.models.baselines.markov import Markov
 from reprise.models.baselines.popularity import Popularity, SessionPopularity
 from reprise.models.baselines.session_knn import SessionKNN
-from reprise.models.batch import event_at, gather
+from reprise.models.batch import events_at_step, gather
 from reprise.models.scorer import CountingScorer, Scorer, VectorScorer
 from reprise.testing.worlds import noise
 
@@ -28,7 +28,7 @@ def test_a_batch_equals_the_fold(spec):
         fold = model.initial_state(len(chunk.row_B)) if chunk.fresh else fold
         expected = []
         for step in range(batch.item_BT.shape[1]):
-            fold = model.advance(fold, event_at(batch, step))
+            fold = model.advance(fold, events_at_step(batch, step))
             expected.append(model.scores(fold))
         assert torch.equal(scores, torch.stack(expected, 1)[batch.target_BT != 0])
         assert all(torch.equal(state[name], fold[name]) for name in fold)

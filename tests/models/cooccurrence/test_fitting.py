@@ -12,135 +12,135 @@ from reprise.testing.worlds import cycle, memory, noise, world
 
 @pytest.fixture
 def small() -> SequenceDataset:
-    """Training parts a b a b c and a b c c; validation b a d and a c a; d is cold, and the last event is for the test."""
+    """Training parts a b a b c and a b c c; validation b a d and a c a. d is cold, the last event is a test event."""
     return world([list("ababcbadx"), list("abccacax")], valid=3, test=1)
 
 
 def names(dataset: SequenceDataset, item: torch.Tensor) -> list[str]:
-    return ["-" if at == PAD else str(dataset.items.ids[at - 1]) for at in item.tolist()]
+    return ["-" if index == PAD else str(dataset.items.ids[index - 1]) for index in item.tolist()]
 
 
-def test_cases_are_the_known_targets_with_what_came_before(small: SequenceDataset) -> None:
-    cases = find_calibration_examples(small, "valid", 3)
-    assert cases.position_N.tolist() == [5, 6, 13, 14, 15]
-    assert names(small, cases.target_N) == ["b", "a", "a", "c", "a"]
-    assert names(small, cases.recent_NW[0]) == ["a", "b", "c"]
-    assert names(small, cases.recent_NW[4]) == ["c", "a", "c"]
-    assert len(cases.hidden_P) == 0
+def test_examples_are_warm_targets_with_their_windows(small: SequenceDataset) -> None:
+    examples = find_calibration_examples(small, "valid", 3)
+    assert examples.position_N.tolist() == [5, 6, 13, 14, 15]
+    assert names(small, examples.target_N) == ["b", "a", "a", "c", "a"]
+    assert names(small, examples.recent_NW[0]) == ["a", "b", "c"]
+    assert names(small, examples.recent_NW[4]) == ["c", "a", "c"]
+    assert len(examples.hidden_P) == 0
 
 
-def test_short_histories_are_padded_and_unknown_items_passed_over() -> None:
-    """Training a b, validation x a: x is cold, so only a is a case, and x is not among what came before it."""
+def test_short_histories_are_padded_and_cold_items_skipped() -> None:
+    """Training a b, validation x a. x is cold, so it is neither a target nor in the window of a."""
     dataset = world([list("abxa")], valid=2, test=0)
-    cases = find_calibration_examples(dataset, "valid", 4)
-    assert [names(dataset, recent) for recent in cases.recent_NW] == [["-", "-", "a", "b"]]
+    examples = find_calibration_examples(dataset, "valid", 4)
+    assert [names(dataset, recent) for recent in examples.recent_NW] == [["-", "-", "a", "b"]]
 
 
-def test_what_was_had_is_no_candidate(small: SequenceDataset) -> None:
-    """Every known validation event repeats an item here, and a repeated item is no case."""
+def test_exclude_seen_hides_earlier_items_and_drops_repeated_targets(small: SequenceDataset) -> None:
+    """In `small` every warm validation event repeats an item, so no example is left."""
     assert len(find_calibration_examples(small, "valid", 3, exclude_seen=True).target_N) == 0
     dataset = world([list("abac"), list("cbbb")], valid=1, test=0)
-    cases = find_calibration_examples(dataset, "valid", 2, exclude_seen=True)
-    assert names(dataset, cases.target_N) == ["c"]
-    first, last = cases.start.tolist()
-    assert names(dataset, cases.hidden_P[first:last]) == ["a", "b", "a"]
+    examples = find_calibration_examples(dataset, "valid", 2, exclude_seen=True)
+    assert names(dataset, examples.target_N) == ["c"]
+    first, last = examples.start.tolist()
+    assert names(dataset, examples.hidden_P[first:last]) == ["a", "b", "a"]
 
 
-def test_a_large_part_is_sampled() -> None:
+def test_a_large_part_is_sampled_uniformly() -> None:
     dataset = noise(sequences=200)
     every, some = (
         find_calibration_examples(dataset, "valid", 3),
-        find_calibration_examples(dataset, "valid", 3, most=50),
+        find_calibration_examples(dataset, "valid", 3, limit=50),
     )
     assert (len(every.target_N), len(some.target_N)) == (400, 50)
-    place_N = np.searchsorted(every.position_N, some.position_N)
+    index_N = np.searchsorted(every.position_N, some.position_N)
     assert (np.diff(some.position_N) > 0).all()
-    assert torch.equal(every.recent_NW[place_N], some.recent_NW)
+    assert torch.equal(every.recent_NW[index_N], some.recent_NW)
     assert np.diff(some.position_N).max() < 1000
 
 
-def fitted(
-    dataset: SequenceDataset, logits: torch.Tensor | None = None, focus: float = fitting.FOCUS
+def fit_on(
+    dataset: SequenceDataset, logits: torch.Tensor | None = None, gce_q: float = fitting.GCE_Q
 ) -> tuple[CooccurrenceCorrection, CalibrationExamples, fitting.Fit]:
-    residual = CooccurrenceCorrection(dataset.items.warm, window=3, neighbours=20)
-    residual.observe(dataset)
-    cases = find_calibration_examples(dataset, "valid", 3)
+    correction = CooccurrenceCorrection(dataset.items.warm, window=3, neighbours=20)
+    correction.count(dataset)
+    examples = find_calibration_examples(dataset, "valid", 3)
     flat_I = torch.zeros(dataset.items.warm)
-    return residual, cases, fit_correction(
-        residual, cases, lambda case_C: flat_I.expand(len(case_C), -1) if logits is None else logits[case_C],
-        focus,
+    return correction, examples, fit_correction(
+        correction, examples, lambda index_C: flat_I.expand(len(index_C), -1) if logits is None else logits[index_C],
+        gce_q,
     )  # fmt: skip
 
 
-def flattered() -> SequenceDataset:
-    """Item i is followed by i + 1 while it is learned, and in every third sequence by any item afterwards."""
-    chance = np.random.default_rng(0)
+def misleading_counts() -> SequenceDataset:
+    """Item i is followed by i + 1 in training; in the last two events of every third sequence by a random item."""
+    generator = np.random.default_rng(0)
     rows = []
     for start in range(240):
         row = [(start + step) % 9 for step in range(12)]
-        rows.append(row[:-2] + [int(chance.integers(9)) for _ in range(2)] if start % 3 == 0 else row)
+        rows.append(row[:-2] + [int(generator.integers(9)) for _ in range(2)] if start % 3 == 0 else row)
     return world([[f"i{at}" for at in row] for row in rows], valid=1, test=1)
 
 
-def test_counts_that_tell_the_answer_are_believed() -> None:
-    _, _, fit = fitted(cycle(items=9, sequences=200))
-    assert fit.before == pytest.approx((1 - 9**-fitting.FOCUS) / fitting.FOCUS)
-    assert fit.after < 0.3
+def test_predictive_counts_reduce_the_loss() -> None:
+    _, _, fit = fit_on(cycle(items=9, sequences=200))
+    assert fit.loss_before == pytest.approx((1 - 9**-fitting.GCE_Q) / fitting.GCE_Q)
+    assert fit.loss_after < 0.3
 
 
-def test_without_focus_the_loss_is_log_loss() -> None:
-    assert fitted(cycle(items=9, sequences=200), focus=0.0)[2].before == pytest.approx(np.log(9))
+def test_gce_q_of_zero_is_log_loss() -> None:
+    assert fit_on(cycle(items=9, sequences=200), gce_q=0.0)[2].loss_before == pytest.approx(np.log(9))
 
 
-def test_focus_gives_up_what_is_lost_for_the_top_of_the_list() -> None:
-    """Counts are right in two cases of three, and sure; in the third they mislead, which log loss would not risk."""
-    sure = []
-    for focus in (fitting.FOCUS, 0.0):
-        residual, cases, _ = fitted(flattered(), focus=focus)
-        logits_NI = torch.zeros(len(cases.target_N), 9)
-        residual(cases.recent_NW).add_to(logits_NI)
-        sure.append(logits_NI.softmax(1).amax(1).mean().item())
-    assert sure[0] > sure[1] + 0.1
+def test_gce_gives_more_confident_counts_than_log_loss() -> None:
+    """The counts are right for two targets of three and wrong for the third, which log loss penalises more."""
+    confidence = []
+    for gce_q in (fitting.GCE_Q, 0.0):
+        correction, examples, _ = fit_on(misleading_counts(), gce_q=gce_q)
+        logits_NI = torch.zeros(len(examples.target_N), 9)
+        correction(examples.recent_NW).add_to(logits_NI)
+        confidence.append(logits_NI.softmax(1).amax(1).mean().item())
+    assert confidence[0] > confidence[1] + 0.1
 
 
-def test_the_distance_that_matters_is_found() -> None:
-    """The answer is the item of two events ago."""
-    residual, _, _ = fitted(memory(2, items=12))
-    oldest, second, newest = residual.distance.tolist()
+def test_the_fit_finds_the_predictive_distance() -> None:
+    """The target is always the item of two events ago."""
+    correction, _, _ = fit_on(memory(2, items=12))
+    oldest, second, newest = correction.distance.tolist()
     assert second > max(oldest, newest) + 1
 
 
-def test_counts_beside_a_network_that_knows_the_answer_are_worth_nothing() -> None:
+def test_random_counts_do_not_change_a_perfect_ranking() -> None:
     dataset = noise(items=20, sequences=300)
-    cases = find_calibration_examples(dataset, "valid", 3)
-    knows = 12 * torch.nn.functional.one_hot(cases.target_N - 1, dataset.items.warm).float()
-    residual, _, fit = fitted(dataset, knows)
-    assert fit.after <= fit.before < 0.01
-    extra = residual(cases.recent_NW)
-    changed = knows.clone()
+    examples = find_calibration_examples(dataset, "valid", 3)
+    perfect = 12 * torch.nn.functional.one_hot(examples.target_N - 1, dataset.items.warm).float()
+    correction, _, fit = fit_on(dataset, perfect)
+    assert fit.loss_after <= fit.loss_before < 0.01
+    extra = correction(examples.recent_NW)
+    changed = perfect.clone()
     extra.add_to(changed)
-    assert (changed.argmax(1) + 1 == cases.target_N).all()
+    assert (changed.argmax(1) + 1 == examples.target_N).all()
 
 
-def test_the_base_keeps_its_unit() -> None:
-    """Logits that are thirty times too large are weighted down while the search lasts; in the end the gain is in their unit."""
+def test_the_gain_is_relative_to_unscaled_base_logits() -> None:
+    """The fit scales down logits that are thirty times too large, and the final gain compensates for that."""
     dataset = cycle(items=9, sequences=200)
     torch.manual_seed(0)
     noisy = torch.randn(len(find_calibration_examples(dataset, "valid", 3).target_N), 9)
-    gains = [fitted(dataset, noisy * times)[0].gain.item() for times in (1.0, 30.0)]
+    gains = [fit_on(dataset, noisy * times)[0].gain.item() for times in (1.0, 30.0)]
     assert gains[1] > 2 * gains[0] > 0
 
 
-def test_without_cases_nothing_is_learned() -> None:
+def test_without_examples_the_parameters_keep_their_defaults() -> None:
     dataset = world([list("abab"), list("baba")], valid=0, test=1)
-    residual, _, fit = fitted(dataset)
+    correction, _, fit = fit_on(dataset)
     fresh = CooccurrenceCorrection(dataset.items.warm, window=3, neighbours=20)
     assert fit == (0, 0.0, 0.0)
-    assert residual.gain.item() == fitting.FIRST_GAIN
-    assert torch.equal(residual.powers, fresh.powers)
+    assert correction.gain.item() == fitting.INITIAL_GAIN
+    assert torch.equal(correction.powers, fresh.powers)
 
 
-def test_the_same_search_twice() -> None:
-    first, second = (fitted(noise(items=9, sequences=40))[0] for _ in range(2))
+def test_fits_are_deterministic() -> None:
+    first, second = (fit_on(noise(items=9, sequences=40))[0] for _ in range(2))
     for one, other in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(one, other)

@@ -6,7 +6,12 @@ import torch
 from reprise.data.dataset import Sizes
 from reprise.errors import ConfigError
 from reprise.models.baselines.popularity import Popularity
-from reprise.models.networks.adversarial import Adversarial, AdversarialEncoder, Discriminator, _Reversed
+from reprise.models.networks.adversarial import (
+    Adversarial,
+    AdversarialEncoder,
+    Discriminator,
+    _GradientReversal,
+)
 from reprise.models.networks.cell_stack import Stack
 from reprise.models.networks.ensemble import Ensemble
 from reprise.models.networks.recurrent import Recurrent
@@ -35,7 +40,7 @@ def test_a_discriminator_learns_to_tell_what_came_from_what_was_proposed() -> No
     adam = torch.optim.Adam(network.discriminator.parameters(), lr=0.02)
     losses = []
     for _ in range(80):
-        loss = network.game(x_BTD, hidden_BTD, valid_BT)
+        loss = network.adversarial_loss(x_BTD, hidden_BTD, valid_BT)
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -49,12 +54,14 @@ def test_the_generator_learns_to_be_taken_for_what_came() -> None:
     network = encoder()
     x_BTD, valid_BT = rows()
     hidden_BTD = torch.randn_like(x_BTD).requires_grad_()
-    (gradient,) = torch.autograd.grad(network.game(x_BTD, hidden_BTD, valid_BT), hidden_BTD)
+    (gradient,) = torch.autograd.grad(network.adversarial_loss(x_BTD, hidden_BTD, valid_BT), hidden_BTD)
     assert gradient.abs().sum() > 0
     proposed = torch.randn(8, 6, requires_grad=True)
     history = torch.randn(8, 6)
     straight = torch.autograd.grad(network.discriminator(history, proposed).sum(), proposed)[0]
-    turned = torch.autograd.grad(network.discriminator(history, _Reversed.apply(proposed)).sum(), proposed)[0]  # type: ignore[no-untyped-call]
+    turned = torch.autograd.grad(
+        network.discriminator(history, _GradientReversal.apply(proposed)).sum(), proposed
+    )[0]  # type: ignore[no-untyped-call]
     torch.testing.assert_close(turned, -straight)
 
 

@@ -32,16 +32,16 @@ def members_of(model: EnsembleScorer) -> list[NetworkScorer]:
         {},
         {"cell": "lstm", "residual": False},
         {"gaps": True, "query_time": True, "decay": True, "alignment": "additive"},
-        {"transitions": 0, "attention": 0, "temperature": 0},
+        {"cooccurrence": 0, "attention": 0, "temperature": 0},
     ],
     ids=["default", "bare", "times", "plain"],
 )
 def test_an_ensemble_is_a_fold_like_any_scorer(fields: dict[str, object]) -> None:
     model = built(**fields)
-    if model.transitions is not None:
+    if model.cooccurrence is not None:
         with torch.no_grad():
-            model.transitions.gain.fill_(1.0)
-        model.observe(WORLD)
+            model.cooccurrence.gain.fill_(1.0)
+        model.count(WORLD)
     check_scorer(model, WORLD)
 
 
@@ -60,15 +60,15 @@ def test_its_members_differ() -> None:
 
 def test_counts_are_added_once_and_are_not_the_members() -> None:
     model = built()
-    assert model.transitions is not None
-    assert all(member.transitions is None for member in members_of(model))
+    assert model.cooccurrence is not None
+    assert all(member.cooccurrence is None for member in members_of(model))
     some = batch([[1, 2]], [[0, 3]])
     bare_NI = model.score_batch(some)[0]
     with torch.no_grad():
-        model.transitions.gain.fill_(1.0)
-    model.observe(WORLD)
+        model.cooccurrence.gain.fill_(1.0)
+    model.count(WORLD)
     counted_NI = bare_NI.clone()
-    model.transitions(torch.tensor([[PAD] * 18 + [1, 2]])).add_to(counted_NI)
+    model.cooccurrence(torch.tensor([[PAD] * 18 + [1, 2]])).add_to(counted_NI)
     torch.testing.assert_close(model.score_batch(some)[0], counted_NI)
     assert not torch.allclose(bare_NI, counted_NI)
 
@@ -97,7 +97,7 @@ def test_its_attention_is_the_mean_of_theirs() -> None:
 
 def test_it_reads_what_its_members_read() -> None:
     assert built(gaps=True, query_time=True).reads == ("item", "time_s", "now_s")
-    assert built(transitions=0).reads == ()
+    assert built(cooccurrence=0).reads == ()
 
 
 @pytest.mark.parametrize("member", [Ensemble(), 3, Recurrent])

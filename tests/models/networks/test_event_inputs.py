@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from reprise.models.networks.event_inputs import (
-    KNOTS,
-    Decay,
+    NUM_KNOTS,
     EventInputs,
     InputFeatures,
     QueryHead,
+    TimeDecay,
     TimeGapEmbedding,
 )
 
@@ -19,9 +19,9 @@ NAN = float("nan")
 def test_a_function_of_a_gap_is_straight_between_its_knots() -> None:
     """Knots at 0, 1, 3, 7 s: values 0, 1, 2, 3; 5 s lies log2(6) along."""
     function = TimeGapEmbedding(1)
-    function.knot_KD.data[:, 0] = torch.arange(KNOTS + 1)
+    function.knot_KD.data[:, 0] = torch.arange(NUM_KNOTS + 1)
     found = function(torch.tensor([0.0, 1.0, 3.0, 5.0, 7.0, 1e30, -5.0])).squeeze(1)
-    expected = [0, 1, 2, math.log2(6), 3, KNOTS, 0]
+    expected = [0, 1, 2, math.log2(6), 3, NUM_KNOTS, 0]
     torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-3, atol=1e-5)
 
 
@@ -96,7 +96,7 @@ def test_one_moment_of_asking_in_ten_is_hidden_while_training() -> None:
 
 def test_a_state_fades_with_a_power_of_time() -> None:
     """r = 0.5: after 3 seconds (1 + 3)^-0.5 = 1/2 is left; nothing is lost at once, or of a gap that is not known."""
-    decay = Decay(2)
+    decay = TimeDecay(2)
     with torch.no_grad():
         decay.rate_D.fill_(float(np.log(np.expm1(0.5))))
     left = decay(torch.tensor([0.0, 3.0, 99.0, NAN]))
@@ -104,4 +104,4 @@ def test_a_state_fades_with_a_power_of_time() -> None:
 
 
 def test_a_fresh_decay_is_almost_none() -> None:
-    assert 0.95 < Decay(1)(torch.tensor(3e7)).item() < 1
+    assert 0.95 < TimeDecay(1)(torch.tensor(3e7)).item() < 1

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 import torch
 
+from reprise.config import apply_overrides, from_dict
 from reprise.data.dataset import Sizes
 from reprise.models.batch import Event
 from reprise.models.networks.autoencoder import Autoencoder
@@ -13,7 +14,7 @@ from reprise.models.networks.transformer import Transformer
 
 
 @pytest.mark.parametrize(
-    ("spec", "like"),
+    ("spec", "last"),
     [
         (Recurrent(size=64), 1),
         (Convolution(size=64), 1),
@@ -25,9 +26,11 @@ from reprise.models.networks.transformer import Transformer
     ],
     ids=str,
 )
-def test_an_untrained_network_answers_with_what_is_like_the_last_events(spec: Any, like: int) -> None:
-    """Item vectors are random, each is like itself only: those that were read stand among the first five of forty, where
-    chance would put an eighth of them."""
+def test_an_untrained_network_ranks_the_last_items_first(spec: Any, last: int) -> None:
+    """Random item vectors are similar only to themselves, so the last items read are among the top 5 of 40.
+
+    A random ranking would have one in eight of them there.
+    """
     torch.manual_seed(0)
     model = spec.build(Sizes(40, 1)).eval()
     history_BT = torch.stack([torch.randperm(40)[:2] + 1 for _ in range(100)])
@@ -35,5 +38,12 @@ def test_an_untrained_network_answers_with_what_is_like_the_last_events(spec: An
     for item_B in history_BT.unbind(1):
         state = model.advance(state, Event(item_B, torch.zeros(100), torch.zeros(100), torch.zeros(100)))
     first_BK = model.scores(state).topk(5).indices + 1
-    found_BT = (first_BK.unsqueeze(1) == history_BT[:, -like:].unsqueeze(-1)).any(-1)
+    found_BT = (first_BK.unsqueeze(1) == history_BT[:, -last:].unsqueeze(-1)).any(-1)
     assert found_BT.float().mean() > 0.9
+
+
+@pytest.mark.parametrize("name", ["cooccurrence", "transitions"])
+def test_cooccurrence_is_read_under_its_current_and_its_former_name(name: str) -> None:
+    data = {"class": "reprise:Recurrent", name: 3}
+    assert from_dict(data).cooccurrence == 3
+    assert from_dict(apply_overrides(data, ["transitions=0"])).cooccurrence == 0

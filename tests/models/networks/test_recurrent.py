@@ -41,7 +41,7 @@ def test_residual_wraps_every_layer() -> None:
 
 
 def test_states_of_layers_have_their_own_names() -> None:
-    model = Recurrent(cell="lstm", size=6, layers=2, attention=0, transitions=0).build(Sizes(items=9))
+    model = Recurrent(cell="lstm", size=6, layers=2, attention=0, cooccurrence=0).build(Sizes(items=9))
     assert set(model.initial_state(3)) == {"0.h", "0.c", "1.h", "1.c", "hidden"}
 
 

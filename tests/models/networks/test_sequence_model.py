@@ -4,7 +4,7 @@ from rows import batch
 
 from reprise.data.vocabulary import PAD
 from reprise.models.batch import Event
-from reprise.models.encoder import keep_state
+from reprise.models.encoder import select_state
 from reprise.models.networks.recurrent import Recurrent
 from reprise.models.networks.sequence_model import SequenceModel
 from reprise.models.networks.state_attention import Alignment
@@ -70,14 +70,14 @@ def test_padding_never_learns(model: SequenceModel) -> None:
 
 def test_keep_state_chooses_row_by_row() -> None:
     old, new = {"h": torch.zeros(2, 3)}, {"h": torch.ones(2, 3)}
-    kept = keep_state(old, new, torch.tensor([True, False]))
+    kept = select_state(old, new, torch.tensor([True, False]))
     assert kept["h"].tolist() == [[0, 0, 0], [1, 1, 1]]
 
 
 def network_of(**fields: object) -> SequenceModel:
     """Of what is on by default, only what is asked for."""
     torch.manual_seed(0)
-    off = {"temperature": 0.0, "attention": 0, "transitions": 0}
+    off = {"temperature": 0.0, "attention": 0, "cooccurrence": 0}
     return Recurrent(size=8, layers=1, **{**off, **fields}).build(worlds.cycle().sizes).eval()  # type: ignore[arg-type]
 
 
@@ -94,7 +94,7 @@ def after(network: SequenceModel, rows: list[list[int]]) -> State:
     [
         ({}, ()),
         ({"attention": 3}, ()),
-        ({"transitions": 2}, ("item",)),
+        ({"cooccurrence": 2}, ("item",)),
         ({"gaps": True}, ("time_s",)),
         ({"decay": True}, ("time_s",)),
         ({"query_time": True}, ("time_s", "now_s")),

@@ -3,13 +3,13 @@ import torch
 
 from reprise.data.dataset import Sizes
 from reprise.errors import ConfigError
-from reprise.models.networks.transformer import Transformer, TwoWayBlock, TwoWayEncoder
+from reprise.models.networks.transformer import BidirectionalBlock, BidirectionalEncoder, Transformer
 from reprise.models.networks.window_encoder import Windows
 
 
-def two_way(window: int = 4) -> TwoWayEncoder:
+def bidirectional(window: int = 4) -> BidirectionalEncoder:
     torch.manual_seed(0)
-    return TwoWayEncoder(6, window, [TwoWayBlock(6, 2, window, dropout=0.0) for _ in range(2)])
+    return BidirectionalEncoder(6, window, [BidirectionalBlock(6, 2, window, dropout=0.0) for _ in range(2)])
 
 
 def test_the_heads_divide_the_width() -> None:
@@ -33,7 +33,7 @@ def test_each_layer_looks_back_over_its_window(layers: int, sees: int) -> None:
 
 def test_the_place_that_asks_is_a_masked_one() -> None:
     """An answer asks as training did: the events, and a hidden one after them."""
-    encoder = two_way()
+    encoder = bidirectional()
     x_NLD = torch.randn(3, 4, 6)
     asked = encoder.encode(Windows(x_NLD, torch.ones(3, 4, dtype=torch.bool)))
     row_BSD = torch.nn.functional.pad(x_NLD, (0, 0, 0, 1))
@@ -43,7 +43,7 @@ def test_the_place_that_asks_is_a_masked_one() -> None:
 
 
 def test_a_masked_event_sees_both_sides_and_not_itself() -> None:
-    encoder = two_way()
+    encoder = bidirectional()
     x_BTD = torch.randn(1, 6, 6, requires_grad=True)
     masked_BT = torch.tensor([[False, False, True, False, False, False]])
     encoder.masked(x_BTD, masked_BT, torch.ones(1, 6, dtype=torch.bool)).sum().backward()
@@ -53,7 +53,7 @@ def test_a_masked_event_sees_both_sides_and_not_itself() -> None:
 
 
 def test_what_holds_nothing_is_not_seen() -> None:
-    encoder = two_way()
+    encoder = bidirectional()
     x_NLD = torch.randn(2, 4, 6)
     filled_NL = torch.tensor([[False, False, True, True]] * 2)
     other_NLD = torch.cat([torch.randn(2, 2, 6), x_NLD[:, 2:]], dim=1)
@@ -63,7 +63,7 @@ def test_what_holds_nothing_is_not_seen() -> None:
 
 def test_a_masked_event_is_not_looked_at() -> None:
     """One that asks is to another one as if it were not there, as when the network answers."""
-    encoder = two_way()
+    encoder = bidirectional()
     x_BTD = torch.randn(1, 6, 6)
     there_BT = torch.tensor([[True, True, True, True, False, True]])
     both_BT = torch.tensor([[False, False, True, False, True, False]])

@@ -23,5 +23,5 @@ def test_pieces_change_nothing(monkeypatch) -> None:  # type: ignore[no-untyped-
     encoder = FeedForwardEncoder(6, 3, "average", layers=1, dropout=0.0)
     x_BTD, valid_BT = torch.randn(2, 5, 6), torch.ones(2, 5, dtype=torch.bool)
     whole = encoder(x_BTD, encoder.initial_state(2), valid_BT).hidden_BTD
-    monkeypatch.setattr(window_module, "NUMBERS_AT_ONCE", 3 * 6 * 4)
+    monkeypatch.setattr(window_module, "ELEMENTS_PER_CHUNK", 3 * 6 * 4)
     torch.testing.assert_close(encoder(x_BTD, encoder.initial_state(2), valid_BT).hidden_BTD, whole)

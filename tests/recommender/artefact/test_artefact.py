@@ -247,7 +247,7 @@ def large() -> Recommender:
     # the split leaves two events, and so two items, out of the training part
     log = world([generator.permutation(MIN_ITEMS + 2).tolist()])
     torch.manual_seed(0)
-    spec = Recurrent(cell="gru", size=8, layers=1, attention=0, transitions=0)
+    spec = Recurrent(cell="gru", size=8, layers=1, attention=0, cooccurrence=0)
     return Recommender(spec.build(log.sizes), log)
 
 

@@ -25,7 +25,7 @@ from reprise.recommender.artefact.loading import open_network
 from reprise.recommender.artefact.onnx_export import check_same, export
 
 PLAIN = {
-    "cell": "rnn", "residual": False, "attention": 0, "transitions": 0, "gaps": False, "query_time": False, "kinds": False,
+    "cell": "rnn", "residual": False, "attention": 0, "cooccurrence": 0, "gaps": False, "query_time": False, "kinds": False,
     "values": False, "decay": False,
 }  # fmt: skip
 """Options of a network that reads items only and is exported quickly."""
@@ -81,7 +81,7 @@ def test_a_network_that_reads_all_inputs_has_equal_scores_after_export(
     ("fields", "step", "query"),
     [
         ({}, set(), set()),
-        ({"transitions": 2}, {"item"}, set()),
+        ({"cooccurrence": 2}, {"item"}, set()),
         ({"gaps": True}, {"time_s"}, set()),
         ({"decay": True, "cell": "rglru"}, {"time_s"}, set()),
         ({"query_time": True}, {"time_s"}, {"now_s"}),
@@ -100,7 +100,7 @@ def test_the_graphs_have_only_the_inputs_that_the_network_reads(
 @pytest.mark.parametrize(
     ("hidden", "fields"),
     [
-        ("item", {"transitions": 2}),
+        ("item", {"cooccurrence": 2}),
         ("time_s", {"gaps": True}),
         ("kind", {"kinds": True}),
         ("value", {"values": True}),
@@ -132,9 +132,9 @@ def test_a_network_for_other_kinds_of_event_is_refused(visits: SequenceDataset) 
 
 def test_cooccurrence_scores_that_are_not_finite_are_refused(visits: SequenceDataset) -> None:
     broken = rich(visits)
-    assert broken.transitions is not None
+    assert broken.cooccurrence is not None
     with torch.no_grad():
-        broken.transitions.powers[0] = float("nan")
+        broken.cooccurrence.powers[0] = float("nan")
     with pytest.raises(
         ArtefactError, match=r"^the network's transitions\.score contains numbers that are not finite"
     ):

@@ -45,7 +45,7 @@ def test_an_item_that_occurs_twice_in_the_window_counts_twice() -> None:
 
 
 def test_the_tables_give_the_corrections_of_the_trained_network(visits: SequenceDataset) -> None:
-    correction = rich(visits).transitions
+    correction = rich(visits).cooccurrence
     assert correction is not None
     generator = np.random.default_rng(0)
     with torch.no_grad():

@@ -36,7 +36,7 @@ from reprise.training.tuning.search_directory import Search, SearchDirectory, Se
 from reprise.training.tuning.search_space import parse_space
 from reprise.training.tuning.tune import tune
 
-SMALL = Recurrent(size=8, layers=1, transitions=0)
+SMALL = Recurrent(size=8, layers=1, cooccurrence=0)
 QUICK = TrainingConfig(epochs=2, events_per_batch=256, metric="mrr@5", refit=0)
 RECIPE = Recipe(SMALL, QUICK)
 SPACE = {"model.size": [4, 8], "training.learning_rate": "1e-3..3e-2:log"}
@@ -226,7 +226,7 @@ def with_spoilt_test_part(dataset: SequenceDataset) -> SequenceDataset:
     return replace(dataset, item=item, time_ms=time_ms)
 
 
-@pytest.mark.parametrize("model", [SMALL, replace(SMALL, transitions=3, attention=2), Counting()])
+@pytest.mark.parametrize("model", [SMALL, replace(SMALL, cooccurrence=3, attention=2), Counting()])
 def test_the_test_part_is_not_used(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a spoilt test part a search has the same results, to the last digit. Only the leakage check reads it."""
     for module in (tune_module, trainer_module):
@@ -454,7 +454,7 @@ from reprise.training import Recipe, RunOptions, TrainingConfig
 from reprise.training.tuning.tune import tune
 
 training = TrainingConfig(epochs=2, events_per_batch=256, metric="mrr@5", refit=0)
-recipe = Recipe(Recurrent(size=8, layers=1, transitions=0), training)
+recipe = Recipe(Recurrent(size=8, layers=1, cooccurrence=0), training)
 found = tune(
     recipe,
     SequenceDataset.open(sys.argv[1]),

@@ -1,6 +1,6 @@
-"""Transition counts over several distances as a scorer by itself.
+"""Item co-occurrence at several distances as a scorer without a network.
 
-Shape letters: N targets, C cases of the fit, W last items, I items (the warm ones).
+Shape letters: N targets, C calibration examples of a step, W last items, I items (the warm ones).
 """
 
 from typing import Annotated
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from reprise.config import short_name, spec
 from reprise.data.dataset import Part, SequenceDataset
-from reprise.models.baselines.window_scorer import WindowScorer, counted
+from reprise.models.baselines.window_scorer import WindowScorer, fitted
 from reprise.models.cooccurrence.correction import CooccurrenceCorrection
 from reprise.models.cooccurrence.counting import popularity
 from reprise.models.cooccurrence.fitting import find_calibration_examples, fit_correction
@@ -18,51 +18,55 @@ from reprise.models.cooccurrence.fitting import find_calibration_examples, fit_c
 
 @spec
 class Cooccurrence:
-    """What came near the last W items, at several distances: log p_j + g log(1 + s_j / e), see `CooccurrenceCorrection`.
+    """Popularity corrected by co-occurrence with the last W items: log p_j + g log(1 + s_j / e).
 
-    The parameters are fitted on the validation part, whose events are not counted; without one they keep their defaults.
-    Popular items that came near the same ones stand first: a chain with a memory of W events instead of one.
+    s_j is defined in `CooccurrenceCorrection`. The parameters are fitted on the validation part, whose events are not
+    counted for the fit; without a validation part they keep their defaults. It ranks first what occurred near the last W
+    items: a Markov chain with a memory of W events instead of one.
     """
 
     window: Annotated[int, Field(ge=1)] = 20
-    """Last events that are looked at, W."""
+    """Number of last events that are used, W."""
     neighbours: Annotated[int, Field(ge=1)] = 128
-    """Items counted near each item, at most."""
+    """Number of neighbours stored per item."""
     exclude_seen: bool = False
-    """Whether it will be asked for items that the user has not had."""
+    """Whether the parameters are fitted for lists without the items that the user has seen."""
 
     def __str__(self) -> str:
         return short_name(self)
 
     def fit(self, dataset: SequenceDataset) -> "FittedCooccurrence":
-        """Count the pairs of the training part, fit what they are worth on the validation part, and count that part too.
+        """Count the training part, fit the parameters on the validation part, then count that part as well.
 
         Raises:
             DataError: The training part is empty.
         """
         log_share_I = popularity(dataset).log()
-        residual = CooccurrenceCorrection(dataset.items.warm, self.window, self.neighbours)
-        residual.observe(dataset, before="valid")
-        cases = find_calibration_examples(dataset, "valid", self.window, exclude_seen=self.exclude_seen)
-        # beside popularity log loss gives the better lists; beside a network it does not
-        fit_correction(residual, cases, lambda case_C: log_share_I.float().expand(len(case_C), -1), focus=0.0)
-        return counted(FittedCooccurrence(str(self), residual), dataset)
+        correction = CooccurrenceCorrection(dataset.items.warm, self.window, self.neighbours)
+        correction.count(dataset, before="valid")
+        examples = find_calibration_examples(dataset, "valid", self.window, exclude_seen=self.exclude_seen)
+        # Log loss, not the default of networks: without a network it gives the better lists (validation mrr on
+        # Nowplaying 0.1494 against 0.1468 with q = 0.5).
+        fit_correction(
+            correction, examples, lambda index_C: log_share_I.float().expand(len(index_C), -1), gce_q=0.0
+        )
+        return fitted(FittedCooccurrence(str(self), correction), dataset)
 
 
 class FittedCooccurrence(WindowScorer):
-    """`Cooccurrence` of a log, with what they were found to be worth."""
+    """A fitted `Cooccurrence` scorer."""
 
-    def __init__(self, name: str, residual: CooccurrenceCorrection) -> None:
-        super().__init__(name, residual.window)
-        self._residual = residual.requires_grad_(False)
+    def __init__(self, name: str, correction: CooccurrenceCorrection) -> None:
+        super().__init__(name, correction.window)
+        self._correction = correction.requires_grad_(False)
 
-    def count(self, dataset: SequenceDataset, before: Part) -> None:
-        """Count the events before a part, with the parameters that were fitted."""
-        self._residual.observe(dataset, before)
+    def count_events(self, dataset: SequenceDataset, before: Part) -> None:
+        """Count the events before a part; the fitted parameters are unchanged."""
+        self._correction.count(dataset, before)
         self._log_share_I = popularity(dataset, before).log()
 
-    def after(self, recent_NW: Tensor) -> Tensor:
-        """The logits, s_NI."""
+    def score_windows(self, recent_NW: Tensor) -> Tensor:
+        """Return the corrected log popularity, s_NI."""
         s_NI = self._log_share_I.repeat(len(recent_NW), 1)
-        self._residual(recent_NW).add_to(s_NI)
+        self._correction(recent_NW).add_to(s_NI)
         return s_NI

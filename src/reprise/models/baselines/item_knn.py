@@ -16,8 +16,13 @@ from reprise.arrays import AnyArray
 from reprise.config import short_name, spec
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
-from reprise.models.baselines.session_matrix import find_sessions, row_chunks, strongest, ties
-from reprise.models.baselines.window_scorer import WindowScorer, counted
+from reprise.models.baselines.session_matrix import (
+    find_sessions,
+    popularity_tie_break,
+    row_chunks,
+    top_k_per_row,
+)
+from reprise.models.baselines.window_scorer import WindowScorer, fitted
 
 
 @spec
@@ -51,7 +56,7 @@ class ItemKNN:
         Raises:
             DataError: The training part is empty.
         """
-        return counted(FittedItemKNN(self), dataset)
+        return fitted(FittedItemKNN(self), dataset)
 
 
 class FittedItemKNN(WindowScorer):
@@ -62,9 +67,9 @@ class FittedItemKNN(WindowScorer):
         self._spec = spec
         self._weight_W = (spec.decay ** np.arange(spec.window)[::-1]).astype(np.float32)
 
-    def count(self, dataset: SequenceDataset, before: Part) -> None:
+    def count_events(self, dataset: SequenceDataset, before: Part) -> None:
         """Find the nearest items by the events before a part."""
-        self._tie_I = ties(dataset, before)
+        self._tie_I = popularity_tie_break(dataset, before)
         sessions = find_sessions(dataset, before, self._spec.length)
         shape = len(sessions.last_ms_S), dataset.items.warm + 1
         ones_P = np.ones(len(sessions.item_P), dtype=np.float32)
@@ -74,7 +79,7 @@ class FittedItemKNN(WindowScorer):
         own_II = sparse.eye_array(shape[1], dtype=np.float32, format="csr") * np.float32(own)
         self._near_II = near_II + own_II
 
-    def after(self, recent_NW: Tensor) -> Tensor:
+    def score_windows(self, recent_NW: Tensor) -> Tensor:
         """The summed nearness to the last items, s_NI, float32."""
         s_NI = self._tie_I.repeat(len(recent_NW), 1)
         cost_N = np.full(len(recent_NW), self.window * self._spec.neighbours + s_NI.shape[1])
@@ -88,25 +93,25 @@ class FittedItemKNN(WindowScorer):
         return s_NI
 
 
-def nearest_items(has_SI: Any, shrinkage: float, most: int) -> Any:
-    """The `most` nearest other items of each item, sparse, [I + 1, I + 1], from ones where a session has an item."""
+def nearest_items(has_SI: Any, shrinkage: float, k: int) -> Any:
+    """The `k` nearest other items of each item, sparse, [I + 1, I + 1], from ones where a session has an item."""
     sessions_I = np.asarray(has_SI.sum(0)) + shrinkage
     scale_I = 1 / np.sqrt(np.maximum(sessions_I, 1e-9))
     has_IS = has_SI.T.tocsr()
-    # a row has no more entries than its sessions have items, nor than there are items
+    # a row has no more csr_entries than its sessions have items, nor than there are items
     cost_I = np.minimum(has_IS @ np.diff(has_SI.indptr), has_SI.shape[1]).astype(np.int64)
     return sparse.vstack(
-        [_nearest_of(has_IS[rows] @ has_SI, rows.start, scale_I, most) for rows in row_chunks(cost_I)],
+        [_nearest_of(has_IS[rows] @ has_SI, rows.start, scale_I, k) for rows in row_chunks(cost_I)],
         format="csr",
     )
 
 
-def _nearest_of(count_RI: Any, first: int, scale_I: AnyArray, most: int) -> Any:
+def _nearest_of(count_RI: Any, first: int, scale_I: AnyArray, k: int) -> Any:
     """The nearest items of some rows of the counts, which begin with item `first`."""
     row_P = np.repeat(np.arange(count_RI.shape[0]), np.diff(count_RI.indptr))
     near_P = count_RI.data * scale_I[first + row_P] * scale_I[count_RI.indices]
     near_P[count_RI.indices == first + row_P] = 0
-    kept_P = strongest(count_RI.indptr, near_P, most) & (near_P > 0)
+    kept_P = top_k_per_row(count_RI.indptr, near_P, k) & (near_P > 0)
     start = np.searchsorted(row_P[kept_P], np.arange(count_RI.shape[0] + 1))
     columns = near_P[kept_P].astype(np.float32), count_RI.indices[kept_P], start
     return sparse.csr_array(columns, shape=count_RI.shape)

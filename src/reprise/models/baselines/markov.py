@@ -1,7 +1,7 @@
 """A smoothed first-order Markov chain.
 
 Shape letters: N targets, W last items (here one), I items (the warm ones), P pairs of an item and its successor.
-It scores in float64, so that smoothing can break ties between large counts.
+It scores in float64, so that smoothing can break popularity_tie_break between large counts.
 """
 
 from typing import Annotated
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from reprise.config import short_name, spec
 from reprise.data.dataset import Part, SequenceDataset
-from reprise.models.baselines.window_scorer import WindowScorer, counted
-from reprise.models.cooccurrence.counting import count_pairs, entries, popularity
+from reprise.models.baselines.window_scorer import WindowScorer, fitted
+from reprise.models.cooccurrence.counting import count_pairs, csr_entries, popularity
 
 
 @spec
@@ -37,7 +37,7 @@ class Markov:
         Raises:
             DataError: The training part is empty.
         """
-        return counted(FittedMarkov(self), dataset)
+        return fitted(FittedMarkov(self), dataset)
 
 
 class FittedMarkov(WindowScorer):
@@ -47,15 +47,15 @@ class FittedMarkov(WindowScorer):
         super().__init__(str(spec), window=1)
         self._smoothing = spec.smoothing
 
-    def count(self, dataset: SequenceDataset, before: Part) -> None:
+    def count_events(self, dataset: SequenceDataset, before: Part) -> None:
         """Count the transitions before a part."""
         self._share_I = popularity(dataset, before)
         self._pairs = count_pairs(dataset, before=before)
 
-    def after(self, recent_NW: Tensor) -> Tensor:
+    def score_windows(self, recent_NW: Tensor) -> Tensor:
         """p(j | last item), s_NI."""
         pairs, last_N = self._pairs, recent_NW[:, -1]
-        row_P, pair_P = entries(pairs.start, last_N)
+        row_P, pair_P = csr_entries(pairs.start, last_N)
         c_P = pairs.count_P[pair_P]
         norm_N = self._smoothing + torch.zeros_like(last_N, dtype=c_P.dtype).index_add_(0, row_P, c_P)
         s_NI = (self._smoothing / norm_N)[:, None] * self._share_I

@@ -14,10 +14,10 @@ from reprise.arrays import AnyArray
 from reprise.config import short_name, spec
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
-from reprise.models.baselines.window_scorer import WindowScorer, counted
-from reprise.models.cooccurrence.counting import counted_blocks, popularity
+from reprise.models.baselines.window_scorer import WindowScorer, fitted
+from reprise.models.cooccurrence.counting import event_blocks, popularity
 
-WINDOW = "7d"
+DEFAULT_RECENCY = "7d"
 """What counts as recent where nothing is said."""
 
 
@@ -34,17 +34,17 @@ class Popularity:
         Raises:
             DataError: The training part is empty.
         """
-        return counted(FittedPopularity(str(self), window=0), dataset)
+        return fitted(FittedPopularity(str(self), window=0), dataset)
 
 
 class FittedPopularity(WindowScorer):
     """`Popularity` of a log."""
 
-    def count(self, dataset: SequenceDataset, before: Part) -> None:
+    def count_events(self, dataset: SequenceDataset, before: Part) -> None:
         """Count the items of the events before a part."""
         self._share_I = popularity(dataset, before)
 
-    def after(self, recent_NW: Tensor) -> Tensor:
+    def score_windows(self, recent_NW: Tensor) -> Tensor:
         """The share of each item, s_NI; one row of memory for all users."""
         return self._share_I.expand(len(recent_NW), -1)
 
@@ -54,7 +54,7 @@ class RecentPopularity:
     """Scores every item by how often it occurred of late: (c_j + p_j) / (c + 1), whatever came before.
 
     c_j sums the weights of the events of item j, c those of all, and p_j is the share of j in the whole log, which orders
-    what was not seen of late. An event of age t, counted back from the last event that is counted, weighs 2^(-t / half-life)
+    what was not seen of late. An event of age t, fitted back from the last event that is fitted, weighs 2^(-t / half-life)
     inside the window and nothing outside.
     """
 
@@ -74,7 +74,7 @@ class RecentPopularity:
         # here, since it brings a table engine with it
         from reprise.data.timestamps import parse_duration
 
-        window = self.window or (WINDOW if self.half_life is None else None)
+        window = self.window or (DEFAULT_RECENCY if self.half_life is None else None)
         window_ms, half_life_ms = (
             float("inf") if text is None else float(parse_duration(text)) for text in (window, self.half_life)
         )
@@ -86,7 +86,7 @@ class RecentPopularity:
         Raises:
             DataError: The training part is empty.
         """
-        return counted(FittedRecentPopularity(self), dataset)
+        return fitted(FittedRecentPopularity(self), dataset)
 
 
 class FittedRecentPopularity(WindowScorer):
@@ -96,18 +96,18 @@ class FittedRecentPopularity(WindowScorer):
         super().__init__(str(spec), window=0)
         self._window_ms, self._half_life_ms = spec.durations_ms()
 
-    def count(self, dataset: SequenceDataset, before: Part) -> None:
+    def count_events(self, dataset: SequenceDataset, before: Part) -> None:
         """Weigh the events before a part by their age."""
         share_I = popularity(dataset, before)
         end_ms = _last_ms(dataset, before)
         count_I = np.zeros(len(share_I))
-        for block in counted_blocks(dataset, before):
+        for block in event_blocks(dataset, before):
             age_ms_E = end_ms - block.time_ms_E
             weight_E = np.where(age_ms_E < self._window_ms, np.exp2(-age_ms_E / self._half_life_ms), 0.0)
             count_I += np.bincount(block.item_E - 1, weights=weight_E, minlength=len(count_I))
         self._score_I: Tensor = (torch.from_numpy(count_I) + share_I) / (float(count_I.sum()) + 1)
 
-    def after(self, recent_NW: Tensor) -> Tensor:
+    def score_windows(self, recent_NW: Tensor) -> Tensor:
         """The weight of each item, s_NI; one row of memory for all users."""
         return self._score_I.expand(len(recent_NW), -1)
 
@@ -120,7 +120,7 @@ class SessionPopularity:
     """
 
     window: Annotated[int, Field(ge=1)] = 100
-    """Last events of the user that are counted, W; the state holds them."""
+    """Last events of the user that are fitted, W; the state holds them."""
 
     def __str__(self) -> str:
         return short_name(self)
@@ -131,18 +131,18 @@ class SessionPopularity:
         Raises:
             DataError: The training part is empty.
         """
-        return counted(FittedSessionPopularity(str(self), self.window), dataset)
+        return fitted(FittedSessionPopularity(str(self), self.window), dataset)
 
 
 class FittedSessionPopularity(WindowScorer):
     """`SessionPopularity` of a log."""
 
-    def count(self, dataset: SequenceDataset, before: Part) -> None:
+    def count_events(self, dataset: SequenceDataset, before: Part) -> None:
         """Count the items of the events before a part."""
         # below a half, so that no difference of shares outweighs one event
         self._tie_I = popularity(dataset, before) / 2
 
-    def after(self, recent_NW: Tensor) -> Tensor:
+    def score_windows(self, recent_NW: Tensor) -> Tensor:
         """How often each item stands in the window, plus half its share, s_NI."""
         s_NI = self._tie_I.repeat(len(recent_NW), 1)
         row_P, place_P = (recent_NW != PAD).nonzero(as_tuple=True)

@@ -18,15 +18,15 @@ from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.models.baselines.session_matrix import (
     Sessions,
+    csr_positions,
     find_sessions,
+    popularity_tie_break,
     row_chunks,
-    spans,
-    strongest,
-    ties,
+    top_k_per_row,
 )
-from reprise.models.baselines.window_scorer import WindowScorer, counted
+from reprise.models.baselines.window_scorer import WindowScorer, fitted
 
-LATER = 1e-6
+RECENCY_TIE_BREAK = 1e-6
 """How much nearer the last session of the log is than an equal one at its beginning: of equal ones the later are kept."""
 
 
@@ -85,7 +85,7 @@ class SessionKNN:
         Raises:
             DataError: The training part is empty.
         """
-        return counted(FittedSessionKNN(self), dataset)
+        return fitted(FittedSessionKNN(self), dataset)
 
 
 class _Neighbours(NamedTuple):
@@ -111,10 +111,10 @@ class FittedSessionKNN(WindowScorer):
         # by the places between two events of a session
         self._fade_L = np.exp(-np.arange(spec.length) / (spec.spread or np.inf))
 
-    def count(self, dataset: SequenceDataset, before: Part) -> None:
+    def count_events(self, dataset: SequenceDataset, before: Part) -> None:
         """Read the sessions before a part; only those that are among the latest of an item are kept."""
         spec, items = self._spec, dataset.items.warm + 1
-        self._tie_I = ties(dataset, before)
+        self._tie_I = popularity_tie_break(dataset, before)
         sessions = find_sessions(dataset, before, spec.length)
         has_I = np.bincount(sessions.item_P, minlength=items)
         self._idf_I = np.log1p(len(sessions.last_ms_S) / np.maximum(has_I, 1))
@@ -132,14 +132,14 @@ class FittedSessionKNN(WindowScorer):
     def _factors(self, sessions: Sessions) -> AnyArray:
         """What the nearness of each session is multiplied by, whoever asks.
 
-        The age is counted from the last session and not from the moment of asking: by that all sessions would fade alike.
+        The age is fitted from the last session and not from the moment of asking: by that all sessions would fade alike.
         """
         age_ms_S = sessions.last_ms_S[-1] - sessions.last_ms_S
-        later_S = 1 + LATER * np.arange(len(age_ms_S)) / len(age_ms_S)
+        later_S = 1 + RECENCY_TIE_BREAK * np.arange(len(age_ms_S)) / len(age_ms_S)
         factor_S: AnyArray = np.exp2(-age_ms_S / self._spec.half_life_ms()) * later_S
         return factor_S / sessions.length_S**self._spec.size_power
 
-    def after(self, recent_NW: Tensor) -> Tensor:
+    def score_windows(self, recent_NW: Tensor) -> Tensor:
         """The scores by what happened in the nearest sessions, s_NI, float32."""
         s_NI = self._tie_I.repeat(len(recent_NW), 1)
         read = self._spec.neighbours * int(self._length_S.max())
@@ -149,10 +149,10 @@ class FittedSessionKNN(WindowScorer):
         return s_NI
 
     def _add(self, s_NI: Tensor, item_NW: AnyArray) -> None:
-        """Add the scores after some windows."""
+        """Add the scores after some target_windows."""
         near = self._nearest(item_NW)
         start_Q, length_Q = self._sessions.start[near.session_Q], self._length_S[near.session_Q]
-        at_P, pair_P = spans(start_Q, length_Q), np.repeat(np.arange(len(length_Q)), length_Q)
+        at_P, pair_P = csr_positions(start_Q, length_Q), np.repeat(np.arange(len(length_Q)), length_Q)
         item_P = self._sessions.item_P[at_P]
         value_P = near.near_Q[pair_P] * self._idf_I[item_P]
         if self._spec.spread is not None:
@@ -180,26 +180,26 @@ class FittedSessionKNN(WindowScorer):
         )
         found_NS = asked_NI @ self._latest_IS
         near_Q = found_NS.data.real * self._factor_S[found_NS.indices]
-        kept_Q = strongest(found_NS.indptr, near_Q, self._spec.neighbours)
+        kept_Q = top_k_per_row(found_NS.indptr, near_Q, self._spec.neighbours)
         row_Q = np.repeat(np.arange(len(item_NW)), np.diff(found_NS.indptr))[kept_Q]
         latest_Q = np.frexp(found_NS.data.imag[kept_Q])[1] - 1
         session_Q, common_Q = found_NS.indices[kept_Q], item_NW[row_Q, latest_Q]
         return _Neighbours(row_Q, session_Q, near_Q[kept_Q] ** self._spec.sharpness, common_Q)
 
 
-def latest_of_items(sessions: Sessions, most: int) -> BoolArray:
+def latest_of_items(sessions: Sessions, limit: int) -> BoolArray:
     """Which pairs belong to the `most` latest sessions of their item."""
     order_P = np.argsort(sessions.item_P, kind="stable")[::-1]
     item_P = sessions.item_P[order_P]
     begins = np.flatnonzero(np.diff(item_P, prepend=-1))
     rank_P = np.arange(len(item_P)) - np.repeat(begins, np.diff(begins, append=len(item_P)))
     latest_P = np.zeros(len(item_P), dtype=np.bool_)
-    latest_P[order_P[rank_P < most]] = True
+    latest_P[order_P[rank_P < limit]] = True
     return latest_P
 
 
 def _latest_only(item_NW: AnyArray) -> AnyArray:
-    """The windows with each item where it came last, and `PAD` where it came before."""
+    """The target_windows with each item where it came last, and `PAD` where it came before."""
     item_NW = item_NW.copy()
     first = int((item_NW != PAD).any(0).argmax())
     for place in range(first, item_NW.shape[1] - 1):

@@ -11,11 +11,11 @@ from torch import Tensor
 from reprise.arrays import AnyArray, BoolArray
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.sequence_blocks import EventBlock
-from reprise.models.cooccurrence.counting import counted_blocks, popularity
+from reprise.models.cooccurrence.counting import event_blocks, popularity
 
-PAIRS_AT_ONCE = 1 << 22
+PAIRS_PER_CHUNK = 1 << 22
 """Pairs that `row_chunks` puts together: of targets and sessions, of these and items, of items."""
-TIE = 1e-6
+TIE_BREAK_SCALE = 1e-6
 """What the share of an item in the log counts beside neighbours: it orders those that nothing else does."""
 
 
@@ -68,13 +68,13 @@ def find_sessions(dataset: SequenceDataset, before: Part, length: int) -> Sessio
         length: A sequence of more events is cut into sessions of so many, since a person's history of years says little
             about what belongs together, and a neighbour is read whole.
     """
-    found = [_block_sessions(block, length, dataset.items.warm) for block in counted_blocks(dataset, before)]
+    found = [_block_sessions(block, length, dataset.items.warm) for block in event_blocks(dataset, before)]
     length_S, item_P, place_P, last_ms_S, events_B = (
         np.concatenate(column) for column in zip(*found, strict=True)
     )
     order_S = np.argsort(last_ms_S, kind="stable")
     start_S = (length_S.cumsum() - length_S)[order_S]
-    at_P = spans(start_S, length_S[order_S])
+    at_P = csr_positions(start_S, length_S[order_S])
     start = np.concatenate([[0], length_S[order_S].cumsum()])
     return Sessions(start, item_P[at_P], place_P[at_P], last_ms_S[order_S], int(events_B.sum()))
 
@@ -96,7 +96,7 @@ def _block_sessions(block: EventBlock, length: int, items: int) -> tuple[AnyArra
     return length_S, block.item_E[last_E], place_P, last_ms_S, np.array([len(event_E)])
 
 
-def spans(start_R: AnyArray, length_R: AnyArray) -> AnyArray:
+def csr_positions(start_R: AnyArray, length_R: AnyArray) -> AnyArray:
     """The positions `start`..`start + length` of every row, one row after the other."""
     end_R = length_R.cumsum()
     position_P: AnyArray = np.repeat(start_R - (end_R - length_R), length_R)
@@ -104,26 +104,26 @@ def spans(start_R: AnyArray, length_R: AnyArray) -> AnyArray:
     return position_P
 
 
-def strongest(start: AnyArray, value_P: AnyArray, most: int) -> BoolArray:
-    """Which values are among the `most` highest of their row; row r is at `start[r]`..`start[r + 1]`."""
+def top_k_per_row(start: AnyArray, value_P: AnyArray, k: int) -> BoolArray:
+    """Which values are among the `k` highest of their row; row r is at `start[r]`..`start[r + 1]`."""
     kept_P = np.ones(len(value_P), dtype=np.bool_)
-    for row in np.flatnonzero(np.diff(start) > most):
+    for row in np.flatnonzero(np.diff(start) > k):
         first, last = start[row], start[row + 1]
-        order = np.argpartition(value_P[first:last], last - first - most)
-        kept_P[first + order[: last - first - most]] = False
+        order = np.argpartition(value_P[first:last], last - first - k)
+        kept_P[first + order[: last - first - k]] = False
     return kept_P
 
 
-def ties(dataset: SequenceDataset, before: Part) -> Tensor:
-    """What orders items of equal nearness: the share of each in the events before a part, times `TIE`; [I], float32."""
-    return popularity(dataset, before).float() * TIE
+def popularity_tie_break(dataset: SequenceDataset, before: Part) -> Tensor:
+    """Return popularity times `TIE_BREAK_SCALE`, which ranks items with equal scores, [I], float32."""
+    return popularity(dataset, before).float() * TIE_BREAK_SCALE
 
 
 def row_chunks(cost_R: AnyArray) -> list[slice]:
-    """Rows in order, in chunks whose costs in pairs add up to `PAIRS_AT_ONCE`, or of one row."""
+    """Rows in order, in chunks whose costs in pairs add up to `PAIRS_PER_CHUNK`, or of one row."""
     chunks, first, spent = [], 0, 0
     for row, cost in enumerate(cost_R.tolist()):
-        if row > first and spent + cost > PAIRS_AT_ONCE:
+        if row > first and spent + cost > PAIRS_PER_CHUNK:
             chunks.append(slice(first, row))
             first, spent = row, 0
         spent += cost

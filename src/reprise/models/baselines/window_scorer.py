@@ -1,4 +1,4 @@
-"""Scorers without gradients: what they know is counted, and an answer is a function of a user's last few items.
+"""Scorers without gradients: what they know is fitted, and an answer is a function of a user's last few items.
 
 Shape letters: B users, T steps, N targets, W last items (the window, newest last, `PAD` where there are fewer), I items.
 They run on the CPU.
@@ -12,16 +12,16 @@ from torch import Tensor
 
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
-from reprise.models.batch import Batch, Event, known_first
-from reprise.models.cooccurrence.correction import after_event, no_events, windows
-from reprise.models.encoder import keep_state
+from reprise.models.batch import Batch, Event, move_padding_last
+from reprise.models.cooccurrence.correction import append_item, empty_windows, target_windows
+from reprise.models.encoder import select_state
 from reprise.nn.cells import State
 
 Counted = TypeVar("Counted", bound="WindowScorer")
 
 
 class WindowScorer(ABC):
-    """A scorer whose state is the last W items. A new one says what is counted (`count`) and what follows from it (`after`).
+    """A scorer whose state is the last W items. A new one says what is fitted (`count`) and what follows from it (`after`).
 
     Args:
         name: How tables call it.
@@ -31,49 +31,49 @@ class WindowScorer(ABC):
     def __init__(self, name: str, window: int) -> None:
         self.name, self.window = name, window
         self.learned_from: str | None = None
-        """Fingerprint of the dataset that was counted."""
+        """Fingerprint of the dataset that was fitted."""
 
-    def observe(self, dataset: SequenceDataset, before: Part = "test") -> None:
-        """Count the events before a part, and forget what was counted before.
+    def count(self, dataset: SequenceDataset, before: Part = "test") -> None:
+        """Count the events before a part, and forget what was fitted before.
 
         Raises:
             DataError: The training part is empty.
         """
-        self.count(dataset, before)
+        self.count_events(dataset, before)
         self.learned_from = dataset.fingerprint
 
     @abstractmethod
-    def count(self, dataset: SequenceDataset, before: Part) -> None:
+    def count_events(self, dataset: SequenceDataset, before: Part) -> None:
         """Learn all there is to know from the events before a part."""
 
     @abstractmethod
-    def after(self, recent_NW: Tensor) -> Tensor:
-        """The scores after some windows, s_NI."""
+    def score_windows(self, recent_NW: Tensor) -> Tensor:
+        """The scores after some target_windows, s_NI."""
 
     def initial_state(self, batch: int) -> State:
         """No items yet."""
-        return {"recent_BW": no_events(batch, self.window, torch.device("cpu"))}
+        return {"recent_BW": empty_windows(batch, self.window, torch.device("cpu"))}
 
     def advance(self, state: State, event: Event) -> State:
         """The state with this event's item at its end, unless that is `PAD`."""
-        recent_BW = after_event(state["recent_BW"], event.item_B)
-        return keep_state({"recent_BW": recent_BW}, state, event.item_B != PAD)
+        recent_BW = append_item(state["recent_BW"], event.item_B)
+        return select_state({"recent_BW": recent_BW}, state, event.item_B != PAD)
 
     def scores(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
         """The scores after the last items, s_BI."""
-        return self.after(state["recent_BW"])
+        return self.score_windows(state["recent_BW"])
 
     def score_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         """The scores at each target, s_NI, and the state after the batch."""
         fresh = self.initial_state(len(batch.item_BT))
-        before = keep_state(state, fresh, ~batch.fresh_B) if state is not None else fresh
-        events, _, seen_BT = known_first(batch)
+        before = select_state(state, fresh, ~batch.fresh_B) if state is not None else fresh
+        events, _, seen_BT = move_padding_last(batch)
         wanted_BT = batch.target_BT != PAD
-        recent_NW, recent_BW = windows(before["recent_BW"], events.item_BT, seen_BT, wanted_BT)
-        return self.after(recent_NW), {"recent_BW": recent_BW}
+        recent_NW, recent_BW = target_windows(before["recent_BW"], events.item_BT, seen_BT, wanted_BT)
+        return self.score_windows(recent_NW), {"recent_BW": recent_BW}
 
 
-def counted(scorer: Counted, dataset: SequenceDataset) -> Counted:
-    """A scorer that has counted the events before the test part."""
-    scorer.observe(dataset)
+def fitted(scorer: Counted, dataset: SequenceDataset) -> Counted:
+    """A scorer that has fitted the events before the test part."""
+    scorer.count(dataset)
     return scorer

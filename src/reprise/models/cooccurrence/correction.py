@@ -1,7 +1,7 @@
-"""Transition counts over several distances, as an addition to the logits of whatever scores.
+"""Item co-occurrence at several distances, as a sparse additive correction of the logits.
 
-Shape letters: N targets, W events before a target (the window, newest last), I items, P entries (pairs of a target and an
-item that was counted near one of its W events).
+Shape letters: B rows, T steps, N targets, W events before a target (the window, newest last), I items, P entries (pairs of a
+target and an item that co-occurred with one of its W events).
 """
 
 import math
@@ -11,24 +11,29 @@ from torch import Tensor, nn
 
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
-from reprise.models.cooccurrence.counting import count_neighbours, entries, item_counts
+from reprise.models.cooccurrence.counting import count_neighbours, csr_entries, item_counts
 from reprise.models.sparse_logits import SparseLogits
 
-COUNTED = 20
-"""Distance up to which pairs are counted."""
-SCRATCH = 1 << 26
-"""Targets times items up to which entries of one pair are added up in a table; above, they are sorted."""
-LEAST = 1e-6
-"""A count below this is none."""
+MAX_DISTANCE = 20
+"""Largest distance, in events, at which a pair of items is counted."""
+MAX_TABLE_SIZE = 1 << 26
+"""Largest number of targets times items for which entries are summed in a dense table; above it, they are sorted."""
+MIN_COUNT = 1e-6
+"""Lower bound of a count before its logarithm is taken."""
 
 
 class CooccurrenceCorrection(nn.Module):
-    """What came after the last W items before, and what came near them, as an addition to the logits.
+    """Logit correction from the co-occurrence of each candidate item with the last W items of the history.
 
-    c(i, j) = c_after(i, j) + r c_before(i, j), the counts of `count_neighbours`;
-    s_j = sum over w of v_w c(i_w, j)^q / (c(i_w)^a p_j^b), with p how often j occurs and v_w a weight of each distance;
-    the logit of j grows by g log(1 + s_j / e). g is 0 at first: nothing is added until `fit_residual` has found v, q, a, b, r,
-    e and g on events that were not counted.
+    c(i, j) = c_after(i, j) + r c_before(i, j), with the counts of `count_neighbours`;
+    s_j = sum over w of v_w c(i_w, j)^q / (c(i_w)^a p_j^b), with p_j the number of events of item j and v_w a weight for each
+    distance; the logit of j grows by g log(1 + s_j / e). Initially g is 0 and the correction has no effect. `fit_correction`
+    finds v, q, a, b, r, e and g on events that were not counted.
+
+    Args:
+        items: Number of items, I.
+        window: Number of last events that are used, W.
+        neighbours: Number of neighbours stored per item.
     """
 
     start: Tensor
@@ -42,11 +47,13 @@ class CooccurrenceCorrection(nn.Module):
     def __init__(self, items: int, window: int, neighbours: int) -> None:
         super().__init__()
         self.items, self.window, self.neighbours = items, window, neighbours
+        # the names of these parameters are keys in saved weights
         self.distance = nn.Parameter(-torch.arange(window, 0, -1, dtype=torch.float32).log())
         self.powers = nn.Parameter(torch.tensor([0.8, 0.5, 0.3]))
         self.backward_share = nn.Parameter(torch.tensor([math.log(0.1)]))
         self.floor = nn.Parameter(torch.tensor([math.log(0.05)]))
         self.gain = nn.Parameter(torch.tensor([0.0]))
+        # counts are data and not weights: they are not saved, and `count` computes them again when a run is opened
         self.register_buffer("start", torch.zeros(items + 2, dtype=torch.int64), persistent=False)
         self.register_buffer("neighbour_P", torch.zeros(0, dtype=torch.int64), persistent=False)
         for name in ("after_P", "before_P"):
@@ -55,13 +62,13 @@ class CooccurrenceCorrection(nn.Module):
             self.register_buffer(name, torch.zeros(items + 1), persistent=False)
 
     @property
-    def silent(self) -> bool:
-        """Whether nothing is ever added."""
+    def is_zero(self) -> bool:
+        """Whether the gain is 0, so that the correction never changes a logit."""
         return not bool(self.gain.any())
 
-    def observe(self, dataset: SequenceDataset, before: Part = "test") -> None:
-        """Count the pairs of the events before a part. Counts are no weights: they are made anew where a run is opened."""
-        near = count_neighbours(dataset, COUNTED, self.neighbours, before)
+    def count(self, dataset: SequenceDataset, before: Part = "test") -> None:
+        """Count the co-occurrences in the events before a part, replacing any earlier counts."""
+        near = count_neighbours(dataset, MAX_DISTANCE, self.neighbours, before)
         log_popularity_I = item_counts(dataset, before).clamp(min=1.0).log().float()
         device = self.distance.device
         self.start, self.neighbour_P = near.start.to(device), near.item_P.to(device)
@@ -70,27 +77,30 @@ class CooccurrenceCorrection(nn.Module):
         self.log_popularity = nn.functional.pad(log_popularity_I, (1, 0)).to(device)
 
     def forward(self, recent_NW: Tensor) -> SparseLogits:
-        """The additions to the logits after each window.
+        """Return the logit correction after each window.
 
         Args:
-            recent_NW: The last items before each target, newest last, `PAD` where there are fewer.
+            recent_NW: The last items before each target, newest last; `PAD` if there are fewer than W.
         """
         with torch.autocast(recent_NW.device.type, enabled=False):
-            place_P, pair_P = entries(self.start, recent_NW.flatten())
-            row_P, item_P = place_P // self.window, self.neighbour_P[pair_P]
+            # Example with W = 2: the window of target 0 is (3, 5), item 3 has the neighbours 5 and 7, item 5 has 7.
+            # The entries are (target 0, item 5), (0, 7), (0, 7): item 7 has two, and s_7 is the sum of both.
+            position_P, pair_P = csr_entries(self.start, recent_NW.flatten())
+            row_P, item_P = position_P // self.window, self.neighbour_P[pair_P]
+            # A large batch may have more entries than there are stored pairs; then each pair is computed only once.
             if len(pair_P) < len(self.neighbour_P):
-                score_P = self._pair_scores(recent_NW.flatten()[place_P], pair_P)
+                score_P = self._pair_scores(recent_NW.flatten()[position_P], pair_P)
             else:
                 score_P = self._all_scores()[pair_P]
-            score_P = score_P * self.distance.exp().repeat(len(recent_NW))[place_P]
-            value_P = self._together(row_P * (self.items + 1) + item_P, score_P, len(recent_NW))
+            score_P = score_P * self.distance.exp().repeat(len(recent_NW))[position_P]
+            value_P = self._entry_values(row_P * (self.items + 1) + item_P, score_P, len(recent_NW))
             return SparseLogits(row_P, item_P, value_P)
 
     def tables(self) -> dict[str, Tensor]:
-        """What the additions of a trained network follow from, in a form that needs no powers: what serving keeps.
+        """Return the fitted correction as plain tables, which serving stores and evaluates without the powers.
 
-        `start` [I + 2] and `neighbour` [P] (int32) say which pairs there are, as in `Neighbours`; `score` [P] is
-        c(i, j)^q / (c(i)^a p_j^b) and `weight` [W] the v_w, newest last; `floor` [1] is log e and `gain` [1] is g.
+        `start` [I + 2] and `neighbour` [P] (int32) are the stored pairs, as in `Neighbours`. `score` [P] is
+        c(i, j)^q / (c(i)^a p_j^b), `weight` [W] is v_w, newest last, `floor` [1] is log e and `gain` [1] is g.
         """
         return {
             "start": self.start,
@@ -102,53 +112,59 @@ class CooccurrenceCorrection(nn.Module):
         }
 
     def _all_scores(self) -> Tensor:
-        """The scores of all counted pairs."""
+        """Return the scores of all stored pairs, [P]."""
         first_P = torch.repeat_interleave(self.start[1:] - self.start[:-1])
         return self._pair_scores(first_P, torch.arange(len(first_P), device=first_P.device))
 
     def _pair_scores(self, first_P: Tensor, pair_P: Tensor) -> Tensor:
-        """c(i, j)^q / (c(i)^a p_j^b) of some counted pairs, given the item that each begins with."""
+        """Return c(i, j)^q / (c(i)^a p_j^b) for the pairs `pair_P`, whose first items are `first_P`."""
         q, a, b = self.powers
-        back = self.backward_share.exp()
-        log_count_P = (self.after_P[pair_P] + back * self.before_P[pair_P]).clamp(min=LEAST).log()
-        log_total_P = (self.after + back * self.before).clamp(min=LEAST).log()[first_P]
+        r = self.backward_share.exp()
+        log_count_P = (self.after_P[pair_P] + r * self.before_P[pair_P]).clamp(min=MIN_COUNT).log()
+        log_total_P = (self.after + r * self.before).clamp(min=MIN_COUNT).log()[first_P]
         log_P: Tensor = q * log_count_P - a * log_total_P - b * self.log_popularity[self.neighbour_P[pair_P]]
         return log_P.exp()
 
-    def _together(self, key_P: Tensor, score_P: Tensor, rows: int) -> Tensor:
-        """The value of each entry, such that entries of the same target and item add up to the log of their sum."""
-        if rows * (self.items + 1) <= SCRATCH:
-            place_P, size = key_P, rows * (self.items + 1)
+    def _entry_values(self, key_P: Tensor, score_P: Tensor, rows: int) -> Tensor:
+        """Return the value of each entry; entries of the same target and item (equal keys) sum to g log(1 + s / e)."""
+        if rows * (self.items + 1) <= MAX_TABLE_SIZE:
+            slot_P, size = key_P, rows * (self.items + 1)
         else:
-            _, place_P = key_P.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+            _, slot_P = key_P.unique(return_inverse=True)  # type: ignore[no-untyped-call]
             size = len(key_P)
-        sum_P = score_P.new_zeros(size).index_add(0, place_P, score_P)[place_P]
+        # The logarithm is taken of the sum, so entries of one item cannot be computed one by one. Each gets an equal
+        # share instead: two entries with scores 0.2 and 0.3 get g log(1 + 0.5 / e) / 2 each, and adding both to the
+        # logit gives the right total without merging the entries.
+        sum_P = score_P.new_zeros(size).index_add(0, slot_P, score_P)[slot_P]
         with torch.no_grad():
-            times_P = score_P.new_zeros(size).index_add(0, place_P, torch.ones_like(score_P))[place_P]
-        return self.gain * torch.log1p(sum_P * (-self.floor).exp()) / times_P
+            entries_P = score_P.new_zeros(size).index_add(0, slot_P, torch.ones_like(score_P))[slot_P]
+        return self.gain * torch.log1p(sum_P * (-self.floor).exp()) / entries_P
 
 
-def windows(before_BW: Tensor, item_BT: Tensor, seen_BT: Tensor, wanted_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """The last items at each target of some rows, [N, W], and after the rows, [B, W].
+def target_windows(
+    before_BW: Tensor, item_BT: Tensor, seen_BT: Tensor, wanted_BT: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the last W items before each target, [N, W], and after the whole batch, [B, W].
 
     Args:
-        before_BW: The windows before the rows.
-        item_BT: Their items, padding last.
-        seen_BT: How many of them each step has seen.
-        wanted_BT: Which steps have a target.
+        before_BW: The windows before the batch.
+        item_BT: The items of each row, padding last.
+        seen_BT: Number of items of the row that precede the prediction at each step.
+        wanted_BT: True at the steps that have a target.
     """
-    # window k of a row is the one after its first k items
+    # Window k of a row is the one after its first k items. Example with W = 2: the window (0, 7) and the items 1, 2, 3
+    # give the row 0 7 1 2 3 and its windows (0, 7), (7, 1), (1, 2), (2, 3) for k = 0 .. 3.
     window_BSW = torch.cat([before_BW, item_BT], dim=1).unfold(1, before_BW.shape[1], 1)
     row_N, step_N = wanted_BT.nonzero(as_tuple=True)
     row_B = torch.arange(len(item_BT), device=item_BT.device)
     return window_BSW[row_N, seen_BT[row_N, step_N]], window_BSW[row_B, seen_BT[:, -1]]
 
 
-def after_event(before_BW: Tensor, item_B: Tensor) -> Tensor:
-    """The windows after one more event of each row."""
+def append_item(before_BW: Tensor, item_B: Tensor) -> Tensor:
+    """Return the windows after one more item of each row; the oldest item is dropped."""
     return torch.cat([before_BW, item_B.unsqueeze(1)], dim=1)[:, 1:]
 
 
-def no_events(batch: int, window: int, device: torch.device) -> Tensor:
-    """The window of users without events."""
+def empty_windows(batch: int, window: int, device: torch.device) -> Tensor:
+    """Return the windows of `batch` users without events, int64 [B, W], filled with `PAD`."""
     return torch.full((batch, window), PAD, dtype=torch.int64, device=device)

@@ -1,6 +1,6 @@
-"""What a log says without a network: how common each item is, and which follows which. Counted is the training part, or more.
+"""Item frequencies and item co-occurrence counts of a log, read in blocks of events.
 
-Shape letters: I items (the warm ones), P pairs of an item and a later one, E events of a block.
+Shape letters: I items (the warm ones), P pairs of items, E events of a block, N items that are looked up.
 """
 
 from collections.abc import Iterator
@@ -15,27 +15,28 @@ from reprise.data.dataset import PARTS, Part, SequenceDataset
 from reprise.data.sequence_blocks import EventBlock, iter_blocks
 from reprise.errors import DataError
 
-EVENTS_AT_ONCE = 1 << 18
-"""Events of which pairs are counted at a time, at every distance together."""
-PAIRS_AT_ONCE = 1 << 25
-"""Distinct pairs that are held between blocks; above, the rarest are forgotten (lossy counting, Manku and Motwani 2002)."""
+EVENTS_PER_BLOCK = 1 << 18
+"""Number of events whose pairs are counted together, at all distances."""
+MAX_PAIRS = 1 << 25
+"""Largest number of distinct pairs kept between blocks; beyond it the rarest pairs are dropped (lossy counting, Manku and
+Motwani 2002)."""
 
 
 class PairCounts(NamedTuple):
-    """Counted pairs of an item and one that came later, as compressed sparse rows over item indices."""
+    """Counts of ordered pairs (item, later item), as compressed sparse rows (CSR) over item indices."""
 
     start: Tensor
-    """[I + 2]: the pairs of item i are at `start[i]`..`start[i + 1]`; item 0 (`PAD`) has none."""
+    """Row offsets, int64 [I + 2]: the pairs of item i are at `start[i]`..`start[i + 1]`; item 0 (`PAD`) has none."""
     successor_P: Tensor
-    """Item indices of the later items, int64, ascending within a row."""
+    """Index of the later item, int64, ascending within a row."""
     count_P: Tensor
-    """How often, float64; a pair at distance k counts 1 / k."""
+    """Weighted count of each pair, float64; an occurrence at distance k adds 1 / k."""
     total: Tensor
-    """[I + 1]: the counts of each item's pairs, summed before any were left out."""
+    """Sum of the counts of each item's pairs [I + 1], including the pairs that were dropped."""
 
 
 def popularity(dataset: SequenceDataset, before: Part = "valid") -> Tensor:
-    """Each warm item's share of the events before a part, [I], float64; by default, of the training events.
+    """Return the share of each warm item in the events before a part, float64 [I]; by default, of the training part.
 
     Raises:
         DataError: The training part is empty.
@@ -47,109 +48,129 @@ def popularity(dataset: SequenceDataset, before: Part = "valid") -> Tensor:
 
 
 def item_counts(dataset: SequenceDataset, before: Part = "valid") -> Tensor:
-    """How many events before a part each warm item has, [I], float64; by default, the training events."""
+    """Count the events of each warm item before a part, float64 [I]; by default, in the training part."""
     count_I = np.zeros(dataset.items.warm, dtype=np.int64)
-    for block in counted_blocks(dataset, before):
+    for block in event_blocks(dataset, before):
         count_I += np.bincount(block.item_E - 1, minlength=len(count_I))
     return torch.from_numpy(count_I.astype(np.float64))
 
 
 class Neighbours(NamedTuple):
-    """Counted pairs of an item and one that came near it, as compressed sparse rows over item indices."""
+    """Co-occurrence counts of each item with its neighbours, in both orders, as compressed sparse rows (CSR)."""
 
     start: Tensor
-    """[I + 2]: the neighbours of item i are at `start[i]`..`start[i + 1]`; item 0 (`PAD`) has none."""
+    """Row offsets, int64 [I + 2]: the neighbours of item i are at `start[i]`..`start[i + 1]`; item 0 (`PAD`) has none."""
     item_P: Tensor
-    """Item indices of the neighbours, int64, ascending within a row."""
+    """Item index of the neighbour, int64, ascending within a row."""
     after_P: Tensor
-    """How often the neighbour came later, float64; a pair at distance k counts 1 / k."""
+    """Weighted count of the neighbour after the item, float64; an occurrence at distance k adds 1 / k."""
     before_P: Tensor
-    """How often it came earlier."""
+    """Weighted count of the neighbour before the item, float64."""
     after: Tensor
-    """[I + 1]: the counts of what came after each item, summed before any were left out."""
+    """Sum of the counts of everything after each item [I + 1], including the neighbours that were dropped."""
     before: Tensor
-    """[I + 1]: likewise of what came before it."""
+    """Sum of the counts of everything before each item [I + 1], including the neighbours that were dropped."""
 
 
 def count_pairs(dataset: SequenceDataset, window: int = 1, before: Part = "valid") -> PairCounts:
-    """Which item comes how often after which other one in the sequences of a log.
+    """Count how often each item comes after each other item in the same sequence.
+
+    Memory grows with the number of distinct pairs, up to `MAX_PAIRS`.
 
     Args:
-        dataset: Only the warm items of its events before a part are read.
-        window: Pairs at a distance of 1 to `window` events count; one at distance k counts 1 / k.
-        before: The part; by default, the training events are read.
-
-    Memory grows with the distinct pairs, up to `PAIRS_AT_ONCE` of them.
+        dataset: Only events of warm items before the part are read.
+        window: Largest distance of a pair, in events. An occurrence at distance k adds 1 / k.
+        before: Part before which events are counted; by default the training events.
     """
     base = dataset.items.warm + 1
-    code_P, count_P, total, _ = _counted(dataset, window, before)
-    return PairCounts(*map(torch.from_numpy, (_starts(code_P, base), code_P % base, count_P, total)))
+    code_P, count_P, total, _ = _count_codes(dataset, window, before)
+    return PairCounts(*map(torch.from_numpy, (_row_starts(code_P, base), code_P % base, count_P, total)))
 
 
-def count_neighbours(dataset: SequenceDataset, window: int, most: int, before: Part = "valid") -> Neighbours:
-    """Which items come how often after and before which other ones in the sequences of a log.
+def count_neighbours(
+    dataset: SequenceDataset, window: int, max_neighbours: int, before: Part = "valid"
+) -> Neighbours:
+    """Count how often items occur near each other in the same sequence, separately for the two orders.
 
     Args:
-        dataset: Only the warm items of its events before a part are read.
-        window: Pairs at a distance of 1 to `window` events count; one at distance k counts 1 / k.
-        most: Neighbours kept of each item: those that came oftenest, before it or after it.
-        before: The part; by default, the training events are read.
+        dataset: Only events of warm items before the part are read.
+        window: Largest distance of a pair, in events. An occurrence at distance k adds 1 / k.
+        max_neighbours: Number of neighbours kept per item: those with the highest count before and after together.
+        before: Part before which events are counted; by default the training events.
     """
     base = dataset.items.warm + 1
-    code_P, count_P, later, earlier = _counted(dataset, window, before)
+    code_P, count_P, later, earlier = _count_codes(dataset, window, before)
+    # A count of (i, j) is also the count of "i before j" as seen from j. So every pair is needed under its own code
+    # and under the mirrored one. Example with 3 items (base 4) and the sequence 1 2: the pair (1, 2) has code
+    # 1 * 4 + 2 = 6 and the mirrored code 2 * 4 + 1 = 9. The result has both: item 1 has neighbour 2 with after = 1,
+    # before = 0, and item 2 has neighbour 1 with after = 0, before = 1.
     mirrored_P = code_P % base * base + code_P // base
     either_P = np.union1d(code_P, mirrored_P)
     both_P = np.zeros((2, len(either_P)))
-    for counts_P, one_P in zip(both_P, (code_P, mirrored_P), strict=True):
-        counts_P[np.searchsorted(either_P, one_P)] = count_P
-    kept = _commonest(either_P // base, both_P.sum(0), most)
+    for counts_P, codes_P in zip(both_P, (code_P, mirrored_P), strict=True):
+        counts_P[np.searchsorted(either_P, codes_P)] = count_P
+    kept = _most_frequent(either_P // base, both_P.sum(0), max_neighbours)
     either_P, (after_P, before_P) = either_P[kept], both_P[:, kept]
-    arrays = _starts(either_P, base), either_P % base, after_P, before_P, later, earlier
+    arrays = _row_starts(either_P, base), either_P % base, after_P, before_P, later, earlier
     return Neighbours(*map(torch.from_numpy, arrays))
 
 
-def _starts(code_P: AnyArray, base: int) -> AnyArray:
-    """Where the pairs of each item begin."""
+def _row_starts(code_P: AnyArray, base: int) -> AnyArray:
+    """Return the CSR row offsets of pair codes in ascending order."""
     return np.searchsorted(code_P, np.arange(base + 1) * base)
 
 
-def _counted(
+def _count_codes(
     dataset: SequenceDataset, window: int, part: Part
 ) -> tuple[AnyArray, AnyArray, AnyArray, AnyArray]:
-    """The pairs as numbers (first item times (I + 1), plus the later one), ascending; their counts; each item's sum of
-    what came after it and before it, [I + 1]."""
+    """Count the pairs of all blocks.
+
+    A pair (i, j) has the code i (I + 1) + j. Returns the codes in ascending order, their counts, and for each item the
+    sum of the counts of everything after it and before it, [I + 1] each.
+    """
     items = dataset.items.warm
     code_P, count_P = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float64)
     after, before = np.zeros(items + 1), np.zeros(items + 1)
-    for block in counted_blocks(dataset, part):
+    for block in event_blocks(dataset, part):
         code, count = _block_pairs(block.item_E, block.sequence_E, window, items)
         after += np.bincount(code // (items + 1), weights=count, minlength=items + 1)
         before += np.bincount(code % (items + 1), weights=count, minlength=items + 1)
-        code_P, count_P = _merged(code_P, count_P, code, count)
-        if len(code_P) > PAIRS_AT_ONCE:
-            kept = np.sort(np.argpartition(-count_P, PAIRS_AT_ONCE)[:PAIRS_AT_ONCE])
+        code_P, count_P = _merge_counts(code_P, count_P, code, count)
+        # The log may hold more distinct pairs than fit in memory. A pair dropped here restarts at 0 if it occurs again,
+        # so counts of rare pairs may be too small. The totals above are added before anything is dropped.
+        if len(code_P) > MAX_PAIRS:
+            kept = np.sort(np.argpartition(-count_P, MAX_PAIRS)[:MAX_PAIRS])
             code_P, count_P = code_P[kept], count_P[kept]
     return code_P, count_P, after, before
 
 
-def entries(start: Tensor, item_N: Tensor) -> tuple[Tensor, Tensor]:
-    """All pairs that begin with one of these items: which of them it is, ascending, and the place of the pair, both [P]."""
+def csr_entries(start: Tensor, item_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Return all stored pairs of the rows `item_N`: the position in `item_N`, ascending, and the pair index, [P] each.
+
+    With `start` = [0, 0, 2, 3] and `item_N` = [2, 1] the positions are [0, 1, 1] and the pair indices [2, 0, 1].
+    """
     first_N = start[item_N]
     length_N = start[item_N + 1] - first_N
-    place_P = torch.repeat_interleave(length_N)
+    position_P = torch.repeat_interleave(length_N)
     offset_N = first_N - (length_N.cumsum(0) - length_N)
-    return place_P, torch.arange(len(place_P), device=place_P.device) + offset_N[place_P]
+    return position_P, torch.arange(len(position_P), device=position_P.device) + offset_N[position_P]
 
 
 def _block_pairs(
     item_E: AnyArray, sequence_E: AnyArray, window: int, items: int
 ) -> tuple[AnyArray, AnyArray]:
-    """The pairs of a block as numbers, each once and in order, and what they count."""
-    # the distance is the last digit of a key: to sort numbers is many times faster than to sort places of numbers
+    """Return the distinct pair codes of a block, ascending, and their counts."""
+    # The distance is appended to the code as a last digit, and the combined keys are sorted: sorting numbers is many
+    # times faster than an argsort of codes. Example with 3 items and window 2, in which the codes have base 4 and the
+    # distance base 3: the sequence 1 2 2 gives (1, 2) at distance 1 (code 6, key 19), (2, 2) at distance 1 (code 10,
+    # key 31) and (1, 2) at distance 2 (key 20). Sorted: 19, 20, 31. So code 6 counts 1 / 1 + 1 / 2, code 10 counts 1.
     keys = [np.zeros(0, dtype=np.int64)]
     for distance in range(1, min(window, len(item_E) - 1) + 1):
-        together = sequence_E[:-distance] == sequence_E[distance:]
-        first_P, later_P = item_E[:-distance][together].astype(np.int64), item_E[distance:][together]
+        same_sequence = sequence_E[:-distance] == sequence_E[distance:]
+        first_P, later_P = (
+            item_E[:-distance][same_sequence].astype(np.int64),
+            item_E[distance:][same_sequence],
+        )
         keys.append((first_P * (items + 1) + later_P) * (window + 1) + distance)
     key = np.sort(np.concatenate(keys))
     code, distance_P = np.divmod(key, window + 1)
@@ -159,29 +180,29 @@ def _block_pairs(
     return code[begins], np.add.reduceat(1 / distance_P, begins)
 
 
-def _merged(
+def _merge_counts(
     code_P: AnyArray, count_P: AnyArray, code: AnyArray, count: AnyArray
 ) -> tuple[AnyArray, AnyArray]:
-    """Both counts of pairs in one; each has its codes once and in order."""
-    place = np.searchsorted(code_P, code)
-    known = place < len(code_P)
-    known[known] = code_P[place[known]] == code[known]
-    count_P[place[known]] += count[known]
-    new = place[~known]
+    """Add counts to counts; the codes of each input, and of the result, are distinct and ascending."""
+    position = np.searchsorted(code_P, code)
+    known = position < len(code_P)
+    known[known] = code_P[position[known]] == code[known]
+    count_P[position[known]] += count[known]
+    new = position[~known]
     return np.insert(code_P, new, code[~known]), np.insert(count_P, new, count[~known])
 
 
-def _commonest(first_P: AnyArray, count_P: AnyArray, most: int) -> AnyArray:
-    """Which pairs are among the `most` commonest of their first item; of equal ones those with the smaller index."""
+def _most_frequent(first_P: AnyArray, count_P: AnyArray, limit: int) -> AnyArray:
+    """Return the indices of the `limit` most frequent pairs of each first item; ties go to the smaller index."""
     order = np.lexsort((-count_P, first_P))
     row = first_P[order]
     rank = np.arange(len(row)) - np.searchsorted(row, row)
-    kept: AnyArray = np.sort(order[rank < most])
+    kept: AnyArray = np.sort(order[rank < limit])
     return kept
 
 
-def counted_blocks(dataset: SequenceDataset, before: Part) -> Iterator[EventBlock]:
-    """The events before a part whose items are warm, some at a time."""
-    for block in iter_blocks(dataset, EVENTS_AT_ONCE):
-        # what has no vector is passed over where histories are read, too
+def event_blocks(dataset: SequenceDataset, before: Part) -> Iterator[EventBlock]:
+    """Iterate over the events of warm items before a part, in blocks of whole sequences."""
+    for block in iter_blocks(dataset, EVENTS_PER_BLOCK):
+        # cold items are skipped here because networks and scorers skip them in a history, too
         yield block.select((block.part_E < PARTS.index(before)) & (block.item_E <= dataset.items.warm))

@@ -20,9 +20,9 @@ from reprise.models.networks.sequence_model import SequenceModel
 from reprise.nn.cells import State, decay_args
 from reprise.nn.linear_cells import MinGRU
 
-PAIRS = 1024
+MAX_PAIRS = 1024
 """Continuations that are judged in a step, at most."""
-CANDIDATES = 256
+MAX_CANDIDATES = 256
 """Items of a step among which the generator chooses, at most."""
 
 
@@ -36,7 +36,7 @@ class Adversarial:
     generator: Any = Recurrent()
     """The spec of the network that proposes items."""
     weight: Annotated[float, Field(gt=0)] = 0.1
-    """Of the game beside the loss of the items."""
+    """Of the adversarial_loss beside the loss of the items."""
     temperature: Annotated[float, Field(gt=0)] = 0.1
     """Of the angles by which the generator chooses among the items of a step."""
 
@@ -97,7 +97,7 @@ class Discriminator(nn.Module):
 
 
 class AdversarialEncoder(Encoder):
-    """An encoder, and while it trains a game as its penalty.
+    """An encoder, and while it trains a adversarial_loss as its penalty.
 
     At step t the generator chooses an item g among those of the batch by its hidden state h_t (straight-through Gumbel
     softmax, Jang et al. 2017). The discriminator learns to tell the item that came, x_{t+1}, from g; through a reversed
@@ -119,40 +119,40 @@ class AdversarialEncoder(Encoder):
     def forward(
         self, x_BTD: Tensor, state: State, valid_BT: Tensor, decay_BTD: Tensor | None = None
     ) -> Encoded:
-        """A whole chunk of the generator; while training, the game as its penalty."""
+        """A whole chunk of the generator; while training, the adversarial_loss as its penalty."""
         encoded: Encoded = self.encoder(x_BTD, state, valid_BT, *decay_args(decay_BTD))
         if not self.training:
             return encoded
-        game = self.game(x_BTD.detach(), encoded.hidden_BTD, valid_BT)
-        return encoded._replace(penalty=encoded.penalty + self.weight * game)
+        adversarial_loss = self.adversarial_loss(x_BTD.detach(), encoded.hidden_BTD, valid_BT)
+        return encoded._replace(penalty=encoded.penalty + self.weight * adversarial_loss)
 
     def step(self, x_BD: Tensor, state: State, decay_BD: Tensor | None = None) -> tuple[Tensor, State]:
         """One event of the generator."""
         return self.encoder.step(x_BD, state, *decay_args(decay_BD))
 
-    def game(self, x_BTD: Tensor, hidden_BTD: Tensor, valid_BT: Tensor) -> Tensor:
+    def adversarial_loss(self, x_BTD: Tensor, hidden_BTD: Tensor, valid_BT: Tensor) -> Tensor:
         """How well the discriminator tells what came from what was proposed, a scalar: less is better for it."""
         followed_BT = valid_BT[:, :-1] & valid_BT[:, 1:]
         row_N, step_N = followed_BT.nonzero(as_tuple=True)
         if not len(row_N):
             return hidden_BTD.new_zeros(())
-        drawn_N = torch.randperm(len(row_N), device=row_N.device)[:PAIRS]
+        drawn_N = torch.randperm(len(row_N), device=row_N.device)[:MAX_PAIRS]
         row_N, step_N = row_N[drawn_N], step_N[drawn_N]
         history_ND = self.discriminator.histories(x_BTD, valid_BT)[row_N, step_N]
         came_ND = x_BTD[row_N, step_N + 1]
-        proposed_ND = self._proposed(hidden_BTD[row_N, step_N], came_ND[:CANDIDATES])
+        proposed_ND = self._propose(hidden_BTD[row_N, step_N], came_ND[:MAX_CANDIDATES])
         real_N = self.discriminator(history_ND, came_ND)
-        false_N = self.discriminator(history_ND, _Reversed.apply(proposed_ND))  # type: ignore[no-untyped-call]
+        false_N = self.discriminator(history_ND, _GradientReversal.apply(proposed_ND))  # type: ignore[no-untyped-call]
         return softplus(-real_N).mean() + softplus(false_N).mean()
 
-    def _proposed(self, hidden_ND: Tensor, candidate_CD: Tensor) -> Tensor:
+    def _propose(self, hidden_ND: Tensor, candidate_CD: Tensor) -> Tensor:
         """The vectors of the items that the generator chooses, [N, D]."""
         angle_NC = normalize(hidden_ND, dim=-1) @ normalize(candidate_CD, dim=-1).to(hidden_ND.dtype).t()
         chosen_NC = gumbel_softmax(angle_NC.float() / self.temperature, hard=True)
         return chosen_NC.to(candidate_CD.dtype) @ candidate_CD
 
 
-class _Reversed(torch.autograd.Function):
+class _GradientReversal(torch.autograd.Function):
     """What is given, with the gradient of the opposite."""
 
     @staticmethod

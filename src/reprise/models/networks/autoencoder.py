@@ -46,7 +46,7 @@ class Autoencoder(Network):
         """A network with fresh weights for data of these sizes."""
         beta = self.beta if self.variational else None
         encoder = AutoencoderEncoder(self.size, self.latent, beta, dropout=self.dropout_of(sizes))
-        return self.around(encoder, sizes)
+        return self.build_model(encoder, sizes)
 
 
 class AutoencoderEncoder(Encoder):

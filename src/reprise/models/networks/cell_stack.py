@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from reprise.models.encoder import Encoded, Encoder, under
+from reprise.models.encoder import Encoded, Encoder, strip_prefix
 from reprise.nn.cells import Cell, State, decay_args
 
 
@@ -50,7 +50,7 @@ class Stack(Encoder):
         after, read_BTD = State(), x_BTD
         for layer, cell in enumerate(self._layers()):
             x_BTD, new = cell.scan(
-                self.between(x_BTD), under(state, f"{layer}."), valid_BT, *decay_args(decay_BTD)
+                self.between(x_BTD), strip_prefix(state, f"{layer}."), valid_BT, *decay_args(decay_BTD)
             )
             after |= {f"{layer}.{name}": tensor for name, tensor in new.items()}
         return Encoded(self._out(x_BTD, read_BTD), after, x_BTD.new_zeros(()))
@@ -59,7 +59,7 @@ class Stack(Encoder):
         """One event, layer by layer."""
         after, read_BD = State(), x_BD
         for layer, cell in enumerate(self._layers()):
-            x_BD, new = cell.step(self.between(x_BD), under(state, f"{layer}."), *decay_args(decay_BD))
+            x_BD, new = cell.step(self.between(x_BD), strip_prefix(state, f"{layer}."), *decay_args(decay_BD))
             after |= {f"{layer}.{name}": tensor for name, tensor in new.items()}
         return self._out(x_BD, read_BD), after
 

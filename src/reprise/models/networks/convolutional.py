@@ -47,7 +47,7 @@ class Convolution(Network):
             ResidualBlock(DilatedConvolution(self.size, self.kernel, dilation), dropout)
             for dilation in self.dilations
         ]
-        return self.around(Stack(cells), sizes)
+        return self.build_model(Stack(cells), sizes)
 
 
 @spec
@@ -81,7 +81,7 @@ class Caser(Network):
         encoder = CaserEncoder(
             self.size, self.window, heights, (self.horizontal, self.vertical), dropout=self.dropout_of(sizes)
         )
-        return self.around(encoder, sizes)
+        return self.build_model(encoder, sizes)
 
 
 class CaserEncoder(WindowEncoder):

@@ -14,9 +14,9 @@ from reprise.config import spec
 from reprise.data.dataset import Sizes
 from reprise.data.vocabulary import PAD
 from reprise.errors import ConfigError
-from reprise.models.batch import Batch, Event, known_first
-from reprise.models.cooccurrence.correction import after_event, no_events, windows
-from reprise.models.encoder import keep_state, under
+from reprise.models.batch import Batch, Event, move_padding_last
+from reprise.models.cooccurrence.correction import append_item, empty_windows, target_windows
+from reprise.models.encoder import select_state, strip_prefix
 from reprise.models.networks.network_scorer import NetworkScorer, TargetQueries
 from reprise.models.networks.recurrent import Recurrent
 from reprise.nn.cells import State
@@ -61,94 +61,102 @@ class Ensemble:
 
 
 class EnsembleScorer(NetworkScorer):
-    """The mean of the logits of several networks, to which counted transitions are added.
+    """The mean of the logits of several networks, to which counted cooccurrence are added.
 
     Vectors and queries of all members lie beside each other, [M D], so that an index, an artefact and a live state are those of
     one wide network: the sum over members of q . v / M is q . (v / M). The states of member m are called `m.` and so on.
-    Members have no transitions here; those of the ensemble are fitted to the mean.
+    Members have no cooccurrence here; those of the ensemble are fitted to the mean.
     """
 
     def __init__(self, spec: Any, sizes: Sizes, members: Sequence[NetworkScorer]) -> None:
-        super().__init__(spec, sizes, members[0].transitions)
+        super().__init__(spec, sizes, members[0].cooccurrence)
         for member in members:
-            member.transitions = None
+            member.cooccurrence = None
         self.members = nn.ModuleList(members)
         self.size = sum(member.size for member in members)
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """What any of them uses, and `item` for the transitions."""
-        counted = ("item",) if self.transitions is not None else ()
-        return tuple(dict.fromkeys([*counted, *(name for member in self._each() for name in member.reads)]))
+        """What any of them uses, and `item` for the cooccurrence."""
+        counted = ("item",) if self.cooccurrence is not None else ()
+        return tuple(
+            dict.fromkeys([*counted, *(name for member in self._networks() for name in member.reads)])
+        )
 
     def initial_state(self, batch: int) -> State:
-        """The states of all members, and the last items where transitions are counted."""
-        state = _joined([member.initial_state(batch) for member in self._each()])
-        if self.transitions is not None:
+        """The states of all members, and the last items where cooccurrence are counted."""
+        state = _join_states([member.initial_state(batch) for member in self._networks()])
+        if self.cooccurrence is not None:
             device = next(iter(state.values())).device
-            state["recent"] = no_events(batch, self.transitions.window, device)
+            state["recent"] = empty_windows(batch, self.cooccurrence.window, device)
         return state
 
     def forward(self, batch: Batch, state: State | None = None) -> TargetQueries:
         """All members read the chunk and look at its targets."""
         start = self._start(batch, state)
-        found = [member(batch, _of(start, m)) for m, member in enumerate(self._each())]
-        after = _joined([at.state for at in found])
+        found = [member(batch, _member_state(start, m)) for m, member in enumerate(self._networks())]
+        after = _join_states([at.state for at in found])
         recent_NW = None
-        if self.transitions is not None:
-            events, _, seen_BT = known_first(batch)
+        if self.cooccurrence is not None:
+            events, _, seen_BT = move_padding_last(batch)
             wanted_BT = batch.target_BT != PAD
-            recent_NW, after["recent"] = windows(start["recent"], events.item_BT, seen_BT, wanted_BT)
+            recent_NW, after["recent"] = target_windows(start["recent"], events.item_BT, seen_BT, wanted_BT)
         query_ND = torch.cat([at.query_ND for at in found], dim=1)
         return TargetQueries(query_ND, recent_NW, after, torch.stack([at.penalty for at in found]).mean())
 
     def advance(self, state: State, event: Event) -> State:
         """The state after one more event of each row; `PAD` leaves a row as it is."""
-        after = _joined([member.advance(_of(state, m), event) for m, member in enumerate(self._each())])
+        after = _join_states(
+            [member.advance(_member_state(state, m), event) for m, member in enumerate(self._networks())]
+        )
         # the members have kept theirs
-        return {**after, **keep_state(self._recent(state, event), state, event.item_B != PAD)}
+        return {**after, **select_state(self._recent(state, event), state, event.item_B != PAD)}
 
     def advance_vector(self, state: State, x_BD: Tensor, event: Event) -> State:
         """The state after an event whose item has the raw vectors `x_BD`, those of all members side by side."""
-        own = torch.split(x_BD, [member.input_vectors().shape[1] for member in self._each()], dim=1)
-        after = _joined(
-            [member.advance_vector(_of(state, m), own[m], event) for m, member in enumerate(self._each())]
+        own = torch.split(x_BD, [member.input_vectors().shape[1] for member in self._networks()], dim=1)
+        after = _join_states(
+            [
+                member.advance_vector(_member_state(state, m), own[m], event)
+                for m, member in enumerate(self._networks())
+            ]
         )
         return {**after, **self._recent(state, event)}
 
     def query(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
         """What is compared with the item vectors, q_BD, those of all members side by side."""
         return torch.cat(
-            [member.query(_of(state, m), now_s_B) for m, member in enumerate(self._each())], dim=1
+            [member.query(_member_state(state, m), now_s_B) for m, member in enumerate(self._networks())],
+            dim=1,
         )
 
     def item_vectors(self) -> Tensor:
         """The vectors that score, v_ID: a product with them is the mean of the members' products."""
-        return torch.cat([member.item_vectors() for member in self._each()], dim=1) / len(self.members)
+        return torch.cat([member.item_vectors() for member in self._networks()], dim=1) / len(self.members)
 
     def input_vectors(self) -> Tensor:
         """The raw vectors that are read, [I, M D]."""
-        return torch.cat([member.input_vectors() for member in self._each()], dim=1)
+        return torch.cat([member.input_vectors() for member in self._networks()], dim=1)
 
     def attention(self, state: State) -> Tensor | None:
         """The mean of the members' weights of the last W events, [B, W]; None where they have no attention."""
-        found = [member.attention(_of(state, m)) for m, member in enumerate(self._each())]
+        found = [member.attention(_member_state(state, m)) for m, member in enumerate(self._networks())]
         weights = [weight_BW for weight_BW in found if weight_BW is not None]
         return torch.stack(weights).mean(0) if weights else None
 
-    def _each(self) -> list[NetworkScorer]:
+    def _networks(self) -> list[NetworkScorer]:
         return [member for member in self.members if isinstance(member, NetworkScorer)]
 
     def _recent(self, before: State, event: Event) -> State:
-        """The last items after an event, where transitions are counted."""
-        return {} if self.transitions is None else {"recent": after_event(before["recent"], event.item_B)}
+        """The last items after an event, where cooccurrence are counted."""
+        return {} if self.cooccurrence is None else {"recent": append_item(before["recent"], event.item_B)}
 
 
-def _joined(states: Sequence[State]) -> State:
+def _join_states(states: Sequence[State]) -> State:
     """The states of all members in one, that of member m under `m.`."""
     return {f"{m}.{name}": tensor for m, state in enumerate(states) for name, tensor in state.items()}
 
 
-def _of(state: State, member: int) -> State:
+def _member_state(state: State, member: int) -> State:
     """The state of one member."""
-    return under(state, f"{member}.")
+    return strip_prefix(state, f"{member}.")

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, softplus
 
-KNOTS = 32
+NUM_KNOTS = 32
 """Knots of a function of a gap: one for each doubling of 1 + seconds, up to 136 years."""
 
 
-UNTOLD = 0.1
+GAP_DROPOUT = 0.1
 """Share of the moments of asking that are hidden while training, so that a network can also answer without one."""
 
 
@@ -26,12 +26,14 @@ class TimeGapEmbedding(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.knot_KD = nn.Parameter(torch.zeros(KNOTS + 1, size))
+        self.knot_KD = nn.Parameter(torch.zeros(NUM_KNOTS + 1, size))
 
     def forward(self, gap_s: Tensor) -> Tensor:
         """Gaps in seconds of any shape; the vectors, with a last dimension D."""
         known = ~torch.isnan(gap_s)
-        place = torch.log2(1 + torch.where(known, gap_s, 0.0).clamp(min=0)).clamp(max=KNOTS - 0.001).float()
+        place = (
+            torch.log2(1 + torch.where(known, gap_s, 0.0).clamp(min=0)).clamp(max=NUM_KNOTS - 0.001).float()
+        )
         low = place.floor()
         share = (place - low).unsqueeze(-1)
         index = low.long()
@@ -39,7 +41,7 @@ class TimeGapEmbedding(nn.Module):
         return between * known.unsqueeze(-1)
 
 
-class Decay(nn.Module):
+class TimeDecay(nn.Module):
     """How much of a state is left after a time gap: (1 + gap)^-r, r a learned rate of each of D numbers, 0.002 at the start.
 
     Forgetting follows a power of time (Wixted and Ebbesen 1991), not an exponential: a day costs little more than an hour.
@@ -124,7 +126,7 @@ class QueryHead(nn.Module):
         """`hidden` [..., D] and `gap_s` [...], NaN where the moment of asking is not known; [..., D]."""
         if self.scale is not None and self.shift is not None:
             if self.training:
-                gap_s = gap_s.masked_fill(torch.rand_like(gap_s) < UNTOLD, torch.nan)
+                gap_s = gap_s.masked_fill(torch.rand_like(gap_s) < GAP_DROPOUT, torch.nan)
             hidden = hidden * (1 + self.scale(gap_s)) + self.shift(gap_s)
         if self.temperature:
             hidden = normalize(hidden.float(), dim=-1) / self.temperature

@@ -39,7 +39,7 @@ class FeedForward(Network):
         encoder = FeedForwardEncoder(
             self.size, self.window, self.combine, layers=self.layers, dropout=self.dropout_of(sizes)
         )
-        return self.around(encoder, sizes)
+        return self.build_model(encoder, sizes)
 
 
 class FeedForwardEncoder(WindowEncoder):

@@ -11,17 +11,17 @@ from reprise.config import spec
 from reprise.data.dataset import Sizes
 from reprise.models.cooccurrence.correction import CooccurrenceCorrection
 from reprise.models.encoder import Encoder
-from reprise.models.networks.event_inputs import Decay, EventInputs, InputFeatures, QueryHead
+from reprise.models.networks.event_inputs import EventInputs, InputFeatures, QueryHead, TimeDecay
 from reprise.models.networks.item_embeddings import ItemEmbeddings
 from reprise.models.networks.sequence_model import Components, SequenceModel
 
-TEMPERATURE = 0.07
+DEFAULT_TEMPERATURE = 0.07
 """Of angles, where a network compares by them and is told nothing."""
-LOOKED_AT = 20
-"""Last events that counted transitions look at, where a network is told nothing."""
+DEFAULT_WINDOW = 20
+"""Last events that counted cooccurrence look at, where a network is told nothing."""
 
 
-@spec
+@spec(renamed={"transitions": "cooccurrence"})
 class Network:
     """The fields that all families share, so that they differ by their encoders only."""
 
@@ -39,7 +39,7 @@ class Network:
     sparse: bool = False
     """Whether only the item vectors a step reads are updated, at a cost that does not grow with the catalogue. It wants a loss
     with negatives."""
-    transitions: Annotated[int, Field(ge=0)] | None = None
+    cooccurrence: Annotated[int, Field(ge=0)] | None = None
     """Last events whose counted neighbours are added to the logits once the network has learned; 0: none. Left out: 20, but 0
     in bare recurrent networks."""
     neighbours: Annotated[int, Field(ge=1)] = 128
@@ -57,30 +57,30 @@ class Network:
         """`dropout`, or what is usual for a log of this size."""
         return dropout_for(sizes.events) if self.dropout is None else self.dropout
 
-    def around(
+    def build_model(
         self, encoder: Encoder, sizes: Sizes, *, decay: bool = False, bare: bool = False
     ) -> SequenceModel:
-        """The network around an encoder.
+        """The network build_model an encoder.
 
         Args:
             encoder: It reads and gives vectors of width `size`.
             sizes: Of the data.
             decay: Whether the state fades with time.
-            bare: Whether fields that were left out mean none of what is put around textbook networks.
+            bare: Whether fields that were left out mean none of what is put build_model textbook networks.
         """
         usual = dropout_for(sizes.events) if self.item_dropout is None else self.item_dropout
-        temperature = self.temperature if self.temperature is not None else 0.0 if bare else TEMPERATURE
-        looked_at = self.transitions if self.transitions is not None else 0 if bare else LOOKED_AT
+        temperature = (
+            self.temperature if self.temperature is not None else 0.0 if bare else DEFAULT_TEMPERATURE
+        )
+        window = self.cooccurrence if self.cooccurrence is not None else 0 if bare else DEFAULT_WINDOW
         read = InputFeatures(self.gaps, sizes.kinds if self.kinds else 0, self.values)
         parts = Components(
             items=ItemEmbeddings(sizes.items, self.size, unit=temperature > 0, sparse=self.sparse),
             inputs=EventInputs(self.size, read, dropout=usual, event_dropout=self.event_dropout),
             encoder=encoder,
             head=QueryHead(self.size, time=self.query_time, temperature=temperature),
-            decay=Decay(self.size) if decay else None,
-            transitions=CooccurrenceCorrection(sizes.items, looked_at, self.neighbours)
-            if looked_at
-            else None,
+            decay=TimeDecay(self.size) if decay else None,
+            cooccurrence=CooccurrenceCorrection(sizes.items, window, self.neighbours) if window else None,
         )
         return SequenceModel(self, sizes, parts)
 

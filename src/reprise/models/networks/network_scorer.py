@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from reprise.data.dataset import Part, SequenceDataset, Sizes
 from reprise.models.batch import Batch, Event
 from reprise.models.cooccurrence.correction import CooccurrenceCorrection
-from reprise.models.encoder import keep_state
+from reprise.models.encoder import select_state
 from reprise.models.sparse_logits import SparseLogits
 from reprise.nn.cells import State
 
@@ -22,7 +22,7 @@ class TargetQueries(NamedTuple):
     query_ND: Tensor
     """What is compared with the item vectors, in row-major order of `target_BT != PAD`."""
     recent_NW: Tensor | None
-    """The last items before each target, where the network counts transitions."""
+    """The last items before each target, where the network counts cooccurrence."""
     state: State
     """The state after the batch."""
     penalty: Tensor
@@ -30,19 +30,19 @@ class TargetQueries(NamedTuple):
 
 
 class NetworkScorer(nn.Module, ABC):
-    """A `VectorScorer` with weights, and perhaps counted transitions that are added to its logits.
+    """A `VectorScorer` with weights, and perhaps counted cooccurrence that are added to its logits.
 
-    A state holds the last items, `recent`, where there are transitions.
+    A state holds the last items, `recent`, where there are cooccurrence.
     """
 
     size: int
     """D: width of queries and item vectors."""
 
-    def __init__(self, spec: Any, sizes: Sizes, transitions: CooccurrenceCorrection | None) -> None:
+    def __init__(self, spec: Any, sizes: Sizes, cooccurrence: CooccurrenceCorrection | None) -> None:
         super().__init__()
         self.spec = spec
         self.sizes = sizes
-        self.transitions = transitions
+        self.cooccurrence = cooccurrence
         self.learned_before: Part = "valid"
         """The events before this part were learned. Set where a run is opened."""
         self.learned_from: str | None = None
@@ -93,36 +93,36 @@ class NetworkScorer(nn.Module, ABC):
         The weights of a user sum to 1; those of a user without events are 0.
         """
 
-    def observe(self, dataset: SequenceDataset, before: Part = "test") -> None:
+    def count(self, dataset: SequenceDataset, before: Part = "test") -> None:
         """Count what the network needs to know of the events before a part and does not learn by gradients."""
-        if self.transitions is not None and not self.transitions.silent:
-            self.transitions.observe(dataset, before)
+        if self.cooccurrence is not None and not self.cooccurrence.is_zero:
+            self.cooccurrence.count(dataset, before)
 
-    def additions(self, state: State) -> SparseLogits | None:
-        """What is added to the products, where the network has transitions."""
-        return self._counted(state.get("recent"))
+    def corrections(self, state: State) -> SparseLogits | None:
+        """What is added to the products, where the network has cooccurrence."""
+        return self._count_codes(state.get("recent"))
 
     def scores(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
         """The logits of all items, s_BI."""
-        return _added(self.query(state, now_s_B) @ self.item_vectors().t(), self.additions(state))
+        return _add_corrections(self.query(state, now_s_B) @ self.item_vectors().t(), self.corrections(state))
 
     def query_batch(
         self, batch: Batch, state: State | None = None
     ) -> tuple[Tensor, SparseLogits | None, State]:
         """q_ND at all targets of a batch, what is added to their products, and the state after it."""
         at = self(batch, state)
-        return at.query_ND, self._counted(at.recent_NW), at.state
+        return at.query_ND, self._count_codes(at.recent_NW), at.state
 
     def score_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         """s_NI at all targets of a batch, and the state after it."""
         query_ND, extra, after = self.query_batch(batch, state)
-        return _added(query_ND @ self.item_vectors().t(), extra), after
+        return _add_corrections(query_ND @ self.item_vectors().t(), extra), after
 
-    def _counted(self, recent_NW: Tensor | None) -> SparseLogits | None:
-        """What transitions add after these items; None while nothing has been found that they are worth."""
-        if self.transitions is None or recent_NW is None or not self.transitions.gain.any():
+    def _count_codes(self, recent_NW: Tensor | None) -> SparseLogits | None:
+        """What cooccurrence add after these items; None while nothing has been found that they are worth."""
+        if self.cooccurrence is None or recent_NW is None or not self.cooccurrence.gain.any():
             return None
-        extra: SparseLogits = self.transitions(recent_NW)
+        extra: SparseLogits = self.cooccurrence(recent_NW)
         return extra
 
     def _start(self, batch: Batch, state: State | None) -> State:
@@ -130,10 +130,10 @@ class NetworkScorer(nn.Module, ABC):
         fresh = self.initial_state(len(batch.item_BT))
         if state is None or bool(batch.fresh_B.all()):
             return fresh
-        return keep_state(state, fresh, ~batch.fresh_B)
+        return select_state(state, fresh, ~batch.fresh_B)
 
 
-def _added(score_NI: Tensor, extra: SparseLogits | None) -> Tensor:
+def _add_corrections(score_NI: Tensor, extra: SparseLogits | None) -> Tensor:
     if extra is not None:
         extra.add_to(score_NI)
     return score_NI

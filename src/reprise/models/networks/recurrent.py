@@ -15,7 +15,7 @@ from reprise.data.dataset import Sizes
 from reprise.errors import ConfigError, did_you_mean
 from reprise.models.encoder import Encoder
 from reprise.models.networks.cell_stack import Stack
-from reprise.models.networks.network import LOOKED_AT, Network
+from reprise.models.networks.network import DEFAULT_WINDOW, Network
 from reprise.models.networks.sequence_model import SequenceModel
 from reprise.models.networks.state_attention import Alignment, AttentiveEncoder
 from reprise.nn.blocks import GatedBranch, ResidualBlock
@@ -81,10 +81,10 @@ class Recurrent(Network):
         # residual blocks have their own dropout
         between = 0.0 if self.residual else dropout
         encoder: Encoder = Stack(cells, norm=self.residual, dropout=between, output=output)
-        attention = self.attention if self.attention is not None else LOOKED_AT if self.residual else 0
+        attention = self.attention if self.attention is not None else DEFAULT_WINDOW if self.residual else 0
         if attention:
             encoder = AttentiveEncoder(encoder, self.size, attention, self.alignment)
-        return self.around(encoder, sizes, decay=self.decay, bare=not self.residual)
+        return self.build_model(encoder, sizes, decay=self.decay, bare=not self.residual)
 
     def _cells(self) -> list[Cell]:
         make = _cell_class(self.cell)

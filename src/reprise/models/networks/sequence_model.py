@@ -11,10 +11,15 @@ from torch import Tensor
 
 from reprise.data.dataset import Sizes
 from reprise.data.vocabulary import PAD
-from reprise.models.batch import Batch, Event, Inputs, known_first
-from reprise.models.cooccurrence.correction import CooccurrenceCorrection, after_event, no_events, windows
-from reprise.models.encoder import Encoder, keep_state
-from reprise.models.networks.event_inputs import Decay, EventInputs, QueryHead
+from reprise.models.batch import Batch, Event, Inputs, move_padding_last
+from reprise.models.cooccurrence.correction import (
+    CooccurrenceCorrection,
+    append_item,
+    empty_windows,
+    target_windows,
+)
+from reprise.models.encoder import Encoder, select_state
+from reprise.models.networks.event_inputs import EventInputs, QueryHead, TimeDecay
 from reprise.models.networks.item_embeddings import ItemEmbeddings
 from reprise.models.networks.network_scorer import NetworkScorer, TargetQueries
 from reprise.models.networks.state_attention import AttentiveEncoder
@@ -30,9 +35,9 @@ class Components:
     inputs: EventInputs
     encoder: Encoder
     head: QueryHead
-    decay: Decay | None = None
+    decay: TimeDecay | None = None
     """How the state fades with time, where it does."""
-    transitions: CooccurrenceCorrection | None = None
+    cooccurrence: CooccurrenceCorrection | None = None
     """Added to the logits, where there is one."""
 
 
@@ -55,11 +60,11 @@ class SequenceModel(NetworkScorer):
     """Any encoder over item vectors.
 
     Its state is the encoder's and `hidden`, the encoder's last output: an answer needs no further pass. Where the network
-    reads times it holds `time_s` of the last event (NaN: none), and for transitions the last items, `recent`.
+    reads times it holds `time_s` of the last event (NaN: none), and for cooccurrence the last items, `recent`.
     """
 
     def __init__(self, spec: Any, sizes: Sizes, parts: Components) -> None:
-        super().__init__(spec, sizes, parts.transitions)
+        super().__init__(spec, sizes, parts.cooccurrence)
         self.items = parts.items
         self.inputs = parts.inputs
         self.encoder = parts.encoder
@@ -73,7 +78,7 @@ class SequenceModel(NetworkScorer):
         """What it uses besides vectors: of an event `item`, `time_s`, `kind` and `value`, of a question `now_s`."""
         read = self.inputs.read
         used = {
-            "item": self.transitions is not None,
+            "item": self.cooccurrence is not None,
             "time_s": self.timed,
             "kind": read.kinds > 0,
             "value": read.value,
@@ -87,8 +92,8 @@ class SequenceModel(NetworkScorer):
         state = {**self.encoder.initial_state(batch), "hidden": weight.new_zeros(batch, self.size)}
         if self.timed:
             state["time_s"] = weight.new_full((batch,), torch.nan, dtype=torch.float64)
-        if self.transitions is not None:
-            state["recent"] = no_events(batch, self.transitions.window, weight.device)
+        if self.cooccurrence is not None:
+            state["recent"] = empty_windows(batch, self.cooccurrence.window, weight.device)
         return state
 
     def forward(self, batch: Batch, state: State | None = None) -> TargetQueries:
@@ -97,7 +102,9 @@ class SequenceModel(NetworkScorer):
         events, valid_BT, seen_BT, time_BS, x_BTD, gap_BT = self.read(batch, start)
         wanted_BT = batch.target_BT != PAD
         if isinstance(self.encoder, WindowEncoder):
-            encoded = self.encoder(x_BTD, start, valid_BT, wanted_BT=_looked_at(valid_BT, seen_BT, wanted_BT))
+            encoded = self.encoder(
+                x_BTD, start, valid_BT, wanted_BT=_needed_steps(valid_BT, seen_BT, wanted_BT)
+            )
         else:
             decay_BTD = None if self.decay is None else self.decay(gap_BT)
             encoded = self.encoder(x_BTD, start, valid_BT, *decay_args(decay_BTD))
@@ -115,13 +122,13 @@ class SequenceModel(NetworkScorer):
         if self.timed:
             after["time_s"] = time_BS.flatten()[last_B]
         recent_NW = None
-        if self.transitions is not None:
-            recent_NW, after["recent"] = windows(start["recent"], events.item_BT, seen_BT, wanted_BT)
+        if self.cooccurrence is not None:
+            recent_NW, after["recent"] = target_windows(start["recent"], events.item_BT, seen_BT, wanted_BT)
         return TargetQueries(query_ND, recent_NW, after, encoded.penalty)
 
     def read(self, batch: Batch, start: State) -> "EncoderInputs":
         """What the encoder reads of a batch whose rows are in these states."""
-        events, valid_BT, seen_BT = known_first(batch)
+        events, valid_BT, seen_BT = move_padding_last(batch)
         time_BS = self._times(events, start)
         gap_BT = (time_BS[:, 1:] - time_BS[:, :-1]).float()
         x_BTD = self.inputs(self.items(events.item_BT), gap_BT, events.kind_BT, events.value_BT)
@@ -130,7 +137,7 @@ class SequenceModel(NetworkScorer):
     def advance(self, state: State, event: Event) -> State:
         """The state after one more event of each row; `PAD` leaves a row as it is."""
         after = self.advance_vector(state, self.items(event.item_B), event)
-        return keep_state(after, state, event.item_B != PAD)
+        return select_state(after, state, event.item_B != PAD)
 
     def advance_vector(self, state: State, x_BD: Tensor, event: Event) -> State:
         """The state after an event whose item has the raw vector `x_BD`, known to the network or not."""
@@ -141,8 +148,8 @@ class SequenceModel(NetworkScorer):
         after = {**after, "hidden": hidden_BD}
         if self.timed:
             after["time_s"] = event.time_s_B
-        if self.transitions is not None:
-            after["recent"] = after_event(state["recent"], event.item_B)
+        if self.cooccurrence is not None:
+            after["recent"] = append_item(state["recent"], event.item_B)
         return after
 
     def query(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
@@ -178,7 +185,7 @@ class SequenceModel(NetworkScorer):
         return torch.cat([start["time_s"].unsqueeze(1), events.time_s_BT], dim=1)
 
 
-def _looked_at(valid_BT: Tensor, seen_BT: Tensor, wanted_BT: Tensor) -> Tensor:
+def _needed_steps(valid_BT: Tensor, seen_BT: Tensor, wanted_BT: Tensor) -> Tensor:
     """The events, padding last, after which a target is asked for or the row ends: what a window need be encoded for."""
     asked_BS = torch.zeros_like(torch.nn.functional.pad(valid_BT, (1, 0)))
     asked_BS.scatter_(1, torch.where(wanted_BT, seen_BT, 0), True)

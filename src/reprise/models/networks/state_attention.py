@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from reprise.models.encoder import Encoded, Encoder, under
+from reprise.models.encoder import Encoded, Encoder, strip_prefix
 from reprise.nn.attention import QUERY_BLOCK, last_window, sliding_window
 from reprise.nn.cells import State, decay_args
 
@@ -53,7 +53,7 @@ class AttentiveEncoder(Encoder):
         self, x_BTD: Tensor, state: State, valid_BT: Tensor, decay_BTD: Tensor | None = None
     ) -> Encoded:
         """A whole chunk; the window of the chunk before comes first."""
-        encoded = self.encoder(x_BTD, under(state, INNER), valid_BT, *decay_args(decay_BTD))
+        encoded = self.encoder(x_BTD, strip_prefix(state, INNER), valid_BT, *decay_args(decay_BTD))
         hidden_BTD = encoded.hidden_BTD
         kind = hidden_BTD.dtype
         key_BSD = torch.cat([state["states"].to(kind), hidden_BTD], dim=1)
@@ -73,7 +73,7 @@ class AttentiveEncoder(Encoder):
 
     def step(self, x_BD: Tensor, state: State, decay_BD: Tensor | None = None) -> tuple[Tensor, State]:
         """One event: it enters the window, the oldest one leaves it."""
-        hidden_BD, inner = self.encoder.step(x_BD, under(state, INNER), *decay_args(decay_BD))
+        hidden_BD, inner = self.encoder.step(x_BD, strip_prefix(state, INNER), *decay_args(decay_BD))
         after = {f"{INNER}{name}": tensor for name, tensor in inner.items()}
         after["states"] = torch.cat([state["states"][:, 1:], hidden_BD.unsqueeze(1)], dim=1)
         after["vectors"] = torch.cat([state["vectors"][:, 1:], x_BD.unsqueeze(1)], dim=1)

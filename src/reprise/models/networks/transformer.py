@@ -63,13 +63,14 @@ class Transformer(Network):
             encoder = Stack([ResidualBlock(cell, dropout) for cell in cells])
         else:
             blocks = [
-                TwoWayBlock(self.size, self.heads, self.window, dropout=dropout) for _ in range(self.layers)
+                BidirectionalBlock(self.size, self.heads, self.window, dropout=dropout)
+                for _ in range(self.layers)
             ]
-            encoder = TwoWayEncoder(self.size, self.window, blocks)
-        return self.around(encoder, sizes)
+            encoder = BidirectionalEncoder(self.size, self.window, blocks)
+        return self.build_model(encoder, sizes)
 
 
-class TwoWayBlock(nn.Module):
+class BidirectionalBlock(nn.Module):
     """x + dropout(attention(norm(x))), then x + dropout(feed-forward(norm(x))), with attention in both directions.
 
     The energies are those of `WindowAttention`, with a learned bias of each signed distance up to `reach`.
@@ -121,13 +122,13 @@ class TwoWayBlock(nn.Module):
         return split_heads(x_NSD, self.heads).transpose(1, 2)
 
 
-class TwoWayEncoder(WindowEncoder):
+class BidirectionalEncoder(WindowEncoder):
     """The last L events and a place that asks, attending to each other; h is what the asking place becomes.
 
     While training on masked items (`masked`), places within a row are asked about that have the same vector.
     """
 
-    def __init__(self, size: int, window: int, blocks: list[TwoWayBlock]) -> None:
+    def __init__(self, size: int, window: int, blocks: list[BidirectionalBlock]) -> None:
         super().__init__(size, window)
         self.blocks = nn.ModuleList(blocks)
         # short beside what is read, which it would hide

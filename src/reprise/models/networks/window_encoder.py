@@ -13,7 +13,7 @@ from reprise.models.encoder import Encoded, Encoder
 from reprise.nn.attention import last_window
 from reprise.nn.cells import State
 
-NUMBERS_AT_ONCE = 1 << 24
+ELEMENTS_PER_CHUNK = 1 << 24
 """Numbers in the windows that are encoded at once: 64 MiB in float32."""
 
 
@@ -63,7 +63,7 @@ class WindowEncoder(Encoder, ABC):
         row_N, step_N = wanted_BT.nonzero(as_tuple=True)
         # window t of a row ends with its step t
         place_L = torch.arange(1, self.window + 1, device=x_BTD.device)
-        at_once = max(1, NUMBERS_AT_ONCE // (self.window * self.size))
+        at_once = max(1, ELEMENTS_PER_CHUNK // (self.window * self.size))
         parts = [
             self.encode(Windows(rows_BSD[row_C[:, None], place_CL], filled_BS[row_C[:, None], place_CL] > 0))
             for row_C, place_CL in zip(

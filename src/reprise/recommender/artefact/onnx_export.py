@@ -54,7 +54,7 @@ class Exportable(Protocol):
 
     reads: tuple[str, ...]
     """Inputs other than vectors: some of `item`, `time_s`, `kind` and `value` of an event, and `now_s` of a request."""
-    transitions: CooccurrenceCorrection | None
+    cooccurrence: CooccurrenceCorrection | None
     """Correction that is added to the scores, from the items in the state's `recent`; None if there is none."""
 
     def initial_state(self, batch: int) -> TorchState:
@@ -236,8 +236,8 @@ def _tensors(network: Exportable) -> dict[str, AnyArray]:
     tensors = {INPUT: network.input_vectors(), OUTPUT: network.item_vectors()}
     if torch.equal(tensors[INPUT], tensors[OUTPUT]):
         del tensors[OUTPUT]
-    if network.transitions is not None:
-        tensors |= {f"{TRANSITIONS}{name}": tensor for name, tensor in network.transitions.tables().items()}
+    if network.cooccurrence is not None:
+        tensors |= {f"{TRANSITIONS}{name}": tensor for name, tensor in network.cooccurrence.tables().items()}
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise ArtefactError(f"the network's {name} contains numbers that are not finite; train it again")
