@@ -50,7 +50,7 @@ class TrainingConfig:
     refit: Annotated[int, Field(ge=0)] = 4
     """Maximum number of passes over the validation part after the epochs; the number that helps is used. 0: no refit."""
     exclude_seen: bool = False
-    """Whether validation ranks only items that the user has not seen. Set it as the recommendations will be made."""
+    """Whether validation ranks only unseen items. Use the setting that recommendations will use."""
 
     def learning_rate_for(self, width: int) -> float:
         """Return the peak learning rate for a network of this width: 2e-3 at 256, inversely proportional, at most 8e-3.

@@ -155,11 +155,17 @@ class Trainer:
     """The training of one network on one dataset."""
 
     recipe: Recipe
+    """Spec of the network and hyper-parameters; not of an ensemble."""
     dataset: SequenceDataset
+    """Dataset with a training part and a validation part."""
     run: RunDirectory
+    """Directory for the checkpoint, the metrics and the weights."""
     options: RunOptions
+    """Seed, device, precision and checkpoint interval."""
     on_epoch: EpochCallback | None = None
+    """Function called with the record of each epoch."""
     progress: RunProgress = field(default_factory=RunProgress)
+    """Position of the run; replaced by that of the checkpoint."""
 
     def __post_init__(self) -> None:
         self.config = self.recipe.training
