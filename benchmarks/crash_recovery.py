@@ -144,7 +144,7 @@ def breaches(store: str, book: Book) -> list[str]:
     found: list[str] = []
     log = open_store(store)
     try:
-        by_user = {user: log.since(User(DEFAULT_TENANT, user)).events for user in all_users(book)}
+        by_user = {user: log.events_since(User(DEFAULT_TENANT, user)).events for user in all_users(book)}
     finally:
         log.close()
     stored: Counter[str] = Counter()
@@ -172,7 +172,7 @@ async def differences(server: ServerProcess, book: Book, shop: Recommender) -> l
     found: list[str] = []
     now_ms = book.clock_ms + 10**6
     for user in all_users(book):
-        reply = (await asyncio.to_thread(server.ask, "GET", f"/v1/users/{user}?limit=10000")).body
+        reply = (await asyncio.to_thread(server.request, "GET", f"/v1/users/{user}?limit=10000")).body
         state, events = reply["state"], reply["events"]
         if (state["events"], state["skipped"], state["last_seq"]) != (len(events), 0, len(events)):
             found.append(f"the state of {user} is {state}, the log has {len(events)} events")
@@ -182,7 +182,7 @@ async def differences(server: ServerProcess, book: Book, shop: Recommender) -> l
         ]
         expected = {one.item_id: one.score for one in shop.recommend(history, ITEMS, now=now_ms)}
         body = {"user_id": user, "k": ITEMS, "now": now_ms}
-        answer = (await asyncio.to_thread(server.ask, "POST", "/v1/recommend", body)).body
+        answer = (await asyncio.to_thread(server.request, "POST", "/v1/recommend", body)).body
         scores = {one["item_id"]: one["score"] for one in answer["items"]}
         if scores.keys() != expected.keys() or any(
             abs(scores[item] - expected[item]) > CLOSE for item in scores

@@ -32,7 +32,7 @@ def _result(model: ServedModel, query: RecommendQuery) -> RecommendResult:
     user, seq = query.context.user, 0
     if user is not None:
         last = _LAST_READ.get(user, (0, 0))
-        log = model.states.store.since(user, *last)
+        log = model.states.store.events_since(user, *last)
         seq = log.events[-1].seq if log.events else last[1]
         _LAST_READ[user] = log.generation, seq
     ids = model.items.ranker(query.context.tenant).catalogue.ids

@@ -140,13 +140,13 @@ async def swaps(options: argparse.Namespace, side: Running, model: Path) -> list
             continue
         start_s = asyncio.get_running_loop().time()
         body = {"path": str(model)}
-        reply = await asyncio.to_thread(side.server.ask, "POST", "/v1/admin/model", body)
+        reply = await asyncio.to_thread(side.server.request, "POST", "/v1/admin/model", body)
         took_s = asyncio.get_running_loop().time() - start_s
         results.append(
             {"by": "HTTP", "status": reply.status, "seconds": round(took_s, 2), "answer": reply.body}
         )
     for _ in range(300 if options.swaps else 0):  # a signal has no reply
-        page = (await asyncio.to_thread(side.server.ask, "GET", "/metrics")).body
+        page = (await asyncio.to_thread(side.server.request, "GET", "/metrics")).body
         counts = [line for line in page.splitlines() if line.startswith("reprise_model_swaps_total")]
         if sum(float(line.split()[-1]) for line in counts) >= options.swaps:
             return results + [{"metric": line} for line in counts]
@@ -172,7 +172,7 @@ async def under_load(options: argparse.Namespace, model: Path, folder: Path) -> 
             results["steady"] = await steady(options, mix, real, model)
         if options.overload:
             results["overload"] = await serving_overload.measure(options, mix, real.pool, real.watch)
-        results["server said"] = real.server.said()[-2000:]
+        results["server said"] = real.server.output()[-2000:]
     return results
 
 

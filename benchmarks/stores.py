@@ -78,9 +78,9 @@ def reading(store: EventStore, tenant: str, length: int, seconds: float) -> list
     user = User(tenant, f"reader-{length}")
     for start in range(0, length, 1000):
         store.append([(user, UserEvent("p1", 5)) for _ in range(min(1000, length - start))])
-    generation, events = store.since(user)
+    generation, events = store.events_since(user)
     assert len(events) == length
-    return measured(lambda: store.since(user, generation, length - 1), seconds)
+    return measured(lambda: store.events_since(user, generation, length - 1), seconds)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The shipped contracts, applied to everything built in."""
+"""The contract checks of `reprise.testing`: built-in classes pass, broken classes fail."""
 
 from dataclasses import replace
 
@@ -45,20 +45,20 @@ LOSSES: list[Loss] = [
 
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.float64, 1e-10)])
-def test_cells(name: str, dtype: torch.dtype, tolerance: float) -> None:
+def test_cells_keep_the_contract(name: str, dtype: torch.dtype, tolerance: float) -> None:
     torch.manual_seed(0)
     check_cell(CELLS[name](6).to(dtype), 6, tolerance=tolerance)
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_blocks_are_cells(name: str) -> None:
+def test_blocks_keep_the_contract_of_cells(name: str) -> None:
     torch.manual_seed(0)
     check_cell(ResidualBlock(CELLS[name](6), dropout=0.5), 6)
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "relu"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.float64, 1e-10)])
-def test_elmans_network_with_other_activations(
+def test_elman_networks_with_other_activations(
     activation: Activation, dtype: torch.dtype, tolerance: float
 ) -> None:
     torch.manual_seed(0)
@@ -67,7 +67,9 @@ def test_elmans_network_with_other_activations(
 
 @pytest.mark.parametrize("name", [name for name, make in CELLS.items() if make.linear])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.float64, 1e-10)])
-def test_branches_of_linear_cells(name: str, dtype: torch.dtype, tolerance: float) -> None:
+def test_gated_branches_of_linear_cells_keep_the_contract(
+    name: str, dtype: torch.dtype, tolerance: float
+) -> None:
     torch.manual_seed(0)
     branch = GatedBranch(CELLS[name](6))
     with torch.no_grad():
@@ -77,7 +79,7 @@ def test_branches_of_linear_cells(name: str, dtype: torch.dtype, tolerance: floa
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("residual", [True, False])
-def test_recurrent_networks(cell: str, residual: bool) -> None:
+def test_recurrent_networks_keep_the_contract(cell: str, residual: bool) -> None:
     dataset = worlds.memory(2, sequences=20)
     torch.manual_seed(0)
     model = Recurrent(cell=cell, size=8, layers=2, residual=residual).build(dataset.sizes).eval()
@@ -87,7 +89,7 @@ def test_recurrent_networks(cell: str, residual: bool) -> None:
 
 @pytest.mark.parametrize("output", ["identity", "tanh", "relu", "sigmoid"])
 @pytest.mark.parametrize("skip", [True, False])
-def test_recurrent_networks_with_an_output_layer(output: Output, skip: bool) -> None:
+def test_recurrent_networks_with_an_output_layer_keep_the_contract(output: Output, skip: bool) -> None:
     dataset = worlds.memory(2, sequences=20)
     torch.manual_seed(0)
     spec = Recurrent(cell="rnn", size=8, residual=False, activation="relu", output=output, skip=skip)
@@ -96,24 +98,26 @@ def test_recurrent_networks_with_an_output_layer(output: Output, skip: bool) -> 
     check_scorer(model, dataset)
 
 
-ABILITIES: list[dict[str, object]] = [
+OPTIONS: list[dict[str, object]] = [
     {"temperature": 0.1},
     {"attention": 3, "alignment": "dot"},
     {"attention": 3, "alignment": "additive"},
     {"cooccurrence": 4},
     {"gaps": True, "query_time": True, "kinds": True, "values": True},
 ]
-BARE = {"temperature": 0.0, "attention": 0, "cooccurrence": 0}
+NO_OPTIONS = {"temperature": 0.0, "attention": 0, "cooccurrence": 0}
 
 
-@pytest.mark.parametrize("fields", [*ABILITIES, {name: on for one in ABILITIES for name, on in one.items()}])
+@pytest.mark.parametrize(
+    "fields", [*OPTIONS, {name: value for one in OPTIONS for name, value in one.items()}]
+)
 @pytest.mark.parametrize("cell", ["gru", "rglru"])
-def test_networks_with_all_that_they_can_read(fields: dict[str, object], cell: str) -> None:
+def test_recurrent_networks_with_options_keep_the_contract(fields: dict[str, object], cell: str) -> None:
     dataset = worlds.memory(2, sequences=20)
     torch.manual_seed(0)
-    model = Recurrent(cell=cell, size=8, layers=1, **{**BARE, **fields}).build(dataset.sizes).eval()  # type: ignore[arg-type]
+    model = Recurrent(cell=cell, size=8, layers=1, **{**NO_OPTIONS, **fields}).build(dataset.sizes).eval()  # type: ignore[arg-type]
     for parameter in model.parameters():
-        if not parameter.abs().sum():  # parts that are off at the start
+        if not parameter.abs().sum():  # parameters that start at 0 would hide errors
             torch.nn.init.normal_(parameter)
     model.count(dataset)
     check_encoder(model.encoder, 8)
@@ -122,7 +126,7 @@ def test_networks_with_all_that_they_can_read(fields: dict[str, object], cell: s
 
 @pytest.mark.parametrize("cell", ["rglru", "lru", "mingru", "minlstm"])
 @pytest.mark.parametrize("attention", [0, 3])
-def test_networks_whose_state_fades_with_time(cell: str, attention: int) -> None:
+def test_networks_with_state_decay_keep_the_contract(cell: str, attention: int) -> None:
     dataset = worlds.memory(2, sequences=20)
     torch.manual_seed(0)
     model = (
@@ -151,14 +155,16 @@ FAMILIES: list[Network | Adversarial] = [
 
 
 @pytest.mark.parametrize("spec", FAMILIES, ids=str)
-@pytest.mark.parametrize("reads", [{}, {"gaps": True, "query_time": True, "kinds": True, "values": True}])
-def test_every_family(spec: Network | Adversarial, reads: dict[str, bool]) -> None:
+@pytest.mark.parametrize("inputs", [{}, {"gaps": True, "query_time": True, "kinds": True, "values": True}])
+def test_every_network_family_keeps_the_contract(
+    spec: Network | Adversarial, inputs: dict[str, bool]
+) -> None:
     dataset = worlds.memory(2, sequences=20)
     torch.manual_seed(0)
-    own = {"generator": replace(spec.generator, **reads)} if isinstance(spec, Adversarial) else reads
-    model = replace(spec, **own).build(dataset.sizes)
+    fields = {"generator": replace(spec.generator, **inputs)} if isinstance(spec, Adversarial) else inputs
+    model = replace(spec, **fields).build(dataset.sizes)
     for parameter in model.parameters():
-        if not parameter.abs().sum():  # parts that are off at the start
+        if not parameter.abs().sum():  # parameters that start at 0 would hide errors
             torch.nn.init.normal_(parameter)
     model.eval().count(dataset)
     check_encoder(model.encoder, 8)
@@ -166,14 +172,14 @@ def test_every_family(spec: Network | Adversarial, reads: dict[str, bool]) -> No
 
 
 @pytest.mark.parametrize("heads", [1, 2])
-def test_attention_is_a_cell(heads: int) -> None:
+def test_attention_keeps_the_contract_of_cells(heads: int) -> None:
     torch.manual_seed(0)
     check_cell(WindowAttention(6, heads, 3), 6)
     check_cell(WindowAttention(6, heads, 70).double(), 6, tolerance=1e-10)
 
 
 @pytest.mark.parametrize(("kernel", "dilation"), [(2, 1), (3, 2), (3, 4)])
-def test_a_convolution_is_a_cell(kernel: int, dilation: int) -> None:
+def test_convolution_keeps_the_contract_of_cells(kernel: int, dilation: int) -> None:
     torch.manual_seed(0)
     check_cell(DilatedConvolution(6, kernel, dilation), 6)
 
@@ -196,7 +202,7 @@ BASELINES: list[Fittable] = [
 
 @pytest.mark.parametrize("spec", BASELINES, ids=str)
 @pytest.mark.parametrize("part", ["valid", "test"])
-def test_baselines(spec: Fittable, part: Part) -> None:
+def test_baselines_keep_the_contract(spec: Fittable, part: Part) -> None:
     dataset = worlds.noise(sequences=30)
     scorer = spec.fit(dataset)
     assert isinstance(scorer, CountingScorer)
@@ -204,12 +210,12 @@ def test_baselines(spec: Fittable, part: Part) -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
-def test_losses(loss: Loss) -> None:
+def test_losses_keep_the_contract(loss: Loss) -> None:
     check_loss(loss)
 
 
 class LooksAhead(Cell):
-    """A cell that breaks the contract: its chunk sees the mean of the whole row."""
+    """A cell that breaks the contract: its scan reads later events, through the mean of the row."""
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
@@ -225,13 +231,13 @@ class LooksAhead(Cell):
         return x_BD * self.weight, state
 
 
-def test_a_broken_cell_is_told_what_it_broke() -> None:
-    with pytest.raises(AssertionError, match="step 0 of the fold differs from the whole chunk"):
+def test_a_cell_whose_scan_differs_from_its_steps_fails() -> None:
+    with pytest.raises(AssertionError, match="step 0 differs from the scan of all steps"):
         check_cell(LooksAhead(4), 4)
 
 
 class Mean:
-    """A loss that breaks the contract: the mean of another over its targets."""
+    """A loss that breaks the contract: it is a mean over the targets."""
 
     negatives = None
 
@@ -239,14 +245,14 @@ class Mean:
         return FullSoftmax()(query_ND, items, target_N, sample) / len(target_N)
 
 
-class Still(Mean):
-    """A loss that breaks the contract: the item vectors do not learn."""
+class NoItemGradient(Mean):
+    """A loss that breaks the contract: the item vectors have no gradient."""
 
     def __call__(self, query_ND, items, target_N, sample=None):  # type: ignore[no-untyped-def]
         return (query_ND * items.scoring_rows(target_N).detach()).sum()
 
 
-class Steep(Mean):
+class Overflow(Mean):
     """A loss that breaks the contract: its exponentials overflow."""
 
     def __call__(self, query_ND, items, target_N, sample=None):  # type: ignore[no-untyped-def]
@@ -257,35 +263,35 @@ class Steep(Mean):
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        (Mean(), "a loss is a sum over targets; of the first 4 and the other 6"),
-        (Still(), "no gradient reaches the item vectors"),
-        (Steep(), "is not finite for queries of about 10000"),
+        (Mean(), "a loss must be a sum over targets; the losses of the first 4 and the other 6"),
+        (NoItemGradient(), "no gradient reaches the item vectors"),
+        (Overflow(), "is not finite for queries of about 10000"),
     ],
 )
-def test_a_broken_loss_is_told_what_it_broke(loss: Loss, message: str) -> None:
+def test_a_broken_loss_fails_with_the_broken_part_of_the_contract(loss: Loss, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_loss(loss)
 
 
-class KeepsTooMuch(MinGRU):
-    """Its steps decay as they should, its chunks do not."""
+class ScanWithoutDecay(MinGRU):
+    """A cell that breaks the contract: its scan ignores the decay."""
 
     def scan(self, x_BTD, state, valid_BT, decay_BTD=None):  # type: ignore[no-untyped-def]
         return super().scan(x_BTD, state, valid_BT)
 
 
-def test_a_cell_that_ignores_keep_in_chunks_is_told() -> None:
-    with pytest.raises(AssertionError, match="with keep, step 0 differs from the whole chunk"):
-        check_cell(KeepsTooMuch(4), 4)
+def test_a_cell_whose_scan_ignores_the_decay_fails() -> None:
+    with pytest.raises(AssertionError, match="with decay, step 0 differs from the scan of all steps"):
+        check_cell(ScanWithoutDecay(4), 4)
 
 
 class DecaysTheInput(MinGRU):
-    """It takes `keep` for a factor on the event."""
+    """A cell that breaks the contract: it applies the decay to the input."""
 
     def step(self, x_BD, state, decay_BD=None):  # type: ignore[no-untyped-def]
         return super().step(x_BD if decay_BD is None else x_BD * decay_BD, state)
 
 
-def test_a_cell_that_decays_the_wrong_thing_is_told() -> None:
-    with pytest.raises(AssertionError, match="keep is not what the state is multiplied by"):
+def test_a_cell_that_applies_the_decay_to_its_input_fails() -> None:
+    with pytest.raises(AssertionError, match="step must multiply the state by the decay"):
         check_cell(DecaysTheInput(4), 4)

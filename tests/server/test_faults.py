@@ -77,7 +77,7 @@ def batch(user: str, first: int, count: int = 1, size: int = 0, **more: Any) -> 
 
 def stored(directory: Path, user: str) -> list[UserEvent]:
     store = SQLiteStore(directory / "events.db")
-    events = store.since(User(DEFAULT_TENANT, user)).events
+    events = store.events_since(User(DEFAULT_TENANT, user)).events
     store.close()
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     return events
@@ -85,8 +85,8 @@ def stored(directory: Path, user: str) -> list[UserEvent]:
 
 def check_event_count(server: ServerProcess, user: str) -> list[str]:
     """Check that a recommendation counts all stored events of a user; return their event ids."""
-    stored = server.ask("GET", f"/v1/users/{user}?limit=10000").body
-    reply = server.ask("POST", "/v1/recommend", {"user_id": user})
+    stored = server.request("GET", f"/v1/users/{user}?limit=10000").body
+    reply = server.request("POST", "/v1/recommend", {"user_id": user})
     assert reply.status == 200
     assert reply.body["events"] + reply.body["skipped"] == len(stored["events"])
     assert len(stored["events"]) == stored["state"]["last_seq"]
@@ -95,31 +95,33 @@ def check_event_count(server: ServerProcess, user: str) -> list[str]:
 
 def check_unavailable(server: ServerProcess) -> None:
     """Check that writes and readiness checks get a 503, while recommendations still work."""
-    refused = server.ask("POST", "/v1/events", batch("anna", 9000))
+    refused = server.request("POST", "/v1/events", batch("anna", 9000))
     assert (refused.status, refused.body["error"]["code"]) == (503, "store_unavailable")
     assert refused.headers["retry-after"] == "1"
-    ready = server.ask("GET", "/readyz")
+    ready = server.request("GET", "/readyz")
     assert (ready.status, ready.body["error"]["code"]) == (503, "store_unavailable")
-    assert server.ask("GET", "/healthz").status == 200
-    assert server.ask("POST", "/v1/recommend", {"user_id": "anna"}).status == 200
+    assert server.request("GET", "/healthz").status == 200
+    assert server.request("POST", "/v1/recommend", {"user_id": "anna"}).status == 200
 
 
 def lines(server: ServerProcess, event: str) -> list[dict[str, Any]]:
     """Return the log lines of an event."""
-    return [line for line in map(json.loads, server.said().splitlines()) if line["event"] == event]
+    return [line for line in map(json.loads, server.output().splitlines()) if line["event"] == event]
 
 
 def check_recovery(server: ServerProcess, directory: Path, kept: list[str], refused: dict[str, Any]) -> None:
     """Check that the server works again after a fault, and that no event is lost or stored twice."""
-    assert server.ask("GET", "/readyz").status == 200
+    assert server.request("GET", "/readyz").status == 200
     before = check_event_count(server, "anna")
     offered = [event["event_id"] for event in refused["events"]]
     # a failed commit may be in the log or not, but never in part
     assert before[: len(kept)] == kept
     assert {tuple(before[len(kept) :])} <= {(), tuple(offered), ("anna-9000",)}
-    results = server.ask("POST", "/v1/events", refused).body["results"]
+    results = server.request("POST", "/v1/events", refused).body["results"]
     assert {result["status"] for result in results} <= {"accepted", "duplicate"}
-    assert server.ask("POST", "/v1/events", batch("anna", 9001)).body["results"][0]["status"] == "accepted"
+    assert (
+        server.request("POST", "/v1/events", batch("anna", 9001)).body["results"][0]["status"] == "accepted"
+    )
     after = check_event_count(server, "anna")
     assert sorted(set(after) - {"anna-9000"}) == sorted([*kept, *offered, "anna-9001"])
     assert len(after) == len(set(after))
@@ -130,23 +132,25 @@ def check_recovery(server: ServerProcess, directory: Path, kept: list[str], refu
 def test_a_full_disk_is_reported_and_survived(start: Start, tmp_path: Path) -> None:
     """A limit on file sizes simulates a full disk: writes beyond it fail, but small ones may still succeed."""
     server = start()
-    assert server.ask("POST", "/v1/events", batch("anna", 0, 20)).status == 200
+    assert server.request("POST", "/v1/events", batch("anna", 0, 20)).status == 200
     kept = [f"anna-{number}" for number in range(20)]
     full = (tmp_path / "events.db-wal").stat().st_size // PAGE * PAGE
     resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (full, NO_LIMIT))
     refused = batch("anna", 100, 1000, size=250)
-    answer = server.ask("POST", "/v1/events", refused)
+    answer = server.request("POST", "/v1/events", refused)
     assert (answer.status, answer.body["error"]["code"]) == (503, "store_unavailable")
     assert check_event_count(server, "anna") == kept
     (line,) = lines(server, "events not written")
     assert (line["level"], line["refused"], line["lost"]) == ("error", 1000, 0)
-    assert server.ask("POST", "/v1/events", batch("bert", 0, 1000, size=250, ack="accepted")).status == 200
+    assert (
+        server.request("POST", "/v1/events", batch("bert", 0, 1000, size=250, ack="accepted")).status == 200
+    )
     until_s = time.monotonic() + 30
     while len(lines(server, "events not written")) < 2:
         assert time.monotonic() < until_s
         time.sleep(0.01)
     assert lines(server, "events not written")[1]["lost"] == 1000
-    assert "reprise_events_lost_total 1000.0" in server.ask("GET", "/metrics").body
+    assert "reprise_events_lost_total 1000.0" in server.request("GET", "/metrics").body
     resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (NO_LIMIT, NO_LIMIT))
     check_recovery(server, tmp_path, kept, refused)
 
@@ -154,11 +158,11 @@ def test_a_full_disk_is_reported_and_survived(start: Start, tmp_path: Path) -> N
 def test_the_server_recovers_when_no_write_was_possible(start: Start, tmp_path: Path) -> None:
     """SQLite cannot even open a new connection. File descriptors must not leak meanwhile."""
     server = start()
-    assert server.ask("POST", "/v1/events", batch("anna", 0, 5)).status == 200
+    assert server.request("POST", "/v1/events", batch("anna", 0, 5)).status == 200
     resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (0, NO_LIMIT))
     refused = batch("anna", 100, 7)
     for _ in range(5):
-        assert server.ask("POST", "/v1/events", refused).status == 503
+        assert server.request("POST", "/v1/events", refused).status == 503
         check_unavailable(server)
     handles = len(list(Path(f"/proc/{server.pid}/fd").iterdir()))
     for _ in range(20):
@@ -171,11 +175,11 @@ def test_the_server_recovers_when_no_write_was_possible(start: Start, tmp_path: 
 def test_events_are_not_acknowledged_when_fsync_fails(start: Start, shim: Path, tmp_path: Path) -> None:
     fault = tmp_path / "fault"
     server = start(LD_PRELOAD=str(shim), FAULT=str(fault))
-    assert server.ask("POST", "/v1/events", batch("anna", 0, 5)).status == 200
+    assert server.request("POST", "/v1/events", batch("anna", 0, 5)).status == 200
     fault.touch()
     refused = batch("anna", 100, 7)
     for _ in range(5):
-        answer = server.ask("POST", "/v1/events", refused)
+        answer = server.request("POST", "/v1/events", refused)
         assert (answer.status, answer.body["error"]["code"]) == (503, "store_unavailable")
     check_unavailable(server)
     assert lines(server, "events not written")
@@ -187,12 +191,12 @@ def test_the_write_ahead_log_is_reset_after_a_failed_fsync(start: Start, shim: P
     """Bytes whose fsync failed may be lost later, so no acknowledged event may follow them in the same file."""
     fault = tmp_path / "fault"
     server = start(LD_PRELOAD=str(shim), FAULT=str(fault))
-    assert server.ask("POST", "/v1/events", batch("anna", 0, 400)).status == 200
+    assert server.request("POST", "/v1/events", batch("anna", 0, 400)).status == 200
     before = (tmp_path / "events.db-wal").stat().st_size
     fault.touch()
-    assert server.ask("POST", "/v1/events", batch("anna", 400)).status == 503
+    assert server.request("POST", "/v1/events", batch("anna", 400)).status == 503
     fault.unlink()
-    assert server.ask("POST", "/v1/events", batch("anna", 401)).status == 200
+    assert server.request("POST", "/v1/events", batch("anna", 401)).status == 200
     assert (tmp_path / "events.db-wal").stat().st_size < before / 2
 
 
@@ -207,7 +211,7 @@ def test_a_full_disk_at_startup_leaves_no_incomplete_log(second_model: Path, tmp
         full.wait_ready()
     with ServerProcess(second_model, store, tmp_path / "server.log") as server:
         server.wait_ready()
-        assert server.ask("POST", "/v1/events", batch("anna", 0, 5)).status == 200
+        assert server.request("POST", "/v1/events", batch("anna", 0, 5)).status == 200
 
 
 def test_a_shutdown_under_load_loses_no_acknowledged_event(start: Start, tmp_path: Path) -> None:
@@ -223,11 +227,11 @@ def test_a_shutdown_under_load_loses_no_acknowledged_event(start: Start, tmp_pat
             body = batch(f"w{worker}", 3 * place, 3, ack=("durable", "accepted")[place % 2])
             ids = [event["event_id"] for event in body["events"]]
             try:
-                reply = server.ask("POST", "/v1/events", body)
+                reply = server.request("POST", "/v1/events", body)
                 statuses.add(reply.status)
                 if reply.status == 200:
                     accepted.extend(ids)
-                statuses.add(server.ask("POST", "/v1/recommend", {"user_id": f"w{worker}"}).status)
+                statuses.add(server.request("POST", "/v1/recommend", {"user_id": f"w{worker}"}).status)
             except OSError:
                 assert ending.is_set()
                 unanswered.extend(ids)

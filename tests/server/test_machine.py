@@ -139,7 +139,9 @@ class TwoProcesses(RuleBasedStateMachine):
         for engine in self.engines:
             for user in USERS:
                 count = len(self.reference.events.get(user, []))
-                assert [event.seq for event in engine.store.since(user).events] == list(range(1, count + 1))
+                assert [event.seq for event in engine.store.events_since(user).events] == list(
+                    range(1, count + 1)
+                )
         if self.engines:
             engine, user = self.engines[self.turn % 2], USERS[self.turn % 3]
             states = engine.model.states

@@ -26,7 +26,7 @@ def server(first_model: Path, tmp_path: Path) -> Iterator[ServerProcess]:
 
 
 def lines(server: ServerProcess) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in server.said().splitlines()]
+    return [json.loads(line) for line in server.output().splitlines()]
 
 
 def wait_for_line(server: ServerProcess, event: str) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def wait_for_line(server: ServerProcess, event: str) -> dict[str, Any]:
             if line["event"] == event:
                 return line
         time.sleep(0.01)
-    raise AssertionError(f"no line with event {event!r} in {server.said()}")
+    raise AssertionError(f"no line with event {event!r} in {server.output()}")
 
 
 def event(place: int) -> dict[str, Any]:
@@ -53,14 +53,14 @@ def test_a_signal_stops_the_server_without_losing_events(
     name: str, server: ServerProcess, tmp_path: Path
 ) -> None:
     events = [event(place) for place in range(20)]
-    answer = server.ask("POST", "/v1/events", {"events": events, "ack": "accepted"})
+    answer = server.request("POST", "/v1/events", {"events": events, "ack": "accepted"})
     server.process.send_signal(getattr(signal, name))
     assert server.process.wait(30) == 0
     assert answer.status == 200
     assert [line["event"] for line in lines(server)][:: len(lines(server)) - 1] == ["serving", "stopped"]
-    assert "anna" not in server.said()
+    assert "anna" not in server.output()
     store = SQLiteStore(tmp_path / "events.db")
-    assert [one.item_id for one in store.since(User("default", "anna")).events] == [
+    assert [one.item_id for one in store.events_since(User("default", "anna")).events] == [
         f"p{place}" for place in range(20)
     ]
     store.close()
@@ -71,17 +71,17 @@ def test_sighup_reloads_the_model(first_model: Path, second_model: Path, tmp_pat
     model = tmp_path / "shop.model"
     model.symlink_to(first_model)
     with ServerProcess(model, f"sqlite:///{tmp_path}/events.db", tmp_path / "log") as server:
-        before = server.wait_ready().ask("GET", "/readyz").body["model_version"]
+        before = server.wait_ready().request("GET", "/readyz").body["model_version"]
         model.unlink()
         model.symlink_to(second_model)
         os.kill(server.pid, signal.SIGHUP)
         after = wait_for_line(server, "model swapped")["model_version"]
-        assert server.ask("GET", "/readyz").body["model_version"] == after != before
+        assert server.request("GET", "/readyz").body["model_version"] == after != before
         model.unlink()
         model.mkdir()
         os.kill(server.pid, signal.SIGHUP)
         assert "not a saved model" in wait_for_line(server, "model swap failed")["error"]
-        assert server.ask("GET", "/readyz").body["model_version"] == after
+        assert server.request("GET", "/readyz").body["model_version"] == after
         assert server.stop() == 0
 
 
@@ -136,11 +136,11 @@ def test_with_keys_a_server_may_listen_on_any_address(first_model: Path, tmp_pat
         first_model, f"sqlite:///{tmp_path}/events.db", tmp_path / "log", options=options
     ) as server:
         server.wait_ready()
-        assert server.ask("POST", "/v1/recommend", {}).status == 401
-        assert server.ask("GET", "/v1/items").status == 401
-        assert secret not in server.said()
+        assert server.request("POST", "/v1/recommend", {}).status == 401
+        assert server.request("GET", "/v1/items").status == 401
+        assert secret not in server.output()
         assert server.stop() == 0
-        assert server.said() == ""  # --quiet logs no requests
+        assert server.output() == ""  # --quiet logs no requests
 
 
 def test_error_messages_of_serve_say_what_to_do(first_model: Path, tmp_path: Path) -> None:
@@ -173,12 +173,12 @@ def test_two_processes_share_one_log(first_model: Path, server: ServerProcess, t
         other.wait_ready()
         query = {"user_id": "anna", "k": 5, "now": 1_700_009_999}
         for place in range(6):
-            (server, other)[place % 2].ask("POST", "/v1/events", {"events": [event(place)]})
-            results = [each.ask("POST", "/v1/recommend", query).body for each in (server, other)]
+            (server, other)[place % 2].request("POST", "/v1/events", {"events": [event(place)]})
+            results = [each.request("POST", "/v1/recommend", query).body for each in (server, other)]
             assert results[0]["items"] == results[1]["items"]
             assert results[0]["events"] == place + 1
-        assert server.ask("DELETE", "/v1/users/anna").body["events_deleted"] == 6
-        assert other.ask("POST", "/v1/recommend", query).body["events"] == 0
+        assert server.request("DELETE", "/v1/users/anna").body["events_deleted"] == 6
+        assert other.request("POST", "/v1/recommend", query).body["events"] == 0
 
 
 def test_host_names_are_restricted_only_without_keys(first_model: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`reprise serve` in a process of its own, on a free port of this machine: to be asked, watched, stopped and killed."""
+"""`reprise serve` as a child process on a free local port, for tests that send requests, stop it or kill it."""
 
 import http.client
 import json
@@ -15,22 +15,26 @@ from typing import Any, NamedTuple
 
 HOST = "127.0.0.1"
 SERVE = ("-m", "reprise", "serve")
-"""What the interpreter is told to run."""
+"""Arguments of the Python interpreter that start the server."""
 READY_S = 60.0
-END_S = 30.0
+"""Default time limit for the start of a server."""
+STOP_S = 30.0
+"""Default time limit for a regular shutdown."""
 
 
 class Reply(NamedTuple):
-    """What a server answered."""
+    """A response of a server."""
 
     status: int
+    """HTTP status."""
     body: Any
-    """Read from JSON; text where it is none."""
+    """Parsed JSON, or text for other media types."""
     headers: Mapping[str, str]
+    """Headers of the response."""
 
 
 class ServerProcess:
-    """A server that was started, and is killed at the end of a `with` block where it still runs."""
+    """A running server. At the end of a `with` block it is killed if it is still running."""
 
     def __init__(
         self,
@@ -42,24 +46,24 @@ class ServerProcess:
         environment: Mapping[str, str] | None = None,
         program: Sequence[str] = SERVE,
     ) -> None:
-        """Start a server; `wait_ready` tells when it answers.
+        """Start a server. `wait_ready` waits until it responds.
 
         Args:
-            model: What it serves.
-            store: The address of its event log.
-            log: The file that its lines are added to.
-            options: More options of the command line.
-            environment: Variables that it has besides those of this process.
-            program: What the interpreter runs instead of the command `serve`.
+            model: Directory of the model to serve.
+            store: Address of the event store.
+            log: File to which the output of the server is appended.
+            options: Additional command-line options.
+            environment: Additional environment variables.
+            program: Arguments of the Python interpreter, instead of those that run `reprise serve`.
         """
         self.port = free_port()
         self.log = log
-        place = ["--store", store, "--port", str(self.port)]
-        with log.open("ab") as lines:
+        address = ["--store", store, "--port", str(self.port)]
+        with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, *program, str(model), *place, *options],
-                stdout=lines,
-                stderr=lines,
+                [sys.executable, *program, str(model), *address, *options],
+                stdout=output,
+                stderr=output,
                 env={**os.environ, **(environment or {})},
             )
 
@@ -73,71 +77,74 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """The number of the process."""
+        """The process id."""
         return self.process.pid
 
     def wait_ready(self, within_s: float = READY_S) -> "ServerProcess":
-        """Itself, as soon as it answers.
+        """Wait until the server responds; return the server.
 
         Raises:
-            TimeoutError: it does not.
-            RuntimeError: it ended; the message has the end of what it said.
+            TimeoutError: it did not respond in time.
+            RuntimeError: it exited; the message contains the end of its output.
         """
         until_s = time.monotonic() + within_s
         while time.monotonic() < until_s:
             if self.process.poll() is not None:
-                raise RuntimeError(f"the server ended with {self.process.returncode}: {self.said()[-2000:]}")
+                raise RuntimeError(
+                    f"the server exited with status {self.process.returncode}: {self.output()[-2000:]}"
+                )
             try:
-                if self.ask("GET", "/healthz").status == 200:
+                if self.request("GET", "/healthz").status == 200:
                     return self
             except OSError:
                 time.sleep(0.01)
-        raise TimeoutError(f"the server did not answer within {within_s:g} s: {self.said()[-2000:]}")
+        raise TimeoutError(f"the server did not respond within {within_s:g} s: {self.output()[-2000:]}")
 
-    def ask(self, method: str, path: str, body: Any = None, within_s: float = 30.0) -> Reply:
-        """What it answers to one request.
+    def request(self, method: str, path: str, body: Any = None, within_s: float = 30.0) -> Reply:
+        """Send a request and return the response.
 
         Raises:
-            OSError: it cannot be reached, or broke off.
+            OSError: the server cannot be reached, or closed the connection early.
         """
         connection = http.client.HTTPConnection(HOST, self.port, timeout=within_s)
         try:
-            sent = None if body is None else json.dumps(body)
-            connection.request(method, path, sent, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            content = answer.read()
+            content = None if body is None else json.dumps(body)
+            connection.request(method, path, content, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            received = response.read()
         except http.client.HTTPException as error:
-            raise ConnectionError(f"the server broke off ({error!r})") from error
+            raise ConnectionError(f"the server closed the connection early ({error!r})") from error
         finally:
             connection.close()
-        plain = answer.headers.get_content_type() != "application/json"
-        return Reply(answer.status, content.decode() if plain else json.loads(content), dict(answer.headers))
+        is_json = response.headers.get_content_type() == "application/json"
+        parsed = json.loads(received) if is_json else received.decode()
+        return Reply(response.status, parsed, dict(response.headers))
 
-    def said(self) -> str:
-        """All that it wrote."""
+    def output(self) -> str:
+        """Return everything that the server wrote."""
         return self.log.read_text(encoding="utf-8")
 
     def kill(self) -> None:
-        """End it as the loss of power to a process would: at once, in the midst of whatever it does."""
+        """Kill the server immediately with SIGKILL, as a crash would."""
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
 
-    def stop(self, within_s: float = END_S) -> int:
-        """Ask it to end, and wait until it has; its exit status.
+    def stop(self, within_s: float = STOP_S) -> int:
+        """Stop the server with SIGTERM, wait for it, and return its exit status.
 
         Raises:
-            TimeoutError: it goes on.
+            TimeoutError: it is still running.
         """
         self.process.send_signal(signal.SIGTERM)
         try:
             return self.process.wait(within_s)
         except subprocess.TimeoutExpired:
-            raise TimeoutError(f"the server did not end within {within_s:g} s") from None
+            raise TimeoutError(f"the server did not stop within {within_s:g} s") from None
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """Return a port that is currently free."""
     with socket.socket() as listener:
         listener.bind((HOST, 0))
         port: int = listener.getsockname()[1]

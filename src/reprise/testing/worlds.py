@@ -1,7 +1,7 @@
-"""Toy shops whose right answers are known, so that a test can fail.
+"""Synthetic datasets for which the best possible result is known.
 
-*cycle*: the next item is certain. *noise*: nothing beats popularity. *memory*: the answer is the item m events ago,
-which a Markov chain cannot know. *drift*: what is popular changes from sequence to sequence.
+`cycle`: the next item is certain. `noise`: no model beats popularity. `memory`: the next item is the item m events ago, which
+a first-order Markov chain cannot predict. `drift`: the popular items change from sequence to sequence.
 """
 
 import hashlib
@@ -26,10 +26,15 @@ def world(
     test: int = 1,
     titles: dict[ItemId, str] | None = None,
 ) -> SequenceDataset:
-    """A dataset in memory, from sequences of item ids one minute apart.
+    """Return a dataset of sequences of item ids, with one event per minute.
 
-    The last `test` events of each sequence are its test part, the `valid` before them its validation part. Items
-    that never occur in the training part are cold.
+    Args:
+        sequences: The item ids of each user, in order.
+        valid: Number of events of each sequence in the validation part, before the test part.
+        test: Number of events of each sequence in the test part, its last events.
+        titles: Titles of items by id; None: the items have no titles.
+
+    Items that do not occur in the training part are cold.
     """
     length_U = np.array([len(sequence) for sequence in sequences])
     offset = np.concatenate([[0], length_U.cumsum()]).astype(np.int64)
@@ -40,11 +45,11 @@ def world(
         for sequence, begin, end in zip(sequences, offset, train_end, strict=False)
         for item in sequence[: end - begin]
     )
-    every = {item for sequence in sequences for item in sequence}
+    all_items = {item for sequence in sequences for item in sequence}
     warm = sorted(trained, key=lambda item: (-trained[item], str(item)))
-    ids = warm + sorted(every - trained.keys(), key=str)
-    index = {item: place for place, item in enumerate(ids, start=1)}
-    item_E = np.array([index[item] for sequence in sequences for item in sequence], dtype=np.int32)
+    ids = warm + sorted(all_items - trained.keys(), key=str)
+    index_of = {item: index for index, item in enumerate(ids, start=1)}
+    item_E = np.array([index_of[item] for sequence in sequences for item in sequence], dtype=np.int32)
     step_E = np.arange(len(item_E)) - np.repeat(offset[:-1], length_U)
     columns: dict[str, list[Any]] = {"item_id": ids, "count": [trained[item] for item in ids]}
     if titles:
@@ -72,7 +77,7 @@ def _fingerprint(*arrays: AnyArray) -> str:
 
 
 def cycle(items: int = 12, sequences: int = 64, length: int = 24, seed: int = 0) -> SequenceDataset:
-    """Item i is always followed by item i + 1 (modulo `items`): a first-order model reaches recall@1 = 1."""
+    """Return a dataset in which item i + 1 (modulo `items`) always follows item i: a Markov chain reaches recall@1 = 1."""
     starts = np.random.default_rng(seed).integers(items, size=sequences)
     return world(
         [[f"i{(start + step) % items}" for step in range(length)] for start in starts], valid=2, test=2
@@ -80,7 +85,7 @@ def cycle(items: int = 12, sequences: int = 64, length: int = 24, seed: int = 0)
 
 
 def noise(items: int = 50, sequences: int = 200, length: int = 20, seed: int = 0) -> SequenceDataset:
-    """Independent draws from one skewed distribution: nothing beats popularity."""
+    """Return a dataset of independent draws from one skewed distribution: no model beats popularity."""
     generator = np.random.default_rng(seed)
     weight = 1.0 / np.arange(1, items + 1)
     draws = generator.choice(items, size=(sequences, length), p=weight / weight.sum())
@@ -90,10 +95,10 @@ def noise(items: int = 50, sequences: int = 200, length: int = 20, seed: int = 0
 def memory(
     distance: int, items: int = 8, sequences: int = 256, length: int = 24, seed: int = 0
 ) -> SequenceDataset:
-    """The item at step t is the item at step t - `distance`, the first ones random.
+    """Return a dataset in which the item at step t is the item at step t - `distance`; the first items are random.
 
-    A recurrent network that remembers `distance` events reaches recall@1 = 1; for a distance of 2 or more a first-order
-    Markov chain knows little more than chance.
+    A recurrent network that remembers `distance` events reaches recall@1 = 1. For a distance of 2 or more, a first-order
+    Markov chain is little better than chance.
     """
     generator = np.random.default_rng(seed)
     rows = generator.integers(items, size=(sequences, distance))
@@ -101,9 +106,12 @@ def memory(
 
 
 def drift(items: int = 30, sequences: int = 90, length: int = 12, seed: int = 0) -> SequenceDataset:
-    """Each third of the sequences, in order, likes another third of the items: popularity over all time is wrong for all."""
+    """Return a dataset in which each third of the sequences, in order, uses another third of the items.
+
+    The overall popularity of the items is therefore wrong for every sequence.
+    """
     generator = np.random.default_rng(seed)
     third = items // 3
-    taste = np.arange(sequences) * 3 // sequences
-    draws = generator.integers(third, size=(sequences, length)) + third * taste[:, None]
+    third_of_sequence = np.arange(sequences) * 3 // sequences
+    draws = generator.integers(third, size=(sequences, length)) + third * third_of_sequence[:, None]
     return world([[f"i{item}" for item in row] for row in draws], valid=2, test=2)

@@ -52,7 +52,7 @@ def equal(one: UserState, other: UserState) -> bool:
 
 
 def replay_log(builder: StateBuilder, store: SQLiteStore, user: User = ANNA) -> UserState:
-    return builder.replay(store.since(user).events)
+    return builder.replay(store.events_since(user).events)
 
 
 def test_a_user_without_events_is_not_cached(states: StateCache) -> None:
@@ -123,7 +123,7 @@ def test_a_deleted_user_starts_from_an_empty_state_in_every_process(
     append(store, event_at(0), event_at(1))
     other = StateCache(builder, store, 2**20)
     assert states.current(ANNA).event_count == other.current(ANNA).event_count == 2
-    store.forget(ANNA)
+    store.delete_user(ANNA)
     assert other.current(ANNA).event_count == 0
     assert equal(other.current(ANNA), builder.initial)
     assert len(other) == 0
@@ -166,7 +166,7 @@ def test_seen_items_are_computed_without_running_the_network(
     assert states.current(ANNA).seen is after.seen  # cached
     with pytest.raises(LongHistoryError):
         StateCache(builder, store, 2**20).current(ANNA, with_seen=True, max_new_events=3)
-    store.forget(ANNA)
+    store.delete_user(ANNA)
     assert states.current(ANNA, with_seen=True).seen.size == 0  # type: ignore[union-attr]
 
 
@@ -272,7 +272,7 @@ def test_snapshots_do_not_change_the_states(
         ]
         append(store, *(event_at(one, generator.choice(("p1", "p5", "unknown item"))) for one in minutes))
         if generator.random() < 0.05:
-            store.forget(ANNA)
+            store.delete_user(ANNA)
         if generator.random() < 0.8:
             state = states.current(ANNA, with_seen=generator.random() < 0.2)
             assert equal(state, replay_log(builder, store))

@@ -306,7 +306,7 @@ def test_a_failing_store_is_reported_without_its_message(
         raise StoreError("secret/path/events.db: disk I/O error")
 
     event = {"events": [{"user_id": "anna", "item_id": "p1"}]}
-    for method in ("append", "since", "check"):
+    for method in ("append", "events_since", "check"):
         monkeypatch.setattr(engine.store, method, fail)
     with caplog.at_level(logging.INFO, "reprise.server"):
         for response in (

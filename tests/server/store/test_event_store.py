@@ -1,4 +1,4 @@
-"""What both stores share."""
+"""Behaviour that the SQLite and the PostgreSQL store have in common."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -20,15 +20,13 @@ def each_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Event
         yield store
 
 
-def test_only_the_newest_forgettings_are_kept(
-    each_store: EventStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_newest_deletions_are_kept(each_store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (sqlite, postgres):
-        monkeypatch.setattr(module, "FORGOTTEN_KEPT", 3)
+        monkeypatch.setattr(module, "DELETIONS_KEPT", 3)
     for number in range(5):
         user = User("shop", f"u{number}")
         each_store.append([(user, UserEvent("p1", 1_700_000_000_000))])
-        each_store.forget(user)
-    newest, generations = each_store.forgotten_since(0)
+        each_store.delete_user(user)
+    newest, generations = each_store.deletions_since(0)
     assert newest == 5 and len(set(generations)) == 3
-    assert each_store.forgotten_since(4) == (5, generations[2:])
+    assert each_store.deletions_since(4) == (5, generations[2:])

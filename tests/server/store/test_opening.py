@@ -144,9 +144,10 @@ def test_the_command_serves_with_a_class_of_your_own(own_module: Path, first_mod
     ) as server:
         server.wait_ready()
         assert (
-            server.ask("POST", "/v1/events", {"events": [event]}).body["results"][0]["status"] == "accepted"
+            server.request("POST", "/v1/events", {"events": [event]}).body["results"][0]["status"]
+            == "accepted"
         )
-        assert server.ask("POST", "/v1/recommend", {"user_id": "anna"}).body["events"] == 1
+        assert server.request("POST", "/v1/recommend", {"user_id": "anna"}).body["events"] == 1
         assert server.stop() == 0
     store = SQLiteStore(own_module / "mine.db")
     assert store.recent_users("default", 9) == ["anna"]

@@ -1,4 +1,4 @@
-"""The event log in a file."""
+"""The event store in a SQLite file."""
 
 import os
 import random
@@ -34,72 +34,72 @@ def event(user: User, item: str = "p1", event_id: str | None = None) -> tuple[Us
 
 
 def raw(store: SQLiteStore) -> bytes:
-    """All bytes of the files of a store."""
+    """Return all bytes of the files of a store."""
     return b"".join(file.read_bytes() for file in store.path.parent.glob(f"{store.path.name}*"))
 
 
-def test_it_keeps_the_contract(tmp_path: Path) -> None:
+def test_the_store_keeps_the_contract(tmp_path: Path) -> None:
     check_store(lambda: SQLiteStore(tmp_path / "events.db"))
 
 
-def test_what_was_appended_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
+def test_events_remain_after_the_file_is_opened_again(tmp_path: Path) -> None:
     first = SQLiteStore(tmp_path / "events.db")
     first.append([event(ANNA, event_id="a")])
     first.close()
     second = SQLiteStore(tmp_path / "events.db")
-    assert [found.item_id for found in second.since(ANNA).events] == ["p1"]
+    assert [found.item_id for found in second.events_since(ANNA).events] == ["p1"]
     assert second.append([event(ANNA, event_id="a")]) == [Status.DUPLICATE]
     second.close()
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_nobody_who_was_forgotten_is_left_in_the_bytes(store: SQLiteStore, seed: int) -> None:
-    """Random users, sizes and deletions: pages fill and divide, and no copy of a row may be left behind anywhere."""
+def test_no_bytes_of_deleted_users_remain_in_the_files(store: SQLiteStore, seed: int) -> None:
+    """With random users, sizes and deletions, pages are split; no copy of a row may remain anywhere."""
     generator = random.Random(seed)
-    secret: dict[User, set[bytes]] = {}
-    gone: set[bytes] = set()
+    personal: dict[User, set[bytes]] = {}
+    deleted: set[bytes] = set()
     for _ in range(150):
         batch = []
         for _ in range(generator.randrange(1, 30)):
             user = User("shop", f"person-{generator.randrange(60)}-")
             token = f"token{generator.getrandbits(64):020}"
             item = f"i{generator.getrandbits(64):020}" + "x" * generator.randrange(200)
-            secret.setdefault(user, {user.user_id.encode()}).update((token.encode(), item[:21].encode()))
+            personal.setdefault(user, {user.user_id.encode()}).update((token.encode(), item[:21].encode()))
             batch.append(event(user, item, token))
         store.append(batch)
         if generator.random() < 0.3:
-            user = generator.choice(sorted(secret))
-            store.forget(user)
-            assert "no trace" in store.prove_forgotten(user)
-            left = raw(store)
-            assert [trace for trace in secret[user] if trace in left] == []
-            gone |= secret.pop(user)
-    assert len(gone) > 100
-    left = raw(store)
+            user = generator.choice(sorted(personal))
+            store.delete_user(user)
+            assert "no trace" in store.verify_erasure(user)
+            remaining = raw(store)
+            assert [trace for trace in personal[user] if trace in remaining] == []
+            deleted |= personal.pop(user)
+    assert len(deleted) > 100
+    remaining = raw(store)
     assert all(
-        trace in left for traces in secret.values() for trace in traces
-    )  # the test looks in the right place
+        trace in remaining for traces in personal.values() for trace in traces
+    )  # the traces of other users are found, so the search works
 
 
-def test_to_forget_rewrites_the_file_where_a_trace_is_left(store: SQLiteStore) -> None:
+def test_verification_rewrites_the_file_if_a_trace_remains(store: SQLiteStore) -> None:
     store.append([event(ANNA, event_id="a"), event(User("shop", "bert"))])
     other = sqlite3.connect(store.path)
     other.execute("CREATE TABLE stray (body BLOB)")
     other.execute("INSERT INTO stray SELECT body FROM events WHERE length(body) < 1000")
-    other.execute("DELETE FROM stray")  # without secure_delete the bytes stay
+    other.execute("DELETE FROM stray")  # without secure_delete the bytes remain in the file
     other.commit()
     other.close()
     assert b"anna" in raw(store)
-    assert store.forget(ANNA) == 1
-    assert "no trace" in store.prove_forgotten(ANNA)
+    assert store.delete_user(ANNA) == 1
+    assert "no trace" in store.verify_erasure(ANNA)
     assert b"anna" not in raw(store)
-    assert len(store.since(User("shop", "bert")).events) == 1
+    assert len(store.events_since(User("shop", "bert")).events) == 1
 
 
-def test_the_log_can_be_read_as_a_table(store: SQLiteStore) -> None:
-    """For training again: one view with the columns of a log, without those who were forgotten."""
+def test_the_log_view_has_the_columns_of_an_event_log(store: SQLiteStore) -> None:
+    """The view is for training a new model. It does not contain deleted users."""
     store.append([(ANNA, UserEvent("p1", 5, "click", 2.0, "a")), event(User("shop", "bert"))])
-    store.forget(User("shop", "bert"))
+    store.delete_user(User("shop", "bert"))
     reader = sqlite3.connect(store.path)
     columns = "tenant, user_id, item_id, timestamp, kind, value, event_id, seq"
     assert reader.execute(f"SELECT {columns} FROM log").fetchall() == [
@@ -108,76 +108,74 @@ def test_the_log_can_be_read_as_a_table(store: SQLiteStore) -> None:
     reader.close()
 
 
-def test_a_full_disk_is_an_error_and_nothing_is_half_done(store: SQLiteStore) -> None:
+def test_a_full_disk_is_an_error_and_stores_nothing(store: SQLiteStore) -> None:
     store.append([event(ANNA, event_id="a")])
-    with store._database.writing() as writer:
+    with store._database.writer() as writer:
         writer.execute(f"PRAGMA max_page_count = {writer.execute('PRAGMA page_count').fetchone()[0]}")
     many = [event(ANNA, "x" * 250, f"b{number}") for number in range(500)]
     with pytest.raises(StoreError, match="full"):
         store.append(many)
-    assert len(store.since(ANNA).events) == 1
-    # the connection was opened anew, and with it the limit is gone: as when somebody made room
+    assert len(store.events_since(ANNA).events) == 1
+    # the error closed the connection, and the new one does not have the limit, as if space had been freed
     assert set(store.append(many)) == {Status.ACCEPTED}
-    assert len(store.since(ANNA).events) == 501
+    assert len(store.events_since(ANNA).events) == 501
 
 
-def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_of_another_program_is_an_error_and_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "other.db"
     other = sqlite3.connect(path)
     other.execute("CREATE TABLE accounts (name TEXT)")
     other.close()
     with pytest.raises(
-        StoreError, match=r"SQLite file of something else \(tables \['accounts'\]\); name another"
+        StoreError, match=r"SQLite file of another program \(tables \['accounts'\]\); name another file"
     ):
         SQLiteStore(path)
-    (tmp_path / "notes.db").write_text("not a database, but long enough to be looked at" * 30)
+    (tmp_path / "notes.db").write_text("not a database, but long enough to have a header" * 30)
     with pytest.raises(StoreError, match="file is not a database"):
         SQLiteStore(tmp_path / "notes.db")
     with pytest.raises(StoreError, match="unable to open"):
         SQLiteStore(tmp_path / "nowhere" / "events.db")
 
 
-def test_a_store_of_a_later_version_is_not_touched(tmp_path: Path) -> None:
+def test_a_store_of_another_format_is_an_error(tmp_path: Path) -> None:
     SQLiteStore(tmp_path / "events.db").close()
     other = sqlite3.connect(tmp_path / "events.db")
     other.execute("UPDATE meta SET value = CAST('2' AS BLOB) WHERE name = 'format'")
     other.commit()
     other.close()
-    with pytest.raises(StoreError, match="has format 2, this version of reprise reads 1"):
+    with pytest.raises(StoreError, match="has format 2, but this version of reprise reads format 1"):
         SQLiteStore(tmp_path / "events.db")
 
 
-def test_to_scrub_gives_the_room_of_the_forgotten_back(store: SQLiteStore) -> None:
+def test_a_vacuum_frees_the_space_of_deleted_users(store: SQLiteStore) -> None:
     users = [User("shop", f"user {number}") for number in range(40)]
-    store.append([event(user, "x" * 200, f"{user} {place}") for user in users for place in range(50)])
-    before = store.since(users[39])
+    store.append([event(user, "x" * 200, f"{user} {number}") for user in users for number in range(50)])
+    before = store.events_since(users[39])
     for user in users[:39]:
-        store.forget(user)
-    store._database.empty_log()
+        store.delete_user(user)
+    store._database.truncate_wal()
     size = store.path.stat().st_size
-    assert "written anew" in store.scrub()
+    assert "rewritten" in store.vacuum()
     assert store.path.stat().st_size < size / 3
-    assert store.since(users[39]) == before
+    assert store.events_since(users[39]) == before
     assert store.append([event(users[0])]) == [Status.ACCEPTED]
-    assert len(store.since(users[0]).events) == 1
+    assert len(store.events_since(users[0]).events) == 1
 
 
-def test_any_number_of_threads_is_served_by_few_connections(
-    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_threads_share_a_few_connections(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
     connect = sqlite3.connect
     monkeypatch.setattr(
         sqlite_connection.sqlite3,
         "connect",
-        lambda *told, **how: opened.append(told) or connect(*told, **how),
+        lambda *arguments, **options: opened.append(arguments) or connect(*arguments, **options),
     )
     store.append([event(ANNA)])
     started = threading.Barrier(50)
 
     def read(_: int) -> int:
         started.wait()
-        return len([found for _ in range(20) for found in store.since(ANNA).events])
+        return len([found for _ in range(20) for found in store.events_since(ANNA).events])
 
     for _ in range(3):
         with ThreadPoolExecutor(50) as pool:
@@ -185,47 +183,47 @@ def test_any_number_of_threads_is_served_by_few_connections(
     assert 0 < len(opened) <= sqlite_connection.READERS
 
 
-def test_a_connection_that_reads_while_the_store_is_closed_is_closed_when_it_is_given_back(
+def test_a_connection_that_is_reading_during_close_is_closed_afterwards(
     store: SQLiteStore,
 ) -> None:
     store.append([event(ANNA)])
-    with store._database._reading() as reader:
+    with store._database._reader() as reader:
         store.close()
         assert reader.execute("SELECT count(*) FROM events WHERE uid > 0 AND seq > 0").fetchone()[0] >= 1
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         reader.execute("SELECT 1")
     with pytest.raises(StoreError, match="is closed"):
-        store.since(ANNA)
-    assert sqlite_connection._FILES._users == {} and sqlite_connection._FILES._kept == {}
+        store.events_since(ANNA)
+    assert sqlite_connection._FILES._users == {} and sqlite_connection._FILES._descriptors == {}
 
 
-@pytest.mark.parametrize("place", range(60, 70))
-def test_a_trace_across_two_blocks_is_found(
-    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch, place: int
+@pytest.mark.parametrize("offset", range(60, 70))
+def test_a_pattern_across_two_blocks_is_found(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch, offset: int
 ) -> None:
     monkeypatch.setattr(sqlite_connection, "BLOCK_BYTES", 64)
     with store.path.with_name("events.db-wal").open("wb") as log:
-        log.write(b"x" * place + b"anna" + b"x" * 200)
-    assert store._database.holds([b"longer than what is there", b"anna"])
-    assert not store._database.holds([b"annb", b"xanna ", b"bert"])
+        log.write(b"x" * offset + b"anna" + b"x" * 200)
+    assert store._database.contains_any([b"longer than the file", b"anna"])
+    assert not store._database.contains_any([b"annb", b"xanna ", b"bert"])
 
 
-def test_a_file_is_looked_through_in_small_parts(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A part at a time: other threads do not stand still."""
+def test_a_file_is_searched_in_blocks(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other threads can run between two blocks."""
     sizes = []
     read = os.pread
 
-    def reading(*told: int) -> bytes:
-        sizes.append(len(found := read(*told)))
-        return found
+    def pread(*arguments: int) -> bytes:
+        sizes.append(len(block := read(*arguments)))
+        return block
 
-    monkeypatch.setattr(sqlite_connection.os, "pread", reading)
+    monkeypatch.setattr(sqlite_connection.os, "pread", pread)
     os.truncate(store.path, 5 * 2**20)
-    assert not store._database.holds([b"anna"])
+    assert not store._database.contains_any([b"anna"])
     assert max(sizes) <= 2**20 and sum(sizes) >= 5 * 2**20
 
 
-LEAVING = """
+READ_AND_CLOSE = """
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1])
 print(connection.execute("SELECT max(seq) FROM log").fetchone())
@@ -233,72 +231,74 @@ connection.close()
 """
 
 
-def test_to_look_through_the_file_takes_no_lock_from_it(store: SQLiteStore) -> None:
-    """Or another process that leaves would take itself for the last, and remove the write-ahead log that this one uses."""
+def test_searching_the_file_does_not_drop_its_locks(store: SQLiteStore) -> None:
+    """Otherwise another process that closes the file would believe it is the last, and delete the write-ahead log."""
 
     def another_process() -> str:
-        arguments = [sys.executable, "-c", LEAVING, str(store.path)]
+        arguments = [sys.executable, "-c", READ_AND_CLOSE, str(store.path)]
         return subprocess.run(arguments, capture_output=True, text=True, check=True).stdout.strip()
 
     store.append([event(ANNA)])
-    assert store._database.holds([b"anna"])
+    assert store._database.contains_any([b"anna"])
     assert another_process() == "(1,)"
     store.append([event(ANNA)])
     assert another_process() == "(2,)"
 
 
-def test_nobody_but_its_owner_may_read_a_new_file(store: SQLiteStore) -> None:
+def test_only_the_owner_can_read_a_new_file(store: SQLiteStore) -> None:
     store.append([event(ANNA)])
     files = sorted(store.path.parent.glob("events.db*"))
     assert [file.name for file in files] == ["events.db", "events.db-shm", "events.db-wal"]
     assert [file.stat().st_mode & 0o777 for file in files] == [0o600] * 3
 
 
-def test_others_write_while_it_is_proved(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writers_are_not_blocked_during_verification(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store.append([event(ANNA, event_id="a")])
-    assert store.forget(ANNA) == 1
-    looking, go_on = threading.Event(), threading.Event()
-    holds = store._database.holds
+    assert store.delete_user(ANNA) == 1
+    started, resume = threading.Event(), threading.Event()
+    contains_any = store._database.contains_any
 
-    def slowly(parts: list[bytes]) -> bool:
-        looking.set()
-        assert go_on.wait(20)
-        return holds(parts)
+    def wait_and_search(patterns: list[bytes]) -> bool:
+        started.set()
+        assert resume.wait(20)
+        return contains_any(patterns)
 
-    monkeypatch.setattr(store._database, "holds", slowly)
+    monkeypatch.setattr(store._database, "contains_any", wait_and_search)
     with ThreadPoolExecutor(1) as pool:
-        proof = pool.submit(store.prove_forgotten, ANNA)
-        assert looking.wait(20)
+        proof = pool.submit(store.verify_erasure, ANNA)
+        assert started.wait(20)
         assert store.append([event(User("shop", "bert"))]) == [Status.ACCEPTED]
-        assert store.forget(User("shop", "bert")) == 1
-        go_on.set()
+        assert store.delete_user(User("shop", "bert")) == 1
+        resume.set()
         assert "no trace" in proof.result()
 
 
-def test_others_write_while_the_proof_waits_for_a_reader(
+def test_writers_are_not_blocked_while_verification_waits_for_a_reader(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One who reads for long keeps the write-ahead log from being emptied."""
-    waiting, empty_log = threading.Event(), store._database.empty_log
+    """A long read delays truncating the write-ahead log."""
+    waiting, truncate_wal = threading.Event(), store._database.truncate_wal
 
-    def told() -> None:
+    def set_and_truncate() -> None:
         waiting.set()
-        empty_log()
+        truncate_wal()
 
-    monkeypatch.setattr(store._database, "empty_log", told)
+    monkeypatch.setattr(store._database, "truncate_wal", set_and_truncate)
     store.append([event(ANNA)])
     other = sqlite3.connect(store.path, check_same_thread=False)
     other.execute("BEGIN")
     other.execute("SELECT count(*) FROM events").fetchone()
-    store.forget(ANNA)
+    store.delete_user(ANNA)
     with ThreadPoolExecutor(1) as pool:
-        proof = pool.submit(store.prove_forgotten, ANNA)
+        proof = pool.submit(store.verify_erasure, ANNA)
         assert waiting.wait(20)
         slowest = 0.0
         for _ in range(10):
-            begun = time.perf_counter()
+            start_s = time.perf_counter()
             store.append([event(User("shop", "bert"))])
-            slowest = max(slowest, time.perf_counter() - begun)
+            slowest = max(slowest, time.perf_counter() - start_s)
         assert not proof.done()
         other.execute("COMMIT")
         assert "no trace" in proof.result()
@@ -306,53 +306,55 @@ def test_others_write_while_the_proof_waits_for_a_reader(
     assert slowest < sqlite_connection.BUSY_MS / 1000 / 2
 
 
-def test_a_trace_that_stays_is_an_error(store: SQLiteStore) -> None:
+def test_a_trace_that_cannot_be_removed_is_an_error(store: SQLiteStore) -> None:
     store.append([event(ANNA)])
     other = sqlite3.connect(store.path)
     other.execute("CREATE TABLE kept AS SELECT body FROM events WHERE length(body) < 1000")
     other.close()
-    store.forget(ANNA)
-    with pytest.raises(StoreError, match="still holds traces of a user who is to be forgotten"):
-        store.prove_forgotten(ANNA)
+    store.delete_user(ANNA)
+    with pytest.raises(StoreError, match="still contains traces of the deleted user"):
+        store.verify_erasure(ANNA)
 
 
-def test_one_who_came_back_is_no_trace(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_events_of_a_deleted_user_are_not_an_error(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store.append([event(ANNA)])
-    store.forget(ANNA)
+    store.delete_user(ANNA)
     store.append([event(ANNA)])
-    monkeypatch.setattr(store._database, "write_anew", None)
-    assert "has come back" in store.prove_forgotten(ANNA)
-    assert len(store.since(ANNA).events) == 1
+    monkeypatch.setattr(store._database, "vacuum", None)
+    assert "has new events" in store.verify_erasure(ANNA)
+    assert len(store.events_since(ANNA).events) == 1
 
 
-def test_no_more_events_are_read_than_are_asked_for(store: SQLiteStore) -> None:
+def test_events_since_uses_an_index_and_reads_no_more_than_the_limit(store: SQLiteStore) -> None:
     plan = store._database.rows(f"EXPLAIN QUERY PLAN {sqlite.SINCE}", (1, 5, b"", 10))
     assert not [step for *_, step in plan if "TEMP B-TREE" in step or "SCAN" in step], plan
 
 
-def test_nothing_that_a_caller_says_of_others_looks_like_a_user(
+def test_data_of_other_users_and_items_cannot_look_like_a_trace(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or whoever knows a name could make that user one who cannot be forgotten."""
+    """Otherwise a client could prevent the verification of a deletion by sending the id of the user in another field."""
     for name in ('["shop", "anna",', '["shop", "anna"]', '["shop","anna"]', "anna", '", "anna", "'):
         store.put_item("shop", name, {"title": name, name: name, "price": 1.5, "tags": ["shop", "anna", "x"]})
         store.put_item(name, "p1", {})
         store.append([(User("shop", "x" + name), UserEvent(name, 5, name, 1.0, name))])
     store.append([event(ANNA)])
-    store.forget(ANNA)
-    monkeypatch.setattr(store._database, "write_anew", None)
-    assert "no trace" in store.prove_forgotten(ANNA)
+    store.delete_user(ANNA)
+    monkeypatch.setattr(store._database, "vacuum", None)
+    assert "no trace" in store.verify_erasure(ANNA)
     assert [change.item_id for change in store.items_since(0)][::2][:2] == [
         '["shop", "anna",', '["shop", "anna"]'
     ]  # fmt: skip
 
 
-def test_users_of_a_tenant_are_found_by_an_index_that_names_nobody(store: SQLiteStore) -> None:
+def test_recent_users_uses_an_index_without_ids(store: SQLiteStore) -> None:
     plan = store._database.rows(f"EXPLAIN QUERY PLAN {sqlite.NEWEST}", (b"", 10))
     assert [step for *_, step in plan] == ["SEARCH users USING INDEX newest_users (tenant=?)"]
     store.append([event(User("little", "zoe")), *[event(User("shop", f"u{number}")) for number in range(50)]])
-    store.forget(User("shop", "u49"))
+    store.delete_user(User("shop", "u49"))
     assert store.recent_users("little", 5) == ["zoe"]
     assert store.recent_users("shop", 2) == ["u48", "u47"]
-    ((tenant,),) = store._database.rows("SELECT count(DISTINCT tenant) FROM users WHERE generation")
-    assert tenant == 3  # of the one who was forgotten nothing is told
+    ((tenants,),) = store._database.rows("SELECT count(DISTINCT tenant) FROM users WHERE generation")
+    assert tenants == 3  # the row of the deleted user has a random tenant

@@ -16,11 +16,11 @@ def forget(
         ),
     ],
     tenant: Annotated[str, typer.Option(metavar="NAME", help="Tenant of the users.")] = "default",
-    scrub: Annotated[
+    vacuum: Annotated[
         bool,
         typer.Option(
-            "--scrub",
-            help="Write the tables anew afterwards: no byte of a deleted row is left. Others wait meanwhile.",
+            "--vacuum",
+            help="Rewrite the tables afterwards, so that no bytes of deleted rows remain. This may block servers.",
         ),
     ] = False,
     trusted: Annotated[
@@ -39,7 +39,7 @@ def forget(
     with closing(open_store(store, create=False, trusted=trusted)) as log:
         for user_id in users:
             user = User(tenant, user_id)
-            count = log.forget(user)
-            typer.echo(f"{user_id}: {count:,} events deleted; {log.prove_forgotten(user)}")
-        if scrub:
-            typer.echo(log.scrub())
+            count = log.delete_user(user)
+            typer.echo(f"{user_id}: {count:,} events deleted; {log.verify_erasure(user)}")
+        if vacuum:
+            typer.echo(log.vacuum())

@@ -124,7 +124,7 @@ def _logged_events(
     user = context.user
     if user is None or not state.seq:
         return []
-    log = model.states.store.since(user, state.generation, after)
+    log = model.states.store.events_since(user, state.generation, after)
     events = log.events if log.generation == state.generation else []
     return [event for event in events if event.seq <= state.seq]
 

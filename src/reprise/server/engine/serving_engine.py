@@ -22,7 +22,7 @@ from reprise.server.store.event_store import EventStore, StoreError
 from reprise.server.store.records import ErasureResult, User
 
 LATEST_VERSION = 2**63 - 1
-"""A version after every other one: `forgotten_since` then returns the current version and no deletions."""
+"""A version after every other one: `deletions_since` then returns the current version and no deletions."""
 
 
 class UnknownItemError(DataError):
@@ -60,7 +60,7 @@ class ServingEngine:
         self.store = store
         self._model_lock = threading.Lock()
         self._items_version = 0
-        self._deletions_version, _ = store.forgotten_since(LATEST_VERSION)
+        self._deletions_version, _ = store.deletions_since(LATEST_VERSION)
         self._refresh_items()
 
     @property
@@ -149,7 +149,7 @@ class ServingEngine:
         Raises:
             StoreError: the data was not deleted.
         """
-        count = self.store.forget(user)
+        count = self.store.delete_user(user)
         self._model.states.drop(user)
         return count
 
@@ -160,7 +160,7 @@ class ServingEngine:
             UnverifiedErasureError: the check failed, or found data that could not be deleted.
         """
         try:
-            return self.store.prove_forgotten(user)
+            return self.store.verify_erasure(user)
         except StoreError as error:
             raise UnverifiedErasureError(str(error)) from error
 
@@ -184,7 +184,7 @@ class ServingEngine:
             StoreError: the log cannot be read.
         """
         self._refresh_items()
-        version, generations = self.store.forgotten_since(self._deletions_version)
+        version, generations = self.store.deletions_since(self._deletions_version)
         if generations:
             self._model.states.drop_deleted(generations)
         self._deletions_version = version
@@ -217,5 +217,5 @@ class ServingEngine:
             new.items.apply(self.store.items_since(0))
             self._model = new
         # `refresh` dropped users deleted during the warm-up from the old model's states only
-        new.states.drop_deleted(self.store.forgotten_since(version)[1])
+        new.states.drop_deleted(self.store.deletions_since(version)[1])
         return new.version

@@ -19,7 +19,7 @@ from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.runtime.onnx_network import OnnxNetwork
 from reprise.recommender.runtime.onnx_session import State
 from reprise.server.engine.event_encoding import by_time, encode_events
-from reprise.server.store.event_store import FORGOTTEN_KEPT, EventStore
+from reprise.server.store.event_store import DELETIONS_KEPT, EventStore
 from reprise.server.store.records import User, UserEvent, UserLog
 
 MAX_QUICK_EVENTS = 200
@@ -203,7 +203,7 @@ class StateCache:
         if with_seen and state.seen is None:
             state = self._add_seen(user, state, max_new_events)
         while True:
-            log = self.store.since(
+            log = self.store.events_since(
                 user,
                 state.generation,
                 state.seq,
@@ -270,13 +270,13 @@ class StateCache:
         """Remove the states of deleted users from the cache, given their generations in the log."""
         deleted = set(generations)
         # the log reports only so many deletions: with that many, earlier ones may be missing, so drop every state
-        drop_all = len(generations) >= FORGOTTEN_KEPT
+        drop_all = len(generations) >= DELETIONS_KEPT
         with self._lock:
             # Remember the generations: a request that is running now may still hold the state of a deleted user, and must
             # not put it back into the cache.
             self._deleted_generations = (
                 deleted
-                if len(self._deleted_generations) > FORGOTTEN_KEPT
+                if len(self._deleted_generations) > DELETIONS_KEPT
                 else self._deleted_generations | deleted
             )
             for user in [
@@ -296,7 +296,7 @@ class StateCache:
         """Return the state with its seen items, which are read from the log without running the network."""
         if not state.seq:
             return self._empty_state(with_seen=True)
-        log = self.store.since(user, limit=None if max_events is None else max_events + 1)
+        log = self.store.events_since(user, limit=None if max_events is None else max_events + 1)
         if log.generation != state.generation:
             return self._empty_state(with_seen=True)  # the user was deleted in between
         if max_events is not None and len(log.events) > max_events:

@@ -202,7 +202,7 @@ class Handlers:
         catalogue = served.items.ranker(user.tenant).catalogue
         state = served.states.current(user)
         after = query.after if query.last is None else max(query.after, state.seq - query.last)
-        log = served.states.store.since(user, state.generation, after, limit=query.limit + 1)
+        log = served.states.store.events_since(user, state.generation, after, limit=query.limit + 1)
         # a different generation means that the user was deleted between the two reads
         events = log.events if log.generation == state.generation else []
         page = events[: query.limit]

@@ -1,4 +1,4 @@
-"""The contract of an event store."""
+"""The contract of an event store: the log of all events, and the only durable data of a server."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -6,12 +6,13 @@ from typing import Protocol
 from reprise.errors import ConfigError, DataError
 from reprise.server.store.records import ItemChange, Status, User, UserEvent, UserLog
 
-FORGOTTEN_KEPT = 100_000
-"""Of how many forgettings a store tells: who hears of so many at once may have missed earlier ones."""
+DELETIONS_KEPT = 100_000
+"""Number of deletions that a store remembers. A reader that gets this many may have missed earlier ones, and must drop
+all its cached states."""
 
 
 class StoreError(OSError):
-    """The store did not take something, or did not answer: nothing is promised of it, and it may be tried again."""
+    """The store failed or did not respond. Whether the operation took effect is unknown; it may be repeated."""
 
 
 class StoreNotFoundError(ConfigError):
@@ -22,7 +23,11 @@ class StoreNotFoundError(ConfigError):
 
 
 class EventStore(Protocol):
-    """The truth about users. Safe to use from several threads; several processes may share one."""
+    """The events of all users, and the changes of items.
+
+    A store can be used from several threads. Several processes can use the same data, each through a store of its own.
+    `reprise.testing.check_store` checks that a class keeps this contract.
+    """
 
     def append(self, events: Sequence[tuple[User, UserEvent]]) -> list[Status]:
         """Append events durably and in order, all of them or none; return one status for each event.
@@ -36,75 +41,80 @@ class EventStore(Protocol):
         """
         ...
 
-    def since(self, user: User, generation: int = 0, seq: int = 0, limit: int | None = None) -> UserLog:
-        """The events of a user after place `seq` of this generation; all of them if the log has another generation.
+    def events_since(
+        self, user: User, generation: int = 0, seq: int = 0, limit: int | None = None
+    ) -> UserLog:
+        """Return the events of a user after a position in the log, in the order of `seq`.
 
         Args:
-            user: Whose.
-            generation: Of the user, as the log last told it.
-            seq: The place of the last event that is known.
-            limit: At most so many events, the oldest of them, and no more are read; at least 1. None: all.
+            user: The user.
+            generation: Generation of the user, from an earlier result. If the user has another generation now, all
+                events are returned, as if `seq` were 0.
+            seq: Position of the last event that the caller knows; 0: none.
+            limit: Maximum number of events, at least 1. The store reads no more than these. None: no limit.
 
         Raises:
-            StoreError: the store does not answer.
+            StoreError: the store does not respond.
         """
         ...
 
-    def forget(self, user: User) -> int:
-        """Remove everything of a user, durably, in one transaction; how many events it was. It does not take long.
+    def delete_user(self, user: User) -> int:
+        """Delete all data of a user durably, in one fast transaction; return the number of deleted events.
+
+        An unknown user is not an error.
 
         Raises:
-            StoreError: it was not removed, or, where the connection was lost, perhaps not.
+            StoreError: nothing was deleted; if the connection was lost, this is unknown.
         """
         ...
 
-    def prove_forgotten(self, user: User) -> str:
-        """Look whether anything is left of a user who was forgotten before; what was checked, in words.
+    def verify_erasure(self, user: User) -> str:
+        """Check that nothing remains of a deleted user; return a description of the check.
 
-        It may take long. Others read and write meanwhile, so a user who came back is told of, and is no error.
+        This may take long. Other threads and processes can use the store meanwhile. If the user has new events, the
+        description says so; this is not an error.
 
         Raises:
-            StoreError: there is a trace that cannot be removed, or the store does not answer.
+            StoreError: data of the user remains and cannot be removed, or the store does not respond.
         """
         ...
 
-    def forgotten_since(self, version: int) -> tuple[int, list[int]]:
-        """The version of the last forgetting, and the generations of the users who were forgotten after `version`.
+    def deletions_since(self, version: int) -> tuple[int, list[int]]:
+        """Return the current version, and the generations of the users deleted after `version`.
 
-        Versions grow by 1 with every forgetting, from 0. Only the newest `FORGOTTEN_KEPT` are told of: who hears of so many
-        remembers nobody any more.
+        Each deletion increases the version by 1, from 0. Only the newest `DELETIONS_KEPT` deletions are returned.
         """
         ...
 
-    def scrub(self) -> str:
-        """Write the tables anew, so that no byte of a deleted row is left in them; what was done, in words.
+    def vacuum(self) -> str:
+        """Rewrite the tables so that no bytes of deleted rows remain; return a description of the result.
 
-        It takes long where there is much, and others wait meanwhile: for an operator's command, not for a request.
+        This may take long and block other users of the store. It is for administration, not for requests.
         """
         ...
 
     def recent_users(self, tenant: str, limit: int) -> list[str]:
-        """Ids of users of a tenant, the newest users first."""
+        """Return the ids of the newest users of a tenant, newest first."""
         ...
 
     def put_item(self, tenant: str, item_id: str, values: Mapping[str, object]) -> int:
-        """Keep what a caller says of an item, instead of what was said before; the version of the change.
+        """Store the column values of an item, in place of all earlier ones; return the version of the change.
 
         Raises:
-            StoreError: nothing was kept.
+            StoreError: nothing was stored.
         """
         ...
 
     def items_since(self, version: int) -> list[ItemChange]:
-        """The changes of items after this version, oldest first; only the last one of each item."""
+        """Return the item changes after a version, oldest first. Only the last change of each item is returned."""
         ...
 
     def check(self) -> None:
-        """Raise `StoreError` where the store cannot be written to."""
+        """Raise `StoreError` if the store cannot be written to."""
         ...
 
     def close(self) -> None:
-        """Let go of files and connections. What was appended stays."""
+        """Close files and connections. Appended events are kept; later calls raise `StoreError`."""
         ...
 
 

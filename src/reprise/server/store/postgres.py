@@ -1,7 +1,7 @@
-"""The event log in PostgreSQL, for several server processes and machines.
+"""The event store in PostgreSQL, for several server processes and machines.
 
-The row of a user holds the place of their last event. Who appends locks it first, so that places become visible in their
-order and without a gap, which a sequence would not promise. Indices hold numbers and keyed digests.
+The row of a user holds the `seq` of the user's last event. A writer locks this row first, so the numbers become visible in
+order and without gaps. A PostgreSQL sequence would not guarantee that. Indices hold numbers and keyed hashes only.
 """
 
 import json
@@ -10,36 +10,36 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from reprise.server.store.event_store import FORGOTTEN_KEPT, StoreError, require_times
+from reprise.server.store.event_store import DELETIONS_KEPT, StoreError, require_times
 from reprise.server.store.postgres_connection import Connection, PostgresDatabase, committing
-from reprise.server.store.postgres_schema import open_tables, write_anew
+from reprise.server.store.postgres_schema import open_tables, vacuum_tables
 from reprise.server.store.pseudonyms import KeyedHasher
 from reprise.server.store.records import ItemChange, Status, User, UserEvent, UserLog
 
 Row: TypeAlias = tuple[bytes | None, int, int, UserEvent]
-"""An event with its digest, the number of its user and its place."""
+"""The hash of the event id, the row id of the user, the `seq`, and the event."""
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
-# Locks the users, in the order of the rows, and gives each so many places; who is unknown becomes known.
-GIVE_PLACES = """
+# Locks the users in the order of the rows and reserves `count` sequence numbers for each. Unknown users are added.
+RESERVE_SEQS = """
 INSERT INTO reprise.users AS u (digest, generation, last_seq, tenant, user_id)
-    SELECT decode(digest, 'hex'), generation, places, tenant, user_id FROM json_to_recordset(%s::json)
-    AS offered (digest text, generation bigint, places bigint, tenant text, user_id text)
+    SELECT decode(digest, 'hex'), generation, count, tenant, user_id FROM json_to_recordset(%s::json)
+    AS offered (digest text, generation bigint, count bigint, tenant text, user_id text)
     ON CONFLICT (digest) DO UPDATE SET last_seq = u.last_seq + excluded.last_seq
     RETURNING digest, uid, last_seq
 """
-TAKE_PLACES_BACK = """
-UPDATE reprise.users AS u SET last_seq = u.last_seq - given.places
-    FROM json_to_recordset(%s::json) AS given (uid bigint, places bigint) WHERE u.uid = given.uid
+RELEASE_SEQS = """
+UPDATE reprise.users AS u SET last_seq = u.last_seq - unused.count
+    FROM json_to_recordset(%s::json) AS unused (uid bigint, count bigint) WHERE u.uid = unused.uid
 """
-KNOWN = "SELECT digest FROM reprise.events WHERE digest = ANY (%b::bytea[])"
-ADD = """
+KNOWN_EVENTS = "SELECT digest FROM reprise.events WHERE digest = ANY (%b::bytea[])"
+INSERT_EVENTS = """
 INSERT INTO reprise.events (digest, uid, seq, item_id, time_ms, kind, value, event_id)
     SELECT decode(digest, 'hex'), uid, seq, item_id, time_ms, kind, value, event_id FROM json_to_recordset(%s::json)
     AS added (digest text, uid bigint, seq bigint, item_id text, time_ms bigint, kind text, value double precision,
               event_id text)
 """
-# The limit stands inside, where the index ends after so many.
+# The limit is in the inner query, so that the scan of the index stops there.
 SINCE = """
 SELECT u.generation, e.item_id, e.time_ms, e.kind, e.value, e.event_id, e.seq
     FROM reprise.users AS u LEFT JOIN LATERAL (
@@ -47,17 +47,17 @@ SELECT u.generation, e.item_id, e.time_ms, e.kind, e.value, e.event_id, e.seq
         WHERE e.uid = u.uid AND e.seq > CASE WHEN u.generation = %s THEN %s ELSE 0 END ORDER BY e.seq LIMIT %s) AS e ON true
     WHERE u.digest = %s ORDER BY e.seq
 """
-# How many rows have the name of a user without being the user's, and whether the user is known: rows that came later.
-LEFT = """
+# Counts rows with the id of the user and another hash, which are an error, and rows of the user, which are newer events.
+REMAINING = """
 SELECT count(*) FILTER (WHERE digest <> %(digest)s), count(*) FILTER (WHERE digest = %(digest)s)
     FROM reprise.users WHERE tenant = %(tenant)s AND user_id = %(user_id)s
 """
-# Who forgets holds the row of the counter until the commit: versions become visible in their order.
-COUNT_FORGETTING = """
+# Updating the counter locks its row until the commit, so versions become visible in order.
+COUNT_DELETION = """
 WITH counted AS (UPDATE reprise.meta SET value = (value::bigint + 1)::text WHERE name = 'forgotten' RETURNING value::bigint)
 INSERT INTO reprise.forgotten (version, generation) SELECT counted.value, %s FROM counted RETURNING version
 """
-FORGOTTEN = """
+DELETIONS = """
 SELECT m.value::bigint, f.generation FROM reprise.meta AS m LEFT JOIN reprise.forgotten AS f ON f.version > %s
     WHERE m.name = 'forgotten' ORDER BY f.version
 """
@@ -70,104 +70,106 @@ INSERT INTO reprise.items (digest, version, tenant, item_id, body)
 
 
 class PostgresStore:
-    """See `EventStore`. As durable as the server: with `fsync` on, and on its standbys if it waits for them."""
+    """An `EventStore` in PostgreSQL. It is as durable as the database server, which needs `fsync` on."""
 
     def __init__(self, address: str, create: bool = True) -> None:
-        """Open the log in a database, or make one: its tables stand in the schema `reprise`.
+        """Open the store in a database, or create it. Its tables are in the schema `reprise`.
 
         Args:
-            address: `postgresql://user:password@host:port/database`, with all that libpq allows behind a `?`.
-            create: Whether a log is made where there is none.
+            address: `postgresql://user:password@host:port/database`, followed by `?` and any options of libpq.
+            create: Whether to create missing tables.
 
         Raises:
-            ConfigError: the address cannot be read, or there is no log and none is to be made.
-            StoreError: the server does not answer, does not let us in, or has something else there.
+            ConfigError: the address is malformed, or the tables are missing and `create` is false.
+            StoreError: the server does not respond or denies access, or the schema belongs to another program.
         """
         self._database = PostgresDatabase(address)
-        self._digests = KeyedHasher(open_tables(self._database, create))
+        self._hasher = KeyedHasher(open_tables(self._database, create))
         self._database.open()
 
     def append(self, events: Sequence[tuple[User, UserEvent]]) -> list[Status]:
-        """See `EventStore`. Two round trips, whatever the number of events.
+        """See `EventStore`. Takes two round trips for any number of events.
 
-        Where the connection is lost after the commit was sent, nobody knows whether it was done. If every event has an id
-        they are offered again, and those that the lost commit added come back as `DUPLICATE`, which they are. Otherwise
-        `StoreError` is raised, and the events may be in the log or not.
+        If the connection is lost after the commit was sent, it is unknown whether the commit succeeded. If every event has an
+        id, the events are sent again, and those that the first commit stored get the status `DUPLICATE`. Otherwise this
+        raises `StoreError`, and the events may be in the log or not.
         """
         if not events:
             return []
         require_times(events)
-        harmless = all(event.event_id is not None for _, event in events)
-        return self._database.tried(lambda connection: self._add(connection, events), harmless)
+        idempotent = all(event.event_id is not None for _, event in events)
+        return self._database.retry(lambda connection: self._append(connection, events), idempotent)
 
-    def since(self, user: User, generation: int = 0, seq: int = 0, limit: int | None = None) -> UserLog:
+    def events_since(
+        self, user: User, generation: int = 0, seq: int = 0, limit: int | None = None
+    ) -> UserLog:
         """See `EventStore`."""
         assert limit is None or limit > 0, limit
-        # one statement is one view of the tables: generation and events belong together
-        rows = self._database.rows(SINCE, (generation, seq, limit, self._digests.user(user)))
+        # one statement reads one snapshot, so the events belong to the generation
+        rows = self._database.rows(SINCE, (generation, seq, limit, self._hasher.user(user)))
         if not rows:
             return UserLog(0, [])
         return UserLog(rows[0][0], [UserEvent(*fields) for _, *fields in rows if fields[0] is not None])
 
-    def forget(self, user: User) -> int:
-        """See `EventStore`. The rows are gone when it returns; `scrub` takes the bytes that they leave in the files."""
-        return self._database.tried(lambda connection: self._delete(connection, user), harmless=False)
+    def delete_user(self, user: User) -> int:
+        """See `EventStore`. The bytes of the deleted rows stay in the files of the database until `vacuum`."""
+        return self._database.retry(lambda connection: self._delete(connection, user), idempotent=False)
 
-    def prove_forgotten(self, user: User) -> str:
-        """See `EventStore`. The time it takes grows with the number of users of the tenant, whose names are read."""
+    def verify_erasure(self, user: User) -> str:
+        """See `EventStore`. Reads the ids of all users of the tenant, so the time is proportional to their number."""
 
-        def look(connection: Connection) -> tuple[int, int]:
+        def count_rows(connection: Connection) -> tuple[int, int]:
             with connection.transaction():
                 connection.execute("SET LOCAL statement_timeout = 0")
-                names = {"digest": self._digests.user(user), **user._asdict()}
-                ((left, known),) = connection.execute(LEFT, names).fetchall()
-            return left, known
+                parameters = {"digest": self._hasher.user(user), **user._asdict()}
+                ((remaining, new),) = connection.execute(REMAINING, parameters).fetchall()
+            return remaining, new
 
-        left, known = self._database.tried(look, harmless=True)
-        if left:
+        remaining, new = self._database.retry(count_rows, idempotent=True)
+        if remaining:
             raise StoreError(
-                f"{self._database.where} still holds {left} rows of a user who is to be forgotten; ask again"
+                f"{self._database.name} still contains {remaining} rows of the deleted user; repeat the deletion"
             )
-        if known:
-            return "the user has come back: events that came in since are stored, the rows of before were removed"
+        if new:
+            return "the user has new events; the deleted rows were removed"
         return (
-            "no row of this user is left in the database; bytes of deleted rows stay in its files until they are written over "
-            "or scrubbed, and in its write-ahead log, archives and standbys until these are recycled"
+            "no row of this user is left in the database; bytes of deleted rows stay in its files until PostgreSQL reuses the "
+            "space or a vacuum rewrites the tables, and in its write-ahead log, archives and standbys until these are recycled"
         )
 
-    def scrub(self) -> str:
-        """Write the tables of people anew, without the bytes that deleted rows left behind; what was done, in words.
+    def vacuum(self) -> str:
+        """Rewrite the tables that hold personal data, without the bytes of deleted rows; return a description of the result.
 
-        VACUUM FULL: nobody else reads or writes the tables meanwhile, and it needs as much free space as they have. It needs
-        the owner of the tables. The write-ahead log, archives, standbys and backups are not touched.
+        This runs `VACUUM FULL` as the owner of the tables. It locks the tables, and needs as much free disk space as they
+        have. The write-ahead log, archives, standbys and backups are not changed.
 
         Raises:
-            StoreError: it was not done, or some deleted rows are still seen by another session, and kept.
+            StoreError: it failed, or deleted rows were kept because another session can still see them.
         """
-        return write_anew(self._database)
+        return vacuum_tables(self._database)
 
-    def forgotten_since(self, version: int) -> tuple[int, list[int]]:
+    def deletions_since(self, version: int) -> tuple[int, list[int]]:
         """See `EventStore`."""
-        rows = self._database.rows(FORGOTTEN, (version,))
+        rows = self._database.rows(DELETIONS, (version,))
         return rows[0][0], [generation for _, generation in rows if generation is not None]
 
     def recent_users(self, tenant: str, limit: int) -> list[str]:
-        """See `EventStore`. Those who were new in the same batch come in any order."""
-        found = "SELECT user_id FROM reprise.users WHERE tenant = %s ORDER BY uid DESC LIMIT %s"
-        return [user_id for (user_id,) in self._database.rows(found, (tenant, limit))]
+        """See `EventStore`. Users that were added in one batch are in no particular order."""
+        query = "SELECT user_id FROM reprise.users WHERE tenant = %s ORDER BY uid DESC LIMIT %s"
+        return [user_id for (user_id,) in self._database.rows(query, (tenant, limit))]
 
     def put_item(self, tenant: str, item_id: str, values: Mapping[str, object]) -> int:
         """See `EventStore`."""
         body = json.dumps(values, ensure_ascii=False, allow_nan=False)
-        # said again after a lost connection it is the same thing with a later version
-        digest = self._digests.item(tenant, item_id)
+        # repeating this after a lost connection only increases the version once more
+        digest = self._hasher.item(tenant, item_id)
         ((version,),) = self._database.rows(PUT_ITEM, (digest, tenant, item_id, body))
         return int(version)
 
     def items_since(self, version: int) -> list[ItemChange]:
         """See `EventStore`."""
-        found = "SELECT version, tenant, item_id, body FROM reprise.items WHERE version > %s ORDER BY version"
-        return [ItemChange(*row) for row in self._database.rows(found, (version,))]
+        query = "SELECT version, tenant, item_id, body FROM reprise.items WHERE version > %s ORDER BY version"
+        return [ItemChange(*row) for row in self._database.rows(query, (version,))]
 
     def check(self) -> None:
         """See `EventStore`."""
@@ -177,72 +179,78 @@ class PostgresStore:
         """See `EventStore`."""
         self._database.close()
 
-    def _add(self, connection: Connection, events: Sequence[tuple[User, UserEvent]]) -> list[Status]:
-        """One transaction in two round trips."""
-        digests = [self._digests.event(user.tenant, event.event_id) for user, event in events]
-        first = {digest: place for place, digest in reversed([*enumerate(digests)]) if digest is not None}
-        fresh = [digest is None or first[digest] == place for place, digest in enumerate(digests)]
-        offered = Counter(user for (user, _), new in zip(events, fresh, strict=True) if new)
-        # everybody locks users in the same order, so that no two wait for each other
-        users = sorted((self._digests.user(user), user) for user in offered)
+    def _append(self, connection: Connection, events: Sequence[tuple[User, UserEvent]]) -> list[Status]:
+        """Append events in one transaction with two round trips."""
+        hashes = [self._hasher.event(user.tenant, event.event_id) for user, event in events]
+        first = {one: index for index, one in reversed([*enumerate(hashes)]) if one is not None}
+        is_first = [one is None or first[one] == index for index, one in enumerate(hashes)]
+        counts = Counter(user for (user, _), new in zip(events, is_first, strict=True) if new)
+        # all writers lock users in the same order, which prevents deadlocks
+        users = sorted((self._hasher.user(user), user) for user in counts)
         with connection.pipeline():
             connection.execute(BEGIN)
-            places = connection.execute(GIVE_PLACES, (_users_as_rows(users, offered),))
-            # a statement of its own, which sees what those committed for whom the lock had to wait
-            known = connection.execute(KNOWN, (sorted(first),)) if first else None
-        seen = {digest for (digest,) in known} if known is not None else set()
-        given = {digest: (uid, last) for digest, uid, last in places}
-        uids = {user: given[digest][0] for digest, user in users}
-        ends = {user: given[digest][1] for digest, user in users}
-        lasts = {user: ends[user] - offered[user] for user in ends}
+            reserved = connection.execute(RESERVE_SEQS, (_users_as_json(users, counts),))
+            # a separate statement: it sees what other writers committed while this one waited for the locks
+            stored = connection.execute(KNOWN_EVENTS, (sorted(first),)) if first else None
+        known = {one for (one,) in stored} if stored is not None else set()
+        uid_and_end = {one: (uid, last_seq) for one, uid, last_seq in reserved}
+        uids = {user: uid_and_end[one][0] for one, user in users}
+        ends = {user: uid_and_end[one][1] for one, user in users}
+        last_seqs = {user: ends[user] - counts[user] for user in ends}
         rows: list[Row] = []
         statuses = []
-        for (user, event), digest, new in zip(events, digests, fresh, strict=True):
-            accepted = new and digest not in seen
+        for (user, event), one, new in zip(events, hashes, is_first, strict=True):
+            accepted = new and one not in known
             statuses.append(Status.ACCEPTED if accepted else Status.DUPLICATE)
             if accepted:
-                lasts[user] += 1
-                rows.append((digest, uids[user], lasts[user], event))
-        back = {uids[user]: ends[user] - last for user, last in lasts.items() if last < ends[user]}
-        self._commit(connection, rows, back)
+                last_seqs[user] += 1
+                rows.append((one, uids[user], last_seqs[user], event))
+        # for example: 3 numbers reserved and 1 duplicate found, so 1 number is released
+        unused = {uids[user]: ends[user] - last for user, last in last_seqs.items() if last < ends[user]}
+        self._insert_and_commit(connection, rows, unused)
         return statuses
 
-    def _commit(self, connection: Connection, rows: Sequence[Row], back: Mapping[int, int]) -> None:
-        """The second round trip. Another's event of the same id in between is a unique violation, which undoes all."""
+    def _insert_and_commit(
+        self, connection: Connection, rows: Sequence[Row], unused: Mapping[int, int]
+    ) -> None:
+        """Insert the rows, release the unused numbers, and commit, in the second round trip.
+
+        If another writer has stored an event with the same id meanwhile, the unique index rejects the whole transaction.
+        """
         with committing(), connection.pipeline():
-            connection.execute(ADD, (_events_as_rows(rows),))
-            if back:
-                given = [{"uid": uid, "places": places} for uid, places in back.items()]
-                connection.execute(TAKE_PLACES_BACK, (json.dumps(given),))
-            done = connection.execute("COMMIT")
-        assert done.statusmessage == "COMMIT", done.statusmessage
+            connection.execute(INSERT_EVENTS, (_events_as_json(rows),))
+            if unused:
+                released = [{"uid": uid, "count": count} for uid, count in unused.items()]
+                connection.execute(RELEASE_SEQS, (json.dumps(released),))
+            commit = connection.execute("COMMIT")
+        assert commit.statusmessage == "COMMIT", commit.statusmessage
 
     def _delete(self, connection: Connection, user: User) -> int:
-        """How many events a user had, who is removed."""
+        """Delete a user and the user's events in one transaction; return the number of events."""
         connection.execute(BEGIN)
         found = connection.execute(
             "DELETE FROM reprise.users WHERE digest = %s RETURNING uid, generation",
-            (self._digests.user(user),),
+            (self._hasher.user(user),),
         ).fetchone()
         count = 0
         if found:
             uid, generation = found
-            # a statement of its own: it sees the events of those whose commit the first one waited for
+            # a separate statement: it sees the events of writers whose commit the first one waited for
             count = connection.execute("DELETE FROM reprise.events WHERE uid = %s", (uid,)).rowcount
-            ((version,),) = connection.execute(COUNT_FORGETTING, (generation,))
-            old = version - FORGOTTEN_KEPT
+            ((version,),) = connection.execute(COUNT_DELETION, (generation,))
+            old = version - DELETIONS_KEPT
             connection.execute("DELETE FROM reprise.forgotten WHERE version <= %s", (old,))
         with committing():
             connection.execute("COMMIT")
         return count
 
 
-def _users_as_rows(users: Sequence[tuple[bytes, User]], places: Mapping[User, int]) -> str:
+def _users_as_json(users: Sequence[tuple[bytes, User]], counts: Mapping[User, int]) -> str:
     rows = [
         {
             "digest": digest.hex(),
             "generation": 2**61 + secrets.randbits(61),
-            "places": places[user],
+            "count": counts[user],
             **user._asdict(),
         }
         for digest, user in users
@@ -250,9 +258,12 @@ def _users_as_rows(users: Sequence[tuple[bytes, User]], places: Mapping[User, in
     return json.dumps(rows, ensure_ascii=False)
 
 
-def _events_as_rows(rows: Sequence[Row]) -> str:
-    """One document: it takes less time than arrays of columns on both sides. In one order for everybody, as the users are."""
-    told = [
+def _events_as_json(rows: Sequence[Row]) -> str:
+    """Encode events as one JSON document, which both sides process faster than arrays of columns.
+
+    The rows are sorted by hash, so that all writers insert them in the same order, which prevents deadlocks.
+    """
+    documents = [
         {
             "digest": None if digest is None else digest.hex(),
             "uid": uid,
@@ -265,4 +276,4 @@ def _events_as_rows(rows: Sequence[Row]) -> str:
         }
         for digest, uid, seq, event in sorted(rows, key=lambda row: row[0] or b"")
     ]
-    return json.dumps(told, ensure_ascii=False, allow_nan=False)
+    return json.dumps(documents, ensure_ascii=False, allow_nan=False)

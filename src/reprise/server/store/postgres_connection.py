@@ -1,4 +1,4 @@
-"""A PostgreSQL database as the event log asks it: address, sessions that confirm what is durable, errors, second attempts."""
+"""Connections to a PostgreSQL database: address, pool, durable sessions, errors and retries."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -16,16 +16,20 @@ except ImportError as error:
     raise ConfigError('PostgreSQL needs psycopg: pip install "reprise[postgres]"') from error
 
 CONNECTIONS = 8
-"""At most, of one store."""
+"""Maximum number of connections of one store."""
 WAIT_S = 5.0
-"""For a connection, before the store is said not to answer."""
+"""Time to wait for a free connection before `StoreError` is raised."""
 CONNECT_S = 3
+"""Time limit for opening a connection."""
 STATEMENT_MS = 10_000
+"""Time limit for one statement."""
 LOCK_MS = 5_000
+"""Time limit for waiting for a lock."""
 ATTEMPTS = 5
+"""Maximum number of attempts of one operation."""
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 SETTINGS = f"""
 SELECT set_config('statement_timeout', '{STATEMENT_MS}', false), set_config('lock_timeout', '{LOCK_MS}', false),
@@ -33,28 +37,30 @@ SELECT set_config('statement_timeout', '{STATEMENT_MS}', false), set_config('loc
     set_config('synchronous_commit', CASE current_setting('synchronous_commit')
                WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false)
 """
-UNDONE = (UniqueViolation, DeadlockDetected, SerializationFailure)
-"""The server took the transaction back because of another one."""
+ROLLED_BACK = (UniqueViolation, DeadlockDetected, SerializationFailure)
+"""Errors with which the server rolls a transaction back because of a concurrent one."""
 
 
-class UnsureError(Exception):
-    """The connection was lost after the commit was sent: nobody knows whether it was done."""
+class CommitUnknownError(Exception):
+    """The connection was lost after the commit was sent, so it is unknown whether the commit succeeded."""
 
 
 class PostgresDatabase:
-    """Connections to one database. Every failure is a `StoreError`, without what the address holds of secrets.
+    """A pool of connections to one database. Every failure raises `StoreError`.
 
-    It does not name the error of the library as its cause: whose text may show the whole row of a person.
+    The errors do not contain secrets of the address. They do not have an error of psycopg as their cause, because its text
+    can contain a row with personal data.
     """
 
     def __init__(self, address: str) -> None:
-        """Nothing is opened yet.
+        """Prepare the pool, without opening a connection.
 
         Raises:
-            ConfigError: the address cannot be read.
+            ConfigError: the address is malformed.
         """
         options = _options(address)
-        self.where = f"PostgreSQL database {options.get('dbname', '')!r}"
+        self.name = f"PostgreSQL database {options.get('dbname', '')!r}"
+        """Name of the database in messages."""
         self._secrets = [str(options[name]) for name in ("password", "sslpassword") if options.get(name)]
         self._conninfo = make_conninfo(**options)
         self._pool = ConnectionPool(
@@ -65,102 +71,112 @@ class PostgresDatabase:
             max_size=CONNECTIONS,
             timeout=WAIT_S,
             reconnect_timeout=2,
-            reconnect_failed=ConnectionPool.check,  # begin again: the pauses stay short however long the server is away
+            # restarts the exponential back-off, so that the pauses stay short even if the server is away for long
+            reconnect_failed=ConnectionPool.check,
             open=False,
         )
 
     def open(self) -> None:
-        """Let `tried` begin."""
+        """Open the pool. `rows` and `retry` need it."""
         self._pool.open()
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections of the pool."""
         self._pool.close()
 
     @contextmanager
-    def connected(self) -> Generator[Connection, None, None]:
-        """A connection by itself; what it cannot do is told."""
+    def connection(self) -> Generator[Connection, None, None]:
+        """Open a connection outside the pool, and close it at the end of the block."""
         try:
             with psycopg.connect(self._conninfo, autocommit=True) as connection:
                 _configure(connection)
                 yield connection
         except psycopg.Error as error:
-            raise self._told(error) from None
+            raise self._store_error(error) from None
 
     def rows(self, query: str, parameters: Any) -> list[tuple[Any, ...]]:
-        """The rows of one statement, which does the same when it is done twice."""
-        return self.tried(lambda connection: connection.execute(query, parameters).fetchall(), harmless=True)
+        """Execute an idempotent statement and return its rows."""
+        return self.retry(
+            lambda connection: connection.execute(query, parameters).fetchall(), idempotent=True
+        )
 
-    def tried(self, work: Callable[[Connection], Answer], harmless: bool) -> Answer:
-        """Do it; and again where it is certain that nothing was done, or, if that is `harmless`, where it is not."""
+    def retry(self, operation: Callable[[Connection], Result], idempotent: bool) -> Result:
+        """Run an operation, and repeat it after a failure if that is safe.
+
+        Args:
+            operation: Runs on a connection of the pool.
+            idempotent: Whether the operation may be repeated even if it may already have succeeded.
+        """
         for attempts_left in reversed(range(ATTEMPTS)):
             try:
                 with self._pool.connection() as connection:
-                    return work(connection)
+                    return operation(connection)
             except (PoolClosed, PoolTimeout) as error:
-                raise self._told(error) from None
-            except (psycopg.Error, UnsureError) as error:
-                again = (
-                    harmless
-                    if isinstance(error, UnsureError)
-                    else isinstance(error, UNDONE) or _is_lost(error)
-                )
-                if not again or not attempts_left:
-                    raise self._told(error) from None
-                if not isinstance(error, UNDONE):
-                    self._pool.check()  # others that lie idle are lost as well
-        raise AssertionError("the last attempt answers or raises")
+                raise self._store_error(error) from None
+            except (psycopg.Error, CommitUnknownError) as error:
+                if isinstance(error, CommitUnknownError):
+                    safe = idempotent
+                else:
+                    safe = isinstance(error, ROLLED_BACK) or _is_lost(error)
+                if not safe or not attempts_left:
+                    raise self._store_error(error) from None
+                if not isinstance(error, ROLLED_BACK):
+                    self._pool.check()  # the idle connections are probably lost as well
+        raise AssertionError("the last attempt returns or raises")
 
-    def _told(self, error: Exception) -> StoreError:
-        if isinstance(error, UnsureError):
+    def _store_error(self, error: Exception) -> StoreError:
+        """Convert an exception to a `StoreError` without secrets."""
+        if isinstance(error, CommitUnknownError):
             return StoreError(
-                f"{self.where}: the connection was lost while it committed; it may have been done or not"
+                f"{self.name}: the connection was lost during the commit, which may have succeeded or not"
             )
         if isinstance(error, PoolClosed):
-            return StoreError(f"{self.where} is closed")
+            return StoreError(f"{self.name} is closed")
         if isinstance(error, PoolTimeout):
-            return StoreError(f"{self.where} gave no connection for {WAIT_S:g} s")
+            return StoreError(f"{self.name} provided no connection for {WAIT_S:g} s")
         assert isinstance(error, psycopg.Error)
         text = error.diag.message_primary or " ".join(str(error).split())
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        return StoreError(f"{self.where}: {text}")
+        return StoreError(f"{self.name}: {text}")
 
 
 @contextmanager
 def committing() -> Generator[None, None, None]:
-    """Around what sends a commit.
+    """Mark the statements that send a commit.
 
     Raises:
-        UnsureError: the connection was lost in it.
+        CommitUnknownError: the connection was lost in the block.
     """
     try:
         yield
     except psycopg.Error as error:
         if _is_lost(error):
-            raise UnsureError from error
+            raise CommitUnknownError from error
         raise
 
 
 def _options(address: str) -> dict[str, Any]:
-    """What an address says, and what it leaves open."""
+    """Return the options of libpq in an address, with defaults for those that it leaves out."""
     try:
-        told = {name: value for name, value in conninfo_to_dict(address).items() if value not in (None, "")}
+        given = {name: value for name, value in conninfo_to_dict(address).items() if value not in (None, "")}
     except psycopg.Error:
-        told = {"port": "none"}
-    ports = str(told.get("port", "5432")).split(",")
-    # libpq takes the parts of a password with a / or @ for other things, and would tell them in its errors
-    if "@" in f"{told.get('host', '')}{told.get('dbname', '')}" or not all(port.isdigit() for port in ports):
+        given = {"port": "invalid"}
+    ports = str(given.get("port", "5432")).split(",")
+    # libpq parses a password with an unescaped / or @ as other parts of the address, and would show them in its errors
+    if "@" in f"{given.get('host', '')}{given.get('dbname', '')}" or not all(
+        port.isdigit() for port in ports
+    ):
         raise ConfigError(
-            "the address of the PostgreSQL store cannot be read (it is not shown, as it may hold a password); write "
+            "the address of the PostgreSQL store is malformed (it is not shown, since it may contain a password); write "
             "postgresql://user:password@host:port/database, with %40 for @, %2F for / and %3A for : in a name or password"
         ) from None
-    # a machine that is gone must be noticed, and a client of other tables would not ask for this
+    # keepalives detect a server that disappeared without closing the connection
     defaults = {
         "connect_timeout": CONNECT_S, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3,
         "tcp_user_timeout": STATEMENT_MS, "application_name": "reprise",
     }  # fmt: skip
-    return {**defaults, **told, "client_encoding": "UTF8"}
+    return {**defaults, **given, "client_encoding": "UTF8"}
 
 
 def _configure(connection: Connection) -> None:
@@ -168,6 +184,6 @@ def _configure(connection: Connection) -> None:
 
 
 def _is_lost(error: psycopg.Error) -> bool:
-    """Whether an error means that the connection is gone: told by the library, or by a server that goes."""
+    """Return whether an error means that the connection is lost: reported by libpq, or by a server that shuts down."""
     state = error.sqlstate
     return isinstance(error, psycopg.OperationalError) and (state is None or state.startswith(("08", "57P")))

@@ -1,20 +1,25 @@
-"""The tables of the event log in PostgreSQL: made once, looked at on opening, written anew to forget the last bytes."""
+"""The tables of the event store in PostgreSQL: creating, checking and vacuuming them."""
 
 import secrets
 import warnings
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from psycopg.errors import Diagnostic, InsufficientPrivilege, InvalidSchemaName, UndefinedTable
 
 from reprise.server.store.event_store import StoreError, StoreNotFoundError
 from reprise.server.store.postgres_connection import Connection, PostgresDatabase
 
+Notice: TypeAlias = tuple[str | None, str | None, str | None]
+"""Severity, message and detail of a notice of the server."""
 FORMAT = "1"
-OPENING = 0x5E6153E
-"""The advisory lock under which the tables are made."""
-SCRUB_LOCK_MS = 60_000
+"""Version of the tables."""
+ADVISORY_LOCK = 0x5E6153E
+"""Number of the advisory lock that protects the creation of the tables."""
+VACUUM_LOCK_MS = 60_000
+"""Time limit of a vacuum for waiting for a lock."""
 
-# What a person did must not lie in the samples that ANALYZE takes of a column, which outlive the row: STATISTICS 0.
+# STATISTICS 0: ANALYZE stores samples of column values, which would outlive deleted rows with personal data.
 SCHEMA = """
 CREATE SCHEMA IF NOT EXISTS reprise;
 CREATE TABLE reprise.meta (name text COLLATE "C" PRIMARY KEY, value text NOT NULL);
@@ -40,86 +45,91 @@ CREATE VIEW reprise.log AS SELECT
 
 
 def open_tables(database: PostgresDatabase, create: bool) -> bytes:
-    """Make the tables where there are none, if that is wanted; the secret of the digests.
+    """Check the tables, or create them if there are none; return the key of the keyed hashes.
 
     Raises:
-        ConfigError: there are none, and none are to be made.
-        StoreError: there is something else, it may not be made, or the server does not answer.
+        ConfigError: there are no tables, and `create` is false.
+        StoreError: the schema belongs to another program, may not be created, or the server does not respond.
     """
-    with database.connected() as connection:
+    with database.connection() as connection:
         encoding, fsync = connection.execute(
             "SELECT current_setting('server_encoding'), current_setting('fsync')"
         ).fetchall()[0]
         if encoding != "UTF8":
-            raise StoreError(f"{database.where} has the encoding {encoding}; make one with ENCODING 'UTF8'")
+            raise StoreError(
+                f"{database.name} has the encoding {encoding}; create a database with ENCODING 'UTF8'"
+            )
         if fsync != "on":
             warnings.warn(
-                f"{database.where}: the server runs with fsync off and may lose what it confirmed",
+                f"{database.name}: the server runs with fsync off and can lose committed events; turn fsync on",
                 stacklevel=3,
             )
         try:
             facts = _facts(connection)
             if not facts and not create:
-                raise StoreNotFoundError(database.where)
-            facts = facts or _make(database, connection)
+                raise StoreNotFoundError(database.name)
+            facts = facts or _create(database, connection)
         except InsufficientPrivilege as error:
             raise StoreError(
-                f"{database.where}: the role may not make or use the schema reprise ({error.diag.message_primary}); "
+                f"{database.name}: the role may not create or use the schema reprise ({error.diag.message_primary}); "
                 "GRANT CREATE ON DATABASE to it, or open the store once as another role, which then grants it USAGE ON SCHEMA "
                 "reprise and SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA reprise"
             ) from None
     if facts["format"] != FORMAT:
         raise StoreError(
-            f"{database.where} has format {facts['format']}, this version of reprise reads {FORMAT}"
+            f"{database.name} has format {facts['format']}, but this version of reprise reads format {FORMAT}; "
+            "use the version of reprise that created it"
         )
     return bytes.fromhex(facts["secret"])
 
 
-def write_anew(database: PostgresDatabase) -> str:
-    """Write the tables of people without the bytes that deleted rows left in them; what was done, in words.
+def vacuum_tables(database: PostgresDatabase) -> str:
+    """Rewrite the tables with personal data, without the bytes of deleted rows; return a description of the result.
 
     Raises:
-        StoreError: it was not done, or some deleted rows are still seen by another session, and kept.
+        StoreError: it failed, or deleted rows were kept because another session can still see them.
     """
-    told: list[tuple[str | None, str | None, str | None]] = []
+    notices: list[Notice] = []
 
-    def hear(notice: Diagnostic) -> None:
-        told.append((notice.severity_nonlocalized, notice.message_primary, notice.message_detail))
+    def add_notice(notice: Diagnostic) -> None:
+        notices.append((notice.severity_nonlocalized, notice.message_primary, notice.message_detail))
 
-    with database.connected() as connection:
+    with database.connection() as connection:
         connection.execute("SELECT set_config('statement_timeout', '0', false)")
-        connection.execute("SELECT set_config('lock_timeout', %s, false)", (str(SCRUB_LOCK_MS),))
-        connection.add_notice_handler(hear)
+        connection.execute("SELECT set_config('lock_timeout', %s, false)", (str(VACUUM_LOCK_MS),))
+        connection.add_notice_handler(add_notice)
         for table in ("reprise.users", "reprise.events"):
             connection.execute(f"VACUUM (FULL, VERBOSE) {table}")
-        _refuse_half_done(database, told)
+        _check_notices(database, notices)
         try:
             connection.execute("CHECKPOINT")
         except InsufficientPrivilege:
-            return "the tables were written anew; their old files go with the next checkpoint of the server"
-    return "the tables were written anew, and their old files are gone"
+            return (
+                "the tables were rewritten; their old files are deleted at the next checkpoint of the server"
+            )
+    return "the tables were rewritten and their old files deleted"
 
 
 def _facts(connection: Connection) -> dict[str, str]:
-    """What the log says of itself; nothing if there is none."""
+    """Return the table `meta`; empty if there is none."""
     try:
         return dict(connection.execute("SELECT name, value FROM reprise.meta").fetchall())
     except (UndefinedTable, InvalidSchemaName):
         return {}
 
 
-def _make(database: PostgresDatabase, connection: Connection) -> dict[str, str]:
+def _create(database: PostgresDatabase, connection: Connection) -> dict[str, str]:
     with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (OPENING,))
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (ADVISORY_LOCK,))
         tables = [
             name
             for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'reprise'")
         ]
-        if "meta" in tables:  # another process was faster
+        if "meta" in tables:  # another process has created the tables meanwhile
             return _facts(connection)
         if tables:
             raise StoreError(
-                f"{database.where} has a schema reprise of something else (tables {sorted(tables)}); name another database"
+                f"{database.name} has a schema reprise of another program (tables {sorted(tables)}); name another database"
             )
         connection.execute(SCHEMA)
         facts = {"format": FORMAT, "secret": secrets.token_hex(32), "items": "0", "forgotten": "0"}
@@ -128,15 +138,13 @@ def _make(database: PostgresDatabase, connection: Connection) -> dict[str, str]:
     return facts
 
 
-def _refuse_half_done(
-    database: PostgresDatabase, told: Sequence[tuple[str | None, str | None, str | None]]
-) -> None:
-    """VACUUM only warns where it may not touch a table, and only mentions the deleted rows that it had to keep."""
-    for severity, message, detail in told:
+def _check_notices(database: PostgresDatabase, notices: Sequence[Notice]) -> None:
+    """Raise `StoreError` if VACUUM skipped a table, which is only a warning, or kept deleted rows, which is only a detail."""
+    for severity, message, detail in notices:
         if severity == "WARNING":
-            raise StoreError(f"{database.where}: {message}; the owner of the tables may scrub")
-        first = (detail or "0").split()[0]  # in every language their number comes first
-        if first.isdigit() and int(first):
+            raise StoreError(f"{database.name}: {message}; run the vacuum as the owner of the tables")
+        kept = (detail or "0").split()[0]  # the detail starts with the number of rows, in every language
+        if kept.isdigit() and int(kept):
             raise StoreError(
-                f"{database.where} keeps {first} deleted rows that an older transaction elsewhere still sees; end it, ask again"
+                f"{database.name} keeps {kept} deleted rows that an older transaction can still see; end it and try again"
             )

@@ -1,4 +1,4 @@
-"""Keyed digests: what stands in the indices of a log instead of ids. Without its secret they tell nobody anything."""
+"""Keyed hashes that replace ids in the indices of a store. Without the key they do not reveal the ids."""
 
 from hashlib import blake2b
 
@@ -8,26 +8,29 @@ BYTES = 16
 
 
 class KeyedHasher:
-    """Those of one log. No id has a NUL in it, so no two things have the same parts."""
+    """The keyed hashes of one store.
 
-    def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+    The parts of a hash are joined with NUL characters. Ids contain no NUL, so different parts give different inputs.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
 
     def user(self, user: User) -> bytes:
-        """Of a user."""
-        return self._of(*user)
+        """Return the keyed hash of a user."""
+        return self._hash(*user)
 
     def tenant(self, tenant: str) -> bytes:
-        """Of a tenant."""
-        return self._of("tenant", tenant, "")
+        """Return the keyed hash of a tenant."""
+        return self._hash("tenant", tenant, "")
 
     def event(self, tenant: str, event_id: str | None) -> bytes | None:
         """Return the keyed hash of an event id, which is unique within its tenant; None for an event without an id."""
-        return None if event_id is None else self._of("event", tenant, event_id)
+        return None if event_id is None else self._hash("event", tenant, event_id)
 
     def item(self, tenant: str, item_id: str) -> bytes:
-        """Of an item of which a tenant said something."""
-        return self._of("item", tenant, item_id)
+        """Return the keyed hash of an item of a tenant."""
+        return self._hash("item", tenant, item_id)
 
-    def _of(self, *parts: str) -> bytes:
-        return blake2b("\0".join(parts).encode(), key=self._secret, digest_size=BYTES).digest()
+    def _hash(self, *parts: str) -> bytes:
+        return blake2b("\0".join(parts).encode(), key=self._key, digest_size=BYTES).digest()

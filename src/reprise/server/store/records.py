@@ -22,7 +22,8 @@ class User(NamedTuple):
 class UserEvent(NamedTuple):
     """One event of a user: offered to the log, read from it, or sent with a request.
 
-    The user is not a field: `EventStore.append` takes pairs of a user and an event, and `EventStore.since` reads one user.
+    The user is not a field: `EventStore.append` takes pairs of a user and an event, and `EventStore.events_since` reads one
+    user.
     """
 
     item_id: str

@@ -1,7 +1,7 @@
-"""The event log in a SQLite file: write-ahead log, one writer, and a commit for as many events as wait for it.
+"""The event store in a SQLite file.
 
-What a person did stands in two tables that only grow at their end, so no page of theirs is ever rearranged and no copy of a
-row is left behind; all indices hold numbers and keyed digests. To forget is to overwrite in place.
+Two tables hold personal data. Rows are only added at their ends, so SQLite never rearranges their pages and leaves no copies
+of rows behind. Indices hold numbers and keyed hashes only. A deletion overwrites rows in place.
 """
 
 import json
@@ -10,12 +10,13 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from reprise.server.store.event_store import FORGOTTEN_KEPT, StoreError, StoreNotFoundError, require_times
+from reprise.server.store.event_store import DELETIONS_KEPT, StoreError, StoreNotFoundError, require_times
 from reprise.server.store.pseudonyms import KeyedHasher
 from reprise.server.store.records import ItemChange, Status, User, UserEvent, UserLog
 from reprise.server.store.sqlite_connection import SQLiteDatabase
 
 FORMAT = 1
+"""Version of the file format."""
 
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL);
@@ -34,8 +35,8 @@ CREATE VIEW log AS SELECT
     json_extract(CAST(body AS TEXT), '$[6]') AS event_id, seq
     FROM events WHERE substr(body, 1, 1) = x'5b';
 """
-# The first division of a table moves rows that stay where they were as well, as stale bytes. Empty rows, never used, have it
-# done before there is a person's row.
+# The first page split of a table copies rows and leaves the old bytes behind. These empty rows cause that split before the
+# first row with personal data.
 PRIMING = """
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40)
 INSERT INTO users (digest, tenant, generation, name) SELECT randomblob(16), randomblob(16), 0, zeroblob(1000) FROM n;
@@ -48,29 +49,33 @@ SELECT users.generation, events.seq, events.body FROM users LEFT JOIN events
     WHERE users.digest = ? ORDER BY events.seq LIMIT ?
 """
 NEWEST = "SELECT name FROM users WHERE tenant = ? ORDER BY uid DESC LIMIT ?"
-FORGOTTEN = """
+DELETIONS = """
 SELECT newest.version, forgotten.generation FROM (SELECT coalesce(max(version), 0) AS version FROM forgotten) AS newest
     LEFT JOIN forgotten ON forgotten.version > ? ORDER BY forgotten.version
 """
 
 
 class SQLiteStore:
-    """See `EventStore`. One thread at a time writes; any number read beside it."""
+    """An `EventStore` in a SQLite file. One thread writes at a time; other threads can read meanwhile."""
 
     def __init__(self, path: str | Path, create: bool = True) -> None:
-        """Open a file, or make a new one, which nobody but its owner may read.
+        """Open a file, or create one that only its owner can read and write.
+
+        Args:
+            path: Path of the file.
+            create: Whether to create a missing file.
 
         Raises:
-            ConfigError: there is no event log, and `create` is false.
-            StoreError: it cannot be opened, or is something else.
+            ConfigError: the file is missing, and `create` is false.
+            StoreError: the file cannot be opened, or is not an event store.
         """
         self.path = Path(path)
         if not create and not (self.path.exists() and self.path.stat().st_size):
             raise StoreNotFoundError(self.path)
         self._database = SQLiteDatabase(self.path)
         try:
-            with self._database.writing() as writer:
-                self._digests = KeyedHasher(self._prepare(writer, create))
+            with self._database.writer() as writer:
+                self._hasher = KeyedHasher(self._prepare(writer, create))
         except BaseException:
             self.close()
             raise
@@ -79,41 +84,43 @@ class SQLiteStore:
         """See `EventStore`."""
         require_times(events)
         with self._database.transaction() as writer:
-            places: dict[User, tuple[int, int]] = {}
+            positions: dict[User, tuple[int, int]] = {}
             statuses = []
             for user, event in events:
-                if user not in places:
-                    places[user] = self._place(writer, user)
-                uid, last = places[user]
-                row = (self._digests.event(user.tenant, event.event_id), uid, last + 1, _body(user, event))
+                if user not in positions:
+                    positions[user] = self._find_or_add(writer, user)
+                uid, last_seq = positions[user]
+                row = (self._hasher.event(user.tenant, event.event_id), uid, last_seq + 1, _body(user, event))
                 added = writer.execute(
                     "INSERT INTO events (digest, uid, seq, body) VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING",
                     row,
                 ).rowcount
-                places[user] = uid, last + added
+                positions[user] = uid, last_seq + added
                 statuses.append(Status.ACCEPTED if added else Status.DUPLICATE)
         return statuses
 
-    def since(self, user: User, generation: int = 0, seq: int = 0, limit: int | None = None) -> UserLog:
+    def events_since(
+        self, user: User, generation: int = 0, seq: int = 0, limit: int | None = None
+    ) -> UserLog:
         """See `EventStore`."""
         assert limit is None or limit > 0, limit
-        most = -1 if limit is None else limit  # -1 is no limit
-        # one statement is one view of the file: generation and events belong together
-        rows = self._database.rows(SINCE, (generation, seq, self._digests.user(user), most))
+        sql_limit = -1 if limit is None else limit
+        # one statement reads one snapshot, so the events belong to the generation
+        rows = self._database.rows(SINCE, (generation, seq, self._hasher.user(user), sql_limit))
         if not rows:
             return UserLog(0, [])
-        return UserLog(rows[0][0], [_event(place, body) for _, place, body in rows if body is not None])
+        return UserLog(rows[0][0], [_event(row_seq, body) for _, row_seq, body in rows if body is not None])
 
-    def forget(self, user: User) -> int:
+    def delete_user(self, user: User) -> int:
         """See `EventStore`."""
         with self._database.transaction() as writer:
             found = writer.execute(
-                "SELECT uid, generation FROM users WHERE digest = ?", (self._digests.user(user),)
+                "SELECT uid, generation FROM users WHERE digest = ?", (self._hasher.user(user),)
             ).fetchone()
             if found is None:
                 return 0
             uid, generation = found
-            # same lengths: the rows are overwritten where they lie
+            # the new values have the same lengths, so SQLite overwrites the rows in place
             count = writer.execute(
                 "UPDATE events SET body = zeroblob(length(body)), "
                 "digest = CASE WHEN digest IS NULL THEN NULL ELSE randomblob(16) END WHERE uid = ?",
@@ -126,43 +133,43 @@ class SQLiteStore:
             )
             (version,) = writer.execute("SELECT coalesce(max(version), 0) + 1 FROM forgotten").fetchone()
             writer.execute("INSERT INTO forgotten VALUES (?, ?)", (version, generation))
-            writer.execute("DELETE FROM forgotten WHERE version <= ?", (version - FORGOTTEN_KEPT,))
+            writer.execute("DELETE FROM forgotten WHERE version <= ?", (version - DELETIONS_KEPT,))
         return count
 
-    def prove_forgotten(self, user: User) -> str:
-        """See `EventStore`. The time it takes grows with the file, which is read whole, in small parts.
+    def verify_erasure(self, user: User) -> str:
+        """See `EventStore`. Searches all bytes of the file, so the time is proportional to the size of the file.
 
-        Where a trace is found all the same, of another program's hand, the file is written anew: then who writes waits.
+        If a trace is found, for instance one that another program left, the file is rewritten, which blocks writers.
         """
         traces = [_name(user)[:-1] + end for end in (b",", b"]")]
         for rewritten in (False, True):
             if rewritten:
-                self._database.write_anew()
-            self._database.empty_log()
-            if not self._database.holds(traces):
+                self._database.vacuum()
+            self._database.truncate_wal()
+            if not self._database.contains_any(traces):
                 size = self.path.stat().st_size
-                return f"no trace of the id in the {size} bytes of the database, whose write-ahead log was emptied"
-            if self._database.rows("SELECT 1 FROM users WHERE digest = ?", (self._digests.user(user),)):
-                return "the user has come back: events that came in since are stored, those of before were overwritten"
-        raise StoreError(f"{self.path} still holds traces of a user who is to be forgotten; ask again")
+                return f"no trace of the user id in the {size} bytes of the database; the write-ahead log was emptied"
+            if self._database.rows("SELECT 1 FROM users WHERE digest = ?", (self._hasher.user(user),)):
+                return "the user has new events; the deleted events were overwritten"
+        raise StoreError(f"{self.path} still contains traces of the deleted user; repeat the deletion")
 
-    def forgotten_since(self, version: int) -> tuple[int, list[int]]:
+    def deletions_since(self, version: int) -> tuple[int, list[int]]:
         """See `EventStore`."""
-        rows = self._database.rows(FORGOTTEN, (version,))
+        rows = self._database.rows(DELETIONS, (version,))
         return rows[0][0], [generation for _, generation in rows if generation is not None]
 
-    def scrub(self) -> str:
-        """See `EventStore`. To forget overwrites already; this gives the room of those rows back."""
-        with self._database.writing() as writer:
+    def vacuum(self) -> str:
+        """See `EventStore`. Deletions overwrite the bytes already; this also frees the space of the overwritten rows."""
+        with self._database.writer() as writer:
             writer.execute("DELETE FROM events WHERE substr(body, 1, 1) = x'00' AND uid <> 0")
             writer.execute("DELETE FROM users WHERE substr(name, 1, 1) = x'00' AND generation <> 0")
             writer.execute("VACUUM")
-        self._database.empty_log()
-        return f"{self.path} was written anew and its write-ahead log emptied"
+        self._database.truncate_wal()
+        return f"{self.path} was rewritten and its write-ahead log emptied"
 
     def recent_users(self, tenant: str, limit: int) -> list[str]:
         """See `EventStore`."""
-        rows = self._database.rows(NEWEST, (self._digests.tenant(tenant), limit))
+        rows = self._database.rows(NEWEST, (self._hasher.tenant(tenant), limit))
         return [json.loads(name)[1] for (name,) in rows]
 
     def put_item(self, tenant: str, item_id: str, values: Mapping[str, object]) -> int:
@@ -177,17 +184,17 @@ class SQLiteStore:
 
     def items_since(self, version: int) -> list[ItemChange]:
         """See `EventStore`."""
-        found = "SELECT version, name, body FROM items WHERE version > ? ORDER BY version"
+        query = "SELECT version, name, body FROM items WHERE version > ? ORDER BY version"
         return [
-            ItemChange(place, tenant, item_id, json.loads(body))
-            for place, name, body in self._database.rows(found, (version,))
+            ItemChange(row_version, tenant, item_id, json.loads(body))
+            for row_version, name, body in self._database.rows(query, (version,))
             for tenant, item_id in [json.loads(name)]
         ]
 
     def check(self) -> None:
         """See `EventStore`."""
         with self._database.transaction() as writer:
-            # something new each time: what a row has already is not written again
+            # a random value, because SQLite does not write a page that stays the same
             writer.execute("INSERT OR REPLACE INTO meta VALUES ('checked', randomblob(8))")
 
     def close(self) -> None:
@@ -195,7 +202,7 @@ class SQLiteStore:
         self._database.close()
 
     def _prepare(self, writer: sqlite3.Connection, create: bool) -> bytes:
-        """Make the tables where there are none; the secret of the digests."""
+        """Create the tables if there are none; return the key of the keyed hashes."""
         writer.execute("BEGIN IMMEDIATE")
         tables = {name for (name,) in writer.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not tables and not create:
@@ -207,39 +214,46 @@ class SQLiteStore:
             writer.executemany("INSERT INTO meta VALUES (?, ?)", facts.items())
         elif "meta" not in tables:
             raise StoreError(
-                f"{self.path} is a SQLite file of something else (tables {sorted(tables)}); name another"
+                f"{self.path} is a SQLite file of another program (tables {sorted(tables)}); name another file"
             )
         facts = dict(writer.execute("SELECT name, value FROM meta"))
         writer.execute("COMMIT")
         if facts["format"] != str(FORMAT).encode():
             raise StoreError(
-                f"{self.path} has format {facts['format'].decode()}, this version of reprise reads {FORMAT}"
+                f"{self.path} has format {facts['format'].decode()}, but this version of reprise reads format {FORMAT}; "
+                "use the version of reprise that wrote the file"
             )
         return bytes(facts["secret"])
 
-    def _place(self, writer: sqlite3.Connection, user: User) -> tuple[int, int]:
-        """The number of a user, who is added where there is none, and the place of their last event."""
-        digest = self._digests.user(user)
+    def _find_or_add(self, writer: sqlite3.Connection, user: User) -> tuple[int, int]:
+        """Return the row id of a user and the `seq` of the last event. An unknown user is added, with `seq` 0."""
+        digest = self._hasher.user(user)
         found = writer.execute("SELECT uid FROM users WHERE digest = ?", (digest,)).fetchone()
         if found is None:
-            row = (digest, self._digests.tenant(user.tenant), 2**62 + secrets.randbits(61), _name(user))
+            row = (digest, self._hasher.tenant(user.tenant), 2**62 + secrets.randbits(61), _name(user))
             added = writer.execute(
                 "INSERT INTO users (digest, tenant, generation, name) VALUES (?, ?, ?, ?)", row
             )
             assert added.lastrowid is not None
             return added.lastrowid, 0
-        (last,) = writer.execute("SELECT coalesce(max(seq), 0) FROM events WHERE uid = ?", found).fetchone()
-        return found[0], last
+        (last_seq,) = writer.execute(
+            "SELECT coalesce(max(seq), 0) FROM events WHERE uid = ?", found
+        ).fetchone()
+        return found[0], last_seq
 
 
 def _name(user: User) -> bytes:
-    """As it stands in the rows of people, and is looked for where somebody was forgotten."""
+    """Encode a user as the rows with personal data contain it. `verify_erasure` searches for these bytes."""
     return json.dumps([*user], ensure_ascii=False).encode()
 
 
-def _compact(told: object) -> bytes:
-    """JSON that can hold no name of a user: it has no space after a comma, and quotes within a string are escaped."""
-    return json.dumps(told, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+def _compact(value: object) -> bytes:
+    r"""Encode a value as JSON that can never contain an encoded user.
+
+    An encoded user has a space after its comma; compact JSON has spaces only inside strings, where quotes are escaped. So an
+    item with the title `["shop", "anna"]`, encoded as `"[\"shop\", \"anna\"]"`, is not a trace of the user anna.
+    """
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 def _body(user: User, event: UserEvent) -> bytes:
