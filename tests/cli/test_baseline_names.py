@@ -115,7 +115,7 @@ def test_a_recipe_without_a_baseline_is_told(
 
 @pytest.mark.parametrize("options", [[], ["--baselines", "markov"], ["--dataset", "data"]])
 def test_nothing_to_evaluate(fails: Callable[..., str], options: list[str]) -> None:
-    message = "nothing to evaluate; name a RUN, or --baselines and their --dataset"
+    message = "nothing to evaluate; name a RUN, or --baselines and --dataset"
     assert fails("evaluate", *options) == message
 
 

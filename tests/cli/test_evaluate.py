@@ -1,4 +1,4 @@
-"""`reprise evaluate`: models side by side, on the terminal, in JSON and on a page; and the same once more from the JSON."""
+"""Tests of `reprise evaluate`: its output on the terminal, as JSON and as HTML, and evaluations from a JSON file."""
 
 import json
 import shutil
@@ -13,12 +13,12 @@ Run = Callable[..., Result]
 TINY = ["--set", "model.size=8", "--set", "model.layers=1", "--set", "training.epochs=1", "--threads", "1"]
 QUICK = [*TINY, "--set", "model.cooccurrence=0", "--set", "training.refit=0"]
 
-CONFLICT = "and --from: the report says what it compared and how; leave out one of them"
+CONFLICT = "and --from: the report holds its runs, baselines and options; leave out one of them"
 
 
 @pytest.fixture(scope="module")
 def compared(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with report.json and report.html: two seeds of one recipe, another recipe, two baselines."""
+    """Return a directory with report.json and report.html of two seeds of one recipe, another recipe, and two baselines."""
     from typer.testing import CliRunner
 
     from reprise.cli.main import app
@@ -33,7 +33,7 @@ def compared(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ],
     ]  # fmt: skip
     for command in commands:
-        result = CliRunner().invoke(app, [str(word) for word in command])
+        result = CliRunner().invoke(app, [str(part) for part in command])
         assert result.exit_code == 0, result.output
     (folder / "out.txt").write_text(result.stdout)
     (folder / "err.txt").write_text(result.stderr)
@@ -45,9 +45,9 @@ def read(file: Path) -> dict[str, Any]:
     return found
 
 
-def test_the_json_holds_everything(compared: Path, shop: Path) -> None:
-    study = read(compared / "report.json")
-    entrants = study["entrants"]
+def test_json_file_holds_all_results(compared: Path, shop: Path) -> None:
+    comparison = read(compared / "report.json")
+    entrants = comparison["entrants"]
     assert [entrant["name"] for entrant in entrants] == [
         "rglru 1 x 8",
         "rglru 1 x 16",
@@ -66,16 +66,16 @@ def test_the_json_holds_everything(compared: Path, shop: Path) -> None:
     one, two = (report["metrics"]["mrr@5"]["value"] for report in entrants[0]["reports"])
     assert entrants[0]["pooled"]["metrics"]["mrr@5"]["value"] == pytest.approx((one + two) / 2)
     assert [len(curve) for curve in entrants[0]["training"]["curve"]] == [1, 1]
-    assert study["dataset"]["fingerprint"] == study["protocol"]["dataset"]
-    assert len(study["verdicts"]) == 4 * 3 / 2
-    assert {verdict["metric"] for verdict in study["verdicts"]} == {"ndcg@20"}
-    assert study["search"] is None
-    example = study["examples"][0]
+    assert comparison["dataset"]["fingerprint"] == comparison["protocol"]["dataset"]
+    assert len(comparison["verdicts"]) == 4 * 3 / 2
+    assert {verdict["metric"] for verdict in comparison["verdicts"]} == {"ndcg@20"}
+    assert comparison["search"] is None
+    example = comparison["examples"][0]
     assert example["next"][0]["title"].startswith("Mug ")
     assert [answer["entrant"] for answer in example["lists"]] == [entrant["name"] for entrant in entrants]
 
 
-def test_the_terminal_has_a_line_for_each_model_best_first_and_verdicts(compared: Path) -> None:
+def test_terminal_lists_models_best_first_and_the_comparisons(compared: Path) -> None:
     lines = (compared / "out.txt").read_text().splitlines()
     assert lines[0].split()[:3] == ["model", "seeds", "ndcg@20"]
     values = [float(line.split("[")[0].split()[-1]) for line in lines[1:5]]
@@ -85,85 +85,85 @@ def test_the_terminal_has_a_line_for_each_model_best_first_and_verdicts(compared
     assert lines[-2:] == [f"wrote {compared / 'report.json'}", f"wrote {compared / 'report.html'}"]
 
 
-def test_it_is_said_how_far_it_has_come(compared: Path) -> None:
-    told = (compared / "err.txt").read_text()
+def test_progress_is_printed_for_each_run(compared: Path) -> None:
+    stderr = (compared / "err.txt").read_text()
     for number, name in enumerate(("rglru 1 x 8, seed 1", "rglru 1 x 8, seed 2", "rglru 1 x 16"), start=1):
-        assert f"{number}/5  {name}  " in told
+        assert f"{number}/5  {name}  " in stderr
 
 
-def test_the_page_shows_the_models_titles_and_what_made_it(compared: Path, shop: Path) -> None:
+def test_page_shows_models_titles_and_the_command(compared: Path, shop: Path) -> None:
     page = (compared / "report.html").read_text(encoding="utf-8")
     command = read(compared / "report.json")["command"]
     runs = f"{compared / 'one'} {shop / 'run'} {compared / 'two'}"
     files = f"--html {compared / 'report.html'} --json {compared / 'report.json'}"
     assert command == f"reprise evaluate {runs} --baselines 'popularity, markov' --at 5,20 {files}"
-    for word in ("4 models on data", "rglru 1 x 16", "Markov", "Mug ", "2 seeds", "<svg", runs):
-        assert word in page
+    for text in ("4 models on data", "rglru 1 x 16", "Markov", "Mug ", "2 seeds", "<svg", runs):
+        assert text in page
 
 
-def test_a_report_rebuilds_from_its_own_protocol(reprise: Run, compared: Path, tmp_path: Path) -> None:
+def test_report_can_be_reproduced_from_its_file(reprise: Run, compared: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.json"
     result = reprise("evaluate", "--from", compared / "report.json", "--json", again)
     assert result.exit_code == 0, result.output
-    assert f"the same as {compared / 'report.json'}: " in result.stdout
+    assert f"reproduced {compared / 'report.json'}: " in result.stdout
     before, after = read(compared / "report.json"), read(again)
-    for told in (before, after):
-        for entrant in told["entrants"]:
+    for comparison in (before, after):
+        for entrant in comparison["entrants"]:
             del entrant["evaluated_s"]
             entrant["training"].pop("seconds")
-        del told["made"], told["command"]
+        del comparison["made"], comparison["command"]
     assert json.dumps(before) == json.dumps(after)
 
 
-def test_the_numbers_are_the_same_for_any_number_of_processes(
+def test_numbers_do_not_depend_on_the_number_of_processes(
     reprise: Run, compared: Path, tmp_path: Path
 ) -> None:
     result = reprise("evaluate", "--from", compared / "report.json", "--workers", "2")
     assert result.exit_code == 0, result.output
-    assert "the same as" in result.stdout
+    assert "numbers are the same" in result.stdout
 
 
-def test_options_go_into_the_report_and_come_back_out(reprise: Run, shop: Path, tmp_path: Path) -> None:
+def test_options_are_stored_in_the_report_and_reused(reprise: Run, shop: Path, tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     options = ["--part", "valid", "--at", "3", "--exclude-seen", "--min-history", "4", "--metric", "recall@3"]
     command = ["evaluate", shop / "run", "--baselines", "markov", *options, "--json", file]
     assert reprise(*command).exit_code == 0
-    study = read(file)
-    protocol = study["protocol"]
+    comparison = read(file)
+    protocol = comparison["protocol"]
     assert (protocol["part"], protocol["at"], protocol["exclude_seen"], protocol["min_history"]) == (
         "valid", [3], True, 4,
     )  # fmt: skip
-    assert study["metric"] == "recall@3"
-    assert [verdict["metric"] for verdict in study["verdicts"]] == ["recall@3"]
+    assert comparison["metric"] == "recall@3"
+    assert [verdict["metric"] for verdict in comparison["verdicts"]] == ["recall@3"]
     result = reprise("evaluate", "--from", file)
     assert result.exit_code == 0, result.output
 
 
-def test_a_number_that_differs_is_told(reprise: Run, compared: Path, tmp_path: Path) -> None:
-    study = read(compared / "report.json")
-    study["entrants"][2]["reports"][0]["metrics"]["recall@5"]["value"] = 0.5
-    (tmp_path / "report.json").write_text(json.dumps(study))
+def test_different_number_is_an_error(reprise: Run, compared: Path, tmp_path: Path) -> None:
+    comparison = read(compared / "report.json")
+    comparison["entrants"][2]["reports"][0]["metrics"]["recall@5"]["value"] = 0.5
+    (tmp_path / "report.json").write_text(json.dumps(comparison))
     result = reprise("evaluate", "--from", tmp_path / "report.json")
     assert result.exit_code == 2
-    told = "the report was not reproduced: Popularity, reports 1, metrics, recall@5, value was 0.5 and is"
-    assert told in result.stderr
+    message = "the report was not reproduced: Popularity, reports 1, metrics, recall@5, value was 0.5 and is"
+    assert message in result.stderr
 
 
-def test_a_report_runs_no_code_that_it_names(
+def test_report_does_not_import_classes_outside_reprise(
     fails: Callable[..., str], compared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that somebody sent may name any module."""
-    (tmp_path / "theirs.py").write_text("raise SystemExit('their code ran')")
+    """A file from elsewhere may name any module, so its classes are not imported without --trusted."""
+    (tmp_path / "other.py").write_text("raise SystemExit('this code must not run')")
     monkeypatch.syspath_prepend(tmp_path)
-    study = read(compared / "report.json")
-    study["entrants"][2]["baseline"] = "theirs:Model"
-    (tmp_path / "report.json").write_text(json.dumps(study))
-    assert "'theirs:Model' lies outside the package reprise" in fails(
+    comparison = read(compared / "report.json")
+    comparison["entrants"][2]["baseline"] = "other:Model"
+    (tmp_path / "report.json").write_text(json.dumps(comparison))
+    assert "'other:Model' lies outside the package reprise" in fails(
         "evaluate", "--from", tmp_path / "report.json"
     )
 
 
-def test_a_run_that_is_gone_and_a_dataset_that_changed_are_told(
+def test_missing_run_and_changed_dataset_are_errors(
     reprise: Run, fails: Callable[..., str], shop: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(shop / "run", tmp_path / "run")
@@ -171,21 +171,21 @@ def test_a_run_that_is_gone_and_a_dataset_that_changed_are_told(
     assert reprise("evaluate", tmp_path / "run", "--at", "5", "--json", file).exit_code == 0
     (tmp_path / "run").rename(tmp_path / "moved")
     assert fails("evaluate", "--from", file).startswith(
-        f"the report compared the run {tmp_path / 'run'}, which does not exist any more (looked for from "
+        f"the report compared the run {tmp_path / 'run'}, which no longer exists (searched from "
     )
     (tmp_path / "moved").rename(tmp_path / "run")
     other = tmp_path / "data"
     assert reprise("prepare", shop / "log.csv", "--split", "leave-one-out", "--out", other).exit_code == 0
     assert fails("evaluate", "--from", file, "--dataset", other).startswith(
-        f"{other} is not what {tmp_path / 'run'} was trained on (fingerprint "
+        f"{other} is not the dataset of {tmp_path / 'run'} (fingerprint "
     )
 
 
-def test_baselines_alone_need_no_run_but_a_dataset(
+def test_baselines_without_a_run_need_a_dataset(
     reprise: Run, fails: Callable[..., str], shop: Path, tmp_path: Path
 ) -> None:
     command = ["evaluate", "--baselines", "popularity,markov", "--at", "5"]
-    assert fails(*command) == ("nothing to evaluate; name a RUN, or --baselines and their --dataset")
+    assert fails(*command) == ("nothing to evaluate; name a RUN, or --baselines and --dataset")
     result = reprise(
         *command, "--dataset", shop / "data", "--html", tmp_path / "a.html", "--json", tmp_path / "a.json"
     )
@@ -199,22 +199,22 @@ def test_baselines_alone_need_no_run_but_a_dataset(
     )
 
 
-def test_one_model_alone_has_its_slices_on_the_terminal(reprise: Run, shop: Path, tmp_path: Path) -> None:
+def test_single_model_prints_its_slices(reprise: Run, shop: Path, tmp_path: Path) -> None:
     result = reprise("evaluate", shop / "run", "--at", "5", "--html", tmp_path / "a.html")
     assert result.exit_code == 0, result.output
     assert "slice" in result.stdout
     assert "There is only one model, so there is nothing to compare." in (tmp_path / "a.html").read_text()
 
 
-def test_a_page_can_be_drawn_again_without_evaluating(reprise: Run, compared: Path, tmp_path: Path) -> None:
-    """The runs may be gone: only the file is read."""
-    study = read(compared / "report.json")
-    study["entrants"][0]["runs"] = ["gone"] * 2
+def test_only_draw_writes_the_page_without_evaluating(reprise: Run, compared: Path, tmp_path: Path) -> None:
+    """Only the file is read, so the runs may be missing."""
+    comparison = read(compared / "report.json")
+    comparison["entrants"][0]["runs"] = ["gone"] * 2
     trial = {"number": 1, "state": "complete", "value": 0.5, "fields": {"model.size": 8}}
-    study["search"] = {
+    comparison["search"] = {
         "metric": "ndcg@10", "trials": [trial], "best": trial, "importance": {"model.size": 1.0}, "note": "A hint.",
     }  # fmt: skip
-    (tmp_path / "report.json").write_text(json.dumps(study))
+    (tmp_path / "report.json").write_text(json.dumps(comparison))
     result = reprise(
         "evaluate", "--from", tmp_path / "report.json", "--only-draw", "--html", tmp_path / "a.html"
     )
@@ -229,10 +229,10 @@ def test_a_page_can_be_drawn_again_without_evaluating(reprise: Run, compared: Pa
         (["--at", "5"], f"--at {CONFLICT}"),
         (["--baselines", ""], f"--baselines {CONFLICT}"),
         (["--exclude-seen"], f"--exclude-seen {CONFLICT}"),
-        (["--only-draw"], "--only-draw writes a page and nothing else; say where with --html FILE"),
+        (["--only-draw"], "--only-draw writes only a page; name its file with --html FILE"),
     ],
 )
-def test_what_a_report_says_itself_cannot_be_said_again(
+def test_options_that_the_report_holds_cannot_be_given_with_from(
     fails: Callable[..., str], compared: Path, options: list[str], message: str
 ) -> None:
     assert fails("evaluate", "--from", compared / "report.json", *options) == message
@@ -255,25 +255,25 @@ def test_what_a_report_says_itself_cannot_be_said_again(
             ["--metric", "recal@10"],
             "unknown metric 'recal'; did you mean 'recall'?; a metric of your own is `module:NAME`",
         ),
-        (["--only-draw"], "--only-draw draws a report that exists; name it with --from REPORT"),
-        (["--at", "10;20"], "--at takes whole numbers with commas, as in 10,20; got '10;20'"),
+        (["--only-draw"], "--only-draw needs an existing report; name it with --from REPORT"),
+        (["--at", "10;20"], "--at takes whole numbers separated by commas, such as 10,20; got '10;20'"),
     ],
 )
-def test_an_option_that_cannot_be_is_told(
+def test_invalid_option_is_an_error(
     fails: Callable[..., str], shop: Path, options: list[str], message: str
 ) -> None:
     assert fails("evaluate", shop / "run", *options) == message
 
 
-def test_a_list_longer_than_the_catalogue_is_told(fails: Callable[..., str], shop: Path) -> None:
+def test_list_longer_than_the_catalogue_is_an_error(fails: Callable[..., str], shop: Path) -> None:
     assert fails("evaluate", shop / "run", "--at", "41").startswith("k=41 is above the catalogue of 40 items")
 
 
-def test_what_is_no_run_is_told(fails: Callable[..., str], tmp_path: Path) -> None:
+def test_directory_without_a_run_is_an_error(fails: Callable[..., str], tmp_path: Path) -> None:
     assert fails("evaluate", tmp_path).startswith(f"{tmp_path} is not a run (no run.json)")
 
 
-def test_runs_on_different_data_are_not_compared(
+def test_runs_on_different_datasets_are_an_error(
     reprise: Run, fails: Callable[..., str], shop: Path, tmp_path: Path
 ) -> None:
     data, run = tmp_path / "data", tmp_path / "run"
@@ -286,10 +286,8 @@ def test_runs_on_different_data_are_not_compared(
     )
 
 
-def test_a_report_that_has_no_place_is_told_before_the_work(
-    fails: Callable[..., str], tmp_path: Path
-) -> None:
-    """The run is not even looked for."""
+def test_output_file_is_checked_before_the_evaluation(fails: Callable[..., str], tmp_path: Path) -> None:
+    """The error comes before the missing run is noticed."""
     file = tmp_path / "none" / "report.json"
     assert fails("evaluate", "no-run", "--json", file) == (
         f"cannot write {file}: directory {file.parent} does not exist; create it first"
@@ -299,12 +297,12 @@ def test_a_report_that_has_no_place_is_told_before_the_work(
     )
 
 
-def test_what_a_search_found_stands_on_the_page(
+def test_page_shows_the_result_of_a_search(
     reprise: Run, fails: Callable[..., str], shop: Path, tmp_path: Path
 ) -> None:
     search = tmp_path / "search"
-    told = ["--set", "training.epochs=1", "--space", "model.size=4,8", "--trials", "2"]
-    assert reprise("tune", shop / "data", "--out", search, *told).exit_code == 0
+    options = ["--set", "training.epochs=1", "--space", "model.size=4,8", "--trials", "2"]
+    assert reprise("tune", shop / "data", "--out", search, *options).exit_code == 0
     page, facts = tmp_path / "a.html", tmp_path / "a.json"
     command = ["evaluate", shop / "run", "--baselines", "markov"]
     result = reprise(*command, "--search", search, "--html", page, "--json", facts)

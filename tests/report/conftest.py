@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from reprise.report.comparison_file import Comparison
+from reprise.report.comparison_file import ComparisonRecord
 
 
 def interval(value: float, room: float | None = 0.02) -> dict[str, float | None]:
@@ -130,12 +130,7 @@ COMPARISON: dict[str, Any] = {
 
 
 @pytest.fixture
-def comparison() -> Comparison:
+def comparison() -> ComparisonRecord:
     """Return a comparison that a test may change."""
-    copied: Comparison = copy.deepcopy(COMPARISON)  # type: ignore[assignment]
+    copied: ComparisonRecord = copy.deepcopy(COMPARISON)  # type: ignore[assignment]
     return copied
-
-
-@pytest.fixture
-def study(comparison: Comparison) -> Comparison:
-    return comparison

@@ -20,13 +20,13 @@ def run(path: Path, seed: int = 1, dataset: SequenceDataset = DATASET, **spec: o
     return path
 
 
-def test_runs_that_differ_in_their_seed_are_one(tmp_path: Path) -> None:
+def test_runs_with_different_seeds_are_one_candidate(tmp_path: Path) -> None:
     runs = [run(tmp_path / f"s{seed}", seed) for seed in (3, 1)]
     (one,) = find_candidates(runs, [])
     assert (one.name, one.seeds, one.runs) == ("rglru 1 x 8", (3, 1), tuple(runs))
 
 
-def test_the_same_seed_twice_is_two(tmp_path: Path) -> None:
+def test_runs_with_the_same_seed_are_two_candidates(tmp_path: Path) -> None:
     before, after, other = (
         run(tmp_path / name, seed) for name, seed in (("before", 1), ("after", 1), ("other", 2))
     )
@@ -35,7 +35,7 @@ def test_the_same_seed_twice_is_two(tmp_path: Path) -> None:
     assert (two.name, two.runs) == ("after", (after,))
 
 
-def test_another_recipe_is_another_model_and_names_that_clash_are_directories(tmp_path: Path) -> None:
+def test_equal_names_are_replaced_by_directories(tmp_path: Path) -> None:
     plain, gaps, gru = (
         run(tmp_path / "plain"),
         run(tmp_path / "gaps", gaps=True),
@@ -45,12 +45,12 @@ def test_another_recipe_is_another_model_and_names_that_clash_are_directories(tm
     assert names == ["plain", "gaps", "gru 1 x 8", "popularity"]
 
 
-def test_directories_that_clash_are_whole_paths(tmp_path: Path) -> None:
+def test_equal_directory_names_are_replaced_by_paths(tmp_path: Path) -> None:
     one, two = run(tmp_path / "a" / "run"), run(tmp_path / "b" / "run", gaps=True)
     assert [found.name for found in find_candidates([one, two], [])] == [str(one), str(two)]
 
 
-def test_a_field_that_an_older_version_did_not_know_has_its_default(tmp_path: Path) -> None:
+def test_missing_field_of_an_older_run_has_its_default(tmp_path: Path) -> None:
     old, new = run(tmp_path / "old", 1), run(tmp_path / "new", 2)
     text = (old / "run.json").read_text()
     assert '"refit": 4' in text
@@ -68,32 +68,32 @@ def test_a_field_that_an_older_version_did_not_know_has_its_default(tmp_path: Pa
         ([], ["markov", "markov"], "the baseline markov is named twice; name it once"),
     ],
 )
-def test_what_cannot_be_compared_is_told(
+def test_nothing_or_something_twice_is_an_error(
     runs: list[str], baselines: list[str], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         find_candidates([run(tmp_path / name) for name in runs], baselines)
 
 
-def test_what_is_no_run_is_told(tmp_path: Path) -> None:
+def test_directory_without_a_run_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="is not a run"):
         find_candidates([tmp_path], [])
 
 
-def test_the_dataset_must_be_known_and_common(tmp_path: Path) -> None:
+def test_dataset_must_be_known_and_the_same_for_all_runs(tmp_path: Path) -> None:
     here = run(tmp_path / "here")
-    with pytest.raises(ConfigError, match="was trained on data in memory; say where the data is"):
+    with pytest.raises(ConfigError, match="was trained on data in memory; name its directory"):
         open_common([here], None)
-    with pytest.raises(ConfigError, match="the report was made on data in memory; say where"):
+    with pytest.raises(ConfigError, match="the report was made on data in memory; name its directory"):
         open_common([], None)
     other = run(tmp_path / "other", dataset=replace(DATASET, fingerprint="else"))
     with pytest.raises(ConfigError, match="was trained on another dataset than"):
         open_common([here, other], None)
 
 
-def test_a_recipe_that_is_not_trusted_imports_nothing(tmp_path: Path) -> None:
-    strange = run(tmp_path / "strange")
-    text = (strange / "run.json").read_text()
-    (strange / "run.json").write_text(text.replace("reprise:Recurrent", "theirs:Model"))
-    with pytest.raises(ConfigError, match="'theirs:Model' lies outside the package reprise"):
-        find_candidates([strange], [], trusted=False)
+def test_untrusted_recipe_imports_nothing(tmp_path: Path) -> None:
+    untrusted = run(tmp_path / "untrusted")
+    text = (untrusted / "run.json").read_text()
+    (untrusted / "run.json").write_text(text.replace("reprise:Recurrent", "other:Model"))
+    with pytest.raises(ConfigError, match="'other:Model' lies outside the package reprise"):
+        find_candidates([untrusted], [], trusted=False)

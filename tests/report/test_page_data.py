@@ -1,41 +1,41 @@
 from reprise.report import page_data
-from reprise.report.comparison_file import Comparison, SearchFacts
+from reprise.report.comparison_file import ComparisonRecord, SearchRecord
 from reprise.report.page_data import Headline
 from reprise.report.plots import rank_models
 
 
-def test_dataset_is_named_by_its_directory_or_its_fingerprint(comparison: Comparison) -> None:
+def test_dataset_is_named_by_its_directory_or_its_fingerprint(comparison: ComparisonRecord) -> None:
     assert page_data.dataset_name(comparison) == "shop"
     comparison["dataset"]["path"] = None
     assert page_data.dataset_name(comparison) == "f00d"
 
 
-def test_headline_counts_beaten_and_undecided_models(comparison: Comparison) -> None:
+def test_headline_counts_beaten_and_undecided_models(comparison: ComparisonRecord) -> None:
     models = rank_models(comparison, "ndcg@10")
     assert page_data.headline(comparison, models, "ndcg@10") == Headline(
         "gru 1 x 8", 0.3, undecided=["lstm 1 x 8"], beaten=1, others=2, few_seeds=2
     )
 
 
-def test_headline_has_no_seed_warning_with_three_seeds(comparison: Comparison) -> None:
+def test_headline_has_no_seed_warning_with_three_seeds(comparison: ComparisonRecord) -> None:
     comparison["entrants"][1]["seeds"].append(3)
     found = page_data.headline(comparison, rank_models(comparison, "ndcg@10"), "ndcg@10")
     assert found is not None and found.few_seeds is None
 
 
-def test_there_is_no_headline_without_comparisons(comparison: Comparison) -> None:
+def test_there_is_no_headline_without_comparisons(comparison: ComparisonRecord) -> None:
     comparison["verdicts"] = []
     assert page_data.headline(comparison, rank_models(comparison, "ndcg@10"), "ndcg@10") is None
 
 
-def test_comparisons_with_the_best_model_come_first(comparison: Comparison) -> None:
+def test_comparisons_with_the_best_model_come_first(comparison: ComparisonRecord) -> None:
     found = page_data.pairwise_results(comparison, rank_models(comparison, "ndcg@10"))
     assert found is not None
     assert found.best == ["No difference is shown between gru 1 x 8 and lstm 1 x 8.", "gru 1 x 8 is better."]
     assert found.others == ["lstm 1 x 8 is better."]
 
 
-def test_hits_in_an_example_are_marked(comparison: Comparison) -> None:
+def test_hits_in_an_example_are_marked(comparison: ComparisonRecord) -> None:
     (example,) = page_data.examples(comparison, rank_models(comparison, "ndcg@10"))
     assert (example.sequence, example.target, example.hits, example.earlier) == ("u7", "Mug 3", 3, 4)
     assert (example.history, example.following) == (["Mug 1", "Mug 2"], ["Mug 3", "Mug 4"])
@@ -44,13 +44,13 @@ def test_hits_in_an_example_are_marked(comparison: Comparison) -> None:
     assert [found.rank for found in (gru, lstm, popularity)] == [2, 1200, None]
 
 
-def test_long_titles_are_shortened_in_the_summary_of_an_example(comparison: Comparison) -> None:
+def test_long_titles_are_shortened_in_the_summary_of_an_example(comparison: ComparisonRecord) -> None:
     comparison["examples"][0]["next"][0]["title"] = "M" * 61
     (example,) = page_data.examples(comparison, rank_models(comparison, "ndcg@10"))
     assert example.target == "M" * 59 + "\N{HORIZONTAL ELLIPSIS}"
 
 
-def test_recipes_are_toml_and_baselines_have_a_name(comparison: Comparison) -> None:
+def test_recipes_are_toml_and_baselines_have_a_name(comparison: ComparisonRecord) -> None:
     gru, _, popularity = page_data.recipes(rank_models(comparison, "ndcg@10"))
     assert gru.runs == [("runs/gru-1-x-8-1", 1), ("runs/gru-1-x-8-2", 2)]
     assert 'metric = "ndcg@10"' in gru.toml
@@ -65,7 +65,7 @@ def test_search_shows_the_most_important_field_first() -> None:
         "fields": {"model.size": 8, "model.dropout": 0.123456},
     }
     found = page_data.search(
-        SearchFacts(
+        SearchRecord(
             metric="ndcg@10",
             trials=[{"number": 1, "state": "pruned", "value": 0.2, "fields": {"model.size": 4}}, best],
             best=best,

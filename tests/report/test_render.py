@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from reprise.report.comparison_file import Comparison, SearchFacts
+from reprise.report.comparison_file import ComparisonRecord, SearchRecord
 from reprise.report.render import render
 
 VOID = {"meta", "circle", "rect", "br"}
@@ -54,13 +54,13 @@ class Page(HTMLParser):
             self.texts.append(data)
 
 
-def test_page_has_all_sections_and_links_to_them(comparison: Comparison) -> None:
+def test_page_has_all_sections_and_links_to_them(comparison: ComparisonRecord) -> None:
     page = Page(render(comparison))
     assert page.ids == SECTIONS
     assert page.links == [f"#{name}" for name in SECTIONS]
 
 
-def test_page_loads_nothing_from_the_network(comparison: Comparison) -> None:
+def test_page_loads_nothing_from_the_network(comparison: ComparisonRecord) -> None:
     page = Page(render(comparison))
     assert page.sources == []
     assert all(link.startswith("#") for link in page.links)
@@ -68,7 +68,7 @@ def test_page_loads_nothing_from_the_network(comparison: Comparison) -> None:
     assert "link" not in page.tags and "iframe" not in page.tags
 
 
-def test_all_text_of_a_comparison_is_escaped(comparison: Comparison) -> None:
+def test_all_text_of_a_comparison_is_escaped(comparison: ComparisonRecord) -> None:
     markup = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
     harmless = Page(render(comparison))
     example = comparison["examples"][0]
@@ -92,7 +92,7 @@ def test_all_text_of_a_comparison_is_escaped(comparison: Comparison) -> None:
     assert "<script>alert" not in page.text
 
 
-def test_page_is_complete_without_its_script(comparison: Comparison) -> None:
+def test_page_is_complete_without_its_script(comparison: ComparisonRecord) -> None:
     text = render(comparison)
     assert text.index("<script>") > text.index("</footer>")
     text_of_page = " ".join(Page(text).texts)
@@ -100,7 +100,7 @@ def test_page_is_complete_without_its_script(comparison: Comparison) -> None:
         assert word in text_of_page
 
 
-def test_colours_are_in_the_style_sheet_and_have_enough_contrast(comparison: Comparison) -> None:
+def test_colours_are_in_the_style_sheet_and_have_enough_contrast(comparison: ComparisonRecord) -> None:
     body = render(comparison).partition("</style>")[2]
     assert not re.search(r'fill="|stroke="|#[0-9a-f]{6}', body)
     style = render(comparison).partition("</style>")[0]
@@ -131,7 +131,7 @@ def contrast(one: str, other: str) -> float:
 @pytest.mark.parametrize(
     "kept", [slice(0, 1), slice(1, 2), slice(0, 3)], ids=["a baseline", "a network", "all"]
 )
-def test_page_is_valid_for_any_number_of_models(comparison: Comparison, kept: slice) -> None:
+def test_page_is_valid_for_any_number_of_models(comparison: ComparisonRecord, kept: slice) -> None:
     comparison["entrants"] = comparison["entrants"][kept]
     names = {entrant["name"] for entrant in comparison["entrants"]}
     comparison["verdicts"] = [
@@ -142,7 +142,7 @@ def test_page_is_valid_for_any_number_of_models(comparison: Comparison, kept: sl
     Page(render(comparison))
 
 
-def test_empty_sections_have_an_explanation(comparison: Comparison) -> None:
+def test_empty_sections_have_an_explanation(comparison: ComparisonRecord) -> None:
     comparison["entrants"] = comparison["entrants"][:1]
     comparison["verdicts"], comparison["examples"] = [], []
     facts = comparison["entrants"][0]
@@ -159,9 +159,9 @@ def test_empty_sections_have_an_explanation(comparison: Comparison) -> None:
         assert sentence in text_of_page
 
 
-def test_search_has_a_section(comparison: Comparison) -> None:
+def test_search_has_a_section(comparison: ComparisonRecord) -> None:
     trial = {"number": 1, "state": "complete", "value": 0.3, "fields": {"model.size": 8}}
-    comparison["search"] = SearchFacts(
+    comparison["search"] = SearchRecord(
         metric="ndcg@10", trials=[trial], best=trial, importance={"model.size": 1.0}, note="By PED-ANOVA."
     )
     page = Page(render(comparison))
@@ -170,19 +170,19 @@ def test_search_has_a_section(comparison: Comparison) -> None:
     assert "By PED-ANOVA." in " ".join(page.texts)
 
 
-def test_page_uses_the_metric_of_the_comparison(comparison: Comparison) -> None:
+def test_page_uses_the_metric_of_the_comparison(comparison: ComparisonRecord) -> None:
     comparison["metric"] = "recall@5"
     for verdict in comparison["verdicts"]:
         verdict["metric"] = "recall@5"
     assert "has the highest recall@5" in render(comparison)
 
 
-def text_of(comparison: Comparison) -> str:
+def text_of(comparison: ComparisonRecord) -> str:
     """Return the text of the page with single spaces."""
     return " ".join("".join(Page(render(comparison)).texts).split())
 
 
-def test_headline_reports_significant_and_undecided_differences(comparison: Comparison) -> None:
+def test_headline_reports_significant_and_undecided_differences(comparison: ComparisonRecord) -> None:
     assert (
         "gru 1 x 8 has the highest ndcg@10, 0.3000. It is significantly better than 1 other model. "
         "It does not differ significantly from lstm 1 x 8. "
@@ -190,7 +190,7 @@ def test_headline_reports_significant_and_undecided_differences(comparison: Comp
     ) in text_of(comparison)
 
 
-def test_headline_reports_that_the_best_model_beats_all_others(comparison: Comparison) -> None:
+def test_headline_reports_that_the_best_model_beats_all_others(comparison: ComparisonRecord) -> None:
     comparison["entrants"][1]["seeds"].append(3)
     comparison["entrants"][1]["runs"].append("runs/gru-1-x-8-3")
     comparison["verdicts"][2]["better"] = "gru 1 x 8"
@@ -199,30 +199,30 @@ def test_headline_reports_that_the_best_model_beats_all_others(comparison: Compa
     assert "does not differ significantly" not in text and "these weights only" not in text
 
 
-def test_title_counts_models_and_names_the_dataset(comparison: Comparison) -> None:
+def test_title_counts_models_and_names_the_dataset(comparison: ComparisonRecord) -> None:
     assert "<h1>3 models on shop</h1>" in render(comparison)
 
 
-def test_split_is_described_with_its_dates(comparison: Comparison) -> None:
+def test_split_is_described_with_its_dates(comparison: ComparisonRecord) -> None:
     text = text_of(comparison)
     assert "by time, validation from 2023-11-14 22:13:20 UTC, test from 2023-11-21 20:53:20 UTC" in text
     comparison["dataset"]["split"] = {"kind": "leave_one_out"}
     assert "by leave one out" in text_of(comparison)
 
 
-def test_missing_intervals_are_explained(comparison: Comparison) -> None:
+def test_missing_intervals_are_explained(comparison: ComparisonRecord) -> None:
     comparison["verdicts"] = []
     assert "The evaluation made no intervals, so it cannot show which model is better." in text_of(comparison)
 
 
-def test_examples_show_the_rank_of_the_next_item(comparison: Comparison) -> None:
+def test_examples_show_the_rank_of_the_next_item(comparison: ComparisonRecord) -> None:
     text = text_of(comparison)
     assert "Sequence u7: next item Mug 3, in 3 of 3 lists" in text
     assert "Before (and 4 earlier): Mug 1 \N{RIGHTWARDS ARROW} Mug 2." in text
     assert "rank of the next item: 1,200" in text and "the next item is not a candidate" in text
 
 
-def test_recipes_name_runs_and_baselines(comparison: Comparison) -> None:
+def test_recipes_name_runs_and_baselines(comparison: ComparisonRecord) -> None:
     text = text_of(comparison)
     assert "runs/gru-1-x-8-1 (seed 1), runs/gru-1-x-8-2 (seed 2)" in text
     assert "baseline popularity, fitted to the events before the test part" in text

@@ -1,8 +1,8 @@
-from reprise.report.comparison_file import Comparison
+from reprise.report.comparison_file import ComparisonRecord
 from reprise.report.summary import correction_note, summary
 
 
-def test_models_are_sorted_and_results_of_the_best_follow(comparison: Comparison) -> None:
+def test_models_are_sorted_and_results_of_the_best_follow(comparison: ComparisonRecord) -> None:
     lines = summary(comparison).splitlines()
     assert lines[0].split() == ["model", "seeds", "ndcg@10", "mrr@10", "recall@10", "training"]
     assert lines[1].startswith("gru 1 x 8   2      0.3000 [0.2800, 0.3200]")
@@ -12,12 +12,12 @@ def test_models_are_sorted_and_results_of_the_best_follow(comparison: Comparison
     assert lines[9].startswith("All p values are corrected for 3 comparisons")
 
 
-def test_the_metric_of_the_comparison_comes_first(comparison: Comparison) -> None:
+def test_the_metric_of_the_comparison_comes_first(comparison: ComparisonRecord) -> None:
     comparison["metric"] = "recall@5"
     assert summary(comparison).split()[2:4] == ["recall@5", "ndcg@10"]
 
 
-def test_correction_is_explained_from_two_comparisons_on(comparison: Comparison) -> None:
+def test_correction_is_explained_from_two_comparisons_on(comparison: ComparisonRecord) -> None:
     assert correction_note(comparison).startswith(
         "All p values are corrected for 3 comparisons (Holm 1979). The intervals are not corrected"
     )

@@ -1,9 +1,9 @@
 from reprise.report import tables
-from reprise.report.comparison_file import Comparison
+from reprise.report.comparison_file import ComparisonRecord
 from reprise.report.plots import rank_models
 
 
-def test_best_model_and_models_not_different_from_it_are_marked(comparison: Comparison) -> None:
+def test_best_model_and_models_not_different_from_it_are_marked(comparison: ComparisonRecord) -> None:
     table = tables.accuracy_table(comparison, rank_models(comparison, "ndcg@10"), "ndcg@10")
     assert [column.name for column in table.columns][:4] == ["ndcg@10", "interval", "mrr@10", "recall@10"]
     assert table.columns[0].sorted
@@ -16,14 +16,14 @@ def test_best_model_and_models_not_different_from_it_are_marked(comparison: Comp
     assert not any(column.name.startswith("hit") for column in table.columns)
 
 
-def test_a_single_model_is_not_marked_as_best(comparison: Comparison) -> None:
+def test_a_single_model_is_not_marked_as_best(comparison: ComparisonRecord) -> None:
     comparison["entrants"] = comparison["entrants"][:1]
     comparison["verdicts"] = []
     table = tables.accuracy_table(comparison, rank_models(comparison, "ndcg@10"), "ndcg@10")
     assert {cell.css for cell in table.rows[0].cells} == {""}
 
 
-def test_list_metrics_are_shown_at_the_largest_k(comparison: Comparison) -> None:
+def test_list_metrics_are_shown_at_the_largest_k(comparison: ComparisonRecord) -> None:
     for facts in comparison["entrants"]:
         facts["pooled"]["metrics"]["popularity_lift@10"] = {"value": 11.25, "low": 11.0, "high": 11.5}
     table = tables.list_metrics_table(rank_models(comparison, "ndcg@10"))
@@ -35,7 +35,7 @@ def test_list_metrics_are_shown_at_the_largest_k(comparison: Comparison) -> None
     ]  # fmt: skip
 
 
-def test_missing_list_metric_is_shown_as_a_dash(comparison: Comparison) -> None:
+def test_missing_list_metric_is_shown_as_a_dash(comparison: ComparisonRecord) -> None:
     del comparison["entrants"][0]["pooled"]["metrics"]["coverage@10"]
     table = tables.list_metrics_table(rank_models(comparison, "ndcg@10"))
     assert table is not None
@@ -46,7 +46,7 @@ def test_missing_list_metric_is_shown_as_a_dash(comparison: Comparison) -> None:
     assert tables.list_metrics_table(rank_models(comparison, "ndcg@10")) is None
 
 
-def test_calibration_table_has_only_models_with_probabilities(comparison: Comparison) -> None:
+def test_calibration_table_has_only_models_with_probabilities(comparison: ComparisonRecord) -> None:
     table = tables.calibration_table(rank_models(comparison, "ndcg@10"))
     assert [row.series.name for row in table.rows] == ["gru 1 x 8", "lstm 1 x 8"]
     assert [cell.text for cell in table.rows[0].cells] == ["0.0310", "2.500"]

@@ -17,7 +17,13 @@ from reprise.evaluation.options import Options
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.report import Report
 from reprise.report.candidates import CandidateSource
-from reprise.report.comparison_file import FORMAT, Comparison, DatasetFacts, EntrantFacts, Training
+from reprise.report.comparison_file import (
+    FORMAT,
+    CandidateRecord,
+    ComparisonRecord,
+    DatasetRecord,
+    TrainingRecord,
+)
 from reprise.report.evaluate_candidates import EvaluatedModel, Evaluation, Fit, Log, evaluate_candidates
 from reprise.report.example_lists import choose_examples, describe_examples
 from reprise.report.run_facts import read_training
@@ -30,7 +36,8 @@ LIBRARIES = ("torch", "numpy")
 class BuiltComparison:
     """A comparison as it is written to a file, and the reports that it was made from."""
 
-    comparison: Comparison
+    comparison: ComparisonRecord
+    """Content of the comparison file."""
     reports: tuple[Report, ...]
     """One report per candidate, aggregated over its seeds."""
 
@@ -77,7 +84,7 @@ def build_comparison(
         _facts(name, one, found, report)
         for name, one, found, report in zip(names, candidates, results, reports, strict=True)
     ]
-    comparison = Comparison(
+    comparison = ComparisonRecord(
         format=FORMAT,
         reprise=version("reprise"),
         versions={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
@@ -116,9 +123,9 @@ def _compare(compared: list[Candidate], metric: str, options: Options) -> Sequen
     return compare_models(compared, metric=metric, against="each")
 
 
-def dataset_facts(dataset: SequenceDataset) -> DatasetFacts:
+def dataset_facts(dataset: SequenceDataset) -> DatasetRecord:
     """Return the facts about a dataset that the report shows."""
-    return DatasetFacts(
+    return DatasetRecord(
         path=str(dataset.path) if dataset.path else None,
         fingerprint=dataset.fingerprint,
         sequences=len(dataset),
@@ -144,8 +151,10 @@ def _names(candidates: Sequence[CandidateSource], fitted: Sequence[str]) -> list
     ]
 
 
-def _facts(name: str, one: CandidateSource, found: Sequence[EvaluatedModel], report: Report) -> EntrantFacts:
-    return EntrantFacts(
+def _facts(
+    name: str, one: CandidateSource, found: Sequence[EvaluatedModel], report: Report
+) -> CandidateRecord:
+    return CandidateRecord(
         name=name,
         runs=[str(run) for run in one.runs],
         seeds=list(one.seeds),
@@ -158,7 +167,7 @@ def _facts(name: str, one: CandidateSource, found: Sequence[EvaluatedModel], rep
     )
 
 
-def _training(one: CandidateSource, found: Sequence[EvaluatedModel]) -> Training:
+def _training(one: CandidateSource, found: Sequence[EvaluatedModel]) -> TrainingRecord:
     if one.recipe is not None:
         return read_training(one.runs, one.recipe)
-    return Training(seconds=round(mean(result.fitted_s for result in found), 3), metric=None, curve=[])
+    return TrainingRecord(seconds=round(mean(result.fitted_s for result in found), 3), metric=None, curve=[])

@@ -78,11 +78,11 @@ def open_common(runs: Sequence[Path], moved: Path | None) -> SequenceDataset:
     where = moved or next((manifest["dataset"] for manifest in manifests if manifest["dataset"]), None)
     if where is None:
         what = f"{runs[0]} was trained" if runs else "the report was made"
-        raise ConfigError(f"{what} on data in memory; say where the data is (--dataset DIR)")
+        raise ConfigError(f"{what} on data in memory; name its directory with --dataset DIR")
     dataset = SequenceDataset.open(where)
     if manifests and dataset.fingerprint != manifests[0]["fingerprint"]:
         raise DataError(
-            f"{where} is not what {runs[0]} was trained on (fingerprint {dataset.fingerprint}, "
+            f"{where} is not the dataset of {runs[0]} (fingerprint {dataset.fingerprint}, "
             f"trained on {manifests[0]['fingerprint']}); name the right one with --dataset DIR"
         )
     return dataset

@@ -1,6 +1,6 @@
-"""What a comparison of models found, as one structure of JSON: the file, and all that the page shows.
+"""The JSON file of a comparison: every number that the report page shows.
 
-Each value is what `json` reads back, so that a page can be drawn from the file alone.
+All values are plain JSON, so the page can be rendered from the file alone.
 """
 
 import json
@@ -10,168 +10,192 @@ from typing import Any, TypedDict
 from reprise.errors import ArtefactError
 
 FORMAT = 1
-Metrics = dict[str, Any]
-"""What `Report.to_dict()` gives."""
+"""Version of the file format."""
+JsonObject = dict[str, Any]
+"""A JSON object, such as `Report.to_dict()` or one metric with its interval."""
 
 
-class ShownItem(TypedDict):
-    """An item as a person sees it."""
+class ItemRecord(TypedDict):
+    """An item with its title."""
 
     id: int | str
+    """Item id of the event log."""
     title: str
-    """Its title where the item table has one, else its id."""
+    """Title from the item table, or the id if there is none."""
 
 
-class ExampleAnswer(TypedDict):
-    """What one entrant would have shown in an example."""
+class RankedListRecord(TypedDict):
+    """The top-k list of one model in an example."""
 
     entrant: str
-    items: list[ShownItem]
-    """Best first."""
+    """Name of the model."""
+    items: list[ItemRecord]
+    """Items in descending order of their score."""
     rank: int | None
-    """Where the item that came next stands, in the middle of its ties; None where it is no candidate."""
+    """Rank of the target, in the middle of its ties; None if it is not a candidate."""
 
 
-class Example(TypedDict):
-    """One sequence at the moment before one of its targets."""
+class ExampleRecord(TypedDict):
+    """One sequence just before one of its targets, with the lists of all models."""
 
     sequence: int | str
-    """Its key."""
+    """Key of the sequence: a user or session id."""
     earlier: int
-    """How many events came before those in `history`."""
-    history: list[ShownItem]
-    """The last events, oldest first."""
-    next: list[ShownItem]
-    """What came then, in order; the first is the target."""
-    lists: list[ExampleAnswer]
+    """Number of events before those of `history`."""
+    history: list[ItemRecord]
+    """Last events before the target, oldest first."""
+    next: list[ItemRecord]
+    """Next events in order; the first is the target."""
+    lists: list[RankedListRecord]
+    """One list per model."""
 
 
-class Epoch(TypedDict):
+class EpochRecord(TypedDict):
     """One point of a learning curve."""
 
     epoch: int
+    """Number of the epoch, from 1."""
     seconds: float
-    """Training time from the beginning of the run to the end of this epoch, validation left out."""
+    """Training time from the start of the run to the end of this epoch, without validation."""
     loss: float
+    """Training loss of the epoch."""
     value: float
-    """The validation metric that chose the epoch."""
+    """Validation metric after the epoch."""
 
 
-class Training(TypedDict):
-    """How an entrant came to be."""
+class TrainingRecord(TypedDict):
+    """Training time and learning curves of a model."""
 
     seconds: float | None
-    """Of all epochs, the mean over seeds; of a baseline, the fit. None where it is not known."""
+    """Training time: the mean over seeds, or the time to fit a baseline; None if it is not known."""
     metric: str | None
-    """What the curves show: the validation metric that the recipe names."""
-    curve: list[list[Epoch]]
-    """One for each run; for an ensemble, one for each member of each run."""
+    """Name of the validation metric of the curves; None for a baseline."""
+    curve: list[list[EpochRecord]]
+    """Learning curves: one per run, or one per member of each ensemble run."""
 
 
-class EntrantFacts(TypedDict):
-    """One model of the comparison, with all its seeds."""
+class CandidateRecord(TypedDict):
+    """One model of the comparison with all its seeds."""
 
     name: str
+    """Name of the model, unique within the comparison."""
     runs: list[str]
-    """Directories, one for each seed; none for a baseline."""
+    """Run directories, one per seed; empty for a baseline."""
     seeds: list[int]
+    """Training seed of each run."""
     baseline: str | None
-    """As it is named on the command line."""
+    """Name of the baseline on the command line; None for a trained model."""
     recipe: dict[str, Any] | None
-    training: Training
+    """Recipe of the runs; None for a baseline."""
+    training: TrainingRecord
+    """Training time and learning curves."""
     evaluated_s: list[float]
-    """Seconds that each evaluation took."""
-    reports: list[Metrics]
-    """One for each seed."""
-    pooled: Metrics
-    """All seeds together."""
+    """Duration of each evaluation in seconds."""
+    reports: list[JsonObject]
+    """One report per seed, as `Report.to_dict()`."""
+    pooled: JsonObject
+    """Report of all seeds together, as `Report.to_dict()`."""
 
 
-class DatasetFacts(TypedDict):
-    """What was predicted."""
+class DatasetRecord(TypedDict):
+    """Facts about the dataset."""
 
     path: str | None
+    """Dataset directory; None for data in memory."""
     fingerprint: str
+    """Hash of the dataset's content."""
     sequences: int
+    """Number of sequences."""
     events: int
+    """Number of events."""
     items: int
-    """Those of the training part: what is ranked."""
+    """Number of items in the training part, which are the candidates."""
     cold: int
-    """Items that only later parts have."""
+    """Number of items that occur only in later parts."""
     first: str
-    """Moment of the first event, ISO 8601 in UTC."""
+    """Timestamp of the first event, ISO 8601 in UTC."""
     last: str
+    """Timestamp of the last event, ISO 8601 in UTC."""
     split: dict[str, Any]
+    """Kind of the split and its dates."""
 
 
-class SearchFacts(TypedDict):
-    """What a search over recipes tried, as `reprise tune` wrote it down."""
+class SearchRecord(TypedDict):
+    """The result of a hyper-parameter search, from `reprise tune`."""
 
     metric: str
-    """What judged its trials, on the validation part."""
+    """Metric that compares the trials, on the validation part."""
     trials: list[dict[str, Any]]
-    """Each `{"number", "state", "fields"}`, and `value` where it was judged."""
+    """Trials as `{"number", "state", "fields"}`, with `value` if the trial was evaluated."""
     best: dict[str, Any]
-    """The best of them."""
+    """The best trial."""
     importance: dict[str, float]
-    """The share of each field in what tells the best trials from the others."""
+    """Estimated share of each field in the differences between good trials and the others."""
     note: str
-    """How importance was measured, and how much it is worth."""
+    """How importance was estimated, and how reliable the estimate is."""
 
 
-class Comparison(TypedDict):
-    """The whole comparison."""
+class ComparisonRecord(TypedDict):
+    """The content of a comparison file."""
 
     format: int
+    """Version of the file format, `FORMAT`."""
     reprise: str
+    """Version of this library."""
     versions: dict[str, str]
-    """Of the libraries that make the numbers."""
+    """Versions of Python and of the libraries that affect the numbers."""
     made: str
-    """When, ISO 8601 in UTC."""
+    """Time of the evaluation, ISO 8601 in UTC."""
     command: str
-    """What made it."""
-    dataset: DatasetFacts
+    """Command line that wrote the file."""
+    dataset: DatasetRecord
+    """The dataset of all models."""
     metric: str
-    """What the verdicts are on, and the page looks at."""
+    """Metric of the pairwise comparisons; the page sorts the models by it."""
     protocol: dict[str, Any]
+    """Evaluation protocol, as `Protocol.to_dict()`."""
     options: dict[str, Any]
-    """The rest of what was asked, as `Options` has it."""
+    """Other evaluation options."""
     words: list[str]
     """The protocol in sentences."""
-    entrants: list[EntrantFacts]
+    entrants: list[CandidateRecord]
+    """The models."""
     verdicts: list[dict[str, Any]]
-    examples: list[Example]
-    search: SearchFacts | None
+    """Results of the pairwise comparisons, as `ComparisonResult.to_dict()`."""
+    examples: list[ExampleRecord]
+    """Example sequences with the lists of all models."""
+    search: SearchRecord | None
+    """Result of a hyper-parameter search, if one was named."""
 
 
-def write_comparison(study: Comparison, path: Path) -> None:
-    """Write it as JSON."""
-    path.write_text(json.dumps(study, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+def write_comparison(comparison: ComparisonRecord, path: Path) -> None:
+    """Write a comparison as JSON."""
+    path.write_text(json.dumps(comparison, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read_comparison(path: Path) -> Comparison:
-    """Read what `write_comparison` wrote.
+def read_comparison(path: Path) -> ComparisonRecord:
+    """Read a file that `write_comparison` wrote.
 
     Raises:
-        ArtefactError: There is no such file, or it is no report, or one of another format.
+        ArtefactError: The file is missing, is not a comparison, is damaged, or has another format.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArtefactError(
-            f"there is no {path}; `reprise evaluate RUN --json {path}` writes a report"
+            f"{path} does not exist; `reprise evaluate RUN --json {path}` writes a report"
         ) from None
     except ValueError as error:
-        raise ArtefactError(f"{path} is no report ({error})") from None
+        raise ArtefactError(f"{path} is not a report ({error})") from None
     if not isinstance(found, dict) or "format" not in found:
         raise ArtefactError(
-            f"{path} is no report of `reprise evaluate`: it does not say its format; "
-            "`reprise evaluate RUN --json FILE` writes one"
+            f"{path} is not a report of `reprise evaluate`: it has no field 'format'; "
+            "`reprise evaluate RUN --json FILE` writes a report"
         )
     if found["format"] != FORMAT:
         raise ArtefactError(f"{path} has report format {found['format']!r}, this version reads {FORMAT}")
-    missing = sorted(Comparison.__required_keys__ - found.keys())
+    missing = sorted(ComparisonRecord.__required_keys__ - found.keys())
     if missing:
         raise ArtefactError(f"{path} is damaged (no {', '.join(missing)}); evaluate again")
-    study: Comparison = found  # type: ignore[assignment]
-    return study
+    comparison: ComparisonRecord = found  # type: ignore[assignment]
+    return comparison

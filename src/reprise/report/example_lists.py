@@ -17,7 +17,7 @@ from reprise.evaluation.list_metrics import in_order
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.ranking.ranks import MISS
 from reprise.evaluation.ranking.targets import ScoredBatch, TargetRanks
-from reprise.report.comparison_file import Example, ExampleAnswer, ShownItem
+from reprise.report.comparison_file import ExampleRecord, ItemRecord, RankedListRecord
 
 EXAMPLES = 6
 """Maximum number of examples."""
@@ -64,7 +64,7 @@ def choose_examples(dataset: SequenceDataset, protocol: EvaluationProtocol) -> E
 
 
 class ExampleObserver:
-    """Keeps the top-k lists of the examples during an evaluation; a `targets.TopKObserver`.
+    """An observer of an evaluation that keeps the top-k lists of the examples; a `targets.TopKObserver`.
 
     Args:
         examples: Targets whose lists are kept.
@@ -92,7 +92,7 @@ class ExampleObserver:
 
 
 class ExampleConsumer:
-    """Picks the lists of the examples out of those of a batch; a `ranks.TopKConsumer`."""
+    """A consumer of the top-k lists of a batch that keeps those of the examples; a `ranks.TopKConsumer`."""
 
     def __init__(self, observer: ExampleObserver, position_N: AnyArray) -> None:
         self.observer, self.position_N = observer, position_N
@@ -119,7 +119,7 @@ def describe_examples(
     protocol: EvaluationProtocol,
     examples: ExampleTargets,
     lists: dict[str, ExampleTopK],
-) -> list[Example]:
+) -> list[ExampleRecord]:
     """Describe the examples with the ids and titles of their items.
 
     Args:
@@ -131,28 +131,28 @@ def describe_examples(
     titles = dataset.titles()
     last_U = protocol.target_bounds(dataset)[1]
 
-    def shown(indices: AnyArray) -> list[ShownItem]:
+    def item_records(indices: AnyArray) -> list[ItemRecord]:
         known = [index for index in indices.tolist() if index]
         ids = dataset.items.item_ids(np.array(known, np.int64))
         return [
-            ShownItem(id=item_id, title=titles[index - 1]) for item_id, index in zip(ids, known, strict=True)
+            ItemRecord(id=item_id, title=titles[index - 1]) for item_id, index in zip(ids, known, strict=True)
         ]
 
     described = []
     for place, (row, position) in enumerate(zip(*(column.tolist() for column in examples), strict=True)):
         begin = max(int(dataset.offset[row]), position - HISTORY_LENGTH)
         answers = [
-            ExampleAnswer(
-                entrant=name, items=shown(found.item_XK[place]), rank=int(found.rank_X[place]) or None
+            RankedListRecord(
+                entrant=name, items=item_records(found.item_XK[place]), rank=int(found.rank_X[place]) or None
             )
             for name, found in lists.items()
         ]
         described.append(
-            Example(
+            ExampleRecord(
                 sequence=dataset.users[row : row + 1].tolist()[0],
                 earlier=begin - int(dataset.offset[row]),
-                history=shown(dataset.item[begin:position]),
-                next=shown(dataset.item[position : min(int(last_U[row]), position + NEXT_LENGTH)]),
+                history=item_records(dataset.item[begin:position]),
+                next=item_records(dataset.item[position : min(int(last_U[row]), position + NEXT_LENGTH)]),
                 lists=answers,
             )
         )

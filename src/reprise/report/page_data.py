@@ -8,7 +8,7 @@ from pathlib import Path
 import tomli_w
 
 from reprise.evaluation.comparison.model_comparison import ENOUGH_SEEDS
-from reprise.report.comparison_file import Comparison, Example, ExampleAnswer, SearchFacts
+from reprise.report.comparison_file import ComparisonRecord, ExampleRecord, RankedListRecord, SearchRecord
 from reprise.report.plots import RankedModels
 from reprise.report.svg import Series
 from reprise.report.tables import not_different_from
@@ -111,13 +111,13 @@ class SearchView:
     """How importance was estimated."""
 
 
-def dataset_name(comparison: Comparison) -> str:
+def dataset_name(comparison: ComparisonRecord) -> str:
     """Return the last part of the dataset's path, or its fingerprint for data in memory."""
     path = comparison["dataset"]["path"]
     return Path(path).name if path else comparison["dataset"]["fingerprint"]
 
 
-def headline(comparison: Comparison, models: RankedModels, metric: str) -> Headline | None:
+def headline(comparison: ComparisonRecord, models: RankedModels, metric: str) -> Headline | None:
     """Summarise the results for the best model; None if nothing was compared."""
     if len(models) < 2 or not comparison["verdicts"]:
         return None
@@ -138,7 +138,7 @@ def headline(comparison: Comparison, models: RankedModels, metric: str) -> Headl
     )
 
 
-def pairwise_results(comparison: Comparison, models: RankedModels) -> PairwiseResults | None:
+def pairwise_results(comparison: ComparisonRecord, models: RankedModels) -> PairwiseResults | None:
     """Return the sentences of all comparisons in the order of the page; None if nothing was compared."""
     place = {series.name: number for number, (series, _) in enumerate(models)}
     best: list[str] = []
@@ -158,12 +158,12 @@ def typeset(sentence: str) -> str:
     return re.sub(r"\bp ([<=]) ", "p\N{NO-BREAK SPACE}\\1\N{NO-BREAK SPACE}", signed)
 
 
-def examples(comparison: Comparison, models: RankedModels) -> list[ExampleView]:
+def examples(comparison: ComparisonRecord, models: RankedModels) -> list[ExampleView]:
     """Return all examples, with the lists in the order of the page."""
     return [_example(example, models) for example in comparison["examples"]]
 
 
-def _example(example: Example, models: RankedModels) -> ExampleView:
+def _example(example: ExampleRecord, models: RankedModels) -> ExampleView:
     answers = {answer["entrant"]: answer for answer in example["lists"]}
     target = example["next"][0]
     return ExampleView(
@@ -181,7 +181,7 @@ def _example(example: Example, models: RankedModels) -> ExampleView:
     )
 
 
-def _example_list(series: Series, answer: ExampleAnswer, example: Example) -> ExampleList:
+def _example_list(series: Series, answer: RankedListRecord, example: ExampleRecord) -> ExampleList:
     following = [item["id"] for item in example["next"]]
     items = [
         ("hit" if item["id"] == following[0] else "later" if item["id"] in following else "", item["title"])
@@ -209,7 +209,7 @@ def recipes(models: RankedModels) -> list[RecipeView]:
     ]
 
 
-def search(found: SearchFacts | None) -> SearchView | None:
+def search(found: SearchRecord | None) -> SearchView | None:
     """Return the best trial of a search and the importance of its fields; None without a search."""
     if found is None:
         return None

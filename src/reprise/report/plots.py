@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from markupsafe import Markup
 
-from reprise.report.comparison_file import Comparison, EntrantFacts, Metrics
+from reprise.report.comparison_file import CandidateRecord, ComparisonRecord, JsonObject
 from reprise.report.svg import (
     LEFT,
     LETTER_WIDTH,
@@ -28,7 +28,7 @@ from reprise.report.svg import (
     y_scale,
 )
 
-RankedModels = list[tuple[Series, EntrantFacts]]
+RankedModels = list[tuple[Series, CandidateRecord]]
 """The models of a comparison, best first, each with its appearance."""
 FASTEST_S = 0.001
 """Shortest time on the logarithmic time axis, which has no zero; shorter times are drawn there."""
@@ -38,7 +38,7 @@ ROW, HEAD = 12.0, 24.0
 """Heights in a slice plot, in SVG units: one row per model, and the label above the rows of a slice."""
 
 
-def rank_models(comparison: Comparison, metric: str) -> RankedModels:
+def rank_models(comparison: ComparisonRecord, metric: str) -> RankedModels:
     """Return the models sorted by a metric, best first; ties keep the order of the comparison."""
     ranked = sorted(comparison["entrants"], key=lambda facts: -facts["pooled"]["metrics"][metric]["value"])
     return [
@@ -194,7 +194,7 @@ def _slice_plot(models: RankedModels, of: str, names: list[str], metric: str) ->
     return image(drawing, f"{metric} in the slices {', '.join(names)}", height=bottom + 40)
 
 
-def _slice_row(x: Scale, y: float, series: Series, metric: str, part: Metrics) -> Iterator[Markup]:
+def _slice_row(x: Scale, y: float, series: Series, metric: str, part: JsonObject) -> Iterator[Markup]:
     interval = part["metrics"][metric]
     bounds = _bounds(interval)
     yield line(x(bounds[0]), y, x(bounds[-1]), y, f"span {series.css}")
@@ -227,9 +227,9 @@ def reliability_diagram(models: RankedModels) -> Markup | None:
     return image(parts, "accuracy of the top item against the model's confidence in it")
 
 
-def calibration_of(facts: EntrantFacts) -> Metrics | None:
+def calibration_of(facts: CandidateRecord) -> JsonObject | None:
     """Return the calibration of the pooled report, or else of the first seed that has one; None without one."""
-    found: Metrics | None = next(
+    found: JsonObject | None = next(
         (
             report["calibration"]
             for report in (facts["pooled"], *facts["reports"])
@@ -258,14 +258,14 @@ def slice_label(name: str, of: str) -> str:
     return re.sub(r"(\d)(min|h|d|w)\b", r"\1 \2", spaced)
 
 
-def _bounds(interval: Metrics) -> list[float]:
+def _bounds(interval: JsonObject) -> list[float]:
     """Return both ends of an interval, or only the value if there is no interval."""
     if interval["low"] is None or interval["high"] is None:
         return [interval["value"]]
     return [interval["low"], interval["high"]]
 
 
-def _tooltip(series: Series, metric: str, interval: Metrics) -> str:
+def _tooltip(series: Series, metric: str, interval: JsonObject) -> str:
     bounds = _bounds(interval)
     within = f" ({bounds[0]:.4f} to {bounds[1]:.4f})" if len(bounds) == 2 else ""
     return f"{series.name}: {metric} {interval['value']:.4f}{within}"

@@ -9,14 +9,14 @@ from markupsafe import Markup
 
 from reprise.evaluation.slices import POPULARITY
 from reprise.report import page_data, plots, tables
-from reprise.report.comparison_file import Comparison
+from reprise.report.comparison_file import ComparisonRecord
 from reprise.report.summary import correction_note
 
 PAGE = Path(__file__).parent / "page"
 """Directory of the template, the style sheet and the script."""
 
 
-def render(comparison: Comparison) -> str:
+def render(comparison: ComparisonRecord) -> str:
     """Return the HTML page of a comparison. Item ids, titles and all other text are escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PAGE),
@@ -39,7 +39,7 @@ def _asset(name: str) -> Markup:
     return Markup((PAGE / name).read_text(encoding="utf-8"))
 
 
-def _page_values(comparison: Comparison) -> dict[str, Any]:
+def _page_values(comparison: ComparisonRecord) -> dict[str, Any]:
     metric = comparison["metric"]
     models = plots.rank_models(comparison, metric)
     calibration = tables.calibration_table(models)

@@ -12,7 +12,7 @@ from reprise.evaluation.metrics import METRICS, find_metric
 from reprise.evaluation.options import Options
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.report.candidates import open_common
-from reprise.report.comparison_file import Comparison
+from reprise.report.comparison_file import ComparisonRecord
 
 COMPARED = ("reports", "pooled")
 """Parts of each candidate that must be equal; times may differ."""
@@ -26,13 +26,13 @@ MOVED = ("ties", "query_time")
 """Former options that are part of the protocol now; earlier reports have them in both places."""
 
 
-def protocol_of(study: Comparison) -> EvaluationProtocol:
+def protocol_of(comparison: ComparisonRecord) -> EvaluationProtocol:
     """Return the protocol of a comparison.
 
     Raises:
         ArtefactError: The protocol in the file is damaged.
     """
-    written = study["protocol"]
+    written = comparison["protocol"]
     try:
         found = {field.name: written[field.name] for field in fields(EvaluationProtocol)}
         return EvaluationProtocol(**{**found, "at": tuple(found["at"])})
@@ -40,11 +40,11 @@ def protocol_of(study: Comparison) -> EvaluationProtocol:
         raise ArtefactError(f"the protocol of the report is damaged ({error!r})") from None
 
 
-def options_of(study: Comparison, *, trusted: bool = False) -> Options:
+def options_of(comparison: ComparisonRecord, *, trusted: bool = False) -> Options:
     """Return the options of a comparison.
 
     Args:
-        study: Comparison, as it was read from a file.
+        comparison: Comparison, as it was read from a file.
         trusted: Whether a metric outside this package may be imported.
 
     Raises:
@@ -52,7 +52,7 @@ def options_of(study: Comparison, *, trusted: bool = False) -> Options:
         ConfigError: A metric is not trusted, or cannot be found.
     """
     written = {
-        RENAMED.get(name, name): value for name, value in study["options"].items() if name not in MOVED
+        RENAMED.get(name, name): value for name, value in comparison["options"].items() if name not in MOVED
     }
     # earlier reports do not name their metrics, which are the built-in ones
     names = written.pop("metrics", None)
@@ -63,44 +63,44 @@ def options_of(study: Comparison, *, trusted: bool = False) -> Options:
         raise ArtefactError(f"the options of the report are damaged ({error!r})") from None
 
 
-def entrants_of(study: Comparison) -> tuple[list[Path], list[str]]:
+def sources_of(comparison: ComparisonRecord) -> tuple[list[Path], list[str]]:
     """Return the runs and baselines of a comparison.
 
     Raises:
-        ArtefactError: A run does not exist any more.
+        ArtefactError: A run no longer exists.
     """
-    runs = [Path(run) for entrant in study["entrants"] for run in entrant["runs"]]
+    runs = [Path(run) for entrant in comparison["entrants"] for run in entrant["runs"]]
     for run in runs:
         if not run.exists():
             raise ArtefactError(
-                f"the report compared the run {run}, which does not exist any more (looked for from {Path.cwd()}); "
+                f"the report compared the run {run}, which no longer exists (searched from {Path.cwd()}); "
                 "change to the directory where the report was made, or train that run again"
             )
-    return runs, [entrant["baseline"] for entrant in study["entrants"] if entrant["baseline"]]
+    return runs, [entrant["baseline"] for entrant in comparison["entrants"] if entrant["baseline"]]
 
 
-def dataset_of(study: Comparison, runs: list[Path], moved: Path | None) -> SequenceDataset:
+def dataset_of(comparison: ComparisonRecord, runs: list[Path], moved: Path | None) -> SequenceDataset:
     """Open the dataset of a comparison.
 
     Args:
-        study: Comparison, as it was read from a file.
+        comparison: Comparison, as it was read from a file.
         runs: Its run directories.
         moved: Directory of the dataset, if it has moved.
 
     Raises:
         DataError: The dataset does not exist, or is another one.
     """
-    where = moved or (Path(study["dataset"]["path"]) if study["dataset"]["path"] else None)
+    where = moved or (Path(comparison["dataset"]["path"]) if comparison["dataset"]["path"] else None)
     dataset = open_common(runs, where)
-    if dataset.fingerprint != study["dataset"]["fingerprint"]:
+    if dataset.fingerprint != comparison["dataset"]["fingerprint"]:
         raise DataError(
             f"{dataset.path} is not the dataset of the report (fingerprint {dataset.fingerprint}, "
-            f"the report has {study['dataset']['fingerprint']}); name the right one with --dataset DIR"
+            f"the report has {comparison['dataset']['fingerprint']}); name the right one with --dataset DIR"
         )
     return dataset
 
 
-def check_same(before: Comparison, now: Comparison) -> int:
+def check_same(before: ComparisonRecord, now: ComparisonRecord) -> int:
     """Check that a comparison and its repetition have the same numbers; return how many were compared.
 
     Raises:
@@ -118,12 +118,12 @@ def check_same(before: Comparison, now: Comparison) -> int:
     return numbers
 
 
-def _compared(study: Comparison) -> list[Any]:
+def _compared(comparison: ComparisonRecord) -> list[Any]:
     entrants = {
         entrant["name"]: {key: entrant[key] for key in COMPARED}  # type: ignore[literal-required]
-        for entrant in study["entrants"]
+        for entrant in comparison["entrants"]
     }
-    return [entrants, {"verdicts": study["verdicts"]}, {"examples": study["examples"]}]
+    return [entrants, {"verdicts": comparison["verdicts"]}, {"examples": comparison["examples"]}]
 
 
 def _equal(first: Any, second: Any) -> bool:
@@ -133,9 +133,9 @@ def _equal(first: Any, second: Any) -> bool:
 
 
 def _leaves(old: Any, new: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yield every pair of values of two structures, with its place. Keys that only the new one has are skipped.
+    """Yield (place, old value, new value) for all values of two nested structures.
 
-    At the top the keys are names of candidates, which must be the same.
+    Keys that only the new structure has are skipped. At the top the keys are names of candidates, which must be the same.
     """
     if isinstance(old, dict) and isinstance(new, dict) and _has_keys(old, new, exactly=not place):
         for key in (key for key in old if not (place and key in PROSE)):

@@ -7,7 +7,7 @@ from statistics import mean
 from typing import Any
 
 from reprise.errors import ArtefactError
-from reprise.report.comparison_file import Epoch, SearchFacts, Training
+from reprise.report.comparison_file import EpochRecord, SearchRecord, TrainingRecord
 from reprise.training.run_directory import RunDirectory
 from reprise.training.tuning.search_directory import SearchDirectory
 from reprise.training.validation import metrics_of
@@ -18,7 +18,7 @@ SEARCH_KEYS = ("metric", "trials", "best", "importance", "note")
 """Keys of a search result that the report takes over."""
 
 
-def read_training(runs: Iterable[Path], recipe: dict[str, Any]) -> Training:
+def read_training(runs: Iterable[Path], recipe: dict[str, Any]) -> TrainingRecord:
     """Read the learning curves of all runs of a recipe, and the mean of their training times.
 
     Raises:
@@ -28,14 +28,14 @@ def read_training(runs: Iterable[Path], recipe: dict[str, Any]) -> Training:
     curves = [[_curve(part, metric) for part in _members(RunDirectory(run))] for run in runs]
     # the members of an ensemble are trained one after the other
     times = [sum(curve[-1]["seconds"] for curve in run if curve) for run in curves if any(run)]
-    return Training(
+    return TrainingRecord(
         seconds=mean(times) if times else None,
         metric=metric,
         curve=[curve for run in curves for curve in run if curve],
     )
 
 
-def read_search(path: Path) -> SearchFacts:
+def read_search(path: Path) -> SearchRecord:
     """Read the result of a hyper-parameter search.
 
     Args:
@@ -47,7 +47,7 @@ def read_search(path: Path) -> SearchFacts:
     file = SearchDirectory(path).result
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        facts: SearchFacts = {key: found[key] for key in SEARCH_KEYS}  # type: ignore[assignment]
+        facts: SearchRecord = {key: found[key] for key in SEARCH_KEYS}  # type: ignore[assignment]
         return facts
     except FileNotFoundError:
         raise ArtefactError(
@@ -68,7 +68,7 @@ def _members(run: RunDirectory) -> Iterator[RunDirectory]:
         yield run
 
 
-def _curve(run: RunDirectory, metric: str) -> list[Epoch]:
+def _curve(run: RunDirectory, metric: str) -> list[EpochRecord]:
     file = run.path / METRICS
     if not file.exists():
         return []
@@ -80,11 +80,11 @@ def _curve(run: RunDirectory, metric: str) -> list[Epoch]:
         raise ArtefactError(f"{file} is damaged ({error!r}); it holds one JSON object per epoch") from None
 
 
-def _points(records: list[dict[str, Any]], metric: str) -> Iterator[Epoch]:
+def _points(records: list[dict[str, Any]], metric: str) -> Iterator[EpochRecord]:
     seconds = 0.0
     for record in records:
         seconds += record["seconds"]
-        yield Epoch(
+        yield EpochRecord(
             epoch=record["epoch"],
             seconds=round(seconds, 3),
             loss=record["loss"],

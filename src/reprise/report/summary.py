@@ -2,12 +2,12 @@
 
 from reprise.evaluation.report import aligned
 from reprise.evaluation.stats.bootstrap import Interval
-from reprise.report.comparison_file import Comparison, EntrantFacts
+from reprise.report.comparison_file import CandidateRecord, ComparisonRecord
 from reprise.report.plots import duration
 from reprise.report.tables import ACCURACY
 
 
-def summary(comparison: Comparison) -> str:
+def summary(comparison: ComparisonRecord) -> str:
     """Format the models sorted by the metric of the comparison, the results for the best model, and the protocol."""
     metric, longest = comparison["metric"], max(comparison["protocol"]["at"])
     names = list(dict.fromkeys([metric, *(f"{kind}@{longest}" for kind in ACCURACY)]))
@@ -28,7 +28,7 @@ def summary(comparison: Comparison) -> str:
     return "\n\n".join(filter(None, blocks))
 
 
-def correction_note(comparison: Comparison) -> str:
+def correction_note(comparison: ComparisonRecord) -> str:
     """Explain the correction for multiple comparisons; empty if there are fewer than two."""
     pairs = len(comparison["verdicts"])
     if pairs < 2:
@@ -39,7 +39,7 @@ def correction_note(comparison: Comparison) -> str:
     )
 
 
-def _row(entrant: EntrantFacts, names: list[str]) -> list[str]:
+def _row(entrant: CandidateRecord, names: list[str]) -> list[str]:
     seconds = entrant["training"]["seconds"]
     metrics = entrant["pooled"]["metrics"]
     return [

@@ -5,16 +5,16 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from reprise.report.comparison_file import Comparison, Metrics
+from reprise.report.comparison_file import ComparisonRecord, JsonObject
 from reprise.report.plots import RankedModels, calibration_of, duration, interval_bars
 from reprise.report.svg import Series
 
 ACCURACY = ("ndcg", "mrr", "recall")
 """Built-in ranking metrics in the order of the accuracy table; other ranking metrics follow them."""
 LIST_METRICS = ("coverage", "novelty", "gini", "diversity", "popularity_lift")
-"""Metrics of whole top-k lists; the page template explains each."""
+"""JsonObject of whole top-k lists; the page template explains each."""
 OMITTED = ("hit",)
-"""Metrics that no table shows: with one target per list, hit equals recall."""
+"""JsonObject that no table shows: with one target per list, hit equals recall."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Table:
     """Names of the list metrics in the table, without their k."""
 
 
-def accuracy_table(comparison: Comparison, models: RankedModels, metric: str) -> Table:
+def accuracy_table(comparison: ComparisonRecord, models: RankedModels, metric: str) -> Table:
     """Build the table of ranking metrics with intervals.
 
     The best value of each column is marked. In the column of `metric` those that do not differ significantly from the
@@ -118,7 +118,7 @@ def calibration_table(models: RankedModels) -> Table:
     return Table([Column(name) for name in names], rows)
 
 
-def not_different_from(comparison: Comparison, best: str, metric: str) -> set[str]:
+def not_different_from(comparison: ComparisonRecord, best: str, metric: str) -> set[str]:
     """Return the names of the models that do not differ significantly from the best one in a metric."""
     return {
         result["second"] if result["first"] == best else result["first"]
@@ -151,7 +151,7 @@ def _mark(models: RankedModels, place: int, name: str, metric: str, level: set[s
     return "level" if name == metric and models[place][0].name in level else ""
 
 
-def _cell(interval: Metrics | None, css: str = "") -> TableCell:
+def _cell(interval: JsonObject | None, css: str = "") -> TableCell:
     if interval is None:
         return TableCell()
     value, low, high = interval["value"], interval["low"], interval["high"]

@@ -1,4 +1,4 @@
-"""`reprise evaluate`: runs and baselines on the same targets, in one table."""
+"""`reprise evaluate`: evaluate runs and baselines on the same targets, and compare them."""
 
 import shlex
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from reprise.evaluation.options import Options
     from reprise.evaluation.protocol import EvaluationProtocol
     from reprise.report.build import BuiltComparison
-    from reprise.report.comparison_file import Comparison, SearchFacts
+    from reprise.report.comparison_file import ComparisonRecord, SearchRecord
     from reprise.report.evaluate_candidates import Fit
 
 EXAMPLE = "reprise evaluate runs/shop runs/gru --baselines popularity,markov --html report.html"
@@ -28,7 +28,7 @@ def evaluate(
         list[Path] | None,
         typer.Argument(
             metavar="RUN",
-            help="Directories that `train` wrote. Runs that differ in their seed only are one model.",
+            help="Run directories written by `train`. Runs that differ only in the seed count as one model.",
             show_default=False,
         ),
     ] = None,
@@ -38,86 +38,81 @@ def evaluate(
     ] = None,
     part: Annotated[
         Literal["valid", "test"] | None,
-        typer.Option(metavar="valid|test", help="The part whose events are predicted.", show_default="test"),
+        typer.Option(metavar="valid|test", help="Part whose events are the targets.", show_default="test"),
     ] = None,
     at: Annotated[
-        str | None, typer.Option(metavar="K,...", help="Lengths of the lists.", show_default="10,20")
+        str | None, typer.Option(metavar="K,...", help="Lengths k of the top-k lists.", show_default="10,20")
     ] = None,
     exclude_seen: Annotated[
-        bool | None, typer.Option("--exclude-seen", help="Leave out items that came earlier in the sequence.")
+        bool | None,
+        typer.Option("--exclude-seen", help="Exclude items that occurred earlier in the sequence."),
     ] = None,
     min_history: Annotated[
         int | None,
-        typer.Option(
-            metavar="N", min=1, help="Only predict events with so many before them.", show_default="1"
-        ),
+        typer.Option(metavar="N", min=1, help="Minimum number of events before a target.", show_default="1"),
     ] = None,
     metric: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME@K", help="What models are judged by.", show_default="ndcg at the longest list"
+            metavar="NAME@K", help="Metric of the comparison.", show_default="ndcg at the largest K"
         ),
     ] = None,
     html_file: Annotated[
         Path | None,
-        typer.Option("--html", metavar="FILE", help="Write the comparison as one page that opens anywhere."),
+        typer.Option("--html", metavar="FILE", help="Write the comparison as one HTML page."),
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write everything that the page shows.")
+        Path | None, typer.Option("--json", metavar="FILE", help="Write all results as JSON.")
     ] = None,
     from_file: Annotated[
         Path | None,
         typer.Option(
             "--from",
             metavar="REPORT",
-            help="Evaluate again what a JSON report compared, by its own protocol, and see that the numbers are the same.",
+            help="Repeat the evaluation of a JSON report, and check that the numbers are the same.",
         ),
     ] = None,
     only_draw: Annotated[
         bool,
-        typer.Option(
-            "--only-draw", help="With --from and --html: write the page from the file, and evaluate nothing."
-        ),
+        typer.Option("--only-draw", help="With --from and --html: write the page without evaluating."),
     ] = False,
     search: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR", help="Show on the page what a search found: the directory that `tune` wrote."
-        ),
+        typer.Option(metavar="DIR", help="Search directory written by `tune`, to show on the page."),
     ] = None,
     workers: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Processes; the numbers are the same for any.")
+        int, typer.Option(metavar="N", min=1, help="Number of processes; it does not change the results.")
     ] = 1,
     dataset: DatasetOption = None,
     trusted: Trusted = False,
 ) -> None:
-    """Rank every next item of a part among all items, with intervals, and say which model is better."""
+    """Evaluate models by full ranking, with confidence intervals, and compare them."""
     outputs = Outputs(html_file, json_file)
     for file in (html_file, json_file):
         check_output_file(file)
     typed = drop_unset(
         part=part, at=at, exclude_seen=exclude_seen or None, min_history=min_history, metric=metric
     )
-    circumstances = drop_unset(dataset=dataset, html=html_file, json=json_file, trusted=trusted or None)
+    other_options = drop_unset(dataset=dataset, html=html_file, json=json_file, trusted=trusted or None)
     if from_file:
-        _check_alone(runs, baselines, typed | drop_unset(search=search))
-        command = _command([], **{"from": from_file}, **circumstances)
+        _check_conflicts(runs, baselines, typed | drop_unset(search=search))
+        command = _command([], **{"from": from_file}, **other_options)
         if only_draw:
             _draw(from_file, outputs)
         else:
             _reproduce(from_file, dataset, outputs, workers, command, trusted=trusted)
         return
     if only_draw:
-        raise ConfigError("--only-draw draws a report that exists; name it with --from REPORT")
-    command = _command(runs or [], **drop_unset(baselines=baselines, search=search), **typed, **circumstances)
+        raise ConfigError("--only-draw needs an existing report; name it with --from REPORT")
+    command = _command(runs or [], **drop_unset(baselines=baselines, search=search), **typed, **other_options)
     facts = _read_search(search)
     names = _names(baselines)
     data = _dataset(runs or [], names, dataset)
     fit = _fit(names, typed=True, trusted=trusted)
-    # a run that was typed may name any class in its recipe; one that a report names is trusted only with --trusted
+    # runs on the command line may name any class in their recipes; runs in a report only with --trusted
     result = _compare(runs or [], names, data, fit, _settings(typed), workers, trusted=True)
     result.comparison["command"], result.comparison["search"] = command, facts
-    _show(result, outputs)
+    _print_result(result, outputs)
 
 
 @dataclass(frozen=True)
@@ -125,17 +120,19 @@ class Outputs:
     """Files that a comparison is written to, besides the terminal."""
 
     html: Path | None
+    """HTML page; None: not written."""
     json: Path | None
+    """JSON file; None: not written."""
 
-    def write(self, study: "Comparison") -> list[Path]:
+    def write(self, comparison: "ComparisonRecord") -> list[Path]:
         """Write the files, and return their paths."""
         from reprise.report.comparison_file import write_comparison
         from reprise.report.render import render
 
         if self.json:
-            write_comparison(study, self.json)
+            write_comparison(comparison, self.json)
         if self.html:
-            self.html.write_text(render(study), encoding="utf-8")
+            self.html.write_text(render(comparison), encoding="utf-8")
         return [file for file in (self.json, self.html) if file]
 
 
@@ -143,13 +140,15 @@ class Settings(NamedTuple):
     """How the candidates are evaluated and compared."""
 
     protocol: "EvaluationProtocol"
+    """Targets, candidates and list lengths."""
     options: "Options"
+    """Metrics, intervals and batch sizes."""
     metric: str | None
     """Metric of the comparison; None: ndcg at the longest list."""
 
 
 def _settings(typed: dict[str, Any]) -> Settings:
-    """Return the settings of the options that were typed; the metric may be that of any module."""
+    """Return the settings for options of the command line; the metric may come from any module."""
     from reprise.evaluation.metrics import METRICS, parse_metric, with_metric
     from reprise.evaluation.options import Options
     from reprise.evaluation.protocol import EvaluationProtocol
@@ -192,19 +191,19 @@ def _compare(
 def _reproduce(
     file: Path, moved: Path | None, outputs: Outputs, workers: int, command: str, *, trusted: bool
 ) -> None:
-    """Evaluate again what a report compared, show it, and check that the numbers are the same."""
+    """Repeat the evaluation of a report, print it, and check that the numbers are the same."""
     from reprise.report.comparison_file import read_comparison
-    from reprise.report.reproduce import check_same, dataset_of, entrants_of, options_of, protocol_of
+    from reprise.report.reproduce import check_same, dataset_of, options_of, protocol_of, sources_of
 
     before = read_comparison(file)
-    runs, names = entrants_of(before)
+    runs, names = sources_of(before)
     fit = _fit(names, typed=False, trusted=trusted)
     settings = Settings(protocol_of(before), options_of(before, trusted=trusted), before["metric"])
     data = dataset_of(before, runs, moved)
     result = _compare(runs, names, data, fit, settings, workers, trusted=trusted)
     result.comparison["command"], result.comparison["search"] = command, before["search"]
-    _show(result, outputs)
-    typer.echo(f"the same as {file}: {check_same(before, result.comparison):,} numbers")
+    _print_result(result, outputs)
+    typer.echo(f"reproduced {file}: {check_same(before, result.comparison):,} numbers are the same")
 
 
 def _draw(file: Path, outputs: Outputs) -> None:
@@ -213,37 +212,36 @@ def _draw(file: Path, outputs: Outputs) -> None:
 
     before = read_comparison(file)
     if outputs.html is None or outputs.json is not None:
-        raise ConfigError("--only-draw writes a page and nothing else; say where with --html FILE")
-    _show_written(outputs.write(before))
+        raise ConfigError("--only-draw writes only a page; name its file with --html FILE")
+    _print_written(outputs.write(before))
 
 
-def _show(result: "BuiltComparison", outputs: Outputs) -> None:
+def _print_result(result: "BuiltComparison", outputs: Outputs) -> None:
     """Print a comparison and write its files."""
     from reprise.report.summary import summary
 
-    written = outputs.write(
-        result.comparison
-    )  # first, so that the files exist if the output is cut short by `| head`
+    # write the files first, because printing stops early if the output is piped into `head`
+    written = outputs.write(result.comparison)
     one = result.reports[0] if len(result.reports) == 1 else None
     typer.echo(summary(result.comparison) if one is None else str(one))
-    _show_written(written)
+    _print_written(written)
 
 
-def _show_written(files: list[Path]) -> None:
+def _print_written(files: list[Path]) -> None:
     for file in files:
         typer.echo(f"wrote {file}")
 
 
 def _command(runs: list[Path], **options: object) -> str:
-    """Return the command that was typed, for the report."""
-    words = ["reprise", "evaluate", *map(str, runs)]
+    """Return the command line that the report records."""
+    arguments = ["reprise", "evaluate", *map(str, runs)]
     for name, value in options.items():
-        words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
-    return shlex.join(words)
+        arguments += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return shlex.join(arguments)
 
 
 def _fit(names: list[str], *, typed: bool, trusted: bool) -> "Fit":
-    """Return the function that fits the baselines; an unknown name is an error before anything is evaluated."""
+    """Return the function that fits the baselines. Check their names before the evaluation starts."""
     for name in names:
         find_baseline(name, typed=typed, trusted=trusted)
     return partial(fit_baseline, typed=typed, trusted=trusted)
@@ -253,27 +251,27 @@ def _dataset(runs: list[Path], names: list[str], moved: Path | None) -> "Sequenc
     from reprise.report.candidates import open_common
 
     if not runs and not (names and moved):
-        raise ConfigError("nothing to evaluate; name a RUN, or --baselines and their --dataset")
+        raise ConfigError("nothing to evaluate; name a RUN, or --baselines and --dataset")
     return open_common(runs, moved)
 
 
-def _read_search(search: Path | None) -> "SearchFacts | None":
-    """Read the result of a search, so that an error is raised before anything is evaluated."""
+def _read_search(search: Path | None) -> "SearchRecord | None":
+    """Read the result of a search before the evaluation starts."""
     from reprise.report.run_facts import read_search
 
     return None if search is None else read_search(search)
 
 
-def _check_alone(runs: list[Path] | None, baselines: str | None, typed: dict[str, Any]) -> None:
-    """Check that nothing was typed that --from takes from the report."""
-    given_too = [
+def _check_conflicts(runs: list[Path] | None, baselines: str | None, typed: dict[str, Any]) -> None:
+    """Check that no option is used that --from takes from the report."""
+    conflicts = [
         *(["a run"] if runs else []),
         *(["--baselines"] if baselines is not None else []),
         *(f"--{name.replace('_', '-')}" for name in typed),
     ]
-    if given_too:
+    if conflicts:
         raise ConfigError(
-            f"{given_too[0]} and --from: the report says what it compared and how; leave out one of them"
+            f"{conflicts[0]} and --from: the report holds its runs, baselines and options; leave out one of them"
         )
 
 
@@ -285,4 +283,6 @@ def _lengths(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise ConfigError(f"--at takes whole numbers with commas, as in 10,20; got {text!r}") from None
+        raise ConfigError(
+            f"--at takes whole numbers separated by commas, such as 10,20; got {text!r}"
+        ) from None
