@@ -9,18 +9,18 @@ class Clock:
 
     Args:
         seconds: When to stop.
-        moments: When to call `at_moment`; the end is always one more.
+        times: Processor seconds at which to call `on_time`; the end is always one of them.
         warmup: Seconds from the start that `events_per_s` leaves out.
-        at_moment: Called with this clock, which stands still meanwhile.
+        on_time: Called with this clock, which is stopped during the call.
     """
 
     def __init__(
-        self, seconds: float, moments: list[float], warmup: float, at_moment: Callable[["Clock"], None]
+        self, seconds: float, times: list[float], warmup: float, on_time: Callable[["Clock"], None]
     ) -> None:
-        self.limit_s, self.warmup_s, self.at_moment = seconds, warmup, at_moment
-        self.moments = sorted(moment for moment in moments if moment < seconds)
+        self.limit_s, self.warmup_s, self.on_time = seconds, warmup, on_time
+        self.times = sorted(time_s for time_s in times if time_s < seconds)
         self.seconds, self.events = 0.0, 0
-        self.moment = 0.0
+        self.time_s = 0.0
         self._running = False
         self._seen = 0.0
         self._warm: tuple[float, int] | None = None
@@ -37,11 +37,11 @@ class Clock:
             self._warm = (self.seconds, self.events)
         if self.seconds >= self.limit_s:
             self.finish()
-        elif self.moments and self.seconds >= self.moments[0]:
+        elif self.times and self.seconds >= self.times[0]:
             # one long step may pass several measurement times; it is measured once
-            self.moment = max(moment for moment in self.moments if moment <= self.seconds)
-            self.moments = [moment for moment in self.moments if moment > self.seconds]
-            self.at_moment(self)
+            self.time_s = max(time_s for time_s in self.times if time_s <= self.seconds)
+            self.times = [time_s for time_s in self.times if time_s > self.seconds]
+            self.on_time(self)
             self.start()
         return not self._running
 
@@ -51,8 +51,8 @@ class Clock:
             self._advance()
             self._running = False
             # the last step rarely ends exactly in time; runs of equal length should name their end alike
-            self.moment = min(self.seconds, self.limit_s)
-            self.at_moment(self)
+            self.time_s = min(self.seconds, self.limit_s)
+            self.on_time(self)
 
     @property
     def events_per_s(self) -> float | None:

@@ -232,7 +232,7 @@ def main() -> None:
     )
     for name, default, words in (
         ("kills", 200, "how often"),
-        ("seed", 1, "of moments, events and weights"),
+        ("seed", 1, "seed of times, events and weights"),
         ("users", 40, "whose events they are"),
         ("clients", 6, "that send at the same time"),
         ("every", 10, "kills all states are compared with the log"),

@@ -16,7 +16,7 @@ from typing import Any
 Points = list[tuple[float, float]]
 MARKS = "osD^vP*X"
 OURS = "reprise"
-MOMENTS = [15 * 2**doubling for doubling in range(12)]
+TIMES = [15 * 2**doubling for doubling in range(12)]
 
 
 def read(files: Iterable[Path], part: str, metric: str) -> dict[str, dict[str, Points]]:
@@ -57,8 +57,8 @@ def draw(runs: dict[str, Points], title: str, metric: str) -> Any:
             axes.plot(seconds, values, marker=mark, markersize=4, linewidth=width, label=name)
     axes.set(xscale="log", xlabel="processor time of training, seconds", ylabel=metric, title=title)
     axes.set_ylim(bottom=0)
-    ticks = [moment for moment in MOMENTS if begin <= moment <= 1.1 * last]
-    axes.set_xticks(ticks, [f"{moment:g}" for moment in ticks])
+    ticks = [time_s for time_s in TIMES if begin <= time_s <= 1.1 * last]
+    axes.set_xticks(ticks, [f"{time_s:g}" for time_s in ticks])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=8)

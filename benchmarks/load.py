@@ -90,7 +90,7 @@ class Record:
     late_us: "array[int]" = field(default_factory=lambda: array("q"))
     """How much later than intended they left."""
     took_us: "array[int]" = field(default_factory=lambda: array("q"))
-    """From the intended moment to the answer."""
+    """Latency: from the scheduled time to the answer."""
     status: "array[int]" = field(default_factory=lambda: array("h"))
     bodies: dict[int, str] = field(default_factory=dict)
     """The last body of each status but 200."""

@@ -21,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="name of the curve (default: model and width)")
     parser.add_argument("--seconds", type=float, default=60.0, help="seconds of processor time to train")
     parser.add_argument(
-        "--moments", type=float, nargs="*", default=[], help="processor seconds at which to evaluate"
+        "--times", type=float, nargs="*", default=[], help="processor seconds at which to evaluate"
     )
     parser.add_argument(
         "--warmup", type=float, default=5.0, help="warm-up seconds left out of events per second"
@@ -64,7 +64,7 @@ class Notes:
         options: Those of `add_options`.
         name: Of the run, where the options have none.
         measured: The metrics of a part, as the model is now.
-        finish: Makes the model ready to be measured, where it is not; the processor seconds of that are added to the moment,
+        finish: Makes the model ready for evaluation if it is not; its processor seconds are added to the time,
             since they are spent once, at the end of a training that ends there.
     """
 
@@ -82,14 +82,14 @@ class Notes:
     @property
     def clock(self) -> Clock:
         """Return a clock that writes to this log."""
-        return Clock(self.options.seconds, self.options.moments, self.options.warmup, self._at_moment)
+        return Clock(self.options.seconds, self.options.times, self.options.warmup, self._on_time)
 
     def begin(self, **facts: Any) -> None:
         """Write the line about the run."""
         protocol = {name: getattr(self.options, name) for name in ("exclude_seen", "min_history", "seed")}
         self._write(**protocol, **facts, versions=versions())
 
-    def _at_moment(self, clock: Clock) -> None:
+    def _on_time(self, clock: Clock) -> None:
         speed = clock.events_per_s
         spent = {
             "seconds": round(clock.seconds + self.finish(), 2),
@@ -101,7 +101,7 @@ class Notes:
         for part in self.options.parts:
             sums = self.measured(part)
             if self.options.sums:
-                stem = f"{self.dataset}-{self.name}-{round(clock.moment)}s-{part}".replace(" ", "-")
+                stem = f"{self.dataset}-{self.name}-{round(clock.time_s)}s-{part}".replace(" ", "-")
                 sums.save(self.options.sums / f"{stem}.npz")
             self._write(**spent, part=part, targets=int(sums.targets_S.sum()), **sums.means())
 

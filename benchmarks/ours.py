@@ -1,6 +1,6 @@
 """Train a recipe of this library for some processor time, and evaluate it as `peers.py` evaluates a peer.
 
-    python benchmarks/ours.py data/yoo --seconds 600 --moments 60 120 240 --set model.size=64 > ours.jsonl
+    python benchmarks/ours.py data/yoo --seconds 600 --times 60 120 240 --set model.size=64 > ours.jsonl
 
 Time counts from the construction of the network, on one thread, and stops during evaluation. The evaluated weights
 are those of the time of measurement, not of the best epoch, with or without the co-occurrence correction. The run

@@ -1,6 +1,6 @@
 """Train a peer for some processor time on a prepared log, and evaluate it under the protocol of this library.
 
-    python benchmarks/peers.py data/yoo sasrec --width 64 --seconds 600 --moments 60 120 240 > sasrec.jsonl
+    python benchmarks/peers.py data/yoo sasrec --width 64 --seconds 600 --times 60 120 240 > sasrec.jsonl
 
 Runs in a separate environment without this library; benchmarks/README.md says how to create it. Time counts from the
 call of the peer's `fit`, on one thread, and stops during evaluation. Prints JSON lines.

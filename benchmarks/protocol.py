@@ -124,7 +124,7 @@ def measure(log: Log, targets: Targets, scores: Iterable[Array], exclude_seen: b
         targets: What is ranked.
         scores: Chunks [C, I] in the order of the targets, column j for item j + 1; -inf for an item that the
             peer does not know, which is then a miss.
-        exclude_seen: Whether items of the context are no candidates.
+        exclude_seen: Whether to exclude items of the context from the candidates.
     """
     warm_item = log.warm_item
     higher, equal = [], []

@@ -189,7 +189,7 @@ def main() -> None:
         ("connections", 512, "at most"),
         ("open", 32, "connections from the beginning"),
         ("repeats", 400, "of --sizes and --pasts"),
-        ("seed", 1, "of users, items and moments"),
+        ("seed", 1, "seed of users, items and times"),
     )
     real = (
         ("rate", 500.0, "requests a second"),

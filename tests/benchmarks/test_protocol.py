@@ -113,12 +113,12 @@ def test_the_clock_stands_still_while_it_is_read(clock: ModuleType, monkeypatch:
     monkeypatch.setattr(clock.time, "process_time", lambda: now)
     seen: list[tuple[float, ...]] = []
 
-    def at_moment(watch: object) -> None:
+    def on_time(watch: object) -> None:
         nonlocal now
-        seen.append((watch.moment, watch.seconds, watch.events, watch.events_per_s))  # type: ignore[attr-defined]
+        seen.append((watch.time_s, watch.seconds, watch.events, watch.events_per_s))  # type: ignore[attr-defined]
         now += 100.0
 
-    watch = clock.Clock(3.5, [0.5, 1.5], 1.0, at_moment)
+    watch = clock.Clock(3.5, [0.5, 1.5], 1.0, on_time)
     watch.start()
     ended = []
     for _ in range(4):

@@ -53,7 +53,7 @@ def test_cost_by_events_is_measured(tmp_path: Path) -> None:
 
 
 def test_ours_is_measured_at_moments(path: Path, tmp_path: Path) -> None:
-    options = ["--seconds", "60", "--moments", "0.1", "--counts", "--sums", str(tmp_path / "sums")]
+    options = ["--seconds", "60", "--times", "0.1", "--counts", "--sums", str(tmp_path / "sums")]
     sets = ["--set", "model.size=8", "--set", "training.epochs=4"]
     head, *lines = map(json.loads, ran("ours.py", str(path), *options, *sets).splitlines())
     assert head["options"]["model"]["size"] == 8
@@ -89,8 +89,8 @@ def test_every_family_stands_in_one_report(tmp_path: Path) -> None:
         for session in range(240)
         for step in range(5)
     ]
-    session, item, moment = zip(*rows, strict=True)
-    table = pa.table({"session_id": session, "item_id": item, "timestamp": moment})
+    session, item, time_s = zip(*rows, strict=True)
+    table = pa.table({"session_id": session, "item_id": item, "timestamp": time_s})
     pq.write_table(table, logs / "yoochoose-100k" / "interactions.parquet")
     page.write_text("# Results\n\n<!-- begin families -->\nold\n<!-- end families -->\n\nThe rest.\n")
     options = ["--sets", "yoochoose-100k", "--families", "rglru", "caser", "--seeds", "2", "--size", "8"]
