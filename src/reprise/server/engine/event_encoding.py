@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from math import inf, nan
 
 import numpy as np
-from numpy.typing import NDArray
 
+from reprise.arrays import Int64Array
 from reprise.data.vocabulary import PAD, ItemId
 from reprise.errors import DataError
 from reprise.recommender.items.catalogue import Catalogue
@@ -25,7 +25,7 @@ class EncodedHistory:
     """The events of a history that a network can read."""
 
     events: EventArrays
-    position_T: NDArray[np.int64]
+    position_T: Int64Array
     """Position of each encoded event in the history it came from."""
     skipped_count: int
     """Number of events left out: the model has no vector for their item, or does not know their kind."""

@@ -30,7 +30,9 @@ class ServedModel:
     path: Path
     """Directory that the model was loaded from."""
     states: StateCache
+    """User states, computed with this model."""
     items: ItemOverrides
+    """Recommenders and rankers of this model, with the item columns of each tenant."""
 
     @classmethod
     def open(cls, path: Path, store: EventStore, max_state_bytes: int) -> "ServedModel":
