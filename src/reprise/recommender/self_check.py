@@ -30,8 +30,8 @@ KNOWN_SHARE = 0.8
 """Share of the timestamps, kinds and values that are known; the others are None."""
 
 GoldenTest = dict[str, Any]
-"""A request and its result: `about`, `items`, perhaps `timestamp`, `kind` and `value` of each event, perhaps `now`, and the
-resulting `ids` and `scores`."""
+"""A request and its result: `about`, `items`, optionally `timestamp`, `kind` and `value` of each event, optionally `now`, and
+the resulting `ids` and `scores`."""
 
 
 class Recommend(Protocol):

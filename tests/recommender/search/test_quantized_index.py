@@ -21,7 +21,7 @@ from reprise.recommender.search.quantized_index import (
     QuantizedIndex,
     QuantizedVectors,
     SearchQuery,
-    quantized_search_pays,
+    should_quantize,
 )
 
 
@@ -71,7 +71,7 @@ def pairs(result: SearchResult) -> list[list[tuple[int, float]]]:
 
 
 def quantized(vectors_ID: np.ndarray) -> QuantizedIndex:
-    """Return a quantised search, also over fewer vectors than it pays for."""
+    """Return a quantised search, even for vectors that are too few for it to be faster."""
     return QuantizedIndex(vectors_ID, int8_matmul_graph(*vectors_ID.shape))
 
 
@@ -245,7 +245,7 @@ def test_infinite_and_very_large_numbers_use_the_exact_index(bad: float, where: 
 
 
 @pytest.mark.parametrize(
-    ("items", "width", "pays"),
+    ("items", "width", "expected"),
     [
         (MIN_ITEMS - 1, 3, False),
         (MIN_ITEMS, 3, True),
@@ -256,9 +256,9 @@ def test_infinite_and_very_large_numbers_use_the_exact_index(bad: float, where: 
     ],
 )
 def test_small_catalogues_very_wide_vectors_and_very_many_codes_are_not_quantized(
-    items: int, width: int, pays: bool
+    items: int, width: int, expected: bool
 ) -> None:
-    assert quantized_search_pays(items, width) == pays
+    assert should_quantize(items, width) == expected
 
 
 def test_without_a_graph_the_search_is_exact() -> None:

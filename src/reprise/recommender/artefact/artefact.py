@@ -26,7 +26,7 @@ from reprise.recommender.artefact.model_card import model_card
 FORMAT = 3
 """Version of the format that is written. Version 3 added `int8_matmul.onnx`."""
 READABLE_FORMATS = (2, 3)
-"""Versions of the format that can be read. A model of version 2 is searched with products of floats, whatever its size."""
+"""Versions of the format that can be read. A model of version 2 has no int8 graph and is searched with products of floats."""
 MANIFEST = "manifest.json"
 VECTORS = "vectors.safetensors"
 STEP = "step.onnx"
@@ -43,8 +43,8 @@ INPUT = "input"
 OUTPUT = "output"
 INITIAL = "initial."
 TRANSITIONS = "transitions."
-"""Names of the tensors: the input vectors, the output vectors (left out if they are the same), and prefixes of the initial
-state and of the co-occurrence tables."""
+"""Names of tensors: the input vectors, the output vectors (left out if they are the same), and prefixes for the arrays of the
+initial state and of the co-occurrence tables."""
 
 COPY_AGAIN = "copy the whole directory again, or export the model again"
 Metadata = dict[str, Any]

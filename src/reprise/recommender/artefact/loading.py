@@ -1,4 +1,4 @@
-"""From an artefact in memory to the objects that answer requests: the network and the searches over its items."""
+"""Opening of an artefact: its network, and the searches over its item vectors."""
 
 from reprise.recommender.artefact.artefact import Artefact
 from reprise.recommender.runtime.cooccurrence_tables import CooccurrenceTables

@@ -27,7 +27,7 @@ from reprise.recommender.artefact.loading import open_network
 from reprise.recommender.artefact.model_card import describe_data
 from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.runtime.onnx_session import EVENT_INPUTS, NOW, QUERY, STATE_IN, STATE_OUT, VECTOR
-from reprise.recommender.search.quantized_index import quantized_search_pays
+from reprise.recommender.search.quantized_index import should_quantize
 
 TOLERANCE = {"float32": 3e-5, "float64": 1e-12, "int64": 0.0}
 """Largest accepted difference between torch and ONNX, relative to the largest number of the tensor or to 1."""
@@ -108,7 +108,7 @@ def export(model: object, dataset: SequenceDataset, training: Mapping[str, Any] 
 
 def _int8_matmul(tensors: Mapping[str, AnyArray]) -> bytes | None:
     items, width = tensors.get(OUTPUT, tensors[INPUT]).shape
-    return int8_matmul_graph(items, width) if quantized_search_pays(items, width) else None
+    return int8_matmul_graph(items, width) if should_quantize(items, width) else None
 
 
 def check_same(network: Exportable, artefact: Artefact) -> None:

@@ -139,7 +139,8 @@ class QuantizedVectors:
             product_BI = self._product(code_BD)
             for row, query in enumerate(group):
                 unit, error, length = float(scale_B[row]), float(error_B[row]), float(length_B[row])
-                # in multiples of the query's scale, so that the codes' product needs one multiplication per item
+                # In multiples of the query's scale, so that a product needs one multiplication per item. Scales inside the
+                # ONNX graph were not faster: 1.48 to 1.76 ms per query for 100,000 items of width 128, against 1.60 ms.
                 upper_I = np.multiply(product_BI[row], self._scale_I, dtype=np.float32, casting="unsafe")
                 # |q'| is at most |q| + |q - q'|
                 error_bound = (length + error) * self._max_error + error * self._max_length
@@ -149,13 +150,13 @@ class QuantizedVectors:
                 yield ScoreBound(upper_I, unit, rounding)
 
 
-def quantized_search_pays(items: int, width: int) -> bool:
+def should_quantize(items: int, width: int) -> bool:
     """Return whether the quantised search is faster than the product of floats, and possible, for vectors of this shape."""
     return items >= MIN_ITEMS and 0 < width <= MAX_WIDTH and items * width <= MAX_BYTES
 
 
 class QuantizedIndex:
-    """A search with the results of `ExactIndex`, by int8 products where they are faster. Safe to call from several threads.
+    """A search with the results of `ExactIndex`, by int8 products if they are faster. Safe to call from several threads.
 
     The search has three steps, and its result is exact:
 
@@ -167,8 +168,8 @@ class QuantizedIndex:
     Example with k = 1 and the bounds 0.82, 0.79 and 0.40: the first item has the score t = 0.80. The second item's score is at
     most 0.79, so one true score is enough. With a second bound of 0.81, the second score has to be computed as well.
 
-    If too many bounds reach t, `ExactIndex` computes all scores. Without a graph, or with vectors that are too large for the
-    bounds, it answers every query.
+    `ExactIndex` computes all scores if too many bounds reach t, if there is no graph, or if numbers are too large for the
+    bounds.
     """
 
     def __init__(self, vectors_ID: Float32Array, matmul_graph: bytes | None) -> None:
@@ -201,7 +202,7 @@ class QuantizedIndex:
 
         A score is the inner product in float64, rounded once to float32, plus the correction in float32.
         """
-        if self._quantized is None or not self._pays(len(query_BD), k):
+        if self._quantized is None or not self._is_faster(len(query_BD), k):
             return self._exact.search(query_BD, k, allowed, corrections)
         if not self._quantized.supports(query_BD, corrections):
             return self._exact.search(query_BD, k, allowed, corrections)
@@ -223,7 +224,7 @@ class QuantizedIndex:
             score_Bk[row, : len(best_k)] = score_C[best_k]
         return index_Bk, score_Bk
 
-    def _pays(self, queries: int, k: int) -> bool:
+    def _is_faster(self, queries: int, k: int) -> bool:
         large_batch = queries > LARGE_BATCH and len(self.vectors_ID) < MIN_ITEMS_FOR_LARGE_BATCH
         return not large_batch and 2 * k <= self._max_candidates
 
