@@ -193,9 +193,9 @@ BASELINES: list[Fittable] = [
     Markov(),
     Cooccurrence(),
     ItemKNN(),
-    ItemKNN(window=1, neighbours=3, own=0.0),
+    ItemKNN(window=1, neighbours=3, repeat_weight=0.0),
     SessionKNN(),
-    SessionKNN(window=3, sessions=7, neighbours=4, half_life="5min", own=0.5, length=5),
+    SessionKNN(window=3, sessions=7, neighbours=4, half_life="5min", repeat_weight=0.5, length=5),
     SessionKNN(spread=None),
 ]
 

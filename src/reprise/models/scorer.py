@@ -1,6 +1,7 @@
-"""The contracts of everything that scores items: networks, baselines, and what a user brings.
+"""The contracts of models that score items: any scorer, a counting scorer, and a scorer by inner products.
 
 Shape letters: B users, N targets, I items, D width. Column j of a score tensor belongs to item index j + 1.
+`reprise.testing.contracts.check_scorer` verifies a scorer against these contracts.
 """
 
 from typing import Protocol, runtime_checkable
@@ -15,69 +16,85 @@ from reprise.nn.cells import State
 
 @runtime_checkable
 class Scorer(Protocol):
-    """A fold over events: `state = advance(state, event)`; `scores = f(state, now)`."""
+    """A model that reads events one by one and scores all items.
+
+    `state = advance(state, event)` after each event, and `scores(state, now)` at any time. The state holds all that
+    the model knows about a user, as named tensors. Networks and baselines implement this contract, and evaluation
+    needs nothing else.
+    """
 
     @property
     def name(self) -> str:
-        """How tables and reports call it."""
+        """Name of the model in tables and reports."""
         ...
 
     def initial_state(self, batch: int) -> State:
-        """The state of `batch` users without events."""
+        """Return the state of `batch` users without events."""
         ...
 
     def advance(self, state: State, event: Event) -> State:
-        """The state after one more event of each user. A `PAD` item leaves its row unchanged."""
+        """Return the state after one more event of each user. A `PAD` item leaves the state of its row unchanged."""
         ...
 
     def scores(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
-        """Scores of all items, s_BI, higher is better; `now_s_B` is the moment of asking."""
+        """Return the scores of all items, s_BI; higher is better.
+
+        `now_s_B` is the time of the request in seconds since 1970, if it is known.
+        """
         ...
 
     def score_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
-        """Scores at all targets of a batch, s_NI in row-major order of `target_BT != PAD`, and the state after it.
+        """Score all items at every target of a batch.
 
-        Equals the fold: `advance` over the inputs from `state` (fresh rows from `initial_state`), `scores` at each target.
+        Returns s_NI, in row-major order of `target_BT != PAD`, and the state after the batch. The result must equal
+        that of reading the batch event by event: start from `state` (`initial_state` for fresh rows), call `advance`
+        for each input and `scores` at each target.
         """
         ...
 
 
 @runtime_checkable
 class CountingScorer(Protocol):
-    """A scorer that counts events and can count others: before the validation part, to be asked about that part."""
+    """A scorer that counts events and can count them again, up to another part of the dataset.
+
+    Evaluation on the validation part needs counts without that part; evaluation on the test part includes it.
+    """
 
     def count(self, dataset: SequenceDataset, before: Part = "test") -> None:
-        """Count the events before a part."""
+        """Count the events before a part of the dataset, replacing any earlier counts."""
         ...
 
 
 @runtime_checkable
 class Fittable(Protocol):
-    """The spec of a scorer that needs no gradients: all it knows is counted, or fitted, in one go."""
+    """The spec of a scorer that is fitted without gradients, in one pass over the dataset."""
 
     def fit(self, dataset: SequenceDataset) -> Scorer:
-        """A scorer that knows the events before the test part."""
+        """Return a scorer fitted to the events before the test part."""
         ...
 
 
 @runtime_checkable
 class VectorScorer(Scorer, Protocol):
-    """A scorer whose scores are inner products and perhaps a few corrections: this is what an index can search."""
+    """A scorer whose scores are inner products of a query and item vectors, plus a correction of a few logits.
+
+    This form allows a fast top-k search over the item vectors.
+    """
 
     def query(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
-        """q_BD, such that `scores = q_BD @ v_ID.T`, and the corrections."""
+        """Return the query vectors q_BD, such that `scores` is `q_BD @ v_ID.T` plus the corrections."""
         ...
 
     def corrections(self, state: State) -> SparseLogits | None:
-        """What is added to some of the products; None: nothing."""
+        """Return what is added to some of the inner products; None if nothing is added."""
         ...
 
     def query_batch(
         self, batch: Batch, state: State | None = None
     ) -> tuple[Tensor, SparseLogits | None, State]:
-        """q_ND at all targets of a batch, what is added to their products, and the state after it."""
+        """Return the queries q_ND at all targets of a batch, the corrections of their scores, and the new state."""
         ...
 
     def item_vectors(self) -> Tensor:
-        """v_ID."""
+        """Return the item vectors, v_ID."""
         ...

@@ -31,7 +31,7 @@ def near(dataset, spec, *window):
 
 def test_the_formula(small):
     """cos(a, b) = 2 / sqrt((2 + 1)(3 + 1)), and the item before the last weighs half."""
-    spec = ItemKNN(shrinkage=1, decay=0.5, own=0.0)
+    spec = ItemKNN(shrinkage=1, decay=0.5, repeat_weight=0.0)
     ab, ac, bc, bd = (
         2 / sqrt((2 + 1) * (3 + 1)),
         1 / sqrt((2 + 1) * (2 + 1)),
@@ -45,12 +45,12 @@ def test_the_formula(small):
 
 
 def test_the_last_item_only_is_hidasis(small):
-    spec = ItemKNN(window=1, own=0.0)
+    spec = ItemKNN(window=1, repeat_weight=0.0)
     assert near(small, spec, "a", "b")["c"] == pytest.approx(1 / sqrt((3 + 20) * (2 + 20)), abs=1e-6)
 
 
 def test_own_is_what_an_item_is_to_itself(small):
-    assert near(small, ItemKNN(own=0.7), "c")["c"] == pytest.approx(0.7, abs=1e-6)
+    assert near(small, ItemKNN(repeat_weight=0.7), "c")["c"] == pytest.approx(0.7, abs=1e-6)
     # of ten events one repeats an item of its session
     assert near(small, ItemKNN(), "c")["c"] == pytest.approx(3 * 1 / 10, abs=1e-6)
 
@@ -90,7 +90,7 @@ def test_pieces_change_nothing(monkeypatch):
 def test_a_cycle_is_learnt():
     """What comes next was in the same sessions as what came before, and length 2 leaves only neighbours in time."""
     dataset = cycle(items=12)
-    report = evaluate(ItemKNN(length=2, own=0.0, window=1).fit(dataset), dataset, at=(2,))
+    report = evaluate(ItemKNN(length=2, repeat_weight=0.0, window=1).fit(dataset), dataset, at=(2,))
     assert report.metrics["recall@2"].value == 1
 
 

@@ -23,7 +23,7 @@ def one_by_one(dataset, spec, window):
     ]
     having = Counter(item for row in rows for item in row)
     idf = {item: log(1 + len(rows) / count) for item, count in having.items()}
-    own = sessions.own if spec.own is None else spec.own
+    own = sessions.repeat_weight if spec.repeat_weight is None else spec.repeat_weight
     ago = {item: len(window) - 1 - place for place, item in enumerate(window) if item}
     near = {}
     for number, row in enumerate(rows):
@@ -49,7 +49,7 @@ def one_by_one(dataset, spec, window):
     "spec",
     [
         SessionKNN(),
-        SessionKNN(window=3, decay=1.0, own=0.5, length=6),
+        SessionKNN(window=3, decay=1.0, repeat_weight=0.5, length=6),
         SessionKNN(window=12, neighbours=4, sharpness=1.0, size_power=0.5),
         SessionKNN(sessions=3, spread=None),
     ],
@@ -124,11 +124,11 @@ def test_pieces_change_nothing(monkeypatch):
 
 
 def test_repeats_are_remembered():
-    """The answer is one of the last two items: they come first where items come again, and last with own=0."""
+    """The answer is one of the last two items: they come first where items come again, and last with repeat_weight=0."""
     dataset = memory(2, sequences=60)
     again, never = (
         evaluate(spec.fit(dataset), dataset, at=(2,)).metrics["recall@2"].value
-        for spec in (SessionKNN(), SessionKNN(own=0.0))
+        for spec in (SessionKNN(), SessionKNN(repeat_weight=0.0))
     )
     assert again > 0.9
     assert never < 0.1

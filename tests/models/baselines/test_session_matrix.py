@@ -56,7 +56,7 @@ def test_blocks_change_nothing(monkeypatch):
 def test_some_of_the_sessions():
     dataset = world([list("ax"), list("bcx"), list("abcx")], valid=0, test=1)
     sessions = find_sessions(dataset, "test", length=9)
-    some = sessions.only(np.array([True, False, True]))
+    some = sessions.select(np.array([True, False, True]))
     assert told(dataset, some) == [told(dataset, sessions)[0], told(dataset, sessions)[2]]
     assert some.session_P.tolist() == [0, 1, 1, 1]
 
@@ -71,7 +71,7 @@ def test_some_of_the_sessions():
 )
 def test_own_items_weigh_by_how_often_items_come_again(rows, own):
     dataset = world([list(row) for row in rows], valid=0, test=1)
-    assert find_sessions(dataset, "test", length=50).own == pytest.approx(own)
+    assert find_sessions(dataset, "test", length=50).repeat_weight == pytest.approx(own)
 
 
 def test_spans():

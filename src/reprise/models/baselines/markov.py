@@ -1,7 +1,7 @@
 """A smoothed first-order Markov chain.
 
 Shape letters: N targets, W last items (here one), I items (the warm ones), P pairs of an item and its successor.
-It scores in float64, so that smoothing can break popularity_tie_break between large counts.
+Scores are float64, so that the smoothing still breaks ties between large counts.
 """
 
 from typing import Annotated
@@ -20,19 +20,19 @@ from reprise.models.cooccurrence.counting import count_pairs, csr_entries, popul
 class Markov:
     """A first-order Markov chain: p(j | i) = (c_ij + a p_j) / (c_i + a).
 
-    c_ij counts how often j follows i in a sequence, c_i is its sum over j, p_j the popularity of j, and a the `smoothing`.
-    Without history, and after an item that nothing followed, this is popularity. Additive smoothing towards a prior: MacKay and
-    Peto, "A hierarchical Dirichlet language model" (1995).
+    c_ij counts how often j directly follows i in a sequence, c_i is its sum over j, p_j is the popularity of j, and a
+    is the `smoothing`. Without a history, or after an item that was never followed by another, the scores are
+    popularity. Additive smoothing towards a prior: MacKay and Peto, "A hierarchical Dirichlet language model" (1995).
     """
 
     smoothing: Annotated[float, Field(gt=0)] = 1.0
-    """a, in counts; small is close to bare counts."""
+    """a, in counts; a small value stays close to the plain counts."""
 
     def __str__(self) -> str:
         return short_name(self)
 
     def fit(self, dataset: SequenceDataset) -> "FittedMarkov":
-        """Count the transitions before the test part; memory grows with the distinct pairs, not with events.
+        """Count the transitions before the test part; memory grows with the number of distinct pairs.
 
         Raises:
             DataError: The training part is empty.
@@ -41,7 +41,7 @@ class Markov:
 
 
 class FittedMarkov(WindowScorer):
-    """`Markov` of a log."""
+    """A fitted `Markov` scorer."""
 
     def __init__(self, spec: Markov) -> None:
         super().__init__(str(spec), window=1)
@@ -53,7 +53,7 @@ class FittedMarkov(WindowScorer):
         self._pairs = count_pairs(dataset, before=before)
 
     def score_windows(self, recent_NW: Tensor) -> Tensor:
-        """p(j | last item), s_NI."""
+        """Return p(j | last item), s_NI."""
         pairs, last_N = self._pairs, recent_NW[:, -1]
         row_P, pair_P = csr_entries(pairs.start, last_N)
         c_P = pairs.count_P[pair_P]

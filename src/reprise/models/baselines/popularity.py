@@ -1,4 +1,4 @@
-"""How common an item is: in the whole log, in its last days, or in the user's own sequence.
+"""Popularity baselines: over the whole log, over its last days, or within the user's own sequence.
 
 Shape letters: N targets, W last items, I items (the warm ones), E events of a block.
 """
@@ -18,12 +18,12 @@ from reprise.models.baselines.window_scorer import WindowScorer, fitted
 from reprise.models.cooccurrence.counting import event_blocks, popularity
 
 DEFAULT_RECENCY = "7d"
-"""What counts as recent where nothing is said."""
+"""Default window of `RecentPopularity`."""
 
 
 @spec
 class Popularity:
-    """Scores every item by its share of all events, whatever came before. What every other model has to beat."""
+    """Scores each item by its share of all events. The simplest baseline: every model should beat it."""
 
     def __str__(self) -> str:
         return short_name(self)
@@ -38,30 +38,30 @@ class Popularity:
 
 
 class FittedPopularity(WindowScorer):
-    """`Popularity` of a log."""
+    """A fitted `Popularity` scorer."""
 
     def count_events(self, dataset: SequenceDataset, before: Part) -> None:
-        """Count the items of the events before a part."""
+        """Count the items in the events before a part."""
         self._share_I = popularity(dataset, before)
 
     def score_windows(self, recent_NW: Tensor) -> Tensor:
-        """The share of each item, s_NI; one row of memory for all users."""
+        """Return the share of each item, s_NI; all rows share one row of memory."""
         return self._share_I.expand(len(recent_NW), -1)
 
 
 @spec
 class RecentPopularity:
-    """Scores every item by how often it occurred of late: (c_j + p_j) / (c + 1), whatever came before.
+    """Scores each item by its recent events: (c_j + p_j) / (c + 1).
 
-    c_j sums the weights of the events of item j, c those of all, and p_j is the share of j in the whole log, which orders
-    what was not seen of late. An event of age t, fitted back from the last event that is fitted, weighs 2^(-t / half-life)
-    inside the window and nothing outside.
+    c_j is the sum of the weights of the events of item j, and c that of all events. p_j is the share of j in the whole
+    log; it ranks items without recent events. An event of age t, measured from the last event that is counted, has the
+    weight 2^(-t / half-life) inside the window and 0 outside.
     """
 
     window: str | None = None
-    """How far back events count, such as `12h` or `7d`. Left out: `7d`, or all of them where there is a half-life."""
+    """Maximum age of the events that count, such as `12h` or `7d`. Default: `7d`, or no limit if a half-life is set."""
     half_life: str | None = None
-    """Age at which an event weighs half. Left out: all in the window weigh the same."""
+    """Age at which the weight of an event is one half. Default: all events in the window have equal weights."""
 
     def __post_init__(self) -> None:
         self.durations_ms()
@@ -70,8 +70,8 @@ class RecentPopularity:
         return short_name(self)
 
     def durations_ms(self) -> tuple[float, float]:
-        """The window and the half-life in milliseconds; infinity where there is none."""
-        # here, since it brings a table engine with it
+        """Return the window and the half-life in milliseconds; infinity if there is none."""
+        # imported here, because it imports DuckDB
         from reprise.data.timestamps import parse_duration
 
         window = self.window or (DEFAULT_RECENCY if self.half_life is None else None)
@@ -90,14 +90,14 @@ class RecentPopularity:
 
 
 class FittedRecentPopularity(WindowScorer):
-    """`RecentPopularity` of a log."""
+    """A fitted `RecentPopularity` scorer."""
 
     def __init__(self, spec: RecentPopularity) -> None:
         super().__init__(str(spec), window=0)
         self._window_ms, self._half_life_ms = spec.durations_ms()
 
     def count_events(self, dataset: SequenceDataset, before: Part) -> None:
-        """Weigh the events before a part by their age."""
+        """Sum the weights of the events before a part."""
         share_I = popularity(dataset, before)
         end_ms = _last_ms(dataset, before)
         count_I = np.zeros(len(share_I))
@@ -108,25 +108,25 @@ class FittedRecentPopularity(WindowScorer):
         self._score_I: Tensor = (torch.from_numpy(count_I) + share_I) / (float(count_I.sum()) + 1)
 
     def score_windows(self, recent_NW: Tensor) -> Tensor:
-        """The weight of each item, s_NI; one row of memory for all users."""
+        """Return the score of each item, s_NI; all rows share one row of memory."""
         return self._score_I.expand(len(recent_NW), -1)
 
 
 @spec
 class SessionPopularity:
-    """Scores every item by how often it came in the user's own last events; among equals the commonest of the log comes first.
+    """Scores each item by its number of occurrences in the user's last events; ties are broken by global popularity.
 
     The S-POP of Hidasi et al., "Session-based recommendations with recurrent neural networks" (2016), section 4.
     """
 
     window: Annotated[int, Field(ge=1)] = 100
-    """Last events of the user that are fitted, W; the state holds them."""
+    """Number of last events that are counted, W."""
 
     def __str__(self) -> str:
         return short_name(self)
 
     def fit(self, dataset: SequenceDataset) -> "FittedSessionPopularity":
-        """Count the events before the test part, which decide between equals.
+        """Count the events before the test part; the counts only break ties.
 
         Raises:
             DataError: The training part is empty.
@@ -135,15 +135,15 @@ class SessionPopularity:
 
 
 class FittedSessionPopularity(WindowScorer):
-    """`SessionPopularity` of a log."""
+    """A fitted `SessionPopularity` scorer."""
 
     def count_events(self, dataset: SequenceDataset, before: Part) -> None:
-        """Count the items of the events before a part."""
-        # below a half, so that no difference of shares outweighs one event
+        """Count the items in the events before a part."""
+        # at most 1 / 2, so that a difference of shares never outweighs one event
         self._tie_I = popularity(dataset, before) / 2
 
     def score_windows(self, recent_NW: Tensor) -> Tensor:
-        """How often each item stands in the window, plus half its share, s_NI."""
+        """Return the number of occurrences of each item in the window plus half its share, s_NI."""
         s_NI = self._tie_I.repeat(len(recent_NW), 1)
         row_P, place_P = (recent_NW != PAD).nonzero(as_tuple=True)
         column_P = recent_NW[row_P, place_P] - 1
@@ -152,7 +152,7 @@ class FittedSessionPopularity(WindowScorer):
 
 
 def _last_ms(dataset: SequenceDataset, before: Part) -> int:
-    """The time of the last event before a part."""
+    """Return the timestamp of the last event before a part, in milliseconds."""
     first_U, last_U = dataset.offset[:-1], dataset.part(before)[0]
     last_E: AnyArray = np.asarray(last_U)[np.asarray(last_U) > np.asarray(first_U)] - 1
     return int(dataset.time_ms[last_E].max())

@@ -1,6 +1,7 @@
-"""A log as sessions, each item once in each: what nearest neighbours are found among.
+"""A log as sessions in which each item occurs once; the data of the nearest-neighbour scorers.
 
-Shape letters: S sessions, P pairs of a session and an item, E events of a block, B blocks, I items (the warm ones), R rows.
+Shape letters: S sessions, P pairs of a session and an item, E events of a block, B blocks, I items (the warm ones), R
+rows.
 """
 
 from typing import NamedTuple
@@ -14,59 +15,63 @@ from reprise.data.sequence_blocks import EventBlock
 from reprise.models.cooccurrence.counting import event_blocks, popularity
 
 PAIRS_PER_CHUNK = 1 << 22
-"""Pairs that `row_chunks` puts together: of targets and sessions, of these and items, of items."""
+"""Cost of a chunk of rows in `row_chunks`, in pairs: of targets and sessions, of these and items, or of items."""
 TIE_BREAK_SCALE = 1e-6
-"""What the share of an item in the log counts beside neighbours: it orders those that nothing else does."""
+"""Weight of popularity in the scores of neighbour models; it only orders items with equal scores."""
 
 
 class Sessions(NamedTuple):
-    """Sessions as compressed sparse rows, the latest last."""
+    """Sessions as compressed sparse rows (CSR), ordered by the time of their last event."""
 
     start: AnyArray
-    """[S + 1]: the pairs of session s are at `start[s]`..`start[s + 1]`."""
+    """Row offsets, [S + 1]: the pairs of session s are at `start[s]`..`start[s + 1]`."""
     item_P: AnyArray
-    """Item indices, int32, in the order in which each item came last."""
+    """Item indices, int32, in the order of the last occurrence in the session."""
     place_P: AnyArray
-    """How many events of the session came before it, int32."""
+    """Number of events of the session before this one, int32."""
     last_ms_S: AnyArray
-    """When the last event of each happened; it never falls."""
+    """Timestamp of the last event of each session in milliseconds, ascending."""
     events: int
-    """How many events there are, repeated items included."""
+    """Number of events, including repeated items."""
 
     @property
-    def own(self) -> float:
-        """What items that a session has had weigh beside others: three times the share of events that repeat one, 1 at most.
+    def repeat_weight(self) -> float:
+        """Default weight of items that the current session already contains: three times the share of repeats, at most
+        1.
 
-        Where nothing comes again, as in a log of ratings, it is 0. What was measured stands in docs/log.md.
+        The share of repeats is that of events whose item occurs again later in the session. In a log without repeats,
+        such as one of ratings, the weight is 0. The factor three was measured on the validation parts of several logs
+        (docs/experiments.md).
         """
         return min(1.0, 3 * (1 - len(self.item_P) / max(1, self.events)))
 
     @property
     def length_S(self) -> AnyArray:
-        """How many different items each session has."""
+        """Number of distinct items of each session."""
         return np.diff(self.start)
 
     @property
     def session_P(self) -> AnyArray:
-        """Which session each pair belongs to."""
+        """Session index of each pair."""
         return np.repeat(np.arange(len(self.last_ms_S)), self.length_S)
 
-    def only(self, wanted_S: BoolArray) -> "Sessions":
-        """Some of the sessions, in the same order."""
-        wanted_P = np.repeat(wanted_S, self.length_S)
-        start = np.concatenate([[0], self.length_S[wanted_S].cumsum()])
-        columns = self.item_P[wanted_P], self.place_P[wanted_P], self.last_ms_S[wanted_S]
+    def select(self, mask_S: BoolArray) -> "Sessions":
+        """Return the sessions selected by a mask, in the same order."""
+        mask_P = np.repeat(mask_S, self.length_S)
+        start = np.concatenate([[0], self.length_S[mask_S].cumsum()])
+        columns = self.item_P[mask_P], self.place_P[mask_P], self.last_ms_S[mask_S]
         return Sessions(start, *columns, self.events)
 
 
 def find_sessions(dataset: SequenceDataset, before: Part, length: int) -> Sessions:
-    """The events before a part as sessions.
+    """Split the events before a part into sessions.
 
     Args:
-        dataset: Items that are not warm are passed over.
+        dataset: Events of cold items are skipped.
         before: The part.
-        length: A sequence of more events is cut into sessions of so many, since a person's history of years says little
-            about what belongs together, and a neighbour is read whole.
+        length: Maximum number of events per session; a longer sequence is split. The history of a user over years says
+            little about which items belong together, and a neighbour is read as a whole, so its size bounds the cost
+            of a query.
     """
     found = [_block_sessions(block, length, dataset.items.warm) for block in event_blocks(dataset, before)]
     length_S, item_P, place_P, last_ms_S, events_B = (
@@ -74,19 +79,26 @@ def find_sessions(dataset: SequenceDataset, before: Part, length: int) -> Sessio
     )
     order_S = np.argsort(last_ms_S, kind="stable")
     start_S = (length_S.cumsum() - length_S)[order_S]
-    at_P = csr_positions(start_S, length_S[order_S])
+    index_P = csr_positions(start_S, length_S[order_S])
     start = np.concatenate([[0], length_S[order_S].cumsum()])
-    return Sessions(start, item_P[at_P], place_P[at_P], last_ms_S[order_S], int(events_B.sum()))
+    return Sessions(start, item_P[index_P], place_P[index_P], last_ms_S[order_S], int(events_B.sum()))
 
 
 def _block_sessions(block: EventBlock, length: int, items: int) -> tuple[AnyArray, ...]:
-    """The sessions of a block of whole sequences: items in each, items and places of the pairs, last times, [events]."""
+    """Return the sessions of a block of whole sequences.
+
+    The arrays are the number of items of each session, the items and places of all pairs, the time of the last event
+    of each session, and the number of events, [1].
+    """
     event_E = np.arange(len(block.item_E))
     begins = np.flatnonzero(np.diff(block.sequence_E, prepend=-1))
     place_E = event_E - np.repeat(begins, np.diff(begins, append=len(event_E)))
     place_E %= length
     session_E = (place_E == 0).cumsum() - 1
-    # sorted by session and item, equal ones in their order: the last of them stays
+    # A session contains each item once, at its latest event. The sort is stable, so the last of equal
+    # (session, item) codes is the latest event. Example: the session 4 7 4 9 has the events 0 .. 3; sorted by
+    # item they are 0 2 1 3 (4 4 7 9), the last of each item are the events 2 1 3, in order of time 1 2 3. So
+    # the session is 7 4 9 with the places 1 2 3.
     code_E = session_E * (items + 1) + block.item_E
     order_E = np.argsort(code_E, kind="stable")
     last_E = np.sort(order_E[np.diff(code_E[order_E], append=-1) != 0])
@@ -97,7 +109,10 @@ def _block_sessions(block: EventBlock, length: int, items: int) -> tuple[AnyArra
 
 
 def csr_positions(start_R: AnyArray, length_R: AnyArray) -> AnyArray:
-    """The positions `start`..`start + length` of every row, one row after the other."""
+    """Return the positions `start`..`start + length` of all rows, concatenated.
+
+    `start` = [5, 0] with `length` = [2, 3] gives [5, 6, 0, 1, 2].
+    """
     end_R = length_R.cumsum()
     position_P: AnyArray = np.repeat(start_R - (end_R - length_R), length_R)
     position_P += np.arange(len(position_P))
@@ -105,7 +120,7 @@ def csr_positions(start_R: AnyArray, length_R: AnyArray) -> AnyArray:
 
 
 def top_k_per_row(start: AnyArray, value_P: AnyArray, k: int) -> BoolArray:
-    """Which values are among the `k` highest of their row; row r is at `start[r]`..`start[r + 1]`."""
+    """Return a mask of the k highest values of each row; row r is at `start[r]`..`start[r + 1]`."""
     kept_P = np.ones(len(value_P), dtype=np.bool_)
     for row in np.flatnonzero(np.diff(start) > k):
         first, last = start[row], start[row + 1]
@@ -115,12 +130,12 @@ def top_k_per_row(start: AnyArray, value_P: AnyArray, k: int) -> BoolArray:
 
 
 def popularity_tie_break(dataset: SequenceDataset, before: Part) -> Tensor:
-    """Return popularity times `TIE_BREAK_SCALE`, which ranks items with equal scores, [I], float32."""
+    """Return popularity times `TIE_BREAK_SCALE`, which orders items with equal scores, float32 [I]."""
     return popularity(dataset, before).float() * TIE_BREAK_SCALE
 
 
 def row_chunks(cost_R: AnyArray) -> list[slice]:
-    """Rows in order, in chunks whose costs in pairs add up to `PAIRS_PER_CHUNK`, or of one row."""
+    """Split rows into consecutive chunks whose costs add up to at most `PAIRS_PER_CHUNK`, but at least one row each."""
     chunks, first, spent = [], 0, 0
     for row, cost in enumerate(cost_R.tolist()):
         if row > first and spent + cost > PAIRS_PER_CHUNK:

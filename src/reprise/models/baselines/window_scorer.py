@@ -1,7 +1,7 @@
-"""Scorers without gradients: what they know is fitted, and an answer is a function of a user's last few items.
+"""Base class of the scorers without gradients, whose state is the last few items of a user.
 
-Shape letters: B users, T steps, N targets, W last items (the window, newest last, `PAD` where there are fewer), I items.
-They run on the CPU.
+Shape letters: B users, T steps, N targets, W last items (the window, newest last, `PAD` if there are fewer), I items.
+These scorers run on the CPU.
 """
 
 from abc import ABC, abstractmethod
@@ -21,11 +21,11 @@ Counted = TypeVar("Counted", bound="WindowScorer")
 
 
 class WindowScorer(ABC):
-    """A scorer whose state is the last W items. A new one says what is fitted (`count`) and what follows from it (`after`).
+    """A scorer whose state is the last W items. A subclass implements `count_events` and `score_windows`.
 
     Args:
-        name: How tables call it.
-        window: W; 0 for one that answers everybody alike.
+        name: Name of the model in tables and reports.
+        window: W; 0 for a scorer that ignores the history.
     """
 
     def __init__(self, name: str, window: int) -> None:
@@ -34,7 +34,7 @@ class WindowScorer(ABC):
         """Fingerprint of the dataset that was fitted."""
 
     def count(self, dataset: SequenceDataset, before: Part = "test") -> None:
-        """Count the events before a part, and forget what was fitted before.
+        """Count the events before a part, replacing any earlier counts.
 
         Raises:
             DataError: The training part is empty.
@@ -44,27 +44,27 @@ class WindowScorer(ABC):
 
     @abstractmethod
     def count_events(self, dataset: SequenceDataset, before: Part) -> None:
-        """Learn all there is to know from the events before a part."""
+        """Compute everything that the scores need from the events before a part."""
 
     @abstractmethod
     def score_windows(self, recent_NW: Tensor) -> Tensor:
-        """The scores after some target_windows, s_NI."""
+        """Return the scores of all items after each window, s_NI."""
 
     def initial_state(self, batch: int) -> State:
-        """No items yet."""
+        """Return empty windows."""
         return {"recent_BW": empty_windows(batch, self.window, torch.device("cpu"))}
 
     def advance(self, state: State, event: Event) -> State:
-        """The state with this event's item at its end, unless that is `PAD`."""
+        """Append the item of each event to its window, except `PAD`."""
         recent_BW = append_item(state["recent_BW"], event.item_B)
         return select_state({"recent_BW": recent_BW}, state, event.item_B != PAD)
 
     def scores(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
-        """The scores after the last items, s_BI."""
+        """Return the scores after the last items, s_BI."""
         return self.score_windows(state["recent_BW"])
 
     def score_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
-        """The scores at each target, s_NI, and the state after the batch."""
+        """Return the scores at each target, s_NI, and the state after the batch."""
         fresh = self.initial_state(len(batch.item_BT))
         before = select_state(state, fresh, ~batch.fresh_B) if state is not None else fresh
         events, _, seen_BT = move_padding_last(batch)
@@ -74,6 +74,6 @@ class WindowScorer(ABC):
 
 
 def fitted(scorer: Counted, dataset: SequenceDataset) -> Counted:
-    """A scorer that has fitted the events before the test part."""
+    """Count the events before the test part and return the scorer."""
     scorer.count(dataset)
     return scorer
