@@ -117,7 +117,7 @@ def test_full_output_device_is_an_error_without_a_traceback() -> None:
 def test_closed_pipe_is_not_an_error() -> None:
     code = (
         "from reprise.cli import main\n"
-        "main.app.command('print')(lambda: print('word ' * 100_000))\nmain.main()"
+        "main.app.command('print')(lambda: print('text ' * 100_000))\nmain.main()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, "print"], stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -96,8 +96,8 @@ def test_page_is_complete_without_its_script(comparison: ComparisonRecord) -> No
     text = render(comparison)
     assert text.index("<script>") > text.index("</footer>")
     text_of_page = " ".join(Page(text).texts)
-    for word in ("gru 1 x 8", "0.3000", "Mug 3", "100 targets", "reprise evaluate runs/a", "ndcg@10"):
-        assert word in text_of_page
+    for text in ("gru 1 x 8", "0.3000", "Mug 3", "100 targets", "reprise evaluate runs/a", "ndcg@10"):
+        assert text in text_of_page
 
 
 def test_colours_are_in_the_style_sheet_and_have_enough_contrast(comparison: ComparisonRecord) -> None:

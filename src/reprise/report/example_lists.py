@@ -24,7 +24,7 @@ EXAMPLES = 6
 LIST_LENGTH = 10
 """Length of the list of each model."""
 HISTORY_LENGTH, NEXT_LENGTH = 6, 5
-"""Maximum number of events shown before the target, and from the target on."""
+"""Maximum number of events listed before the target, and from the target onwards."""
 MIN_HISTORY = 3
 """Number of events before the target of an example, if the dataset has such sequences."""
 
