@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from reprise.cli.console import show_facts
-from reprise.cli.options import DatasetDirectory
+from reprise.cli.shared_options import DatasetDirectory
 
 EXAMPLE = "reprise describe data/shop --json"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import typer
 
 from reprise.cli.baseline_names import HELP, find_baseline, fit_baseline
-from reprise.cli.options import DatasetOption, Trusted, check_output_file, drop_unset
+from reprise.cli.shared_options import DatasetOption, Trusted, check_output_file, drop_unset
 from reprise.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Outputs:
         return [file for file in (self.json, self.html) if file]
 
 
-class Settings(NamedTuple):
+class EvaluationSettings(NamedTuple):
     """How the candidates are evaluated and compared."""
 
     protocol: "EvaluationProtocol"
@@ -147,7 +147,7 @@ class Settings(NamedTuple):
     """Metric of the comparison; None: ndcg at the longest list."""
 
 
-def _settings(typed: dict[str, Any]) -> Settings:
+def _settings(typed: dict[str, Any]) -> EvaluationSettings:
     """Return the settings for options of the command line; the metric may come from any module."""
     from reprise.evaluation.metrics import METRICS, parse_metric, with_metric
     from reprise.evaluation.options import Options
@@ -158,9 +158,9 @@ def _settings(typed: dict[str, Any]) -> Settings:
         fields["at"] = _lengths(fields["at"])
     protocol = EvaluationProtocol(**fields)
     if "metric" not in typed:
-        return Settings(protocol, Options(), None)
+        return EvaluationSettings(protocol, Options(), None)
     found = parse_metric(typed["metric"], trusted=True)
-    return Settings(protocol, Options(metrics=with_metric(METRICS, found.metric)), found.key)
+    return EvaluationSettings(protocol, Options(metrics=with_metric(METRICS, found.metric)), found.key)
 
 
 def _compare(
@@ -168,7 +168,7 @@ def _compare(
     baselines: list[str],
     data: "SequenceDataset",
     fit: "Fit",
-    settings: Settings,
+    settings: EvaluationSettings,
     workers: int,
     *,
     trusted: bool,
@@ -198,7 +198,7 @@ def _reproduce(
     before = read_comparison(file)
     runs, names = sources_of(before)
     fit = _fit(names, typed=False, trusted=trusted)
-    settings = Settings(protocol_of(before), options_of(before, trusted=trusted), before["metric"])
+    settings = EvaluationSettings(protocol_of(before), options_of(before, trusted=trusted), before["metric"])
     data = dataset_of(before, runs, moved)
     result = _compare(runs, names, data, fit, settings, workers, trusted=trusted)
     result.comparison["command"], result.comparison["search"] = command, before["search"]

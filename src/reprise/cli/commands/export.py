@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from reprise.cli.console import show_next
-from reprise.cli.options import DatasetOption
+from reprise.cli.shared_options import DatasetOption
 from reprise.errors import ArtefactError
 
 EXAMPLE = "reprise export runs/shop --out shop.model"

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from reprise.cli.console import show_dataset, show_next
-from reprise.cli.options import (
+from reprise.cli.shared_options import (
     ItemColumn,
     KindColumn,
     SessionColumn,

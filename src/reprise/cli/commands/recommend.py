@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from reprise.cli.options import (
+from reprise.cli.shared_options import (
     DatasetOption,
     ItemColumn,
     KindColumn,

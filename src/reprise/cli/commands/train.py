@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reprise.cli.console import show_next
-from reprise.cli.options import Accelerator, DatasetDirectory, Overrides, Trusted, drop_unset
+from reprise.cli.shared_options import Accelerator, DatasetDirectory, Overrides, Trusted, drop_unset
 
 if TYPE_CHECKING:
     from reprise.training import Recipe
