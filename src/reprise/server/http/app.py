@@ -34,7 +34,7 @@ PAGE_FILES = {
     "/page.css": ("page.css", "text/css"),
     **{
         f"/{name}.js": (f"{name}.js", "text/javascript")
-        for name in ("page", "api", "elements", "latency", "timeline", "answer", "links", "panels")
+        for name in ("page", "api", "elements", "latency", "timeline", "recommendations", "links", "panels")
     },
 }
 """Path of each file of the demo page, with its name and media type."""

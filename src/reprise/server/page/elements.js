@@ -1,16 +1,16 @@
-// Making elements. Data becomes text nodes only, never markup, whatever a title holds.
+// Creating elements. Data is inserted as text nodes only, so a title cannot contain markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
 export const $ = (id) => document.getElementById(id);
 
-/** An element with properties and children; what is null among the children is left out. */
+/** Return an HTML element with properties and children. Children that are null are left out. */
 export function make(tag, properties = {}, ...children) {
   return fill(document.createElement(tag), properties, children);
 }
 
-/** The same for pictures. */
-export function draw(tag, attributes = {}, ...children) {
+/** Return an SVG element with attributes and children. */
+export function makeSvg(tag, attributes = {}, ...children) {
   return fill(document.createElementNS(SVG, tag), { attributes }, children);
 }
 
@@ -26,14 +26,14 @@ export function button(text, onclick, properties = {}) {
   return make("button", { type: "button", onclick, ...properties }, text);
 }
 
-/** What to call an item that may have no title. */
+/** Return the title of an item, or its id if it has none. */
 export const nameOf = (item) => item.title || String(item.item_id);
 
-/** The id of an item beside its title; nothing where the id is all there is. */
+/** Return an element with the id of an item; null if the item has no title, since then its name is the id. */
 export const idOf = (item) => (item.title ? make("code", {}, String(item.item_id)) : null);
 
 export const signed = (number) => `${number < 0 ? "\u2212" : "+"}${Math.abs(number).toFixed(2)}`;
 
 export const count = (number, one, many = `${one}s`) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 
-export const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+export const reducesMotion = () => matchMedia("(prefers-reduced-motion: reduce)").matches;

@@ -1,35 +1,35 @@
-// Curves from the events of the time line to the item they moved, where both stand side by side.
-import { draw } from "./elements.js";
+// Curves from events on the timeline to the item that they influenced, in the two-column layout.
+import { makeSvg } from "./elements.js";
 
-const MOST = 5;
-let sheet = null;
+const MAX_WIDTH = 5;
+let overlay = null;
 
-/** Draw them. `found`: elements of the time line with their influence. */
-export function link(found, target) {
-  unlink();
-  const place = document.querySelector("main");
-  const origin = place.getBoundingClientRect();
+/** Draw the curves. `causes`: elements of the timeline with their influence. */
+export function drawLinks(causes, target) {
+  removeLinks();
+  const main = document.querySelector("main");
+  const origin = main.getBoundingClientRect();
   const end = target.getBoundingClientRect();
-  const most = Math.max(...found.map(({ influence }) => Math.abs(influence)));
-  sheet = draw("svg", { class: "links", "aria-hidden": "true" });
-  for (const { element, influence } of found) {
-    const begin = element.getBoundingClientRect();
-    if (begin.right > end.left) return; // one below the other, as on a phone
-    const [x1, y1] = [begin.right - origin.left + 4, begin.top + begin.height / 2 - origin.top];
+  const maxInfluence = Math.max(...causes.map(({ influence }) => Math.abs(influence)));
+  overlay = makeSvg("svg", { class: "links", "aria-hidden": "true" });
+  for (const { element, influence } of causes) {
+    const start = element.getBoundingClientRect();
+    if (start.right > end.left) return; // one column, as on a phone
+    const [x1, y1] = [start.right - origin.left + 4, start.top + start.height / 2 - origin.top];
     const [x2, y2] = [end.left - origin.left - 4, end.top + Math.min(end.height / 2, 24) - origin.top];
     const middle = (x1 + x2) / 2;
-    sheet.append(
-      draw("path", {
+    overlay.append(
+      makeSvg("path", {
         class: influence < 0 ? "against" : "for",
         d: `M${x1} ${y1}C${middle} ${y1} ${middle} ${y2} ${x2} ${y2}`,
-        "stroke-width": Math.max(1, (MOST * Math.abs(influence)) / (most || 1)),
+        "stroke-width": Math.max(1, (MAX_WIDTH * Math.abs(influence)) / (maxInfluence || 1)),
       }),
     );
   }
-  place.append(sheet);
+  main.append(overlay);
 }
 
-export function unlink() {
-  sheet?.remove();
-  sheet = null;
+export function removeLinks() {
+  overlay?.remove();
+  overlay = null;
 }

@@ -1,54 +1,56 @@
-// The page of `reprise serve`: whose past, what is added to it, and what is asked of the server each time it changes.
-import { highlightAgain, inWords, onItem, ranksOf, showAnswer, showReasons } from "./answer.js";
-import { Newest, Problem, call, eventId, get, keepKey, post } from "./api.js";
+// The demo page of `reprise serve`: the history, the events added to it, and the requests after each change.
+import { ApiError, LatestRequest, call, eventId, get, post, storeKey } from "./api.js";
 import { $, count, nameOf } from "./elements.js";
-import { took } from "./latency.js";
+import { recordLatency } from "./latency.js";
 import {
-  confirmForget, deniedChips, itemRows, quiet, quietAbout, sentence, showPath, showSimilar, tell, userChips,
+  confirmDeletion, hideError, hideErrorAbout, sentence, showContinuation, showDenied, showError, showItems, showSimilar, showUsers,
 } from "./panels.js";
-import { passTime, showLine } from "./timeline.js";
+import { describeChanges, highlightAgain, ranksOf, setItemActions, showReasons, showRecommendations } from "./recommendations.js";
+import { showTimeline, updateAges } from "./timeline.js";
 
-const FOUND = 5;
-const USERS = 12;
-const LAST = 200; // events of a user to have at hand
+const RESULTS = 5; // items in the search results
+const USERS = 12; // users in the list of the newest
+const LOADED_EVENTS = 200; // last events of a user that are loaded
 const SIMILAR = 8;
 const BEAMS = 8;
 const TYPING_MS = 150;
 
 const state = {
-  mode: "build",
+  mode: "build", // "user": a stored user; "build": the person's own history
   user: null,
-  built: [], // events of the history that is built, oldest first
+  events: [], // the person's own history, oldest event first
   users: [],
   denied: new Map(),
-  shown: null, // the answer that stands there: whose it is, and its ranks
-  path: false, // whether a continuation stands there
+  shown: null, // owner and ranks of the recommendations on the page
+  hasContinuation: false,
 };
-const asking = new Newest();
-const seeing = new Newest();
-const searching = new Newest();
-const going = new Newest();
-const looking = new Newest();
-let adding = Promise.resolve();
+const requests = {
+  recommend: new LatestRequest(),
+  user: new LatestRequest(),
+  search: new LatestRequest(),
+  generate: new LatestRequest(),
+  similar: new LatestRequest(),
+};
+let lastAddition = Promise.resolve();
 
-const whose = () => (state.mode === "build" ? "build" : `user ${state.user}`);
-const asker = () =>
+const owner = () => (state.mode === "build" ? "build" : `user ${state.user}`);
+const userContext = () =>
   state.mode === "user"
     ? { user_id: state.user }
-    : { events: state.built.map(({ item_id, timestamp, kind }) => (kind ? { item_id, timestamp, kind } : { item_id, timestamp })) };
-const somebody = () => state.mode === "build" || state.user !== null;
+    : { events: state.events.map(({ item_id, timestamp, kind }) => (kind ? { item_id, timestamp, kind } : { item_id, timestamp })) };
+const hasHistory = () => state.mode === "build" || state.user !== null;
 
-/** Do something and say what went wrong; what was overtaken by something newer says nothing. */
-async function attempt(about, work) {
+/** Do some work and show its error. A request that a newer one cancelled is not an error. */
+async function attempt(topic, work) {
   try {
-    const done = await work();
-    quietAbout(about, "reaching");
-    return done;
-  } catch (problem) {
-    if (problem.name === "AbortError") return undefined;
-    if (!(problem instanceof Problem)) console.error(problem);
-    if (problem.status === 401) askForKey();
-    tell(problem, problem.status === 0 ? "reaching" : about);
+    const result = await work();
+    hideErrorAbout(topic, "connection");
+    return result;
+  } catch (error) {
+    if (error.name === "AbortError") return undefined;
+    if (!(error instanceof ApiError)) console.error(error);
+    if (error.status === 401) askForKey();
+    showError(error, error.status === 0 ? "connection" : topic);
     return undefined;
   }
 }
@@ -59,314 +61,317 @@ function askForKey() {
   $("key").focus();
 }
 
-// asking
+// recommendations
 
-/** The rules as they are set; null where one cannot be read, which is said beside it. */
+/** Return the rules of the form; null if the filter is invalid, which is shown next to it. */
 function rules() {
-  const told = { k: within($("k"), 10), exclude_seen: $("exclude-seen").checked, diversity: $("diversity").valueAsNumber };
-  if (state.denied.size) told.deny = [...state.denied.keys()];
+  const result = { k: readInteger($("k"), 10), exclude_seen: $("exclude-seen").checked, diversity: $("diversity").valueAsNumber };
+  if (state.denied.size) result.deny = [...state.denied.keys()];
   const text = $("filter").value.trim();
-  filterFault(null);
-  if (!text) return told;
+  showFilterError(null);
+  if (!text) return result;
   try {
-    told.filter = JSON.parse(text);
+    result.filter = JSON.parse(text);
   } catch (error) {
-    filterFault(`This is not JSON (${error.message}).`);
+    showFilterError(`This is not JSON (${error.message}).`);
     return null;
   }
-  if (told.filter === null || typeof told.filter !== "object" || Array.isArray(told.filter)) {
-    filterFault('A filter is an object: {"column": condition}.');
+  if (result.filter === null || typeof result.filter !== "object" || Array.isArray(result.filter)) {
+    showFilterError('A filter is an object: {"column": condition}.');
     return null;
   }
-  return told;
+  return result;
 }
 
-/** A whole number as the field allows it; the field then shows it. */
-function within(field, usual) {
+/** Return the integer in a field, within its limits, and show it in the field. */
+function readInteger(field, fallback) {
   const given = Math.round(field.valueAsNumber);
-  const number = Number.isNaN(given) ? usual : Math.min(Math.max(given, Number(field.min)), Number(field.max));
+  const number = Number.isNaN(given) ? fallback : Math.min(Math.max(given, Number(field.min)), Number(field.max));
   if (field.value !== String(number)) field.value = number;
   return number;
 }
 
-function filterFault(words) {
-  $("filter-error").textContent = words ?? "";
-  $("filter").ariaInvalid = String(words !== null);
+function showFilterError(text) {
+  $("filter-error").textContent = text ?? "";
+  $("filter").ariaInvalid = String(text !== null);
 }
 
-/** Ask what may come next; the list says meanwhile that it is about to change. */
-async function ask() {
-  const signal = asking.begin();
+/** Request recommendations. The list is marked as busy until they are complete. */
+async function recommend() {
+  const signal = requests.recommend.begin();
   $("items").ariaBusy = "true";
-  await answer(signal);
+  await requestRecommendations(signal);
   if (!signal.aborted) $("items").ariaBusy = "false";
 }
 
-/** At once without reasons, which take longer, and then with them. */
-async function answer(signal) {
-  if (!somebody()) return showNobody();
-  const asked = rules();
-  if (asked === null) return undefined;
-  const of = whose();
-  const body = { ...asker(), ...asked };
-  return attempt("asking", async () => {
+/** Request recommendations first without explanations, which take longer, and then with them. */
+async function requestRecommendations(signal) {
+  if (!hasHistory()) return showNoUser();
+  const given = rules();
+  if (given === null) return undefined;
+  const currentOwner = owner();
+  const body = { ...userContext(), ...given };
+  return attempt("recommend", async () => {
     try {
-      const begin = performance.now();
-      const told = await post("v1/recommend", body, signal);
-      const ms = performance.now() - begin;
+      const start = performance.now();
+      const response = await post("v1/recommend", body, signal);
+      const ms = performance.now() - start;
       if (signal.aborted) return;
-      took(ms);
-      const before = state.shown?.of === of ? state.shown.ranks : null;
-      show(of, told, before);
-      if (!told.events) return void showReasons(told.items);
+      recordLatency(ms);
+      const before = state.shown?.owner === currentOwner ? state.shown.ranks : null;
+      show(currentOwner, response, before);
+      if (!response.events) return void showReasons(response.items);
       const explained = await post("v1/recommend", { ...body, explain: true }, signal);
-      if (!signal.aborted) show(of, explained, before);
-    } catch (problem) {
-      if (!asked.filter || ![409, 422].includes(problem.status) || !/^(filter|column)/.test(problem.message)) throw problem;
-      filterFault([problem.message, problem.hint].filter(Boolean).map(sentence).join(" "));
+      if (!signal.aborted) show(currentOwner, explained, before);
+    } catch (error) {
+      if (!given.filter || ![409, 422].includes(error.status) || !/^(filter|column)/.test(error.message)) throw error;
+      showFilterError([error.message, error.hint].filter(Boolean).map(sentence).join(" "));
     }
   });
 }
 
-function show(of, answer, before) {
-  showAnswer(answer.items, before);
-  state.shown = { of, ranks: ranksOf(answer.items) };
-  const skipped = answer.skipped ? ` Of the past, ${answer.skipped} could not be read by the model.` : "";
-  const words = inWords(answer.items, before) + skipped;
-  if ($("news").textContent !== words) $("news").textContent = words;
-  $("model").textContent = answer.model_version;
+function show(currentOwner, response, before) {
+  showRecommendations(response.items, before);
+  state.shown = { owner: currentOwner, ranks: ranksOf(response.items) };
+  const skipped = response.skipped ? ` The model could not read ${count(response.skipped, "event")} of the history.` : "";
+  const text = describeChanges(response.items, before) + skipped;
+  if ($("summary").textContent !== text) $("summary").textContent = text;
+  $("model").textContent = response.model_version;
 }
 
-function showNobody() {
-  showAnswer([], null);
+function showNoUser() {
+  showRecommendations([], null);
   state.shown = null;
-  $("news").textContent = "Choose a user, or type an id.";
+  $("summary").textContent = "Choose a user, or enter a user id.";
 }
 
-async function goOn() {
-  const signal = going.begin();
-  if (!somebody()) return undefined;
-  const likeliest = document.querySelector('[name="how"]:checked').value === "beams";
-  const choice = likeliest ? { beams: BEAMS } : { seed: within($("seed"), 1) };
-  return attempt("going on", async () => {
-    const { items } = await post("v1/generate", { ...asker(), length: within($("length"), 5), ...choice }, signal);
+async function generate() {
+  const signal = requests.generate.begin();
+  if (!hasHistory()) return undefined;
+  const usesBeams = document.querySelector('[name="method"]:checked').value === "beams";
+  const options = usesBeams ? { beams: BEAMS } : { seed: readInteger($("seed"), 1) };
+  return attempt("generate", async () => {
+    const { items } = await post("v1/generate", { ...userContext(), length: readInteger($("length"), 5), ...options }, signal);
     if (signal.aborted) return;
-    state.path = true;
-    showPath(items, add);
+    state.hasContinuation = true;
+    showContinuation(items, add);
   });
 }
 
-async function similar(item) {
-  const signal = looking.begin();
+async function findSimilar(item) {
+  const signal = requests.similar.begin();
   return attempt("similar", async () => {
     const { items } = await post("v1/similar", { item_id: String(item.item_id), k: SIMILAR }, signal);
     if (!signal.aborted) showSimilar(item, items, add);
   });
 }
 
-// the past
+// the history
 
-function line(events, options) {
-  showLine(whose(), events, options);
+function updateTimeline(events, options) {
+  showTimeline(owner(), events, options);
   highlightAgain();
 }
 
-async function see() {
-  const signal = seeing.begin();
-  $("anew").hidden = state.mode === "user" || !state.built.length;
-  $("forget").hidden = state.mode === "build" || state.user === null;
+async function loadHistory() {
+  const signal = requests.user.begin();
+  $("clear").hidden = state.mode === "user" || !state.events.length;
+  $("delete").hidden = state.mode === "build" || state.user === null;
   if (state.mode === "build") {
-    return line(state.built, { remove, empty: "nothing yet: add an event, and the answer moves" });
+    return updateTimeline(state.events, { remove, emptyText: "no events yet: add one, and the recommendations change" });
   }
-  if (state.user === null) return line([], { empty: "nobody is chosen" });
-  return attempt("seeing", async () => {
-    const told = await get(`v1/users/${encodeURIComponent(state.user)}?last=${LAST}`, signal);
+  if (state.user === null) return updateTimeline([], { emptyText: "no user is chosen" });
+  return attempt("user", async () => {
+    const user = await get(`v1/users/${encodeURIComponent(state.user)}?last=${LOADED_EVENTS}`, signal);
     if (signal.aborted) return;
-    const more = Math.max(0, told.state.events + told.state.skipped - told.events.length);
-    line(told.events, { more, empty: "nothing is stored of them: add an event, and the answer moves" });
-    $("forget").disabled = !told.events.length;
+    const more = Math.max(0, user.state.events + user.state.skipped - user.events.length);
+    updateTimeline(user.events, { more, emptyText: "no stored events: add one, and the recommendations change" });
+    $("delete").disabled = !user.events.length;
   });
 }
 
-/** Everything that goes by the past. */
-function changed() {
-  const done = [ask(), see()];
-  if (state.path) done.push(goOn());
-  return Promise.all(done);
+/** Update everything that depends on the history. */
+function historyChanged() {
+  const updates = [recommend(), loadHistory()];
+  if (state.hasContinuation) updates.push(generate());
+  return Promise.all(updates);
 }
 
-/** Add an event to the past; one after the other, so that their order is that of the clicks. */
+/** Add an event to the history. Additions run one after the other, so the events are in the order of the clicks. */
 function add(item) {
   const mode = state.mode;
   const user = state.user;
   const kind = $("kind-row").hidden ? null : $("kind").value;
   $("proof").hidden = true;
-  adding = adding.then(() => attempt("adding", () => (mode === "build" ? addBuilt(item, kind) : addStored(user, item, kind))));
-  return adding;
+  lastAddition = lastAddition.then(() =>
+    attempt("add", () => (mode === "build" ? addToOwnHistory(item, kind) : addToUser(user, item, kind))),
+  );
+  return lastAddition;
 }
 
-async function addBuilt(item, kind) {
-  const timestamp = Math.max(Date.now(), (state.built.at(-1)?.timestamp ?? 0) + 1);
-  state.built = [...state.built, { item_id: String(item.item_id), title: item.title, timestamp, kind, value: null }];
-  if (state.mode === "build") void changed();
+async function addToOwnHistory(item, kind) {
+  const timestamp = Math.max(Date.now(), (state.events.at(-1)?.timestamp ?? 0) + 1);
+  state.events = [...state.events, { item_id: String(item.item_id), title: item.title, timestamp, kind, value: null }];
+  if (state.mode === "build") void historyChanged();
 }
 
-async function addStored(user, item, kind) {
+async function addToUser(user, item, kind) {
   if (user === null) {
     $("user").focus();
-    throw new Problem(422, "nobody", "nobody is chosen", "choose a user or type an id, then add");
+    throw new ApiError(422, "no_user", "no user is chosen", "choose a user or enter a user id, then add the event");
   }
   const event = { user_id: user, item_id: String(item.item_id), event_id: eventId() };
   if (kind) event.kind = kind;
   const { results } = await post("v1/events", { events: [event] });
-  if (results[0].status === "rejected") throw new Problem(422, "rejected", results[0].error);
-  if (state.mode === "user" && state.user === user) void changed();
-  if (!state.users.includes(user)) await listUsers();
+  if (results[0].status === "rejected") throw new ApiError(422, "rejected", results[0].error);
+  if (state.mode === "user" && state.user === user) void historyChanged();
+  if (!state.users.includes(user)) await loadUsers();
 }
 
 function remove(event) {
-  const place = state.built.length - 1 - state.built.indexOf(event);
-  state.built = state.built.filter((other) => other !== event);
-  void changed();
-  ($("line").children[Math.min(place, state.built.length - 1)]?.querySelector(".remove") ?? $("search")).focus();
+  const index = state.events.length - 1 - state.events.indexOf(event);
+  state.events = state.events.filter((other) => other !== event);
+  void historyChanged();
+  ($("timeline").children[Math.min(index, state.events.length - 1)]?.querySelector(".remove") ?? $("search")).focus();
 }
 
-// whose past
+// the source of the history
 
 function setMode(mode) {
   state.mode = mode;
   document.querySelector(`[name="mode"][value="${mode}"]`).checked = true;
   $("user-panel").hidden = mode === "build";
-  $("kept").textContent =
-    mode === "build" ? "Nothing is stored: the history is told with each question." : "Each event you add is stored in the log.";
-  $("kept").classList.toggle("stores", mode === "user");
+  $("storage-note").textContent =
+    mode === "build" ? "Nothing is stored: each request contains the history." : "Each event that you add is stored.";
+  $("storage-note").classList.toggle("stores", mode === "user");
   $("proof").hidden = true;
-  return changed();
+  return historyChanged();
 }
 
-function choose(user) {
+function chooseUser(user) {
   state.user = user;
   $("user").value = user;
-  userChips(state.users, user, choose);
+  showUsers(state.users, user, chooseUser);
   $("proof").hidden = true;
-  return changed();
+  return historyChanged();
 }
 
-async function listUsers() {
-  const told = await attempt("users", () => get(`v1/users?limit=${USERS}`));
-  if (!told) return;
-  state.users = told.users;
-  userChips(state.users, state.user, choose);
+async function loadUsers() {
+  const response = await attempt("users", () => get(`v1/users?limit=${USERS}`));
+  if (!response) return;
+  state.users = response.users;
+  showUsers(state.users, state.user, chooseUser);
 }
 
-async function forget() {
+async function deleteUser() {
   const user = state.user;
-  if (!(await confirmForget(user))) return undefined;
-  return attempt("forgetting", async () => {
-    const told = await call("DELETE", `v1/users/${encodeURIComponent(user)}`);
-    $("proof").textContent = `${user} is forgotten, with ${count(told.events_deleted, "event")}. ${sentence(told.proof)}`;
+  if (!(await confirmDeletion(user))) return undefined;
+  return attempt("delete", async () => {
+    const response = await call("DELETE", `v1/users/${encodeURIComponent(user)}`);
+    $("proof").textContent = `${user} was deleted with ${count(response.events_deleted, "event")}. ${sentence(response.proof)}`;
     $("proof").hidden = false;
     $("proof").focus();
-    await Promise.all([listUsers(), changed()]);
+    await Promise.all([loadUsers(), historyChanged()]);
   });
 }
 
-// finding items
+// items
 
-async function find() {
-  const signal = searching.begin();
+async function search() {
+  const signal = requests.search.begin();
   const text = $("search").value;
-  return attempt("finding", async () => {
-    const { items } = await get(`v1/items?limit=${FOUND}&search=${encodeURIComponent(text)}`, signal);
+  return attempt("search", async () => {
+    const { items } = await get(`v1/items?limit=${RESULTS}&search=${encodeURIComponent(text)}`, signal);
     if (signal.aborted) return;
-    itemRows($("found"), items, add);
-    $("none-found").hidden = items.length > 0;
+    showItems($("results"), items, add);
+    $("no-results").hidden = items.length > 0;
   });
 }
 
-async function about() {
+async function loadModel() {
   return attempt("model", async () => {
-    const told = await get("v1/model");
-    $("model").textContent = told.model_version;
+    const model = await get("v1/model");
+    $("model").textContent = model.model_version;
     $("filter-help").textContent =
-      `Columns: ${told.columns.join(", ")}. For example {"count": {"min": 100}}.`;
-    $("kind-row").hidden = told.kinds.length < 2;
-    $("kind").replaceChildren(...told.kinds.map((kind) => new Option(kind, kind)));
+      `Columns: ${model.columns.join(", ")}. For example {"count": {"min": 100}}.`;
+    $("kind-row").hidden = model.kinds.length < 2;
+    $("kind").replaceChildren(...model.kinds.map((kind) => new Option(kind, kind)));
   });
 }
 
-function soon(work) {
-  let waiting;
+/** Return a function that calls `work` when it was not called again for a short time. */
+function debounce(work) {
+  let timer;
   return () => {
-    clearTimeout(waiting);
-    waiting = setTimeout(work, TYPING_MS);
+    clearTimeout(timer);
+    timer = setTimeout(work, TYPING_MS);
   };
 }
 
-function listen() {
+function addListeners() {
   for (const radio of document.querySelectorAll('[name="mode"]')) radio.addEventListener("change", () => setMode(radio.value));
-  for (const radio of document.querySelectorAll('[name="how"]')) {
+  for (const radio of document.querySelectorAll('[name="method"]')) {
     radio.addEventListener("change", () => {
       $("seed-row").hidden = radio.value === "beams";
-      if (state.path) void goOn();
+      if (state.hasContinuation) void generate();
     });
   }
-  const submit = (id, work) =>
+  const onSubmit = (id, work) =>
     $(id).addEventListener("submit", (event) => {
       event.preventDefault();
       void work();
     });
-  submit("user-form", () => choose($("user").value));
-  submit("search-form", find);
-  submit("rules", ask);
-  submit("path-form", goOn);
-  submit("key-form", () => {
-    keepKey($("key").value.trim());
+  onSubmit("user-form", () => chooseUser($("user").value));
+  onSubmit("search-form", search);
+  onSubmit("rules", recommend);
+  onSubmit("path-form", generate);
+  onSubmit("key-form", () => {
+    storeKey($("key").value.trim());
     $("key").value = "";
     $("key-form").hidden = true;
-    quiet();
-    return begin();
+    hideError();
+    return start();
   });
-  $("search").addEventListener("input", soon(find));
+  $("search").addEventListener("input", debounce(search));
   $("diversity").addEventListener("input", () => ($("diversity-value").value = $("diversity").value));
-  $("diversity").addEventListener("input", soon(ask));
-  for (const id of ["k", "exclude-seen", "filter"]) $(id).addEventListener("change", ask);
-  $("again").addEventListener("click", () => changed());
-  $("forget").addEventListener("click", forget);
-  $("anew").addEventListener("click", () => {
-    state.built = [];
+  $("diversity").addEventListener("input", debounce(recommend));
+  for (const id of ["k", "exclude-seen", "filter"]) $(id).addEventListener("change", recommend);
+  $("refresh").addEventListener("click", () => historyChanged());
+  $("delete").addEventListener("click", deleteUser);
+  $("clear").addEventListener("click", () => {
+    state.events = [];
     $("search").focus();
-    void changed();
+    void historyChanged();
   });
-  onItem({ add, similar, deny: (item) => deny(String(item.item_id), nameOf(item)) });
-  setInterval(passTime, 15_000);
+  setItemActions({ add, similar: findSimilar, deny: (item) => deny(String(item.item_id), nameOf(item)) });
+  setInterval(updateAges, 15_000);
 }
 
 function deny(id, name) {
   state.denied.set(id, name);
-  deniedChips(state.denied, allow);
-  void ask();
+  showDenied(state.denied, allow);
+  void recommend();
 }
 
 function allow(id) {
   state.denied.delete(id);
-  deniedChips(state.denied, allow);
-  ($("denied").querySelector("button") ?? $("answer")).focus();
-  void ask();
+  showDenied(state.denied, allow);
+  ($("denied").querySelector("button") ?? $("recommendations")).focus();
+  void recommend();
 }
 
-async function begin() {
-  await about();
-  if (!$("key-form").hidden) return undefined; // one refusal is enough
-  await Promise.all([find(), listUsers()]);
-  if (state.users.length && state.user === null && !state.built.length) {
+async function start() {
+  await loadModel();
+  if (!$("key-form").hidden) return undefined; // the first request was rejected, so the others would be too
+  await Promise.all([search(), loadUsers()]);
+  if (state.users.length && state.user === null && !state.events.length) {
     state.user = state.users[0];
     $("user").value = state.user;
-    userChips(state.users, state.user, choose);
+    showUsers(state.users, state.user, chooseUser);
     return setMode("user");
   }
   return setMode(state.mode);
 }
 
-listen();
-void begin();
+addListeners();
+void start();

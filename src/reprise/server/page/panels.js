@@ -1,20 +1,20 @@
-// The smaller parts of the page: what went wrong, items found, users, the continuation, similar items, the two dialogs.
+// The smaller parts of the page: errors, search results, users, the continuation, similar items and the dialogs.
 import { $, button, idOf, make, nameOf } from "./elements.js";
 
-/** Say what is wrong, in the server's words. `about`: with what, so that it is taken back when that goes well. */
-export function tell(problem, about) {
-  const words = problem.hint ? [problem.message, problem.hint] : [problem.message];
-  $("trouble").dataset.about = about;
-  $("trouble").replaceChildren(
-    make("p", {}, ...words.flatMap((text) => [sentence(text), " "])),
-    button("Close", quiet, { ariaLabel: "Close this message" }),
+/** Show an error with the server's message. `topic`: the action that failed, whose next success removes the message. */
+export function showError(error, topic) {
+  const texts = error.hint ? [error.message, error.hint] : [error.message];
+  $("error").dataset.topic = topic;
+  $("error").replaceChildren(
+    make("p", {}, ...texts.flatMap((text) => [sentence(text), " "])),
+    button("Close", hideError, { ariaLabel: "Close this message" }),
   );
 }
 
-export const quiet = () => $("trouble").replaceChildren();
+export const hideError = () => $("error").replaceChildren();
 
-export function quietAbout(...subjects) {
-  if (subjects.includes($("trouble").dataset.about)) quiet();
+export function hideErrorAbout(...topics) {
+  if (topics.includes($("error").dataset.topic)) hideError();
 }
 
 export const sentence = (text) => {
@@ -22,17 +22,17 @@ export const sentence = (text) => {
   return `${trimmed[0].toUpperCase()}${trimmed.slice(1)}${/[.?!]$/.test(trimmed) ? "" : "."}`;
 };
 
-/** Put rows in the place of others; who was at a button among them is at the one that has its place now. */
+/** Replace the rows of a list. If a button in it had the focus, the button at the same position gets it. */
 function replaceRows(list, rows) {
-  const place = [...list.querySelectorAll("button")].indexOf(document.activeElement);
+  const index = [...list.querySelectorAll("button")].indexOf(document.activeElement);
   list.replaceChildren(...rows);
-  if (place < 0) return;
+  if (index < 0) return;
   const buttons = list.querySelectorAll("button");
-  buttons[Math.min(place, buttons.length - 1)]?.focus({ preventScroll: true });
+  buttons[Math.min(index, buttons.length - 1)]?.focus({ preventScroll: true });
 }
 
-/** Rows of items that can be added. */
-export function itemRows(list, items, add, score = null) {
+/** Show rows of items with a button that adds the item to the history. */
+export function showItems(list, items, add, score = null) {
   replaceRows(
     list,
     items.map((item) =>
@@ -49,8 +49,8 @@ export function itemRows(list, items, add, score = null) {
   );
 }
 
-/** Buttons of users, the one that is shown pressed. */
-export function userChips(users, current, choose) {
+/** Show a button for each user. The button of the current user is pressed. */
+export function showUsers(users, current, choose) {
   $("newest").hidden = !users.length;
   replaceRows(
     $("users"),
@@ -60,7 +60,7 @@ export function userChips(users, current, choose) {
   );
 }
 
-export function deniedChips(denied, allow) {
+export function showDenied(denied, allow) {
   $("denied-box").hidden = !denied.size;
   $("denied").replaceChildren(
     ...[...denied].map(([id, name]) =>
@@ -69,8 +69,8 @@ export function deniedChips(denied, allow) {
   );
 }
 
-/** A continuation, with the chance of each step after those before it. */
-export function showPath(items, add) {
+/** Show a continuation, with the probability of each item given the items before it. */
+export function showContinuation(items, add) {
   replaceRows(
     $("path"),
     items.map((item) =>
@@ -87,20 +87,20 @@ export function showPath(items, add) {
 const percent = (share) => (share < 0.001 ? "under 0.1 %" : `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`);
 
 export function showSimilar(item, items, add) {
-  $("similar-head").textContent = `Like ${nameOf(item)}`;
-  itemRows($("similar-items"), items, (other) => {
+  $("similar-head").textContent = `Similar to ${nameOf(item)}`;
+  showItems($("similar-items"), items, (other) => {
     $("similar").close();
     add(other);
   }, (other) => other.score.toFixed(2));
   if (!$("similar").open) $("similar").showModal();
 }
 
-/** Whether a person really wants to forget a user. */
-export function confirmForget(user) {
-  const dialog = $("forget-dialog");
-  $("forget-head").textContent = `Forget ${user}?`;
-  $("forget-words").textContent =
-    "All their events, and all that was made from them, are removed from the log at once. Nobody can bring them back.";
+/** Ask for confirmation of a deletion. Resolves to true if the person confirms it. */
+export function confirmDeletion(user) {
+  const dialog = $("delete-dialog");
+  $("delete-head").textContent = `Delete ${user}?`;
+  $("delete-text").textContent =
+    "All events of this user, and everything computed from them, are deleted immediately. This cannot be undone.";
   dialog.returnValue = "";
   dialog.showModal();
   return new Promise((resolve) => {

@@ -1,8 +1,8 @@
-// The time line: what happened, newest first, with the time that passed in between.
+// The timeline: the events of the history, newest first. The distance between two events shows the time between them.
 import { $, button, count, idOf, make, nameOf, signed } from "./elements.js";
 
-const SHOWN = 20; // explanations look no further back
-const SHOWN_NARROW = 5; // the answer stands below, as on a phone
+const SHOWN = 20; // explanations cover no more events than these
+const SHOWN_NARROW = 5; // on a phone, where the recommendations are below the timeline
 const AGES = [
   [60, "second", 1],
   [3600, "minute", 60],
@@ -14,10 +14,10 @@ const AGES = [
 const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 const absolute = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const rows = new Map();
-let all = false;
-let shownFor = null;
+let showsAll = false;
+let shownOwner = null;
 
-/** What an event and a cause have in common. */
+/** Return a key by which an event and a cause of a recommendation can be matched. */
 export const eventKey = ({ item_id, timestamp, kind }) => `${timestamp}\u0000${kind ?? ""}\u0000${item_id}`;
 
 export function age(timestamp, now = Date.now()) {
@@ -26,27 +26,27 @@ export function age(timestamp, now = Date.now()) {
   return Math.abs(seconds) < 2 ? "just now" : relative.format(Math.round(seconds / size), unit);
 }
 
-/** Show a past, oldest first as it is told. `of` says whose, so that another's begins short again. */
-export function showLine(of, events, { more = 0, remove = null, empty }) {
-  if (of !== shownFor) all = false;
-  shownFor = of;
+/** Show events, given oldest first. `owner`: whose history it is; another history starts shortened again. */
+export function showTimeline(owner, events, { more = 0, remove = null, emptyText }) {
+  if (owner !== shownOwner) showsAll = false;
+  shownOwner = owner;
   const before = new Set(rows.keys());
   rows.clear();
-  const newest = [...events].reverse();
-  const most = matchMedia("(min-width: 60rem)").matches ? SHOWN : SHOWN_NARROW;
-  const shown = all ? newest : newest.slice(0, most);
-  const earlier = newest.length - shown.length + more;
-  $("line").start = shown.length + earlier;
-  $("line").replaceChildren(...shown.map((event, place) => row(event, shown[place + 1], before, remove)));
-  $("now-words").textContent = newest.length ? "the answer is for this moment" : empty;
-  const rest = $("earlier");
-  rest.hidden = earlier === 0;
-  rest.disabled = newest.length === shown.length;
-  rest.textContent = rest.disabled ? `${count(earlier, "earlier event")} not shown` : `Show ${count(earlier, "earlier event")}`;
-  rest.onclick = () => {
-    all = true;
-    showLine(of, events, { more, remove, empty });
-    const next = $("line").children[most];
+  const newestFirst = [...events].reverse();
+  const limit = matchMedia("(min-width: 60rem)").matches ? SHOWN : SHOWN_NARROW;
+  const shown = showsAll ? newestFirst : newestFirst.slice(0, limit);
+  const earlier = newestFirst.length - shown.length + more;
+  $("timeline").start = shown.length + earlier;
+  $("timeline").replaceChildren(...shown.map((event, index) => row(event, shown[index + 1], before, remove)));
+  $("now-text").textContent = newestFirst.length ? "the recommendations are for this time" : emptyText;
+  const showEarlier = $("earlier");
+  showEarlier.hidden = earlier === 0;
+  showEarlier.disabled = newestFirst.length === shown.length;
+  showEarlier.textContent = showEarlier.disabled ? `${count(earlier, "earlier event")} not shown` : `Show ${count(earlier, "earlier event")}`;
+  showEarlier.onclick = () => {
+    showsAll = true;
+    showTimeline(owner, events, { more, remove, emptyText });
+    const next = $("timeline").children[limit];
     next.tabIndex = -1;
     next.focus();
   };
@@ -65,37 +65,37 @@ function row(event, earlier, before, remove) {
       event.kind ? ` \u00b7 ${event.kind}` : null,
       event.value === null || event.value === undefined ? null : ` \u00b7 ${event.value}`,
     ),
-    make("span", { className: "push", attributes: { "aria-hidden": "true" } }),
+    make("span", { className: "influence", attributes: { "aria-hidden": "true" } }),
     remove && button("\u00d7", () => remove(event), { className: "remove", ariaLabel: `Remove ${nameOf(event)}`, title: "Remove" }),
   );
   const gap = earlier ? Math.log10(1 + Math.max(0, event.timestamp - earlier.timestamp) / 60_000) : 0;
   element.style.setProperty("--gap", `${Math.min(gap * 0.35, 2).toFixed(2)}rem`);
-  if (!rows.has(key)) rows.set(key, element); // of like events the newest
+  if (!rows.has(key)) rows.set(key, element); // of equal events, the newest
   return element;
 }
 
-/** Mark the causes of an item; what is found of them, with the element of each. */
+/** Mark the causes of a recommendation. Returns those on the timeline, with their elements. */
 export function markCauses(causes) {
-  const found = causes.flatMap((cause) => (rows.has(eventKey(cause)) ? [{ ...cause, element: rows.get(eventKey(cause)) }] : []));
-  const most = Math.max(...found.map(({ influence }) => Math.abs(influence)));
-  for (const { element, influence } of found) {
+  const visible = causes.flatMap((cause) => (rows.has(eventKey(cause)) ? [{ ...cause, element: rows.get(eventKey(cause)) }] : []));
+  const maxInfluence = Math.max(...visible.map(({ influence }) => Math.abs(influence)));
+  for (const { element, influence } of visible) {
     element.classList.add("cause", influence < 0 ? "against" : "for");
-    element.style.setProperty("--push", (Math.abs(influence) / (most || 1)).toFixed(3));
-    element.querySelector(".push").textContent = signed(influence);
+    element.style.setProperty("--strength", (Math.abs(influence) / (maxInfluence || 1)).toFixed(3));
+    element.querySelector(".influence").textContent = signed(influence);
   }
-  $("line").classList.toggle("marked", found.length > 0);
-  return found;
+  $("timeline").classList.toggle("marked", visible.length > 0);
+  return visible;
 }
 
-export function unmark() {
-  $("line").classList.remove("marked");
+export function unmarkCauses() {
+  $("timeline").classList.remove("marked");
   for (const element of document.querySelectorAll(".event.cause")) {
     element.classList.remove("cause", "for", "against");
-    element.querySelector(".push").textContent = "";
+    element.querySelector(".influence").textContent = "";
   }
 }
 
-/** Times go on while nothing happens. */
-export function passTime() {
+/** Update the ages of the events. */
+export function updateAges() {
   for (const time of document.querySelectorAll(".event time")) time.textContent = age(Date.parse(time.dateTime));
 }
