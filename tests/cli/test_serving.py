@@ -52,7 +52,7 @@ def test_forget_deletes_users(tmp_path: Path) -> None:
     assert b"anna" not in (tmp_path / "events.db").read_bytes()
     store.close()
     assert "is not an address" in run_with_error("forget", "anna", "--store", "events.db")
-    assert f"there is no event log at {tmp_path}/typo.db" in run_with_error(
+    assert f"no event log at {tmp_path}/typo.db" in run_with_error(
         "forget", "anna", "--store", f"sqlite:///{tmp_path}/typo.db"
     ).replace("│ ", "")
     assert not (tmp_path / "typo.db").exists()

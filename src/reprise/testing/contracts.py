@@ -40,7 +40,7 @@ class _Recurrence(NamedTuple):
 
 
 def check_cell(cell: Cell, size: int, *, tolerance: float = 1e-5) -> None:
-    """Check that a cell of width `size` keeps the contract of `Cell`, with the decay of its state if it supports decay."""
+    """Check that a cell of width `size` keeps the contract of `Cell`, including state decay if it supports it."""
     _check_recurrence(_Recurrence(cell, cell.initial_state, cell.scan, cell.step), size, tolerance)
     if cell.decays:
         _check_decay(cell, size, tolerance)
@@ -249,7 +249,7 @@ def _check_reset(cell: Cell, x_BTD: Tensor, tolerance: float) -> None:
 def check_scorer(
     scorer: Scorer, dataset: SequenceDataset, *, part: Part = "test", tolerance: float = 1e-4
 ) -> None:
-    """Check that a scorer keeps the contract of `Scorer` on a part of a dataset: `score_batch` must equal single steps."""
+    """Check that a scorer keeps the contract of `Scorer`: `score_batch` must equal single steps on a dataset."""
     first_U, last_U = dataset.part(part)
     plan = BatchPlan(dataset.offset[:-1], last_U, events_per_batch=64, max_steps=5)
     with torch.no_grad():

@@ -174,7 +174,7 @@ def _check_deletions_are_returned_in_order(store: EventStore, other: EventStore)
 
 
 def _check_appending_is_thread_safe(store: EventStore, other: EventStore) -> None:
-    """Four threads append: two of them the same events of ANNA, two the same events of BERT, and each its own of UNUSUAL."""
+    """Two threads append the same events of ANNA and two of BERT; each also appends own events of UNUSUAL."""
     barrier = threading.Barrier(4)
 
     def append(thread: int) -> list[Status]:

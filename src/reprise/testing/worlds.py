@@ -77,7 +77,7 @@ def _fingerprint(*arrays: AnyArray) -> str:
 
 
 def cycle(items: int = 12, sequences: int = 64, length: int = 24, seed: int = 0) -> SequenceDataset:
-    """Return a dataset in which item i + 1 (modulo `items`) always follows item i: a Markov chain reaches recall@1 = 1."""
+    """Return a dataset in which item i + 1 (modulo `items`) follows item i: a Markov chain has recall@1 = 1."""
     starts = np.random.default_rng(seed).integers(items, size=sequences)
     return world(
         [[f"i{(start + step) % items}" for step in range(length)] for start in starts], valid=2, test=2

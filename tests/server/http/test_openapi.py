@@ -58,6 +58,19 @@ def test_every_operation_matches_the_openapi_document(case: Any, address: str) -
     case.call_and_validate(base_url=address)
 
 
+def test_every_field_and_parameter_has_a_description() -> None:
+    document = openapi("1", needs_keys=True)
+    for name, model in document["components"]["schemas"].items():
+        assert model["description"], name
+        for field, content in model["properties"].items():
+            assert content.get("description"), f"{name}.{field}"
+    for path in document["paths"].values():
+        for operation in path.values():
+            assert operation["summary"]
+            assert all(response["description"] for response in operation["responses"].values())
+            assert all(parameter["description"] for parameter in operation.get("parameters", []))
+
+
 def test_random_bodies_do_not_crash_the_server(engine: ServingEngine) -> None:
     """Valid bodies with parts removed, repeated, replaced or cut off, and random bytes."""
     statuses = asyncio.run(send_bodies(engine, BODIES))
@@ -82,8 +95,8 @@ async def send_bodies(engine: ServingEngine, bodies: int) -> Counter[int]:
     for _ in range(bodies):
         path, method = generator.choice(posts)
         statuses[await send_body(app, method, path.replace("{item_id}", "p1"), random_body(generator))] += 1
-    for lane in (service._quick_queue, service._slow_queue, service._write_queue):
-        lane.close()
+    for queue in (service._quick_queue, service._slow_queue, service._write_queue):
+        queue.close()
     return statuses
 
 

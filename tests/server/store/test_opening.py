@@ -71,19 +71,19 @@ def test_without_create_a_missing_store_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     address = f"sqlite:///{path}"
     with pytest.raises(
-        ConfigError, match=r"there is no event log at .*events.db; name the one that a server"
+        ConfigError, match=r"no event log at .*events.db; give the address that a server uses"
     ):
         open_store(address, create=False)
     assert not path.exists()
     path.touch()
-    with pytest.raises(ConfigError, match="there is no event log at"):
+    with pytest.raises(ConfigError, match="no event log at"):
         open_store(address, create=False)
     assert path.read_bytes() == b""
     path.unlink()
     other = sqlite3.connect(path)
     other.execute("PRAGMA user_version = 1")  # a database without a table
     other.close()
-    with pytest.raises(ConfigError, match="there is no event log at"):
+    with pytest.raises(ConfigError, match="no event log at"):
         open_store(address, create=False)
     open_store(address).close()
     open_store(address, create=False).close()

@@ -70,7 +70,7 @@ def test_the_store_is_opened_by_its_address(postgres_address: str) -> None:
 
 
 def test_without_create_a_missing_store_is_an_error(postgres_address: str) -> None:
-    with pytest.raises(ConfigError, match="there is no event log at PostgreSQL database 'test_"):
+    with pytest.raises(ConfigError, match="no event log at PostgreSQL database 'test_"):
         open_store(postgres_address, create=False)
     with psycopg.connect(postgres_address) as other:
         assert other.execute("SELECT 1 FROM pg_namespace WHERE nspname = 'reprise'").fetchall() == []
@@ -105,7 +105,7 @@ store.close()
 def test_two_processes_that_append_the_same_events_store_each_once(
     store: PostgresStore, postgres_address: str
 ) -> None:
-    """Users and order differ between the processes. There is no deadlock, and each id is accepted exactly once."""
+    """Users and order differ between the processes. No deadlock occurs, and each id is accepted exactly once."""
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", PROCESS, postgres_address, seed], stdout=subprocess.PIPE, text=True

@@ -15,7 +15,7 @@ RETRY_S = 1
 
 
 class ErrorCode(NamedTuple):
-    """What an error code stands for."""
+    """Status and meaning of an error code."""
 
     status: int
     """HTTP status of the response."""
@@ -28,7 +28,7 @@ ERROR_CODES = {
     "unauthorized": ErrorCode(401, "The API key is missing or unknown."),
     "forbidden": ErrorCode(403, "The API key does not have the required scope."),
     "invalid_host": ErrorCode(403, "The Host header does not name this server."),
-    "not_found": ErrorCode(404, "There is no route at this path."),
+    "not_found": ErrorCode(404, "No route has this path."),
     "item_not_found": ErrorCode(404, "The model does not know the item."),
     "method_not_allowed": ErrorCode(405, "The route does not support this method."),
     "request_timeout": ErrorCode(408, "The body did not arrive in time."),

@@ -261,7 +261,7 @@ async def _api_error(request: Request, error: Exception) -> Response:
 
 
 async def _not_found(request: Request, error: Exception) -> Response:
-    api_error = ApiError("not_found", "there is no route at this path", "see /openapi.json for the routes")
+    api_error = ApiError("not_found", "no route has this path", "see /openapi.json for the routes")
     return _json_response(api_error.body, api_error.status)
 
 

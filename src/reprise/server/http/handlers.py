@@ -266,6 +266,6 @@ def _item(item: RankedItem | Recommendation) -> Json:
 def _titles(ids: Sequence[str], catalogue: Catalogue) -> list[str | None]:
     """Return the titles of items; None for an item that is unknown or has no title."""
     found = [item_id(text, catalogue) for text in ids]
-    # index 0 is padding, so it can stand for an unknown item
+    # index 0 is padding, so it can represent an unknown item
     indices = [0 if one is None else catalogue.items.index(one) for one in found]
     return [catalogue.title(index) if index else None for index in indices]

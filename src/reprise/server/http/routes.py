@@ -56,7 +56,7 @@ class Operation:
     method: str
     """HTTP method."""
     path: str
-    """Path, in which `{user_id}` or `{item_id}` stands for an id."""
+    """Path; `{user_id}` and `{item_id}` are placeholders for an id."""
     summary: str
     """Short description in the OpenAPI document."""
     response: type[BaseModel]

@@ -1,4 +1,4 @@
-"""The bodies of requests and responses. The OpenAPI document is generated from these classes and their docstrings."""
+"""The bodies of requests and responses. The OpenAPI document is generated from these classes and docstrings."""
 
 from typing import Annotated, Literal
 
@@ -269,7 +269,7 @@ class StoredEvent(ResponsePart):
 
 
 class StateSummary(ResponsePart):
-    """The state that the model keeps for a user. It is computed from the events and can be computed again at any time."""
+    """The state that the model keeps for a user. It is computed from the stored events."""
 
     model_version: str
     """Version of the model."""

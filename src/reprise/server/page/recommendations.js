@@ -185,7 +185,7 @@ function focusedAction(list) {
   return { id: element.dataset.id, action: focused.dataset.action, index: [...list.children].indexOf(element) };
 }
 
-/** Restore the focus to the same item, or to the item at the same position if it is no longer in the list. */
+/** Restore the focus to the same item, or to the item at the same position if it was removed from the list. */
 function restoreFocus(list, focused) {
   if (!focused) return;
   const element = rows.get(focused.id)?.element ?? list.children[Math.min(focused.index, list.children.length - 1)];

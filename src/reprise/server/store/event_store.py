@@ -16,10 +16,10 @@ class StoreError(OSError):
 
 
 class StoreNotFoundError(ConfigError):
-    """There is no event store at an address, and none may be created."""
+    """The event store at an address is missing, and may not be created."""
 
     def __init__(self, location: object) -> None:
-        super().__init__(f"there is no event log at {location}; name the one that a server writes to")
+        super().__init__(f"no event log at {location}; give the address that a server uses")
 
 
 class EventStore(Protocol):

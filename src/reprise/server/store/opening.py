@@ -24,7 +24,7 @@ def open_store(address: str, create: bool = True, *, trusted: bool = False) -> E
         trusted: Whether a class from outside this package may be imported, which runs the code of its module.
 
     Raises:
-        ConfigError: the address is malformed, its class cannot be used, or there is no store and `create` is false.
+        ConfigError: the address is malformed, its class cannot be used, or the store is missing and `create` is false.
         StoreError: the store cannot be opened.
     """
     own_class = CLASS_ADDRESS.fullmatch(address)

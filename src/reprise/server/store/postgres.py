@@ -138,7 +138,7 @@ class PostgresStore:
         )
 
     def vacuum(self) -> str:
-        """Rewrite the tables that hold personal data, without the bytes of deleted rows; return a description of the result.
+        """Rewrite the tables with personal data, without the bytes of deleted rows; describe the result.
 
         This runs `VACUUM FULL` as the owner of the tables. It locks the tables, and needs as much free disk space as they
         have. The write-ahead log, archives, standbys and backups are not changed.

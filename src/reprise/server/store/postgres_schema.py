@@ -45,10 +45,10 @@ CREATE VIEW reprise.log AS SELECT
 
 
 def open_tables(database: PostgresDatabase, create: bool) -> bytes:
-    """Check the tables, or create them if there are none; return the key of the keyed hashes.
+    """Check the tables, or create missing ones; return the key of the keyed hashes.
 
     Raises:
-        ConfigError: there are no tables, and `create` is false.
+        ConfigError: the tables are missing, and `create` is false.
         StoreError: the schema belongs to another program, may not be created, or the server does not respond.
     """
     with database.connection() as connection:
@@ -84,7 +84,7 @@ def open_tables(database: PostgresDatabase, create: bool) -> bytes:
 
 
 def vacuum_tables(database: PostgresDatabase) -> str:
-    """Rewrite the tables with personal data, without the bytes of deleted rows; return a description of the result.
+    """Rewrite the tables with personal data, without the bytes of deleted rows; describe the result.
 
     Raises:
         StoreError: it failed, or deleted rows were kept because another session can still see them.
@@ -139,7 +139,7 @@ def _create(database: PostgresDatabase, connection: Connection) -> dict[str, str
 
 
 def _check_notices(database: PostgresDatabase, notices: Sequence[Notice]) -> None:
-    """Raise `StoreError` if VACUUM skipped a table, which is only a warning, or kept deleted rows, which is only a detail."""
+    """Raise `StoreError` if VACUUM skipped a table (reported as a warning) or kept deleted rows (reported as a detail)."""
     for severity, message, detail in notices:
         if severity == "WARNING":
             raise StoreError(f"{database.name}: {message}; run the vacuum as the owner of the tables")
