@@ -30,7 +30,7 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest tests/test_house.py
+	$(BIN)/pytest tests/test_architecture.py
 
 format: install
 	$(BIN)/ruff format .

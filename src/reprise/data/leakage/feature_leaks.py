@@ -220,7 +220,7 @@ def _average_ranks(number: Any) -> Float64Array:
     return ranks
 
 
-class Pairs(NamedTuple):
+class EventPairs(NamedTuple):
     """Adjacent training events of one sequence that have different items."""
 
     position_N: AnyArray
@@ -244,7 +244,7 @@ def _next_item_leaks(dataset: SequenceDataset) -> Iterator[Leak]:
     if len(dataset.kinds) > 1:
         features.append(("kind", np.arange(len(value_N)), dataset.kind[pairs.position_N].astype(np.int64)))
     for name, which, feature_N in features:
-        selected = Pairs(*(column[which] for column in pairs))
+        selected = EventPairs(*(column[which] for column in pairs))
         dependence = _describe_dependence(selected, feature_N)
         if dependence:
             rows = tuple(
@@ -278,7 +278,7 @@ def _remark(dataset: SequenceDataset, name: str, position: int) -> str:
     return f"{name} {feature}, next item {following!r}"
 
 
-def _describe_dependence(pairs: Pairs, feature_N: AnyArray) -> str:
+def _describe_dependence(pairs: EventPairs, feature_N: AnyArray) -> str:
     """Describe how a feature of an event depends on the next item; "" if it does not.
 
     There are two cases. A price stored with the event before its own is determined by the next item. A feature such as
@@ -330,7 +330,7 @@ def _accuracy(key_N: AnyArray, target_N: AnyArray, half_N: BoolArray) -> tuple[i
     return known, float((predicted[place[found]] == test_target[found]).mean())
 
 
-def _adjacent_pairs(dataset: SequenceDataset) -> Pairs:
+def _adjacent_pairs(dataset: SequenceDataset) -> EventPairs:
     """Return adjacent training events: all of them or, in a long log, those of equally spaced stretches."""
     events = dataset.events
     if events <= MAX_PAIRS:
@@ -343,4 +343,4 @@ def _adjacent_pairs(dataset: SequenceDataset) -> Pairs:
     own_N, next_N = dataset.item[position_N], dataset.item[position_N + 1]
     kept = trained & (own_N != next_N)
     columns = position_N, own_N.astype(np.int64), next_N.astype(np.int64), sequence_N % 2 == 0
-    return Pairs(*(column[kept] for column in columns))
+    return EventPairs(*(column[kept] for column in columns))
