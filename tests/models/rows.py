@@ -1,4 +1,4 @@
-"""Small batches and events written as lists of items; nothing else is known of the events."""
+"""Batches and events from lists of items; timestamps, kinds and values are dummies."""
 
 import torch
 

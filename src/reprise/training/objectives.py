@@ -90,7 +90,7 @@ class MaskedItem:
     def __call__(self, model: SequenceModel, batch: Batch, state: State | None) -> TrainingExamples:
         """Return the predictions and targets of a batch; see `Objective`."""
         assert isinstance(model.encoder, BidirectionalEncoder)
-        read = model.read(batch, model.initial_state(len(batch.item_BT)))
+        read = model.encoder_inputs(batch, model.initial_state(len(batch.item_BT)))
         next_B = _next(batch)
         end_B1 = read.valid_BT.sum(1, keepdim=True)
         masked_BT = read.valid_BT & (torch.rand(read.valid_BT.shape, device=end_B1.device) < self.mask_rate)

@@ -18,8 +18,8 @@ def small():
     return world([list("abx"), list("abcx"), list("cdx"), list("bddx")], valid=0, test=1)
 
 
-def near(dataset, spec, *window):
-    """The scores of the items by name, without what decides between equals."""
+def similarity_scores(dataset, spec, *window):
+    """Return the scores by item name, without the tie-break."""
     model = spec.fit(dataset)
     index = [dataset.items.index(item) for item in window][-model.window :]
     recent = torch.tensor([[0] * (model.window - len(index)) + index])
@@ -29,7 +29,7 @@ def near(dataset, spec, *window):
     }
 
 
-def test_the_formula(small):
+def test_scores_match_the_formula(small):
     """cos(a, b) = 2 / sqrt((2 + 1)(3 + 1)), and the item before the last weighs half."""
     spec = ItemKNN(shrinkage=1, decay=0.5, repeat_weight=0.0)
     ab, ac, bc, bd = (
@@ -38,31 +38,33 @@ def test_the_formula(small):
         1 / sqrt((3 + 1) * (2 + 1)),
         1 / sqrt((3 + 1) * (2 + 1)),
     )
-    assert near(small, spec, "a") == pytest.approx({"a": 0, "b": ab, "c": ac, "d": 0}, abs=1e-6)
-    assert near(small, spec, "a", "b") == pytest.approx(
+    assert similarity_scores(small, spec, "a") == pytest.approx({"a": 0, "b": ab, "c": ac, "d": 0}, abs=1e-6)
+    assert similarity_scores(small, spec, "a", "b") == pytest.approx(
         {"a": ab, "b": 0.5 * ab, "c": bc + 0.5 * ac, "d": bd}, abs=1e-6
     )
 
 
-def test_the_last_item_only_is_hidasis(small):
+def test_window_of_one_is_the_item_knn_of_hidasi(small):
     spec = ItemKNN(window=1, repeat_weight=0.0)
-    assert near(small, spec, "a", "b")["c"] == pytest.approx(1 / sqrt((3 + 20) * (2 + 20)), abs=1e-6)
+    assert similarity_scores(small, spec, "a", "b")["c"] == pytest.approx(
+        1 / sqrt((3 + 20) * (2 + 20)), abs=1e-6
+    )
 
 
-def test_own_is_what_an_item_is_to_itself(small):
-    assert near(small, ItemKNN(repeat_weight=0.7), "c")["c"] == pytest.approx(0.7, abs=1e-6)
-    # of ten events one repeats an item of its session
-    assert near(small, ItemKNN(), "c")["c"] == pytest.approx(3 * 1 / 10, abs=1e-6)
+def test_repeat_weight_is_the_similarity_of_an_item_to_itself(small):
+    assert similarity_scores(small, ItemKNN(repeat_weight=0.7), "c")["c"] == pytest.approx(0.7, abs=1e-6)
+    # by default three times the share of repeats: one of ten events repeats an item of its session
+    assert similarity_scores(small, ItemKNN(), "c")["c"] == pytest.approx(3 * 1 / 10, abs=1e-6)
 
 
-def test_what_nothing_says_is_ordered_by_the_log(small):
+def test_ties_are_broken_by_popularity(small):
     model = ItemKNN().fit(small)
     shares = torch.tensor([small.table["count"].to_pylist()])[:, :4] / 10
     torch.testing.assert_close(model.scores(model.initial_state(1)), shares * TIE_BREAK_SCALE)
 
 
-def test_only_the_nearest_are_kept():
-    """Against the whole matrix, some rows at a time."""
+def test_only_the_k_nearest_items_are_kept():
+    """Compare with the dense matrix."""
     has = sparse.random_array((60, 12), density=0.3, rng=np.random.default_rng(0), dtype=np.float32).tocsr()
     has.data[:] = 1
     count = (has.T @ has).toarray()
@@ -70,14 +72,14 @@ def test_only_the_nearest_are_kept():
     whole = count / np.sqrt((total[:, None] + 2) * (total + 2))
     np.fill_diagonal(whole, 0)
     found = nearest_items(has, 2.0, k=3).toarray()
-    for mine, all_of_row in zip(found, whole, strict=True):
-        assert np.count_nonzero(mine) == min(3, np.count_nonzero(all_of_row))
-        np.testing.assert_allclose(np.sort(mine)[-3:], np.sort(all_of_row)[-3:], rtol=1e-6)
-        np.testing.assert_allclose(mine[mine > 0], all_of_row[mine > 0], rtol=1e-6)
+    for kept, row in zip(found, whole, strict=True):
+        assert np.count_nonzero(kept) == min(3, np.count_nonzero(row))
+        np.testing.assert_allclose(np.sort(kept)[-3:], np.sort(row)[-3:], rtol=1e-6)
+        np.testing.assert_allclose(kept[kept > 0], row[kept > 0], rtol=1e-6)
 
 
-def test_pieces_change_nothing(monkeypatch):
-    """Neither of the matrix of items nor of the targets."""
+def test_chunk_size_does_not_change_the_scores(monkeypatch):
+    """Chunks of the item matrix and chunks of targets."""
     dataset = noise(items=20, sequences=40)
     windows = torch.randint(0, 20, (30, 10), generator=torch.Generator().manual_seed(0))
     whole = ItemKNN(neighbours=5).fit(dataset).score_windows(windows)
@@ -87,8 +89,8 @@ def test_pieces_change_nothing(monkeypatch):
     )
 
 
-def test_a_cycle_is_learnt():
-    """What comes next was in the same sessions as what came before, and length 2 leaves only neighbours in time."""
+def test_item_knn_learns_a_cycle():
+    """With sessions of 2 events the only similar items are the previous and the next one."""
     dataset = cycle(items=12)
     report = evaluate(ItemKNN(length=2, repeat_weight=0.0, window=1).fit(dataset), dataset, at=(2,))
     assert report.metrics["recall@2"].value == 1
@@ -103,12 +105,12 @@ def test_a_cycle_is_learnt():
         ({"neighbors": 3}, "unknown field 'neighbors'; did you mean 'neighbours'?"),
     ],
 )
-def test_impossible_fields(fields, message):
+def test_fields_out_of_range_are_rejected(fields, message):
     with pytest.raises(ConfigError) as error:
         ItemKNN(**fields)
     assert str(error.value) == message
 
 
-def test_an_empty_training_part():
+def test_empty_training_part_is_an_error():
     with pytest.raises(DataError, match="the training part is empty, there is nothing to count"):
         ItemKNN().fit(world([list("ab")], valid=0, test=2))

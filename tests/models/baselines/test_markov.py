@@ -12,8 +12,8 @@ def small():
     return world([list("ababc"), list("aacc")], valid=0, test=1)
 
 
-def test_the_markov_formula(small):
-    """After a: c_a = 4, of which b 2, a 1, c 1; a prior of weight 3."""
+def test_scores_match_the_formula(small):
+    """After a: c_a = 4, with b 2, a 1 and c 1, and a prior of weight 3."""
     model = Markov(smoothing=3).fit(small)
     found = model.score_windows(torch.tensor([[1]]))[0]
     assert found.tolist() == pytest.approx(
@@ -21,21 +21,21 @@ def test_the_markov_formula(small):
     )
 
 
-def test_scores_are_a_distribution(small):
+def test_scores_sum_to_one(small):
     assert Markov(0.5).fit(small).score_windows(torch.arange(4)[:, None]).sum(1).tolist() == pytest.approx(
         [1] * 4
     )
 
 
-def test_without_history_and_after_a_dead_end_a_chain_is_popularity(small):
-    """Nothing follows c."""
+def test_scores_are_popularity_without_a_counted_successor(small):
+    """An empty history, and c, which nothing follows."""
     model, shares = Markov(2).fit(small), [4 / 7, 2 / 7, 1 / 7]
     assert model.scores(model.initial_state(1))[0].tolist() == pytest.approx(shares)
     assert model.score_windows(torch.tensor([[3]]))[0].tolist() == pytest.approx(shares)
 
 
 def test_transitions_of_the_validation_part_are_counted_for_the_test_part():
-    """c follows a in validation only."""
+    """c follows a in the validation part only."""
     dataset = world([list("abacb"), list("cbabb")], valid=1, test=1)
     model = Markov(0.001).fit(dataset)
     a, c = dataset.items.index("a"), dataset.items.index("c")
@@ -45,17 +45,17 @@ def test_transitions_of_the_validation_part_are_counted_for_the_test_part():
 
 
 @pytest.mark.parametrize("smoothing", [0, -1])
-def test_impossible_smoothing(smoothing):
+def test_smoothing_must_be_positive(smoothing):
     with pytest.raises(ConfigError, match=f"smoothing must be above 0, got {smoothing}"):
         Markov(smoothing)
 
 
-def test_an_empty_training_part():
+def test_empty_training_part_is_an_error():
     with pytest.raises(DataError, match="the training part is empty, there is nothing to count"):
         Markov().fit(world([list("ab")], valid=0, test=2))
 
 
-def test_a_cycle_is_learnt():
+def test_markov_chain_learns_a_cycle():
     dataset = cycle(items=5)
     model = Markov().fit(dataset)
     index = dataset.items.index

@@ -6,8 +6,8 @@ from reprise.models.cooccurrence import counting
 from reprise.testing.worlds import noise, world
 
 
-def told(dataset, sessions):
-    """Each session as items and places."""
+def as_lists(dataset, sessions):
+    """Return each session as a list of (item, place)."""
     names = dataset.items.ids[sessions.item_P - 1]
     return [
         list(zip(names[first:last], sessions.place_P[first:last].tolist(), strict=True))
@@ -15,18 +15,18 @@ def told(dataset, sessions):
     ]
 
 
-def test_an_item_stands_once_in_a_session_where_it_came_last():
+def test_each_item_occurs_once_at_its_last_place():
     """Times are minutes from the start of each sequence, so the shorter session ended first."""
     dataset = world([list("abacx"), list("bbx")], valid=0, test=1)
     sessions = find_sessions(dataset, "test", length=50)
-    assert told(dataset, sessions) == [[("b", 1)], [("b", 1), ("a", 2), ("c", 3)]]
+    assert as_lists(dataset, sessions) == [[("b", 1)], [("b", 1), ("a", 2), ("c", 3)]]
     assert sessions.events == 6
 
 
-def test_long_sequences_are_cut():
+def test_long_sequences_are_split():
     dataset = world([list("abcdabcdx"), list("abx")], valid=0, test=1)
     sessions = find_sessions(dataset, "test", length=3)
-    assert told(dataset, sessions) == [
+    assert as_lists(dataset, sessions) == [
         [("a", 0), ("b", 1)],
         [("a", 0), ("b", 1), ("c", 2)],
         [("d", 0), ("a", 1), ("b", 2)],
@@ -35,51 +35,51 @@ def test_long_sequences_are_cut():
     assert np.all(np.diff(sessions.last_ms_S) >= 0)
 
 
-def test_only_what_is_before_a_part_and_warm_is_read():
-    """z is never in training."""
+def test_only_warm_items_before_the_part_are_read():
+    """z is cold."""
     dataset = world([list("abzc"), list("bazb")], valid=2, test=1)
-    assert told(dataset, find_sessions(dataset, "valid", length=9)) == [[("a", 0)], [("b", 0)]]
-    assert told(dataset, find_sessions(dataset, "test", length=9)) == [
+    assert as_lists(dataset, find_sessions(dataset, "valid", length=9)) == [[("a", 0)], [("b", 0)]]
+    assert as_lists(dataset, find_sessions(dataset, "test", length=9)) == [
         [("a", 0), ("b", 1)],
         [("b", 0), ("a", 1)],
     ]
 
 
-def test_blocks_change_nothing(monkeypatch):
+def test_block_size_does_not_change_the_sessions(monkeypatch):
     dataset = noise(items=9, sequences=30, length=12)
     whole = find_sessions(dataset, "test", length=4)
     monkeypatch.setattr(counting, "EVENTS_PER_BLOCK", 25)
     cut = find_sessions(dataset, "test", length=4)
-    assert all(np.array_equal(mine, theirs) for mine, theirs in zip(whole, cut, strict=True))
+    assert all(np.array_equal(expected, found) for expected, found in zip(whole, cut, strict=True))
 
 
-def test_some_of_the_sessions():
+def test_select_keeps_the_order():
     dataset = world([list("ax"), list("bcx"), list("abcx")], valid=0, test=1)
     sessions = find_sessions(dataset, "test", length=9)
     some = sessions.select(np.array([True, False, True]))
-    assert told(dataset, some) == [told(dataset, sessions)[0], told(dataset, sessions)[2]]
+    assert as_lists(dataset, some) == [as_lists(dataset, sessions)[0], as_lists(dataset, sessions)[2]]
     assert some.session_P.tolist() == [0, 1, 1, 1]
 
 
 @pytest.mark.parametrize(
-    ("rows", "own"),
+    ("rows", "weight"),
     [
-        (["abcx", "bcax"], 0.0),  # nothing comes again
-        (["abacbcabcbx"], 1.0),  # 7 of 10 do: more than a third
+        (["abcx", "bcax"], 0.0),  # no repeats
+        (["abacbcabcbx"], 1.0),  # 7 of 10 are repeats: more than a third
         (["abcdefghijabx", "cx", "dx", "ex", "fx", "gx", "hx", "ix", "jx"], 3 * 2 / 20),
     ],
 )
-def test_own_items_weigh_by_how_often_items_come_again(rows, own):
+def test_repeat_weight_is_three_times_the_share_of_repeats(rows, weight):
     dataset = world([list(row) for row in rows], valid=0, test=1)
-    assert find_sessions(dataset, "test", length=50).repeat_weight == pytest.approx(own)
+    assert find_sessions(dataset, "test", length=50).repeat_weight == pytest.approx(weight)
 
 
-def test_spans():
+def test_csr_positions():
     assert csr_positions(np.array([5, 0, 9]), np.array([2, 3, 0])).tolist() == [5, 6, 0, 1, 2]
     assert csr_positions(np.zeros(0, dtype=int), np.zeros(0, dtype=int)).tolist() == []
 
 
-def test_the_strongest_of_each_row():
+def test_top_k_per_row():
     """Rows of 4, 0, 1 and 2 values."""
     start, value = np.array([0, 4, 4, 5, 7]), np.array([3.0, 9.0, 1.0, 4.0, 0.0, 2.0, 8.0])
     assert top_k_per_row(start, value, 2).tolist() == [False, True, False, True, True, True, True]
@@ -95,7 +95,7 @@ def test_the_strongest_of_each_row():
         ([4, 2, 1, 5, 0], [(0, 2), (2, 5)]),
     ],
 )
-def test_rows_are_taken_as_many_as_there_is_room_for(monkeypatch, cost, chunks):
+def test_row_chunks_stay_below_the_cost_limit(monkeypatch, cost, chunks):
     monkeypatch.setattr("reprise.models.baselines.session_matrix.PAIRS_PER_CHUNK", 6)
     found = row_chunks(np.array(cost, dtype=np.int64))
     assert [(chunk.start, chunk.stop) for chunk in found] == chunks

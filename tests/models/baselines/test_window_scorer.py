@@ -16,26 +16,26 @@ SPECS = [Popularity(), Markov(), SessionPopularity(window=3), ItemKNN(window=3),
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=str)
-def test_a_batch_equals_the_fold(spec):
-    """Over chunks of four steps, with the state carried; to the last bit, since a score does not know its batch."""
+def test_score_batch_equals_advance_and_scores(spec):
+    """Chunks of four steps with a carried state; equal to the last bit, since rows do not depend on each other."""
     dataset = noise(items=6, sequences=9, length=11)
     model = spec.fit(dataset)
     first, last = np.asarray(dataset.offset[:-1]), np.asarray(dataset.offset[1:])
-    state = fold = None
+    state = expected_state = None
     for chunk in BatchPlan(first, last, events_per_batch=20, max_steps=4):
         batch = gather(dataset, chunk, first, last)
         scores, state = model.score_batch(batch, None if chunk.fresh else state)
-        fold = model.initial_state(len(chunk.row_B)) if chunk.fresh else fold
+        expected_state = model.initial_state(len(chunk.row_B)) if chunk.fresh else expected_state
         expected = []
         for step in range(batch.item_BT.shape[1]):
-            fold = model.advance(fold, events_at_step(batch, step))
-            expected.append(model.scores(fold))
+            expected_state = model.advance(expected_state, events_at_step(batch, step))
+            expected.append(model.scores(expected_state))
         assert torch.equal(scores, torch.stack(expected, 1)[batch.target_BT != 0])
-        assert all(torch.equal(state[name], fold[name]) for name in fold)
+        assert all(torch.equal(state[name], expected_state[name]) for name in expected_state)
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=str)
-def test_they_are_scorers_that_count(spec):
+def test_baselines_are_counting_scorers(spec):
     dataset = noise(sequences=5)
     model = spec.fit(dataset)
     assert model.learned_from == dataset.fingerprint
@@ -48,7 +48,7 @@ def test_they_are_scorers_that_count(spec):
 @pytest.mark.parametrize(
     ("spec", "kept"), [(Popularity(), 0), (Markov(), 1), (SessionKNN(window=3), 3)], ids=str
 )
-def test_the_state_is_the_last_items_that_were_known(spec, kept):
+def test_state_is_the_last_warm_items(spec, kept):
     model = spec.fit(noise(sequences=5))
     state = model.initial_state(3)
     for items in ((2, 5, 0), (0, 4, 0), (1, 1, 0), (3, 0, 0)):

@@ -36,7 +36,7 @@ def members_of(model: EnsembleScorer) -> list[NetworkScorer]:
     ],
     ids=["default", "bare", "times", "plain"],
 )
-def test_an_ensemble_is_a_fold_like_any_scorer(fields: dict[str, object]) -> None:
+def test_ensemble_satisfies_the_scorer_contract(fields: dict[str, object]) -> None:
     model = built(**fields)
     if model.cooccurrence is not None:
         with torch.no_grad():
@@ -45,7 +45,7 @@ def test_an_ensemble_is_a_fold_like_any_scorer(fields: dict[str, object]) -> Non
     check_scorer(model, WORLD)
 
 
-def test_its_logits_are_the_mean_of_its_members() -> None:
+def test_logits_are_the_mean_of_the_members() -> None:
     model = built(3)
     some = batch([[1, 2, 3], [4, PAD, 5]], [[2, 0, 4], [0, 0, 6]])
     mean_NI = torch.stack([member.score_batch(some)[0] for member in members_of(model)]).mean(0)
@@ -53,27 +53,27 @@ def test_its_logits_are_the_mean_of_its_members() -> None:
     assert model.item_vectors().shape == (WORLD.items.warm, 24)
 
 
-def test_its_members_differ() -> None:
+def test_members_have_different_weights() -> None:
     first, second = members_of(built())
     assert not torch.allclose(first.input_vectors(), second.input_vectors())
 
 
-def test_counts_are_added_once_and_are_not_the_members() -> None:
+def test_cooccurrence_is_added_once_to_the_mean() -> None:
     model = built()
     assert model.cooccurrence is not None
     assert all(member.cooccurrence is None for member in members_of(model))
     some = batch([[1, 2]], [[0, 3]])
-    bare_NI = model.score_batch(some)[0]
+    plain_NI = model.score_batch(some)[0]
     with torch.no_grad():
         model.cooccurrence.gain.fill_(1.0)
     model.count(WORLD)
-    counted_NI = bare_NI.clone()
-    model.cooccurrence(torch.tensor([[PAD] * 18 + [1, 2]])).add_to(counted_NI)
-    torch.testing.assert_close(model.score_batch(some)[0], counted_NI)
-    assert not torch.allclose(bare_NI, counted_NI)
+    corrected_NI = plain_NI.clone()
+    model.cooccurrence(torch.tensor([[PAD] * 18 + [1, 2]])).add_to(corrected_NI)
+    torch.testing.assert_close(model.score_batch(some)[0], corrected_NI)
+    assert not torch.allclose(plain_NI, corrected_NI)
 
 
-def test_an_event_by_its_vectors_is_the_event_by_its_item() -> None:
+def test_advance_vector_equals_advance() -> None:
     model = built(gaps=True)
     event = Event(
         torch.tensor([3, 1]), torch.tensor([5.0, 9.0]).double(), torch.zeros(2).long(), torch.zeros(2)
@@ -86,7 +86,7 @@ def test_an_event_by_its_vectors_is_the_event_by_its_item() -> None:
         torch.testing.assert_close(by_vector[name], tensor, equal_nan=True)
 
 
-def test_its_attention_is_the_mean_of_theirs() -> None:
+def test_attention_is_the_mean_of_the_members() -> None:
     model = built(attention=3)
     _, _, state = model.query_batch(batch([[1, 2], [0, 0]], [[0, 3], [0, 0]]))
     weight_BW = model.attention(state)
@@ -95,30 +95,30 @@ def test_its_attention_is_the_mean_of_theirs() -> None:
     assert built(attention=0).attention(state) is None
 
 
-def test_it_reads_what_its_members_read() -> None:
+def test_reads_is_the_union_of_the_members() -> None:
     assert built(gaps=True, query_time=True).reads == ("item", "time_s", "now_s")
     assert built(cooccurrence=0).reads == ()
 
 
 @pytest.mark.parametrize("member", [Ensemble(), 3, Recurrent])
-def test_a_member_is_one_network(member: object) -> None:
+def test_member_must_be_the_spec_of_one_network(member: object) -> None:
     with pytest.raises(ConfigError, match="member must be the spec of one network"):
         Ensemble(member).build(WORLD.sizes)
 
 
-def test_a_member_builds_a_network() -> None:
-    class Odd:
+def test_member_must_build_a_network_scorer() -> None:
+    class LinearSpec:
         def build(self, sizes: Sizes) -> nn.Module:
             return nn.Linear(sizes.items, 1)
 
     with pytest.raises(ConfigError, match="builds a Linear"):
-        Ensemble(Odd()).build(WORLD.sizes)
+        Ensemble(LinearSpec()).build(WORLD.sizes)
 
 
-def test_one_member_is_no_ensemble() -> None:
+def test_an_ensemble_needs_two_members() -> None:
     with pytest.raises(ConfigError, match="at least 2"):
         Ensemble(members=1)
 
 
-def test_its_name_says_how_many_of_what() -> None:
+def test_name_has_the_number_and_the_spec_of_the_members() -> None:
     assert str(Ensemble(Recurrent(size=8), 4)) == "4 of rglru 2 x 8"

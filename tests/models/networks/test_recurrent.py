@@ -12,7 +12,7 @@ from reprise.nn.blocks import ResidualBlock
 from reprise.nn.cells import GRU, RNN
 
 
-def test_a_spec_is_what_was_typed_and_what_is_saved() -> None:
+def test_spec_round_trip_and_names() -> None:
     spec = Recurrent(cell="gru", size=32)
     assert from_dict(to_dict(spec)) == spec
     assert str(spec) == "gru 2 x 32"
@@ -22,8 +22,8 @@ def test_a_spec_is_what_was_typed_and_what_is_saved() -> None:
     assert str(textbook) == "rnn sigmoid 2 x 8 bare output tanh skip"
 
 
-def test_bare_is_the_textbook_stack() -> None:
-    """Without residual blocks a network of one layer is torch's own, item vectors in, hidden states out."""
+def test_bare_network_is_the_torch_layer() -> None:
+    """Without residual blocks the encoder of a one-layer network equals the layer of torch."""
     torch.manual_seed(0)
     model = Recurrent(cell="gru", size=6, layers=1, residual=False).build(Sizes(items=9)).eval()
     cell = model.encoder.cells[0]
@@ -33,19 +33,19 @@ def test_bare_is_the_textbook_stack() -> None:
     torch.testing.assert_close(encoded.hidden_BTD, cell.layer(x_BTD)[0])
 
 
-def test_residual_wraps_every_layer() -> None:
+def test_residual_network_wraps_each_cell_in_a_block() -> None:
     model = Recurrent(cell="rnn", size=6, layers=3, attention=0).build(Sizes(items=9))
     blocks = list(model.encoder.cells)
     assert len(blocks) == 3
     assert all(isinstance(block, ResidualBlock) and isinstance(block.cell, RNN) for block in blocks)
 
 
-def test_states_of_layers_have_their_own_names() -> None:
+def test_state_names_have_the_layer_as_prefix() -> None:
     model = Recurrent(cell="lstm", size=6, layers=2, attention=0, cooccurrence=0).build(Sizes(items=9))
     assert set(model.initial_state(3)) == {"0.h", "0.c", "1.h", "1.c", "hidden"}
 
 
-def test_a_cell_of_ones_own_is_a_class_by_name() -> None:
+def test_cell_can_be_named_by_its_class() -> None:
     model = Recurrent(cell="reprise.nn.cells:RNN", size=6, layers=1, residual=False).build(Sizes(items=9))
     assert isinstance(model.encoder.cells[0], RNN)
 
@@ -53,14 +53,17 @@ def test_a_cell_of_ones_own_is_a_class_by_name() -> None:
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
-        ("rglur", r"unknown cell 'rglur'; did you mean 'rglru'\?; a cell of your own is `module:Class`"),
+        (
+            "rglur",
+            r"unknown cell 'rglur'; did you mean 'rglru'\?; your own cell is written as `module:Class`",
+        ),
         (
             "reprise.data.dataset:Sizes",
-            r"Sizes is not a cell; a cell is a subclass of reprise\.nn\.cells\.Cell",
+            r"Sizes is not a cell; pass a subclass of reprise\.nn\.cells\.Cell",
         ),
     ],
 )
-def test_a_wrong_cell_is_told(cell: str, message: str) -> None:
+def test_unknown_cells_are_rejected(cell: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Recurrent(cell=cell).build(Sizes(items=9))
 
@@ -69,14 +72,14 @@ def test_a_wrong_cell_is_told(cell: str, message: str) -> None:
     ("field", "value", "message"),
     [("size", 0, "size must be at least 1, got 0"), ("dropout", 1.0, "dropout must be below 1, got 1.0")],
 )
-def test_impossible_values(field: str, value: float, message: str) -> None:
+def test_values_out_of_range_are_rejected(field: str, value: float, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Recurrent(**{field: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("skip", [True, False])
-def test_the_output_of_the_textbook_network(skip: bool) -> None:
-    """o_t = tanh(W_o h_t + W_x x_t + b), and without the skip tanh(W_o h_t + b), from the input of the whole network."""
+def test_output_layer_with_and_without_skip(skip: bool) -> None:
+    """o_t = tanh(W_o h_t + W_x x_t + b), and without skip tanh(W_o h_t + b); x is the input of the first cell."""
     torch.manual_seed(0)
     spec = Recurrent(
         cell="rnn", size=6, layers=2, residual=False, activation="relu", output="tanh", skip=skip
@@ -100,21 +103,21 @@ def test_the_output_of_the_textbook_network(skip: bool) -> None:
     [
         (
             {"cell": "gru", "activation": "relu"},
-            "activation='relu' is a choice of the rnn cell, and gru has its own; choose cell='rnn', or leave activation out",
+            "activation='relu' applies to the rnn cell only, and cell is 'gru'; choose cell='rnn', or omit activation",
         ),
         (
             {"skip": True},
-            "skip=True leads the input into the output layer, and output='none' has none; "
-            "choose output='identity', 'tanh', 'relu' or 'sigmoid', or leave skip out",
+            "skip=True connects the input to the output layer, but output='none' has no output layer; "
+            "choose output='identity', 'tanh', 'relu' or 'sigmoid', or omit skip",
         ),
         (
             {"decay": True, "cell": "gru"},
-            "decay=True multiplies the state by a factor, and the state of gru takes none; "
-            r"choose a linear cell \(rglru, lru, mingru, minlstm\), or leave decay out",
+            "decay=True needs a cell with a decay factor, and gru does not have one; "
+            r"choose a linear cell \(rglru, lru, mingru, minlstm\), or omit decay",
         ),
     ],
 )
-def test_fields_that_contradict_each_other(fields: dict[str, Any], message: str) -> None:
+def test_contradicting_fields_are_rejected(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Recurrent(**fields).build(Sizes(items=9))
 
@@ -123,13 +126,13 @@ def test_fields_that_contradict_each_other(fields: dict[str, Any], message: str)
     ("events", "dropout"),
     [(0, 0.3), (1, 0.5), (150_000, 0.5), (300_000, 0.4), (1_200_000, 0.2), (10**9, 0.1)],
 )
-def test_small_logs_drop_more(events: int, dropout: float) -> None:
+def test_default_dropout_decreases_with_the_size_of_the_log(events: int, dropout: float) -> None:
     assert dropout_for(events) == pytest.approx(dropout)
     model = Recurrent(size=6, layers=1).build(Sizes(items=9, events=events))
     assert model.inputs.dropout.p == pytest.approx(dropout)
     assert model.encoder.encoder.cells[0].dropout.p == pytest.approx(dropout)
 
 
-def test_dropout_that_is_said_is_taken() -> None:
+def test_explicit_dropout_replaces_the_default() -> None:
     model = Recurrent(size=6, layers=1, dropout=0.0, item_dropout=0.1).build(Sizes(items=9, events=9))
     assert (model.inputs.dropout.p, model.encoder.encoder.cells[0].dropout.p) == (0.1, 0.0)

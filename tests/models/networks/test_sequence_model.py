@@ -18,8 +18,8 @@ def model() -> SequenceModel:
     return Recurrent(size=8, layers=2).build(worlds.cycle().sizes).eval()
 
 
-def test_an_unknown_item_in_the_middle_changes_nothing(model: SequenceModel) -> None:
-    """Items without a vector are padding wherever they stand: 1 ? 2 is read as 1 2."""
+def test_cold_items_inside_a_row_are_skipped(model: SequenceModel) -> None:
+    """A cold item is padding anywhere in a row: 1 ? 2 is read as 1 2."""
     holes, _, after_holes = model.query_batch(batch([[1, PAD, 2], [PAD, PAD, 3]], [[0, 0, 5], [0, 0, 6]]))
     plain, _, after_plain = model.query_batch(batch([[1, 2], [3, PAD]], [[0, 5], [6, 0]]))
     torch.testing.assert_close(holes, plain)
@@ -27,14 +27,14 @@ def test_an_unknown_item_in_the_middle_changes_nothing(model: SequenceModel) -> 
         torch.testing.assert_close(after_holes[name], after_plain[name])
 
 
-def test_a_target_after_an_unknown_item_sees_the_state_before_it(model: SequenceModel) -> None:
-    """1 ? -> the answer after the unknown item is the answer after 1."""
+def test_target_after_a_cold_item_uses_the_state_before_it(model: SequenceModel) -> None:
+    """The query after 1 ? is that after 1."""
     after_known, _, _ = model.query_batch(batch([[1]], [[5]]))
     after_unknown, _, _ = model.query_batch(batch([[1, PAD]], [[0, 5]]))
     torch.testing.assert_close(after_unknown, after_known)
 
 
-def test_a_row_goes_on_only_when_it_is_not_fresh(model: SequenceModel) -> None:
+def test_only_rows_that_are_not_fresh_continue(model: SequenceModel) -> None:
     _, _, state = model.query_batch(batch([[1, 2]], [[0, 3]]))
     fresh, _, _ = model.query_batch(batch([[4]], [[5]]), state)
     alone, _, _ = model.query_batch(batch([[4]], [[5]]))
@@ -45,7 +45,7 @@ def test_a_row_goes_on_only_when_it_is_not_fresh(model: SequenceModel) -> None:
     assert not torch.allclose(carried, alone)
 
 
-def test_advance_by_vector_is_advance_by_item(model: SequenceModel) -> None:
+def test_advance_vector_equals_advance(model: SequenceModel) -> None:
     event = Event(
         torch.tensor([3]), torch.zeros(1, dtype=torch.float64), torch.zeros(1).long(), torch.zeros(1)
     )
@@ -55,33 +55,33 @@ def test_advance_by_vector_is_advance_by_item(model: SequenceModel) -> None:
         torch.testing.assert_close(by_item[name], by_vector[name])
 
 
-def test_scores_are_inner_products_of_query_and_vectors(model: SequenceModel) -> None:
+def test_scores_are_inner_products(model: SequenceModel) -> None:
     _, _, state = model.query_batch(batch([[1, 2]], [[0, 3]]))
     torch.testing.assert_close(model.scores(state), model.query(state) @ model.item_vectors().t())
     assert model.scores(state).shape == (1, 12)
 
 
-def test_padding_never_learns(model: SequenceModel) -> None:
+def test_padding_vector_has_no_gradient(model: SequenceModel) -> None:
     query, _, _ = model.query_batch(batch([[1, PAD]], [[5, 0]]))
     query.sum().backward()
     assert model.items.weight.grad is not None
     assert torch.equal(model.items.weight.grad[PAD], torch.zeros(8))
 
 
-def test_keep_state_chooses_row_by_row() -> None:
+def test_select_state_selects_rows() -> None:
     old, new = {"h": torch.zeros(2, 3)}, {"h": torch.ones(2, 3)}
-    kept = select_state(old, new, torch.tensor([True, False]))
-    assert kept["h"].tolist() == [[0, 0, 0], [1, 1, 1]]
+    selected = select_state(old, new, torch.tensor([True, False]))
+    assert selected["h"].tolist() == [[0, 0, 0], [1, 1, 1]]
 
 
-def network_of(**fields: object) -> SequenceModel:
-    """Of what is on by default, only what is asked for."""
+def make_network(**fields: object) -> SequenceModel:
+    """Build a network in which the options that are on by default are off, except `fields`."""
     torch.manual_seed(0)
     off = {"temperature": 0.0, "attention": 0, "cooccurrence": 0}
     return Recurrent(size=8, layers=1, **{**off, **fields}).build(worlds.cycle().sizes).eval()  # type: ignore[arg-type]
 
 
-def after(network: SequenceModel, rows: list[list[int]]) -> State:
+def state_after(network: SequenceModel, rows: list[list[int]]) -> State:
     state = network.initial_state(len(rows))
     for items in torch.tensor(rows).t():
         unknown_B = torch.full(items.shape, torch.nan)
@@ -101,25 +101,25 @@ def after(network: SequenceModel, rows: list[list[int]]) -> State:
         ({"kinds": True, "values": True}, ("kind", "value")),
     ],
 )
-def test_a_network_says_what_it_reads(fields: dict[str, object], reads: tuple[str, ...]) -> None:
-    assert network_of(**fields).reads == reads
+def test_reads_names_the_inputs_in_use(fields: dict[str, object], reads: tuple[str, ...]) -> None:
+    assert make_network(**fields).reads == reads
 
 
 @pytest.mark.parametrize("alignment", ["additive", "dot"])
-def test_attention_says_how_much_each_of_the_last_events_is_looked_at(alignment: Alignment) -> None:
-    network = network_of(attention=3, alignment=alignment)
-    weight_BW = network.attention(after(network, [[1, 2, 3, 4], [5, 6, PAD, PAD], [PAD] * 4]))
+def test_attention_weights_sum_to_one_over_the_window(alignment: Alignment) -> None:
+    network = make_network(attention=3, alignment=alignment)
+    weight_BW = network.attention(state_after(network, [[1, 2, 3, 4], [5, 6, PAD, PAD], [PAD] * 4]))
     assert weight_BW is not None and weight_BW.shape == (3, 3)
     assert weight_BW.sum(1).tolist() == pytest.approx([1, 1, 0])
     assert (weight_BW > 0).tolist() == [[True] * 3, [False, True, True], [False] * 3]
 
 
-def test_what_is_looked_at_is_what_is_added_to_the_hidden_state() -> None:
-    """With only the second of three events in sight, the context is the vector of that event."""
-    network = network_of(attention=3)
+def test_attention_context_is_added_to_the_hidden_state() -> None:
+    """With all weight on the second of three events, the context is the vector of that event."""
+    network = make_network(attention=3)
     with torch.no_grad():
         network.encoder.distance.copy_(torch.tensor([-99.0, 99.0, -99.0]))  # type: ignore[operator]
-        state = after(network, [[1, 2, 3]])
+        state = state_after(network, [[1, 2, 3]])
         weight_BW = network.attention(state)
         context_BD = state["vectors"][:, 1]
         expected_BD = state["states"][:, -1] + network.encoder.output(context_BD)  # type: ignore[operator]
@@ -128,5 +128,5 @@ def test_what_is_looked_at_is_what_is_added_to_the_hidden_state() -> None:
     torch.testing.assert_close(state["hidden"], expected_BD)
 
 
-def test_without_attention_there_is_nothing_to_say() -> None:
-    assert network_of().attention(network_of().initial_state(2)) is None
+def test_attention_is_none_without_attention() -> None:
+    assert make_network().attention(make_network().initial_state(2)) is None

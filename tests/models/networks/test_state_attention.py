@@ -7,24 +7,24 @@ from reprise.nn.cells import GRU
 from reprise.testing.contracts import check_encoder
 
 
-def attentive(window: int, alignment: str) -> AttentiveEncoder:
+def make_encoder(window: int, alignment: str) -> AttentiveEncoder:
     torch.manual_seed(0)
     encoder = Stack([GRU(6)], norm=False)
-    found = AttentiveEncoder(encoder, 6, window, alignment)  # type: ignore[arg-type]
-    torch.nn.init.normal_(found.distance)
-    return found.eval()
+    result = AttentiveEncoder(encoder, 6, window, alignment)  # type: ignore[arg-type]
+    torch.nn.init.normal_(result.distance)
+    return result.eval()
 
 
 @pytest.mark.parametrize("alignment", ["additive", "dot"])
 @pytest.mark.parametrize("window", [2, 3, 20])
-def test_contracts(alignment: str, window: int) -> None:
-    check_encoder(attentive(window, alignment), 6)
+def test_attentive_encoder_satisfies_the_contract(alignment: str, window: int) -> None:
+    check_encoder(make_encoder(window, alignment), 6)
 
 
 @pytest.mark.parametrize("alignment", ["additive", "dot"])
-def test_the_equations_by_loops(alignment: str) -> None:
-    """e_ij over the last W events, softmax, context, added to the state."""
-    encoder = attentive(3, alignment)
+def test_attention_matches_the_equations(alignment: str) -> None:
+    """Compute e_ij over the last W events, the softmax and the context by loops."""
+    encoder = make_encoder(3, alignment)
     x_BTD = torch.randn(2, 80, 6)
     with torch.no_grad():
         valid_BT = torch.ones(2, 80, dtype=torch.bool)
@@ -45,8 +45,8 @@ def test_the_equations_by_loops(alignment: str) -> None:
             torch.testing.assert_close(found[:, i], h_BTD[:, i] + encoder.output(context_BD))
 
 
-def test_weights_can_be_read() -> None:
-    encoder = attentive(4, "additive")
+def test_weights_cover_the_filled_window_only() -> None:
+    encoder = make_encoder(4, "additive")
     state = encoder.initial_state(1)
     with torch.no_grad():
         for step in range(3):

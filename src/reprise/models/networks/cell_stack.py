@@ -1,4 +1,4 @@
-"""Cells on each other as an encoder: recurrent ones, convolutions and causal attention are stacked alike.
+"""A stack of cells as an encoder; recurrent cells, convolutions and causal attention are all cells.
 
 Shape letters: B rows, T steps, D width.
 """
@@ -12,13 +12,13 @@ from reprise.nn.cells import Cell, State, decay_args
 
 
 class Stack(Encoder):
-    """Cells on top of each other, and an output layer if given. The state of layer 0 is `0.h` and so on.
+    """A stack of cells with an optional output layer. The state of layer 0 is `0.h` and so on.
 
     Args:
-        cells: From the first to the last.
-        norm: Whether the last hidden state is normalised, as after residual blocks.
-        dropout: Share of what each cell reads that is dropped while training. Residual blocks have their own.
-        output: Called with the last hidden state and what the first cell read.
+        cells: The cells, first layer first.
+        norm: Whether to normalise the last hidden state, as is usual after residual blocks.
+        dropout: Dropout rate of the input of each cell. Residual blocks have their own dropout.
+        output: Output layer; it is called with the last hidden state and the input of the first cell.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Stack(Encoder):
         self.output = output
 
     def initial_state(self, batch: int) -> State:
-        """The states of all layers, side by side."""
+        """Return the states of all layers."""
         return {
             f"{layer}.{name}": tensor
             for layer, cell in enumerate(self._layers())
@@ -46,7 +46,7 @@ class Stack(Encoder):
     def forward(
         self, x_BTD: Tensor, state: State, valid_BT: Tensor, decay_BTD: Tensor | None = None
     ) -> Encoded:
-        """A whole chunk, layer by layer."""
+        """Encode a chunk, one layer after the other."""
         after, read_BTD = State(), x_BTD
         for layer, cell in enumerate(self._layers()):
             x_BTD, new = cell.scan(
@@ -56,7 +56,7 @@ class Stack(Encoder):
         return Encoded(self._out(x_BTD, read_BTD), after, x_BTD.new_zeros(()))
 
     def step(self, x_BD: Tensor, state: State, decay_BD: Tensor | None = None) -> tuple[Tensor, State]:
-        """One event, layer by layer."""
+        """Read one event, one layer after the other."""
         after, read_BD = State(), x_BD
         for layer, cell in enumerate(self._layers()):
             x_BD, new = cell.step(self.between(x_BD), strip_prefix(state, f"{layer}."), *decay_args(decay_BD))

@@ -1,6 +1,6 @@
-"""The convolutional family: stacked causal dilated filters, and Caser's filters over the last L events.
+"""Convolutional networks: stacked causal dilated filters, and Caser's filters over the last L events.
 
-Shape letters: N windows, L events of a window, D width, F filters.
+Shape letters: N windows, L events of a window, D width, F filters, P positions of a filter, H numbers a filter reads.
 """
 
 from typing import Annotated
@@ -22,21 +22,22 @@ from reprise.nn.dilated_convolution import DilatedConvolution
 
 @spec
 class Convolution(Network):
-    """Causal dilated convolutions on each other (Yuan et al. 2019, "NextItNet"), each in a residual block."""
+    """Stacked causal dilated convolutions (Yuan et al. 2019, "NextItNet"), each in a residual block."""
 
     kernel: Annotated[int, Field(ge=2)] = 3
-    """Events that one filter sees."""
+    """Number of events that one filter reads."""
     dilations: tuple[int, ...] = (1, 2, 4)
-    """How far apart they are, layer by layer. Together the layers see 1 + (kernel - 1) sum(dilations) events."""
+    """Distance of the events that a filter reads, per layer. The layers together see 1 + (kernel - 1) sum(dilations)
+    events."""
 
     def __str__(self) -> str:
         return f"convolution {self.kernel} x {','.join(map(str, self.dilations))}, {self.size}"
 
     def build(self, sizes: Sizes) -> SequenceModel:
-        """A network with fresh weights for data of these sizes.
+        """Build a network with initial weights for a dataset of these sizes.
 
         Raises:
-            ConfigError: `dilations` holds nothing, or less than 1.
+            ConfigError: `dilations` is empty or contains a number below 1.
         """
         if not self.dilations or min(self.dilations) < 1:
             raise ConfigError(
@@ -52,25 +53,25 @@ class Convolution(Network):
 
 @spec
 class Caser(Network):
-    """Horizontal and vertical filters over the last L events (Tang and Wang 2018), without its vector of each user."""
+    """Horizontal and vertical filters over the last L events (Tang and Wang 2018), without the user embedding."""
 
     window: Annotated[int, Field(ge=2)] = 5
-    """L: events that are looked at."""
+    """L: number of last events that are read."""
     horizontal: Annotated[int, Field(ge=1)] = 16
-    """Horizontal filters of each height."""
+    """Number of horizontal filters of each height."""
     heights: tuple[int, ...] = ()
-    """Their heights; empty: 1 to L."""
+    """Heights of the horizontal filters; empty: all of 1 to L."""
     vertical: Annotated[int, Field(ge=1)] = 4
-    """Vertical filters."""
+    """Number of vertical filters."""
 
     def __str__(self) -> str:
         return f"Caser of {self.window}, {self.size}"
 
     def build(self, sizes: Sizes) -> SequenceModel:
-        """A network with fresh weights for data of these sizes.
+        """Build a network with initial weights for a dataset of these sizes.
 
         Raises:
-            ConfigError: a filter is higher than the window, or lower than 1.
+            ConfigError: A filter is higher than the window, or lower than 1.
         """
         heights = self.heights or tuple(range(1, self.window + 1))
         if not 1 <= min(heights) <= max(heights) <= self.window:
@@ -85,9 +86,9 @@ class Caser(Network):
 
 
 class CaserEncoder(WindowEncoder):
-    """o = [max_t relu(F_h * E) for each height h; V E]; z = relu(W o + b); h = W' z (Tang and Wang 2018, equations 3 to 9).
+    """Caser (Tang and Wang 2018, equations 3 to 9), over an image E of L rows (events) and D columns.
 
-    E is the window as an image of L rows and D columns.
+    o = [max_t relu(F_h * E) for each height h; V E]; z = relu(W o + b); h = W' z.
     """
 
     def __init__(
@@ -104,12 +105,13 @@ class CaserEncoder(WindowEncoder):
 
     def encode(self, windows: Windows) -> Tensor:
         image_NLD = windows.vector_NLD
-        found = []
+        outputs = []
         for height, filters in zip(self.heights, self.horizontal, strict=True):
-            # each place of the filter as a row: one product instead of a convolution of few channels
+            # each position of the filter becomes a row: one matrix product is faster than a convolution with
+            # few channels
             places_NPH = image_NLD.unfold(1, height, 1).transpose(2, 3).flatten(2)
-            found.append(torch.relu(filters(places_NPH)).amax(1))
-        found.append(self.vertical(image_NLD.transpose(1, 2)).flatten(1))
-        z_ND = torch.relu(self.hidden(self.dropout(torch.cat(found, dim=1))))
+            outputs.append(torch.relu(filters(places_NPH)).amax(1))
+        outputs.append(self.vertical(image_NLD.transpose(1, 2)).flatten(1))
+        z_ND = torch.relu(self.hidden(self.dropout(torch.cat(outputs, dim=1))))
         hidden_ND: Tensor = self.output(z_ND)
         return hidden_ND

@@ -1,6 +1,7 @@
-"""What a network reads of an event, and what it makes of the moment of asking.
+"""The inputs of a network: the features of an event, and the effect of the request time on a query.
 
-Shape letters: B rows, T steps, N targets, D width, K knots. Functions of one event take tensors of any leading shape.
+Shape letters: B rows, T steps, N targets, D width, K knots. Functions of one event accept tensors of any leading
+shape.
 """
 
 import math
@@ -11,17 +12,17 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, softplus
 
 NUM_KNOTS = 32
-"""Knots of a function of a gap: one for each doubling of 1 + seconds, up to 136 years."""
+"""Number of knots of a time gap embedding, one for each doubling of 1 + seconds, up to 136 years."""
 
 
 GAP_DROPOUT = 0.1
-"""Share of the moments of asking that are hidden while training, so that a network can also answer without one."""
+"""Share of the request times that are hidden during training, so that a network also works without one."""
 
 
 class TimeGapEmbedding(nn.Module):
-    """A learned function of a time gap: vectors at 0, 1, 3, 7, ... seconds, straight lines in log2(1 + gap) between them.
+    """Learned function of a time gap: vectors at 0, 1, 3, 7, ... seconds, interpolated linearly in log2(1 + gap).
 
-    Zero at the start, and zero for a gap that is not known (NaN).
+    It is zero initially, and for an unknown gap (NaN).
     """
 
     def __init__(self, size: int) -> None:
@@ -29,22 +30,25 @@ class TimeGapEmbedding(nn.Module):
         self.knot_KD = nn.Parameter(torch.zeros(NUM_KNOTS + 1, size))
 
     def forward(self, gap_s: Tensor) -> Tensor:
-        """Gaps in seconds of any shape; the vectors, with a last dimension D."""
+        """Return the vectors of gaps in seconds; the result has one more dimension, D."""
         known = ~torch.isnan(gap_s)
-        place = (
+        # 6 s lies between the knots 2 (3 s) and 3 (7 s): log2(1 + 6) = 2.81, so the result is 0.19 of the one
+        # plus 0.81 of the other
+        position = (
             torch.log2(1 + torch.where(known, gap_s, 0.0).clamp(min=0)).clamp(max=NUM_KNOTS - 0.001).float()
         )
-        low = place.floor()
-        share = (place - low).unsqueeze(-1)
+        low = position.floor()
+        share = (position - low).unsqueeze(-1)
         index = low.long()
         between = self.knot_KD[index] * (1 - share) + self.knot_KD[index + 1] * share
         return between * known.unsqueeze(-1)
 
 
 class TimeDecay(nn.Module):
-    """How much of a state is left after a time gap: (1 + gap)^-r, r a learned rate of each of D numbers, 0.002 at the start.
+    """Decay factor of a state after a time gap: (1 + gap)^-r, with a learned rate r for each of the D numbers.
 
-    Forgetting follows a power of time (Wixted and Ebbesen 1991), not an exponential: a day costs little more than an hour.
+    Initially r is 0.002. Human forgetting follows a power of time and not an exponential (Wixted and Ebbesen 1991): a
+    day decays little more than an hour.
     """
 
     def __init__(self, size: int) -> None:
@@ -52,44 +56,47 @@ class TimeDecay(nn.Module):
         self.rate_D = nn.Parameter(torch.full((size,), -6.0))
 
     def forward(self, gap_s: Tensor) -> Tensor:
-        """Gaps in seconds of any shape; factors in (0, 1] with a last dimension D, 1 where the gap is not known (NaN)."""
-        past = torch.where(torch.isnan(gap_s), 0.0, gap_s).clamp(min=0).float().log1p()
-        return torch.exp(-past.unsqueeze(-1) * softplus(self.rate_D))
+        """Return factors in (0, 1] for gaps in seconds, with one more dimension D; 1 if the gap is unknown (NaN)."""
+        log_gap = torch.where(torch.isnan(gap_s), 0.0, gap_s).clamp(min=0).float().log1p()
+        return torch.exp(-log_gap.unsqueeze(-1) * softplus(self.rate_D))
 
 
 @dataclass(frozen=True)
 class InputFeatures:
-    """What is read of an event besides its item."""
+    """Features of an event that are read in addition to its item."""
 
     gap: bool = False
-    """The time since the event before."""
+    """Whether the time since the previous event is read."""
     kinds: int = 0
-    """How many kinds of event there are; 0: they are not read."""
+    """Number of event kinds; 0: kinds are not read."""
     value: bool = False
-    """The event's number."""
+    """Whether the value of the event is read."""
 
 
 class EventInputs(nn.Module):
-    """From the raw vector of an item, and what else is known of the event, to what the encoder reads.
+    """Maps the raw vector of an item and the other features of an event to the input of the encoder.
 
-    The parts besides the item are sums of vectors that are zero at the start.
+    Each feature adds a vector that is zero initially.
     """
 
-    def __init__(self, size: int, read: InputFeatures, *, dropout: float, event_dropout: float) -> None:
+    def __init__(self, size: int, features: InputFeatures, *, dropout: float, event_dropout: float) -> None:
         super().__init__()
-        self.size, self.read, self.event_dropout = size, read, event_dropout
+        self.size, self.features, self.event_dropout = size, features, event_dropout
         self.dropout = nn.Dropout(dropout)
-        self.gap = TimeGapEmbedding(size) if read.gap else None
-        self.kind = nn.Embedding(read.kinds, size) if read.kinds else None
+        self.gap = TimeGapEmbedding(size) if features.gap else None
+        self.kind = nn.Embedding(features.kinds, size) if features.kinds else None
         if self.kind is not None:
             nn.init.zeros_(self.kind.weight)
-        self.value = nn.Linear(2, size, bias=False) if read.value else None
+        self.value = nn.Linear(2, size, bias=False) if features.value else None
         if self.value is not None:
             nn.init.zeros_(self.value.weight)
 
     def forward(self, vector: Tensor, gap_s: Tensor, kind: Tensor, value: Tensor) -> Tensor:
-        """`vector` [..., D] with `gap_s` (NaN: no event before), `kind` and `value` (NaN: none), each [...]; [..., D]."""
-        # an item vector has unit norm at the start; the encoder wants unit variance
+        """Return the encoder input [..., D] for item vectors [..., D] and features [...].
+
+        `gap_s` is NaN if there is no previous event, and `value` is NaN if there is none.
+        """
+        # item vectors have unit norm initially, and the encoder expects unit variance
         x = vector * math.sqrt(self.size)
         if self.training and self.event_dropout:
             x = x * (torch.rand(x.shape[:-1], device=x.device) >= self.event_dropout).unsqueeze(-1)
@@ -104,14 +111,14 @@ class EventInputs(nn.Module):
 
 
 def _number(value: Tensor) -> Tensor:
-    """A number of any size as two that are near 1: its signed logarithm, and whether there is one."""
+    """Encode a number of any size as two numbers of moderate size: its signed logarithm, and whether it is known."""
     known = ~torch.isnan(value)
-    given = torch.where(known, value, 0.0)
-    return torch.stack([given.sign() * given.abs().log1p(), known.to(given.dtype)], dim=-1)
+    finite = torch.where(known, value, 0.0)
+    return torch.stack([finite.sign() * finite.abs().log1p(), known.to(finite.dtype)], dim=-1)
 
 
 class QueryHead(nn.Module):
-    """From a hidden state to what is compared with the item vectors, given the time since the last event.
+    """Maps a hidden state to the query vector, given the time since the last event.
 
     q = h (1 + s(gap)) + b(gap); with a temperature, q / (|q| temperature).
     """
@@ -123,7 +130,7 @@ class QueryHead(nn.Module):
         self.shift = TimeGapEmbedding(size) if time else None
 
     def forward(self, hidden: Tensor, gap_s: Tensor) -> Tensor:
-        """`hidden` [..., D] and `gap_s` [...], NaN where the moment of asking is not known; [..., D]."""
+        """Return query vectors [..., D] for hidden states [..., D] and gaps in seconds [...]; NaN is an unknown gap."""
         if self.scale is not None and self.shift is not None:
             if self.training:
                 gap_s = gap_s.masked_fill(torch.rand_like(gap_s) < GAP_DROPOUT, torch.nan)

@@ -1,4 +1,4 @@
-"""The feed-forward family: a function of the last L events, averaged or beside each other.
+"""Feed-forward networks: a function of the last L events, averaged or concatenated.
 
 Shape letters: N windows, L events of a window, D width.
 """
@@ -24,18 +24,18 @@ class FeedForward(Network):
     """A feed-forward network over the last L events."""
 
     window: Annotated[int, Field(ge=1)] = 10
-    """L: events that are looked at."""
+    """L: number of last events that are read."""
     combine: Combine = "concatenation"
-    """How the vectors of the window become one: their `average` (Covington et al. 2016), which knows no order, or their
-    `concatenation` (Bengio et al. 2003), which has weights of its own for each place."""
+    """How the vectors of the window are combined: `average` (Covington et al. 2016) ignores their order;
+    `concatenation` (Bengio et al. 2003) has separate weights for each place."""
     layers: Annotated[int, Field(ge=1)] = 2
-    """Gated feed-forward layers, each with a residual."""
+    """Number of gated feed-forward layers, each with a residual connection."""
 
     def __str__(self) -> str:
         return f"feed-forward {self.combine} of {self.window}, {self.layers} x {self.size}"
 
     def build(self, sizes: Sizes) -> SequenceModel:
-        """A network with fresh weights for data of these sizes."""
+        """Build a network with initial weights for a dataset of these sizes."""
         encoder = FeedForwardEncoder(
             self.size, self.window, self.combine, layers=self.layers, dropout=self.dropout_of(sizes)
         )
@@ -43,18 +43,22 @@ class FeedForward(Network):
 
 
 class FeedForwardEncoder(WindowEncoder):
-    """z_0 = W c with c the mean of the window's vectors, or all of them; z_l = z_{l-1} + F_l(norm(z_{l-1})); h = norm(z).
+    """Encodes a window by feed-forward layers with residual connections.
 
-    At the start z_0 is the mean itself, or the sum of all of them with the weights 1, 1/2, 1/3, ... from the newest on.
+    z_0 = W c, z_l = z_{l-1} + F_l(norm(z_{l-1})), h = norm(z), where c is the mean of the window's vectors, or their
+    concatenation. Initially z_0 is the mean itself, or the sum of all vectors with the weights 1, 1/2, 1/3, ... from
+    the newest on.
     """
 
     def __init__(self, size: int, window: int, combine: Combine, *, layers: int, dropout: float) -> None:
         super().__init__(size, window)
         self.combine = combine
-        places = window if combine == "concatenation" else 1
-        self.input = nn.Linear(size * places, size)
-        # among the items that are like those of the window are good answers already, among random ones are none
-        weight_L = 1 / torch.arange(places, 0, -1.0)
+        inputs = window if combine == "concatenation" else 1
+        self.input = nn.Linear(size * inputs, size)
+        # Items similar to those of the window are a good first guess, which a random matrix would destroy:
+        # NDCG@10 on Amazon Beauty is 0.0552 with this initialisation and 0.0455 with a random one
+        # (docs/experiments.md).
+        weight_L = 1 / torch.arange(inputs, 0, -1.0)
         with torch.no_grad():
             self.input.weight.copy_(torch.kron(weight_L, torch.eye(size)))
         nn.init.zeros_(self.input.bias)

@@ -1,6 +1,6 @@
-"""The vectors of the items: what a network reads, and what it compares its hidden state with.
+"""The item embeddings, used as the inputs of a network and as its output vectors.
 
-Shape letters: B rows, T steps, D width, I items.
+Shape letters: B rows, T steps, N items that are looked up, D width, I items.
 """
 
 import math
@@ -13,16 +13,16 @@ from reprise.data.vocabulary import PAD
 
 
 class ItemEmbeddings(nn.Module):
-    """One learned vector an item, tied: the same table is the input and the output of the network.
+    """One learned vector per item, tied: the same table is the input and the output of the network.
 
-    Tied vectors halve the parameters and let an item that is mostly a target teach the network how to read it.
+    Tying halves the number of parameters, and an item that occurs mostly as a target also gets a useful input vector.
 
     Args:
-        items: How many items, I.
+        items: Number of items, I.
         size: Width of a vector, D.
-        unit: Queries are compared with the vectors divided by their length; read are the raw ones.
-        sparse: Gradients hold only the rows that a step touched, so that its cost does not grow with I. The loss must then
-            be one with negatives.
+        unit: Whether queries are compared with normalised vectors; the inputs are always the raw ones.
+        sparse: Whether gradients contain only the rows that a step used, so that its cost does not grow with I. The
+            loss must then be a sampled one.
     """
 
     def __init__(self, items: int, size: int, *, unit: bool = False, sparse: bool = False) -> None:
@@ -34,19 +34,19 @@ class ItemEmbeddings(nn.Module):
             self.weight[PAD] = 0.0
 
     def forward(self, item: Tensor) -> Tensor:
-        """The raw vectors of item indices, of any leading shape. `PAD` has the zero vector and never learns."""
+        """Return the raw vectors of item indices, [..., D]. `PAD` has the zero vector and is never updated."""
         return embedding(item, self.weight, padding_idx=PAD, sparse=self.sparse)
 
     @property
     def vectors_ID(self) -> Tensor:
-        """The vectors of items 1..I."""
+        """The raw vectors of items 1..I."""
         return self.weight[1:]
 
     def scoring_ID(self) -> Tensor:
-        """What queries are compared with: the vectors of items 1..I, of length 1 if `unit`."""
+        """Return the vectors that queries are compared with, for items 1..I; normalised if `unit`."""
         return normalize(self.vectors_ID, dim=-1) if self.unit else self.vectors_ID
 
     def scoring_rows(self, item_N: Tensor) -> Tensor:
-        """What queries are compared with for some items only, [N, D]; gradients go to their rows."""
+        """Return the vectors that queries are compared with, for the items `item_N` only, [N, D]."""
         rows_ND = self(item_N)
         return normalize(rows_ND, dim=-1) if self.unit else rows_ND

@@ -1,4 +1,4 @@
-"""What every network has in common, one or several side by side: a fold with weights that answers with vectors.
+"""The base class of networks as scorers: a recurrent state, query vectors and item vectors.
 
 Shape letters: B rows, T steps, N targets, W events of a window, D width, I items.
 """
@@ -17,22 +17,22 @@ from reprise.nn.cells import State
 
 
 class TargetQueries(NamedTuple):
-    """What a network knows at each target of a batch."""
+    """The output of a network for one batch."""
 
     query_ND: Tensor
-    """What is compared with the item vectors, in row-major order of `target_BT != PAD`."""
+    """Query vector of each target, in row-major order of `target_BT != PAD`."""
     recent_NW: Tensor | None
-    """The last items before each target, where the network counts cooccurrence."""
+    """Last items before each target; None without a co-occurrence correction."""
     state: State
-    """The state after the batch."""
+    """State after the batch."""
     penalty: Tensor
-    """A scalar for the loss, from the encoder."""
+    """Scalar that the encoder adds to the loss."""
 
 
 class NetworkScorer(nn.Module, ABC):
-    """A `VectorScorer` with weights, and perhaps counted cooccurrence that are added to its logits.
+    """A `VectorScorer` with weights and an optional co-occurrence correction of its logits.
 
-    A state holds the last items, `recent`, where there are cooccurrence.
+    With a correction the state contains the last items, `recent`.
     """
 
     size: int
@@ -50,90 +50,97 @@ class NetworkScorer(nn.Module, ABC):
 
     @property
     def name(self) -> str:
-        """How tables and reports call it."""
+        """Name of the model in tables and reports."""
         return str(self.spec)
 
     @property
     @abstractmethod
     def reads(self) -> tuple[str, ...]:
-        """What it uses besides vectors: of an event `item`, `time_s`, `kind` and `value`, of a question `now_s`."""
+        """Names of the inputs in use besides vectors.
+
+        Of an event `item`, `time_s`, `kind` and `value`, and of a request `now_s`. The export gives the network these
+        inputs only.
+        """
 
     @abstractmethod
     def initial_state(self, batch: int) -> State:
-        """The state of `batch` users without events."""
+        """Return the state of `batch` users without events."""
 
     @abstractmethod
     def forward(self, batch: Batch, state: State | None = None) -> TargetQueries:
-        """Read a chunk of each row, from `state` where the row continues, and look at its targets."""
+        """Read a chunk of each row and return the queries at its targets.
+
+        Rows that are not fresh continue from `state`.
+        """
 
     @abstractmethod
     def advance(self, state: State, event: Event) -> State:
-        """The state after one more event of each row; `PAD` leaves a row as it is."""
+        """Return the state after one more event of each row; `PAD` leaves a row unchanged."""
 
     @abstractmethod
     def advance_vector(self, state: State, x_BD: Tensor, event: Event) -> State:
-        """The state after an event whose item has the raw vector `x_BD`, known to the network or not."""
+        """Return the state after an event whose item has the raw vector `x_BD`; the item may be a cold one."""
 
     @abstractmethod
     def query(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
-        """What is compared with the item vectors, q_BD."""
+        """Return the query vectors, q_BD."""
 
     @abstractmethod
     def item_vectors(self) -> Tensor:
-        """The vectors that score, v_ID."""
+        """Return the item vectors that queries are compared with, v_ID."""
 
     @abstractmethod
     def input_vectors(self) -> Tensor:
-        """The raw vectors that are read, [I, D]."""
+        """Return the raw item vectors that are inputs of the network, [I, D]."""
 
     @abstractmethod
     def attention(self, state: State) -> Tensor | None:
-        """How much the network looks at each of the last W events, newest last, [B, W]; None where it has no attention.
+        """Return the attention weights of the last W events, newest last, [B, W]; None without attention.
 
         The weights of a user sum to 1; those of a user without events are 0.
         """
 
     def count(self, dataset: SequenceDataset, before: Part = "test") -> None:
-        """Count what the network needs to know of the events before a part and does not learn by gradients."""
+        """Count the co-occurrences in the events before a part, if the network has a fitted correction."""
         if self.cooccurrence is not None and not self.cooccurrence.is_zero:
             self.cooccurrence.count(dataset, before)
 
     def corrections(self, state: State) -> SparseLogits | None:
-        """What is added to the products, where the network has cooccurrence."""
-        return self._count_codes(state.get("recent"))
+        """Return the co-occurrence correction of the scores; None if there is none."""
+        return self._correction(state.get("recent"))
 
     def scores(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
-        """The logits of all items, s_BI."""
+        """Return the logits of all items, s_BI."""
         return _add_corrections(self.query(state, now_s_B) @ self.item_vectors().t(), self.corrections(state))
 
     def query_batch(
         self, batch: Batch, state: State | None = None
     ) -> tuple[Tensor, SparseLogits | None, State]:
-        """q_ND at all targets of a batch, what is added to their products, and the state after it."""
-        at = self(batch, state)
-        return at.query_ND, self._count_codes(at.recent_NW), at.state
+        """Return q_ND at all targets of a batch, the corrections of their scores, and the state after the batch."""
+        output = self(batch, state)
+        return output.query_ND, self._correction(output.recent_NW), output.state
 
     def score_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
-        """s_NI at all targets of a batch, and the state after it."""
-        query_ND, extra, after = self.query_batch(batch, state)
-        return _add_corrections(query_ND @ self.item_vectors().t(), extra), after
+        """Return s_NI at all targets of a batch, and the state after the batch."""
+        query_ND, correction, after = self.query_batch(batch, state)
+        return _add_corrections(query_ND @ self.item_vectors().t(), correction), after
 
-    def _count_codes(self, recent_NW: Tensor | None) -> SparseLogits | None:
-        """What cooccurrence add after these items; None while nothing has been found that they are worth."""
-        if self.cooccurrence is None or recent_NW is None or not self.cooccurrence.gain.any():
+    def _correction(self, recent_NW: Tensor | None) -> SparseLogits | None:
+        """Return the correction after these items; None if there is no fitted correction."""
+        if self.cooccurrence is None or recent_NW is None or self.cooccurrence.is_zero:
             return None
-        extra: SparseLogits = self.cooccurrence(recent_NW)
-        return extra
+        correction: SparseLogits = self.cooccurrence(recent_NW)
+        return correction
 
     def _start(self, batch: Batch, state: State | None) -> State:
-        """The state each row of a batch begins with: the one it is given where it goes on, an empty one where it is fresh."""
+        """Return the state before the batch: `state` for rows that continue, an empty state for fresh rows."""
         fresh = self.initial_state(len(batch.item_BT))
         if state is None or bool(batch.fresh_B.all()):
             return fresh
         return select_state(state, fresh, ~batch.fresh_B)
 
 
-def _add_corrections(score_NI: Tensor, extra: SparseLogits | None) -> Tensor:
-    if extra is not None:
-        extra.add_to(score_NI)
+def _add_corrections(score_NI: Tensor, correction: SparseLogits | None) -> Tensor:
+    if correction is not None:
+        correction.add_to(score_NI)
     return score_NI

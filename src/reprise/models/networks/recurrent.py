@@ -1,4 +1,4 @@
-"""The recurrent family: a stack of cells, residual or bare.
+"""Recurrent networks: a stack of cells in residual blocks, or bare.
 
 Shape letters: B rows, T steps, D width.
 """
@@ -30,26 +30,29 @@ Output = Literal["none", "identity", "tanh", "relu", "sigmoid"]
 
 @spec
 class Recurrent(Network):
-    """A recurrent network over the item vectors of the events so far."""
+    """A recurrent network over the item vectors of the past events."""
 
     cell: str = "rglru"
     """`rnn`, `lstm`, `gru`, `rglru`, `lru`, `mingru`, `minlstm`, or your own class as `module:Class`."""
     layers: Annotated[int, Field(ge=1)] = 2
-    """How many cells lie on each other."""
+    """Number of stacked cells."""
     residual: bool = True
-    """Pre-norm residual blocks with a gated feed-forward; False: the bare textbook network."""
+    """Whether each cell is in a pre-norm residual block with a gated feed-forward layer; False: the bare textbook
+    network."""
     activation: Activation = "tanh"
-    """f of the `rnn` cell, h = f(W_h h + W_x x + b); the other cells have their own."""
+    """Activation f of the `rnn` cell, h = f(W_h h + W_x x + b); the other cells have fixed ones."""
     output: Output = "none"
-    """g of an output layer o = g(W_o h + b) between the hidden state and the item vectors; `none`: h itself is compared."""
+    """Activation g of an output layer o = g(W_o h + b) between the hidden state and the item vectors; `none`: no
+    output layer."""
     skip: bool = False
-    """Whether the output layer sees the input too, o = g(W_o h + W_x x + b)."""
+    """Whether the output layer also reads the input, o = g(W_o h + W_x x + b)."""
     attention: Annotated[int, Field(ge=0)] | None = None
-    """Events that a hidden state looks back at, W; 0: none. Left out: 20 in residual networks, 0 in bare ones."""
+    """W: number of past events that a hidden state attends to; 0: no attention. Default: 20 in residual networks, 0 in
+    bare ones."""
     alignment: Alignment = "dot"
-    """How a hidden state is compared with those before it: `additive` or `dot`."""
+    """Energy function of the attention: `additive` or `dot`."""
     decay: bool = False
-    """Whether the state fades with the time since the event before; for linear cells."""
+    """Whether the state decays with the time since the previous event; for linear cells only."""
 
     def __str__(self) -> str:
         parts = [self.cell, *([self.activation] if self.activation != "tanh" else [])]
@@ -58,22 +61,22 @@ class Recurrent(Network):
         return " ".join([*parts, *(["skip"] if self.skip else [])])
 
     def build(self, sizes: Sizes) -> SequenceModel:
-        """A network with fresh weights for data of these sizes.
+        """Build a network with initial weights for a dataset of these sizes.
 
         Raises:
-            ConfigError: the cell is unknown, or fields contradict each other.
+            ConfigError: The cell is unknown, or fields contradict each other.
         """
         if self.skip and self.output == "none":
             raise ConfigError(
-                "skip=True leads the input into the output layer, and output='none' has none; "
-                "choose output='identity', 'tanh', 'relu' or 'sigmoid', or leave skip out"
+                "skip=True connects the input to the output layer, but output='none' has no output layer; "
+                "choose output='identity', 'tanh', 'relu' or 'sigmoid', or omit skip"
             )
         dropout = self.dropout_of(sizes)
         cells = self._cells()
         if self.decay and not cells[0].decays:
             raise ConfigError(
-                f"decay=True multiplies the state by a factor, and the state of {self.cell} takes none; choose a linear cell "
-                f"({', '.join(name for name, cell in CELLS.items() if cell.decays)}), or leave decay out"
+                f"decay=True needs a cell with a decay factor, and {self.cell} does not have one; choose a linear cell "
+                f"({', '.join(name for name, cell in CELLS.items() if cell.decays)}), or omit decay"
             )
         if self.residual:
             cells = [ResidualBlock(GatedBranch(cell) if cell.linear else cell, dropout) for cell in cells]
@@ -92,8 +95,8 @@ class Recurrent(Network):
             return [RNN(self.size, self.activation) for _ in range(self.layers)]
         if self.activation != "tanh":
             raise ConfigError(
-                f"activation={self.activation!r} is a choice of the rnn cell, and {self.cell} has its own; "
-                "choose cell='rnn', or leave activation out"
+                f"activation={self.activation!r} applies to the rnn cell only, and cell is {self.cell!r}; "
+                "choose cell='rnn', or omit activation"
             )
         return [make(self.size) for _ in range(self.layers)]
 
@@ -102,19 +105,19 @@ def _cell_class(name: str) -> type[Cell]:
     if ":" not in name:
         if name not in CELLS:
             raise ConfigError(
-                f"unknown cell {name!r}{did_you_mean(name, CELLS)}; a cell of your own is `module:Class`"
+                f"unknown cell {name!r}{did_you_mean(name, CELLS)}; your own cell is written as `module:Class`"
             )
         return CELLS[name]
     found = resolve(name, trusted=True)
     if not (isinstance(found, type) and issubclass(found, Cell)):
-        raise ConfigError(f"{name} is not a cell; a cell is a subclass of reprise.nn.cells.Cell")
+        raise ConfigError(f"{name} is not a cell; pass a subclass of reprise.nn.cells.Cell")
     return found
 
 
 class OutputLayer(nn.Module):
-    """The output of the textbook network: o = g(W_o h + b), with `skip` o = g(W_o h + W_x x + b).
+    """The output layer of the textbook network: o = g(W_o h + b), with `skip` o = g(W_o h + W_x x + b).
 
-    `activation` is g: `identity`, `tanh`, `relu` or `sigmoid`; x is what the network read, before its first cell.
+    `activation` is g: `identity`, `tanh`, `relu` or `sigmoid`. x is the input of the first cell.
     """
 
     def __init__(self, size: int, activation: Output, *, skip: bool) -> None:
@@ -124,7 +127,7 @@ class OutputLayer(nn.Module):
         self.input = nn.Linear(size, size, bias=False) if skip else None
 
     def forward(self, hidden: Tensor, x: Tensor) -> Tensor:
-        """Both of one shape, last dimension D; the same shape back."""
+        """Return the output for hidden states and inputs [..., D]; it has the same shape."""
         out: Tensor = self.hidden(hidden)
         if self.input is not None:
             out = out + self.input(x)

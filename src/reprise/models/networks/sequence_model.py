@@ -1,6 +1,7 @@
-"""The network as a scorer: item vectors, an encoder over them, and the fold that serving runs.
+"""A network with one encoder as a scorer: item vectors, an encoder over them, and a query head.
 
-Shape letters: B rows, T steps, N targets, W events of a window, D width, I items.
+Shape letters: B rows, T steps, S = T + 1 positions (before the chunk, then its events), N targets, W events of a
+window, D width, I items.
 """
 
 from dataclasses import dataclass
@@ -29,79 +30,92 @@ from reprise.nn.cells import State, decay_args
 
 @dataclass(frozen=True)
 class Components:
-    """What a network is put together from."""
+    """The modules of a network."""
 
     items: ItemEmbeddings
     inputs: EventInputs
     encoder: Encoder
     head: QueryHead
     decay: TimeDecay | None = None
-    """How the state fades with time, where it does."""
+    """Decay of the state with time, if any."""
     cooccurrence: CooccurrenceCorrection | None = None
-    """Added to the logits, where there is one."""
+    """Correction of the logits, if any."""
 
 
 class EncoderInputs(NamedTuple):
-    """The events of a batch, padding last, and what the encoder reads of them."""
+    """The events of a batch, with padding last, and the encoder inputs computed from them."""
 
     events: Inputs
     valid_BT: Tensor
-    """Where there is one."""
+    """Whether each step has an event."""
     seen_BT: Tensor
-    """How many each step of the batch has seen."""
+    """Number of events of the row that each step of the batch has seen."""
     time_BS: Tensor
-    """When the last event before the chunk was, and each event of it, float64 seconds; [B, 1 + T]."""
+    """Timestamps of the last event before the chunk and of each event of it, float64 seconds."""
     x_BTD: Tensor
+    """Inputs of the encoder."""
     gap_BT: Tensor
-    """Seconds since the event before, NaN where there is none."""
+    """Seconds since the previous event, NaN if there is none."""
 
 
 class SequenceModel(NetworkScorer):
-    """Any encoder over item vectors.
+    """A network with one encoder over item vectors.
 
-    Its state is the encoder's and `hidden`, the encoder's last output: an answer needs no further pass. Where the network
-    reads times it holds `time_s` of the last event (NaN: none), and for cooccurrence the last items, `recent`.
+    The state is that of the encoder and its last output, `hidden`, so that a query needs no further pass. A network
+    that uses times also stores the timestamp of the last event, `time_s` (NaN: none), and one with a co-occurrence
+    correction the last items, `recent`.
     """
 
-    def __init__(self, spec: Any, sizes: Sizes, parts: Components) -> None:
-        super().__init__(spec, sizes, parts.cooccurrence)
-        self.items = parts.items
-        self.inputs = parts.inputs
-        self.encoder = parts.encoder
-        self.head = parts.head
-        self.decay = parts.decay
-        self.size = parts.inputs.size
-        self.timed = parts.inputs.read.gap or parts.head.scale is not None or parts.decay is not None
+    def __init__(self, spec: Any, sizes: Sizes, components: Components) -> None:
+        super().__init__(spec, sizes, components.cooccurrence)
+        self.items = components.items
+        self.inputs = components.inputs
+        self.encoder = components.encoder
+        self.head = components.head
+        self.decay = components.decay
+        self.size = components.inputs.size
+        self.uses_time = (
+            components.inputs.features.gap
+            or components.head.scale is not None
+            or components.decay is not None
+        )
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """What it uses besides vectors: of an event `item`, `time_s`, `kind` and `value`, of a question `now_s`."""
-        read = self.inputs.read
-        used = {
+        """Names of the inputs in use besides vectors.
+
+        Of an event `item`, `time_s`, `kind` and `value`, and of a request `now_s`.
+        """
+        features = self.inputs.features
+        in_use = {
             "item": self.cooccurrence is not None,
-            "time_s": self.timed,
-            "kind": read.kinds > 0,
-            "value": read.value,
+            "time_s": self.uses_time,
+            "kind": features.kinds > 0,
+            "value": features.value,
             "now_s": self.head.scale is not None,
         }
-        return tuple(name for name, use in used.items() if use)
+        return tuple(name for name, use in in_use.items() if use)
 
     def initial_state(self, batch: int) -> State:
-        """The state of `batch` users without events."""
+        """Return the state of `batch` users without events."""
         weight = self.items.weight
         state = {**self.encoder.initial_state(batch), "hidden": weight.new_zeros(batch, self.size)}
-        if self.timed:
+        if self.uses_time:
             state["time_s"] = weight.new_full((batch,), torch.nan, dtype=torch.float64)
         if self.cooccurrence is not None:
             state["recent"] = empty_windows(batch, self.cooccurrence.window, weight.device)
         return state
 
     def forward(self, batch: Batch, state: State | None = None) -> TargetQueries:
-        """Read a chunk of each row, from `state` where the row continues, and look at its targets."""
+        """Read a chunk of each row and return the queries at its targets.
+
+        Rows that are not fresh continue from `state`.
+        """
         start = self._start(batch, state)
-        events, valid_BT, seen_BT, time_BS, x_BTD, gap_BT = self.read(batch, start)
+        events, valid_BT, seen_BT, time_BS, x_BTD, gap_BT = self.encoder_inputs(batch, start)
         wanted_BT = batch.target_BT != PAD
         if isinstance(self.encoder, WindowEncoder):
+            # a window is encoded from scratch, so only the steps that are used are encoded
             encoded = self.encoder(
                 x_BTD, start, valid_BT, wanted_BT=_needed_steps(valid_BT, seen_BT, wanted_BT)
             )
@@ -109,25 +123,30 @@ class SequenceModel(NetworkScorer):
             decay_BTD = None if self.decay is None else self.decay(gap_BT)
             encoded = self.encoder(x_BTD, start, valid_BT, *decay_args(decay_BTD))
         hidden_BD = start["hidden"].to(encoded.hidden_BTD.dtype)
-        # position 0 of the longer rows is "before the chunk": where no event of the chunk has been read yet
+        # A target may come before the first event of a row or after a cold item, so its step is not the step
+        # of the hidden state that predicts it. Position 0 of the longer rows is the state before the chunk,
+        # position k that after its first k events. Example: the row 5 ? 7 with ? cold is encoded as 5 7 PAD,
+        # and seen is 1 1 2: the target after ? uses position 1, like the target after 5. Rows are flattened,
+        # so position k of row b is b * (T + 1) + k.
         hidden_SD = torch.cat([hidden_BD.unsqueeze(1), encoded.hidden_BTD], dim=1).flatten(0, 1)
         row_B = torch.arange(len(seen_BT), device=seen_BT.device) * (seen_BT.shape[1] + 1)
-        place_BT = row_B.unsqueeze(1) + seen_BT
-        place_N = place_BT[wanted_BT]
+        index_BT = row_B.unsqueeze(1) + seen_BT
+        index_N = index_BT[wanted_BT]
+        # the gap of a request is measured from the last event that the state has read, not from a cold item after it
         now_BT = batch.time_s_BT + batch.query_gap_s_BT
-        query_gap_N = (now_BT[wanted_BT] - time_BS.flatten()[place_N]).float()
-        query_ND = self.head(hidden_SD.index_select(0, place_N), query_gap_N)
-        last_B = place_BT[:, -1]
+        query_gap_N = (now_BT[wanted_BT] - time_BS.flatten()[index_N]).float()
+        query_ND = self.head(hidden_SD.index_select(0, index_N), query_gap_N)
+        last_B = index_BT[:, -1]
         after = {**encoded.state, "hidden": hidden_SD.index_select(0, last_B).to(start["hidden"].dtype)}
-        if self.timed:
+        if self.uses_time:
             after["time_s"] = time_BS.flatten()[last_B]
         recent_NW = None
         if self.cooccurrence is not None:
             recent_NW, after["recent"] = target_windows(start["recent"], events.item_BT, seen_BT, wanted_BT)
         return TargetQueries(query_ND, recent_NW, after, encoded.penalty)
 
-    def read(self, batch: Batch, start: State) -> "EncoderInputs":
-        """What the encoder reads of a batch whose rows are in these states."""
+    def encoder_inputs(self, batch: Batch, start: State) -> EncoderInputs:
+        """Return the encoder inputs for a batch whose rows are in the states `start`."""
         events, valid_BT, seen_BT = move_padding_last(batch)
         time_BS = self._times(events, start)
         gap_BT = (time_BS[:, 1:] - time_BS[:, :-1]).float()
@@ -135,26 +154,26 @@ class SequenceModel(NetworkScorer):
         return EncoderInputs(events, valid_BT, seen_BT, time_BS, x_BTD, gap_BT)
 
     def advance(self, state: State, event: Event) -> State:
-        """The state after one more event of each row; `PAD` leaves a row as it is."""
+        """Return the state after one more event of each row; `PAD` leaves a row unchanged."""
         after = self.advance_vector(state, self.items(event.item_B), event)
         return select_state(after, state, event.item_B != PAD)
 
     def advance_vector(self, state: State, x_BD: Tensor, event: Event) -> State:
-        """The state after an event whose item has the raw vector `x_BD`, known to the network or not."""
-        gap_B = (event.time_s_B - state["time_s"]).float() if self.timed else torch.zeros_like(x_BD[:, 0])
-        read_BD = self.inputs(x_BD, gap_B, event.kind_B, event.value_B)
+        """Return the state after an event whose item has the raw vector `x_BD`; the item may be a cold one."""
+        gap_B = (event.time_s_B - state["time_s"]).float() if self.uses_time else torch.zeros_like(x_BD[:, 0])
+        input_BD = self.inputs(x_BD, gap_B, event.kind_B, event.value_B)
         decay_BD = None if self.decay is None else self.decay(gap_B)
-        hidden_BD, after = self.encoder.step(read_BD, state, *decay_args(decay_BD))
+        hidden_BD, after = self.encoder.step(input_BD, state, *decay_args(decay_BD))
         after = {**after, "hidden": hidden_BD}
-        if self.timed:
+        if self.uses_time:
             after["time_s"] = event.time_s_B
         if self.cooccurrence is not None:
             after["recent"] = append_item(state["recent"], event.item_B)
         return after
 
     def query(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
-        """What is compared with the item vectors, q_BD."""
-        if now_s_B is None or not self.timed:
+        """Return the query vectors, q_BD."""
+        if now_s_B is None or not self.uses_time:
             gap_B = state["hidden"].new_full(state["hidden"].shape[:1], torch.nan)
         else:
             gap_B = (now_s_B - state["time_s"]).float()
@@ -162,7 +181,7 @@ class SequenceModel(NetworkScorer):
         return query_BD
 
     def attention(self, state: State) -> Tensor | None:
-        """How much the network looks at each of the last W events, newest last, [B, W]; None where it has no attention.
+        """Return the attention weights of the last W events, newest last, [B, W]; None without attention.
 
         The weights of a user sum to 1; those of a user without events are 0.
         """
@@ -171,23 +190,24 @@ class SequenceModel(NetworkScorer):
         return self.encoder.weights(state["states"][:, -1], state).nan_to_num(0.0)
 
     def item_vectors(self) -> Tensor:
-        """The vectors that score, v_ID."""
+        """Return the item vectors that queries are compared with, v_ID."""
         return self.items.scoring_ID()
 
     def input_vectors(self) -> Tensor:
-        """The raw vectors that are read, [I, D]."""
+        """Return the raw item vectors that are inputs of the network, [I, D]."""
         return self.items.vectors_ID
 
     def _times(self, events: Inputs, start: State) -> Tensor:
-        """When the last event before the chunk was, and each event of it, [B, 1 + T], float64 seconds."""
-        if not self.timed:
+        """Return the timestamps of the last event before the chunk and of its events, float64 seconds, [B, S]."""
+        if not self.uses_time:
             return torch.zeros_like(events.time_s_BT[:, :1]).expand(-1, events.time_s_BT.shape[1] + 1)
         return torch.cat([start["time_s"].unsqueeze(1), events.time_s_BT], dim=1)
 
 
 def _needed_steps(valid_BT: Tensor, seen_BT: Tensor, wanted_BT: Tensor) -> Tensor:
-    """The events, padding last, after which a target is asked for or the row ends: what a window need be encoded for."""
-    asked_BS = torch.zeros_like(torch.nn.functional.pad(valid_BT, (1, 0)))
-    asked_BS.scatter_(1, torch.where(wanted_BT, seen_BT, 0), True)
-    asked_BS.scatter_(1, seen_BT[:, -1:], True)
-    return asked_BS[:, 1:]
+    """Return the steps whose hidden state is used: those before a target, and the last one of each row, [B, T]."""
+    # position k is "after the first k events" (see `forward`); position 0 needs no encoding and is cut off at the end
+    needed_BS = torch.zeros_like(torch.nn.functional.pad(valid_BT, (1, 0)))
+    needed_BS.scatter_(1, torch.where(wanted_BT, seen_BT, 0), True)
+    needed_BS.scatter_(1, seen_BT[:, -1:], True)
+    return needed_BS[:, 1:]

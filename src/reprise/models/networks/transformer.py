@@ -1,7 +1,7 @@
-"""The transformer family: causal attention over the last W events, or attention in both directions trained on masked items.
+"""Transformers: causal attention over the last W events, or bidirectional attention trained on masked items.
 
-Shape letters: B rows, T steps, N windows, L events of a window, S = L + 1 places (the window and the question), Q of them that
-are wanted, D width, H heads.
+Shape letters: B rows, T steps, N windows, L events of a window, S = L + 1 positions (the window, then a mask token), Q
+positions that are computed, D width, H heads.
 """
 
 import math
@@ -26,35 +26,36 @@ from reprise.nn.blocks import GatedFeedForward, ResidualBlock
 
 @spec
 class Transformer(Network):
-    """Attention over the last W events: SASRec with pre-norm and a gated feed-forward, or BERT4Rec's two directions.
+    """Attention over the last W events: SASRec, or bidirectional as in BERT4Rec.
 
-    Kang and McAuley 2018; Sun et al. 2019. Positions are distances (`WindowAttention`), so that a causal transformer is a fold
-    with a bounded state.
+    Kang and McAuley 2018, with pre-norm and a gated feed-forward layer; Sun et al. 2019. Positions enter as distances
+    (`WindowAttention`), so a causal transformer has a bounded state and reads events one by one.
     """
 
     layers: Annotated[int, Field(ge=1)] = 2
-    """Blocks of attention and feed-forward."""
+    """Number of blocks of attention and feed-forward layer."""
     heads: Annotated[int, Field(ge=1)] = 2
-    """H: heads of each attention; they divide `size`."""
+    """H: number of heads of each attention; it must divide `size`."""
     window: Annotated[int, Field(ge=1)] = 50
-    """W: events that each layer looks back at, its own included."""
+    """W: number of last events that each layer attends to, including the current one."""
     causal: bool = True
-    """False: every event of a window sees every other, and a last place asks what comes next. Train it with
-    `training.objective = MaskedItem()`; an answer costs the whole window."""
+    """Whether attention is causal. False: all events of a window see each other, and a mask token after them predicts
+    the next item. Train it with `training.objective = MaskedItem()`; a request then costs a pass over the whole
+    window."""
 
     def __str__(self) -> str:
         way = "transformer" if self.causal else "transformer both ways"
         return f"{way} {self.layers} x {self.size}, {self.heads} heads, {self.window} events"
 
     def build(self, sizes: Sizes) -> SequenceModel:
-        """A network with fresh weights for data of these sizes.
+        """Build a network with initial weights for a dataset of these sizes.
 
         Raises:
-            ConfigError: the heads do not divide the width.
+            ConfigError: `heads` does not divide `size`.
         """
         if self.size % self.heads:
             raise ConfigError(
-                f"heads={self.heads} does not divide size={self.size}; each head reads the same number of columns"
+                f"heads={self.heads} does not divide size={self.size}; choose a number of heads that divides it"
             )
         dropout = self.dropout_of(sizes)
         encoder: Encoder
@@ -71,9 +72,9 @@ class Transformer(Network):
 
 
 class BidirectionalBlock(nn.Module):
-    """x + dropout(attention(norm(x))), then x + dropout(feed-forward(norm(x))), with attention in both directions.
+    """Bidirectional pre-norm block: x + dropout(attention(norm(x))), then x + dropout(feed-forward(norm(x))).
 
-    The energies are those of `WindowAttention`, with a learned bias of each signed distance up to `reach`.
+    The attention scores are those of `WindowAttention`, with a learned bias for each signed distance up to `reach`.
     """
 
     def __init__(self, size: int, heads: int, reach: int, *, dropout: float) -> None:
@@ -95,26 +96,26 @@ class BidirectionalBlock(nn.Module):
             nn.init.eye_(weight)
 
     def forward(self, x_NSD: Tensor, seen_NS: Tensor, last: bool = False) -> Tensor:
-        """The places after the block, [N, S, D]; with `last`, the last one only, [N, 1, D].
+        """Return the outputs at all positions, [N, S, D]; with `last`, at the last position only, [N, 1, D].
 
         Args:
-            x_NSD: The places before it.
-            seen_NS: Which of them hold something. Each sees those, and itself.
-            last: Whether nothing but the last place is wanted.
+            x_NSD: The inputs.
+            seen_NS: Positions that others may attend to. Each position also attends to itself.
+            last: Whether only the last position is needed.
         """
-        asked_NQD = x_NSD[:, -1:] if last else x_NSD
+        target_NQD = x_NSD[:, -1:] if last else x_NSD
         normed_NSD = self.attention_norm(x_NSD)
         query_NHQD = self._split(self.query(normed_NSD[:, -1:] if last else normed_NSD))
         key_NHSD, value_NHSD = (self._split(part) for part in self.memory(normed_NSD).chunk(2, dim=-1))
-        place_S = torch.arange(x_NSD.shape[1], device=x_NSD.device)
-        apart_QS = (place_S - place_S[-asked_NQD.shape[1] :, None]).clamp(-self.reach, self.reach)
-        energy_NHQS = (query_NHQD @ key_NHSD.transpose(-1, -2)).to(self.distance.dtype) * self.scale
-        energy_NHQS = energy_NHQS + self.distance[:, apart_QS + self.reach]
-        # itself too: the softmax of a place that sees nothing else stays finite
-        seen_NQS = seen_NS[:, None, :] | (apart_QS == 0)
-        weight_NHQS = energy_NHQS.masked_fill(~seen_NQS.unsqueeze(1), -torch.inf).softmax(-1)
+        position_S = torch.arange(x_NSD.shape[1], device=x_NSD.device)
+        distance_QS = (position_S - position_S[-target_NQD.shape[1] :, None]).clamp(-self.reach, self.reach)
+        score_NHQS = (query_NHQD @ key_NHSD.transpose(-1, -2)).to(self.distance.dtype) * self.scale
+        score_NHQS = score_NHQS + self.distance[:, distance_QS + self.reach]
+        # each position sees itself, so that the softmax is never taken over an empty set
+        visible_NQS = seen_NS[:, None, :] | (distance_QS == 0)
+        weight_NHQS = score_NHQS.masked_fill(~visible_NQS.unsqueeze(1), -torch.inf).softmax(-1)
         mixed_NHQD = weight_NHQS.to(value_NHSD.dtype) @ value_NHSD
-        x_NQD = asked_NQD + self.dropout(self.output(mixed_NHQD.transpose(1, 2).flatten(2)))
+        x_NQD = target_NQD + self.dropout(self.output(mixed_NHQD.transpose(1, 2).flatten(2)))
         out_NQD: Tensor = x_NQD + self.dropout(self.feed_forward(self.forward_norm(x_NQD)))
         return out_NQD
 
@@ -123,21 +124,21 @@ class BidirectionalBlock(nn.Module):
 
 
 class BidirectionalEncoder(WindowEncoder):
-    """The last L events and a place that asks, attending to each other; h is what the asking place becomes.
+    """Encodes the last L events followed by a mask token; h is the output at the mask token.
 
-    While training on masked items (`masked`), places within a row are asked about that have the same vector.
+    During training on masked items (`masked`) the same token replaces events within a row.
     """
 
     def __init__(self, size: int, window: int, blocks: list[BidirectionalBlock]) -> None:
         super().__init__(size, window)
         self.blocks = nn.ModuleList(blocks)
-        # short beside what is read, which it would hide
+        # a small norm, since a large one would dominate the vectors of the events
         self.question = nn.Parameter(0.1 * torch.randn(size))
         self.norm = nn.RMSNorm(size)
 
     def encode(self, windows: Windows) -> Tensor:
-        asking_N1D = self.question.to(windows.vector_NLD.dtype).expand(windows.vector_NLD.shape[0], 1, -1)
-        x_NSD = torch.cat([windows.vector_NLD, asking_N1D], dim=1)
+        mask_N1D = self.question.to(windows.vector_NLD.dtype).expand(windows.vector_NLD.shape[0], 1, -1)
+        x_NSD = torch.cat([windows.vector_NLD, mask_N1D], dim=1)
         seen_NS = pad(windows.filled_NL, (0, 1))
         for number, block in enumerate(self.blocks, start=1):
             x_NSD = block(x_NSD, seen_NS, number == len(self.blocks))
@@ -145,10 +146,9 @@ class BidirectionalEncoder(WindowEncoder):
         return hidden_ND
 
     def masked(self, x_BTD: Tensor, masked_BT: Tensor, valid_BT: Tensor) -> Tensor:
-        """The hidden states at some places of whole rows whose events are hidden, [N, D], in row-major order.
+        """Return the hidden states at the masked positions of whole rows, [N, D], in row-major order.
 
-        Only the places that hold an event are looked at: one that asks has nothing to tell, and when the network answers it is
-        asked at one place only.
+        No position attends to a masked one: mask tokens carry no information, and a request has only one of them.
         """
         x_BTD = torch.where(masked_BT.unsqueeze(-1), self.question.to(x_BTD.dtype), x_BTD)
         for block in self.blocks:
