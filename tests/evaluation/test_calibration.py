@@ -23,7 +23,7 @@ from reprise.testing.worlds import noise, world
 
 @pytest.fixture
 def logits(table):
-    """A scorer that says that its scores are logits."""
+    """Return a scorer whose scores are logits."""
 
     class Logits(table):
         logits = True
@@ -31,7 +31,7 @@ def logits(table):
     return Logits
 
 
-def test_bins_hold_as_many_targets_each():
+def test_bins_have_equally_many_targets():
     confidence_N, right_N = np.array([0.9, 0.1, 0.3, 0.8, 0.2]), np.array([True, False, True, False, False])
     found = equal_mass(confidence_N, right_N, 2)
     assert [part.targets for part in found] == [3, 2]
@@ -40,12 +40,12 @@ def test_bins_hold_as_many_targets_each():
     assert expected_error(found) == pytest.approx((3 * (1 / 3 - 0.2) + 2 * (0.85 - 1 / 2)) / 5)
 
 
-def test_no_more_bins_than_targets():
+def test_there_are_at_most_as_many_bins_as_targets():
     assert len(equal_mass(np.array([0.2, 0.4]), np.array([True, False]), 15)) == 2
 
 
-def test_the_first_of_equals_is_the_first_of_the_catalogue():
-    """a and b score the same; only a is the first item. A cold target has no probability, nor has a hidden one."""
+def test_the_first_of_equal_items_has_the_lowest_index():
+    """a and b score the same; only a is the first item. Cold and excluded targets have no probability."""
     s_CI = torch.tensor([[0.0, 0.0, -50.0]] * 3 + [[0.0, -torch.inf, 0.0]])
     confidence, right, loss = probabilities(s_CI, torch.tensor([1, 2, 9, 2]))
     assert right.tolist() == [True, False, False, False]
@@ -53,14 +53,14 @@ def test_the_first_of_equals_is_the_first_of_the_catalogue():
     assert loss.tolist() == pytest.approx([np.log(2), np.log(2), np.inf, np.inf])
 
 
-def test_small_probabilities_are_not_lost():
-    """200 nats below the first, where exp is 0 in float32."""
+def test_small_probabilities_do_not_underflow():
+    """200 nats below the first item, where exp is 0 in float32."""
     _, _, loss = probabilities(torch.tensor([[0.0, -200.0]]), torch.tensor([2]))
     assert loss.item() == 200
 
 
-def test_values_by_hand(logits):
-    """Scores ln 1, ln 2, ln 5 for a, b, c: sure of c with 5 / 8; the targets are a, c and the cold z."""
+def test_values_of_three_targets(logits):
+    """Logits ln 1, ln 2, ln 5 for a, b, c: c has probability 5 / 8; the targets are a, c and the cold z."""
     dataset = world([list("abca"), list("abcc"), list("abcz")], valid=0, test=1)
     found = evaluate(logits(np.log([1.0, 2.0, 5.0]).tolist()), dataset, at=(1,)).calibration
     assert all(part.confidence == pytest.approx(5 / 8) for part in found.bins)
@@ -69,18 +69,18 @@ def test_values_by_hand(logits):
 
 
 def test_seen_items_are_not_in_the_softmax(logits):
-    """Of a b a, c is left, and the target a was seen: sure and wrong, without a log loss. After a b, c is certain and right."""
+    """After a b only c is left. The target a was seen: wrong, without a log loss. The target c is right."""
     rows = world([list("abcab"), list("aba"), list("abc")], valid=0, test=1)
     found = evaluate(logits([3.0, 2.0, 1.0]), rows, at=(1,), exclude_seen=True).calibration
-    # the first row has seen everything and has no candidate: it is in no bin
+    # the first row has seen every item, so it has no candidate and is in no bin
     assert sum(part.targets for part in found.bins) == 2
     assert all(part.confidence == pytest.approx(1) for part in found.bins)
     assert found.log_loss == pytest.approx(0, abs=1e-6)
     assert found.ece == pytest.approx(1 / 2, abs=1e-6)
 
 
-def test_a_model_that_knows_the_probabilities_is_calibrated(logits):
-    """Independent draws from known shares, and their logarithms as logits; twice as sharp, it is too sure."""
+def test_a_model_with_the_true_probabilities_is_calibrated(logits):
+    """Independent draws from known shares, with their logarithms as logits; three times as large, it is overconfident."""
     generator = np.random.default_rng(0)
     share = np.array([0.5, 0.3, 0.2])
     draws = generator.choice(3, size=(3000, 4), p=share)
@@ -93,13 +93,13 @@ def test_a_model_that_knows_the_probabilities_is_calibrated(logits):
     assert right.log_loss < sharp.log_loss
     accuracy = sum(part.accuracy * part.targets for part in right.bins) / 3000
     assert accuracy == pytest.approx(0.5, abs=0.03)
-    # one confidence for all: the only error is that of the bins' accuracies, about 0.8 standard errors of 200 coins each
+    # all confidences are equal: the error is only that of the accuracies of bins with 200 targets
     assert right.ece < 0.05
     assert sharp.ece == pytest.approx(0.5**3 / (0.5**3 + 0.3**3 + 0.2**3) - accuracy, abs=0.03)
 
 
-def test_against_a_table_of_all_probabilities():
-    """A network, in batches of two sizes."""
+def test_the_log_loss_equals_the_cross_entropy():
+    """A network, with two batch sizes."""
     dataset = noise(items=20, sequences=40, length=12)
     torch.manual_seed(0)
     model = Recurrent(size=8, layers=1).build(dataset.sizes)
@@ -113,14 +113,14 @@ def test_against_a_table_of_all_probabilities():
     losses = []
     with evaluation_mode(model):
         for batch, scores in score_batches(model, dataset, EvaluationProtocol()):
-            target_N = batch.batch.target_BT[batch.batch.target_BT != 0]
+            target_N = batch.target_items()
             rows = []
             rank(scores, target_N, observer=lambda s_CI, rows=rows: rows.append(s_CI.clone()))
             losses.append(torch.nn.functional.cross_entropy(torch.cat(rows), target_N - 1, reduction="none"))
     assert whole.log_loss == pytest.approx(float(torch.cat(losses).mean()), rel=1e-5)
 
 
-def test_large_parts_are_sampled_and_the_note_says_so(monkeypatch, logits):
+def test_many_targets_are_sampled_with_a_note(monkeypatch, logits):
     monkeypatch.setattr(calibration, "MAX_TARGETS", 30)
     dataset = noise()
     model = logits(list(range(50)))
@@ -133,12 +133,12 @@ def test_large_parts_are_sampled_and_the_note_says_so(monkeypatch, logits):
     assert one.notes[-2] == "Calibration is over 30 targets drawn with seed 4."
 
 
-def test_counts_are_no_logits():
+def test_counting_models_have_no_calibration():
     dataset = noise()
     assert evaluate(Markov().fit(dataset), dataset, at=(1,)).calibration is None
 
 
-def test_it_can_be_left_out(logits):
+def test_calibration_can_be_turned_off(logits):
     dataset = noise()
     options = Options(calibration=False)
     assert evaluate(logits([0.0] * 50), dataset, at=(1,), options=options).calibration is None

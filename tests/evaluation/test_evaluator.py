@@ -24,7 +24,7 @@ def value(report, name: str) -> float:
     return report.metrics[name].value
 
 
-def test_values_by_hand(table):
+def test_values_of_three_targets(table):
     """Targets b, c, a at ranks 1, 3, 2 of scores a 2, b 3, c 1."""
     dataset = world([list("abcab"), list("abcac"), list("abcba")])
     assert dataset.items.ids.tolist() == ["a", "b", "c"]
@@ -41,7 +41,7 @@ def test_values_by_hand(table):
     ]  # fmt: skip
 
 
-def test_ties_are_averaged_and_named(table):
+def test_ties_follow_the_protocol(table):
     """All three items equal: the target is first in one order of three."""
     dataset = world([list("abcab"), list("abcac")])
     found = {
@@ -52,7 +52,7 @@ def test_ties_are_averaged_and_named(table):
     assert found["worst"].protocol.ties == "worst"
 
 
-def test_a_cycle_is_certain_for_a_chain():
+def test_a_markov_chain_is_always_right_in_a_cycle():
     dataset = cycle()
     report = evaluate(Markov().fit(dataset), dataset, at=(1,))
     assert report.metrics["recall@1"] == (1, 1, 1)
@@ -64,13 +64,13 @@ def test_nothing_beats_popularity_on_noise():
     assert all(gap.low <= 0 for gap in compare(markov, popularity).differences[0].values())
 
 
-def test_a_chain_has_no_memory():
-    """8 items, the answer two events ago: the chain knows little more than 1 / 8."""
+def test_a_markov_chain_has_no_memory():
+    """8 items, and the next one is that of two events ago: recall@1 is little more than 1 / 8."""
     dataset = memory(2)
     assert value(evaluate(Markov().fit(dataset), dataset, at=(1,)), "recall@1") < 0.3
 
 
-def test_seen_items_leave_the_list(table):
+def test_seen_items_are_excluded(table):
     """c, unseen, moves from rank 3 to 1; in the second row the target b was seen, so it is a miss."""
     dataset = world([list("abac"), list("cabab")], valid=0, test=1)
     scores = table([3.0, 2.0, 1.0])
@@ -81,8 +81,8 @@ def test_seen_items_leave_the_list(table):
     )
 
 
-def test_seen_means_before_the_target_not_after(table):
-    """Targets b and then a; when b is asked for, a is seen, and the reverse is not true."""
+def test_seen_items_are_those_before_the_target(table):
+    """For the target b the item a before it is excluded, but not the other way round."""
     dataset = world([list("aabc"), list("bbca"), list("abca"), list("cccab")], valid=0, test=2)
     report = evaluate(table([3.0, 2.0, 1.0]), dataset, at=(1,), exclude_seen=True)
     # row 1: b with a hidden -> rank 1; c with a, b hidden -> rank 1
@@ -92,7 +92,7 @@ def test_seen_means_before_the_target_not_after(table):
     assert value(report, "recall@1") == pytest.approx((1 + 1 + 0 + 1 + 1 + 0 + 1 + 1) / 8)
 
 
-def test_cold_targets_are_misses_and_stand_apart(table):
+def test_cold_targets_are_misses_with_their_own_slice(table):
     """One of four targets is cold; the three warm ones are all first."""
     dataset = world([list("abab"), list("baab"), list("abaz"), list("baab")], valid=0, test=1)
     report = evaluate(table([1.0, 2.0]), dataset, at=(1, 2))
@@ -108,19 +108,19 @@ def test_cold_targets_are_misses_and_stand_apart(table):
     )
 
 
-def test_cold_items_in_the_history_are_passed_over():
-    """After a, z the chain still stands at a, and knows b."""
+def test_cold_items_in_the_history_are_skipped():
+    """After a, z the last item of the Markov chain is still a, which b follows."""
     dataset = world([list("ababab"), list("ababazb")], valid=0, test=2)
     report = evaluate(Markov().fit(dataset), dataset, at=(1,), options=Options(resamples=0))
     # targets a, b of row 1 and z, b of row 2
     assert value(report, "recall@1") == 3 / 4
 
 
-def test_targets_at_the_time_of_the_event_before(table):
-    """Row 1's last two events share a minute with the one before; the note says how many and what it means."""
+def test_targets_with_the_time_of_the_event_before_have_a_note(table):
+    """The last two events of row 1 have the time of the one before."""
     dataset = world([list("abab"), list("baba")], valid=0, test=2)
     dataset.time_ms[2:4] = dataset.time_ms[1]
-    dataset.value[:] = range(8)  # no row twice
+    dataset.value[:] = range(8)  # so that no event is a duplicate
     report = evaluate(table([1.0, 2.0]), dataset, at=(1,))
     found = {name: part.targets for name, part in report.slices.items() if part.of == "time"}
     assert found == {"new_time": 2, "same_time": 2}
@@ -130,34 +130,34 @@ def test_targets_at_the_time_of_the_event_before(table):
     )
 
 
-def test_all_targets_at_one_time_have_the_note_and_no_slices_by_it(table):
+def test_equal_times_of_all_targets_have_a_note_but_no_slices(table):
     dataset = world([list("abab"), list("baba")], valid=0, test=2)
     dataset.time_ms[:] = 0
-    dataset.value[:] = range(8)  # no row twice
+    dataset.value[:] = range(8)  # so that no event is a duplicate
     report = evaluate(table([1.0, 2.0]), dataset, at=(1,))
     assert not {"time", "gap"} & {part.of for part in report.slices.values()}
     assert "4 of 4 targets (100.0%) have the same time" in report.notes[0]
 
 
-def test_the_model_is_told_when_it_is_asked(fading):
+def test_the_query_time_can_be_withheld(fading):
     dataset = cycle(items=6, sequences=20)
-    told, untold = (
-        evaluate(fading(6), dataset, protocol=EvaluationProtocol(at=(1, 2, 3), query_time=told))
-        for told in (True, False)
+    with_time, without_time = (
+        evaluate(fading(6), dataset, protocol=EvaluationProtocol(at=(1, 2, 3), query_time=given))
+        for given in (True, False)
     )
-    assert value(told, "recall@1") != value(untold, "recall@1")
-    assert untold.protocol.query_time is False
+    assert value(with_time, "recall@1") != value(without_time, "recall@1")
+    assert without_time.protocol.query_time is False
 
 
 def test_min_history_counts_events_before_the_target():
-    """Rows of 3 and 6 with all of the last two events as targets: with 3 events before, one row is left."""
+    """Rows of 3 and 6 events with two targets each: with 3 events before a target, one row is left."""
     dataset = world([list("aba"), list("ababab")], valid=0, test=2)
     popularity = Popularity().fit(dataset)
     assert evaluate(popularity, dataset, at=(1,)).targets == 4
     assert evaluate(popularity, dataset, at=(1,), min_history=3).targets == 2
 
 
-def test_batches_and_seeds_do_not_move_values(hard, fading):
+def test_values_do_not_depend_on_batches_and_seeds(hard, fading):
     model = fading(hard.items.warm)
     whole = evaluate(model, hard, at=(1, 5))
     cut = evaluate(model, hard, at=(5, 1, 1), options=Options(events_per_batch=10, max_steps=3, seed=8))
@@ -165,7 +165,7 @@ def test_batches_and_seeds_do_not_move_values(hard, fading):
     assert {n: i.value for n, i in whole.metrics.items()} == {n: i.value for n, i in cut.metrics.items()}
 
 
-def test_quick_gives_the_same_values_and_nothing_else(hard, fading):
+def test_quick_options_give_the_same_values_and_nothing_else(hard, fading):
     model = fading(hard.items.warm)
     quick, whole = (evaluate(model, hard, part="valid", at=(3,), options=o) for o in (QUICK, Options()))
     beyond = {"novelty@3", "popularity_lift@3", "diversity@3", "coverage@3", "gini@3"}
@@ -174,7 +174,7 @@ def test_quick_gives_the_same_values_and_nothing_else(hard, fading):
     assert all(interval == (value(whole, name), None, None) for name, interval in quick.metrics.items())
 
 
-def test_sums_by_sequence_add_up(hard, fading):
+def test_the_sums_of_the_sequences_add_up(hard, fading):
     report = evaluate(fading(hard.items.warm), hard, at=(5,))
     column = report.sums.metrics.index("ndcg@5")
     assert report.sums.targets_S.sum() == report.targets
@@ -190,24 +190,24 @@ def test_sums_by_sequence_add_up(hard, fading):
         ((), "at must contain list lengths of 1 or more, got ()"),
     ],
 )
-def test_impossible_lengths(at, message):
+def test_invalid_list_lengths_are_errors(at, message):
     dataset = cycle(items=12)
     with pytest.raises(ConfigError) as error:
         evaluate(Popularity().fit(dataset), dataset, at=at)
     assert str(error.value) == message
 
 
-def test_impossible_ties():
+def test_an_invalid_tie_rule_is_an_error():
     with pytest.raises(ConfigError, match="ties must be 'average', 'best' or 'worst', got 'random'"):
         EvaluationProtocol(ties="random")
 
 
-def test_impossible_resamples_are_refused_before_the_work(table):
+def test_invalid_resamples_are_an_error(table):
     with pytest.raises(ConfigError, match="resamples must be 0"):
         Options(resamples=-1)
 
 
-def test_no_targets():
+def test_a_part_without_targets_is_an_error():
     dataset = world([list("abab")], valid=0, test=0)
     with pytest.raises(
         DataError, match="the test part has no target: none of its 0 events has 1 or more before it"
@@ -221,26 +221,26 @@ COUNTING: list[Fittable] = [
 
 
 @pytest.mark.parametrize("spec", COUNTING, ids=str)
-def test_a_model_that_counts_has_not_counted_the_part_it_is_asked_about(
+def test_a_counting_model_does_not_count_the_part_it_is_evaluated_on(
     spec: Fittable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """a b is said in validation only: counted when the test part is asked about, and not for its own validation."""
+    """a b occurs in the validation part only: it is counted for the test part, but not for the validation part."""
     dataset = world([list("cdcdabcd"), list("dcdcabdc"), list("cdacabcd"), list("dcbdabdc")], valid=2, test=2)
     model = spec.fit(dataset)
     assert isinstance(model, WindowScorer)
-    asked: list[torch.Tensor] = []
+    seen: list[torch.Tensor] = []
     after_a = torch.tensor([[0] * model.window + [dataset.items.index("a")]])[:, 1:]
 
-    def spied(batch: Batch, state: State | None = None) -> tuple[torch.Tensor, State]:
-        asked.append(model.score_windows(after_a))
+    def recorded(batch: Batch, state: State | None = None) -> tuple[torch.Tensor, State]:
+        seen.append(model.score_windows(after_a))
         return type(model).score_batch(model, batch, state)
 
-    monkeypatch.setattr(model, "score_batch", spied)
+    monkeypatch.setattr(model, "score_batch", recorded)
     with_validation = model.score_windows(after_a)
     evaluate(model, dataset, part="valid", at=(1,))
     evaluate(model, dataset, part="test", at=(1,))
-    assert not torch.equal(asked[0], with_validation)
-    assert torch.equal(asked[-1], with_validation)
+    assert not torch.equal(seen[0], with_validation)
+    assert torch.equal(seen[-1], with_validation)
     assert torch.equal(model.score_windows(after_a), with_validation)
     model.count(dataset, before="valid")
-    assert torch.equal(model.score_windows(after_a), asked[0])
+    assert torch.equal(model.score_windows(after_a), seen[0])

@@ -1,4 +1,4 @@
-"""Evaluation streams: its memory does not grow with targets times items."""
+"""The memory of an evaluation does not grow with the number of targets times the number of items."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ ITEMS, WIDTH, TARGETS = 20_000, 16, 10
 
 
 class Vectors(Markov):
-    '''Asked for vectors: those of the items that came last.'''
+    '''A vector scorer whose query is the vector of the target.'''
 
     vector_ID = torch.randn(ITEMS, WIDTH)
 
@@ -64,8 +64,8 @@ for targets in map(int, sys.argv[2:]):
 
 
 @pytest.mark.parametrize("model", ["vectors", "counts"])
-def test_five_times_the_targets_take_no_more_memory(model: str) -> None:
-    """2,000 and 10,000 targets among 20,000 items; the scores of the other 8,000 would be 610 MiB, and we allow 24."""
+def test_five_times_the_targets_need_no_more_memory(model: str) -> None:
+    """2,000 and 10,000 targets among 20,000 items: the scores of 8,000 more would be 610 MiB; the limit is 24 MiB."""
     ran = subprocess.run(
         [sys.executable, "-c", SCRIPT, model, "2000", "10000"], capture_output=True, text=True, check=False
     )

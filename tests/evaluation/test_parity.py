@@ -1,4 +1,4 @@
-"""Our metrics are those of ranx (Bassani, 2022) on the same rankings."""
+"""Our metrics equal those of ranx (Bassani, 2022) on the same rankings."""
 
 import numpy as np
 import pytest
@@ -16,19 +16,19 @@ from reprise.testing.worlds import world
 
 THEIRS = {"recall": "recall", "hit": "hit_rate", "mrr": "mrr", "ndcg": "ndcg"}
 AT = (1, 3, 10)
-# numba, by which ranx counts, says so of a cast in its own dictionaries
+# numba, which ranx uses, warns about a cast in its own dictionaries
 pytestmark = pytest.mark.filterwarnings("ignore:unsafe cast from uint64 to int64")
 few = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def ranks(score_NI: np.ndarray, target_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many items score higher than the target, and how many others the same."""
+    """Return the numbers of items that score higher than the target, and of others that score the same."""
     own_N1 = np.take_along_axis(score_NI, target_N[:, None], 1)
     return (score_NI > own_N1).sum(1), (score_NI == own_N1).sum(1) - 1
 
 
 def theirs(score_NI: np.ndarray, target_N: np.ndarray) -> dict[str, list[float]]:
-    """The values of every target by ranx, whose run must have no ties."""
+    """Return the values of every target by ranx; the scores must have no ties."""
     qrels = Qrels({f"q{row}": {f"d{target}": 1} for row, target in enumerate(target_N)})
     run = Run(
         {
@@ -43,7 +43,7 @@ def theirs(score_NI: np.ndarray, target_N: np.ndarray) -> dict[str, list[float]]
 
 def same(mine: dict[str, np.ndarray], other: dict[str, list[float]]) -> None:
     for name, values in other.items():
-        # ranx sorts its queries by name, as we do
+        # ranx sorts its queries by name, and `q0`, `q1`, ... are in order up to ten targets
         assert mine[name] == pytest.approx(np.asarray(values)), name
 
 
@@ -52,7 +52,7 @@ cases = st.tuples(st.integers(1, 9), st.integers(10, 40), st.integers(0, 2**31))
 
 @few
 @given(cases)
-def test_without_ties(case: tuple[int, int, int]) -> None:
+def test_metrics_without_ties_equal_those_of_ranx(case: tuple[int, int, int]) -> None:
     targets, items, seed = case
     generator = np.random.default_rng(seed)
     score_NI = np.stack([generator.permutation(items) for _ in range(targets)]).astype(float)
@@ -62,23 +62,23 @@ def test_without_ties(case: tuple[int, int, int]) -> None:
 
 @few
 @given(cases, st.sampled_from([("best", 0.5), ("worst", -0.5)]))
-def test_with_ties_for_and_against_the_target(case: tuple[int, int, int], rule: tuple[str, float]) -> None:
-    """The target's score is moved by less than a step, so that ranx has one order to choose."""
+def test_best_and_worst_ties_equal_those_of_ranx(case: tuple[int, int, int], rule: tuple[str, float]) -> None:
+    """The target's score is moved by less than the distance of two scores, so that ranx sees no tie."""
     (targets, items, seed), (ties, moved) = case, rule
     generator = np.random.default_rng(seed)
     score_NI = generator.integers(5, size=(targets, items)).astype(float)
     target_N = generator.integers(items, size=targets)
     greater_N, equal_N = resolve_ties(*ranks(score_NI, target_N), ties)
     score_NI[np.arange(targets), target_N] += moved
-    # the others keep their places relative to the target, whatever their order among themselves
+    # the order of the other items among themselves does not matter
     score_NI += generator.permutation(items) * 1e-4
     same(all_metrics(greater_N, equal_N, AT), theirs(score_NI, target_N))
 
 
 @few
 @given(cases)
-def test_average_ties_are_the_mean_over_all_places(case: tuple[int, int, int]) -> None:
-    """The target at each place among its equals in turn, judged by ranx."""
+def test_average_ties_equal_the_mean_over_all_orders(case: tuple[int, int, int]) -> None:
+    """The target is put at each place among its equals in turn and measured by ranx."""
     _, items, seed = case
     generator = np.random.default_rng(seed)
     score_1I = generator.integers(4, size=(1, items)).astype(float)
@@ -97,15 +97,15 @@ def test_average_ties_are_the_mean_over_all_places(case: tuple[int, int, int]) -
         assert mine[name][0] == pytest.approx(np.mean([it[name][0] for it in found])), name
 
 
-def test_a_whole_evaluation(fading) -> None:
-    """A report of a network against ranx on its scores."""
+def test_a_report_equals_ranx_on_the_same_scores(fading) -> None:
+    """The scores are those of a network with vectors."""
     generator = np.random.default_rng(3)
     dataset = world([[f"i{item}" for item in generator.integers(15, size=8)] for _ in range(30)], test=2)
     model = fading(dataset.items.warm)
     score, target = [], []
     with evaluation_mode(model):
         for batch, scores in score_batches(model, dataset, EvaluationProtocol()):
-            target_N = batch.batch.target_BT[batch.batch.target_BT != 0]
+            target_N = batch.target_items()
             rank(scores, target_N, observer=lambda s_CI: score.append(s_CI.double().numpy()))
             target.append(target_N.numpy() - 1)
     found = theirs(np.concatenate(score), np.concatenate(target))

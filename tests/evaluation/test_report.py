@@ -12,13 +12,13 @@ from reprise.testing.worlds import world
 
 @pytest.fixture
 def report(table):
-    """Targets b, b, z of three sequences; z is cold; of the items, ordered c, a, b, the last stands first."""
+    """Targets b, b and the cold z of three sequences; of the items c, a, b the last one is ranked first."""
     dataset = world([list("abcab"), list("cacab"), list("bcabz")])
     return evaluate(table([1.0, 2.0, 3.0]), dataset, at=(1, 2), options=Options(seed=3))
 
 
-def test_json_form(report):
-    """Exactly these keys; coverage has no interval; it survives JSON."""
+def test_a_report_as_json(report):
+    """Exactly these keys; coverage has no interval."""
     found = json.loads(json.dumps(report.to_dict()))
     assert list(found) == ["name", "metrics", "targets", "slices", "calibration", "protocol"]
     assert found["name"] == "Table"
@@ -37,7 +37,7 @@ def test_json_form(report):
     assert list(found["slices"]) == ["warm", "cold", "seen_before", "new_to_user"]
 
 
-def test_protocol_in_json(report):
+def test_the_protocol_as_json(report):
     found = report.to_dict()["protocol"]
     assert found == {
         "dataset": report.data.dataset,
@@ -67,7 +67,7 @@ def test_protocol_in_json(report):
     }
 
 
-def test_report_as_text(report):
+def test_a_report_as_text(report):
     lines = str(report).splitlines()
     assert lines[0].split() == ["Table", "3", "targets"]
     assert lines[1] == "recall@1           0.6667 [0.0000, 1.0000]"
@@ -111,13 +111,13 @@ def test_the_first_difference_of_two_reports(report):
     assert report.difference(replace(report, notes=("something else",))) is None
 
 
-def test_one_kind_of_target_makes_no_slices(table):
-    """All warm, repeated, equally common, a minute after as many events: a slice would repeat the whole."""
+def test_equal_targets_have_no_slices(table):
+    """All are warm, repeated, equally popular, and a minute after equally many events."""
     dataset = world([list("abcab"), list("bcaab")])
     report = evaluate(Popularity().fit(dataset), dataset, at=(1,))
     assert report.slices == {}
     assert "slice" not in str(report)
 
 
-def test_columns_are_straight():
+def test_columns_are_aligned():
     assert aligned([["a", "bb"], ["ccc", "d"]]) == "a    bb\nccc  d"

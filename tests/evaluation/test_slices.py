@@ -12,7 +12,7 @@ MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 
 
 def targets(dataset, row, position) -> TargetRanks:
-    """Targets whose ranks nobody looks at."""
+    """Return targets whose ranks do not matter."""
     zero = np.zeros(len(row), dtype=np.int32)
     return TargetRanks(np.array(row), np.array(position), zero, zero)
 
@@ -22,20 +22,20 @@ def names(found) -> list[str | None]:
     return [None if number == NONE else every[number] for number in slice_N]
 
 
-def test_head_torso_and_tail():
-    """Ten training events: a 5, b 3, c and d 1. a has half; b goes from 5 to 8 tenths; c begins at 8. z is cold."""
+def test_popularity_slices():
+    """Ten training events: a 5, b 3, c and d 1. a has half; b goes from .5 to .8; c begins at .8. z is cold."""
     dataset = world([list("aaaaabbbcd") + list("abcdz")], valid=0, test=5)
     found = names(by_popularity(dataset, targets(dataset, [0] * 5, range(10, 15))))
     assert found == ["head", "torso", "tail", "tail", None]
 
 
-def test_an_item_across_a_border_is_on_the_more_popular_side():
-    """a has 4 of 10, b the next 4: it begins before half."""
+def test_an_item_across_a_border_is_in_the_more_popular_slice():
+    """a has 4 of 10 events, b the next 4: it begins before half."""
     dataset = world([list("aaaabbbbcd") + list("bc")], valid=0, test=2)
     assert names(by_popularity(dataset, targets(dataset, [0, 0], [10, 11]))) == ["head", "tail"]
 
 
-def test_history_counts_the_events_before():
+def test_history_slices():
     dataset = world([["a"] * 60, ["a"] * 60])
     before = [1, 2, 4, 5, 9, 10, 19, 20, 49, 50, 59]
     found = names(by_history(dataset, targets(dataset, [1] * len(before), [60 + n for n in before])))
@@ -45,7 +45,7 @@ def test_history_counts_the_events_before():
     ]  # fmt: skip
 
 
-def test_gaps_are_from_the_event_before():
+def test_gap_slices():
     gaps = [0, MINUTE - 1, MINUTE, HOUR, DAY, 7 * DAY]
     dataset = world([["a"] * 7])
     dataset.time_ms[:] = np.cumsum([0, *gaps])
@@ -61,10 +61,10 @@ def test_the_kind_is_that_of_the_target():
     assert names(by_kind(dataset, targets(dataset, [0, 0], [1, 2]))) == ["kind_buy", "kind_click"]
 
 
-@pytest.mark.parametrize("at_once", [1, 7, 1 << 20])
-def test_repeats_and_means_of_what_came_before(monkeypatch, at_once):
-    """Against a loop over the targets, with sequences without targets between, whatever the blocks."""
-    monkeypatch.setattr(target_histories, "EVENTS_AT_ONCE", at_once)
+@pytest.mark.parametrize("events", [1, 7, 1 << 20])
+def test_seen_items_and_means_equal_those_of_a_loop(monkeypatch, events):
+    """For all block sizes, with sequences without targets in between."""
+    monkeypatch.setattr(target_histories, "EVENTS_PER_BLOCK", events)
     generator = np.random.default_rng(0)
     rows = [[f"i{item}" for item in generator.integers(12, size=size)] for size in (9, 1, 30, 3, 2, 14, 6)]
     dataset = world(rows, valid=0, test=4)
@@ -84,8 +84,8 @@ def test_repeats_and_means_of_what_came_before(monkeypatch, at_once):
         assert mean == pytest.approx(value_I[warm - 1].mean() if len(warm) else np.nan, nan_ok=True)
 
 
-def test_a_dimension_divides_its_targets(hard, fading):
-    """Every target is in one slice of a dimension, except that a cold one is neither common nor rare."""
+def test_every_target_is_in_one_slice_of_a_dimension(hard, fading):
+    """A cold target is in no slice of popularity."""
     report = evaluate(fading(hard.items.warm), hard, at=(3,))
     dimensions_found = {part.of for part in report.slices.values()}
     assert dimensions_found == {"item", "popularity", "repeat", "history", "gap", "time"}
@@ -98,13 +98,13 @@ def test_a_dimension_divides_its_targets(hard, fading):
 
 
 def test_a_slice_is_the_mean_over_its_targets(table):
-    """Targets a, b, a after histories of 2, 2 and 5; with b first, those of 2 are right in one of two."""
+    """Targets a, b, a after histories of 2, 2 and 5 events; with b ranked first, one of the first two is right."""
     dataset = world([list("aba"), list("bab"), list("ababaa")], valid=0, test=1)
     report = evaluate(table([1.0, 2.0]), dataset, at=(1,))
     assert report.slices["history_2-4"].metrics["recall@1"].value == 1 / 2
     assert report.slices["history_5-9"].metrics["recall@1"].value == 0
 
 
-def test_alike_targets_are_not_divided():
+def test_a_dimension_with_one_slice_is_left_out():
     dataset = world([list("aba"), list("bab")])
     assert [it.of for it in dimensions(dataset, targets(dataset, [0, 1], [2, 5]))] == ["popularity"]

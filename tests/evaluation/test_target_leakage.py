@@ -1,4 +1,4 @@
-"""A model that reads what it is asked about is found out by asking twice; honest ones are not."""
+"""The target-leakage test finds models that read their targets or later events, and no others."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ from reprise.testing.worlds import cycle, noise
 
 
 class ReadsTarget:
-    """Scores the target higher, or what stands at another step of the batch."""
+    """Scores the target higher, or the item at another step of the batch."""
 
     name = "ReadsTarget"
 
@@ -38,22 +38,22 @@ class ReadsTarget:
         return {"none": torch.zeros(batch, 0)}
 
     def score_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
-        told_BT = batch.target_BT if self.ahead is None else batch.item_BT.roll(-self.ahead, 1)
-        told_N = told_BT[batch.target_BT != PAD].clamp(max=self.items)
-        s_NI = torch.zeros(len(told_N), self.items + 1)
-        s_NI[torch.arange(len(told_N)), told_N] = 1.0
+        leaked_BT = batch.target_BT if self.ahead is None else batch.item_BT.roll(-self.ahead, 1)
+        leaked_N = leaked_BT[batch.target_BT != PAD].clamp(max=self.items)
+        s_NI = torch.zeros(len(leaked_N), self.items + 1)
+        s_NI[torch.arange(len(leaked_N)), leaked_N] = 1.0
         return s_NI[:, 1:], self.initial_state(len(batch.item_BT))
 
 
-class Dice(ReadsTarget):
-    """Draws its scores, so that the same question twice has two answers."""
+class RandomScorer(ReadsTarget):
+    """Draws its scores, so that the same input twice gives two results."""
 
     def score_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         return torch.rand(batch.targets, self.items), self.initial_state(len(batch.item_BT))
 
 
 @pytest.mark.parametrize("part", ["valid", "test"])
-def test_a_scorer_that_reads_the_target(part) -> None:
+def test_a_scorer_that_reads_the_target_is_an_error(part) -> None:
     dataset = noise()
     with pytest.raises(
         LeakError,
@@ -62,15 +62,15 @@ def test_a_scorer_that_reads_the_target(part) -> None:
         evaluate(ReadsTarget(dataset.items.warm), dataset, part=part)
 
 
-def test_a_scorer_that_reads_one_input_too_many() -> None:
-    """The validation part is followed by inputs that it is not asked about; the input after its target is the target."""
+def test_a_scorer_that_reads_the_next_input_is_an_error() -> None:
+    """In the validation part the input after the last one is the target."""
     dataset = noise()
     with pytest.raises(LeakError, match="own-input"):
         evaluate(ReadsTarget(dataset.items.warm, ahead=1), dataset, part="valid")
     evaluate(ReadsTarget(dataset.items.warm, ahead=0), dataset, part="valid")
 
 
-def test_a_network_that_looks_both_ways(fading) -> None:
+def test_a_bidirectional_network_is_an_error(fading) -> None:
     dataset = noise()
     honest = fading(dataset.items.warm)
     evaluate(honest, dataset, part="valid")
@@ -87,7 +87,7 @@ def test_a_network_that_looks_both_ways(fading) -> None:
 
 
 @pytest.mark.parametrize("part", ["valid", "test"])
-def test_honest_models_are_not_blamed(part, hard: SequenceDataset, fading) -> None:
+def test_models_that_do_not_look_ahead_pass(part, hard: SequenceDataset, fading) -> None:
     network = Recurrent(size=8, layers=1).build(hard.sizes)
     models = [Popularity().fit(hard), Markov().fit(hard), fading(hard.items.warm), network]
     for model in models:
@@ -96,11 +96,11 @@ def test_honest_models_are_not_blamed(part, hard: SequenceDataset, fading) -> No
     check_target_leakage(Cooccurrence().fit(cycle()), cycle(), EvaluationProtocol(part))
 
 
-def test_chance_is_no_leak() -> None:
-    evaluate(Dice(50), noise())
+def test_random_scores_pass() -> None:
+    evaluate(RandomScorer(50), noise())
 
 
-def test_a_model_of_another_dataset_may_have_learned_the_targets() -> None:
+def test_a_model_fitted_on_another_dataset_is_an_error() -> None:
     one, other = noise(seed=1), noise(seed=2)
     for spec in (Popularity(), Markov(), Cooccurrence(), ItemKNN(), SessionKNN()):
         model = spec.fit(one)
@@ -112,7 +112,7 @@ def test_a_model_of_another_dataset_may_have_learned_the_targets() -> None:
             evaluate(model, other)
 
 
-def test_a_dataset_that_leaks_is_not_evaluated_on() -> None:
+def test_a_dataset_that_leaks_is_an_error() -> None:
     dataset = noise()
     table = dataset.table.set_column(1, "count", pa.array(np.full(len(dataset.items), 7)))
     leaking = replace(dataset, table=table)
@@ -126,5 +126,5 @@ def test_a_dataset_that_leaks_is_not_evaluated_on() -> None:
     assert notes[1].startswith("Leak allowed: counts: column 'count' of the item table differs")
 
 
-def test_validation_during_training_does_not_look_again() -> None:
+def test_validation_during_training_skips_the_leakage_checks() -> None:
     assert not QUICK.leaks

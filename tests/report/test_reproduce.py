@@ -54,14 +54,14 @@ def test_missing_run_is_an_error(
         sources_of(comparison)
 
 
-def test_times_may_differ_but_numbers_may_not(comparison: ComparisonRecord) -> None:
+def test_times_may_differ_but_values_may_not(comparison: ComparisonRecord) -> None:
     again = copy.deepcopy(comparison)
     again["made"] = "2027-01-01T00:00:00+00:00"
     again["entrants"][0]["evaluated_s"] = [99.0]
     assert check_same(comparison, again) > 100
-    again["entrants"][1]["pooled"]["metrics"]["ndcg@10"]["low"] += 1e-12
+    again["entrants"][1]["pooled"]["metrics"]["ndcg@10"]["value"] += 1e-12
     with pytest.raises(
-        DataError, match="the report was not reproduced: gru 1 x 8, pooled, metrics, ndcg@10, low was 0"
+        DataError, match="the report was not reproduced: gru 1 x 8, pooled, metrics, ndcg@10, value was 0"
     ):
         check_same(comparison, again)
 
@@ -79,8 +79,14 @@ def test_sentences_and_new_keys_are_not_compared(comparison: ComparisonRecord) -
     again["verdicts"][0]["sentence"] = "Other words."
     again["entrants"][0]["pooled"]["protocol"]["notes"] = ["Another note."]
     again["entrants"][0]["pooled"]["protocol"]["hash"] = "0123456789ab"
-    again["verdicts"][0]["p"] = comparison["verdicts"][0]["p"] * (1 + 1e-15)
+    again["verdicts"][0]["p"] = comparison["verdicts"][0]["p"] * (1 + 1e-12)
+    again["entrants"][1]["pooled"]["metrics"]["ndcg@10"]["low"] += 1e-12
     assert check_same(comparison, again) == check_same(comparison, comparison)
+    again["entrants"][1]["pooled"]["metrics"]["ndcg@10"]["low"] += 1e-6
+    with pytest.raises(
+        DataError, match="the report was not reproduced: gru 1 x 8, pooled, metrics, ndcg@10, low was"
+    ):
+        check_same(comparison, again)
 
 
 def test_another_model_is_an_error(comparison: ComparisonRecord) -> None:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from reprise.arrays import AnyArray, Float64Array
 from reprise.data.dataset import SequenceDataset
-from reprise.data.vocabulary import PAD
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.ranking.ranks import ScoreCallback
 from reprise.evaluation.ranking.targets import ScoredBatch
@@ -96,7 +95,7 @@ class CalibrationObserver:
 
     def score_callback(self, batch: ScoredBatch, selected_M: AnyArray) -> ScoreCallback:
         """Return the callback that measures the selected targets of a batch."""
-        target_M = batch.batch.target_BT[batch.batch.target_BT != PAD][torch.from_numpy(selected_M)]
+        target_M = batch.target_items()[torch.from_numpy(selected_M)]
         place_M = np.searchsorted(self.position_N, batch.targets()[1][selected_M])
         done = 0
 

@@ -54,7 +54,7 @@ def evaluate(
         options: What else is measured, and how the evaluation runs.
 
     Raises:
-        DataError: There are no targets, or the model's scores are not finite or are for other items.
+        DataError: The part has no targets, or the model's scores are not finite or are for other items.
         LeakError: The dataset leaks its targets, or the model reads them or was fitted on another dataset.
         ConfigError: A list is longer than the catalogue, a network has learned the part, or both `protocol` and one of
             its fields are given.

@@ -18,7 +18,7 @@ Ties = Literal["average", "best", "worst"]
 TIES: tuple[Ties, ...] = ("average", "best", "worst")
 
 Gain = Callable[[Float64Array], Float64Array]
-"""Function of the ranks 1..K, [K] float64, that returns the gain of a target at each of them, [K]."""
+"""Function of the ranks 1..K, [K] float64, that returns the gain of a target at each of them, [K], between 0 and 1."""
 
 LIST_METRICS = ("novelty", "popularity_lift", "diversity", "coverage", "gini")
 """Names of the measures of whole lists (`list_metrics`), which a `Metric` may not have."""

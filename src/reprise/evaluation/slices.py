@@ -1,7 +1,7 @@
-"""Slices: the targets divided by what they are, so that a mean hides nothing.
+"""Slices: groups of targets with their own metrics, such as cold items or long histories.
 
 Shape letters: N targets, I items (the warm ones), G slices of a dimension. A dimension gives each target the number of its
-slice, or `NONE`; one in which all targets are alike says nothing and is left out.
+slice, or `NONE`. A dimension whose targets are all in one slice is left out.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,14 +16,15 @@ from reprise.evaluation.target_histories import seen_before
 from reprise.models.cooccurrence.counting import item_counts
 
 NONE = -1
-"""The number of the slice of a target that belongs to none."""
+"""Slice number of a target that is in no slice."""
 
 POPULARITY = {"head": 0.5, "torso": 0.8, "tail": 1.0}
-"""Up to which share of the training events the items of each go, the commonest first."""
+"""Cumulative share of the training events up to which the items of each slice go, the most popular items first."""
 
 HISTORY = {"history_1": 1, "history_2-4": 4, "history_5-9": 9, "history_10-19": 19, "history_20-49": 49}
-"""The most events before a target of each slice; above is `LONG_HISTORY`."""
+"""Maximum number of events before a target of each slice; above it is `LONG_HISTORY`."""
 LONG_HISTORY = "history_50+"
+"""Slice of the targets with more events before them than in `HISTORY`."""
 
 SECOND_MS = 1000
 GAP = {
@@ -32,45 +33,48 @@ GAP = {
     "gap_1h-1d": 24 * 3600 * SECOND_MS,
     "gap_1d-1w": 7 * 24 * 3600 * SECOND_MS,
 }
-"""The time since the event before that is too long for each slice; from there on, `LONG_GAP`."""
+"""Time since the event before, in milliseconds, that is just too long for each slice; above it is `LONG_GAP`."""
 LONG_GAP = "gap_over_1w"
+"""Slice of the targets with a longer gap than in `GAP`."""
 
 
 class Dimension(NamedTuple):
-    """One way to divide the targets."""
+    """A property that groups the targets into slices."""
 
     of: str
-    """What divides them."""
+    """Name of the property."""
     names: tuple[str, ...]
-    """Of the slices, [G]."""
+    """Names of the slices, [G]."""
     slice_N: AnyArray
-    """Which slice each target is in, or `NONE`."""
+    """Number of the slice of each target, or `NONE`."""
 
 
-Divide = Callable[[SequenceDataset, TargetRanks], tuple[tuple[str, ...], AnyArray]]
+Grouping = Callable[[SequenceDataset, TargetRanks], tuple[tuple[str, ...], AnyArray]]
+"""Function that returns the names of the slices, and the number of the slice of each target."""
 
 
 def cold(dataset: SequenceDataset, ranks: TargetRanks) -> AnyArray:
-    """Which targets are items that the training part does not have."""
+    """Return a mask of the targets whose items are not in the training part."""
     cold_N: AnyArray = dataset.item[ranks.position_N] > dataset.items.warm
     return cold_N
 
 
 def same_time(dataset: SequenceDataset, ranks: TargetRanks) -> AnyArray:
-    """Which targets have the timestamp of the event before them."""
+    """Return a mask of the targets with the same timestamp as the event before them."""
     same_N: AnyArray = _gap_ms(dataset, ranks) == 0
     return same_N
 
 
 def by_item(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[str, ...], AnyArray]:
-    """Items that training has seen, and has not."""
+    """Group by whether the item is in the training part."""
     return ("warm", "cold"), cold(dataset, ranks).astype(np.int64)
 
 
 def by_popularity(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[str, ...], AnyArray]:
-    """The commonest items that make up half of the training events, those up to four fifths, and the rest.
+    """Group by popularity: the most popular items with half of the training events, those up to 80 %, and the rest.
 
-    A cold target is in none. The item that crosses a border still belongs to the more popular side.
+    The item at a border belongs to the more popular slice. A cold target is in no slice. Example: items with 4, 3, 2 and 1
+    of 10 events have the cumulative shares 0, .4, .7 and .9 before them, so they are head, head, torso and tail.
     """
     count_I = item_counts(dataset).numpy()
     order_I = np.argsort(-count_I, kind="stable")
@@ -78,38 +82,38 @@ def by_popularity(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[s
     place_I = np.searchsorted([*POPULARITY.values()][:-1], before_I / max(count_I.sum(), 1), side="right")
     slice_I = np.empty(len(count_I) + 1, dtype=np.int64)
     slice_I[order_I], slice_I[-1] = place_I, NONE
-    # the last entry is that of all cold items
+    # the last entry is for all cold items
     return tuple(POPULARITY), slice_I[np.minimum(dataset.item[ranks.position_N] - 1, len(count_I))]
 
 
 def by_repeat(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[str, ...], AnyArray]:
-    """Items that came earlier in the sequence of the target, and items that are new there."""
+    """Group by whether the item came earlier in the sequence of the target."""
     seen_N = seen_before(dataset, ranks.row_N, ranks.position_N)
     return ("seen_before", "new_to_user"), (~seen_N).astype(np.int64)
 
 
 def by_history(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[str, ...], AnyArray]:
-    """How many events came before the target in its sequence."""
+    """Group by the number of events before the target in its sequence."""
     before_N = ranks.position_N - dataset.offset[ranks.row_N]
     return (*HISTORY, LONG_HISTORY), np.searchsorted([*HISTORY.values()], before_N)
 
 
 def by_kind(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[str, ...], AnyArray]:
-    """The kind of the target's event."""
+    """Group by the kind of the event."""
     return tuple(f"kind_{name}" for name in dataset.kinds), dataset.kind[ranks.position_N].astype(np.int64)
 
 
 def by_gap(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[str, ...], AnyArray]:
-    """The time since the event before the target."""
+    """Group by the time since the event before the target."""
     return (*GAP, LONG_GAP), np.searchsorted([*GAP.values()], _gap_ms(dataset, ranks), side="right")
 
 
 def by_time(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[str, ...], AnyArray]:
-    """Later than the event before, and at the same time."""
+    """Group by whether the target has the same time as the event before it."""
     return ("new_time", "same_time"), same_time(dataset, ranks).astype(np.int64)
 
 
-DIMENSIONS: dict[str, Divide] = {
+DIMENSIONS: dict[str, Grouping] = {
     "item": by_item,
     "popularity": by_popularity,
     "repeat": by_repeat,
@@ -118,13 +122,13 @@ DIMENSIONS: dict[str, Divide] = {
     "gap": by_gap,
     "time": by_time,
 }
-"""Every way to divide targets, by what `Slice.of` says; a new one is a function and a line here."""
+"""All dimensions by name. To add one, write a function and add a line here."""
 
 
 def dimensions(dataset: SequenceDataset, ranks: TargetRanks) -> Iterator[Dimension]:
-    """The ways in which the targets differ."""
-    for of, divide in DIMENSIONS.items():
-        names, slice_N = divide(dataset, ranks)
+    """Yield the dimensions in which the targets differ."""
+    for of, group in DIMENSIONS.items():
+        names, slice_N = group(dataset, ranks)
         if len(np.unique(slice_N[slice_N != NONE])) > 1:
             yield Dimension(of, names, slice_N)
 

@@ -1,4 +1,4 @@
-"""What came before each target in its sequence, in blocks of sequences: memory does not grow with the log.
+"""Read the events before each target in blocks of sequences, so that memory does not grow with the dataset.
 
 Shape letters: N targets, S sequences with a target, E events of a block, T targets of a block, I items (the warm ones).
 """
@@ -12,31 +12,32 @@ import numpy as np
 from reprise.arrays import AnyArray, Float64Array
 from reprise.data.dataset import SequenceDataset
 
-EVENTS_AT_ONCE = 1 << 20
-"""Events in a block, about; a sequence is not divided."""
+EVENTS_PER_BLOCK = 1 << 20
+"""Approximate number of events in a block; a sequence is not divided."""
 
 
 class TargetHistories(NamedTuple):
-    """Some whole sequences up to their last targets, one after the other."""
+    """A block of sequences, each from its first event to its last target, one after the other."""
 
     first: int
-    """The number of the first target."""
+    """Number of the first target of the block."""
     last: int
-    """One past that of the last."""
+    """Number of the first target after the block."""
     item_E: AnyArray
-    """The items of the events, int64."""
+    """Item of each event, int64."""
     sequence_E: AnyArray
-    """Which sequence of the block each event is of."""
+    """Sequence of each event, numbered within the block."""
     place_T: AnyArray
-    """Where each target stands among the events."""
+    """Index of each target among the events of the block."""
     start_T: AnyArray
-    """Where its sequence begins."""
+    """Index of the first event of each target's sequence."""
 
 
 def seen_before(dataset: SequenceDataset, row_N: AnyArray, position_N: AnyArray) -> AnyArray:
-    """Which targets are items that came earlier in their sequence, [N], bool."""
+    """Return a mask of the targets whose items came earlier in their sequence, [N]."""
     seen_N = np.zeros(len(row_N), dtype=bool)
     for block in histories(dataset, row_N, position_N):
+        # one number per pair of sequence and item: a target was seen if its key occurs before it
         key_E = block.sequence_E * (len(dataset.items.ids) + 1) + block.item_E
         _, earliest_K, key_of_E = np.unique(key_E, return_index=True, return_inverse=True)
         seen_N[block.first : block.last] = earliest_K[key_of_E[block.place_T]] < block.place_T
@@ -46,9 +47,9 @@ def seen_before(dataset: SequenceDataset, row_N: AnyArray, position_N: AnyArray)
 def mean_before(
     dataset: SequenceDataset, row_N: AnyArray, position_N: AnyArray, value_I: Float64Array
 ) -> Float64Array:
-    """The mean value of the warm items before each target, [N]; NaN where there is none."""
+    """Return the mean value of the warm items before each target, [N]; NaN if there are none."""
     mean_N = np.full(len(row_N), np.nan)
-    # index 0 is PAD, and all cold items share the last
+    # index 0 is PAD, and all cold items share the last index; neither has a value
     value, counts = np.concatenate([[0.0], value_I, [0.0]]), np.ones(len(value_I) + 2)
     counts[[0, -1]] = 0
     for block in histories(dataset, row_N, position_N):
@@ -61,12 +62,12 @@ def mean_before(
 
 
 def histories(dataset: SequenceDataset, row_N: AnyArray, position_N: AnyArray) -> Iterator[TargetHistories]:
-    """The sequences of all targets, which come in the order of the dataset."""
+    """Yield the histories of all targets in blocks; the targets must be in the order of the dataset."""
     row_S, first_S = np.unique(row_N, return_index=True)
     last_S = np.append(first_S[1:], len(row_N))
     start_S = np.asarray(dataset.offset[row_S])
     length_S = position_N[last_S - 1] + 1 - start_S
-    block_S = np.cumsum(length_S) // EVENTS_AT_ONCE
+    block_S = np.cumsum(length_S) // EVENTS_PER_BLOCK
     borders = np.flatnonzero(np.diff(block_S, prepend=-1, append=block_S[-1] + 1))
     for begin, end in pairwise(borders.tolist()):
         length_B, start_B = length_S[begin:end], start_S[begin:end]

@@ -18,8 +18,10 @@ COMPARED = ("reports", "pooled")
 """Parts of each candidate that must be equal; times may differ."""
 PROSE = ("notes", "sentence")
 """Keys of sentences, which are not compared: another version may word them differently."""
-PRECISION = 1e-13
-"""Relative difference up to which two numbers are equal. Another version may round p-values differently."""
+ROUNDED = ("low", "high", "p", "p_adjusted")
+"""Keys of numbers that may differ by rounding, since another version may compute the t distribution differently."""
+PRECISION = 1e-9
+"""Difference up to which such numbers are equal, relative or absolute."""
 RENAMED = {"tokens": "events_per_batch", "length": "max_steps"}
 """Former names of options in reports of version 0.1.0 and earlier."""
 MOVED = ("ties", "query_time")
@@ -109,7 +111,7 @@ def check_same(before: ComparisonRecord, now: ComparisonRecord) -> int:
     numbers = 0
     for old, new in zip(_compared(before), _compared(now), strict=True):
         for place, first, second in _leaves(old, new):
-            if not _equal(first, second):
+            if not _equal(place, first, second):
                 raise DataError(
                     f"the report was not reproduced: {place} was {first!r} and is {second!r} now; the same run on the same "
                     "machine with the same versions gives the same numbers"
@@ -126,9 +128,9 @@ def _compared(comparison: ComparisonRecord) -> list[Any]:
     return [entrants, {"verdicts": comparison["verdicts"]}, {"examples": comparison["examples"]}]
 
 
-def _equal(first: Any, second: Any) -> bool:
-    if isinstance(first, float) and isinstance(second, float):
-        return math.isclose(first, second, rel_tol=PRECISION) or first == second
+def _equal(place: str, first: Any, second: Any) -> bool:
+    if isinstance(first, float) and isinstance(second, float) and place.rpartition(", ")[2] in ROUNDED:
+        return math.isclose(first, second, rel_tol=PRECISION, abs_tol=PRECISION)
     return bool(first == second)
 
 

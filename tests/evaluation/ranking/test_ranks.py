@@ -14,12 +14,12 @@ def counted(scores, targets, **options) -> list[tuple[int, int]]:
     return list(zip(found.greater_N.tolist(), found.equal_N.tolist(), strict=True))
 
 
-def test_higher_and_equal_are_counted():
+def test_higher_and_equal_scores_are_counted():
     """Target 3 scores 2: item 1 is above, item 2 equal, and it does not tie with itself."""
     assert counted([[5.0, 2.0, 2.0, -1.0]], [3]) == [(1, 1)]
 
 
-def test_column_j_is_item_j_plus_one():
+def test_column_j_belongs_to_item_j_plus_one():
     assert counted([[9.0, 1.0, 5.0]] * 3, [1, 2, 3]) == [(0, 0), (2, 0), (1, 0)]
 
 
@@ -28,42 +28,42 @@ def test_a_cold_target_is_a_miss():
     assert counted([[1.0, 2.0, 3.0]], [4]) == [(MISS, 0)]
 
 
-def test_hidden_items_are_no_candidates():
-    """Of the items above target 3, item 1 is hidden."""
+def test_excluded_items_are_not_counted():
+    """Of the two items above target 3, item 1 is excluded."""
     mask = lambda first, last: (torch.tensor([0]), torch.tensor([0]))  # noqa: E731
     assert counted([[9.0, 8.0, 7.0]], [3], mask=mask) == [(1, 0)]
 
 
-def test_a_hidden_target_is_a_miss():
+def test_an_excluded_target_is_a_miss():
     mask = lambda first, last: (torch.tensor([0]), torch.tensor([2]))  # noqa: E731
     assert counted([[9.0, 8.0, 7.0]], [3], mask=mask) == [(MISS, 0)]
 
 
-def test_given_scores_are_not_written_over():
+def test_given_scores_are_not_overwritten():
     score_NI = torch.tensor([[1.0, 2.0]])
     rank(GivenScores(score_NI), torch.tensor([1]))
     assert score_NI.tolist() == [[1.0, 2.0]]
 
 
-def test_one_row_of_memory_for_all_is_accepted():
-    """Popularity returns an expanded row."""
+def test_an_expanded_row_of_scores_is_accepted():
+    """Popularity returns one row of memory for all targets."""
     found = rank(GivenScores(torch.tensor([[3.0, 2.0]]).expand(4, 2)), torch.tensor([1, 2, 1, 2]))
     assert found.greater_N.tolist() == [0, 1, 0, 1]
 
 
-def test_no_targets():
+def test_no_targets_give_no_ranks():
     assert rank(GivenScores(torch.zeros(0, 3)), torch.zeros(0, dtype=torch.int64)).greater_N.tolist() == []
 
 
 @pytest.fixture
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spans of 16 rows at the most, and tiles of 32 columns or a few more."""
+    """Make spans of at most 16 rows and tiles of about 32 columns."""
     monkeypatch.setitem(ranks.SCORES_PER_TILE, "cpu", 1)
     monkeypatch.setitem(ranks.COLUMNS_PER_TILE, "cpu", 32)
 
 
 def whole_table(scores: VectorScores, target_N, mask=None) -> tuple[list[int], list[int]]:
-    """Ranks by looking at a table of integer scores, in which no product has a last bit to differ in."""
+    """Return ranks from the table of all scores. They are integers, so the order of a sum does not matter."""
     score_NI = scores.query_ND @ scores.vector_ID.T
     if scores.extra is not None:
         scores.extra.add_to(score_NI)
@@ -76,7 +76,7 @@ def whole_table(scores: VectorScores, target_N, mask=None) -> tuple[list[int], l
 
 
 def mask_of(row_P, column_P):
-    """Pairs in the order of their rows, as `rank` asks for them."""
+    """Return a mask of some pairs, which must be in the order of their rows."""
 
     def mask(first: int, last: int):
         here_P = (row_P >= first) & (row_P < last)
@@ -88,8 +88,10 @@ def mask_of(row_P, column_P):
 @pytest.mark.parametrize("threads", [1, 3])
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 200), st.integers(0, 300))
-def test_tiles_and_threads_change_nothing(small_tiles, threads: int, seed: int, items: int, rows: int):
-    """Integer vectors, so with many ties; hidden items, additions of one place that add up, cold targets."""
+def test_ranks_do_not_depend_on_tiles_and_threads(
+    small_tiles, threads: int, seed: int, items: int, rows: int
+):
+    """Integer vectors, so many ties; excluded items, several corrections of one score, cold targets."""
     generator = torch.Generator().manual_seed(seed)
     number = lambda high, *size: torch.randint(high, size, generator=generator)  # noqa: E731
     query_ND, vector_ID = number(3, rows, 4).float() - 1, number(5, items, 4).float() - 2
@@ -107,8 +109,8 @@ def test_tiles_and_threads_change_nothing(small_tiles, threads: int, seed: int, 
     assert (found.greater_N.tolist(), found.equal_N.tolist()) == whole_table(scores, target_N, mask)
 
 
-def test_a_tile_sees_the_rows_of_a_span(small_tiles):
-    """50 rows are four spans; who watches whole rows sees them whole, hidden items as -inf."""
+def test_a_callback_receives_whole_rows(small_tiles):
+    """50 rows are four spans; excluded items score -inf."""
     score_NI = torch.arange(50 * 100, dtype=torch.float32).view(50, 100)
     seen: list[torch.Tensor] = []
     mask = lambda first, last: (torch.arange(last - first), torch.arange(first, last))  # noqa: E731
@@ -121,13 +123,13 @@ def test_a_tile_sees_the_rows_of_a_span(small_tiles):
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_lists_of_spans_are_those_of_the_whole_table(small_tiles, threads: int):
-    """Rows of few levels, so with many ties; who wants lists gets them in the order of the targets."""
+def test_top_k_lists_equal_those_of_the_whole_table(small_tiles, threads: int):
+    """Few different scores, so many ties; the lists come in the order of the targets."""
     generator = torch.Generator().manual_seed(0)
     score_NI = torch.randint(6, (200, 333), generator=generator).float()
     hidden_N = torch.randint(333, (200,), generator=generator)
     mask = mask_of(torch.arange(200), hidden_N)
-    seen = Kept(5)
+    seen = ListRecorder(5)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -139,8 +141,8 @@ def test_lists_of_spans_are_those_of_the_whole_table(small_tiles, threads: int):
     assert torch.cat(seen.columns).tolist() == first_NK.sort(1).values.tolist()
 
 
-class Kept:
-    """Keeps the lists it is shown."""
+class ListRecorder:
+    """Records the lists that it receives."""
 
     def __init__(self, k: int) -> None:
         self.k = k
@@ -150,8 +152,8 @@ class Kept:
         self.columns.append(column_CK)
 
 
-def test_a_guess_that_differs_in_its_last_bits_changes_nothing(small_tiles, monkeypatch):
-    """A target's score is guessed before its tile is made; where the guess is wrong, the span is counted again."""
+def test_an_estimate_that_differs_in_the_last_bits_changes_nothing(small_tiles, monkeypatch):
+    """A target's score is estimated before its tile is computed; if it differs, the span is counted again."""
     generator = torch.Generator().manual_seed(0)
     query_ND, vector_ID = torch.randn(20, 8, generator=generator), torch.randn(90, 8, generator=generator)
     target_N = torch.randint(1, 91, (20,), generator=generator)
@@ -166,8 +168,8 @@ def test_a_guess_that_differs_in_its_last_bits_changes_nothing(small_tiles, monk
 
 @pytest.mark.parametrize("rows", [1, 7, 40, 700])
 @pytest.mark.parametrize("width", [16, 100, 128])
-def test_twins_tie_wherever_they_stand(rows: int, width: int):
-    """Every vector occurs twice, far apart: each target has one equal at the least, and no product tells them apart."""
+def test_equal_vectors_tie_at_any_distance(rows: int, width: int):
+    """Every vector occurs twice, far apart: each target has at least one equal item, whatever the sum order of the products."""
     generator = torch.Generator().manual_seed(rows)
     vector_ID = torch.randn(1500, width, generator=generator).repeat(2, 1)
     target_N = torch.randint(1, 3001, (rows,), generator=generator)
@@ -177,8 +179,8 @@ def test_twins_tie_wherever_they_stand(rows: int, width: int):
 
 @settings(max_examples=50)
 @given(st.data())
-def test_ranks_equal_a_sort(data):
-    """Integer scores with many ties, against counting in plain Python."""
+def test_ranks_equal_counts_in_plain_python(data):
+    """Integer scores with many ties."""
     items, rows = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 6))
     score = st.integers(-2, 2)
     scores = data.draw(
@@ -193,7 +195,7 @@ def test_ranks_equal_a_sort(data):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_both_float_types(dtype):
+def test_scores_are_compared_in_their_own_precision(dtype):
     """1 + 1e-12 is above 1 in float64 and equal to it in float32."""
     scores = torch.tensor([[1.0, 1.0 + 1e-12]], dtype=torch.float64).to(dtype)
     found = rank(GivenScores(scores), torch.tensor([1]))
@@ -201,8 +203,8 @@ def test_both_float_types(dtype):
     assert (found.greater_N.item(), found.equal_N.item()) == expected
 
 
-def test_additions_are_part_of_the_scores(small_tiles) -> None:
-    """Products and additions in spans rank as the table of their sums does, several additions of one place together."""
+def test_corrections_are_added_to_the_scores(small_tiles) -> None:
+    """Ranks equal those of the table of sums, with several corrections of one score."""
     torch.manual_seed(0)
     query_ND, vector_ID = torch.randn(40, 3), torch.randn(7, 3)
     row_P = torch.arange(40).repeat_interleave(4)

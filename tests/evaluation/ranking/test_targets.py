@@ -1,4 +1,4 @@
-"""The walk against a fold over single events, which is what the contract of a scorer says."""
+"""Ranks in batches equal those of a scorer that reads one event at a time, as its contract says."""
 
 import io
 import sys
@@ -21,7 +21,7 @@ from reprise.testing.worlds import world
 
 
 def one_by_one(model, dataset: SequenceDataset, protocol: EvaluationProtocol) -> list[tuple[int, int, int]]:
-    """(position, greater, equal) of every target, one event at a time."""
+    """Return (position, greater, equal) of every target, reading one event at a time."""
     found = []
     first, last = dataset.part(protocol.part)
     for row in range(len(dataset)):
@@ -33,13 +33,13 @@ def one_by_one(model, dataset: SequenceDataset, protocol: EvaluationProtocol) ->
                 now_s = dataset.time_ms[position if protocol.query_time else position - 1] / 1000
                 scores = model.scores(state, torch.tensor([now_s], dtype=torch.float64))[0].clone()
                 found.append(
-                    (position, *stand(scores, item, dataset.item[start:position], protocol.exclude_seen))
+                    (position, *counts(scores, item, dataset.item[start:position], protocol.exclude_seen))
                 )
             state = model.advance(state, event(dataset, position))
     return found
 
 
-def stand(scores: torch.Tensor, item: int, before: np.ndarray, exclude_seen: bool) -> tuple[int, int]:
+def counts(scores: torch.Tensor, item: int, before: np.ndarray, exclude_seen: bool) -> tuple[int, int]:
     left = {column + 1: float(score) for column, score in enumerate(scores)}
     if exclude_seen:
         left = {candidate: score for candidate, score in left.items() if candidate not in before}
@@ -107,7 +107,7 @@ def test_every_event_of_the_part_with_history_is_a_target(hard, fading):
 
 
 def test_a_scorer_without_vectors_gets_smaller_batches(hard, monkeypatch):
-    """Room for 20 scores and 9 items: two events a batch."""
+    """A limit of 20 scores and 9 items: two events per batch."""
     model, sizes = Markov().fit(hard), []
     whole = triples(rank_targets(model, hard, EvaluationProtocol()))
     score_batch = model.score_batch
@@ -119,16 +119,16 @@ def test_a_scorer_without_vectors_gets_smaller_batches(hard, monkeypatch):
     assert max(sizes) == 2
 
 
-def test_half_types_are_compared_in_full(fading):
-    """bfloat16 has no number between 256 and 258, float32 has."""
+def test_half_precision_is_compared_in_float32(fading):
+    """bfloat16 has no number between 256 and 258."""
     dataset = world([list("abab")])
     model = fading(dataset.items.warm).bfloat16()
     ranks = rank_targets(model, dataset, EvaluationProtocol())
     assert ranks.equal_N.tolist() == [0]
 
 
-def test_modes_and_gradients_are_left_as_found(hard, fading):
-    """Asked in evaluation mode (no dropout), handed back in training mode, a frozen part still frozen."""
+def test_training_mode_and_gradients_are_restored(hard, fading):
+    """Evaluation runs without dropout; afterwards each module has its former mode."""
     model = fading(hard.items.warm).train()
     model.dropout.eval()
     model.register_module("inner", torch.nn.Dropout())
@@ -141,14 +141,14 @@ def test_modes_and_gradients_are_left_as_found(hard, fading):
     assert torch.is_grad_enabled()
 
 
-def test_modes_are_left_as_found_after_an_error(hard, fading):
+def test_training_mode_is_restored_after_an_error(hard, fading):
     model = fading(hard.items.warm + 1).train()
     with pytest.raises(DataError):
         rank_targets(model, hard, EvaluationProtocol())
     assert model.training and torch.is_grad_enabled()
 
 
-def test_no_targets(table):
+def test_a_part_without_targets_is_an_error(table):
     dataset = world([list("abcd"), list("abcd")])
     with pytest.raises(DataError) as error:
         rank_targets(table([1.0, 2.0]), dataset, EvaluationProtocol(min_history=9))
@@ -158,13 +158,13 @@ def test_no_targets(table):
     )
 
 
-def test_an_unknown_part(hard, table):
+def test_an_unknown_part_is_an_error(hard, table):
     with pytest.raises(DataError, match="unknown part 'tset'; the parts are train, valid and test"):
         rank_targets(table([1.0]), hard, EvaluationProtocol(part="tset"))
 
 
-def test_scores_that_are_not_finite(table):
-    """The message says whose score it is, and for which event."""
+def test_scores_that_are_not_finite_are_an_error(table):
+    """The message names the model and the event."""
     dataset = world([list("abab"), list("baba")])
     with pytest.raises(DataError) as error:
         rank_targets(table([1.0, float("nan")]), dataset, EvaluationProtocol())
@@ -175,7 +175,7 @@ def test_scores_that_are_not_finite(table):
 
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), 3e38])
-def test_vectors_that_are_not_finite_or_overflow(hard, fading, poison):
+def test_vectors_that_are_not_finite_or_overflow_are_an_error(hard, fading, poison):
     model = fading(hard.items.warm)
     with torch.no_grad():
         model.vectors[3, 1] = poison
@@ -184,7 +184,7 @@ def test_vectors_that_are_not_finite_or_overflow(hard, fading, poison):
 
 
 @pytest.mark.parametrize("name", ["Fading", "Table"])
-def test_a_model_of_another_catalogue(hard, fading, table, name):
+def test_a_model_of_another_catalogue_is_an_error(hard, fading, table, name):
     model = fading(5) if name == "Fading" else table([1.0] * 5)
     with pytest.raises(DataError) as error:
         rank_targets(model, hard, EvaluationProtocol())
@@ -212,7 +212,7 @@ def test_progress_is_shown_on_a_terminal(hard, table, monkeypatch, show, termina
 
 
 def test_a_sample_of_targets_is_drawn_without_replacement(hard):
-    """All where they are few; else so many of them, in order, the same for a seed."""
+    """All of them if there are few; ascending; the same for the same seed."""
     protocol = EvaluationProtocol("test", min_history=3)
     every = [position for position, *_ in one_by_one(Popularity().fit(hard), hard, protocol)]
     assert protocol.sample_targets(hard, len(every), seed=0).tolist() == every
@@ -223,10 +223,10 @@ def test_a_sample_of_targets_is_drawn_without_replacement(hard):
     assert drawn != protocol.sample_targets(hard, 9, seed=1).tolist()
 
 
-def test_an_onlooker_sees_the_scores_of_its_targets_in_their_order(hard, fading):
-    """Every second one, batch by batch: what it sees ranks as the walk does."""
+def test_an_observer_receives_the_scores_of_its_targets_in_order(hard, fading):
+    """Every second target, batch by batch: the observed scores give the same ranks."""
 
-    class Spy:
+    class Recorder:
         def __init__(self) -> None:
             self.seen = {}
 
@@ -234,19 +234,19 @@ def test_an_onlooker_sees_the_scores_of_its_targets_in_their_order(hard, fading)
             return np.flatnonzero(batch.targets()[1] % 2)
 
         def score_callback(self, batch, selected_M):
-            waiting = batch.targets()[1][selected_M].tolist()
+            positions = batch.targets()[1][selected_M].tolist()
 
-            def look(s_CI):
+            def record(s_CI):
                 for row in s_CI.clone():
-                    self.seen[waiting.pop(0)] = row
+                    self.seen[positions.pop(0)] = row
 
-            return look
+            return record
 
-    spy = Spy()
+    recorder = Recorder()
     options = Options(events_per_batch=20, max_steps=4)
-    found = rank_targets(fading(hard.items.warm), hard, EvaluationProtocol(), options, observer=spy)
-    assert sorted(spy.seen) == [position for position in found.position_N.tolist() if position % 2]
+    found = rank_targets(fading(hard.items.warm), hard, EvaluationProtocol(), options, observer=recorder)
+    assert sorted(recorder.seen) == [position for position in found.position_N.tolist() if position % 2]
     for position, greater in zip(found.position_N.tolist(), found.greater_N.tolist(), strict=True):
         item = int(hard.item[position])
-        if greater != MISS and position in spy.seen:
-            assert int((spy.seen[position] > spy.seen[position][item - 1]).sum()) == greater
+        if greater != MISS and position in recorder.seen:
+            assert int((recorder.seen[position] > recorder.seen[position][item - 1]).sum()) == greater

@@ -15,8 +15,8 @@ def listed(s_CI: torch.Tensor, k: int, width: int) -> tuple[torch.Tensor, torch.
 @pytest.mark.parametrize("items", [31, 640, 641, 1000, 5003])
 @pytest.mark.parametrize("levels", [1, 3, 40, 100_000])
 @pytest.mark.parametrize("order", ["random", "rising", "falling"])
-def test_the_first_k_of_all_tiles(items: int, levels: int, order: str):
-    """Against a stable sort of all items, with heavy, some and no ties; rising scores beat every bar."""
+def test_lists_equal_those_of_a_stable_sort(items: int, levels: int, order: str):
+    """With many, some and no ties; rising scores pass every threshold."""
     generator = torch.Generator().manual_seed(items + levels)
     s_CI = torch.randint(levels, (8, items), generator=generator).float()
     if order != "random":
@@ -27,7 +27,7 @@ def test_the_first_k_of_all_tiles(items: int, levels: int, order: str):
     assert torch.equal(s_CK, s_CI.gather(1, expected))
 
 
-def test_too_few_candidates_leave_places_without():
+def test_fewer_candidates_than_places_leave_empty_places():
     """Three of 100 items are candidates, for a list of five."""
     s_CI = torch.full((2, 100), -torch.inf)
     s_CI[:, [7, 50, 99]] = torch.tensor([1.0, 2.0, 3.0])
@@ -37,17 +37,17 @@ def test_too_few_candidates_leave_places_without():
     ] * 2
 
 
-def test_little_is_kept_even_if_scores_rise():
-    """20 thousand rising scores: groups are dropped again, not only at the end."""
+def test_rising_scores_do_not_fill_the_memory():
+    """20,000 rising scores: groups are dropped on the way, not only at the end."""
     s_CI = torch.arange(20_000.0)[None]
     selection = TopKSelection(2)
-    most = 0
+    largest = 0
     for tile in cut(20_000, 512):
         selection.observe(tile, s_CI[:, tile.begin : tile.end])
-        most = max(most, selection._size)
-    assert most <= 16 * 2 + 17
+        largest = max(largest, selection._size)
+    assert largest <= 16 * 2 + 17
 
 
-def test_first_mask_takes_the_lower_column_among_equals():
-    """Places 1 and 2 of 4, 7, 4, 4: item 2, and of the three fours the first."""
+def test_the_first_mask_takes_the_lower_column_among_equals():
+    """The first two of 4, 7, 4, 4 are the 7 and the first 4."""
     assert first_mask(torch.tensor([[4.0, 7.0, 4.0, 4.0]]), 2).tolist() == [[True, True, False, False]]

@@ -1,4 +1,4 @@
-"""Which of several models is better, when each was trained from several seeds and all comparisons count together."""
+"""Compare several models, each trained from several seeds, with a correction for multiple comparisons."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,26 +7,26 @@ from itertools import accumulate, combinations, pairwise
 from typing import Any, Literal, get_args
 
 from reprise.errors import ConfigError, DataError, did_you_mean
-from reprise.evaluation.comparison.seeds import Estimate, measured
+from reprise.evaluation.comparison.seeds import Estimate, resample_runs
 from reprise.evaluation.report import Report
 from reprise.evaluation.stats.bootstrap import Interval
 from reprise.evaluation.stats.significance import holm
 
 Against = Literal["first", "best", "each"]
-"""Which comparisons are told: of the first with every other, of the best with every other, or of each with each."""
+"""Pairs that are compared: the first model with every other, the best one with every other, or each with each."""
 
 ENOUGH_SEEDS = 3
-"""Fewer runs of a trained model say something about these weights only, and nothing about the model."""
+"""Minimum number of seeds for a result about a trained model; with fewer it applies to the compared runs only."""
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One model with a report for each seed it was trained from; a model that draws nothing has one."""
+    """A model with one report per seed; a model that does not depend on a seed has one report."""
 
     name: str
-    """How verdicts call it."""
+    """Name of the model in results."""
     reports: tuple[Report, ...]
-    """All of one protocol."""
+    """Reports of its runs, made with the same protocol."""
 
     @property
     def trained(self) -> bool:
@@ -36,29 +36,29 @@ class Candidate:
 
 @dataclass(frozen=True)
 class ComparisonResult:
-    """What the targets say about two models."""
+    """The result of comparing two models."""
 
     first: str
-    """The name of one."""
+    """Name of the first model."""
     second: str
-    """The name of the other."""
+    """Name of the second model."""
     metric: str
-    """What was compared, such as 'recall@20'."""
+    """Metric that was compared, such as 'recall@20'."""
     difference: Interval
-    """The first minus the second, each the mean over its seeds; the interval holds the noise of sequences and of seeds."""
+    """First minus second, each the mean over its seeds; the interval includes the variation of sequences and seeds."""
     p: float
-    """How often models that do not differ would differ as much, two-sided."""
+    """Two-sided p-value of no difference."""
     p_adjusted: float
-    """The same after Holm's correction over all comparisons that were made."""
+    """P-value after Holm's correction over all comparisons."""
     seeds: tuple[int, int]
-    """From how many seeds each was trained."""
+    """Number of seeds of each model."""
     better: str | None
-    """The name of the better one; None: no difference is shown."""
+    """Name of the better model; None if the difference is not significant."""
     trained: tuple[bool, bool] = (True, True)
-    """Whether each draws at random when it is made, so that another seed gives another model."""
+    """Whether each model depends on a seed."""
 
     def to_dict(self) -> dict[str, Any]:
-        """`{"first", "second", "metric", "difference", "p", "p_adjusted", "seeds", "better", "sentence"}`."""
+        """Return `{"first", "second", "metric", "difference", "p", "p_adjusted", "seeds", "better", "sentence"}`."""
         return {
             "first": self.first,
             "second": self.second,
@@ -72,60 +72,63 @@ class ComparisonResult:
         }
 
     def sentence(self) -> str:
-        """The verdict in words, with what it may be based on."""
-        return " ".join(filter(None, (self._finding(), self._reach())))
+        """Return the result in words, with a warning if a trained model has few seeds."""
+        return " ".join(filter(None, (self._finding(), self._warning())))
 
     def _finding(self) -> str:
-        odds = "p < 0.0001" if self.p_adjusted < 1e-4 else f"p = {self.p_adjusted:.2g}"
+        p = "p < 0.0001" if self.p_adjusted < 1e-4 else f"p = {self.p_adjusted:.2g}"
         if self.better is None:
             gap = self.difference.signed()
-            return f"No difference in {self.metric} is shown between {self.first} and {self.second} ({gap}, {odds})."
+            return f"No difference in {self.metric} is shown between {self.first} and {self.second} ({gap}, {p})."
         first = self.better == self.first
         gap = (self.difference if first else -self.difference).signed()
-        return f"{self.better} is better than {self.second if first else self.first} in {self.metric} ({gap}, {odds})."
+        return f"{self.better} is better than {self.second if first else self.first} in {self.metric} ({gap}, {p})."
 
-    def _reach(self) -> str:
-        """What the verdict does not say, where a trained model has few seeds."""
+    def _warning(self) -> str:
         few = [
-            f"{name} has {seeds} seed{'s' * (seeds > 1)}"
+            f"{name} has only {seeds} seed{'s' * (seeds > 1)}"
             for name, seeds, trained in zip((self.first, self.second), self.seeds, self.trained, strict=True)
             if trained and seeds < ENOUGH_SEEDS
         ]
         if not few:
             return ""
-        return f"{' and '.join(few)} of {ENOUGH_SEEDS} at least: this speaks of these weights only, not of the model."
+        return f"{' and '.join(few)} (use {ENOUGH_SEEDS} or more), so this applies to these runs only."
 
 
 def compare_models(
-    entrants: Sequence[Candidate],
+    candidates: Sequence[Candidate],
     *,
     metric: str,
     against: Against = "first",
     level: float = 0.05,
     within: str | None = None,
 ) -> tuple[ComparisonResult, ...]:
-    """Say which models are better, by a paired bootstrap over sequences, the seeds of each, and Holm's correction.
+    """Compare models by a paired bootstrap over sequences, the variation between seeds, and Holm's correction.
 
-    The value of an entrant is the mean over its seeds. The p value is that of the difference in standard errors, by the t
-    distribution; the error holds the noise of sequences, paired, and of seeds (`Runs.estimate`).
+    The value of a candidate is the mean over its seeds. The p-value is that of the t distribution for the difference in
+    standard errors, which include the variation of the sequences, paired, and of the seeds (`SeedRuns.estimate`).
 
-    With `against="best"` the correction is over all pairs, not only over those that are told: which one is best was seen
-    on the same targets, and a correction over its own comparisons alone would find differences where there are none.
+    With `against="best"` the correction covers all pairs, not only those that are returned. The best model is chosen on
+    the same targets, so a correction for its own comparisons alone would find differences by chance.
 
     Args:
-        entrants: Two or more.
-        metric: A mean over targets, such as 'recall@20'.
-        against: 'first': the first with every other; 'best': the best with every other, the nearest first; 'each': all pairs.
-        level: The chance of even one false finding among all the comparisons.
-        within: A slice's name, to judge by its targets only.
+        candidates: Two models or more.
+        metric: Metric that is a mean over targets, such as 'recall@20'.
+        against: 'first': the first with every other; 'best': the best with every other, the closest first; 'each': all
+            pairs.
+        level: Significance level: the chance of even one false finding among all comparisons.
+        within: Name of a slice, to compare only its targets.
 
     Raises:
-        ConfigError: Fewer than two entrants, two of one name, or an unknown metric or way of comparing.
-        DataError: The reports were not made by one protocol with intervals, or have no such slice.
+        ConfigError: There are fewer than two candidates or two with the same name, or the metric or `against` is unknown.
+        DataError: The reports have different protocols, no intervals, or no such slice.
     """
-    _check(entrants, metric, against, level)
-    runs = measured([report for it in entrants for report in it.reports], [within], [metric])[0][metric]
-    ends = [*accumulate((len(it.reports) for it in entrants), initial=0)]
+    _check(candidates, metric, against, level)
+    runs = resample_runs([report for it in candidates for report in it.reports], [within], [metric])[0][
+        metric
+    ]
+    # the runs of all candidates are in one list: with 3, 1 and 2 runs they are 0-2, 3 and 4-5
+    ends = [*accumulate((len(it.reports) for it in candidates), initial=0)]
     own = [range(*bounds) for bounds in pairwise(ends)]
     pairs = [pair for pair in combinations(range(len(own)), 2) if against != "first" or pair[0] == 0]
     p = holm([runs.estimate(own[one], own[other]).p for one, other in pairs])
@@ -134,8 +137,8 @@ def compare_models(
         ranking = sorted(range(len(own)), key=lambda it: -runs.estimate(own[it]).value)
         pairs = [(ranking[0], other) for other in ranking[1:]]
     return tuple(
-        _verdict(
-            (entrants[one], entrants[other]),
+        _result(
+            (candidates[one], candidates[other]),
             metric,
             runs.estimate(own[one], own[other]),
             adjusted[frozenset((one, other))],
@@ -145,7 +148,7 @@ def compare_models(
     )
 
 
-def _verdict(
+def _result(
     pair: tuple[Candidate, Candidate], metric: str, found: Estimate, adjusted: float, level: float
 ) -> ComparisonResult:
     first, second = pair
@@ -163,14 +166,14 @@ def _verdict(
     )
 
 
-def _check(entrants: Sequence[Candidate], metric: str, against: str, level: float) -> None:
-    names = [it.name for it in entrants]
+def _check(candidates: Sequence[Candidate], metric: str, against: str, level: float) -> None:
+    names = [it.name for it in candidates]
     if len(names) < 2:
-        raise ConfigError(f"a verdict needs two entrants or more, got {len(names)}")
+        raise ConfigError(f"a comparison needs two models or more, got {len(names)}")
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise ConfigError(f"two entrants are called {twice[0]!r}; give each a name of its own")
-    empty = [it.name for it in entrants if not it.reports]
+        raise ConfigError(f"two models are named {twice[0]!r}; give each its own name")
+    empty = [it.name for it in candidates if not it.reports]
     if empty:
         raise DataError(f"{empty[0]!r} has no report; evaluate it first")
     if against not in get_args(Against):
@@ -179,6 +182,6 @@ def _check(entrants: Sequence[Candidate], metric: str, against: str, level: floa
         )
     if not 0 < level < 1:
         raise ConfigError(f"level must lie between 0 and 1, got {level}; 0.05 is usual")
-    known = entrants[0].reports[0].sums.metrics
+    known = candidates[0].reports[0].sums.metrics
     if metric not in known:
-        raise ConfigError(f"there is no verdict on {metric!r}{did_you_mean(metric, known)}")
+        raise ConfigError(f"models cannot be compared by {metric!r}{did_you_mean(metric, known)}")

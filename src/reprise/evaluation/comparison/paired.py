@@ -1,7 +1,7 @@
-"""Which model is better: paired differences on the same targets.
+"""Paired comparison of models on the same targets.
 
-Shape letters: S sequences, M metrics, O other models, R resamples. Two models err on the same hard users, so the
-interval of their difference is much narrower than their own intervals suggest.
+Shape letters: S sequences, M metrics, O other models, R resamples. Two models make mistakes for the same difficult users,
+so the interval of their difference is much narrower than their own intervals suggest.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,30 +10,31 @@ from typing import Any
 
 import numpy as np
 
+from reprise.arrays import Float64Array
 from reprise.errors import DataError
-from reprise.evaluation.report import Report, aligned, check_comparable, shared_slices
+from reprise.evaluation.report import Report, SequenceSums, aligned, check_comparable, shared_slices
 from reprise.evaluation.stats.bootstrap import Interval, Ratio, defined
 from reprise.evaluation.stats.significance import holm, p_value
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
-    """One model against others on the same targets."""
+class PairedComparison:
+    """The differences of one model from others on the same targets."""
 
     reports: tuple[Report, ...]
-    """The first is the one the others are compared with."""
+    """Reports of the models; the first is compared with each of the others."""
     differences: tuple[dict[str, Interval], ...]
-    """For each of the others: the first model's metric minus its own, with the paired interval."""
+    """For each other model: the metrics of the first model minus its own, with paired intervals."""
     adjusted: tuple[dict[str, float], ...]
-    """For each of the others: the p value of each difference, after Holm's correction over all comparisons of that metric:
-    over the others, and in a slice of the whole over all slices too."""
+    """For each other model: the p-values of the differences after Holm's correction over all comparisons of the metric,
+    which are those with each other model and, within slices, those in each slice."""
     within: str | None = None
-    """The slice that was compared; None: all targets."""
-    slices: dict[str, "Comparison"] = field(default_factory=dict)
-    """When all targets were compared: the same within each slice."""
+    """Slice whose targets were compared; None: all targets."""
+    slices: dict[str, "PairedComparison"] = field(default_factory=dict)
+    """Comparisons within each slice, if all targets were compared."""
 
     def to_dict(self) -> dict[str, Any]:
-        """`{"first", "within", "others": [{"name", "differences", "p_adjusted"}], "slices", "protocol"}`."""
+        """Return `{"first", "within", "others": [{"name", "differences", "p_adjusted"}], "slices", "protocol"}`."""
         others = [
             {
                 "name": report.name,
@@ -58,12 +59,18 @@ class Comparison:
             rows += [[metric, *values, *[""] * len(others)] for metric, values in self._unpaired()]
         blocks = [aligned(rows)]
         if self.slices:
-            metric = f"recall@{max(first.protocol.at)}"
+            metric = self._slice_metric()
             blocks.append(aligned([[metric, "targets", *heads], *self._slice_rows(metric)]))
         return "\n\n".join([*blocks, "\n".join(self._sentences())])
 
+    def _slice_metric(self) -> str:
+        """Return the metric that is shown for the slices: recall at the longest list, or the last one without recall."""
+        names = self.reports[0].sums.metrics
+        recall = f"recall@{max(self.reports[0].protocol.at)}"
+        return recall if recall in names else names[-1]
+
     def _row(self, metric: str) -> list[str]:
-        """The metric of every model, and its differences."""
+        """Return the metric of every model, and the differences."""
         values = [f"{_part(report, self.within)[metric].value:.4f}" for report in self.reports]
         level = 1 - self.reports[0].bootstrap.level
         gaps = [
@@ -73,7 +80,7 @@ class Comparison:
         return [*values, *gaps]
 
     def _slice_rows(self, metric: str) -> Iterator[list[str]]:
-        """One metric within each slice, under a line for what divides the targets."""
+        """Yield one metric within each slice, under a line with the property that groups the targets."""
         first = self.reports[0]
         before = ""
         for name, part in self.slices.items():
@@ -86,27 +93,28 @@ class Comparison:
     def _sentences(self) -> Iterator[str]:
         first = self.reports[0]
         level = 1 - first.bootstrap.level
-        yield f"* Shown at a level of {level:.2g} after Holm's correction for each metric {self._over()}."
+        yield f"* significant at a level of {level:.2g} after Holm's correction, for each metric {self._corrected_over()}."
         if any(report.trained for report in self.reports):
             yield (
-                "A trained model is one run here: differences are those of these weights; `judge` looks at "
+                "A trained model is a single run here, so this result applies to these runs only; use `compare_models` for "
                 "several seeds."
             )
         if self.within is not None:
-            yield f"Targets of the slice {self.within} only."
+            yield f"Only targets of the slice {self.within} are compared."
         if self.slices:
-            yield "All metrics within a slice: compare(..., within=NAME)."
+            yield "For all metrics within a slice use compare(..., within=NAME)."
         yield from first.sentences()
 
-    def _over(self) -> str:
-        """What the correction was made over."""
+    def _corrected_over(self) -> str:
+        """Say which comparisons the correction covers."""
         others = len(self.differences)
-        if not self.slices:
-            return f"over {others} model{'s' * (others > 1)}"
-        return f"over {others} model{'s' * (others > 1)}, and in the slices over all {others * len(self.slices)} differences"
+        models = f"over {others} model{'s' * (others > 1)}"
+        return models + (
+            f", and over all {others * len(self.slices)} differences in the slices" if self.slices else ""
+        )
 
     def _unpaired(self) -> list[tuple[str, list[str]]]:
-        """The metrics that are no means over targets, such as coverage: values only."""
+        """Return the metrics that are not means over targets, such as coverage, without differences."""
         names = [name for name in self.reports[0].metrics if name not in self.differences[0]]
         return [
             (
@@ -120,32 +128,31 @@ class Comparison:
         ]
 
 
-def compare(first: Report, *others: Report, within: str | None = None) -> Comparison:
+def compare(first: Report, *others: Report, within: str | None = None) -> PairedComparison:
     """Compare a model with others on the same targets.
 
-    The difference of each metric is bootstrapped over sequences, both models with the same draws. Its p value is that of
-    the difference in standard errors of the bootstrap, by the t distribution. One report is one run: `judge` compares
-    models that were trained from several seeds.
+    The difference of each metric is bootstrapped over sequences, with the same resamples for both models. Its p-value is
+    that of the t distribution for the difference in standard errors of the bootstrap. A report is one run; use
+    `compare_models` for models that were trained from several seeds.
 
     Args:
-        first: The model in question.
-        others: What it is compared with.
-        within: A slice's name, to compare only the targets of that slice.
+        first: Report of the model that is compared with the others.
+        others: Reports of the other models.
+        within: Name of a slice, to compare only its targets.
 
     Raises:
-        DataError: The reports were not made by one protocol on one dataset, they have no such slice, or they
-            were made without resamples.
+        DataError: The reports have different protocols or datasets, no such slice, or no intervals.
     """
     if not others:
-        raise DataError(f"{first.name!r} is compared with nothing; pass at least two reports")
+        raise DataError(f"{first.name!r} is not compared with any other report; pass at least two reports")
     check_comparable(first, others)
     slices = shared_slices((first, *others)) if within is None else []
     whole, *parts = _compared((first, *others), [within, *slices])
     return replace(_corrected([whole])[0], slices=dict(zip(slices, _corrected(parts), strict=True)))
 
 
-def _compared(reports: tuple[Report, ...], parts: Sequence[str | None]) -> Iterator[Comparison]:
-    """The first against the others in each part, all from the same draws, p values as they are."""
+def _compared(reports: tuple[Report, ...], parts: Sequence[str | None]) -> Iterator[PairedComparison]:
+    """Compare the first report with the others in each part, with the same resamples, without correcting the p-values."""
     first, *others = reports
     bootstrap, row_S = first.bootstrap, first.sums.row_S
     ratios = [_differences(first, others, part).ratio(row_S) for part in parts]
@@ -153,16 +160,18 @@ def _compared(reports: tuple[Report, ...], parts: Sequence[str | None]) -> Itera
     for part, ratio, drawn_RM in zip(parts, ratios, drawn, strict=True):
         intervals, p = bootstrap.bounded(ratio, drawn_RM), _p_values(ratio, drawn_RM)
         names = first.sums.metrics
-        yield Comparison(
+        yield PairedComparison(
             reports,
-            tuple(dict(zip(names, intervals[at :: len(others)], strict=True)) for at in range(len(others))),
-            tuple(dict(zip(names, p[at :: len(others)], strict=True)) for at in range(len(others))),
+            tuple(
+                dict(zip(names, intervals[other :: len(others)], strict=True)) for other in range(len(others))
+            ),
+            tuple(dict(zip(names, p[other :: len(others)], strict=True)) for other in range(len(others))),
             part,
         )
 
 
-def _differences(first: Report, others: Sequence[Report], within: str | None) -> Any:
-    """The first minus each of the others, as sums with the columns [M, O]."""
+def _differences(first: Report, others: Sequence[Report], within: str | None) -> SequenceSums:
+    """Return the sums of the first model minus those of each other one, with the columns [M, O]."""
     mine = first.sums_within(within)
     theirs = [other.sums_within(within) for other in others]
     assert all(np.array_equal(mine.row_S, sums.row_S) for sums in theirs)
@@ -171,20 +180,20 @@ def _differences(first: Report, others: Sequence[Report], within: str | None) ->
     return mine._replace(sum_SM=gap_SMO.reshape(len(gap_SMO), -1))
 
 
-def _p_values(ratio: Ratio, drawn_RM: Any) -> list[float]:
-    """Of each column; 1 where there is a single sequence, from which nothing follows."""
-    freedom, drawn_RM = len(ratio.count_S) - 1, defined(drawn_RM)
-    if freedom == 0 or len(drawn_RM) < 2:
+def _p_values(ratio: Ratio, drawn_RM: Float64Array) -> list[float]:
+    """Return the p-value of each column; 1 for a single sequence, which shows nothing."""
+    degrees_of_freedom, drawn_RM = len(ratio.count_S) - 1, defined(drawn_RM)
+    if degrees_of_freedom == 0 or len(drawn_RM) < 2:
         return [1.0] * len(ratio.value_M)
     error_M = drawn_RM.std(0, ddof=1)
     return [
-        p_value(float(value), float(error), freedom)
+        p_value(float(value), float(error), degrees_of_freedom)
         for value, error in zip(ratio.value_M, error_M, strict=True)
     ]
 
 
-def _corrected(parts: Sequence[Comparison]) -> list[Comparison]:
-    """The same comparisons, the p values of each metric corrected over all of them."""
+def _corrected(parts: Sequence[PairedComparison]) -> list[PairedComparison]:
+    """Correct the p-values of each metric over all comparisons."""
     found = [[dict(p) for p in part.adjusted] for part in parts]
     every = [p for part in found for p in part]
     for metric in every[0] if every else ():

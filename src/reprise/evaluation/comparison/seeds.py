@@ -1,4 +1,4 @@
-"""Several runs of a model that differ in the seed: their mean, and how far sequences and seeds together move it.
+"""Aggregate several runs of a model that differ in the seed: means, and their uncertainty from sequences and seeds.
 
 Shape letters: F runs, M metrics, R resamples, S sequences.
 """
@@ -19,45 +19,53 @@ from reprise.evaluation.stats.significance import p_value, quantile
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds, or the difference of two such means, and how uncertain it is."""
+    """A mean over seeds, or the difference of two such means, with its standard error."""
 
     value: float
-    error: float
-    """The standard error."""
-    freedom: float
-    """Degrees of freedom of the t distribution; 0 where nothing is known of the error."""
+    """The mean or the difference."""
+    standard_error: float
+    """Standard error of the value, from sequences and seeds together."""
+    degrees_of_freedom: float
+    """Degrees of freedom of the t distribution; 0 if the error is not known."""
 
     def interval(self, level: float) -> Interval:
-        """The middle `level` of the t distribution around the value."""
-        if self.freedom == 0:
+        """Return the confidence interval of the t distribution around the value."""
+        if self.degrees_of_freedom == 0:
             return Interval(self.value)
-        reach = quantile(level, self.freedom) * self.error
-        return Interval(self.value, self.value - reach, self.value + reach)
+        half_width = quantile(level, self.degrees_of_freedom) * self.standard_error
+        return Interval(self.value, self.value - half_width, self.value + half_width)
 
     @property
     def p(self) -> float:
-        """How often chance alone makes a difference of this size, two-sided; 1 where nothing is known of the error."""
-        return 1.0 if self.freedom == 0 else p_value(self.value, self.error, self.freedom)
+        """Two-sided p-value of the value being 0; 1 if the error is not known."""
+        if self.degrees_of_freedom == 0:
+            return 1.0
+        return p_value(self.value, self.standard_error, self.degrees_of_freedom)
 
 
 @dataclass(frozen=True, eq=False)
-class Runs:
+class SeedRuns:
     """One metric of several runs on the same sequences."""
 
     value_F: Float64Array
-    cov_FF: Float64Array
-    """How the values vary together when other sequences are drawn."""
+    """Value of each run."""
+    covariance_FF: Float64Array
+    """Covariance of the values over the bootstrap resamples of the sequences."""
     sequences: int
-    """How many there are; nothing is known of the noise with one."""
+    """Number of sequences; with one the error is not known."""
 
     def estimate(self, first: Sequence[int], second: Sequence[int] = ()) -> Estimate:
-        """The mean over the runs `first`, minus the mean over the runs `second` if there are any.
+        """Estimate the mean over the runs `first`, minus the mean over the runs `second` if there are any.
 
-        The variance has three parts. That of the sequences comes from the bootstrap, paired, with all runs taken in. That of
-        the seeds of each side is the variance between its runs over their number; it also holds what chance in the
-        sequences adds to each run, which the first part has already, so that much is taken off. Few seeds leave the
-        variance itself uncertain: the degrees of freedom are those of Welch and Satterthwaite ("An approximate
-        distribution of estimates of variance components", 1946).
+        The variance has three parts: that of the sequences, from the paired bootstrap of all runs, and that of the seeds
+        of each side, which is the variance between its runs over their number. The runs of one side also differ because
+        of the sequences. The first part contains this already, so it is subtracted. Few seeds give an uncertain variance:
+        the degrees of freedom are those of Welch and Satterthwaite ("An approximate distribution of estimates of variance
+        components", 1946).
+
+        Args:
+            first: Numbers of the runs of one model.
+            second: Numbers of the runs of another model.
         """
         weight_F = np.zeros(len(self.value_F))
         weight_F[list(first)] += 1 / len(first)
@@ -66,34 +74,43 @@ class Runs:
         value = float(weight_F @ self.value_F)
         if self.sequences < 2:
             return Estimate(value, 0.0, 0)
-        variance = max(float(weight_F @ self.cov_FF @ weight_F), 0.0)
+        variance = max(float(weight_F @ self.covariance_FF @ weight_F), 0.0)
         uncertain = variance**2 / (self.sequences - 1)
         for runs in (list(first), list(second)):
-            between, within = self._of_seeds(runs)
+            between, within = self._seed_variance(runs)
             if between > within:
                 variance += between - within
                 uncertain += between**2 / (len(runs) - 1)
-        freedom = variance**2 / uncertain if uncertain else self.sequences - 1
-        return Estimate(value, math.sqrt(variance), max(freedom, 1.0))
+        degrees_of_freedom = variance**2 / uncertain if uncertain else self.sequences - 1
+        return Estimate(value, math.sqrt(variance), max(degrees_of_freedom, 1.0))
 
-    def _of_seeds(self, runs: list[int]) -> tuple[float, float]:
-        """The variance of a mean over runs by what lies between them, and the part of it that other sequences explain."""
+    def _seed_variance(self, runs: list[int]) -> tuple[float, float]:
+        """Return the variance of a mean over runs from the differences between them, and the part due to the sequences.
+
+        Example: two runs with the values 0.1 and 0.3 have the variance 0.02, so their mean has 0.02 / 2. If they vary by
+        0.01 each over the resamples with a covariance of 0.002, then (0.01 - 0.002) / 2 of it is due to the sequences.
+        """
         count = len(runs)
         if count < 2:
             return 0.0, 0.0
-        cov = self.cov_FF[np.ix_(runs, runs)]
-        # the variance of each run minus the mean of the runs, summed
-        apart = float(np.trace(cov) - cov.sum() / count)
-        return float(self.value_F[runs].var(ddof=1)) / count, apart / (count * (count - 1))
+        covariance = self.covariance_FF[np.ix_(runs, runs)]
+        # sum over the runs of the variance of (run - mean of the runs)
+        from_sequences = float(np.trace(covariance) - covariance.sum() / count)
+        return float(self.value_F[runs].var(ddof=1)) / count, from_sequences / (count * (count - 1))
 
 
-def measured(
+def resample_runs(
     reports: Sequence[Report], parts: Iterable[str | None], metrics: Sequence[str]
-) -> list[dict[str, Runs]]:
-    """Metrics of all runs in each part (a slice, or None for all targets), resampled together.
+) -> list[dict[str, SeedRuns]]:
+    """Return metrics of all runs in each part, with the same bootstrap resamples for all of them.
+
+    Args:
+        reports: Reports of the runs.
+        parts: Names of slices; None: all targets.
+        metrics: Names of metrics that are means over targets.
 
     Raises:
-        DataError: The reports were not made by one protocol, have no intervals, or no such slice.
+        DataError: The reports have different protocols, no intervals, or no such slice.
     """
     first, *others = reports
     check_comparable(first, others)
@@ -111,33 +128,33 @@ def measured(
     ]
 
 
-def _runs(ratio: Ratio, drawn_RM: Float64Array, column: int, runs: int) -> Runs:
+def _runs(ratio: Ratio, drawn_RM: Float64Array, column: int, runs: int) -> SeedRuns:
     own = slice(column * runs, (column + 1) * runs)
     drawn_RF = defined(drawn_RM)[:, own]
     if len(drawn_RF) < 2:
-        return Runs(ratio.value_M[own], np.zeros((runs, runs)), 1)
-    return Runs(ratio.value_M[own], np.atleast_2d(np.cov(drawn_RF, rowvar=False)), len(ratio.count_S))
+        return SeedRuns(ratio.value_M[own], np.zeros((runs, runs)), 1)
+    return SeedRuns(ratio.value_M[own], np.atleast_2d(np.cov(drawn_RF, rowvar=False)), len(ratio.count_S))
 
 
 def aggregate_seeds(reports: Sequence[Report], name: str | None = None) -> Report:
-    """One report of several runs of one model: means over the runs, with intervals that hold the noise of the seeds too.
+    """Aggregate several runs of one model into one report: means over the runs, with intervals that include the seeds.
 
-    Measures of the lists are means without intervals. One report alone is returned as it is.
+    Measures of the lists become means without intervals. A single report is returned with its own intervals.
 
     Args:
-        reports: Of one protocol.
-        name: How the model is called; by default as in the first report.
+        reports: Reports of the runs, made with the same protocol.
+        name: Name of the model; by default that of the first report.
 
     Raises:
-        DataError: There is no report, or they were not made by one protocol with intervals.
+        DataError: There is no report, or the reports have different protocols or no intervals.
     """
     if not reports:
-        raise DataError("there is no report to pool; pass those of the runs of one model")
+        raise DataError("there is no report to aggregate; pass those of the runs of one model")
     first = replace(reports[0], name=name or reports[0].name)
     if len(reports) == 1:
         return first
     slices = shared_slices(reports)
-    whole, *parts = measured(reports, [None, *slices], first.sums.metrics)
+    whole, *parts = resample_runs(reports, [None, *slices], first.sums.metrics)
     level = first.bootstrap.level
     listed = {
         metric: Interval(float(np.mean([report.metrics[metric].value for report in reports])))
@@ -145,7 +162,7 @@ def aggregate_seeds(reports: Sequence[Report], name: str | None = None) -> Repor
         if metric not in whole and all(metric in report.metrics for report in reports)
     }
     note = (
-        f"Means over {len(reports)} runs with different seeds. Their intervals are those of the t distribution, from the "
+        f"Means over {len(reports)} runs with different seeds. Their intervals are those of the t distribution, with the "
         "variance of the bootstrap and that between the runs."
     )
     return replace(
@@ -163,8 +180,8 @@ def aggregate_seeds(reports: Sequence[Report], name: str | None = None) -> Repor
     )
 
 
-def _intervals(runs: dict[str, Runs], level: float) -> dict[str, Interval]:
-    """Of the means over all runs; a share cannot leave 0 to 1."""
+def _intervals(runs: dict[str, SeedRuns], level: float) -> dict[str, Interval]:
+    """Return the intervals of the means over all runs, limited to 0..1."""
     found = {metric: it.estimate(range(len(it.value_F))).interval(level) for metric, it in runs.items()}
     return {
         metric: it
@@ -175,13 +192,13 @@ def _intervals(runs: dict[str, Runs], level: float) -> dict[str, Interval]:
 
 
 def _mean(reports: Sequence[Report], within: str | None) -> SequenceSums:
-    """The means of the sums of each sequence."""
+    """Return the means over the runs of the sums of each sequence."""
     sums = [report.sums_within(within) for report in reports]
     return sums[0]._replace(sum_SM=np.mean([it.sum_SM for it in sums], axis=0))
 
 
 def _calibration(found: Sequence[Calibration | None]) -> Calibration | None:
-    """Means over the runs, bin by bin."""
+    """Return means over the runs, bin by bin; None if a run has no calibration."""
     known = [it for it in found if it is not None]
     if not known or len(known) < len(found):
         return None

@@ -64,6 +64,11 @@ class ScoredBatch(NamedTuple):
         row_B, first_B = self.batch.row_B.cpu().numpy(), self.batch.first_B.cpu().numpy()
         return row_B[row_N], first_B[row_N] + step_N + 1
 
+    def target_items(self) -> Tensor:
+        """Return the item indices of the targets, [N], in the order of the scores."""
+        target_N: Tensor = self.batch.target_BT[self.batch.target_BT != PAD]
+        return target_N
+
     def exclude_seen(self, selected_M: AnyArray | None = None) -> ExclusionMask:
         """Return the exclusion mask of the items that came before each target in its sequence.
 
@@ -147,7 +152,7 @@ def rank_targets(
         observer: Observer of all scores of selected targets.
 
     Raises:
-        DataError: There are no targets, or the scores are not finite or are for other items.
+        DataError: The part has no targets, or the scores are not finite or are for other items.
     """
     with evaluation_mode(model):
         found = [
@@ -165,7 +170,7 @@ def score_batches(
     """Yield all targets in batches, with the scores of a model that is in `evaluation_mode`. See `rank_targets`.
 
     Raises:
-        DataError: There are no targets, or the model has scores for other items.
+        DataError: The part has no targets, or the model has scores for other items.
     """
     options = options or Options()
     bounds = protocol.target_bounds(dataset)
@@ -255,7 +260,7 @@ def _at_least_float32(scores: Tensor) -> Tensor:
 
 
 class _FanOut:
-    """Passes the top-k lists of a batch to several consumers, each cut to its own k; a `ranks.TopKConsumer`."""
+    """Passes the top-k lists of a batch to several consumers, with the largest of their k; a `ranks.TopKConsumer`."""
 
     def __init__(self, consumers: list[TopKConsumer]) -> None:
         self.consumers = consumers
@@ -275,7 +280,7 @@ def _rank_batch(
     observer: ScoreObserver | None,
 ) -> TargetRanks:
     batch.check(scores)
-    target_N = batch.batch.target_BT[batch.batch.target_BT != PAD]
+    target_N = batch.target_items()
     mask = batch.exclude_seen() if exclude_seen else None
     consumers = [found for one in top_k if (found := one.top_k_consumer(batch)) is not None]
     ranks = rank(scores, target_N, mask, _FanOut(consumers) if consumers else None)

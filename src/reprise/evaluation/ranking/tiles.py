@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 MISS = 2**31 - 1
-"""Number of higher items that stands for a target without a rank: below every list."""
+"""Value of `greater` for a target without a rank, which is below every list."""
 ALIGNMENT = 32
 """Tiles begin at multiples of this many columns, so that products and comparisons work on whole vector registers."""
 
