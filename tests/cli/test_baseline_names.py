@@ -1,4 +1,4 @@
-"""Baselines by name: in one list with runs, or alone beside a dataset."""
+"""Baselines named on the command line, with runs or with a dataset alone."""
 
 import json
 from collections.abc import Callable
@@ -8,10 +8,11 @@ import pytest
 from typer.testing import Result
 
 from reprise.class_names import resolve
-from reprise.cli.baseline_names import BASELINES
+from reprise.cli.baseline_names import BASELINES, find_baseline
+from reprise.models.baselines.cooccurrence_scorer import Cooccurrence
 
 Run = Callable[..., Result]
-OURS = """
+USER_MODULE = """
 from reprise.models.baselines.popularity import Popularity
 
 
@@ -36,12 +37,16 @@ def recipe(tmp_path: Path) -> Callable[[str], Path]:
     return write
 
 
-@pytest.mark.parametrize(("name", "stands_for"), BASELINES.items())
-def test_a_short_name_is_a_class_of_ours(name: str, stands_for: str) -> None:
-    assert resolve(stands_for).__name__.lower() == name.replace("-", "")
+@pytest.mark.parametrize(("name", "class_name"), BASELINES.items())
+def test_short_names_are_the_class_names(name: str, class_name: str) -> None:
+    assert resolve(class_name).__name__.lower() == name.replace("-", "")
 
 
-def test_all_names_stand_in_one_table_without_a_run(reprise: Run, shop: Path, tmp_path: Path) -> None:
+def test_former_short_name_of_cooccurrence_is_accepted() -> None:
+    assert find_baseline("transitions", typed=True, trusted=False) == Cooccurrence()
+
+
+def test_all_baselines_in_one_table_without_a_run(reprise: Run, shop: Path, tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     command = ["evaluate", "--dataset", shop / "data", "--baselines", ",".join(BASELINES), "--json", file]
     result = reprise(*command)
@@ -50,7 +55,7 @@ def test_all_names_stand_in_one_table_without_a_run(reprise: Run, shop: Path, tm
     assert [name.lower() for name in names] == [name.replace("-", "") for name in BASELINES]
 
 
-def test_a_recipe_file_gives_the_fields(
+def test_recipe_file_sets_the_fields(
     reprise: Run, shop: Path, tmp_path: Path, recipe: Callable[[str], Path]
 ) -> None:
     file = recipe('[model]\nclass = "reprise:SessionKNN"\nneighbours = 7\n[training]\nepochs = 3\n')
@@ -61,12 +66,12 @@ def test_a_recipe_file_gives_the_fields(
     assert names[1:] == ["SessionKNN neighbours=7", "Markov"]
 
 
-def test_a_class_of_the_users_own(
+def test_user_class_is_trusted_only_when_typed(
     reprise: Run, fails: Callable[..., str], shop: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, recipe: Callable[[str], Path],
 ) -> None:  # fmt: skip
-    """By its name, which was typed, at once; from a file only where that is trusted."""
-    (tmp_path / "loud_shop.py").write_text(OURS)
+    """A typed class name is accepted; the same name in a recipe file needs --trusted."""
+    (tmp_path / "loud_shop.py").write_text(USER_MODULE)
     monkeypatch.syspath_prepend(tmp_path)
     command = ["evaluate", "--dataset", shop / "data", "--baselines"]
     assert "Loud" in reprise(*command, "loud_shop:Loud").stdout
@@ -82,31 +87,33 @@ def test_a_class_of_the_users_own(
         ("popularty", "unknown baseline 'popularty'; did you mean 'popularity'?"),
         (
             "markov,reprise:Recurrent",
-            "'reprise:Recurrent' is no baseline: it is no class with a method fit; "
-            "a network is trained with `reprise train` and named as a run",
+            "'reprise:Recurrent' is not a baseline, because it has no method fit; "
+            "train a network with `reprise train` and pass the run directory instead",
         ),
         (".x:Y", "'.x:Y' is not the name of a class; write module:Class, as in reprise:Recurrent"),
         ("none.toml", "cannot read none.toml: No such file or directory"),
     ],
 )
-def test_what_is_no_baseline_is_told(fails: Callable[..., str], shop: Path, names: str, message: str) -> None:
+def test_names_that_are_not_baselines_are_errors(
+    fails: Callable[..., str], shop: Path, names: str, message: str
+) -> None:
     assert fails("evaluate", shop / "run", "--baselines", names) == message
 
 
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("model = 3", "{file}: model is 3 and must be a section, [model]"),
+        ("model = 3", "{file}: model is 3; write it as a section, [model]"),
         ('[model]\nclass = "reprise:Markov"\nsmoothing = 0', "smoothing must be above 0, got 0"),
         ("[training]", 'the specification does not name its class; add class = "module:Class"'),
         (
             '[model]\nclass = "reprise:Recurrent"',
-            "'{file}' is no baseline: it is no class with a method fit; "
-            "a network is trained with `reprise train` and named as a run",
+            "'{file}' is not a baseline, because it has no method fit; "
+            "train a network with `reprise train` and pass the run directory instead",
         ),
     ],
 )
-def test_a_recipe_without_a_baseline_is_told(
+def test_recipes_without_a_baseline_are_errors(
     fails: Callable[..., str], shop: Path, recipe: Callable[[str], Path], model: str, message: str
 ) -> None:
     file = recipe(model)
@@ -114,12 +121,12 @@ def test_a_recipe_without_a_baseline_is_told(
 
 
 @pytest.mark.parametrize("options", [[], ["--baselines", "markov"], ["--dataset", "data"]])
-def test_nothing_to_evaluate(fails: Callable[..., str], options: list[str]) -> None:
+def test_evaluate_without_models_is_an_error(fails: Callable[..., str], options: list[str]) -> None:
     message = "nothing to evaluate; name a RUN, or --baselines and --dataset"
     assert fails("evaluate", *options) == message
 
 
-def test_names_are_all_looked_up_before_any_is_fitted(
+def test_all_names_are_checked_before_the_first_fit(
     fails: Callable[..., str], shop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fitted = []
@@ -128,7 +135,7 @@ def test_names_are_all_looked_up_before_any_is_fitted(
     assert not fitted
 
 
-def test_two_of_one_name_go_by_what_was_typed(reprise: Run, shop: Path, tmp_path: Path) -> None:
+def test_baselines_with_equal_names_are_shown_as_typed(reprise: Run, shop: Path, tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     command = ["evaluate", shop / "run", "--baselines", "markov,reprise:Markov,popularity", "--json", file]
     result = reprise(*command)

@@ -244,8 +244,8 @@ def test_options_that_the_report_holds_cannot_be_given_with_from(
         (["--baselines", "popularty"], "unknown baseline 'popularty'; did you mean 'popularity'?"),
         (
             ["--baselines", "reprise:Recurrent"],
-            "'reprise:Recurrent' is no baseline: it is no class with a method fit; "
-            "a network is trained with `reprise train` and named as a run",
+            "'reprise:Recurrent' is not a baseline, because it has no method fit; "
+            "train a network with `reprise train` and pass the run directory instead",
         ),
         (
             ["--baselines", ".x:Y"],

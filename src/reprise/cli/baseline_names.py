@@ -1,4 +1,4 @@
-"""Names on the command line to fitted baselines: a short name, `module:Class`, or a recipe file."""
+"""Baselines named on the command line: by a short name, as `module:Class`, or by a recipe file."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,29 +18,31 @@ BASELINES = {
     "item-knn": "reprise:ItemKNN",
     "session-knn": "reprise:SessionKNN",
 }
+"""Short names of the built-in baselines and their classes."""
 FORMER_NAMES = {"transitions": "cooccurrence"}
 """Short names of earlier versions, which are still accepted."""
 HELP = (
-    f"Baselines to put beside them: {', '.join(BASELINES)}, module:Class, "
+    f"Baselines to compare with: {', '.join(BASELINES)}, module:Class, "
     "or a recipe file whose [model] is one of these."
 )
+"""Help text of the option `--baselines`."""
 
 
 def fit_baseline(name: str, data: "SequenceDataset", *, typed: bool, trusted: bool) -> "Scorer":
-    """A baseline, fitted to a dataset. See `find_baseline`."""
+    """Find a baseline by its name and fit it to a dataset. For the arguments and errors see `find_baseline`."""
     return find_baseline(name, typed=typed, trusted=trusted).fit(data)
 
 
 def find_baseline(name: str, *, typed: bool, trusted: bool) -> "Fittable":
-    """What a name stands for.
+    """Return the spec of the baseline with this name.
 
     Args:
         name: A short name, `module:Class`, or a recipe file.
-        typed: Whether a person typed it: then the class that it names may be any.
-        trusted: Whether a recipe file, or a name that nobody typed, may name classes outside this package.
+        typed: Whether the user typed the name. Then it may be a class outside this package.
+        trusted: Whether a recipe file, or a name from another file, may name classes outside this package.
 
     Raises:
-        ConfigError: It is unknown, or what it stands for cannot be fitted.
+        ConfigError: The name is unknown, or its class has no method `fit`.
     """
     from reprise.class_names import resolve
 
@@ -54,21 +56,22 @@ def find_baseline(name: str, *, typed: bool, trusted: bool) -> "Fittable":
 
 
 def _from_recipe(file: Path, trusted: bool) -> "Fittable":
-    """The model of a recipe file; its other sections, if any, are for networks."""
+    """Return the spec in the [model] section of a recipe file; other sections are ignored."""
     from reprise.config import from_dict, load_toml
 
     model = load_toml(file).get("model", {})
     if not isinstance(model, dict):
-        raise ConfigError(f"{file}: model is {model!r} and must be a section, [model]")
+        raise ConfigError(f"{file}: model is {model!r}; write it as a section, [model]")
     return _checked(from_dict(model, trusted=trusted), str(file))
 
 
 def _checked(baseline: object, name: str) -> "Fittable":
+    """Return the baseline if it is a spec that can be fitted."""
     from reprise.models.scorer import Fittable
 
     if isinstance(baseline, type) or not isinstance(baseline, Fittable):
         raise ConfigError(
-            f"{name!r} is no baseline: it is no class with a method fit; "
-            "a network is trained with `reprise train` and named as a run"
+            f"{name!r} is not a baseline, because it has no method fit; "
+            "train a network with `reprise train` and pass the run directory instead"
         )
     return baseline

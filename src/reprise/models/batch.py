@@ -30,11 +30,11 @@ class Batch(NamedTuple):
     value_BT: Tensor
     """Value of the input event, float32; NaN if it has none."""
     query_gap_s_BT: Tensor
-    """Seconds from the input event to the target, float32; NaN if unknown. A server knows this gap, since it knows the
-    current time."""
+    """Seconds from the input event to the target, float32; NaN if unknown.
+    When serving, the gap to the request is known."""
     fresh_B: Tensor
-    """Whether the row starts a new sequence, bool. False: the row continues the previous chunk, and its state is
-    carried over."""
+    """Whether the row starts a new sequence, bool.
+    False: the row continues the previous chunk, and its state is carried over."""
     row_B: Tensor
     """Index of the sequence in the dataset, int64."""
     first_B: Tensor

@@ -30,8 +30,9 @@ def sliding_window(steps: int, window: int, device: torch.device) -> tuple[Tenso
 
 
 def last_window(rows_BSD: Tensor, valid_BT: Tensor, window: int) -> Tensor:
-    """Return the last W events of each row, from the window before the chunk followed by the chunk itself, [B, W,
-    ...].
+    """Return the last W events of each row, [B, W, ...].
+
+    `rows_BSD` holds the window before the chunk, followed by the chunk. Padding at the end of a chunk is skipped.
     """
     index_BW = valid_BT.sum(1, keepdim=True) + torch.arange(window, device=rows_BSD.device)
     if rows_BSD.dim() == 2:

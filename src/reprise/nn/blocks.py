@@ -30,11 +30,10 @@ class GatedFeedForward(nn.Module):
 
 
 class GatedBranch(Cell):
-    """The gated branch of Griffin around a linear recurrence (De et al. 2024, section 2.4), with a convolution over
-    two events.
+    """The gated branch of Griffin around a linear recurrence (De et al. 2024, section 2.4).
 
-    u, g = W_in x; v_t = k_0 u_t + k_1 u_{t-1}; out = W_out (cell(v) * silu(g)). The state is that of the cell and the
-    last u. A decay factor multiplies both.
+    u, g = W_in x; v_t = k_0 u_t + k_1 u_{t-1}, a convolution over two events; out = W_out (cell(v) * silu(g)). The
+    state is that of the cell and the last u. A decay factor multiplies both.
     """
 
     def __init__(self, cell: Cell) -> None:

@@ -78,8 +78,8 @@ class MinGRU(LinearCell):
     """
 
     GATE_BIAS_RANGE = (-4.0, 0.0)
-    """Range of the initial b_z, slowest unit first: half-lives from about forty events down to one, spread as in
-    Tallec and Ollivier (2018)."""
+    """Range of the initial b_z, slowest unit first: half-lives from about forty events down to one.
+    Spread as in Tallec and Ollivier (2018)."""
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
@@ -127,8 +127,8 @@ class LRU(Cell):
     linear = True
     decays = True
     RADIUS_RANGE = (0.5, 0.99)
-    """Smallest and largest initial |l|, uniform over the ring between them: half-lives from one event to about
-    seventy."""
+    """Smallest and largest initial |l|, uniform over the ring between them.
+    Half-lives range from one event to about seventy."""
     MAX_ANGLE = 2 * math.pi
     """Largest initial angle of l; angles are uniform between 0 and this value."""
 

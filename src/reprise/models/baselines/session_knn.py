@@ -27,8 +27,7 @@ from reprise.models.baselines.session_matrix import (
 from reprise.models.baselines.window_scorer import WindowScorer, fitted
 
 RECENCY_TIE_BREAK = 1e-6
-"""Relative advantage of the last session of the log over the first; of equally similar sessions it prefers the later
-ones."""
+"""Relative advantage of the last session of the log over the first; it breaks ties in favour of later sessions."""
 
 
 @spec(renamed={"own": "repeat_weight"})
@@ -60,14 +59,14 @@ class SessionKNN:
     sharpness: Annotated[float, Field(gt=0)] = 2.0
     """q: exponent of the similarity; a larger value favours the most similar sessions."""
     spread: Annotated[float, Field(gt=0)] | None = 8.0
-    """b: number of places from the latest common item after which the weight of an item is 1 / e; None: no such
-    weight."""
+    """b: number of places from the latest common item after which the weight of an item is 1 / e.
+    None: items are not weighted by their place."""
     repeat_weight: Annotated[float, Field(ge=0)] | None = None
-    """Factor of the scores of items in the window. Default: estimated from the share of repeated items, see
-    `Sessions.repeat_weight`."""
+    """Factor of the scores of items in the window.
+    Default: estimated from the share of repeated items, see `Sessions.repeat_weight`."""
     half_life: str | None = None
-    """Age, relative to the last session, at which the similarity of a session is halved, such as `30d`. Default: the
-    age is ignored."""
+    """Age at which the similarity of a session is halved, such as `30d`, relative to the last session.
+    Default: the age is ignored."""
     length: Annotated[int, Field(ge=2)] = 50
     """Maximum number of events per session; longer sequences are split."""
 
@@ -183,7 +182,7 @@ class FittedSessionKNN(WindowScorer):
         row_P, place_P = np.nonzero(item_NW)
         item_P = item_NW[row_P, place_P]
         start = np.searchsorted(row_P, np.arange(len(item_NW) + 1)).astype(np.int32)
-        # One sparse product of complex numbers computes two sums at once. The real part is the similarity.
+        # One sparse product of complex numbers computes two sums together. The real part is the similarity.
         # The imaginary part adds the bit 2^place for each item in common, and its highest bit is the place of
         # the latest one. Example: items in common at the places 3 and 5 give 8 + 32 = 40, and frexp(40) =
         # 0.625 * 2^6, so the latest place is 6 - 1 = 5. Windows have at most 50 places, so a float64 holds

@@ -36,12 +36,11 @@ class Sessions(NamedTuple):
 
     @property
     def repeat_weight(self) -> float:
-        """Default weight of items that the current session already contains: three times the share of repeats, at most
-        1.
+        """Default weight of items in the current session: three times the share of repeats, at most 1.
 
         The share of repeats is that of events whose item occurs again later in the session. In a log without repeats,
         such as one of ratings, the weight is 0. The factor three was measured on the validation parts of several logs
-        (docs/experiments.md).
+        ("Nearest neighbours and repeated items" in docs/experiments.md).
         """
         return min(1.0, 3 * (1 - len(self.item_P) / max(1, self.events)))
 

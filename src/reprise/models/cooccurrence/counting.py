@@ -18,8 +18,8 @@ from reprise.errors import DataError
 EVENTS_PER_BLOCK = 1 << 18
 """Number of events whose pairs are counted together, at all distances."""
 MAX_PAIRS = 1 << 25
-"""Largest number of distinct pairs kept between blocks; beyond it the rarest pairs are dropped (lossy counting, Manku and
-Motwani 2002)."""
+"""Largest number of distinct pairs kept between blocks.
+Beyond it the rarest pairs are dropped (lossy counting, Manku and Motwani 2002)."""
 
 
 class PairCounts(NamedTuple):

@@ -24,12 +24,11 @@ SEARCH_STEPS = 160
 EXAMPLES_PER_STEP = 256
 """Number of calibration examples per step."""
 GCE_Q = 0.4
-"""Default q of the generalised cross-entropy (1 - p^q) / q, with p the probability of the target (Zhang and Sabuncu 2018,
-section 3.2).
+"""Default q of the generalised cross-entropy (1 - p^q) / q (Zhang and Sabuncu 2018, section 3.2).
 
-q = 0 is log loss, in which the targets far down the list dominate, while a list shows only its top. Where sequences repeat
-exactly, log loss made the sum worse than the counts alone (Nowplaying, mrr 0.118 against 0.149) and q = 0.5 made it better
-(0.153); 0.4 was chosen on the validation parts of eight logs.
+p is the probability of the target. q = 0 is log loss, in which the targets far down the list dominate, while a list
+shows only its top. Where sequences repeat exactly, log loss made the sum worse than the counts alone (Nowplaying, mrr
+0.118 against 0.149) and q = 0.5 made it better (0.153); 0.4 was chosen on the validation parts of eight logs.
 """
 LEARNING_RATE = 0.1
 """Initial learning rate of Adam; it decreases linearly to 0."""

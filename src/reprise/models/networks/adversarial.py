@@ -1,4 +1,4 @@
-"""Adversarial training: a network proposes next items, and a discriminator tells them from the real ones.
+"""Adversarial training: a network proposes next items, and a discriminator separates them from real ones.
 
 Shape letters: B rows, T steps, N pairs of a history and a next item, C candidates, D width.
 """
@@ -100,7 +100,7 @@ class AdversarialEncoder(Encoder):
     """An encoder with an adversarial loss as its penalty during training.
 
     At step t the generator chooses an item g among those of the batch, by its hidden state h_t (straight-through
-    Gumbel softmax, Jang et al. 2017). The discriminator D learns to tell the real next item x_{t+1} from g. The
+    Gumbel softmax, Jang et al. 2017). The discriminator D learns to separate the real next item x_{t+1} from g. The
     gradient for the generator is reversed (Ganin and Lempitsky 2015), so it learns to choose items that the
     discriminator takes for real. The loss is softplus(-D(x)) + softplus(D(g)).
     """

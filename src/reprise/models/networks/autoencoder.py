@@ -37,8 +37,8 @@ class Autoencoder(Network):
     """Whether the latent variables are sampled and regularised towards a standard normal (VAE); False: denoising only.
     """
     beta: Annotated[float, Field(ge=0)] = 0.002
-    """Weight of the KL divergence from the standard normal, relative to the loss of one target. The paper's 0.2 is
-    relative to the sum over a user's items, which is about a hundred times larger."""
+    """Weight of the KL divergence from the standard normal, relative to the loss of one target.
+    The paper's 0.2 is relative to the sum over a user's items, which is about a hundred times larger."""
 
     def __str__(self) -> str:
         return f"autoencoder {'variational' if self.variational else 'denoising'} {self.size}-{self.latent}"

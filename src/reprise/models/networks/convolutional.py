@@ -27,8 +27,8 @@ class Convolution(Network):
     kernel: Annotated[int, Field(ge=2)] = 3
     """Number of events that one filter reads."""
     dilations: tuple[int, ...] = (1, 2, 4)
-    """Distance of the events that a filter reads, per layer. The layers together see 1 + (kernel - 1) sum(dilations)
-    events."""
+    """Distance of the events that a filter reads, per layer.
+    The layers together see 1 + (kernel - 1) sum(dilations) events."""
 
     def __str__(self) -> str:
         return f"convolution {self.kernel} x {','.join(map(str, self.dilations))}, {self.size}"

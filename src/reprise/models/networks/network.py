@@ -38,11 +38,11 @@ class Network:
     """Softmax temperature. Above 0, scores are cosine similarities divided by it; 0: scores are inner products.
     Default: 0.07, or 0 in bare recurrent networks."""
     sparse: bool = False
-    """Whether a step updates only the item vectors it used, at a cost that does not grow with the catalogue. Requires
-    a sampled loss."""
+    """Whether a step updates only the item vectors it used, at a cost that does not grow with the catalogue.
+    Requires a sampled loss."""
     cooccurrence: Annotated[int, Field(ge=0)] | None = None
-    """Window of the co-occurrence correction of the logits, in items; 0 turns it off. The correction is fitted after
-    training. Default: 20, or 0 in bare recurrent networks."""
+    """Window of the co-occurrence correction of the logits, in items; 0 turns it off.
+    The correction is fitted after training. Default: 20, or 0 in bare recurrent networks."""
     neighbours: Annotated[int, Field(ge=1)] = 128
     """Number of neighbours stored per item in the co-occurrence correction."""
     gaps: bool = False

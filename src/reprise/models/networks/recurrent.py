@@ -37,18 +37,18 @@ class Recurrent(Network):
     layers: Annotated[int, Field(ge=1)] = 2
     """Number of stacked cells."""
     residual: bool = True
-    """Whether each cell is in a pre-norm residual block with a gated feed-forward layer; False: the bare textbook
-    network."""
+    """Whether each cell is in a pre-norm residual block with a gated feed-forward layer.
+    False: the bare textbook network."""
     activation: Activation = "tanh"
     """Activation f of the `rnn` cell, h = f(W_h h + W_x x + b); the other cells have fixed ones."""
     output: Output = "none"
-    """Activation g of an output layer o = g(W_o h + b) between the hidden state and the item vectors; `none`: no
-    output layer."""
+    """Activation g of an output layer o = g(W_o h + b) between the hidden state and the item vectors.
+    `none`: no output layer."""
     skip: bool = False
     """Whether the output layer also reads the input, o = g(W_o h + W_x x + b)."""
     attention: Annotated[int, Field(ge=0)] | None = None
-    """W: number of past events that a hidden state attends to; 0: no attention. Default: 20 in residual networks, 0 in
-    bare ones."""
+    """W: number of past events that a hidden state attends to; 0: no attention.
+    Default: 20 in residual networks, 0 in bare ones."""
     alignment: Alignment = "dot"
     """Energy function of the attention: `additive` or `dot`."""
     decay: bool = False

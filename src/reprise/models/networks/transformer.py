@@ -39,9 +39,9 @@ class Transformer(Network):
     window: Annotated[int, Field(ge=1)] = 50
     """W: number of last events that each layer attends to, including the current one."""
     causal: bool = True
-    """Whether attention is causal. False: all events of a window see each other, and a mask token after them predicts
-    the next item. Train it with `training.objective = MaskedItem()`; a request then costs a pass over the whole
-    window."""
+    """Whether attention is causal. False: bidirectional, with a mask token after the window that predicts the next
+    item.
+    Train it with `training.objective = MaskedItem()`; a request then costs a pass over the whole window."""
 
     def __str__(self) -> str:
         way = "transformer" if self.causal else "transformer both ways"
