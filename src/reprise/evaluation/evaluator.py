@@ -72,6 +72,7 @@ class RankedReport(NamedTuple):
 
     report: Report
     ranks: TargetRanks
+    """Ranks of all targets, in the order of the dataset."""
 
 
 def evaluate_ranks(

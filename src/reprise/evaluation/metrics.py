@@ -96,6 +96,7 @@ class CutoffMetric(NamedTuple):
 
     metric: Metric
     k: int
+    """Length of the list."""
 
     @property
     def key(self) -> str:

@@ -73,6 +73,7 @@ class Slice:
     metrics: dict[str, Interval]
     """Values with intervals by name, such as 'recall@20'."""
     sums: SequenceSums = field(repr=False)
+    """Sums of the metrics within each sequence, from which comparisons are computed."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return `{"of", "targets", "metrics"}` as JSON values."""
@@ -98,6 +99,7 @@ class Report:
     notes: tuple[str, ...]
     """Sentences about these targets, such as how many are cold."""
     sums: SequenceSums = field(repr=False)
+    """Sums of the metrics within each sequence, from which comparisons are computed."""
     calibration: Calibration | None = None
     """Calibration of the softmax probabilities; None for scores that are not logits."""
     trained: bool = False

@@ -59,7 +59,7 @@ def check_target_leakage(model: Scorer, dataset: SequenceDataset, protocol: Eval
 
 
 def check_source(model: object, dataset: SequenceDataset) -> tuple[str, ...]:
-    """Check that a dataset does not leak, and that a model was fitted on this dataset; return the notes for the report.
+    """Check that a dataset does not leak and that a model was fitted on it; return notes for the report.
 
     A model says what it was fitted on in `learned_from`, the fingerprint of a dataset. Other models are not checked.
 

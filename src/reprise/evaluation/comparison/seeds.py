@@ -1,4 +1,4 @@
-"""Aggregate several runs of a model that differ in the seed: means, and their uncertainty from sequences and seeds.
+"""Aggregate runs of a model that differ in the seed: means, and their uncertainty from sequences and seeds.
 
 Shape letters: F runs, M metrics, R resamples, S sequences.
 """

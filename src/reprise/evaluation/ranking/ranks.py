@@ -89,7 +89,9 @@ class VectorScores:
     """Scores as inner products of queries and item vectors."""
 
     query_ND: Tensor
+    """Query vector of each target."""
     vector_ID: Tensor
+    """Vector of each item; row j belongs to item index j + 1."""
     extra: SparseLogits | None = None
     """Corrections added to some of the products, if any."""
 
@@ -161,6 +163,7 @@ class GivenScores:
     """Scores that are already computed."""
 
     score_NI: Tensor
+    """Score of each item for each target; column j belongs to item index j + 1."""
 
     def __len__(self) -> int:
         return self.score_NI.shape[0]

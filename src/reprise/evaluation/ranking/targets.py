@@ -56,7 +56,9 @@ class ScoredBatch(NamedTuple):
     model_name: str
     """Name of the model, for messages."""
     dataset: SequenceDataset
+    """Dataset that holds the events."""
     batch: Batch
+    """Inputs and targets of the batch."""
 
     def targets(self) -> tuple[AnyArray, AnyArray]:
         """Return (row [N], position [N]) of the targets, in the order of the scores."""

@@ -28,7 +28,7 @@ class Tile(NamedTuple):
 
 
 def cut(items: int, width: int) -> list[Tile]:
-    """Divide all columns into tiles of about `width` columns or more, less than twice as many, without a narrow last one.
+    """Divide all columns into tiles of `width` to nearly twice as many columns, without a narrow last tile.
 
     A narrow matrix product takes another code path in the library and differs from a wide one in the last bits, so that
     equal item vectors would no longer tie. Example: 1,000 columns of width 300 are the tiles 0-319, 320-639 and 640-999,
@@ -64,7 +64,9 @@ class TileObserver(Protocol):
 
 
 class Pairs:
-    """Pairs of a row and a column, sorted by tile, so that those of one tile are a slice. Equal pairs keep their order.
+    """Pairs of a row and a column, sorted by tile, so that those of one tile are a slice.
+
+    Equal pairs keep their order.
 
     Args:
         row_P: Row of each pair within the span.

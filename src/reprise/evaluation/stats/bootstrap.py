@@ -21,8 +21,11 @@ class Interval(NamedTuple):
     """A value with its confidence interval; `low` and `high` are None without one."""
 
     value: float
+    """Value over all sequences."""
     low: float | None = None
+    """Lower end of the interval."""
     high: float | None = None
+    """Upper end of the interval."""
 
     def to_dict(self) -> dict[str, float | None]:
         """Return `{"value", "low", "high"}`."""
