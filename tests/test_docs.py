@@ -1,12 +1,15 @@
-"""The pages say what the code does: generated ones are up to date, snippets run, links lead somewhere."""
+"""Docs match the code: generated pages are up to date, examples run, links lead somewhere, the language is plain."""
 
+import ast
 import importlib
 import importlib.util
 import inspect
+import io
 import random
 import re
 import subprocess
 import sys
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -72,6 +75,60 @@ def test_the_readme_is_short() -> None:
 def test_the_readme_names_the_place_of_common_changes(change: str) -> None:
     assert f"`{change}`" in text(ROOT / "README.md")
     assert (ROOT / "src" / "reprise" / change).exists()
+
+
+@each_page
+def test_lines_of_prose_are_short(page: Path) -> None:
+    """Tables and code may be longer."""
+    long = [line for line in prose(page).splitlines() if len(line) > 120 and not line.startswith(("|", "!"))]
+    assert long == []
+
+
+OLD_STYLE = re.compile(
+    r"\b(?:told|anew|whoever|nobody|somebody|anybody|of late|strangers?|beside|commonest|dearer|shall|whence|askers?|lanes?"
+    r"|verbs?|stairs"
+    r"|(?:is|are|was|were) asked|what is (?:asked|told|meant)|moment of asking|of its own accord|for good|mends?|mended|stands?"
+    r"|(?<!there )(?:is|are|was) no(?! longer| better| more| less| worse))\b",
+    flags=re.IGNORECASE,
+)
+"""Words that marked an older style, which used metaphors and home-made nouns. Each has a plain form."""
+ALLOWED = {"CONTRIBUTING.md": ["is no"], "data.md": ["stand"]}
+PROSE = [*PAGES, *(ROOT / "benchmarks").glob("*.md"), *(ROOT / "src" / "reprise").rglob("*.html")]
+SCRIPTS = [
+    file
+    for folder in ("src", "tests", "benchmarks", "scripts")
+    for file in (ROOT / folder).rglob("*.py")
+    if file != Path(__file__)
+]
+
+
+def words_of(file: Path) -> Iterator[str]:
+    """The comments, strings and names of functions of a Python file."""
+    source = text(file)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type in (tokenize.STRING, tokenize.COMMENT):
+            yield " ".join(token.string.split())
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name.replace("_", " ")
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: page.name)
+def test_pages_avoid_the_words_of_the_old_style(page: Path) -> None:
+    found = [word for word in OLD_STYLE.findall(prose(page)) if word not in ALLOWED.get(page.name, [])]
+    assert found == []
+
+
+@pytest.mark.parametrize("file", SCRIPTS, ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_code_avoids_the_words_of_the_old_style(file: Path) -> None:
+    assert [words for words in words_of(file) if OLD_STYLE.search(words)] == []
+
+
+def test_the_old_style_is_recognised() -> None:
+    assert OLD_STYLE.search("what is asked waits in a lane") and OLD_STYLE.search("The value is no number")
+    assert not OLD_STYLE.search(
+        "There is no file; the run is no longer needed; the understanding of commands"
+    )
 
 
 @each_page
@@ -164,7 +221,7 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in map(slug, headings), f"{page.name} links to {link}"
 
 
-def test_every_route_stands_on_the_page_about_serving() -> None:
+def test_every_route_is_on_the_page_about_serving() -> None:
     from reprise.server.http.routes import OPERATIONS
 
     page = text(DOCS / "serving.md")

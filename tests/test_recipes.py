@@ -1,4 +1,4 @@
-"""Every recipe is read as it is and learns something on a toy world: a network made small, a baseline as it stands."""
+"""Every recipe is read and learns on a toy data set: networks in a small size, baselines unchanged."""
 
 from dataclasses import replace
 from pathlib import Path

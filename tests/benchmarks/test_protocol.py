@@ -1,4 +1,4 @@
-"""A peer is measured outside the library; what it is told must be what `reprise.evaluate` says of the same model."""
+"""Peers are evaluated outside the library; their metrics must equal those of `reprise.evaluate` for the same model."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
 
 @pytest.fixture
 def protocol(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The module as the scripts beside it import it."""
+    """Import a benchmark module as the scripts in its folder do."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import protocol
 
@@ -108,7 +108,7 @@ def test_saved_sums_are_arrays(protocol: ModuleType, path: Path, tmp_path: Path)
     assert sums.means() == {"ndcg@10": 0.5}
 
 
-def test_the_clock_stands_still_while_it_is_read(clock: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clock_stops_during_an_evaluation(clock: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(clock.time, "process_time", lambda: now)
     seen: list[tuple[float, ...]] = []

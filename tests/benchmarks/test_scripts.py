@@ -38,7 +38,7 @@ def test_networks_are_compared(path: Path, tmp_path: Path) -> None:
     assert all(0 <= row["recall@20"] <= 1 for row in rows)
 
 
-def test_forgetting_is_measured(tmp_path: Path) -> None:
+def test_the_memory_of_cells_is_measured(tmp_path: Path) -> None:
     options = ["--size", "8", "--epochs", "1", "--distances", "2"]
     found = wrote(tmp_path / "found.json", "forgetting.py", *options)
     for stack in ("bare", "residual"):
@@ -52,7 +52,7 @@ def test_cost_by_events_is_measured(tmp_path: Path) -> None:
     assert [row["sequences"] for row in found["more"]] == [500, 1000]
 
 
-def test_ours_is_measured_at_moments(path: Path, tmp_path: Path) -> None:
+def test_ours_is_evaluated_at_the_given_times(path: Path, tmp_path: Path) -> None:
     options = ["--seconds", "60", "--times", "0.1", "--counts", "--sums", str(tmp_path / "sums")]
     sets = ["--set", "model.size=8", "--set", "training.epochs=4"]
     head, *lines = map(json.loads, ran("ours.py", str(path), *options, *sets).splitlines())
@@ -63,7 +63,7 @@ def test_ours_is_measured_at_moments(path: Path, tmp_path: Path) -> None:
     assert {file.suffix for file in (tmp_path / "sums").iterdir()} == {".npz"}
 
 
-def test_an_evaluation_is_measured_beside_its_product() -> None:
+def test_an_evaluation_is_compared_with_its_product() -> None:
     sizes = ["--targets", "200", "--items", "700", "--width", "8", "--threads", "1", "--rounds", "1"]
     found = json.loads(ran("evaluation.py", *sizes, "--seen"))
     assert found["ratio"].keys() == {"without lists", "with lists"}
@@ -80,7 +80,7 @@ def test_queries_of_neighbours_are_counted(path: Path) -> None:
         assert min(scorer["queries a second, in batches"], scorer["queries a second, one at a time"]) > 0
 
 
-def test_every_family_stands_in_one_report(tmp_path: Path) -> None:
+def test_every_family_is_in_one_report(tmp_path: Path) -> None:
     """Two families of fifteen, two seeds: a page, its facts, and a table between the marks of a page."""
     logs, out, page = tmp_path / "logs", tmp_path / "out", tmp_path / "results.md"
     (logs / "yoochoose-100k").mkdir(parents=True)

@@ -36,7 +36,7 @@ def measured(out: Path, script: str, *options: str | Path) -> Any:
     return json.loads(done.stdout)
 
 
-def test_a_load_is_answered_beside_the_app_without_its_model_and_through_swaps(
+def test_a_load_is_compared_with_the_app_without_its_model_and_survives_swaps(
     model: Path, tmp_path: Path
 ) -> None:
     options = ["--seconds", "3", "--swaps", "2", "--slices", "2", "--slice-seconds", "0.5", "--poisson"]

@@ -133,7 +133,7 @@ def _round_up(steps: int) -> int:
 
     The matrix library compiles and keeps a kernel for each new shape. With a new shape in every batch, training at
     width 128 on MovieLens 1M grew to 4 GB, and a product took 1.3 to 3 times the processor time of one with a known
-    shape; with rounded shapes memory stays below 1 GB ("New shapes cost time and memory" in docs/log.md).
+    shape; with rounded shapes memory stays below 1 GB ("New shapes cost time and memory" in docs/experiments.md).
     """
     unit = 1 if steps <= 16 else 4 if steps <= 64 else 8 if steps <= 128 else 16
     return -(-steps // unit) * unit

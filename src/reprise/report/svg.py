@@ -131,7 +131,7 @@ def element(name: str, *content: object, **attributes: object) -> Markup:
     Args:
         name: Tag name.
         content: Text, or elements made by this function.
-        attributes: `class_` stands for `class` and `text_anchor` for `text-anchor`; None leaves an attribute out.
+        attributes: `class_` means `class` and `text_anchor` means `text-anchor`; None leaves an attribute out.
     """
     written = [
         Markup(' {}="{}"').format(

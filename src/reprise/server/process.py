@@ -29,7 +29,7 @@ LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 BACKLOG = 2048
 """Maximum number of connections that wait to be accepted."""
 # The event loop and the worker threads share the interpreter lock. With Python's default of 5 ms the event loop waits up to
-# that long for the lock after each call, and requests queue up (docs/log.md).
+# that long for the lock after each call, and requests queue up (docs/experiments.md).
 SWITCH_INTERVAL_S = 0.0001
 """Seconds after which a thread has to release the interpreter lock if another one wants it."""
 

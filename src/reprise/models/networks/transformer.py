@@ -44,7 +44,7 @@ class Transformer(Network):
     Train it with `training.objective = MaskedItem()`; a request then costs a pass over the whole window."""
 
     def __str__(self) -> str:
-        way = "transformer" if self.causal else "transformer both ways"
+        way = "transformer" if self.causal else "bidirectional transformer"
         return f"{way} {self.layers} x {self.size}, {self.heads} heads, {self.window} events"
 
     def build(self, sizes: Sizes) -> SequenceModel:

@@ -25,7 +25,7 @@ from reprise.server.store.records import User, UserEvent, UserLog
 MAX_QUICK_EVENTS = 200
 """Maximum number of events to replay for a request in the quick queue; longer requests go to the slow queue."""
 # Why two snapshots for each interval: with one, a late event that belonged 5 events back cost 62 steps; with two it costs
-# at most 16 (docs/log.md). Example: a user with 100 events has snapshots after events 96 and 88 (interval 8) and after
+# at most 16 (docs/experiments.md). Example: a user with 100 events has snapshots after events 96 and 88 (interval 8) and after
 # event 64 (interval 64). A late event that belongs between events 93 and 94 rewinds the state to the snapshot after event
 # 88. The 12 known events since then and the late one are replayed: 13 steps in place of 101.
 SNAPSHOT_INTERVALS = (8, 64, 512, 4096)
@@ -118,7 +118,7 @@ class UserState:
                 if snapshot.last_ms <= time_ms and (snapshot.seen is not None or not with_seen)
             ]
             # Move a remaining snapshot to the first place. In the second place it would be dropped when the next snapshot
-            # is taken, and a second late event would find none: that cost 42 steps in place of 18 (docs/log.md).
+            # is taken, and a second late event would find none: that cost 42 steps in place of 18 (docs/experiments.md).
             kept += [*valid, None, None][:2]
         newest = max(
             (snapshot for snapshot in kept if snapshot is not None),

@@ -22,7 +22,7 @@ MAX_DELAY_SHARE = 0.1
 """Maximum queueing delay of accepted work, as a share of its timeout."""
 # One pause of 200 ms (the host took the processor away) once caused 18 of 300,000 requests to be refused, although the
 # requests before them had finished in time. So the slowest of the recent batches does not count. Example: nine batches of
-# 4 ms per query and one of 200 ms give 4 ms, not 23.6 ms (docs/log.md).
+# 4 ms per query and one of 200 ms give 4 ms, not 23.6 ms (docs/experiments.md).
 SERVICE_TIMES = 10
 """Number of recent batches that the service time is estimated from. The slowest of them is left out."""
 
