@@ -89,4 +89,6 @@ def _import(module_name: str, name: str) -> Any:
         # a module that exists but cannot import one of its own dependencies keeps its own, more precise error
         if not error.name or not module_name.startswith(error.name):
             raise
-        raise ConfigError(f"cannot find the module of {name!r} (no {error.name!r})") from None
+        own = module_name.partition(".")[0] == PACKAGE
+        remedy = "" if own else "; install it, or set PYTHONPATH to its directory"
+        raise ConfigError(f"cannot find the module of {name!r} (no {error.name!r}){remedy}") from None

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from reprise.errors import ConfigError
+from reprise.server.store.event_store import EventStore
 from reprise.server.store.opening import open_store
 from reprise.server.store.sqlite import SQLiteStore
 from reprise.testing.server_process import ServerProcess
 
 MODULE = """
-from reprise.server import SQLiteStore
+from reprise.server import EventStore, SQLiteStore
 
 class MyStore(SQLiteStore):
     def __init__(self, address):
@@ -23,11 +24,18 @@ class NoArguments(SQLiteStore):
     def __init__(self):
         super().__init__("without_arguments.db")
 
+class TwoArguments(SQLiteStore):
+    def __init__(self, address, timeout_s): ...
+
+class Subclass(EventStore):
+    def append(self, events): ...
+
 class Incomplete:
     def append(self, events): ...
     def close(self): ...
 
 def function(): ...
+number = 3
 """
 
 
@@ -56,6 +64,8 @@ def test_three_slashes_precede_a_relative_path_and_four_an_absolute_path(
     ("address", "message"),
     [
         ("events.db", "store 'events.db' is not an address; write sqlite:///events.db"),
+        ("sqlite:events", "store 'sqlite:events' is not an address; write sqlite:///events.db"),
+        ("postgres:shop", "store 'postgres:shop' is not an address"),
         ("sqlite://events.db", "does not name a file; write sqlite:///events.db"),
         ("sqlite:///", "does not name a file"),
         ("sqllite:///events.db", "unknown kind of store 'sqllite'; did you mean 'sqlite'?"),
@@ -106,11 +116,14 @@ def test_a_class_is_called_with_its_address(own_module: Path) -> None:
     ("address", "message"),
     [
         ("my_shop_store:Missing", "module 'my_shop_store' has no 'Missing'"),
-        ("no_such_module:MyStore", "cannot find the module of 'no_such_module:MyStore'"),
-        ("my_shop_store:function", "is a function; name a class with the methods of EventStore"),
+        ("no_such_module:MyStore", "(no 'no_such_module'); install it, or set PYTHONPATH to its directory"),
+        ("my_shop_store:function", "has the type function; name a class with the methods of EventStore"),
+        ("my_shop_store:number", "has the type int; name a class with the methods of EventStore"),
         ("my_shop_store:Incomplete", "lacks methods of EventStore: add "),
         ("my_shop_store:MyStore", "missing a required argument: 'address'; write --store my_shop_store:MyStore:ADDRESS"),
         ("my_shop_store:NoArguments:there", "too many positional arguments; write --store my_shop_store:NoArguments"),
+        ("my_shop_store:TwoArguments:a", "argument: 'timeout_s'; let its __init__ take one address or no arguments"),
+        ("my_shop_store:TwoArguments", "argument: 'address'; let its __init__ take one address or no arguments"),
     ],
 )  # fmt: skip
 def test_a_class_that_cannot_be_a_store_is_an_error(own_module: Path, address: str, message: str) -> None:
@@ -119,12 +132,13 @@ def test_a_class_that_cannot_be_a_store_is_an_error(own_module: Path, address: s
     assert message in str(caught.value)
 
 
-def test_the_error_names_each_missing_method(own_module: Path) -> None:
+@pytest.mark.parametrize(("name", "defined"), [("Incomplete", {"append", "close"}), ("Subclass", {"append"})])
+def test_the_error_names_each_missing_method(own_module: Path, name: str, defined: set[str]) -> None:
     with pytest.raises(ConfigError) as caught:
-        open_store("my_shop_store:Incomplete", trusted=True)
+        open_store(f"my_shop_store:{name}", trusted=True)
     missing = str(caught.value).partition("add ")[2].split(", ")
-    assert "put_item" in missing and "check" in missing
-    assert not {"append", "close"} & set(missing)
+    methods = {method for method in vars(EventStore) if not method.startswith("_")}
+    assert len(methods) == 11 and {*missing} == methods - defined
 
 
 def test_a_class_from_outside_is_imported_only_if_trusted(own_module: Path) -> None:

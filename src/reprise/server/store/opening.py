@@ -27,10 +27,11 @@ def open_store(address: str, create: bool = True, *, trusted: bool = False) -> E
         ConfigError: the address is malformed, its class cannot be used, or the store is missing and `create` is false.
         StoreError: the store cannot be opened.
     """
-    own_class = CLASS_ADDRESS.fullmatch(address)
-    if own_class is not None:
-        return _open_class(own_class["cls"], own_class["address"], trusted)
     scheme, separator, rest = address.partition("://")
+    own_class = CLASS_ADDRESS.fullmatch(address)
+    # sqlite:events is a mistyped address, not the class `events` of a module `sqlite`
+    if own_class is not None and address.partition(":")[0] not in (*SCHEMES, "postgres"):
+        return _open_class(own_class["cls"], own_class["address"], trusted)
     if not separator:
         raise ConfigError(
             f"store {address!r} is not an address; write sqlite:///events.db, postgresql://host/database or module:Class"
@@ -57,17 +58,35 @@ def _open_class(name: str, address: str | None, trusted: bool) -> EventStore:
     cls = resolve(name, trusted=trusted)
     if not isinstance(cls, type):
         raise ConfigError(
-            f"store {name!r} is a {type(cls).__name__}; name a class with the methods of EventStore"
+            f"store {name!r} has the type {type(cls).__name__}; name a class with the methods of EventStore"
         )
-    methods = [method for method in vars(EventStore) if not method.startswith("_")]
-    missing = [method for method in methods if not callable(getattr(cls, method, None))]
+    methods = {method: body for method, body in vars(EventStore).items() if not method.startswith("_")}
+    # a subclass of `EventStore` inherits the empty bodies of the methods that it does not define
+    missing = [
+        method
+        for method, body in methods.items()
+        if not callable(found := getattr(cls, method, None)) or found is body
+    ]
     if missing:
         raise ConfigError(f"store class {name!r} lacks methods of EventStore: add {', '.join(missing)}")
     arguments = () if address is None else (address,)
+    fault = _argument_fault(cls, arguments)
+    if fault is not None:
+        other, form = (("",), f"{name}:ADDRESS") if address is None else ((), name)
+        remedy = (
+            f"write --store {form}"
+            if _argument_fault(cls, other) is None
+            else "let its __init__ take one address or no arguments"
+        )
+        raise ConfigError(f"store class {name!r}: {fault}; {remedy}")
+    store: EventStore = cls(*arguments)
+    return store
+
+
+def _argument_fault(cls: type, arguments: tuple[str, ...]) -> str | None:
+    """Return why a class cannot be called with these arguments; None if it can."""
     try:
         inspect.signature(cls).bind(*arguments)
     except TypeError as error:
-        form = f"{name}:ADDRESS" if address is None else name
-        raise ConfigError(f"store class {name!r}: {error}; write --store {form}") from None
-    store: EventStore = cls(*arguments)
-    return store
+        return str(error)
+    return None
