@@ -50,7 +50,7 @@ def test_a_second_key_with_the_same_name_is_an_error(tmp_path: Path) -> None:
         ("[[key]\n", "cannot be read"),
         ("keys = 3\n", "keys: extra inputs are not permitted; a [[key]] table has name, tenant, scopes and sha256"),
         ("key = 3\n", "key: input should be a valid list; a [[key]] table has"),
-        ("key = [3]\n", "key 1: input should be a valid dictionary"),
+        ("key = [3]\n", "key 1: input should be a valid table; a [[key]] table has"),
         (entry(tenant=None), "tenant of key 'a': field required; a [[key]] table has"),
         (entry(tenant='""'), "tenant of key 'a': string should have at least 1 character"),
         (entry(name=None), "name of key 1: field required"),

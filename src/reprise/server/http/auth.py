@@ -144,6 +144,8 @@ def _validate(path: Path, content: dict[str, Any]) -> KeyFile:
         case field:
             location = ".".join(map(str, field))
     message = f"{fault['msg'][0].lower()}{fault['msg'][1:]}"
+    if fault["type"] == "model_type":
+        message = "input should be a valid table"  # pydantic's own message names the class
     remedy = "; a [[key]] table has name, tenant, scopes and sha256, as `reprise key` writes it"
     # only a scope is shown: other values could be secrets
     if fault["type"] == "literal_error":
