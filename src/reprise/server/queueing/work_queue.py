@@ -20,8 +20,8 @@ Result = TypeVar("Result")
 # 0.5 s); one that finds 26 is refused, although it would probably finish within 5 s.
 MAX_DELAY_SHARE = 0.1
 """Maximum queueing delay of accepted work, as a share of its timeout."""
-# One pause of 200 ms (the host took the processor away) once caused 18 of 300,000 requests to be refused, although the
-# requests before them had finished in time. So the slowest of the recent batches does not count. Example: nine batches of
+# One pause of 200 ms (the host took the processor away) once caused 18 of 300,000 requests to be refused, although all
+# others were answered within 210 ms. So the slowest of the recent batches does not count. Example: nine batches of
 # 4 ms per query and one of 200 ms give 4 ms, not 23.6 ms (docs/experiments.md).
 SERVICE_TIMES = 10
 """Number of recent batches that the service time is estimated from. The slowest of them is left out."""
