@@ -169,7 +169,7 @@ class ServingEngine:
 
         Raises:
             DataError: a value does not fit its column; nothing was stored.
-            StoreError: nothing was stored.
+            StoreError: the values are stored or not; the call can be repeated.
         """
         self._refresh_items()
         self._model.items.validate(tenant, item, values)

@@ -25,9 +25,9 @@ from reprise.server.store.records import User, UserEvent, UserLog
 MAX_QUICK_EVENTS = 200
 """Maximum number of events to replay for a request in the quick queue; longer requests go to the slow queue."""
 # Why two snapshots for each interval: with one, a late event that belonged 5 events back cost 62 steps; with two it costs
-# at most 16 (docs/experiments.md). Example: a user with 100 events has snapshots after events 96 and 88 (interval 8) and after
-# event 64 (interval 64). A late event that belongs between events 93 and 94 rewinds the state to the snapshot after event
-# 88. The 12 known events since then and the late one are replayed: 13 steps in place of 101.
+# at most 16 (docs/experiments.md). Example: a user with 100 events has snapshots after events 96 and 88 (interval 8) and
+# after event 64 (interval 64). A late event that belongs between events 93 and 94 rewinds the state to the snapshot after
+# event 88. The 12 known events since then and the late one are replayed: 13 steps in place of 101.
 SNAPSHOT_INTERVALS = (8, 64, 512, 4096)
 """Numbers of events between snapshots: one is taken at each multiple of each number, and the last two are kept."""
 MIN_SNAPSHOT_EVENTS = 32

@@ -36,7 +36,9 @@ ERROR_CODES = {
     "payload_too_large": ErrorCode(413, "The body is too large."),
     "unsupported_media_type": ErrorCode(415, "The Content-Type of the body is not application/json."),
     "invalid_request": ErrorCode(422, "The request does not match the schema."),
-    "overloaded": ErrorCode(429, "The queue is full; retry after `Retry-After` seconds."),
+    "overloaded": ErrorCode(
+        429, "The server is overloaded, or loads another model; retry after `Retry-After` s."
+    ),
     "internal": ErrorCode(500, "Internal error; the server's log has the details."),
     "deadline_exceeded": ErrorCode(503, "The request waited too long in a queue and was not started."),
     "unavailable": ErrorCode(503, "The server is shutting down."),

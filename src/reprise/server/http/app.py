@@ -62,7 +62,7 @@ class Authenticator:
         """Return the API key of a request.
 
         Raises:
-            ApiError: the key is missing, unknown, or lacks the scope of the operation.
+            ApiError: the Host header is wrong, or the key is missing, unknown, or lacks the scope of the operation.
         """
         self.check_host(request)
         if operation.scope is None or self.keys is None:

@@ -28,7 +28,7 @@ class GetUserQuery(Query):
     limit: Annotated[int, Field(ge=1, le=10_000)] = 1_000
     """Maximum number of events in the response."""
     last: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    """Return only the last so many events."""
+    """Number of latest events to return. Earlier ones are left out."""
 
 
 class SearchItemsQuery(Query):

@@ -116,7 +116,7 @@ class GenerateBody(UserContextBody):
     temperature: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 1.0
     """Softmax temperature of the sampling. 0: always take the most likely item."""
     top_k: Annotated[int, Field(ge=1, le=LARGEST_INTEGER), BeforeValidator(as_integer)] | None = None
-    """Sample from the so many most likely items only."""
+    """Number of most likely items to sample from. Default: all items."""
     top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
     """Sample from the most likely items whose probabilities together reach this value."""
     no_repeat: bool = True

@@ -12,7 +12,10 @@ all its cached states."""
 
 
 class StoreError(OSError):
-    """The store failed or did not respond. Whether the operation took effect is unknown; it may be repeated."""
+    """The store failed or did not respond. Unless a method promises more, the operation may have taken effect or not.
+
+    It can be repeated, but events without an `event_id` may then be stored twice.
+    """
 
 
 class StoreNotFoundError(ConfigError):
@@ -101,7 +104,7 @@ class EventStore(Protocol):
         """Store the column values of an item, in place of all earlier ones; return the version of the change.
 
         Raises:
-            StoreError: nothing was stored.
+            StoreError: the values are stored or not; the call can be repeated.
         """
         ...
 
