@@ -253,7 +253,7 @@ def test_options_that_the_report_holds_cannot_be_given_with_from(
         ),
         (
             ["--metric", "recal@10"],
-            "unknown metric 'recal'; did you mean 'recall'?; a metric of your own is `module:NAME`",
+            "unknown metric 'recal' (write your own as `module:NAME`); did you mean 'recall'?",
         ),
         (["--only-draw"], "--only-draw needs an existing report; name it with --from REPORT"),
         (["--at", "10;20"], "--at takes whole numbers separated by commas, such as 10,20; got '10;20'"),

@@ -107,7 +107,7 @@ def test_a_built_in_metric_is_found_by_its_name():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("ndgc@10", "unknown metric 'ndgc'; did you mean 'ndcg'?; a metric of your own is `module:NAME`"),
+        ("ndgc@10", "unknown metric 'ndgc' (write your own as `module:NAME`); did you mean 'ndcg'?"),
         ("mrr", "metric 'mrr' has no list length; write mrr@10, for instance"),
         ("mrr@", "metric 'mrr@' has no list length; write mrr@10, for instance"),
         ("mrr@05", "metric 'mrr@05' has no list length; write mrr@10, for instance"),

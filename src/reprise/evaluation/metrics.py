@@ -119,7 +119,7 @@ def find_metric(name: str, *, trusted: bool = False) -> Metric:
         return built_in[name]
     if ":" not in name:
         raise ConfigError(
-            f"unknown metric {name!r}{did_you_mean(name, built_in)}; a metric of your own is `module:NAME`"
+            f"unknown metric {name!r} (write your own as `module:NAME`){did_you_mean(name, built_in)}"
         )
     found = resolve(name, trusted=trusted)
     if not isinstance(found, Metric):

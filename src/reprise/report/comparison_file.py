@@ -153,9 +153,9 @@ class ComparisonRecord(TypedDict):
     metric: str
     """Metric of the pairwise comparisons; the page sorts the models by it."""
     protocol: dict[str, Any]
-    """Evaluation protocol, as `Protocol.to_dict()`."""
+    """Evaluation protocol, data and notes, as `Report.protocol_dict()`."""
     options: dict[str, Any]
-    """Other evaluation options."""
+    """Other evaluation options, as `Options.to_dict()`."""
     words: list[str]
     """The protocol in sentences."""
     entrants: list[CandidateRecord]

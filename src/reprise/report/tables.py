@@ -12,9 +12,9 @@ from reprise.report.svg import Series
 ACCURACY = ("ndcg", "mrr", "recall")
 """Built-in ranking metrics in the order of the accuracy table; other ranking metrics follow them."""
 LIST_METRICS = ("coverage", "novelty", "gini", "diversity", "popularity_lift")
-"""JsonObject of whole top-k lists; the page template explains each."""
+"""Metrics of whole top-k lists in the order of their table; the page template explains each."""
 OMITTED = ("hit",)
-"""JsonObject that no table shows: with one target per list, hit equals recall."""
+"""Metrics that no table shows: with one target per list, hit equals recall."""
 
 
 @dataclass(frozen=True)

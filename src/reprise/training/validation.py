@@ -25,7 +25,7 @@ class Validation:
     def __init__(self, config: TrainingConfig, dataset: SequenceDataset) -> None:
         self.dataset = dataset
         self.metric = config.metric
-        self.cutoff_metric = _parse_metric(config.metric)
+        self.cutoff_metric = validation_metric(config)
         self.k = self.cutoff_metric.k
         self.protocol = EvaluationProtocol("valid", (self.k,), config.exclude_seen)
         if not self.protocol.count_targets(dataset):
@@ -63,9 +63,18 @@ def metrics_of(record: dict[str, Any]) -> Metrics:
     return {name.removeprefix(VALID): value for name, value in record.items() if name.startswith(VALID)}
 
 
-def _parse_metric(text: str) -> CutoffMetric:
+def validation_metric(config: TrainingConfig, *, trusted: bool = True) -> CutoffMetric:
+    """Return the metric that `training.metric` names.
+
+    Args:
+        config: Hyper-parameters of training.
+        trusted: Whether the metric may be in a module outside this package. A recipe in Python may import anything; the
+            command line passes its option `--trusted`.
+
+    Raises:
+        ConfigError: The metric cannot be found, is not trusted, or has no list length.
+    """
     try:
-        # trusted: a recipe in Python may import anything; the command line has checked its recipe before
-        return parse_metric(text, trusted=True)
+        return parse_metric(config.metric, trusted=trusted)
     except ConfigError as error:
         raise ConfigError(f"training.metric: {error}") from None

@@ -55,7 +55,7 @@ def test_cell_can_be_named_by_its_class() -> None:
     [
         (
             "rglur",
-            r"unknown cell 'rglur'; did you mean 'rglru'\?; your own cell is written as `module:Class`",
+            r"unknown cell 'rglur' \(write your own as `module:Class`\); did you mean 'rglru'\?",
         ),
         (
             "reprise.data.dataset:Sizes",

@@ -80,7 +80,7 @@ def test_a_space_survives_a_file() -> None:
         (
             "model.cell",
             "gru,gruu",
-            "space of model.cell: unknown cell 'gruu'; did you mean 'gru'?; a cell of your own is `module:Class`",
+            "space of model.cell: unknown cell 'gruu' (write your own as `module:Class`); did you mean 'gru'?",
         ),
         ("model.size", "3..1", "space of model.size: 3..1 is not a range: the low end must be below the high end"),
         ("model.size", "0..4:log", "space of model.size: 0..4:log: a logarithmic range must begin above 0"),

@@ -59,12 +59,12 @@ def train(
 def read_recipe(file: Path | None, overrides: list[str], *, trusted: bool = False) -> "Recipe":
     """Return the recipe of a file, or the default recipe, with overrides applied."""
     from reprise.config import apply_overrides, from_dict, load_toml
-    from reprise.evaluation.metrics import parse_metric
     from reprise.training import Recipe
+    from reprise.training.validation import validation_metric
 
     data = load_toml(file) if file else {}
     recipe: Recipe = from_dict(
         apply_overrides(data, overrides, Recipe, trusted=trusted), Recipe, trusted=trusted
     )
-    parse_metric(recipe.training.metric, trusted=trusted)
+    validation_metric(recipe.training, trusted=trusted)
     return recipe

@@ -36,7 +36,7 @@ def tune(
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUES",
-            help="Field to search: 32,64,128 or 0..0.6 or 1..4 or 1e-4..1e-2:log; may be repeated.",
+            help="Field to search: 32,64,128 or 0..0.6 or 1..4 or 1e-4..1e-2:log; repeatable.",
             show_default="common fields of the model",
         ),
     ] = None,
@@ -113,9 +113,9 @@ def read_plan(
     """Return the recipe of a file with overrides applied, and the space of the file and of the command line."""
     from reprise.config import apply_overrides, from_dict, load_toml
     from reprise.errors import ConfigError
-    from reprise.evaluation.metrics import parse_metric
     from reprise.training.recipe import Recipe
     from reprise.training.tuning.search_space import parse_options, parse_space
+    from reprise.training.validation import validation_metric
 
     data = load_toml(file) if file else {}
     section = data.pop(SPACE, {})
@@ -124,7 +124,7 @@ def read_plan(
     plan: Recipe = from_dict(
         apply_overrides(data, overrides, Recipe, trusted=trusted), Recipe, trusted=trusted
     )
-    parse_metric(plan.training.metric, trusted=trusted)
+    validation_metric(plan.training, trusted=trusted)
     return plan, {**parse_space(section), **parse_space(parse_options(space))}
 
 

@@ -105,7 +105,7 @@ def _cell_class(name: str) -> type[Cell]:
     if ":" not in name:
         if name not in CELLS:
             raise ConfigError(
-                f"unknown cell {name!r}{did_you_mean(name, CELLS)}; your own cell is written as `module:Class`"
+                f"unknown cell {name!r} (write your own as `module:Class`){did_you_mean(name, CELLS)}"
             )
         return CELLS[name]
     found = resolve(name, trusted=True)
