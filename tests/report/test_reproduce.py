@@ -1,4 +1,5 @@
 import copy
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,5 +93,15 @@ def test_sentences_and_new_keys_are_not_compared(comparison: ComparisonRecord) -
 def test_another_model_is_an_error(comparison: ComparisonRecord) -> None:
     again = copy.deepcopy(comparison)
     again["entrants"].append({**again["entrants"][0], "name": "another"})
-    with pytest.raises(DataError, match="the report was not reproduced"):
+    with pytest.raises(DataError, match=r"the report was not reproduced: its models were .* and are .*'another'\] now"):
+        check_same(comparison, again)
+
+
+def test_a_baseline_may_have_another_name_in_another_version(comparison: ComparisonRecord) -> None:
+    name = next(entrant["name"] for entrant in comparison["entrants"] if entrant["baseline"])
+    again: ComparisonRecord = json.loads(json.dumps(comparison).replace(json.dumps(name), '"Another name"'))
+    renamed = next(entrant for entrant in again["entrants"] if entrant["name"] == "Another name")
+    assert check_same(comparison, again) == check_same(comparison, comparison)
+    renamed["baseline"] = "markov"
+    with pytest.raises(DataError, match="the report was not reproduced: its models were"):
         check_same(comparison, again)

@@ -105,13 +105,21 @@ def dataset_of(comparison: ComparisonRecord, runs: list[Path], moved: Path | Non
 def check_same(before: ComparisonRecord, now: ComparisonRecord) -> int:
     """Check that a comparison and its repetition have the same numbers; return how many were compared.
 
+    A baseline may have another name than before, since another version may name its models differently.
+
     Raises:
-        DataError: A number differs; the message names its place and both values.
+        DataError: The models or a number differ; the message names the place and both values.
     """
+    names = _current_names(before, now)
+    models = [names.get(entrant["name"], entrant["name"]) for entrant in before["entrants"]]
+    models_now = [entrant["name"] for entrant in now["entrants"]]
+    if sorted(models) != sorted(models_now):
+        raise DataError(f"the report was not reproduced: its models were {models} and are {models_now} now")
     numbers = 0
-    for old, new in zip(_compared(before), _compared(now), strict=True):
+    for old, new in zip(_compared(before, names), _compared(now, {}), strict=True):
         for place, first, second in _leaves(old, new):
-            if not _equal(place, first, second):
+            is_renamed = isinstance(first, str) and names.get(first) == second
+            if not (is_renamed or _equal(place, first, second)):
                 raise DataError(
                     f"the report was not reproduced: {place} was {first!r} and is {second!r} now; the same run on the same "
                     "machine with the same versions gives the same numbers"
@@ -120,9 +128,19 @@ def check_same(before: ComparisonRecord, now: ComparisonRecord) -> int:
     return numbers
 
 
-def _compared(comparison: ComparisonRecord) -> list[Any]:
+def _current_names(before: ComparisonRecord, now: ComparisonRecord) -> dict[str, str]:
+    """Return the name in `now` of each model of `before` that has the same runs or the same baseline there."""
+    pairs = zip(before["entrants"], now["entrants"], strict=False)
+    return {
+        old["name"]: new["name"]
+        for old, new in pairs
+        if (old["runs"], old["baseline"]) == (new["runs"], new["baseline"])
+    }
+
+
+def _compared(comparison: ComparisonRecord, names: dict[str, str]) -> list[Any]:
     entrants = {
-        entrant["name"]: {key: entrant[key] for key in COMPARED}  # type: ignore[literal-required]
+        names.get(entrant["name"], entrant["name"]): {key: entrant[key] for key in COMPARED}  # type: ignore[literal-required]
         for entrant in comparison["entrants"]
     }
     return [entrants, {"verdicts": comparison["verdicts"]}, {"examples": comparison["examples"]}]
