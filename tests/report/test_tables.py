@@ -16,6 +16,14 @@ def test_best_model_and_models_not_different_from_it_are_marked(comparison: Comp
     assert not any(column.name.startswith("hit") for column in table.columns)
 
 
+def test_the_metric_of_the_comparison_has_a_column_even_if_it_is_hit(comparison: ComparisonRecord) -> None:
+    for facts in comparison["entrants"]:
+        facts["pooled"]["metrics"]["hit@10"] = facts["pooled"]["metrics"]["recall@10"]
+    table = tables.accuracy_table(comparison, rank_models(comparison, "hit@10"), "hit@10")
+    assert [column.name for column in table.columns if column.sorted] == ["hit@10"]
+    assert [column.name for column in table.columns][:3] == ["hit@10", "interval", "ndcg@10"]
+
+
 def test_a_single_model_is_not_marked_as_best(comparison: ComparisonRecord) -> None:
     comparison["entrants"] = comparison["entrants"][:1]
     comparison["verdicts"] = []

@@ -14,7 +14,7 @@ ACCURACY = ("ndcg", "mrr", "recall")
 LIST_METRICS = ("coverage", "novelty", "gini", "diversity", "popularity_lift")
 """Metrics of whole top-k lists in the order of their table; the page template explains each."""
 OMITTED = ("hit",)
-"""Metrics that no table shows: with one target per list, hit equals recall."""
+"""Metrics without a column, unless the models are compared by one: with one target per list, hit equals recall."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,9 @@ def accuracy_table(comparison: ComparisonRecord, models: RankedModels, metric: s
     best model are marked, too.
     """
     found = _metric_names(models, lambda kind: kind not in (*LIST_METRICS, *OMITTED))
-    names = sorted(found, key=lambda name: (name != metric, -_k_of(name), _accuracy_order(name)))
+    # the table is sorted by `metric`, so it has its column even if that is an omitted one
+    with_metric = dict.fromkeys([metric, *found])
+    names = sorted(with_metric, key=lambda name: (name != metric, -_k_of(name), _accuracy_order(name)))
     level = not_different_from(comparison, models[0][0].name, metric)
     bars = interval_bars(models, metric)
     rows = []
