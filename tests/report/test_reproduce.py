@@ -93,7 +93,9 @@ def test_sentences_and_new_keys_are_not_compared(comparison: ComparisonRecord) -
 def test_another_model_is_an_error(comparison: ComparisonRecord) -> None:
     again = copy.deepcopy(comparison)
     again["entrants"].append({**again["entrants"][0], "name": "another"})
-    with pytest.raises(DataError, match=r"the report was not reproduced: its models were .* and are .*'another'\] now"):
+    with pytest.raises(
+        DataError, match=r"the report was not reproduced: its models were .* and are .*'another'\] now"
+    ):
         check_same(comparison, again)
 
 

@@ -411,7 +411,10 @@ def test_a_training_part_without_targets_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("metric", "message"),
     [
-        ("ndgc@10", r"training\.metric: unknown metric 'ndgc' \(write your own as `module:NAME`\); did you mean 'ndcg'\?"),
+        (
+            "ndgc@10",
+            r"training\.metric: unknown metric 'ndgc' \(write your own as `module:NAME`\); did you mean 'ndcg'\?",
+        ),
         ("ndcg", r"training\.metric: metric 'ndcg' has no list length; write ndcg@10, for instance"),
         ("ndcg@50", r"ranks the first 50 items, but the catalogue has only 12"),
     ],
