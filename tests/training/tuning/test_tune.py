@@ -209,6 +209,12 @@ def test_a_directory_with_other_files_is_refused(tmp_path: Path) -> None:
         tune(RECIPE, NOISE, tmp_path, SPACE)
 
 
+def test_an_incomplete_manifest_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "search.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"holds a search with another format \(None, now 1\)"):
+        tune(RECIPE, NOISE, tmp_path, SPACE)
+
+
 def test_two_processes_cannot_search_in_one_directory(search: tuple[Path, Search]) -> None:
     with (
         SearchDirectory(search[0]).locked(),

@@ -171,7 +171,9 @@ class SearchDirectory:
         """
         if self.manifest.exists():
             before = with_current_names(_read(self.manifest))
-            before["space"] = {current_name(recipe, field): part for field, part in before["space"].items()}
+            before["space"] = {
+                current_name(recipe, field): part for field, part in before.get("space", {}).items()
+            }
             differing = list(differences(before, manifest))
             if differing:
                 raise ConfigError(
