@@ -9,7 +9,7 @@ from reprise.models.networks.recurrent import Recurrent
 from reprise.testing import worlds
 from reprise.training import Recipe, load_run
 from reprise.training.checkpoint import read_tensors, write_tensors
-from reprise.training.run_directory import RunDirectory, load_model, manifest_of
+from reprise.training.run_directory import RunDirectory, load_model, manifest_of, with_current_names
 
 RECIPE = Recipe(model=Recurrent(size=8, layers=1))
 
@@ -190,3 +190,20 @@ def test_a_run_from_before_0_1_0_is_recognised(tmp_path: Path) -> None:
     run.manifest.write_text(text.replace('"refit": 4,', ""))
     with pytest.raises(ConfigError, match=r"another recipe\.training\.refit \(None, now 4\)"):
         run.check(manifest)
+
+
+def test_comparing_manifests_imports_no_class_from_outside_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "outside_cells.py").write_text("raise SystemExit('this module was imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    model = {
+        "class": "reprise:Recurrent",
+        "transitions": 5,
+        "cell": {"class": "outside_cells:Cell", "size": 3},
+    }
+    assert with_current_names(model) == {
+        "class": "reprise:Recurrent",
+        "cooccurrence": 5,
+        "cell": {"class": "outside_cells:Cell", "size": 3},
+    }

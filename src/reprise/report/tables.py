@@ -5,14 +5,13 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
+from reprise.evaluation.metrics import LIST_METRICS
 from reprise.report.comparison_file import ComparisonRecord, JsonObject
 from reprise.report.plots import RankedModels, calibration_of, duration, interval_bars
 from reprise.report.svg import Series
 
 ACCURACY = ("ndcg", "mrr", "recall")
 """Built-in ranking metrics in the order of the accuracy table; other ranking metrics follow them."""
-LIST_METRICS = ("coverage", "novelty", "gini", "diversity", "popularity_lift")
-"""Metrics of whole top-k lists in the order of their table; the page template explains each."""
 OMITTED = ("hit",)
 """Metrics without a column, unless the models are compared by one: with one target per list, hit equals recall."""
 

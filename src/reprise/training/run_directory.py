@@ -184,8 +184,8 @@ def _check_same(path: Path, before: Manifest, now: Manifest) -> None:
 def with_current_names(data: Any) -> Any:
     """Return the dictionary of a spec from a file with the current names of its classes and fields.
 
-    Fields that are missing stay missing, so that a run from before a field existed differs from a new run. Classes that
-    cannot be imported keep their names.
+    Fields that are missing stay missing, so that a run from before a field existed differs from a new run. Classes from
+    outside this package are not imported, since a comparison needs no code from a file; they keep their names.
     """
     if isinstance(data, list):
         return [with_current_names(item) for item in data]
@@ -195,10 +195,11 @@ def with_current_names(data: Any) -> Any:
     if CLASS not in fields:
         return fields
     try:
-        cls = resolve(fields.pop(CLASS), trusted=True)
-        return put_values({CLASS: class_name(cls)}, fields, trusted=True)
+        cls = resolve(fields[CLASS])
     except ConfigError:
-        return dict(data)
+        return fields
+    del fields[CLASS]
+    return put_values({CLASS: class_name(cls)}, fields)
 
 
 def differences(before: Manifest, now: Manifest, prefix: str = "") -> Iterator[str]:
