@@ -25,7 +25,7 @@ from torch import Tensor
 import reprise as rp
 from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD, Vocabulary
-from reprise.evaluation.options import Options
+from reprise.evaluation.options import EvaluationOptions
 from reprise.models.batch import Batch, Event
 from reprise.nn.cells import State
 
@@ -121,7 +121,7 @@ def measured(
             dataset,
             at=AT,
             exclude_seen=seen,
-            options=Options(lists=lists, leaks=False, progress=False),
+            options=EvaluationOptions(lists=lists, leaks=False, progress=False),
         )
         for name, lists in (("without lists", False), ("with lists", True))
     }

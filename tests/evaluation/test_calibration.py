@@ -12,7 +12,7 @@ from reprise.evaluation.calibration import (
     probabilities,
 )
 from reprise.evaluation.evaluator import evaluate
-from reprise.evaluation.options import Options
+from reprise.evaluation.options import EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.ranking.ranks import rank
 from reprise.evaluation.ranking.targets import evaluation_mode, score_batches
@@ -87,7 +87,9 @@ def test_a_model_with_the_true_probabilities_is_calibrated(logits):
     dataset = world([[f"i{item}" for item in row] for row in draws], valid=0, test=1)
     logit = np.log(share)[[int(item[1]) for item in dataset.items.ids]]
     right, sharp = (
-        evaluate(logits((by * logit).tolist()), dataset, at=(1,), options=Options(resamples=0)).calibration
+        evaluate(
+            logits((by * logit).tolist()), dataset, at=(1,), options=EvaluationOptions(resamples=0)
+        ).calibration
         for by in (1, 3)
     )
     assert right.log_loss < sharp.log_loss
@@ -106,7 +108,7 @@ def test_the_log_loss_equals_the_cross_entropy():
     assert gives_logits(model)
     whole, cut = (
         evaluate(model, dataset, at=(1,), options=options).calibration
-        for options in (Options(), Options(events_per_batch=16, max_steps=4))
+        for options in (EvaluationOptions(), EvaluationOptions(events_per_batch=16, max_steps=4))
     )
     assert cut.log_loss == pytest.approx(whole.log_loss, rel=1e-5)
     assert cut.ece == pytest.approx(whole.ece, abs=1e-5)
@@ -125,7 +127,7 @@ def test_many_targets_are_sampled_with_a_note(monkeypatch, logits):
     dataset = noise()
     model = logits(list(range(50)))
     one, same = (
-        evaluate(model, dataset, at=(1,), options=Options(events_per_batch=events, seed=4))
+        evaluate(model, dataset, at=(1,), options=EvaluationOptions(events_per_batch=events, seed=4))
         for events in (8192, 60)
     )
     assert sum(part.targets for part in one.calibration.bins) == 30
@@ -140,7 +142,7 @@ def test_counting_models_have_no_calibration():
 
 def test_calibration_can_be_turned_off(logits):
     dataset = noise()
-    options = Options(calibration=False)
+    options = EvaluationOptions(calibration=False)
     assert evaluate(logits([0.0] * 50), dataset, at=(1,), options=options).calibration is None
 
 

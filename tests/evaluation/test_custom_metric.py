@@ -13,7 +13,7 @@ from reprise.cli.commands.train import read_recipe
 from reprise.errors import ConfigError
 from reprise.evaluation.evaluator import evaluate
 from reprise.evaluation.metrics import METRICS, Metric, find_metric
-from reprise.evaluation.options import Options
+from reprise.evaluation.options import EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.models.baselines.markov import Markov
 from reprise.models.networks.recurrent import Recurrent
@@ -51,7 +51,7 @@ def test_an_object_is_evaluated_at_every_list_length(table):
     squared = Metric("mrr_squared", lambda rank_K: 1 / rank_K**2)
     dataset = world([list("abcab"), list("abcac"), list("abcba")])
     report = evaluate(
-        table([2.0, 3.0, 1.0]), dataset, at=(2, 3), options=Options(metrics=(*METRICS, squared))
+        table([2.0, 3.0, 1.0]), dataset, at=(2, 3), options=EvaluationOptions(metrics=(*METRICS, squared))
     )
     assert report.metrics["mrr_squared@2"].value == pytest.approx((1 + 0 + 1 / 4) / 3)
     assert report.metrics["mrr_squared@3"].value == pytest.approx((1 + 1 / 9 + 1 / 4) / 3)
@@ -62,7 +62,7 @@ def test_an_object_is_evaluated_at_every_list_length(table):
 
 def test_metrics_may_be_fewer_than_the_built_in_ones(table):
     dataset = world([list("abcab"), list("abcac")])
-    only = Options(metrics=(find_metric("mrr"),), lists=False)
+    only = EvaluationOptions(metrics=(find_metric("mrr"),), lists=False)
     assert list(evaluate(table([2.0, 3.0, 1.0]), dataset, at=(2,), options=only).metrics) == ["mrr@2"]
 
 
@@ -107,7 +107,7 @@ def test_the_command_line_imports_the_metric_of_a_recipe_only_if_trusted():
 def test_a_report_shows_it_and_can_be_repeated(tmp_path: Path):
     data = replace(cycle(), path=tmp_path)
     metric = find_metric(f"{NAME}:RBP", trusted=True)
-    options = Options(metrics=(*METRICS, metric))
+    options = EvaluationOptions(metrics=(*METRICS, metric))
     built = build_comparison(
         find_candidates([], ["markov"]),
         data,

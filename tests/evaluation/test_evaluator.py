@@ -6,7 +6,7 @@ import torch
 from reprise.errors import ConfigError, DataError
 from reprise.evaluation.comparison.paired import compare
 from reprise.evaluation.evaluator import evaluate
-from reprise.evaluation.options import QUICK, Options
+from reprise.evaluation.options import QUICK, EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.models.baselines.cooccurrence_scorer import Cooccurrence
 from reprise.models.baselines.item_knn import ItemKNN
@@ -111,7 +111,7 @@ def test_cold_targets_are_misses_with_their_own_slice(table):
 def test_cold_items_in_the_history_are_skipped():
     """After a, z the last item of the Markov chain is still a, which b follows."""
     dataset = world([list("ababab"), list("ababazb")], valid=0, test=2)
-    report = evaluate(Markov().fit(dataset), dataset, at=(1,), options=Options(resamples=0))
+    report = evaluate(Markov().fit(dataset), dataset, at=(1,), options=EvaluationOptions(resamples=0))
     # targets a, b of row 1 and z, b of row 2
     assert value(report, "recall@1") == 3 / 4
 
@@ -160,14 +160,18 @@ def test_min_history_counts_events_before_the_target():
 def test_values_do_not_depend_on_batches_and_seeds(hard, fading):
     model = fading(hard.items.warm)
     whole = evaluate(model, hard, at=(1, 5))
-    cut = evaluate(model, hard, at=(5, 1, 1), options=Options(events_per_batch=10, max_steps=3, seed=8))
+    cut = evaluate(
+        model, hard, at=(5, 1, 1), options=EvaluationOptions(events_per_batch=10, max_steps=3, seed=8)
+    )
     assert whole.protocol.at == cut.protocol.at == (1, 5)
     assert {n: i.value for n, i in whole.metrics.items()} == {n: i.value for n, i in cut.metrics.items()}
 
 
 def test_quick_options_give_the_same_values_and_nothing_else(hard, fading):
     model = fading(hard.items.warm)
-    quick, whole = (evaluate(model, hard, part="valid", at=(3,), options=o) for o in (QUICK, Options()))
+    quick, whole = (
+        evaluate(model, hard, part="valid", at=(3,), options=o) for o in (QUICK, EvaluationOptions())
+    )
     beyond = {"novelty@3", "popularity_lift@3", "diversity@3", "coverage@3", "gini@3"}
     assert set(whole.metrics) - set(quick.metrics) == beyond
     assert (quick.slices, quick.calibration) == ({}, None)
@@ -204,7 +208,7 @@ def test_an_invalid_tie_rule_is_an_error():
 
 def test_invalid_resamples_are_an_error(table):
     with pytest.raises(ConfigError, match="resamples must be 0"):
-        Options(resamples=-1)
+        EvaluationOptions(resamples=-1)
 
 
 def test_a_part_without_targets_is_an_error():

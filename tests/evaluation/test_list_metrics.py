@@ -8,7 +8,7 @@ import torch
 from reprise.evaluation import list_metrics
 from reprise.evaluation.evaluator import evaluate
 from reprise.evaluation.list_metrics import Exposure, ItemSimilarity, gini, in_order
-from reprise.evaluation.options import Options
+from reprise.evaluation.options import EvaluationOptions
 from reprise.evaluation.ranking.tiles import cut
 from reprise.evaluation.ranking.top_k import TopKSelection
 from reprise.models.baselines.markov import Markov
@@ -146,7 +146,7 @@ def test_lists_and_sequences_are_sampled_with_a_note(monkeypatch):
     dataset = noise()
     model = Markov().fit(dataset)
     one, same, other = (
-        evaluate(model, dataset, at=(5,), options=Options(seed=seed, events_per_batch=events))
+        evaluate(model, dataset, at=(5,), options=EvaluationOptions(seed=seed, events_per_batch=events))
         for seed, events in ((1, 8192), (1, 100), (2, 8192))
     )
     assert one.metrics["diversity@5"] == same.metrics["diversity@5"]
@@ -158,7 +158,7 @@ def test_list_measures_do_not_depend_on_the_batches(hard, fading):
     model = fading(hard.items.warm)
     whole, cut = (
         evaluate(model, hard, at=(1, 5), exclude_seen=True, options=options)
-        for options in (Options(), Options(events_per_batch=10, max_steps=3))
+        for options in (EvaluationOptions(), EvaluationOptions(events_per_batch=10, max_steps=3))
     )
     assert {n: i.value for n, i in whole.metrics.items()} == pytest.approx(
         {n: i.value for n, i in cut.metrics.items()}
@@ -167,5 +167,5 @@ def test_list_measures_do_not_depend_on_the_batches(hard, fading):
 
 def test_lists_can_be_turned_off():
     dataset = noise()
-    report = evaluate(Popularity().fit(dataset), dataset, at=(5,), options=Options(lists=False))
+    report = evaluate(Popularity().fit(dataset), dataset, at=(5,), options=EvaluationOptions(lists=False))
     assert set(report.metrics) == {"recall@5", "hit@5", "mrr@5", "ndcg@5"}

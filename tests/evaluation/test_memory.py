@@ -16,7 +16,7 @@ import torch
 import reprise as rp
 from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import Vocabulary
-from reprise.evaluation.options import Options
+from reprise.evaluation.options import EvaluationOptions
 from reprise.models.baselines.markov import Markov
 
 ITEMS, WIDTH, TARGETS = 20_000, 16, 10
@@ -55,7 +55,7 @@ def log(targets):
 
 
 model = {"vectors": Vectors, "counts": Markov}[sys.argv[1]]().fit(log(100))
-options = Options(resamples=20, progress=False, leaks=False)
+options = EvaluationOptions(resamples=20, progress=False, leaks=False)
 for targets in map(int, sys.argv[2:]):
     report = rp.evaluate(model, log(targets), exclude_seen=True, options=options)
     assert report.targets == targets

@@ -8,7 +8,7 @@ import pytest
 import reprise as rp
 from reprise.errors import ConfigError
 from reprise.evaluation.evaluator import evaluate
-from reprise.evaluation.options import Options
+from reprise.evaluation.options import EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.models.baselines.markov import Markov
 from reprise.testing.worlds import cycle
@@ -69,5 +69,5 @@ def test_a_protocol_and_one_of_its_fields_are_an_error():
 
 def test_execution_options_do_not_change_the_protocol():
     dataset = cycle(items=30)
-    options = Options(events_per_batch=32, max_steps=4, seed=3, lists=False)
+    options = EvaluationOptions(events_per_batch=32, max_steps=4, seed=3, lists=False)
     assert evaluate(Markov().fit(dataset), dataset, options=options).protocol == EvaluationProtocol()

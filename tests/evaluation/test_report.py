@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from reprise.evaluation.evaluator import evaluate
-from reprise.evaluation.options import Options
+from reprise.evaluation.options import EvaluationOptions
 from reprise.evaluation.report import aligned
 from reprise.models.baselines.popularity import Popularity
 from reprise.testing.worlds import world
@@ -14,7 +14,7 @@ from reprise.testing.worlds import world
 def report(table):
     """Targets b, b and the cold z of three sequences; of the items c, a, b the last one is ranked first."""
     dataset = world([list("abcab"), list("cacab"), list("bcabz")])
-    return evaluate(table([1.0, 2.0, 3.0]), dataset, at=(1, 2), options=Options(seed=3))
+    return evaluate(table([1.0, 2.0, 3.0]), dataset, at=(1, 2), options=EvaluationOptions(seed=3))
 
 
 def test_a_report_as_json(report):
@@ -94,7 +94,7 @@ def test_a_report_as_text(report):
 
 def test_the_sentences_follow_the_protocol(report):
     protocol = replace(report.protocol, exclude_seen=True, query_time=False, ties="worst", min_history=3)
-    other = replace(report, protocol=protocol, bootstrap=Options(resamples=0).bootstrap)
+    other = replace(report, protocol=protocol, bootstrap=EvaluationOptions(resamples=0).bootstrap)
     words = " ".join(other.sentences())
     assert f"Protocol {protocol.hash}: 3 targets in 3 sequences of the test part of dataset " in words
     assert "Every event with at least 3 events before it in its sequence is a target" in words

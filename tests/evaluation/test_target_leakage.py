@@ -12,7 +12,7 @@ from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.errors import LeakError
 from reprise.evaluation.evaluator import evaluate
-from reprise.evaluation.options import QUICK, Options
+from reprise.evaluation.options import QUICK, EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.target_leakage import check_target_leakage
 from reprise.models.baselines.cooccurrence_scorer import Cooccurrence
@@ -118,7 +118,7 @@ def test_a_dataset_that_leaks_is_an_error() -> None:
     leaking = replace(dataset, table=table)
     with pytest.raises(LeakError, match="counts: column 'count' of the item table differs"):
         evaluate(Popularity().fit(leaking), leaking)
-    report = evaluate(Popularity().fit(leaking), leaking, options=Options(leaks=False))
+    report = evaluate(Popularity().fit(leaking), leaking, options=EvaluationOptions(leaks=False))
     assert not any("Leak" in note for note in report.notes)
     allowed = replace(leaking, facts={"leaks": {"allowed": ["counts"]}})
     notes = evaluate(Popularity().fit(allowed), allowed).notes[-2:]

@@ -9,7 +9,7 @@ import pytest
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError
 from reprise.evaluation.evaluator import evaluate
-from reprise.evaluation.options import Options
+from reprise.evaluation.options import EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.ranking.targets import rank_targets
 from reprise.models.baselines.cooccurrence_scorer import Cooccurrence
@@ -31,7 +31,7 @@ def fitted(name: str, dataset: SequenceDataset) -> Scorer:
 
 
 def evaluation(dataset: SequenceDataset, protocol: EvaluationProtocol) -> Evaluation:
-    return Evaluation(protocol, Options(), choose_examples(dataset, protocol), fitted)
+    return Evaluation(protocol, EvaluationOptions(), choose_examples(dataset, protocol), fitted)
 
 
 def test_all_candidates_are_evaluated_in_the_same_way_and_logged(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_zero_workers_are_an_error() -> None:
 
 def test_the_metric_of_a_comparison_is_one_of_the_reports() -> None:
     protocol = EvaluationProtocol(at=(20, 5))
-    assert comparison_metric(None, protocol, Options()) == "ndcg@20"
-    assert comparison_metric("mrr@5", protocol, Options()) == "mrr@5"
+    assert comparison_metric(None, protocol, EvaluationOptions()) == "ndcg@20"
+    assert comparison_metric("mrr@5", protocol, EvaluationOptions()) == "mrr@5"
     with pytest.raises(ConfigError, match="the reports do not have the metric 'coverage@20'"):
-        comparison_metric("coverage@20", protocol, Options())
+        comparison_metric("coverage@20", protocol, EvaluationOptions())

@@ -6,7 +6,7 @@ import torch
 
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.evaluation.evaluator import evaluate_ranks
-from reprise.evaluation.options import Options
+from reprise.evaluation.options import EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.ranking.targets import rank_targets
 from reprise.models.baselines.markov import Markov
@@ -30,11 +30,14 @@ def shop() -> SequenceDataset:
 
 
 def example_lists(
-    model: Scorer, dataset: SequenceDataset, protocol: EvaluationProtocol, options: Options | None = None
+    model: Scorer,
+    dataset: SequenceDataset,
+    protocol: EvaluationProtocol,
+    options: EvaluationOptions | None = None,
 ) -> ExampleTopK:
     """Evaluate a model, and return its lists for the examples."""
     observer = ExampleObserver(choose_examples(dataset, protocol), dataset.items.warm)
-    _, ranks = evaluate_ranks(model, dataset, protocol, options or Options(leaks=False), [observer])
+    _, ranks = evaluate_ranks(model, dataset, protocol, options or EvaluationOptions(leaks=False), [observer])
     return observer.result(ranks)
 
 
@@ -86,9 +89,11 @@ def test_examples_do_not_change_the_report_nor_depend_on_the_batches(shop: Seque
     """The lists of a report are shorter than those of the examples; neither moves the other."""
     protocol, model = EvaluationProtocol(at=(1, 3)), Markov(smoothing=0.3).fit(shop)
     observer = ExampleObserver(choose_examples(shop, protocol), shop.items.warm)
-    alone = evaluate_ranks(model, shop, protocol, Options()).report
-    assert evaluate_ranks(model, shop, protocol, Options(), [observer]).report.metrics == alone.metrics
-    for options in (Options(lists=False), Options(events_per_batch=7, max_steps=3)):
+    alone = evaluate_ranks(model, shop, protocol, EvaluationOptions()).report
+    assert (
+        evaluate_ranks(model, shop, protocol, EvaluationOptions(), [observer]).report.metrics == alone.metrics
+    )
+    for options in (EvaluationOptions(lists=False), EvaluationOptions(events_per_batch=7, max_steps=3)):
         found = example_lists(model, shop, protocol, options)
         assert found.item_XK.tolist() == observer.item_XK.tolist()
 

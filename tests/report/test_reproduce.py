@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reprise.errors import ArtefactError, DataError
-from reprise.evaluation.options import Options
+from reprise.evaluation.options import EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.report.comparison_file import ComparisonRecord
 from reprise.report.reproduce import check_same, options_of, protocol_of, sources_of
@@ -16,7 +16,7 @@ def test_the_protocol_and_the_options_are_read_from_the_file(comparison: Compari
     comparison["protocol"] |= {"part": "valid", "exclude_seen": True, "min_history": 3, "ties": "worst"}
     comparison["options"] |= {"resamples": 50, "events_per_batch": 100}
     assert protocol_of(comparison) == EvaluationProtocol("valid", (5, 10), True, 3, True, "worst")
-    assert options_of(comparison) == replace(Options(), resamples=50, events_per_batch=100)
+    assert options_of(comparison) == replace(EvaluationOptions(), resamples=50, events_per_batch=100)
 
 
 def test_options_of_earlier_reports_are_read(comparison: ComparisonRecord) -> None:
@@ -25,7 +25,7 @@ def test_options_of_earlier_reports_are_read(comparison: ComparisonRecord) -> No
         "ties": "average", "lists": True, "slices": False, "calibration": True, "query_time": True, "resamples": 1000,
         "level": 0.95, "seed": 0, "tokens": 4096, "length": 128, "progress": True, "leaks": True,
     }  # fmt: skip
-    assert options_of(comparison) == Options(slices=False, events_per_batch=4096, max_steps=128)
+    assert options_of(comparison) == EvaluationOptions(slices=False, events_per_batch=4096, max_steps=128)
 
 
 def test_a_damaged_protocol_is_an_error(comparison: ComparisonRecord) -> None:

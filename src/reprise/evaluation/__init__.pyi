@@ -7,7 +7,7 @@ from .evaluator import evaluate as evaluate
 from .metrics import METRICS as METRICS
 from .metrics import Metric as Metric
 from .metrics import find_metric as find_metric
-from .options import Options as Options
+from .options import EvaluationOptions as EvaluationOptions
 from .protocol import EvaluationProtocol as EvaluationProtocol
 from .report import EvaluatedData as EvaluatedData
 from .report import Report as Report

@@ -16,7 +16,7 @@ from reprise.errors import ConfigError
 from reprise.evaluation.calibration import CalibrationObserver, gives_logits
 from reprise.evaluation.list_metrics import ListMetrics
 from reprise.evaluation.metrics import all_metrics, resolve_ties
-from reprise.evaluation.options import Options
+from reprise.evaluation.options import EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.ranking.ranks import MISS
 from reprise.evaluation.ranking.targets import TargetRanks, TopKObserver, device_of, rank_targets
@@ -36,7 +36,7 @@ def evaluate(
     exclude_seen: bool = False,
     min_history: int = 1,
     protocol: EvaluationProtocol | None = None,
-    options: Options | None = None,
+    options: EvaluationOptions | None = None,
 ) -> Report:
     """Rank the next item at every event of a part among all items, and report the metrics.
 
@@ -64,7 +64,7 @@ def evaluate(
         raise ConfigError(
             "protocol and one of part, at, exclude_seen and min_history are given; put them into the protocol"
         )
-    return evaluate_ranks(model, dataset, protocol or own, options or Options()).report
+    return evaluate_ranks(model, dataset, protocol or own, options or EvaluationOptions()).report
 
 
 class RankedReport(NamedTuple):
@@ -79,7 +79,7 @@ def evaluate_ranks(
     model: Scorer,
     dataset: SequenceDataset,
     protocol: EvaluationProtocol,
-    options: Options,
+    options: EvaluationOptions,
     observers: Sequence[TopKObserver] = (),
 ) -> RankedReport:
     """Evaluate like `evaluate`, and return the ranks too; `observers` receive the top-k lists of the same pass."""

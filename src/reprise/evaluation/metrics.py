@@ -28,7 +28,7 @@ LIST_METRICS = ("novelty", "popularity_lift", "diversity", "coverage", "gini")
 class Metric:
     """A ranking metric: the gain of a target at each rank. Below the last place k of the list the gain is 0.
 
-    Pass your own to `evaluate` in `Options(metrics=(*METRICS, mine))`. Where a name is needed, as in a recipe or on
+    Pass your own to `evaluate` in `EvaluationOptions(metrics=(*METRICS, mine))`. Where a name is needed, as in a recipe or on
     the command line, write `module:NAME@k`, the place where the object is defined; see `find_metric`.
     """
 

@@ -9,7 +9,7 @@ from reprise.evaluation.stats.bootstrap import Bootstrap
 
 
 @dataclass(frozen=True)
-class Options:
+class EvaluationOptions:
     """What `evaluate` measures besides the ranks of the targets, and how it runs. See also `EvaluationProtocol`."""
 
     metrics: tuple[Metric, ...] = METRICS
@@ -53,5 +53,7 @@ class Options:
         return {**{field.name: getattr(self, field.name) for field in fields(self)}, "metrics": names}
 
 
-QUICK = Options(lists=False, slices=False, calibration=False, resamples=0, progress=False, leaks=False)
+QUICK = EvaluationOptions(
+    lists=False, slices=False, calibration=False, resamples=0, progress=False, leaks=False
+)
 """Metric values only, for validation during training; `train` runs the leakage checks before it begins."""

@@ -23,7 +23,7 @@ class EvaluationProtocol:
     """Which events are targets, what they are ranked among, and how the metrics treat them.
 
     Reports are comparable if they have the same protocol and the same dataset. What changes only cost, such as the batch
-    size, is in `Options`.
+    size, is in `EvaluationOptions`.
     """
 
     part: Part = "test"

@@ -13,7 +13,7 @@ from reprise.errors import ConfigError, did_you_mean
 from reprise.evaluation.comparison.model_comparison import Candidate, ComparisonResult, compare_models
 from reprise.evaluation.comparison.seeds import aggregate_seeds
 from reprise.evaluation.metrics import CutoffMetric
-from reprise.evaluation.options import Options
+from reprise.evaluation.options import EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.report import Report
 from reprise.report.candidates import CandidateSource
@@ -47,7 +47,7 @@ def build_comparison(
     dataset: SequenceDataset,
     fit: Fit,
     protocol: EvaluationProtocol | None = None,
-    options: Options | None = None,
+    options: EvaluationOptions | None = None,
     *,
     metric: str | None = None,
     workers: int = 1,
@@ -68,7 +68,7 @@ def build_comparison(
     Raises:
         ConfigError: The options do not include the metric, or the protocol does not include its list length.
     """
-    protocol, options = protocol or EvaluationProtocol(), options or Options()
+    protocol, options = protocol or EvaluationProtocol(), options or EvaluationOptions()
     metric = comparison_metric(metric, protocol, options)
     examples = choose_examples(dataset, protocol)
     evaluation = Evaluation(protocol, options, examples, fit)
@@ -103,7 +103,7 @@ def build_comparison(
     return BuiltComparison(comparison, reports)
 
 
-def comparison_metric(metric: str | None, protocol: EvaluationProtocol, options: Options) -> str:
+def comparison_metric(metric: str | None, protocol: EvaluationProtocol, options: EvaluationOptions) -> str:
     """Return the metric by which models are compared: the given one, or ndcg at the longest list.
 
     Raises:
@@ -116,7 +116,9 @@ def comparison_metric(metric: str | None, protocol: EvaluationProtocol, options:
     return metric
 
 
-def _compare(compared: list[Candidate], metric: str, options: Options) -> Sequence[ComparisonResult]:
+def _compare(
+    compared: list[Candidate], metric: str, options: EvaluationOptions
+) -> Sequence[ComparisonResult]:
     """Compare each pair of models, if there are intervals to compare them by."""
     if len(compared) < 2 or options.resamples < 2:
         return ()

@@ -155,7 +155,7 @@ class ComparisonRecord(TypedDict):
     protocol: dict[str, Any]
     """Evaluation protocol, data and notes, as `Report.protocol_dict()`."""
     options: dict[str, Any]
-    """Other evaluation options, as `Options.to_dict()`."""
+    """Other evaluation options, as `EvaluationOptions.to_dict()`."""
     words: list[str]
     """The protocol in sentences."""
     entrants: list[CandidateRecord]

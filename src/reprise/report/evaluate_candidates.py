@@ -13,7 +13,7 @@ import torch
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError
 from reprise.evaluation.evaluator import evaluate_ranks
-from reprise.evaluation.options import Options
+from reprise.evaluation.options import EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.report import Report
 from reprise.models.scorer import Scorer
@@ -44,7 +44,7 @@ class Evaluation:
     """How every candidate of a comparison is evaluated. It is sent to other processes."""
 
     protocol: EvaluationProtocol
-    options: Options
+    options: EvaluationOptions
     examples: ExampleTargets
     """Targets that serve as examples."""
     fit: Fit

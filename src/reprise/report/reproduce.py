@@ -9,7 +9,7 @@ from typing import Any
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ArtefactError, DataError
 from reprise.evaluation.metrics import METRICS, find_metric
-from reprise.evaluation.options import Options
+from reprise.evaluation.options import EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.report.candidates import open_common
 from reprise.report.comparison_file import ComparisonRecord
@@ -42,7 +42,7 @@ def protocol_of(comparison: ComparisonRecord) -> EvaluationProtocol:
         raise ArtefactError(f"the protocol of the report is damaged ({error!r})") from None
 
 
-def options_of(comparison: ComparisonRecord, *, trusted: bool = False) -> Options:
+def options_of(comparison: ComparisonRecord, *, trusted: bool = False) -> EvaluationOptions:
     """Return the options of a comparison.
 
     Args:
@@ -60,7 +60,7 @@ def options_of(comparison: ComparisonRecord, *, trusted: bool = False) -> Option
     names = written.pop("metrics", None)
     metrics = METRICS if names is None else tuple(find_metric(name, trusted=trusted) for name in names)
     try:
-        return Options(metrics=metrics, **written)
+        return EvaluationOptions(metrics=metrics, **written)
     except TypeError as error:
         raise ArtefactError(f"the options of the report are damaged ({error!r})") from None
 

@@ -8,7 +8,7 @@ from reprise.errors import DataError
 from reprise.evaluation.comparison.paired import compare
 from reprise.evaluation.evaluator import evaluate
 from reprise.evaluation.metrics import METRICS
-from reprise.evaluation.options import Options
+from reprise.evaluation.options import EvaluationOptions
 from reprise.evaluation.stats.significance import holm
 from reprise.models.baselines.markov import Markov
 from reprise.models.baselines.popularity import Popularity
@@ -143,7 +143,7 @@ def test_reports_without_intervals_are_not_compared():
         DataError,
         match="a comparison needs intervals, and 'Markov' was evaluated with resamples=0; 1000 is usual",
     ):
-        compare(*both(cycle(), options=Options(resamples=0)))
+        compare(*both(cycle(), options=EvaluationOptions(resamples=0)))
 
 
 def test_more_comparisons_give_a_larger_adjusted_p():
@@ -176,7 +176,7 @@ def test_the_correction_in_the_slices_covers_all_of_them():
 
 def test_reports_without_slices_are_compared_as_a_whole():
     markov, _ = both(noise())
-    _, popularity = both(noise(), options=Options(slices=False))
+    _, popularity = both(noise(), options=EvaluationOptions(slices=False))
     assert compare(markov, popularity).slices == {}
 
 
@@ -188,11 +188,11 @@ def test_a_single_run_of_a_network_gives_a_warning():
 
 def test_reports_with_different_metrics_are_not_compared():
     markov, _ = both(noise())
-    _, popularity = both(noise(), options=Options(metrics=METRICS[:2]))
+    _, popularity = both(noise(), options=EvaluationOptions(metrics=METRICS[:2]))
     with pytest.raises(DataError, match=r"cannot be compared: metrics is \('recall@1', 'hit@1', 'mrr@1'"):
         compare(markov, popularity)
 
 
 def test_slices_show_the_last_metric_without_recall():
-    reports = both(noise(), options=Options(metrics=METRICS[2:3]))
+    reports = both(noise(), options=EvaluationOptions(metrics=METRICS[2:3]))
     assert "mrr@5" in str(compare(*reports)).split("\n\n")[1].splitlines()[0]

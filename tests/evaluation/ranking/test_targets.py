@@ -9,7 +9,7 @@ import torch
 
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError, DataError
-from reprise.evaluation.options import Options
+from reprise.evaluation.options import EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.ranking import targets
 from reprise.evaluation.ranking.ranks import MISS
@@ -64,16 +64,16 @@ def triples(ranks) -> list[tuple[int, int, int]]:
 
 
 CASES = [
-    (EvaluationProtocol(), Options()),
-    (EvaluationProtocol(part="valid"), Options()),
-    (EvaluationProtocol(part="train"), Options()),
-    (EvaluationProtocol(exclude_seen=True), Options()),
-    (EvaluationProtocol(min_history=6), Options()),
-    (EvaluationProtocol(), Options(events_per_batch=16, max_steps=4)),
-    (EvaluationProtocol(), Options(events_per_batch=1, max_steps=1)),
+    (EvaluationProtocol(), EvaluationOptions()),
+    (EvaluationProtocol(part="valid"), EvaluationOptions()),
+    (EvaluationProtocol(part="train"), EvaluationOptions()),
+    (EvaluationProtocol(exclude_seen=True), EvaluationOptions()),
+    (EvaluationProtocol(min_history=6), EvaluationOptions()),
+    (EvaluationProtocol(), EvaluationOptions(events_per_batch=16, max_steps=4)),
+    (EvaluationProtocol(), EvaluationOptions(events_per_batch=1, max_steps=1)),
     (
         EvaluationProtocol(exclude_seen=True, part="valid", query_time=False),
-        Options(events_per_batch=16, max_steps=5),
+        EvaluationOptions(events_per_batch=16, max_steps=5),
     ),
 ]
 each_case = pytest.mark.parametrize(("protocol", "options"), CASES)
@@ -197,7 +197,7 @@ def test_a_model_of_another_catalogue_is_an_error(hard, fading, table, name):
 @pytest.mark.parametrize("field", ["events_per_batch", "max_steps"])
 def test_batch_sizes_below_one_are_errors(field):
     with pytest.raises(ConfigError, match=f"{field} must be at least 1, got 0"):
-        Options(**{field: 0})
+        EvaluationOptions(**{field: 0})
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_progress_is_shown_on_a_terminal(hard, table, monkeypatch, show, termina
     stream = io.StringIO()
     stream.isatty = lambda: terminal
     monkeypatch.setattr(sys, "stderr", stream)
-    rank_targets(table([1.0] * hard.items.warm), hard, EvaluationProtocol(), Options(progress=show))
+    rank_targets(table([1.0] * hard.items.warm), hard, EvaluationProtocol(), EvaluationOptions(progress=show))
     assert ("evaluating Table" in stream.getvalue()) == drawn
 
 
@@ -243,7 +243,7 @@ def test_an_observer_receives_the_scores_of_its_targets_in_order(hard, fading):
             return record
 
     recorder = Recorder()
-    options = Options(events_per_batch=20, max_steps=4)
+    options = EvaluationOptions(events_per_batch=20, max_steps=4)
     found = rank_targets(fading(hard.items.warm), hard, EvaluationProtocol(), options, observer=recorder)
     assert sorted(recorder.seen) == [position for position in found.position_N.tolist() if position % 2]
     for position, greater in zip(found.position_N.tolist(), found.greater_N.tolist(), strict=True):

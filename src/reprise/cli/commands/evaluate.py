@@ -14,7 +14,7 @@ from reprise.errors import ConfigError
 
 if TYPE_CHECKING:
     from reprise.data.dataset import SequenceDataset
-    from reprise.evaluation.options import Options
+    from reprise.evaluation.options import EvaluationOptions
     from reprise.evaluation.protocol import EvaluationProtocol
     from reprise.report.build import BuiltComparison
     from reprise.report.comparison_file import ComparisonRecord, SearchRecord
@@ -141,7 +141,7 @@ class EvaluationSettings(NamedTuple):
 
     protocol: "EvaluationProtocol"
     """Targets, candidates and list lengths."""
-    options: "Options"
+    options: "EvaluationOptions"
     """Metrics, intervals and batch sizes."""
     metric: str | None
     """Metric of the comparison; None: ndcg at the longest list."""
@@ -150,7 +150,7 @@ class EvaluationSettings(NamedTuple):
 def _settings(typed: dict[str, Any]) -> EvaluationSettings:
     """Return the settings for options of the command line; the metric may come from any module."""
     from reprise.evaluation.metrics import METRICS, parse_metric, with_metric
-    from reprise.evaluation.options import Options
+    from reprise.evaluation.options import EvaluationOptions
     from reprise.evaluation.protocol import EvaluationProtocol
 
     fields = {name: value for name, value in typed.items() if name != "metric"}
@@ -158,9 +158,11 @@ def _settings(typed: dict[str, Any]) -> EvaluationSettings:
         fields["at"] = _lengths(fields["at"])
     protocol = EvaluationProtocol(**fields)
     if "metric" not in typed:
-        return EvaluationSettings(protocol, Options(), None)
+        return EvaluationSettings(protocol, EvaluationOptions(), None)
     found = parse_metric(typed["metric"], trusted=True)
-    return EvaluationSettings(protocol, Options(metrics=with_metric(METRICS, found.metric)), found.key)
+    return EvaluationSettings(
+        protocol, EvaluationOptions(metrics=with_metric(METRICS, found.metric)), found.key
+    )
 
 
 def _compare(

@@ -17,7 +17,7 @@ from reprise.data.batching import BatchPlan, RowSegments
 from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.errors import DataError
-from reprise.evaluation.options import Options
+from reprise.evaluation.options import EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.ranking.ranks import (
     ExclusionMask,
@@ -138,7 +138,7 @@ def rank_targets(
     model: Scorer,
     dataset: SequenceDataset,
     protocol: EvaluationProtocol,
-    options: Options | None = None,
+    options: EvaluationOptions | None = None,
     *,
     top_k: Sequence[TopKObserver] = (),
     observer: ScoreObserver | None = None,
@@ -167,14 +167,17 @@ def rank_targets(
 
 
 def score_batches(
-    model: Scorer, dataset: SequenceDataset, protocol: EvaluationProtocol, options: Options | None = None
+    model: Scorer,
+    dataset: SequenceDataset,
+    protocol: EvaluationProtocol,
+    options: EvaluationOptions | None = None,
 ) -> Iterator[tuple[ScoredBatch, Scores]]:
     """Yield all targets in batches, with the scores of a model that is in `evaluation_mode`. See `rank_targets`.
 
     Raises:
         DataError: The part has no targets, or the model has scores for other items.
     """
-    options = options or Options()
+    options = options or EvaluationOptions()
     bounds = protocol.target_bounds(dataset)
     total = protocol.count_targets(dataset)
     if total == 0:
@@ -213,7 +216,7 @@ def device_of(model: object) -> torch.device:
 
 
 def _plan(
-    dataset: SequenceDataset, options: Options, bounds: tuple[AnyArray, AnyArray], vectors: bool
+    dataset: SequenceDataset, options: EvaluationOptions, bounds: tuple[AnyArray, AnyArray], vectors: bool
 ) -> BatchPlan:
     """Plan the batches of all sequences that have targets, each from its first event to its last target."""
     first_U, last_U = bounds
