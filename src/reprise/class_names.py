@@ -10,7 +10,7 @@ PACKAGE = "reprise"
 EXPORTING = ("data", "models", "training", "evaluation")
 """Packages to search for a class that a file from before 0.1.0 names as an attribute of `reprise` itself."""
 RENAMED_CLASSES = {"Transitions": "Cooccurrence"}
-"""Former class names in files from before 0.1.0, and the current names."""
+"""Class names in files from before 0.1.0 that have changed, mapped to the current names."""
 
 
 def class_name(value: object) -> str:

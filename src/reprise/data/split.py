@@ -98,7 +98,7 @@ class TimeSplit(ResolvedSplit):
         return TimeSplit(parse_timestamp(train_end), parse_timestamp(valid_end))
 
     def part_counts(self, events: ir.Table) -> dict[str, ir.IntegerScalar]:
-        """Count the events before the first time and those between the two times."""
+        """Count the training events (before the first time) and the validation events (between the two times)."""
         train = events.time_ms < self.train_end_ms
         return {"train": train.sum(), "valid": (~train & (events.time_ms < self.valid_end_ms)).sum()}
 

@@ -10,7 +10,7 @@ from reprise.evaluation.stats.bootstrap import Bootstrap
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """What `evaluate` measures besides the ranks of the targets, and how it runs. See also `EvaluationProtocol`."""
+    """Settings of an evaluation that are not part of its `EvaluationProtocol`: further measurements, and batch sizes."""
 
     metrics: tuple[Metric, ...] = METRICS
     """Ranking metrics to compute at each list length, your own included."""

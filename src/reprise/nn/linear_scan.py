@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class _Scan(torch.autograd.Function):
-    """The scan as one autograd function; its backward pass is the same recurrence, run from the end."""
+    """Autograd function of the scan. Its backward pass runs the same recurrence from the last step to the first."""
 
     @staticmethod
     def forward(ctx: Any, a_BTD: Tensor, b_BTD: Tensor, h0_BD: Tensor) -> Tensor:

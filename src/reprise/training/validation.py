@@ -40,7 +40,7 @@ class Validation:
             )
 
     def __call__(self, model: NetworkScorer, precision: AbstractContextManager[Any]) -> Metrics:
-        """Return the metrics by name. The network runs in the given precision; its mode is restored afterwards."""
+        """Evaluate the network in the given precision and return the metrics by name. Its training mode is restored."""
         with precision:
             report = evaluate(
                 model,

@@ -46,7 +46,7 @@ class ItemKNN:
     """r: the weight of an item relative to the item after it."""
     repeat_weight: Annotated[float, Field(ge=0)] | None = None
     """cos(i, i), which scores the items of the window themselves; 0 in the papers.
-    Default: estimated from the share of repeated items, see `Sessions.repeat_weight`."""
+    Default: estimated from the share of events that repeat an item of their session."""
     length: Annotated[int, Field(ge=2)] = 50
     """Maximum number of events per session; longer sequences are split."""
 

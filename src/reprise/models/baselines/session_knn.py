@@ -63,7 +63,7 @@ class SessionKNN:
     None: items are not weighted by their place."""
     repeat_weight: Annotated[float, Field(ge=0)] | None = None
     """Factor of the scores of items in the window.
-    Default: estimated from the share of repeated items, see `Sessions.repeat_weight`."""
+    Default: estimated from the share of events that repeat an item of their session."""
     half_life: str | None = None
     """Age at which the similarity of a session is halved, such as `30d`, relative to the last session.
     Default: the age is ignored."""

@@ -71,7 +71,7 @@ class Artefact:
 
     @property
     def input_ID(self) -> Float32Array:
-        """Input vectors of the items: what the network reads."""
+        """Vectors that the network reads when an event has the item."""
         return self.tensors[INPUT]
 
     @property

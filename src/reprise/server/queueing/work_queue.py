@@ -161,7 +161,7 @@ class WorkQueue(Generic[Work, Result]):
             self._changed.notify()
 
     def _is_overloaded(self, new: _PendingWork[Work]) -> bool:
-        """Return whether the oldest work has waited too long, or the new work is expected to."""
+        """Return whether the oldest pending work has waited too long, or new work probably would."""
         oldest = self._pending[0]
         waited_s = new.queued_s - oldest.queued_s
         expected_s = self._depth * self._service_time_s
