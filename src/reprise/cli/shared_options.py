@@ -29,6 +29,12 @@ Trusted = Annotated[
         "A cell named module:Class is always imported.",
     ),
 ]
+TrustedStore = Annotated[
+    bool,
+    typer.Option(
+        "--trusted", help="Allow --store to import a class from outside reprise, which runs its code."
+    ),
+]
 
 Overrides = Annotated[
     list[str] | None,

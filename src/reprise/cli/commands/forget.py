@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from reprise.cli.shared_options import TrustedStore
+
 EXAMPLE = "reprise forget anna --store sqlite:///events.db"
 
 
@@ -23,12 +25,7 @@ def forget(
             help="Rewrite the tables afterwards, so that no bytes of deleted rows remain. This may block servers.",
         ),
     ] = False,
-    trusted: Annotated[
-        bool,
-        typer.Option(
-            "--trusted", help="Allow --store to import a class from outside reprise, which runs its code."
-        ),
-    ] = False,
+    trusted: TrustedStore = False,
 ) -> None:
     """Delete all data of users, as `DELETE /v1/users/ID` does. Servers that share the store drop their cached states."""
     from contextlib import closing

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from reprise.cli.shared_options import TrustedStore
 from reprise.errors import ArtefactError
 
 EXAMPLE = "reprise serve shop.model --store sqlite:///events.db --port 8000"
@@ -44,12 +45,7 @@ def serve(
     quiet: Annotated[
         bool, typer.Option("--quiet", help="Log warnings and errors only, not each request.")
     ] = False,
-    trusted: Annotated[
-        bool,
-        typer.Option(
-            "--trusted", help="Allow --store to import a class from outside reprise, which runs its code."
-        ),
-    ] = False,
+    trusted: TrustedStore = False,
 ) -> None:
     """Serve a saved model over HTTP: record events, return recommendations, and show a demo page at /. Needs no torch."""
     from reprise.server import process
