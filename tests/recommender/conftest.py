@@ -7,10 +7,13 @@ from counting_model import Counting, CountingModel
 from rich_model import rich, visits_log
 
 from reprise.data.dataset import SequenceDataset
+from reprise.data.history_rules import HistoryRules
 from reprise.models.networks.recurrent import Recurrent
 from reprise.models.networks.sequence_model import SequenceModel
 from reprise.recommender import Recommender
 from reprise.testing.worlds import world
+
+RULES = HistoryRules(drop_duplicates=True, session_gap_ms=3_600_000, sequence_by="user")
 
 
 @pytest.fixture(scope="session")
@@ -68,3 +71,10 @@ def rich_model(visits: SequenceDataset) -> SequenceModel:
 def rich_shop(rich_model: SequenceModel, visits: SequenceDataset) -> Recommender:
     """A recommender that reads times, kinds and values, with attention and co-occurrence logits."""
     return Recommender(rich_model, visits)
+
+
+@pytest.fixture(scope="session")
+def ruled_shop(rich_shop: Recommender) -> Recommender:
+    """The recommender that reads everything, with the rules of a log without duplicates, divided at pauses over an hour."""
+    data = {**rich_shop.artefact.metadata["data"], "history": RULES.to_dict()}
+    return Recommender.of(rich_shop.artefact.with_metadata(data=data))

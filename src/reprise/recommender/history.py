@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reprise.arrays import AnyArray
+from reprise.data.history_rules import HistoryRules, round_to_ms
 from reprise.data.timestamps import format_iso
 from reprise.data.vocabulary import PAD, ItemId
 from reprise.errors import DataError, did_you_mean
@@ -33,9 +34,13 @@ MAX_VALUE = float(np.finfo(np.float32).max)
 """Largest value of an event that can be stored."""
 
 
+NO_RULES = HistoryRules()
+"""Rules that change no history."""
+
+
 @dataclass(frozen=True)
 class History:
-    """The history of one user, as arrays."""
+    """The history of one user, as arrays, after cleaning."""
 
     events: EventArrays
     """Events whose items the model knows, T of them."""
@@ -44,7 +49,7 @@ class History:
     skipped: int
     """Number of events that were skipped, because the model has no vector for their items."""
     last_s: float
-    """Time of the last event that has one, known or skipped, in seconds since 1970; NaN if no event has a time."""
+    """Time of the last event that has one, known or not, in seconds since 1970; NaN if no event has a time."""
 
     def __len__(self) -> int:
         return len(self.events)
@@ -59,8 +64,8 @@ class _InputEvent(NamedTuple):
     value: object = None
 
 
-def read_history(events: HistoryLike, catalogue: Catalogue) -> History:
-    """Return the known events of a history, oldest first.
+def read_history(events: HistoryLike, catalogue: Catalogue, rules: HistoryRules = NO_RULES) -> History:
+    """Return the known events of a history, oldest first, after cleaning by the rules of the log.
 
     Raises:
         DataError: an event has no item id; an id is of another type than the model's ids; a kind is unknown and the model
@@ -76,10 +81,10 @@ def read_history(events: HistoryLike, catalogue: Catalogue) -> History:
     if all(issubclass(kind, str | Integral) for kind in set(map(type, given))):
         # most histories consist of ids only, and these need no work per event
         return _known(EventArrays.of_items(catalogue.indices(given), catalogue.kind()), nan)
-    return _read([_input_event(event) for event in given], catalogue)
+    return _read([_input_event(event) for event in given], catalogue, rules)
 
 
-def _read(given: Sequence[_InputEvent], catalogue: Catalogue) -> History:
+def _read(given: Sequence[_InputEvent], catalogue: Catalogue, rules: HistoryRules) -> History:
     time_s = [nan if event.timestamp is None else unix_seconds(event.timestamp) for event in given]
     events = EventArrays(
         item=catalogue.indices(event.item_id for event in given).astype(np.int64),
@@ -94,12 +99,17 @@ def _read(given: Sequence[_InputEvent], catalogue: Catalogue) -> History:
                 f"event {position} of the history ({given[position].timestamp}) is earlier than the one before it; "
                 "sort the history, oldest first"
             )
-    return _known(events, time_s[timed[-1]] if timed else nan)
+    last_s = time_s[timed[-1]] if timed else nan
+    kept = rules.select(
+        round_to_ms(time_s), [event.item_id for event in given], [event.kind for event in given]
+    )
+    return _known(events.take(kept), last_s, kept)
 
 
-def _known(events: EventArrays, last_s: float) -> History:
-    (position_T,) = np.nonzero(events.item != PAD)
-    return History(events.take(position_T), position_T, len(events) - len(position_T), last_s)
+def _known(events: EventArrays, last_s: float, position_E: AnyArray | None = None) -> History:
+    (known_T,) = np.nonzero(events.item != PAD)
+    position_T = known_T if position_E is None else position_E[known_T]
+    return History(events.take(known_T), position_T, len(events) - len(known_T), last_s)
 
 
 def request_time_s(now: Timestamp | None, last_s: float) -> float:

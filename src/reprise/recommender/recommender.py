@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from reprise.data.dataset import SequenceDataset
+from reprise.data.history_rules import HistoryRules
 from reprise.data.vocabulary import ItemId, Vocabulary
 from reprise.recommender.artefact.artefact import Artefact, read, write
 from reprise.recommender.artefact.loading import open_index, open_network, open_similarity_index
@@ -98,6 +99,7 @@ class Recommender:
         kinds = tuple(artefact.metadata["data"]["kinds"]) if "kind" in self.reads else ()
         self._catalogue = Catalogue(artefact.items, warm=len(artefact.output_ID), kinds=kinds)
         self._ranker = Ranker(self._catalogue, self._network, open_index(artefact))
+        self._rules = artefact.history_rules
         self.artefact = artefact
 
     def save(
@@ -161,6 +163,11 @@ class Recommender:
     def reads(self) -> tuple[str, ...]:
         """Inputs besides the items and their order: some of `timestamp`, `kind`, `value` and `now`."""
         return tuple(PUBLIC_NAMES[name] for name in self._network.runtime.reads if name in PUBLIC_NAMES)
+
+    @property
+    def history_rules(self) -> HistoryRules:
+        """Rules by which `prepare` cleaned the log. Histories and sessions are cleaned by the same rules."""
+        return self._rules
 
     @property
     def ranker(self) -> Ranker:
@@ -248,7 +255,7 @@ class Recommender:
         check_k(k, self._catalogue.warm)
         check_diversity(diversity)
         filters = read_filters(self._catalogue, deny, allow, exclude_seen, filter)
-        read_B = [read_history(history, self._catalogue) for history in histories]
+        read_B = [self._read(history) for history in histories]
         last_s = max((history.last_s for history in read_B if not isnan(history.last_s)), default=nan)
         now_s = request_time_s(now, last_s)
         order_B = sorted(range(len(read_B)), key=lambda row: -len(read_B[row]))
@@ -290,7 +297,7 @@ class Recommender:
         Args:
             remember_seen: Whether to keep the set of items seen, which `exclude_seen` needs.
         """
-        return Session(self._ranker, remember_seen=remember_seen)
+        return Session(self._ranker, self.history_rules, remember_seen=remember_seen)
 
     def explain(
         self, history: HistoryLike, item: ItemId, *, now: Timestamp | None = None, last: int | None = None
@@ -313,7 +320,7 @@ class Recommender:
         if last is not None:
             check_count("last", last)
         target = self._catalogue.index(item)
-        read = read_history(history, self._catalogue)
+        read = self._read(history)
         influence_T1 = influences(
             self._network, read.events, np.array([target]), request_time_s(now, read.last_s), last
         )
@@ -361,12 +368,15 @@ class Recommender:
                 combined with an option of sampling.
         """
         options = DecodingOptions(temperature, top_k, top_p, no_repeat, seed, beams)
-        read = read_history(history, self._catalogue)
+        read = self._read(history)
         catalogue = self._catalogue
         path = continue_history(
             self._network, read.events, length, options, catalogue.popularity_I, catalogue.available_I
         )
         return Continuation(self.items.item_ids(path.index_L), path.log_probability_L)
+
+    def _read(self, history: HistoryLike) -> History:
+        return read_history(history, self._catalogue, self._rules)
 
     def _rank(
         self, histories: Sequence[History], k: int, filters: Filters, now_s: float, diversity: float

@@ -1,13 +1,14 @@
 """A session: one user as a recurrent state. Each event takes the same time and memory, and no history is kept."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
+from reprise.data.history_rules import HistoryRules, event_key, round_to_ms
 from reprise.data.vocabulary import ItemId
 from reprise.errors import ConfigError, DataError
-from reprise.recommender.history import EventLike, Timestamp, read_history, request_time_s
+from reprise.recommender.history import NO_RULES, EventLike, Timestamp, read_history, request_time_s
 from reprise.recommender.items.candidate_mask import read_filters
 from reprise.recommender.ranker import HistorySummary, Ranker, check_k
 from reprise.recommender.recommendations import Recommendations
@@ -18,16 +19,25 @@ from reprise.recommender.search.mmr import check_diversity
 class Session:
     """A session in progress. Create it with `Recommender.session`; do not share it between threads."""
 
-    def __init__(self, ranker: Ranker, *, remember_seen: bool = False) -> None:
+    def __init__(
+        self, ranker: Ranker, rules: HistoryRules = NO_RULES, *, remember_seen: bool = False
+    ) -> None:
         self._ranker = ranker
-        self._seen: set[int] | None = set() if remember_seen else None
-        self.state: State = ranker.network.runtime.initial_state(1)
+        self._rules = rules
+        self._remember_seen = remember_seen
+        self._last_s = np.nan
+        self._at_last_time: set[tuple[Hashable, str]] = set()
+        self._start()
+
+    def _start(self) -> None:
+        """Begin without events."""
+        self._seen: set[int] | None = set() if self._remember_seen else None
+        self.state: State = self._ranker.network.runtime.initial_state(1)
         """Recurrent state of the network: named arrays, each [1, ...]."""
         self.events = 0
         """Number of events that the state has read."""
         self.skipped = 0
         """Number of events that were skipped, because the model has no vector for their items."""
-        self._last_s = np.nan
 
     def add(
         self,
@@ -37,6 +47,9 @@ class Session:
         value: float | None = None,
     ) -> None:
         """Read one more event. An event of an unknown item is skipped and counted in `skipped`.
+
+        The history rules of the model apply. An event that repeats one of the same item, time and kind changes nothing.
+        If the log was divided at pauses, the first event after such a pause starts again without the earlier events.
 
         Args:
             item_id: Id of the event's item.
@@ -55,8 +68,8 @@ class Session:
                 f"the event of item {item_id!r} ({timestamp}) is earlier than the one before it; "
                 "add the events of a session in the order of their times"
             )
-        if timestamp is not None:
-            self._last_s = history.last_s
+        if timestamp is not None and self._is_repeated(event_key(item_id, kind), history.last_s):
+            return
         self.skipped += history.skipped
         if len(history) == 0:
             return
@@ -64,6 +77,18 @@ class Session:
         self.events += 1
         if self._seen is not None:
             self._seen.add(int(history.events.item[0]))
+
+    def _is_repeated(self, key: tuple[Hashable, str], time_s: float) -> bool:
+        """Note an event with a time, start again if a new session begins, and return whether the event is a duplicate."""
+        last_ms, time_ms = round_to_ms([self._last_s, time_s]).tolist()
+        self._last_s = time_s
+        if self._rules.starts_session(last_ms, time_ms):
+            self._start()
+        if time_ms != last_ms:
+            self._at_last_time = set()
+        repeated = self._rules.drop_duplicates and key in self._at_last_time
+        self._at_last_time.add(key)
+        return repeated
 
     def recommend(
         self,

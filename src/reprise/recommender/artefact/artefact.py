@@ -19,9 +19,10 @@ from typing import Any
 from safetensors.numpy import load, save
 
 from reprise.arrays import AnyArray, Float32Array
+from reprise.data.history_rules import HistoryRules
 from reprise.data.io.arrow_columns import Table, read_table, write_table
 from reprise.errors import ArtefactError
-from reprise.recommender.artefact.model_card import model_card
+from reprise.recommender.artefact.model_card import HISTORY_RULES, model_card
 
 FORMAT = 3
 """Version of the format that is written. Version 3 added `int8_matmul.onnx`."""
@@ -88,6 +89,11 @@ class Artefact:
     def cooccurrence(self) -> dict[str, AnyArray]:
         """Fields of `CooccurrenceTables`; empty if the network adds no co-occurrence logits."""
         return self._tensors_with_prefix(TRANSITIONS)
+
+    @property
+    def history_rules(self) -> HistoryRules:
+        """Rules by which the log was cleaned; a model that has no record of them changes no history."""
+        return HistoryRules.from_dict(self.metadata["data"].get(HISTORY_RULES))
 
     def _tensors_with_prefix(self, prefix: str) -> dict[str, AnyArray]:
         return {

@@ -4,7 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from reprise.data.dataset import PARTS, SequenceDataset
+from reprise.data.history_rules import HistoryRules
 from reprise.data.timestamps import format_iso
+
+HISTORY_RULES = "history"
+"""Key of the history rules in the description of the data; older models do not have it."""
 
 Metadata = Mapping[str, Any]
 
@@ -27,7 +31,7 @@ Loading verifies the checksum of every file and runs no code from the directory.
 
 
 def describe_data(dataset: SequenceDataset) -> dict[str, Any]:
-    """Return counts, dates and the split of a dataset, for the metadata. It contains no events and no user keys."""
+    """Return counts, dates, split and history rules of a dataset, for the metadata, without events and user keys."""
     description: dict[str, Any] = {
         "fingerprint": dataset.fingerprint,
         "sequences": len(dataset),
@@ -37,6 +41,7 @@ def describe_data(dataset: SequenceDataset) -> dict[str, Any]:
         "kinds": list(dataset.kinds),
         "parts": {part: dataset.part_events(part) for part in PARTS},
         "split": dataset.split,
+        HISTORY_RULES: HistoryRules.from_facts(dataset.facts).to_dict(),
     }
     if dataset.events:
         description |= {
