@@ -181,9 +181,32 @@ def test_two_processes_share_one_log(first_model: Path, server: ServerProcess, t
         assert other.request("POST", "/v1/recommend", query).body["events"] == 0
 
 
-def test_host_names_are_restricted_only_without_keys(first_model: Path, tmp_path: Path) -> None:
-    listen = ListenSettings("127.0.0.2")
-    assert listen.authenticator().hosts is not None and "127.0.0.2" in listen.authenticator().hosts
+def test_host_names_are_restricted_only_without_keys(tmp_path: Path) -> None:
+    local = ListenSettings("127.0.0.2").authenticator().hosts
+    assert local is not None and local.names == ("127.0.0.1", "127.0.0.2", "::1", "localhost")
     add_key(tmp_path / "keys.toml", "front", "shop", ["recommend"])
     with_keys = ListenSettings("127.0.0.1", key_file=tmp_path / "keys.toml")
     assert with_keys.authenticator().hosts is None  # requests may come through a proxy with any host name
+
+
+def test_trusted_host_names_are_accepted_besides_those_of_this_machine(tmp_path: Path) -> None:
+    add_key(tmp_path / "keys.toml", "front", "shop", ["recommend"])
+    for listen in (
+        ListenSettings("LOCALHOST", trusted_hosts=["*.Shop.example"]),
+        ListenSettings("0.0.0.0", key_file=tmp_path / "keys.toml", trusted_hosts=["*.shop.example"]),
+        ListenSettings("::", key_file=tmp_path / "keys.toml", trusted_hosts=["*.shop.example"]),
+    ):
+        hosts = listen.authenticator().hosts
+        assert hosts is not None and hosts.names == ("*.shop.example", "127.0.0.1", "::1", "localhost")
+
+
+def test_invalid_names_origins_and_paths_are_reported(first_model: Path, tmp_path: Path) -> None:
+    for options, message in (
+        (["--trusted-host", "https://shop.example"], "'https://shop.example' is not a host name"),
+        (
+            ["--allow-origin", "*"],
+            "without API keys, origin * would let every web page read and change the data",
+        ),
+        (["--allow-origin", "https://a.example", "--root-path", "/v1"], "begins like a route of the server"),
+    ):
+        assert message in serve_error(str(first_model), *options, directory=tmp_path)

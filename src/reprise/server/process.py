@@ -7,7 +7,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +20,15 @@ from reprise.server.engine.served_model import ServedModel
 from reprise.server.engine.serving_engine import ServingEngine
 from reprise.server.http.app import Authenticator, create_app
 from reprise.server.http.auth import read_keys
+from reprise.server.http.host_names import HostNames
+from reprise.server.http.routes import normal_root_path
+from reprise.server.http.web_origins import allowed_origins
 from reprise.server.prometheus_metrics import PrometheusMetrics
 from reprise.server.queueing.async_service import AsyncService
 from reprise.server.settings import Settings
 from reprise.server.store.opening import open_store
 
-LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 BACKLOG = 2048
 """Maximum number of connections that wait to be accepted."""
 # The event loop and the worker threads share the interpreter lock. With Python's default of 5 ms the event loop waits up to
@@ -36,7 +39,7 @@ SWITCH_INTERVAL_S = 0.0001
 
 @dataclass(frozen=True)
 class ListenSettings:
-    """Address of a server and its API keys."""
+    """Address of a server, its API keys, and the names under which clients reach it."""
 
     host: str = "127.0.0.1"
     """Host name or IP address to listen on."""
@@ -44,23 +47,33 @@ class ListenSettings:
     """TCP port to listen on."""
     key_file: Path | None = None
     """TOML file with API keys. None: no keys, which only a server on the local host may have."""
+    trusted_hosts: Sequence[str] = ()
+    """Further accepted names in the Host header, such as `reco.shop.example` or `*.shop.example`."""
+    allowed_origins: Sequence[str] = ()
+    """Origins of web pages that may call the server from a browser (CORS), such as `https://shop.example`."""
+    root_path: str = ""
+    """Path under which a proxy publishes the server, such as `/reco`; empty for none."""
 
     def authenticator(self) -> Authenticator:
         """Return the authenticator for this address.
 
         Raises:
-            ConfigError: the host is reachable from other machines and there is no key file.
+            ConfigError: the host is reachable from other machines and there is no key file, or a name, an origin or the root
+                path is invalid.
         """
         keys = None if self.key_file is None else read_keys(self.key_file)
-        local = _is_local(self.host)
-        if keys is None and not local:
+        if keys is None and not _is_local(self.host):
             raise ConfigError(
                 f"host {self.host} can be reached from other machines, so the server needs API keys; make one with "
                 "`reprise key NAME --file keys.toml` and pass --keys keys.toml, or listen on 127.0.0.1"
             )
-        # A web page elsewhere can point its own host name at 127.0.0.1 (DNS rebinding). Without keys, accept local names only.
+        # A web page elsewhere can point its own host name at 127.0.0.1 (DNS rebinding). Without keys, accept known names only.
         # With keys, accept any name: behind a proxy the name is the proxy's.
-        return Authenticator(keys, LOCAL_HOSTS | {self.host} if local and keys is None else None)
+        hosts = None
+        if keys is None or self.trusted_hosts:
+            hosts = HostNames([*LOCAL_HOSTS, *_own_name(self.host), *self.trusted_hosts])
+        origins = allowed_origins(self.allowed_origins, needs_keys=keys is not None)
+        return Authenticator(keys, hosts, origins, normal_root_path(self.root_path))
 
     def open_socket(self) -> socket.socket:
         """Open the listening socket.
@@ -188,8 +201,16 @@ def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
     return loop
 
 
+def _own_name(host: str) -> list[str]:
+    """Return the name of an address to listen on; nothing for 0.0.0.0 and ::, which mean all addresses."""
+    with suppress(ValueError):
+        if ipaddress.ip_address(host).is_unspecified:
+            return []
+    return [host]
+
+
 def _is_local(host: str) -> bool:
-    if host == "localhost":
+    if host.lower() == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback

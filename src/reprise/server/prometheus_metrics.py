@@ -34,6 +34,12 @@ class PrometheusMetrics:
             registry=registry,
             buckets=DURATION_BUCKETS_S,
         )
+        self.refusals = Counter(
+            "reprise_http_refusals",
+            "Requests and connections refused before a route, by reason.",
+            ["reason"],
+            registry=registry,
+        )
         self.events = Counter(
             "reprise_events",
             "Ingested events by status: accepted or duplicate.",

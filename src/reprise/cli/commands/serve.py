@@ -39,6 +39,31 @@ def serve(
             metavar="FILE", help="File of accepted API keys, written by `reprise key`.", show_default="none"
         ),
     ] = None,
+    trusted_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Accept this name in the Host header, such as reco.shop.example or *.shop.example; repeatable. "
+            "With --keys and without this option any name is accepted.",
+            show_default="names of this machine",
+        ),
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN",
+            help="Let web pages of this origin, such as https://shop.example, call the server (CORS); repeatable.",
+            show_default="none",
+        ),
+    ] = None,
+    root_path: Annotated[
+        str,
+        typer.Option(
+            metavar="PATH",
+            help="Path under which a proxy publishes the server, such as /reco.",
+            show_default="none",
+        ),
+    ] = "",
     state_memory: Annotated[
         int, typer.Option(metavar="MB", min=1, help="Memory for the cached states of users.")
     ] = 256,
@@ -55,7 +80,7 @@ def serve(
         raise ArtefactError(
             f"{model} is a training run, not a model; export it with `reprise export {model} --out MODEL` and serve MODEL"
         )
-    listen = process.ListenSettings(host, port, keys)
+    listen = process.ListenSettings(host, port, keys, trusted_host or (), allow_origin or (), root_path)
     settings = Settings(max_state_bytes=state_memory * MEGABYTE)
     level = logging.WARNING if quiet else logging.INFO
     process.serve(model, store, listen, settings, level, trusted=trusted)

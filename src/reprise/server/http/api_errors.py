@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
+from pydantic_core import to_json
+from starlette.responses import Response
 
 from reprise.errors import RepriseError
 from reprise.server.engine.serving_engine import UnknownItemError, UnverifiedErasureError
 from reprise.server.queueing.work_queue import ClosedError, DeadlineError, QueueFullError
 from reprise.server.store.event_store import StoreError
 
+JSON = "application/json"
 RETRY_S = 1
 """Value of the header `Retry-After`, in seconds."""
 
@@ -24,17 +27,23 @@ class ErrorCode(NamedTuple):
 
 
 ERROR_CODES = {
+    "bad_request": ErrorCode(400, "The request is not valid HTTP/1.1, or its path is not valid UTF-8."),
     "invalid_json": ErrorCode(400, "The body is not valid JSON in UTF-8."),
     "unauthorized": ErrorCode(401, "The API key is missing or unknown."),
     "forbidden": ErrorCode(403, "The API key does not have the required scope."),
     "invalid_host": ErrorCode(403, "The Host header does not name this server."),
+    "cross_origin": ErrorCode(
+        403, "A web page of another site sent the request, and its origin is not allowed."
+    ),
     "not_found": ErrorCode(404, "No route has this path."),
     "item_not_found": ErrorCode(404, "The model does not know the item."),
     "method_not_allowed": ErrorCode(405, "The route does not support this method."),
     "request_timeout": ErrorCode(408, "The body did not arrive in time."),
     "conflict": ErrorCode(409, "The request conflicts with the served model or the event log."),
     "payload_too_large": ErrorCode(413, "The body is too large."),
-    "unsupported_media_type": ErrorCode(415, "The Content-Type of the body is not application/json."),
+    "unsupported_media_type": ErrorCode(
+        415, "The Content-Type of the body is not application/json, or the body has a Content-Encoding."
+    ),
     "invalid_request": ErrorCode(422, "The request does not match the schema."),
     "overloaded": ErrorCode(
         429, "The server is overloaded, or loads another model; retry after `Retry-After` s."
@@ -67,6 +76,16 @@ class ApiError(Exception):
     def headers(self) -> Mapping[str, str]:
         """The headers of the response: `Retry-After` if the client should retry."""
         return {"Retry-After": str(RETRY_S)} if self.status in (429, 503) else {}
+
+
+def error_response(error: ApiError, headers: Mapping[str, str] | None = None) -> Response:
+    """Return the HTTP response of an error.
+
+    Args:
+        error: The error.
+        headers: Further headers of the response.
+    """
+    return Response(to_json(error.body), error.status, {**error.headers, **(headers or {})}, JSON)
 
 
 def api_error_of(error: Exception) -> ApiError:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -13,17 +13,21 @@ from pydantic import TypeAdapter
 from pydantic_core import to_json
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from reprise.server import json_logging
-from reprise.server.http.api_errors import ApiError, api_error_of
+from reprise.server.http.api_errors import JSON, ApiError, api_error_of, error_response
 from reprise.server.http.auth import UNRESTRICTED_KEY, Key, Keyring
 from reprise.server.http.field_types import PathId
 from reprise.server.http.handlers import ApiCall, Handlers
-from reprise.server.http.openapi import JSON, openapi
+from reprise.server.http.host_names import HostNames
+from reprise.server.http.openapi import openapi
+from reprise.server.http.request_guard import RequestGuard
 from reprise.server.http.routes import OPERATIONS, Operation
+from reprise.server.http.web_origins import Cors
 from reprise.server.prometheus_metrics import CONTENT_TYPE
 from reprise.server.queueing.async_service import AsyncService
 from reprise.server.settings import Settings
@@ -51,20 +55,23 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True)
 class Authenticator:
-    """Checks the API key and the Host header of requests."""
+    """Who may call a server: the accepted API keys, host names and origins of web pages."""
 
     keys: Keyring | None = None
     """The accepted API keys. None: every request is allowed without a key."""
-    hosts: Collection[str] | None = None
+    hosts: HostNames | None = None
     """Accepted names in the Host header. None: any. This protects a local server without keys from DNS rebinding."""
+    origins: frozenset[str] = frozenset()
+    """Origins of web pages of other sites that may call the server (CORS), such as `https://shop.example`."""
+    root_path: str = ""
+    """Path under which a proxy publishes the server, such as `/reco`; empty for none."""
 
     def authenticate(self, request: Request, operation: Operation) -> Key:
         """Return the API key of a request.
 
         Raises:
-            ApiError: the Host header is wrong, or the key is missing, unknown, or lacks the scope of the operation.
+            ApiError: the key is missing, unknown, or lacks the scope of the operation.
         """
-        self.check_host(request)
         if operation.scope is None or self.keys is None:
             return UNRESTRICTED_KEY
         secret = request.headers.get("x-api-key")
@@ -80,22 +87,28 @@ class Authenticator:
             )
         return key
 
-    def check_host(self, request: Request) -> None:
-        """Raise `ApiError` if the Host header does not name this server."""
-        host = request.url.hostname
-        if self.hosts is not None and host not in self.hosts:
-            raise ApiError(
-                "invalid_host",
-                f"the Host header names {host!r}, which is not this server",
-                f"use one of {', '.join(sorted(self.hosts))}",
-            )
+    def middleware(self, count_refusal: Callable[[str], None]) -> list[Middleware]:
+        """Return the middleware that protects an application.
+
+        Args:
+            count_refusal: Counts a refused request by its error code.
+        """
+        guard = Middleware(
+            RequestGuard,
+            hosts=self.hosts,
+            # a key is in a header of its own, which a page of another site cannot send without CORS
+            origins=self.origins if self.keys is None else None,
+            root_path=self.root_path,
+            count_refusal=count_refusal,
+        )
+        return [guard, Middleware(Cors, self.origins)] if self.origins else [guard]
 
 
 def create_app(service: AsyncService, authenticator: Authenticator | None = None) -> Starlette:
     """Return the application that serves a service. The application closes the service when it shuts down."""
     authenticator = Authenticator() if authenticator is None else authenticator
     handlers = Handlers(service)
-    document = to_json(openapi(version("reprise"), authenticator.keys is not None))
+    document = to_json(openapi(version("reprise"), authenticator.keys is not None, authenticator.root_path))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -104,11 +117,9 @@ def create_app(service: AsyncService, authenticator: Authenticator | None = None
         await service.close()
 
     async def metrics(request: Request) -> Response:
-        authenticator.check_host(request)
         return Response(service.metrics.render(), media_type=CONTENT_TYPE)
 
     async def openapi_json(request: Request) -> Response:
-        authenticator.check_host(request)
         return Response(document, media_type=JSON)
 
     # one route per path, with all its methods: Starlette answers 405 at the first route whose path matches
@@ -124,13 +135,12 @@ def create_app(service: AsyncService, authenticator: Authenticator | None = None
         Route(path.replace("}", ":path}"), _by_method(by_method), methods=[*by_method])
         for path, by_method in endpoints.items()
     ]
-    routes += [
-        Route(path, _page_file(authenticator, *file), methods=["GET"]) for path, file in PAGE_FILES.items()
-    ]
+    routes += [Route(path, _page_file(*file), methods=["GET"]) for path, file in PAGE_FILES.items()]
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
-        exception_handlers={404: _not_found, 405: _method_not_allowed, ApiError: _api_error},
+        middleware=authenticator.middleware(lambda code: service.metrics.refusals.labels(code).inc()),
+        exception_handlers={404: _not_found, 405: _method_not_allowed, 500: _internal_error},
     )
     app.router.redirect_slashes = False
     return app
@@ -193,7 +203,7 @@ class _OperationEndpoint:
         facts["code"] = api_error.code
         if api_error.code == "internal":
             json_logging.log_error("unexpected", error, operation=self.operation.name)
-        return _json_response(api_error.body, api_error.status, api_error.headers)
+        return error_response(api_error)
 
 
 async def _read_body(request: Request, settings: Settings) -> bytes:
@@ -204,6 +214,13 @@ async def _read_body(request: Request, settings: Settings) -> bytes:
             "unsupported_media_type",
             f"the Content-Type of the body is {media_type or 'missing'}",
             f"send Content-Type: {JSON}",
+        )
+    encodings = [one.strip().lower() for one in request.headers.getlist("content-encoding")]
+    if any(one not in ("", "identity") for one in encodings):
+        raise ApiError(
+            "unsupported_media_type",
+            f"the body has Content-Encoding {', '.join(encodings)[:100]}",
+            "send it without compression and without the header Content-Encoding",
         )
     try:
         async with asyncio.timeout(settings.body_timeout_s):
@@ -239,30 +256,22 @@ def _by_method(endpoints: Mapping[str, Endpoint]) -> Endpoint:
     return endpoint
 
 
-def _page_file(authenticator: Authenticator, name: str, media_type: str) -> Endpoint:
+def _page_file(name: str, media_type: str) -> Endpoint:
     """Return an endpoint that serves a file of the demo page."""
     content = files("reprise.server").joinpath("page", name).read_bytes()
 
     async def endpoint(request: Request) -> Response:
-        authenticator.check_host(request)
         return Response(content, media_type=media_type, headers=SECURITY_HEADERS)
 
     return endpoint
 
 
-def _json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(to_json(body), status, headers, JSON)
-
-
-async def _api_error(request: Request, error: Exception) -> Response:
-    """Respond to an error of an endpoint that is not an operation, such as `/metrics`."""
-    api_error = api_error_of(error)
-    return _json_response(api_error.body, api_error.status, api_error.headers)
+def _json_response(body: Any, status: int = 200) -> Response:
+    return Response(to_json(body), status, media_type=JSON)
 
 
 async def _not_found(request: Request, error: Exception) -> Response:
-    api_error = ApiError("not_found", "no route has this path", "see /openapi.json for the routes")
-    return _json_response(api_error.body, api_error.status)
+    return error_response(ApiError("not_found", "no route has this path", "see /openapi.json for the routes"))
 
 
 async def _method_not_allowed(request: Request, error: Exception) -> Response:
@@ -272,4 +281,9 @@ async def _method_not_allowed(request: Request, error: Exception) -> Response:
         f"the route does not support {request.method}",
         f"use {(error.headers or {}).get('Allow', 'another method')}",
     )
-    return _json_response(api_error.body, api_error.status, error.headers)
+    return error_response(api_error, error.headers)
+
+
+async def _internal_error(request: Request, error: Exception) -> Response:
+    """Respond to an unexpected error outside of an operation. The HTTP server logs it."""
+    return error_response(api_error_of(error))

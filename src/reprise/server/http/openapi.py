@@ -5,12 +5,12 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
-from reprise.server.http.api_errors import ERROR_CODES
+from reprise.server.http.api_errors import ERROR_CODES, JSON
 from reprise.server.http.field_types import PathId
 from reprise.server.http.routes import OPERATIONS, Operation
 from reprise.server.http.schema import ErrorResponse
+from reprise.server.http.web_origins import SAFE_METHODS
 
-JSON = "application/json"
 TITLE = "Reprise recommendation server"
 DESCRIPTION = """\
 Record the events of users and get recommendations that take every event into account.
@@ -20,12 +20,13 @@ JsonObject = dict[str, Any]
 Schemas = dict[type[BaseModel], JsonObject]
 
 
-def openapi(version: str, needs_keys: bool) -> JsonObject:
+def openapi(version: str, needs_keys: bool, root_path: str = "") -> JsonObject:
     """Return the OpenAPI 3.1 document.
 
     Args:
         version: Version of Reprise.
         needs_keys: Whether the server requires API keys.
+        root_path: Path under which a proxy publishes the server; empty for none.
     """
     responses = [operation.response for operation in OPERATIONS]
     bodies = [operation.body for operation in OPERATIONS if operation.body is not None]
@@ -48,6 +49,7 @@ def openapi(version: str, needs_keys: bool) -> JsonObject:
     return {
         "openapi": "3.1.0",
         "info": {"title": TITLE, "version": version, "description": DESCRIPTION},
+        **({"servers": [{"url": root_path}]} if root_path else {}),
         "paths": paths,
         "components": components,
     }
@@ -101,7 +103,9 @@ def _error_descriptions(operation: Operation, needs_keys: bool) -> dict[int, str
 
 def _error_codes(operation: Operation, needs_keys: bool) -> set[str]:
     """Return the error codes with which an operation can respond."""
-    codes = {"invalid_host", "internal"}
+    codes = {"bad_request", "invalid_host", "internal"}
+    if operation.method not in SAFE_METHODS and not needs_keys:
+        codes |= {"cross_origin"}
     if operation.scope is not None:
         codes |= {"invalid_request", "overloaded", "deadline_exceeded", "unavailable", "store_unavailable"}
         if needs_keys:

@@ -1,10 +1,12 @@
 """The table of HTTP operations. The routes and the OpenAPI document are both generated from it."""
 
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from reprise.errors import ConfigError
 from reprise.server.http import schema
 from reprise.server.http.auth import Scope
 from reprise.server.http.field_types import LARGEST_INTEGER, Text
@@ -117,3 +119,19 @@ OPERATIONS = (
     Operation("healthz", "GET", "/healthz", "Check that the process is running", schema.HealthResponse),
     Operation("readyz", "GET", "/readyz", "Check that the server can answer and write events", schema.HealthResponse),
 )  # fmt: skip
+
+
+def normal_root_path(path: str) -> str:
+    """Check the path under which a proxy publishes the server, and return it without a slash at its end.
+
+    Raises:
+        ConfigError: the path is invalid, or begins like the path of a route, which makes both ambiguous.
+    """
+    root = path.rstrip("/")
+    if root and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", root):
+        raise ConfigError(f"root path {path!r} is not a path; write it like /reco")
+    if any(f"{operation.path}/".startswith(f"{root}/") for operation in OPERATIONS if root):
+        raise ConfigError(
+            f"root path {path!r} begins like a route of the server; choose another, such as /reco"
+        )
+    return root
