@@ -10,7 +10,10 @@ import pytest
 from reprise.errors import ArtefactError
 from reprise.recommender import Recommender
 from reprise.recommender.artefact.artefact import CARD, MANIFEST
-from reprise.recommender.self_check import GOLDEN, MAX_BYTES
+from reprise.recommender.runtime.event_arrays import EventArrays
+from reprise.recommender.runtime.onnx_network import OnnxNetwork
+from reprise.recommender.runtime.onnx_session import State
+from reprise.recommender.self_check import GOLDEN, MAX_BYTES, check_each_kind
 
 each_shop = pytest.mark.parametrize("fixture", ["shop", "counting_shop", "rich_shop"])
 
@@ -150,3 +153,21 @@ def test_a_model_without_golden_tests_passes_if_its_scores_are_finite(shop: Reco
         ArtefactError, match=r"^the model has scores that are not finite in the golden test about the "
     ):
         broken.self_check()
+
+
+def test_a_kind_whose_query_is_not_finite_is_refused(
+    rich_shop: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Golden tests draw kinds at random, so they may miss one."""
+    advance = OnnxNetwork.advance
+
+    def spoil(network: OnnxNetwork, state: State, events: EventArrays) -> State:
+        after = advance(network, state, events)
+        after["hidden"] = np.where(events.kind[:, None] == 1, np.nan, after["hidden"]).astype(np.float32)
+        return after
+
+    kinds = len(rich_shop.artefact.metadata["data"]["kinds"])
+    check_each_kind(rich_shop.ranker.network, kinds)
+    monkeypatch.setattr(OnnxNetwork, "advance", spoil)
+    with pytest.raises(ArtefactError, match=r"not finite after an event of kind 1; train it again$"):
+        check_each_kind(rich_shop.ranker.network, kinds)

@@ -85,6 +85,26 @@ def test_sighup_reloads_the_model(first_model: Path, second_model: Path, tmp_pat
         assert server.stop() == 0
 
 
+def test_two_sighups_serve_the_model_that_was_written_last(
+    first_model: Path, second_model: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "shop.model"
+    model.symlink_to(first_model)
+    with ServerProcess(model, f"sqlite:///{tmp_path}/events.db", tmp_path / "log") as server:
+        before = server.wait_ready().request("GET", "/readyz").body["model_version"]
+        os.kill(server.pid, signal.SIGHUP)
+        model.unlink()
+        model.symlink_to(second_model)
+        os.kill(server.pid, signal.SIGHUP)
+        for _ in range(1000):
+            if server.request("GET", "/readyz").body["model_version"] != before:
+                break
+            time.sleep(0.01)
+        else:
+            raise AssertionError(f"the second model was not served: {server.output()}")
+        assert server.stop() == 0
+
+
 def test_a_server_process_does_not_import_torch(first_model: Path, tmp_path: Path) -> None:
     code = f"""
 import sys

@@ -27,7 +27,7 @@ from reprise.recommender.ranker import HistorySummary, Ranker, check_count, chec
 from reprise.recommender.recommendations import Continuation, Influence, Recommendations
 from reprise.recommender.search.mmr import check_diversity
 from reprise.recommender.search.quantized_index import QuantizedIndex
-from reprise.recommender.self_check import GOLDEN, make_golden_tests, run_golden_tests
+from reprise.recommender.self_check import GOLDEN, check_each_kind, make_golden_tests, run_golden_tests
 from reprise.recommender.session import Session
 
 MAX_BATCH = 1024
@@ -128,6 +128,7 @@ class Recommender:
         Raises:
             ArtefactError: a result differs from the one at export, or has scores that are not finite.
         """
+        check_each_kind(self._network, len(self.artefact.metadata["data"]["kinds"]))
         golden = self.artefact.metadata.get(GOLDEN)
         if golden:
             run_golden_tests(self.recommend, self.items, golden)

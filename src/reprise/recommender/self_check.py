@@ -5,6 +5,7 @@ The requests contain item ids of the catalogue and seeded random numbers; they c
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import isfinite
 from typing import Any, Protocol
 
@@ -13,6 +14,8 @@ import numpy as np
 from reprise.data.vocabulary import ItemId, Vocabulary
 from reprise.errors import ArtefactError
 from reprise.recommender.recommendations import Recommendations
+from reprise.recommender.runtime.event_arrays import EventArrays
+from reprise.recommender.runtime.onnx_network import OnnxNetwork
 
 GOLDEN = "golden"
 """Key of the golden tests in the metadata of an artefact."""
@@ -83,6 +86,26 @@ def run_golden_tests(recommend: Recommend, items: Vocabulary, golden: Sequence[G
                 f"the model fails the golden test about {test['about']}: {difference}; "
                 "export the model again, or install the version of onnxruntime that it was exported with"
             )
+
+
+def check_each_kind(network: OnnxNetwork, kinds: int) -> None:
+    """Check that the query after one event of each kind is finite, because golden tests need not contain every kind.
+
+    Raises:
+        ArtefactError: a query has numbers that are not finite.
+    """
+    events = replace(
+        EventArrays.of_items(np.ones(kinds)),
+        time_s=np.full(kinds, START_S),
+        kind=np.arange(kinds),
+        value=np.ones(kinds, dtype=np.float32),
+    )
+    state = network.advance(network.runtime.initial_state(kinds), events)
+    finite_K = np.isfinite(network.query(state, START_S)).all(axis=1)
+    if not finite_K.all():
+        raise ArtefactError(
+            f"the model computes numbers that are not finite after an event of kind {int(np.argmin(finite_K))}; train it again"
+        )
 
 
 def _requests(items: Vocabulary, kinds: Sequence[str], reads: Sequence[str]) -> list[GoldenTest]:

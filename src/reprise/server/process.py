@@ -7,6 +7,7 @@ import logging
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -99,7 +100,8 @@ def serve(
     *,
     trusted: bool = False,
 ) -> None:
-    """Serve a model until the process receives SIGTERM or SIGINT. SIGHUP loads the model directory again.
+    """Serve a model until the process receives SIGTERM or SIGINT. SIGHUP loads the model directory again, after a
+    load that is running.
 
     Args:
         model: Directory of the saved model.
@@ -117,9 +119,10 @@ def serve(
     authenticator = listen.authenticator()
     # before the model is loaded, so that a port in use is reported immediately
     listening = listen.open_socket()
+    early_reload = threading.Event()
     with suppress(AttributeError):  # Windows has no SIGHUP
-        # SIGHUP ends a process by default; ignore it until there is a model to reload
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # SIGHUP ends a process by default. Remember it until there is a model to reload: the files may change meanwhile.
+        signal.signal(signal.SIGHUP, lambda *_: early_reload.set())
     json_logging.write_to_stderr(level)
     log = open_store(store, trusted=trusted)
     try:
@@ -132,7 +135,7 @@ def serve(
     gc.collect()
     gc.freeze()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(engine, authenticator, listen, listening, settings))
+        runner.run(_serve(engine, authenticator, listen, listening, settings, early_reload))
 
 
 class _Server(uvicorn.Server):
@@ -153,6 +156,7 @@ async def _serve(
     listen: ListenSettings,
     listening: socket.socket,
     settings: Settings,
+    early_reload: threading.Event,
 ) -> None:
     service = AsyncService(engine, settings, PrometheusMetrics())
     server = _Server(
@@ -166,23 +170,17 @@ async def _serve(
             proxy_headers=False,  # the address of the client is not used
         )
     )
-    swaps: set[asyncio.Task[str]] = set()  # the event loop keeps only weak references to tasks
-
-    def swap_done(task: asyncio.Task[str]) -> None:
-        swaps.discard(task)
-        if not task.cancelled():
-            task.exception()  # retrieve it, or asyncio logs it again: the service has logged it
-
-    def swap() -> None:
-        task = asyncio.create_task(service.swap_model())
-        swaps.add(task)
-        task.add_done_callback(swap_done)
-
     loop = asyncio.get_running_loop()
-    handlers = (("SIGHUP", swap), ("SIGTERM", server.request_shutdown), ("SIGINT", server.request_shutdown))
+    handlers = (
+        ("SIGHUP", service.request_reload),
+        ("SIGTERM", server.request_shutdown),
+        ("SIGINT", server.request_shutdown),
+    )
     for name, handler in handlers:
         with suppress(AttributeError, NotImplementedError):  # on Windows
             loop.add_signal_handler(getattr(signal, name), handler)
+    if early_reload.is_set():
+        service.request_reload()
     json_logging.log_event(
         "serving", address=f"http://{listen.host}:{listen.port}/", model_version=engine.model.version,
         store=type(engine.store).__name__, keys=0 if authenticator.keys is None else len(authenticator.keys),

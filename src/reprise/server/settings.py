@@ -35,5 +35,7 @@ class Settings:
     """Maximum memory of cached user states, in bytes. The least recently used states are dropped."""
     refresh_interval_s: float = 1.0
     """Seconds between reads of other processes' item changes and deletions; also how long a check of the store holds."""
+    model_timeout_s: float = 120.0
+    """Maximum time to load and check another model, in seconds. After it the old model stays."""
     shutdown_timeout_s: int = 10
     """Maximum time for running requests to finish on shutdown, in seconds."""

@@ -6,13 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
+from safetensors.numpy import save
 
+from reprise.data.io.arrow_columns import write_table
 from reprise.errors import ArtefactError
 from reprise.models.networks.recurrent import Recurrent
 from reprise.recommender import Recommender
-from reprise.recommender.artefact.artefact import FILES, INT8_MATMUL, MANIFEST, read, write
+from reprise.recommender.artefact.artefact import FILES, INT8_MATMUL, ITEMS, MANIFEST, VECTORS, read, write
+from reprise.recommender.artefact.bounded_read import MAX_MANIFEST_BYTES
 from reprise.recommender.artefact.int8_graph import int8_matmul_graph
 from reprise.recommender.search.quantized_index import MIN_ITEMS, QuantizedIndex
 from reprise.testing.worlds import world
@@ -180,17 +184,188 @@ def test_the_error_for_a_directory_without_a_model_names_the_command(tmp_path: P
             Recommender.load(path)
 
 
-def test_files_of_two_models_are_refused(
-    shop: Recommender, counting_shop: Recommender, tmp_path: Path
+def rewrite(
+    folder: Path,
+    files: dict[str, bytes] | None = None,
+    entries: dict[str, object] | None = None,
+    **more: object,
 ) -> None:
+    """Replace files of a saved model, or entries of its manifest, and make all checksums correct again."""
+    manifest = json.loads((folder / MANIFEST).read_text()) | (entries or {}) | more
+    del manifest["sha256"]
+    for name, data in (files or {}).items():
+        (folder / name).write_bytes(data)
+        manifest["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    manifest["sha256"] = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def test_files_of_two_models_are_refused(saved: Path, counting_shop: Recommender) -> None:
     """All checksums are correct, but the metadata is of one model and the tensors are of another."""
-    mixed = counting_shop.artefact.with_metadata(**shop.artefact.metadata)
-    Recommender.of(mixed).save(tmp_path / "mixed")
+    rewrite(saved, files={VECTORS: save(dict(counting_shop.artefact.tensors))})
     with pytest.raises(
         ArtefactError,
-        match=r"the manifest has 12 vectors and 13 items, the files have 30, 30 and 30; export the model again$",
+        match=r"shop\.model cannot be used: the files do not belong together: the manifest has 12 vectors, 'input' has 30; "
+        r"export the model again$",
     ):
-        Recommender.load(tmp_path / "mixed")
+        Recommender.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "message"),
+    [
+        ("facts", None, r"facts\.name is None, not a str"),
+        ("facts", {"name": 3}, r"facts\.name is 3, not a str"),
+        ("files", None, r"files is None, not an object"),
+        ("files", {}, r"files does not list vectors\.safetensors"),
+        ("files", dict.fromkeys(FILES), r"files\.vectors\.safetensors is None, not a size and a checksum"),
+        ("files", {name: {"sha256": 1, "bytes": 2} for name in FILES}, r"files\.vectors\.safetensors is \{'sha256': 1"),
+        ("files", {name: {"sha256": "1", "bytes": -2} for name in FILES}, r".*not a size and a checksum"),
+    ],
+)  # fmt: skip
+def test_a_manifest_with_a_wrong_entry_is_refused(
+    saved: Path, entry: str, value: object, message: str
+) -> None:
+    """The checksum of the manifest is correct: only its content is wrong."""
+    rewrite(saved, entries={entry: value})
+    with pytest.raises(ArtefactError, match=rf"^the manifest of \S+shop\.model is not valid: {message}"):
+        Recommender.load(saved)
+
+
+@pytest.mark.parametrize("kinds", [[], "view", [1], ["view", "view"]])
+def test_kinds_that_are_not_different_texts_are_refused(saved: Path, kinds: object) -> None:
+    facts = json.loads((saved / MANIFEST).read_text())["facts"]
+    facts["data"]["kinds"] = kinds
+    rewrite(saved, facts=facts)
+    with pytest.raises(ArtefactError, match=r"facts\.data\.kinds is "):
+        Recommender.load(saved)
+
+
+@pytest.fixture
+def saved_rich(rich_shop: Recommender, tmp_path: Path) -> Path:
+    """A saved model with co-occurrence tables and times in its state."""
+    rich_shop.save(tmp_path / "shop.model")
+    return tmp_path / "shop.model"
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_a_number_that_is_not_finite_is_refused_in_every_tensor(
+    saved_rich: Path, rich_shop: Recommender, number: float
+) -> None:
+    tensors = dict(rich_shop.artefact.tensors)
+    floats = [name for name, tensor in tensors.items() if tensor.dtype == np.float32]
+    assert {"input", "initial.hidden", "transitions.score"} <= set(floats)
+    for name in floats:
+        changed = tensors[name].copy()
+        changed.flat[-1] = number
+        rewrite(saved_rich, files={VECTORS: save(tensors | {name: changed})})
+        with pytest.raises(ArtefactError, match=rf"the tensor '{name}' has 1 numbers that are not finite"):
+            Recommender.load(saved_rich)
+        with pytest.raises(ArtefactError, match=rf"the tensor '{name}' has 1 numbers that are not finite"):
+            write(
+                replace(rich_shop.artefact, tensors=tensors | {name: changed}),
+                saved_rich.parent / "other.model",
+            )
+    assert names(saved_rich.parent) == {"shop.model"}
+
+
+def test_large_finite_numbers_are_not_taken_for_infinite_ones(
+    saved_rich: Path, rich_shop: Recommender
+) -> None:
+    """The sum of these numbers overflows, and each of them is finite."""
+    tensors = dict(rich_shop.artefact.tensors)
+    vectors = np.full_like(tensors["input"], 3e38)
+    rewrite(saved_rich, files={VECTORS: save(tensors | {"input": vectors})})
+    Recommender.load(saved_rich)
+
+
+def _changed(tensors: dict[str, np.ndarray], name: str, change: Callable[[np.ndarray], object]) -> bytes:
+    tensor = tensors[name].copy()
+    result = change(tensor)
+    return save(tensors | {name: np.ascontiguousarray(result) if isinstance(result, np.ndarray) else tensor})
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("transitions.neighbour", lambda table: table.fill(999), "refers to an item that does not exist"),
+        ("transitions.neighbour", lambda table: table.fill(0), "refers to an item that does not exist"),
+        ("transitions.start", lambda table: table[::-1], "row offsets of the co-occurrence tables do not fit"),
+        ("transitions.start", lambda table: table[:-1], "row offsets of the co-occurrence tables do not fit"),
+        ("transitions.score", lambda table: table[:-1], "co-occurrence scores do not fit the pairs"),
+        ("transitions.score", lambda table: -table, "co-occurrence scores do not fit the pairs"),
+        ("transitions.gain", lambda table: table[None], "another number of dimensions"),
+        ("input", lambda table: table[:, :, None], "'input' is not a matrix of float32"),
+        ("input", lambda table: table.astype(np.float64), "'input' is not a matrix of float32"),
+        ("initial.hidden", lambda table: np.repeat(table, 2, axis=0), "initial state is not the state of one user"),
+    ],
+)  # fmt: skip
+def test_arrays_that_do_not_fit_are_refused(
+    saved_rich: Path, rich_shop: Recommender, name: str, change: Callable[[np.ndarray], object], message: str
+) -> None:
+    rewrite(saved_rich, files={VECTORS: _changed(dict(rich_shop.artefact.tensors), name, change)})
+    with pytest.raises(ArtefactError, match=message):
+        Recommender.load(saved_rich)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.slice(1), r"the table has \d+ rows instead of \d+"),
+        (lambda table: table.drop_columns("count"), r"has 0 columns 'count' instead of one"),
+        (lambda table: table.append_column("count", table["count"]), r"has 2 columns 'count' instead of one"),
+        (lambda table: _with(table, "count", [-1] * len(table)), r"a count of the item table is missing or negative"),
+        (lambda table: _with(table, "count", [None, *[1] * (len(table) - 1)]), r"missing or negative"),
+        (lambda table: _with(table, "count", [0.5] * len(table)), r"the counts of the item table are not integers"),
+        (lambda table: _with(table, "item_id", [1.5] * len(table)), r"neither texts nor integers"),
+        (lambda table: _with(table, "item_id", [None, *["a"] * (len(table) - 1)]), r"or some are missing"),
+    ],
+)  # fmt: skip
+def test_item_tables_that_do_not_fit_are_refused(
+    saved: Path, change: Callable[[pa.Table], pa.Table], message: str
+) -> None:
+    table = change(read(saved).items)
+    rewrite(saved, files={ITEMS: write_table(table)})
+    with pytest.raises(ArtefactError, match=message):
+        Recommender.load(saved)
+
+
+def _with(table: pa.Table, name: str, values: list[object]) -> pa.Table:
+    return table.set_column(table.column_names.index(name), name, pa.array(values))
+
+
+@pytest.mark.parametrize("name", [MANIFEST, *FILES])
+def test_files_that_are_not_regular_are_refused_without_reading_them(saved: Path, name: str) -> None:
+    """A device would be read until the memory is full, and a pipe would be waited for without end."""
+    file = saved / name
+    file.unlink()
+    file.symlink_to("/dev/zero")
+    with pytest.raises(ArtefactError, match=rf"{name} is a device, not a regular file; copy the whole "):
+        Recommender.load(saved)
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(ArtefactError, match=rf"{name} is a named pipe, not a regular file; copy the whole "):
+        Recommender.load(saved)
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(ArtefactError, match=rf"{name} is a directory, not a regular file; copy the whole "):
+        Recommender.load(saved)
+
+
+def test_links_to_files_are_followed(saved: Path, tmp_path: Path) -> None:
+    for file in list(saved.iterdir()):
+        file.rename(tmp_path / file.name)
+        file.symlink_to(tmp_path / file.name)
+    assert Recommender.load(saved).name == "rglru 2 x 16"
+
+
+def test_a_manifest_that_is_too_large_or_too_deep_is_refused(saved: Path) -> None:
+    (saved / MANIFEST).write_bytes(b" " * (MAX_MANIFEST_BYTES + 1))
+    with pytest.raises(ArtefactError, match=r"manifest\.json has \d+ bytes, at most \d+ are accepted"):
+        Recommender.load(saved)
+    (saved / MANIFEST).write_bytes(b"[" * 200_000)
+    with pytest.raises(ArtefactError, match=r"manifest\.json is damaged"):
+        Recommender.load(saved)
 
 
 def test_read_returns_the_artefact_that_was_written(shop: Recommender, saved: Path) -> None:
@@ -266,13 +441,10 @@ def requests(shop: Recommender) -> list[object]:
 
 def as_format_2(path: Path) -> None:
     """Change a saved model to what format version 2 was: without the int8 graph."""
-    manifest = json.loads((path / MANIFEST).read_text())
-    manifest["format"] = 2
-    if manifest["files"].pop(INT8_MATMUL, None):
+    files = json.loads((path / MANIFEST).read_text())["files"]
+    if files.pop(INT8_MATMUL, None):
         (path / INT8_MATMUL).unlink()
-    del manifest["sha256"]
-    manifest["sha256"] = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-    (path / MANIFEST).write_text(json.dumps(manifest))
+    rewrite(path, format=2, entries={"files": files})
 
 
 def test_only_large_models_have_the_int8_graph(

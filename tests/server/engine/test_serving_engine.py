@@ -1,6 +1,9 @@
 """The serving engine recommends the same items from an event log as the recommender does from a history."""
 
+import hashlib
+import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ import pytest
 
 from reprise.errors import ArtefactError, DataError
 from reprise.recommender import Recommender
+from reprise.recommender.artefact.artefact import MANIFEST
 from reprise.server.engine.batch_inference import EXPLAINED_EVENTS, recommend_batch
 from reprise.server.engine.requests import RankingRules, RecommendQuery, RecommendResult, UserContext
 from reprise.server.engine.served_model import ServedModel
@@ -422,3 +426,23 @@ def test_a_user_deleted_during_a_query_gets_no_attributions(
 def test_a_path_that_is_not_a_model_raises_an_artefact_error(engine: ServingEngine, path: str) -> None:
     with pytest.raises(ArtefactError):
         engine.swap_model(Path(path))
+
+
+@pytest.mark.parametrize("damage", ["facts", "golden"])
+def test_a_manifest_that_raises_an_unexpected_exception_is_not_served(
+    engine: ServingEngine, first_model: Path, tmp_path: Path, damage: str
+) -> None:
+    copied = tmp_path / "shop.model"
+    shutil.copytree(first_model, copied)
+    manifest = json.loads((copied / MANIFEST).read_text())
+    del manifest["sha256"]
+    if damage == "golden":
+        manifest["facts"]["golden"] = [{"about": "nothing"}]
+    else:
+        manifest["facts"] = {}
+    manifest["sha256"] = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    (copied / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(ArtefactError, match=r"shop\.model is not "):
+        engine.swap_model(copied)
+    with pytest.raises(ArtefactError, match=r"shop\.model is not "):
+        ServedModel.open(copied, engine.store, 2**20)

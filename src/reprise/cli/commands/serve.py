@@ -67,6 +67,10 @@ def serve(
     state_memory: Annotated[
         int, typer.Option(metavar="MB", min=1, help="Memory for the cached states of users.")
     ] = 256,
+    model_timeout: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", min=1, help="Longest time to load another model while serving."),
+    ] = 120.0,
     quiet: Annotated[
         bool, typer.Option("--quiet", help="Log warnings and errors only, not each request.")
     ] = False,
@@ -81,6 +85,6 @@ def serve(
             f"{model} is a training run, not a model; export it with `reprise export {model} --out MODEL` and serve MODEL"
         )
     listen = process.ListenSettings(host, port, keys, trusted_host or (), allow_origin or (), root_path)
-    settings = Settings(max_state_bytes=state_memory * MEGABYTE)
+    settings = Settings(max_state_bytes=state_memory * MEGABYTE, model_timeout_s=model_timeout)
     level = logging.WARNING if quiet else logging.INFO
     process.serve(model, store, listen, settings, level, trusted=trusted)

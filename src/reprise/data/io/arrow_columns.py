@@ -24,6 +24,14 @@ TIME_RANGE_US = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 """First and last time that `datetime` can represent (years 1 to 9999), in microseconds since 1970."""
 
 
+MIN_DECODED_BYTES = 2**26
+"""Size that every table may have in memory, in bytes."""
+MAX_EXPANSION = 1000
+"""Largest further size of a table in memory, relative to its Parquet file."""
+MAX_BATCH_ROWS = 65_536
+"""Largest number of rows that are decoded together."""
+
+
 class EncodedColumn(NamedTuple):
     """A column encoded as numbers."""
 
@@ -42,17 +50,53 @@ def write_table(table: Table) -> bytes:
     return data
 
 
-def read_table(data: bytes) -> Table:
+def read_table(data: bytes, *, rows: int) -> Table:
     """Read a table from the bytes of a Parquet file.
 
+    A few bytes of Parquet can decode to gigabytes, because repeated values are stored once. So the number of rows is compared
+    before anything is decoded, and decoding stops at a size that no real table reaches.
+
+    Args:
+        data: Content of the file.
+        rows: Number of rows that the table must have.
+
     Raises:
-        DataError: The bytes are not a Parquet file.
+        DataError: The bytes are not a Parquet file, or the table has another number of rows or is too large.
     """
+    max_bytes = MIN_DECODED_BYTES + MAX_EXPANSION * len(data)
     try:
-        table: Table = pq.read_table(pa.BufferReader(data))
-    except pa.ArrowException as error:
+        file = pq.ParquetFile(pa.BufferReader(data))
+        if file.metadata.num_rows != rows:
+            raise DataError(f"the table has {file.metadata.num_rows} rows instead of {rows}; write it again")
+        batches, size = [], 0
+        for batch in file.iter_batches(_rows_per_batch(file.metadata, max_bytes)):
+            batches.append(batch)
+            size += sum(map(_decoded_bytes, batch.columns))
+            if size > max_bytes:
+                raise DataError(
+                    f"the table has {len(data)} bytes and would take more than {max_bytes} in memory; write it again"
+                )
+        table: Table = pa.Table.from_batches(batches, file.schema_arrow)
+    except (pa.ArrowException, OSError) as error:
         raise DataError(f"this is not a Parquet file ({error}); write it again") from None
     return table
+
+
+def _decoded_bytes(column: Any) -> int:
+    """Return the memory of a column in bytes, in which each row of a dictionary column counts as a copy of its value."""
+    if not isinstance(column, pa.DictionaryArray) or not len(column.dictionary):
+        return int(column.nbytes)
+    if pa.types.is_string(column.type.value_type) or pa.types.is_large_string(column.type.value_type):
+        length = pc.binary_length(column.dictionary)
+        return int(column.nbytes + (pc.sum(length.take(column.indices)).as_py() or 0))
+    return int(column.nbytes + column.dictionary.nbytes // len(column.dictionary) * len(column))
+
+
+def _rows_per_batch(metadata: Any, max_bytes: int) -> int:
+    """Return a number of rows that decode to at most `max_bytes`: no value is larger than the decompressed file."""
+    groups = [metadata.row_group(position) for position in range(metadata.num_row_groups)]
+    largest = max((group.total_byte_size for group in groups), default=0)
+    return int(min(MAX_BATCH_ROWS, max(1, max_bytes // max(1, largest))))
 
 
 def column_values(table: Table, name: str) -> list[Any]:

@@ -21,8 +21,15 @@ from safetensors.numpy import load, save
 from reprise.arrays import AnyArray, Float32Array
 from reprise.data.history_rules import HistoryRules
 from reprise.data.io.arrow_columns import Table, read_table, write_table
-from reprise.errors import ArtefactError
+from reprise.errors import ArtefactError, DataError
+from reprise.recommender.artefact.bounded_read import COPY_AGAIN, MAX_MANIFEST_BYTES, read_bounded
 from reprise.recommender.artefact.model_card import HISTORY_RULES, model_card
+from reprise.recommender.artefact.soundness import (
+    check_cooccurrence,
+    check_items,
+    check_manifest,
+    check_tensors,
+)
 
 FORMAT = 3
 """Version of the format that is written. Version 3 added `int8_matmul.onnx`."""
@@ -47,7 +54,6 @@ TRANSITIONS = "transitions."
 """Names of tensors: the input vectors, the output vectors (left out if they are the same), and prefixes for the arrays of the
 initial state and of the co-occurrence tables."""
 
-COPY_AGAIN = "copy the whole directory again, or export the model again"
 Metadata = dict[str, Any]
 
 
@@ -112,9 +118,10 @@ def write(artefact: Artefact, path: Path) -> None:
     """Write an artefact to a directory. An artefact at this path is replaced.
 
     Raises:
-        ArtefactError: the path holds something else, or a file cannot be written.
+        ArtefactError: the path holds something else, a number of the artefact is not finite, or a file cannot be written.
     """
     _check_target(path)
+    _check_content(artefact)
     partial = path.with_name(f".{path.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # a save that was killed may have left it
     try:
@@ -130,25 +137,48 @@ def write(artefact: Artefact, path: Path) -> None:
 
 
 def read(path: Path) -> Artefact:
-    """Read an artefact and verify its checksums.
+    """Read an artefact, verify its checksums, and check that its content can be served.
 
     Raises:
-        ArtefactError: a file is missing, truncated or altered, or the format version cannot be read.
+        ArtefactError: a file is missing, truncated or altered, is not a regular file, or does not fit the others; a number is
+            not finite; or the format version cannot be read.
     """
     manifest = _read_manifest(path)
     listed = manifest["files"]
     names = (*FILES, *(name for name in OPTIONAL_FILES if name in listed))
-    files = {name: _verified(path / name, listed.get(name)) for name in names}
-    artefact = Artefact(
-        metadata=manifest["facts"],
-        tensors=load(files[VECTORS]),
-        step=files[STEP],
-        query=files[QUERY],
-        items=read_table(files[ITEMS]),
-        int8_matmul=files.get(INT8_MATMUL),
-    )
-    _check_sizes(artefact, path)
+    files = {name: _verified(path / name, listed[name]) for name in names}
+    metadata = manifest["facts"]
+    try:
+        artefact = Artefact(
+            metadata=metadata,
+            tensors=_read_tensors(files[VECTORS]),
+            step=files[STEP],
+            query=files[QUERY],
+            items=read_table(files[ITEMS], rows=metadata["data"]["items"]),
+            int8_matmul=files.get(INT8_MATMUL),
+        )
+        _check_content(artefact)
+    except (DataError, ArtefactError) as error:
+        raise ArtefactError(f"the model {path} cannot be used: {error}") from error
     return artefact
+
+
+def _read_tensors(data: bytes) -> dict[str, AnyArray]:
+    try:
+        tensors: dict[str, AnyArray] = load(data)
+    except (
+        Exception
+    ) as error:  # safetensors raises its own class, and others for types that NumPy does not have
+        raise ArtefactError(f"{VECTORS} cannot be read ({error}); {COPY_AGAIN}") from error
+    return tensors
+
+
+def _check_content(artefact: Artefact) -> None:
+    """Raise `ArtefactError` if the files do not belong together or cannot be served: checksums do not rule that out."""
+    warm = artefact.metadata["sizes"]["items"]
+    check_tensors(artefact.tensors, warm)
+    check_cooccurrence(artefact.cooccurrence, warm)
+    check_items(artefact.items, warm)
 
 
 def _write_files(artefact: Artefact, folder: Path) -> None:
@@ -222,7 +252,7 @@ def _backup(path: Path) -> Path:
 def _read_manifest(path: Path) -> dict[str, Any]:
     file = path / MANIFEST
     try:
-        manifest = json.loads(file.read_bytes())
+        manifest = json.loads(read_bounded(file, max_bytes=MAX_MANIFEST_BYTES))
     except (FileNotFoundError, NotADirectoryError):
         if old := find_backup(path):
             raise ArtefactError(
@@ -232,7 +262,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise ArtefactError(
             f"{path} is not a saved model (no {MANIFEST}); make one with `reprise export RUN --out {path}`"
         ) from None
-    except ValueError as error:
+    except ArtefactError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise ArtefactError(f"{file} is damaged ({error}); {COPY_AGAIN}") from None
     if not isinstance(manifest, dict):
         raise ArtefactError(f"{file} is damaged (not a JSON object); {COPY_AGAIN}")
@@ -245,32 +277,19 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         )
     if checksum != _manifest_checksum(manifest):
         raise ArtefactError(f"{file} was changed after it was saved (its checksum differs); {COPY_AGAIN}")
+    check_manifest(path, manifest, FILES)
     return manifest
 
 
-def _verified(file: Path, listed: Mapping[str, Any] | None) -> bytes:
+def _verified(file: Path, listed: Mapping[str, Any]) -> bytes:
     """Return the bytes of a file after comparing them with its entry in the manifest."""
     try:
-        data = file.read_bytes()
+        data = read_bounded(file, max_bytes=listed["bytes"], exact=True)
     except FileNotFoundError:
         raise ArtefactError(f"{file} is missing; {COPY_AGAIN}") from None
-    assert listed is not None, f"{MANIFEST} always lists {file.name}"
-    if len(data) != listed["bytes"]:
-        raise ArtefactError(f"{file} has {len(data)} bytes instead of {listed['bytes']}; {COPY_AGAIN}")
     if _sha256(data) != listed["sha256"]:
         raise ArtefactError(f"{file} was changed after it was saved (its checksum differs); {COPY_AGAIN}")
     return data
-
-
-def _check_sizes(artefact: Artefact, path: Path) -> None:
-    """Raise `ArtefactError` if the files do not belong together: correct checksums do not rule that out."""
-    warm, items = artefact.metadata["sizes"]["items"], artefact.metadata["data"]["items"]
-    found = len(artefact.input_ID), len(artefact.output_ID), len(artefact.items)
-    if found != (warm, warm, items) or not {"item_id", "count"} <= set(artefact.items.column_names):
-        raise ArtefactError(
-            f"the files of {path} do not belong together: the manifest has {warm} vectors and {items} items, "
-            f"the files have {found[0]}, {found[1]} and {found[2]}; export the model again"
-        )
 
 
 def _sha256(data: bytes) -> str:

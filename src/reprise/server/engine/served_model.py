@@ -6,6 +6,7 @@ States belong to the weights that computed them. They are replaced together, so 
 import hashlib
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from reprise.errors import ArtefactError
 from reprise.recommender.artefact.artefact import MANIFEST
 from reprise.recommender.recommender import Recommender
 from reprise.server.engine.item_overrides import ItemOverrides
-from reprise.server.engine.state_cache import StateBuilder, StateCache
+from reprise.server.engine.state_cache import LongHistoryError, StateBuilder, StateCache
 from reprise.server.store.event_store import EventStore
 from reprise.server.store.records import User
 
 WARM_UP_S = 2.0
 """Seconds that a new model may spend on building states of recent users before it replaces the old one."""
+WARM_UP_EVENTS = 1_000
+"""Maximum number of events of a user whose state is built before the swap. Longer histories are replayed when needed."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,18 @@ class ServedModel:
             max_state_bytes: Maximum memory for cached user states.
 
         Raises:
-            ArtefactError: a file is damaged, or a self-check result differs from the one recorded at export.
+            ArtefactError: a file is damaged, a self-check result differs from the one recorded at export, or the model cannot
+                be used for another reason.
         """
-        recommender, checksum = _load_checked(path)
+        try:
+            recommender, checksum = _load_checked(path)
+        except ArtefactError:
+            raise
+        except Exception as error:  # an edited or incomplete directory can raise any exception
+            raise ArtefactError(
+                f"{path} is not a model that can be served ({type(error).__name__}: {error}); "
+                "write one with `reprise export`"
+            ) from error
         ranker = recommender.ranker
         states = StateCache(StateBuilder(ranker.network, ranker.catalogue), store, max_state_bytes)
         return cls(f"{recommender.name}-{checksum[:12]}", path, states, ItemOverrides(recommender))
@@ -61,7 +73,8 @@ class ServedModel:
             start_s = time.monotonic()
             if start_s > until_s:
                 return
-            self.states.current(user)
+            with suppress(LongHistoryError):
+                self.states.current(user, max_new_events=WARM_UP_EVENTS)
             # pause for as long as the work took: the old model, which still serves, gets half of the processor time
             time.sleep(time.monotonic() - start_s)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reprise.data.vocabulary import ItemId
-from reprise.errors import ArtefactError, DataError
+from reprise.errors import DataError
 from reprise.recommender.generate import DecodingOptions, continue_state
 from reprise.recommender.recommendations import Recommendation
 from reprise.server.engine.batch_inference import recommend_batch, state_of
@@ -201,18 +201,24 @@ class ServingEngine:
         Raises:
             ArtefactError: the model is damaged or invalid; the old one stays.
         """
-        old, path = self._model, path.absolute()
+        return self.replace_model(self.load_model(path))
+
+    def load_model(self, path: Path) -> ServedModel:
+        """Load and check another model without serving it. May take long, or hang with the disk that holds the model.
+
+        Raises:
+            ArtefactError: the model is damaged or invalid.
+        """
+        return ServedModel.open(path.absolute(), self.store, self._model.states.max_bytes)
+
+    def replace_model(self, new: ServedModel) -> str:
+        """Warm up a loaded model, then serve it; return its version. The old model serves meanwhile.
+
+        Raises:
+            StoreError: the log cannot be read; the old model stays.
+        """
         version = self._deletions_version
-        try:
-            new = ServedModel.open(path, self.store, old.states.max_bytes)
-        except (ArtefactError, StoreError):
-            raise
-        except Exception as error:  # an edited or incomplete directory can raise any exception
-            raise ArtefactError(
-                f"{path} is not a model that can be served ({type(error).__name__}: {error}); "
-                "write one with `reprise export`"
-            ) from error
-        new.warm_up(old.states.recent_users())
+        new.warm_up(self._model.states.recent_users())
         with self._model_lock:
             new.items.apply(self.store.items_since(0))
             self._model = new

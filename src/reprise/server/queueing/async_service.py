@@ -13,12 +13,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
+from reprise.errors import ArtefactError
 from reprise.server.engine.batch_inference import recommend_batch
 from reprise.server.engine.requests import RecommendQuery, RecommendResult
 from reprise.server.engine.serving_engine import ServingEngine
 from reprise.server.engine.state_cache import MAX_QUICK_EVENTS, LongHistoryError
 from reprise.server.json_logging import log_error, log_event
 from reprise.server.prometheus_metrics import PrometheusMetrics
+from reprise.server.queueing.daemon_thread import call_with_timeout
 from reprise.server.queueing.loop_lag import EventLoopLagMonitor
 from reprise.server.queueing.work_queue import QueueFullError, WorkQueue
 from reprise.server.settings import Settings
@@ -63,6 +65,8 @@ class AsyncService:
             threads=settings.slow_threads,
         )
         self._swap_lock = asyncio.Lock()
+        self._reload_task: asyncio.Task[None] | None = None
+        self._reload_again = False
         self._lag_monitor = EventLoopLagMonitor()
         self._refresh_task: asyncio.Task[None] | None = None
         self._store_check: asyncio.Future[Any] | None = None
@@ -129,18 +133,50 @@ class AsyncService:
 
         Raises:
             QueueFullError: another model is being loaded.
-            ArtefactError: the model is damaged or invalid; the old one stays.
+            ArtefactError: the model is damaged or invalid, or was not loaded in time; the old one stays.
         """
         if self._swap_lock.locked():
             raise QueueFullError
         async with self._swap_lock:
-            path = self.engine.model.path if path is None else path
+            return await self._swap(path)
+
+    def request_reload(self) -> None:
+        """Load the directory of the model again, after a swap that is running. Must be called from the event loop.
+
+        Requests during a swap are combined: one reload after the swap reads what all of them announced.
+        """
+        if self._reload_task is not None and not self._reload_task.done():
+            self._reload_again = True
+        else:
+            self._reload_task = asyncio.create_task(self._reload())
+        if self._swap_lock.locked():
+            log_event("model reload queued", reason="another model is being loaded")
+
+    async def _reload(self) -> None:
+        self._reload_again = True
+        while self._reload_again:
+            async with self._swap_lock:
+                # cleared before the directory is read: a later request announces files that this pass may not see
+                self._reload_again = False
+                with suppress(Exception):  # logged and counted by `_swap`
+                    await self._swap(None)
+
+    async def _swap(self, path: Path | None) -> str:
+        path = self.engine.model.path if path is None else path
+        timeout_s = self.settings.model_timeout_s
+        try:
             try:
-                version = await asyncio.to_thread(self.engine.swap_model, path)
-            except Exception as error:
-                self.metrics.model_swaps.labels("failed").inc()
-                log_error("model swap failed", error, path=str(path))
-                raise
+                new = await call_with_timeout(lambda: self.engine.load_model(path), timeout_s)
+            except TimeoutError:
+                raise ArtefactError(
+                    f"{path} was not loaded within {timeout_s:g} s; check the disk that holds it, or allow more time with "
+                    "--model-timeout"
+                ) from None
+            version = await asyncio.to_thread(self.engine.replace_model, new)
+        except Exception as error:
+            self.metrics.model_swaps.labels("failed").inc()
+            log_error("model swap failed", error, path=str(path))
+            raise
         self.metrics.model_swaps.labels("succeeded").inc()
         log_event("model swapped", model_version=version, path=str(path))
         return version
@@ -166,8 +202,9 @@ class AsyncService:
     async def close(self) -> None:
         """Stop the background tasks, finish pending work and close the log. Pending slow jobs are refused."""
         self._lag_monitor.stop()
-        if self._refresh_task is not None:
-            self._refresh_task.cancel()
+        for task in (self._refresh_task, self._reload_task):
+            if task is not None:
+                task.cancel()
         await asyncio.to_thread(self._quick_queue.close)
         await asyncio.to_thread(self._slow_queue.close, drain=False)
         await asyncio.to_thread(self._write_queue.close)

@@ -1,0 +1,156 @@
+"""Checks of the content of a saved model: types, shapes, index ranges and finite numbers.
+
+Correct checksums only show that the files are as they were written. These checks show that the files belong together and can
+be served: without them, one NaN in one vector would make the answers of some users empty.
+
+Shape letters: I warm items, P pairs of co-occurring items, W events of the window.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from reprise.arrays import AnyArray
+from reprise.data.io.arrow_columns import Table, column_kind, column_values
+from reprise.errors import ArtefactError
+
+REQUIRED_FACTS: Mapping[tuple[str, ...], type] = {
+    ("name",): str,
+    ("spec",): dict,
+    ("sizes", "items"): int,
+    ("data", "items"): int,
+    ("data", "kinds"): list,
+}
+"""Entries of `facts` in the manifest that a recommender reads, and their types."""
+COOCCURRENCE_FIELDS = {"start", "neighbour", "score", "weight", "floor", "gain"}
+EXPORT_AGAIN = "export the model again"
+
+
+def check_manifest(path: object, manifest: Mapping[str, Any], required_files: tuple[str, ...]) -> None:
+    """Check that a manifest has the entries that reading a model needs.
+
+    Args:
+        path: Directory of the model, for messages.
+        manifest: Content of the manifest.
+        required_files: Names of the files that every model has.
+
+    Raises:
+        ArtefactError: an entry is missing or has another type.
+    """
+    for names, wanted in REQUIRED_FACTS.items():
+        value: Any = manifest.get("facts")
+        for name in names:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if not isinstance(value, wanted) or isinstance(value, bool):
+            raise _damaged_manifest(path, f"facts.{'.'.join(names)} is {value!r}, not a {wanted.__name__}")
+    kinds = manifest["facts"]["data"]["kinds"]
+    if not kinds or not all(isinstance(kind, str) for kind in kinds) or len(set(kinds)) < len(kinds):
+        raise _damaged_manifest(path, f"facts.data.kinds is {kinds!r}, not a list of different texts")
+    files = manifest.get("files")
+    if not isinstance(files, Mapping):
+        raise _damaged_manifest(path, f"files is {files!r}, not an object")
+    for name in required_files:
+        if name not in files:
+            raise _damaged_manifest(path, f"files does not list {name}")
+    for name, entry in files.items():
+        values = entry if isinstance(entry, Mapping) else {}
+        size, checksum = values.get("bytes"), values.get("sha256")
+        if not isinstance(size, int) or size < 0 or not isinstance(checksum, str):
+            raise _damaged_manifest(path, f"files.{name} is {entry!r}, not a size and a checksum")
+
+
+def _damaged_manifest(path: object, fault: str) -> ArtefactError:
+    return ArtefactError(f"the manifest of {path} is not valid: {fault}; {EXPORT_AGAIN}")
+
+
+def check_tensors(tensors: Mapping[str, AnyArray], warm: int) -> None:
+    """Check the arrays of a model with `warm` items that have vectors.
+
+    Raises:
+        ArtefactError: an array is missing, has another shape, or contains a number that is not finite.
+    """
+    for name in ("input", *(["output"] if "output" in tensors else [])):
+        vectors = tensors.get(name)
+        if vectors is None or vectors.ndim != 2 or vectors.dtype != np.float32:
+            raise _unsound(f"the tensor {name!r} is not a matrix of float32")
+        if len(vectors) != warm:
+            raise _unsound(
+                f"the files do not belong together: the manifest has {warm} vectors, {name!r} has {len(vectors)}"
+            )
+    for name, tensor in tensors.items():
+        # float64 arrays of the initial state are times; NaN is the time of the last event of a user without events
+        may_be_nan = name.startswith("initial.") and tensor.dtype == np.float64
+        if tensor.dtype.kind == "f" and not may_be_nan:
+            _check_finite(name, tensor)
+    initial = [name for name in tensors if name.startswith("initial.")]
+    if not initial or any(tensors[name].ndim == 0 or len(tensors[name]) != 1 for name in initial):
+        raise _unsound("the initial state is not the state of one user")
+
+
+def _check_finite(name: str, tensor: AnyArray) -> None:
+    # the sum is not finite if a number is not: one pass without a temporary array. It may also overflow, so look again.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(tensor.sum()):
+            return
+    finite = np.isfinite(tensor)
+    if finite.all():
+        return
+    first = [int(one) for one in np.argwhere(~finite)[0]]
+    raise ArtefactError(
+        f"the tensor {name!r} has {int((~finite).sum())} numbers that are not finite, the first at {first}; "
+        "train the model again"
+    )
+
+
+def check_cooccurrence(tables: Mapping[str, AnyArray], warm: int) -> None:
+    """Check co-occurrence tables, so that each lookup stays inside its arrays. No tables at all are valid.
+
+    Raises:
+        ArtefactError: a table is missing, has another shape, or refers to items that do not exist.
+    """
+    if not tables:
+        return
+    if set(tables) != COOCCURRENCE_FIELDS:
+        raise _unsound(
+            f"the co-occurrence tables are {sorted(tables)} instead of {sorted(COOCCURRENCE_FIELDS)}"
+        )
+    start, neighbour, score = tables["start"], tables["neighbour"], tables["score"]
+    if any(table.ndim != 1 for table in tables.values()) or any(
+        table.dtype.kind != "i" for table in (start, neighbour)
+    ):
+        raise _unsound("a co-occurrence table has another number of dimensions or another type")
+    pairs = len(neighbour)
+    if len(start) != warm + 2 or start[0] != 0 or start[-1] != pairs or (np.diff(start) < 0).any():
+        raise _unsound(
+            f"the row offsets of the co-occurrence tables do not fit {warm} items and {pairs} pairs"
+        )
+    if len(score) != pairs or (score < 0).any():
+        raise _unsound("the co-occurrence scores do not fit the pairs, or are negative")
+    if pairs and (neighbour.min() < 1 or neighbour.max() > warm):
+        raise _unsound("a co-occurrence table refers to an item that does not exist")
+
+
+def check_items(items: Table, warm: int) -> None:
+    """Check the item table of a model.
+
+    Raises:
+        ArtefactError: a column is missing or twice there, an id is missing, or a count is not a number of events.
+    """
+    names = items.column_names
+    for name in ("item_id", "count"):
+        if names.count(name) != 1:
+            raise _unsound(f"the item table has {names.count(name)} columns {name!r} instead of one")
+    if len(set(names)) < len(names):
+        raise _unsound("the item table has several columns of one name")
+    if column_kind(items, "item_id") not in ("text", "integer") or items.column("item_id").null_count:
+        raise _unsound("the item ids of the item table are neither texts nor integers, or some are missing")
+    if column_kind(items, "count") != "integer":
+        raise _unsound("the counts of the item table are not integers")
+    counts = column_values(items, "count")[:warm]
+    if any(count is None or count < 0 for count in counts):
+        raise _unsound("a count of the item table is missing or negative")
+
+
+def _unsound(fault: str) -> ArtefactError:
+    return ArtefactError(f"{fault}; {EXPORT_AGAIN}")
