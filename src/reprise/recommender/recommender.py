@@ -128,12 +128,12 @@ class Recommender:
         Raises:
             ArtefactError: a result differs from the one at export, or has scores that are not finite.
         """
-        check_each_kind(self._network, len(self.artefact.metadata["data"]["kinds"]))
         golden = self.artefact.metadata.get(GOLDEN)
         if golden:
             run_golden_tests(self.recommend, self.items, golden)
         else:
             self._make_golden_tests()
+        check_each_kind(self._network, len(self.artefact.metadata["data"]["kinds"]))
 
     def _make_golden_tests(self) -> list[dict[str, Any]]:
         kinds = self.artefact.metadata["data"]["kinds"]
