@@ -14,7 +14,8 @@ SOURCE = ROOT / "src" / "reprise"
 FILES = sorted(SOURCE.rglob("*.py"))
 FOLDERS = sorted({file.parent for file in FILES})
 LAYER = {
-    "errors": 0, "arrays": 0, "class_names": 0, "validation_messages": 0, "config": 0, "progress": 0,
+    "errors": 0, "arrays": 0, "atomic_files": 0, "class_names": 0, "validation_messages": 0, "config": 0,
+    "directory_lock": 0, "progress": 0,
     "data": 1, "nn": 2, "models": 3, "evaluation": 4, "recommender": 4,
     "training": 5, "report": 6, "testing": 6, "server": 6, "cli": 7, "__init__": 7, "__main__": 7,
 }  # fmt: skip
@@ -36,7 +37,7 @@ HOMES = {
     "jinja2": ("report/render.py",), "markupsafe": ("report/",),
     "sqlite3": ("server/store/sqlite",), "psycopg": ("server/store/postgres",), "psycopg_pool": ("server/store/postgres",),
     "starlette": ("server/http/",), "uvicorn": ("server/process.py",), "prometheus_client": ("server/prometheus_metrics.py",),
-    "typer": ("cli/",), "rich": ("cli/", "progress.py"),
+    "filelock": ("directory_lock.py",), "typer": ("cli/",), "rich": ("cli/", "progress.py"),
 }  # fmt: skip
 """The only places that import a third-party library, so that it can be replaced in one place."""
 RUNS_CODE_WHEN_READ = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

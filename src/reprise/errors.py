@@ -1,7 +1,9 @@
 """Errors that a user can cause. Each is a `ValueError` that states the fault, the value and the remedy."""
 
+import shlex
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class RepriseError(ValueError):
@@ -25,7 +27,19 @@ class DivergedError(RepriseError):
 
 
 class ArtefactError(RepriseError):
-    """A saved model or a run directory is incomplete, was changed, or has another format."""
+    """A saved model, a run or a report is incomplete, was changed, has another format, or cannot be written."""
+
+
+def command_line(*words: object) -> str:
+    """Return a command for a message or for "next:", quoted so that it can be pasted into a shell.
+
+    >>> command_line("reprise", "train", Path("my data"), "--out", Path("-run"))
+    "reprise train 'my data' --out ./-run"
+    """
+    texts = [
+        f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word) for word in words
+    ]
+    return shlex.join(texts)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -1,8 +1,12 @@
 """Tests of the terminal output: nested facts, number formats, and brackets in titles."""
 
+import shlex
+import sys
+from pathlib import Path
+
 import pytest
 
-from reprise.cli.console import show_dataset, show_facts, show_next, show_table
+from reprise.cli.console import runnable, show_dataset, show_facts, show_next, show_table
 from reprise.data.description import describe
 from reprise.testing import worlds
 
@@ -25,8 +29,41 @@ def test_brackets_are_printed_unchanged(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_next_commands_are_printed_on_separate_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    show_next("reprise demo", "reprise describe x")
+    show_next(("reprise", "demo"), ("reprise", "describe", Path("x")))
     assert capsys.readouterr().out == "next:\n  reprise demo\n  reprise describe x\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["my run", "it's", 'a "b"', "$HOME", "-rf", "a;b", "日本", "~", "a\nb", "*", "#x", "!1"]
+)
+def test_a_printed_command_can_be_pasted(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    show_next(("reprise", "export", Path(name), "--out", Path(f"{name}.model")))
+    _, command = capsys.readouterr().out.split("\n", 1)
+    program, verb, run, option, model = shlex.split(command)
+    assert (program, verb, Path(run), option, Path(model)) == (
+        "reprise",
+        "export",
+        Path(name),
+        "--out",
+        Path(f"{name}.model"),
+    )
+    assert not run.startswith("-") and not model.startswith("-")
+
+
+@pytest.mark.parametrize(
+    ("started", "command"),
+    [
+        ("/opt/my tools/bin/reprise", "'/opt/my tools/bin/reprise' demo"),
+        ("/usr/lib/reprise/__main__.py", f"{sys.executable} -m reprise demo"),
+        ("/usr/bin/other", "reprise demo"),
+    ],
+)
+def test_a_printed_command_works_without_a_search_path(
+    monkeypatch: pytest.MonkeyPatch, started: str, command: str
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(sys, "argv", [started])
+    assert runnable("reprise", "demo") == command
 
 
 def test_dataset_summary_is_short(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from typer.testing import Result
+from typer.main import get_command
+from typer.testing import CliRunner, Result
 
 import reprise as package
 from reprise.cli import main
@@ -98,7 +99,7 @@ def test_error_without_a_file_name_is_printed(
     fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop_with(monkeypatch, OSError(28, "No space left on device"))
-    assert fails("describe", "x") == "[Errno 28] No space left on device"
+    assert fails("describe", "x") == "cannot write the output (No space left on device)"
 
 
 def test_full_output_device_is_an_error_without_a_traceback() -> None:
@@ -111,7 +112,10 @@ def test_full_output_device_is_an_error_without_a_traceback() -> None:
         done = subprocess.run(
             [sys.executable, "-c", code, "print"], stdout=full, stderr=subprocess.PIPE, text=True
         )
-    assert (done.returncode, done.stderr) == (2, "reprise: [Errno 28] No space left on device\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "reprise: cannot write the output (No space left on device)\n",
+    )
 
 
 def test_closed_pipe_is_not_an_error() -> None:
@@ -125,3 +129,31 @@ def test_closed_pipe_is_not_an_error() -> None:
         assert done.stdout and done.stderr
         done.stdout.close()
         assert done.stderr.read() == b""
+
+
+def squeezed(text: str) -> str:
+    return "".join(text.split())
+
+
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("columns", [50, 200])
+def test_help_texts_are_printed_as_they_are_written(name: str, columns: int) -> None:
+    command = get_command(main.app).commands[name]  # type: ignore[attr-defined]
+    shown = squeezed(CliRunner().invoke(main.app, [name, "--help"], terminal_width=columns).output)
+    assert squeezed(command.help) in shown
+    for parameter in command.params:
+        assert squeezed(parameter.help or "") in shown
+    example = next(
+        line
+        for line in CliRunner().invoke(main.app, [name, "--help"]).output.splitlines()
+        if "Example:" in line
+    )
+    assert example.endswith(f"Example: {sys.modules[f'reprise.cli.commands.{name}'].EXAMPLE}")
+
+
+def test_help_keeps_brackets_asterisks_and_backslashes() -> None:
+    app = main.typer.Typer(cls=main.CommandGroup, rich_markup_mode=main.app.rich_markup_mode)
+    text = r"Files *.csv and **bold**, [red]x[/red] [model], C:\new\table, `code`, <b>, 5_000_000 s, ~1 %, :smile:"
+    app.command("a", help=text)(lambda: None)
+    app.command("b")(lambda: None)
+    assert squeezed(text) in squeezed(CliRunner().invoke(app, ["a", "--help"]).output)

@@ -9,6 +9,8 @@ from typing import Any
 
 import typer
 
+from reprise.errors import command_line
+
 WARNINGS = "warnings"
 """Name of the fact that holds warnings."""
 OMITTED = (WARNINGS, "leaks")
@@ -75,23 +77,29 @@ def _targets(part: Mapping[str, Any]) -> str:
     return f"{part['events']:,} events, {part['targets']:,} targets{cold}"
 
 
-def show_next(*commands: str) -> None:
-    """Print commands that a user may want to run next."""
+def show_next(*commands: Sequence[object]) -> None:
+    """Print commands that a user may want to run next, each given as its words."""
     typer.echo("next:")
-    for command in commands:
-        typer.echo(f"  {runnable(command)}")
+    for words in commands:
+        typer.echo(f"  {runnable(*words)}")
 
 
-def runnable(command: str) -> str:
+def runnable(*words: object) -> str:
     """Return a command line that works in this shell.
 
-    If `reprise` is not on the search path, its name is replaced by the path that this process was started with.
+    If `reprise` is not on the search path, its name is replaced by what this process was started with.
     """
+    program, *arguments = words
+    if program != "reprise" or shutil.which("reprise"):
+        return command_line(*words)
     started, here = Path(sys.argv[0]), Path.cwd()
-    if not command.startswith("reprise ") or shutil.which("reprise") or started.name != "reprise":
-        return command
+    if started.name == "__main__.py":
+        return command_line(sys.executable, "-m", "reprise", *arguments)
+    if started.stem != "reprise":
+        return command_line(*words)
     path = started.relative_to(here) if started.is_relative_to(here) else started
-    return f"{path}{command.removeprefix('reprise')}"
+    # a shell looks for a name without a directory on the search path only
+    return command_line(path if len(path.parts) > 1 else f"./{path}", *arguments)
 
 
 def _flatten(facts: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -1,7 +1,10 @@
 """The `reprise` command: its subcommands, and the messages for errors and interruptions."""
 
-import os
-import sys
+import errno
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -20,55 +23,104 @@ from reprise.cli.commands import (
     train,
     tune,
 )
+from reprise.cli.standard_streams import discard_output, flush_output, set_up_streams
 from reprise.errors import RepriseError
 
 COMMANDS = (prepare, describe, train, tune, evaluate, recommend, export, serve, key, forget, demo)
 """One module per command; each holds a function of the same name, and EXAMPLE, a complete command line."""
-RESUMABLE = ("prepare", "train", "tune", "demo")
-"""Commands that continue an interrupted run when the same command is run again."""
+CONTINUES = "; run the same command again to continue"
+STARTS_OVER = "; run the same command again to start over"
+AFTER_STOP = {
+    **dict.fromkeys(("prepare", "train", "tune", "demo"), CONTINUES),
+    **dict.fromkeys(("evaluate", "recommend", "export"), STARTS_OVER),
+}
+"""What a user can do after a command was stopped, by command."""
 USER_ERROR = 2
-"""Exit code for errors that a user can correct."""
-INTERRUPTED = 130
-"""Exit code after Ctrl-C."""
+"""Exit status for errors that a user can correct, and for output that cannot be written."""
+CLOSED_PIPE = 128 + 13
+"""Exit status if the reader of the output, such as `head`, has closed it; a shell shows 128 and the number of SIGPIPE."""
+
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF)
+"""Errors of a stream or file that cannot be written, such as a full disk or a stdout that was closed."""
+
+
+class Stopped(KeyboardInterrupt):
+    """The process has received SIGINT (Ctrl-C) or SIGTERM."""
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        """Store the number of the signal."""
+        self.number = number
 
 
 class CommandGroup(TyperGroup):
     """A group of commands that prints errors of a user as one message instead of a traceback."""
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run a command line, and exit with a status."""
+        with _messages():
+            try:
+                return super().main(*args, **options)
+            except SystemExit as end:
+                # typer ends with 1 if the output of a help text is closed
+                if isinstance(end.__context__, BrokenPipeError):
+                    raise end.__context__ from None
+                raise
+
     def invoke(self, ctx: Any) -> Any:
         """Run the subcommand of the command line."""
-        try:
+        with _messages(ctx):
             result = super().invoke(ctx)
-            sys.stdout.flush()
+            flush_output()
             return result
-        except RepriseError as error:
-            _print_error(str(error))
-            raise typer.Exit(USER_ERROR) from None
-        except BrokenPipeError:
-            raise  # the reader, such as `head`, has closed the pipe; typer then exits without a message
-        except OSError as error:
-            _print_error(f"{error.strerror}: {error.filename}" if error.filename else str(error))
-            _discard_output()
-            raise typer.Exit(USER_ERROR) from None
-        except KeyboardInterrupt:
-            resumable = ctx.invoked_subcommand in RESUMABLE
-            _print_error("stopped" + ("; run the same command again to continue" if resumable else ""))
-            raise typer.Exit(INTERRUPTED) from None
 
 
-def _print_error(message: str) -> None:
-    typer.secho(f"reprise: {message}", err=True, fg=typer.colors.RED)
-
-
-def _discard_output() -> None:
-    """Redirect stdout to the null device if it cannot be flushed.
-
-    Python flushes stdout again when it exits, and would print a traceback if that failed.
-    """
+@contextmanager
+def _messages(context: Any = None) -> Iterator[None]:
+    """Print errors of the block as one message, and exit with a status. The context knows the name of the subcommand."""
     try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        yield
+    except RepriseError as error:
+        raise _exit(USER_ERROR, str(error)) from None
+    except BrokenPipeError:
+        raise _exit(CLOSED_PIPE) from None
+    except OSError as error:
+        raise _exit(USER_ERROR, _reason(error)) from None
+    except MemoryError:
+        raise _exit(USER_ERROR, "there is not enough memory") from None
+    except KeyboardInterrupt as stop:
+        command = context.invoked_subcommand if context else None
+        number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
+        raise _exit(128 + number, f"stopped{AFTER_STOP.get(command, '')}") from None
+
+
+def _reason(error: OSError) -> str:
+    if error.filename:
+        return f"{error.strerror}: {error.filename}"
+    return f"cannot write the output ({error.strerror})" if error.errno in UNWRITABLE else str(error)
+
+
+def _exit(status: int, message: str | None = None) -> SystemExit:
+    """Print a message on stderr, discard output that cannot be written, and return the exception that ends the process."""
+    try:
+        if message is not None:
+            typer.secho(f"reprise: {message}", err=True, fg=typer.colors.RED)
+        flush_output()
+    except OSError:  # the status remains
+        discard_output()
+    return SystemExit(status)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Handle a signal: stop the command in order. A second signal ends the process immediately."""
+    signal.signal(number, signal.SIG_DFL)
+    raise Stopped(number)
+
+
+def _catch_signals() -> None:
+    """Stop in order after Ctrl-C and SIGTERM, unless the caller ignores them, as `nohup` or a shell script may."""
+    for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        if signal.getsignal(number) == default:
+            signal.signal(number, _stop)
 
 
 def _show_version(wanted: bool) -> None:
@@ -84,8 +136,9 @@ app = typer.Typer(
     cls=CommandGroup,
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="markdown",  # the default mode would drop the brackets of "[model]" from the help
+    rich_markup_mode=None,  # help is plain text: markup would change brackets, asterisks and backslashes
     pretty_exceptions_enable=False,
+    context_settings={"max_content_width": 110},
     epilog="Start with `reprise demo`, or with your own event log: `reprise prepare EVENTS --out data/shop`.",
 )
 
@@ -101,9 +154,11 @@ def reprise(
 
 for command in COMMANDS:
     name = command.__name__.rpartition(".")[2]
-    app.command(name, epilog=f"Example: {command.EXAMPLE}")(getattr(command, name))
+    app.command(name, epilog=f"\b\nExample: {command.EXAMPLE}")(getattr(command, name))
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line of this process."""
+    set_up_streams()
+    _catch_signals()
     app(prog_name="reprise")

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from lightning_fabric import Fabric
 
-from reprise.training.checkpoint import write_text
+from reprise.atomic_files import write_text
 from reprise.training.run_directory import LOGGER
 from reprise.training.validation import VALID
 

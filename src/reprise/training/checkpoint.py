@@ -7,6 +7,7 @@ serving. Random numbers need no saving: each step seeds its generator from the s
 import json
 import os
 import re
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from reprise.atomic_files import unwritable
 from reprise.errors import ArtefactError
 from reprise.nn.cells import State
 from reprise.training.optimizer import Optimizer
 
 PROGRESS = "progress"
+RESUMES = "run the same command again: it resumes from the last checkpoint"
+"""End of the message for a file of a run that cannot be written."""
 FORMER_KEY = re.compile(r"^(model\.|optimizer\.\w+\.)?transitions\.")
 """Keys of the co-occurrence correction in files of earlier versions, which named it `transitions` instead of `cooccurrence`."""
 
@@ -90,16 +94,6 @@ def load_weights(path: Path, model: nn.Module, weights: dict[str, Tensor]) -> No
         raise ArtefactError(f"{path} holds the weights of another network: {error}") from None
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a text file atomically and durably."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Replace a safetensors file of tensors and metadata atomically and durably.
 
@@ -113,12 +107,13 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
-    except (SafetensorError, OSError) as error:
+    except SafetensorError as error:  # it holds the error of the operating system as text only
         partial.unlink(missing_ok=True)
-        raise ArtefactError(
-            f"cannot write {path} ({error}); free some space and run the same command again: it resumes from the last "
-            "checkpoint"
-        ) from error
+        raise ArtefactError(f"cannot write {path} ({error}); free some space and {RESUMES}") from error
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise ArtefactError(unwritable(path, error, RESUMES)) from error
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

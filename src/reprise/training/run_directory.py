@@ -7,8 +7,9 @@ An ensemble has no checkpoint. Each of its members is a run directory inside it:
 
 import json
 import logging
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,17 +17,20 @@ from typing import Any
 
 import tomli_w
 
+from reprise.atomic_files import unwritable, write_text, writing
 from reprise.class_names import class_name, resolve
 from reprise.config import CLASS, from_dict, put_values, to_dict
 from reprise.data.dataset import Part, SequenceDataset, Sizes
+from reprise.directory_lock import LOCK, locked_directory
 from reprise.errors import ArtefactError, ConfigError, DataError
 from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.progress import ProgressBar
-from reprise.training.checkpoint import load_weights, read_tensors, write_text
+from reprise.training.checkpoint import RESUMES, load_weights, read_tensors
 from reprise.training.recipe import Recipe
 
 FORMAT = 1
-PARTIAL = "run.partial"
+FORMER_PARTIAL = "run.partial"
+"""Name of an incomplete manifest that a version before 0.2 left when it was killed."""
 MEMBERS = "members"
 """Sub-directory with the runs of the members of an ensemble; in the records of an ensemble, the number of members."""
 FITTED = "fitted"
@@ -80,21 +84,33 @@ class RunDirectory:
         if self.manifest.exists():
             _check_same(self.path, self.read(), manifest)
         elif self.path.exists():
-            foreign = sorted({entry.name for entry in self.path.iterdir()} - {PARTIAL, MEMBERS})
-            if foreign:
-                raise ConfigError(
-                    f"{self.path} is not a run directory (it holds {foreign[0]}); choose another --out"
-                )
+            own = {
+                LOCK,
+                MEMBERS,
+                "recipe.toml",
+                FORMER_PARTIAL,
+                *(f".{name}.partial" for name in ("recipe.toml", self.manifest.name)),
+            }
+            check_holds_only(self.path, own, "a run directory")
 
     def begin(self, manifest: Manifest, dataset: SequenceDataset) -> None:
-        """Create the directory with its manifest and recipe; a run that exists keeps its manifest."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Write the manifest and the recipe; a run that exists keeps them."""
         if not self.manifest.exists():
             location = str(dataset.path.resolve()) if dataset.path else None
             text = json.dumps(manifest | {"dataset": location, "reprise": version("reprise")}, indent=2)
-            (self.path / PARTIAL).write_text(text, encoding="utf-8")
-            (self.path / PARTIAL).replace(self.manifest)
-        (self.path / "recipe.toml").write_text(tomli_w.dumps(manifest["recipe"]), encoding="utf-8")
+            write_text(self.path / "recipe.toml", tomli_w.dumps(manifest["recipe"]))
+            write_text(self.manifest, text)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Create the directory, and lock it against other processes that train in it, as a context manager.
+
+        Raises:
+            ConfigError: Another process trains in it.
+            ArtefactError: It cannot be created or written.
+        """
+        with locked_directory(self.path, "trains"):
+            yield
 
     def read(self) -> Manifest:
         """Return the manifest.
@@ -124,12 +140,13 @@ class RunDirectory:
     def write_metrics(self, history: list[dict[str, Any]]) -> None:
         """Replace `metrics.jsonl`, which has one line of JSON per epoch."""
         lines = "".join(json.dumps(record) + "\n" for record in history)
-        write_text(self.path / "metrics.jsonl", lines)
+        write_text(self.path / "metrics.jsonl", lines, RESUMES)
 
     @contextmanager
     def logging(self) -> Iterator[None]:
         """Append the log messages of the training package to `train.log`, as a context manager."""
-        handler = logging.FileHandler(self.path / "train.log", encoding="utf-8")
+        with writing(self.path, RESUMES):
+            handler = _LogFile(self.path / "train.log", encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         level = LOGGER.level
         LOGGER.addHandler(handler)
@@ -139,7 +156,31 @@ class RunDirectory:
         finally:
             LOGGER.removeHandler(handler)
             LOGGER.setLevel(level)
-            handler.close()
+            with suppress(OSError):  # a line that could not be written has raised an error before
+                handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    """A log file that cannot be written stops the run, instead of printing a traceback for each line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exception()
+        if isinstance(error, OSError):
+            raise ArtefactError(unwritable(Path(self.baseFilename), error, RESUMES)) from error
+        raise
+
+
+def check_holds_only(path: Path, own: set[str], what: str) -> None:
+    """Check that an output path is a directory with nothing but the files that a killed start leaves.
+
+    Raises:
+        ConfigError: The path is a file, or holds something else.
+    """
+    if not path.is_dir():
+        raise ConfigError(f"{path} is a file, not {what}; choose another --out")
+    foreign = sorted({entry.name for entry in path.iterdir()} - own)
+    if foreign:
+        raise ConfigError(f"{path} is not {what} (it holds {foreign[0]}); choose another --out")
 
 
 def report_line(bar: ProgressBar, text: str) -> None:

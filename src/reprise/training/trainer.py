@@ -111,18 +111,20 @@ def _train_run(
     _check_recipe(recipe)
     check_leaks(dataset)
     manifest = manifest_of(recipe, dataset, options.seed)
-    run.check(manifest)
     is_ensemble = isinstance(recipe.model, Ensemble)
     single = Recipe(model=recipe.model.single(), training=recipe.training) if is_ensemble else recipe
-    # the trainer is made before the directory, so that a wrong recipe leaves no run behind
-    trainer = Trainer(single, dataset, run, options, on_epoch)
-    run.begin(manifest, dataset)
-    with run.logging():
-        if is_ensemble:
-            del trainer  # it only checked the recipe; each member makes its own trainer
-            train_members(recipe, dataset, run, options, show_progress, _train_run)
-        else:
-            trainer.fit(show_progress)
+    run.check(manifest)  # before the lock, which would leave its file in a directory of another kind
+    with run.locked():
+        run.check(manifest)  # another process may have begun the run meanwhile
+        # the trainer is made before the manifest, so that a wrong recipe leaves no run behind
+        trainer = Trainer(single, dataset, run, options, on_epoch)
+        run.begin(manifest, dataset)
+        with run.logging():
+            if is_ensemble:
+                del trainer  # it only checked the recipe; each member makes its own trainer
+                train_members(recipe, dataset, run, options, show_progress, _train_run)
+            else:
+                trainer.fit(show_progress)
 
 
 def _check_recipe(recipe: Recipe) -> None:

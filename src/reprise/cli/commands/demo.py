@@ -28,6 +28,8 @@ ATTRIBUTION = {
 }
 CUSTOMERS = 3
 """Number of customers whose recommendations are printed."""
+EVENTS = "events.db"
+"""Name of the file of a server's event log, in the command that starts a server."""
 TOP_K = 5
 """Number of recommendations, and of previous purchases, printed per customer."""
 
@@ -60,14 +62,22 @@ def demo(
     _step("comparing the models")
     typer.echo(str(compare(*reports)))
     show_next(
-        f"less {out / 'model' / 'README.md'}",
-        f"reprise evaluate {out / 'run'} --baselines popularity,markov --exclude-seen --html report.html",
-        f"reprise train {out / 'data'} --out {out / 'gru'} --set model.cell=gru",
-        "reprise prepare YOUR-EVENTS --out data/shop",
+        ("less", out / "model" / "README.md"),
+        (
+            "reprise",
+            "evaluate",
+            out / "run",
+            "--baselines",
+            "popularity,markov",
+            "--exclude-seen",
+            "--html",
+            "report.html",
+        ),
+        ("reprise", "train", out / "data", "--out", out / "gru", "--set", "model.cell=gru"),
+        ("reprise", "prepare", "YOUR-EVENTS", "--out", "data/shop"),
     )
     _step("to serve the model and try it at http://127.0.0.1:8000/, run")
-    serve = runnable(f"reprise serve {out / 'model'} --store sqlite:///{out / 'events.db'}")
-    typer.echo(f"  {serve}")
+    typer.echo(f"  {runnable('reprise', 'serve', out / 'model', '--store', f'sqlite:///{out / EVENTS}')}")
 
 
 def _prepare(out: Path) -> "SequenceDataset":

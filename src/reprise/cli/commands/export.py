@@ -24,7 +24,10 @@ def export(
 
     Recommender(*load_run(run, dataset), training=training_metadata(run)).save(out)
     typer.echo(f"wrote {out}")
-    show_next(f"reprise recommend {out} HISTORIES --k 20", f"reprise serve {out} --store sqlite:///events.db")
+    show_next(
+        ("reprise", "recommend", out, "HISTORIES", "--k", 20),
+        ("reprise", "serve", out, "--store", "sqlite:///events.db"),
+    )
 
 
 def training_metadata(path: Path) -> dict[str, Any]:

@@ -112,4 +112,4 @@ def prepare(
         ),
     )
     show_dataset(describe(dataset))
-    show_next(f"reprise train {out} --out runs/{out.name}")
+    show_next(("reprise", "train", out, "--out", Path("runs") / out.resolve().name))

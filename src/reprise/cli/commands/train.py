@@ -50,9 +50,9 @@ def train(
     train_network(plan, SequenceDataset.open(path), out=out, options=options, progress=True)
     typer.echo(f"trained {plan.model}; the run is in {out}")
     show_next(
-        f"reprise evaluate {out} --baselines popularity,markov,cooccurrence",
-        f"reprise recommend {out} HISTORIES --k 20",
-        f"reprise export {out} --out {out.name}.model",
+        ("reprise", "evaluate", out, "--baselines", "popularity,markov,cooccurrence"),
+        ("reprise", "recommend", out, "HISTORIES", "--k", 20),
+        ("reprise", "export", out, "--out", Path(f"{out.resolve().name}.model")),
     )
 
 

@@ -102,8 +102,8 @@ def tune(
 
 def _show_next(path: Path, out: Path) -> None:
     show_next(
-        f"reprise train {path} --recipe {out / 'best.toml'} --out runs/best",
-        "reprise evaluate runs/best --baselines popularity,markov,cooccurrence",
+        ("reprise", "train", path, "--recipe", out / "best.toml", "--out", "runs/best"),
+        ("reprise", "evaluate", "runs/best", "--baselines", "popularity,markov,cooccurrence"),
     )
 
 

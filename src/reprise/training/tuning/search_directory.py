@@ -14,15 +14,24 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import Field
 
+from reprise.atomic_files import write_text, writing
 from reprise.config import spec, to_dict
 from reprise.data.dataset import SequenceDataset
+from reprise.directory_lock import LOCK, locked_directory
 from reprise.errors import ArtefactError, ConfigError
-from reprise.training.checkpoint import write_text
 from reprise.training.recipe import Recipe
-from reprise.training.run_directory import Manifest, RunDirectory, differences, with_current_names
+from reprise.training.run_directory import (
+    Manifest,
+    RunDirectory,
+    check_holds_only,
+    differences,
+    with_current_names,
+)
 from reprise.training.tuning.search_space import current_name
 
 FORMAT = 1
+CONTINUES = "run the same command again: it keeps the finished trials"
+"""End of the message for a file of a search that cannot be written."""
 FEW_TRIALS = 20
 """Number of trials below which the importance of fields is only a hint."""
 State = Literal["running", "complete", "pruned", "failed"]
@@ -163,8 +172,8 @@ class SearchDirectory:
         """Return the run directory of a trial."""
         return RunDirectory(self.path / "trials" / str(number))
 
-    def begin(self, manifest: Manifest, recipe: Recipe, dataset: SequenceDataset) -> None:
-        """Create the directory with its manifest, or check that the existing manifest is the same.
+    def check(self, manifest: Manifest, recipe: Recipe) -> None:
+        """Check that a search with this manifest can start or resume here.
 
         Raises:
             ConfigError: The directory holds a search with another recipe, space, seed or dataset, or files of another kind.
@@ -180,37 +189,28 @@ class SearchDirectory:
                     f"{self.path} holds a search with another {differing[0]}; use the former value to resume it, or choose "
                     "another --out"
                 )
-            return
-        existing = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
-        foreign = sorted(existing - {"trials", f".{self.manifest.name}.partial"})
-        if foreign:
-            raise ConfigError(
-                f"{self.path} is not a search directory (it holds {foreign[0]}); choose another --out"
+        elif self.path.exists():
+            check_holds_only(
+                self.path, {LOCK, "trials", f".{self.manifest.name}.partial"}, "a search directory"
             )
-        (self.path / "trials").mkdir(parents=True, exist_ok=True)
-        location = str(dataset.path.resolve()) if dataset.path else None
-        _write(self.manifest, manifest | {"dataset": location, "reprise": version("reprise")})
+
+    def begin(self, manifest: Manifest, dataset: SequenceDataset) -> None:
+        """Write the manifest; a search that exists keeps it."""
+        if not self.manifest.exists():
+            with writing(self.path):
+                (self.path / "trials").mkdir(exist_ok=True)
+            location = str(dataset.path.resolve()) if dataset.path else None
+            _write(self.manifest, manifest | {"dataset": location, "reprise": version("reprise")})
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Lock the directory against other processes, as a context manager.
+        """Create the directory, and lock it against other processes that search in it, as a context manager.
 
         Raises:
-            ConfigError: Another process has the lock.
+            ConfigError: Another process searches in it.
+            ArtefactError: It cannot be created or written.
         """
-        try:
-            import fcntl
-        except ImportError:  # this operating system does not have such locks
-            yield
-            return
-        with (self.path / "trials" / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise ConfigError(
-                    f"another process searches in {self.path}; use --workers to run several trials at a time, or choose "
-                    "another --out"
-                ) from None
+        with locked_directory(self.path, "searches", "use --workers to run several trials at a time"):
             yield
 
     def trials(self, recipe: Recipe) -> list[Trial]:
@@ -237,7 +237,7 @@ class SearchDirectory:
     def write(self, found: Search) -> None:
         """Write `tune.json` and `best.toml`."""
         _write(self.result, found.to_dict())
-        write_text(self.path / "best.toml", tomli_w.dumps(to_dict(found.recipe)))
+        write_text(self.path / "best.toml", tomli_w.dumps(to_dict(found.recipe)), CONTINUES)
 
 
 def _read_trial(file: Path, recipe: Recipe) -> Trial:
@@ -255,4 +255,4 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _write(file: Path, data: dict[str, Any]) -> None:
-    write_text(file, json.dumps(data, indent=2))
+    write_text(file, json.dumps(data, indent=2), CONTINUES)

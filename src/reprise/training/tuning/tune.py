@@ -84,8 +84,12 @@ def tune(
         "pruner": search.pruner,
         "fingerprint": dataset.fingerprint,
     }
-    directory.begin(manifest, recipe, dataset)
+    directory.check(
+        manifest, recipe
+    )  # before the lock, which would leave its file in a directory of another kind
     with directory.locked(), SearchProgress(search.progress, trials) as bar:
+        directory.check(manifest, recipe)  # another process may have begun a search meanwhile
+        directory.begin(manifest, dataset)
         schedule = _TrialSchedule(directory, recipe, options, study, search, trials, bar)
         try:
             if workers == 1:

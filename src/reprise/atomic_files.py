@@ -1,0 +1,75 @@
+"""Files that are replaced as a whole, and messages for files that cannot be written."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from reprise.errors import ArtefactError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Error numbers of a full disk, a quota, and a limit on the size of files."""
+REMEDIES = {
+    **dict.fromkeys(FULL, "free some space"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make it writable, or choose another place"),
+    errno.ENOENT: "create the directory first",
+}
+"""What a user can do about an error, by error number."""
+
+
+@contextmanager
+def writing(path: Path, afterwards: str = "") -> Iterator[None]:
+    """Raise an `OSError` of the block as an error that names the path, the reason and the remedy.
+
+    Args:
+        path: File or directory that the block writes.
+        afterwards: End of the message: how to continue, and what is kept.
+
+    Raises:
+        ArtefactError: The block raised an `OSError`, except for the one of an output whose reader has closed it.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise ArtefactError(unwritable(path, error, afterwards)) from error
+
+
+def unwritable(path: Path, error: OSError, afterwards: str = "") -> str:
+    """Return the message for a path that cannot be written. See `writing`."""
+    remedies = [REMEDIES.get(error.errno or 0, ""), afterwards]
+    remedy = " and ".join(part for part in remedies if part)
+    return f"cannot write {path} ({error.strerror or error}){'; ' if remedy else ''}{remedy}"
+
+
+def write_text(path: Path, text: str, afterwards: str = "") -> None:
+    """Replace a text file atomically and durably. After an error the former file is unchanged.
+
+    A device or a pipe, such as /dev/stdout, is written directly.
+
+    Args:
+        path: The file.
+        text: Its new content.
+        afterwards: End of the error message: what is kept, and how to continue.
+
+    Raises:
+        ArtefactError: The file cannot be written.
+    """
+    with writing(path, afterwards):
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8", newline="\n")
+            return
+        target = path.resolve()  # a link stays, and its target is replaced
+        partial = target.with_name(f".{path.name}.partial")
+        try:
+            with partial.open("w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(target)
+        except OSError:
+            with suppress(OSError):
+                partial.unlink()
+            raise

@@ -1,0 +1,63 @@
+"""Standard streams of the command: UTF-8 whatever the terminal's codec, closed streams, and output that cannot be written."""
+
+import os
+import sys
+from contextlib import suppress
+from typing import TextIO
+
+STREAMS = {0: os.O_RDONLY, 1: os.O_RDONLY, 2: os.O_WRONLY}
+"""How the null device is opened in place of a closed stream: messages may be lost, but a result on stdout may not."""
+
+
+def set_up_streams() -> None:
+    """Make stdout and stderr UTF-8, and open the null device in place of closed streams.
+
+    Without the null device, the next file that the program opens would take the place of a closed stream, and receive
+    what libraries print. Writing to a stdout that was closed raises an `OSError`, as for other programs.
+    """
+    for number, mode in STREAMS.items():
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, mode)
+            assert opened == number, "the lowest free file descriptor is used"
+    sys.stdin = sys.stdin or _open(0, "r")
+    sys.stdout = _utf8(sys.stdout or _open(1, "w"), "surrogateescape")
+    sys.stderr = _utf8(sys.stderr or _open(2, "w"), "backslashreplace")
+
+
+def _open(number: int, mode: str) -> TextIO:
+    stream: TextIO = open(number, mode, encoding="utf-8", closefd=False)  # type: ignore[assignment]  # noqa: SIM115
+    return stream
+
+
+def _utf8(stream: TextIO, errors: str) -> TextIO:
+    """Return the stream with the encoding UTF-8; `errors` is the treatment of characters that UTF-8 lacks.
+
+    Such characters represent the bytes of a file name that is not UTF-8; stdout writes these bytes unchanged.
+    """
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(encoding="utf-8", errors=errors)
+    return stream
+
+
+def flush_output() -> None:
+    """Write what stdout has buffered.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    if not sys.stdout.closed:
+        sys.stdout.flush()
+
+
+def discard_output() -> None:
+    """Discard what is still buffered for stdout and stderr.
+
+    Python writes it when it exits, and would print a traceback if that failed.
+    """
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # a stream of a test has no file descriptor
+            os.dup2(null, stream.fileno())
+    os.close(null)
