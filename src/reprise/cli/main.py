@@ -88,7 +88,7 @@ def _messages(context: Any = None) -> Iterator[None]:
     except MemoryError:
         raise _exit(USER_ERROR, "there is not enough memory") from None
     except KeyboardInterrupt as stop:
-        command = context.invoked_subcommand if context else None
+        command = (context and context.invoked_subcommand) or ""
         number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
         raise _exit(128 + number, f"stopped{AFTER_STOP.get(command, '')}") from None
 
