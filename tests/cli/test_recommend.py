@@ -191,3 +191,16 @@ def test_a_damaged_metrics_file_is_named_at_export(
         f"{file} {why}; copy the run again, or train again in another directory"
     )
     assert not (tmp_path / "model").exists()
+
+
+def test_a_repeated_row_changes_no_recommendation(
+    reprise: Run, shop: Path, histories: Path, tmp_path: Path
+) -> None:
+    """`prepare` dropped duplicates from the log of this model."""
+    header, *rows = histories.read_text().splitlines()
+    twice = tmp_path / "twice.csv"
+    twice.write_text("\n".join([header, *rows, *rows]) + "\n")
+    for options in ([], ["--now", "1700009999"], ["--exclude-seen"]):
+        results = [reprise("recommend", shop / "model", file, *options) for file in (histories, twice)]
+        assert results[0].exit_code == 0, results[0].output
+        assert results[0].output == results[1].output

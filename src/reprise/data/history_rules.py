@@ -86,6 +86,10 @@ class HistoryRules:
         return time_ms - last_ms > self.session_gap_ms
 
 
+NO_RULES = HistoryRules()
+"""Rules that change no history."""
+
+
 def event_key(item: Hashable, kind: object) -> tuple[Hashable, str]:
     """Return what events with equal times have in common if they are duplicates; no kind means the kind `EVENT`."""
     return item, EVENT if kind is None else str(kind)

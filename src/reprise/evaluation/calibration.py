@@ -84,13 +84,15 @@ class CalibrationObserver:
         self.seed = seed
         self.all_targets = protocol.count_targets(dataset)
         self.position_N = protocol.sample_targets(dataset, MAX_TARGETS, seed)
-        self._confidence_N = np.zeros(len(self.position_N))
+        self._confidence_N = np.full(len(self.position_N), np.nan)
         self._right_N = np.zeros(len(self.position_N), dtype=bool)
         self._loss_N = np.full(len(self.position_N), np.nan)
 
     def select(self, batch: ScoredBatch) -> AnyArray:
-        """Return the numbers of the targets of a batch that are in the sample."""
-        found: AnyArray = np.flatnonzero(np.isin(batch.targets()[1], self.position_N, assume_unique=True))
+        """Return the numbers of the targets of a batch that are in the sample and whose scores are logits."""
+        sampled_N = np.isin(batch.targets()[1], self.position_N, assume_unique=True)
+        # the answer for a user without known events is the popular items, not those of the network
+        found: AnyArray = np.flatnonzero(sampled_N & ~batch.without_known_events())
         return found
 
     def score_callback(self, batch: ScoredBatch, selected_M: AnyArray) -> ScoreCallback:

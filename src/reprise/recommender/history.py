@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reprise.arrays import AnyArray
-from reprise.data.history_rules import HistoryRules, round_to_ms
+from reprise.data.history_rules import NO_RULES, HistoryRules, round_to_ms
 from reprise.data.timestamps import format_iso
 from reprise.data.vocabulary import PAD, ItemId
 from reprise.errors import DataError, did_you_mean
@@ -32,10 +32,6 @@ MILLISECONDS_FROM = 1e11
 
 MAX_VALUE = float(np.finfo(np.float32).max)
 """Largest value of an event that can be stored."""
-
-
-NO_RULES = HistoryRules()
-"""Rules that change no history."""
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from reprise.data.history_rules import HistoryRules, event_key, round_to_ms
+from reprise.data.history_rules import NO_RULES, HistoryRules, event_key, round_to_ms
 from reprise.data.vocabulary import ItemId
 from reprise.errors import ConfigError, DataError
-from reprise.recommender.history import NO_RULES, EventLike, Timestamp, read_history, request_time_s
+from reprise.recommender.history import EventLike, Timestamp, read_history, request_time_s
 from reprise.recommender.items.candidate_mask import read_filters
 from reprise.recommender.ranker import HistorySummary, Ranker, check_k
 from reprise.recommender.recommendations import Recommendations

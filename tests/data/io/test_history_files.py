@@ -1,9 +1,12 @@
 """Event files are read as one history per user."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from reprise.data.history_rules import HistoryRules
 from reprise.data.io import history_files
 from reprise.data.io.events import Columns
 from reprise.data.io.history_files import UserHistories, read_histories
@@ -23,11 +26,9 @@ def log(
 
 
 def read(
-    *files: str, integer_items: bool = True, columns: Columns | None = None, extra: tuple[str, ...] = ()
+    *files: str, integer_items: bool = True, columns: Columns | None = None, **options: Any
 ) -> list[UserHistories]:
-    return list(
-        read_histories(files, columns or Columns(), tz=None, integer_items=integer_items, extra=extra)
-    )
+    return list(read_histories(files, columns or Columns(), tz=None, integer_items=integer_items, **options))
 
 
 def test_histories_are_in_time_order_and_equal_times_keep_the_order_of_the_file(tmp_path: Path) -> None:
@@ -145,3 +146,68 @@ def test_a_value_that_is_not_a_number_is_refused_if_values_are_requested(tmp_pat
         "value 'cheap' is not a number; leave it empty if there is none, or name another column"
     )
     assert read(file)[0].events == [[2, 4], [3, 1]]
+
+
+RULES = HistoryRules(drop_duplicates=True, session_gap_ms=60_000, sequence_by="user")
+
+
+def test_duplicates_and_earlier_sessions_are_left_out_by_the_rules_of_the_log(tmp_path: Path) -> None:
+    rows = [("a", 2, 10), ("a", 1, 10), ("a", 2, 10), ("b", 1, 0), ("b", 2, 60), ("b", 3, 121), ("b", 3, 121)]
+    file = log(tmp_path, rows)
+    assert read(file)[0].events == [[2, 1, 2], [1, 2, 3, 3]]
+    assert read(file, rules=RULES)[0].events == [[2, 1], [3]]
+
+
+def test_events_of_different_kinds_are_no_duplicates(tmp_path: Path) -> None:
+    file = tmp_path / "kinds.csv"
+    kinds = ["view", "", "event", "buy", "view"]
+    lines = ["user_id,item_id,timestamp,event_type", *(f"a,7,1700000000,{kind}" for kind in kinds)]
+    file.write_text("\n".join(lines) + "\n")
+    [[events]] = [found.events for found in read(str(file), rules=RULES, extra=("kind",))]
+    assert [event["kind"] for event in events] == ["view", None, "buy"]
+
+
+def test_files_are_cleaned_like_histories_in_python(tmp_path: Path) -> None:
+    generator = np.random.default_rng(4)
+    rows = [
+        (f"u{generator.integers(25)}", int(generator.integers(3)), int(second))
+        for second in generator.choice([0, 1, 60, 61, 121, 122, 400], size=300)
+    ]
+    keys, expected = [], []
+    for user in sorted({row[0] for row in rows}):
+        own = sorted((row for row in rows if row[0] == user), key=lambda row: row[2])
+        kept = RULES.select(np.array([row[2] * 1000.0 for row in own]), [row[1] for row in own])
+        keys.append(user)
+        expected.append([own[place][1] for place in kept.tolist()])
+    assert read(log(tmp_path, rows), rules=RULES) == [UserHistories(keys, expected)]
+
+
+VISITS = ["a,s1,1,0", "a,s1,2,1", "b,s2,3,0", "a,s3,4,2"]
+
+
+def visits(directory: Path, lines: list[str] = VISITS) -> str:
+    file = directory / "visits.csv"
+    rows = [line.rsplit(",", 1) for line in lines]
+    text = [f"{start},{1_700_000_000 + int(second)}" for start, second in rows]
+    file.write_text("\n".join(["user_id,session_id,item_id,timestamp", *text]) + "\n")
+    return str(file)
+
+
+def test_the_key_of_a_history_is_that_of_the_log_unless_it_is_chosen(tmp_path: Path) -> None:
+    file, by_session = visits(tmp_path), HistoryRules(sequence_by="session")
+    assert read(file)[0].keys == ["a", "b"]
+    assert read(file, rules=by_session) == [UserHistories(["s1", "s2", "s3"], [[1, 2], [3], [4]])]
+    assert read(file, rules=by_session, sequence_by="user")[0].events == [[1, 2, 4], [3]]
+    assert read(file, sequence_by="session")[0].keys == ["s1", "s2", "s3"]
+    assert read(log(tmp_path, ROWS), rules=by_session)[0].keys == ["a", "b", "c"]
+
+
+def test_sessions_of_several_users_are_refused(tmp_path: Path) -> None:
+    file = visits(tmp_path, [*VISITS, "b,s3,4,2"])
+    with pytest.raises(DataError) as caught:
+        read(file, sequence_by="session")
+    assert str(caught.value) == (
+        "session 's3' has events of several users ('a' and 'b'); make the ids in 'session_id' unique, "
+        "or use --sequence-by user"
+    )
+    assert read(file, sequence_by="user")[0].keys == ["a", "b"]

@@ -1,7 +1,6 @@
 """`reprise recommend`: recommendations for the histories in a file."""
 
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -20,10 +19,9 @@ from reprise.cli.shared_options import (
     ValueColumn,
     check_output_file,
 )
-from reprise.errors import ArtefactError, DataError
+from reprise.errors import ArtefactError
 
 if TYPE_CHECKING:
-    from reprise.data.io.events import Columns
     from reprise.recommender.history import Timestamp
     from reprise.recommender.recommender import Recommender
 
@@ -70,7 +68,7 @@ def recommend(
         typer.Option(
             metavar="user|session",
             help="Key of a history, as for `prepare`. Session ids are written to the column user_id too.",
-            show_default="user, or session without a user column",
+            show_default="as in the log of the model",
         ),
     ] = None,
     tz: TimeZone = None,
@@ -92,15 +90,18 @@ def recommend(
 
     check_output_file(out)
     columns = Columns(user_column, item_column, time_column, session_column, kind_column, value_column)
-    if sequence_by:
-        columns = _keyed_by(sequence_by, histories, columns)
     recommender = open_recommender(model, dataset)
     check_k(k, recommender.items.warm)
     request_time = None if now is None else _parse_time(now, tz)
-    # with a time of the request, the recommender compares it with the times of the events
-    also = {*recommender.reads, *(["timestamp"] if now else [])}
-    integers = recommender.items.integer_ids
-    batches = read_histories(histories, columns, tz=tz, integer_items=integers, extra=also)
+    batches = read_histories(
+        histories,
+        columns,
+        tz=tz,
+        integer_items=recommender.items.integer_ids,
+        extra=_fields(recommender, with_times=now is not None),
+        rules=recommender.history_rules,
+        sequence_by=sequence_by,
+    )
     users, skipped = 0, 0
     with RecommendationWriter(out) as writer:
         for keys, events in batches:
@@ -116,6 +117,14 @@ def recommend(
     typer.echo(f"{users:,} users{note}", err=True)
 
 
+def _fields(recommender: "Recommender", *, with_times: bool) -> set[str]:
+    """Return the fields of events that the recommender needs besides the items."""
+    # with a time of the request, the recommender compares it with the times of the events
+    fields = {*recommender.reads, *(["timestamp"] if with_times else [])}
+    # events with times are compared with each other, and those of different kinds are not duplicates
+    return fields | {"kind"} if "timestamp" in fields else fields
+
+
 def _parse_time(now: str, tz: str | None) -> "Timestamp":
     """Return a number, or a time in the time zone `tz` if it names no other."""
     from reprise.data.timestamps import check_zone
@@ -127,16 +136,6 @@ def _parse_time(now: str, tz: str | None) -> "Timestamp":
         time = datetime.fromisoformat(now)
         return time.replace(tzinfo=ZoneInfo(tz)) if tz and time.tzinfo is None else time
     return now  # the recommender raises an error about it
-
-
-def _keyed_by(role: Literal["user", "session"], histories: list[str], columns: "Columns") -> "Columns":
-    """Return the columns with the user or session column as the key of a history."""
-    from reprise.data.io.events import read_events
-
-    key: str | None = getattr(read_events(histories, columns).columns, role)
-    if key is None:
-        raise DataError(f"the histories have no {role} column; name it with --{role}-column NAME")
-    return replace(columns, user=key, session=None)
 
 
 def open_recommender(path: Path, dataset: Path | None = None) -> "Recommender":

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import ibis
 import ibis.expr.datatypes as dt
@@ -10,6 +10,8 @@ import ibis.expr.types as ir
 import numpy as np
 import pyarrow as pa
 
+from reprise.data.dataset import EVENT
+from reprise.data.history_rules import NO_RULES, HistoryRules
 from reprise.data.io.duckdb_engine import Engine
 from reprise.data.io.events import Columns, Events, read_events
 from reprise.data.io.time_columns import detect_format, to_ms
@@ -18,6 +20,8 @@ from reprise.errors import DataError
 
 USERS_PER_BATCH = 4096
 """Largest number of users in a batch."""
+SequenceBy = Literal["user", "session"]
+"""Column that defines the histories."""
 
 
 class UserHistories(NamedTuple):
@@ -36,35 +40,88 @@ def read_histories(
     tz: str | None,
     integer_items: bool,
     extra: Collection[str] = (),
+    rules: HistoryRules = NO_RULES,
+    sequence_by: SequenceBy | None = None,
 ) -> Iterator[UserHistories]:
     """Read the histories of all users from event files; events with equal times keep the order of the files.
 
     Args:
-        files: Files as for `read_events`. A log without users has one history per session.
+        files: Files as for `read_events`.
         columns: Column names of the files.
         tz: Time zone of times that have none.
         integer_items: Whether the item ids of the model are integers; text files do not show their type.
         extra: Fields to return with each item, if the files have them: `timestamp` (in seconds), `kind` and `value`.
             Mappings take several times as long to create as plain item ids.
+        rules: How the log of the model was cleaned; the histories are cleaned in the same way.
+        sequence_by: Whether each user or each session has a history. None: as in the log of the model, if the files have
+            that column; otherwise users, or sessions if the files have no users.
 
     Raises:
-        DataError: The files cannot be read as events, ids are missing, item ids are not integers although those of the
-            model are, or requested values are not numbers.
+        DataError: The files cannot be read as events, ids are missing, sessions are shared by users, item ids are not
+            integers although those of the model are, or requested values are not numbers.
     """
     events = read_events(files, columns, tz=tz)
+    key = _key(events.columns, sequence_by, rules)
     engine = events.source.engine
     assert engine is not None, "files are always opened with an engine"
-    log = _number_rows(events, engine)
+    if key == events.columns.session:
+        _check_session_users(events, engine)
+    log = _number_rows(events.with_columns(user=key, session=None), engine)
     _check_ids(engine, log)
     if integer_items and events.source.text:
         log = _with_integer_items(engine, log)
     wanted = {"timestamp", *log.columns} & set(extra)
     if "value" in wanted:
         _check_values(engine, log)
-    ordered = log.order_by("user_id", "time_ms", "row")
+    ordered = _cleaned(log, rules).order_by("user_id", "time_ms", "row")
     yield from _grouped(
         engine.batches(ordered.select("user_id", "item_id", **_extra_fields(ordered, wanted)))
     )
+
+
+def _key(columns: Columns, sequence_by: SequenceBy | None, rules: HistoryRules) -> str | None:
+    """Return the name of the column that defines the histories."""
+    if sequence_by is None:
+        as_the_log = columns.session if rules.sequence_by == "session" else None
+        return as_the_log or columns.user or columns.session
+    key: str | None = getattr(columns, sequence_by)
+    if key is None:
+        raise DataError(
+            f"the histories have no {sequence_by} column; name it with --{sequence_by}-column NAME"
+        )
+    return key
+
+
+def _check_session_users(events: Events, engine: Engine) -> None:
+    """Check that no session has several users, as `prepare` does: their histories would be mixed."""
+    if events.columns.user is None:
+        return
+    log = events.table
+    users = log.group_by("session_id").aggregate(low=log.user_id.min(), high=log.user_id.max())
+    shared = engine.rows(users.filter(users.low != users.high).order_by("session_id").limit(1))
+    if shared:
+        raise DataError(
+            f"session {shared[0]['session_id']!r} has events of several users ({shared[0]['low']!r} and "
+            f"{shared[0]['high']!r}); make the ids in {events.columns.session!r} unique, or use --sequence-by user"
+        )
+
+
+def _cleaned(log: ir.Table, rules: HistoryRules) -> ir.Table:
+    """Select the events that `rules.select` keeps of each history."""
+    if rules.drop_duplicates:
+        kind = log.kind.cast(dt.string).fill_null(EVENT) if "kind" in log.columns else ibis.literal(EVENT)
+        same = ibis.window(group_by=[log.user_id, log.time_ms, log.item_id, kind], order_by=log.row)
+        log = log.mutate(repetition=ibis.row_number().over(same))
+        log = log.filter(log.repetition == 0).drop("repetition")
+    if rules.session_gap_ms is not None:
+        before = ibis.window(group_by=log.user_id, order_by=[log.time_ms, log.row])
+        log = log.mutate(pause_ms=log.time_ms - log.time_ms.lag().over(before))
+        begins = log.time_ms.max(where=log.pause_ms > rules.session_gap_ms)
+        log = log.mutate(begins_ms=begins.over(ibis.window(group_by=log.user_id)))
+        log = log.filter(log.begins_ms.isnull() | (log.time_ms >= log.begins_ms)).drop(
+            "pause_ms", "begins_ms"
+        )
+    return log
 
 
 def _extra_fields(log: ir.Table, wanted: Collection[str]) -> dict[str, ir.Value]:
@@ -80,9 +137,7 @@ def _extra_fields(log: ir.Table, wanted: Collection[str]) -> dict[str, ir.Value]
 
 
 def _number_rows(events: Events, engine: Engine) -> ir.Table:
-    key = events.columns.user or events.columns.session
-    one_key = events.with_columns(user=key, session=None)
-    log = one_key.table.mutate(row=ibis.row_number())
+    log = events.table.mutate(row=ibis.row_number())
     if not engine.row(log.aggregate(rows=log.count()))["rows"]:
         raise DataError("the histories have no events; give a file with at least one row")
     form = detect_format(engine, log, str(events.columns.time), events.tz)

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reprise.arrays import AnyArray
+from reprise.arrays import AnyArray, BoolArray
 from reprise.data.batching import BatchPlan, RowSegments
 from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.errors import DataError
 from reprise.evaluation.options import EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
+from reprise.evaluation.ranking.popular_scores import with_popular_items
 from reprise.evaluation.ranking.ranks import (
     ExclusionMask,
     GivenScores,
@@ -70,6 +71,20 @@ class ScoredBatch(NamedTuple):
         """Return the item indices of the targets, [N], in the order of the scores."""
         target_N: Tensor = self.batch.target_BT[self.batch.target_BT != PAD]
         return target_N
+
+    def without_known_events(self) -> BoolArray:
+        """Return a mask of the targets before which their sequence has no event of a warm item, [N]."""
+        row_N, position_N = self.targets()
+        offset, warm = self.dataset.offset, self.dataset.items.warm
+        without_N: BoolArray = np.asarray(self.dataset.item[offset[row_N]]) > warm
+        # few sequences begin with a cold item; only these are searched for their first event of a warm item
+        row_S, sequence_M = np.unique(row_N[without_N], return_inverse=True)
+        known_S = np.empty(len(row_S), dtype=np.int64)
+        for number, row in enumerate(row_S.tolist()):
+            known = np.flatnonzero(self.dataset.item[offset[row] : offset[row + 1]] <= warm)
+            known_S[number] = offset[row] + known[0] if len(known) else offset[row + 1]
+        without_N[without_N] = position_N[without_N] <= known_S[sequence_M]
+        return without_N
 
     def exclude_seen(self, selected_M: AnyArray | None = None) -> ExclusionMask:
         """Return the exclusion mask of the items that came before each target in its sequence.
@@ -158,7 +173,7 @@ def rank_targets(
     """
     with evaluation_mode(model):
         found = [
-            _rank_batch(batch, scores, protocol.exclude_seen, top_k, observer)
+            _rank_batch(batch, _answers(model, batch, scores), protocol.exclude_seen, top_k, observer)
             for batch, scores in score_batches(model, dataset, protocol, options)
         ]
     joined = TargetRanks(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
@@ -277,6 +292,18 @@ class _FanOut:
             consumer.receive(column_CK, s_CK)
 
 
+def _answers(model: Scorer, batch: ScoredBatch, scores: Scores) -> Scores:
+    """Check the scores of a model, and return those of its answers.
+
+    A recommender answers a user without known events with popular items, whatever the network. Other scorers, such as
+    baselines, answer with their own scores.
+    """
+    batch.check(scores)
+    if not isinstance(model, nn.Module):
+        return scores
+    return with_popular_items(scores, batch.dataset, batch.without_known_events(), device_of(model))
+
+
 def _rank_batch(
     batch: ScoredBatch,
     scores: Scores,
@@ -284,7 +311,6 @@ def _rank_batch(
     top_k: Sequence[TopKObserver],
     observer: ScoreObserver | None,
 ) -> TargetRanks:
-    batch.check(scores)
     target_N = batch.target_items()
     mask = batch.exclude_seen() if exclude_seen else None
     consumers = [found for one in top_k if (found := one.top_k_consumer(batch)) is not None]

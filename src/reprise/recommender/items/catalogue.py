@@ -14,7 +14,8 @@ import numpy as np
 
 from reprise.arrays import AnyArray, BoolArray, Float32Array
 from reprise.data.dataset import EVENT, id_array
-from reprise.data.io.arrow_columns import Table, column_values
+from reprise.data.io.arrow_columns import Table
+from reprise.data.popular_items import popular_shares
 from reprise.data.vocabulary import PAD, ItemId, Vocabulary
 from reprise.errors import DataError, did_you_mean
 from reprise.recommender.items.item_columns import (
@@ -59,9 +60,7 @@ class Catalogue:
     @cached_property
     def popularity_I(self) -> Float32Array:
         """Share of the training events of each warm item."""
-        count_I = np.array(column_values(self.table, "count")[: self.warm], dtype=np.float64)
-        share_I: Float32Array = (count_I / max(1.0, count_I.sum())).astype(np.float32)
-        return share_I
+        return popular_shares(self.table, self.warm)
 
     @cached_property
     def by_popularity_I(self) -> AnyArray:
