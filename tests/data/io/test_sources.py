@@ -147,7 +147,7 @@ def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "log.xlsx").write_text("x")
     with pytest.raises(
         DataError,
-        match=r"log.xlsx' has an unknown format, or another format than the other files; known: .parq",
+        match=r"log.xlsx' has an unknown format; known: .parq",
     ):
         open_source(tmp_path / "log.xlsx")
 
@@ -155,7 +155,7 @@ def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
 def test_files_of_two_formats_are_refused(write_log, days) -> None:
     files = [write_log(days), write_log(days, COLUMNS, "more.csv")]
     with pytest.raises(
-        DataError, match=r"more.csv' has an unknown format, or another format than the other files"
+        DataError, match=r"more.csv' has another format than '.*log.parquet'; give files of one format"
     ):
         open_source(files)
 
@@ -234,3 +234,17 @@ def test_a_json_array_is_refused(tmp_path: Path, indent: int | None) -> None:
     assert str(caught.value) == (
         f"{str(path)!r} is a JSON array; write one object per line, without brackets around them"
     )
+
+
+@pytest.mark.parametrize("inner", ["", "dataset.json", "sequences.parquet", "*"])
+def test_a_prepared_dataset_is_not_a_log(write_log, days, tmp_path: Path, inner: str) -> None:
+    prepare(write_log(days), tmp_path / "shop", split="last:2d,2d")
+    with pytest.raises(
+        DataError, match=r"already a prepared dataset, not a log.*reprise train .*shop --out RUN"
+    ):
+        open_source(str(tmp_path / "shop" / inner))
+
+
+def test_the_item_table_of_a_prepared_dataset_is_a_table(write_log, days, tmp_path: Path) -> None:
+    prepare(write_log(days), tmp_path / "shop", split="last:2d,2d")
+    assert "item_id" in open_source(tmp_path / "shop" / "items.parquet").table.columns

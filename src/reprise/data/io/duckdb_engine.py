@@ -6,7 +6,7 @@ Joins and aggregations do not keep it, so every expression with one of them is s
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,26 @@ class BusyError(DataError):
     """Another process is using the same work directory."""
 
 
+class _Stream:
+    """Rows that can be read repeatedly, for DuckDB; remembers the error that ended a read, which DuckDB turns into text."""
+
+    def __init__(self, schema: pa.Schema, read: Callable[[], Iterator[pa.RecordBatch]]) -> None:
+        self.schema = schema
+        self.read = read
+        self.failure: Exception | None = None
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        reader = pa.RecordBatchReader.from_batches(self.schema, self._batches())
+        return reader.__arrow_c_stream__(requested_schema)
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from self.read()
+        except Exception as error:
+            self.failure = error
+            raise
+
+
 class Engine:
     """An embedded database with a memory limit; beyond the limit it spills to disk."""
 
@@ -51,6 +71,7 @@ class Engine:
         if not isinstance(memory_limit, str) or not re.fullmatch(MEMORY_PATTERN, memory_limit):
             raise ConfigError(f"memory_limit={memory_limit!r} is not a size; write it like '512MB' or '2GB'")
         self.memory_limit = memory_limit
+        self._streams: list[_Stream] = []
         config = {
             "memory_limit": memory_limit,
             "preserve_insertion_order": "true",
@@ -83,22 +104,21 @@ class Engine:
         with self._translate_errors():
             return self.backend.read_parquet([_literal(path) for path in files], **options)
 
-    def text(self, files: Sequence[Path], delimiter: str | None) -> ir.Table:
-        """Open delimited files with a header as one table of text columns, without converting any value."""
-        options: dict[str, Any] = {"delim": delimiter} if delimiter else {}
-        several = {"union_by_name": True} if len(files) > 1 else {}
-        with self._translate_errors():
-            return self.backend.read_csv(
-                [_literal(path) for path in files], header=True, all_varchar=True, **several, **options
-            )
+    def stream(self, name: str, schema: pa.Schema, read: Callable[[], Iterator[pa.RecordBatch]]) -> ir.Table:
+        """Return a table whose rows are read, in order, by calling `read` each time that an expression needs them.
 
-    def json_lines(self, files: Sequence[Path]) -> ir.Table:
-        """Open files of one JSON object per line as one table; times stay text, so that their time zones are kept."""
-        paths = [_literal(path) for path in files]
+        An error that `read` raises reaches the caller of the engine unchanged.
+        """
+        stream = _Stream(schema, read)
+        self._streams.append(stream)
         with self._translate_errors():
-            schema = self.backend.read_json(paths, format="newline_delimited").schema()
-            types = {name: _json_type(kind) for name, kind in schema.items()}
-            return self.backend.read_json(paths, format="newline_delimited", columns=types)
+            self.backend.con.register(name, stream)
+            return self.backend.table(name)
+
+    def view(self, name: str, query: str) -> ir.Table:
+        """Return the result of an SQL query as a lazy table."""
+        self._run(f"CREATE OR REPLACE TEMPORARY VIEW {name} AS {query}")
+        return self.backend.table(name)
 
     def arrow_table(self, name: str, table: pa.Table) -> ir.Table:
         """Register an Arrow table under a name, without a copy, and return it as an Ibis table."""
@@ -181,7 +201,13 @@ class Engine:
     def _translate_errors(self) -> Iterator[None]:
         try:
             yield
-        except duckdb.Error as error:
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            for stream in self._streams:
+                failure, stream.failure = stream.failure, None
+                if failure is not None:
+                    raise failure from None
+            if not isinstance(error, duckdb.Error):
+                raise
             raise self._translate(error) from error
 
     def _translate(self, error: duckdb.Error) -> DataError:
@@ -207,9 +233,3 @@ def _quoted(text: str) -> str:
 def _literal(path: Path) -> str:
     """Escape a path so that DuckDB does not interpret any character as a wildcard."""
     return "".join(f"[{char}]" if char in "*?[" else char for char in str(path))
-
-
-def _json_type(kind: Any) -> str:
-    if kind.is_integer():
-        return "BIGINT"
-    return "DOUBLE" if kind.is_floating() else "VARCHAR"

@@ -98,7 +98,12 @@ class Events:
 
 
 def read_events(
-    source: Any, columns: Columns | None = None, *, tz: str | None = None, **names: str
+    source: Any,
+    columns: Columns | None = None,
+    *,
+    tz: str | None = None,
+    delimiter: str | None = None,
+    **names: str,
 ) -> Events:
     """Open an event log from files or tables, without reading its rows.
 
@@ -107,6 +112,7 @@ def read_events(
             compressed as `.gz` or `.zst`); or a pandas, polars, Arrow or Ibis table.
         columns: Column names that differ from the known names.
         tz: Time zone of times that have none, such as `Europe/Berlin`.
+        delimiter: Separator of the values in text files, such as `;`; None: detect it in each file.
         **names: The fields of `columns` as keywords: `read_events("x.parquet", item="sku")`.
 
     Raises:
@@ -114,10 +120,10 @@ def read_events(
         ConfigError: The time zone or a keyword is unknown.
     """
     check_zone(tz)
-    opened = open_source(source)
+    opened = open_source(source, delimiter)
     found = (columns or _columns(names)).resolve(list(opened.table.columns))
     _check_present(found, list(opened.table.columns))
-    _check_ids(found, opened.table)
+    _check_ids(found, opened)
     return Events(opened, found, tz)
 
 
@@ -157,10 +163,11 @@ def _raise_missing(role: str, names: list[str]) -> None:
     )
 
 
-def _check_ids(columns: Columns, table: ir.Table) -> None:
+def _check_ids(columns: Columns, source: Source) -> None:
     for name in (columns.user, columns.item, columns.session):
         if name is not None:
-            check_id_type(name, table[name].type())
+            source.check_id_values(name)
+            check_id_type(name, source.table[name].type())
 
 
 def check_id_type(name: str, kind: Any) -> None:

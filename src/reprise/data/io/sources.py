@@ -1,11 +1,13 @@
 """Sources of tables: files, data frames, Arrow tables and Ibis tables, all opened as lazy Ibis tables.
 
-Only headers are read here. To support a new file format, add its suffix to `FORMATS` and, if needed, a case to `_open`.
+Only headers are read here. To support a new file format, add its suffix to `FORMATS` and, if needed, a case to `_open_files`.
 """
 
 import hashlib
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from glob import glob
 from itertools import chain
 from pathlib import Path
@@ -15,8 +17,18 @@ import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reprise.data.dataset import MANIFEST, SEQUENCES
+from reprise.data.io.delimited_text import (
+    open_delimited,
+    parse_separator,
+    read_batches,
+    text_schema,
+    union_names,
+)
 from reprise.data.io.duckdb_engine import NUMBERING, Engine
-from reprise.errors import DataError
+from reprise.data.io.json_lines import LINE_SCHEMA, read_lines, scan_columns, select_columns
+from reprise.data.io.text_blocks import UTF8_MARK
+from reprise.errors import ConfigError, DataError
 
 FORMATS = {
     ".parquet": "parquet",
@@ -35,7 +47,6 @@ FORMATS = {
 COMPRESSED = (".gz", ".zst")
 PEEK_BYTES = 1024
 """Bytes that are read to recognise a JSON array."""
-TEXT_FORMATS = ("csv", "tsv", "inter")
 
 
 @dataclass(frozen=True)
@@ -52,19 +63,36 @@ class Source:
     """Parquet files that can be read repeatedly in place; empty for other sources."""
     engine: Engine | None = None
     """Engine that evaluates `table`, or None if the table is in a database of the caller."""
+    not_ids: dict[str, str] = field(default_factory=dict)
+    """For each column of JSON lines that cannot contain ids: its first such value with file and line, for messages."""
+
+    def check_id_values(self, name: str) -> None:
+        """Check that the values of a column can be ids; types of other formats than JSON lines are checked as such.
+
+        Raises:
+            DataError: A value is a list, an object, a boolean or a float.
+        """
+        if name in self.not_ids:
+            raise DataError(f"ids must be strings or integers, but column {name!r} {self.not_ids[name]}")
 
 
-def open_source(source: Any) -> Source:
+def open_source(source: Any, delimiter: str | None = None) -> Source:
     """Open a path, several paths, a glob, a directory, or a data frame, Arrow or Ibis table as a lazy table.
+
+    Args:
+        source: The table or the files.
+        delimiter: Separator of the values in text files; None: detect it in each file.
 
     Raises:
         DataError: A file is missing or cannot be read, or the formats are unknown or mixed.
+        ConfigError: The delimiter cannot separate values, or the files are not delimited text.
     """
+    separator = parse_separator(delimiter)
     if isinstance(source, ir.Table):
         return _open_ibis(source)
     if hasattr(source, "__arrow_c_stream__"):
         return _open_arrow(source)
-    return _open_files(_expand(source))
+    return _open_files(_expand(source), separator)
 
 
 def _open_ibis(table: ir.Table) -> Source:
@@ -140,15 +168,30 @@ def _unsupported_source(source: Any) -> DataError:
 
 def _expand_one(source: str | Path) -> list[Path]:
     path = Path(source)
+    _refuse_datasets([path])
     if path.is_dir():
         found = _files_in(path.absolute())
     elif path.exists():
         found = [path.absolute()]
     else:
         found = _matches(str(source))
+    _refuse_datasets(found)
     if not found:
         raise DataError(f"no file at {str(source)!r} (seen from {Path.cwd()})")
     return found
+
+
+def _refuse_datasets(paths: Iterable[Path]) -> None:
+    """Refuse the directories of prepared datasets and the files in them that look like a log."""
+    for path in paths:
+        directory = path if path.is_dir() else path.parent
+        own = path.is_dir() or path.name in (MANIFEST, SEQUENCES)
+        if own and all((directory / name).is_file() for name in (MANIFEST, SEQUENCES)):
+            part = "" if path.is_dir() else f"part of {str(directory)!r}, which is "
+            raise DataError(
+                f"{str(path)!r} is {part}already a prepared dataset, not a log or an item table; train with it "
+                f"(`reprise train {shlex.quote(str(directory))} --out RUN`), or give the files that it was prepared from"
+            )
 
 
 def _matches(pattern: str) -> list[Path]:
@@ -180,26 +223,38 @@ def _format_of(path: Path) -> str | None:
     return FORMATS.get(suffixes[-1].lower()) if suffixes else None
 
 
-def _open_files(files: list[Path]) -> Source:
-    formats = {_format_of(path) for path in files}
-    if len(formats) != 1 or None in formats:
-        odd = next((path for path in files if _format_of(path) is None), files[-1])
-        raise DataError(
-            f"{str(odd)!r} has an unknown format, or another format than the other files; known: {', '.join(FORMATS)}"
-        )
-    file_format = str(formats.pop())
+def _open_files(files: list[Path], separator: str | None) -> Source:
+    file_format = _common_format(files)
     empty = [path for path in files if path.stat().st_size == 0]
     if empty:
         raise DataError(f"{str(empty[0])!r} is empty")
     engine = Engine()
-    in_place = file_format == "parquet" and not _has_numbering_columns(files)
-    return Source(
-        table=_open(engine, files, file_format, in_place=in_place),
-        origin={"files": [_file_version(path) for path in files]},
-        text=file_format in TEXT_FORMATS,
-        parquet=tuple(files) if in_place else (),
-        engine=engine,
-    )
+    origin: dict[str, Any] = {"files": [_file_version(path) for path in files]}
+    if separator and file_format in ("parquet", "json"):
+        raise ConfigError(
+            f"delimiter={separator!r} applies to delimited text, but {str(files[0])!r} is {file_format}; omit it"
+        )
+    if file_format == "parquet":
+        in_place = not _has_numbering_columns(files)
+        table = _open_parquet(engine, files, in_place=in_place)
+        return Source(table, origin, parquet=tuple(files) if in_place else (), engine=engine)
+    if file_format == "json":
+        return _open_json(engine, files, origin)
+    if separator:
+        origin["delimiter"] = separator
+    return Source(_open_text(engine, files, file_format, separator), origin, text=True, engine=engine)
+
+
+def _common_format(files: list[Path]) -> str:
+    formats = [_format_of(path) for path in files]
+    if None in formats:
+        raise DataError(
+            f"{str(files[formats.index(None)])!r} has an unknown format; known: {', '.join(FORMATS)}"
+        )
+    other = next((path for path, one in zip(files, formats, strict=True) if one != formats[0]), None)
+    if other is not None:
+        raise DataError(f"{str(other)!r} has another format than {str(files[0])!r}; give files of one format")
+    return str(formats[0])
 
 
 def _has_numbering_columns(files: list[Path]) -> bool:
@@ -211,25 +266,31 @@ def _has_numbering_columns(files: list[Path]) -> bool:
     return not names.isdisjoint(NUMBERING)
 
 
-def _open(engine: Engine, files: list[Path], file_format: str, *, in_place: bool) -> ir.Table:
-    if file_format == "parquet":
-        table = engine.parquet(files, number=in_place)
-        if not in_place:
-            return table
-        return table.drop(*(name for name in NUMBERING if name in table.columns))
-    if file_format == "json":
-        _refuse_json_arrays(files)
-        return engine.json_lines(files)
-    table = engine.text(files, None if file_format == "csv" else "\t")
-    if file_format != "inter":
-        return table
-    return table.rename({name.split(":")[0]: name for name in table.columns})
+def _open_parquet(engine: Engine, files: list[Path], *, in_place: bool) -> ir.Table:
+    table = engine.parquet(files, number=in_place)
+    return table if in_place else table.drop(*(name for name in NUMBERING if name in table.columns))
+
+
+def _open_text(engine: Engine, files: list[Path], file_format: str, separator: str | None) -> ir.Table:
+    known = separator or (None if file_format == "csv" else "\t")
+    opened = [open_delimited(path, known, typed_names=file_format == "inter") for path in files]
+    names = union_names(opened)
+    return engine.stream("text_files", text_schema(names), partial(read_batches, opened, names))
+
+
+def _open_json(engine: Engine, files: list[Path], origin: dict[str, Any]) -> Source:
+    _refuse_json_arrays(files)
+    columns = scan_columns(files)
+    engine.stream("json_lines", LINE_SCHEMA, partial(read_lines, files))
+    table = engine.view("json_rows", select_columns(columns, "json_lines"))
+    not_ids = {column.name: column.not_id for column in columns if column.not_id is not None}
+    return Source(table, origin, engine=engine, not_ids=not_ids)
 
 
 def _refuse_json_arrays(files: list[Path]) -> None:
     for path in files:
         with pa.input_stream(str(path)) as stream:
-            start = stream.read(PEEK_BYTES).lstrip()
+            start = stream.read(PEEK_BYTES).removeprefix(UTF8_MARK).lstrip()
         if start.startswith(b"["):
             raise DataError(
                 f"{str(path)!r} is a JSON array; write one object per line, without brackets around them"

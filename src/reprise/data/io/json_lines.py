@@ -1,0 +1,237 @@
+"""JSON lines: one object per line. Columns and their types are settled over all rows before any row is used.
+
+A column is every key of any object. Its type follows from all of its values: integers, numbers, booleans, or text as
+written if they are mixed. Numbers beyond the exact range of a type stay text, so that no digit is lost.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+
+from reprise.data.io.text_blocks import STAND_IN, Block, read_blocks
+from reprise.errors import DataError
+
+LINE_SCHEMA = pa.schema([("line", pa.string())])
+KINDS = {
+    "UBIGINT": "integer",
+    "BIGINT": "integer",
+    "DOUBLE": "float",
+    "VARCHAR": "text",
+    "BOOLEAN": "boolean",
+    "ARRAY": "list",
+    "OBJECT": "object",
+}
+"""Kind of each JSON type of DuckDB; null is a missing value."""
+WIDE, BIG = "integer beyond 2^53", "integer beyond 2^63"
+"""Kinds of integers that float64 or int64 cannot hold exactly."""
+NOT_IDS = {"float": "a float", "boolean": "a boolean", "list": "a list", "object": "an object"}
+"""Kinds of values that are not ids, in words."""
+LONG_NUMBER = "[0-9]{16}"
+"""Pattern of all numbers beyond 2^53; most files have none, so the exact check is rarely needed."""
+IS_ROW = "trim(line, ' \t') <> ''"
+"""SQL condition of lines that are not blank."""
+
+
+@dataclass
+class JsonColumn:
+    """A key of JSON objects, and the kinds of its values in all rows."""
+
+    name: str
+    """The key."""
+    kinds: set[str] = field(default_factory=set)
+    """Kinds of its values: the values of `KINDS`, `WIDE` and `BIG`; empty if all values are null."""
+    not_id: str | None = None
+    """First value that is not an id, with file and line, as part of a message; None if all values are ids."""
+
+    @property
+    def sql_type(self) -> str:
+        """DuckDB type that holds all values without loss."""
+        if self.kinds == {"boolean"}:
+            return "BOOLEAN"
+        if self.kinds and self.kinds <= {"integer", WIDE}:
+            return "BIGINT"
+        return "DOUBLE" if self.kinds and self.kinds <= {"integer", "float"} else "VARCHAR"
+
+    @property
+    def label(self) -> str:
+        """Name of the column as an SQL identifier; an empty key is named `column`."""
+        return '"' + (self.name or "column").replace('"', '""') + '"'
+
+    @property
+    def path(self) -> str:
+        """JSON pointer to the value, as an SQL literal."""
+        pointer = "/" + self.name.replace("~", "~0").replace("/", "~1")
+        return "'" + pointer.replace("'", "''") + "'"
+
+
+def scan_columns(files: Sequence[Path]) -> list[JsonColumn]:
+    """Read all rows and return the columns, in the order of their first occurrence.
+
+    Raises:
+        DataError: A line is not a JSON object, or has a key twice; no row has a key; or keys differ only in case.
+    """
+    columns: dict[str, JsonColumn] = {}
+    with duckdb.connect() as connection:
+        for path in files:
+            for block in read_blocks(path, None):
+                if block.rows:
+                    _scan_block(connection, block, columns)
+    if not columns:
+        raise DataError(f"{str(files[0])!r} has no rows; write one JSON object per line")
+    folded = {name.lower(): name for name in columns}
+    other = next((name for name in columns if folded[name.lower()] != name), None)
+    if other is not None:
+        raise DataError(
+            f"the keys {other!r} and {folded[other.lower()]!r} of {str(files[0])!r} differ only in case; rename one of them"
+        )
+    return list(columns.values())
+
+
+def read_lines(files: Sequence[Path]) -> Iterator[pa.RecordBatch]:
+    """Read the lines of files in order, as the text column `line`."""
+    for path in files:
+        for block in read_blocks(path, None):
+            if block.rows:
+                yield from _split(block).to_batches()
+
+
+def select_columns(columns: Sequence[JsonColumn], lines: str) -> str:
+    """Return the SQL query that converts the lines of the table `lines` to columns."""
+    values = [
+        f"json_extract_string(line, {column.path})::{column.sql_type} AS {column.label}" for column in columns
+    ]
+    return f"SELECT {', '.join(values)} FROM {lines} WHERE {IS_ROW}"
+
+
+def _split(block: Block) -> pa.Table:
+    """Return the lines of a block, without empty lines, and check their number."""
+    if STAND_IN in block.data:
+        raise block.error(
+            block.data.index(STAND_IN), "the line contains the control character 0x1f; remove it"
+        )
+    table = arrow_csv.read_csv(
+        pa.py_buffer(block.data),
+        read_options=arrow_csv.ReadOptions(
+            column_names=LINE_SCHEMA.names, use_threads=False, block_size=len(block.data) + 1
+        ),
+        parse_options=arrow_csv.ParseOptions(delimiter=STAND_IN.decode(), quote_char=False),
+        convert_options=arrow_csv.ConvertOptions(
+            column_types=LINE_SCHEMA, null_values=[], strings_can_be_null=False, check_utf8=False
+        ),
+    )
+    if len(table) != block.rows:
+        raise block.error(
+            0, f"{block.rows} rows follow, but {len(table)} were read; please report this with the file"
+        )
+    return table
+
+
+def _scan_block(connection: duckdb.DuckDBPyConnection, block: Block, columns: dict[str, JsonColumn]) -> None:
+    rows = _split(block)
+    connection.register("given", rows.append_column("number", pa.array(range(len(rows)), pa.int32())))
+    _check_json(connection, block)
+    found = connection.execute(
+        f"SELECT json_keys(line), json_type(line), min(number) FROM given WHERE {IS_ROW} GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    for keys, kind, row in sorted(found, key=lambda one: one[2]):
+        _check_object(block, keys, kind, row)
+        for key in keys:
+            columns.setdefault(key, JsonColumn(key))
+    here = list(dict.fromkeys(key for keys, _, _ in found for key in keys))
+    if here:
+        _scan_kinds(connection, block, [columns[key] for key in here])
+
+
+def _check_json(connection: duckdb.DuckDBPyConnection, block: Block) -> None:
+    """Check that every line is valid JSON."""
+    wrong = connection.execute(
+        f"SELECT min(number) FROM given WHERE NOT json_valid(line) AND {IS_ROW}"
+    ).fetchone()
+    if wrong is None or wrong[0] is None:
+        return
+    try:
+        connection.execute("SELECT json_keys(line) FROM given WHERE number = ?", [wrong[0]]).fetchall()
+        reason = "malformed"
+    except duckdb.Error as error:
+        match = re.search(r"Malformed JSON at byte (\d+) of input: ([^.]*)", str(error))
+        reason = f"{match[2]} at character {int(match[1]) + 1}" if match else "malformed"
+    raise block.error(
+        int(block.starts[wrong[0]]),
+        f"this is not a JSON object ({reason}): {block.row_text(wrong[0])!r}; write one object per line",
+    )
+
+
+def _check_object(block: Block, keys: list[str], kind: str, row: int) -> None:
+    position = int(block.starts[row])
+    if kind != "OBJECT":
+        raise block.error(
+            position,
+            f"this is not a JSON object: {block.row_text(row)!r}; write one object per line",
+        )
+    if len(set(keys)) < len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise block.error(position, f"the object has the key {twice!r} twice; remove one of them")
+
+
+def _scan_kinds(connection: duckdb.DuckDBPyConnection, block: Block, columns: Sequence[JsonColumn]) -> None:
+    """Add the kinds of the values in a block to its columns."""
+    paths = ", ".join(column.path for column in columns)
+    found = connection.execute(
+        f"SELECT json_type(line, [{paths}]), min(number) FROM given WHERE {IS_ROW} GROUP BY ALL"
+    ).fetchall()
+    first: dict[tuple[int, str], int] = {}
+    for kinds, row in found:
+        for place, kind in enumerate(kinds):
+            if kind in KINDS:
+                key = (place, KINDS[kind])
+                first[key] = min(row, first.get(key, row))
+    long = connection.execute(
+        f"SELECT 1 FROM given WHERE regexp_matches(line, '{LONG_NUMBER}') LIMIT 1"
+    ).fetchone()
+    numeric = {place for place, kind in first if kind in ("integer", "float")}
+    for place in sorted(numeric) if long else ():
+        _scan_long_numbers(connection, place, columns[place], first)
+    for (place, kind), row in sorted(first.items(), key=lambda one: one[1]):
+        column = columns[place]
+        column.kinds.add(kind)
+        if column.not_id is None and kind in NOT_IDS:
+            column.not_id = _describe(connection, block, column, kind, row)
+
+
+def _scan_long_numbers(
+    connection: duckdb.DuckDBPyConnection, place: int, column: JsonColumn, first: dict[tuple[int, str], int]
+) -> None:
+    """Replace the kinds of one column of numbers by those that its longest integers require."""
+    found = connection.execute(
+        f"""
+        SELECT kind, min(number) FROM (
+            SELECT number, CASE
+                WHEN type NOT IN ('UBIGINT', 'BIGINT', 'DOUBLE') THEN NULL
+                WHEN NOT regexp_full_match(value, '-?[0-9]+') THEN 'float'
+                WHEN try_cast(value AS BIGINT) IS NULL THEN '{BIG}'
+                WHEN value::BIGINT NOT BETWEEN -9007199254740992 AND 9007199254740992 THEN '{WIDE}'
+                ELSE 'integer' END AS kind
+            FROM (SELECT number, json_type(line, {column.path}) AS type,
+                  json_extract_string(line, {column.path}) AS value FROM given WHERE {IS_ROW}))
+        WHERE kind IS NOT NULL GROUP BY kind
+        """
+    ).fetchall()
+    for kind in ("integer", "float"):
+        first.pop((place, kind), None)
+    first.update({(place, kind): row for kind, row in found})
+
+
+def _describe(
+    connection: duckdb.DuckDBPyConnection, block: Block, column: JsonColumn, kind: str, row: int
+) -> str:
+    value: Any = connection.execute(
+        f"SELECT json_extract_string(line, {column.path}) FROM given WHERE number = ?", [row]
+    ).fetchone()
+    line = block.line(int(block.starts[row]))
+    return f"has {NOT_IDS[kind]} in {str(block.path)!r}, line {line}: {value[0]}"
