@@ -15,11 +15,18 @@ def open_network(artefact: Artefact) -> OnnxNetwork:
         ArtefactError: a graph cannot be read.
     """
     return OnnxNetwork(
-        OnnxSession(artefact.step, artefact.query, artefact.initial),
+        OnnxSession(artefact.step, artefact.query, artefact.initial, make_scan=_scan),
         artefact.input_ID,
         artefact.output_ID,
         CooccurrenceTables.from_tensors(artefact.cooccurrence),
     )
+
+
+def _scan(step: bytes) -> bytes:
+    # imported here: onnx takes 0.25 s and 12 MB, and is needed for long histories only
+    from reprise.recommender.artefact.scan_graph import scan_graph
+
+    return scan_graph(step)
 
 
 def open_index(artefact: Artefact) -> QuantizedIndex:

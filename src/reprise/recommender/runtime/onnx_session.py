@@ -1,9 +1,11 @@
 """The exported network, run by ONNX Runtime without torch: a step function and a query function of arrays.
 
-Shape letters: B users, D width.
+Shape letters: B users, T events of one user, D width.
 """
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,12 +29,21 @@ QUERY = "query"
 STATE_IN = "state."
 STATE_OUT = "next."
 """Prefixes of the arrays of a state in the graphs. With a prefix, no name of a state can equal the name of another input."""
+SCAN = "scan."
+"""Prefix of all inputs and outputs of the scan, the graph that runs the step over many events."""
 
 
 class OnnxSession:
     """A network's step and query as functions of arrays. Safe to call from several threads."""
 
-    def __init__(self, step: bytes, query: bytes, initial: Mapping[str, AnyArray], threads: int = 1) -> None:
+    def __init__(
+        self,
+        step: bytes,
+        query: bytes,
+        initial: Mapping[str, AnyArray],
+        threads: int = 1,
+        make_scan: Callable[[bytes], bytes] | None = None,
+    ) -> None:
         """Open the two graphs.
 
         Args:
@@ -40,6 +51,8 @@ class OnnxSession:
             query: ONNX graph of the query.
             initial: State of one user without events, each array [1, ...].
             threads: Number of threads of one matrix product. More than one is faster for large batches only.
+            make_scan: Makes the graph of the scan from that of the step, at the first call of `scan`. None: `scan` calls the
+                step for each event.
 
         Raises:
             ArtefactError: a graph cannot be read.
@@ -49,6 +62,10 @@ class OnnxSession:
         self._initial = dict(initial)
         self._names = [f"{STATE_OUT}{name}" for name in initial]
         self._step_inputs, self._query_inputs = _input_names(self._step), _input_names(self._query)
+        self._make_scan = None if make_scan is None else partial(make_scan, step)
+        self._scan: Any = None
+        self._scan_lock = threading.Lock()
+        self._threads = threads
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -71,6 +88,47 @@ class OnnxSession:
         }
         outputs = self._step.run(self._names, {name: inputs[name] for name in self._step_inputs})
         return dict(zip(self._initial, outputs, strict=True))
+
+    def scan(self, state: State, x_TD: Float32Array, events: EventArrays) -> State:
+        """Return the state of one user after several events, the same as after a call of `advance` for each of them.
+
+        One call of ONNX Runtime runs all steps, without Python between them, and other threads can run meanwhile.
+
+        Args:
+            state: State of one user, each array [1, ...].
+            x_TD: Input vectors of the events' items.
+            events: Events of the user, oldest first.
+        """
+        session = self._scan_session()
+        if session is None:
+            for step in range(len(events)):
+                state = self.advance(state, x_TD[step : step + 1], events.take(np.array([step])))
+            return state
+        columns = {
+            VECTOR: x_TD,
+            **{name: getattr(events, name) for name in EVENT_INPUTS},
+            **_state_inputs(state),
+        }
+        inputs = {
+            f"{SCAN}{name}": columns[name] if name.startswith(STATE_IN) else columns[name][:, None]
+            for name in self._step_inputs
+        }
+        # a state that the step does not read is an input of the scan all the same
+        inputs |= {f"{SCAN}{name}": array for name, array in _state_inputs(state).items()}
+        outputs = session.run([f"{SCAN}{name}" for name in self._names], inputs)
+        return dict(zip(self._initial, outputs, strict=True))
+
+    def _scan_session(self) -> Any:
+        """Return the session of the scan, opened at the first call; None if there is none."""
+        with self._scan_lock:
+            if self._scan is None and self._make_scan is not None:
+                try:
+                    self._scan = _open("the scan of step.onnx", self._make_scan(), self._threads)
+                except (
+                    Exception
+                ):  # an operator that ONNX Runtime does not support in a scan; steps give the same result
+                    self._make_scan = None
+            return self._scan
 
     def query(self, state: State, now_s_B: AnyArray) -> Float32Array:
         """Return the query vectors q_BD; `now_s_B` is the time of each request, NaN if it is not known."""
