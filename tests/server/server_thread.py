@@ -32,6 +32,7 @@ class Address:
     """Address of a running server."""
 
     url: str
+    engine: ServingEngine
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         """Send a request and return the decoded JSON of the response."""
@@ -66,7 +67,7 @@ def server_thread(
     while not (servers and servers[0].started):
         assert thread.is_alive() and time.monotonic() < until_s, "the server did not start"
         time.sleep(0.01)
-    yield Address(f"http://127.0.0.1:{listening.getsockname()[1]}")
+    yield Address(f"http://127.0.0.1:{listening.getsockname()[1]}", engine)
     servers[0].should_exit = True
     thread.join(TIMEOUT_S)
     listening.close()

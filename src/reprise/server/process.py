@@ -126,7 +126,9 @@ def serve(
     json_logging.write_to_stderr(level)
     log = open_store(store, trusted=trusted)
     try:
-        engine = ServingEngine(ServedModel.open(model, log, settings.max_state_bytes), log)
+        engine = ServingEngine(
+            ServedModel.open(model, log, settings.max_state_bytes, settings.max_user_events), log
+        )
     except BaseException:
         log.close()
         raise
@@ -170,12 +172,13 @@ async def _serve(
             proxy_headers=False,  # the address of the client is not used
         )
     )
+
+    def shut_down() -> None:
+        service.begin_shutdown()
+        server.request_shutdown()
+
     loop = asyncio.get_running_loop()
-    handlers = (
-        ("SIGHUP", service.request_reload),
-        ("SIGTERM", server.request_shutdown),
-        ("SIGINT", server.request_shutdown),
-    )
+    handlers = (("SIGHUP", service.request_reload), ("SIGTERM", shut_down), ("SIGINT", shut_down))
     for name, handler in handlers:
         with suppress(AttributeError, NotImplementedError):  # on Windows
             loop.add_signal_handler(getattr(signal, name), handler)

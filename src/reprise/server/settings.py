@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from reprise.server.engine.state_builder import MAX_USER_EVENTS
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -24,9 +26,13 @@ class Settings:
     max_batch_queries: int = 8
     """Maximum number of queries answered together."""
     max_pending_slow_jobs: int = 64
-    """Maximum number of pending slow jobs, such as explanations, continuations and replays of long histories."""
+    """Maximum number of pending slow jobs of one API key, such as explanations and continuations. Further ones get 429."""
     slow_threads: int = 2
     """Number of threads for slow jobs. With several, one job of some seconds does not block all others."""
+    max_user_events: int | None = MAX_USER_EVENTS
+    """Maximum number of events of one user that a state is computed from (`StateBuilder.window_start`). None: all."""
+    max_pending_replays: int = 64
+    """Maximum number of users of one API key whose long histories wait for being replayed. Further ones get status 429."""
     max_pending_events: int = 20_000
     """Maximum number of events waiting to be written."""
     max_batch_events: int = 1_000

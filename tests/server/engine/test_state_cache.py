@@ -1,6 +1,7 @@
 """A cached state equals the replay of the user's events in order of time, however the events arrived."""
 
 import random
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 
 from reprise.recommender import Recommender
-from reprise.server.engine import state_cache
-from reprise.server.engine.state_cache import LongHistoryError, StateBuilder, StateCache, UserState
+from reprise.server.engine import state_builder, state_cache, user_state
+from reprise.server.engine.state_builder import ReplayStoppedError, StateBuilder
+from reprise.server.engine.state_cache import LongHistoryError, StateCache
+from reprise.server.engine.user_state import UserState
 from reprise.server.store.records import User, UserEvent
 from reprise.server.store.sqlite import SQLiteStore
 
@@ -159,7 +162,7 @@ def test_seen_items_are_computed_without_running_the_network(
     append(store, *(event_at(minute, item) for minute, item in enumerate(items)))
     before = states.current(ANNA)
     with monkeypatch.context() as patch:
-        patch.setattr(type(builder._network), "advance", None)
+        patch.setattr(type(builder._network), "advance_all", None)
         after = states.current(ANNA, with_seen=True)
     assert equal(before, after) and after.seen is not None
     assert np.array_equal(after.seen, replay_log(builder, store).seen)  # type: ignore[arg-type]
@@ -198,13 +201,13 @@ class StepCounter:
     def __init__(self, states: StateCache, monkeypatch: pytest.MonkeyPatch) -> None:
         self.steps = 0
         network = states.builder._network
-        advance = network.advance
+        advance_all = network.advance_all
 
-        def count_and_advance(*arguments: Any) -> Any:
-            self.steps += 1
-            return advance(*arguments)
+        def count_and_advance(state: Any, events: Any) -> Any:
+            self.steps += len(events)
+            return advance_all(state, events)
 
-        counting = SimpleNamespace(advance=count_and_advance, runtime=network.runtime)
+        counting = SimpleNamespace(advance_all=count_and_advance, runtime=network.runtime)
         monkeypatch.setattr(states.builder, "_network", counting)
 
     def reset(self) -> int:
@@ -250,8 +253,8 @@ def test_snapshots_hold_exactly_the_events_up_to_their_position(
     states: StateCache, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Times 1, 2, 5, 3 arrive -> positions by time are 1, 2, 4, 3 -> no snapshot after the third of them."""
-    monkeypatch.setattr(state_cache, "SNAPSHOT_INTERVALS", (1, 64, 512, 4096))
-    monkeypatch.setattr(state_cache, "MIN_SNAPSHOT_EVENTS", 0)
+    monkeypatch.setattr(user_state, "SNAPSHOT_INTERVALS", (1, 64, 512, 4096))
+    monkeypatch.setattr(user_state, "MIN_SNAPSHOT_EVENTS", 0)
     append(store, *map(event_at, (1, 2, 5, 3)))
     newer, older = states.current(ANNA).snapshots[:2]
     assert newer is not None and (newer.event_count, newer.seq) == (4, 4)
@@ -262,8 +265,8 @@ def test_snapshots_hold_exactly_the_events_up_to_their_position(
 def test_snapshots_do_not_change_the_states(
     seed: int, states: StateCache, store: SQLiteStore, builder: StateBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(state_cache, "SNAPSHOT_INTERVALS", (2, 5, 11, 30))
-    monkeypatch.setattr(state_cache, "MIN_SNAPSHOT_EVENTS", 3)
+    monkeypatch.setattr(user_state, "SNAPSHOT_INTERVALS", (2, 5, 11, 30))
+    monkeypatch.setattr(user_state, "MIN_SNAPSHOT_EVENTS", 3)
     generator = random.Random(seed)
     for minute in range(60):
         minutes = [
@@ -278,3 +281,133 @@ def test_snapshots_do_not_change_the_states(
             assert equal(state, replay_log(builder, store))
             if state.seen is not None:
                 assert np.array_equal(state.seen, replay_log(builder, store).seen)  # type: ignore[arg-type]
+
+
+def test_only_the_last_events_are_replayed(store: SQLiteStore, first_model: Path) -> None:
+    """A window of at most 10 events starts at a multiple of 5: with 12 events at event 5, with 15 at event 10."""
+    ranker = Recommender.load(first_model).ranker
+    bounded = StateBuilder(ranker.network, ranker.catalogue, max_events=10)
+    assert [bounded.window_start(count) for count in (0, 4, 5, 9, 10, 14, 15, 19, 20)] == [
+        0,
+        0,
+        0,
+        0,
+        5,
+        5,
+        10,
+        10,
+        15,
+    ]
+    unbounded = StateBuilder(ranker.network, ranker.catalogue, max_events=None)
+    states = StateCache(bounded, store, 2**20)
+    for minute in range(23):
+        append(store, event_at(minute))
+        first = max(0, ((minute + 1) // 5 - 1) * 5)
+        state = states.current(ANNA, with_seen=True)
+        expected = unbounded.replay([event_at(later) for later in range(first, minute + 1)])
+        assert equal(state, expected) and np.array_equal(state.seen, expected.seen)  # type: ignore[arg-type]
+        assert (state.log_count, state.window_start, state.event_count) == (
+            minute + 1,
+            first,
+            minute + 1 - first,
+        )
+        assert [event.item_id for event in states.events_of(ANNA, state)] == [
+            event_at(later).item_id for later in range(first, minute + 1)
+        ]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_window_does_not_depend_on_the_order_of_arrival(
+    seed: int, store: SQLiteStore, first_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Late events move the window; pages, snapshots, limits and deletions do not change the result."""
+    monkeypatch.setattr(user_state, "SNAPSHOT_INTERVALS", (2, 5, 11, 30))
+    monkeypatch.setattr(user_state, "MIN_SNAPSHOT_EVENTS", 3)
+    monkeypatch.setattr(state_cache, "PAGE_EVENTS", 7)
+    monkeypatch.setattr(state_builder, "PIECE_EVENTS", 3)
+    ranker = Recommender.load(first_model).ranker
+    builder = StateBuilder(ranker.network, ranker.catalogue, max_events=12)
+    generator, states = random.Random(seed), StateCache(builder, store, 2**20)
+    for minute in range(60):
+        minutes = [
+            max(0, minute - generator.choice((0, 0, 0, 1, 3, 9, 40)))
+            for _ in range(generator.randrange(1, 9))
+        ]
+        append(store, *(event_at(one, generator.choice(("p1", "p5", "unknown item"))) for one in minutes))
+        if generator.random() < 0.05:
+            store.delete_user(ANNA)
+        if generator.random() < 0.6:
+            with suppress(LongHistoryError):
+                states.current(ANNA, max_new_events=generator.choice((None, 4)))
+            state = states.current(ANNA, with_seen=generator.random() < 0.2)
+            expected = replay_log(builder, store)
+            assert equal(state, expected)
+            assert (state.log_count, state.window_start) == (expected.log_count, expected.window_start)
+            if state.seen is not None:
+                assert np.array_equal(state.seen, expected.seen)  # type: ignore[arg-type]
+            assert len(states.events_of(ANNA, state)) == state.log_count - state.window_start
+
+
+def test_a_long_history_is_read_in_pages_and_only_its_last_events_are_kept(
+    store: SQLiteStore, first_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_cache, "PAGE_EVENTS", 10)
+    ranker = Recommender.load(first_model).ranker
+    states = StateCache(StateBuilder(ranker.network, ranker.catalogue, max_events=8), store, 2**20)
+    append(store, *map(event_at, range(200)))
+    limits: list[int | None] = []
+    events_since = store.events_since
+
+    def recorded(user: User, generation: int = 0, seq: int = 0, limit: int | None = None) -> Any:
+        limits.append(limit)
+        return events_since(user, generation, seq, limit)
+
+    monkeypatch.setattr(store, "events_since", recorded)
+    largest = 0
+    keep_last = state_cache._NewEvents.keep_last
+
+    def keep(new: Any, count: int) -> None:
+        nonlocal largest
+        largest = max(largest, len(new.events))
+        keep_last(new, count)
+
+    monkeypatch.setattr(state_cache._NewEvents, "keep_last", keep)
+    state = states.current(ANNA)
+    assert limits == [10] * 21 and largest <= 36
+    assert (state.log_count, state.event_count) == (200, 4)
+
+
+def test_a_replay_stops_between_two_pieces(
+    builder: StateBuilder, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(store, *map(event_at, range(1000)))
+    states = StateCache(StateBuilder(builder._network, builder._catalogue), store, 2**20)
+    advance_all = builder._network.advance_all
+    pieces: list[int] = []
+
+    def advance_and_stop(state: Any, events: Any) -> Any:
+        pieces.append(len(events))
+        states.builder.stop()
+        return advance_all(state, events)
+
+    network = SimpleNamespace(advance_all=advance_and_stop, runtime=builder._network.runtime)
+    monkeypatch.setattr(states.builder, "_network", network)
+    for _ in range(2):  # the second one does not begin
+        with pytest.raises(ReplayStoppedError):
+            states.current(ANNA)
+        assert len(pieces) == 1 and pieces[0] < 300 and len(states) == 0
+
+
+def test_a_late_event_after_a_long_replay_does_not_replay_everything(
+    states: StateCache, store: SQLiteStore, builder: StateBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The snapshots of one replay of 2,000 events are as near as those of single events: 8, 64 and 512 events apart."""
+    append(store, *map(event_at, range(0, 4000, 2)))
+    states.current(ANNA)
+    counter = StepCounter(states, monkeypatch)
+    for lateness, max_steps in [(1, 16), (40, 128), (400, 1024 + 64)]:
+        append(store, event_at(4000 - 2 * lateness - 1))
+        state = states.current(ANNA)
+        assert lateness <= counter.reset() <= max_steps
+        assert equal(state, replay_log(builder, store))
+        counter.reset()

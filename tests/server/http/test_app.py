@@ -4,6 +4,7 @@ import http.client
 import json
 import logging
 import re
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ from server_thread import server_thread
 from starlette.testclient import TestClient
 
 from reprise.recommender import Recommender
+from reprise.server.engine import state_builder
 from reprise.server.engine.requests import RankingRules, RecommendQuery, RecommendResult, UserContext
 from reprise.server.engine.serving_engine import ServingEngine
 from reprise.server.http.app import Authenticator
@@ -24,6 +26,7 @@ from reprise.server.http.routes import OPERATIONS
 from reprise.server.json_logging import JsonFormatter
 from reprise.server.queueing import async_service
 from reprise.server.store.event_store import StoreError
+from reprise.server.store.records import User, UserEvent
 
 T = 1_700_000_000
 
@@ -447,29 +450,110 @@ def test_the_served_model_can_be_replaced(client: TestClient, second_model: Path
     assert 'reprise_model_swaps_total{result="failed"} 1.0' in client.get("/metrics").text
 
 
-def test_a_long_history_goes_to_the_slow_queue(
+EVENTS = [{"user_id": "anna", "item_id": f"p{place % 20}", "timestamp": T + place} for place in range(600)]
+"""More events than a quick request may replay."""
+
+
+def test_a_long_history_is_replayed_once_by_a_thread_of_its_own(
     engine: ServingEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow: list[RecommendQuery] = []
+    """Every route that needs the state waits for it; afterwards it is cached."""
+    threads: list[str] = []
+    replay = engine.replay
+
+    def recorded(*arguments: Any) -> None:
+        threads.append(threading.current_thread().name)
+        replay(*arguments)
+
+    monkeypatch.setattr(engine, "replay", recorded)
+    requests = (
+        lambda client, user: post(client, "/v1/recommend", {"user_id": user}).json()["events"],
+        lambda client, user: post(client, "/v1/recommend", {"user_id": user, "explain": True}).json()[
+            "events"
+        ],
+        lambda client, user: post(client, "/v1/recommend", {"user_id": user, "exclude_seen": True}).json()[
+            "events"
+        ],
+        lambda client, user: client.get(f"/v1/users/{user}").json()["state"]["events"],
+        lambda client, user: (
+            600 * (post(client, "/v1/generate", {"user_id": user, "length": 2}).status_code == 200)
+        ),
+    )
+    for client in app_client(engine):
+        for number, request in enumerate(requests):
+            record(client, *({**event, "user_id": f"user {number}"} for event in EVENTS))
+            assert request(client, f"user {number}") == 600
+            assert threads == ["replay-0"] * (number + 1)
+            assert all(again(client, f"user {number}") == 600 for again in requests)
+            # the seen items are read from the log when they are first needed
+            assert threads[number + 1 :] == ["replay-0"] * (number != 2)
+            del threads[number + 1 :]
+
+
+def test_events_of_a_request_that_belong_before_the_log_are_merged_by_the_same_thread(
+    engine: ServingEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
     recommend = engine.recommend
 
-    def recommend_slowly(query: RecommendQuery) -> RecommendResult:
-        slow.append(query)
-        return recommend(query)
+    def recorded(query: RecommendQuery, limit: int | None = None) -> RecommendResult:
+        threads.append(threading.current_thread().name)
+        return recommend(query, limit)
 
-    monkeypatch.setattr(engine, "recommend", recommend_slowly)
-    events = [
-        {"user_id": "anna", "item_id": f"p{place % 20}", "timestamp": T + place} for place in range(600)
-    ]
+    monkeypatch.setattr(engine, "recommend", recorded)
+    inline = [{"item_id": event["item_id"], "timestamp": event["timestamp"]} for event in EVENTS]
     for client in app_client(engine):
-        record(client, *events)
-        answer = post(client, "/v1/recommend", {"user_id": "anna"})
-        assert answer.json()["events"] == 600
-        inline = [{"item_id": event["item_id"], "timestamp": event["timestamp"]} for event in events]
         assert post(client, "/v1/recommend", {"events": inline}).json()["events"] == 600
-        assert len(slow) == 2
-        assert post(client, "/v1/recommend", {"user_id": "anna"}).json()["events"] == 600
-    assert len(slow) == 2  # the state is cached now
+        assert [name[:4] for name in threads] == ["slow"]
+        record(client, *EVENTS)
+        late = {"user_id": "anna", "events": [{"item_id": "p1", "timestamp": 1}]}
+        assert post(client, "/v1/recommend", late).json()["events"] == 601
+        assert threads[1:] == ["replay-0"]
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"explain": True}, {"events": [{"item_id": "p1", "timestamp": 1}]}], ids=str
+)
+def test_a_request_that_waits_for_a_replay_is_refused_when_the_server_shuts_down(
+    body: dict[str, Any],
+    engine: ServingEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its error is that of every request then, and the log has no traceback."""
+    started = threading.Event()
+
+    def advance(state: Any, events: Any) -> Any:
+        started.set()
+        time.sleep(0.05)
+        return state
+
+    path, file = engine.model.path, engine.store.path  # type: ignore[attr-defined]
+    engine.store.append(
+        [(User("default", "anna"), UserEvent("p1", T * 1000 + place)) for place in range(2600)]
+    )
+    answers: list[Any] = []
+
+    def ask() -> None:
+        connection = http.client.HTTPConnection(address, timeout=20)
+        request = json.dumps({"user_id": "anna", **body})
+        connection.request("POST", "/v1/recommend", request, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        answers.append((answer.status, json.loads(answer.read())["error"]["code"]))
+        connection.close()
+
+    monkeypatch.setattr(
+        state_builder.StateBuilder, "_advance", lambda builder, state, events: advance(state, events)
+    )
+    with server_thread(path, file) as server:
+        address = server.url.removeprefix("http://")
+        thread = threading.Thread(target=ask)
+        thread.start()
+        assert started.wait(10)
+        server.engine.stop_replays()
+        thread.join(10)
+    assert answers == [(503, "unavailable")]
+    assert "Traceback" not in caplog.text
 
 
 def test_validation_stops_early_when_a_body_has_many_faults(client: TestClient) -> None:

@@ -1,31 +1,16 @@
 """Work queues are bounded, keep the order, form batches and respect timeouts."""
 
 import asyncio
-import functools
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import ParamSpec
 
 import pytest
+from event_loop import on_event_loop
 
+from reprise.server.queueing.fair_order import Client
 from reprise.server.queueing.work_queue import ClosedError, DeadlineError, QueueFullError, WorkQueue
-
-Parameters = ParamSpec("Parameters")
-
-
-def on_event_loop(test: Callable[Parameters, Awaitable[None]]) -> Callable[Parameters, None]:
-    """Run an asynchronous test on an event loop of its own."""
-
-    @functools.wraps(test)
-    def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
-        async def scenario() -> None:
-            await test(*args, **kwargs)
-
-        asyncio.run(scenario())
-
-    return run
 
 
 class Gate:
@@ -234,3 +219,49 @@ def test_an_idle_queue_closes_immediately() -> None:
     queue.close()
     assert time.monotonic() - start_s < 5
     assert gate.batches == []
+
+
+@on_event_loop
+async def test_a_client_with_too_much_work_is_refused_and_another_one_is_not() -> None:
+    gate = Gate()
+    queue: WorkQueue[int, int] = WorkQueue(
+        "test", gate.run, max_pending=6, max_batch=1, max_pending_per_user=2
+    )
+    anna, bert, other = (
+        Client(("shop", "a"), "anna"),
+        Client(("shop", "a"), "bert"),
+        Client(("shop", "b"), "anna"),
+    )
+    first = queue.submit(0, timeout_s=60, client=anna)
+    assert await asyncio.to_thread(gate.started.wait, 5)
+    accepted = [queue.submit(work, timeout_s=60, client=anna) for work in (1, 2)]
+    with pytest.raises(QueueFullError):
+        queue.submit(4, timeout_s=60, client=anna)
+    accepted += [queue.submit(5, timeout_s=60, client=bert), queue.submit(6, timeout_s=60, client=other)]
+    with pytest.raises(QueueFullError):  # the key has 3 of 6 pending
+        queue.submit(7, weight=4, timeout_s=60, client=Client(("shop", "a"), "carl"))
+    gate.open.set()
+    await asyncio.gather(first, *accepted)
+    assert gate.batches == [[0], [1], [6], [5], [2]] or gate.batches == [[0], [1], [6], [2], [5]]
+    queue.close()
+
+
+@on_event_loop
+async def test_new_work_is_refused_while_all_threads_run_long_work() -> None:
+    gate = Gate()
+    queue: WorkQueue[int, int] = WorkQueue(
+        "test", gate.run, max_pending=9, max_batch=1, threads=2, max_busy_s=0.05
+    )
+    running = [queue.submit(0, timeout_s=60)]
+    await asyncio.sleep(0.1)
+    running.append(queue.submit(1, timeout_s=60))  # one thread is free
+    while len(gate.batches) < 2:
+        await asyncio.sleep(0.001)
+    running.append(queue.submit(2, timeout_s=60))  # the second thread has been busy for a moment only
+    await asyncio.sleep(0.1)
+    with pytest.raises(QueueFullError):
+        queue.submit(4, timeout_s=60)
+    gate.open.set()
+    assert await asyncio.gather(*running) == [0, 10, 20]
+    assert await queue.submit(5, timeout_s=60) == 50
+    queue.close()

@@ -71,6 +71,15 @@ def serve(
         float,
         typer.Option(metavar="SECONDS", min=1, help="Longest time to load another model while serving."),
     ] = 120.0,
+    max_user_events: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=2,
+            help="Number of events of one user that are replayed at most: the last ones, between half of N and N. Older "
+            "events stay in the log.",
+        ),
+    ] = 10_000,
     quiet: Annotated[
         bool, typer.Option("--quiet", help="Log warnings and errors only, not each request.")
     ] = False,
@@ -85,6 +94,10 @@ def serve(
             f"{model} is a training run, not a model; export it with `reprise export {model} --out MODEL` and serve MODEL"
         )
     listen = process.ListenSettings(host, port, keys, trusted_host or (), allow_origin or (), root_path)
-    settings = Settings(max_state_bytes=state_memory * MEGABYTE, model_timeout_s=model_timeout)
+    settings = Settings(
+        max_state_bytes=state_memory * MEGABYTE,
+        max_user_events=max_user_events,
+        model_timeout_s=model_timeout,
+    )
     level = logging.WARNING if quiet else logging.INFO
     process.serve(model, store, listen, settings, level, trusted=trusted)

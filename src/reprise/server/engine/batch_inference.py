@@ -27,8 +27,8 @@ from reprise.server.engine.requests import (
     UserContext,
 )
 from reprise.server.engine.served_model import ServedModel
-from reprise.server.engine.state_cache import NO_ITEMS, LongHistoryError, UserState
-from reprise.server.store.records import UserEvent
+from reprise.server.engine.state_cache import LongHistoryError
+from reprise.server.engine.user_state import NO_ITEMS, UserState
 
 EXPLAINED_EVENTS = 20
 """Number of latest events that an explanation leaves out one by one. Its cost grows with the square of this number."""
@@ -109,24 +109,18 @@ def state_of(
     events = by_time(context.events)
     if states.builder.can_append(state, events):
         return states.builder.advance(state, events)
-    # an event of the request is older than the last one of the log: merge both by time and replay all of them
-    count = state.event_count + state.skipped_count + len(events)
+    # An event of the request is older than the last one of the log: merge both by time, from a snapshot before it.
+    first_ms = events[0].time_ms
+    assert first_ms is not None, "events without a time come last"
+    start = state.rewind(first_ms, state.seen is not None) or states.builder.initial
+    count = state.log_count - max(start.log_count, state.window_start) + len(events)
     if max_new_events is not None and count > max_new_events:
-        raise LongHistoryError
-    merged = [*_logged_events(model, context, state), *events]
-    return replace(states.builder.replay(merged), generation=state.generation, seq=state.seq)
-
-
-def _logged_events(
-    model: ServedModel, context: UserContext, state: UserState, after: int = 0
-) -> list[UserEvent]:
-    """Return the events in a state that are after a position in the log; none if the user has since been deleted."""
-    user = context.user
-    if user is None or not state.seq:
-        return []
-    log = model.states.store.events_since(user, state.generation, after)
-    events = log.events if log.generation == state.generation else []
-    return [event for event in events if event.seq <= state.seq]
+        raise LongHistoryError(cacheable=False)
+    logged = [] if user is None else states.events_of(user, state, start)
+    return replace(
+        states.builder.advance(start, by_time([*logged, *events])),
+        generation=state.generation, seq=state.seq, log_count=state.log_count, window_start=state.window_start,
+    )  # fmt: skip
 
 
 def _query_time_s(query: RecommendQuery, state: UserState) -> float:
@@ -220,7 +214,8 @@ def _attributions(
     context, state = prepared.query.context, prepared.state
     # start from a snapshot: only the last events are left out in turn, so earlier ones need not be replayed
     start = state.snapshot_before_last(EXPLAINED_EVENTS) or model.states.builder.initial
-    events = by_time([*_logged_events(model, context, state, start.seq), *context.events])
+    logged = [] if context.user is None else model.states.events_of(context.user, state, start)
+    events = by_time([*logged, *context.events])
     encoded = encode_events(events, ranker.catalogue)
     if not len(encoded.events):
         return [[] for _ in recommendations]

@@ -14,7 +14,8 @@ from reprise.errors import ArtefactError
 from reprise.recommender.artefact.artefact import MANIFEST
 from reprise.recommender.recommender import Recommender
 from reprise.server.engine.item_overrides import ItemOverrides
-from reprise.server.engine.state_cache import LongHistoryError, StateBuilder, StateCache
+from reprise.server.engine.state_builder import MAX_USER_EVENTS, StateBuilder
+from reprise.server.engine.state_cache import LongHistoryError, StateCache
 from reprise.server.store.event_store import EventStore
 from reprise.server.store.records import User
 
@@ -38,13 +39,20 @@ class ServedModel:
     """Recommenders and rankers of this model, with the item columns of each tenant."""
 
     @classmethod
-    def open(cls, path: Path, store: EventStore, max_state_bytes: int) -> "ServedModel":
+    def open(
+        cls,
+        path: Path,
+        store: EventStore,
+        max_state_bytes: int,
+        max_user_events: int | None = MAX_USER_EVENTS,
+    ) -> "ServedModel":
         """Load a saved model, verify its checksums and run its self-check.
 
         Args:
             path: Directory of the saved model.
             store: Event log to build user states from.
             max_state_bytes: Maximum memory for cached user states.
+            max_user_events: Maximum number of events of one user that a state is computed from (`StateBuilder`).
 
         Raises:
             ArtefactError: a file is damaged, a self-check result differs from the one recorded at export, or the model cannot
@@ -60,7 +68,8 @@ class ServedModel:
                 "write one with `reprise export`"
             ) from error
         ranker = recommender.ranker
-        states = StateCache(StateBuilder(ranker.network, ranker.catalogue), store, max_state_bytes)
+        builder = StateBuilder(ranker.network, ranker.catalogue, max_user_events)
+        states = StateCache(builder, store, max_state_bytes)
         return cls(f"{recommender.name}-{checksum[:12]}", path, states, ItemOverrides(recommender))
 
     def warm_up(self, users: Sequence[User], max_s: float = WARM_UP_S) -> None:

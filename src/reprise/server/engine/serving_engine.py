@@ -68,17 +68,40 @@ class ServingEngine:
         """The current model. Read this property once per request: another thread may replace the model at any time."""
         return self._model
 
-    def recommend(self, query: RecommendQuery) -> RecommendResult:
+    def recommend(self, query: RecommendQuery, max_new_events: int | None = None) -> RecommendResult:
         """Return the items that a user is likely to choose next, best first.
+
+        Args:
+            query: The history, and what to recommend for it.
+            max_new_events: Maximum number of events to replay. None: no limit.
 
         Raises:
             DataError: the query does not fit the model, or its time is before the user's last event.
             StoreError: the log cannot be read.
+            LongHistoryError: more than `max_new_events` events would have to be replayed.
+            ReplayStoppedError: `stop_replays` was called.
         """
-        (result,) = recommend_batch(self._model, [query])
+        (result,) = recommend_batch(self._model, [query], max_new_events)
         if isinstance(result, Exception):
             raise result
         return result
+
+    def replay(self, user: User, with_seen: bool = False) -> None:
+        """Compute and cache the state of a user, however many events have to be replayed.
+
+        Args:
+            user: The user whose events to read.
+            with_seen: Also compute the seen items.
+
+        Raises:
+            StoreError: the log cannot be read.
+            ReplayStoppedError: `stop_replays` was called.
+        """
+        self._model.states.current(user, with_seen=with_seen)
+
+    def stop_replays(self) -> None:
+        """Stop all replays that are running, and refuse new ones: the server is shutting down."""
+        self._model.states.builder.stop()
 
     def similar_items(self, tenant: str, item: str, k: int) -> tuple[str, list[Recommendation]]:
         """Return the model version and the `k` items most similar to an item.
@@ -94,7 +117,11 @@ class ServingEngine:
         return model.version, recommender.similar_items(found, min(k, recommender.items.warm - 1))
 
     def generate(
-        self, context: UserContext, length: int, options: Mapping[str, Any]
+        self,
+        context: UserContext,
+        length: int,
+        options: Mapping[str, Any],
+        max_new_events: int | None = None,
     ) -> tuple[str, list[ContinuationItem]]:
         """Return the model version and a sequence of items that may follow a history.
 
@@ -102,13 +129,15 @@ class ServingEngine:
             context: The history to continue.
             length: Number of items to generate.
             options: Values of `DecodingOptions` by name.
+            max_new_events: Maximum number of events to replay. None: no limit.
 
         Raises:
             ConfigError: an option is invalid, or there are fewer than `length` items to choose from.
             StoreError: the log cannot be read.
+            LongHistoryError: more than `max_new_events` events would have to be replayed.
         """
         model = self._model
-        state = state_of(model, context)
+        state = state_of(model, context, max_new_events=max_new_events)
         ranker = model.items.ranker(context.tenant)
         catalogue = ranker.catalogue
         path = continue_state(
@@ -209,7 +238,8 @@ class ServingEngine:
         Raises:
             ArtefactError: the model is damaged or invalid.
         """
-        return ServedModel.open(path.absolute(), self.store, self._model.states.max_bytes)
+        states = self._model.states
+        return ServedModel.open(path.absolute(), self.store, states.max_bytes, states.builder.max_events)
 
     def replace_model(self, new: ServedModel) -> str:
         """Warm up a loaded model, then serve it; return its version. The old model serves meanwhile.

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from reprise.errors import RepriseError
 from reprise.server.engine.serving_engine import UnknownItemError, UnverifiedErasureError
+from reprise.server.engine.state_builder import ReplayStoppedError
 from reprise.server.queueing.work_queue import ClosedError, DeadlineError, QueueFullError
 from reprise.server.store.event_store import StoreError
 
@@ -49,7 +50,9 @@ ERROR_CODES = {
         429, "The server is overloaded, or loads another model; retry after `Retry-After` s."
     ),
     "internal": ErrorCode(500, "Internal error; the server's log has the details."),
-    "deadline_exceeded": ErrorCode(503, "The request waited too long in a queue and was not started."),
+    "deadline_exceeded": ErrorCode(
+        503, "The request waited too long in a queue, or for the replay of a long history; retry."
+    ),
     "unavailable": ErrorCode(503, "The server is shutting down."),
     "store_unavailable": ErrorCode(503, "The event log cannot be read, or did not confirm the write."),
     "erasure_unverified": ErrorCode(503, "The user was deleted, but the deletion could not be verified."),
@@ -105,10 +108,8 @@ def api_error_of(error: Exception) -> ApiError:
                 "overloaded", "too many requests are waiting", "send fewer requests, or retry later"
             )
         case DeadlineError():
-            return ApiError(
-                "deadline_exceeded", "the request waited too long and was not started", "retry later"
-            )
-        case ClosedError():
+            return ApiError("deadline_exceeded", "the request waited too long", "retry later")
+        case ClosedError() | ReplayStoppedError():
             return ApiError(
                 "unavailable", "the server is shutting down", "use another server, or retry later"
             )

@@ -32,6 +32,7 @@ from reprise.server.http.schema import (
     UserContextBody,
 )
 from reprise.server.queueing.async_service import AsyncService
+from reprise.server.queueing.fair_order import Client
 from reprise.server.store.records import Status, User, UserEvent
 
 Json = dict[str, Any]
@@ -54,6 +55,10 @@ class ApiCall:
     def tenant(self) -> str:
         """The tenant of the API key."""
         return self.key.tenant
+
+    def client(self, user_id: str | None = None) -> Client:
+        """Return whom the request is for. Slow requests of different clients take turns."""
+        return Client((self.key.tenant, self.key.name), user_id or "")
 
 
 class Handlers:
@@ -87,7 +92,9 @@ class Handlers:
         rules = RankingRules(
             body.k, body.deny, body.allow, plain_filter(body.filter), body.exclude_seen, body.diversity
         )
-        result = await self._service.recommend(RecommendQuery(user, rules, body.now, body.explain))
+        result = await self._service.recommend(
+            RecommendQuery(user, rules, body.now, body.explain), call.client(body.user_id)
+        )
         return _recommend_response(result)
 
     async def similar_items(self, call: ApiCall) -> Json:
@@ -95,7 +102,7 @@ class Handlers:
         body: SimilarItemsBody = call.body
         engine = self._service.engine
         model_version, similar = await self._service.run_slow(
-            lambda: engine.similar_items(call.tenant, body.item_id, body.k)
+            lambda: engine.similar_items(call.tenant, body.item_id, body.k), call.client()
         )
         return {"items": [_item(one) for one in similar], **_identification(model_version)}
 
@@ -105,8 +112,10 @@ class Handlers:
         user = self._user_context(call)
         options = body.model_dump(include={"temperature", "top_k", "top_p", "no_repeat", "seed", "beams"})
         engine = self._service.engine
-        model_version, items = await self._service.run_slow(
-            lambda: engine.generate(user, body.length, options)
+        model_version, items = await self._service.run_with_state(
+            lambda limit: engine.generate(user, body.length, options, limit),
+            user.user,
+            call.client(body.user_id),
         )
         return {"items": [item._asdict() for item in items], **_identification(model_version)}
 
@@ -115,7 +124,7 @@ class Handlers:
         query: SearchItemsQuery = call.query
         engine = self._service.engine
         model_version, items = await self._service.run_slow(
-            lambda: engine.search_items(call.tenant, query.search, query.limit)
+            lambda: engine.search_items(call.tenant, query.search, query.limit), call.client()
         )
         return {"items": [item._asdict() for item in items], "model_version": model_version}
 
@@ -133,13 +142,18 @@ class Handlers:
         """Return the ids of the newest users."""
         query: ListUsersQuery = call.query
         store = self._service.engine.store
-        return {"users": await self._service.run_slow(lambda: store.recent_users(call.tenant, query.limit))}
+        users = await self._service.run_slow(
+            lambda: store.recent_users(call.tenant, query.limit), call.client()
+        )
+        return {"users": users}
 
     async def get_user(self, call: ApiCall) -> Json:
         """Return all stored data of a user."""
         query: GetUserQuery = call.query
         user = User(call.tenant, call.path_id)
-        return await self._service.run_slow(lambda: self._user_response(user, query))
+        return await self._service.run_with_state(
+            lambda limit: self._user_response(user, query, limit), user, call.client(user.user_id)
+        )
 
     async def delete_user(self, call: ApiCall) -> Json:
         """Delete all data of a user."""
@@ -197,10 +211,10 @@ class Handlers:
             return str(error)
         return None
 
-    def _user_response(self, user: User, query: GetUserQuery) -> Json:
+    def _user_response(self, user: User, query: GetUserQuery, max_new_events: int | None) -> Json:
         served = self._service.engine.model
         catalogue = served.items.ranker(user.tenant).catalogue
-        state = served.states.current(user)
+        state = served.states.current(user, max_new_events=max_new_events)
         after = query.after if query.last is None else max(query.after, state.seq - query.last)
         log = served.states.store.events_since(user, state.generation, after, limit=query.limit + 1)
         # a different generation means that the user was deleted between the two reads

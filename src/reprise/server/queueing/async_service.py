@@ -1,7 +1,8 @@
 """The serving engine for one event loop: requests wait in a bounded queue with a timeout and run on a worker thread.
 
-There are three queues. One thread writes events, and commits all pending ones together. Another thread answers quick
-queries in batches. Slow jobs have a queue and threads of their own, so that they do not delay quick queries.
+There are four queues. One thread writes events, and commits all pending ones together. Another thread answers quick
+queries in batches. Slow jobs have a queue and threads of their own, so that they do not delay quick queries. Long histories
+are replayed by a thread of their own, so that they delay neither; the requests that need them wait for it.
 """
 
 import asyncio
@@ -21,15 +22,23 @@ from reprise.server.engine.state_cache import MAX_QUICK_EVENTS, LongHistoryError
 from reprise.server.json_logging import log_error, log_event
 from reprise.server.prometheus_metrics import PrometheusMetrics
 from reprise.server.queueing.daemon_thread import call_with_timeout
+from reprise.server.queueing.fair_order import Client
 from reprise.server.queueing.loop_lag import EventLoopLagMonitor
-from reprise.server.queueing.work_queue import QueueFullError, WorkQueue
+from reprise.server.queueing.user_replays import UserReplays
+from reprise.server.queueing.work_queue import ONE_CLIENT, DeadlineError, QueueFullError, WorkQueue
 from reprise.server.settings import Settings
 from reprise.server.store.records import ErasureResult, Status, User, UserEvent
 
 MAX_QUICK_DIVERSE_K = 50
 """Maximum number of items of a quick query with diversity; re-ranking more items takes long."""
+MAX_BUSY_S = 0.5
+"""Time in seconds after which a slow job counts as long. While all threads run long jobs, further ones are refused."""
+USER_SHARE = 8
+"""One user of an API key may have at most one in so many of the pending slow jobs."""
 Result = TypeVar("Result")
 Job = Callable[[], Any]
+LimitedJob = Callable[[int | None], Result]
+"""A job that takes the maximum number of events to replay, and raises `LongHistoryError` if that is not enough."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,17 @@ class AsyncService:
             max_pending=settings.max_pending_slow_jobs,
             max_batch=1,
             threads=settings.slow_threads,
+            max_pending_per_user=settings.max_pending_slow_jobs // USER_SHARE,
+            max_busy_s=MAX_BUSY_S,
         )
+        self._replay_queue: WorkQueue[Job, Any] = WorkQueue(
+            "replay",
+            _run_jobs,
+            max_pending=settings.max_pending_replays,
+            max_batch=1,
+            max_pending_per_user=1,
+        )
+        self._replays = UserReplays(self._replay_queue, self._replay, settings.queue_timeout_s)
         self._swap_lock = asyncio.Lock()
         self._reload_task: asyncio.Task[None] | None = None
         self._reload_again = False
@@ -97,18 +116,75 @@ class AsyncService:
         )
         return statuses
 
-    async def recommend(self, query: RecommendQuery) -> RecommendResult:
+    async def recommend(self, query: RecommendQuery, client: Client = ONE_CLIENT) -> RecommendResult:
         """Answer a query in the quick queue, or in the slow queue if it takes long."""
-        if not _is_slow(query):
-            # the number of events to replay is known only once the log was read, so this query may move over
-            with suppress(LongHistoryError):
-                return await self._quick_queue.submit(query, timeout_s=self.settings.queue_timeout_s)
-        return await self.run_slow(lambda: self.engine.recommend(query))
+        slow = _is_slow(query)
 
-    async def run_slow(self, job: Callable[[], Result]) -> Result:
+        def submit(timeout_s: float) -> "asyncio.Future[RecommendResult]":
+            return (
+                self._slow_queue.submit(
+                    lambda: self.engine.recommend(query, MAX_QUICK_EVENTS), timeout_s=timeout_s, client=client
+                )
+                if slow
+                else self._quick_queue.submit(query, timeout_s=timeout_s)
+            )
+
+        return await self._with_states(
+            submit, lambda: self.engine.recommend(query), query.context.user, client, query.rules.exclude_seen
+        )
+
+    async def run_slow(self, job: Callable[[], Result], client: Client = ONE_CLIENT) -> Result:
         """Run a job in the slow queue and return its result."""
-        result: Result = await self._slow_queue.submit(job, timeout_s=self.settings.queue_timeout_s)
+        result: Result = await self._submit_slow(job, client, self.settings.queue_timeout_s)
         return result
+
+    async def run_with_state(
+        self, job: LimitedJob[Result], user: User | None, client: Client = ONE_CLIENT
+    ) -> Result:
+        """Run a job that needs the state of a user in the slow queue; replay a long history of the user before it."""
+        return await self._with_states(
+            lambda timeout_s: self._submit_slow(lambda: job(MAX_QUICK_EVENTS), client, timeout_s),
+            lambda: job(None),
+            user,
+            client,
+        )
+
+    async def _with_states(
+        self,
+        submit: "Callable[[float], asyncio.Future[Result]]",
+        unlimited: Callable[[], Result],
+        user: User | None,
+        client: Client,
+        with_seen: bool = False,
+    ) -> Result:
+        """Return the result of a job; if it needs a long replay, replay in the background first.
+
+        The number of events to replay is known only once the log was read, so a job finds out when it runs. Each replay makes
+        it a short one, unless the user gets more late or new events at the same time.
+
+        Args:
+            submit: Submits the job with a limit of the events to replay, and with this timeout in seconds.
+            unlimited: The job without the limit.
+            user: The user whose history it needs; None: no history of the log.
+            client: Whom it is for.
+            with_seen: Whether it needs the seen items.
+        """
+        until_s = time.monotonic() + self.settings.queue_timeout_s
+        while True:
+            timeout_s = until_s - time.monotonic()
+            if timeout_s <= 0:
+                raise DeadlineError
+            try:
+                return await submit(timeout_s)
+            except LongHistoryError as error:
+                cacheable = error.cacheable and user is not None
+            if not cacheable:
+                result: Result = await self._replay_queue.submit(
+                    unlimited, timeout_s=timeout_s, client=client
+                )
+                return result
+            assert user is not None
+            await self._replays.wait(user, with_seen, client, until_s)
 
     async def erase_user(self, user: User) -> ErasureResult:
         """Delete all data of a user and verify that none remains. Other requests are served during the verification."""
@@ -199,14 +275,20 @@ class AsyncService:
         self._lag_monitor.start()
         self._refresh_task = asyncio.create_task(self._refresh_periodically())
 
+    def begin_shutdown(self) -> None:
+        """Stop the replays that are running; the requests that wait for them are refused. Thread-safe, and returns quickly."""
+        self.engine.stop_replays()
+
     async def close(self) -> None:
         """Stop the background tasks, finish pending work and close the log. Pending slow jobs are refused."""
+        self.begin_shutdown()
         self._lag_monitor.stop()
         for task in (self._refresh_task, self._reload_task):
             if task is not None:
                 task.cancel()
         await asyncio.to_thread(self._quick_queue.close)
         await asyncio.to_thread(self._slow_queue.close, drain=False)
+        await asyncio.to_thread(self._replay_queue.close, drain=False)
         await asyncio.to_thread(self._write_queue.close)
         self.engine.store.close()
 
@@ -244,13 +326,19 @@ class AsyncService:
                 self.metrics.events.labels(status.value).inc(count)
         return results
 
+    def _submit_slow(self, job: Job, client: Client, timeout_s: float) -> "asyncio.Future[Any]":
+        return self._slow_queue.submit(job, timeout_s=timeout_s, client=client)
+
+    def _replay(self, user: User, with_seen: bool) -> None:
+        self.engine.replay(user, with_seen)
+
     def _recommend_batch(self, queries: Sequence[RecommendQuery]) -> Sequence[RecommendResult | Exception]:
         self.metrics.inference_batch_size.observe(len(queries))
         return recommend_batch(self.engine.model, queries, max_new_events=MAX_QUICK_EVENTS)
 
     def _add_gauges(self) -> None:
         metrics = self.metrics
-        for queue in (self._quick_queue, self._slow_queue, self._write_queue):
+        for queue in (self._quick_queue, self._slow_queue, self._replay_queue, self._write_queue):
             metrics.add_queue(queue.name, _depth_of(queue))
         metrics.add_gauge(
             "reprise_state_cache_users",

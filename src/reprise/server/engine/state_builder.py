@@ -1,0 +1,118 @@
+"""Replay of events: the state of a user from the user's events, in pieces between which the replay can be stopped."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from reprise.arrays import AnyArray
+from reprise.recommender.items.catalogue import Catalogue
+from reprise.recommender.runtime.onnx_network import OnnxNetwork
+from reprise.server.engine.event_encoding import by_time, encode_events
+from reprise.server.engine.user_state import NO_ITEMS, UserState
+from reprise.server.store.records import UserEvent
+
+MAX_USER_EVENTS = 10_000
+"""Default of the maximum number of events of one user that are replayed."""
+PIECE_EVENTS = 256
+"""Number of events that are replayed in one call, about 20 ms. Between two calls a replay can be stopped."""
+
+
+class ReplayStoppedError(Exception):
+    """The replay of a history was stopped, because the server is shutting down."""
+
+
+class StateBuilder:
+    """Computes user states with one network. States of different networks must not be mixed. Thread-safe."""
+
+    def __init__(
+        self, network: OnnxNetwork, catalogue: Catalogue, max_events: int | None = MAX_USER_EVENTS
+    ) -> None:
+        """Create a builder.
+
+        Args:
+            network: The network that reads the events.
+            catalogue: Its items and kinds of event.
+            max_events: Maximum number of events of a user that are replayed (see `window_start`), at least 2. None: all.
+        """
+        assert max_events is None or max_events >= 2, max_events
+        self._network = network
+        self._catalogue = catalogue
+        self._stopped = threading.Event()
+        self.max_events = max_events
+        self.initial = UserState(network.runtime.initial_state(1), seen=NO_ITEMS)
+        """State of a user without events."""
+
+    @property
+    def state_bytes(self) -> int:
+        """Size of the network's hidden state of one user, in bytes."""
+        return self._network.runtime.state_bytes
+
+    def window_start(self, count: int) -> int:
+        """Return how many of a user's earliest events are left out, given how many events the user has in the log.
+
+        The last events of a user form the window. It starts at a multiple of half of `max_events`, so that it stays the same
+        for many new events, which then only continue the state. Example with `max_events` 10: with 9 events the window has
+        events 0 to 8, with 10 it has 5 to 9, with 14 it has 5 to 13, and with 15 it has 10 to 14.
+        """
+        if self.max_events is None:
+            return 0
+        half = self.max_events // 2
+        return max(0, (count // half - 1) * half)
+
+    def replay(self, events: Sequence[UserEvent]) -> UserState:
+        """Return the state after all events of a user in the log, given in any order."""
+        start = self.window_start(len(events))
+        state = self.advance(self.initial, by_time(events)[start:])
+        return replace(state, log_count=len(events), window_start=start)
+
+    def advance(self, state: UserState, events: Sequence[UserEvent]) -> UserState:
+        """Return the state after further events, which are in order of time and not earlier than those in the state.
+
+        Raises:
+            ReplayStoppedError: `stop` was called.
+        """
+        for start in range(0, len(events), PIECE_EVENTS):
+            self.check_running()
+            state = self._advance(state, events[start : start + PIECE_EVENTS])
+        return state
+
+    def _advance(self, state: UserState, events: Sequence[UserEvent]) -> UserState:
+        encoded = encode_events(events, self._catalogue)
+        times_ms = [event.time_ms for event in events if event.time_ms is not None]
+        return replace(
+            state,
+            network_state=self._network.advance_all(state.network_state, encoded.events),
+            last_ms=max([state.last_ms, *times_ms]),
+            event_count=state.event_count + len(encoded.events),
+            skipped_count=state.skipped_count + encoded.skipped_count,
+            seen=None if state.seen is None else _insert_sorted(state.seen, encoded.events.item),
+        )
+
+    def seen_items(self, events: Sequence[UserEvent]) -> AnyArray:
+        """Return the distinct item indices of events, ascending."""
+        return np.unique(encode_events(events, self._catalogue).events.item)
+
+    def can_append(self, state: UserState, events: Sequence[UserEvent]) -> bool:
+        """Return whether events, which are in order of time, all come after the events in the state."""
+        return not events or events[0].time_ms is None or events[0].time_ms >= state.last_ms
+
+    def stop(self) -> None:
+        """Stop all replays that are running, and refuse new ones."""
+        self._stopped.set()
+
+    def check_running(self) -> None:
+        """Raise `ReplayStoppedError` if `stop` was called."""
+        if self._stopped.is_set():
+            raise ReplayStoppedError
+
+
+def _insert_sorted(sorted_items: AnyArray, items: AnyArray) -> AnyArray:
+    """Insert items into an ascending array of distinct items. Return the same array if it contains all of them."""
+    item_N = np.unique(items)
+    place_N = np.searchsorted(sorted_items, item_N)
+    new_N = np.ones(len(item_N), dtype=np.bool_)
+    inside_N = place_N < len(sorted_items)
+    new_N[inside_N] = sorted_items[place_N[inside_N]] != item_N[inside_N]
+    return np.insert(sorted_items, place_N[new_N], item_N[new_N]) if new_N.any() else sorted_items
