@@ -207,6 +207,12 @@ def test_a_table_can_be_read_repeatedly(tmp_path: Path) -> None:
         assert source.engine.row(source.table.aggregate(rows=source.table.count())) == {"rows": 1000}
 
 
+def test_a_file_of_many_blocks_is_read(read, monkeypatch) -> None:
+    monkeypatch.setattr(module, "BLOCK_BYTES", 100)
+    found = read("a,b\n" + "".join(f'{n},"x\n{n}"\n' for n in range(1000)))
+    assert [row["b"] for row in found] == [f"x\n{n}" for n in range(1000)]
+
+
 def test_a_truncated_compressed_file_is_refused(read) -> None:
     with pytest.raises(DataError, match=r"cannot read '.*log.csv.gz': Truncated compressed stream"):
         read(gzip.compress(b"a,b\n1,2\n")[:-4], "log.csv.gz")

@@ -9,6 +9,7 @@ import pytest
 from reprise.data.io import json_lines as module
 from reprise.data.io.events import read_events
 from reprise.data.io.sources import Source, open_source
+from reprise.data.io.text_blocks import read_blocks
 from reprise.errors import DataError
 
 LATE = 30_000
@@ -181,6 +182,15 @@ def test_several_files_are_one_table(tmp_path: Path) -> None:
     (tmp_path / "1.jsonl").write_text('{"a": 1}\n')
     (tmp_path / "2.jsonl").write_text('{"b": 2, "a": "x"}')
     assert rows(open_source(str(tmp_path / "*.jsonl"))) == [{"a": "1", "b": None}, {"a": "x", "b": 2}]
+
+
+def test_a_file_of_many_blocks_is_read(opened, monkeypatch) -> None:
+    monkeypatch.setattr(module, "read_blocks", lambda path, mark: read_blocks(path, mark, 4000))
+    found = rows(opened(*({"a": n, f"b{n // 900}": 2**60 + n} for n in range(1000))))
+    assert [row["a"] for row in found] == list(range(1000))
+    assert (found[0]["b0"], found[-1]["b0"], found[-1]["b1"]) == (2**60, None, 2**60 + 999)
+    with pytest.raises(DataError, match="line 1001: this is not a JSON object"):
+        opened(*({"a": n} for n in range(1000)), "x")
 
 
 def test_the_number_of_rows_is_compared_with_the_file(opened, monkeypatch) -> None:

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -150,20 +149,20 @@ def _scan_block(connection: duckdb.DuckDBPyConnection, block: Block, columns: di
 
 def _check_json(connection: duckdb.DuckDBPyConnection, block: Block) -> None:
     """Check that every line is valid JSON."""
-    wrong = connection.execute(
+    [(wrong,)] = connection.execute(
         f"SELECT min(number) FROM given WHERE NOT json_valid(line) AND {IS_ROW}"
-    ).fetchone()
-    if wrong is None or wrong[0] is None:
+    ).fetchall()
+    if wrong is None:
         return
     try:
-        connection.execute("SELECT json_keys(line) FROM given WHERE number = ?", [wrong[0]]).fetchall()
+        connection.execute("SELECT json_keys(line) FROM given WHERE number = ?", [wrong]).fetchall()
         reason = "malformed"
     except duckdb.Error as error:
         match = re.search(r"Malformed JSON at byte (\d+) of input: ([^.]*)", str(error))
         reason = f"{match[2]} at character {int(match[1]) + 1}" if match else "malformed"
     raise block.error(
-        int(block.starts[wrong[0]]),
-        f"this is not a JSON object ({reason}): {block.row_text(wrong[0])!r}; write one object per line",
+        int(block.starts[wrong]),
+        f"this is not a JSON object ({reason}): {block.row_text(wrong)!r}; write one object per line",
     )
 
 
@@ -193,7 +192,7 @@ def _scan_kinds(connection: duckdb.DuckDBPyConnection, block: Block, columns: Se
                 first[key] = min(row, first.get(key, row))
     long = connection.execute(
         f"SELECT 1 FROM given WHERE regexp_matches(line, '{LONG_NUMBER}') LIMIT 1"
-    ).fetchone()
+    ).fetchall()
     numeric = {place for place, kind in first if kind in ("integer", "float")}
     for place in sorted(numeric) if long else ():
         _scan_long_numbers(connection, place, columns[place], first)
@@ -230,8 +229,8 @@ def _scan_long_numbers(
 def _describe(
     connection: duckdb.DuckDBPyConnection, block: Block, column: JsonColumn, kind: str, row: int
 ) -> str:
-    value: Any = connection.execute(
+    [(value,)] = connection.execute(
         f"SELECT json_extract_string(line, {column.path}) FROM given WHERE number = ?", [row]
-    ).fetchone()
+    ).fetchall()
     line = block.line(int(block.starts[row]))
-    return f"has {NOT_IDS[kind]} in {str(block.path)!r}, line {line}: {value[0]}"
+    return f"has {NOT_IDS[kind]} in {str(block.path)!r}, line {line}: {value}"

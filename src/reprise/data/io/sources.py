@@ -268,7 +268,7 @@ def _has_numbering_columns(files: list[Path]) -> bool:
 
 def _open_parquet(engine: Engine, files: list[Path], *, in_place: bool) -> ir.Table:
     table = engine.parquet(files, number=in_place)
-    return table if in_place else table.drop(*(name for name in NUMBERING if name in table.columns))
+    return table.drop(*(name for name in NUMBERING if name in table.columns)) if in_place else table
 
 
 def _open_text(engine: Engine, files: list[Path], file_format: str, separator: str | None) -> ir.Table:
