@@ -1,13 +1,16 @@
-"""Faults injected into a running server: a full disk, a failing fsync, and a shutdown under load."""
+"""Faults injected into a running server: disks that fail, files that disappear, and a shutdown under load."""
 
+import errno
 import json
 import resource
 import shutil
+import sqlite3
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +23,43 @@ from reprise.testing.server_process import ServerProcess
 
 NO_LIMIT = resource.RLIM_INFINITY
 PAGE = 4096
-SHIM = """
+SHIM = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
-static int call(const char *name, int fd) {
-    if (access(getenv("FAULT"), F_OK) == 0) { errno = EIO; return -1; }
-    return ((int (*)(int)) dlsym(RTLD_NEXT, name))(fd);
+static int fault(const char *wanted, int fd) {
+    char line[64] = "", link[64], path[4096] = "";
+    FILE *file = fopen(getenv("FAULT"), "r");
+    if (!file) return 0;
+    if (!fgets(line, sizeof line, file)) line[0] = 0;
+    fclose(file);
+    if (strncmp(line, wanted, strlen(wanted))) return 0;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    if (readlink(link, path, sizeof path - 1) < 0 || !strstr(path, "events.db")) return 0;
+    errno = atoi(line + strlen(wanted));
+    return 1;
 }
-int fsync(int fd) { return call("fsync", fd); }
-int fdatasync(int fd) { return call("fdatasync", fd); }
+int fsync(int fd) {
+    return fault("sync ", fd) ? -1 : ((int (*)(int)) dlsym(RTLD_NEXT, "fsync"))(fd);
+}
+int fdatasync(int fd) {
+    return fault("sync ", fd) ? -1 : ((int (*)(int)) dlsym(RTLD_NEXT, "fdatasync"))(fd);
+}
+ssize_t write(int fd, const void *data, size_t size) {
+    return fault("write ", fd) ? -1 : ((ssize_t (*)(int, const void *, size_t)) dlsym(RTLD_NEXT, "write"))(fd, data, size);
+}
+ssize_t pwrite(int fd, const void *data, size_t size, off_t place) {
+    return fault("write ", fd) ? -1
+        : ((ssize_t (*)(int, const void *, size_t, off_t)) dlsym(RTLD_NEXT, "pwrite"))(fd, data, size, place);
+}
+ssize_t pwrite64(int fd, const void *data, size_t size, off64_t place) {
+    return fault("write ", fd) ? -1
+        : ((ssize_t (*)(int, const void *, size_t, off64_t)) dlsym(RTLD_NEXT, "pwrite64"))(fd, data, size, place);
+}
 """
 Start = Callable[..., ServerProcess]
 
@@ -54,7 +82,10 @@ def start(second_model: Path, tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A shared library, for LD_PRELOAD, whose `fsync` fails while the file $FAULT exists."""
+    """A shared library, for LD_PRELOAD, in which calls on the log fail with the error of the file $FAULT.
+
+    The file holds `sync` or `write` and the number of an error; without the file no call fails.
+    """
     directory = tmp_path_factory.mktemp("shim")
     compiler = shutil.which("cc") or shutil.which("gcc")
     assert compiler is not None, "this test needs a C compiler; on Debian install the package gcc"
@@ -176,7 +207,7 @@ def test_events_are_not_acknowledged_when_fsync_fails(start: Start, shim: Path, 
     fault = tmp_path / "fault"
     server = start(LD_PRELOAD=str(shim), FAULT=str(fault))
     assert server.request("POST", "/v1/events", batch("anna", 0, 5)).status == 200
-    fault.touch()
+    fault.write_text(f"sync {errno.EIO}")
     refused = batch("anna", 100, 7)
     for _ in range(5):
         answer = server.request("POST", "/v1/events", refused)
@@ -193,11 +224,74 @@ def test_the_write_ahead_log_is_reset_after_a_failed_fsync(start: Start, shim: P
     server = start(LD_PRELOAD=str(shim), FAULT=str(fault))
     assert server.request("POST", "/v1/events", batch("anna", 0, 400)).status == 200
     before = (tmp_path / "events.db-wal").stat().st_size
-    fault.touch()
+    fault.write_text(f"sync {errno.EIO}")
     assert server.request("POST", "/v1/events", batch("anna", 400)).status == 503
     fault.unlink()
     assert server.request("POST", "/v1/events", batch("anna", 401)).status == 200
     assert (tmp_path / "events.db-wal").stat().st_size < before / 2
+
+
+@contextmanager
+def export(directory: Path) -> Iterator[None]:
+    """Begin an export of the log, which is still running in the block."""
+    with closing(sqlite3.connect(directory / "events.db")) as connection:
+        rows = connection.execute("SELECT user_id, item_id, timestamp, kind FROM log")
+        assert rows.fetchone()
+        yield
+        assert rows.fetchone()
+
+
+@pytest.mark.parametrize(
+    "fault_line",
+    [f"sync {errno.EIO}", f"write {errno.ENOSPC}", f"write {errno.EROFS}", f"write {errno.EDQUOT}"],
+)
+def test_writing_continues_after_a_fault_of_the_disk_although_the_log_is_being_read(
+    fault_line: str, start: Start, shim: Path, tmp_path: Path
+) -> None:
+    fault = tmp_path / "fault"
+    server = start(LD_PRELOAD=str(shim), FAULT=str(fault))
+    assert server.request("POST", "/v1/events", batch("anna", 0, 5)).status == 200
+    with export(tmp_path):
+        fault.write_text(fault_line)
+        refused = batch("anna", 100, 7)
+        for _ in range(2):
+            answer = server.request("POST", "/v1/events", refused)
+            assert (answer.status, answer.body["error"]["code"]) == (503, "store_unavailable")
+        check_unavailable(server)
+        fault.unlink()
+        check_recovery(server, tmp_path, [f"anna-{number}" for number in range(5)], refused)
+
+
+def test_a_server_starts_and_writes_while_the_log_is_being_read(start: Start, tmp_path: Path) -> None:
+    first = start()
+    assert first.request("POST", "/v1/events", batch("anna", 0, 1000)).status == 200
+    first.kill()
+    with export(tmp_path):
+        second = start()
+        assert second.request("POST", "/v1/events", batch("anna", 1000)).status == 200
+        assert second.request("GET", "/readyz").status == 200
+        deleted = second.request("DELETE", "/v1/users/anna")
+        assert (deleted.status, deleted.body["error"]["code"]) == (503, "erasure_unverified")
+        assert second.request("GET", "/v1/users/anna").body["events"] == []
+        assert second.request("POST", "/v1/events", batch("anna", 1001)).status == 200
+    assert second.request("DELETE", "/v1/users/anna").status == 200
+
+
+@pytest.mark.parametrize("removed", [("", "-wal", "-shm"), ("-wal",), ("-shm",)], ids="+".join)
+def test_no_event_is_acknowledged_after_a_file_of_the_log_was_removed(
+    removed: tuple[str, ...], start: Start, tmp_path: Path
+) -> None:
+    server = start()
+    assert server.request("POST", "/v1/events", batch("anna", 0, 5)).status == 200
+    for end in removed:
+        (tmp_path / f"events.db{end}").unlink()
+    for _ in range(2):
+        check_unavailable(server)
+    (line,) = lines(server, "event log lost")
+    assert "restart the server" in line["error"] and line["level"] == "error"
+    assert server.stop() == 0
+    found = stored(tmp_path, "anna")
+    assert len(found) == (0 if "" in removed else 5)
 
 
 def test_a_full_disk_at_startup_leaves_no_incomplete_log(second_model: Path, tmp_path: Path) -> None:

@@ -13,6 +13,9 @@ DURATION_MS = {"ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000, "d": 86_400_0
 LONGEST_MS = LATEST_S * 1_000
 """Longest duration in milliseconds, about 300 years."""
 SECONDS_PER_YEAR = 31_556_952
+LEAP_SECOND = re.compile(r"([T ]\d\d:?\d\d:?)60((?:[.,]\d+)?(?:Z|[+-][\d:]+)?)$")
+"""The end of an ISO 8601 time whose seconds are 60."""
+HOUR_24 = re.compile(r"[T ]24")
 
 
 def parse_duration(text: str) -> int:
@@ -45,6 +48,29 @@ def parse_timestamp(timestamp: str | date) -> int:
             f"{timestamp!r} is not a date; write it like '2014-09-01' or '2014-09-01T12:00'"
         ) from None
     return round((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def parse_instant(text: str) -> datetime:
+    """Return the time that an ISO 8601 text names, with a time zone if the text has an offset.
+
+    As RFC 3339 allows, `t` and `z` may be lower-case, and the seconds of a leap second may be 60. Unix time does not count leap
+    seconds, so such a time is the second before it.
+
+    Raises:
+        ValueError: The text is not an ISO 8601 time; the message continues a sentence that begins with the text.
+    """
+    upper = text.upper()
+    ordinary = LEAP_SECOND.sub(r"\g<1>59\g<2>", upper)
+    try:
+        instant = datetime.fromisoformat(ordinary)
+    except ValueError:
+        raise ValueError("is not ISO 8601") from None
+    if HOUR_24.search(upper):  # versions of Python disagree
+        raise ValueError("has the hour 24, which is 00:00 of the next day")
+    in_utc = instant if instant.tzinfo is None else instant.astimezone(UTC)
+    if ordinary != upper and (in_utc.hour, in_utc.minute) != (23, 59):
+        raise ValueError("has a second 60, which occurs only at 23:59 UTC")
+    return instant
 
 
 def check_zone(tz: str | None) -> None:

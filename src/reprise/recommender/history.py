@@ -15,7 +15,7 @@ import numpy as np
 
 from reprise.arrays import AnyArray
 from reprise.data.history_rules import NO_RULES, HistoryRules, round_to_ms
-from reprise.data.timestamps import format_iso
+from reprise.data.timestamps import format_iso, parse_instant
 from reprise.data.vocabulary import PAD, ItemId
 from reprise.errors import DataError, did_you_mean
 from reprise.recommender.items.catalogue import Catalogue
@@ -138,11 +138,9 @@ def unix_seconds(timestamp: Timestamp) -> float:
     """
     if isinstance(timestamp, str):
         try:
-            timestamp = datetime.fromisoformat(timestamp)
-        except ValueError:
-            raise DataError(
-                f"timestamp {timestamp!r} is not ISO 8601; write 2024-03-01T10:00:00+00:00"
-            ) from None
+            timestamp = parse_instant(timestamp)
+        except ValueError as error:
+            raise DataError(f"timestamp {timestamp!r} {error}; write 2024-03-01T10:00:00+00:00") from None
     if isinstance(timestamp, datetime):
         if timestamp.tzinfo is None:
             raise DataError(

@@ -9,6 +9,7 @@ from .process import serve as serve
 from .settings import Settings as Settings
 from .store.event_store import EventStore as EventStore
 from .store.event_store import StoreError as StoreError
+from .store.event_store import is_repetition as is_repetition
 from .store.opening import open_store as open_store
 from .store.postgres import PostgresStore as PostgresStore
 from .store.records import ErasureResult as ErasureResult

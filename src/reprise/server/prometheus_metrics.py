@@ -1,6 +1,7 @@
 """Metrics of a server in the Prometheus text format. Labels never contain ids of users or items."""
 
-from collections.abc import Callable
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -13,6 +14,10 @@ from prometheus_client import (
 
 DURATION_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+STATUSES = ("accepted", "duplicate", "conflict", "rejected")
+"""Statuses of events."""
+REASONS = ("invalid", "too_early", "in_future", "unknown_kind", "no_consent", "conflict")
+"""Why events are not stored."""
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
@@ -42,10 +47,25 @@ class PrometheusMetrics:
         )
         self.events = Counter(
             "reprise_events",
-            "Ingested events by status: accepted or duplicate.",
+            "Events by status: accepted, duplicate, conflict or rejected.",
             ["status"],
             registry=registry,
         )
+        self.events_rejected = Counter(
+            "reprise_events_rejected",
+            "Events that were rejected or in conflict, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self.events_unknown_item = Counter(
+            "reprise_events_unknown_item",
+            "Accepted events of items that the model does not know.",
+            registry=registry,
+        )
+        for status in STATUSES:
+            self.events.labels(status)  # shown with 0 before the first event
+        for reason in REASONS:
+            self.events_rejected.labels(reason)
         self.events_lost = Counter(
             "reprise_events_lost",
             "Events acknowledged with ack=accepted that could not be written to the log.",
@@ -75,6 +95,18 @@ class PrometheusMetrics:
             ["queue"],
             registry=registry,
         )
+
+    def count_stored(self, statuses: Iterable[str]) -> None:
+        """Count events that were offered to the log, given their statuses."""
+        for status, count in Tally(statuses).items():
+            self.events.labels(status).inc(count)
+            if status == "conflict":
+                self.events_rejected.labels(status).inc(count)
+
+    def count_rejected(self, reason: str, count: int) -> None:
+        """Count events that were rejected before they were offered to the log."""
+        self.events.labels("rejected").inc(count)
+        self.events_rejected.labels(reason).inc(count)
 
     def add_queue(self, name: str, depth: Callable[[], float]) -> None:
         """Report the depth of a queue; the function is called on each scrape."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from reprise.server.engine.requests import MAX_EVENT_AHEAD_S
 from reprise.server.engine.state_builder import MAX_USER_EVENTS
 
 
@@ -15,7 +16,7 @@ class Settings:
     """Maximum time for a request body to arrive, in seconds."""
     max_connections: int = 1_024
     """Maximum number of open connections. The HTTP server answers further ones with status 503."""
-    max_event_ahead_s: float = 300.0
+    max_event_ahead_s: float = MAX_EVENT_AHEAD_S
     """Maximum time of an event after the server's clock, in seconds. Later events are rejected."""
     queue_timeout_s: float = 5.0
     """Maximum time a request waits in a queue, in seconds. After it the request gets status 503."""

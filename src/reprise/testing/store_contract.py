@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from typing import Any
 
 from reprise.errors import DataError
 from reprise.server.store.event_store import EventStore, StoreError
@@ -83,12 +84,12 @@ def _check_an_event_without_a_time_is_an_error(store: EventStore, other: EventSt
 
 
 def _check_duplicates_are_not_stored(store: EventStore, other: EventStore) -> None:
-    first = [_event(ANNA, 0, "a"), _event(ANNA, 1, "b"), _event(ANNA, 2, "a"), _event(BERT, 3, "b")]
+    first = [_event(ANNA, 0, "a"), _event(ANNA, 1, "b"), _event(ANNA, 0, "a"), _event(ANNA, 1, "b")]
     accepted, duplicate = Status.ACCEPTED, Status.DUPLICATE
     assert store.append(first) == [accepted, accepted, duplicate, duplicate], (
-        "a repeated event id must be a duplicate within a batch and for all users of a tenant"
+        "an event with the id and the content of another one must be a duplicate within a batch"
     )
-    assert other.append([_event(ANNA, 4, "b"), _event(ANNA, 5, "c")]) == [duplicate, accepted], (
+    assert other.append([_event(ANNA, 1, "b"), _event(ANNA, 5, "c")]) == [duplicate, accepted], (
         "an event id must be known to every handle"
     )
     assert store.append([_event(ANNA, 6), _event(ANNA, 6)]) == [accepted, accepted], (
@@ -102,6 +103,43 @@ def _check_duplicates_are_not_stored(store: EventStore, other: EventStore) -> No
         "duplicates must not use up a seq"
     )
     assert _items(other, NAMESAKE) == ["p7"], "tenants must be separate"
+
+
+def _check_other_content_with_a_known_id_is_a_conflict(store: EventStore, other: EventStore) -> None:
+    event = UserEvent("p1", START_MS, "view", 2.5, "a")
+    accepted, duplicate, conflict = Status.ACCEPTED, Status.DUPLICATE, Status.CONFLICT
+    changes: list[dict[str, Any]] = [
+        {"item_id": "p2"}, {"time_ms": START_MS + 1}, {"kind": "buy"}, {"kind": None}, {"value": 3.0}, {"value": None},
+    ]  # fmt: skip
+    changed = [(ANNA, event._replace(**change)) for change in changes]
+    assert store.append([(ANNA, event), *changed, (BERT, event)]) == [accepted, *[conflict] * 7], (
+        "an event with the id and other content of an event of the same batch must be a conflict"
+    )
+    for handle in (store, other):
+        assert handle.append([*changed, (BERT, event), (ANNA, event)]) == [*[conflict] * 7, duplicate], (
+            "an event with the id and other content of a stored event must be a conflict"
+        )
+    assert other.events_since(ANNA).events == [event._replace(seq=1)], "conflicts must not be stored"
+    assert "bert" not in other.recent_users("shop", 9), "a conflict must not add its user"
+    resent = event._replace(time_ms=START_MS + 9, time_assigned=True)
+    assert store.append([(ANNA, resent)]) == [duplicate], "assigned times must not be compared"
+
+
+def _check_assigned_times_are_not_before_the_last_event(store: EventStore, other: EventStore) -> None:
+    def assigned(time_ms: int) -> tuple[User, UserEvent]:
+        return ANNA, UserEvent("p1", time_ms, time_assigned=True)
+
+    store.append([assigned(START_MS), (ANNA, UserEvent("p1", START_MS + 50)), assigned(START_MS + 10)])
+    other.append([assigned(START_MS + 20), (ANNA, UserEvent("p1", START_MS - 99)), assigned(START_MS + 30)])
+    store.append([assigned(START_MS + 60), (BERT, UserEvent("p1", START_MS, time_assigned=True))])
+    stored = [(event.time_ms or 0) - START_MS for event in other.events_since(ANNA).events]
+    assert stored == [0, 50, 50, 50, -99, 50, 60], (
+        "an event with an assigned time must have the time of the latest earlier event, if that is later"
+    )
+    assert not any(event.time_assigned for event in other.events_since(ANNA).events), (
+        "events from the log must not say that their time was assigned"
+    )
+    assert other.events_since(BERT).events[0].time_ms == START_MS, "users must not affect each other's times"
 
 
 def _check_events_since_returns_the_newer_events(store: EventStore, other: EventStore) -> None:
@@ -273,6 +311,8 @@ _CHECKS = (
     _check_events_are_stored_unchanged,
     _check_an_event_without_a_time_is_an_error,
     _check_duplicates_are_not_stored,
+    _check_other_content_with_a_known_id_is_a_conflict,
+    _check_assigned_times_are_not_before_the_last_event,
     _check_events_since_returns_the_newer_events,
     _check_deletion_is_complete,
     _check_deletions_are_returned_in_order,

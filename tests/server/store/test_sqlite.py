@@ -2,18 +2,20 @@
 
 import os
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from reprise.server.store import sqlite, sqlite_connection
+from reprise.server.store import sqlite, sqlite_connection, sqlite_files
 from reprise.server.store.event_store import StoreError
 from reprise.server.store.records import Status, User, UserEvent
 from reprise.server.store.sqlite import SQLiteStore
@@ -194,14 +196,14 @@ def test_a_connection_that_is_reading_during_close_is_closed_afterwards(
         reader.execute("SELECT 1")
     with pytest.raises(StoreError, match="is closed"):
         store.events_since(ANNA)
-    assert sqlite_connection._FILES._users == {} and sqlite_connection._FILES._descriptors == {}
+    assert sqlite_files.OPEN_FILES._users == {} and sqlite_files.OPEN_FILES._descriptors == {}
 
 
 @pytest.mark.parametrize("offset", range(60, 70))
 def test_a_pattern_across_two_blocks_is_found(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch, offset: int
 ) -> None:
-    monkeypatch.setattr(sqlite_connection, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(sqlite_files, "BLOCK_BYTES", 64)
     with store.path.with_name("events.db-wal").open("wb") as log:
         log.write(b"x" * offset + b"anna" + b"x" * 200)
     assert store._database.contains_any([b"longer than the file", b"anna"])
@@ -217,7 +219,7 @@ def test_a_file_is_searched_in_blocks(store: SQLiteStore, monkeypatch: pytest.Mo
         sizes.append(len(block := read(*arguments)))
         return block
 
-    monkeypatch.setattr(sqlite_connection.os, "pread", pread)
+    monkeypatch.setattr(sqlite_files.os, "pread", pread)
     os.truncate(store.path, 5 * 2**20)
     assert not store._database.contains_any([b"anna"])
     assert max(sizes) <= 2**20 and sum(sizes) >= 5 * 2**20
@@ -358,3 +360,162 @@ def test_recent_users_uses_an_index_without_ids(store: SQLiteStore) -> None:
     assert store.recent_users("shop", 2) == ["u48", "u47"]
     ((tenants,),) = store._database.rows("SELECT count(DISTINCT tenant) FROM users WHERE generation")
     assert tenants == 3  # the row of the deleted user has a random tenant
+
+
+@contextmanager
+def reading(store: SQLiteStore) -> Iterator[None]:
+    """Another program reads the log in the block, and has not finished at its end."""
+    with closing(sqlite3.connect(store.path)) as other:
+        rows = other.execute("SELECT user_id FROM log")
+        assert rows.fetchone()
+        yield
+        assert rows.fetchone()
+
+
+def test_a_failed_write_does_not_make_later_ones_wait_for_a_reader(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_connection, "BUSY_MS", 100)
+    with closing(SQLiteStore(store.path)) as store:
+        store.append([event(ANNA)] * 1000)
+        with reading(store):
+            other = sqlite3.connect(store.path, isolation_level=None)
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreError, match="locked"):
+                store.append([event(ANNA)])
+            other.close()
+            assert store.append([event(ANNA)]) == [Status.ACCEPTED]
+            store.check()
+            with closing(SQLiteStore(store.path)) as again:
+                assert again.append([event(ANNA)]) == [Status.ACCEPTED]
+            store.delete_user(ANNA)
+            with pytest.raises(StoreError, match="being read without a pause"):
+                store.verify_erasure(ANNA)
+
+
+def test_the_log_is_written_again_after_a_failed_sync_if_readers_keep_it(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failed fsync may lose bytes that a later fsync does not write, and events after such a gap would be lost."""
+    store.append([event(ANNA)] * 1000)
+    log = store.path.with_name("events.db-wal")
+    written: dict[int, bytes] = {}
+    write = os.pwrite
+    monkeypatch.setattr(
+        sqlite_files.os,
+        "pwrite",
+        lambda file, data, place: written.update({place: data}) or write(file, data, place),
+    )
+    with reading(store):
+        before = log.read_bytes()
+        store._database._wal_uncertain = True
+        assert store.append([event(ANNA)]) == [Status.ACCEPTED]
+        assert b"".join(written[place] for place in sorted(written)) == before
+        written.clear()
+        assert store.append([event(ANNA)]) == [Status.ACCEPTED]
+        assert not written and log.read_bytes()[: len(before)] == before
+    assert len(store.events_since(ANNA).events) == 1002
+
+
+def replaced(path: Path) -> None:
+    """Move another database over a file, as the restoration of a backup does."""
+    other = path.with_name("backup.db")
+    SQLiteStore(other).close()
+    other.replace(path)
+
+
+def renamed(path: Path) -> None:
+    path.rename(path.with_name("elsewhere.db"))
+
+
+def without_directory(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("moved"))
+
+
+def emptied(path: Path) -> None:
+    path.unlink()
+    path.touch()
+
+
+@pytest.mark.parametrize("change", [Path.unlink, replaced, renamed, without_directory, emptied])
+def test_a_file_that_was_removed_or_replaced_is_noticed_before_an_event_is_acknowledged(
+    tmp_path: Path, change: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "data").mkdir()
+    with closing(SQLiteStore(tmp_path / "data" / "events.db")) as store:
+        store.append([event(ANNA)])
+        store.events_since(ANNA)
+        change(store.path)
+        for _ in range(2):
+            for write in (
+                lambda: store.append([event(ANNA)]),
+                lambda: store.delete_user(ANNA),
+                lambda: store.put_item("shop", "p1", {}),
+                store.check,
+                store.vacuum,
+            ):
+                with pytest.raises(StoreError, match=r"the file was (removed|replaced) .*restart the server"):
+                    write()
+        assert len(store.events_since(ANNA).events) == 1  # a connection that is open can still read
+    assert [record.message for record in caplog.records] == ["event log lost"]
+
+
+def test_writing_goes_on_when_the_file_is_back_at_its_place(store: SQLiteStore) -> None:
+    store.append([event(ANNA)])
+    moved = store.path.rename(store.path.with_name("moved.db"))
+    with pytest.raises(StoreError, match="the file was removed"):
+        store.append([event(ANNA)])
+    moved.rename(store.path)
+    assert store.append([event(ANNA)]) == [Status.ACCEPTED]
+
+
+def test_a_file_that_disappears_during_the_commit_is_noticed(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = sqlite._body
+    monkeypatch.setattr(sqlite, "_body", lambda *arguments: store.path.unlink() or body(*arguments))
+    with pytest.raises(StoreError, match="the file was removed"):
+        store.append([event(ANNA)])
+
+
+def test_a_link_to_another_file_is_noticed(tmp_path: Path) -> None:
+    for name in ("one.db", "two.db"):
+        SQLiteStore(tmp_path / name).close()
+    link = tmp_path / "events.db"
+    link.symlink_to("one.db")
+    with closing(SQLiteStore(link)) as store:
+        assert store.append([event(ANNA)]) == [Status.ACCEPTED]
+        link.unlink()
+        link.symlink_to("two.db")
+        with pytest.raises(StoreError, match="the file was replaced"):
+            store.append([event(ANNA)])
+
+
+def test_acknowledged_events_are_saved_when_the_write_ahead_log_was_removed(
+    store: SQLiteStore, tmp_path: Path
+) -> None:
+    store.append([event(ANNA)])
+    (tmp_path / "events.db-wal").unlink()
+    with pytest.raises(StoreError, match="its write-ahead log was removed"):
+        store.append([event(ANNA)])
+    copy = Path(shutil.copy(store.path, tmp_path / "copy.db"))  # as if the machine had stopped now
+    with closing(SQLiteStore(copy)) as after:
+        assert len(after.events_since(ANNA).events) == 1
+
+
+def test_a_large_write_ahead_log_is_emptied_and_a_reader_that_prevents_it_is_reported(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sqlite_connection, "LARGE_LOG_BYTES", 50_000)
+    monkeypatch.setattr(sqlite_connection, "ATTEMPT_S", 0.0)
+    log = store.path.with_name("events.db-wal")
+    store.append([event(ANNA)] * 1000)
+    assert log.stat().st_size == 0
+    with reading(store):
+        store.append([event(ANNA)] * 1000)
+        size = log.stat().st_size
+        assert size > 50_000 and store.log_bytes() == size
+        (warning,) = [record for record in caplog.records if record.message == "write-ahead log grows"]
+        assert "end the reader" in warning.fields["error"]
+    store.append([event(ANNA)])
+    assert log.stat().st_size == 0

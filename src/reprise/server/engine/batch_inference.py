@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import groupby
-from math import isnan
+from math import inf, isnan
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from reprise.recommender.recommendations import Recommendation
 from reprise.recommender.runtime.onnx_session import State
 from reprise.server.engine.event_encoding import by_time, encode_events, item_ids
 from reprise.server.engine.requests import (
+    MAX_EVENT_AHEAD_S,
     Attribution,
     RankedItem,
     RecommendQuery,
@@ -126,11 +127,17 @@ def state_of(
 def _query_time_s(query: RecommendQuery, state: UserState) -> float:
     """Return the time to recommend for, in seconds since 1970.
 
-    Without an explicit time it is the current one, but not before the last event: clocks of servers differ a little.
+    Without an explicit time it is the current one, but not before the last event: clocks of servers differ a little. For the
+    same reason an explicit time may be before the last event of the log, by as much as events may be ahead of the clock.
     """
     if query.now_ms is None:
         now_s = time.time()
         return now_s if isnan(state.last_s) else max(now_s, state.last_s)
+    last_sent_ms = max(
+        (event.time_ms for event in query.context.events if event.time_ms is not None), default=-inf
+    )
+    if last_sent_ms <= query.now_ms < state.last_ms <= query.now_ms + MAX_EVENT_AHEAD_S * 1000:
+        return state.last_s
     if query.now_ms < state.last_ms:
         raise DataError(
             f"now ({query.now_ms}) is before the last event ({state.last_ms:.0f}); "

@@ -42,6 +42,12 @@ def item_id(text: str, catalogue: Catalogue) -> ItemId | None:
     return None
 
 
+def is_known(text: str, catalogue: Catalogue) -> bool:
+    """Return whether the model has a vector for an item."""
+    found = item_id(text, catalogue)
+    return found is not None and PAD < catalogue.items.index(found) <= catalogue.warm
+
+
 def item_ids(texts: Iterable[str], catalogue: Catalogue) -> list[ItemId]:
     """Return ids in the type of the catalogue's ids, without those that cannot be converted: no item has such an id."""
     found = (item_id(text, catalogue) for text in texts)

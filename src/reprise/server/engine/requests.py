@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 from reprise.data.vocabulary import ItemId
 from reprise.server.store.records import User, UserEvent
 
+MAX_EVENT_AHEAD_S = 300.0
+"""Time by which clocks of clients and servers may differ, in seconds."""
+
 
 @dataclass(frozen=True)
 class UserContext:

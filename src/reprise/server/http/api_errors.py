@@ -128,17 +128,28 @@ def api_error_of(error: Exception) -> ApiError:
     return ApiError("internal", "internal error", "see the server's log")
 
 
-def _invalid_request(error: ValidationError) -> ApiError:
-    """Report the first fault that pydantic found and the number of the others."""
-    faults = error.errors(include_url=False, include_context=False)
+def is_invalid_json(error: ValidationError) -> bool:
+    """Return whether a body could not be read because it is not JSON."""
+    return (
+        error.errors(include_url=False, include_context=False, include_input=False)[0]["type"]
+        == "json_invalid"
+    )
+
+
+def fault_of(error: ValidationError) -> str:
+    """Return the first fault that pydantic found, with its field, and the number of the others."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
     first = faults[0]
-    if first["type"] == "json_invalid":
-        return ApiError("invalid_json", first["msg"], "send one JSON object in UTF-8")
     # pydantic names the members of a union in the location; these names mean nothing to a client
     location = ".".join(
         str(part) for part in first["loc"] if not str(part).startswith(("constrained-", "function-"))
     )
     message = f"{location or 'body'}: {first['msg'][0].lower()}{first['msg'][1:]}"
-    if len(faults) > 1:
-        message += f"; and {len(faults) - 1} more"
-    return ApiError("invalid_request", message, "see /openapi.json for the schema")
+    return message if len(faults) == 1 else f"{message}; and {len(faults) - 1} more"
+
+
+def _invalid_request(error: ValidationError) -> ApiError:
+    if is_invalid_json(error):
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        return ApiError("invalid_json", first["msg"], "send one JSON object in UTF-8")
+    return ApiError("invalid_request", fault_of(error), "see /openapi.json for the schema")

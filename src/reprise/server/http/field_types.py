@@ -13,9 +13,12 @@ LARGEST_INTEGER = 2**53
 """Largest integer that every JSON parser reads exactly."""
 LARGEST_MS = 253_402_300_799_999
 """The end of the year 9999, in milliseconds since 1970."""
-DAY_MS = 86_400_000
-ISO = r"^(19[7-9][0-9]|[2-9][0-9]{3})-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$"
-"""The documented form of ISO 8601 timestamps. The server also reads other forms, but does not promise to."""
+ISO = (
+    r"^(197[1-9]|19[89][0-9]|2[0-9]{3})-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]+)?"
+    r"(Z|[+-][0-9]{2}:[0-9]{2})$"
+)
+"""The documented form of ISO 8601 timestamps. The server also reads other forms, but does not promise to. In this range of
+years every offset gives a time between 1970 and 9999."""
 PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 """Text without control characters."""
 
@@ -43,11 +46,9 @@ def _as_milliseconds(value: object) -> int:
         time_ms = round(unix_seconds(value) * 1000)
     except (DataError, OverflowError) as error:
         raise ValueError(str(error)) from None
-    # a local time in range can be up to a day out of range in UTC
-    tolerance_ms = DAY_MS if isinstance(value, str) else 0
-    if not -tolerance_ms <= time_ms <= LARGEST_MS + tolerance_ms:
+    if not 0 <= time_ms <= LARGEST_MS:
         raise ValueError("a timestamp must be between 1970 and 9999")
-    return min(max(time_ms, 0), LARGEST_MS)
+    return time_ms
 
 
 Text = Annotated[str, StringConstraints(max_length=TEXT_CHARACTERS, pattern=PRINTABLE)]

@@ -2,15 +2,17 @@
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from reprise.data.timestamps import EARLIEST_S, format_time
 from reprise.errors import DataError
 from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.recommendations import Recommendation
-from reprise.server.engine.event_encoding import item_id
+from reprise.server.engine.event_encoding import is_known, item_id
 from reprise.server.engine.requests import (
     RankedItem,
     RankingRules,
@@ -19,14 +21,13 @@ from reprise.server.engine.requests import (
     UserContext,
 )
 from reprise.server.http.auth import Key
+from reprise.server.http.event_schema import EventBody, InvalidEvent, Reason, RecordEventsBody
 from reprise.server.http.filter_schema import plain_filter
 from reprise.server.http.routes import GetUserQuery, ListUsersQuery, SearchItemsQuery
 from reprise.server.http.schema import (
-    EventBody,
     GenerateBody,
     PutItemBody,
     RecommendBody,
-    RecordEventsBody,
     SimilarItemsBody,
     SwapModelBody,
     UserContextBody,
@@ -36,6 +37,8 @@ from reprise.server.queueing.fair_order import Client
 from reprise.server.store.records import Status, User, UserEvent
 
 Json = dict[str, Any]
+EARLIEST_MS = EARLIEST_S * 1000
+"""Earliest time of an event to store, in 1973. A number before it is a mistake, and usually 0 for an unknown time."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,16 @@ class ApiCall:
         return Client((self.key.tenant, self.key.name), user_id or "")
 
 
+class Rejection(NamedTuple):
+    """Why an event is rejected."""
+
+    reason: Reason
+    error: str
+
+
+NO_CONSENT = Rejection("no_consent", "no consent, so it was not stored")
+
+
 class Handlers:
     """One method for each operation: it takes a call and returns the body of the response."""
 
@@ -70,20 +83,20 @@ class Handlers:
     async def record_events(self, call: ApiCall) -> Json:
         """Store the valid events and return a result for each event."""
         body: RecordEventsBody = call.body
-        if not body.consent:
-            return {"results": [_rejected("no consent, so it was not stored")] * len(body.events)}
         now_ms = time.time_ns() // 1_000_000
-        events = [_new_event(call.tenant, event, now_ms) for event in body.events]
         catalogue = self._service.engine.model.items.ranker(call.tenant).catalogue
-        faults = [self._fault(event, now_ms, catalogue) for _, event in events]
-        valid = [event for event, fault in zip(events, faults, strict=True) if fault is None]
+        entries = [
+            self._checked(call.tenant, entry, now_ms, catalogue) if body.consent else NO_CONSENT
+            for entry in body.entries
+        ]
+        valid = [entry for entry in entries if not isinstance(entry, Rejection)]
         statuses = iter(await self._service.ingest(valid, body.ack == "durable") if valid else ())
-        return {
-            "results": [
-                {"status": next(statuses).value, "error": None} if fault is None else _rejected(fault)
-                for fault in faults
-            ]
-        }
+        results = [
+            _rejected(entry) if isinstance(entry, Rejection) else _stored(next(statuses), entry[1], catalogue)
+            for entry in entries
+        ]
+        self._count(results)
+        return {"results": results}
 
     async def recommend(self, call: ApiCall) -> Json:
         """Return recommended items."""
@@ -197,19 +210,46 @@ class Handlers:
             catalogue.kind(event.kind)  # raises DataError for an unknown kind
         return UserContext(call.tenant, body.user_id if body.consent else None, events)
 
-    def _fault(self, event: UserEvent, now_ms: int, catalogue: Catalogue) -> str | None:
-        """Return why an event is rejected; None if it is valid."""
-        assert event.time_ms is not None, "an event without a timestamp has the time of its arrival"
-        ahead_s = (event.time_ms - now_ms) / 1000
-        if ahead_s > self._service.settings.max_event_ahead_s:
-            return (
-                f"timestamp is {ahead_s:.0f} s in the future; the server's clock says {now_ms} ms since 1970"
-            )
+    def _checked(
+        self, tenant: str, entry: EventBody | InvalidEvent, now_ms: int, catalogue: Catalogue
+    ) -> tuple[User, UserEvent] | Rejection:
+        """Return the user and the event to store, or why it is rejected."""
+        if isinstance(entry, InvalidEvent):
+            return Rejection("invalid", entry.fault)
+        if entry.timestamp is not None:
+            ahead_s = (entry.timestamp - now_ms) / 1000
+            if ahead_s > self._service.settings.max_event_ahead_s:
+                return Rejection(
+                    "in_future",
+                    f"timestamp is {ahead_s:.0f} s in the future; the server's clock says {now_ms} ms since 1970",
+                )
+            if entry.timestamp < EARLIEST_MS:
+                return Rejection(
+                    "too_early",
+                    f"timestamp {entry.timestamp} ms is in {format_time(entry.timestamp)[:4]}, before 1973; send seconds or "
+                    "milliseconds since 1970, or leave it out if the time is unknown",
+                )
         try:
-            catalogue.kind(event.kind)
+            catalogue.kind(entry.kind)
         except DataError as error:
-            return str(error)
-        return None
+            return Rejection("unknown_kind", str(error))
+        assigned = entry.timestamp is None
+        event = UserEvent(
+            entry.item_id, now_ms if assigned else entry.timestamp, entry.kind, entry.value, entry.event_id,
+            time_assigned=assigned,
+        )  # fmt: skip
+        return User(tenant, entry.user_id), event
+
+    def _count(self, results: Sequence[Json]) -> None:
+        """Count rejected events by reason, and stored events of unknown items."""
+        metrics = self._service.metrics
+        for reason, count in Counter(result["reason"] for result in results).items():
+            if reason is not None and reason != "conflict":  # conflicts are counted with the stored events
+                metrics.count_rejected(reason, count)
+        unknown = sum(
+            result["status"] == Status.ACCEPTED.value and not result["known_item"] for result in results
+        )
+        metrics.events_unknown_item.inc(unknown)
 
     def _user_response(self, user: User, query: GetUserQuery, max_new_events: int | None) -> Json:
         served = self._service.engine.model
@@ -238,14 +278,19 @@ class Handlers:
         }  # fmt: skip
 
 
-def _new_event(tenant: str, event: EventBody, now_ms: int) -> tuple[User, UserEvent]:
-    time_ms = now_ms if event.timestamp is None else event.timestamp
-    new = UserEvent(event.item_id, time_ms, event.kind, event.value, event.event_id)
-    return User(tenant, event.user_id), new
+def _rejected(rejection: Rejection) -> Json:
+    return {
+        "status": Status.REJECTED.value, "error": rejection.error, "reason": rejection.reason, "known_item": None,
+    }  # fmt: skip
 
 
-def _rejected(reason: str) -> Json:
-    return {"status": Status.REJECTED.value, "error": reason}
+def _stored(status: Status, event: UserEvent, catalogue: Catalogue) -> Json:
+    """Return the result for an event that was offered to the log."""
+    if status is Status.CONFLICT:
+        error = f"another event with the event_id {event.event_id!r} is already stored; send a new event with a new event_id"
+        return {"status": status.value, "error": error, "reason": "conflict", "known_item": None}
+    known = is_known(event.item_id, catalogue)
+    return {"status": status.value, "error": None, "reason": None, "known_item": known}
 
 
 def _identification(model_version: str) -> Json:

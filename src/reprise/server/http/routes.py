@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from reprise.errors import ConfigError
-from reprise.server.http import schema
+from reprise.server.http import event_schema, schema
 from reprise.server.http.auth import Scope
 from reprise.server.http.field_types import LARGEST_INTEGER, Text
 
@@ -78,8 +78,8 @@ class Operation:
 
 OPERATIONS = (
     Operation(
-        "record_events", "POST", "/v1/events", "Record events of users", schema.RecordEventsResponse, "ingest",
-        schema.RecordEventsBody,
+        "record_events", "POST", "/v1/events", "Record events of users", event_schema.RecordEventsResponse, "ingest",
+        event_schema.RecordEventsBody,
     ),
     Operation(
         "recommend", "POST", "/v1/recommend", "Recommend the next items", schema.RecommendResponse, "recommend",

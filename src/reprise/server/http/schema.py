@@ -1,15 +1,14 @@
-"""The bodies of requests and responses. The OpenAPI document is generated from these classes and docstrings."""
+"""The bodies of requests and responses, except events to store. The OpenAPI document is made from these classes."""
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
+from reprise.server.http.event_schema import InlineEventBody, ResponsePart
 from reprise.server.http.field_types import (
     LARGEST_INTEGER,
     PRINTABLE,
     ColumnName,
-    EventKind,
-    EventValue,
     Id,
     Number,
     Scalar,
@@ -22,48 +21,6 @@ from reprise.server.http.filter_schema import Condition
 
 Ids = Annotated[list[Id], Field(max_length=10_000, fail_fast=True)]
 K = Annotated[int, Field(ge=1, le=1_000), BeforeValidator(as_integer)]
-
-
-class EventBody(StrictBody):
-    """An event of a user: an interaction with an item."""
-
-    user_id: Id
-    """Id of the user."""
-    item_id: Id
-    """Id of the item."""
-    timestamp: Timestamp | None = None
-    """Time of the event: seconds or milliseconds since 1970, or ISO 8601 with a UTC offset. Default: now."""
-    kind: EventKind | None = None
-    """Kind of the event, one of those in the data on which the model was trained. Default: the model's default kind."""
-    value: EventValue | None = None
-    """Number that belongs to the event, for instance a rating or a price."""
-    event_id: Id | None = None
-    """Your own id of the event. An event whose id is already stored is a duplicate and is not stored again."""
-
-
-class InlineEventBody(StrictBody):
-    """An event of a history that is sent with the request and not stored."""
-
-    item_id: Id
-    """Id of the item."""
-    timestamp: Timestamp | None = None
-    """Time of the event: seconds or milliseconds since 1970, or ISO 8601 with a UTC offset."""
-    kind: EventKind | None = None
-    """Kind of the event. Default: the model's default kind."""
-    value: EventValue | None = None
-    """Number that belongs to the event, for instance a rating or a price."""
-
-
-class RecordEventsBody(StrictBody):
-    """Events to store, oldest first."""
-
-    events: Annotated[list[EventBody], Field(min_length=1, max_length=1_000, fail_fast=True)]
-    """The events, oldest first."""
-    ack: Literal["durable", "accepted"] = "durable"
-    """When to respond. `durable`: after the events are on disk. `accepted`: immediately; the events are lost if the
-    process dies before it writes them, and duplicates are reported as accepted."""
-    consent: bool = True
-    """`false`: store nothing."""
 
 
 class UserContextBody(StrictBody):
@@ -145,28 +102,6 @@ class SwapModelBody(StrictBody):
 
     path: Annotated[str, StringConstraints(min_length=1, max_length=4_096, pattern=PRINTABLE)] | None = None
     """Directory of a saved model. Default: read the directory of the served model again."""
-
-
-class ResponsePart(BaseModel):
-    """Base class of response bodies and of their parts."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-
-class EventResult(ResponsePart):
-    """The result for one event."""
-
-    status: Literal["accepted", "duplicate", "rejected"]
-    """`accepted`: stored. `duplicate`: an event with this `event_id` is already stored. `rejected`: not stored."""
-    error: str | None
-    """Why the event was rejected."""
-
-
-class RecordEventsResponse(ResponsePart):
-    """The result for each event."""
-
-    results: list[EventResult]
-    """The results, in the order of the events in the request."""
 
 
 class EventInfluence(ResponsePart):

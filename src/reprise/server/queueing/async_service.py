@@ -27,6 +27,7 @@ from reprise.server.queueing.loop_lag import EventLoopLagMonitor
 from reprise.server.queueing.user_replays import UserReplays
 from reprise.server.queueing.work_queue import ONE_CLIENT, DeadlineError, QueueFullError, WorkQueue
 from reprise.server.settings import Settings
+from reprise.server.store.event_store import HasWriteAheadLog
 from reprise.server.store.records import ErasureResult, Status, User, UserEvent
 
 MAX_QUICK_DIVERSE_K = 50
@@ -320,10 +321,7 @@ class AsyncService:
             return [error] * len(writes)
         self.metrics.commit_batch_size.observe(len(events))
         results = [[next(statuses) for _ in write.events] for write in writes]
-        for status in Status:
-            count = sum(one is status for statuses in results for one in statuses)
-            if count:
-                self.metrics.events.labels(status.value).inc(count)
+        self.metrics.count_stored(status.value for statuses in results for status in statuses)
         return results
 
     def _submit_slow(self, job: Job, client: Client, timeout_s: float) -> "asyncio.Future[Any]":
@@ -350,6 +348,11 @@ class AsyncService:
             "Memory of cached user states.",
             lambda: self.engine.model.states.bytes,
         )
+        store = self.engine.store
+        if isinstance(store, HasWriteAheadLog):
+            metrics.add_gauge(
+                "reprise_store_wal_bytes", "Size of the write-ahead log of the event log.", store.log_bytes
+            )
         start_time_s = time.time()
         metrics.add_gauge(
             "reprise_start_time_seconds", "Unix time at which the server started.", lambda: start_time_s

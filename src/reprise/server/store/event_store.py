@@ -1,7 +1,7 @@
 """The contract of an event store: the log of all events, and the only durable data of a server."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from reprise.errors import ConfigError, DataError
 from reprise.server.store.records import ItemChange, Status, User, UserEvent, UserLog
@@ -9,6 +9,10 @@ from reprise.server.store.records import ItemChange, Status, User, UserEvent, Us
 DELETIONS_KEPT = 100_000
 """Number of deletions that a store remembers. A reader that gets this many may have missed earlier ones, and must drop
 all its cached states."""
+
+
+LATEST_EVENTS = 16
+"""Number of a user's events, the last ones that arrived, after which an event without a time of its own is stored."""
 
 
 class StoreError(OSError):
@@ -35,8 +39,10 @@ class EventStore(Protocol):
     def append(self, events: Sequence[tuple[User, UserEvent]]) -> list[Status]:
         """Append events durably and in order, all of them or none; return one status for each event.
 
-        An event whose `event_id` the tenant has already used is a duplicate and is not stored. Events with the status
-        `ACCEPTED` survive a crash of the process and of the machine. The log assigns `seq`; a given `seq` is ignored.
+        An event whose `event_id` the tenant has already used is not stored: it is a duplicate if `is_repetition` of the stored
+        event, otherwise a conflict. Events with the status `ACCEPTED` survive a crash of the process and of the machine. The
+        log assigns `seq`; a given `seq` is ignored. An event with `time_assigned` is stored with the latest time among the
+        user's last events, at least `LATEST_EVENTS` of them, if that is later than its `time_ms`.
 
         Raises:
             DataError: an event has no `time_ms`; no event was appended.
@@ -119,6 +125,25 @@ class EventStore(Protocol):
     def close(self) -> None:
         """Close files and connections. Appended events are kept; later calls raise `StoreError`."""
         ...
+
+
+@runtime_checkable
+class HasWriteAheadLog(Protocol):
+    """An event store with a write-ahead log, whose size the server reports in its metrics."""
+
+    def log_bytes(self) -> int:
+        """Return the size of the write-ahead log, in bytes."""
+        ...
+
+
+def is_repetition(offered: tuple[User, UserEvent], stored: tuple[User, UserEvent]) -> bool:
+    """Return whether an event with a known `event_id` has the content of the stored one. Assigned times do not count."""
+    (user, event), (stored_user, known) = offered, stored
+    return (
+        user == stored_user
+        and (event.item_id, event.kind, event.value) == (known.item_id, known.kind, known.value)
+        and (event.time_assigned or event.time_ms == known.time_ms)
+    )
 
 
 def require_times(events: Sequence[tuple[User, UserEvent]]) -> None:

@@ -8,9 +8,16 @@ import json
 import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
-from reprise.server.store.event_store import DELETIONS_KEPT, StoreError, require_times
+from reprise.server.store.event_store import (
+    DELETIONS_KEPT,
+    LATEST_EVENTS,
+    StoreError,
+    is_repetition,
+    require_times,
+)
 from reprise.server.store.postgres_connection import Connection, PostgresDatabase, committing
 from reprise.server.store.postgres_schema import open_tables, vacuum_tables
 from reprise.server.store.pseudonyms import KeyedHasher
@@ -28,11 +35,21 @@ INSERT INTO reprise.users AS u (digest, generation, last_seq, tenant, user_id)
     ON CONFLICT (digest) DO UPDATE SET last_seq = u.last_seq + excluded.last_seq
     RETURNING digest, uid, last_seq
 """
+# A user without events was added by this transaction, for an event that turned out to be known.
+DELETE_EMPTY_USERS = "DELETE FROM reprise.users WHERE uid = ANY (%s) AND last_seq = 0"
 RELEASE_SEQS = """
 UPDATE reprise.users AS u SET last_seq = u.last_seq - unused.count
     FROM json_to_recordset(%s::json) AS unused (uid bigint, count bigint) WHERE u.uid = unused.uid
 """
-KNOWN_EVENTS = "SELECT digest FROM reprise.events WHERE digest = ANY (%b::bytea[])"
+KNOWN_EVENTS = """
+SELECT e.digest, u.tenant, u.user_id, e.item_id, e.time_ms, e.kind, e.value
+    FROM reprise.events AS e JOIN reprise.users AS u USING (uid) WHERE e.digest = ANY (%b::bytea[])
+"""
+LAST_TIMES = """
+SELECT u.digest, coalesce(max(latest.time_ms), 0) FROM reprise.users AS u LEFT JOIN LATERAL (
+    SELECT time_ms FROM reprise.events AS e WHERE e.uid = u.uid ORDER BY e.seq DESC LIMIT %s) AS latest ON true
+    WHERE u.digest = ANY (%b::bytea[]) GROUP BY u.digest
+"""
 INSERT_EVENTS = """
 INSERT INTO reprise.events (digest, uid, seq, item_id, time_ms, kind, value, event_id)
     SELECT decode(digest, 'hex'), uid, seq, item_id, time_ms, kind, value, event_id FROM json_to_recordset(%s::json)
@@ -182,33 +199,53 @@ class PostgresStore:
     def _append(self, connection: Connection, events: Sequence[tuple[User, UserEvent]]) -> list[Status]:
         """Append events in one transaction with two round trips."""
         hashes = [self._hasher.event(user.tenant, event.event_id) for user, event in events]
+        positions, known = self._reserve(connection, events, hashes)
+        rows: list[Row] = []
+        statuses = []
+        for (user, event), one in zip(events, hashes, strict=True):
+            if one is not None and one in known:
+                repeated = is_repetition((user, event), known[one])
+                statuses.append(Status.DUPLICATE if repeated else Status.CONFLICT)
+                continue
+            new = positions[user].next(event)
+            if one is not None:
+                known[one] = user, new
+            rows.append((one, positions[user].uid, new.seq, new))
+            statuses.append(Status.ACCEPTED)
+        # for example: 3 numbers reserved and 1 duplicate found, so 1 number is released
+        unused = {one.uid: one.end - one.seq for one in positions.values() if one.seq < one.end}
+        self._insert_and_commit(connection, rows, unused)
+        return statuses
+
+    def _reserve(
+        self, connection: Connection, events: Sequence[tuple[User, UserEvent]], hashes: Sequence[bytes | None]
+    ) -> "tuple[dict[User, _Position], dict[bytes, tuple[User, UserEvent]]]":
+        """Begin a transaction and lock the users, in the first round trip.
+
+        Returns:
+            The position of each user with enough reserved numbers, and the stored events whose ids were offered, by hash.
+        """
         first = {one: index for index, one in reversed([*enumerate(hashes)]) if one is not None}
-        is_first = [one is None or first[one] == index for index, one in enumerate(hashes)]
-        counts = Counter(user for (user, _), new in zip(events, is_first, strict=True) if new)
+        new = [one is None or first[one] == index for index, one in enumerate(hashes)]
+        counts = Counter(user for (user, _), is_new in zip(events, new, strict=True) if is_new)
         # all writers lock users in the same order, which prevents deadlocks
         users = sorted((self._hasher.user(user), user) for user in counts)
+        assigned = {user for user, event in events if event.time_assigned}
+        digests = [digest for digest, user in users if user in assigned]
         with connection.pipeline():
             connection.execute(BEGIN)
             reserved = connection.execute(RESERVE_SEQS, (_users_as_json(users, counts),))
-            # a separate statement: it sees what other writers committed while this one waited for the locks
+            # separate statements: they see what other writers committed while this one waited for the locks
             stored = connection.execute(KNOWN_EVENTS, (sorted(first),)) if first else None
-        known = {one for (one,) in stored} if stored is not None else set()
-        uid_and_end = {one: (uid, last_seq) for one, uid, last_seq in reserved}
-        uids = {user: uid_and_end[one][0] for one, user in users}
-        ends = {user: uid_and_end[one][1] for one, user in users}
-        last_seqs = {user: ends[user] - counts[user] for user in ends}
-        rows: list[Row] = []
-        statuses = []
-        for (user, event), one, new in zip(events, hashes, is_first, strict=True):
-            accepted = new and one not in known
-            statuses.append(Status.ACCEPTED if accepted else Status.DUPLICATE)
-            if accepted:
-                last_seqs[user] += 1
-                rows.append((one, uids[user], last_seqs[user], event))
-        # for example: 3 numbers reserved and 1 duplicate found, so 1 number is released
-        unused = {uids[user]: ends[user] - last for user, last in last_seqs.items() if last < ends[user]}
-        self._insert_and_commit(connection, rows, unused)
-        return statuses
+            times = connection.execute(LAST_TIMES, (LATEST_EVENTS, digests)) if digests else None
+        uid_and_end = {digest: (uid, last_seq) for digest, uid, last_seq in reserved}
+        last_ms: dict[bytes, int] = {} if times is None else dict(times.fetchall())
+        positions = {}
+        for digest, user in users:
+            uid, end = uid_and_end[digest]
+            positions[user] = _Position(uid, end - counts[user], end, last_ms.get(digest, 0))
+        known = {row[0]: (User(*row[1:3]), UserEvent(*row[3:])) for row in stored or ()}
+        return positions, known
 
     def _insert_and_commit(
         self, connection: Connection, rows: Sequence[Row], unused: Mapping[int, int]
@@ -222,6 +259,7 @@ class PostgresStore:
             if unused:
                 released = [{"uid": uid, "count": count} for uid, count in unused.items()]
                 connection.execute(RELEASE_SEQS, (json.dumps(released),))
+                connection.execute(DELETE_EMPTY_USERS, ([*unused],))
             commit = connection.execute("COMMIT")
         assert commit.statusmessage == "COMMIT", commit.statusmessage
 
@@ -243,6 +281,28 @@ class PostgresStore:
         with committing():
             connection.execute("COMMIT")
         return count
+
+
+@dataclass
+class _Position:
+    """Where the next event of a user goes, within one transaction."""
+
+    uid: int
+    """Row id of the user."""
+    seq: int
+    """The `seq` of the last event."""
+    end: int
+    """The last `seq` that is reserved for this transaction."""
+    last_ms: int = 0
+    """Latest time of the last events."""
+
+    def next(self, event: UserEvent) -> UserEvent:
+        """Return an event as it is to be stored: with its `seq`, and an assigned time after those of the last events."""
+        assert event.time_ms is not None
+        self.seq += 1
+        self.last_ms = max(self.last_ms, event.time_ms)
+        time_ms = self.last_ms if event.time_assigned else event.time_ms
+        return event._replace(seq=self.seq, time_ms=time_ms, time_assigned=False)
 
 
 def _users_as_json(users: Sequence[tuple[bytes, User]], counts: Mapping[User, int]) -> str:

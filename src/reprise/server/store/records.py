@@ -9,6 +9,7 @@ class Status(StrEnum):
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
     REJECTED = "rejected"
 
 
@@ -38,6 +39,9 @@ class UserEvent(NamedTuple):
     """Id that the caller chose, for detecting duplicates. None: the event is never a duplicate."""
     seq: int = 0
     """Position in the log of the user, from 1. 0: the event is not from the log."""
+    time_assigned: bool = False
+    """For an event offered to the log: the caller knew no time, and `time_ms` is the time of arrival. The log moves it to the
+    time of the user's last event if that is later, and does not compare it with the time of a duplicate."""
 
 
 class UserLog(NamedTuple):

@@ -8,9 +8,17 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from reprise.server.store.event_store import DELETIONS_KEPT, StoreError, StoreNotFoundError, require_times
+from reprise.server.store.event_store import (
+    DELETIONS_KEPT,
+    LATEST_EVENTS,
+    StoreError,
+    StoreNotFoundError,
+    is_repetition,
+    require_times,
+)
 from reprise.server.store.pseudonyms import KeyedHasher
 from reprise.server.store.records import ItemChange, Status, User, UserEvent, UserLog
 from reprise.server.store.sqlite_connection import SQLiteDatabase
@@ -48,6 +56,10 @@ SELECT users.generation, events.seq, events.body FROM users LEFT JOIN events
     ON events.uid = users.uid AND events.seq > CASE WHEN users.generation = ? THEN ? ELSE 0 END
     WHERE users.digest = ? ORDER BY events.seq LIMIT ?
 """
+LAST_TIME = """
+SELECT coalesce(max(json_extract(CAST(body AS TEXT), '$[3]')), 0)
+    FROM (SELECT body FROM events WHERE uid = ? ORDER BY seq DESC LIMIT ?) WHERE substr(body, 1, 1) = x'5b'
+"""
 NEWEST = "SELECT name FROM users WHERE tenant = ? ORDER BY uid DESC LIMIT ?"
 DELETIONS = """
 SELECT newest.version, forgotten.generation FROM (SELECT coalesce(max(version), 0) AS version FROM forgotten) AS newest
@@ -83,20 +95,27 @@ class SQLiteStore:
     def append(self, events: Sequence[tuple[User, UserEvent]]) -> list[Status]:
         """See `EventStore`."""
         require_times(events)
+        statuses = []
         with self._database.transaction() as writer:
-            positions: dict[User, tuple[int, int]] = {}
-            statuses = []
+            positions: dict[User, _Position] = {}
             for user, event in events:
+                digest = self._hasher.event(user.tenant, event.event_id)
+                known = (
+                    digest
+                    and writer.execute("SELECT body FROM events WHERE digest = ?", (digest,)).fetchone()
+                )
+                if known:
+                    repeated = is_repetition((user, event), (_user(*known), _event(0, *known)))
+                    statuses.append(Status.DUPLICATE if repeated else Status.CONFLICT)
+                    continue
                 if user not in positions:
                     positions[user] = self._find_or_add(writer, user)
-                uid, last_seq = positions[user]
-                row = (self._hasher.event(user.tenant, event.event_id), uid, last_seq + 1, _body(user, event))
-                added = writer.execute(
-                    "INSERT INTO events (digest, uid, seq, body) VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING",
-                    row,
-                ).rowcount
-                positions[user] = uid, last_seq + added
-                statuses.append(Status.ACCEPTED if added else Status.DUPLICATE)
+                stored = positions[user].next(writer, event)
+                writer.execute(
+                    "INSERT INTO events (digest, uid, seq, body) VALUES (?, ?, ?, ?)",
+                    (digest, positions[user].uid, stored.seq, _body(user, stored)),
+                )
+                statuses.append(Status.ACCEPTED)
         return statuses
 
     def events_since(
@@ -197,6 +216,10 @@ class SQLiteStore:
             # a random value, because SQLite does not write a page that stays the same
             writer.execute("INSERT OR REPLACE INTO meta VALUES ('checked', randomblob(8))")
 
+    def log_bytes(self) -> int:
+        """Return the size of the write-ahead log after the last commit, in bytes."""
+        return self._database.files.log_bytes
+
     def close(self) -> None:
         """See `EventStore`."""
         self._database.close()
@@ -225,8 +248,8 @@ class SQLiteStore:
             )
         return bytes(facts["secret"])
 
-    def _find_or_add(self, writer: sqlite3.Connection, user: User) -> tuple[int, int]:
-        """Return the row id of a user and the `seq` of the last event. An unknown user is added, with `seq` 0."""
+    def _find_or_add(self, writer: sqlite3.Connection, user: User) -> "_Position":
+        """Return the position of a user in the log. An unknown user is added."""
         digest = self._hasher.user(user)
         found = writer.execute("SELECT uid FROM users WHERE digest = ?", (digest,)).fetchone()
         if found is None:
@@ -235,11 +258,35 @@ class SQLiteStore:
                 "INSERT INTO users (digest, tenant, generation, name) VALUES (?, ?, ?, ?)", row
             )
             assert added.lastrowid is not None
-            return added.lastrowid, 0
+            return _Position(added.lastrowid, 0)
         (last_seq,) = writer.execute(
             "SELECT coalesce(max(seq), 0) FROM events WHERE uid = ?", found
         ).fetchone()
-        return found[0], last_seq
+        return _Position(found[0], last_seq)
+
+
+@dataclass
+class _Position:
+    """Where the next event of a user goes, within one transaction."""
+
+    uid: int
+    """Row id of the user."""
+    seq: int
+    """The `seq` of the last event."""
+    last_ms: int | None = None
+    """Latest time of the last events. None: not read yet, since only assigned times need it."""
+
+    def next(self, writer: sqlite3.Connection, event: UserEvent) -> UserEvent:
+        """Return an event as it is to be stored: with its `seq`, and an assigned time after those of the last events."""
+        assert event.time_ms is not None
+        if event.time_assigned and self.last_ms is None:
+            (self.last_ms,) = writer.execute(LAST_TIME, (self.uid, LATEST_EVENTS)).fetchone()
+        self.seq += 1
+        time_ms = event.time_ms
+        if self.last_ms is not None:
+            self.last_ms = max(self.last_ms, time_ms)
+            time_ms = self.last_ms if event.time_assigned else time_ms
+        return event._replace(seq=self.seq, time_ms=time_ms, time_assigned=False)
 
 
 def _name(user: User) -> bytes:
@@ -259,6 +306,10 @@ def _compact(value: object) -> bytes:
 def _body(user: User, event: UserEvent) -> bytes:
     fields = [*user, event.item_id, event.time_ms, event.kind, event.value, event.event_id]
     return json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
+
+
+def _user(body: bytes) -> User:
+    return User(*json.loads(body)[:2])
 
 
 def _event(seq: int, body: bytes) -> UserEvent:

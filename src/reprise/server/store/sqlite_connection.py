@@ -1,16 +1,17 @@
-"""Connections to a SQLite file: one that writes, a few that read, and access to the raw bytes of the file."""
+"""Connections to a SQLite file: one that writes, and a few that read."""
 
-import os
+import logging
 import sqlite3
 import threading
 import time
-from collections import Counter
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
+from reprise.server.json_logging import log_event
 from reprise.server.store.event_store import StoreError
+from reprise.server.store.sqlite_files import OPEN_FILES, DatabaseFiles, Inode, LostFilesError
 
 BUSY_MS = 5_000
 """Time to wait for another process that has locked the file, in milliseconds."""
@@ -19,13 +20,14 @@ BRIEF_MS = 50
 CHECKPOINT_PAGES = 4_000
 """Size of the write-ahead log at which SQLite copies it into the file, in pages. Larger values make checkpoints rarer,
 smaller values make reads faster."""
+LARGE_LOG_BYTES = 64 * 2**20
+"""Size of the write-ahead log from which the store tries to empty it, and logs a warning if readers prevent that."""
+ATTEMPT_S = 10.0
+"""Minimum time between two attempts to empty a large write-ahead log, in seconds."""
 READERS = 8
 """Maximum number of connections that read. A read takes microseconds, so threads wait briefly for a free connection."""
-BLOCK_BYTES = 2**20
-"""Size of the blocks in which a file is searched, in bytes. Other threads can run between two blocks."""
-
-Inode: TypeAlias = tuple[int, int]
-"""Device and inode number of a file."""
+WROTE_NOTHING = "SQLITE_IOERR_WRITE"
+"""Error of a write that the system refused, for instance at a limit of the file size."""
 
 
 class SQLiteDatabase:
@@ -34,10 +36,17 @@ class SQLiteDatabase:
     def __init__(self, path: Path) -> None:
         """Prepare the connections. They are opened when they are needed."""
         self.path = path
+        self.files = DatabaseFiles(path)
         self._write_lock = threading.Lock()
         self._writer: sqlite3.Connection | None = None
+        self._anchor: sqlite3.Connection | None = None
+        """A connection that is not used. While it is open, SQLite keeps the write-ahead log and its index."""
         self._wal_uncertain = True
         """Whether the write-ahead log may contain data that never reached the disk."""
+        self._attempt_s = 0.0
+        """When the store last tried to empty a large write-ahead log, on the monotonic clock."""
+        self._lost = False
+        """Whether it was logged that files were removed or replaced."""
         self._free = threading.BoundedSemaphore(READERS)
         self._idle: list[sqlite3.Connection] = []
         self._idle_lock = threading.Lock()
@@ -58,20 +67,28 @@ class SQLiteDatabase:
 
     @contextmanager
     def writer(self) -> Generator[sqlite3.Connection, None, None]:
-        """Lock and return the connection that writes. After an exception the connection is closed and opened again."""
+        """Lock and return the connection that writes. After an exception the connection is closed and opened again.
+
+        Raises:
+            StoreError: writing failed, or the files were removed or replaced before or during the block.
+        """
         with self._write_lock, _as_store_error(self.path):
             self._raise_if_closed()
+            self._require_files()
             if self._writer is None:
                 self._writer = self._connect()
             try:
                 if self._wal_uncertain:
-                    self._checkpoint(self._writer)
+                    self._make_wal_durable(self._writer)
                 yield self._writer
-            except BaseException:
-                self._wal_uncertain = True
+            except BaseException as error:
+                self._wal_uncertain |= _may_have_lost_bytes(error)
                 _disconnect(self._writer)  # rolls back
                 self._writer = None
                 raise
+            self._require_files()
+            if self.files.log_bytes > LARGE_LOG_BYTES:
+                self._empty_large_wal(self._writer)
 
     def truncate_wal(self) -> None:
         """Copy the write-ahead log into the file and truncate it.
@@ -81,9 +98,7 @@ class SQLiteDatabase:
         until_s = time.monotonic() + BUSY_MS / 1000
         while True:
             with self.writer() as writer:
-                writer.execute(f"PRAGMA busy_timeout = {BRIEF_MS}")
-                busy, _, _ = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                writer.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+                busy = _truncate_briefly(writer)
             if not busy:
                 return
             if time.monotonic() > until_s:
@@ -94,33 +109,31 @@ class SQLiteDatabase:
         """Rewrite the file. Other threads can read meanwhile; a writer that waits longer than `BUSY_MS` fails."""
         with _as_store_error(self.path):
             self._raise_if_closed()
+            self._require_files()
             connection = self._connect()
             try:
                 connection.execute("VACUUM")
-            except BaseException:
+            except BaseException as error:
                 with self._write_lock:
-                    self._wal_uncertain = True
+                    self._wal_uncertain |= _may_have_lost_bytes(error)
                 raise
             finally:
                 _disconnect(connection)
 
     def contains_any(self, patterns: Sequence[bytes]) -> bool:
         """Return whether the bytes of the file or of its write-ahead log contain one of the patterns."""
-        log = self.path.with_name(f"{self.path.name}-wal")
-        with _as_store_error(self.path), _FILES.descriptor(self.path) as file:
-            if _contains_any(file, patterns):
-                return True
-            with log.open("rb") if log.exists() else nullcontext() as stream:
-                return stream is not None and _contains_any(stream.fileno(), patterns)
+        with _as_store_error(self.path):
+            return self.files.contain_any(patterns)
 
     def close(self) -> None:
         """Close the connections. A connection that is reading is closed when its read ends."""
         with self._write_lock, self._idle_lock:
             self._closed = True
-            for connection in [*self._idle, *([self._writer] if self._writer else [])]:
-                _disconnect(connection)
+            for connection in (*self._idle, self._writer, self._anchor):
+                if connection is not None:
+                    _disconnect(connection)
             self._idle.clear()
-            self._writer = None
+            self._writer = self._anchor = None
 
     @contextmanager
     def _reader(self) -> Generator[sqlite3.Connection, None, None]:
@@ -129,7 +142,9 @@ class SQLiteDatabase:
             with self._idle_lock:
                 self._raise_if_closed()
                 reader = self._idle.pop() if self._idle else None
-            reader = reader or self._connect()
+            if reader is None:
+                self.files.require_unchanged()  # a new connection would open other files
+                reader = self._connect()
             try:
                 yield reader
             except BaseException:
@@ -145,118 +160,110 @@ class SQLiteDatabase:
         if self._closed:
             raise StoreError(f"{self.path} is closed")
 
-    def _connect(self) -> "_Connection":
-        inode = _FILES.acquire(self.path)
+    def _require_files(self) -> None:
+        """Raise `StoreError` if the files of the database were removed or replaced."""
         try:
-            connection = sqlite3.connect(
-                self.path, isolation_level=None, check_same_thread=False, factory=_Connection
-            )
-        except BaseException:
-            _FILES.release(inode)
+            self.files.require_unchanged()
+        except LostFilesError as error:
+            if not self._lost:
+                log_event("event log lost", logging.ERROR, error=str(error))
+            self._lost = True
+            if self._writer is not None and self.files.only_the_log_is_missing():
+                with suppress(sqlite3.Error):  # saves what has been acknowledged
+                    self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
             raise
-        connection.inode = inode
-        try:
-            connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA secure_delete = ON")
-            connection.execute("PRAGMA temp_store = MEMORY")
-            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        except BaseException:
-            _disconnect(connection)
-            raise
-        return connection
+        self._lost = False
 
-    def _checkpoint(self, writer: sqlite3.Connection) -> None:
-        """Copy the write-ahead log into the file and start a new one.
+    def _make_wal_durable(self, writer: sqlite3.Connection) -> None:
+        """Empty the write-ahead log, or write it again if readers prevent that.
 
-        After a failed fsync, data may be lost although it can still be read, and later fsyncs do not report this. Data that
-        is appended to the same write-ahead log would be lost with it.
+        Data of an earlier write may not have reached the disk, see `DatabaseFiles.rewrite_log`.
         """
-        busy, _, _ = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if busy:
-            raise StoreError(f"{self.path} is being read without a pause; try again later")
+        if _truncate_briefly(writer):
+            writer.execute("BEGIN IMMEDIATE")  # no other process changes the log meanwhile
+            self.files.rewrite_log()
+            writer.execute("COMMIT")
         self._wal_uncertain = False
+
+    def _empty_large_wal(self, writer: sqlite3.Connection) -> None:
+        """Try to copy a large write-ahead log into the file and to truncate it, and warn if readers prevent that."""
+        if time.monotonic() < self._attempt_s + ATTEMPT_S:
+            return
+        self._attempt_s = time.monotonic()
+        try:
+            busy = _truncate_briefly(writer)
+        except sqlite3.Error as error:  # the events are committed; the next transaction reports the fault
+            self._wal_uncertain |= _may_have_lost_bytes(error)
+            _disconnect(writer)
+            self._writer = None
+            return
+        if busy:
+            log_event(
+                "write-ahead log grows", logging.WARNING, bytes=self.files.log_bytes,
+                error=f"{self.path} is being read without a pause, so its write-ahead log cannot be emptied; end the reader",
+            )  # fmt: skip
+
+    def _connect(self) -> "_Connection":
+        first = self._anchor is None
+        connection = _open(self.path, create=first)
+        if first:
+            try:
+                self._anchor = _open(self.path, create=False)
+                self.files.remember()
+            except BaseException:
+                _disconnect(connection)
+                raise
+        return connection
 
 
 class _Connection(sqlite3.Connection):
     inode: Inode
 
 
+def _open(path: Path, create: bool) -> _Connection:
+    """Open a connection. A missing file is created if `create` is true."""
+    inode = OPEN_FILES.acquire(path, create)
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=_Connection)
+    except BaseException:
+        OPEN_FILES.release(inode)
+        raise
+    connection.inode = inode
+    try:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA journal_size_limit = {LARGE_LOG_BYTES}")
+    except BaseException:
+        _disconnect(connection)
+        raise
+    return connection
+
+
 def _disconnect(connection: sqlite3.Connection) -> None:
     assert isinstance(connection, _Connection)
     connection.close()
-    _FILES.release(connection.inode)
+    OPEN_FILES.release(connection.inode)
 
 
-class _Files:
-    """Descriptors of database files, kept open until this process has closed its last connection to the file.
+def _truncate_briefly(writer: sqlite3.Connection) -> bool:
+    """Try to truncate the write-ahead log for at most `BRIEF_MS`; return whether readers prevented it."""
+    writer.execute(f"PRAGMA busy_timeout = {BRIEF_MS}")
+    busy, _, _ = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    writer.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+    return bool(busy)
 
-    POSIX: closing any descriptor of a file drops all locks that the process has on the file, also those of SQLite. Another
-    process could then believe that it is the last user of the file, and delete the write-ahead log that this one uses.
+
+def _may_have_lost_bytes(error: BaseException) -> bool:
+    """Return whether a failure may mean that bytes of the write-ahead log were not synced.
+
+    A lock that another process holds, a full disk or a read-only file means that nothing was written.
     """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users: Counter[Inode] = Counter()
-        """Number of connections and searches that use a file."""
-        self._descriptors: dict[Inode, int] = {}
-
-    def acquire(self, path: Path) -> Inode:
-        """Count a user of a file. A missing file is created, readable for its owner only."""
-        with self._lock:
-            try:
-                created = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            except FileExistsError:
-                created = None
-            except OSError as error:
-                raise StoreError(f"unable to open {path}: {error.strerror}") from error
-            inode = _inode(path.stat() if created is None else os.fstat(created))
-            self._users[inode] += 1
-            if created is not None:
-                self._descriptors[inode] = created
-        return inode
-
-    def release(self, inode: Inode) -> None:
-        """Discount a user of a file. The last one closes the descriptor."""
-        with self._lock:
-            self._users[inode] -= 1
-            if not self._users[inode]:
-                del self._users[inode]
-                if inode in self._descriptors:
-                    os.close(self._descriptors.pop(inode))
-
-    @contextmanager
-    def descriptor(self, path: Path) -> Generator[int, None, None]:
-        """Lend a descriptor for reading. Several threads may share it, so use `os.pread`."""
-        inode = self.acquire(path)
-        try:
-            with self._lock:
-                if inode not in self._descriptors:
-                    self._descriptors[inode] = os.open(path, os.O_RDONLY)
-            yield self._descriptors[inode]
-        finally:
-            self.release(inode)
-
-
-_FILES = _Files()
-
-
-def _inode(status: os.stat_result) -> Inode:
-    return status.st_dev, status.st_ino
-
-
-def _contains_any(descriptor: int, patterns: Sequence[bytes]) -> bool:
-    """Return whether the bytes of a file contain one of the patterns, also across the boundary of two blocks."""
-    overlap = max(map(len, patterns)) - 1
-    tail, offset = b"", 0
-    while block := os.pread(descriptor, BLOCK_BYTES, offset):
-        window = tail + block
-        if any(pattern in window for pattern in patterns):
-            return True
-        tail = window[len(window) - min(overlap, len(window)) :]
-        offset += len(block)
-    return False
+    name = getattr(error, "sqlite_errorname", "")
+    return isinstance(error, OSError) or (name.startswith("SQLITE_IOERR") and name != WROTE_NOTHING)
 
 
 @contextmanager
