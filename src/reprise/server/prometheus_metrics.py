@@ -45,6 +45,33 @@ class PrometheusMetrics:
             ["reason"],
             registry=registry,
         )
+        self._add_event_counters(registry)
+        self.commit_batch_size = Histogram(
+            "reprise_commit_batch_size",
+            "Events per commit to the log.",
+            registry=registry,
+            buckets=BATCH_SIZE_BUCKETS,
+        )
+        self.inference_batch_size = Histogram(
+            "reprise_inference_batch_size",
+            "Queries answered together in one batch.",
+            registry=registry,
+            buckets=BATCH_SIZE_BUCKETS,
+        )
+        self.model_swaps = Counter(
+            "reprise_model_swaps",
+            "Attempts to serve another model, by result: succeeded or failed.",
+            ["result"],
+            registry=registry,
+        )
+        self._queue_depth = Gauge(
+            "reprise_queue_depth",
+            "Pending work by queue: quick (queries), slow (jobs) or write (events).",
+            ["queue"],
+            registry=registry,
+        )
+
+    def _add_event_counters(self, registry: CollectorRegistry) -> None:
         self.events = Counter(
             "reprise_events",
             "Events by status: accepted, duplicate, conflict or rejected.",
@@ -69,30 +96,6 @@ class PrometheusMetrics:
         self.events_lost = Counter(
             "reprise_events_lost",
             "Events acknowledged with ack=accepted that could not be written to the log.",
-            registry=registry,
-        )
-        self.commit_batch_size = Histogram(
-            "reprise_commit_batch_size",
-            "Events per commit to the log.",
-            registry=registry,
-            buckets=BATCH_SIZE_BUCKETS,
-        )
-        self.inference_batch_size = Histogram(
-            "reprise_inference_batch_size",
-            "Queries answered together in one batch.",
-            registry=registry,
-            buckets=BATCH_SIZE_BUCKETS,
-        )
-        self.model_swaps = Counter(
-            "reprise_model_swaps",
-            "Attempts to serve another model, by result: succeeded or failed.",
-            ["result"],
-            registry=registry,
-        )
-        self._queue_depth = Gauge(
-            "reprise_queue_depth",
-            "Pending work by queue: quick (queries), slow (jobs) or write (events).",
-            ["queue"],
             registry=registry,
         )
 

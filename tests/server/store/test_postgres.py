@@ -122,7 +122,7 @@ def test_two_processes_that_append_the_same_events_store_each_once(
         assert_no_gaps(store, user)
 
 
-def test_an_event_that_another_session_inserts_concurrently_is_a_duplicate(
+def test_an_event_id_that_another_session_inserts_concurrently_is_a_conflict(
     store: PostgresStore, other: psycopg.Connection
 ) -> None:
     """The other session uses another user, so no row lock separates the two."""
@@ -138,7 +138,7 @@ def test_an_event_that_another_session_inserts_concurrently_is_a_duplicate(
         with psycopg.connect(other.info.dsn, autocommit=True) as watcher:
             wait_until(lambda: watcher.execute(waiting).fetchone() is not None)
         other.execute("COMMIT")
-        assert appending.result() == [ACCEPTED, DUPLICATE, ACCEPTED]
+        assert appending.result() == [ACCEPTED, Status.CONFLICT, ACCEPTED]
         other.execute("BEGIN")
     assert [found.seq for found in store.events_since(ANNA).events] == [1, 2]
 

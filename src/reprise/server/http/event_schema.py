@@ -107,7 +107,7 @@ class RecordEventsBody(StrictBody):
             if not isinstance(document, dict) or not isinstance(document.get("events"), list):
                 raise
         given = document["events"]
-        # any valid event stands for the events, which are read one by one below
+        # any valid event takes the place of the events, which are read one by one below
         envelope = cls.model_validate({**document, "events": [{"user_id": "u", "item_id": "i"}] * len(given)})
         entries = [_event(value) for value in given]
         valid = [entry for entry in entries if isinstance(entry, EventBody)]

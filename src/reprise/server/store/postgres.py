@@ -8,7 +8,6 @@ import json
 import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from reprise.server.store.event_store import (
@@ -22,6 +21,7 @@ from reprise.server.store.postgres_connection import Connection, PostgresDatabas
 from reprise.server.store.postgres_schema import open_tables, vacuum_tables
 from reprise.server.store.pseudonyms import KeyedHasher
 from reprise.server.store.records import ItemChange, Status, User, UserEvent, UserLog
+from reprise.server.store.user_position import UserPosition
 
 Row: TypeAlias = tuple[bytes | None, int, int, UserEvent]
 """The hash of the event id, the row id of the user, the `seq`, and the event."""
@@ -199,7 +199,7 @@ class PostgresStore:
     def _append(self, connection: Connection, events: Sequence[tuple[User, UserEvent]]) -> list[Status]:
         """Append events in one transaction with two round trips."""
         hashes = [self._hasher.event(user.tenant, event.event_id) for user, event in events]
-        positions, known = self._reserve(connection, events, hashes)
+        positions, ends, known = self._reserve(connection, events, hashes)
         rows: list[Row] = []
         statuses = []
         for (user, event), one in zip(events, hashes, strict=True):
@@ -207,23 +207,24 @@ class PostgresStore:
                 repeated = is_repetition((user, event), known[one])
                 statuses.append(Status.DUPLICATE if repeated else Status.CONFLICT)
                 continue
-            new = positions[user].next(event)
+            new = positions[user].append(event)
             if one is not None:
                 known[one] = user, new
             rows.append((one, positions[user].uid, new.seq, new))
             statuses.append(Status.ACCEPTED)
         # for example: 3 numbers reserved and 1 duplicate found, so 1 number is released
-        unused = {one.uid: one.end - one.seq for one in positions.values() if one.seq < one.end}
+        unused = {one.uid: ends[one.uid] - one.seq for one in positions.values() if one.seq < ends[one.uid]}
         self._insert_and_commit(connection, rows, unused)
         return statuses
 
     def _reserve(
         self, connection: Connection, events: Sequence[tuple[User, UserEvent]], hashes: Sequence[bytes | None]
-    ) -> "tuple[dict[User, _Position], dict[bytes, tuple[User, UserEvent]]]":
+    ) -> tuple[dict[User, UserPosition], dict[int, int], dict[bytes, tuple[User, UserEvent]]]:
         """Begin a transaction and lock the users, in the first round trip.
 
         Returns:
-            The position of each user with enough reserved numbers, and the stored events whose ids were offered, by hash.
+            The position of each user; the last `seq` that is reserved, by row id of the user; and the stored events whose ids
+            were offered, by hash.
         """
         first = {one: index for index, one in reversed([*enumerate(hashes)]) if one is not None}
         new = [one is None or first[one] == index for index, one in enumerate(hashes)]
@@ -243,9 +244,9 @@ class PostgresStore:
         positions = {}
         for digest, user in users:
             uid, end = uid_and_end[digest]
-            positions[user] = _Position(uid, end - counts[user], end, last_ms.get(digest, 0))
+            positions[user] = UserPosition(uid, end - counts[user], last_ms.get(digest))
         known = {row[0]: (User(*row[1:3]), UserEvent(*row[3:])) for row in stored or ()}
-        return positions, known
+        return positions, {uid: end for uid, end in uid_and_end.values()}, known
 
     def _insert_and_commit(
         self, connection: Connection, rows: Sequence[Row], unused: Mapping[int, int]
@@ -281,28 +282,6 @@ class PostgresStore:
         with committing():
             connection.execute("COMMIT")
         return count
-
-
-@dataclass
-class _Position:
-    """Where the next event of a user goes, within one transaction."""
-
-    uid: int
-    """Row id of the user."""
-    seq: int
-    """The `seq` of the last event."""
-    end: int
-    """The last `seq` that is reserved for this transaction."""
-    last_ms: int = 0
-    """Latest time of the last events."""
-
-    def next(self, event: UserEvent) -> UserEvent:
-        """Return an event as it is to be stored: with its `seq`, and an assigned time after those of the last events."""
-        assert event.time_ms is not None
-        self.seq += 1
-        self.last_ms = max(self.last_ms, event.time_ms)
-        time_ms = self.last_ms if event.time_assigned else event.time_ms
-        return event._replace(seq=self.seq, time_ms=time_ms, time_assigned=False)
 
 
 def _users_as_json(users: Sequence[tuple[bytes, User]], counts: Mapping[User, int]) -> str:

@@ -8,7 +8,6 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from reprise.server.store.event_store import (
@@ -22,6 +21,7 @@ from reprise.server.store.event_store import (
 from reprise.server.store.pseudonyms import KeyedHasher
 from reprise.server.store.records import ItemChange, Status, User, UserEvent, UserLog
 from reprise.server.store.sqlite_connection import SQLiteDatabase
+from reprise.server.store.user_position import UserPosition
 
 FORMAT = 1
 """Version of the file format."""
@@ -97,7 +97,7 @@ class SQLiteStore:
         require_times(events)
         statuses = []
         with self._database.transaction() as writer:
-            positions: dict[User, _Position] = {}
+            positions: dict[User, UserPosition] = {}
             for user, event in events:
                 digest = self._hasher.event(user.tenant, event.event_id)
                 known = (
@@ -110,10 +110,13 @@ class SQLiteStore:
                     continue
                 if user not in positions:
                     positions[user] = self._find_or_add(writer, user)
-                stored = positions[user].next(writer, event)
+                position = positions[user]
+                if event.time_assigned and position.last_ms is None:
+                    (position.last_ms,) = writer.execute(LAST_TIME, (position.uid, LATEST_EVENTS)).fetchone()
+                stored = position.append(event)
                 writer.execute(
                     "INSERT INTO events (digest, uid, seq, body) VALUES (?, ?, ?, ?)",
-                    (digest, positions[user].uid, stored.seq, _body(user, stored)),
+                    (digest, position.uid, stored.seq, _body(user, stored)),
                 )
                 statuses.append(Status.ACCEPTED)
         return statuses
@@ -248,7 +251,7 @@ class SQLiteStore:
             )
         return bytes(facts["secret"])
 
-    def _find_or_add(self, writer: sqlite3.Connection, user: User) -> "_Position":
+    def _find_or_add(self, writer: sqlite3.Connection, user: User) -> UserPosition:
         """Return the position of a user in the log. An unknown user is added."""
         digest = self._hasher.user(user)
         found = writer.execute("SELECT uid FROM users WHERE digest = ?", (digest,)).fetchone()
@@ -258,35 +261,11 @@ class SQLiteStore:
                 "INSERT INTO users (digest, tenant, generation, name) VALUES (?, ?, ?, ?)", row
             )
             assert added.lastrowid is not None
-            return _Position(added.lastrowid, 0)
+            return UserPosition(added.lastrowid, 0)
         (last_seq,) = writer.execute(
             "SELECT coalesce(max(seq), 0) FROM events WHERE uid = ?", found
         ).fetchone()
-        return _Position(found[0], last_seq)
-
-
-@dataclass
-class _Position:
-    """Where the next event of a user goes, within one transaction."""
-
-    uid: int
-    """Row id of the user."""
-    seq: int
-    """The `seq` of the last event."""
-    last_ms: int | None = None
-    """Latest time of the last events. None: not read yet, since only assigned times need it."""
-
-    def next(self, writer: sqlite3.Connection, event: UserEvent) -> UserEvent:
-        """Return an event as it is to be stored: with its `seq`, and an assigned time after those of the last events."""
-        assert event.time_ms is not None
-        if event.time_assigned and self.last_ms is None:
-            (self.last_ms,) = writer.execute(LAST_TIME, (self.uid, LATEST_EVENTS)).fetchone()
-        self.seq += 1
-        time_ms = event.time_ms
-        if self.last_ms is not None:
-            self.last_ms = max(self.last_ms, time_ms)
-            time_ms = self.last_ms if event.time_assigned else time_ms
-        return event._replace(seq=self.seq, time_ms=time_ms, time_assigned=False)
+        return UserPosition(found[0], last_seq)
 
 
 def _name(user: User) -> bytes:

@@ -9,10 +9,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from reprise.server.json_logging import log_event
 from reprise.server.store.event_store import StoreError
 from reprise.server.store.sqlite_files import OPEN_FILES, DatabaseFiles, Inode, LostFilesError
 
+LOGGER = logging.getLogger("reprise.server")
 BUSY_MS = 5_000
 """Time to wait for another process that has locked the file, in milliseconds."""
 BRIEF_MS = 50
@@ -166,7 +166,7 @@ class SQLiteDatabase:
             self.files.require_unchanged()
         except LostFilesError as error:
             if not self._lost:
-                log_event("event log lost", logging.ERROR, error=str(error))
+                LOGGER.error("event log lost", extra={"fields": {"error": str(error)}})
             self._lost = True
             if self._writer is not None and self.files.only_the_log_is_missing():
                 with suppress(sqlite3.Error):  # saves what has been acknowledged
@@ -198,10 +198,9 @@ class SQLiteDatabase:
             self._writer = None
             return
         if busy:
-            log_event(
-                "write-ahead log grows", logging.WARNING, bytes=self.files.log_bytes,
-                error=f"{self.path} is being read without a pause, so its write-ahead log cannot be emptied; end the reader",
-            )  # fmt: skip
+            fault = f"{self.path} is being read without a pause, so its write-ahead log cannot be emptied; end the reader"
+            fields = {"bytes": self.files.log_bytes, "error": fault}
+            LOGGER.warning("write-ahead log grows", extra={"fields": fields})
 
     def _connect(self) -> "_Connection":
         first = self._anchor is None
