@@ -246,7 +246,7 @@ class PostgresStore:
             uid, end = uid_and_end[digest]
             positions[user] = UserPosition(uid, end - counts[user], last_ms.get(digest))
         known = {row[0]: (User(*row[1:3]), UserEvent(*row[3:])) for row in stored or ()}
-        return positions, {uid: end for uid, end in uid_and_end.values()}, known
+        return positions, dict(uid_and_end.values()), known
 
     def _insert_and_commit(
         self, connection: Connection, rows: Sequence[Row], unused: Mapping[int, int]
