@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from reprise.recommender.artefact.int8_graph import int8_matmul_graph
 from reprise.recommender.search.exact_index import ExactIndex
 from reprise.recommender.search.int8_matmul import MAX_ITEM_CODE, MAX_QUERY_CODE, Int8Matmul
 from reprise.recommender.search.logit_corrections import LogitCorrections
@@ -75,13 +74,12 @@ def measure(items: int, queries: int, options: argparse.Namespace) -> dict[str, 
     query_BD = generator.standard_normal((queries, options.width), dtype=np.float32)
     allowed_BI = generator.random((queries, items)) < 0.99
     extra = additions(generator, queries, items)
-    graph = int8_matmul_graph(*vectors_ID.shape)
-    exact, quick = ExactIndex(vectors_ID), QuantizedIndex(vectors_ID, graph)
+    exact, quick = ExactIndex(vectors_ID), QuantizedIndex(vectors_ID, min_items=1)
     arguments = (query_BD, options.k, allowed_BI, extra)
     assert np.array_equal(exact.search(*arguments)[0], quick.search(*arguments)[0])
     code_ID = generator.integers(-MAX_ITEM_CODE, MAX_ITEM_CODE, vectors_ID.shape, dtype=np.int8)
     code_BD = generator.integers(-MAX_QUERY_CODE, MAX_QUERY_CODE, query_BD.shape, dtype=np.int8)
-    of_bytes = Int8Matmul(graph, code_ID)
+    of_bytes = Int8Matmul(code_ID)
     ways: Ways = {
         "product of floats": lambda: query_BD @ vectors_ID.T,
         "product of bytes": lambda: of_bytes(code_BD),

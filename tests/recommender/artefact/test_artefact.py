@@ -1,7 +1,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +15,8 @@ from reprise.data.io.arrow_columns import write_table
 from reprise.errors import ArtefactError
 from reprise.models.networks.recurrent import Recurrent
 from reprise.recommender import Recommender
-from reprise.recommender.artefact.artefact import FILES, INT8_MATMUL, ITEMS, MANIFEST, VECTORS, read, write
+from reprise.recommender.artefact.artefact import FILES, ITEMS, MANIFEST, OLD_FILES, VECTORS, read, write
 from reprise.recommender.artefact.bounded_read import MAX_MANIFEST_BYTES
-from reprise.recommender.artefact.int8_graph import int8_matmul_graph
 from reprise.recommender.search.quantized_index import MIN_ITEMS, QuantizedIndex
 from reprise.testing.worlds import world
 
@@ -439,24 +438,6 @@ def requests(shop: Recommender) -> list[object]:
     return [single, shop.recommend_many(histories, 5), shop.similar_items(3, 20), shop.similar_items(77, 3)]
 
 
-def as_format_2(path: Path) -> None:
-    """Change a saved model to what format version 2 was: without the int8 graph."""
-    files = json.loads((path / MANIFEST).read_text())["files"]
-    if files.pop(INT8_MATMUL, None):
-        (path / INT8_MATMUL).unlink()
-    rewrite(path, format=2, entries={"files": files})
-
-
-def test_only_large_models_have_the_int8_graph(
-    shop: Recommender, large: Recommender, saved_large: Path
-) -> None:
-    assert shop.artefact.int8_matmul is None
-    assert large.artefact.int8_matmul is not None
-    assert names(saved_large) == {*NAMES, INT8_MATMUL}
-    manifest = json.loads((saved_large / MANIFEST).read_text())
-    assert manifest["files"][INT8_MATMUL]["bytes"] == (saved_large / INT8_MATMUL).stat().st_size < 500
-
-
 def test_a_loaded_large_model_uses_the_quantized_search(large: Recommender, saved_large: Path) -> None:
     loaded = Recommender.load(saved_large)
     for shop in (large, loaded):
@@ -467,78 +448,31 @@ def test_a_loaded_large_model_uses_the_quantized_search(large: Recommender, save
     loaded.self_check()
 
 
-def test_the_int8_graph_is_shared_by_recommenders_with_changed_items(large: Recommender) -> None:
+def test_the_search_is_shared_by_recommenders_with_changed_items(large: Recommender) -> None:
     changed = large.with_items({3: {"title": "Three"}})
     assert changed.ranker.index is large.ranker.index
     changed.similar_items(3)
     assert changed._similarity_index is large._similarity_index
 
 
-def test_saving_a_small_model_over_a_large_one_removes_the_int8_graph(
+@pytest.mark.parametrize(("version", "files"), [(2, ()), (3, OLD_FILES)])
+def test_models_of_earlier_versions_give_the_same_recommendations(
+    large: Recommender, saved_large: Path, version: int, files: Sequence[str]
+) -> None:
+    rewrite(saved_large, files=dict.fromkeys(files, b"a graph"), format=version)
+    loaded = Recommender.load(saved_large)
+    assert requests(loaded) == requests(large)
+    loaded.self_check()
+
+
+def test_saving_over_a_model_of_an_earlier_version_removes_its_old_files(
     shop: Recommender, saved_large: Path
 ) -> None:
+    rewrite(saved_large, files=dict.fromkeys(OLD_FILES, b"a graph"))
     shop.save(saved_large)
     assert names(saved_large) == NAMES
     assert names(saved_large.parent) == {"large.model"}
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (
-            lambda file: file.unlink(),
-            r"int8_matmul\.onnx is missing; copy the whole directory again, or export ",
-        ),
-        (
-            lambda file: file.write_bytes(file.read_bytes()[:-7]),
-            r"int8_matmul\.onnx has \d+ bytes instead of \d+; copy ",
-        ),
-        (
-            lambda file: file.write_bytes(file.read_bytes()[:-1] + b"!"),
-            r"int8_matmul\.onnx was changed after it was saved \(its checksum differs\); copy ",
-        ),
-    ],
-    ids=["missing", "truncated", "changed"],
-)
-def test_a_damaged_int8_graph_is_detected(
-    saved_large: Path, damage: Callable[[Path], object], message: str
-) -> None:
-    damage(saved_large / INT8_MATMUL)
-    with pytest.raises(ArtefactError, match=message):
-        Recommender.load(saved_large)
-
-
-def test_an_int8_graph_for_other_vectors_is_refused(large: Recommender, tmp_path: Path) -> None:
-    graph = int8_matmul_graph(MIN_ITEMS, 9)
-    write(replace(large.artefact, int8_matmul=graph), tmp_path / "model")
-    with pytest.raises(
-        ArtefactError, match=r"^int8_matmul\.onnx cannot be run by onnxruntime .* export the model again$"
-    ):
-        Recommender.load(tmp_path / "model")
-
-
-def test_a_model_of_format_2_gives_the_same_recommendations(saved: Path, shop: Recommender) -> None:
-    as_format_2(saved)
-    loaded = Recommender.load(saved)
-    assert loaded.recommend(["p1"], 5) == shop.recommend(["p1"], 5)
-    loaded.save(saved)
-    assert json.loads((saved / MANIFEST).read_text())["format"] == 3
-
-
-def test_a_large_model_of_format_2_is_searched_with_products_of_floats(
-    large: Recommender, saved_large: Path
-) -> None:
-    as_format_2(saved_large)
-    loaded = Recommender.load(saved_large)
-    index = loaded.ranker.index
-    assert isinstance(index, QuantizedIndex) and index._quantized is None
-    loaded.self_check()
-    for history in ([3], [5, 9, 2]):
-        found, expected = loaded.recommend(history, 10), large.recommend(history, 10)
-        assert found.item_ids == expected.item_ids
-        assert [one.score for one in found] == pytest.approx([one.score for one in expected], rel=1e-5)
-    found, expected = loaded.similar_items(3, 10), large.similar_items(3, 10)
-    assert found.item_ids == expected.item_ids
+    assert json.loads((saved_large / MANIFEST).read_text())["format"] == 3
 
 
 @pytest.mark.parametrize("version", [1, 4, "3", None])

@@ -1,128 +1,21 @@
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from searches import Search, best_of, pairs, random_corrections, searches
 
-from reprise.data.vocabulary import PAD
-from reprise.recommender.artefact.int8_graph import int8_matmul_graph
 from reprise.recommender.search.exact_index import ExactIndex, Index, SearchResult
-from reprise.recommender.search.int8_matmul import MAX_ITEM_CODE, MAX_QUERY_CODE
 from reprise.recommender.search.logit_corrections import LogitCorrections
-from reprise.recommender.search.quantized_index import (
-    LARGE_BATCH,
-    MAX_WIDTH,
-    MIN_ALLOWED_BOUND,
-    MIN_ITEMS,
-    QuantizedIndex,
-    QuantizedVectors,
-    SearchQuery,
-    should_quantize,
-)
-
-
-class Search(NamedTuple):
-    """Arguments of one search, and the vectors that are searched."""
-
-    vectors_ID: np.ndarray
-    query_BD: np.ndarray
-    k: int
-    allowed: np.ndarray | None
-    corrections: LogitCorrections | None
-
-    def result(self, index: Index) -> SearchResult:
-        return index.search(self.query_BD, self.k, self.allowed, self.corrections)
-
-    def row(self, row: int) -> "Search":
-        """Return the search for one query."""
-        one = slice(row, row + 1)
-        allowed = self.allowed if self.allowed is None or self.allowed.ndim == 1 else self.allowed[one]
-        corrections = None if self.corrections is None else self.corrections.rows(row, row + 1)
-        return Search(self.vectors_ID, self.query_BD[one], self.k, allowed, corrections)
-
-    def score_BI(self) -> np.ndarray:
-        """Return the scores that `QuantizedIndex` specifies: a product rounded once, plus the correction in float32."""
-        rows = [
-            np.einsum("cd,d->c", self.vectors_ID.astype(np.float64), query_D.astype(np.float64))
-            for query_D in self.query_BD
-        ]
-        score_BI = np.array(rows, dtype=np.float64).astype(np.float32)
-        if self.corrections is not None:
-            self.corrections.add_to(score_BI)
-        return score_BI if self.allowed is None else np.where(self.allowed, score_BI, -np.float32(np.inf))
-
-
-def best_of(search: Search) -> list[list[tuple[int, float]]]:
-    """Return the specified result of each query, by sorting all scores."""
-    results = []
-    for row in search.score_BI().tolist():
-        allowed = [(item, score) for item, score in enumerate(row, 1) if score > -np.inf]
-        best = sorted(allowed, key=lambda pair: (-pair[1], pair[0]))[: search.k]
-        results.append(best + [(PAD, -np.inf)] * (search.k - len(best)))
-    return results
-
-
-def pairs(result: SearchResult) -> list[list[tuple[int, float]]]:
-    return [list(zip(i, s, strict=True)) for i, s in zip(result[0].tolist(), result[1].tolist(), strict=True)]
+from reprise.recommender.search.quantized_index import LARGE_BATCH, MIN_ITEMS, QuantizedIndex
+from reprise.recommender.search.quantized_vectors import MAX_WIDTH, QuantizedVectors
 
 
 def quantized(vectors_ID: np.ndarray) -> QuantizedIndex:
     """Return a quantised search, even for vectors that are too few for it to be faster."""
-    return QuantizedIndex(vectors_ID, int8_matmul_graph(*vectors_ID.shape))
-
-
-def random_corrections(
-    generator: np.random.Generator, queries: int, items: int, scale: float
-) -> LogitCorrections:
-    row_M, column_M = np.nonzero(generator.random((queries, items)) < generator.random())
-    return LogitCorrections(
-        row_M, column_M + 1, (scale * generator.standard_normal(len(row_M))).astype(np.float32)
-    )
-
-
-VECTORS: dict[str, Callable[[np.random.Generator, int, int], np.ndarray]] = {
-    "standard normal": lambda g, i, d: g.standard_normal((i, d)),
-    "very different lengths": lambda g, i, d: (
-        g.standard_normal((i, d)) * 10.0 ** g.uniform(-9, 6, size=(i, 1))
-    ),
-    "very different dimensions": lambda g, i, d: g.standard_normal((i, d)) * 10.0 ** g.uniform(-6, 3, size=d),
-    "many equal vectors": lambda g, i, d: g.standard_normal((3, d))[g.integers(3, size=i)],
-    "small integers": lambda g, i, d: g.integers(-2, 3, size=(i, d)),
-    "nearly equal vectors": lambda g, i, d: g.standard_normal(d) + 1e-4 * g.standard_normal((i, d)),
-    "all zero": lambda g, i, d: np.zeros((i, d)),
-    "some zero": lambda g, i, d: g.standard_normal((i, d)) * (g.random((i, 1)) < 0.5),
-    "very small": lambda g, i, d: g.standard_normal((i, d)) * 1e-30,
-    "subnormal": lambda g, i, d: g.standard_normal((i, d)) * 1e-44,
-    "very large": lambda g, i, d: g.standard_normal((i, d)) * 1e11,
-}
-
-
-@st.composite
-def searches(draw: st.DrawFn) -> Search:
-    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    items, width, queries = draw(st.integers(1, 200)), draw(st.integers(1, 64)), draw(st.integers(1, 11))
-    vectors_ID = VECTORS[draw(st.sampled_from(sorted(VECTORS)))](generator, items, width)
-    query_BD = generator.standard_normal((queries, width)) * draw(st.sampled_from([1, 1, 0, 1e-20, 1e9]))
-    if draw(st.booleans()):
-        query_BD = query_BD.round()
-    density = draw(st.sampled_from([0.0, 0.02, 0.5, 0.99, 1.0]))
-    masks = {
-        "none": None,
-        "for all queries": generator.random(items) < density,
-        "for each query": generator.random((queries, items)) < density,
-    }
-    scale = draw(st.sampled_from([None, 1.0, 1e-6, 1e6]))
-    return Search(
-        vectors_ID.astype(np.float32),
-        query_BD.astype(np.float32),
-        draw(st.sampled_from(sorted({1, min(items, 5), min(items, 30), items}))),
-        masks[draw(st.sampled_from(sorted(masks)))],
-        None if scale is None else random_corrections(generator, queries, items, scale),
-    )
+    return QuantizedIndex(vectors_ID, min_items=1)
 
 
 @given(searches())
@@ -150,31 +43,6 @@ def test_integer_vectors_give_the_bits_of_the_exact_index(
     assert pairs(search.result(quantized(vectors_ID))) == pairs(search.result(ExactIndex(vectors_ID)))
 
 
-@given(searches())
-def test_no_score_is_above_its_bound(search: Search) -> None:
-    vectors = QuantizedVectors(search.vectors_ID, int8_matmul_graph(*search.vectors_ID.shape))
-    queries = [
-        SearchQuery.from_batch(row, search.query_BD, search.k, search.allowed, search.corrections)
-        for row in range(len(search.query_BD))
-    ]
-    for score_I, bound in zip(search.score_BI(), vectors.bounds(queries), strict=True):
-        allowed_I = score_I > -np.inf
-        assert (bound.upper_I[~allowed_I] < MIN_ALLOWED_BOUND).all()
-        assert np.isfinite(bound.upper_I).all() and (bound.upper_I[allowed_I] > MIN_ALLOWED_BOUND).all()
-        for score, upper in zip(score_I[allowed_I].tolist(), bound.upper_I[allowed_I], strict=True):
-            assert upper >= bound.threshold(score)
-
-
-def test_the_example_of_a_bound_in_the_docstring() -> None:
-    """q' v' is 7220 / (63 * 127) = 0.9024, the bound is 0.9066 and the score is 0.9."""
-    vectors_ID, query_D = np.array([[1, 0.3]], dtype=np.float32), np.array([0.6, 1], dtype=np.float32)
-    vectors = QuantizedVectors(vectors_ID, int8_matmul_graph(1, 2))
-    (bound,) = vectors.bounds([SearchQuery(query_D, 1, None, None)])
-    product = (38 * MAX_ITEM_CODE + MAX_QUERY_CODE * 38) / (MAX_QUERY_CODE * MAX_ITEM_CODE)
-    assert product == pytest.approx(0.9024, abs=5e-5)
-    assert bound.unit * bound.upper_I[0] == pytest.approx(0.9066, abs=5e-5)
-
-
 def random_vectors(items: int = 5000, width: int = 16, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((items, width)).astype(np.float32)
 
@@ -197,6 +65,35 @@ def test_large_catalogues_do_not_need_all_scores(density: float | None, k: int) 
     corrections = random_corrections(generator, 20, len(vectors_ID), 1.0)
     search = Search(vectors_ID, query_BD, k, allowed_I, corrections)
     assert pairs(search.result(index)) == best_of(search)
+
+
+@pytest.mark.parametrize("scale", [3, 1e3, 1e9])
+@pytest.mark.parametrize("outliers", [1, 40])
+@pytest.mark.parametrize("density", [None, 0.5])
+def test_a_few_very_long_vectors_do_not_make_other_bounds_useless(
+    scale: float, outliers: int, density: float | None
+) -> None:
+    generator = np.random.default_rng(1)
+    vectors_ID, query_BD = random_vectors(20_011), random_vectors(20, seed=2)
+    vectors_ID[generator.choice(len(vectors_ID), outliers, replace=False)] *= scale
+    allowed_I = None if density is None else generator.random(len(vectors_ID)) < density
+    index = quantized(vectors_ID)
+    index._exact = UnusedIndex()  # type: ignore[assignment]
+    corrections = random_corrections(generator, 20, len(vectors_ID), 1.0)
+    search = Search(vectors_ID, query_BD, 60, allowed_I, corrections)
+    assert pairs(search.result(index)) == best_of(search)
+
+
+@pytest.mark.parametrize("value", [1e11, -1e11])
+@pytest.mark.parametrize("corrected", [1, 30, 5000])
+def test_corrections_beyond_the_range_of_the_bounds_keep_their_order(value: float, corrected: int) -> None:
+    """Differences between such bounds are lost, so the scores of all these items are computed."""
+    vectors_ID, query_BD = random_vectors() * 1e-6, random_vectors(2, seed=2)
+    item_M = np.arange(1, corrected + 1)
+    value_M = (value * (1 + np.arange(corrected) / corrected)).astype(np.float32)
+    corrections = LogitCorrections(np.zeros(corrected, dtype=np.int64), item_M, value_M)
+    search = Search(vectors_ID.astype(np.float32), query_BD, 20, np.arange(5000) != 3, corrections)
+    assert pairs(search.result(quantized(search.vectors_ID))) == best_of(search)
 
 
 def test_a_query_has_the_same_result_alone_and_in_a_batch() -> None:
@@ -252,18 +149,20 @@ def test_infinite_and_very_large_numbers_use_the_exact_index(bad: float, where: 
         (MIN_ITEMS, 0, False),
         (MIN_ITEMS, MAX_WIDTH, True),
         (MIN_ITEMS, MAX_WIDTH + 1, False),
-        (2**20, MAX_WIDTH, False),
     ],
 )
-def test_small_catalogues_very_wide_vectors_and_very_many_codes_are_not_quantized(
-    items: int, width: int, expected: bool
+def test_small_catalogues_and_very_wide_vectors_are_not_quantized(
+    items: int, width: int, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert should_quantize(items, width) == expected
+    monkeypatch.setattr(QuantizedVectors, "__init__", lambda self, vectors_ID: None)
+    vectors_ID = np.broadcast_to(np.float32(1), (items, width))
+    assert (QuantizedIndex(vectors_ID)._quantized is not None) == expected
 
 
-def test_without_a_graph_the_search_is_exact() -> None:
-    vectors_ID, query_BD = random_vectors(20_000), random_vectors(3, seed=5)
-    index = QuantizedIndex(vectors_ID, None)
+def test_a_search_that_is_not_quantized_computes_products_of_floats() -> None:
+    vectors_ID, query_BD = random_vectors(), random_vectors(3, seed=5)
+    index = QuantizedIndex(vectors_ID)
+    assert index._quantized is None
     assert pairs(index.search(query_BD, 4)) == pairs(ExactIndex(vectors_ID).search(query_BD, 4))
 
 

@@ -32,20 +32,19 @@ from reprise.recommender.artefact.soundness import (
 )
 
 FORMAT = 3
-"""Version of the format that is written. Version 3 added `int8_matmul.onnx`."""
+"""Version of the format that is written."""
 READABLE_FORMATS = (2, 3)
-"""Versions of the format that can be read. A model of version 2 has no int8 graph and is searched with products of floats."""
+"""Versions of the format that can be read. A model of version 3 may have a file that is not read any more."""
 MANIFEST = "manifest.json"
 VECTORS = "vectors.safetensors"
 STEP = "step.onnx"
 QUERY = "query.onnx"
-INT8_MATMUL = "int8_matmul.onnx"
 ITEMS = "items.parquet"
 CARD = "README.md"
 FILES = (VECTORS, STEP, QUERY, ITEMS, CARD)
 """Files that every model has, besides the manifest, which holds their checksums."""
-OPTIONAL_FILES = (INT8_MATMUL,)
-"""Files that a model has if its manifest lists them."""
+OLD_FILES = ("int8_matmul.onnx",)
+"""Files of models from earlier versions that are not read any more."""
 
 INPUT = "input"
 OUTPUT = "output"
@@ -73,8 +72,6 @@ class Artefact:
     """ONNX graph from `state.<name>` and, if it is used, `now_s` to `query`."""
     items: Table
     """Item table in index order."""
-    int8_matmul: bytes | None = None
-    """ONNX graph of the int8 product for the quantised search; None for a model that is searched with products of floats."""
 
     @property
     def input_ID(self) -> Float32Array:
@@ -145,8 +142,7 @@ def read(path: Path) -> Artefact:
     """
     manifest = _read_manifest(path)
     listed = manifest["files"]
-    names = (*FILES, *(name for name in OPTIONAL_FILES if name in listed))
-    files = {name: _verified(path / name, listed[name]) for name in names}
+    files = {name: _verified(path / name, listed[name]) for name in FILES}
     metadata = manifest["facts"]
     try:
         artefact = Artefact(
@@ -155,7 +151,6 @@ def read(path: Path) -> Artefact:
             step=files[STEP],
             query=files[QUERY],
             items=read_table(files[ITEMS], rows=metadata["data"]["items"]),
-            int8_matmul=files.get(INT8_MATMUL),
         )
         _check_content(artefact)
     except (DataError, ArtefactError) as error:
@@ -190,8 +185,6 @@ def _write_files(artefact: Artefact, folder: Path) -> None:
         ITEMS: write_table(artefact.items),
         CARD: model_card(artefact.metadata, created).encode(),
     }
-    if artefact.int8_matmul is not None:
-        files[INT8_MATMUL] = artefact.int8_matmul
     manifest = {
         "format": FORMAT,
         "reprise": version("reprise"),
@@ -211,7 +204,7 @@ def _check_target(path: Path) -> None:
     if not path.exists():
         return
     unknown = (
-        sorted({file.name for file in path.iterdir()} - {MANIFEST, *FILES, *OPTIONAL_FILES})
+        sorted({file.name for file in path.iterdir()} - {MANIFEST, *FILES, *OLD_FILES})
         if path.is_dir()
         else [f"{path.name} itself"]
     )

@@ -30,22 +30,10 @@ def _scan(step: bytes) -> bytes:
 
 
 def open_index(artefact: Artefact) -> QuantizedIndex:
-    """Return the search over the output vectors, whose products with a query are scores.
-
-    Raises:
-        ArtefactError: the graph of the int8 product cannot be read, or is for other vectors.
-    """
-    return QuantizedIndex(artefact.output_ID, artefact.int8_matmul)
+    """Return the search over the output vectors, whose products with a query are scores."""
+    return QuantizedIndex(artefact.output_ID)
 
 
 def open_similarity_index(artefact: Artefact) -> QuantizedIndex:
-    """Return the search over the directions of the input vectors, whose products are cosines.
-
-    The graph of the int8 product is made for the output vectors. It serves the input vectors too, if they have the same width,
-    as those of every network of this package have. Otherwise the search computes products of floats.
-
-    Raises:
-        ArtefactError: the graph of the int8 product cannot be read, or is for other vectors.
-    """
-    same_width = artefact.input_ID.shape == artefact.output_ID.shape
-    return QuantizedIndex(unit_vectors(artefact.input_ID), artefact.int8_matmul if same_width else None)
+    """Return the search over the directions of the input vectors, whose products are cosines."""
+    return QuantizedIndex(unit_vectors(artefact.input_ID))

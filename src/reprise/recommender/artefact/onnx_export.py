@@ -22,12 +22,10 @@ from reprise.errors import ArtefactError, ConfigError
 from reprise.models.batch import Event
 from reprise.models.cooccurrence.correction import CooccurrenceCorrection
 from reprise.recommender.artefact.artefact import INITIAL, INPUT, OUTPUT, TRANSITIONS, Artefact
-from reprise.recommender.artefact.int8_graph import int8_matmul_graph
 from reprise.recommender.artefact.loading import open_network
 from reprise.recommender.artefact.model_card import describe_data
 from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.runtime.onnx_session import EVENT_INPUTS, NOW, QUERY, STATE_IN, STATE_OUT, VECTOR
-from reprise.recommender.search.quantized_index import should_quantize
 
 TOLERANCE = {"float32": 3e-5, "float64": 1e-12, "int64": 0.0}
 """Largest accepted difference between torch and ONNX, relative to the largest number of the tensor or to 1."""
@@ -99,16 +97,9 @@ def export(model: object, dataset: SequenceDataset, training: Mapping[str, Any] 
     tensors = _tensors(frozen)
     with torch.no_grad(), _quiet():
         step, query = _onnx(frozen)
-    artefact = Artefact(
-        _metadata(network, dataset, training), tensors, step, query, dataset.table, _int8_matmul(tensors)
-    )
+    artefact = Artefact(_metadata(network, dataset, training), tensors, step, query, dataset.table)
     check_same(frozen, artefact)
     return artefact
-
-
-def _int8_matmul(tensors: Mapping[str, AnyArray]) -> bytes | None:
-    items, width = tensors.get(OUTPUT, tensors[INPUT]).shape
-    return int8_matmul_graph(items, width) if should_quantize(items, width) else None
 
 
 def check_same(network: Exportable, artefact: Artefact) -> None:

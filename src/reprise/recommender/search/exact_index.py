@@ -3,14 +3,16 @@
 Shape letters: B queries, I items, D width, k results, N selected scores. Column j of the scores belongs to item index j + 1.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reprise.arrays import BoolArray, Float32Array, Int64Array
 from reprise.data.vocabulary import PAD
 from reprise.recommender.search.logit_corrections import LogitCorrections
 
+Number = TypeVar("Number", np.float32, np.int32)
 SearchResult = tuple[Int64Array, Float32Array]
 """(index_Bk, score_Bk): item indices and scores, best first; `PAD` and minus infinity in places without an item."""
 
@@ -75,7 +77,7 @@ def empty_result(queries: int, k: int) -> SearchResult:
     )
 
 
-def kth_lower_bound(score_BI: Float32Array, k: int) -> Float32Array:
+def kth_lower_bound(score_BI: NDArray[Number], k: int) -> NDArray[Number]:
     """Return a lower bound of the k-th largest score of each row; it is usually close, and exact for few items.
 
     The items are divided into groups, and the bound is the k-th largest of the group maxima. The k maxima that reach it are
@@ -92,7 +94,7 @@ def kth_lower_bound(score_BI: Float32Array, k: int) -> Float32Array:
         # column p of each of the `group_size` slices belongs to group p; items that are left over are groups of one
         max_BP = score_BI[:, : group_size * groups].reshape(len(score_BI), group_size, groups).max(axis=1)
         score_BI = np.concatenate([max_BP, score_BI[:, group_size * groups :]], axis=1)
-    bound_B: Float32Array = np.partition(score_BI, -k, axis=1)[:, -k]
+    bound_B: NDArray[Number] = np.partition(score_BI, -k, axis=1)[:, -k]
     return bound_B
 
 
