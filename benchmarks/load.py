@@ -127,6 +127,7 @@ class Record:
             "statuses": self.statuses(),
             "said instead": {WORDS.get(status, str(status)): body for status, body in self.bodies.items()},
             "routes": {name: histogram(self._good(route)) for route, name in enumerate(ROUTES)},
+            "both": histogram(self._good(None)),
             "left late, us": histogram(np.frombuffer(self.late_us, np.int64)),
             "generator CPU, us a request": round(self.generator_cpu_s / max(requests, 1) * 1e6, 1),
         }

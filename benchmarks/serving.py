@@ -1,22 +1,26 @@
 """`reprise serve` under open load, compared with the same app without its model, through model swaps and overload.
 
     python benchmarks/serving.py [--items 100000] [--rate 500] [--seconds 600] [--swaps 5] [--overload 3] [--out FILE]
+    python benchmarks/serving.py --against CHECKOUT --slices 10 --slice-seconds 60 --seconds 0    # two versions by turns
     python benchmarks/serving.py --sizes 1000 10000 100000 200000     # the size from which scoring dominates
     python benchmarks/serving.py --pasts 10 10000                     # whether a long history costs more
 
 Half of the requests are one event each, acknowledged when durable, half ask for ten items. Server and generator share the
-machine. Latency counts from the scheduled time of a request. Weights are random unless a model is given. Prints JSON.
+machine. Latency counts from the scheduled time of a request. Weights are random unless a model is given. Prints JSON, and
+a table of the latencies on standard error.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import shlex
 import signal
+import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +36,8 @@ from process_monitor import Watch
 
 from reprise.testing.server_process import SERVE, ServerProcess
 
-WITHOUT_MODEL = (str(Path(__file__).with_name("server_without_model.py")),)
+REAL, WITHOUT_MODEL, OTHER = "real", "without model", "other version"
+SERVER_WITHOUT_MODEL = (str(Path(__file__).with_name("server_without_model.py")),)
 
 
 class Running:
@@ -46,14 +51,17 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    options: argparse.Namespace, model: Path, folder: Path, *, answers: bool = True
+    options: argparse.Namespace, model: Path, folder: Path, name: str = REAL
 ) -> AsyncIterator[Running]:
     """Start a server with an empty event store and wait until it is ready."""
-    name = "real" if answers else "without model"
-    program, flags = (SERVE, ("--quiet",)) if answers else (WITHOUT_MODEL, ())
+    program, flags = (SERVER_WITHOUT_MODEL, ()) if name == WITHOUT_MODEL else (SERVE, ("--quiet",))
+    source = other_source(options) if name == OTHER else {}
+    store = options.store if name == REAL else "sqlite"
     with (
-        logs.address(options.store if answers else "sqlite", folder, name) as store,
-        ServerProcess(model, store, folder / f"{name}.log", program=program, options=flags) as server,
+        logs.address(store, folder, name) as address,
+        ServerProcess(
+            model, address, folder / f"{name}.log", program=program, options=flags, environment=source
+        ) as server,
     ):
         await asyncio.to_thread(server.wait_ready)
         it = Running(server, options.connections)
@@ -63,40 +71,61 @@ async def running(
         server.stop()
 
 
+def other_source(options: argparse.Namespace) -> dict[str, str]:
+    """Return the environment in which Python imports the other version."""
+    paths = [options.against.resolve() / "src", Path(__file__).parent]
+    return {"PYTHONPATH": os.pathsep.join(map(str, paths))}
+
+
+def made_model(options: argparse.Namespace, path: Path) -> Path:
+    """Make a model with random weights; by the other version, if there is one, so that both can read it."""
+    if options.against is None:
+        return serving_costs.made_model(path, options.items, options.width)
+    call = f"serving_costs.made_model(pathlib.Path({str(path)!r}), {options.items}, {options.width})"
+    program = f"import pathlib, serving_costs; {call}"
+    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, **other_source(options)})
+    return path
+
+
 def plan(options: argparse.Namespace, mix: Mix, rate: float, seconds: float, part: int) -> Plan:
     return Plan.made(mix, rate, seconds, options.seed + part, options.poisson)
 
 
-async def compare_without_model(
-    options: argparse.Namespace, mix: Mix, real: Running, without_model: Running
-) -> dict[str, Any]:
-    """Send slices of one schedule by turns to the real server and to the one without a model."""
-    sides = {"real": real, "without model": without_model}
+async def by_turns(options: argparse.Namespace, mix: Mix, sides: Mapping[str, Running]) -> dict[str, Any]:
+    """Send slices of one schedule by turns to several servers."""
     records = {name: Record() for name in sides}
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
     cpu_s = dict.fromkeys(sides, 0.0)
     for part in range(options.slices):
         slice_plan = plan(options, mix, options.rate, options.slice_seconds, 100 + part)
         for name in list(sides) if part % 2 else list(sides)[::-1]:
             side = sides[name]
             before_s = side.watch.cpu_s()
-            records[name].extend(await load.send(slice_plan, side.pool, options.patience))
+            record = await load.send(slice_plan, side.pool, options.patience)
             cpu_s[name] += side.watch.cpu_s() - before_s
+            seconds[name] += record.by_second(99)
+            records[name].extend(record)
     results = {
-        name: {**record.summary(), "server CPU, us a request": round(cpu_s[name] / len(record) * 1e6, 1)}
+        name: {
+            **record.summary(),
+            "p99 of each second, ms": _spread(seconds[name]),
+            "server CPU, us a request": round(cpu_s[name] / len(record) * 1e6, 1),
+        }
         for name, record in records.items()
     }
-    return {**results, "ratios": _ratios(records, cpu_s)}
+    ratios = {f"{REAL} to {name}": _ratios(records, cpu_s, name) for name in sides if name != REAL}
+    return {**results, "ratios": ratios}
 
 
-def _ratios(records: dict[str, Record], cpu_s: dict[str, float]) -> dict[str, float]:
-    """Return the ratios of the real server to the one without a model."""
-    real, without_model = records["real"], records["without model"]
+def _ratios(records: Mapping[str, Record], cpu_s: Mapping[str, float], other: str) -> dict[str, float]:
+    """Return the ratios of the real server to another one."""
     results = {
-        f"{route} {name}": real.quantile_us(quantile, place) / without_model.quantile_us(quantile, place)
+        f"{route} {name}": records[REAL].quantile_us(quantile, place)
+        / records[other].quantile_us(quantile, place)
         for place, route in enumerate(load.ROUTES)
         for name, quantile in (("p50", 50), ("p99", 99))
     }
-    results["CPU a request"] = (cpu_s["real"] / len(real)) / (cpu_s["without model"] / len(without_model))
+    results["CPU a request"] = (cpu_s[REAL] / len(records[REAL])) / (cpu_s[other] / len(records[other]))
     return {name: round(ratio, 2) for name, ratio in results.items()}
 
 
@@ -163,11 +192,15 @@ async def under_load(options: argparse.Namespace, model: Path, folder: Path) -> 
         for part in range(2):  # warm up connections, caches, and the states of most users
             await load.send(plan(options, mix, options.rate, options.warmup / 2, 50 + part), real.pool)
         if options.slices:
-            async with running(options, model, folder, answers=False) as without_model:
-                await load.send(plan(options, mix, options.rate, options.warmup, 52), without_model.pool)
-                results["compared with the app without its model"] = await compare_without_model(
-                    options, mix, real, without_model
-                )
+            others = (WITHOUT_MODEL,) if options.against is None else (WITHOUT_MODEL, OTHER)
+            async with AsyncExitStack() as stack:
+                sides = {REAL: real}
+                for name in others:
+                    side = sides[name] = await stack.enter_async_context(
+                        running(options, model, folder, name)
+                    )
+                    await load.send(plan(options, mix, options.rate, options.warmup, 52), side.pool)
+                results["by turns"] = await by_turns(options, mix, sides)
         if options.seconds:
             results["steady"] = await steady(options, mix, real, model)
         if options.overload:
@@ -185,7 +218,7 @@ def main() -> None:
         ("width", 128, "of the made model"),
         ("users", 20_000, "who ask"),
         ("swaps", 0, "of the model during the load"),
-        ("slices", 12, "by turns with the app without its model; 0: none"),
+        ("slices", 12, "by turns with the app without its model, and with --against; 0: none"),
         ("connections", 512, "at most"),
         ("open", 32, "connections from the beginning"),
         ("repeats", 400, "of --sizes and --pasts"),
@@ -208,6 +241,9 @@ def main() -> None:
         for name, default, words in numbers:
             parser.add_argument(f"--{name}", type=kind, default=default, help=f"{words} ({default:g})")
     parser.add_argument("--model", type=Path, help="saved model (default: random weights)")
+    parser.add_argument(
+        "--against", type=Path, help="checkout of another version, which gets the same slices by turns"
+    )
     parser.add_argument("--store", default="sqlite", help=logs.HELP)
     parser.add_argument("--poisson", action="store_true", help="Poisson arrivals instead of a fixed interval")
     parser.add_argument("--server-clock", action="store_true", help="events without a timestamp")
@@ -225,6 +261,26 @@ def main() -> None:
     if options.out:
         options.out.write_text(text + "\n")
     print(text)
+    print("\n".join(table(results)), file=sys.stderr)
+
+
+def table(results: Mapping[str, Any]) -> list[str]:
+    """Return the latencies of every run under load, a line for each route."""
+    runs = {name: run for name, run in results.get("by turns", {}).items() if name != "ratios"}
+    runs |= {name: results[name] for name in ("steady",) if name in results}
+    lines = []
+    for name, run in runs.items():
+        spread = ", ".join(f"{words} {p99_ms}" for words, p99_ms in run["p99 of each second, ms"].items())
+        lines.append(
+            f"{name}: statuses {run['statuses']}, server CPU {run['server CPU, us a request']} us a request"
+        )
+        lines += [
+            f"  {route:<10}"
+            + "".join(f"  {quantile} {found[quantile]:8.2f}" for quantile in (*load.QUANTILES, "max"))
+            for route, found in (*run["routes"].items(), ("both", run["both"]))
+        ]
+        lines.append(f"  p99 of each second: {spread}")
+    return lines
 
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
@@ -233,7 +289,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         folder = Path(name)
         if options.sizes:
             return run(serving_costs.sizes(options, folder, running))
-        model = options.model or serving_costs.made_model(folder / "made.model", options.items, options.width)
+        model = options.model or made_model(options, folder / "made.model")
         if options.pasts:
             return run(serving_costs.pasts(options, model, folder, running))
         return run(under_load(options, model, folder))

@@ -72,7 +72,7 @@ async def sizes(options: argparse.Namespace, folder: Path, running: Running) -> 
         home.mkdir()
         async with (
             running(options, model, home) as real,
-            running(options, model, home, answers=False) as bare,
+            running(options, model, home, "without model") as bare,
         ):
             rows.append({"items": items, **await _compared(options, [real.pool, bare.pool])})
     return {"width": options.width, "sizes": rows, "scoring takes over at, items": takes_over(rows)}

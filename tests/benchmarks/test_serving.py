@@ -41,15 +41,25 @@ def test_a_load_is_compared_with_the_app_without_its_model_and_survives_swaps(
 ) -> None:
     options = ["--seconds", "3", "--swaps", "2", "--slices", "2", "--slice-seconds", "0.5", "--poisson"]
     found = measured(tmp_path / "found.json", "serving.py", "--model", model, *SMALL, *options)
-    compared = found["compared with the app without its model"]
-    assert compared["real"]["statuses"] == compared["without model"]["statuses"] == {"200": 50}
-    assert all(ratio > 0 for ratio in compared["ratios"].values())
+    turns = found["by turns"]
+    assert turns["real"]["statuses"] == turns["without model"]["statuses"] == {"200": 50}
+    assert turns["real"]["both"]["count"] == 50
+    assert all(ratio > 0 for ratio in turns["ratios"]["real to without model"].values())
     steady = found["steady"]
     assert steady["statuses"] == {"200": 150}
     for route in steady["routes"].values():
         assert HdrHistogram.decode(route["hdr"]).get_total_count() == route["count"] == 75
     assert steady["swaps"][-1] == {"metric": 'reprise_model_swaps_total{result="succeeded"} 2.0'}
     assert found["server said"] == ""
+
+
+def test_two_versions_get_the_same_load_by_turns(tmp_path: Path) -> None:
+    """Both made by this version: the other checkout is this one."""
+    options = ["--seconds", "0", "--slices", "2", "--slice-seconds", "0.5", "--items", "100", "--width", "8"]
+    found = measured(tmp_path / "found.json", "serving.py", "--against", BENCHMARKS.parent, *SMALL, *options)
+    turns = found["by turns"]
+    assert turns["real"]["statuses"] == turns["other version"]["statuses"] == {"200": 50}
+    assert turns["ratios"].keys() == {"real to without model", "real to other version"}
 
 
 def test_more_than_it_can_do_is_refused_and_nothing_fails(model: Path, tmp_path: Path) -> None:
