@@ -95,7 +95,6 @@ def test_a_missing_key_is_a_missing_value(opened) -> None:
 def test_any_key_can_name_a_column(opened) -> None:
     row = {"x.y": 1, "a/b": 2, "~": 3, 'q"': 4, "it's": 5, "$": 6, "0": 7, "*": 8, "é": 9}
     assert rows(opened(row)) == [row]
-    assert rows(opened({"": 1, "a": 2})) == [{"column": 1, "a": 2}]
 
 
 def test_blank_lines_marks_and_mixed_line_endings_are_read(opened) -> None:
@@ -120,6 +119,7 @@ def test_blank_lines_marks_and_mixed_line_endings_are_read(opened) -> None:
         ("{'a': 1}", "line 4: this is not a JSON object (unexpected character at character 2)"),
         ("a,b", "line 4: this is not a JSON object (unexpected character at character 1): 'a,b'"),
         ('{"a": 1, "a": 2}', "line 4: the object has the key 'a' twice; remove one of them"),
+        ('{"a": 1, "": 2}', "line 4: the object has an empty key; name it"),
         ('{"a": "\0"}', "line 4: the line contains a NUL byte"),
         ('{"a": "\x1f"}', "line 4: the line contains the control character 0x1f; remove it"),
     ],

@@ -4,18 +4,22 @@ A column is every key of any object. Its type follows from all of its values: in
 written if they are mixed. Numbers beyond the exact range of a type stay text, so that no digit is lost.
 """
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from reprise.data.io.text_blocks import STAND_IN, Block, read_blocks
 from reprise.errors import DataError
 
+BATCH_ROWS = 50_000
 LINE_SCHEMA = pa.schema([("line", pa.string())])
 KINDS = {
     "UBIGINT": "integer",
@@ -31,10 +35,8 @@ WIDE, BIG = "integer beyond 2^53", "integer beyond 2^63"
 """Kinds of integers that float64 or int64 cannot hold exactly."""
 NOT_IDS = {"float": "a float", "boolean": "a boolean", "list": "a list", "object": "an object"}
 """Kinds of values that are not ids, in words."""
-LONG_NUMBER = "[0-9]{16}"
-"""Pattern of all numbers beyond 2^53; most files have none, so the exact check is rarely needed."""
-IS_ROW = "trim(line, ' \t') <> ''"
-"""SQL condition of lines that are not blank."""
+BLANKS = " \t"
+"""Characters of lines that are not rows."""
 
 
 @dataclass
@@ -56,11 +58,6 @@ class JsonColumn:
         if self.kinds and self.kinds <= {"integer", WIDE}:
             return "BIGINT"
         return "DOUBLE" if self.kinds and self.kinds <= {"integer", "float"} else "VARCHAR"
-
-    @property
-    def label(self) -> str:
-        """Name of the column as an SQL identifier; an empty key is named `column`."""
-        return '"' + (self.name or "column").replace('"', '""') + '"'
 
     @property
     def path(self) -> str:
@@ -97,19 +94,17 @@ def read_lines(files: Sequence[Path]) -> Iterator[pa.RecordBatch]:
     for path in files:
         for block in read_blocks(path, None):
             if block.rows:
-                yield from _split(block).to_batches()
+                yield from _split(block).select(["line"]).to_batches()
 
 
 def select_columns(columns: Sequence[JsonColumn], lines: str) -> str:
     """Return the SQL query that converts the lines of the table `lines` to columns."""
-    values = [
-        f"json_extract_string(line, {column.path})::{column.sql_type} AS {column.label}" for column in columns
-    ]
-    return f"SELECT {', '.join(values)} FROM {lines} WHERE {IS_ROW}"
+    types = json.dumps({column.name: column.sql_type for column in columns}).replace("'", "''")
+    return f"SELECT unnest(json_transform(line, '{types}')) FROM {lines}"
 
 
 def _split(block: Block) -> pa.Table:
-    """Return the lines of a block, without empty lines, and check their number."""
+    """Return the lines of a block that are not blank, and the row of each; check their number."""
     if STAND_IN in block.data:
         raise block.error(
             block.data.index(STAND_IN), "the line contains the control character 0x1f; remove it"
@@ -128,61 +123,63 @@ def _split(block: Block) -> pa.Table:
         raise block.error(
             0, f"{block.rows} rows follow, but {len(table)} were read; please report this with the file"
         )
+    table = table.append_column("number", pa.array(np.arange(len(table), dtype=np.int32)))
+    first = np.frombuffer(block.data, np.uint8)[block.starts]
+    if np.isin(first, [ord(blank) for blank in BLANKS]).any():
+        table = table.filter(pc.not_equal(pc.ascii_trim(table.column("line"), BLANKS), ""))
     return table
 
 
 def _scan_block(connection: duckdb.DuckDBPyConnection, block: Block, columns: dict[str, JsonColumn]) -> None:
-    rows = _split(block)
-    connection.register("given", rows.append_column("number", pa.array(range(len(rows)), pa.int32())))
+    # several batches, so that DuckDB reads them in parallel
+    lines = _split(block)
+    connection.register("given", pa.Table.from_batches(lines.to_batches(BATCH_ROWS), lines.schema))
     _check_json(connection, block)
-    found = connection.execute(
-        f"SELECT json_keys(line), json_type(line), min(number) FROM given WHERE {IS_ROW} GROUP BY ALL ORDER BY ALL"
-    ).fetchall()
-    for keys, kind, row in sorted(found, key=lambda one: one[2]):
-        _check_object(block, keys, kind, row)
+    found = connection.execute("SELECT json_keys(line), min(number) FROM given GROUP BY ALL").fetchall()
+    found.sort(key=lambda one: one[1])
+    for keys, row in found:
+        _check_keys(block, keys, row)
         for key in keys:
             columns.setdefault(key, JsonColumn(key))
-    here = list(dict.fromkeys(key for keys, _, _ in found for key in keys))
+    here = list(dict.fromkeys(key for keys, _ in found for key in keys))
     if here:
         _scan_kinds(connection, block, [columns[key] for key in here])
 
 
 def _check_json(connection: duckdb.DuckDBPyConnection, block: Block) -> None:
-    """Check that every line is valid JSON."""
+    """Check that every line is a JSON object."""
     [(wrong,)] = connection.execute(
-        f"SELECT min(number) FROM given WHERE NOT json_valid(line) AND {IS_ROW}"
+        "SELECT min(number) FROM given WHERE NOT json_valid(line) OR NOT starts_with(ltrim(line), '{')"
     ).fetchall()
     if wrong is None:
         return
     try:
         connection.execute("SELECT json_keys(line) FROM given WHERE number = ?", [wrong]).fetchall()
-        reason = "malformed"
+        reason = ""
     except duckdb.Error as error:
         match = re.search(r"Malformed JSON at byte (\d+) of input: ([^.]*)", str(error))
-        reason = f"{match[2]} at character {int(match[1]) + 1}" if match else "malformed"
+        reason = f" ({match[2]} at character {int(match[1]) + 1})" if match else ""
     raise block.error(
         int(block.starts[wrong]),
-        f"this is not a JSON object ({reason}): {block.row_text(wrong)!r}; write one object per line",
+        f"this is not a JSON object{reason}: {block.row_text(wrong)!r}; write one object per line",
     )
 
 
-def _check_object(block: Block, keys: list[str], kind: str, row: int) -> None:
-    position = int(block.starts[row])
-    if kind != "OBJECT":
+def _check_keys(block: Block, keys: list[str], row: int) -> None:
+    twice = next((key for key in keys if keys.count(key) > 1), None)
+    if twice is not None:
         raise block.error(
-            position,
-            f"this is not a JSON object: {block.row_text(row)!r}; write one object per line",
+            int(block.starts[row]), f"the object has the key {twice!r} twice; remove one of them"
         )
-    if len(set(keys)) < len(keys):
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise block.error(position, f"the object has the key {twice!r} twice; remove one of them")
+    if "" in keys:
+        raise block.error(int(block.starts[row]), "the object has an empty key; name it")
 
 
 def _scan_kinds(connection: duckdb.DuckDBPyConnection, block: Block, columns: Sequence[JsonColumn]) -> None:
     """Add the kinds of the values in a block to its columns."""
     paths = ", ".join(column.path for column in columns)
     found = connection.execute(
-        f"SELECT json_type(line, [{paths}]), min(number) FROM given WHERE {IS_ROW} GROUP BY ALL"
+        f"SELECT json_type(line, [{paths}]), min(number) FROM given GROUP BY ALL"
     ).fetchall()
     first: dict[tuple[int, str], int] = {}
     for kinds, row in found:
@@ -190,9 +187,7 @@ def _scan_kinds(connection: duckdb.DuckDBPyConnection, block: Block, columns: Se
             if kind in KINDS:
                 key = (place, KINDS[kind])
                 first[key] = min(row, first.get(key, row))
-    long = connection.execute(
-        f"SELECT 1 FROM given WHERE regexp_matches(line, '{LONG_NUMBER}') LIMIT 1"
-    ).fetchall()
+    long = _has_long_number(block.data)
     numeric = {place for place, kind in first if kind in ("integer", "float")}
     for place in sorted(numeric) if long else ():
         _scan_long_numbers(connection, place, columns[place], first)
@@ -203,6 +198,15 @@ def _scan_kinds(connection: duckdb.DuckDBPyConnection, block: Block, columns: Se
             column.not_id = _describe(connection, block, column, kind, row)
 
 
+def _has_long_number(data: bytes) -> bool:
+    """Return whether 16 digits follow each other; most files have no such numbers and need no exact check."""
+    # bytes below "0" wrap around, so one comparison finds the digits
+    run = (np.frombuffer(data, np.uint8) - np.uint8(ord("0"))) < 10
+    for length in (1, 2, 4, 8):
+        run = run[:-length] & run[length:]
+    return bool(run.any())
+
+
 def _scan_long_numbers(
     connection: duckdb.DuckDBPyConnection, place: int, column: JsonColumn, first: dict[tuple[int, str], int]
 ) -> None:
@@ -211,13 +215,13 @@ def _scan_long_numbers(
         f"""
         SELECT kind, min(number) FROM (
             SELECT number, CASE
-                WHEN type NOT IN ('UBIGINT', 'BIGINT', 'DOUBLE') THEN NULL
+                WHEN type IS NULL OR type NOT IN ('UBIGINT', 'BIGINT', 'DOUBLE') THEN NULL
                 WHEN NOT regexp_full_match(value, '-?[0-9]+') THEN 'float'
                 WHEN try_cast(value AS BIGINT) IS NULL THEN '{BIG}'
                 WHEN value::BIGINT NOT BETWEEN -9007199254740992 AND 9007199254740992 THEN '{WIDE}'
                 ELSE 'integer' END AS kind
             FROM (SELECT number, json_type(line, {column.path}) AS type,
-                  json_extract_string(line, {column.path}) AS value FROM given WHERE {IS_ROW}))
+                  json_extract_string(line, {column.path}) AS value FROM given))
         WHERE kind IS NOT NULL GROUP BY kind
         """
     ).fetchall()

@@ -262,4 +262,7 @@ def _check_text(block: Block) -> None:
 
 def _count_lines(data: bytes, end: int) -> int:
     """Return the number of line endings in the first `end` bytes."""
-    return data.count(b"\n", 0, end) + data.count(b"\r", 0, end) - data.count(b"\r\n", 0, end)
+    count = data.count(b"\n", 0, end)
+    if b"\r" in data:
+        count += data.count(b"\r", 0, end) - data.count(b"\r\n", 0, end)
+    return count
