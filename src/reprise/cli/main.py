@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from reprise.cli.commands import (
+    compact,
     demo,
     describe,
     evaluate,
@@ -26,12 +27,12 @@ from reprise.cli.commands import (
 from reprise.cli.standard_streams import discard_output, flush_output, set_up_streams
 from reprise.errors import RepriseError
 
-COMMANDS = (prepare, describe, train, tune, evaluate, recommend, export, serve, key, forget, demo)
+COMMANDS = (prepare, describe, train, tune, evaluate, recommend, export, serve, key, forget, compact, demo)
 """One module per command; each holds a function of the same name, and EXAMPLE, a complete command line."""
 CONTINUES = "; run the same command again to continue"
 STARTS_OVER = "; run the same command again to start over"
 AFTER_STOP = {
-    **dict.fromkeys(("prepare", "train", "tune", "demo"), CONTINUES),
+    **dict.fromkeys(("prepare", "train", "tune", "compact", "demo"), CONTINUES),
     **dict.fromkeys(("evaluate", "recommend", "export"), STARTS_OVER),
 }
 """What a user can do after a command was stopped, by command."""

@@ -7,11 +7,13 @@ from .engine.serving_engine import ServingEngine as ServingEngine
 from .process import ListenSettings as ListenSettings
 from .process import serve as serve
 from .settings import Settings as Settings
+from .store.event_store import Compactable as Compactable
 from .store.event_store import EventStore as EventStore
 from .store.event_store import StoreError as StoreError
 from .store.event_store import is_repetition as is_repetition
 from .store.opening import open_store as open_store
 from .store.postgres import PostgresStore as PostgresStore
+from .store.records import Compaction as Compaction
 from .store.records import ErasureResult as ErasureResult
 from .store.records import ItemChange as ItemChange
 from .store.records import Status as Status

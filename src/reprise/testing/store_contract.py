@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from reprise.errors import DataError
-from reprise.server.store.event_store import EventStore, StoreError
+from reprise.server.store.event_store import Compactable, EventStore, StoreError
 from reprise.server.store.records import Status, User, UserEvent, UserLog
 
 ANNA, BERT = User("shop", "anna"), User("shop", "bert")
@@ -197,6 +197,62 @@ def _check_deletion_is_complete(store: EventStore, other: EventStore) -> None:
     )
 
 
+def _check_old_events_can_be_deleted(store: EventStore, other: EventStore) -> None:
+    """A store without `compact` passes; it only cannot be used with `reprise compact`."""
+    if not isinstance(store, Compactable):
+        return
+    users = (ANNA, BERT, NAMESAKE)
+    store.append([_event(user, number, f"{user.user_id} {number}") for number in range(10) for user in users])
+    store.append([_event(UNUSUAL, 0)])
+    before = {user: other.events_since(user) for user in (*users, UNUSUAL)}
+    version, _ = other.deletions_since(0)
+    cut_ms = START_MS + 4_000
+
+    def compact(before_ms: int, tenant: str | None = None, dry_run: bool = False) -> tuple[int, int]:
+        *_, last = store.compact(before_ms, tenant, dry_run)
+        assert last.share == 1.0, "the last step of a compaction must have the share 1"
+        return last.events, last.users
+
+    assert compact(cut_ms, "shop", dry_run=True) == (9, 3), "a dry run must count old events and their users"
+    assert other.events_since(ANNA) == before[ANNA], "a dry run must not delete events"
+    assert compact(START_MS, "shop") == (0, 0), "events at the time itself must be kept"
+    assert compact(cut_ms, "shop") == (9, 3), "a compaction must count the deleted events and their users"
+    assert compact(cut_ms, "shop") == (0, 0), "a repeated compaction must find nothing"
+    for handle in (store, other):
+        found = handle.events_since(ANNA, *_position(before[ANNA]))
+        assert found.events == before[ANNA].events[4:], (
+            "a reader that knew deleted events must get all events that are left"
+        )
+        assert found.generation not in (0, before[ANNA].generation), (
+            "the loss of events must change the generation"
+        )
+        assert handle.events_since(NAMESAKE, *_position(before[NAMESAKE])).events == [], (
+            "a compaction of one tenant must not affect another"
+        )
+        assert handle.events_since(UNUSUAL) == (0, []), "a user without events must be unknown"
+        assert UNUSUAL.user_id not in handle.recent_users("shop", 9), (
+            "a user without events must not be listed"
+        )
+    assert other.deletions_since(version) == (version + 1, [before[UNUSUAL].generation]), (
+        "a user who lost all events must be among the deletions"
+    )
+    assert store.append([_event(ANNA, 3, "anna 3"), _event(ANNA, 4, "anna 4")]) == [
+        Status.ACCEPTED,
+        Status.DUPLICATE,
+    ], "ids of deleted events must be forgotten, and only these"
+    assert _items(other, ANNA) == [*(f"p{number}" for number in range(4, 10)), "p3"], (
+        "new events must be readable"
+    )
+    assert compact(START_MS + 99_000) == (7 + 6 + 10, 3), (
+        "without a tenant, a compaction must affect all tenants"
+    )
+    assert other.recent_users("shop", 9) == other.recent_users("rival", 9) == [], "all users must be deleted"
+    store.append([_event(ANNA, 1)])
+    assert _items(other, ANNA) == ["p1"], "a user whose events were all deleted must be able to come back"
+    assert store.delete_user(ANNA) == 1, "delete_user must count the events that are left"
+    assert store.verify_erasure(ANNA), "verify_erasure must work after a compaction"
+
+
 def _check_deletions_are_returned_in_order(store: EventStore, other: EventStore) -> None:
     start, _ = store.deletions_since(0)
     users = (BERT, ANNA, UNUSUAL)
@@ -315,6 +371,7 @@ _CHECKS = (
     _check_assigned_times_are_not_before_the_last_event,
     _check_events_since_returns_the_newer_events,
     _check_deletion_is_complete,
+    _check_old_events_can_be_deleted,
     _check_deletions_are_returned_in_order,
     _check_appending_is_thread_safe,
     _check_a_reader_sees_every_event,

@@ -1,10 +1,10 @@
 """The contract of an event store: the log of all events, and the only durable data of a server."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from reprise.errors import ConfigError, DataError
-from reprise.server.store.records import ItemChange, Status, User, UserEvent, UserLog
+from reprise.server.store.records import Compaction, ItemChange, Status, User, UserEvent, UserLog
 
 DELETIONS_KEPT = 100_000
 """Number of deletions that a store remembers. A reader that gets this many may have missed earlier ones, and must drop
@@ -133,6 +133,33 @@ class HasWriteAheadLog(Protocol):
 
     def log_bytes(self) -> int:
         """Return the size of the write-ahead log, in bytes."""
+        ...
+
+
+@runtime_checkable
+class Compactable(Protocol):
+    """An event store that can delete old events, which `reprise compact` does."""
+
+    def compact(
+        self, before_ms: int, tenant: str | None = None, dry_run: bool = False
+    ) -> Iterator[Compaction]:
+        """Delete the events before a time, in small transactions, while other threads and processes use the store.
+
+        Each user who loses events gets a new generation in the same transaction, so that states are computed again from the
+        events that are left. A user who loses all events is deleted. The event ids are forgotten. If the iteration ends
+        early or fails, a later call deletes the rest.
+
+        Args:
+            before_ms: Delete events with an earlier `time_ms`, in milliseconds since 1970.
+            tenant: Delete events of this tenant only. None: of all tenants.
+            dry_run: Count the events and delete none.
+
+        Yields:
+            What has been done so far, after each transaction. The last one has the share 1.
+
+        Raises:
+            StoreError: the step that failed was done or not; the earlier ones were done.
+        """
         ...
 
 

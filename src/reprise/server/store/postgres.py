@@ -7,7 +7,7 @@ order and without gaps. A PostgreSQL sequence would not guarantee that. Indices 
 import json
 import secrets
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from reprise.server.store.event_store import (
@@ -17,10 +17,11 @@ from reprise.server.store.event_store import (
     is_repetition,
     require_times,
 )
+from reprise.server.store.postgres_compaction import compact_tables
 from reprise.server.store.postgres_connection import Connection, PostgresDatabase, committing
 from reprise.server.store.postgres_schema import open_tables, vacuum_tables
 from reprise.server.store.pseudonyms import KeyedHasher
-from reprise.server.store.records import ItemChange, Status, User, UserEvent, UserLog
+from reprise.server.store.records import Compaction, ItemChange, Status, User, UserEvent, UserLog
 from reprise.server.store.user_position import UserPosition
 
 Row: TypeAlias = tuple[bytes | None, int, int, UserEvent]
@@ -131,6 +132,12 @@ class PostgresStore:
     def delete_user(self, user: User) -> int:
         """See `EventStore`. The bytes of the deleted rows stay in the files of the database until `vacuum`."""
         return self._database.retry(lambda connection: self._delete(connection, user), idempotent=False)
+
+    def compact(
+        self, before_ms: int, tenant: str | None = None, dry_run: bool = False
+    ) -> Iterator[Compaction]:
+        """See `Compactable`. PostgreSQL's autovacuum makes the space available to new rows."""
+        return compact_tables(self._database, BEGIN, before_ms, tenant, dry_run, _erase_user)
 
     def verify_erasure(self, user: User) -> str:
         """See `EventStore`. Reads the ids of all users of the tenant, so the time is proportional to their number."""
@@ -276,12 +283,21 @@ class PostgresStore:
             uid, generation = found
             # a separate statement: it sees the events of writers whose commit the first one waited for
             count = connection.execute("DELETE FROM reprise.events WHERE uid = %s", (uid,)).rowcount
-            ((version,),) = connection.execute(COUNT_DELETION, (generation,))
-            old = version - DELETIONS_KEPT
-            connection.execute("DELETE FROM reprise.forgotten WHERE version <= %s", (old,))
+            _count_deletion(connection, generation)
         with committing():
             connection.execute("COMMIT")
         return count
+
+
+def _erase_user(connection: Connection, uid: int, generation: int) -> None:
+    """Delete the row of a user and count the deletion."""
+    connection.execute("DELETE FROM reprise.users WHERE uid = %s", (uid,))
+    _count_deletion(connection, generation)
+
+
+def _count_deletion(connection: Connection, generation: int) -> None:
+    ((version,),) = connection.execute(COUNT_DELETION, (generation,))
+    connection.execute("DELETE FROM reprise.forgotten WHERE version <= %s", (version - DELETIONS_KEPT,))
 
 
 def _users_as_json(users: Sequence[tuple[bytes, User]], counts: Mapping[User, int]) -> str:

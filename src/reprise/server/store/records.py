@@ -64,6 +64,17 @@ class ItemChange(NamedTuple):
     """New values by column name. They replace all values of an earlier change of this item."""
 
 
+class Compaction(NamedTuple):
+    """Progress of the deletion of old events."""
+
+    events: int
+    """Number of events that were deleted, or found."""
+    users: int
+    """Number of users that these events belong to."""
+    share: float
+    """Share of the work that is done, 0 to 1."""
+
+
 class ErasureResult(NamedTuple):
     """Result of deleting the data of a user."""
 

@@ -7,7 +7,7 @@ of rows behind. Indices hold numbers and keyed hashes only. A deletion overwrite
 import json
 import secrets
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from reprise.server.store.event_store import (
@@ -19,7 +19,8 @@ from reprise.server.store.event_store import (
     require_times,
 )
 from reprise.server.store.pseudonyms import KeyedHasher
-from reprise.server.store.records import ItemChange, Status, User, UserEvent, UserLog
+from reprise.server.store.records import Compaction, ItemChange, Status, User, UserEvent, UserLog
+from reprise.server.store.sqlite_compaction import compact_file
 from reprise.server.store.sqlite_connection import SQLiteDatabase
 from reprise.server.store.user_position import UserPosition
 
@@ -54,6 +55,7 @@ INSERT INTO events (digest, uid, seq, body) SELECT NULL, 0, i, zeroblob(1000) FR
 SINCE = """
 SELECT users.generation, events.seq, events.body FROM users LEFT JOIN events
     ON events.uid = users.uid AND events.seq > CASE WHEN users.generation = ? THEN ? ELSE 0 END
+    AND substr(events.body, 1, 1) = x'5b'
     WHERE users.digest = ? ORDER BY events.seq LIMIT ?
 """
 LAST_TIME = """
@@ -148,15 +150,17 @@ class SQLiteStore:
                 "digest = CASE WHEN digest IS NULL THEN NULL ELSE randomblob(16) END WHERE uid = ?",
                 (uid,),
             ).rowcount
-            writer.execute(
-                "UPDATE users SET name = zeroblob(length(name)), digest = randomblob(16), tenant = randomblob(16) "
-                "WHERE uid = ?",
-                (uid,),
-            )
-            (version,) = writer.execute("SELECT coalesce(max(version), 0) + 1 FROM forgotten").fetchone()
-            writer.execute("INSERT INTO forgotten VALUES (?, ?)", (version, generation))
-            writer.execute("DELETE FROM forgotten WHERE version <= ?", (version - DELETIONS_KEPT,))
+            _erase_user(writer, uid, generation)
         return count
+
+    def compact(
+        self, before_ms: int, tenant: str | None = None, dry_run: bool = False
+    ) -> Iterator[Compaction]:
+        """See `Compactable`. The file does not shrink, but new events use the space of the deleted ones.
+
+        The time is proportional to the number of all events.
+        """
+        return compact_file(self._database, before_ms, tenant, dry_run, _erase_user)
 
     def verify_erasure(self, user: User) -> str:
         """See `EventStore`. Searches all bytes of the file, so the time is proportional to the size of the file.
@@ -266,6 +270,17 @@ class SQLiteStore:
             "SELECT coalesce(max(seq), 0) FROM events WHERE uid = ?", found
         ).fetchone()
         return UserPosition(found[0], last_seq)
+
+
+def _erase_user(writer: sqlite3.Connection, uid: int, generation: int) -> None:
+    """Overwrite the row of a user and count the deletion. The new values have the same lengths as the old ones."""
+    writer.execute(
+        "UPDATE users SET name = zeroblob(length(name)), digest = randomblob(16), tenant = randomblob(16) WHERE uid = ?",
+        (uid,),
+    )
+    (version,) = writer.execute("SELECT coalesce(max(version), 0) + 1 FROM forgotten").fetchone()
+    writer.execute("INSERT INTO forgotten VALUES (?, ?)", (version, generation))
+    writer.execute("DELETE FROM forgotten WHERE version <= ?", (version - DELETIONS_KEPT,))
 
 
 def _name(user: User) -> bytes:

@@ -1,0 +1,131 @@
+"""Deletion of old events from a SQLite file: no copies of rows stay behind, and the space is used again."""
+
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from reprise.server.store import sqlite_compaction
+from reprise.server.store.records import Status, User, UserEvent
+from reprise.server.store.sqlite import SQLiteStore
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SQLiteStore]:
+    with closing(SQLiteStore(tmp_path / "events.db")) as store:
+        yield store
+
+
+def compact(store: SQLiteStore, before_ms: int, **options: object) -> tuple[int, int]:
+    *_, last = store.compact(before_ms, **options)  # type: ignore[arg-type]
+    return last.events, last.users
+
+
+def fill(store: SQLiteStore, first: int, count: int, generator: random.Random) -> None:
+    """Append events with the times `first` and later, most of them in order, by users of two tenants."""
+    for start in range(first, first + count, 100):
+        batch = []
+        for number in range(start, min(start + 100, first + count)):
+            user = User(generator.choice(("shop", "rival")), f"person-{generator.randrange(300):05}")
+            late = generator.random() < 0.02
+            item = f"item-{number:09}-" + "x" * generator.choice((0, 0, 50, 3000))
+            batch.append(
+                (user, UserEvent(item, number // 2 if late else number, event_id=f"token-{number:09}"))
+            )
+        store.append(batch)
+
+
+def rows(store: SQLiteStore) -> int:
+    ((count,),) = store._database.rows("SELECT count(*) FROM events WHERE uid <> 0")
+    return int(count)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_deletions_can_be_verified_without_rewriting_the_file_after_compactions(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Freed rows leave no copies of other rows, which the verification of a later deletion would find."""
+    generator = random.Random(seed)
+    deleted = 0
+    for round_ in range(3):
+        fill(store, 6000 * round_, 6000, generator)
+        events, _ = compact(store, 6000 * round_ + 3000)
+        deleted += events
+    assert rows(store) < 18_000 - deleted + 1500  # the rows are freed, not only overwritten
+    compact(store, 16_500, tenant="shop")  # leaves many short runs between the events of the other tenant
+    monkeypatch.setattr(store._database, "vacuum", None)
+    for number in range(0, 300, 20):
+        for tenant in ("shop", "rival"):
+            user = User(tenant, f"person-{number:05}")
+            store.delete_user(user)
+            assert "no trace" in store.verify_erasure(user)
+
+
+def test_new_events_use_the_space_of_deleted_ones(store: SQLiteStore) -> None:
+    generator = random.Random(0)
+    sizes = []
+    for round_ in range(5):
+        fill(store, 4000 * round_, 4000, generator)
+        store._database.truncate_wal()
+        sizes.append(store.path.stat().st_size)
+        compact(store, 4000 * round_ + 3000)
+    assert sizes[-1] < 1.7 * sizes[0]
+    assert "rewritten" in store.vacuum()
+    assert store.path.stat().st_size < sizes[0]
+
+
+def test_a_compaction_that_was_stopped_is_finished_by_the_next_one(store: SQLiteStore) -> None:
+    fill(store, 0, 5000, random.Random(0))
+    steps = store.compact(4000)
+    first, second = next(steps), next(steps)
+    steps.close()
+    assert 0 < first.events < second.events and 0 < first.share < second.share < 1
+    assert second.events + compact(store, 4000)[0] == sum(1 for _ in range(4000)) + late_events()
+    assert compact(store, 4000) == (0, 0)
+
+
+def late_events() -> int:
+    """Number of events after the time 4000 that `fill` dates back to before it, counted in a log of its own."""
+    generator = random.Random(0)
+    count = 0
+    for number in range(5000):
+        generator.choice(("shop", "rival"))
+        generator.randrange(300)
+        late = generator.random() < 0.02
+        generator.choice((0, 0, 50, 3000))
+        count += late and number >= 4000 and number // 2 < 4000
+    return count
+
+
+def test_events_are_appended_and_read_during_a_compaction(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_compaction, "ROWS_PER_STEP", 50)
+    anna = User("shop", "anna")
+    store.append([(anna, UserEvent("p0", number)) for number in range(2000)])
+    with closing(SQLiteStore(store.path)) as other, ThreadPoolExecutor(1) as pool:
+        compacting = pool.submit(compact, other, 1000)
+        added = 0
+        while not compacting.done() or added < 5:
+            assert store.append([(anna, UserEvent("p1", 5000))]) == [Status.ACCEPTED]
+            added += 1
+            events = store.events_since(anna).events
+            assert [event.time_ms for event in events[-added:]] == [5000] * added
+        assert compacting.result() == (1000, 1)
+    left = store.events_since(anna).events
+    assert len(left) == 1000 + added and min(event.time_ms or 0 for event in left) == 1000
+
+
+def test_reading_the_events_of_a_user_skips_deleted_ones_also_with_a_limit(store: SQLiteStore) -> None:
+    anna = User("shop", "anna")
+    times = [9, 1, 8, 2, 7]
+    store.append([(anna, UserEvent(f"p{time_ms}", time_ms)) for time_ms in times])
+    assert compact(store, 5) == (2, 1)
+    log = store.events_since(anna, limit=2)
+    assert [event.item_id for event in log.events] == ["p9", "p8"]
+    assert [
+        event.item_id for event in store.events_since(anna, log.generation, log.events[-1].seq).events
+    ] == ["p7"]
