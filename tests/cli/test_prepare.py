@@ -56,6 +56,26 @@ def test_sequences_can_be_sessions(reprise: Run, tmp_path: Path) -> None:
     assert len(SequenceDataset.open(tmp_path / "b")) == 5
 
 
+def test_separators_can_be_given(reprise: Run, fails: Callable[..., str], tmp_path: Path) -> None:
+    # every line has one comma and three semicolons, so either may be the separator
+    lines = "".join(f"u{n % 5};i{n % 3};{1_700_000_000 + n};x,y\n" for n in range(40))
+    log = write(tmp_path, f"user_id;item_id;timestamp;a,b\n{lines}")
+    items = tmp_path / "items.csv"
+    items.write_text("item_id|name,size\ni0|x,y\ni1|z,y\n")
+    command = ["prepare", log, "--out", tmp_path / "shop", "--split", "leave-one-out"]
+    message = fails(*command)
+    assert message == (
+        f"the separator of {str(log)!r} may be ',' or ';'; name it (--delimiter, --items-delimiter, or delimiter= of "
+        "read_events and open_source)"
+    )
+    command += ["--delimiter", ";", "--items", items]
+    assert "items.csv' may be ',' or '|'" in fails(*command)
+    result = reprise(*command, "--items-delimiter", "|")
+    assert result.exit_code == 0, result.output
+    data = SequenceDataset.open(tmp_path / "shop")
+    assert (data.events, data.table.column_names) == (40, ["item_id", "count", "name,size"])
+
+
 def test_misspelt_column_gets_a_suggestion(fails: Callable[..., str], tmp_path: Path) -> None:
     log = write(tmp_path, "user_id,item_id,timestamp\nu,i,1700000000\n")
     message = fails("prepare", log, "--out", tmp_path / "shop", "--item-column", "itemid")

@@ -99,6 +99,15 @@ def test_files_give_the_recommendations_of_histories_in_memory(
         )
 
 
+def test_the_separator_of_the_histories_can_be_given(reprise: Run, folder: Path, tmp_path: Path) -> None:
+    write(tmp_path / "new.csv", users=5, events=6, seed=1)
+    text = (tmp_path / "new.csv").read_text()
+    (tmp_path / "other.csv").write_text(text.replace(",", "~"))
+    command = ["recommend", folder / "model", "--k", "5", *COLUMNS]
+    expected = reprise(*command, tmp_path / "new.csv").stdout
+    assert reprise(*command, tmp_path / "other.csv", "--delimiter", "~").stdout == expected != ""
+
+
 def test_now_changes_the_recommendations_and_uses_the_time_zone(
     reprise: Run, folder: Path, tmp_path: Path
 ) -> None:

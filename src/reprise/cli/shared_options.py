@@ -76,6 +76,14 @@ ValueColumn = Annotated[
         show_default=FOUND_BY_NAME,
     ),
 ]
+Delimiter = Annotated[
+    str | None,
+    typer.Option(
+        metavar="C",
+        help="Separator of the values in text files, such as ';' or 'tab'.",
+        show_default="detected: comma, tab, ;, | or ::",
+    ),
+]
 TimeZone = Annotated[
     str | None,
     typer.Option("--tz", metavar="ZONE", help="Time zone of timestamps without one, such as Europe/Berlin."),

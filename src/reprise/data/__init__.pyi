@@ -9,6 +9,8 @@ from .io.events import Events as Events
 from .io.events import read_events as read_events
 from .io.history_files import UserHistories as UserHistories
 from .io.history_files import read_histories as read_histories
+from .io.sources import Source as Source
+from .io.sources import open_source as open_source
 from .leakage.checks import find_leaks as find_leaks
 from .leakage.findings import Leak as Leak
 from .leakage.findings import LeakRow as LeakRow

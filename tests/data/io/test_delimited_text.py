@@ -95,7 +95,7 @@ def test_an_ambiguous_separator_is_refused_and_can_be_given(read) -> None:
     with pytest.raises(DataError) as caught:
         read(content)
     assert str(caught.value).endswith(
-        "log.csv' may be ',' or ';'; give it (delimiter=\";\", --delimiter \";\")"
+        "log.csv' may be ',' or ';'; name it (--delimiter, --items-delimiter, or delimiter= of read_events and open_source)"
     )
     assert read(content, delimiter=";") == [{"a,b": "1,2", "c": "3"}]
     assert read(content, delimiter=",") == [{"a": "1", "b;c": "2;3"}]

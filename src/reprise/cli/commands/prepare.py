@@ -7,6 +7,7 @@ import typer
 
 from reprise.cli.console import show_dataset, show_next
 from reprise.cli.shared_options import (
+    Delimiter,
     ItemColumn,
     KindColumn,
     SessionColumn,
@@ -68,6 +69,11 @@ def prepare(
         ),
     ] = "last:7d,7d",
     tz: TimeZone = None,
+    delimiter: Delimiter = None,
+    items_delimiter: Annotated[
+        str | None,
+        typer.Option(metavar="C", help="Separator of the values in the item table.", show_default="detected"),
+    ] = None,
     keep_duplicates: Annotated[
         bool,
         typer.Option(
@@ -91,14 +97,15 @@ def prepare(
     """Clean, encode, sort and split an event log. Run the same command again to continue after an interruption."""
     from reprise.data.description import describe
     from reprise.data.io.events import Columns, read_events
+    from reprise.data.io.sources import open_source
     from reprise.data.preparing.prepare import prepare as prepare_dataset
     from reprise.data.split import parse_split
 
     columns = Columns(user_column, item_column, time_column, session_column, kind_column, value_column)
     dataset = prepare_dataset(
-        read_events(events, columns, tz=tz),
+        read_events(events, columns, tz=tz, delimiter=delimiter),
         out,
-        items=items,
+        items=items if items is None else open_source(items, items_delimiter),
         split=parse_split(split),
         overwrite=overwrite,
         duplicates="keep" if keep_duplicates else "drop",

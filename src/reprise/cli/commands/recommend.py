@@ -10,6 +10,7 @@ import typer
 
 from reprise.cli.shared_options import (
     DatasetOption,
+    Delimiter,
     ItemColumn,
     KindColumn,
     SessionColumn,
@@ -72,6 +73,7 @@ def recommend(
         ),
     ] = None,
     tz: TimeZone = None,
+    delimiter: Delimiter = None,
     now: Annotated[
         str | None,
         typer.Option(
@@ -97,6 +99,7 @@ def recommend(
         histories,
         columns,
         tz=tz,
+        delimiter=delimiter,
         integer_items=recommender.items.integer_ids,
         extra=_fields(recommender, with_times=now is not None),
         rules=recommender.history_rules,

@@ -125,8 +125,8 @@ def _detect_separator(path: Path) -> str:
     chosen = agreeing or list(possible)
     if len(chosen) > 1:
         raise DataError(
-            f"the separator of {str(path)!r} may be {' or '.join(map(repr, chosen))}; give it "
-            '(delimiter=";", --delimiter ";")'
+            f"the separator of {str(path)!r} may be {' or '.join(map(repr, chosen))}; name it "
+            "(--delimiter, --items-delimiter, or delimiter= of read_events and open_source)"
         )
     if not chosen and fault is not None:
         raise fault

@@ -42,6 +42,7 @@ def read_histories(
     extra: Collection[str] = (),
     rules: HistoryRules = NO_RULES,
     sequence_by: SequenceBy | None = None,
+    delimiter: str | None = None,
 ) -> Iterator[UserHistories]:
     """Read the histories of all users from event files; events with equal times keep the order of the files.
 
@@ -55,12 +56,13 @@ def read_histories(
         rules: How the log of the model was cleaned; the histories are cleaned in the same way.
         sequence_by: Whether each user or each session has a history. None: as in the log of the model, if the files have
             that column; otherwise users, or sessions if the files have no users.
+        delimiter: Separator of the values in text files; None: detect it in each file.
 
     Raises:
         DataError: The files cannot be read as events, ids are missing, sessions are shared by users, item ids are not
             integers although those of the model are, or requested values are not numbers.
     """
-    events = read_events(files, columns, tz=tz)
+    events = read_events(files, columns, tz=tz, delimiter=delimiter)
     key = _key(events.columns, sequence_by, rules)
     engine = events.source.engine
     assert engine is not None, "files are always opened with an engine"

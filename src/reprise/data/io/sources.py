@@ -80,7 +80,7 @@ def open_source(source: Any, delimiter: str | None = None) -> Source:
     """Open a path, several paths, a glob, a directory, or a data frame, Arrow or Ibis table as a lazy table.
 
     Args:
-        source: The table or the files.
+        source: The table or the files. A source that is open already is returned as it is.
         delimiter: Separator of the values in text files; None: detect it in each file.
 
     Raises:
@@ -88,6 +88,8 @@ def open_source(source: Any, delimiter: str | None = None) -> Source:
         ConfigError: The delimiter cannot separate values, or the files are not delimited text.
     """
     separator = parse_separator(delimiter)
+    if isinstance(source, Source):
+        return source
     if isinstance(source, ir.Table):
         return _open_ibis(source)
     if hasattr(source, "__arrow_c_stream__"):

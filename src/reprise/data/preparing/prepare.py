@@ -44,7 +44,7 @@ def prepare(
     Args:
         events: The result of `read_events`, or any source that it accepts.
         out: Directory to create.
-        items: Item table: a path, a data frame, an Arrow or an Ibis table.
+        items: Item table: a path, a data frame, an Arrow or an Ibis table, or a source from `reprise.data.open_source`.
         split: Rule that divides the sequences, as an object or as on the command line, such as `leave-one-out`. Default:
             the last week is for test and the week before it for validation.
         memory_limit: Memory limit of the table engine, such as `512MB`; beyond it, data is spilled to disk.
