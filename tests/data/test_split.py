@@ -180,9 +180,9 @@ def test_a_missing_split_column_suggests_a_similar_name(write_log, tmp_path) -> 
 @pytest.mark.parametrize(
     ("split", "empty", "counts"),
     [
-        ("at:2030-01-01,2030-02-01", "valid", "50 train, 0 valid, 0 test"),
-        ("at:2023-11-20,2030-02-01", "test", "30 train, 20 valid, 0 test"),
-        ("at:2000-01-01,2000-02-01", "train", "0 train, 0 valid, 50 test"),
+        ("at:2030-01-01,2030-02-01", "valid and test parts", "50 train, 0 valid, 0 test"),
+        ("at:2023-11-20,2030-02-01", "test part", "30 train, 20 valid, 0 test"),
+        ("at:2000-01-01,2000-02-01", "train and valid parts", "0 train, 0 valid, 50 test"),
     ],
 )
 def test_an_empty_part_is_refused_with_the_dates_of_the_log(
@@ -191,10 +191,12 @@ def test_an_empty_part_is_refused_with_the_dates_of_the_log(
     with pytest.raises(DataError) as caught:
         prepare(write_log(days), tmp_path / "out", split=split)
     assert str(caught.value).startswith(
-        f"the split leaves the {empty} part empty ({counts} events; the log runs from 2023-11-14 22:13 to "
+        f"the split leaves the {empty} empty ({counts} events): the log runs from 2023-11-14 22:13 to "
         "2023-11-23 22:13, training ends "
     )
-    assert str(caught.value).endswith("; choose other dates or another split")
+    assert str(caught.value).endswith(
+        "; choose other dates, or shorter durations such as last:1d,1d, or leave-one-out"
+    )
 
 
 def test_a_training_part_without_targets_is_refused(write_log, days, tmp_path) -> None:
@@ -233,3 +235,40 @@ def test_a_misspelt_split_suggests_the_right_name() -> None:
 def test_marked_valid_rows_are_not_changed() -> None:
     given = parts((2, 0, 0), (0, 1, 0), (0, 0, 3))
     assert ColumnSplit("split").adjust(given) == (given, [])
+
+
+def test_leave_one_out_of_pairs_says_that_it_needs_three_events(write_log, days, tmp_path) -> None:
+    with pytest.raises(DataError) as caught:
+        prepare(write_log(days[:10]), tmp_path / "out", split="leave-one-out")
+    assert str(caught.value) == (
+        "the split leaves the valid and test parts empty (10 train, 0 valid, 0 test events): leave-one-out needs three events "
+        "per sequence, the last for test and the one before it for validation: 0 of 5 sequences have three or more events, the "
+        "longest has 2; split by time (last:7d,7d), or make longer sequences (by user rather than by session)"
+    )
+
+
+def test_leave_one_out_of_triples_has_nothing_to_learn_from(write_log, days, tmp_path) -> None:
+    with pytest.raises(
+        DataError,
+        match="5 of 5 sequences have three or more events, the longest has 3, and a sequence with f",
+    ):
+        prepare(write_log(days[:15]), tmp_path / "out", split="leave-one-out")
+
+
+def test_a_column_that_marks_no_test_row_is_named(write_log, tmp_path) -> None:
+    rows = marked(("train", 3), ("train", 2), ("valid", 2))
+    with pytest.raises(DataError) as caught:
+        prepare(write_log(rows, MARKED), tmp_path / "out", split="column:split")
+    assert str(caught.value) == (
+        "the split leaves the test part empty (5 train, 2 valid, 0 test events): column 'split' marks these events, after "
+        "duplicates and short sequences were dropped; mark rows of each part 'train', 'valid' or 'test', and two rows of a "
+        "sequence 'train'"
+    )
+
+
+def test_a_split_by_time_of_one_time_names_leave_one_out(write_log, tmp_path) -> None:
+    rows = [(user, item, START_S) for user in range(3) for item in range(4)]
+    with pytest.raises(
+        DataError, match="all events have one time, so choose a split by position: leave-one-out"
+    ):
+        prepare(write_log(rows), tmp_path / "out")

@@ -1,7 +1,7 @@
 """Command-line options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -87,6 +87,15 @@ Delimiter = Annotated[
 TimeZone = Annotated[
     str | None,
     typer.Option("--tz", metavar="ZONE", help="Time zone of timestamps without one, such as Europe/Berlin."),
+]
+TimeUnitOption = Annotated[
+    Literal["s", "ms", "us", "ns"] | None,
+    typer.Option(
+        "--time-unit",
+        metavar="s|ms|us|ns",
+        help="Unit of timestamps that are numbers since 1970.",
+        show_default="detected from all rows",
+    ),
 ]
 
 

@@ -14,7 +14,7 @@ import ibis.expr.types as ir
 import numpy as np
 
 from reprise.arrays import AnyArray
-from reprise.data.timestamps import format_time, parse_duration, parse_timestamp
+from reprise.data.timestamps import format_duration, format_time, parse_duration, parse_timestamp
 from reprise.errors import ConfigError, DataError, did_you_mean
 
 PART_CODES = {"train": 0, "valid": 1, "test": 2}
@@ -24,6 +24,8 @@ VALID_SHARE = 0.1
 """Share of the training sequences that become validation if a split column marks no row `valid`."""
 VALID_ENOUGH = 1000
 """Number of validation sequences that is enough to choose an epoch; only very large logs get more."""
+PARTS_PER_LOG = 5
+"""The durations that a message suggests for validation and test are this fraction of the log."""
 VALID_MIN_SHARE = 0.02
 """Smallest share of the training sequences that becomes validation, which matters in very large logs."""
 
@@ -67,6 +69,16 @@ class ResolvedSplit(Split):
     def adjust(self, parts: SequenceParts) -> tuple[SequenceParts, list[str]]:
         """Return the final parts, given the counted ones, and notes for the user."""
 
+    @abstractmethod
+    def explain(self, parts: SequenceParts, first_ms: int, last_ms: int) -> str:
+        """Return why a part is empty or training has no target, and the remedy, as the end of a message.
+
+        Args:
+            parts: The final parts.
+            first_ms: Time of the first event of the log, in milliseconds since 1970 UTC.
+            last_ms: Time of its last event.
+        """
+
 
 @dataclass(frozen=True)
 class TimeSplit(ResolvedSplit):
@@ -105,6 +117,19 @@ class TimeSplit(ResolvedSplit):
     def adjust(self, parts: SequenceParts) -> tuple[SequenceParts, list[str]]:
         """Return the counted parts unchanged."""
         return parts, []
+
+    def explain(self, parts: SequenceParts, first_ms: int, last_ms: int) -> str:
+        """Return the times of the log and of the split, and durations that fit the log."""
+        text = (
+            f"the log runs from {format_time(first_ms)} to {format_time(last_ms)}, training ends "
+            f"{format_time(self.train_end_ms)}, validation {format_time(self.valid_end_ms)}"
+        )
+        if first_ms == last_ms:
+            return f"{text}; all events have one time, so choose a split by position: leave-one-out"
+        part = format_duration(max(1, (last_ms - first_ms) // PARTS_PER_LOG))
+        return (
+            f"{text}; choose other dates, or shorter durations such as last:{part},{part}, or leave-one-out"
+        )
 
     def describe(self) -> dict[str, Any]:
         """Return kind `time` and the two times."""
@@ -152,6 +177,20 @@ class LeaveOneOut(ResolvedSplit):
             f"{short} sequences have fewer than 3 events and are used for training only"
         ] if short else []
 
+    def explain(self, parts: SequenceParts, first_ms: int, last_ms: int) -> str:
+        """Return how many events a sequence needs, and how many sequences have them."""
+        longest, count = int(parts.events_U.max()), len(parts.events_U)
+        long = int((parts.events_U >= self.MIN_EVENTS).sum())
+        text = (
+            "leave-one-out needs three events per sequence, the last for test and the one before it for validation: "
+            f"{long} of {count} sequences have three or more events, the longest has {longest}"
+        )
+        if long:
+            text += ", and a sequence with four events has two for training"
+        return (
+            f"{text}; split by time (last:7d,7d), or make longer sequences (by user rather than by session)"
+        )
+
     def describe(self) -> dict[str, Any]:
         """Return kind `leave-one-out`."""
         return {"kind": "leave-one-out"}
@@ -187,6 +226,13 @@ class ColumnSplit(ResolvedSplit):
             "drawn at random, are the validation part"
         )
         return SequenceParts(parts.events_U, train_U, valid_U), [note]
+
+    def explain(self, parts: SequenceParts, first_ms: int, last_ms: int) -> str:
+        """Return the name of the column, and what to mark."""
+        return (
+            f"column {self.column!r} marks these events, after duplicates and short sequences were dropped; mark rows of "
+            "each part 'train', 'valid' or 'test', and two rows of a sequence 'train'"
+        )
 
     def describe(self) -> dict[str, Any]:
         """Return kind `column` and the name of the column."""
@@ -226,23 +272,17 @@ def check_parts(split: ResolvedSplit, parts: SequenceParts, first_ms: int, last_
     Raises:
         DataError: A part is empty, or training has no target.
     """
-    train, valid = int(parts.train_U.sum()), int(parts.valid_U.sum())
-    test = int(parts.events_U.sum()) - train - valid
-    span = f"the log runs from {format_time(first_ms)} to {format_time(last_ms)}"
-    for name, count in (("train", train), ("valid", valid), ("test", test)):
-        if count == 0:
-            raise DataError(
-                f"the split leaves the {name} part empty ({train} train, {valid} valid, {test} test events; {span}"
-                f"{_split_times(split)}); choose other dates or another split"
-            )
+    counts = {"train": int(parts.train_U.sum()), "valid": int(parts.valid_U.sum())}
+    counts["test"] = int(parts.events_U.sum()) - sum(counts.values())
+    found = ", ".join(f"{count} {name}" for name, count in counts.items())
+    empty = [name for name, count in counts.items() if count == 0]
+    if empty:
+        named = f"{empty[0]} part" if len(empty) == 1 else f"{' and '.join(empty)} parts"
+        raise DataError(
+            f"the split leaves the {named} empty ({found} events): {split.explain(parts, first_ms, last_ms)}"
+        )
     if int(parts.train_U.max()) < 2:
         raise DataError(
-            f"no sequence has two training events, so there is nothing to learn from ({train} train events; {span}"
-            f"{_split_times(split)}); choose later dates or another split"
+            f"no sequence has two training events, so there is nothing to learn from ({found} events): "
+            f"{split.explain(parts, first_ms, last_ms)}"
         )
-
-
-def _split_times(split: ResolvedSplit) -> str:
-    if not isinstance(split, TimeSplit):
-        return ""
-    return f", training ends {format_time(split.train_end_ms)}, validation {format_time(split.valid_end_ms)}"

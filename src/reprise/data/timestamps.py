@@ -2,10 +2,13 @@
 
 import re
 from datetime import UTC, date, datetime
+from typing import Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from reprise.errors import ConfigError, did_you_mean
 
+TimeUnit = Literal["s", "ms", "us", "ns"]
+"""Unit of times that are numbers since 1970."""
 UNITS_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 EARLIEST_S, LATEST_S = 100_000_000, 10_000_000_000
 """Plausible times, 1973 to 2286. The bounds are a factor of 100 apart, so a number is plausible in at most one unit."""
@@ -33,6 +36,12 @@ def parse_duration(text: str) -> int:
     raise ConfigError(
         f"{text!r} is not a duration; write a number and one of {', '.join(DURATION_MS)}, such as '7d'"
     )
+
+
+def format_duration(duration_ms: int) -> str:
+    """Format a duration in its largest unit, rounded down, so that `parse_duration` can read it, such as `7d` or `12h`."""
+    unit = next((unit for unit in ("d", "h", "min", "s") if DURATION_MS[unit] <= duration_ms), "ms")
+    return f"{duration_ms // DURATION_MS[unit]}{unit}"
 
 
 def parse_timestamp(timestamp: str | date) -> int:
@@ -90,6 +99,18 @@ def check_zone(tz: str | None) -> None:
         suggestion = did_you_mean(str(tz), available_timezones())
         hint = suggestion if suggestion.startswith("; did") else "; write it like 'UTC' or 'Europe/Berlin'"
         raise ConfigError(f"unknown time zone {tz!r}{hint}") from None
+
+
+def check_unit(unit: str | None) -> None:
+    """Check that `unit` is None or a unit of times.
+
+    Raises:
+        ConfigError: The unit is unknown.
+    """
+    if unit is not None and unit not in get_args(TimeUnit):
+        raise ConfigError(
+            f"time_unit={unit!r} is not a unit of times; choose one of {', '.join(get_args(TimeUnit))}"
+        )
 
 
 def format_time(time_ms: float) -> str:

@@ -80,14 +80,14 @@ def test_pandas_ids_with_missing_values_are_refused_with_an_explanation() -> Non
     with pytest.raises(DataError) as caught:
         read_events(table)
     assert str(caught.value) == (
-        "ids must be strings or integers, but column 'user_id' is float64; pandas turns integers with missing values into "
+        "ids must be text or integers, but column 'user_id' contains floats; pandas turns integers with missing values into "
         "floats: drop the rows without an id, then cast"
     )
 
 
 @pytest.mark.parametrize("ids", [[b"a"], [True], [pd.Timestamp("2024-01-01")]])
 def test_ids_of_other_types_are_refused(ids: list) -> None:
-    with pytest.raises(DataError, match="ids must be strings or integers, but column 'item_id' is "):
+    with pytest.raises(DataError, match="ids must be text or integers, but column 'item_id' contains "):
         read_events(frame(user_id=[1], item_id=ids, timestamp=[S]))
 
 

@@ -165,7 +165,7 @@ def test_lists_objects_booleans_and_floats_are_not_ids(
     row = {"user_id": 1, "item_id": 1, "session_id": 1, "timestamp": 1_700_000_000}
     opened(*[row] * 3, {**row, role: value})
     with pytest.raises(DataError) as caught:
-        read_events(tmp_path / "log.jsonl")
+        read_events(tmp_path / "log.jsonl").check_ids("user", "session")
     assert str(caught.value) == (
         f"ids must be strings or integers, but column {role!r} has {words} in {str(tmp_path / 'log.jsonl')!r}, line 4: {shown}"
     )

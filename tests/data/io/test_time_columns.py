@@ -77,8 +77,8 @@ def test_times_without_a_zone_are_refused(values: list) -> None:
     with pytest.raises(DataError) as caught:
         milliseconds(values)
     assert str(caught.value) == (
-        "column 'when' has no time zone (first value 2024-03-01 10:00); "
-        'pass tz="Europe/Berlin" or store UTC.'
+        "column 'when' has no time zone (first value 2024-03-01 10:00); store UTC, or pass the zone of these times, such as "
+        'tz="Europe/Berlin" (--tz Europe/Berlin)'
     )
 
 
@@ -95,9 +95,8 @@ def test_seconds_and_milliseconds_in_one_column_are_refused() -> None:
     with pytest.raises(DataError) as caught:
         milliseconds([NOON_S, NOON_MS])
     assert str(caught.value) == (
-        "column 'when' runs from 1709294400 to 1709294400000: as seconds that is 2024-03-01 12:00 to the year 56135, "
-        "as milliseconds 1970-01-20 18:48 to 2024-03-01 12:00; store seconds or milliseconds since 1970, the same unit "
-        "in every row"
+        "column 'when' mixes seconds (row 1: 1709294400) and milliseconds (row 2: 1709294400000); store seconds or "
+        "milliseconds since 1970, the same unit in every row"
     )
 
 
@@ -105,8 +104,9 @@ def test_timestamps_made_from_the_wrong_unit_are_refused() -> None:
     with pytest.raises(DataError) as caught:
         milliseconds([datetime.fromtimestamp(NOON_S / 1000, UTC)])
     assert str(caught.value) == (
-        "column 'when' runs from 1970-01-20 18:48 to 1970-01-20 18:48; check whether "
-        "seconds were stored as milliseconds or the reverse"
+        "column 'when' runs from 1970-01-20 18:48 to 1970-01-20 18:48: 1 rows are outside 1973 to 2286, first row 1 "
+        "(1970-01-20 18:48); drop rows without a real time, or check whether seconds were stored as milliseconds or the "
+        "reverse"
     )
 
 
@@ -137,7 +137,8 @@ def test_text_that_is_not_a_time_is_reported_with_its_row() -> None:
 
 def test_a_column_of_another_type_is_refused() -> None:
     with pytest.raises(
-        DataError, match="column 'when' is of type boolean; times are numbers, ISO text or timestamps"
+        DataError,
+        match="column 'when' contains booleans, but times are numbers since 1970, ISO text or timestamps",
     ):
         milliseconds([True])
 

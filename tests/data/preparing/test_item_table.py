@@ -1,8 +1,10 @@
 """The item table has the order of the vocabulary and keeps the columns of the caller."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from reprise.data.dataset import SequenceDataset
@@ -10,6 +12,7 @@ from reprise.data.preparing.prepare import prepare
 from reprise.errors import DataError
 
 SPLIT = "last:2d,2d"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TITLES = [("i3", "Pot", 3.5), ("i0", "Mug", 1.0), ("new", "Cup", 2.0)]
 COLUMNS = ("item_id", "title", "price")
 
@@ -81,14 +84,15 @@ def test_ids_of_another_type_than_in_the_events_are_refused(prepare_with_items, 
     with pytest.raises(DataError) as caught:
         prepare_with_items(write_log([(1, "Mug")], ("item_id", "title"), "items.parquet"))
     assert str(caught.value) == (
-        "item ids are strings in the events and integers in the item table (column 'item_id'); make them the same"
+        "item ids are text in the events ('i0') and integers in column 'item_id' of the item table (1); make them the same"
     )
 
 
 def test_text_ids_are_refused_if_the_events_have_integers(prepare_with_items, write_log, days) -> None:
     rows = [(user, int(item[1:]), time_s) for user, item, time_s in days]
     with pytest.raises(
-        DataError, match="item ids are integers in the events, but not in column 'item_id' of the item ta"
+        DataError,
+        match=r"integers in the events, but column 'item_id' of the item table has 'i1' \(row 1\): it is not written as",
     ):
         prepare_with_items(write_log([("i1", "Mug")], ("item_id", "title"), "items.csv"), rows)
 
@@ -148,3 +152,108 @@ def test_columns_with_any_name_are_kept(
     assert dataset.table.column_names == ["item_id", "count", *expected]
     rows = {row["item_id"]: [row[name] for name in expected] for row in dataset.table.to_pylist()}
     assert (rows["i3"], rows["new"], rows["i0"]) == ([7, 8], [9, None], [None, None])
+
+
+def integer_days(days: list) -> list:
+    return [(user, int(item[1:]), time_s) for user, item, time_s in days]
+
+
+@pytest.mark.parametrize("log", ["log.csv", "log.parquet", "log.jsonl"])
+@pytest.mark.parametrize("spelling", ["001", " 1", "1.0", "+1"])
+def test_another_spelling_of_an_integer_id_does_not_join_it(
+    write_log, days, tmp_path: Path, log: str, spelling: str
+) -> None:
+    items = write_log([("2", "Mug"), (spelling, "Pot")], ("item_id", "title"), "items.csv")
+    with pytest.raises(DataError) as caught:
+        prepare(write_log(integer_days(days), name=log), tmp_path / "out", items=items, split=SPLIT)
+    assert str(caught.value) == (
+        f"item ids are integers in the events, but column 'item_id' of the item table has {spelling!r} (row 2): it does not "
+        "join 1; write the same id the same way in both, or give both as text in Parquet"
+    )
+
+
+@pytest.mark.parametrize("name", ["items.parquet", "items.jsonl"])
+def test_text_ids_with_zeros_do_not_join_an_item_table_of_integers(
+    write_log, days, tmp_path: Path, name: str
+) -> None:
+    rows = [(user, f"00{item[1:]}", time_s) for user, item, time_s in days]
+    items = write_log([(1, "Mug"), (2, "Pot")], ("item_id", "title"), name)
+    with pytest.raises(
+        DataError, match=r"item ids are text in the events \('000'\) and integers in column 'item_id'"
+    ):
+        prepare(write_log(rows, name="log.csv"), tmp_path / "out", items=items, split=SPLIT)
+
+
+@pytest.mark.parametrize("name", ["items.parquet", "items.csv"])
+def test_a_table_whose_ids_differ_only_in_zeros_is_refused(
+    write_log, days, tmp_path: Path, name: str
+) -> None:
+    rows = [(user, f"00{item[1:]}", time_s) for user, item, time_s in days]
+    items = write_log([("1", "Mug"), ("2", "Pot")], ("item_id", "title"), name)
+    with pytest.raises(DataError) as caught:
+        prepare(write_log(rows, name="log.csv"), tmp_path / "out", items=items, split=SPLIT)
+    assert str(caught.value) == (
+        "item ids must be equal letter by letter: '001' of the events and '1' of the item table (column 'item_id') do not "
+        "join, and neither does any other id; write the same id the same way in both"
+    )
+
+
+def test_some_ids_that_differ_only_in_zeros_are_noted(prepare_with_items, write_log) -> None:
+    dataset = prepare_with_items(
+        write_log([("i0", "Mug"), ("I1 ", "Pot")], ("item_id", "title"), "items.parquet")
+    )
+    assert dataset.facts["warnings"][-1] == (
+        "item ids must be equal letter by letter: 'i1' of the events and 'I1 ' of the item table (column 'item_id') do not "
+        "join; 1 ids are of this kind"
+    )
+
+
+def test_a_catalogue_with_text_ids_makes_the_ids_of_two_text_files_text(
+    write_log, days, tmp_path: Path
+) -> None:
+    items = write_log([("2", "Mug"), ("A4", "Pot"), ("009", "Cup")], ("item_id", "title"), "items.csv")
+    dataset = prepare(
+        write_log(integer_days(days), name="log.csv"), tmp_path / "out", items=items, split=SPLIT
+    )
+    assert sorted(dataset.items.ids.tolist()) == ["0", "009", "1", "2", "3", "A4"]
+    assert dataset.titles()[dataset.items.index("2") - 1] == "Mug"
+
+
+def test_a_table_without_any_id_of_the_events_is_noted(prepare_with_items, write_log) -> None:
+    dataset = prepare_with_items(write_log([("x", "Mug")], ("item_id", "title"), "items.parquet"))
+    assert "no id of the item table occurs in the events" in dataset.facts["warnings"]
+
+
+def test_infinite_values_are_noted(prepare_with_items, write_log) -> None:
+    rows = [("i0", float("inf")), ("i1", float("nan")), ("i2", -float("inf"))]
+    dataset = prepare_with_items(write_log(rows, ("item_id", "price"), "items.parquet"))
+    assert dataset.facts["warnings"][-1] == (
+        "column 'price' of the item table has 2 infinite values; filters treat them as missing"
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (pa.nulls(2), [None, None]),
+        (pa.array([[], []]), [None, None]),
+        (pa.array(["a", "b"]).dictionary_encode(), ["a", "b"]),
+        (pa.array([0, 1], pa.timestamp("ns", "UTC")), [EPOCH, EPOCH]),
+        (pa.array([1, 2]).cast(pa.float16()), [1.0, 2.0]),
+        (pa.array([["a"], ["b", "c"]]), [["a"], ["b", "c"]]),
+    ],
+)
+def test_columns_of_any_type_that_can_be_stored_are_kept(
+    prepare_with_items, values: pa.Array, expected: list
+) -> None:
+    dataset = prepare_with_items(pa.table({"item_id": ["i0", "i1"], "column": values}))
+    kept = dict(zip(dataset.items.ids.tolist(), dataset.table.column("column").to_pylist(), strict=True))
+    assert [kept["i0"], kept["i1"]] == expected
+
+
+@pytest.mark.parametrize("values", [pa.array([1, 2], pa.duration("s")), pa.array([{}, {}])])
+def test_columns_that_cannot_be_stored_are_refused(prepare_with_items, values: pa.Array) -> None:
+    with pytest.raises(
+        DataError, match=r"column 'column' of the item table contains .*, which cannot be stored"
+    ):
+        prepare_with_items(pa.table({"item_id": ["i0", "i1"], "column": values}))

@@ -185,7 +185,8 @@ def test_user_sequences_need_a_user_column(write_log, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         prepare(log, tmp_path / "out", sequence_by="user")
     assert str(caught.value) == (
-        "the events have no user column; name it (user=NAME), or use sequence_by='session'"
+        "the events have no user column; name it (user=NAME, --user-column NAME), or use sequence_by='session' "
+        "(--sequence-by session)"
     )
 
 
@@ -271,8 +272,8 @@ def test_text_times_are_checked(write_log, days, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         prepare(write_log(rows, name="log.csv"), tmp_path / "out", split=SPLIT)
     assert str(caught.value) == (
-        "column 'timestamp' has no time zone (first value 2024-03-01 10:00); "
-        'pass tz="Europe/Berlin" or store UTC.'
+        "column 'timestamp' has no time zone (first value 2024-03-01 10:00); store UTC, or pass the zone of these times, "
+        'such as tz="Europe/Berlin" (--tz Europe/Berlin)'
     )
 
 

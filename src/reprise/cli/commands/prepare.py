@@ -12,6 +12,7 @@ from reprise.cli.shared_options import (
     KindColumn,
     SessionColumn,
     TimeColumn,
+    TimeUnitOption,
     TimeZone,
     UserColumn,
     ValueColumn,
@@ -74,6 +75,7 @@ def prepare(
         str | None,
         typer.Option(metavar="C", help="Separator of the values in the item table.", show_default="detected"),
     ] = None,
+    time_unit: TimeUnitOption = None,
     keep_duplicates: Annotated[
         bool,
         typer.Option(
@@ -103,7 +105,7 @@ def prepare(
 
     columns = Columns(user_column, item_column, time_column, session_column, kind_column, value_column)
     dataset = prepare_dataset(
-        read_events(events, columns, tz=tz, delimiter=delimiter),
+        read_events(events, columns, tz=tz, time_unit=time_unit, delimiter=delimiter),
         out,
         items=items if items is None else open_source(items, items_delimiter),
         split=parse_split(split),

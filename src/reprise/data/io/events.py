@@ -6,8 +6,10 @@ from typing import Any
 
 import ibis.expr.types as ir
 
+from reprise.data.io.column_types import check_id_type
+from reprise.data.io.parquet_schemas import check_same_types
 from reprise.data.io.sources import Source, open_source
-from reprise.data.timestamps import check_zone
+from reprise.data.timestamps import TimeUnit, check_unit, check_zone
 from reprise.errors import ConfigError, DataError, did_you_mean
 
 KNOWN_NAMES = {
@@ -30,6 +32,9 @@ CANONICAL = {
     "value": "value",
 }
 """Canonical column name of each role, used after reading."""
+
+NAMES_SHOWN = 20
+"""Largest number of column names in a message."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +61,27 @@ class Columns:
         """Return the actual column of each role: None is replaced by a known name among `names`, "" by None.
 
         Raises:
-            DataError: A named column is missing.
+            DataError: A named column, or a column that every log needs, is missing; all of them are reported together.
         """
-        for role, name in asdict(self).items():
-            if name and name not in names:
-                raise DataError(f"the events have no {role} column {name!r}{did_you_mean(name, names)}")
+        given = asdict(self)
+        for role, name in given.items():
+            if name is not None and not isinstance(name, str):
+                raise ConfigError(
+                    f"{role}={name!r} is not the name of a column; give a text, or '' for no column"
+                )
         found = {
-            role: find_column(role, names) if name is None else name for role, name in asdict(self).items()
+            role: (find_column(role, names) if name is None else name) or None for role, name in given.items()
         }
-        return Columns(**{role: name or None for role, name in found.items()})
+        absent = {role: name for role, name in found.items() if name is not None and name not in names}
+        required = [
+            role
+            for role in ("user", "item", "time")
+            if found[role] is None and not (role == "user" and found["session"])
+        ]
+        if absent or required:
+            raise _missing_columns(absent, required, names)
+        _check_distinct(found)
+        return Columns(**found)
 
 
 @dataclass(frozen=True)
@@ -77,6 +94,10 @@ class Events:
     """Column names of the caller, by role."""
     tz: str | None = None
     """Time zone of times that have none."""
+    time_unit: TimeUnit | None = None
+    """Unit of times that are numbers; None: the unit in which all of them are plausible."""
+    named: tuple[str, ...] = ()
+    """Roles whose column the caller named; the other columns were recognised by their names."""
 
     @cached_property
     def table(self) -> ir.Table:
@@ -96,6 +117,19 @@ class Events:
         """Return the log with other columns for some roles; None leaves a role without a column."""
         return replace(self, columns=replace(self.columns, **roles))
 
+    def check_ids(self, *roles: str) -> None:
+        """Check that the id columns of these roles contain text, integers or UUIDs; roles without a column are skipped.
+
+        Raises:
+            DataError: A column has another type, or different types in several files.
+        """
+        names = [name for role in roles if (name := asdict(self.columns)[role]) is not None]
+        for name in names:
+            self.source.check_id_values(name)
+            check_id_type(self.source.table, name)
+        if len(self.source.parquet) > 1:
+            check_same_types(self.source.parquet, names)
+
 
 def read_events(
     source: Any,
@@ -103,28 +137,44 @@ def read_events(
     *,
     tz: str | None = None,
     delimiter: str | None = None,
+    time_unit: TimeUnit | None = None,
     **names: str,
 ) -> Events:
     """Open an event log from files or tables, without reading its rows.
 
     Args:
         source: A path, several paths, a glob or a directory (Parquet, CSV, TSV, JSON lines or RecBole `.inter`, also
-            compressed as `.gz` or `.zst`); or a pandas, polars, Arrow or Ibis table.
+            compressed as `.gz` or `.zst`); or a pandas, polars, Arrow or Ibis table, a dict of columns, a list of dicts,
+            or a NumPy array with named fields.
         columns: Column names that differ from the known names.
         tz: Time zone of times that have none, such as `Europe/Berlin`.
         delimiter: Separator of the values in text files, such as `;`; None: detect it in each file.
+        time_unit: Unit of times that are numbers: `s`, `ms`, `us` or `ns` since 1970. Needed only if the numbers are not
+            plausible in one unit, or look like dates such as 2023111512.
         **names: The fields of `columns` as keywords: `read_events("x.parquet", item="sku")`.
 
     Raises:
-        DataError: A file or column is missing, the format is unknown, or ids are neither strings nor integers.
-        ConfigError: The time zone or a keyword is unknown.
+        DataError: A file or column is missing, the format is unknown, or ids are neither text nor integers.
+        ConfigError: The time zone, the unit or a keyword is unknown.
     """
     check_zone(tz)
+    check_unit(time_unit)
+    given = _columns(names) if columns is None else columns
+    if not isinstance(given, Columns) or (names and columns is not None):
+        raise ConfigError(
+            f"columns={columns!r} with the keywords {names}: name the columns either by keywords, such as "
+            "read_events(source, item='sku'), or by one Columns object"
+        )
     opened = open_source(source, delimiter)
-    found = (columns or _columns(names)).resolve(list(opened.table.columns))
-    _check_present(found, list(opened.table.columns))
-    _check_ids(found, opened)
-    return Events(opened, found, tz)
+    found = given.resolve(list(opened.table.columns))
+    events = Events(opened, found, tz, time_unit, tuple(role for role, name in asdict(given).items() if name))
+    events.check_ids("item")
+    if len(opened.parquet) > 1:
+        check_same_types(opened.parquet, [str(found.time)])
+    # users or sessions may not be needed: `prepare` checks those that define the sequences
+    if found.user is None or found.session is None:
+        events.check_ids("user", "session")
+    return events
 
 
 def _columns(names: dict[str, str]) -> Columns:
@@ -147,40 +197,34 @@ def _letters(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
-def _check_present(columns: Columns, names: list[str]) -> None:
-    for role in ("item", "time"):
-        if getattr(columns, role) is None:
-            _raise_missing(role, names)
-    if columns.user is None and columns.session is None:
-        _raise_missing("user", names)
+def _missing_columns(absent: dict[str, str | None], required: list[str], names: list[str]) -> DataError:
+    """Return the error that reports all missing columns: those that the caller named, and those that are required."""
+    faults = [f"no {role} column {name!r}" for role, name in absent.items()]
+    faults += [f"no column {KNOWN_NAMES[role][0]!r}" for role in required]
+    wanted = [*map(str, absent.values()), *(KNOWN_NAMES[role][0] for role in required)]
+    hints = [did_you_mean(name, names) for name in wanted]
+    similar = [hint for hint in hints if "did you mean" in hint]
+    found = "" if len(similar) == len(hints) else f"; found: {_shortened(names)}"
+    remedy = ""
+    if required:
+        keywords = ", ".join(f"{role}=NAME" for role in required)
+        options = " ".join(f"--{role}-column NAME" for role in required)
+        remedy = f" (or name the column{'s' if len(required) > 1 else ''}: {keywords}, {options})"
+    joined = faults[0] if len(faults) == 1 else ", ".join(faults[:-1]) + f" and {faults[-1]}"
+    return DataError(f"the events have {joined}{found}{''.join(similar)}{remedy}")
 
 
-def _raise_missing(role: str, names: list[str]) -> None:
-    wanted = KNOWN_NAMES[role][0]
-    raise DataError(
-        f"the events have no column {wanted!r}{did_you_mean(wanted, names)} "
-        f"(or name the column: {role}=NAME, --{role}-column NAME)"
-    )
+def _shortened(names: list[str]) -> str:
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(map(str, names[:NAMES_SHOWN])) + more if names else "none"
 
 
-def _check_ids(columns: Columns, source: Source) -> None:
-    for name in (columns.user, columns.item, columns.session):
-        if name is not None:
-            source.check_id_values(name)
-            check_id_type(name, source.table[name].type())
-
-
-def check_id_type(name: str, kind: Any) -> None:
-    """Check that a column of ids contains strings or integers.
-
-    Raises:
-        DataError: It has another type.
-    """
-    if kind.is_string() or kind.is_integer():
-        return
-    hint = (
-        "; pandas turns integers with missing values into floats: drop the rows without an id, then cast"
-        if kind.is_floating()
-        else ""
-    )
-    raise DataError(f"ids must be strings or integers, but column {name!r} is {str(kind).lower()}{hint}")
+def _check_distinct(found: dict[str, str | None]) -> None:
+    """Check that a column is not the item or the time, and an id at the same time."""
+    for role, others in (("item", ("user", "session", "time")), ("time", ("user", "session"))):
+        for other in others:
+            if found[role] is not None and found[role] == found[other]:
+                raise DataError(
+                    f"column {found[role]!r} is both the {role} and the {other} column; name another column "
+                    f"({role}=NAME, --{role}-column NAME, or {other}=NAME, --{other}-column NAME)"
+                )

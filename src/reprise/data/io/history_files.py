@@ -68,7 +68,9 @@ def read_histories(
     assert engine is not None, "files are always opened with an engine"
     if key == events.columns.session:
         _check_session_users(events, engine)
-    log = _number_rows(events.with_columns(user=key, session=None), engine)
+    keyed = events.with_columns(user=key, session=None)
+    keyed.check_ids("user")
+    log = _number_rows(keyed, engine)
     _check_ids(engine, log)
     if integer_items and events.source.text:
         log = _with_integer_items(engine, log)
@@ -142,7 +144,7 @@ def _number_rows(events: Events, engine: Engine) -> ir.Table:
     log = events.table.mutate(row=ibis.row_number())
     if not engine.row(log.aggregate(rows=log.count()))["rows"]:
         raise DataError("the histories have no events; give a file with at least one row")
-    form = detect_format(engine, log, str(events.columns.time), events.tz)
+    form = detect_format(engine, log, str(events.columns.time), events.tz, events.time_unit)
     return log.mutate(time_ms=to_ms(log.timestamp, form, events.tz))
 
 

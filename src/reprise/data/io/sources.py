@@ -15,9 +15,9 @@ from typing import Any
 
 import ibis.expr.types as ir
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from reprise.data.dataset import MANIFEST, SEQUENCES
+from reprise.data.io.data_frames import to_arrow
 from reprise.data.io.delimited_text import (
     open_delimited,
     parse_separator,
@@ -27,6 +27,7 @@ from reprise.data.io.delimited_text import (
 )
 from reprise.data.io.duckdb_engine import NUMBERING, Engine
 from reprise.data.io.json_lines import LINE_SCHEMA, read_lines, scan_columns, select_columns
+from reprise.data.io.parquet_schemas import read_schemas
 from reprise.data.io.text_blocks import UTF8_MARK
 from reprise.errors import ConfigError, DataError
 
@@ -45,6 +46,8 @@ FORMATS = {
 }
 """Format of each file suffix. `csv` detects its delimiter; `inter` is RecBole's format: tabs and `name:type` headers."""
 COMPRESSED = (".gz", ".zst")
+COLLECTING = ("collect", "to_table", "toPandas")
+"""Methods of lazy tables of other libraries (polars, Arrow, Spark) that return a table in memory."""
 PEEK_BYTES = 1024
 """Bytes that are read to recognise a JSON array."""
 
@@ -77,14 +80,15 @@ class Source:
 
 
 def open_source(source: Any, delimiter: str | None = None) -> Source:
-    """Open a path, several paths, a glob, a directory, or a data frame, Arrow or Ibis table as a lazy table.
+    """Open a path, several paths, a glob, a directory, or a table in memory or in a database as a lazy table.
 
     Args:
         source: The table or the files. A source that is open already is returned as it is.
         delimiter: Separator of the values in text files; None: detect it in each file.
 
     Raises:
-        DataError: A file is missing or cannot be read, or the formats are unknown or mixed.
+        DataError: A file is missing or cannot be read, the formats are unknown or mixed, or columns cannot be read as
+            they are.
         ConfigError: The delimiter cannot separate values, or the files are not delimited text.
     """
     separator = parse_separator(delimiter)
@@ -92,8 +96,9 @@ def open_source(source: Any, delimiter: str | None = None) -> Source:
         return source
     if isinstance(source, ir.Table):
         return _open_ibis(source)
-    if hasattr(source, "__arrow_c_stream__"):
-        return _open_arrow(source)
+    table = to_arrow(source)
+    if table is not None:
+        return _open_arrow(table)
     return _open_files(_expand(source), separator)
 
 
@@ -103,23 +108,9 @@ def _open_ibis(table: ir.Table) -> Source:
     return Source(table, {"expression": expression, "rows": table.count().to_pyarrow().as_py()})
 
 
-def _open_arrow(frame: Any) -> Source:
-    try:
-        table = frame if isinstance(frame, pa.Table) else pa.table(frame)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise DataError(f"a column of the table holds values of several types: {error}") from None
-    table = _without_dictionaries(table)
+def _open_arrow(table: pa.Table) -> Source:
     engine = Engine()
     return Source(engine.arrow_table("source", table), {"content": _hash_content(table)}, engine=engine)
-
-
-def _without_dictionaries(table: pa.Table) -> pa.Table:
-    """Replace dictionary columns by their values, because DuckDB would treat each enumeration as a separate type."""
-    for position, column in enumerate(table.schema):
-        if pa.types.is_dictionary(column.type):
-            values = table.column(position).cast(column.type.value_type)
-            table = table.set_column(position, column.name, values)
-    return table
 
 
 def _hash_content(table: pa.Table) -> str:
@@ -150,22 +141,27 @@ class _HashingFile:
 def _expand(source: Any) -> list[Path]:
     if isinstance(source, (str, Path)):
         return _expand_one(source)
-    if not isinstance(source, Iterable):
+    if not isinstance(source, Iterable) or isinstance(source, bytes):
         raise _unsupported_source(source)
     paths = []
     for one in source:
         if not isinstance(one, (str, Path)):
-            raise _unsupported_source(one)
+            raise _unsupported_source(source, one)
         paths += _expand_one(one)
     if not paths:
         raise DataError("no files to read: the list is empty")
     return paths
 
 
-def _unsupported_source(source: Any) -> DataError:
-    return DataError(
-        f"cannot read events from {type(source).__name__}; give paths, a pandas, polars or Arrow table, or an Ibis table"
+def _unsupported_source(source: Any, *first: Any) -> DataError:
+    """Return the error for a source that is not a table, or that is not a list of paths because of its `first` value."""
+    kind = "None" if source is None else f"a value of type {type(source).__name__}"
+    values = f" with values of type {type(first[0]).__name__}" if first else ""
+    remedy = next(
+        (f"call .{method}() on it first" for method in COLLECTING if hasattr(source, method)),
+        "give paths, a pandas, polars, Arrow or Ibis table, a dict of columns, or a list of dicts",
     )
+    return DataError(f"cannot read a table from {kind}{values}; {remedy}")
 
 
 def _expand_one(source: str | Path) -> list[Path]:
@@ -261,10 +257,7 @@ def _common_format(files: list[Path]) -> str:
 
 def _has_numbering_columns(files: list[Path]) -> bool:
     """Return whether Parquet files have a column named like those that row numbering adds; they cannot be read in place."""
-    try:
-        names = {name.lower() for path in files for name in pq.read_schema(path).names}
-    except (pa.ArrowException, OSError):
-        return False  # the engine reports the fault when it opens the file
+    names = {name.lower() for schema in read_schemas(files) for name in schema.names}
     return not names.isdisjoint(NUMBERING)
 
 

@@ -9,8 +9,10 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
+from reprise.data.io.column_types import is_null_type, is_zoned_nanoseconds, type_words
 from reprise.data.io.duckdb_engine import Engine
-from reprise.data.timestamps import EARLIEST_S, LATEST_S, UNITS_PER_SECOND, format_time
+from reprise.data.io.number_times import TimeNumbers, number_unit, refuse_lost_digits
+from reprise.data.timestamps import EARLIEST_S, LATEST_S, UNITS_PER_SECOND, TimeUnit, format_time
 from reprise.errors import DataError
 
 TimeFormat = Literal["s", "ms", "us", "ns", "timestamp", "text", "text-s", "text-ms", "text-us", "text-ns"]
@@ -71,12 +73,9 @@ def _is_naive(kind: dt.DataType) -> bool:
     return kind.is_date() or (kind.is_timestamp() and kind.timezone is None)
 
 
-def _is_zoned_nanoseconds(kind: dt.DataType) -> bool:
-    """Return whether a type is the nanosecond timestamp with a zone that pandas writes; Ibis does not know DuckDB's type."""
-    return kind.is_unknown() and "TIMESTAMPTZ_NS" in str(kind)
-
-
-def detect_format(engine: Engine, log: ir.Table, name: str, tz: str | None) -> TimeFormat:
+def detect_format(
+    engine: Engine, log: ir.Table, name: str, tz: str | None, unit: TimeUnit | None = None
+) -> TimeFormat:
     """Determine the format of the column `timestamp` of a log from all of its rows.
 
     Args:
@@ -84,23 +83,29 @@ def detect_format(engine: Engine, log: ir.Table, name: str, tz: str | None) -> T
         log: A table with the columns `timestamp` and `row`.
         name: The caller's name of the column, for messages.
         tz: Time zone of times that have none.
+        unit: Unit of numbers, if the caller knows it. Then any date of the years 1 to 9999 is accepted.
 
     Raises:
-        DataError: Values are missing, implausible or of mixed formats, or have no time zone while `tz` is None.
+        DataError: Values are missing, implausible, imprecise or of mixed formats, look like compact dates, or have no
+            time zone while `tz` is None.
     """
     kind = log.timestamp.type()
     _refuse_missing(engine, log, name)
     if kind.is_string():
-        time_format = _text_format(engine, log, name, tz)
+        time_format = _text_format(engine, log, name, tz, unit)
     elif kind.is_numeric() and not kind.is_boolean():
-        time_format = _number_format(engine, log, log.timestamp, name)
-    elif kind.is_timestamp() or kind.is_date() or _is_zoned_nanoseconds(kind):
+        time_format = _as_format(number_unit(TimeNumbers(engine, log, log.timestamp, name), unit))
+    elif kind.is_timestamp() or kind.is_date() or is_zoned_nanoseconds(kind):
         if _is_naive(kind) and tz is None:
             raise _naive_error(name, engine.row(_first(log, log.row >= 0)))
         time_format = _as_format("timestamp")
     else:
-        raise DataError(f"column {name!r} is of type {kind}; times are numbers, ISO text or timestamps")
-    _check_range(engine, log, to_ms(log.timestamp, time_format, tz), name)
+        raise DataError(
+            f"column {name!r} contains {type_words(kind)}, but times are numbers since 1970, ISO text or timestamps; name "
+            "another column (time=NAME, --time-column NAME), or convert it"
+        )
+    if unit is None or time_format.removeprefix("text-") not in UNITS_PER_SECOND:
+        _check_range(engine, log, to_ms(log.timestamp, time_format, tz), name)
     return time_format
 
 
@@ -112,6 +117,10 @@ def _first(log: ir.Table, condition: ir.BooleanValue) -> ir.Table:
 
 def _refuse_missing(engine: Engine, log: ir.Table, name: str) -> None:
     column = log.timestamp
+    if is_null_type(column.type()):
+        raise DataError(
+            f"column {name!r} is empty in every row, but each event needs a time; name another column"
+        )
     bad, fault = column.isnull(), "empty"
     if column.type().is_floating():
         bad, fault = bad | column.isnan() | column.isinf(), "empty, NaN or infinite"
@@ -122,20 +131,9 @@ def _refuse_missing(engine: Engine, log: ir.Table, name: str) -> None:
         )
 
 
-def _number_format(engine: Engine, log: ir.Table, number: ir.Value, name: str) -> TimeFormat:
-    found = engine.row(log.aggregate(low=number.min(), high=number.max()))
-    low, high = float(found["low"]), float(found["high"])
-    for unit, per_second in UNITS_PER_SECOND.items():
-        if EARLIEST_S * per_second <= low and high < LATEST_S * per_second:
-            return _as_format(unit)
-    raise DataError(
-        f"column {name!r} runs from {low:.15g} to {high:.15g}: as seconds that is {format_time(low * 1000)} to "
-        f"{format_time(high * 1000)}, as milliseconds {format_time(low)} to {format_time(high)}; "
-        "store seconds or milliseconds since 1970, the same unit in every row"
-    )
-
-
-def _text_format(engine: Engine, log: ir.Table, name: str, tz: str | None) -> TimeFormat:
+def _text_format(
+    engine: Engine, log: ir.Table, name: str, tz: str | None, unit: TimeUnit | None
+) -> TimeFormat:
     text = log.timestamp
     number = text.try_cast(dt.float64)
     parsed, zoned = text.try_cast(dt.timestamp), text.re_search(ZONE_AT_END)
@@ -146,7 +144,10 @@ def _text_format(engine: Engine, log: ir.Table, name: str, tz: str | None) -> Ti
         log.aggregate(rows=log.count(), number=is_number.sum(), naive=naive.sum(), aware=aware.sum())
     )
     if found["number"] == found["rows"]:
-        return _as_format(f"text-{_number_format(engine, log, number, name)}")
+        numbers = TimeNumbers(engine, log, number, name)
+        found_unit = number_unit(numbers, unit)
+        refuse_lost_digits(numbers, found_unit)
+        return _as_format(f"text-{found_unit}")
     times = found["naive"] + found["aware"]
     if times < found["rows"]:
         # the format of the majority decides which rows are reported as wrong
@@ -169,15 +170,23 @@ def _text_format(engine: Engine, log: ir.Table, name: str, tz: str | None) -> Ti
 def _naive_error(name: str, first: dict[str, object]) -> DataError:
     value = str(first["value"]).replace("T", " ")[:16]
     return DataError(
-        f'column {name!r} has no time zone (first value {value}); pass tz="Europe/Berlin" or store UTC.'
+        f"column {name!r} has no time zone (first value {value}); store UTC, or pass the zone of these times, such as "
+        'tz="Europe/Berlin" (--tz Europe/Berlin)'
     )
 
 
 def _check_range(engine: Engine, log: ir.Table, time_ms: ir.IntegerValue, name: str) -> None:
-    found = engine.row(log.aggregate(low=time_ms.min(), high=time_ms.max()))
-    if found["low"] >= EARLIEST_S * 1000 and found["high"] < LATEST_S * 1000:
+    outside = (time_ms < EARLIEST_S * 1000) | (time_ms >= LATEST_S * 1000)
+    found = engine.row(
+        log.aggregate(
+            low=time_ms.min(), high=time_ms.max(), count=outside.sum(), first=log.row.min(where=outside)
+        )
+    )
+    if not found["count"]:
         return
+    value = engine.row(log.filter(log.row == found["first"]).select(ms=time_ms))["ms"]
     raise DataError(
-        f"column {name!r} runs from {format_time(found['low'])} to {format_time(found['high'])}; "
+        f"column {name!r} runs from {format_time(found['low'])} to {format_time(found['high'])}: {found['count']} rows are "
+        f"outside 1973 to 2286, first row {found['first'] + 1} ({format_time(value)}); drop rows without a real time, or "
         "check whether seconds were stored as milliseconds or the reverse"
     )

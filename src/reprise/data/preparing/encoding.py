@@ -15,16 +15,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reprise.data.dataset import EVENT
+from reprise.data.io.column_types import type_words
 from reprise.data.io.duckdb_engine import NUMBERING, Engine
 from reprise.data.io.events import Events
 from reprise.data.io.time_columns import TimeFormat, to_ms
+from reprise.data.preparing.item_table import ID_LIMIT
 from reprise.data.split import PART_CODES
 from reprise.errors import DataError, did_you_mean
 
 KINDS_LIMIT = 256
 """Largest number of kinds; a kind is stored in one byte."""
-ID_LIMIT = 2**63
-"""Integer ids must be smaller, because they are stored as signed 64-bit integers."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,7 @@ def _kinds(log: Log) -> list[str]:
     """Return the kinds of the log, most frequent first."""
     if "kind" not in log.table.columns:
         return [EVENT]
+    _check_kind_type(log)
     kind = _kind(log.table)
     found = log.table.group_by(kind=kind).aggregate(count=log.table.count())
     kinds = log.engine.rows(found.order_by([ibis.desc("count"), "kind"]).limit(KINDS_LIMIT + 1))
@@ -162,6 +163,17 @@ def _kinds(log: Log) -> list[str]:
             f"{_other_column_hint('kind')}"
         )
     return [row["kind"] for row in kinds]
+
+
+def _check_kind_type(log: Log) -> None:
+    kind = log.table.kind.type()
+    if kind.is_string() or kind.is_integer() or kind.is_boolean():
+        return
+    hint = "pandas turns integers with missing values into floats: cast them; " if kind.is_floating() else ""
+    raise DataError(
+        f"kinds must be text, integers or booleans, but column {log.name('kind')!r} contains {type_words(kind)}; {hint}"
+        f"{_other_column_hint('kind')}"
+    )
 
 
 def _kind(table: ir.Table) -> ir.StringValue:
@@ -174,7 +186,8 @@ def _check_values(log: Log) -> None:
     value = log.table["value"]
     if not (value.type().is_numeric() or value.type().is_string()):
         raise DataError(
-            f"column {log.name('value')!r} is {value.type()}, but values must be numbers; {_other_column_hint('value')}"
+            f"values must be numbers, but column {log.name('value')!r} contains {type_words(value.type())}; "
+            f"{_other_column_hint('value')}"
         )
     number = value.try_cast(dt.float64)
     bad = number.isinf() | (number.isnull() & value.notnull() & (value.cast(dt.string) != ""))

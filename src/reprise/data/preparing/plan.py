@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from reprise.data.dataset import FORMAT
+from reprise.data.io.column_types import is_null_type
 from reprise.data.io.events import Events, read_events
 from reprise.data.preparing.item_table import ItemTable, open_items
 from reprise.data.split import SPLITS, ColumnSplit, Split, TimeSplit, parse_split
@@ -83,6 +84,7 @@ class Plan:
             "events": self.events.source.origin,
             "columns": asdict(self.events.columns),
             "tz": self.events.tz,
+            "time_unit": self.events.time_unit,
             "items": self.items and [self.items.source.origin, self.items.id_column],
             **self.to_dict(),
         }
@@ -128,21 +130,43 @@ def _parse_rule(split: Split | str | None) -> Split:
 
 def _choose_sequences(log: Events, options: PrepareOptions) -> tuple[Events, str, tuple[str, ...]]:
     """Return the log with the columns that are needed, the canonical column of its sequences, and notes."""
+    log, notes = _without_empty(log)
     columns, gap = log.columns, options.session_gap
     by = options.sequence_by or ("session" if gap or columns.user is None else "user")
     if by == "user" or gap:
         if columns.user is None:
             raise DataError(
-                "the events have no user column; name it (user=NAME), or use sequence_by='session'"
+                "the events have no user column; name it (user=NAME, --user-column NAME), or use "
+                "sequence_by='session' (--sequence-by session)"
             )
-        return log.with_columns(session=None), "user_id", ()
+        log.check_ids("user")
+        return log.with_columns(session=None), "user_id", notes
     if columns.session is None:
         raise DataError(
             "sequence_by='session', but the events have no session column; name it (session=NAME, or "
             "--session-column NAME), or divide users into sessions by time with session_gap='30min'"
         )
-    note = () if columns.user else ("the events have no user column: each session is a sequence",)
-    return log, "session_id", note
+    log.check_ids("session")
+    if columns.user is None:
+        return log, "session_id", (*notes, "the events have no user column: each session is a sequence")
+    try:
+        log.check_ids("user")
+    except DataError as error:  # the column only serves to check that a session has one user
+        return log.with_columns(user=None), "session_id", (*notes, f"the user column is not read: {error}")
+    return log, "session_id", notes
+
+
+def _without_empty(log: Events) -> tuple[Events, tuple[str, ...]]:
+    """Return the log without columns of kinds and values that are empty in every row, and a note for each of them."""
+    empty = {
+        role: name
+        for role, name in asdict(log.columns).items()
+        if role in ("kind", "value") and name and is_null_type(log.source.table[name].type())
+    }
+    notes = tuple(
+        f"column {name!r} ({role}) is empty in every row and is not read" for role, name in empty.items()
+    )
+    return log.with_columns(**dict.fromkeys(empty)), notes
 
 
 def hash_json(value: Any) -> str:

@@ -15,7 +15,7 @@ from reprise.data.io.time_columns import detect_format
 from reprise.data.preparing import cleaning
 from reprise.data.preparing.array_writer import Layout, Ranking, rank_items, write_arrays
 from reprise.data.preparing.encoding import Log, check_part_names, check_part_order, encode, number_rows
-from reprise.data.preparing.item_table import common_id_type, write_items
+from reprise.data.preparing.item_table import LogIds, write_items
 from reprise.data.preparing.plan import Plan, hash_json
 from reprise.data.preparing.workspace import Result, Workspace
 from reprise.data.split import ColumnSplit, ResolvedSplit, SequenceParts, check_parts
@@ -58,7 +58,9 @@ def encode_step(plan: Plan, engine: Engine, read: Result) -> Result:
     log = _open_log(plan, engine, read)
     if isinstance(plan.split, ColumnSplit):
         check_part_names(log, plan.split.column)
-    time_format = detect_format(log.engine, log.table, log.name("timestamp"), plan.events.tz)
+    time_format = detect_format(
+        log.engine, log.table, log.name("timestamp"), plan.events.tz, plan.events.time_unit
+    )
     facts = encode(log, time_format, cut_later=plan.options.session_gap is not None)
     if isinstance(plan.split, ColumnSplit):
         check_part_order(log, plan.split.column)
@@ -88,8 +90,8 @@ def write_step(plan: Plan, work: Workspace, encoded: Result, cleaned: Result) ->
     ranking = rank_items(engine, table, layout, engine.table("items").count().to_pyarrow().as_py())
     written = write_arrays(engine, table, directory, layout, ranking)
     sequence_integers, item_integers = encoded["integers"]
-    item_integers = common_id_type(plan.items, item_integers, plan.events.source.text)
-    item_facts = write_items(engine, plan.items, ranking, item_integers, directory / ITEMS)
+    log_ids = LogIds(item_integers, plan.events.source.text)
+    item_facts = write_items(engine, plan.items, ranking, log_ids, directory / ITEMS)
     _write_sequences(engine, directory / SEQUENCES, sequence_integers, cut=table == "sessions")
     facts = {
         "rows_read": encoded["rows"],
@@ -105,7 +107,12 @@ def write_step(plan: Plan, work: Workspace, encoded: Result, cleaned: Result) ->
         "times": encoded["times"],
         "options": asdict(plan.options),
     }
-    facts["warnings"] = [*plan.notes, *notes, *_warnings(facts, item_facts["unknown"], len(ranking.code_I))]
+    facts["warnings"] = [
+        *plan.notes,
+        *notes,
+        *_warnings(facts, item_facts["unknown"], len(ranking.code_I)),
+        *item_facts["notes"],
+    ]
     _write_manifest(plan, directory, split, encoded["kinds"], ranking, facts, written["checksums"])
     return {}
 

@@ -1,0 +1,81 @@
+"""Types of columns in plain words, for messages; and checks of the types that ids may have."""
+
+import ibis.expr.datatypes as dt
+import ibis.expr.types as ir
+
+from reprise.errors import DataError
+
+WORDS = {
+    "boolean": "booleans",
+    "integer": "integers",
+    "floating": "floats",
+    "decimal": "decimal numbers",
+    "string": "text",
+    "binary": "bytes",
+    "timestamp": "timestamps",
+    "date": "dates",
+    "time": "times of day",
+    "interval": "durations",
+    "uuid": "UUIDs",
+    "json": "JSON values",
+    "array": "lists",
+    "struct": "structures",
+    "map": "mappings",
+}
+"""What a column of each Ibis type contains."""
+UNKNOWN = {"TIMESTAMPTZ_NS": "timestamps", "TIME_NS": "times of day"}
+"""The same for DuckDB types that Ibis does not know, by a part of their name."""
+UNREADABLE = "values of a type that cannot be read"
+ID_HINTS = {
+    "floats": "pandas turns integers with missing values into floats: drop the rows without an id, then cast",
+    "decimal numbers": "cast the column to int64, or to text",
+    "bytes": "decode the column to text",
+    "lists": "give one id per row",
+}
+"""What to do about ids of these types."""
+
+
+def is_null_type(kind: dt.DataType) -> bool:
+    """Return whether a type is that of a column without any value, such as an Arrow column of nulls."""
+    return bool(kind.is_null() or str(kind).endswith('kind="NULL"))'))
+
+
+def is_zoned_nanoseconds(kind: dt.DataType) -> bool:
+    """Return whether a type is the nanosecond timestamp with a zone that pandas writes; Ibis does not know DuckDB's type."""
+    return bool(kind.is_unknown()) and "TIMESTAMPTZ_NS" in str(kind)
+
+
+def type_words(kind: dt.DataType) -> str:
+    """Return what a column of this type contains, such as `lists` or `floats`."""
+    for name, words in WORDS.items():
+        if getattr(kind, f"is_{name}")():
+            return words
+    return next((words for part, words in UNKNOWN.items() if part in str(kind)), UNREADABLE)
+
+
+def is_id_type(kind: dt.DataType) -> bool:
+    """Return whether a column of this type may contain ids: text, integers or UUIDs."""
+    return bool(kind.is_string() or kind.is_integer() or kind.is_uuid())
+
+
+def check_id_type(table: ir.Table, name: str, *, where: str = "") -> None:
+    """Check that a column of ids contains text, integers or UUIDs.
+
+    Args:
+        table: The table.
+        name: Name of the column.
+        where: What the table is, for the message, such as ` of the item table`.
+
+    Raises:
+        DataError: It has another type.
+    """
+    kind = table[name].type()
+    if is_id_type(kind):
+        return
+    if is_null_type(kind):
+        raise DataError(
+            f"column {name!r}{where} is empty in every row, but ids are needed; name another column"
+        )
+    words = type_words(kind)
+    hint = f"; {ID_HINTS[words]}" if words in ID_HINTS else "; name another column, or convert it"
+    raise DataError(f"ids must be text or integers, but column {name!r}{where} contains {words}{hint}")
