@@ -36,7 +36,8 @@ HOMES = {
     "optuna": ("training/tuning/optuna_study.py",), "mlflow": ("training/loggers.py",), "wandb": ("training/loggers.py",),
     "jinja2": ("report/render.py",), "markupsafe": ("report/",),
     "sqlite3": ("server/store/sqlite",), "psycopg": ("server/store/postgres",), "psycopg_pool": ("server/store/postgres",),
-    "starlette": ("server/http/",), "uvicorn": ("server/process.py",), "prometheus_client": ("server/prometheus_metrics.py",),
+    "starlette": ("server/http/",), "uvicorn": ("server/connections/",), "httptools": ("server/connections/",),
+    "prometheus_client": ("server/prometheus_metrics.py",),
     "filelock": ("directory_lock.py",), "typer": ("cli/",), "rich": ("cli/", "progress.py"),
 }  # fmt: skip
 """The only places that import a third-party library, so that it can be replaced in one place."""

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-import uvicorn
 from app_client import LONG_TIMEOUTS
 
+from reprise.server.connections.http_server import HttpServer
 from reprise.server.engine.served_model import ServedModel
 from reprise.server.engine.serving_engine import ServingEngine
-from reprise.server.http.app import Authenticator, create_app
+from reprise.server.http.app import Authenticator
+from reprise.server.process import loop_factory
 from reprise.server.prometheus_metrics import PrometheusMetrics
 from reprise.server.queueing.async_service import AsyncService
 from reprise.server.settings import Settings
@@ -32,6 +33,10 @@ class Address:
     """Address of a running server."""
 
     url: str
+    port: int
+    """Main port."""
+    health_port: int
+    """Port for health checks."""
     engine: ServingEngine
 
     def call(self, method: str, path: str, body: object = None) -> Any:
@@ -53,22 +58,27 @@ def server_thread(
     engine = ServingEngine(ServedModel.open(model, store, STATE_BYTES), store)
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
-    servers: list[uvicorn.Server] = []
+    health = socket.create_server(("127.0.0.1", 0))
+    servers: list[HttpServer] = []
 
     async def serve() -> None:
         service = AsyncService(engine, settings or LONG_TIMEOUTS, PrometheusMetrics())
-        app = create_app(service, authenticator)
-        servers.append(uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, ws="none")))
+        servers.append(HttpServer(service, authenticator or Authenticator(), health))
         await servers[0].serve(sockets=[listening])
 
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    def run() -> None:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(serve())
+
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     until_s = time.monotonic() + TIMEOUT_S
     while not (servers and servers[0].started):
         assert thread.is_alive() and time.monotonic() < until_s, "the server did not start"
         time.sleep(0.01)
-    yield Address(f"http://127.0.0.1:{listening.getsockname()[1]}", engine)
-    servers[0].should_exit = True
+    ports = [one.getsockname()[1] for one in (listening, health)]
+    yield Address(f"http://127.0.0.1:{ports[0]}", *ports, engine)
+    servers[0].request_shutdown()
     thread.join(TIMEOUT_S)
     listening.close()
     assert not thread.is_alive(), "the server did not stop"

@@ -3,20 +3,24 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from raw_connection import RawConnection
 
+from reprise.errors import ConfigError
 from reprise.server.http.auth import add_key
 from reprise.server.process import ListenSettings
 from reprise.server.store.records import User
 from reprise.server.store.sqlite import SQLiteStore
-from reprise.testing.server_process import ServerProcess
+from reprise.testing.server_process import ServerProcess, free_port
 
 
 @pytest.fixture
@@ -220,13 +224,63 @@ def test_trusted_host_names_are_accepted_besides_those_of_this_machine(tmp_path:
         assert hosts is not None and hosts.names == ("*.shop.example", "127.0.0.1", "::1", "localhost")
 
 
-def test_invalid_names_origins_and_paths_are_reported(first_model: Path, tmp_path: Path) -> None:
-    for options, message in (
-        (["--trusted-host", "https://shop.example"], "'https://shop.example' is not a host name"),
-        (
-            ["--allow-origin", "*"],
-            "without API keys, origin * would let every web page read and change the data",
-        ),
-        (["--allow-origin", "https://a.example", "--root-path", "/v1"], "begins like a route of the server"),
+def test_invalid_names_origins_and_paths_are_reported() -> None:
+    for listen, message in (
+        (ListenSettings(trusted_hosts=["https://shop.example"]), "'https://shop.example' is not a host name"),
+        (ListenSettings(allowed_origins=["*"]), "without API keys, origin \\* would let every web page"),
+        (ListenSettings(root_path="/v1"), "begins like a route of the server"),
     ):
-        assert message in serve_error(str(first_model), *options, directory=tmp_path)
+        with pytest.raises(ConfigError, match=message):
+            listen.authenticator()
+
+
+def test_ports_in_use_are_reported_with_their_option() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as other:
+        port, free = taken.getsockname()[1], other.getsockname()[1]
+        other.close()
+        with pytest.raises(ConfigError, match="choose another with --port or --host"):
+            ListenSettings(port=port).open_sockets()
+        with pytest.raises(ConfigError, match="choose another with --health-port"):
+            ListenSettings(port=free, health_port=port).open_sockets()
+    main, health = ListenSettings(port=free, health_port=port).open_sockets()
+    assert health is not None
+    main.close()
+    health.close()
+
+
+def test_options_of_serve_reach_the_server(first_model: Path, tmp_path: Path) -> None:
+    health_port = free_port()
+    options = [
+        "--trusted-host",
+        "*.shop.example",
+        "--allow-origin",
+        "https://shop.example",
+        "--root-path",
+        "/reco",
+    ]
+    options += ["--max-connections-per-address", "3", "--health-port", str(health_port)]
+    store = f"sqlite:///{tmp_path}/events.db"
+    with ServerProcess(first_model, store, tmp_path / "log", options=options) as server:
+        server.wait_ready()
+        head = b"GET /reco/healthz HTTP/1.1\r\nHost: a.shop.example\r\nOrigin: https://shop.example\r\n\r\n"
+        with RawConnection(server.port) as silent, ExitStack() as stack:
+            for port in (server.port, health_port, server.port, server.port):
+                response = stack.enter_context(RawConnection(port, head)).response()
+                assert response.status == 200
+                assert response.headers["access-control-allow-origin"] == "https://shop.example"
+            assert silent.is_closed()  # it gave way to the third connection after it
+        assert server.stop() == 0
+
+
+def test_few_open_files_limit_the_connections(first_model: Path, tmp_path: Path) -> None:
+    code = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256)); from reprise.cli.main import main; main()"
+    store = f"sqlite:///{tmp_path}/events.db"
+    with (
+        ServerProcess(first_model, store, tmp_path / "log", program=["-c", code, "serve"]) as server,
+        ExitStack() as stack,
+    ):
+        server.wait_ready()
+        assert wait_for_line(server, "few open files allowed")["max_connections"] == 32
+        for _ in range(300):
+            stack.enter_context(RawConnection(server.port))
+        assert server.request("GET", "/healthz").status == 200

@@ -8,18 +8,17 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import uvicorn
 
 from reprise.errors import ConfigError
 from reprise.server import json_logging
+from reprise.server.connections.http_server import HttpServer, allow_connections
 from reprise.server.engine.served_model import ServedModel
 from reprise.server.engine.serving_engine import ServingEngine
-from reprise.server.http.app import Authenticator, create_app
+from reprise.server.http.app import Authenticator
 from reprise.server.http.auth import read_keys
 from reprise.server.http.host_names import HostNames
 from reprise.server.http.routes import normal_root_path
@@ -54,6 +53,8 @@ class ListenSettings:
     """Origins of web pages that may call the server from a browser (CORS), such as `https://shop.example`."""
     root_path: str = ""
     """Path under which a proxy publishes the server, such as `/reco`; empty for none."""
+    health_port: int | None = None
+    """TCP port that answers only health checks, with connections of its own. None: no such port."""
 
     def authenticator(self) -> Authenticator:
         """Return the authenticator for this address.
@@ -76,18 +77,28 @@ class ListenSettings:
         origins = allowed_origins(self.allowed_origins, needs_keys=keys is not None)
         return Authenticator(keys, hosts, origins, normal_root_path(self.root_path))
 
-    def open_socket(self) -> socket.socket:
-        """Open the listening socket.
+    def open_sockets(self) -> tuple[socket.socket, socket.socket | None]:
+        """Open the listening sockets of the main port and, if there is one, of the port for health checks.
 
         Raises:
-            ConfigError: the port is in use, or the host is not an address of this machine.
+            ConfigError: a port is in use, or the host is not an address of this machine.
         """
+        main = self._open_socket(self.port, "--port or --host")
+        if self.health_port is None:
+            return main, None
         try:
-            family, *_, address = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
+            return main, self._open_socket(self.health_port, "--health-port")
+        except ConfigError:
+            main.close()
+            raise
+
+    def _open_socket(self, port: int, option: str) -> socket.socket:
+        try:
+            family, *_, address = socket.getaddrinfo(self.host, port, type=socket.SOCK_STREAM)[0]
             return socket.create_server(address[:2], family=family, backlog=BACKLOG)
         except OSError as error:
             raise ConfigError(
-                f"cannot listen on port {self.port} of {self.host} ({error.strerror}); choose another with --port or --host"
+                f"cannot listen on port {port} of {self.host} ({error.strerror}); choose another with {option}"
             ) from None
 
 
@@ -118,12 +129,16 @@ def serve(
     """
     authenticator = listen.authenticator()
     # before the model is loaded, so that a port in use is reported immediately
-    listening = listen.open_socket()
+    sockets = listen.open_sockets()
     early_reload = threading.Event()
     with suppress(AttributeError):  # Windows has no SIGHUP
         # SIGHUP ends a process by default. Remember it until there is a model to reload: the files may change meanwhile.
         signal.signal(signal.SIGHUP, lambda *_: early_reload.set())
     json_logging.write_to_stderr(level)
+    connections = allow_connections(settings.max_connections)
+    if connections < settings.max_connections:
+        json_logging.log_event("few open files allowed", logging.WARNING, max_connections=connections)
+        settings = replace(settings, max_connections=connections)
     log = open_store(store, trusted=trusted)
     try:
         engine = ServingEngine(
@@ -136,42 +151,21 @@ def serve(
     # garbage collection pauses all threads: keep the modules and the model out of every later collection
     gc.collect()
     gc.freeze()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(engine, authenticator, listen, listening, settings, early_reload))
-
-
-class _Server(uvicorn.Server):
-    """A uvicorn server without signal handlers of its own."""
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
-
-    def request_shutdown(self) -> None:
-        """Stop accepting connections, finish running requests and return from `serve`."""
-        self.should_exit = True
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(_serve(engine, authenticator, listen, sockets, settings, early_reload))
 
 
 async def _serve(
     engine: ServingEngine,
     authenticator: Authenticator,
     listen: ListenSettings,
-    listening: socket.socket,
+    sockets: tuple[socket.socket, socket.socket | None],
     settings: Settings,
     early_reload: threading.Event,
 ) -> None:
+    listening, health = sockets
     service = AsyncService(engine, settings, PrometheusMetrics())
-    server = _Server(
-        uvicorn.Config(
-            create_app(service, authenticator),
-            access_log=False,
-            log_config=None,
-            timeout_graceful_shutdown=settings.shutdown_timeout_s,
-            limit_concurrency=settings.max_connections,
-            server_header=False,
-            proxy_headers=False,  # the address of the client is not used
-        )
-    )
+    server = HttpServer(service, authenticator, health)
 
     def shut_down() -> None:
         service.begin_shutdown()
@@ -192,7 +186,7 @@ async def _serve(
     json_logging.log_event("stopped")
 
 
-def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
+def loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
     """Return uvloop's event loop, which is faster, or None for asyncio's own if uvloop is not installed."""
     try:
         import uvloop

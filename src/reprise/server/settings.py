@@ -15,7 +15,22 @@ class Settings:
     body_timeout_s: float = 10.0
     """Maximum time for a request body to arrive, in seconds."""
     max_connections: int = 1_024
-    """Maximum number of open connections. The HTTP server answers further ones with status 503."""
+    """Maximum number of open connections. For a further one, a connection without a complete request or an idle one is
+    closed; if there is none, the further one gets status 503."""
+    max_connections_per_address: int = 512
+    """Maximum number of open connections of one client address; 0 for no maximum. In IPv6, a /64 prefix is one address."""
+    head_timeout_s: float = 10.0
+    """Maximum time for the request line and the headers to arrive, in seconds, from the connection or the first byte on."""
+    keep_alive_timeout_s: int = 5
+    """Time after which a connection without requests is closed, in seconds."""
+    write_timeout_s: float = 30.0
+    """Maximum time for a client to read a response, in seconds. After it the connection is closed."""
+    max_head_bytes: int = 32 * 1024
+    """Maximum size of the request line and the headers, and of trailers and chunk extensions, in bytes."""
+    max_url_bytes: int = 8 * 1024
+    """Maximum size of a URL, in bytes."""
+    max_headers: int = 100
+    """Maximum number of headers of a request."""
     max_event_ahead_s: float = MAX_EVENT_AHEAD_S
     """Maximum time of an event after the server's clock, in seconds. Later events are rejected."""
     queue_timeout_s: float = 5.0

@@ -547,6 +547,29 @@ def test_readiness_checks_of_the_store_are_cached_briefly(
     assert 1 <= len(checks) < 10
 
 
+def test_readiness_is_503_when_too_many_events_wait(
+    engine: ServingEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """429 would mean that the client sends too much; here the server should get no requests."""
+    started, release = threading.Event(), threading.Event()
+
+    def stuck(*_: object, **__: object) -> None:
+        started.set()
+        release.wait(30)
+        raise StoreError("gone")
+
+    monkeypatch.setattr(engine.store, "append", stuck)
+    event = {"user_id": "anna", "item_id": "p1"}
+    for client in app_client(engine, settings=replace(LONG_TIMEOUTS, max_pending_events=2)):
+        assert record(client, event, ack="accepted") == [("accepted", None)]
+        started.wait(30)
+        assert record(client, event, event, ack="accepted")[0] == ("accepted", None)
+        assert error_of(post(client, "/v1/events", {"events": [event]})) == (429, "overloaded")
+        assert error_of(client.get("/readyz")) == (503, "not_ready")
+        assert client.get("/healthz").status_code == 200
+        release.set()
+
+
 def test_a_body_that_arrives_too_slowly_is_an_error(engine: ServingEngine) -> None:
     def endless() -> Iterator[bytes]:
         yield b"{"

@@ -64,6 +64,24 @@ def serve(
             show_default="none",
         ),
     ] = "",
+    max_connections_per_address: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Maximum number of open connections of one client address; 0 for no maximum.",
+        ),
+    ] = 512,
+    health_port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=65535,
+            help="Further port that answers only /healthz, /readyz and /metrics, also when too many connections are open.",
+            show_default="none",
+        ),
+    ] = None,
     state_memory: Annotated[
         int, typer.Option(metavar="MB", min=1, help="Memory for the cached states of users.")
     ] = 256,
@@ -93,9 +111,12 @@ def serve(
         raise ArtefactError(
             f"{model} is a training run, not a model; export it with `reprise export {model} --out MODEL` and serve MODEL"
         )
-    listen = process.ListenSettings(host, port, keys, trusted_host or (), allow_origin or (), root_path)
+    listen = process.ListenSettings(
+        host, port, keys, trusted_host or (), allow_origin or (), root_path, health_port
+    )
     settings = Settings(
         max_state_bytes=state_memory * MEGABYTE,
+        max_connections_per_address=max_connections_per_address,
         max_user_events=max_user_events,
         model_timeout_s=model_timeout,
     )

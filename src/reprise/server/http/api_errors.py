@@ -39,9 +39,10 @@ ERROR_CODES = {
     "not_found": ErrorCode(404, "No route has this path."),
     "item_not_found": ErrorCode(404, "The model does not know the item."),
     "method_not_allowed": ErrorCode(405, "The route does not support this method."),
-    "request_timeout": ErrorCode(408, "The body did not arrive in time."),
+    "request_timeout": ErrorCode(408, "The head or the body of the request did not arrive in time."),
     "conflict": ErrorCode(409, "The request conflicts with the served model or the event log."),
     "payload_too_large": ErrorCode(413, "The body is too large."),
+    "uri_too_long": ErrorCode(414, "The URL is too long."),
     "unsupported_media_type": ErrorCode(
         415, "The Content-Type of the body is not application/json, or the body has a Content-Encoding."
     ),
@@ -49,10 +50,13 @@ ERROR_CODES = {
     "overloaded": ErrorCode(
         429, "The server is overloaded, or loads another model; retry after `Retry-After` s."
     ),
+    "headers_too_large": ErrorCode(431, "The headers are too large or too many."),
     "internal": ErrorCode(500, "Internal error; the server's log has the details."),
     "deadline_exceeded": ErrorCode(
         503, "The request waited too long in a queue, or for the replay of a long history; retry."
     ),
+    "too_many_connections": ErrorCode(503, "Too many connections are open."),
+    "not_ready": ErrorCode(503, "Too many events wait to be written."),
     "unavailable": ErrorCode(503, "The server is shutting down."),
     "store_unavailable": ErrorCode(503, "The event log cannot be read, or did not confirm the write."),
     "erasure_unverified": ErrorCode(503, "The user was deleted, but the deletion could not be verified."),

@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
@@ -17,6 +17,7 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Lifespan
 
 from reprise.server import json_logging
 from reprise.server.http.api_errors import JSON, ApiError, api_error_of, error_response
@@ -26,7 +27,7 @@ from reprise.server.http.handlers import ApiCall, Handlers
 from reprise.server.http.host_names import HostNames
 from reprise.server.http.openapi import openapi
 from reprise.server.http.request_guard import RequestGuard
-from reprise.server.http.routes import OPERATIONS, Operation
+from reprise.server.http.routes import HEALTH_PATHS, OPERATIONS, Operation
 from reprise.server.http.web_origins import Cors
 from reprise.server.prometheus_metrics import CONTENT_TYPE
 from reprise.server.queueing.async_service import AsyncService
@@ -107,14 +108,31 @@ class Authenticator:
 def create_app(service: AsyncService, authenticator: Authenticator | None = None) -> Starlette:
     """Return the application that serves a service. The application closes the service when it shuts down."""
     authenticator = Authenticator() if authenticator is None else authenticator
-    handlers = Handlers(service)
-    document = to_json(openapi(version("reprise"), authenticator.keys is not None, authenticator.root_path))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         service.start()
         yield
         await service.close()
+
+    routes = _routes(service, authenticator)
+    routes += [Route(path, _page_file(*file), methods=["GET"]) for path, file in PAGE_FILES.items()]
+    return _application(routes, service, authenticator, lifespan)
+
+
+def create_health_app(service: AsyncService, authenticator: Authenticator) -> Starlette:
+    """Return an application with the routes for health checks only. It neither starts nor closes the service."""
+    if authenticator.keys is not None:
+        # probes name the server by an address that may change; these routes need no key anyway
+        authenticator = replace(authenticator, hosts=None)
+    routes = [route for route in _routes(service, authenticator) if route.path in HEALTH_PATHS]
+    return _application(routes, service, authenticator)
+
+
+def _routes(service: AsyncService, authenticator: Authenticator) -> list[Route]:
+    """Return the routes of all operations, of the metrics and of the OpenAPI document."""
+    handlers = Handlers(service)
+    document = to_json(openapi(version("reprise"), authenticator.keys is not None, authenticator.root_path))
 
     async def metrics(request: Request) -> Response:
         return Response(service.metrics.render(), media_type=CONTENT_TYPE)
@@ -130,12 +148,19 @@ def create_app(service: AsyncService, authenticator: Authenticator | None = None
     for operation in OPERATIONS:
         endpoint = _OperationEndpoint(operation, getattr(handlers, operation.name), service, authenticator)
         endpoints.setdefault(operation.path, {})[operation.method] = endpoint.respond
-    routes = [
-        # ":path" lets an id contain slashes
+    # ":path" lets an id contain slashes
+    return [
         Route(path.replace("}", ":path}"), _by_method(by_method), methods=[*by_method])
         for path, by_method in endpoints.items()
     ]
-    routes += [Route(path, _page_file(*file), methods=["GET"]) for path, file in PAGE_FILES.items()]
+
+
+def _application(
+    routes: Sequence[Route],
+    service: AsyncService,
+    authenticator: Authenticator,
+    lifespan: Lifespan[Starlette] | None = None,
+) -> Starlette:
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
@@ -214,6 +239,13 @@ async def _read_body(request: Request, settings: Settings) -> bytes:
             "unsupported_media_type",
             f"the Content-Type of the body is {media_type or 'missing'}",
             f"send Content-Type: {JSON}",
+        )
+    codings = request.headers.getlist("transfer-encoding")
+    if any(coding.strip().lower() != "chunked" for coding in codings):
+        raise ApiError(
+            "unsupported_media_type",
+            f"the body has Transfer-Encoding {', '.join(codings)[:100]}",
+            "send it without compression; the only supported Transfer-Encoding is chunked",
         )
     encodings = [one.strip().lower() for one in request.headers.getlist("content-encoding")]
     if any(one not in ("", "identity") for one in encodings):

@@ -20,6 +20,7 @@ from reprise.server.engine.requests import (
     RecommendResult,
     UserContext,
 )
+from reprise.server.http.api_errors import ApiError
 from reprise.server.http.auth import Key
 from reprise.server.http.event_schema import EventBody, InvalidEvent, Reason, RecordEventsBody
 from reprise.server.http.filter_schema import plain_filter
@@ -34,6 +35,7 @@ from reprise.server.http.schema import (
 )
 from reprise.server.queueing.async_service import AsyncService
 from reprise.server.queueing.fair_order import Client
+from reprise.server.queueing.work_queue import QueueFullError
 from reprise.server.store.records import Status, User, UserEvent
 
 Json = dict[str, Any]
@@ -198,7 +200,11 @@ class Handlers:
 
     async def readyz(self, call: ApiCall) -> Json:
         """Check that the server can answer and write events."""
-        await self._service.check_writable()
+        try:
+            await self._service.check_writable()
+        except QueueFullError:
+            # 429 would ask the load balancer to slow down, but it asks whether to send requests here
+            raise ApiError("not_ready", "too many events wait to be written", "retry later") from None
         return {"status": "ok", "model_version": self._service.engine.model.version}
 
     def _user_context(self, call: ApiCall) -> UserContext:

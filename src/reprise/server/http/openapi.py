@@ -16,6 +16,10 @@ DESCRIPTION = """\
 Record the events of users and get recommendations that take every event into account.
 
 Every response that is an error has the same body: an error code for programs, and a message and a hint for people."""
+CONNECTION_CODES = (
+    "bad_request", "request_timeout", "uri_too_long", "headers_too_large", "overloaded", "too_many_connections",
+)  # fmt: skip
+"""Error codes with which any request can be refused before it reaches its operation."""
 JsonObject = dict[str, Any]
 Schemas = dict[type[BaseModel], JsonObject]
 
@@ -103,7 +107,7 @@ def _error_descriptions(operation: Operation, needs_keys: bool) -> dict[int, str
 
 def _error_codes(operation: Operation, needs_keys: bool) -> set[str]:
     """Return the error codes with which an operation can respond."""
-    codes = {"bad_request", "invalid_host", "internal"}
+    codes = set(CONNECTION_CODES) | {"invalid_host", "internal"}
     if operation.method not in SAFE_METHODS and not needs_keys:
         codes |= {"cross_origin"}
     if operation.scope is not None:
@@ -113,7 +117,6 @@ def _error_codes(operation: Operation, needs_keys: bool) -> set[str]:
     if operation.body is not None:
         codes |= {
             "invalid_json",
-            "request_timeout",
             "conflict",
             "payload_too_large",
             "unsupported_media_type",
@@ -122,7 +125,7 @@ def _error_codes(operation: Operation, needs_keys: bool) -> set[str]:
         codes |= {"not_found"}
     match operation.name:
         case "readyz":
-            codes |= {"overloaded", "deadline_exceeded", "unavailable", "store_unavailable"}
+            codes |= {"not_ready", "deadline_exceeded", "unavailable", "store_unavailable"}
         case "similar_items":
             codes |= {"item_not_found"}
         case "delete_user":

@@ -120,6 +120,9 @@ OPERATIONS = (
     Operation("readyz", "GET", "/readyz", "Check that the server can answer and write events", schema.HealthResponse),
 )  # fmt: skip
 
+HEALTH_PATHS = ("/healthz", "/readyz", "/metrics")
+"""Paths that tell whether the server works. They are answered also when too many connections are open."""
+
 
 def normal_root_path(path: str) -> str:
     """Check the path under which a proxy publishes the server, and return it without a slash at its end.

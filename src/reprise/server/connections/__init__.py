@@ -1,0 +1,1 @@
+"""Connections of the HTTP server: the protocol, its limits, and the listening sockets."""
