@@ -184,9 +184,16 @@ class Recommender:
         Raises:
             DataError: an id is unknown, or a value does not fit its column.
         """
+        return self._with_catalogue(self._catalogue.with_items(changes))
+
+    def without_columns(self, names: Iterable[str]) -> "Recommender":
+        """Return a recommender without the changes that `with_items` made to these columns of items."""
+        return self._with_catalogue(self._catalogue.without_columns(names))
+
+    def _with_catalogue(self, catalogue: Catalogue) -> "Recommender":
         other = copy(self)
-        other._catalogue = self._catalogue.with_items(changes)
-        other._ranker = replace(self._ranker, catalogue=other._catalogue)
+        other._catalogue = catalogue
+        other._ranker = replace(self._ranker, catalogue=catalogue)
         return other
 
     def __repr__(self) -> str:

@@ -139,14 +139,23 @@ class Catalogue:
             for name, value in values.items():
                 by_column.setdefault(name, {})[row] = value
         changed = {name: self._changed(name, values) for name, values in by_column.items()}
-        after = replace(
-            self, changed={**self.changed, **{name: column for name, column in changed.items() if column}}
-        )
+        kept = {**self.changed, **{name: column for name, column in changed.items() if column}}
+        return self._replace_changed(kept, AVAILABLE in changed)
+
+    def without_columns(self, names: Iterable[str]) -> "Catalogue":
+        """Return a catalogue without the changes of these columns; those that are not in the table disappear."""
+        removed = set(names)
+        kept = {name: column for name, column in self.changed.items() if name not in removed}
+        return self._replace_changed(kept, AVAILABLE in removed)
+
+    def _replace_changed(self, changed: Mapping[str, TypedColumn], other_availability: bool) -> "Catalogue":
+        """Return a catalogue with other changed columns, which shares everything else with this one."""
+        after = replace(self, changed=changed)
         shared = {
             name: getattr(self, name)
             for name in ("items", "ids", "popularity_I", "by_popularity_I", "_loaded")
         }
-        if AVAILABLE not in changed:
+        if not other_availability:
             shared["available_I"] = self.available_I
         vars(after).update(shared)
         return after

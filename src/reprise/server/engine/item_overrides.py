@@ -1,12 +1,16 @@
 """Item columns that callers change while a model is served: titles, prices, availability or any other column.
 
 Each tenant has its own overrides. A new change of an item replaces the earlier one; columns that the new change does not
-name get the model's values again.
+name get the model's values again. The memory is bounded: each column that the model does not have costs some bytes for each
+item of the catalogue, so there may be only a few of them, and they disappear with their last value.
 """
 
+import json
 import logging
 import threading
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from reprise.data.vocabulary import ItemId
 from reprise.errors import DataError
@@ -16,6 +20,70 @@ from reprise.server.engine.event_encoding import item_id
 from reprise.server.json_logging import log_event
 from reprise.server.store.records import ItemChange
 
+MAX_ADDED_COLUMNS = 100
+"""Maximum number of columns of a tenant that the model does not have."""
+MAX_ITEM_BYTES = 16 * 2**10
+"""Maximum size of the changed values of one item, in bytes of JSON."""
+MAX_TENANT_BYTES = 64 * 2**20
+"""Maximum size of the changed values of all items of a tenant, in bytes of JSON."""
+
+
+class _Change(NamedTuple):
+    """What is known of the last change of an item."""
+
+    columns: frozenset[str]
+    """Names of the changed columns."""
+    added: frozenset[str]
+    """Those of them that the model does not have, and that got a value."""
+    size: int
+    """Size of the values, in bytes of JSON."""
+
+
+NO_CHANGE = _Change(frozenset(), frozenset(), 0)
+
+
+class _TenantChanges:
+    """The changes of one tenant: their sizes and their columns, without the values."""
+
+    def __init__(self) -> None:
+        self.items: dict[str, _Change] = {}
+        self.added: Counter[str] = Counter()
+        """Number of items with a value, for each column that the model does not have."""
+        self.size = 0
+
+    def put(self, item: str, change: _Change) -> set[str]:
+        """Replace the change of an item; return the columns that no item has any more."""
+        before = self.items.get(item, NO_CHANGE)
+        self.items[item] = change
+        self.size += change.size - before.size
+        self.added.update(change.added)
+        self.added.subtract(before.added)
+        gone = {name for name in before.added if not self.added[name]}
+        for name in gone:
+            del self.added[name]
+        return gone
+
+    def check(self, item: str, change: _Change) -> None:
+        """Raise `DataError` if a change would exceed a limit."""
+        before = self.items.get(item, NO_CHANGE)
+        if change.size > MAX_ITEM_BYTES:
+            raise DataError(
+                f"the values of item {item!r} have {change.size:,} bytes; send at most {MAX_ITEM_BYTES:,} for one item"
+            )
+        size = self.size + change.size - before.size
+        if size > MAX_TENANT_BYTES and change.size > before.size:
+            raise DataError(
+                f"the changed values of all items have {size:,} bytes, and {MAX_TENANT_BYTES:,} are possible; remove values "
+                "of other items, or export a model with these columns"
+            )
+        new = change.added - self.added.keys()
+        freed = {name for name in before.added - change.added if self.added[name] == 1}
+        if new and len(self.added) + len(new) - len(freed) > MAX_ADDED_COLUMNS:
+            raise DataError(
+                f"column {min(new)!r} would be one more than the {MAX_ADDED_COLUMNS} columns that can be added to those of the "
+                "model; set another column to null in all its items, or export a model with these columns"
+            )
+
 
 class ItemOverrides:
     """One recommender for each tenant, with that tenant's item columns. Thread-safe."""
@@ -23,8 +91,9 @@ class ItemOverrides:
     def __init__(self, base: Recommender) -> None:
         self._base = base
         self._catalogue = base.ranker.catalogue
+        self._own_columns = frozenset(self._catalogue.columns)
         self._recommenders: dict[str, Recommender] = {}
-        self._changed_columns: dict[tuple[str, str], set[str]] = {}
+        self._changes: defaultdict[str, _TenantChanges] = defaultdict(_TenantChanges)
         self._lock = threading.Lock()
 
     def recommender(self, tenant: str) -> Recommender:
@@ -41,7 +110,9 @@ class ItemOverrides:
         return found is not None and bool(self._catalogue.indices([found])[0])
 
     def validate(self, tenant: str, item: str, values: Mapping[str, object]) -> None:
-        """Raise `DataError` if a value does not fit its column. The model need not know the item."""
+        """Raise `DataError` if a value does not fit its column, or a limit is exceeded. The model need not know the item."""
+        with self._lock:
+            self._changes[tenant].check(item, self._change(values))
         found = self._find(item)
         # an unknown item has no row to check against: any row will do, because a column has one type for all items
         self.ranker(tenant).catalogue.with_item(self._catalogue.ids[0] if found is None else found, values)
@@ -58,19 +129,29 @@ class ItemOverrides:
 
     def _apply(self, tenant: str, changes: Sequence[ItemChange]) -> None:
         values: dict[ItemId, dict[str, object]] = {}
+        gone: set[str] = set()
+        known = self._changes[tenant]
         for change in changes:
+            previous = known.items.get(change.item_id, NO_CHANGE).columns
+            gone |= known.put(change.item_id, self._change(change.values))
             found = self._find(change.item_id)
-            if found is None:
-                continue
-            previous = self._changed_columns.get((tenant, change.item_id), set())
-            base = self._catalogue.item(found)
-            values[found] = {name: base.get(name) for name in previous} | change.values
-            self._changed_columns[tenant, change.item_id] = set(change.values)
+            if found is not None:
+                base = self._catalogue.item(found)
+                reset = {name: base.get(name) for name in previous}
+                values[found] = {**values.get(found, {}), **reset, **change.values}
         recommender = self.recommender(tenant)
         try:
-            self._recommenders[tenant] = recommender.with_items(values)
+            recommender = recommender.with_items(values)
         except DataError:
-            self._recommenders[tenant] = _with_valid_values(recommender, values)
+            recommender = _with_valid_values(recommender, values)
+        self._recommenders[tenant] = recommender.without_columns(gone - known.added.keys())
+
+    def _change(self, values: Mapping[str, object]) -> _Change:
+        added = frozenset(
+            name for name, value in values.items() if value is not None and name not in self._own_columns
+        )
+        size = len(json.dumps(values, ensure_ascii=False, default=str).encode())
+        return _Change(frozenset(values), added, size)
 
     def _find(self, item: str) -> ItemId | None:
         """Return the id of an item as the catalogue stores it; None if the catalogue does not contain the item."""
