@@ -154,7 +154,12 @@ def test_a_header_of_another_length_than_all_rows_is_reported_as_such(read, head
         ("a,b\n1,2\n".encode("utf-16"), "is UTF-16; convert it to UTF-8"),
         ("a,b\n1,2\n".encode("utf-16-be"), "line 1: the line contains a NUL byte; convert the file to UTF-8"),
         ("a,b\n1,2\n\ufeffa,b\n", "line 3: the line starts with a byte order mark"),
-        ("a,b,a\n1,2,3\n", "line 1: the header names the column 'a' more than once"),
+        ("a,b,a\n1,2,3\n", "line 1, has 2 columns named 'a'; rename or drop all but one of them"),
+        ("a,A\n1,2\n", "line 1, has the columns 'a' and 'A', whose names differ only in case"),
+        (
+            "1,1,978300760\n2,3,4\n",
+            "line 1, has numbers (1, 1, 978300760) where the column names are expected",
+        ),
         ("a,,b\n1,2,3\n", "line 1: column 2 of the header has no name; name every column"),
         ("\n\n", "log.csv' is empty; the first line must name the columns"),
     ],

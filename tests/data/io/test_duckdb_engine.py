@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from reprise.data.io import duckdb_engine as module
-from reprise.data.io.duckdb_engine import DiskFullError, Engine
+from reprise.data.io.duckdb_engine import DiskFullError, Engine, interruptible
 from reprise.errors import ConfigError, DataError
 
 
@@ -85,3 +85,46 @@ def test_out_of_memory_is_reported_with_the_limit(engine: Engine) -> None:
     error = engine._translate(duckdb.OutOfMemoryException("Out of Memory Error: could not allocate block"))
     assert str(error).startswith("memory_limit='2GB' is too small for this log; allow more (")
     assert isinstance(error, DataError) and not isinstance(error, DiskFullError)
+
+
+def test_an_error_of_a_stream_reaches_the_caller_unchanged(engine: Engine, tmp_path: Path) -> None:
+    def read():
+        yield pa.record_batch({"n": [1, 2]})
+        raise DataError("line 3 is wrong")
+
+    table = engine.stream("stream", pa.schema({"n": pa.int64()}), read)
+    for use in (engine.rows, lambda rows: engine.copy(rows, tmp_path / "n.parquet")):
+        with pytest.raises(DataError, match=r"^line 3 is wrong$"):
+            use(table)
+
+
+def test_a_stream_is_read_again_for_every_expression(engine: Engine) -> None:
+    def read():
+        for n in range(100):
+            yield pa.record_batch({"n": pa.array([n] * 5000)})
+
+    table = engine.stream("stream", pa.schema({"n": pa.int64()}), read)
+    assert engine.rows(table.limit(1)) == [{"n": 0}]
+    assert engine.row(table.aggregate(rows=table.count(), last=table.n.max())) == {
+        "rows": 500_000,
+        "last": 99,
+    }
+    assert engine.arrow(table).column("n").to_pylist() == [n for n in range(100) for _ in range(5000)]
+
+
+def test_the_keyboard_interrupts_a_stream(engine: Engine) -> None:
+    def read():
+        raise KeyboardInterrupt
+        yield
+
+    table = engine.stream("stream", pa.schema({"n": pa.int64()}), read)
+    with pytest.raises(KeyboardInterrupt):
+        engine.rows(table)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("Query interrupted", KeyboardInterrupt), ("another fault", RuntimeError)]
+)
+def test_the_error_of_duckdb_for_the_keyboard_is_translated(text: str, expected: type) -> None:
+    with pytest.raises(expected), interruptible():
+        raise RuntimeError(text)

@@ -76,6 +76,20 @@ def check_id_type(table: ir.Table, name: str, *, where: str = "") -> None:
         raise DataError(
             f"column {name!r}{where} is empty in every row, but ids are needed; name another column"
         )
-    words = type_words(kind)
+    raise id_type_error(name, type_words(kind), where=where)
+
+
+def id_type_error(name: str, words: str, *, where: str = "", example: str = "") -> DataError:
+    """Return the error about a column of ids with values of another type.
+
+    Args:
+        name: Name of the column.
+        words: What the column contains, such as `lists`.
+        where: What the table is, such as ` of the item table`.
+        example: First such value with its file and line, if they are known.
+    """
     hint = f"; {ID_HINTS[words]}" if words in ID_HINTS else "; name another column, or convert it"
-    raise DataError(f"ids must be text or integers, but column {name!r}{where} contains {words}{hint}")
+    shown = f" ({example})" if example else ""
+    return DataError(
+        f"ids must be text or integers, but column {name!r}{where} contains {words}{shown}{hint}"
+    )

@@ -4,7 +4,7 @@ Values are quoted with `"`, and a quote inside a quoted value is written twice. 
 values are missing, also `""`; everything else is read as written, including blanks. Only the separator is detected.
 """
 
-from collections import Counter
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
+from reprise.data.io.data_frames import check_column_names
 from reprise.data.io.text_blocks import BLOCK_BYTES, STAND_IN, Block, Positions, read_blocks
 from reprise.errors import ConfigError, DataError
 
@@ -24,6 +25,7 @@ SEPARATOR_NAMES = {"\\t": "\t", "tab": "\t"}
 """Other spellings of separators, for the command line."""
 PEEK_BYTES = 2**20
 """Bytes from which the separator is detected; all rows must agree with it afterwards."""
+NUMBER = re.compile(r"\s*[+-]?\d+(\.\d*)?\s*")
 
 
 @dataclass(frozen=True)
@@ -156,13 +158,12 @@ def _header(block: Block, separator: str, *, typed_names: bool) -> tuple[str, ..
     if any(0 < place < len(names) - 1 for place in unnamed) or len(unnamed) == len(names):
         raise block.error(position, f"column {unnamed[0] + 1} of the header has no name; name every column")
     names = [name if name.strip() else f"column{place}" for place, name in enumerate(names)]
-    twice = [name for name, count in Counter(name.lower() for name in names).items() if count > 1]
-    if twice:
-        raise block.error(
-            position,
-            f"the header names the column {twice[0]!r} more than once; rename or remove one of them, or add a header "
-            "line if the file has none",
+    where = f"{str(block.path)!r}, line {block.line(position)},"
+    if all(NUMBER.fullmatch(name) for name in names):
+        raise DataError(
+            f"{where} has numbers ({', '.join(names)}) where the column names are expected; add a header line"
         )
+    check_column_names(names, where)
     return tuple(names)
 
 

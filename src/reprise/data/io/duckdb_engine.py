@@ -34,13 +34,24 @@ class BusyError(DataError):
     """Another process is using the same work directory."""
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise `KeyboardInterrupt` if the keyboard interrupts a query in the block; DuckDB raises another error."""
+    try:
+        yield
+    except RuntimeError as error:
+        if str(error) == "Query interrupted":
+            raise KeyboardInterrupt from None
+        raise
+
+
 class _Stream:
     """Rows that can be read repeatedly, for DuckDB; remembers the error that ended a read, which DuckDB turns into text."""
 
     def __init__(self, schema: pa.Schema, read: Callable[[], Iterator[pa.RecordBatch]]) -> None:
         self.schema = schema
         self.read = read
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         reader = pa.RecordBatchReader.from_batches(self.schema, self._batches())
@@ -49,7 +60,9 @@ class _Stream:
     def _batches(self) -> Iterator[pa.RecordBatch]:
         try:
             yield from self.read()
-        except Exception as error:
+        except GeneratorExit:  # DuckDB needs no more rows
+            raise
+        except BaseException as error:  # also an interruption by the keyboard
             self.failure = error
             raise
 
@@ -200,7 +213,8 @@ class Engine:
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
         try:
-            yield
+            with interruptible():
+                yield
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             for stream in self._streams:
                 failure, stream.failure = stream.failure, None

@@ -16,7 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
-from reprise.data.io.text_blocks import STAND_IN, Block, read_blocks
+from reprise.data.io.data_frames import check_column_names
+from reprise.data.io.duckdb_engine import interruptible
+from reprise.data.io.text_blocks import SHOWN, STAND_IN, Block, read_blocks
 from reprise.errors import DataError
 
 BATCH_ROWS = 50_000
@@ -33,7 +35,7 @@ KINDS = {
 """Kind of each JSON type of DuckDB; null is a missing value."""
 WIDE, BIG = "integer beyond 2^53", "integer beyond 2^63"
 """Kinds of integers that float64 or int64 cannot hold exactly."""
-NOT_IDS = {"float": "a float", "boolean": "a boolean", "list": "a list", "object": "an object"}
+NOT_IDS = {"float": "floats", "boolean": "booleans", "list": "lists", "object": "objects"}
 """Kinds of values that are not ids, in words."""
 BLANKS = " \t"
 """Characters of lines that are not rows."""
@@ -47,8 +49,8 @@ class JsonColumn:
     """The key."""
     kinds: set[str] = field(default_factory=set)
     """Kinds of its values: the values of `KINDS`, `WIDE` and `BIG`; empty if all values are null."""
-    not_id: str | None = None
-    """First value that is not an id, with file and line, as part of a message; None if all values are ids."""
+    not_id: tuple[str, str] | None = None
+    """Kind of the first value that cannot be an id, in words, and this value with file and line; None: there is none."""
 
     @property
     def sql_type(self) -> str:
@@ -73,19 +75,14 @@ def scan_columns(files: Sequence[Path]) -> list[JsonColumn]:
         DataError: A line is not a JSON object, or has a key twice; no row has a key; or keys differ only in case.
     """
     columns: dict[str, JsonColumn] = {}
-    with duckdb.connect() as connection:
+    with interruptible(), duckdb.connect() as connection:
         for path in files:
             for block in read_blocks(path, None):
                 if block.rows:
                     _scan_block(connection, block, columns)
     if not columns:
         raise DataError(f"{str(files[0])!r} has no rows; write one JSON object per line")
-    folded = {name.lower(): name for name in columns}
-    other = next((name for name in columns if folded[name.lower()] != name), None)
-    if other is not None:
-        raise DataError(
-            f"the keys {other!r} and {folded[other.lower()]!r} of {str(files[0])!r} differ only in case; rename one of them"
-        )
+    check_column_names(list(columns), repr(str(files[0])))
     return list(columns.values())
 
 
@@ -232,9 +229,10 @@ def _scan_long_numbers(
 
 def _describe(
     connection: duckdb.DuckDBPyConnection, block: Block, column: JsonColumn, kind: str, row: int
-) -> str:
+) -> tuple[str, str]:
     [(value,)] = connection.execute(
         f"SELECT json_extract_string(line, {column.path}) FROM given WHERE number = ?", [row]
     ).fetchall()
     line = block.line(int(block.starts[row]))
-    return f"has {NOT_IDS[kind]} in {str(block.path)!r}, line {line}: {value}"
+    shown = value if len(value) <= SHOWN else value[:SHOWN] + "..."
+    return NOT_IDS[kind], f"{str(block.path)!r}, line {line}: {shown}"

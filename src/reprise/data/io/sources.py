@@ -17,6 +17,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 
 from reprise.data.dataset import MANIFEST, SEQUENCES
+from reprise.data.io.column_types import id_type_error
 from reprise.data.io.data_frames import to_arrow
 from reprise.data.io.delimited_text import (
     open_delimited,
@@ -66,17 +67,18 @@ class Source:
     """Parquet files that can be read repeatedly in place; empty for other sources."""
     engine: Engine | None = None
     """Engine that evaluates `table`, or None if the table is in a database of the caller."""
-    not_ids: dict[str, str] = field(default_factory=dict)
-    """For each column of JSON lines that cannot contain ids: its first such value with file and line, for messages."""
+    not_ids: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """For each column of JSON lines with values that cannot be ids: what it contains, and its first such value."""
 
-    def check_id_values(self, name: str) -> None:
+    def check_id_values(self, name: str, *, where: str = "") -> None:
         """Check that the values of a column can be ids; types of other formats than JSON lines are checked as such.
 
         Raises:
             DataError: A value is a list, an object, a boolean or a float.
         """
         if name in self.not_ids:
-            raise DataError(f"ids must be strings or integers, but column {name!r} {self.not_ids[name]}")
+            words, example = self.not_ids[name]
+            raise id_type_error(name, words, where=where, example=example)
 
 
 def open_source(source: Any, delimiter: str | None = None) -> Source:

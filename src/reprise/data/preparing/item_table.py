@@ -120,7 +120,7 @@ def open_items(items: Any, item_column: str) -> ItemTable:
     column = item_column if item_column in names else find_column("item", names)
     if column is None:
         raise DataError(f"the item table has no column {item_column!r}{did_you_mean(item_column, names)}")
-    source.check_id_values(column)
+    source.check_id_values(column, where=" of the item table")
     check_id_type(source.table, column, where=" of the item table")
     return ItemTable(source, column)
 
