@@ -215,6 +215,31 @@ def test_an_invalid_request_is_an_error_that_names_the_field(
 
 
 @pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        (None, "filter.price: input should be text of at most 2,000 characters without control characters, a finite number, "
+         'true or false, a list of these, a range or {"not": ...}'),
+        ("a" * 2_001, "filter.price: input should be text of at most 2,000 characters"),
+        ([1, [2]], "filter.price: a list should have at most 1,000 values, each text of"),
+        ([1] * 1_001, "filter.price: a list should have at most 1,000 values"),
+        ({"above": 3}, 'filter.price: a condition should be {"min": ..., "max": ...} with numbers or text, or {"not": ...}'),
+        ({"min": []}, "filter.price: a condition should be"),
+        ({"not": {"min": 3}}, "filter.price: a condition should be"),
+    ],
+    ids=lambda value: str(value)[:30],
+)  # fmt: skip
+def test_a_filter_of_a_wrong_type_has_one_readable_message(
+    condition: Any, message: str, client: TestClient
+) -> None:
+    response = post(client, "/v1/recommend", {"filter": {"price": condition}})
+    assert error_of(response) == (422, "invalid_request")
+    assert message in response.json()["error"]["message"]
+    assert "more" not in response.json()["error"]["message"]
+    column = client.put("/v1/items/p1", json={"columns": {"price": [condition]}})
+    assert "columns.price: input should be text" in column.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
     ("content", "status", "code"),
     [
         (b"", 400, "invalid_json"),

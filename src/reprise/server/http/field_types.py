@@ -1,14 +1,28 @@
 """The types of the fields in requests: ids, timestamps and numbers, with their limits and their JSON schemas."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
 
 from reprise.errors import DataError
 from reprise.recommender.history import unix_seconds
 
 ID_CHARACTERS = 256
 TEXT_CHARACTERS = 2_000
+SCALAR = f"text of at most {TEXT_CHARACTERS:,} characters without control characters, a finite number, true or false"
+"""Description of a `Scalar` in messages."""
 LARGEST_INTEGER = 2**53
 """Largest integer that every JSON parser reads exactly."""
 LARGEST_MS = 253_402_300_799_999
@@ -51,6 +65,22 @@ def _as_milliseconds(value: object) -> int:
     return time_ms
 
 
+def one_fault(describe: Callable[[Any], str]) -> WrapValidator:
+    """Report one fault for a value of a union. Otherwise pydantic reports one for each member of the union.
+
+    Args:
+        describe: Returns the message for an invalid value.
+    """
+
+    def validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            raise PydanticCustomError("union", "{message}", {"message": describe(value)}) from None
+
+    return WrapValidator(validate)
+
+
 Text = Annotated[str, StringConstraints(max_length=TEXT_CHARACTERS, pattern=PRINTABLE)]
 PathId = Annotated[str, StringConstraints(min_length=1, max_length=ID_CHARACTERS, pattern=PRINTABLE)]
 """An id in the path of a URL."""
@@ -85,7 +115,10 @@ Timestamp = Annotated[
 """Seconds or milliseconds since 1970, or ISO 8601 with a UTC offset. Converted to milliseconds."""
 ColumnName = PathId
 EventKind = PathId
-Scalar = Text | Annotated[int, Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)] | Number | bool
+Scalar = Annotated[
+    Text | Annotated[int, Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)] | Number | bool,
+    one_fault(lambda value: f"input should be {SCALAR}"),
+]
 
 
 class StrictBody(BaseModel):

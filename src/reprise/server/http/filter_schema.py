@@ -5,9 +5,11 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from reprise.server.http.field_types import Number, Scalar, StrictBody, Text
+from reprise.server.http.field_types import SCALAR, Number, Scalar, StrictBody, Text, one_fault
 
-Scalars = Annotated[list[Scalar], Field(max_length=1_000, fail_fast=True)]
+MAX_VALUES = 1_000
+"""Maximum number of values in a list."""
+Scalars = Annotated[list[Scalar], Field(max_length=MAX_VALUES, fail_fast=True)]
 
 
 class RangeCondition(StrictBody):
@@ -27,7 +29,17 @@ class NotCondition(StrictBody):
     """One value, or a list of values."""
 
 
-Condition = Scalar | Scalars | RangeCondition | NotCondition
+def _describe(value: Any) -> str:
+    """Return what a condition of this form should be."""
+    match value:
+        case dict():
+            return 'a condition should be {"min": ..., "max": ...} with numbers or text, or {"not": ...} with a value or a list'
+        case list():
+            return f"a list should have at most {MAX_VALUES:,} values, each {SCALAR}"
+    return f'input should be {SCALAR}, a list of these, a range or {{"not": ...}}'
+
+
+Condition = Annotated[Scalar | Scalars | RangeCondition | NotCondition, one_fault(_describe)]
 
 
 def plain_filter(conditions: Mapping[str, Condition] | None) -> dict[str, Any] | None:
