@@ -76,6 +76,46 @@ def test_separators_can_be_given(reprise: Run, fails: Callable[..., str], tmp_pa
     assert (data.events, data.table.column_names) == (40, ["item_id", "count", "name,size"])
 
 
+def test_dry_run_shows_how_columns_are_understood_and_writes_nothing(reprise: Run, tmp_path: Path) -> None:
+    log = write(tmp_path, "user_id,session_id,sku,timestamp,split,price\n" + rows())
+    items = tmp_path / "items.csv"
+    items.write_text("sku,title\ni1,Mug\ni2,Pot\ni9,Cup\n")
+    options = ["--items", items, "--user-column", "user_id", "--dry-run", "--out", tmp_path / "shop"]
+    result = reprise("prepare", log, *options)
+    assert result.exit_code == 0, result.output
+    words = [line.split() for line in result.stdout.splitlines()]
+    assert ["40", "rows"] in words
+    assert ["user", "user_id", "named", "text", "5", "sequences"] in words
+    assert ["item", "sku", "recognised", "text", "7", "items"] in words
+    assert ["session", "-"] in words
+    assert "text with seconds since 1970, 2023-11-14T22:13:20+00:00 to" in result.stdout
+    assert "columns that are not read: session_id, split" in result.stdout
+    assert "item table: 3 rows, of which 2 join an item of the events" in result.stdout
+    assert ["u0", "i0", "2023-11-14T22:13:20+00:00", "0.0"] in words
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["events.csv", "items.csv"]
+    assert reprise("prepare", log, "--dry-run").exit_code == 0
+
+
+def test_without_a_directory_and_without_a_dry_run_prepare_asks_for_one(
+    fails: Callable[..., str], tmp_path: Path
+) -> None:
+    log = write(tmp_path, "user_id,item_id,timestamp\n")
+    assert fails("prepare", log) == (
+        "no directory for the dataset; give --out DIR, or look at the columns with --dry-run"
+    )
+
+
+def test_the_unit_of_times_can_be_stated(reprise: Run, fails: Callable[..., str], tmp_path: Path) -> None:
+    lines = [f"u{user},i{item},2023111{5 + item}10" for user in range(3) for item in range(4)]
+    log = write(tmp_path, "user_id,item_id,timestamp\n" + "\n".join(lines))
+    command = ["prepare", log, "--out", tmp_path / "shop", "--split", "leave-one-out"]
+    error = fails(*command)
+    assert "compact dates (yyyymmddHH): 2023111510 in row 1 would be 2023-11-15 10:00" in error
+    assert "--time-unit s" in error
+    assert reprise(*command, "--time-unit", "s").exit_code == 0
+    assert SequenceDataset.open(tmp_path / "shop").time_ms[0] == 2_023_111_510_000
+
+
 def test_misspelt_column_gets_a_suggestion(fails: Callable[..., str], tmp_path: Path) -> None:
     log = write(tmp_path, "user_id,item_id,timestamp\nu,i,1700000000\n")
     message = fails("prepare", log, "--out", tmp_path / "shop", "--item-column", "itemid")

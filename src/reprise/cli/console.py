@@ -61,6 +61,7 @@ def show_dataset(description: Mapping[str, Any]) -> None:
     show_facts(
         {
             "sequences": description["sequences"],
+            "rows read": description["facts"].get("rows_read"),
             "events": description["events"],
             "items": f"{items['warm']:,}{cold}",
             "from": times["first"],

@@ -14,6 +14,10 @@ from .io.sources import open_source as open_source
 from .leakage.checks import find_leaks as find_leaks
 from .leakage.findings import Leak as Leak
 from .leakage.findings import LeakRow as LeakRow
+from .preparing.inspection import ColumnReading as ColumnReading
+from .preparing.inspection import ItemTableReading as ItemTableReading
+from .preparing.inspection import LogInspection as LogInspection
+from .preparing.inspection import inspect_events as inspect_events
 from .preparing.plan import PrepareOptions as PrepareOptions
 from .preparing.prepare import prepare as prepare
 from .split import ColumnSplit as ColumnSplit

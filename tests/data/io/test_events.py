@@ -106,3 +106,61 @@ def test_an_empty_name_excludes_a_recognised_column() -> None:
 def test_a_required_column_cannot_be_excluded() -> None:
     with pytest.raises(DataError, match="the events have no column 'item_id'"):
         read_events(frame(user_id=["a"], item_id=[1], timestamp=[S]), item="")
+
+
+def test_all_missing_columns_are_reported_together() -> None:
+    with pytest.raises(DataError) as caught:
+        read_events(frame(who=["a"], itm_id=[1], at=[S]))
+    assert str(caught.value) == (
+        "the events have no column 'user_id', no column 'item_id' and no column 'timestamp'; found: who, itm_id, at; did you "
+        "mean 'itm_id' for 'item_id'? (or name the columns: user=NAME, item=NAME, time=NAME, --user-column NAME "
+        "--item-column NAME --time-column NAME)"
+    )
+
+
+def test_named_and_recognised_columns_that_are_missing_are_reported_together() -> None:
+    with pytest.raises(DataError) as caught:
+        read_events(frame(user_id=["a"], at=[S]), item="sku", kind="what")
+    assert str(caught.value) == (
+        "the events have no item column 'sku', no kind column 'what' and no column 'timestamp'; found: user_id, at; did you "
+        "mean 'at' for 'what'? (or name the column: time=NAME, --time-column NAME)"
+    )
+
+
+def test_a_message_about_300_columns_names_20() -> None:
+    with pytest.raises(DataError, match=r"found: c0, .*, c19 and 280 more \(or name"):
+        read_events(frame(**{f"c{number}": [1] for number in range(300)}))
+
+
+def test_one_column_cannot_be_the_item_and_the_user() -> None:
+    with pytest.raises(
+        DataError, match="column 'user_id' is both the item and the user column; name another column"
+    ):
+        read_events(frame(user_id=["a"], timestamp=[S]), item="user_id")
+
+
+@pytest.mark.parametrize("columns", [{"user": "who"}, ["who"], "who"])
+def test_columns_of_another_type_are_refused(columns: object) -> None:
+    with pytest.raises(
+        ConfigError, match=r"name the columns either by keywords, such as read_events\(source, item="
+    ):
+        read_events(frame(who=["a"], item_id=[1], timestamp=[S]), columns)  # type: ignore[arg-type]
+
+
+def test_columns_given_twice_are_refused() -> None:
+    with pytest.raises(ConfigError, match="name the columns either by keywords"):
+        read_events(frame(who=["a"], item_id=[1], timestamp=[S]), Columns(), user="who")
+
+
+@pytest.mark.parametrize("name", [0, b"who", ["who"]])
+def test_a_column_name_that_is_not_text_is_refused(name: object) -> None:
+    with pytest.raises(
+        ConfigError, match=r"user=.* is not the name of a column; give a text, or '' for no column"
+    ):
+        read_events(frame(who=["a"], item_id=[1], timestamp=[S]), user=name)  # type: ignore[arg-type]
+
+
+def test_an_unknown_unit_of_times_is_refused() -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_events(frame(user_id=["a"], item_id=[1], timestamp=[S]), time_unit="sec")  # type: ignore[arg-type]
+    assert str(caught.value) == "time_unit='sec' is not a unit of times; choose one of s, ms, us, ns"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from reprise.data.io.duckdb_engine import Engine
 from reprise.data.io.events import read_events
-from reprise.data.preparing.encoding import Log, encode, number_rows
+from reprise.data.preparing.encoding import Log, code_ids, encode, number_rows
 
 S = 1_700_000_000
 rows = st.lists(
@@ -24,7 +24,8 @@ def encoded(log: list[tuple[str, str, int]]) -> Engine:
     columns = dict(zip(("user_id", "item_id", "timestamp"), map(list, zip(*log, strict=True)), strict=True))
     table, engine = pa.table(columns), Engine()
     numbers = engine.arrow_table("log", table.append_column("row", pa.array(range(len(log)))))
-    encode(Log(engine, numbers, read_events(table), "user_id"), "s")
+    log = Log(engine, numbers, read_events(table), "user_id")
+    encode(log, "s", code_ids(log)["kinds"])
     return engine
 
 

@@ -1,9 +1,15 @@
-"""Invalid options are refused before any row is read."""
+"""Invalid options are refused before any row is read, and only the columns that are needed must have a usable type."""
 
+from typing import Any
+
+import pyarrow as pa
 import pytest
 
-from reprise.data.preparing.plan import PrepareOptions
-from reprise.errors import ConfigError
+from reprise.data.io.events import read_events
+from reprise.data.preparing.plan import PrepareOptions, make_plan
+from reprise.errors import ConfigError, DataError
+
+S = 1_700_000_000
 
 
 @pytest.mark.parametrize(
@@ -37,3 +43,39 @@ def test_invalid_options_are_refused(options: dict, message: str) -> None:
 def test_by_default_only_sequences_of_one_event_are_dropped() -> None:
     options = PrepareOptions()
     assert (options.min_item_events, options.min_sequence_events) == (1, 2)
+
+
+def sessions(**columns: Any) -> pa.Table:
+    rows = {"item_id": [1, 2] * 4, "timestamp": [S + row for row in range(8)]}
+    return pa.table({"user_id": [1, 1, 2, 2] * 2, "session_id": [1, 1, 2, 2, 3, 3, 4, 4], **rows, **columns})
+
+
+EMPTY = pa.nulls(8)
+UNUSABLE = [EMPTY, pa.array([[1]] * 8), pa.array([True] * 8), pa.array([1.5] * 8), pa.array([b"a"] * 8)]
+
+
+@pytest.mark.parametrize("column", UNUSABLE, ids=lambda column: str(column.type))
+def test_a_session_column_that_is_not_needed_may_have_any_type(column: pa.Array) -> None:
+    plan = make_plan(read_events(sessions(session_id=column)), None, None, PrepareOptions())
+    assert plan.sequence_column == "user_id"
+    with pytest.raises(DataError, match=r"column 'session_id' (is empty in every row|contains)"):
+        make_plan(read_events(sessions(session_id=column)), None, None, PrepareOptions(sequence_by="session"))
+
+
+@pytest.mark.parametrize("column", UNUSABLE, ids=lambda column: str(column.type))
+def test_a_user_column_that_is_not_needed_is_not_read_and_noted(column: pa.Array) -> None:
+    log = read_events(sessions(user_id=column))
+    plan = make_plan(log, None, None, PrepareOptions(sequence_by="session"))
+    assert plan.events.columns.user is None
+    assert plan.notes[0].startswith("the user column is not read: ")
+    with pytest.raises(DataError, match=r"column 'user_id' (is empty in every row|contains)"):
+        make_plan(log, None, None, PrepareOptions())
+
+
+def test_empty_kinds_and_values_are_not_read_and_noted() -> None:
+    plan = make_plan(read_events(sessions(kind=EMPTY, price=EMPTY)), None, None, PrepareOptions())
+    assert (plan.events.columns.kind, plan.events.columns.value) == (None, None)
+    assert plan.notes == (
+        "column 'kind' (kind) is empty in every row and is not read",
+        "column 'price' (value) is empty in every row and is not read",
+    )

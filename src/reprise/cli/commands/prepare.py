@@ -1,11 +1,11 @@
 """`reprise prepare`: convert an event log to a dataset."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from reprise.cli.console import show_dataset, show_next
+from reprise.cli.console import show_dataset, show_next, show_table
 from reprise.cli.shared_options import (
     Delimiter,
     ItemColumn,
@@ -18,6 +18,10 @@ from reprise.cli.shared_options import (
     ValueColumn,
     drop_unset,
 )
+from reprise.errors import ConfigError
+
+if TYPE_CHECKING:
+    from reprise.data.preparing.inspection import LogInspection
 
 EXAMPLE = "reprise prepare clicks.parquet --items items.parquet --split last:7d,7d --out data/shop"
 
@@ -29,7 +33,12 @@ def prepare(
             metavar="EVENTS", help="Event files (Parquet, CSV, TSV or JSON lines), or quoted globs."
         ),
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Dataset directory to write.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Dataset directory to write.", show_default="required without --dry-run"
+        ),
+    ] = None,
     items: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Item table with item_id, title and any other columns."),
@@ -95,23 +104,31 @@ def prepare(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a dataset that was prepared with other options.")
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Show how each column is understood, with three rows, and write nothing."
+        ),
+    ] = False,
 ) -> None:
     """Clean, encode, sort and split an event log. Run the same command again to continue after an interruption."""
     from reprise.data.description import describe
     from reprise.data.io.events import Columns, read_events
     from reprise.data.io.sources import open_source
+    from reprise.data.preparing.inspection import inspect_events
     from reprise.data.preparing.prepare import prepare as prepare_dataset
     from reprise.data.split import parse_split
 
+    if out is None and not dry_run:
+        raise ConfigError(
+            "no directory for the dataset; give --out DIR, or look at the columns with --dry-run"
+        )
     columns = Columns(user_column, item_column, time_column, session_column, kind_column, value_column)
-    dataset = prepare_dataset(
-        read_events(events, columns, tz=tz, time_unit=time_unit, delimiter=delimiter),
-        out,
-        items=items if items is None else open_source(items, items_delimiter),
-        split=parse_split(split),
-        overwrite=overwrite,
-        duplicates="keep" if keep_duplicates else "drop",
-        allow_leaks=[kind.strip() for kind in allow_leaks.split(",") if kind.strip()],
+    log = read_events(events, columns, tz=tz, time_unit=time_unit, delimiter=delimiter)
+    inputs: dict[str, Any] = {
+        "items": items if items is None else open_source(items, items_delimiter),
+        "split": parse_split(split),
+        "duplicates": "keep" if keep_duplicates else "drop",
         **drop_unset(
             sequence_by=sequence_by,
             session_gap=session_gap,
@@ -119,6 +136,42 @@ def prepare(
             min_sequence_events=min_sequence_events,
             memory_limit=memory_limit,
         ),
+    }
+    if out is None or dry_run:
+        _show_inspection(inspect_events(log, **inputs))
+        return
+    dataset = prepare_dataset(
+        log,
+        out,
+        overwrite=overwrite,
+        allow_leaks=[kind.strip() for kind in allow_leaks.split(",") if kind.strip()],
+        **inputs,
     )
     show_dataset(describe(dataset))
     show_next(("reprise", "train", out, "--out", Path("runs") / out.resolve().name))
+
+
+def _show_inspection(found: "LogInspection") -> None:
+    """Print how each column is understood, the item table, and the first rows."""
+    rows = [
+        [reading.role, reading.column or "-", reading.chosen, reading.contains, reading.meaning]
+        for reading in found.columns
+    ]
+    typer.echo(f"{found.rows:,} rows")
+    show_table("", ["role", "column", "chosen", "contains", "meaning"], rows)
+    if found.ignored:
+        typer.echo(f"columns that are not read: {', '.join(found.ignored)}\n")
+    if found.items is not None:
+        table = found.items
+        typer.echo(f"item table: {table.rows:,} rows, of which {table.joined:,} join an item of the events")
+        kinds = [
+            [name, kind, "item" if name == table.id_column else ""] for name, kind in table.columns.items()
+        ]
+        show_table("", ["column", "contains", "role"], kinds)
+    headers = list(found.samples[0])
+    samples = [["" if row[name] is None else str(row[name]) for name in headers] for row in found.samples]
+    typer.echo("the first rows")
+    show_table("", headers, samples)
+    for note in found.notes:
+        typer.echo(f"note: {note}", err=True)
+    typer.echo("nothing was written; run the command without --dry-run to prepare the dataset")

@@ -203,7 +203,11 @@ def _missing_columns(absent: dict[str, str | None], required: list[str], names: 
     faults += [f"no column {KNOWN_NAMES[role][0]!r}" for role in required]
     wanted = [*map(str, absent.values()), *(KNOWN_NAMES[role][0] for role in required)]
     hints = [did_you_mean(name, names) for name in wanted]
-    similar = [hint for hint in hints if "did you mean" in hint]
+    similar = [
+        hint if len(hints) == 1 else f"{hint.removesuffix('?')} for {name!r}?"
+        for name, hint in zip(wanted, hints, strict=True)
+        if "did you mean" in hint
+    ]
     found = "" if len(similar) == len(hints) else f"; found: {_shortened(names)}"
     remedy = ""
     if required:

@@ -73,15 +73,14 @@ def number_rows(engine: Engine, files: list[Path], names: dict[str, str]) -> ir.
     return joined.select(*names, row=joined.file_row_number + joined.rows_before)
 
 
-def encode(log: Log, time_format: TimeFormat, *, cut_later: bool = False) -> dict[str, Any]:
-    """Save the tables `sequences` and `items` (id and code) and `events`, the encoded log; return facts about them.
+def code_ids(log: Log, *, cut_later: bool = False) -> dict[str, Any]:
+    """Check all columns but the times, and save the tables `sequences` and `items` (id and code); return facts about them.
 
-    `events` has the columns sequence, item, time_ms, kind, value, part and row, and is sorted by sequence, time and input
-    order. Codes count from 0 in the order of first appearance.
+    Codes count from 0 in the order of first appearance. The facts are the number of `rows`, of distinct `sequences` and
+    `items`, the `kinds`, and whether the ids of both are `integers`.
 
     Args:
         log: The log.
-        time_format: Format of its column of times.
         cut_later: Whether the sequences will be divided into sessions later; otherwise a log of one sequence is refused.
 
     Raises:
@@ -98,11 +97,29 @@ def encode(log: Log, time_format: TimeFormat, *, cut_later: bool = False) -> dic
     kinds = _kinds(log)
     _check_values(log)
     _check_session_users(log)
+    return {
+        "rows": sequences["rows"],
+        "sequences": sequences["count"],
+        "items": items["count"],
+        "kinds": kinds,
+        "integers": [sequences["integers"], items["integers"]],
+    }
+
+
+def encode(log: Log, time_format: TimeFormat, kinds: list[str]) -> None:
+    """Save the table `events`, the encoded log, given the tables and kinds of `code_ids`.
+
+    It has the columns sequence, item, time_ms, kind, value, part and row, and is sorted by sequence, time and input order.
+
+    Args:
+        log: The log.
+        time_format: Format of its column of times.
+        kinds: Kinds in the order of their codes.
+    """
     # Rows with equal times are ordered by part if a split column marks them. The part is in the sort key only then,
     # because a longer key makes the sort about 1.5 times as slow.
     order = ["sequence", "time_ms", *(["part"] if "part" in log.table.columns else []), "row"]
     log.engine.save("events", _encode_rows(log, time_format, kinds).order_by(order))
-    return {"rows": sequences["rows"], "kinds": kinds, "integers": [sequences["integers"], items["integers"]]}
 
 
 def _save_codes(log: Log, name: str, column: str) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def _is_complete(out: Path) -> bool:
 
 def _run_steps(plan: Plan, work: Workspace, report: StepReport) -> None:
     report("reading", 0.0)
-    read = work.step("read", lambda: read_step(plan, work))
+    read = work.step("read", lambda: read_step(plan, work.engine, work.directory))
     check_free_space(work.directory, read["rows"] * BYTES_PER_ROW)
     report("encoding", 0.1)
     encoded = work.step("code", lambda: encode_step(plan, work.engine, read))

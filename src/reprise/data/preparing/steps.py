@@ -14,7 +14,14 @@ from reprise.data.io.duckdb_engine import Engine
 from reprise.data.io.time_columns import detect_format
 from reprise.data.preparing import cleaning
 from reprise.data.preparing.array_writer import Layout, Ranking, rank_items, write_arrays
-from reprise.data.preparing.encoding import Log, check_part_names, check_part_order, encode, number_rows
+from reprise.data.preparing.encoding import (
+    Log,
+    check_part_names,
+    check_part_order,
+    code_ids,
+    encode,
+    number_rows,
+)
 from reprise.data.preparing.item_table import LogIds, write_items
 from reprise.data.preparing.plan import Plan, hash_json
 from reprise.data.preparing.workspace import Result, Workspace
@@ -26,15 +33,15 @@ TIES_WARNING_SHARE = 0.01
 """Share of events with the time of the event before them, above which the dataset gets a warning."""
 
 
-def read_step(plan: Plan, work: Workspace) -> Result:
+def read_step(plan: Plan, engine: Engine, directory: Path) -> Result:
     """Return Parquet files that can be read repeatedly: those of the caller, or one written in the work directory."""
     source = plan.events.source
     files = list(source.parquet)
     if not files:
-        staged = work.directory / "log.parquet"
+        staged = directory / "log.parquet"
         table = plan.events.select(source.table, **plan.split_column)
         if source.engine:
-            source.engine.set_memory_limit(work.engine.memory_limit)
+            source.engine.set_memory_limit(engine.memory_limit)
             source.engine.copy(table, staged)
         else:
             table.to_parquet(staged)
@@ -45,7 +52,8 @@ def read_step(plan: Plan, work: Workspace) -> Result:
     return {"files": [str(path) for path in files], "rows": rows, "staged": not source.parquet}
 
 
-def _open_log(plan: Plan, engine: Engine, read: Result) -> Log:
+def open_log(plan: Plan, engine: Engine, read: Result) -> Log:
+    """Return the log with numbered rows, given the result of `read_step`."""
     names = plan.events.names | plan.split_column
     if read["staged"]:
         names = {name: name for name in names}
@@ -53,18 +61,22 @@ def _open_log(plan: Plan, engine: Engine, read: Result) -> Log:
     return Log(engine, table, plan.events, plan.sequence_column)
 
 
-def encode_step(plan: Plan, engine: Engine, read: Result) -> Result:
-    """Replace ids and times by numbers and sort the log; see `encoding.encode`."""
-    log = _open_log(plan, engine, read)
+def understand(plan: Plan, log: Log) -> Result:
+    """Check all columns of a log; return the format of its times (`times`) and the facts of `encoding.code_ids`."""
     if isinstance(plan.split, ColumnSplit):
         check_part_names(log, plan.split.column)
-    time_format = detect_format(
-        log.engine, log.table, log.name("timestamp"), plan.events.tz, plan.events.time_unit
-    )
-    facts = encode(log, time_format, cut_later=plan.options.session_gap is not None)
+    times = detect_format(log.engine, log.table, log.name("timestamp"), plan.events.tz, plan.events.time_unit)
+    return {**code_ids(log, cut_later=plan.options.session_gap is not None), "times": times}
+
+
+def encode_step(plan: Plan, engine: Engine, read: Result) -> Result:
+    """Replace ids and times by numbers and sort the log; see `encoding.encode`."""
+    log = open_log(plan, engine, read)
+    facts = understand(plan, log)
+    encode(log, facts["times"], facts["kinds"])
     if isinstance(plan.split, ColumnSplit):
         check_part_order(log, plan.split.column)
-    return {**facts, "times": time_format}
+    return facts
 
 
 def clean_step(plan: Plan, engine: Engine) -> Result:
