@@ -45,6 +45,20 @@ def test_ids_in_a_text_file_get_the_type_of_the_model(tmp_path: Path) -> None:
     assert read(file, integer_items=False)[0].events == [["2", "4"], ["3", "1"], ["1"]]
 
 
+def test_ids_in_json_lines_get_the_type_of_the_model(tmp_path: Path) -> None:
+    file = tmp_path / "events.jsonl"
+    line = '{"user_id": "a", "item_id": %s, "timestamp": 1700000000}\n'
+    file.write_text(line % "17" + line % "4")
+    assert read(str(file))[0].events == [[17, 4]]
+    assert read(str(file), integer_items=False)[0].events == [["17", "4"]]
+    file.write_text(line % "17" + line % '"4"')
+    assert read(str(file))[0].events == [[17, 4]]
+    file.write_text(line % "17" + line % '"04"')
+    assert read(str(file), integer_items=False)[0].events == [["17", "04"]]
+    with pytest.raises(DataError, match="item id '04' is not an integer, but the item ids of the model are"):
+        read(str(file))
+
+
 def test_without_users_each_session_is_a_history(tmp_path: Path) -> None:
     assert read(log(tmp_path, ROWS, user="session_id"))[0].keys == ["a", "b", "c"]
 

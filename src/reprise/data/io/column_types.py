@@ -1,4 +1,9 @@
-"""Types of columns in plain words, for messages; and checks of the types that ids may have."""
+"""Types of columns in plain words, for messages; and the rule for ids.
+
+An id is text or an integer of 64 bits, in every format. Files of delimited text do not show types: there, a column of
+ids is integer only if every id in all rows is written as an integer (`is_integer_text`). In JSON lines, one text makes
+all ids of the column text as written. An id is never converted in a way that would make two ids equal.
+"""
 
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
@@ -56,6 +61,12 @@ def type_words(kind: dt.DataType) -> str:
 def is_id_type(kind: dt.DataType) -> bool:
     """Return whether a column of this type may contain ids: text, integers or UUIDs."""
     return bool(kind.is_string() or kind.is_integer() or kind.is_uuid())
+
+
+def is_integer_text(ids: ir.Value) -> ir.BooleanValue:
+    """Return whether each text is written as an integer of 64 bits: `17`, but not `017`, `+17`, `17.0` or ` 17`."""
+    # compared as text, because the conversion alone would accept other spellings and round `1.7` to 2
+    return (ids.try_cast(dt.int64).cast(dt.string) == ids).fill_null(False)
 
 
 def check_id_type(table: ir.Table, name: str, *, where: str = "") -> None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from reprise.data.dataset import EVENT
 from reprise.data.history_rules import NO_RULES, HistoryRules
+from reprise.data.io.column_types import is_integer_text
 from reprise.data.io.duckdb_engine import Engine
 from reprise.data.io.events import Columns, Events, read_events
 from reprise.data.io.time_columns import detect_format, to_ms
@@ -50,7 +51,8 @@ def read_histories(
         files: Files as for `read_events`.
         columns: Column names of the files.
         tz: Time zone of times that have none.
-        integer_items: Whether the item ids of the model are integers; text files do not show their type.
+        integer_items: Whether the item ids of the model are integers; those of the files are converted if all are written
+            as integers. For a model with text ids, integers become text.
         extra: Fields to return with each item, if the files have them: `timestamp` (in seconds), `kind` and `value`.
             Mappings take several times as long to create as plain item ids.
         rules: How the log of the model was cleaned; the histories are cleaned in the same way.
@@ -72,8 +74,7 @@ def read_histories(
     keyed.check_ids("user")
     log = _number_rows(keyed, engine)
     _check_ids(engine, log)
-    if integer_items and events.source.text:
-        log = _with_integer_items(engine, log)
+    log = _with_ids_of_the_model(engine, log, integers=integer_items)
     wanted = {"timestamp", *log.columns} & set(extra)
     if "value" in wanted:
         _check_values(engine, log)
@@ -165,17 +166,19 @@ def _check_values(engine: Engine, log: ir.Table) -> None:
         )
 
 
-def _with_integer_items(engine: Engine, log: ir.Table) -> ir.Table:
-    whole = log.item_id.try_cast("int64")
-    as_written = whole.cast("string")  # compared as text, because a cast rounds `1.7` to 2
-    invalid = engine.rows(
-        log.filter(as_written.isnull() | (as_written != log.item_id)).limit(1).select("item_id")
-    )
+def _with_ids_of_the_model(engine: Engine, log: ir.Table, *, integers: bool) -> ir.Table:
+    """Convert item ids to the type of those of the model, without changing any id."""
+    is_text = log.item_id.type().is_string()
+    if integers != is_text:
+        return log
+    if not integers:
+        return log.mutate(item_id=log.item_id.cast("string"))
+    invalid = engine.rows(log.filter(~is_integer_text(log.item_id)).limit(1).select("item_id"))
     if invalid:
         raise DataError(
             f"item id {invalid[0]['item_id']!r} is not an integer, but the item ids of the model are integers"
         )
-    return log.mutate(item_id=whole)
+    return log.mutate(item_id=log.item_id.cast("int64"))
 
 
 def _grouped(batches: Iterator[pa.RecordBatch]) -> Iterator[UserHistories]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from reprise.errors import DataError
 
-BLOCK_BYTES = 16 * 2**20
+BLOCK_BYTES = 4 * 2**20
 """Bytes that are read together."""
 LONGEST_ROW = 128 * 2**20
 """Largest number of bytes in a row; a longer one is most likely a quote that is never closed."""

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reprise.data.dataset import EVENT
-from reprise.data.io.column_types import type_words
+from reprise.data.io.column_types import is_integer_text, type_words
 from reprise.data.io.duckdb_engine import NUMBERING, Engine
 from reprise.data.io.events import Events
 from reprise.data.io.time_columns import TimeFormat, to_ms
@@ -159,11 +159,7 @@ def _are_integers(log: Log, saved: ir.Table) -> bool:
     """Return whether ids are integers: by their type or, in text files, because every id is written as an integer."""
     if not log.events.source.text:
         return bool(saved.id.type().is_integer())
-    # `007` and `7.0` are not written as integers: converting them would merge or change ids
-    as_written = saved.id.try_cast(dt.int64).cast(dt.string)
-    return not log.engine.row(saved.aggregate(other=(as_written.isnull() | (as_written != saved.id)).sum()))[
-        "other"
-    ]
+    return not log.engine.row(saved.aggregate(other=(~is_integer_text(saved.id)).sum()))["other"]
 
 
 def _kinds(log: Log) -> list[str]:

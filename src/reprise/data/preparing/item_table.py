@@ -12,7 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from reprise.data.io.column_types import UNREADABLE, check_id_type, is_zoned_nanoseconds, type_words
+from reprise.data.io.column_types import (
+    UNREADABLE,
+    check_id_type,
+    is_integer_text,
+    is_zoned_nanoseconds,
+    type_words,
+)
 from reprise.data.io.duckdb_engine import Engine
 from reprise.data.io.events import find_column
 from reprise.data.io.sources import Source, open_source
@@ -23,7 +29,6 @@ ID, COUNT = "item_id", "count"
 """Columns of the table besides those of the caller."""
 ID_LIMIT = 2**63
 """Integer ids must be smaller, because they are stored as signed 64-bit integers."""
-LARGEST = str(ID_LIMIT - 1)
 
 
 class LogIds(NamedTuple):
@@ -222,7 +227,7 @@ def _common_type(engine: Engine, given: ItemTable, ids: pa.ChunkedArray, log_ids
         )
     if not log_ids.integers:
         return False
-    other = ids.filter(pc.invert(is_integer_text(ids)))
+    other = _other_than_integers(engine, ids)
     if not len(other):
         return True
     equal = _equal_as_integers(engine, other)
@@ -241,13 +246,10 @@ def _example(engine: Engine) -> Any:
     return engine.row(engine.table("items").order_by("code").limit(1).select("id"))["id"]
 
 
-def is_integer_text(ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return for each text whether it is written as an integer of 64 bits: `17`, but not `017`, `+17` or `17.0`."""
-    written = pc.match_substring_regex(ids, r"^(0|-?[1-9]\d{0,18})$")
-    largest = pc.and_(
-        pc.equal(pc.utf8_length(pc.utf8_ltrim(ids, "-")), 19), pc.greater(pc.utf8_ltrim(ids, "-"), LARGEST)
-    )
-    return pc.and_not(written, largest)
+def _other_than_integers(engine: Engine, ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the texts that are not written as integers."""
+    table = engine.arrow_table("item_ids", pa.table({"text": ids}))
+    return engine.arrow(table.filter(~is_integer_text(table["text"]))).column("text")
 
 
 def _equal_as_integers(engine: Engine, ids: pa.ChunkedArray) -> dict[str, Any] | None:
