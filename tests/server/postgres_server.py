@@ -1,8 +1,10 @@
 """A PostgreSQL server for tests, installed from a wheel. Each test worker runs its own."""
 
+import shlex
 import tempfile
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -41,6 +43,16 @@ class PostgresServer:
 
     def restart(self, mode: str) -> None:
         self.control("-m", mode, "restart")
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Stop the server for the time of the block, and start it again with the same options."""
+        _, *options = shlex.split((self.data / "postmaster.opts").read_text())
+        self.control("-m", "fast", "stop")
+        try:
+            yield
+        finally:
+            self.control("-o", shlex.join(options), "start")
 
     def execute(self, query: str, database: str = "postgres") -> list[tuple[Any, ...]]:
         with psycopg.connect(self.address(database), autocommit=True) as connection:

@@ -54,6 +54,14 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def can_write(store: PostgresStore) -> bool:
+    try:
+        store.check()
+    except StoreError:
+        return False
+    return True
+
+
 def assert_no_gaps(store: PostgresStore, user: User) -> None:
     seqs = [found.seq for found in store.events_since(user).events]
     assert seqs == list(range(1, len(seqs) + 1))
@@ -207,6 +215,43 @@ def test_lost_connections_are_replaced_without_an_error(
     assert len(store.events_since(ANNA).events) == 1
     other.execute(terminate)
     assert store.delete_user(ANNA) == 1
+
+
+def test_a_database_that_is_read_only_for_a_while_gets_no_events_and_is_used_again(
+    store: PostgresStore, other: psycopg.Connection
+) -> None:
+    """A standby refuses writes, and so does a database that a service made read-only because its disk is full."""
+    store.append([event(ANNA)])
+    other.execute(f"ALTER DATABASE {other.info.dbname} SET default_transaction_read_only = on")
+    other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'reprise'")
+    for write in (
+        lambda: store.append([event(ANNA)]),
+        lambda: store.delete_user(ANNA),
+        lambda: store.put_item("shop", "p1", {}),
+        lambda: list(store.compact(2_000_000_000_000)),
+        store.check,
+    ):
+        with pytest.raises(StoreError, match="in a read-only transaction"):
+            write()
+    assert len(store.events_since(ANNA).events) == 1
+    other.execute("SET default_transaction_read_only = off")
+    other.execute(f"ALTER DATABASE {other.info.dbname} RESET default_transaction_read_only")
+    wait_until(lambda: can_write(store))
+    assert store.append([event(ANNA)]) == [ACCEPTED]
+
+
+def test_no_event_is_acknowledged_while_the_server_is_stopped(
+    store: PostgresStore, postgres_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store._database._pool, "timeout", 0.5)
+    store.append([event(ANNA, event_id="a")])
+    with postgres_server.stopped():
+        for write in (lambda: store.append([event(ANNA, event_id="b")]), store.check):
+            with pytest.raises(StoreError, match="PostgreSQL database 'test_"):
+                write()
+    wait_until(lambda: can_write(store))
+    assert store.append([event(ANNA, event_id="b")]) == [ACCEPTED]
+    assert [found.event_id for found in store.events_since(ANNA).events] == ["a", "b"]
 
 
 def test_an_unknown_commit_is_repeated_only_if_every_event_has_an_id(

@@ -58,9 +58,9 @@ def compact(
             for done in log.compact(before_ms, tenant, dry_run):
                 report(f"{done.events:,} events", done.share)
         of = "" if tenant is None else f" of tenant {tenant}"
-        verb = "would be deleted" if dry_run else "deleted"
+        result = "would be deleted" if dry_run else "deleted"
         typer.echo(
-            f"{done.events:,} events of {done.users:,} users{of} before {format_time(before_ms)} UTC {verb}"
+            f"{done.events:,} events of {done.users:,} users{of} before {format_time(before_ms)} UTC {result}"
         )
         if vacuum and not dry_run:
             typer.echo(log.vacuum())

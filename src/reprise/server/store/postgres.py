@@ -27,7 +27,8 @@ from reprise.server.store.user_position import UserPosition
 Row: TypeAlias = tuple[bytes | None, int, int, UserEvent]
 """The hash of the event id, the row id of the user, the `seq`, and the event."""
 
-BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+# not READ WRITE: a service that makes a full database read-only by its default must be obeyed, and seen by `check`
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 # Locks the users in the order of the rows and reserves `count` sequence numbers for each. Unknown users are added.
 RESERVE_SEQS = """
 INSERT INTO reprise.users AS u (digest, generation, last_seq, tenant, user_id)

@@ -10,7 +10,12 @@ from reprise.server.store.event_store import StoreError
 try:
     import psycopg
     from psycopg.conninfo import conninfo_to_dict, make_conninfo
-    from psycopg.errors import DeadlockDetected, SerializationFailure, UniqueViolation
+    from psycopg.errors import (
+        DeadlockDetected,
+        ReadOnlySqlTransaction,
+        SerializationFailure,
+        UniqueViolation,
+    )
     from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 except ImportError as error:
     raise ConfigError('PostgreSQL needs psycopg: pip install "reprise[postgres]"') from error
@@ -110,17 +115,21 @@ class PostgresDatabase:
         for attempts_left in reversed(range(ATTEMPTS)):
             try:
                 with self._pool.connection() as connection:
-                    return operation(connection)
+                    try:
+                        return operation(connection)
+                    except ReadOnlySqlTransaction:
+                        connection.close()  # after a failover, a new connection may reach a server that can write
+                        raise
             except (PoolClosed, PoolTimeout) as error:
                 raise self._store_error(error) from None
             except (psycopg.Error, CommitUnknownError) as error:
                 if isinstance(error, CommitUnknownError):
                     safe = idempotent
                 else:
-                    safe = isinstance(error, ROLLED_BACK) or _is_lost(error)
+                    safe = isinstance(error, (*ROLLED_BACK, ReadOnlySqlTransaction)) or _is_lost(error)
                 if not safe or not attempts_left:
                     raise self._store_error(error) from None
-                if not isinstance(error, ROLLED_BACK):
+                if not isinstance(error, (*ROLLED_BACK, ReadOnlySqlTransaction)):
                     self._pool.check()  # the idle connections are probably lost as well
         raise AssertionError("the last attempt returns or raises")
 
