@@ -139,6 +139,24 @@ def test_a_file_of_another_program_is_an_error_and_not_changed(tmp_path: Path) -
         SQLiteStore(tmp_path / "nowhere" / "events.db")
 
 
+@pytest.mark.parametrize("read_only", ["events.db", "."])
+def test_a_file_that_cannot_be_written_is_an_error_and_gets_no_write_ahead_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_only: str
+) -> None:
+    """The mode of a file does not bind the tests if they run as root, so the answer of the system is replaced."""
+    path = tmp_path / "events.db"
+    SQLiteStore(path).close()
+    refused = tmp_path / read_only
+    monkeypatch.setattr(
+        sqlite_files.os, "access", lambda path, mode: mode != os.W_OK or Path(path) != refused
+    )
+    with pytest.raises(
+        StoreError, match="is read-only for this process; change its mode, owner or file system"
+    ):
+        SQLiteStore(path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["events.db"]
+
+
 def test_a_store_of_another_format_is_an_error(tmp_path: Path) -> None:
     SQLiteStore(tmp_path / "events.db").close()
     other = sqlite3.connect(tmp_path / "events.db")

@@ -206,6 +206,8 @@ class SQLiteDatabase:
 
     def _connect(self) -> "_Connection":
         first = self._anchor is None
+        if first and self.path.exists():
+            self.files.require_writable()
         connection = _open(self.path, create=first)
         if first:
             try:

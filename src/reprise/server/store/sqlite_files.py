@@ -49,6 +49,17 @@ class DatabaseFiles:
         """Size of the write-ahead log when `require_unchanged` last looked."""
         self._known: FileIdentities | None = None
 
+    def require_writable(self) -> None:
+        """Raise `StoreError` if this process may not write the file, or create files next to it.
+
+        SQLite would open the file for reading, and create a write-ahead log that is read-only as well.
+        """
+        for path in (self.path, self.log_path.parent):
+            if not os.access(path, os.W_OK):
+                raise StoreError(
+                    f"{path} is read-only for this process; change its mode, owner or file system"
+                )
+
     def remember(self) -> None:
         """Remember which files the paths lead to, at the first call. The database must be open."""
         if self._known is None:
