@@ -48,26 +48,37 @@ def last_sequences(dataset: SequenceDataset) -> dict[str, list[tuple]]:
     return found
 
 
-@pytest.mark.parametrize("gap", [None, "1min"])
-@pytest.mark.parametrize("duplicates", ["drop", "keep"])
+@pytest.mark.parametrize(
+    ("duplicates", "gap", "kinds"),
+    [
+        ("drop", None, True),
+        ("drop", "1min", True),
+        ("keep", None, True),
+        ("keep", "1min", True),
+        ("drop", "1min", False),
+    ],
+)
 def test_the_selected_events_are_the_last_sequence_that_prepare_makes(
-    tmp_path: Path, duplicates: str, gap: str | None
+    tmp_path: Path, duplicates: str, gap: str | None, kinds: bool
 ) -> None:
     rows = random_log(seed=len(duplicates) + bool(gap))
-    names = ("user_id", "item_id", "timestamp", "kind")
+    names = ("user_id", "item_id", "timestamp", "kind" if kinds else "other")
     pq.write_table(pa.table(dict(zip(names, zip(*rows, strict=True), strict=True))), tmp_path / "log.parquet")
     dataset = prepare(
         tmp_path / "log.parquet", tmp_path / "out", split="leave-one-out", min_sequence_events=1,
         duplicates=duplicates, session_gap=gap, allow_leaks=["duplicate"],
     )  # fmt: skip
     rules = HistoryRules.from_facts(dataset.facts)
-    assert rules == HistoryRules(duplicates == "drop", 60_000 if gap else None, "user")
+    assert rules == HistoryRules(duplicates == "drop", 60_000 if gap else None, kinds, "user")
     expected = last_sequences(dataset)
     for user in {row[0] for row in rows}:
         own = sorted((row for row in rows if row[0] == user), key=lambda row: row[2])
         time_ms = round_to_ms([row[2] for row in own])
         kept = rules.select(time_ms, [row[1] for row in own], [row[3] for row in own])
-        selected = [(own[place][1], int(time_ms[place]), own[place][3] or EVENT) for place in kept.tolist()]
+        selected = [
+            (own[place][1], int(time_ms[place]), (kinds and own[place][3]) or EVENT)
+            for place in kept.tolist()
+        ]
         assert selected == expected[user]
 
 
@@ -85,8 +96,9 @@ def test_rules_can_be_stored_as_json_values() -> None:
 
 
 def test_a_log_with_session_ids_is_not_divided_by_time() -> None:
-    facts = {"options": {"duplicates": "drop", "session_gap": None}, "sequence_by": "session"}
-    assert HistoryRules.from_facts(facts) == HistoryRules(True, None, "session")
+    options = {"duplicates": "drop", "session_gap": None}
+    facts = {"options": options, "sequence_by": "session", "columns": {"item": "item_id"}}
+    assert HistoryRules.from_facts(facts) == HistoryRules(True, None, False, "session")
 
 
 def test_an_event_without_a_time_is_kept_unless_a_later_session_starts() -> None:

@@ -94,7 +94,7 @@ def test_a_live_session_answers_like_its_whole_history(ruled_shop: Recommender, 
 
 def test_the_rules_are_saved_with_the_model(ruled_shop: Recommender, tmp_path: Path) -> None:
     ruled_shop.save(tmp_path / "model")
-    assert Recommender.load(tmp_path / "model").history_rules == HistoryRules(True, 3_600_000, "user")
+    assert Recommender.load(tmp_path / "model").history_rules == HistoryRules(True, 3_600_000, True, "user")
 
 
 def test_a_model_without_a_record_of_rules_changes_no_history(rich_shop: Recommender) -> None:

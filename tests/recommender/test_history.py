@@ -1,6 +1,8 @@
+from collections import namedtuple
 from datetime import UTC, datetime
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -119,3 +121,41 @@ def test_a_request_before_the_last_event_is_an_error() -> None:
         request_time_s(1e9 - 1, 1e9)
     with pytest.raises(DataError, match=r"^now \(-90000000000 s\) is before the last event"):
         request_time_s(-9e10, 1e9)
+
+
+Row = namedtuple("Row", ["Index", "item_id", "timestamp"])
+
+
+def test_rows_of_a_data_frame_are_read_by_their_names() -> None:
+    frame = pd.DataFrame(
+        {"item_id": ["b", "x", "a"], "timestamp": [10, 20, 20], "kind": ["buy", None, np.nan]}
+    )
+    for events in (
+        frame.to_dict("records"),
+        list(frame.itertuples()),
+        [Row(0, "b", 10), Row(1, "x", 20), Row(2, "a", 20)],
+    ):
+        history = read_history(events, KINDS)
+        assert history.events.item.tolist() == [2, 1]
+        assert history.events.time_s.tolist() == [10, 20]
+    assert read_history(frame.to_dict("records"), KINDS).events.kind.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "field"), [("time", "timestamp"), ("event_time", "timestamp"), ("event_type", "kind")]
+)
+def test_a_field_with_the_name_of_a_column_is_refused(name: str, field: str) -> None:
+    with pytest.raises(DataError, match=f"has '{name}'; name it '{field}', or leave it out$"):
+        read_history([{"item_id": "a", name: 5}], GOODS)
+    assert len(read_history([{"item_id": "a", name: 5, field: 5}], GOODS)) == 1
+
+
+@pytest.mark.parametrize("timestamp", [1.7e15, 1_700_000_000_000_000_000])
+def test_a_time_in_another_unit_is_refused(timestamp: float) -> None:
+    with pytest.raises(DataError, match=r"is in .*; pass seconds or milliseconds since 1970$"):
+        unix_seconds(timestamp)
+
+
+def test_a_missing_time_of_pandas_is_not_a_timestamp() -> None:
+    with pytest.raises(DataError, match=r"^NaT is not a timestamp; "):
+        unix_seconds(pd.NaT)

@@ -243,13 +243,16 @@ def test_similar_items_are_ranked_by_cosine_without_the_item_itself(counting_sho
     assert result[0].reason == "similar to 7"
 
 
-def test_similar_items_of_an_unknown_item_or_too_many_are_errors(shop: Recommender) -> None:
+def test_similar_items_of_an_unknown_item_are_an_error(shop: Recommender) -> None:
     with pytest.raises(DataError, match=r"^unknown item 'p-1'; did you mean 'p1'\?$"):
         shop.similar_items("p-1")
-    with pytest.raises(
-        ConfigError, match=r"^k=12 is above the 11 other items that can be recommended; choose a smaller k$"
-    ):
-        shop.similar_items("p1", k=12)
+
+
+def test_a_k_above_the_other_items_gives_all_of_them(shop: Recommender) -> None:
+    assert (
+        shop.similar_items("p1", k=12) == shop.similar_items("p1", k=10**9) == shop.similar_items("p1", k=11)
+    )
+    assert len(shop.similar_items("p1", k=11)) == 11
 
 
 def test_a_loaded_model_has_its_spec(shop: Recommender, tmp_path: Path) -> None:

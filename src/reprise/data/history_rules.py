@@ -25,6 +25,8 @@ class HistoryRules:
     session_gap_ms: int | None = None
     """Longest pause within a session, in milliseconds. After a longer one, only the events since then are the history.
     None: the whole history is one sequence."""
+    has_kinds: bool = True
+    """Whether the log had a column of kinds. Without one, events of different kinds are duplicates too."""
     sequence_by: str | None = None
     """Column that defined the sequences of the log: `user` or `session`. None: not recorded."""
 
@@ -39,6 +41,7 @@ class HistoryRules:
         return cls(
             drop_duplicates=options.get("duplicates") == "drop",
             session_gap_ms=None if gap is None else parse_duration(gap),
+            has_kinds="kind" in facts.get("columns", ["kind"]),
             sequence_by=sequences.get(facts.get("sequence_by", "")),
         )
 
@@ -73,8 +76,33 @@ class HistoryRules:
             begins = timed[1:][np.diff(time_ms_E[timed]) > self.session_gap_ms]
             kept_E[: begins[-1] if len(begins) else 0] = False
         if self.drop_duplicates:
-            kept_E[_repeated(time_ms_E, timed, items, kinds)] = False
+            kept_E[self._repeated(time_ms_E, timed, items, kinds)] = False
         return np.flatnonzero(kept_E)
+
+    def _repeated(
+        self,
+        time_ms_E: Float64Array,
+        timed: Int64Array,
+        items: Sequence[Hashable] | AnyArray,
+        kinds: Sequence[object] | AnyArray | None,
+    ) -> list[int]:
+        """Return the positions, among the events with a time, of those that repeat an earlier one."""
+        # most events have a time of their own and need no comparison
+        same = np.diff(time_ms_E[timed], prepend=nan, append=nan) == 0
+        tied = timed[same[:-1] | same[1:]]
+        seen: set[tuple[float, tuple[Hashable, str]]] = set()
+        repeated = []
+        for position in tied.tolist():
+            kind = None if kinds is None else kinds[position]
+            key = float(time_ms_E[position]), self.key(items[position], kind)
+            if key in seen:
+                repeated.append(position)
+            seen.add(key)
+        return repeated
+
+    def key(self, item: Hashable, kind: object) -> tuple[Hashable, str]:
+        """Return what events with equal times have in common if they are duplicates; no kind means the kind `EVENT`."""
+        return item, EVENT if kind is None or not self.has_kinds else str(kind)
 
     def starts_session(self, last_ms: float, time_ms: float) -> bool:
         """Return whether an event starts a new session, given the time of the last event before it that has one.
@@ -90,34 +118,6 @@ NO_RULES = HistoryRules()
 """Rules that change no history."""
 
 
-def event_key(item: Hashable, kind: object) -> tuple[Hashable, str]:
-    """Return what events with equal times have in common if they are duplicates; no kind means the kind `EVENT`."""
-    return item, EVENT if kind is None else str(kind)
-
-
 def round_to_ms(time_s: Any) -> Any:
     """Return seconds as whole milliseconds, rounded as `prepare` rounds them; NaN stays NaN."""
     return np.floor(np.multiply(time_s, 1000.0) + 0.5)
-
-
-def _repeated(
-    time_ms_E: Float64Array,
-    timed: Int64Array,
-    items: Sequence[Hashable] | AnyArray,
-    kinds: Sequence[object] | AnyArray | None,
-) -> list[int]:
-    """Return the positions, among the events with a time, of those that repeat an earlier one."""
-    # most events have a time of their own and need no comparison
-    same = np.diff(time_ms_E[timed], prepend=nan, append=nan) == 0
-    tied = timed[same[:-1] | same[1:]]
-    seen: set[tuple[float, tuple[Hashable, str]]] = set()
-    repeated = []
-    for position in tied.tolist():
-        key = (
-            float(time_ms_E[position]),
-            event_key(items[position], None if kinds is None else kinds[position]),
-        )
-        if key in seen:
-            repeated.append(position)
-        seen.add(key)
-    return repeated

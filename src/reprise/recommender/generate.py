@@ -5,14 +5,13 @@ extensions of some paths, N any numbers. Column j of an array with I columns bel
 """
 
 from dataclasses import dataclass
-from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
 
 from reprise.arrays import AnyArray, BoolArray, Float32Array, Float64Array
 from reprise.errors import ConfigError
-from reprise.recommender.ranker import check_count
+from reprise.recommender.option_checks import check_count, check_flag, is_number
 from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.runtime.onnx_network import OnnxNetwork
 from reprise.recommender.runtime.onnx_session import State
@@ -37,11 +36,12 @@ class DecodingOptions:
     """Number of paths that a beam search keeps; None: sampling."""
 
     def __post_init__(self) -> None:
-        if not (isfinite(self.temperature) and self.temperature >= 0):
+        if not (is_number(self.temperature) and self.temperature >= 0):
             raise ConfigError(f"temperature must be at least 0, got {self.temperature!r}")
+        check_flag("no_repeat", self.no_repeat)
         if self.top_k is not None:
             check_count("top_k", self.top_k, "; None samples from all items")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
+        if self.top_p is not None and not (is_number(self.top_p) and 0 < self.top_p <= 1):
             raise ConfigError(
                 f"top_p must be above 0 and at most 1, got {self.top_p!r}; None samples from all items"
             )

@@ -15,10 +15,11 @@ import numpy as np
 
 from reprise.arrays import AnyArray
 from reprise.data.history_rules import NO_RULES, HistoryRules, round_to_ms
-from reprise.data.timestamps import format_iso, parse_instant
+from reprise.data.timestamps import format_iso, format_time, parse_instant
 from reprise.data.vocabulary import PAD, ItemId
 from reprise.errors import DataError, did_you_mean
 from reprise.recommender.items.catalogue import Catalogue
+from reprise.recommender.items.list_arguments import history_events, shown
 from reprise.recommender.runtime.event_arrays import EventArrays
 
 Timestamp = float | str | datetime
@@ -29,6 +30,14 @@ HistoryLike = Iterable[EventLike]
 
 MILLISECONDS_FROM = 1e11
 """Smallest number that is read as milliseconds: as seconds it would be after the year 5000."""
+
+END_S = 253_402_300_800.0
+"""The year 10000 in seconds since 1970. Later times are in another unit, such as microseconds."""
+
+OTHER_NAMES = {
+    "time": "timestamp", "datetime": "timestamp", "event_time": "timestamp", "event_type": "kind", "event": "kind",
+}  # fmt: skip
+"""Names that columns of a log may have, and the names of these fields in an event. They are not read, but refused."""
 
 MAX_VALUE = float(np.finfo(np.float32).max)
 """Largest value of an event that can be stored."""
@@ -67,13 +76,7 @@ def read_history(events: HistoryLike, catalogue: Catalogue, rules: HistoryRules 
         DataError: an event has no item id; an id is of another type than the model's ids; a kind is unknown and the model
             reads kinds; a value is not a finite number; or a timestamp is before the one of an earlier event.
     """
-    if isinstance(events, str | bytes | Mapping):
-        raise DataError(f"a history is a list of events, oldest first, got {events!r}; pass [{events!r}]")
-    if not isinstance(events, Iterable):
-        raise DataError(
-            f"a history is a list of events, oldest first, got {events!r}; for a user without events pass []"
-        )
-    given: list[Any] = list(events)
+    given = history_events(events)
     if all(issubclass(kind, str | Integral) for kind in set(map(type, given))):
         # most histories consist of ids only, and these need no work per event
         return _known(EventArrays.of_items(catalogue.indices(given), catalogue.kind()), nan)
@@ -141,7 +144,7 @@ def unix_seconds(timestamp: Timestamp) -> float:
             timestamp = parse_instant(timestamp)
         except ValueError as error:
             raise DataError(f"timestamp {timestamp!r} {error}; write 2024-03-01T10:00:00+00:00") from None
-    if isinstance(timestamp, datetime):
+    if isinstance(timestamp, datetime) and timestamp == timestamp:  # pandas' NaT does not equal itself
         if timestamp.tzinfo is None:
             raise DataError(
                 f"timestamp {timestamp} has no time zone; write its offset, as in {timestamp}+00:00"
@@ -149,19 +152,34 @@ def unix_seconds(timestamp: Timestamp) -> float:
         return timestamp.timestamp()
     if not isinstance(timestamp, Real) or isinstance(timestamp, bool) or not isfinite(timestamp):
         raise DataError(
-            f"{timestamp!r} is not a timestamp; pass seconds since 1970, an ISO 8601 string or a datetime"
+            f"{shown(timestamp)} is not a timestamp; pass seconds since 1970, an ISO 8601 string or a datetime"
         )
-    return float(timestamp) / (1000.0 if abs(timestamp) >= MILLISECONDS_FROM else 1.0)
+    seconds = float(timestamp) / (1000.0 if abs(timestamp) >= MILLISECONDS_FROM else 1.0)
+    if seconds >= END_S:
+        raise DataError(
+            f"timestamp {timestamp!r} is in {format_time(seconds * 1000)}; pass seconds or milliseconds since 1970"
+        )
+    return seconds
 
 
 def _input_event(event: Any) -> _InputEvent:
+    if "item_id" in getattr(event, "_fields", ()):
+        event = event._asdict()  # a row of `DataFrame.itertuples`, or a recommendation
     if isinstance(event, Mapping):
         if "item_id" not in event:
-            raise DataError(f"event {dict(event)!r} has no 'item_id'{did_you_mean('item_id', event)}")
-        return _InputEvent(event["item_id"], event.get("timestamp"), event.get("kind"), event.get("value"))
+            raise DataError(f"event {shown(dict(event))} has no 'item_id'{did_you_mean('item_id', event)}")
+        for name, field in OTHER_NAMES.items():
+            if name in event and field not in event:
+                raise DataError(
+                    f"event {shown(dict(event))} has {name!r}; name it {field!r}, or leave it out"
+                )
+        kind = event.get("kind")
+        # data frames write NaN for a missing kind
+        kind = None if isinstance(kind, Real) and kind != kind else kind
+        return _InputEvent(event["item_id"], event.get("timestamp"), kind, event.get("value"))
     if isinstance(event, tuple | list):
         if len(event) != 2:
-            raise DataError(f"event {event!r} has {len(event)} parts; an event is (item_id, timestamp)")
+            raise DataError(f"event {shown(event)} has {len(event)} parts; an event is (item_id, timestamp)")
         return _InputEvent(*event)
     return _InputEvent(event)
 
@@ -171,5 +189,7 @@ def _value(value: object) -> float:
         return nan
     number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else inf
     if abs(number) > MAX_VALUE:
-        raise DataError(f"value {value!r} is not a finite number; leave it out for an event without a value")
+        raise DataError(
+            f"value {shown(value)} is not a finite number; leave it out for an event without a value"
+        )
     return number

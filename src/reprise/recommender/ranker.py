@@ -5,13 +5,11 @@ Shape letters: B users, N users with events, I warm items, k recommendations, S 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
 
 from reprise.arrays import AnyArray
-from reprise.errors import ConfigError
 from reprise.recommender.items.candidate_mask import Filters
 from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.recommendations import Recommendation, Recommendations
@@ -119,21 +117,6 @@ class Ranker:
         ):  # a user without events has seen nothing, so the lists are the whole mask
             row_I = row_I[filters.listed_I[row_I]]
         return row_I[:k] + 1, self.catalogue.popularity_I[row_I[:k]]
-
-
-def check_k(k: int, largest: int, what: str = "the catalogue of {} items that can be recommended") -> None:
-    """Raise `ConfigError` if `k` is not a whole number from 1 to `largest`; `what` describes the items."""
-    check_count("k", k)
-    if k > largest:
-        raise ConfigError(f"k={k} is above {what.format(largest)}; choose a smaller k")
-
-
-def check_count(name: str, value: object, hint: str = "", smallest: int = 1) -> None:
-    """Raise `ConfigError` if the value is not a whole number of at least `smallest`."""
-    if not isinstance(value, Integral) or isinstance(value, bool):
-        raise ConfigError(f"{name} must be a whole number, got {value!r}{hint}")
-    if int(value) < smallest:
-        raise ConfigError(f"{name} must be at least {smallest}, got {value!r}{hint}")
 
 
 def _events(count: int) -> str:

@@ -23,7 +23,9 @@ from reprise.recommender.generate import DecodingOptions, continue_history
 from reprise.recommender.history import History, HistoryLike, Timestamp, read_history, request_time_s
 from reprise.recommender.items.candidate_mask import Filters, read_filters
 from reprise.recommender.items.catalogue import Catalogue
-from reprise.recommender.ranker import HistorySummary, Ranker, check_count, check_k
+from reprise.recommender.items.list_arguments import history_list
+from reprise.recommender.option_checks import at_most, check_count, check_flag
+from reprise.recommender.ranker import HistorySummary, Ranker
 from reprise.recommender.recommendations import Continuation, Influence, Recommendations
 from reprise.recommender.search.mmr import check_diversity
 from reprise.recommender.search.quantized_index import QuantizedIndex
@@ -216,7 +218,8 @@ class Recommender:
         Args:
             history: Events of the user, oldest first: item ids, (item id, timestamp) pairs, or mappings with `item_id` and
                 optionally `timestamp`, `kind` and `value`. Events of unknown items are skipped and counted.
-            k: Number of items to return. Fewer are returned if fewer pass the lists and the filter.
+            k: Number of items to return. Fewer are returned if the catalogue has fewer, or if fewer pass the lists and the
+                filter.
             deny: Items that must not be returned.
             allow: Items that may be returned; None: all items.
             exclude_seen: Whether to leave out the items of the history.
@@ -229,7 +232,8 @@ class Recommender:
                 relevance, Carbonell & Goldstein 1998). Above 0 the items are in the order of choice, not of their scores.
 
         Raises:
-            ConfigError: `k` is below 1 or above the number of items, or `diversity` is not from 0 to 1.
+            ConfigError: `k` is not a whole number of at least 1, `diversity` is not from 0 to 1, or `exclude_seen` is not a
+                bool.
             DataError: the history, a list or the filter cannot be read, or `now` is before the last event.
         """
         (result,) = self.recommend_many(
@@ -260,10 +264,11 @@ class Recommender:
 
         Histories of similar length are folded together, which is faster than one call for each.
         """
-        check_k(k, self._catalogue.warm)
+        k = at_most(k, self._catalogue.warm)
         check_diversity(diversity)
+        check_flag("exclude_seen", exclude_seen)
         filters = read_filters(self._catalogue, deny, allow, exclude_seen, filter)
-        read_B = [self._read(history) for history in histories]
+        read_B = [self._read(history) for history in history_list(histories)]
         last_s = max((history.last_s for history in read_B if not isnan(history.last_s)), default=nan)
         now_s = request_time_s(now, last_s)
         order_B = sorted(range(len(read_B)), key=lambda row: -len(read_B[row]))
@@ -279,14 +284,16 @@ class Recommender:
     def similar_items(self, item_id: ItemId, k: int = 10) -> Recommendations:
         """Return the items with the largest cosine similarity of input vectors; the score is the cosine.
 
-        Items whose `available` is false are not returned.
+        Items whose `available` is false are not returned. Fewer than `k` are returned if there are fewer other items.
 
         Raises:
-            ConfigError: `k` is below 1 or above the number of other items.
+            ConfigError: `k` is not a whole number of at least 1.
             DataError: the item is unknown, or has no vector.
         """
         index = self._catalogue.index(item_id)
-        check_k(k, self._catalogue.warm - 1, "the {} other items that can be recommended")
+        k = at_most(k, self._catalogue.warm - 1)
+        if not k:
+            return Recommendations()
         others_I = np.ones(self._catalogue.warm, dtype=np.bool_)
         others_I[index - 1] = False
         if self._catalogue.available_I is not None:

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from reprise.data.history_rules import NO_RULES, HistoryRules, event_key, round_to_ms
+from reprise.data.history_rules import NO_RULES, HistoryRules, round_to_ms
 from reprise.data.vocabulary import ItemId
 from reprise.errors import ConfigError, DataError
 from reprise.recommender.history import EventLike, Timestamp, read_history, request_time_s
 from reprise.recommender.items.candidate_mask import read_filters
-from reprise.recommender.ranker import HistorySummary, Ranker, check_k
+from reprise.recommender.option_checks import at_most, check_flag
+from reprise.recommender.ranker import HistorySummary, Ranker
 from reprise.recommender.recommendations import Recommendations
 from reprise.recommender.runtime.onnx_session import State
 from reprise.recommender.search.mmr import check_diversity
@@ -68,7 +69,7 @@ class Session:
                 f"the event of item {item_id!r} ({timestamp}) is earlier than the one before it; "
                 "add the events of a session in the order of their times"
             )
-        if timestamp is not None and self._is_repeated(event_key(item_id, kind), history.last_s):
+        if timestamp is not None and self._is_repeated(self._rules.key(item_id, kind), history.last_s):
             return
         self.skipped += history.skipped
         if len(history) == 0:
@@ -108,9 +109,9 @@ class Session:
                 that were seen.
             DataError: `now` is not a timestamp or is before the last event, or a list or the filter cannot be read.
         """
-        check_k(k, self._ranker.catalogue.warm)
+        k = at_most(k, self._ranker.catalogue.warm)
         check_diversity(diversity)
-        if exclude_seen and self._seen is None:
+        if check_flag("exclude_seen", exclude_seen) and self._seen is None:
             raise ConfigError(
                 "exclude_seen needs the items of the session, and this session does not keep them; "
                 "create it with session(remember_seen=True), or pass the ids as deny"

@@ -88,12 +88,10 @@ def recommend(
     from reprise.data.io.events import Columns
     from reprise.data.io.history_files import read_histories
     from reprise.data.io.recommendation_files import RecommendationRow, RecommendationWriter
-    from reprise.recommender.ranker import check_k
 
     check_output_file(out)
     columns = Columns(user_column, item_column, time_column, session_column, kind_column, value_column)
     recommender = open_recommender(model, dataset)
-    check_k(k, recommender.items.warm)
     request_time = None if now is None else _parse_time(now, tz)
     batches = read_histories(
         histories,

@@ -114,7 +114,8 @@ def _check_session_users(events: Events, engine: Engine) -> None:
 def _cleaned(log: ir.Table, rules: HistoryRules) -> ir.Table:
     """Select the events that `rules.select` keeps of each history."""
     if rules.drop_duplicates:
-        kind = log.kind.cast(dt.string).fill_null(EVENT) if "kind" in log.columns else ibis.literal(EVENT)
+        has_kinds = rules.has_kinds and "kind" in log.columns
+        kind = log.kind.cast(dt.string).fill_null(EVENT) if has_kinds else ibis.literal(EVENT)
         same = ibis.window(group_by=[log.user_id, log.time_ms, log.item_id, kind], order_by=log.row)
         log = log.mutate(repetition=ibis.row_number().over(same))
         log = log.filter(log.repetition == 0).drop("repetition")

@@ -11,10 +11,10 @@ import numpy as np
 
 from reprise.arrays import AnyArray, BoolArray
 from reprise.data.vocabulary import PAD, ItemId
-from reprise.errors import DataError
 from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.items.filter_conditions import matching_items
 from reprise.recommender.items.item_columns import AVAILABLE
+from reprise.recommender.items.list_arguments import id_list
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ def read_filters(
     `available` is false are left out, unless `filter` names `available`.
 
     Raises:
-        DataError: a list is a single string, or its ids are of another type than the model's ids; or a condition names an
-            unknown column, or does not fit its column.
+        DataError: a list is text, a table or not a list, or its ids are of another type than the model's ids; or a condition
+            names an unknown column, or does not fit its column.
     """
-    denied = catalogue.indices(_checked_list("deny", deny))
-    allowed = None if allow is None else catalogue.indices(_checked_list("allow", allow))
+    denied = catalogue.indices(id_list("deny", deny))
+    allowed = None if allow is None else catalogue.indices(id_list("allow", allow))
     matching_I = None if filter is None else matching_items(catalogue, filter)
     available_I = None if filter is not None and AVAILABLE in filter else catalogue.available_I
     masks = [mask_I for mask_I in (matching_I, available_I) if mask_I is not None]
@@ -72,9 +72,3 @@ def read_filters(
     for mask_I in masks:
         listed_I &= mask_I
     return Filters(catalogue.warm, None if listed_I.all() else listed_I, exclude_seen, unknown)
-
-
-def _checked_list(name: str, ids: Iterable[ItemId]) -> Iterable[ItemId]:
-    if isinstance(ids, str | bytes):
-        raise DataError(f"{name} is a list of item ids, got {ids!r}; pass [{ids!r}]")
-    return ids

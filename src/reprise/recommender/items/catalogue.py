@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from reprise.recommender.items.item_columns import (
     read_column,
     stored_value,
 )
+from reprise.recommender.items.list_arguments import shown
 
 MAX_HINT_IDS = 10_000
 """Number of most popular ids that an unknown id is compared with for a hint; more would make the error slow."""
@@ -183,7 +184,7 @@ class Catalogue:
 
     def _row(self, item_id: ItemId) -> int:
         """Return the row of an item, with or without a vector."""
-        if not self._has_id_type(item_id):
+        if not self._is_id_type(type(item_id)):
             raise DataError(self._wrong_type(item_id))
         index = self.items.index(item_id)
         if index == PAD:
@@ -197,13 +198,10 @@ class Catalogue:
             DataError: an id is of another type than the ids of this catalogue, so no catalogue of this model can contain it.
         """
         ids = list(item_ids)
-        try:
-            index = self.items.indices(ids)
-        except TypeError:
-            raise DataError(self._wrong_type(next(i for i in ids if not self._has_id_type(i)))) from None
-        for position in np.flatnonzero(index == PAD).tolist():
-            if not self._has_id_type(ids[position]):
-                raise DataError(self._wrong_type(ids[position]))
+        # by type, because Python finds 1 also as 1.0 and as True
+        if not all(self._is_id_type(kind) for kind in set(map(type, ids))):
+            raise DataError(self._wrong_type(next(item for item in ids if not self._is_id_type(type(item)))))
+        index = self.items.indices(ids)
         index[index > self.warm] = PAD
         return index
 
@@ -245,10 +243,15 @@ class Catalogue:
         # without a similar name, `did_you_mean` lists all names, and a catalogue is too long for that
         return hint if hint.startswith("; did you mean") else f"; the catalogue has {len(self.items)} items"
 
-    def _has_id_type(self, item_id: object) -> bool:
-        return isinstance(item_id, Integral if self.items.integer_ids else str)
+    def _is_id_type(self, kind: type) -> bool:
+        if self.items.integer_ids:
+            return issubclass(kind, Integral) and not issubclass(kind, bool)
+        return issubclass(kind, str)
 
     def _wrong_type(self, item_id: object) -> str:
         wanted = "integers" if self.items.integer_ids else "strings"
         given = type(item_id).__name__
-        return f"item id {item_id!r} is of type {given}, the ids of this model are {wanted}; pass ids of that type"
+        text = f"item id {shown(item_id)} is of type {given}, the ids of this model are {wanted}; pass ids of that type"
+        if isinstance(item_id, Real) and not isinstance(item_id, Integral):
+            text += " (pandas turns integers into floats if some are missing: drop the rows without an id, then convert)"
+        return text

@@ -114,7 +114,7 @@ class ServingEngine:
         found = item_id(item, recommender.ranker.catalogue)
         if found is None or not model.items.is_recommendable(item):
             raise UnknownItemError(item)
-        return model.version, recommender.similar_items(found, min(k, recommender.items.warm - 1))
+        return model.version, recommender.similar_items(found, k)
 
     def generate(
         self,
