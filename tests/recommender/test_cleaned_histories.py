@@ -103,3 +103,9 @@ def test_a_model_without_a_record_of_rules_changes_no_history(rich_shop: Recomme
     older = Recommender.of(rich_shop.artefact.with_metadata(data=data))
     assert older.history_rules == HistoryRules()
     assert older.recommend(REPEATED, 3)[0].reason == "based on 7 events"
+
+
+def test_golden_tests_stay_within_one_session(ruled_shop: Recommender) -> None:
+    *_, fifty = ruled_shop._make_golden_tests()
+    timestamps = np.array([time_s for time_s in fifty["timestamp"] if time_s is not None])
+    assert 0 < np.diff(timestamps).max() <= HOUR_S

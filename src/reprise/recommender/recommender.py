@@ -139,7 +139,8 @@ class Recommender:
 
     def _make_golden_tests(self) -> list[dict[str, Any]]:
         kinds = self.artefact.metadata["data"]["kinds"]
-        return make_golden_tests(self.recommend, self.items, kinds, self.reads)
+        gap_ms = self._rules.session_gap_ms
+        return make_golden_tests(self.recommend, self.items, kinds, self.reads, gap_ms)
 
     @property
     def name(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from reprise.arrays import AnyArray
 from reprise.data.vocabulary import ItemId, Vocabulary
 from reprise.errors import ArtefactError
 from reprise.recommender.recommendations import Recommendations
@@ -46,7 +47,11 @@ class Recommend(Protocol):
 
 
 def make_golden_tests(
-    recommend: Recommend, items: Vocabulary, kinds: Sequence[str], reads: Sequence[str]
+    recommend: Recommend,
+    items: Vocabulary,
+    kinds: Sequence[str],
+    reads: Sequence[str],
+    session_gap_ms: float | None = None,
 ) -> list[GoldenTest]:
     """Run the requests of the golden tests and return them with their results.
 
@@ -55,12 +60,14 @@ def make_golden_tests(
         items: Vocabulary of the model.
         kinds: Kinds of event that the model knows.
         reads: Inputs of the model besides items: some of `timestamp`, `kind`, `value` and `now`.
+        session_gap_ms: Longest pause within a session, if there is one: the model would not read the events before it.
 
     Raises:
         ArtefactError: a result has scores that are not finite.
     """
     k = min(K, items.warm)
-    golden = [test | _result(recommend, test, k) for test in _requests(items, kinds, reads)]
+    gaps_s = [gap_s for gap_s in GAPS_S if session_gap_ms is None or gap_s * 1000 <= session_gap_ms]
+    golden = [test | _result(recommend, test, k) for test in _requests(items, kinds, reads, gaps_s)]
     for test in golden:
         # the first request has no events: its result is the most popular items, whose scores are always finite. The search
         # leaves out items whose scores are not finite, so a shorter result means such scores.
@@ -108,7 +115,9 @@ def check_each_kind(network: OnnxNetwork, kinds: int) -> None:
         )
 
 
-def _requests(items: Vocabulary, kinds: Sequence[str], reads: Sequence[str]) -> list[GoldenTest]:
+def _requests(
+    items: Vocabulary, kinds: Sequence[str], reads: Sequence[str], gaps_s: Sequence[float]
+) -> list[GoldenTest]:
     """Return the requests, from the shortest history to the longest."""
     generator = np.random.default_rng(0)
     one, other = generator.integers(1, items.warm + 1, size=2).tolist()
@@ -120,16 +129,17 @@ def _requests(items: Vocabulary, kinds: Sequence[str], reads: Sequence[str]) -> 
         "fifty events": generator.integers(1, items.warm + 1, size=50).tolist(),
     }
     return [
-        {"about": about, "items": items.item_ids(index)} | _inputs(kinds, reads, len(index), generator)
+        {"about": about, "items": items.item_ids(index)}
+        | _inputs(kinds, reads, generator.choice(gaps_s, size=len(index)), generator)
         for about, index in indices.items()
     ]
 
 
 def _inputs(
-    kinds: Sequence[str], reads: Sequence[str], events: int, generator: np.random.Generator
+    kinds: Sequence[str], reads: Sequence[str], gap_s_E: AnyArray, generator: np.random.Generator
 ) -> GoldenTest:
     """Return the inputs that the model reads besides items. One in five is None, because real ones can be unknown."""
-    time_s = START_S + generator.choice(GAPS_S, size=events).cumsum()
+    events, time_s = len(gap_s_E), START_S + gap_s_E.cumsum()
     drawn = {
         "timestamp": time_s.tolist(),
         "kind": [kinds[code] for code in generator.integers(len(kinds), size=events).tolist()],
