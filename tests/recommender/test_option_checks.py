@@ -78,6 +78,19 @@ def test_invalid_counts_are_errors_of_this_package(shop: Recommender, value: Any
         shop.explain(["p1"], "p1", last=value)
 
 
+@pytest.mark.parametrize(
+    "changes", [5, "p1", ["p1"], {"p1": 5}, {"p1": ["price"]}, {1: {"price": 2}}, {"p1": {1: 2}}]
+)
+def test_invalid_changes_of_items_are_errors_of_this_package(shop: Recommender, changes: Any) -> None:
+    with pytest.raises(RepriseError):
+        shop.with_items(changes)
+
+
+def test_whether_to_remember_seen_items_is_true_or_false(shop: Recommender) -> None:
+    with pytest.raises(ConfigError, match=r"^remember_seen must be True or False, got 'no'$"):
+        shop.session(remember_seen="no")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("item", [1, None, NAN, ["p1"], {"p1"}, b"p1", True, pd.NA])
 def test_an_item_of_another_type_is_an_error_of_this_package(shop: Recommender, item: Any) -> None:
     for call in (
@@ -108,3 +121,9 @@ def test_a_float_id_is_refused_with_the_usual_cause(counting_shop: Recommender) 
         RepriseError, match=r"^item id 3\.0 is of type float, .* \(pandas turns integers into floats if some"
     ):
         counting_shop.recommend([3.0])
+
+
+def test_a_pair_is_not_the_id_of_an_item(shop: Recommender) -> None:
+    for call in (shop.similar_items, shop.session().add, lambda item: shop.explain(["p1"], item)):
+        with pytest.raises(RepriseError, match=r"^item id \('p1', 5\) is of type tuple"):
+            call(("p1", 5))  # type: ignore[operator]

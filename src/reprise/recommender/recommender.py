@@ -313,6 +313,7 @@ class Recommender:
         Args:
             remember_seen: Whether to keep the set of items seen, which `exclude_seen` needs.
         """
+        check_flag("remember_seen", remember_seen)
         return Session(self._ranker, self.history_rules, remember_seen=remember_seen)
 
     def explain(

@@ -1,6 +1,7 @@
 """A session: one user as a recurrent state. Each event takes the same time and memory, and no history is kept."""
 
 from collections.abc import Hashable, Iterable, Mapping
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,8 @@ class Session:
         Raises:
             DataError: the event cannot be read (see `read_history`), or is earlier than the event before it.
         """
-        plain = timestamp is None and kind is None and value is None
+        # a tuple would be read as a pair of an id and a time
+        plain = isinstance(item_id, str | Integral) and timestamp is None and kind is None and value is None
         event: EventLike = {"item_id": item_id, "timestamp": timestamp, "kind": kind, "value": value}
         history = read_history([item_id if plain else event], self._ranker.catalogue)
         if history.last_s < self._last_s:

@@ -85,6 +85,7 @@ def test_the_message_about_a_table_names_its_columns(table: Any) -> None:
         (TABLES["Arrow table"], "kind, value (table.to_pylist())"),
         (TABLES["structured array"], "optionally timestamp, kind, value"),
         ({"item_id": "a"}, "got {'item_id': 'a'}; pass [{'item_id': 'a'}]"),
+        (COLUMNS, "...; pass a list of item ids, of (item_id, timestamp) pairs, or of mappings with item_id"),
         ({"a": 1}, "got {'a': 1}; pass a list of item ids, of (item_id, timestamp) pairs, or of mappings with item_id"),
         ({"a"}, "got a set ({'a'}), which has no order; pass a list of item ids, of (item_id, timestamp) pairs, or of "
          "mappings with item_id"),

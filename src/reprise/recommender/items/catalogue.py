@@ -135,8 +135,9 @@ class Catalogue:
             DataError: an id is unknown, a column belongs to the model, or a value is of another type than its column.
         """
         by_column: dict[str, dict[int, Any]] = {}
-        for item_id, values in changes.items():
+        for item_id, values in _checked_mapping("the changes map item ids to columns", changes).items():
             row = self._row(item_id)
+            _checked_mapping(f"the changes of item {item_id!r} map columns to values", values)
             for name, value in values.items():
                 by_column.setdefault(name, {})[row] = value
         changed = {name: self._changed(name, values) for name, values in by_column.items()}
@@ -255,3 +256,9 @@ class Catalogue:
         if isinstance(item_id, Real) and not isinstance(item_id, Integral):
             text += " (pandas turns integers into floats if some are missing: drop the rows without an id, then convert)"
         return text
+
+
+def _checked_mapping(rule: str, value: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise DataError(f'{rule}, got {shown(value)}; pass {{"p17": {{"price": 12.5}}}}')
+    return value

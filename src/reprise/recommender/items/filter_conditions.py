@@ -12,6 +12,7 @@ from reprise.arrays import BoolArray
 from reprise.errors import DataError, did_you_mean
 from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.items.item_columns import KIND_NAMES, NumericColumn, TypedColumn
+from reprise.recommender.items.list_arguments import shown
 
 LIST_TYPES = (list, tuple, set, frozenset, np.ndarray)
 """Types of conditions that list several values."""
@@ -30,7 +31,7 @@ def matching_items(catalogue: Catalogue, conditions: Mapping[str, Any]) -> BoolA
     """
     if not isinstance(conditions, Mapping):
         raise DataError(
-            f'a filter maps columns of the item table to conditions, got {conditions!r}; pass {{"category": "lamps"}}'
+            f'a filter maps columns of the item table to conditions, got {shown(conditions)}; pass {{"category": "lamps"}}'
         )
     matching_I: BoolArray | None = None
     for name, condition in conditions.items():

@@ -5,6 +5,7 @@ For example, iterating over a data frame gives the names of its columns, and ove
 
 import io
 from collections.abc import Iterable, Mapping, Set
+from numbers import Integral
 from typing import Any
 
 from reprise.errors import DataError
@@ -42,7 +43,7 @@ def history_events(history: object) -> list[Any]:
     if fault is None:
         return elements(history)
     remedy = "for a user without events pass []"
-    if isinstance(history, TEXT) or (isinstance(history, Mapping) and "item_id" in history):
+    if isinstance(history, TEXT) or _is_event(history):
         remedy = f"pass [{shown(history)}]"
     elif _is_table(history):
         rows = next((call for name, call in ROWS_OF_TABLE.items() if hasattr(history, name)), None)
@@ -51,6 +52,11 @@ def history_events(history: object) -> list[Any]:
     elif isinstance(history, Iterable) or getattr(history, "ndim", 0) > 1:
         remedy = "pass a list of item ids, of (item_id, timestamp) pairs, or of mappings with item_id"
     raise DataError(f"a history is a list of events, oldest first, got {fault}; {remedy}")
+
+
+def _is_event(value: object) -> bool:
+    """Return whether a value is one event, and not a mapping of column names to columns."""
+    return isinstance(value, Mapping) and isinstance(value.get("item_id"), str | Integral)
 
 
 def history_list(histories: object) -> list[Any]:
@@ -76,8 +82,8 @@ def elements(values: Any) -> list[Any]:
 
 
 def shown(value: object) -> str:
-    """Return a value for a message, cut off if it is long."""
-    text = repr(value)
+    """Return a value for a message, in one line and cut off if it is long."""
+    text = " ".join(repr(value).split())  # the text of a data frame has several lines
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
