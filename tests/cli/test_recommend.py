@@ -123,13 +123,6 @@ def test_export_prints_the_next_commands_and_keeps_other_directories(
     assert (photos / "one.jpg").exists()
 
 
-def test_k_above_the_catalogue_is_an_error_before_any_output(
-    reprise: Run, shop: Path, histories: Path
-) -> None:
-    result = reprise("recommend", shop / "model", histories, "--k", "41")
-    assert (result.exit_code, result.stdout) == (2, "")
-
-
 def test_an_output_file_in_a_missing_folder_is_an_error_before_the_work(
     fails: Callable[..., str], tmp_path: Path, histories: Path
 ) -> None:

@@ -172,7 +172,7 @@ def test_duplicates_and_earlier_sessions_are_left_out_by_the_rules_of_the_log(tm
     assert read(file, rules=RULES)[0].events == [[2, 1], [3]]
 
 
-def test_events_of_different_kinds_are_no_duplicates(tmp_path: Path) -> None:
+def test_events_of_different_kinds_are_not_duplicates(tmp_path: Path) -> None:
     file = tmp_path / "kinds.csv"
     kinds = ["view", "", "event", "buy", "view"]
     lines = ["user_id,item_id,timestamp,event_type", *(f"a,7,1700000000,{kind}" for kind in kinds)]

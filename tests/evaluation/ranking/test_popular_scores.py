@@ -37,7 +37,7 @@ class Spans:
 
 
 @pytest.fixture
-def strangers() -> SequenceDataset:
+def newcomers() -> SequenceDataset:
     """Three users with training events, a 6, b 5, c 2, d 2, and four of test events only: two new items, then b, then a."""
     known = [list(letters) for letters in ("aaabcdbaba", "aabcdbaba", "bbabbaba")]
     return world([*known, *([["new", "newer", "b", "a"]] * 4)], valid=0, test=4)
@@ -46,11 +46,11 @@ def strangers() -> SequenceDataset:
 @pytest.mark.parametrize(
     "spec", [Recurrent(size=4, layers=1), Ensemble(member=Recurrent(size=4, layers=1), members=2)], ids=str
 )
-def test_a_network_ranks_the_popular_items_for_a_user_without_known_events(strangers, spec) -> None:
-    model = spec.build(strangers.sizes)
-    ranks = rank_targets(model, strangers, EvaluationProtocol())
-    shares = popular_shares(strangers.table, strangers.items.warm)
-    b = strangers.items.index("b")
+def test_a_network_ranks_the_popular_items_for_a_user_without_known_events(newcomers, spec) -> None:
+    model = spec.build(newcomers.sizes)
+    ranks = rank_targets(model, newcomers, EvaluationProtocol())
+    shares = popular_shares(newcomers.table, newcomers.items.warm)
+    b = newcomers.items.index("b")
     for row in range(3, 7):
         _, third, fourth = np.flatnonzero(ranks.row_N == row)
         assert ranks.greater_N[third] == (shares > shares[b - 1]).sum()
@@ -59,24 +59,24 @@ def test_a_network_ranks_the_popular_items_for_a_user_without_known_events(stran
 
 
 @pytest.mark.parametrize("spec", BASELINES, ids=str)
-def test_a_baseline_has_a_popular_order_for_a_user_without_known_events(strangers, spec) -> None:
-    model = spec.fit(strangers)
+def test_a_baseline_has_a_popular_order_for_a_user_without_known_events(newcomers, spec) -> None:
+    model = spec.fit(newcomers)
     score_I = model.scores(model.initial_state(1))[0].numpy()
-    order = [strangers.items.item_ids([index + 1])[0] for index in np.argsort(-score_I, kind="stable")]
+    order = [newcomers.items.item_ids([index + 1])[0] for index in np.argsort(-score_I, kind="stable")]
     assert order[:2] == ["a", "b"]
     assert len(np.unique(score_I)) >= 3
 
 
 @pytest.mark.parametrize("columns", [2, 64])
-def test_only_the_rows_without_known_events_are_replaced(strangers, monkeypatch, columns) -> None:
+def test_only_the_rows_without_known_events_are_replaced(newcomers, monkeypatch, columns) -> None:
     """Tiles of several widths, rows taken from the scores, and top-k lists all see the replaced rows."""
     monkeypatch.setitem(ranking.COLUMNS_PER_TILE, "cpu", columns)
-    items = strangers.items.warm
+    items = newcomers.items.warm
     score_NI = torch.rand(6, items, generator=torch.Generator().manual_seed(0))
     without_N = np.array([True, False, False, True, True, False])
-    scores = with_popular_items(GivenScores(score_NI), strangers, without_N, torch.device("cpu"))
+    scores = with_popular_items(GivenScores(score_NI), newcomers, without_N, torch.device("cpu"))
     expected_NI = score_NI.clone()
-    expected_NI[without_N] = torch.from_numpy(popular_shares(strangers.table, items))
+    expected_NI[without_N] = torch.from_numpy(popular_shares(newcomers.table, items))
     target_N = torch.tensor([1, 2, 3, 4, 2, items + 1])
     for rows in (torch.arange(6), torch.tensor([0, 2, 4, 5])):
         spans = Spans()
@@ -86,7 +86,7 @@ def test_only_the_rows_without_known_events_are_replaced(strangers, monkeypatch,
         assert [column.tolist() for column in found] == [column.tolist() for column in plain]
 
 
-def test_targets_without_known_events_are_no_part_of_the_calibration(strangers) -> None:
-    report = evaluate(Recurrent(size=4, layers=1).build(strangers.sizes), strangers, at=(2,))
+def test_calibration_leaves_out_targets_without_known_events(newcomers) -> None:
+    report = evaluate(Recurrent(size=4, layers=1).build(newcomers.sizes), newcomers, at=(2,))
     assert report.calibration is not None
     assert sum(part.targets for part in report.calibration.bins) == 3 * 4 + 4

@@ -40,14 +40,14 @@ TABLES = {
     "Arrow batch": pa.RecordBatch.from_pydict(COLUMNS),
     "structured array": np.array([("a", 1)], dtype=[("item_id", "U1"), ("timestamp", "i8")]),
 }
-NO_LISTS: dict[str, Any] = {
+OTHERS: dict[str, Any] = {
     **TABLES, "text": "abc", "bytes": b"abc", "bytearray": bytearray(b"abc"), "None": None, "number": 7, "float": 7.0,
     "bool": True, "path": Path("a.csv"), "mapping": {"item_id": "a"}, "columns": COLUMNS, "scalar array": np.array(3),
     "object": object(),
 }  # fmt: skip
 each_list = pytest.mark.parametrize("make", LISTS.values(), ids=LISTS)
 each_table = pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
-each_other = pytest.mark.parametrize("value", NO_LISTS.values(), ids=NO_LISTS)
+each_other = pytest.mark.parametrize("value", OTHERS.values(), ids=OTHERS)
 
 
 @each_list
@@ -85,7 +85,7 @@ def test_the_message_about_a_table_names_its_columns(table: Any) -> None:
         (TABLES["Arrow table"], "kind, value (table.to_pylist())"),
         (TABLES["structured array"], "optionally timestamp, kind, value"),
         ({"item_id": "a"}, "got {'item_id': 'a'}; pass [{'item_id': 'a'}]"),
-        (COLUMNS, "...; pass a list of item ids, of (item_id, timestamp) pairs, or of mappings with item_id"),
+        (COLUMNS, "[1, 2, 3]}; pass a list of item ids, of (item_id, timestamp) pairs, or of mappings with item_id"),
         ({"a": 1}, "got {'a': 1}; pass a list of item ids, of (item_id, timestamp) pairs, or of mappings with item_id"),
         ({"a"}, "got a set ({'a'}), which has no order; pass a list of item ids, of (item_id, timestamp) pairs, or of "
          "mappings with item_id"),
