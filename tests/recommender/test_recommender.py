@@ -14,7 +14,7 @@ from rich_model import START_S, random_history
 from reprise.data.vocabulary import ItemId
 from reprise.errors import ArtefactError, ConfigError, DataError
 from reprise.models.networks.recurrent import Recurrent
-from reprise.recommender import Recommender, recommender
+from reprise.recommender import Recommender, rank_histories
 from reprise.recommender.history import HistoryLike, Timestamp
 from reprise.recommender.recommendations import Recommendations
 
@@ -113,7 +113,7 @@ def test_batches_of_histories_give_the_same_results(
     generator = np.random.default_rng(0)
     histories = [generator.integers(30, size=size).tolist() for size in generator.integers(9, size=20)]
     whole = counting_shop.recommend_many(histories, 7, exclude_seen=True)
-    monkeypatch.setattr(recommender, "MAX_BATCH", 3)
+    monkeypatch.setattr(rank_histories, "MAX_BATCH", 3)
     grouped = counting_shop.recommend_many(histories, 7, exclude_seen=True)
     assert all(near(one, other) for one, other in zip(whole, grouped, strict=True))
 

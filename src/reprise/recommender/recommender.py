@@ -4,7 +4,7 @@ It always runs the exported network, so results do not change when a model is sa
 create a recommender from a network.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import replace
 from math import isnan, nan
@@ -21,21 +21,18 @@ from reprise.recommender.artefact.loading import open_index, open_network, open_
 from reprise.recommender.explain import influences
 from reprise.recommender.generate import DecodingOptions, continue_history
 from reprise.recommender.history import History, HistoryLike, Timestamp, read_history, request_time_s
-from reprise.recommender.items.candidate_mask import Filters, read_filters
+from reprise.recommender.items.candidate_mask import read_filters
 from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.items.list_arguments import history_list
 from reprise.recommender.option_checks import at_most, check_count, check_flag
-from reprise.recommender.ranker import HistorySummary, Ranker
+from reprise.recommender.rank_histories import rank_histories
+from reprise.recommender.ranker import Ranker
 from reprise.recommender.recommendations import Continuation, Influence, Recommendations
 from reprise.recommender.search.mmr import check_diversity
 from reprise.recommender.search.quantized_index import QuantizedIndex
 from reprise.recommender.self_check import GOLDEN, check_each_kind, make_golden_tests, run_golden_tests
 from reprise.recommender.session import Session
 
-MAX_BATCH = 1024
-"""Largest number of histories that are folded together."""
-MAX_MASK_ENTRIES = 2**25
-"""Largest number of entries of a mask of users by items, unless one user needs more."""
 PUBLIC_NAMES = {"time_s": "timestamp", "kind": "kind", "value": "value", "now_s": "now"}
 """Inputs of the graphs, and their names in requests."""
 
@@ -272,15 +269,7 @@ class Recommender:
         read_B = [self._read(history) for history in history_list(histories)]
         last_s = max((history.last_s for history in read_B if not isnan(history.last_s)), default=nan)
         now_s = request_time_s(now, last_s)
-        order_B = sorted(range(len(read_B)), key=lambda row: -len(read_B[row]))
-        batch = max(1, min(MAX_BATCH, MAX_MASK_ENTRIES // self._catalogue.warm))
-        results = [Recommendations()] * len(read_B)
-        for start in range(0, len(order_B), batch):
-            rows = order_B[start : start + batch]
-            ranked = self._rank([read_B[row] for row in rows], k, filters, now_s, diversity)
-            for row, result in zip(rows, ranked, strict=True):
-                results[row] = result
-        return results
+        return rank_histories(self._ranker, read_B, k, filters, now_s, diversity)
 
     def similar_items(self, item_id: ItemId, k: int = 10) -> Recommendations:
         """Return the items with the largest cosine similarity of input vectors; the score is the cosine.
@@ -394,12 +383,3 @@ class Recommender:
 
     def _read(self, history: HistoryLike) -> History:
         return read_history(history, self._catalogue, self._rules)
-
-    def _rank(
-        self, histories: Sequence[History], k: int, filters: Filters, now_s: float, diversity: float
-    ) -> list[Recommendations]:
-        state = self._network.fold([history.events for history in histories])
-        summaries = [
-            HistorySummary(len(history), history.skipped, history.events.item) for history in histories
-        ]
-        return self._ranker.rank(state, summaries, k, filters, now_s, diversity)
