@@ -128,7 +128,7 @@ def test_a_ragged_row_is_reported_with_its_line_and_columns(read, row: str, befo
     with pytest.raises(DataError) as caught:
         read("a,b\n" + '"1\n",2\n' * before + f"{row}\n5,6\n")
     found = len(row.split(","))
-    expected = f"log.csv', line {2 * before + 2}: {found} columns found, 2 expected (a, b): '{row}'; "
+    expected = f"log.csv', line {2 * before + 2}: columns found: {found}, expected: 2 (a, b): '{row}'; "
     assert expected in str(caught.value)
 
 
@@ -138,7 +138,7 @@ def test_a_header_of_another_length_than_all_rows_is_reported_as_such(read, head
     with pytest.raises(DataError) as caught:
         read(f"{header}\n1,2\n3,4\n")
     assert (
-        f"log.csv' names {count} columns ({header.replace(',', ', ')}), but the rows have 2 values, first in line 2"
+        f"log.csv' names {count} columns ({header.replace(',', ', ')}), but the rows have 2, first in line 2"
         in str(caught.value)
     )
 
@@ -154,6 +154,9 @@ def test_a_header_of_another_length_than_all_rows_is_reported_as_such(read, head
         ("a,b\n1,2\n".encode("utf-16"), "is UTF-16; convert it to UTF-8"),
         ("a,b\n1,2\n".encode("utf-16-be"), "line 1: the line contains a NUL byte; convert the file to UTF-8"),
         ("a,b\n1,2\n\ufeffa,b\n", "line 3: the line starts with a byte order mark"),
+        (gzip.compress(b"a,b\n"), "is compressed by gzip; let its name end with .gz"),
+        (b"PAR1\x15\x04", "is a Parquet file; let its name end with .parquet"),
+        (b"PK\x03\x04\0", "is a ZIP archive or an Excel file; unpack it, or export it as CSV"),
         ("a,b,a\n1,2,3\n", "line 1, has 2 columns named 'a'; rename or drop all but one of them"),
         ("a,A\n1,2\n", "line 1, has the columns 'a' and 'A', whose names differ only in case"),
         (
@@ -245,6 +248,6 @@ def test_user_ids_that_begin_with_a_hash_are_kept(write_log, days, tmp_path: Pat
 def test_prepare_reports_a_ragged_row_and_leaves_nothing(write_log, days, tmp_path: Path, name: str) -> None:
     path = write_log(days, name=name)
     path.write_text(path.read_text() + "3\n")
-    with pytest.raises(DataError, match=rf"{name}', line {len(days) + 2}: 1 columns found, 3 expected"):
+    with pytest.raises(DataError, match=rf"{name}', line {len(days) + 2}: columns found: 1, expected: 3"):
         prepare(path, tmp_path / "out", split="last:2d,2d")
     assert [file.name for file in tmp_path.iterdir()] == [name]

@@ -25,6 +25,8 @@ SEPARATOR_NAMES = {"\\t": "\t", "tab": "\t"}
 """Other spellings of separators, for the command line."""
 PEEK_BYTES = 2**20
 """Bytes from which the separator is detected; all rows must agree with it afterwards."""
+NAMES_SHOWN = 20
+"""Largest number of column names in a message."""
 NUMBER = re.compile(r"\s*[+-]?\d+(\.\d*)?\s*")
 
 
@@ -226,14 +228,15 @@ def _ragged_error(block: Block, file: DelimitedFile) -> DataError | None:
         return None
     row = int(wrong[0])
     found = int(count_R[row])
-    names = ", ".join(file.names)
+    more = f" and {expected - NAMES_SHOWN} more" if expected > NAMES_SHOWN else ""
+    names = ", ".join(file.names[:NAMES_SHOWN]) + more
     if row == 0 and len(wrong) == block.rows and (count_R == found).all():
         return DataError(
-            f"the header of {str(file.path)!r} names {expected} columns ({names}), but the rows have {found} values, "
+            f"the header of {str(file.path)!r} names {expected} columns ({names}), but the rows have {found}, "
             f"first in line {block.line(int(block.starts[0]))}: {block.row_text(0)!r}; name every column in the header"
         )
     return block.error(
         int(block.starts[row]),
-        f"{found} columns found, {expected} expected ({names}): {block.row_text(row)!r}; correct the line, or put "
+        f"columns found: {found}, expected: {expected} ({names}): {block.row_text(row)!r}; correct the line, or put "
         f"values that contain {file.separator!r} in quotes",
     )

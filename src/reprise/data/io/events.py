@@ -140,7 +140,7 @@ def read_events(
     time_unit: TimeUnit | None = None,
     **names: str,
 ) -> Events:
-    """Open an event log from files or tables, without reading its rows.
+    """Open an event log from files or tables, without reading its rows; only JSON lines are read to find their columns.
 
     Args:
         source: A path, several paths, a glob or a directory (Parquet, CSV, TSV, JSON lines or RecBole `.inter`, also

@@ -26,6 +26,13 @@ STAND_IN = b"\x1f"
 UTF8_MARK = b"\xef\xbb\xbf"
 OTHER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\0\0\xfe\xff": "UTF-32"}
 """Byte order marks of encodings that are not read."""
+OTHER_FILES = {
+    b"\x1f\x8b": "is compressed by gzip; let its name end with .gz",
+    b"\x28\xb5\x2f\xfd": "is compressed by Zstandard; let its name end with .zst",
+    b"PAR1\x15": "is a Parquet file; let its name end with .parquet",
+    b"PK\x03\x04": "is a ZIP archive or an Excel file; unpack it, or export it as CSV",
+}
+"""First bytes of files that are not text, and what to do."""
 LF, CR, QUOTE = 10, 13, 34
 SHOWN = 60
 """Largest number of characters of a row in a message."""
@@ -147,6 +154,9 @@ def _without_mark(path: Path, start: bytes) -> bytes:
     for mark, encoding in OTHER_MARKS.items():
         if start.startswith(mark):
             raise DataError(f"{str(path)!r} is {encoding}; convert it to UTF-8")
+    for first, fault in OTHER_FILES.items():
+        if start.startswith(first):
+            raise DataError(f"{str(path)!r} {fault}")
     return start.removeprefix(UTF8_MARK)
 
 
