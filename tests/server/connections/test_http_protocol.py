@@ -1,10 +1,12 @@
 """Connections over raw sockets: limits of size, time and number, and errors in the common form."""
 
+import logging
+import random
 import socket
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -206,6 +208,14 @@ def test_a_body_that_no_route_reads_does_not_hold_the_connection(server: Address
             assert connection.is_closed()
 
 
+def test_a_slow_body_ends_the_connection(server: Address) -> None:
+    with RawConnection(server.port, CHUNKED + b"1\r\n{") as connection:
+        connection.drip(b"\r\n1\r\n " * 7, 0.03)
+        response = connection.response()
+        assert (response.status, response.code) == (408, "request_timeout")
+        assert response.headers["connection"] == "close" and connection.is_closed()
+
+
 def test_a_refused_body_is_not_a_reset(server: Address) -> None:
     """The client sends all of a large body before it reads the response, and asks to close the connection."""
     body = b" " * 8_000_000
@@ -352,3 +362,43 @@ def test_the_port_for_health_checks_answers_nothing_else(server: Address) -> Non
             stack.enter_context(RawConnection(server.health_port))
         with RawConnection(server.health_port, HEALTH) as connection:
             assert connection.response().status == 200
+
+
+def test_random_bytes_neither_stop_the_server_nor_show_an_error_of_its_own(
+    server: Address, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Valid requests with random changes, cut into pieces, pipelined, and closed early."""
+    generator = random.Random(5)
+    requests = [
+        HEALTH, POST + b"Content-Length: 2\r\n\r\n{}", CHUNKED + b"2;a=b\r\n{}\r\n0\r\nX: y\r\n\r\n",
+        b"GET http://localhost/v1/users/%C3%A4?limit=3 HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+        b"POST /v1/events HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5000\r\nConnection: close\r\n\r\n",
+        b"DELETE /v1/users/x HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\n\r\n", b"OPTIONS * HTTP/1.0\r\n\r\n",
+    ]  # fmt: skip
+    inserted = [
+        b"\r\n",
+        b"\x00",
+        b":",
+        b" ",
+        b"\xff",
+        b"a" * 9_000,
+        b"a" * 40_000,
+        b"%FF",
+        b"\r\nHost: evil.test\r\n",
+    ]
+    for _ in range(400):
+        data = bytearray().join(generator.choice(requests) for _ in range(generator.choice([1, 1, 2, 30])))
+        for _ in range(generator.choice([0, 1, 4])):
+            place = generator.randrange(len(data))
+            data[place : place + generator.choice([0, 1, 9])] = generator.choice(inserted)
+        cut = generator.randrange(len(data))
+        with suppress(OSError), RawConnection(server.port, data[:cut]) as connection:
+            connection.send(data[cut:])
+            if generator.random() < 0.5:
+                connection.socket.shutdown(socket.SHUT_WR)
+                connection.socket.settimeout(0.02)
+                while received := connection.socket.recv(65_536):
+                    assert b"Internal" not in received and b"text/plain" not in received
+    with RawConnection(server.port, HEALTH) as connection:
+        assert connection.response().status == 200
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []

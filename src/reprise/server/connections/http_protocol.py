@@ -12,7 +12,7 @@ from reprise.server.connections.connection_table import ClientConnections, Conne
 from reprise.server.http.api_errors import JSON, ApiError, error_response
 from reprise.server.http.routes import HEALTH_PATHS
 
-SLICE_BYTES = 16 * 1024
+SLICE_BYTES = 4 * 1024
 """Maximum number of bytes given to the parser at a time, so that a limit is exceeded by at most this much."""
 MAX_PIPELINED = 16
 """Maximum number of requests that wait on one connection while an earlier one is answered."""
@@ -35,13 +35,17 @@ class LingeringTransport:
     """A transport whose `close` waits until the client has sent its request. Otherwise the client may not see the response."""
 
     def __init__(self, transport: asyncio.Transport, protocol: "LimitedHttpProtocol") -> None:
-        self.write = transport.write
         self.is_closing = transport.is_closing
         self._transport = transport
         self._protocol = protocol
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Write to the client, unless it is gone. uvicorn marks only the last of several requests as disconnected."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
     def close(self) -> None:
         """Close the connection, or, if the client is still sending, only the direction to the client."""
@@ -192,6 +196,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             limit_bytes = self.table.settings.max_head_bytes + (FRAMING_RATIO + 1) * self._body_bytes
             if self._unparsed_bytes > limit_bytes:
                 raise self._head_too_large()
+            self._check_header_count()
         except RefusedRequestError as refused:
             self._refuse(refused.error)
         except httptools.HttpParserUpgrade as upgrade:
@@ -230,14 +235,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         settings = self.table.settings
         if self._unparsed_bytes > settings.max_head_bytes and self._head_bytes() > settings.max_head_bytes:
             raise self._head_too_large()
-        if len(self.headers) > settings.max_headers:
-            raise RefusedRequestError(
-                ApiError(
-                    "headers_too_large",
-                    f"the request has more than {settings.max_headers} headers",
-                    "send fewer headers",
-                )
-            )
+        self._check_header_count()
         if self.parser.should_upgrade():
             self._prepare_upgrade()
             return
@@ -294,6 +292,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
+    def _check_header_count(self) -> None:
+        limit = self.table.settings.max_headers
+        if self.headers is not None and len(self.headers) > limit:
+            fault = f"the request has more than {limit} headers"
+            raise RefusedRequestError(ApiError("headers_too_large", fault, "send fewer headers"))
+
     def _head_too_large(self) -> RefusedRequestError:
         limit_bytes = self.table.settings.max_head_bytes
         fault = f"the head, the trailers or the chunk extensions are larger than {limit_bytes} bytes"
@@ -322,6 +326,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.table.count_refusal(error.code)
         self.is_refused, self.since_s = True, self.loop.time()
         if not self.is_body_pending:
+            self.url, self.headers, self.scope = b"", [], {}  # type: ignore[typeddict-item]
             if self.is_responding:
                 self._refusal = error
             else:

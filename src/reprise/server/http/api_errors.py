@@ -81,8 +81,10 @@ class ApiError(Exception):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers of the response: `Retry-After` if the client should retry."""
-        return {"Retry-After": str(RETRY_S)} if self.status in (429, 503) else {}
+        """The headers of the response: `Retry-After` if the client should retry, and whether the connection ends."""
+        headers = {"Retry-After": str(RETRY_S)} if self.status in (429, 503) else {}
+        # the rest of a late request would be taken for the next one, or hold the connection
+        return {"Connection": "close"} if self.status == 408 else headers
 
 
 def error_response(error: ApiError, headers: Mapping[str, str] | None = None) -> Response:
