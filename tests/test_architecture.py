@@ -14,8 +14,8 @@ SOURCE = ROOT / "src" / "reprise"
 FILES = sorted(SOURCE.rglob("*.py"))
 FOLDERS = sorted({file.parent for file in FILES})
 LAYER = {
-    "errors": 0, "arrays": 0, "atomic_files": 0, "class_names": 0, "validation_messages": 0, "config": 0,
-    "directory_lock": 0, "progress": 0,
+    "errors": 0, "arrays": 0, "argument_checks": 0, "atomic_files": 0, "class_names": 0, "validation_messages": 0,
+    "config": 0, "directory_lock": 0, "path_kinds": 0, "progress": 0,
     "data": 1, "nn": 2, "models": 3, "evaluation": 4, "recommender": 4,
     "training": 5, "report": 6, "testing": 6, "server": 6, "cli": 7, "__init__": 7, "__main__": 7,
 }  # fmt: skip

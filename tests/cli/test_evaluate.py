@@ -177,7 +177,7 @@ def test_missing_run_and_changed_dataset_are_errors(
     other = tmp_path / "data"
     assert reprise("prepare", shop / "log.csv", "--split", "leave-one-out", "--out", other).exit_code == 0
     assert fails("evaluate", "--from", file, "--dataset", other).startswith(
-        f"{other} is not the dataset of {tmp_path / 'run'} (fingerprint "
+        f"{other} is not the dataset on which {tmp_path / 'run'} (fingerprint "
     )
 
 
@@ -195,7 +195,7 @@ def test_baselines_without_a_run_need_a_dataset(
     other = tmp_path / "data"
     assert reprise("prepare", shop / "log.csv", "--split", "leave-one-out", "--out", other).exit_code == 0
     assert fails("evaluate", "--from", tmp_path / "a.json", "--dataset", other).startswith(
-        f"{other} is not the dataset of the report (fingerprint "
+        f"{other} is not the dataset on which the report (fingerprint "
     )
 
 
@@ -270,7 +270,7 @@ def test_list_longer_than_the_catalogue_is_an_error(fails: Callable[..., str], s
 
 
 def test_directory_without_a_run_is_an_error(fails: Callable[..., str], tmp_path: Path) -> None:
-    assert fails("evaluate", tmp_path).startswith(f"{tmp_path} is not a run (no run.json)")
+    assert fails("evaluate", tmp_path).startswith(f"{tmp_path} is not a run (it is an empty directory)")
 
 
 def test_runs_on_different_datasets_are_an_error(
@@ -313,5 +313,5 @@ def test_page_shows_the_result_of_a_search(
     assert reprise("evaluate", "--from", facts, "--json", again).exit_code == 0
     assert json.loads(again.read_text())["search"] == json.loads(facts.read_text())["search"]
     assert fails(*command, "--search", shop) == (
-        f"{shop} holds no finished search (no tune.json); `reprise tune DATASET --out {shop}` starts one or continues it"
+        f"{shop} holds no finished search (no search.json); `reprise tune DATASET --out {shop}` starts one or continues it"
     )

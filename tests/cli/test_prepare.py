@@ -155,7 +155,7 @@ def test_describe_prints_facts_or_json(reprise: Run, shop: Path) -> None:
 
 def test_describe_without_a_dataset_suggests_prepare(fails: Callable[..., str], tmp_path: Path) -> None:
     assert fails("describe", tmp_path) == (
-        f"{tmp_path} holds no prepared dataset (no dataset.json); "
+        f"{tmp_path} holds no prepared dataset (it is an empty directory); "
         f"make one with `reprise prepare EVENTS --out {tmp_path}`"
     )
 

@@ -103,8 +103,8 @@ def test_a_path_that_is_neither_run_nor_model_is_an_error(
     fails: Callable[..., str], tmp_path: Path, histories: Path
 ) -> None:
     assert fails("recommend", tmp_path, histories) == (
-        f"{tmp_path} is neither a run (no run.json) nor a saved model (no manifest.json); "
-        "pass a directory that `reprise train` or `reprise export` wrote"
+        f"{tmp_path} is neither a saved model nor a run (it is an empty directory); "
+        f"make one with `reprise train DATASET --out {tmp_path}`"
     )
 
 
@@ -162,7 +162,7 @@ def test_a_backup_of_a_killed_save_is_named(
     [
         (None, "is missing"),
         ("", "is damaged (it has no epoch)"),
-        ('{"epoch": 1}\n', f"is damaged (line 1 has no number 'valid {TrainingConfig().metric}')"),
+        ('{"epoch": 1}\n', f"is damaged (line 1 has no number 'valid {TrainingConfig().metric_for(40)}')"),
         (
             '{"epoch": 1, "valid rec',
             "is damaged (Unterminated string starting at: line 1 column 14 (char 13))",

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from reprise.data.dataset import SequenceDataset
-from reprise.errors import ArtefactError, ConfigError
+from reprise.errors import ArtefactError, ConfigError, DataError
 from reprise.models.networks.recurrent import Recurrent
 from reprise.report.candidates import find_candidates, open_common
 from reprise.testing import worlds
@@ -82,7 +82,9 @@ def test_directory_without_a_run_is_an_error(tmp_path: Path) -> None:
 
 def test_dataset_must_be_known_and_the_same_for_all_runs(tmp_path: Path) -> None:
     here = run(tmp_path / "here")
-    with pytest.raises(ConfigError, match="was trained on data in memory; name its directory"):
+    with pytest.raises(
+        DataError, match="was trained on a dataset in memory; prepare it, and name its directory"
+    ):
         open_common([here], None)
     with pytest.raises(ConfigError, match="the report was made on data in memory; name its directory"):
         open_common([], None)

@@ -60,7 +60,7 @@ def test_damaged_records_raise_an_error(tmp_path: Path) -> None:
 
 def test_missing_search_result_raises_an_error(tmp_path: Path) -> None:
     with pytest.raises(
-        ArtefactError, match=r"holds no finished search \(no tune\.json\); `reprise tune DATASET"
+        ArtefactError, match=r"holds no finished search \(it is an empty directory\); `reprise tune DATASET"
     ):
         read_search(tmp_path)
 

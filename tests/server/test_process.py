@@ -171,7 +171,7 @@ def test_error_messages_of_serve_say_what_to_do(first_model: Path, tmp_path: Pat
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text("{}")
     assert (
-        "run is a training run, not a model; export it with `reprise export run --out MODEL` and serve MODEL"
+        "run is not a saved model (it is a run); export it with `reprise export run --out run.model`"
         in serve_error("run", directory=tmp_path)
     )
     assert "nowhere is not a saved model" in serve_error("nowhere", directory=tmp_path)

@@ -22,7 +22,7 @@ def started_run(path: Path) -> RunDirectory:
 
 def test_a_directory_without_a_run_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(
-        ArtefactError, match=r"is not a run \(no run\.json\); make one with `reprise train DATASET"
+        ArtefactError, match=r"is not a run \(it does not exist\); make one with `reprise train DATASET"
     ):
         load_run(tmp_path / "nothing")
 
@@ -154,7 +154,7 @@ def test_cooccurrence_without_weight_is_dropped(tmp_path: Path) -> None:
 
 def test_a_run_trained_in_memory_needs_a_dataset_to_load(tmp_path: Path) -> None:
     started_run(tmp_path)
-    with pytest.raises(DataError, match="was trained on a dataset in memory; name a prepared one"):
+    with pytest.raises(DataError, match="was trained on a dataset in memory; prepare it, and name"):
         load_run(tmp_path)
 
 
@@ -162,7 +162,9 @@ def test_the_dataset_is_found_by_its_recorded_path(tmp_path: Path) -> None:
     run, shop = RunDirectory(tmp_path), replace(worlds.cycle(), path=tmp_path / "shop")
     run.begin(manifest_of(RECIPE, shop, 1), shop)
     assert run.read()["dataset"] == str(tmp_path / "shop")
-    with pytest.raises(DataError, match="holds no prepared dataset"):
+    with pytest.raises(
+        DataError, match=r"is not at .*shop any more; if it has moved, name its directory with --dataset DIR"
+    ):
         load_run(tmp_path)
 
 

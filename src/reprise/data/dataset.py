@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from reprise.arrays import AnyArray, Float32Array
 from reprise.data.vocabulary import Vocabulary
 from reprise.errors import DataError
+from reprise.path_kinds import instead
 
 FORMAT = 1
 """Version of the file format of a dataset."""
@@ -170,11 +171,11 @@ def id_array(column: pa.ChunkedArray) -> AnyArray:
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
-        manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text())
-    except FileNotFoundError:
-        raise DataError(
-            f"{path} holds no prepared dataset (no {MANIFEST}); make one with `reprise prepare EVENTS --out {path}`"
-        ) from None
+        manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(f"{path} holds no prepared dataset {instead(path, 'dataset')}") from None
+    except OSError as error:
+        raise DataError(f"cannot read {path / MANIFEST} ({error.strerror or error})") from None
     except ValueError as error:  # invalid JSON or UTF-8
         raise _damaged(path / MANIFEST, error) from None
     if not isinstance(manifest, dict):

@@ -3,13 +3,15 @@
 Shape letters: N targets, S sequences with a target, M metrics.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from torch import nn
 
+from reprise.argument_checks import instance, shown
 from reprise.arrays import AnyArray
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.errors import ConfigError
@@ -17,7 +19,12 @@ from reprise.evaluation.calibration import CalibrationObserver, gives_logits
 from reprise.evaluation.list_metrics import ListMetrics
 from reprise.evaluation.metrics import all_metrics, resolve_ties
 from reprise.evaluation.options import EvaluationOptions
-from reprise.evaluation.protocol import EvaluationProtocol
+from reprise.evaluation.protocol import (
+    DEFAULT_LENGTHS,
+    EvaluationProtocol,
+    default_lengths,
+    list_lengths,
+)
 from reprise.evaluation.ranking.ranks import MISS
 from reprise.evaluation.ranking.targets import TargetRanks, TopKObserver, device_of, rank_targets
 from reprise.evaluation.report import EvaluatedData, Report, SequenceSums, Slice
@@ -26,13 +33,16 @@ from reprise.evaluation.stats.bootstrap import Bootstrap, Interval, Ratio
 from reprise.evaluation.target_leakage import check_source, check_target_leakage
 from reprise.models.scorer import CountingScorer, Scorer
 
+SCORING = ("score_batch", "query_batch")
+"""Methods that evaluation calls; a scorer has one of them or both."""
+
 
 def evaluate(
     model: Scorer,
     dataset: SequenceDataset,
     *,
     part: Part = "test",
-    at: tuple[int, ...] = (10, 20),
+    at: Iterable[int] | None = None,
     exclude_seen: bool = False,
     min_history: int = 1,
     protocol: EvaluationProtocol | None = None,
@@ -46,7 +56,8 @@ def evaluate(
         model: Network, baseline, or your own scorer.
         dataset: Dataset that the model was trained on, with its later parts.
         part: Part whose events are the targets.
-        at: Lengths of the top-k lists; every metric is computed at each.
+        at: Lengths of the top-k lists; every metric is computed at each. None: 10 and 20, or the number of items if the
+            catalogue is smaller.
         exclude_seen: Whether to remove the items that came earlier in the sequence from the candidates. A target that was
             seen earlier is then a miss, and the notes of the report say how many there are.
         min_history: Minimum number of events before a target.
@@ -59,11 +70,15 @@ def evaluate(
         ConfigError: A list is longer than the catalogue, a network has learned the part, or both `protocol` and one of
             its fields are given.
     """
-    own = EvaluationProtocol(part=part, at=at, exclude_seen=exclude_seen, min_history=min_history)
+    instance("dataset", dataset, SequenceDataset, "SequenceDataset.open(DIR) opens a prepared one")
+    lengths = DEFAULT_LENGTHS if at is None else list_lengths(at)
+    own = EvaluationProtocol(part=part, at=lengths, exclude_seen=exclude_seen, min_history=min_history)
     if protocol is not None and own != EvaluationProtocol():
         raise ConfigError(
             "protocol and one of part, at, exclude_seen and min_history are given; put them into the protocol"
         )
+    if at is None:
+        own = replace(own, at=default_lengths(dataset.items.warm))
     return evaluate_ranks(model, dataset, protocol or own, options or EvaluationOptions()).report
 
 
@@ -83,7 +98,9 @@ def evaluate_ranks(
     observers: Sequence[TopKObserver] = (),
 ) -> RankedReport:
     """Evaluate like `evaluate`, and return the ranks too; `observers` receive the top-k lists of the same pass."""
+    _check_types(model, protocol, options)
     protocol.check_catalogue(dataset.items.warm)
+    protocol.check_targets(dataset)
     _check_not_learned(model, protocol.part)
     leaks = check_source(model, dataset) if options.leaks else ()
     lists = ListMetrics(dataset, protocol, options.seed, device_of(model)) if options.lists else None
@@ -171,6 +188,17 @@ def _intervals(
         for group, own in zip(groups, named[1:], strict=True)
     }
     return metrics, slices
+
+
+def _check_types(model: object, protocol: object, options: object) -> None:
+    has_methods = hasattr(model, "initial_state") and any(hasattr(model, name) for name in SCORING)
+    if isinstance(model, type) or not (has_methods and isinstance(getattr(model, "name", None), str)):
+        raise ConfigError(
+            f"model must be a fitted or trained model, got {shown(model)}; a spec becomes one by "
+            "Markov().fit(dataset) or train(Recurrent(), dataset, RUN), and a run by load_run(RUN)"
+        )
+    instance("protocol", protocol, EvaluationProtocol, "write EvaluationProtocol(...)")
+    instance("options", options, EvaluationOptions, "write EvaluationOptions(...)")
 
 
 def _check_not_learned(model: Scorer, part: Part) -> None:

@@ -4,12 +4,13 @@ Shape letters: N targets, K ranks. Each position has one relevant item, so recal
 Ties: the target is equally likely at each rank among the items of its score, and a metric is its expected value.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from reprise.argument_checks import shown
 from reprise.arrays import AnyArray, Float64Array
 from reprise.class_names import resolve
 from reprise.errors import ConfigError, did_you_mean
@@ -40,8 +41,12 @@ class Metric:
     """Name `module:NAME` under which the metric was found; empty for a built-in metric or an object that was passed."""
 
     def __post_init__(self) -> None:
-        if not self.name.isidentifier():
+        if not isinstance(self.name, str) or not self.name.isidentifier():
             raise ConfigError(f"a metric's name must be an identifier such as 'rbp', got {self.name!r}")
+        if not callable(self.gain):
+            raise ConfigError(
+                f"gain of the metric {self.name!r} must be a function of the ranks, got {shown(self.gain)}"
+            )
         if self.name in LIST_METRICS:
             raise ConfigError(
                 f"{self.name!r} is the name of a measure of lists; give the metric another name"
@@ -146,6 +151,8 @@ def check_metrics(metrics: Iterable[Metric]) -> tuple[Metric, ...]:
     Raises:
         ConfigError: They are not.
     """
+    if isinstance(metrics, str | bytes | Mapping) or not isinstance(metrics, Iterable):
+        raise ConfigError(f"metrics must be a list of Metric objects, got {shown(metrics)}")
     metrics = tuple(metrics)
     for metric in metrics:
         if not isinstance(metric, Metric):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
-from reprise.errors import ConfigError
+from reprise.argument_checks import flag, whole
 from reprise.evaluation.metrics import METRICS, Metric, check_metrics
 from reprise.evaluation.stats.bootstrap import Bootstrap
 
@@ -38,8 +38,9 @@ class EvaluationOptions:
     def __post_init__(self) -> None:
         object.__setattr__(self, "metrics", check_metrics(self.metrics))
         for name in ("events_per_batch", "max_steps"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+            object.__setattr__(self, name, whole(name, getattr(self, name)))
+        for name in ("lists", "slices", "calibration", "progress", "leaks"):
+            object.__setattr__(self, name, flag(name, getattr(self, name)))
         Bootstrap(resamples=self.resamples, level=self.level, seed=self.seed)
 
     @property

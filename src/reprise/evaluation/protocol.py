@@ -5,17 +5,40 @@ Shape letters: U sequences, N targets.
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from reprise.argument_checks import MAX_WHOLE, choice, flag, shown, whole
 from reprise.arrays import AnyArray
-from reprise.data.dataset import Part, SequenceDataset
-from reprise.errors import ConfigError
+from reprise.data.dataset import PARTS, Part, SequenceDataset
+from reprise.errors import ConfigError, DataError
 from reprise.evaluation.metrics import TIES, Ties
 
 HASH_DIGITS = 12
+DEFAULT_LENGTHS = (10, 20)
+"""Lengths of the top-k lists, unless the catalogue is smaller."""
+
+
+def list_lengths(at: Any) -> tuple[int, ...]:
+    """Return the lengths of top-k lists, ascending, without repetitions.
+
+    Raises:
+        ConfigError: They are not whole numbers of 1 or more, or there are none.
+    """
+    if isinstance(at, str | bytes | Mapping) or not isinstance(at, Iterable):
+        raise ConfigError(f"at must be a list of lengths, such as (10, 20), got {shown(at)}")
+    given = tuple(whole("each length in at", k, low=-MAX_WHOLE) for k in at)
+    if not given or min(given) < 1:
+        raise ConfigError(f"at must contain list lengths of 1 or more, got {given}")
+    return tuple(sorted(set(given)))
+
+
+def default_lengths(items: int) -> tuple[int, ...]:
+    """Return the lengths of top-k lists for a catalogue of `items` items: 10 and 20, or fewer if it has fewer."""
+    return tuple(sorted({min(k, items) for k in DEFAULT_LENGTHS}))
 
 
 @dataclass(frozen=True)
@@ -28,7 +51,7 @@ class EvaluationProtocol:
 
     part: Part = "test"
     """Part of the dataset whose events are targets."""
-    at: tuple[int, ...] = (10, 20)
+    at: tuple[int, ...] = DEFAULT_LENGTHS
     """Lengths k of the top-k lists, ascending; every metric is computed at each."""
     exclude_seen: bool = False
     """Whether the items that came earlier in a sequence are removed from the candidates."""
@@ -40,14 +63,16 @@ class EvaluationProtocol:
     """Rank of a target among items of the same score: the 'average' over all orders, the 'best' or the 'worst' one."""
 
     def __post_init__(self) -> None:
-        at = tuple(sorted(set(self.at)))
-        if not at or at[0] < 1:
-            raise ConfigError(f"at must contain list lengths of 1 or more, got {tuple(self.at)}")
-        if self.min_history < 1:
-            raise ConfigError(f"min_history must be at least 1, got {self.min_history}")
-        if self.ties not in TIES:
-            raise ConfigError(f"ties must be 'average', 'best' or 'worst', got {self.ties!r}")
-        object.__setattr__(self, "at", at)
+        checked = {
+            "part": choice("part", self.part, PARTS),
+            "at": list_lengths(self.at),
+            "exclude_seen": flag("exclude_seen", self.exclude_seen),
+            "min_history": whole("min_history", self.min_history),
+            "query_time": flag("query_time", self.query_time),
+            "ties": choice("ties", self.ties, TIES),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
     @property
     def hash(self) -> str:
@@ -79,6 +104,19 @@ class EvaluationProtocol:
         first_U, last_U = dataset.part(self.part)
         first_U = np.maximum(first_U, dataset.offset[:-1] + self.min_history)
         return first_U, np.maximum(first_U, last_U)
+
+    def check_targets(self, dataset: SequenceDataset) -> None:
+        """Check that a dataset has a target.
+
+        Raises:
+            DataError: It has none.
+        """
+        if not self.count_targets(dataset):
+            raise DataError(
+                f"the {self.part} part has no target: none of its {dataset.part_events(self.part)} events has "
+                f"{self.min_history} or more before it in its sequence; choose another part, another split or a smaller "
+                "min_history"
+            )
 
     def count_targets(self, dataset: SequenceDataset) -> int:
         """Return the number of targets in a dataset."""

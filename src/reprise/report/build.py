@@ -14,7 +14,7 @@ from reprise.evaluation.comparison.model_comparison import Candidate, Comparison
 from reprise.evaluation.comparison.seeds import aggregate_seeds
 from reprise.evaluation.metrics import CutoffMetric
 from reprise.evaluation.options import EvaluationOptions
-from reprise.evaluation.protocol import EvaluationProtocol
+from reprise.evaluation.protocol import EvaluationProtocol, default_lengths
 from reprise.evaluation.report import Report
 from reprise.report.candidates import CandidateSource
 from reprise.report.comparison_file import (
@@ -59,16 +59,21 @@ def build_comparison(
         candidates: Runs and baselines, as `find_candidates` returns them.
         dataset: Dataset that the runs were trained on, opened from disk.
         fit: Function that fits a baseline by its name.
-        protocol: How each candidate is evaluated.
+        protocol: How each candidate is evaluated; None: as `evaluate` does without one.
         options: What is measured, and how the evaluation runs.
         metric: Metric by which the models are compared, such as 'recall@20'; None: ndcg at the longest list.
         workers: Number of processes. The numbers are the same for any.
         log: Receives lines of progress.
 
     Raises:
-        ConfigError: The options do not include the metric, or the protocol does not include its list length.
+        ConfigError: The options do not include the metric, the protocol does not include its list length, or a list is
+            longer than the catalogue.
+        DataError: The part has no targets.
     """
-    protocol, options = protocol or EvaluationProtocol(), options or EvaluationOptions()
+    protocol = protocol or EvaluationProtocol(at=default_lengths(dataset.items.warm))
+    options = options or EvaluationOptions()
+    protocol.check_catalogue(dataset.items.warm)
+    protocol.check_targets(dataset)
     metric = comparison_metric(metric, protocol, options)
     examples = choose_examples(dataset, protocol)
     evaluation = Evaluation(protocol, options, examples, fit)

@@ -8,9 +8,10 @@ from typing import Any
 
 from reprise.config import from_dict, to_dict
 from reprise.data.dataset import SequenceDataset
-from reprise.errors import ConfigError, DataError
+from reprise.errors import ConfigError
+from reprise.path_kinds import kind_of
 from reprise.training.recipe import Recipe
-from reprise.training.run_directory import RunDirectory
+from reprise.training.run_directory import NAME_DATASET, RunDirectory
 
 
 @dataclass(frozen=True)
@@ -75,17 +76,17 @@ def open_common(runs: Sequence[Path], moved: Path | None) -> SequenceDataset:
                 f"{run} was trained on another dataset than {runs[0]} "
                 f"({manifest['dataset']}, not {manifests[0]['dataset']}); only models of one dataset can be compared"
             )
-    where = moved or next((manifest["dataset"] for manifest in manifests if manifest["dataset"]), None)
-    if where is None:
-        what = f"{runs[0]} was trained" if runs else "the report was made"
-        raise ConfigError(f"{what} on data in memory; name its directory with --dataset DIR")
-    dataset = SequenceDataset.open(where)
-    if manifests and dataset.fingerprint != manifests[0]["fingerprint"]:
-        raise DataError(
-            f"{where} is not the dataset of {runs[0]} (fingerprint {dataset.fingerprint}, "
-            f"trained on {manifests[0]['fingerprint']}); name the right one with --dataset DIR"
+    if runs:
+        # of several runs, one may know the present place of the dataset
+        known = (
+            run
+            for run, manifest in zip(runs, manifests, strict=True)
+            if manifest["dataset"] and kind_of(Path(manifest["dataset"])) == "dataset"
         )
-    return dataset
+        return RunDirectory(next(known, runs[0])).open_dataset(moved)
+    if moved is None:
+        raise ConfigError(f"the report was made on data in memory; {NAME_DATASET}")
+    return SequenceDataset.open(moved)
 
 
 def _check_once(names: list[str], what: str) -> None:

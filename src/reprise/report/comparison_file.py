@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any, TypedDict
 
-from reprise.errors import ArtefactError
+from reprise.errors import ArtefactError, command_line
+from reprise.path_kinds import NAMES, kind_of
 
 FORMAT = 1
 """Version of the file format."""
@@ -183,7 +184,13 @@ def read_comparison(path: Path) -> ComparisonRecord:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArtefactError(
-            f"{path} does not exist; `reprise evaluate RUN --json {path}` writes a report"
+            f"{path} does not exist; `{command_line('reprise', 'evaluate', 'RUN', '--json', path)}` writes a report"
+        ) from None
+    except OSError as error:
+        kind = kind_of(path)
+        what = f"it is {NAMES[kind]}" if kind else error.strerror or error
+        raise ArtefactError(
+            f"{path} is not a report ({what}); `reprise evaluate RUN --json FILE` writes a report"
         ) from None
     except ValueError as error:
         raise ArtefactError(f"{path} is not a report ({error})") from None

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from reprise.data.dataset import SequenceDataset
-from reprise.errors import ArtefactError, DataError
+from reprise.errors import ArtefactError, ConfigError, DataError
 from reprise.evaluation.metrics import METRICS, find_metric
 from reprise.evaluation.options import EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
+from reprise.path_kinds import kind_of
 from reprise.report.candidates import open_common
 from reprise.report.comparison_file import ComparisonRecord
+from reprise.training.run_directory import NAME_DATASET
 
 COMPARED = ("reports", "pooled")
 """Parts of each candidate that must be equal; times may differ."""
@@ -38,7 +40,7 @@ def protocol_of(comparison: ComparisonRecord) -> EvaluationProtocol:
     try:
         found = {field.name: written[field.name] for field in fields(EvaluationProtocol)}
         return EvaluationProtocol(**{**found, "at": tuple(found["at"])})
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ConfigError) as error:
         raise ArtefactError(f"the protocol of the report is damaged ({error!r})") from None
 
 
@@ -61,7 +63,7 @@ def options_of(comparison: ComparisonRecord, *, trusted: bool = False) -> Evalua
     metrics = METRICS if names is None else tuple(find_metric(name, trusted=trusted) for name in names)
     try:
         return EvaluationOptions(metrics=metrics, **written)
-    except TypeError as error:
+    except (TypeError, ConfigError) as error:
         raise ArtefactError(f"the options of the report are damaged ({error!r})") from None
 
 
@@ -92,8 +94,12 @@ def dataset_of(comparison: ComparisonRecord, runs: list[Path], moved: Path | Non
     Raises:
         DataError: The dataset does not exist, or is another one.
     """
-    where = moved or (Path(comparison["dataset"]["path"]) if comparison["dataset"]["path"] else None)
-    dataset = open_common(runs, where)
+    before = comparison["dataset"]["path"]
+    if not (runs or moved) and before and kind_of(Path(before)) != "dataset":
+        raise DataError(
+            f"the dataset of the report is not at {before} any more; if it has moved, {NAME_DATASET}"
+        )
+    dataset = open_common(runs, moved or (Path(before) if before and not runs else None))
     if dataset.fingerprint != comparison["dataset"]["fingerprint"]:
         raise DataError(
             f"{dataset.path} is not the dataset of the report (fingerprint {dataset.fingerprint}, "

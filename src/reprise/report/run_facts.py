@@ -6,7 +6,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from reprise.errors import ArtefactError
+from reprise.errors import ArtefactError, command_line
+from reprise.path_kinds import instead, kind_of
 from reprise.report.comparison_file import EpochRecord, SearchRecord, TrainingRecord
 from reprise.training.run_directory import RunDirectory
 from reprise.training.tuning.search_directory import SearchDirectory
@@ -49,11 +50,15 @@ def read_search(path: Path) -> SearchRecord:
         found = json.loads(file.read_text(encoding="utf-8"))
         facts: SearchRecord = {key: found[key] for key in SEARCH_KEYS}  # type: ignore[assignment]
         return facts
-    except FileNotFoundError:
-        raise ArtefactError(
-            f"{path} holds no finished search (no {file.name}); `reprise tune DATASET --out {path}` starts one "
-            "or continues it"
-        ) from None
+    except (FileNotFoundError, NotADirectoryError):
+        if kind_of(path) == "search":
+            again = command_line("reprise", "tune", "DATASET", "--out", path)
+            raise ArtefactError(
+                f"{path} holds no finished search (no {file.name}); `{again}` continues it"
+            ) from None
+        raise ArtefactError(f"{path} holds no finished search {instead(path, 'search')}") from None
+    except OSError as error:
+        raise ArtefactError(f"cannot read {file} ({error.strerror or error})") from None
     except (KeyError, TypeError, ValueError) as error:
         raise ArtefactError(f"{file} is damaged ({error!r}); search again in another directory") from None
 

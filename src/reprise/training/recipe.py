@@ -1,10 +1,13 @@
 """Recipes: a model spec with the hyper-parameters of its training, and separately the options of a run."""
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from reprise.argument_checks import instance
 from reprise.config import spec
+from reprise.data.dataset import SequenceDataset
 from reprise.models.cooccurrence.fitting import GCE_Q
 from reprise.models.networks.recurrent import Recurrent
 from reprise.training.losses.loss import Loss
@@ -39,8 +42,8 @@ class TrainingConfig:
     """Loss of each target."""
     objective: Objective = NextItem()
     """Training objective: `NextItem()`, `MaskedItem()` for a bidirectional network, or `Reconstruction()`."""
-    metric: str = "ndcg@10"
-    """Validation metric that chooses the best epoch and decides about early stopping."""
+    metric: str = ""
+    """Validation metric that chooses the best epoch and decides about early stopping; empty: see `metric_for`."""
     patience: Annotated[int, Field(ge=0)] = 3
     """Number of epochs without a better validation metric after which training stops; 0 disables early stopping."""
     gce_q: Annotated[float, Field(ge=0, le=1)] = GCE_Q
@@ -51,6 +54,10 @@ class TrainingConfig:
     """Maximum number of passes over the validation part after the epochs; the number that helps is used. 0: no refit."""
     exclude_seen: bool = False
     """Whether validation ranks only unseen items. Use the setting that recommendations will use."""
+
+    def metric_for(self, items: int) -> str:
+        """Return the validation metric for a catalogue of this size: by default ndcg@10, or ndcg over fewer items."""
+        return self.metric or f"ndcg@{min(10, items)}"
 
     def learning_rate_for(self, width: int) -> float:
         """Return the peak learning rate for a network of this width: 2e-3 at 256, inversely proportional, at most 8e-3.
@@ -97,3 +104,23 @@ class Recipe:
     """Spec of the network."""
     training: TrainingConfig = TrainingConfig()
     """Hyper-parameters of training."""
+
+
+def recipe_for(model: Any, dataset: SequenceDataset, training: TrainingConfig | None = None) -> Recipe:
+    """Return the recipe of a training on a dataset, with the validation metric for its catalogue.
+
+    Args:
+        model: The spec of a model, or a whole recipe.
+        dataset: The dataset.
+        training: Hyper-parameters of training, instead of those of the recipe.
+
+    Raises:
+        ConfigError: The dataset or the hyper-parameters are of another type.
+    """
+    instance("dataset", dataset, SequenceDataset, "SequenceDataset.open(DIR) opens a prepared one")
+    recipe = model if isinstance(model, Recipe) else Recipe(model=model)
+    if training is None:
+        training = recipe.training
+    instance("training", training, TrainingConfig, "write TrainingConfig(...)")
+    metric = training.metric_for(dataset.items.warm)
+    return Recipe(model=recipe.model, training=replace(training, metric=metric))

@@ -17,6 +17,7 @@ from typing import Any
 
 import tomli_w
 
+from reprise.argument_checks import choice, file_path
 from reprise.atomic_files import unwritable, write_text, writing
 from reprise.class_names import class_name, resolve
 from reprise.config import CLASS, from_dict, put_values, to_dict
@@ -24,11 +25,14 @@ from reprise.data.dataset import Part, SequenceDataset, Sizes
 from reprise.directory_lock import LOCK, locked_directory
 from reprise.errors import ArtefactError, ConfigError, DataError
 from reprise.models.networks.network_scorer import NetworkScorer
+from reprise.path_kinds import instead, kind_of
 from reprise.progress import ProgressBar
 from reprise.training.checkpoint import RESUMES, load_weights, read_tensors
 from reprise.training.recipe import Recipe
 
 FORMAT = 1
+NAME_DATASET = "name its directory with --dataset DIR (in Python: dataset=DIR)"
+"""End of the message for a run whose dataset is not found."""
 FORMER_PARTIAL = "run.partial"
 """Name of an incomplete manifest that a version before 0.2 left when it was killed."""
 MEMBERS = "members"
@@ -94,9 +98,15 @@ class RunDirectory:
             check_holds_only(self.path, own, "a run directory")
 
     def begin(self, manifest: Manifest, dataset: SequenceDataset) -> None:
-        """Write the manifest and the recipe; a run that exists keeps them."""
-        if not self.manifest.exists():
-            location = str(dataset.path.resolve()) if dataset.path else None
+        """Write the manifest and the recipe. A run that exists keeps them; only the place of a moved dataset is replaced."""
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        location = str(dataset.path.resolve()) if dataset.path else None
+        if self.manifest.exists():
+            before = self.read()
+            if location and before["dataset"] and kind_of(Path(before["dataset"])) != "dataset":
+                write_text(self.manifest, json.dumps(before | {"dataset": location}, indent=2))
+        else:
             text = json.dumps(manifest | {"dataset": location, "reprise": version("reprise")}, indent=2)
             write_text(self.path / "recipe.toml", tomli_w.dumps(manifest["recipe"]))
             write_text(self.manifest, text)
@@ -120,10 +130,10 @@ class RunDirectory:
         """
         try:
             manifest: Manifest = json.loads(self.manifest.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise ArtefactError(
-                f"{self.path} is not a run (no {self.manifest.name}); make one with `reprise train DATASET --out {self.path}`"
-            ) from None
+        except (FileNotFoundError, NotADirectoryError):
+            raise ArtefactError(f"{self.path} is not a run {instead(self.path, 'run')}") from None
+        except OSError as error:
+            raise ArtefactError(f"cannot read {self.manifest} ({error.strerror or error})") from None
         except ValueError as error:
             raise _damaged(self.manifest, error) from None
         if not isinstance(manifest, dict):
@@ -136,6 +146,29 @@ class RunDirectory:
         if missing:
             raise _damaged(self.manifest, f"no {', '.join(sorted(missing))}")
         return manifest
+
+    def open_dataset(self, moved: Path | None = None) -> SequenceDataset:
+        """Open the dataset of the run, which has moved since the training if `moved` is given.
+
+        Raises:
+            ArtefactError: The directory is not a run, or is damaged.
+            DataError: The dataset is missing, or is not the one on which the run was trained.
+        """
+        manifest = self.read()
+        location = moved or manifest["dataset"]
+        if location is None:
+            raise DataError(f"{self.path} was trained on a dataset in memory; prepare it, and {NAME_DATASET}")
+        if moved is None and kind_of(Path(location)) != "dataset":
+            raise DataError(
+                f"the dataset of {self.path} is not at {location} any more; if it has moved, {NAME_DATASET}"
+            )
+        data = SequenceDataset.open(location)
+        if data.fingerprint != manifest["fingerprint"]:
+            raise DataError(
+                f"{location} is not the dataset on which {self.path} was trained (its fingerprint is {data.fingerprint}, "
+                f"the run has {manifest['fingerprint']}); {NAME_DATASET}"
+            )
+        return data
 
     def write_metrics(self, history: list[dict[str, Any]]) -> None:
         """Replace `metrics.jsonl`, which has one line of JSON per epoch."""
@@ -272,17 +305,9 @@ def load_run(
         ArtefactError: The directory is not a run, is damaged, or has no finished epoch.
         DataError: The dataset is missing, or is not the one on which the run was trained.
     """
-    run = RunDirectory(Path(path))
-    manifest = run.read()
-    location = dataset or manifest["dataset"]
-    if location is None:
-        raise DataError(f"{path} was trained on a dataset in memory; name a prepared one with --dataset DIR")
-    data = SequenceDataset.open(location)
-    if data.fingerprint != manifest["fingerprint"]:
-        raise DataError(
-            f"{location} is not the dataset on which {path} was trained (its fingerprint is {data.fingerprint}, "
-            f"the run has {manifest['fingerprint']}); name the right one with --dataset DIR"
-        )
+    run = RunDirectory(file_path("path", path))
+    choice("before", before, ("valid", "test"))
+    data = run.open_dataset(None if dataset is None else file_path("dataset", dataset))
     return load_model(run, data, before), data
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reprise.argument_checks import file_path, instance, shown
 from reprise.data.batching import BatchPlan, RowSegments
 from reprise.data.dataset import SequenceDataset
 from reprise.data.leakage.checks import check_leaks
@@ -38,7 +39,7 @@ from reprise.training.fit_cooccurrence import add_cooccurrence
 from reprise.training.loggers import loggers_for
 from reprise.training.losses.negatives import NegativeSampler
 from reprise.training.optimizer import learning_rate
-from reprise.training.recipe import Recipe, RunOptions, TrainingConfig
+from reprise.training.recipe import Recipe, RunOptions, TrainingConfig, recipe_for
 from reprise.training.refit_on_validation import refit_on_validation
 from reprise.training.run_directory import (
     FINISHED,
@@ -89,11 +90,13 @@ def train(
         LeakError: The training part contains information about the targets of the evaluation.
         DivergedError: A loss or a gradient is not finite. The last checkpoint has the weights before it.
     """
-    recipe = model if isinstance(model, Recipe) else Recipe(model=model)
-    if training is not None:
-        recipe = Recipe(model=recipe.model, training=training)
-    options = options or RunOptions()
-    run = RunDirectory(Path(out))
+    recipe = recipe_for(model, dataset, training)
+    options = instance(
+        "options", RunOptions() if options is None else options, RunOptions, "write RunOptions(...)"
+    )
+    if not (on_epoch is None or callable(on_epoch)):
+        raise ConfigError(f"on_epoch must be a function of the record of an epoch, got {shown(on_epoch)}")
+    run = RunDirectory(file_path("out", out))
     with torch.random.fork_rng(), torch_threads(options):
         _train_run(recipe, dataset, run, options, progress, on_epoch)
         return load_model(run, dataset)

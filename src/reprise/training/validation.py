@@ -24,8 +24,8 @@ class Validation:
 
     def __init__(self, config: TrainingConfig, dataset: SequenceDataset) -> None:
         self.dataset = dataset
-        self.metric = config.metric
-        self.cutoff_metric = validation_metric(config)
+        self.metric = config.metric_for(dataset.items.warm)
+        self.cutoff_metric = validation_metric(self.metric)
         self.k = self.cutoff_metric.k
         self.protocol = EvaluationProtocol("valid", (self.k,), config.exclude_seen)
         if not self.protocol.count_targets(dataset):
@@ -35,7 +35,7 @@ class Validation:
             )
         if self.k > dataset.items.warm:
             raise ConfigError(
-                f"training.metric {config.metric!r} ranks the first {self.k} items, but the catalogue has only "
+                f"training.metric {self.metric!r} ranks the first {self.k} items, but the catalogue has only "
                 f"{dataset.items.warm}; choose a smaller k"
             )
 
@@ -63,11 +63,11 @@ def metrics_of(record: dict[str, Any]) -> Metrics:
     return {name.removeprefix(VALID): value for name, value in record.items() if name.startswith(VALID)}
 
 
-def validation_metric(config: TrainingConfig, *, trusted: bool = True) -> CutoffMetric:
+def validation_metric(name: str, *, trusted: bool = True) -> CutoffMetric:
     """Return the metric that `training.metric` names.
 
     Args:
-        config: Hyper-parameters of training.
+        name: Metric with its list length, such as `ndcg@10`.
         trusted: Whether the metric may be in a module outside this package. A recipe in Python may import anything; the
             command line passes its option `--trusted`.
 
@@ -75,6 +75,6 @@ def validation_metric(config: TrainingConfig, *, trusted: bool = True) -> Cutoff
         ConfigError: The metric cannot be found, is not trusted, or has no list length.
     """
     try:
-        return parse_metric(config.metric, trusted=trusted)
+        return parse_metric(name, trusted=trusted)
     except ConfigError as error:
         raise ConfigError(f"training.metric: {error}") from None

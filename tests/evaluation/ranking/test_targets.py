@@ -159,7 +159,9 @@ def test_a_part_without_targets_is_an_error(table):
 
 
 def test_an_unknown_part_is_an_error(hard, table):
-    with pytest.raises(DataError, match="unknown part 'tset'; the parts are train, valid and test"):
+    with pytest.raises(
+        ConfigError, match="part must be 'train', 'valid' or 'test', got 'tset'; did you mean 'test'"
+    ):
         rank_targets(table([1.0]), hard, EvaluationProtocol(part="tset"))
 
 

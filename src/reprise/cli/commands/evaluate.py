@@ -41,7 +41,12 @@ def evaluate(
         typer.Option(metavar="valid|test", help="Part whose events are the targets.", show_default="test"),
     ] = None,
     at: Annotated[
-        str | None, typer.Option(metavar="K,...", help="Lengths k of the top-k lists.", show_default="10,20")
+        str | None,
+        typer.Option(
+            metavar="K,...",
+            help="Lengths k of the top-k lists.",
+            show_default="10,20, or the number of items if there are fewer",
+        ),
     ] = None,
     exclude_seen: Annotated[
         bool | None,
@@ -110,7 +115,8 @@ def evaluate(
     data = _dataset(runs or [], names, dataset)
     fit = _fit(names, typed=True, trusted=trusted)
     # runs on the command line may name any class in their recipes; runs in a report only with --trusted
-    result = _compare(runs or [], names, data, fit, _settings(typed), workers, trusted=True)
+    settings = _settings(typed, data.items.warm)
+    result = _compare(runs or [], names, data, fit, settings, workers, trusted=True)
     result.comparison["command"], result.comparison["search"] = command, facts
     _print_result(result, outputs)
 
@@ -147,16 +153,15 @@ class EvaluationSettings(NamedTuple):
     """Metric of the comparison; None: ndcg at the longest list."""
 
 
-def _settings(typed: dict[str, Any]) -> EvaluationSettings:
-    """Return the settings for options of the command line; the metric may come from any module."""
+def _settings(typed: dict[str, Any], items: int) -> EvaluationSettings:
+    """Return the settings for options of the command line and a catalogue; the metric may come from any module."""
     from reprise.evaluation.metrics import METRICS, parse_metric, with_metric
     from reprise.evaluation.options import EvaluationOptions
-    from reprise.evaluation.protocol import EvaluationProtocol
+    from reprise.evaluation.protocol import EvaluationProtocol, default_lengths
 
     fields = {name: value for name, value in typed.items() if name != "metric"}
-    if "at" in fields:
-        fields["at"] = _lengths(fields["at"])
-    protocol = EvaluationProtocol(**fields)
+    at = _lengths(fields.pop("at")) if "at" in fields else default_lengths(items)
+    protocol = EvaluationProtocol(at=at, **fields)
     if "metric" not in typed:
         return EvaluationSettings(protocol, EvaluationOptions(), None)
     found = parse_metric(typed["metric"], trusted=True)

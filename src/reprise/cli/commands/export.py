@@ -22,10 +22,11 @@ def export(
     from reprise.recommender.recommender import Recommender
     from reprise.training import load_run
 
-    Recommender(*load_run(run, dataset), training=training_metadata(run)).save(out)
+    model, data = load_run(run, dataset)
+    Recommender(model, data, training=training_metadata(run)).save(out)
     typer.echo(f"wrote {out}")
     show_next(
-        ("reprise", "recommend", out, "HISTORIES", "--k", 20),
+        ("reprise", "recommend", out, "HISTORIES", "--k", min(20, data.items.warm)),
         ("reprise", "serve", out, "--store", "sqlite:///events.db"),
     )
 

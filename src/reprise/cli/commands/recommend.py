@@ -21,6 +21,7 @@ from reprise.cli.shared_options import (
     check_output_file,
 )
 from reprise.errors import ArtefactError
+from reprise.path_kinds import instead
 
 if TYPE_CHECKING:
     from reprise.recommender.history import Timestamp
@@ -151,10 +152,7 @@ def open_recommender(path: Path, dataset: Path | None = None) -> "Recommender":
     if (path / "manifest.json").exists() or find_backup(path):
         return Recommender.load(path)
     if not (path / "run.json").exists():
-        raise ArtefactError(
-            f"{path} is neither a run (no run.json) nor a saved model (no manifest.json); "
-            "pass a directory that `reprise train` or `reprise export` wrote"
-        )
+        raise ArtefactError(f"{path} is neither a saved model nor a run {instead(path, 'run')}")
     from reprise.training import load_run
 
     return Recommender(*load_run(path, dataset))

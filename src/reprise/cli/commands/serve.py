@@ -8,6 +8,7 @@ import typer
 
 from reprise.cli.shared_options import TrustedStore
 from reprise.errors import ArtefactError
+from reprise.path_kinds import instead, kind_of
 
 EXAMPLE = "reprise serve shop.model --store sqlite:///events.db --port 8000"
 MEGABYTE = 2**20
@@ -107,10 +108,8 @@ def serve(
     from reprise.server import process
     from reprise.server.settings import Settings
 
-    if (model / "run.json").exists():
-        raise ArtefactError(
-            f"{model} is a training run, not a model; export it with `reprise export {model} --out MODEL` and serve MODEL"
-        )
+    if kind_of(model) not in (None, "model"):  # the loader checks anything else
+        raise ArtefactError(f"{model} is not a saved model {instead(model, 'model')}")
     listen = process.ListenSettings(
         host, port, keys, trusted_host or (), allow_origin or (), root_path, health_port
     )

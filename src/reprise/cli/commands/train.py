@@ -47,11 +47,12 @@ def train(
 
     plan = read_recipe(recipe, overrides or [], trusted=trusted)
     options = RunOptions(**drop_unset(seed=seed, accelerator=accelerator, threads=threads, logger=logger))
-    train_network(plan, SequenceDataset.open(path), out=out, options=options, progress=True)
-    typer.echo(f"trained {plan.model}; the run is in {out}")
+    data = SequenceDataset.open(path)
+    train_network(plan, data, out=out, options=options, progress=True)
+    typer.echo(f"the run of {plan.model} is in {out}")  # true for a run that was finished before, too
     show_next(
         ("reprise", "evaluate", out, "--baselines", "popularity,markov,cooccurrence"),
-        ("reprise", "recommend", out, "HISTORIES", "--k", 20),
+        ("reprise", "recommend", out, "HISTORIES", "--k", min(20, data.items.warm)),
         ("reprise", "export", out, "--out", Path(f"{out.resolve().name}.model")),
     )
 
@@ -66,5 +67,6 @@ def read_recipe(file: Path | None, overrides: list[str], *, trusted: bool = Fals
     recipe: Recipe = from_dict(
         apply_overrides(data, overrides, Recipe, trusted=trusted), Recipe, trusted=trusted
     )
-    validation_metric(recipe.training, trusted=trusted)
+    if recipe.training.metric:
+        validation_metric(recipe.training.metric, trusted=trusted)
     return recipe

@@ -124,7 +124,8 @@ def read_plan(
     plan: Recipe = from_dict(
         apply_overrides(data, overrides, Recipe, trusted=trusted), Recipe, trusted=trusted
     )
-    validation_metric(plan.training, trusted=trusted)
+    if plan.training.metric:
+        validation_metric(plan.training.metric, trusted=trusted)
     return plan, {**parse_space(section), **parse_space(parse_options(space))}
 
 

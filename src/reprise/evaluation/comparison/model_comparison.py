@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import accumulate, combinations, pairwise
 from typing import Any, Literal, get_args
 
+from reprise.argument_checks import instance, number, shown
 from reprise.errors import ConfigError, DataError, did_you_mean
 from reprise.evaluation.comparison.seeds import Estimate, resample_runs
 from reprise.evaluation.report import Report
@@ -27,6 +28,12 @@ class Candidate:
     """Name of the model in results."""
     reports: tuple[Report, ...]
     """Reports of its runs, made with the same protocol."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.reports, list | tuple):
+            raise ConfigError(f"reports must be a list of Report objects, got {shown(self.reports)}")
+        for report in self.reports:
+            instance("each report", report, Report, "evaluate(model, dataset) returns one")
 
     @property
     def trained(self) -> bool:
@@ -167,6 +174,10 @@ def _result(
 
 
 def _check(candidates: Sequence[Candidate], metric: str, against: str, level: float) -> None:
+    if not isinstance(candidates, Sequence) or isinstance(candidates, str | bytes):
+        raise ConfigError(f"candidates must be a list of Candidate objects, got {shown(candidates)}")
+    for one in candidates:
+        instance("each candidate", one, Candidate, "write Candidate(name, reports)")
     names = [it.name for it in candidates]
     if len(names) < 2:
         raise ConfigError(f"a comparison needs two models or more, got {len(names)}")
@@ -180,7 +191,7 @@ def _check(candidates: Sequence[Candidate], metric: str, against: str, level: fl
         raise ConfigError(
             f"against must be 'first', 'best' or 'each', got {against!r}{did_you_mean(against, get_args(Against))}"
         )
-    if not 0 < level < 1:
+    if not 0 < number("level", level) < 1:
         raise ConfigError(f"level must lie between 0 and 1, got {level}; 0.05 is usual")
     known = candidates[0].reports[0].sums.metrics
     if metric not in known:

@@ -194,9 +194,8 @@ def score_batches(
     """
     options = options or EvaluationOptions()
     bounds = protocol.target_bounds(dataset)
+    protocol.check_targets(dataset)
     total = protocol.count_targets(dataset)
-    if total == 0:
-        raise DataError(_no_targets(dataset, protocol))
     vector_ID = _item_vectors(model, dataset)
     plan = _plan(dataset, options, bounds, vectors=vector_ID is not None)
     state: State | None = None
@@ -343,11 +342,3 @@ def _first_non_finite(scores: Scores) -> int | None:
         low_N, high_N = scores.score_NI.aminmax(dim=1)
         finite_N = torch.isfinite(low_N) & torch.isfinite(high_N)
     return None if bool(finite_N.all()) else int((~finite_N).nonzero()[0])
-
-
-def _no_targets(dataset: SequenceDataset, protocol: EvaluationProtocol) -> str:
-    events = dataset.part_events(protocol.part)
-    return (
-        f"the {protocol.part} part has no target: none of its {events} events has {protocol.min_history} or more "
-        "before it in its sequence; choose another part, another split or a smaller min_history"
-    )

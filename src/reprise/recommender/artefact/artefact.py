@@ -22,6 +22,7 @@ from reprise.arrays import AnyArray, Float32Array
 from reprise.data.history_rules import HistoryRules
 from reprise.data.io.arrow_columns import Table, read_table, write_table
 from reprise.errors import ArtefactError, DataError
+from reprise.path_kinds import instead
 from reprise.recommender.artefact.bounded_read import COPY_AGAIN, MAX_MANIFEST_BYTES, read_bounded
 from reprise.recommender.artefact.model_card import HISTORY_RULES, model_card
 from reprise.recommender.artefact.soundness import (
@@ -252,9 +253,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
                 f"{path} is missing: a save was killed while it replaced the model, and the previous model is {old}; "
                 f"rename that to {path}, or save or export the model again"
             ) from None
-        raise ArtefactError(
-            f"{path} is not a saved model (no {MANIFEST}); make one with `reprise export RUN --out {path}`"
-        ) from None
+        raise ArtefactError(f"{path} is not a saved model {instead(path, 'model')}") from None
     except ArtefactError:
         raise
     except (ValueError, RecursionError) as error:

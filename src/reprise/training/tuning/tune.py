@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from reprise.argument_checks import file_path, instance, whole
 from reprise.config import to_dict
 from reprise.data.dataset import SequenceDataset
 from reprise.data.leakage.checks import check_leaks
 from reprise.errors import ConfigError
 from reprise.progress import SearchProgress
-from reprise.training.recipe import Recipe, RunOptions
+from reprise.training.recipe import Recipe, RunOptions, recipe_for
 from reprise.training.tuning.optuna_study import OptunaStudy
 from reprise.training.tuning.search_directory import (
     FORMAT,
@@ -69,13 +70,17 @@ def tune(
         ConfigError: A field is unknown or a value invalid, the directory holds another search, or all trials failed.
         DataError: The dataset leaks, or its validation part has no target.
     """
-    recipe = model if isinstance(model, Recipe) else Recipe(model=model)
-    options, search = options or RunOptions(), search or SearchOptions()
+    recipe = recipe_for(model, dataset)
+    options = instance(
+        "options", RunOptions() if options is None else options, RunOptions, "write RunOptions(...)"
+    )
+    search = SearchOptions() if search is None else search
+    instance("search", search, SearchOptions, "write SearchOptions(...)")
     options = replace(options, threads=options.threads or 1)
     _check(recipe, dataset, trials, workers)
     resolved = resolve_space(parse_space(space) if space else default_space(recipe), recipe, dataset.sizes)
     study = OptunaStudy(resolved, options.seed, search.pruner, recipe.training.epochs)
-    directory = SearchDirectory(Path(out))
+    directory = SearchDirectory(file_path("out", out))
     manifest = {
         "format": FORMAT,
         "recipe": to_dict(recipe),
@@ -107,8 +112,7 @@ def _check(recipe: Recipe, dataset: SequenceDataset, trials: int, workers: int) 
             f"model must be a spec with `build` or `fit`, such as Recurrent(), got {recipe.model!r}"
         )
     for name, number in (("trials", trials), ("workers", workers)):
-        if number < 1:
-            raise ConfigError(f"{name} must be at least 1, got {number}")
+        whole(name, number)
     if workers > 1 and dataset.path is None:
         raise ConfigError(
             "worker processes cannot read a dataset in memory; prepare it into a directory, or use one worker"

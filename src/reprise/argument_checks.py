@@ -1,0 +1,122 @@
+"""Checks of arguments: each returns the value in its normal type, or raises an error that names the argument and the value."""
+
+import math
+import operator
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, SupportsFloat, TypeVar
+
+from reprise.errors import ConfigError, did_you_mean
+
+MAX_WHOLE = 2**31 - 1
+"""Largest whole number, unless a check says otherwise: that of an array of 32-bit integers."""
+T = TypeVar("T")
+
+
+def whole(name: str, value: Any, low: int = 1, high: int = MAX_WHOLE) -> int:
+    """Return a whole number between two limits, NumPy's included; True and False are not numbers.
+
+    Raises:
+        ConfigError: The value is something else.
+    """
+    try:
+        number = operator.index(value) if not _is_flag(value) else None
+    except TypeError:
+        number = None
+    if number is None:
+        raise ConfigError(f"{name} must be a whole number, got {shown(value)}")
+    if not low <= number <= high:
+        limit = f"at least {low}" if number < low else f"at most {high:,}"
+        raise ConfigError(f"{name} must be {limit}, got {number}")
+    return number
+
+
+def number(name: str, value: Any) -> float:
+    """Return a finite number.
+
+    Raises:
+        ConfigError: The value is something else.
+    """
+    if _is_flag(value) or isinstance(value, str | bytes) or not isinstance(value, SupportsFloat):
+        raise ConfigError(f"{name} must be a number, got {shown(value)}")
+    try:
+        found = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ConfigError(f"{name} must be a number, got {shown(value)}") from None
+    if not math.isfinite(found):
+        raise ConfigError(f"{name} must be a finite number, got {found}")
+    return found
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return True or False.
+
+    Raises:
+        ConfigError: The value is something else.
+    """
+    if not _is_flag(value):
+        raise ConfigError(f"{name} must be True or False, got {shown(value)}")
+    return bool(value)
+
+
+def choice(name: str, value: Any, choices: Collection[str]) -> str:
+    """Return one of two texts or more.
+
+    Raises:
+        ConfigError: The value is something else.
+    """
+    if not isinstance(value, str) or value not in choices:
+        *others, last = map(repr, choices)
+        hint = did_you_mean(value, choices) if isinstance(value, str) else ""
+        raise ConfigError(
+            f"{name} must be {', '.join(others)} or {last}, got {shown(value)}{hint if 'did you mean' in hint else ''}"
+        )
+    return value
+
+
+def instance(name: str, value: Any, cls: type[T], remedy: str) -> T:
+    """Return an object of a class.
+
+    Args:
+        name: Name of the argument.
+        value: Its value.
+        cls: The class.
+        remedy: How to get such an object, for the message.
+
+    Raises:
+        ConfigError: The value is something else.
+    """
+    if not isinstance(value, cls):
+        raise ConfigError(f"{name} must be a {cls.__name__}, got {shown(value)}; {remedy}")
+    return value
+
+
+def file_path(name: str, value: Any) -> Path:
+    """Return a path of the file system.
+
+    Raises:
+        ConfigError: The value is not a path, is empty, or has a null character.
+    """
+    if not isinstance(value, str | os.PathLike) or not isinstance(text := os.fspath(value), str):
+        raise ConfigError(f"{name} must be a path, got {shown(value)}")
+    if not text or "\0" in text:
+        raise ConfigError(f"{name} must be the path of a file or directory, got {text!r}")
+    return Path(text)
+
+
+def shown(value: Any) -> str:
+    """Return a value for a message: its text, cut if it is long, and its type if that says more."""
+    try:
+        text = repr(value)
+    except Exception:  # the class of a caller may have a fault
+        text = f"an object of type {type(value).__name__}"
+    text = " ".join(text.split())
+    return text if len(text) <= 80 else f"{text[:60]}... of type {type(value).__name__}"
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool) or type(value).__name__ in (
+        "bool",
+        "bool_",
+    )  # NumPy's, without importing it
