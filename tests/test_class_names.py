@@ -56,13 +56,35 @@ def test_an_unknown_class_name_gives_a_precise_message(name: str, message: str) 
     assert message_of(lambda: resolve(name)) == message
 
 
-def test_a_missing_dependency_of_a_module_keeps_its_own_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        (
+            "import a_package_that_does_not_exist",
+            "ModuleNotFoundError: No module named 'a_package_that_does_not_exist'",
+        ),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("def", "SyntaxError: invalid syntax"),
+        ("raise SystemExit('bye')", "SystemExit: bye"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_an_error_with_the_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, cause: str
 ) -> None:
-    (tmp_path / "needy.py").write_text("import a_package_that_does_not_exist\n")
+    (tmp_path / "needy.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError, match="a_package_that_does_not_exist"):
+    with pytest.raises(ConfigError) as caught:
         resolve("needy:Model", trusted=True)
+    assert str(caught.value).startswith(f"the module 'needy' cannot be imported: {cause}")
+
+
+def test_a_class_of_an_imported_module_may_be_named_without_importing_anything(outsider: Path) -> None:
+    with pytest.raises(ConfigError, match="lies outside the package"):
+        resolve("outsider:Mine", trusted="imported")
+    resolve("outsider:Mine", trusted=True)
+    assert resolve("outsider:Mine", trusted="imported").__name__ == "Mine"
+    with pytest.raises(ConfigError, match="lies outside the package"):
+        resolve("outsider:Mine")
 
 
 def test_class_name_is_the_same_for_an_object_and_its_class() -> None:

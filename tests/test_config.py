@@ -86,7 +86,7 @@ def test_a_spec_is_frozen_compares_by_value_and_can_be_replaced() -> None:
         (lambda: Training(learning_rate=float("nan")), "learning_rate must be a finite number, got nan"),
         (lambda: Training(epochs=2.5), "epochs must be a whole number, got 2.5"),
         (lambda: Training(epochs="many"), "epochs must be a whole number, got 'many'"),
-        (lambda: Training(at=["x"]), "at.0 must be a whole number, got 'x'"),
+        (lambda: Training(at=["x"]), "at, entry 1 must be a whole number, got 'x'"),
         (lambda: Training(epochs=13), "13 epochs are not allowed; use 12"),
         (lambda: Cell(kind="gur"), "kind must be 'gru' or 'lstm', got 'gur'; did you mean 'gru'?"),
         (lambda: Cell(kind="attention"), "kind must be 'gru' or 'lstm', got 'attention'"),

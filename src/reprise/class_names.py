@@ -2,13 +2,18 @@
 
 import importlib
 import importlib.util
-from typing import Any
+import sys
+from typing import Any, Literal
 
 from reprise.errors import ConfigError, did_you_mean
 
 PACKAGE = "reprise"
 EXPORTING = ("data", "models", "training", "evaluation")
 """Packages to search for a class that a file from before 0.1.0 names as an attribute of `reprise` itself."""
+Trust = bool | Literal["imported"]
+"""Whether modules outside this package may be named: all, none, or those that the program has imported already."""
+NAMES_CLASS = "the field names a class as `module:Class`, or a value without a colon"
+"""Mark in the annotation of a spec's field. A file may name a class outside this package there only if it is trusted."""
 RENAMED_CLASSES = {"Transitions": "Cooccurrence"}
 """Class names in files from before 0.1.0 that have changed, mapped to the current names."""
 
@@ -31,10 +36,29 @@ def _exporting_module(cls: type) -> str:
     return cls.__module__
 
 
-def resolve(name: str, *, trusted: bool = False) -> Any:
+def check_trusted(name: str, trusted: Trust) -> None:
+    """Check that a name `module:Class` may be imported. Importing a module runs its code.
+
+    Args:
+        name: Name of the class.
+        trusted: Whether modules outside this package may be imported; "imported": only those that are imported already.
+
+    Raises:
+        ConfigError: The module lies outside the package and is not trusted.
+    """
+    module_name = name.partition(":")[0]
+    is_own = module_name.partition(".")[0] == PACKAGE
+    if not (is_own or trusted is True or (trusted == "imported" and module_name in sys.modules)):
+        raise ConfigError(
+            f"{name!r} lies outside the package {PACKAGE}, and importing it would run its code; "
+            "if you trust it, pass trusted=True (on the command line: --trusted)"
+        )
+
+
+def resolve(name: str, *, trusted: Trust = False) -> Any:
     """Import the object that a name `module:Class` refers to, for instance `reprise:Recurrent`.
 
-    Importing a module runs its code, so modules outside this package are refused unless the caller trusts them.
+    Modules outside this package are refused unless the caller trusts them, see `check_trusted`.
 
     Raises:
         ConfigError: The name is malformed or unknown, or it lies outside the package and not trusted.
@@ -44,11 +68,7 @@ def resolve(name: str, *, trusted: bool = False) -> Any:
         raise ConfigError(
             f"{name!r} is not the name of a class; write module:Class, as in {PACKAGE}:Recurrent"
         )
-    if not trusted and module_name.partition(".")[0] != PACKAGE:
-        raise ConfigError(
-            f"{name!r} lies outside the package {PACKAGE}, and importing it would run its code; "
-            "if you trust it, pass trusted=True (on the command line: --trusted)"
-        )
+    check_trusted(name, trusted)
     try:
         module = _import(module_name, name)
     except ConfigError:
@@ -83,12 +103,21 @@ def _find_moved(module_name: str, attribute: str) -> Any:
 
 
 def _import(module_name: str, name: str) -> Any:
+    own = module_name.partition(".")[0] == PACKAGE
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        # a module that exists but cannot import one of its own dependencies keeps its own, more precise error
-        if not error.name or not module_name.startswith(error.name):
+        if error.name and module_name.startswith(error.name):
+            remedy = "" if own else "; install it, or set PYTHONPATH to its directory"
+            raise ConfigError(f"cannot find the module of {name!r} (no {error.name!r}){remedy}") from None
+        if own:
             raise
-        own = module_name.partition(".")[0] == PACKAGE
-        remedy = "" if own else "; install it, or set PYTHONPATH to its directory"
-        raise ConfigError(f"cannot find the module of {name!r} (no {error.name!r}){remedy}") from None
+        raise ConfigError(_import_fault(module_name, error)) from error
+    except (Exception, SystemExit) as error:  # a module of a user may raise anything
+        if own:
+            raise
+        raise ConfigError(_import_fault(module_name, error)) from error
+
+
+def _import_fault(module_name: str, error: BaseException) -> str:
+    return f"the module {module_name!r} cannot be imported: {type(error).__name__}: {error}"

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, dataclass_transform, get_args, overload
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from reprise.class_names import class_name, resolve
+from reprise.class_names import NAMES_CLASS, Trust, check_trusted, class_name, resolve
 from reprise.errors import ConfigError, did_you_mean
 from reprise.validation_messages import explain, join_path
 
@@ -98,13 +98,13 @@ def to_dict(value: Any) -> Data:
     return {CLASS: class_name(value)} | given
 
 
-def from_dict(data: Mapping[str, Any], default: type[T] | None = None, *, trusted: bool = False) -> Any:
+def from_dict(data: Mapping[str, Any], default: type[T] | None = None, *, trusted: Trust = False) -> Any:
     """Create the spec that a dictionary describes, as `to_dict` or a TOML file gives it.
 
     Args:
         data: The fields, and the class name under `class`. A nested spec is a nested dictionary.
         default: Class of the spec if `data` has no `class`.
-        trusted: Whether classes outside this package may be imported.
+        trusted: Whether classes outside this package may be imported, see `Trust`.
 
     Raises:
         ConfigError: A class or field is unknown (the message gives its path and the nearest known name), or a
@@ -129,7 +129,7 @@ def load_toml(path: str | Path) -> Data:
 
 
 def apply_overrides(
-    data: Mapping[str, Any], overrides: Iterable[str], default: type | None = None, *, trusted: bool = False
+    data: Mapping[str, Any], overrides: Iterable[str], default: type | None = None, *, trusted: Trust = False
 ) -> Data:
     """Return a copy of `data` with overrides such as `training.epochs=5` applied.
 
@@ -154,7 +154,7 @@ def apply_overrides(
 
 
 def put_values(
-    data: Mapping[str, Any], values: Mapping[str, Any], default: type | None = None, *, trusted: bool = False
+    data: Mapping[str, Any], values: Mapping[str, Any], default: type | None = None, *, trusted: Trust = False
 ) -> Data:
     """Return a copy of `data` with values set at dotted paths, such as `training.epochs`.
 
@@ -181,7 +181,7 @@ def put_values(
     return changed
 
 
-def _class_of_section(section: Data, default: type | None, trusted: bool) -> type | None:
+def _class_of_section(section: Data, default: type | None, trusted: Trust) -> type | None:
     cls = resolve(section[CLASS], trusted=trusted) if CLASS in section else default
     return cls if is_spec(cls) else None
 
@@ -236,7 +236,7 @@ def to_plain(value: Any) -> Any:
     return value
 
 
-def _build(data: Mapping[str, Any], default: type | None, trusted: bool, path: str) -> Any:
+def _build(data: Mapping[str, Any], default: type | None, trusted: Trust, path: str) -> Any:
     cls = resolve(data[CLASS], trusted=trusted) if CLASS in data else default
     if cls is None:
         raise ConfigError(
@@ -252,6 +252,8 @@ def _build(data: Mapping[str, Any], default: type | None, trusted: bool, path: s
             _check_known(cls, name, path)
             if name != key:
                 _check_named_once({**data, **values}, key, name, path)
+            if NAMES_CLASS in cls.__pydantic_fields__[name].metadata and ":" in str(value):  # type: ignore[attr-defined]
+                check_trusted(str(value), trusted)
             values[name] = _nested(value, _default_class(cls, name), trusted, join_path(path, name))
     try:
         # not cls(**values), whose messages would lack the outer part of the path
@@ -260,11 +262,13 @@ def _build(data: Mapping[str, Any], default: type | None, trusted: bool, path: s
         raise ConfigError(_explain(error, cls, path)) from None
 
 
-def _nested(value: Any, default: type | None, trusted: bool, path: str) -> Any:
+def _nested(value: Any, default: type | None, trusted: Trust, path: str) -> Any:
     if isinstance(value, Mapping) and (CLASS in value or default is not None):
         return _build(value, default, trusted, path)
     if isinstance(value, list):
-        return [_nested(item, None, trusted, f"{path}[{position}]") for position, item in enumerate(value)]
+        return [
+            _nested(item, None, trusted, join_path(path, position)) for position, item in enumerate(value)
+        ]
     return value
 
 

@@ -50,8 +50,10 @@ def explain(
 
 
 def join_path(path: str, *keys: object) -> str:
-    """Return a dotted path such as `training.epochs`; `path` may be empty."""
-    return ".".join([path] * bool(path) + [str(key) for key in keys])
+    """Return a dotted path such as `training.epochs`; `path` may be empty. Positions in lists are counted from 1."""
+    for key in keys:
+        path = f"{path}, entry {key + 1}" if isinstance(key, int) else f"{path}.{key}" if path else str(key)
+    return path
 
 
 def _line(

@@ -44,13 +44,8 @@ CLOSED_PIPE = 128 + 13
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF)
 """Errors of a stream or file that cannot be written, such as a full disk or a stdout that was closed."""
 
-
-class Stopped(KeyboardInterrupt):
-    """The process has received SIGINT (Ctrl-C) or SIGTERM."""
-
-    def __init__(self, number: int = signal.SIGINT) -> None:
-        """Store the number of the signal."""
-        self.number = number
+_received: list[int] = []
+"""Numbers of the signals that have stopped this process. DuckDB loses attributes of the exception of a signal handler."""
 
 
 class CommandGroup(TyperGroup):
@@ -88,9 +83,9 @@ def _messages(context: Any = None) -> Iterator[None]:
         raise _exit(USER_ERROR, _reason(error)) from None
     except MemoryError:
         raise _exit(USER_ERROR, "there is not enough memory") from None
-    except KeyboardInterrupt as stop:
+    except KeyboardInterrupt:
         command = (context and context.invoked_subcommand) or ""
-        number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
+        number = _received[-1] if _received else signal.SIGINT
         raise _exit(128 + number, f"stopped{AFTER_STOP.get(command, '')}") from None
 
 
@@ -114,7 +109,8 @@ def _exit(status: int, message: str | None = None) -> SystemExit:
 def _stop(number: int, frame: FrameType | None) -> None:
     """Handle a signal: stop the command in order. A second signal ends the process immediately."""
     signal.signal(number, signal.SIG_DFL)
-    raise Stopped(number)
+    _received.append(number)
+    raise KeyboardInterrupt
 
 
 def _catch_signals() -> None:

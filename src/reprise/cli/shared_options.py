@@ -25,8 +25,7 @@ Trusted = Annotated[
     bool,
     typer.Option(
         "--trusted",
-        help="Allow recipes to import classes outside reprise, which runs their code. "
-        "A cell named module:Class is always imported.",
+        help="Allow recipes and runs to import classes outside reprise, which runs their code.",
     ),
 ]
 TrustedStore = Annotated[

@@ -26,12 +26,14 @@ class CandidateSource:
     """Seeds of the runs, in the same order."""
     baseline: str | None = None
     """Name of the baseline on the command line; None for runs."""
+    trusted: bool = False
+    """Whether the runs may import classes outside this package."""
     recipe: dict[str, Any] | None = None
     """Recipe of the runs, with the current default of each field that an older run does not have."""
 
 
 def find_candidates(
-    runs: Iterable[Path], baselines: Iterable[str], *, trusted: bool = True
+    runs: Iterable[Path], baselines: Iterable[str], *, trusted: bool = False
 ) -> list[CandidateSource]:
     """Return the candidates of a comparison: runs first, in order, then baselines.
 
@@ -41,7 +43,8 @@ def find_candidates(
     Args:
         runs: Run directories.
         baselines: Names of baselines, as on the command line.
-        trusted: Whether the recipe of a run may name classes outside this package, whose code is then run.
+        trusted: Whether the recipe of a run may import classes outside this package, which runs their code. Without it, it may
+            name only classes whose modules the program has imported already.
 
     Raises:
         ArtefactError: A directory is not a run.
@@ -97,8 +100,10 @@ def _check_once(names: list[str], what: str) -> None:
 
 def _read(run: Path, trusted: bool) -> CandidateSource:
     manifest = RunDirectory(run).read()
-    recipe: Recipe = from_dict(manifest["recipe"], Recipe, trusted=trusted)
-    return CandidateSource(str(recipe.model), (run,), (manifest["seed"],), recipe=to_dict(recipe))
+    recipe: Recipe = from_dict(manifest["recipe"], Recipe, trusted=trusted or "imported")
+    return CandidateSource(
+        str(recipe.model), (run,), (manifest["seed"],), recipe=to_dict(recipe), trusted=trusted
+    )
 
 
 def _join(joined: list[CandidateSource], one: CandidateSource) -> None:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, TypedDict
 
+from reprise.atomic_files import write_text
 from reprise.errors import ArtefactError, command_line
 from reprise.path_kinds import NAMES, kind_of
 
@@ -170,8 +171,12 @@ class ComparisonRecord(TypedDict):
 
 
 def write_comparison(comparison: ComparisonRecord, path: Path) -> None:
-    """Write a comparison as JSON."""
-    path.write_text(json.dumps(comparison, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Write a comparison as JSON.
+
+    Raises:
+        ArtefactError: The file cannot be written; a former file is unchanged.
+    """
+    write_text(path, json.dumps(comparison, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_comparison(path: Path) -> ComparisonRecord:

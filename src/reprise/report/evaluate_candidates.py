@@ -1,10 +1,12 @@
 """Evaluate the candidates of a comparison, in this process or in several; the numbers are the same either way."""
 
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,33 +52,35 @@ class Evaluation:
     fit: Fit
     """Function that fits a baseline by its name."""
 
-    def __call__(self, run: Path | None, baseline: str | None, dataset: SequenceDataset) -> EvaluatedModel:
+    def __call__(self, task: "CandidateTask", dataset: SequenceDataset) -> EvaluatedModel:
         """Open a run or fit a baseline, and evaluate it."""
         begin = time.perf_counter()
-        model = self._open(run, baseline, dataset)
+        model = self._open(task, dataset)
         ready = time.perf_counter()
         observer = ExampleObserver(self.examples, dataset.items.warm)
         report, ranks = evaluate_ranks(model, dataset, self.protocol, self.options, [observer])
         done = time.perf_counter()
         return EvaluatedModel(
-            report, observer.result(ranks), ready - begin if baseline else 0.0, done - ready
+            report, observer.result(ranks), ready - begin if task.baseline else 0.0, done - ready
         )
 
-    def _open(self, run: Path | None, baseline: str | None, dataset: SequenceDataset) -> Scorer:
-        if run is not None:
-            return load_model(RunDirectory(run), dataset, self.protocol.part)
-        assert baseline is not None
-        return self.fit(baseline, dataset)
+    def _open(self, task: "CandidateTask", dataset: SequenceDataset) -> Scorer:
+        if task.run is not None:
+            return load_model(RunDirectory(task.run), dataset, self.protocol.part, trusted=task.trusted)
+        assert task.baseline is not None
+        return self.fit(task.baseline, dataset)
 
 
 @dataclass(frozen=True)
-class _Task:
+class CandidateTask:
     """One run or one baseline to evaluate."""
 
     name: str
     """Name in progress lines."""
     run: Path | None
     baseline: str | None
+    trusted: bool
+    """Whether the run may import classes outside this package."""
 
 
 def evaluate_candidates(
@@ -105,13 +109,15 @@ def evaluate_candidates(
         raise ConfigError(f"workers must be at least 1, got {workers}")
     assert dataset.path is not None
     tasks = [
-        _Task(f"{one.name}{f', seed {seed}' if len(one.runs) > 1 else ''}", run, one.baseline)
+        CandidateTask(
+            f"{one.name}{f', seed {seed}' if len(one.runs) > 1 else ''}", run, one.baseline, one.trusted
+        )
         for one in candidates
         for run, seed in zip(one.runs or [None], one.seeds or [None], strict=True)
     ]
     results: Iterator[EvaluatedModel]
     if min(workers, len(tasks)) == 1:
-        results = (evaluation(task.run, task.baseline, dataset) for task in tasks)
+        results = (evaluation(task, dataset) for task in tasks)
     else:
         results = _in_processes(tasks, evaluation, workers, dataset.path)
     done = []
@@ -124,16 +130,29 @@ def evaluate_candidates(
 
 
 def _in_processes(
-    tasks: list[_Task], evaluation: Evaluation, workers: int, data: Path
+    tasks: list[CandidateTask], evaluation: Evaluation, workers: int, data: Path
 ) -> Iterator[EvaluatedModel]:
     quiet = replace(evaluation, options=replace(evaluation.options, progress=False))
+    others = active_children()
     with ProcessPoolExecutor(
         min(workers, len(tasks)),
         mp_context=get_context("spawn"),  # torch's threads do not survive a fork
         initializer=_prepare_worker,
         initargs=(torch.get_num_threads(), data, quiet),
     ) as pool:
-        yield from pool.map(_evaluate_in_worker, tasks)
+        try:
+            yield from pool.map(_evaluate_in_worker, tasks)
+        except BrokenProcessPool:
+            raise ConfigError(
+                "a worker process has died, perhaps because there is not enough memory; use fewer workers"
+            ) from None
+        except (
+            BaseException
+        ):  # after Ctrl-C or an error the other results are not needed: do not wait for them
+            for worker in active_children():
+                if worker not in others:
+                    worker.terminate()
+            raise
 
 
 _worker_data: list[tuple[SequenceDataset, Evaluation]] = []
@@ -141,10 +160,13 @@ _worker_data: list[tuple[SequenceDataset, Evaluation]] = []
 
 
 def _prepare_worker(threads: int, data: Path, evaluation: Evaluation) -> None:
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches all processes; the main one stops the workers
     torch.set_num_threads(threads)
     _worker_data[:] = [(SequenceDataset.open(data), evaluation)]
 
 
-def _evaluate_in_worker(task: _Task) -> EvaluatedModel:
+def _evaluate_in_worker(task: CandidateTask) -> EvaluatedModel:
     dataset, evaluation = _worker_data[0]
-    return evaluation(task.run, task.baseline, dataset)
+    return evaluation(task, dataset)

@@ -8,7 +8,7 @@ from typing import Any
 
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ArtefactError, ConfigError, DataError
-from reprise.evaluation.metrics import METRICS, find_metric
+from reprise.evaluation.metrics import METRICS, Metric, find_metric
 from reprise.evaluation.options import EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.path_kinds import kind_of
@@ -60,11 +60,20 @@ def options_of(comparison: ComparisonRecord, *, trusted: bool = False) -> Evalua
     }
     # earlier reports do not name their metrics, which are the built-in ones
     names = written.pop("metrics", None)
-    metrics = METRICS if names is None else tuple(find_metric(name, trusted=trusted) for name in names)
+    metrics = METRICS if names is None else tuple(_metric(name, trusted) for name in names)
     try:
         return EvaluationOptions(metrics=metrics, **written)
     except (TypeError, ConfigError) as error:
         raise ArtefactError(f"the options of the report are damaged ({error!r})") from None
+
+
+def _metric(name: str, trusted: bool) -> Metric:
+    if ":" not in name and name not in {metric.name for metric in METRICS}:
+        raise ConfigError(
+            f"the report has the metric {name!r}, which was passed as an object, so it cannot be found now; find it by name "
+            "when you evaluate, find_metric('module:NAME', trusted=True), and the report can be repeated"
+        )
+    return find_metric(name, trusted=trusted)
 
 
 def sources_of(comparison: ComparisonRecord) -> tuple[list[Path], list[str]]:

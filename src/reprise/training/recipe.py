@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from reprise.argument_checks import instance
+from reprise.class_names import NAMES_CLASS
 from reprise.config import spec
 from reprise.data.dataset import SequenceDataset
 from reprise.models.cooccurrence.fitting import GCE_Q
@@ -42,7 +43,7 @@ class TrainingConfig:
     """Loss of each target."""
     objective: Objective = NextItem()
     """Training objective: `NextItem()`, `MaskedItem()` for a bidirectional network, or `Reconstruction()`."""
-    metric: str = ""
+    metric: Annotated[str, NAMES_CLASS] = ""
     """Validation metric that chooses the best epoch and decides about early stopping; empty: see `metric_for`."""
     patience: Annotated[int, Field(ge=0)] = 3
     """Number of epochs without a better validation metric after which training stops; 0 disables early stopping."""

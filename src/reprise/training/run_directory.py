@@ -291,7 +291,7 @@ def differences(before: Manifest, now: Manifest, prefix: str = "") -> Iterator[s
 
 
 def load_run(
-    path: str | Path, dataset: str | Path | None = None, *, before: Part = "test"
+    path: str | Path, dataset: str | Path | None = None, *, before: Part = "test", trusted: bool = False
 ) -> tuple[NetworkScorer, SequenceDataset]:
     """Load the network of a run and open the dataset on which it was trained.
 
@@ -300,25 +300,30 @@ def load_run(
         dataset: Directory of the prepared dataset, if it has moved since the training.
         before: The network uses only events before this part. With "valid" it has the weights of the best epoch, before
             any refit, so that it can be evaluated on the validation part.
+        trusted: Whether the run may import classes outside this package, which runs their code. Without it, the run may name
+            only classes whose modules the program has imported already.
 
     Raises:
         ArtefactError: The directory is not a run, is damaged, or has no finished epoch.
+        ConfigError: A class of the run is not trusted, or cannot be found.
         DataError: The dataset is missing, or is not the one on which the run was trained.
     """
     run = RunDirectory(file_path("path", path))
     choice("before", before, ("valid", "test"))
     data = run.open_dataset(None if dataset is None else file_path("dataset", dataset))
-    return load_model(run, data, before), data
+    return load_model(run, data, before, trusted=trusted), data
 
 
-def load_model(run: RunDirectory, dataset: SequenceDataset, before: Part = "test") -> NetworkScorer:
+def load_model(
+    run: RunDirectory, dataset: SequenceDataset, before: Part = "test", *, trusted: bool = False
+) -> NetworkScorer:
     """Load the network of a run in evaluation mode, with the events before a part. See `load_run`."""
     manifest = run.read()
     if not run.best.exists():
         raise ArtefactError(
             f"{run.path} has no finished epoch yet; run the same `reprise train` command again to resume it"
         )
-    recipe = from_dict(manifest["recipe"], Recipe, trusted=True)
+    recipe = from_dict(manifest["recipe"], Recipe, trusted=trusted or "imported")
     model: NetworkScorer = recipe.model.build(Sizes(**manifest["sizes"]))
     if before == "test" and run.final.exists():
         model.learned_before = "test"

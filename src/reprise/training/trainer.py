@@ -99,7 +99,7 @@ def train(
     run = RunDirectory(file_path("out", out))
     with torch.random.fork_rng(), torch_threads(options):
         _train_run(recipe, dataset, run, options, progress, on_epoch)
-        return load_model(run, dataset)
+        return load_model(run, dataset, trusted=True)  # the caller has named the classes
 
 
 def _train_run(

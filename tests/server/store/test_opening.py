@@ -14,6 +14,7 @@ from reprise.server.store.sqlite import SQLiteStore
 from reprise.testing.server_process import ServerProcess
 
 MODULE = """
+from abc import ABC, abstractmethod
 from reprise.server import EventStore, SQLiteStore
 
 class MyStore(SQLiteStore):
@@ -26,6 +27,16 @@ class NoArguments(SQLiteStore):
 
 class TwoArguments(SQLiteStore):
     def __init__(self, address, timeout_s): ...
+
+class Raises(SQLiteStore):
+    def __init__(self, address):
+        raise KeyError(f"no host {address}")
+
+class Abstract(SQLiteStore, ABC):
+    def __init__(self, address): ...
+
+    @abstractmethod
+    def connect(self): ...
 
 class Subclass(EventStore):
     def append(self, events): ...
@@ -123,6 +134,8 @@ def test_a_class_is_called_with_its_address(own_module: Path) -> None:
         ("my_shop_store:MyStore", "missing a required argument: 'address'; write --store my_shop_store:MyStore:ADDRESS"),
         ("my_shop_store:NoArguments:there", "too many positional arguments; write --store my_shop_store:NoArguments"),
         ("my_shop_store:TwoArguments:a", "argument: 'timeout_s'; let its __init__ take one address or no arguments"),
+        ("my_shop_store:Raises:there", "store class 'my_shop_store:Raises' cannot be opened: KeyError: 'no host there'"),
+        ("my_shop_store:Abstract:a", "lacks methods of EventStore: add connect"),
         ("my_shop_store:TwoArguments", "argument: 'address'; let its __init__ take one address or no arguments"),
     ],
 )  # fmt: skip

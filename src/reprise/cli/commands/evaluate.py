@@ -95,6 +95,8 @@ def evaluate(
     outputs = Outputs(html_file, json_file)
     for file in (html_file, json_file):
         check_output_file(file)
+    if html_file is not None and html_file == json_file:
+        raise ConfigError(f"--html and --json both name {html_file}; give each its own file")
     typed = drop_unset(
         part=part, at=at, exclude_seen=exclude_seen or None, min_history=min_history, metric=metric
     )
@@ -114,9 +116,8 @@ def evaluate(
     names = _names(baselines)
     data = _dataset(runs or [], names, dataset)
     fit = _fit(names, typed=True, trusted=trusted)
-    # runs on the command line may name any class in their recipes; runs in a report only with --trusted
     settings = _settings(typed, data.items.warm)
-    result = _compare(runs or [], names, data, fit, settings, workers, trusted=True)
+    result = _compare(runs or [], names, data, fit, settings, workers, trusted=trusted)
     result.comparison["command"], result.comparison["search"] = command, facts
     _print_result(result, outputs)
 
@@ -132,13 +133,14 @@ class Outputs:
 
     def write(self, comparison: "ComparisonRecord") -> list[Path]:
         """Write the files, and return their paths."""
+        from reprise.atomic_files import write_text
         from reprise.report.comparison_file import write_comparison
         from reprise.report.render import render
 
         if self.json:
             write_comparison(comparison, self.json)
         if self.html:
-            self.html.write_text(render(comparison), encoding="utf-8")
+            write_text(self.html, render(comparison))
         return [file for file in (self.json, self.html) if file]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from reprise.cli.console import show_next
-from reprise.cli.shared_options import DatasetOption
+from reprise.cli.shared_options import DatasetOption, Trusted
 from reprise.errors import ArtefactError
 
 EXAMPLE = "reprise export runs/shop --out shop.model"
@@ -17,12 +17,13 @@ def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A directory that `train` wrote.")],
     out: Annotated[Path, typer.Option(metavar="MODEL", help="Directory to write the model to.")],
     dataset: DatasetOption = None,
+    trusted: Trusted = False,
 ) -> None:
     """Save the model of a run for use without torch: vectors, ONNX graphs, item table, model card."""
     from reprise.recommender.recommender import Recommender
     from reprise.training import load_run
 
-    model, data = load_run(run, dataset)
+    model, data = load_run(run, dataset, trusted=trusted)
     Recommender(model, data, training=training_metadata(run)).save(out)
     typer.echo(f"wrote {out}")
     show_next(

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from reprise.errors import ConfigError
+
 EXAMPLE = "reprise key shop-front --scope ingest --scope recommend --file keys.toml"
 
 
@@ -35,7 +37,12 @@ def key(
     from reprise.server.http.auth import add_key
 
     secret = add_key(file, name, tenant, scope or ["ingest", "recommend"])
-    typer.echo(secret)
+    try:
+        typer.echo(secret)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot print the new key ({error.strerror}), and it is not stored; remove {name!r} from {file} and try again"
+        ) from None
     typer.echo(
         f"added {name} to {file}; send the key above in the header X-API-Key and keep it: it is not stored",
         err=True,

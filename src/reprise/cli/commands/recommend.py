@@ -16,6 +16,7 @@ from reprise.cli.shared_options import (
     SessionColumn,
     TimeColumn,
     TimeZone,
+    Trusted,
     UserColumn,
     ValueColumn,
     check_output_file,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from reprise.recommender.history import Timestamp
     from reprise.recommender.recommender import Recommender
 
+DEFAULT_K = 20
+"""Number of items per user, unless the catalogue has fewer."""
 EXAMPLE = "reprise recommend runs/shop this_week.parquet --k 20 --out answers.csv"
 
 
@@ -38,7 +41,16 @@ def recommend(
         list[str],
         typer.Argument(metavar="HISTORIES", help="Files with the events of each user, as for `prepare`."),
     ],
-    k: Annotated[int, typer.Option("--k", metavar="N", min=1, help="Number of items per user.")] = 20,
+    k: Annotated[
+        int | None,
+        typer.Option(
+            "--k",
+            metavar="N",
+            min=1,
+            help="Number of items per user.",
+            show_default=f"{DEFAULT_K}, or the number of items if there are fewer",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -84,6 +96,7 @@ def recommend(
         ),
     ] = None,
     dataset: DatasetOption = None,
+    trusted: Trusted = False,
 ) -> None:
     """Write recommendations for every user of a file: rows of user_id, rank, item_id, score and title."""
     from reprise.data.io.events import Columns
@@ -92,7 +105,8 @@ def recommend(
 
     check_output_file(out)
     columns = Columns(user_column, item_column, time_column, session_column, kind_column, value_column)
-    recommender = open_recommender(model, dataset)
+    recommender = open_recommender(model, dataset, trusted=trusted)
+    k = min(DEFAULT_K, recommender.items.warm) if k is None else k
     request_time = None if now is None else _parse_time(now, tz)
     batches = read_histories(
         histories,
@@ -140,8 +154,8 @@ def _parse_time(now: str, tz: str | None) -> "Timestamp":
     return now  # the recommender raises an error about it
 
 
-def open_recommender(path: Path, dataset: Path | None = None) -> "Recommender":
-    """Return the recommender of a saved model or of a run.
+def open_recommender(path: Path, dataset: Path | None = None, *, trusted: bool = False) -> "Recommender":
+    """Return the recommender of a saved model or of a run; a trusted run may import classes outside this package.
 
     Raises:
         ArtefactError: the path is neither a saved model nor a run.
@@ -155,4 +169,4 @@ def open_recommender(path: Path, dataset: Path | None = None) -> "Recommender":
         raise ArtefactError(f"{path} is neither a saved model nor a run {instead(path, 'run')}")
     from reprise.training import load_run
 
-    return Recommender(*load_run(path, dataset))
+    return Recommender(*load_run(path, dataset, trusted=trusted))

@@ -50,10 +50,11 @@ def train(
     data = SequenceDataset.open(path)
     train_network(plan, data, out=out, options=options, progress=True)
     typer.echo(f"the run of {plan.model} is in {out}")  # true for a run that was finished before, too
+    consent = ["--trusted"] * trusted
     show_next(
-        ("reprise", "evaluate", out, "--baselines", "popularity,markov,cooccurrence"),
-        ("reprise", "recommend", out, "HISTORIES", "--k", min(20, data.items.warm)),
-        ("reprise", "export", out, "--out", Path(f"{out.resolve().name}.model")),
+        ("reprise", "evaluate", out, "--baselines", "popularity,markov,cooccurrence", *consent),
+        ("reprise", "recommend", out, "HISTORIES", "--k", min(20, data.items.warm), *consent),
+        ("reprise", "export", out, "--out", Path(f"{out.resolve().name}.model"), *consent),
     )
 
 

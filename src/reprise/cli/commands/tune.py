@@ -97,13 +97,13 @@ def tune(
         typer.echo(f"{left} trials are left; run the same command again to resume")
     typer.echo(f"wrote {out / 'tune.json'} and {out / 'best.toml'}")
     if hasattr(found.recipe.model, "build"):
-        _show_next(path, out)
+        _show_next(path, out, ["--trusted"] * trusted)
 
 
-def _show_next(path: Path, out: Path) -> None:
+def _show_next(path: Path, out: Path, consent: list[str]) -> None:
     show_next(
-        ("reprise", "train", path, "--recipe", out / "best.toml", "--out", "runs/best"),
-        ("reprise", "evaluate", "runs/best", "--baselines", "popularity,markov,cooccurrence"),
+        ("reprise", "train", path, "--recipe", out / "best.toml", "--out", "runs/best", *consent),
+        ("reprise", "evaluate", "runs/best", "--baselines", "popularity,markov,cooccurrence", *consent),
     )
 
 

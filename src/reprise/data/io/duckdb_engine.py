@@ -23,6 +23,8 @@ MEMORY_PATTERN = r"\d+(\.\d+)? ?[KMGT]i?B"
 BATCH_ROWS = 1_000_000
 NUMBERING = ("file_row_number", "filename")
 """Columns that number the rows of Parquet files; the engine adds them when it reads the files."""
+INTERRUPTED = "Query interrupted"
+"""Text of the `RuntimeError` that DuckDB raises if a signal such as Ctrl-C arrives during a query."""
 DISK_FULL = ("No space left on device", "max_temp_directory_size", "failed to offload")
 
 
@@ -223,6 +225,10 @@ class Engine:
             if not isinstance(error, duckdb.Error):
                 raise
             raise self._translate(error) from error
+        except RuntimeError as error:
+            if str(error) == INTERRUPTED:  # DuckDB replaces the exception of the signal handler
+                raise KeyboardInterrupt from None
+            raise
 
     def _translate(self, error: duckdb.Error) -> DataError:
         text = " ".join(str(error).split("\n\n")[0].split())

@@ -4,7 +4,7 @@ import csv
 import json
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple, Self
@@ -12,6 +12,7 @@ from typing import IO, Any, NamedTuple, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reprise.atomic_files import writing
 from reprise.data.vocabulary import ItemId
 from reprise.errors import ConfigError, DataError, did_you_mean
 
@@ -61,7 +62,8 @@ class RecommendationWriter:
         self._rows: list[RecommendationRow] = []
 
     def __enter__(self) -> Self:
-        self._writer = FORMATS[self.path.suffix if self.path else ".csv"](self._partial)
+        with self._naming_the_file():
+            self._writer = FORMATS[self.path.suffix if self.path else ".csv"](self._partial)
         return self
 
     def add(self, row: RecommendationRow) -> None:
@@ -75,23 +77,29 @@ class RecommendationWriter:
     ) -> None:
         complete = False
         try:
-            with closing(self._writer):
+            with self._naming_the_file(), closing(self._writer):
                 if error is None:
                     self._flush()
             complete = error is None
         finally:
             self._finish(complete)
 
+    def _naming_the_file(self) -> AbstractContextManager[None]:
+        """Return a context manager that raises an `OSError` as an `ArtefactError` that names the file."""
+        return nullcontext() if self.path is None else writing(self.path)
+
     def _finish(self, complete: bool) -> None:
         if self.path is None or self._partial is None:
             return
         if complete:
-            self._partial.replace(self.path)
+            with writing(self.path):
+                self._partial.replace(self.path)
         else:
             self._partial.unlink(missing_ok=True)
 
     def _flush(self) -> None:
-        self._writer.write(self._rows)
+        with self._naming_the_file():
+            self._writer.write(self._rows)
         self._rows = []
 
 

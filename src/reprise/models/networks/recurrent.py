@@ -3,13 +3,13 @@
 Shape letters: B rows, T steps, D width.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
-from reprise.class_names import resolve
+from reprise.class_names import NAMES_CLASS, class_name, resolve
 from reprise.config import spec
 from reprise.data.dataset import Sizes
 from reprise.errors import ConfigError, did_you_mean
@@ -25,6 +25,13 @@ from reprise.nn.linear_cells import LRU, RGLRU, MinGRU, MinLSTM
 CELLS: dict[str, type[Cell]] = {
     "rnn": RNN, "lstm": LSTM, "gru": GRU, "rglru": RGLRU, "lru": LRU, "mingru": MinGRU, "minlstm": MinLSTM,
 }  # fmt: skip
+
+
+def _cell_name(cell: Any) -> Any:
+    """Return the name of a class; other values unchanged."""
+    return class_name(cell) if isinstance(cell, type) and issubclass(cell, Cell) else cell
+
+
 Output = Literal["none", "identity", "tanh", "relu", "sigmoid"]
 
 
@@ -32,8 +39,8 @@ Output = Literal["none", "identity", "tanh", "relu", "sigmoid"]
 class Recurrent(Network):
     """A recurrent network over the item vectors of the past events."""
 
-    cell: str = "rglru"
-    """`rnn`, `lstm`, `gru`, `rglru`, `lru`, `mingru`, `minlstm`, or your own class as `module:Class`."""
+    cell: Annotated[str, BeforeValidator(_cell_name), NAMES_CLASS] = "rglru"
+    """`rnn`, `lstm`, `gru`, `rglru`, `lru`, `mingru`, `minlstm`, or your own class: the class, or its name `module:Class`."""
     layers: Annotated[int, Field(ge=1)] = 2
     """Number of stacked cells."""
     residual: bool = True

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import secrets
 import tomllib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Annotated, Any, Literal, get_args
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from reprise.errors import ConfigError, did_you_mean
+from reprise.atomic_files import writing
+from reprise.errors import ConfigError, command_line, did_you_mean
+from reprise.validation_messages import join_path
 
 Scope = Literal["ingest", "recommend", "admin"]
 SCOPES: tuple[str, ...] = get_args(Scope)
@@ -88,7 +91,10 @@ def read_keys(path: Path) -> Keyring:
     """
     entries = _read(path).key
     if not entries:
-        raise ConfigError(f"{path} has no keys; make one with `reprise key NAME --file {path}`")
+        raise ConfigError(f"{path} has no keys; make one with `{_key_command(path)}`")
+    for name, count in Counter(entry.name for entry in entries).items():
+        if count > 1:
+            raise ConfigError(f"{path} has {count} keys named {name!r}; rename or remove all but one")
     return Keyring(
         [Key(entry.name, entry.tenant, frozenset(entry.scopes), entry.sha256) for entry in entries]
     )
@@ -112,18 +118,23 @@ def add_key(path: Path, name: str, tenant: str, scopes: Sequence[str]) -> str:
     content = {"key": [*(entry.model_dump() for entry in entries), new]}
     _validate(path, content)
     partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)  # an existing file would keep its mode
-    partial.touch(mode=0o600)
-    partial.write_bytes(tomli_w.dumps(content).encode())
-    partial.replace(path)
+    with writing(path):
+        partial.unlink(missing_ok=True)  # an existing file would keep its mode
+        partial.touch(mode=0o600)
+        partial.write_bytes(tomli_w.dumps(content).encode())
+        partial.replace(path)
     return secret
+
+
+def _key_command(path: Path) -> str:
+    return command_line("reprise", "key", "NAME", "--file", path)
 
 
 def _read(path: Path) -> KeyFile:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path} is missing; make a key with `reprise key NAME --file {path}`") from None
+        raise ConfigError(f"{path} is missing; make a key with `{_key_command(path)}`") from None
     except (ValueError, OSError) as error:
         raise ConfigError(f"{path} cannot be read ({error})") from None
     return _validate(path, content)
@@ -140,9 +151,9 @@ def _validate(path: Path, content: dict[str, Any]) -> KeyFile:
             entry = content["key"][index]
             name = entry.get("name") if isinstance(entry, dict) else None
             entry_name = f"key {name or index + 1!r}"
-            location = f"{'.'.join(map(str, field))} of {entry_name}" if field else entry_name
+            location = f"{join_path('', *field)} of {entry_name}" if field else entry_name
         case field:
-            location = ".".join(map(str, field))
+            location = join_path("", *field)
     message = f"{fault['msg'][0].lower()}{fault['msg'][1:]}"
     if fault["type"] == "model_type":
         message = "input should be a valid table"  # pydantic's own message names the class

@@ -4,7 +4,7 @@ import inspect
 import re
 
 from reprise.class_names import resolve
-from reprise.errors import ConfigError, did_you_mean
+from reprise.errors import ConfigError, RepriseError, did_you_mean
 from reprise.server.store.event_store import EventStore
 
 SCHEMES = ("sqlite", "postgresql")
@@ -67,6 +67,7 @@ def _open_class(name: str, address: str | None, trusted: bool) -> EventStore:
         for method, body in methods.items()
         if not callable(found := getattr(cls, method, None)) or found is body
     ]
+    missing += sorted(getattr(cls, "__abstractmethods__", frozenset()) - {*missing})
     if missing:
         raise ConfigError(f"store class {name!r} lacks methods of EventStore: add {', '.join(missing)}")
     arguments = () if address is None else (address,)
@@ -79,7 +80,14 @@ def _open_class(name: str, address: str | None, trusted: bool) -> EventStore:
             else "let its __init__ take one address or no arguments"
         )
         raise ConfigError(f"store class {name!r}: {fault}; {remedy}")
-    store: EventStore = cls(*arguments)
+    try:
+        store: EventStore = cls(*arguments)
+    except RepriseError:
+        raise
+    except Exception as error:  # the class of a user may raise anything
+        raise ConfigError(
+            f"store class {name!r} cannot be opened: {type(error).__name__}: {error}"
+        ) from error
     return store
 
 
