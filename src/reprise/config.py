@@ -46,6 +46,8 @@ def spec(cls: type[T] | None = None, /, *, renamed: Mapping[str, str] | None = N
 
 
 def _make_spec(cls: type[T], renamed: Mapping[str, str]) -> type[T]:
+    if not isinstance(cls, type):
+        raise ConfigError(f"@spec decorates a class, got {cls!r}")
     cls.__annotations__ = {name: _checkable(kind) for name, kind in inspect.get_annotations(cls).items()}
     decorated: Any = pydantic_dataclass(
         frozen=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)

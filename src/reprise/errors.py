@@ -42,7 +42,7 @@ def command_line(*words: object) -> str:
     return shlex.join(texts)
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Return the end of a message about an unknown name: the most similar known name, or all known names.
 
     >>> did_you_mean("leraning_rate", ["learning_rate", "epochs"])
@@ -50,7 +50,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     names = [str(other) for other in known]
     by_lower_case = {other.lower(): other for other in reversed(names)}
-    similar = get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.6)
+    similar = get_close_matches(str(name).lower(), by_lower_case, n=1, cutoff=0.6)
     return (
         f"; did you mean {by_lower_case[similar[0]]!r}?"
         if similar

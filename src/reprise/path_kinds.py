@@ -58,7 +58,7 @@ def _for_dataset(path: Path, found: Kind | None) -> str:
             if known
             else f"name the directory that `{_prepare('EVENTS', 'DATASET')}` wrote"
         )
-    if path.with_name(f"{path.name}.partial").is_dir() and not path.exists():
+    if not path.exists() and path.with_name(f"{path.name}.partial").is_dir():
         return f"its preparation is not finished: run the same `{_prepare('EVENTS', path)}` again"
     if path.is_file():
         return f"prepare the event log first: `{_prepare(path, Path('data') / path.name.split('.')[0])}`"

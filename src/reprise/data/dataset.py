@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reprise.argument_checks import file_path, instance
 from reprise.arrays import AnyArray, Float32Array
 from reprise.data.vocabulary import Vocabulary
 from reprise.errors import DataError
@@ -143,8 +144,9 @@ class SequenceDataset:
 
         Raises:
             DataError: `path` does not contain a complete dataset of this format.
+            ConfigError: `path` is not a path.
         """
-        path = Path(path)
+        path = file_path("path", path)
         manifest = _read_manifest(path)
         table, keys = _read_table(path / ITEMS, "item_id"), _read_table(path / SEQUENCES, "sequence_id")
         arrays = {name: _read_array(path / f"{name}.npy", kind) for name, kind in COLUMNS.items()}
@@ -160,6 +162,15 @@ class SequenceDataset:
             path=path,
             **arrays,
         )
+
+
+def check_dataset(value: object) -> SequenceDataset:
+    """Return an argument `dataset`.
+
+    Raises:
+        ConfigError: It is not a dataset.
+    """
+    return instance("dataset", value, SequenceDataset, "SequenceDataset.open(DIR) opens a prepared one")
 
 
 def id_array(column: pa.ChunkedArray) -> AnyArray:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from reprise.arrays import AnyArray
-from reprise.data.dataset import PARTS, Part, SequenceDataset
+from reprise.data.dataset import PARTS, Part, SequenceDataset, check_dataset
 from reprise.data.leakage.checks import FACT, find_leaks, leak_facts, leak_warnings
 from reprise.data.sequence_blocks import BLOCK_EVENTS, block_ranges
 from reprise.data.timestamps import format_iso
@@ -23,7 +23,7 @@ def describe(dataset: SequenceDataset) -> dict[str, Any]:
     events with the same time as the event before them. `cold_target_share` is the share of the targets of a part whose
     item does not occur in training. `value_share` is the share of events with a value.
     """
-    events = dataset.events
+    events = check_dataset(dataset).events
     repeats, ties = _repeats_and_ties(dataset)
     return {
         "fingerprint": dataset.fingerprint,

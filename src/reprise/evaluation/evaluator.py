@@ -13,7 +13,7 @@ from torch import nn
 
 from reprise.argument_checks import instance, shown
 from reprise.arrays import AnyArray
-from reprise.data.dataset import Part, SequenceDataset
+from reprise.data.dataset import Part, SequenceDataset, check_dataset
 from reprise.errors import ConfigError
 from reprise.evaluation.calibration import CalibrationObserver, gives_logits
 from reprise.evaluation.list_metrics import ListMetrics
@@ -70,7 +70,8 @@ def evaluate(
         ConfigError: A list is longer than the catalogue, a network has learned the part, or both `protocol` and one of
             its fields are given.
     """
-    instance("dataset", dataset, SequenceDataset, "SequenceDataset.open(DIR) opens a prepared one")
+    check_dataset(dataset)
+    _check_types(model, protocol, options)
     lengths = DEFAULT_LENGTHS if at is None else list_lengths(at)
     own = EvaluationProtocol(part=part, at=lengths, exclude_seen=exclude_seen, min_history=min_history)
     if protocol is not None and own != EvaluationProtocol():
@@ -98,7 +99,6 @@ def evaluate_ranks(
     observers: Sequence[TopKObserver] = (),
 ) -> RankedReport:
     """Evaluate like `evaluate`, and return the ranks too; `observers` receive the top-k lists of the same pass."""
-    _check_types(model, protocol, options)
     protocol.check_catalogue(dataset.items.warm)
     protocol.check_targets(dataset)
     _check_not_learned(model, protocol.part)
@@ -197,8 +197,10 @@ def _check_types(model: object, protocol: object, options: object) -> None:
             f"model must be a fitted or trained model, got {shown(model)}; a spec becomes one by "
             "Markov().fit(dataset) or train(Recurrent(), dataset, RUN), and a run by load_run(RUN)"
         )
-    instance("protocol", protocol, EvaluationProtocol, "write EvaluationProtocol(...)")
-    instance("options", options, EvaluationOptions, "write EvaluationOptions(...)")
+    if protocol is not None:
+        instance("protocol", protocol, EvaluationProtocol, "write EvaluationProtocol(...)")
+    if options is not None:
+        instance("options", options, EvaluationOptions, "write EvaluationOptions(...)")
 
 
 def _check_not_learned(model: Scorer, part: Part) -> None:

@@ -58,6 +58,23 @@ class Metric:
             return _imported, (self.source,)
         return Metric, (self.name, self.gain)
 
+    def _gains(self, k: int) -> Float64Array:
+        """Return the gains of the first `k` places, [K].
+
+        Raises:
+            ConfigError: The function of a user does not return one finite number for each place.
+        """
+        found = self.gain(np.arange(1, k + 1, dtype=np.float64))
+        try:
+            gain_K = np.asarray(found, dtype=np.float64)
+        except (TypeError, ValueError):
+            gain_K = np.empty(0)
+        if gain_K.shape != (k,) or not np.isfinite(gain_K).all():
+            raise ConfigError(
+                f"gain of the metric {self.name!r} must return one number for each of the {k} places, got {shown(found)}"
+            )
+        return gain_K
+
     def at(self, greater_N: AnyArray, equal_N: AnyArray, k: int) -> Float64Array:
         """Return the expected gain within the first `k` places for each target, [N].
 
@@ -71,7 +88,7 @@ class Metric:
             equal_N: Number of other items with the same score.
             k: Length of the list.
         """
-        gain_K = self.gain(np.arange(1, k + 1, dtype=np.float64))
+        gain_K = self._gains(k)
         prefix = np.concatenate([[0.0], np.cumsum(gain_K)])
         places_N = equal_N.astype(np.int64) + 1
         best_N = greater_N.astype(np.int64)
@@ -119,6 +136,8 @@ def find_metric(name: str, *, trusted: bool = False) -> Metric:
     Raises:
         ConfigError: The name is unknown, is not that of a `Metric`, or is not trusted.
     """
+    if not isinstance(name, str):
+        raise ConfigError(f"the name of a metric must be text such as 'recall', got {shown(name)}")
     built_in = {metric.name: metric for metric in METRICS}
     if name in built_in:
         return built_in[name]

@@ -159,7 +159,7 @@ class Report:
         """
         if within is None:
             return self.sums
-        if within not in self.slices:
+        if not isinstance(within, str) or within not in self.slices:
             raise DataError(f"{self.name!r} has no slice {within!r}{did_you_mean(within, self.slices)}")
         return self.slices[within].sums
 

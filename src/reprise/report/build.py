@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from statistics import mean
 
-from reprise.data.dataset import SequenceDataset
+from reprise.data.dataset import SequenceDataset, check_dataset
 from reprise.errors import ConfigError, did_you_mean
 from reprise.evaluation.comparison.model_comparison import Candidate, ComparisonResult, compare_models
 from reprise.evaluation.comparison.seeds import aggregate_seeds
@@ -70,6 +70,7 @@ def build_comparison(
             longer than the catalogue.
         DataError: The part has no targets.
     """
+    check_dataset(dataset)
     protocol = protocol or EvaluationProtocol(at=default_lengths(dataset.items.warm))
     options = options or EvaluationOptions()
     protocol.check_catalogue(dataset.items.warm)

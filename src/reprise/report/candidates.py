@@ -1,11 +1,12 @@
 """Find the candidates of a comparison: runs, grouped if they differ only in the seed, and baselines."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from reprise.argument_checks import file_path, instance, shown
 from reprise.config import from_dict, to_dict
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError
@@ -33,7 +34,7 @@ class CandidateSource:
 
 
 def find_candidates(
-    runs: Iterable[Path], baselines: Iterable[str], *, trusted: bool = False
+    runs: Iterable[str | Path], baselines: Iterable[str], *, trusted: bool = False
 ) -> list[CandidateSource]:
     """Return the candidates of a comparison: runs first, in order, then baselines.
 
@@ -50,13 +51,18 @@ def find_candidates(
         ArtefactError: A directory is not a run.
         ConfigError: Nothing is named, something is named twice, or a class is not trusted.
     """
-    runs, baselines = list(runs), list(baselines)
-    if not runs and not baselines:
+    for name, value in (("runs", runs), ("baselines", baselines)):
+        if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+            raise ConfigError(f"{name} must be a list, got {shown(value)}")
+    paths, baselines = [file_path("each run", run) for run in runs], list(baselines)
+    for baseline in baselines:
+        instance("each baseline", baseline, str, "write a name such as 'markov'")
+    if not paths and not baselines:
         raise ConfigError("nothing to evaluate: name a run, or baselines with --baselines")
-    _check_once([str(run.resolve()) for run in runs], "run")
+    _check_once([str(run.resolve()) for run in paths], "run")
     _check_once(baselines, "baseline")
     joined: list[CandidateSource] = []
-    for run in runs:
+    for run in paths:
         _join(joined, _read(run, trusted))
     return [*_distinct_names(joined), *(CandidateSource(name, baseline=name) for name in baselines)]
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, TypedDict
 
+from reprise.argument_checks import file_path
 from reprise.atomic_files import write_text
 from reprise.errors import ArtefactError, command_line
 from reprise.path_kinds import NAMES, kind_of
@@ -170,21 +171,23 @@ class ComparisonRecord(TypedDict):
     """Result of a hyper-parameter search, if one was named."""
 
 
-def write_comparison(comparison: ComparisonRecord, path: Path) -> None:
+def write_comparison(comparison: ComparisonRecord, path: str | Path) -> None:
     """Write a comparison as JSON.
 
     Raises:
         ArtefactError: The file cannot be written; a former file is unchanged.
     """
-    write_text(path, json.dumps(comparison, indent=1, ensure_ascii=False) + "\n")
+    write_text(file_path("path", path), json.dumps(comparison, indent=1, ensure_ascii=False) + "\n")
 
 
-def read_comparison(path: Path) -> ComparisonRecord:
+def read_comparison(path: str | Path) -> ComparisonRecord:
     """Read a file that `write_comparison` wrote.
 
     Raises:
         ArtefactError: The file is missing, is not a comparison, is damaged, or has another format.
+        ConfigError: `path` is not a path.
     """
+    path = file_path("path", path)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

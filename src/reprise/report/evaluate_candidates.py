@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 
+from reprise.argument_checks import whole
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError
 from reprise.evaluation.evaluator import evaluate_ranks
@@ -105,9 +106,11 @@ def evaluate_candidates(
     Returns:
         For each candidate the results of its runs, in order.
     """
-    if workers < 1:
-        raise ConfigError(f"workers must be at least 1, got {workers}")
-    assert dataset.path is not None
+    workers = whole("workers", workers)
+    if dataset.path is None:
+        raise ConfigError(
+            "the dataset is in memory; prepare it into a directory, where a report can find it again"
+        )
     tasks = [
         CandidateTask(
             f"{one.name}{f', seed {seed}' if len(one.runs) > 1 else ''}", run, one.baseline, one.trusted

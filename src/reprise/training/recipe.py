@@ -8,7 +8,7 @@ from pydantic import Field
 from reprise.argument_checks import instance
 from reprise.class_names import NAMES_CLASS
 from reprise.config import spec
-from reprise.data.dataset import SequenceDataset
+from reprise.data.dataset import SequenceDataset, check_dataset
 from reprise.models.cooccurrence.fitting import GCE_Q
 from reprise.models.networks.recurrent import Recurrent
 from reprise.training.losses.loss import Loss
@@ -118,7 +118,7 @@ def recipe_for(model: Any, dataset: SequenceDataset, training: TrainingConfig | 
     Raises:
         ConfigError: The dataset or the hyper-parameters are of another type.
     """
-    instance("dataset", dataset, SequenceDataset, "SequenceDataset.open(DIR) opens a prepared one")
+    check_dataset(dataset)
     recipe = model if isinstance(model, Recipe) else Recipe(model=model)
     if training is None:
         training = recipe.training

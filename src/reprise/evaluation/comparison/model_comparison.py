@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import accumulate, combinations, pairwise
 from typing import Any, Literal, get_args
 
-from reprise.argument_checks import instance, number, shown
+from reprise.argument_checks import choice, instance, number, shown
 from reprise.errors import ConfigError, DataError, did_you_mean
 from reprise.evaluation.comparison.seeds import Estimate, resample_runs
 from reprise.evaluation.report import Report
@@ -187,12 +187,9 @@ def _check(candidates: Sequence[Candidate], metric: str, against: str, level: fl
     empty = [it.name for it in candidates if not it.reports]
     if empty:
         raise DataError(f"{empty[0]!r} has no report; evaluate it first")
-    if against not in get_args(Against):
-        raise ConfigError(
-            f"against must be 'first', 'best' or 'each', got {against!r}{did_you_mean(against, get_args(Against))}"
-        )
+    choice("against", against, get_args(Against))
     if not 0 < number("level", level) < 1:
         raise ConfigError(f"level must lie between 0 and 1, got {level}; 0.05 is usual")
     known = candidates[0].reports[0].sums.metrics
-    if metric not in known:
+    if not isinstance(metric, str) or metric not in known:
         raise ConfigError(f"models cannot be compared by {metric!r}{did_you_mean(metric, known)}")

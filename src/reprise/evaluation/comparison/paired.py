@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from reprise.argument_checks import instance, shown
+from reprise.argument_checks import instance
 from reprise.arrays import Float64Array
-from reprise.errors import ConfigError, DataError
+from reprise.errors import DataError
 from reprise.evaluation.report import Report, SequenceSums, aligned, check_comparable, shared_slices
 from reprise.evaluation.stats.bootstrap import Interval, Ratio, defined
 from reprise.evaluation.stats.significance import holm, p_value
@@ -146,8 +146,6 @@ def compare(first: Report, *others: Report, within: str | None = None) -> Paired
     """
     for report in (first, *others):
         instance("each argument", report, Report, "evaluate(model, dataset) returns one")
-    if within is not None and not isinstance(within, str):
-        raise ConfigError(f"within must be the name of a slice, got {shown(within)}")
     if not others:
         raise DataError(f"{first.name!r} is not compared with any other report; pass at least two reports")
     check_comparable(first, others)

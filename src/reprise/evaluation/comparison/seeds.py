@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from reprise.argument_checks import instance, shown
 from reprise.arrays import Float64Array
 from reprise.errors import DataError
 from reprise.evaluation.calibration import Bin, Calibration
@@ -148,6 +149,10 @@ def aggregate_seeds(reports: Sequence[Report], name: str | None = None) -> Repor
     Raises:
         DataError: There is no report, or the reports have different protocols or no intervals.
     """
+    if not isinstance(reports, Sequence) or isinstance(reports, str | bytes):
+        raise DataError(f"reports must be a list of Report objects, got {shown(reports)}")
+    for report in reports:
+        instance("each report", report, Report, "evaluate(model, dataset) returns one")
     if not reports:
         raise DataError("there is no report to aggregate; pass those of the runs of one model")
     first = replace(reports[0], name=name or reports[0].name)

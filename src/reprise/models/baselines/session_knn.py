@@ -14,7 +14,7 @@ from torch import Tensor
 
 from reprise.arrays import AnyArray, BoolArray
 from reprise.config import short_name, spec
-from reprise.data.dataset import Part, SequenceDataset
+from reprise.data.dataset import Part, SequenceDataset, check_dataset
 from reprise.data.vocabulary import PAD
 from reprise.models.baselines.session_matrix import (
     Sessions,
@@ -117,7 +117,7 @@ class FittedSessionKNN(WindowScorer):
 
     def count_events(self, dataset: SequenceDataset, before: Part) -> None:
         """Read the sessions before a part, and keep those that are among the latest sessions of some item."""
-        spec, items = self._spec, dataset.items.warm + 1
+        spec, items = self._spec, check_dataset(dataset).items.warm + 1
         self._tie_I = popularity_tie_break(dataset, before)
         sessions = find_sessions(dataset, before, spec.length)
         # the document frequencies are those of all sessions, also of those that are dropped below

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from reprise.arrays import AnyArray
-from reprise.data.dataset import PARTS, Part, SequenceDataset
+from reprise.data.dataset import PARTS, Part, SequenceDataset, check_dataset
 from reprise.data.sequence_blocks import EventBlock, iter_blocks
 from reprise.errors import DataError
 
@@ -49,7 +49,7 @@ def popularity(dataset: SequenceDataset, before: Part = "valid") -> Tensor:
 
 def item_counts(dataset: SequenceDataset, before: Part = "valid") -> Tensor:
     """Count the events of each warm item before a part, float64 [I]; by default, in the training part."""
-    count_I = np.zeros(dataset.items.warm, dtype=np.int64)
+    count_I = np.zeros(check_dataset(dataset).items.warm, dtype=np.int64)
     for block in event_blocks(dataset, before):
         count_I += np.bincount(block.item_E - 1, minlength=len(count_I))
     return torch.from_numpy(count_I.astype(np.float64))

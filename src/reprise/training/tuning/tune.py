@@ -4,11 +4,12 @@ The state of a search is in the files of its trials, so that a search that was k
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reprise.argument_checks import file_path, instance, whole
+from reprise.argument_checks import file_path, instance, shown, whole
 from reprise.config import to_dict
 from reprise.data.dataset import SequenceDataset
 from reprise.data.leakage.checks import check_leaks
@@ -78,6 +79,8 @@ def tune(
     instance("search", search, SearchOptions, "write SearchOptions(...)")
     options = replace(options, threads=options.threads or 1)
     _check(recipe, dataset, trials, workers)
+    if space is not None and not isinstance(space, Mapping):
+        raise ConfigError(f"space must be a dict of fields and their values, got {shown(space)}")
     resolved = resolve_space(parse_space(space) if space else default_space(recipe), recipe, dataset.sizes)
     study = OptunaStudy(resolved, options.seed, search.pruner, recipe.training.epochs)
     directory = SearchDirectory(file_path("out", out))
