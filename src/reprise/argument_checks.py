@@ -96,11 +96,15 @@ def file_path(name: str, value: Any) -> Path:
     """Return a path of the file system.
 
     Raises:
-        ConfigError: The value is not a path, is empty, or has a null character.
+        ConfigError: The value is not a path, is empty, or has a character that a path cannot have.
     """
     if not isinstance(value, str | os.PathLike) or not isinstance(text := os.fspath(value), str):
         raise ConfigError(f"{name} must be a path, got {shown(value)}")
-    if not text or "\0" in text:
+    try:
+        encoded = os.fsencode(text)
+    except UnicodeEncodeError:
+        encoded = b""
+    if not encoded or b"\0" in encoded:
         raise ConfigError(f"{name} must be the path of a file or directory, got {text!r}")
     return Path(text)
 
