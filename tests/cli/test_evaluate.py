@@ -177,7 +177,7 @@ def test_missing_run_and_changed_dataset_are_errors(
     other = tmp_path / "data"
     assert reprise("prepare", shop / "log.csv", "--split", "leave-one-out", "--out", other).exit_code == 0
     assert fails("evaluate", "--from", file, "--dataset", other).startswith(
-        f"{other} is not the dataset on which {tmp_path / 'run'} (fingerprint "
+        f"{other} is not the dataset on which {tmp_path / 'run'} was trained (its fingerprint "
     )
 
 
@@ -195,7 +195,7 @@ def test_baselines_without_a_run_need_a_dataset(
     other = tmp_path / "data"
     assert reprise("prepare", shop / "log.csv", "--split", "leave-one-out", "--out", other).exit_code == 0
     assert fails("evaluate", "--from", tmp_path / "a.json", "--dataset", other).startswith(
-        f"{other} is not the dataset on which the report (fingerprint "
+        f"{other} is not the dataset of the report (fingerprint "
     )
 
 

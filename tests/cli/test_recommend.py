@@ -103,7 +103,7 @@ def test_a_path_that_is_neither_run_nor_model_is_an_error(
     fails: Callable[..., str], tmp_path: Path, histories: Path
 ) -> None:
     assert fails("recommend", tmp_path, histories) == (
-        f"{tmp_path} is neither a saved model nor a run (it is an empty directory); "
+        f"{tmp_path} is neither a saved model nor a run (no run.json); "
         f"make one with `reprise train DATASET --out {tmp_path}`"
     )
 
