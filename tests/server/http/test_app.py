@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -335,6 +336,37 @@ def test_a_failing_store_is_reported_without_its_message(
     ]
     # a request without a user id does not read the log
     assert post(client, "/v1/recommend", {"events": [{"item_id": "p1"}]}).status_code == 200
+
+
+def test_a_queue_that_is_full_because_the_store_hangs_is_a_fault_of_the_store(
+    engine: ServingEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that is gone takes seconds to fail, so the queue fills up; retrying soon would not help."""
+    hanging = threading.Event()
+
+    def fail(*_: object) -> None:
+        hanging.wait(20)
+        raise StoreError("no connection")
+
+    event = {"events": [{"user_id": "anna", "item_id": "p1"}]}
+    for client in app_client(engine, settings=replace(LONG_TIMEOUTS, max_pending_events=2)):
+        monkeypatch.setattr(engine.store, "append", fail)
+        monkeypatch.setattr(engine.store, "check", fail)
+        with ThreadPoolExecutor(9) as pool:
+            first = [pool.submit(post, client, "/v1/events", event) for _ in range(6)]
+            while not any(one.done() for one in first):
+                time.sleep(0.01)
+            assert {error_of(one.result()) for one in first if one.done()} == {(429, "overloaded")}
+            hanging.set()
+            for one in first:
+                one.result()
+            hanging.clear()
+            later = [pool.submit(post, client, "/v1/events", event) for _ in range(6)]
+            later += [pool.submit(client.get, "/readyz") for _ in range(3)]
+            while not any(one.done() for one in later):
+                time.sleep(0.01)
+            hanging.set()
+            assert {error_of(one.result()) for one in later} == {(503, "store_unavailable")}
 
 
 def test_an_unexpected_exception_is_reported_without_its_message(

@@ -27,7 +27,7 @@ from reprise.server.queueing.loop_lag import EventLoopLagMonitor
 from reprise.server.queueing.user_replays import UserReplays
 from reprise.server.queueing.work_queue import ONE_CLIENT, DeadlineError, QueueFullError, WorkQueue
 from reprise.server.settings import Settings
-from reprise.server.store.event_store import HasWriteAheadLog
+from reprise.server.store.event_store import HasWriteAheadLog, StoreError
 from reprise.server.store.records import ErasureResult, Status, User, UserEvent
 
 MAX_QUICK_DIVERSE_K = 50
@@ -91,6 +91,8 @@ class AsyncService:
         self._refresh_task: asyncio.Task[None] | None = None
         self._store_check: asyncio.Future[Any] | None = None
         self._store_check_s = 0.0
+        self._store_fault: str | None = None
+        """Why the last write or check of the store failed. None: it succeeded."""
         self._add_gauges()
 
     def check_loop_lag(self) -> None:
@@ -112,9 +114,7 @@ class AsyncService:
         if not durable:
             self._write_queue.submit_nowait(_Write(events, awaited=False), weight=len(events))
             return [Status.ACCEPTED] * len(events)
-        statuses: list[Status] = await self._write_queue.submit(
-            _Write(events, awaited=True), weight=len(events), timeout_s=self.settings.queue_timeout_s
-        )
+        statuses: list[Status] = await self._submit_write(_Write(events, awaited=True), weight=len(events))
         return statuses
 
     async def recommend(self, query: RecommendQuery, client: Client = ONE_CLIENT) -> RecommendResult:
@@ -264,9 +264,7 @@ class AsyncService:
         failed = check is not None and check.done() and (check.cancelled() or check.exception() is not None)
         expired = time.monotonic() - self._store_check_s > self.settings.refresh_interval_s
         if check is None or failed or expired:
-            self._store_check = check = self._write_queue.submit(
-                self.engine.store.check, timeout_s=self.settings.queue_timeout_s
-            )
+            self._store_check = check = self._submit_write(self._check_store)
             self._store_check_s = time.monotonic()
         # shielded: several requests may wait for one check, and none may cancel it for the others
         await asyncio.shield(check)
@@ -310,6 +308,23 @@ class AsyncService:
             results += self._append(writes) if writes else _run_jobs(batch)
         return results
 
+    def _submit_write(self, work: _Write | Job, weight: int = 1) -> "asyncio.Future[Any]":
+        """Queue a write. If the queue is full because the store fails, raise `StoreError` instead of `QueueFullError`."""
+        try:
+            return self._write_queue.submit(work, weight=weight, timeout_s=self.settings.queue_timeout_s)
+        except QueueFullError:
+            if self._store_fault is None:
+                raise
+            raise StoreError(self._store_fault) from None
+
+    def _check_store(self) -> None:
+        try:
+            self.engine.store.check()
+        except StoreError as error:
+            self._store_fault = str(error)
+            raise
+        self._store_fault = None
+
     def _append(self, writes: Sequence[_Write]) -> list[Any]:
         events = [event for write in writes for event in write.events]
         try:
@@ -318,7 +333,9 @@ class AsyncService:
             lost = sum(len(write.events) for write in writes if not write.awaited)
             log_error("events not written", error, refused=len(events) - lost, lost=lost)
             self.metrics.events_lost.inc(lost)
+            self._store_fault = str(error)
             return [error] * len(writes)
+        self._store_fault = None
         self.metrics.commit_batch_size.observe(len(events))
         results = [[next(statuses) for _ in write.events] for write in writes]
         self.metrics.count_stored(status.value for statuses in results for status in statuses)

@@ -46,6 +46,7 @@ def compact_file(
 ) -> Iterator[Compaction]:
     """See `Compactable.compact`."""
     ((last,),) = database.rows("SELECT coalesce(max(id), 0) FROM events")
+    keeps_states = bool(database.rows("SELECT 1 FROM sqlite_master WHERE name = 'states'"))
     count, users = 0, set[int]()
     for start in range(0, last, ROWS_PER_STEP):
         start_s = time.monotonic()
@@ -55,6 +56,8 @@ def compact_file(
             with database.transaction() as writer:
                 found = writer.execute(OLD, parameters).fetchall()
                 _overwrite(writer, found, erase_user)
+                if keeps_states:  # states with the deleted events
+                    writer.executemany("DELETE FROM states WHERE uid = ?", {(uid,) for _, uid in found})
             _let_others_write(start_s)
         count += len(found)
         users |= {uid for _, uid in found}
