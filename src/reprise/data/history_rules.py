@@ -101,8 +101,8 @@ class HistoryRules:
         return repeated
 
     def key(self, item: Hashable, kind: object) -> tuple[Hashable, str]:
-        """Return what events with equal times have in common if they are duplicates; no kind means the kind `EVENT`."""
-        return item, EVENT if kind is None or not self.has_kinds else str(kind)
+        """Return what events with equal times have in common if they are duplicates under these rules."""
+        return event_key(item, kind if self.has_kinds else None)
 
     def starts_session(self, last_ms: float, time_ms: float) -> bool:
         """Return whether an event starts a new session, given the time of the last event before it that has one.
@@ -116,6 +116,11 @@ class HistoryRules:
 
 NO_RULES = HistoryRules()
 """Rules that change no history."""
+
+
+def event_key(item: Hashable, kind: object) -> tuple[Hashable, str]:
+    """Return the item and the name of the kind of an event; no kind means the kind `EVENT`."""
+    return item, EVENT if kind is None else str(kind)
 
 
 def round_to_ms(time_s: Any) -> Any:
