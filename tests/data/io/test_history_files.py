@@ -8,7 +8,7 @@ import pytest
 
 from reprise.data.history_rules import HistoryRules
 from reprise.data.io import history_files
-from reprise.data.io.events import Columns
+from reprise.data.io.events import Columns, read_events
 from reprise.data.io.history_files import UserHistories, read_histories
 from reprise.data.vocabulary import ItemId
 from reprise.errors import DataError
@@ -28,7 +28,7 @@ def log(
 def read(
     *files: str, integer_items: bool = True, columns: Columns | None = None, **options: Any
 ) -> list[UserHistories]:
-    return list(read_histories(files, columns or Columns(), tz=None, integer_items=integer_items, **options))
+    return list(read_histories(read_events(files, columns), integer_items=integer_items, **options))
 
 
 def test_histories_are_in_time_order_and_equal_times_keep_the_order_of_the_file(tmp_path: Path) -> None:

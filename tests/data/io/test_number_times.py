@@ -127,3 +127,10 @@ def test_rows_without_a_time_are_named_among_plausible_ones() -> None:
         "column 'when' has 2 rows that are not times since 1970, first 0 in row 2, while row 1 is 1709294400 (seconds); drop "
         "these rows"
     )
+
+
+def test_float16_is_named_as_the_cause_of_infinite_times() -> None:
+    with pytest.raises(
+        DataError, match=r"infinite in 1 rows, .* \(16-bit floats end at 65504: write times as int64"
+    ):
+        milliseconds(np.array([np.inf], dtype=np.float32))

@@ -257,3 +257,14 @@ def test_columns_that_cannot_be_stored_are_refused(prepare_with_items, values: p
         DataError, match=r"column 'column' of the item table contains .*, which cannot be stored"
     ):
         prepare_with_items(pa.table({"item_id": ["i0", "i1"], "column": values}))
+
+
+def test_integers_that_filters_cannot_compare_are_noted(prepare_with_items) -> None:
+    items = pa.table({"item_id": ["i0", "i1"], "big": pa.array([1, 2**64 - 1], pa.uint64())})
+    assert (
+        prepare_with_items(items)
+        .facts["warnings"][-1]
+        .startswith(
+            f"column 'big' of the item table has integers beyond 2^53 ({2**64 - 1}), which filters cannot compare exactly; "
+        )
+    )

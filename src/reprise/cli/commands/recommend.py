@@ -15,6 +15,7 @@ from reprise.cli.shared_options import (
     KindColumn,
     SessionColumn,
     TimeColumn,
+    TimeUnitOption,
     TimeZone,
     Trusted,
     UserColumn,
@@ -86,6 +87,7 @@ def recommend(
         ),
     ] = None,
     tz: TimeZone = None,
+    time_unit: TimeUnitOption = None,
     delimiter: Delimiter = None,
     now: Annotated[
         str | None,
@@ -99,7 +101,7 @@ def recommend(
     trusted: Trusted = False,
 ) -> None:
     """Write recommendations for every user of a file: rows of user_id, rank, item_id, score and title."""
-    from reprise.data.io.events import Columns
+    from reprise.data.io.events import Columns, read_events
     from reprise.data.io.history_files import read_histories
     from reprise.data.io.recommendation_files import RecommendationRow, RecommendationWriter
 
@@ -109,10 +111,7 @@ def recommend(
     k = min(DEFAULT_K, recommender.items.warm) if k is None else k
     request_time = None if now is None else _parse_time(now, tz)
     batches = read_histories(
-        histories,
-        columns,
-        tz=tz,
-        delimiter=delimiter,
+        read_events(histories, columns, tz=tz, time_unit=time_unit, delimiter=delimiter),
         integer_items=recommender.items.integer_ids,
         extra=_fields(recommender, with_times=now is not None),
         rules=recommender.history_rules,

@@ -1,6 +1,6 @@
 """Event files read as one history per user, for batch recommendation."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
@@ -14,7 +14,7 @@ from reprise.data.dataset import EVENT
 from reprise.data.history_rules import NO_RULES, HistoryRules
 from reprise.data.io.column_types import is_integer_text
 from reprise.data.io.duckdb_engine import Engine
-from reprise.data.io.events import Columns, Events, read_events
+from reprise.data.io.events import Columns, Events
 from reprise.data.io.time_columns import detect_format, to_ms
 from reprise.data.vocabulary import ItemId
 from reprise.errors import DataError
@@ -35,22 +35,17 @@ class UserHistories(NamedTuple):
 
 
 def read_histories(
-    files: Sequence[str],
-    columns: Columns,
+    events: Events,
     *,
-    tz: str | None,
     integer_items: bool,
     extra: Collection[str] = (),
     rules: HistoryRules = NO_RULES,
     sequence_by: SequenceBy | None = None,
-    delimiter: str | None = None,
 ) -> Iterator[UserHistories]:
-    """Read the histories of all users from event files; events with equal times keep the order of the files.
+    """Read the histories of all users of a log; events with equal times keep the order of the rows.
 
     Args:
-        files: Files as for `read_events`.
-        columns: Column names of the files.
-        tz: Time zone of times that have none.
+        events: The log, opened by `read_events` from files or from a table in memory.
         integer_items: Whether the item ids of the model are integers; those of the files are converted if all are written
             as integers. For a model with text ids, integers become text.
         extra: Fields to return with each item, if the files have them: `timestamp` (in seconds), `kind` and `value`.
@@ -58,16 +53,15 @@ def read_histories(
         rules: How the log of the model was cleaned; the histories are cleaned in the same way.
         sequence_by: Whether each user or each session has a history. None: as in the log of the model, if the files have
             that column; otherwise users, or sessions if the files have no users.
-        delimiter: Separator of the values in text files; None: detect it in each file.
 
     Raises:
         DataError: The files cannot be read as events, ids are missing, sessions are shared by users, item ids are not
             integers although those of the model are, or requested values are not numbers.
     """
-    events = read_events(files, columns, tz=tz, delimiter=delimiter)
     key = _key(events.columns, sequence_by, rules)
     engine = events.source.engine
-    assert engine is not None, "files are always opened with an engine"
+    if engine is None:
+        raise DataError("histories cannot be read from a table in a database; call .to_pyarrow() on it first")
     if key == events.columns.session:
         _check_session_users(events, engine)
     keyed = events.with_columns(user=key, session=None)

@@ -126,8 +126,10 @@ def _refuse_missing(engine: Engine, log: ir.Table, name: str) -> None:
         bad, fault = bad | column.isnan() | column.isinf(), "empty, NaN or infinite"
     missing = engine.row(log.aggregate(count=bad.sum(), first=log.row.min(where=bad)))
     if missing["count"]:
+        cause = "write times as int64 or float64, because 16-bit floats end at 65504"
+        remedy = cause if column.type().is_float32() else "drop these rows"
         raise DataError(
-            f"column {name!r} is {fault} in {missing['count']} rows, first in row {missing['first'] + 1}; drop these rows"
+            f"column {name!r} is {fault} in {missing['count']} rows, first in row {missing['first'] + 1}; {remedy}"
         )
 
 

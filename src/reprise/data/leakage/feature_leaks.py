@@ -54,7 +54,8 @@ def find_feature_leaks(dataset: SequenceDataset, search: EventSearch) -> Iterato
 
 def _to_float(column: pa.ChunkedArray) -> Float64Array:
     """Convert a column to float64, NaN for missing values."""
-    return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
+    # not safe, because Arrow refuses integers beyond 2^53; a rounded number is as good for these checks
+    return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
 
 
 def _words(name: str) -> set[str]:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from reprise.data.io.arrow_columns import MAX_EXACT_INTEGER
 from reprise.data.io.column_types import (
     UNREADABLE,
     check_id_type,
@@ -159,7 +160,7 @@ def write_items(
     return {
         "added": written.num_rows - len(ranking.code_I),
         "unknown": row.null_count,
-        "notes": [*_join_notes(joined, len(ranking.code_I), given), *_infinite_notes(columns)],
+        "notes": [*_join_notes(joined, len(ranking.code_I), given), *_value_notes(columns)],
     }
 
 
@@ -300,14 +301,18 @@ def _loose(ids: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.replace_substring_regex(text, r"^(\d+)\.0*$", r"\1")
 
 
-def _infinite_notes(columns: pa.Table) -> list[str]:
+def _value_notes(columns: pa.Table) -> list[str]:
+    """Return notes about numbers that filters cannot compare: infinite ones, and integers beyond 2^53."""
     notes = []
     for name in columns.column_names:
-        values = columns.column(name)
-        if pa.types.is_floating(values.type):
-            count = pc.sum(pc.is_inf(values)).as_py()
-            if count:
+        values, start = columns.column(name), f"column {name!r} of the item table has"
+        if pa.types.is_floating(values.type) and (count := pc.sum(pc.is_inf(values)).as_py()):
+            notes.append(f"{start} {count} infinite values; filters treat them as missing")
+        if pa.types.is_integer(values.type):
+            ends = [end for end in pc.min_max(values).as_py().values() if end is not None]
+            if any(abs(end) > MAX_EXACT_INTEGER for end in ends):
                 notes.append(
-                    f"column {name!r} of the item table has {count} infinite values; filters treat them as missing"
+                    f"{start} integers beyond 2^53 ({ends[-1]}), which filters cannot compare exactly; store them as text, or "
+                    "drop the column, before a model is exported"
                 )
     return notes
