@@ -50,7 +50,7 @@ def test_an_empty_column_of_ids_is_refused(role: str) -> None:
     table = {"item_id": [1], "timestamp": [S], role: pa.nulls(1)}
     if role == "item_id":
         table["user_id"] = [1]
-    with pytest.raises(DataError, match=f"column '{role}' is empty in every row, but ids are needed"):
+    with pytest.raises(DataError, match=f"column '{role}' has no value in any row, but ids are needed"):
         read_events(pa.table(table))
 
 

@@ -158,8 +158,16 @@ def integer_days(days: list) -> list:
     return [(user, int(item[1:]), time_s) for user, item, time_s in days]
 
 
-@pytest.mark.parametrize("log", ["log.csv", "log.parquet", "log.jsonl"])
-@pytest.mark.parametrize("spelling", ["001", " 1", "1.0", "+1"])
+@pytest.mark.parametrize(
+    ("log", "spelling"),
+    [
+        ("log.csv", "001"),
+        ("log.csv", " 1"),
+        ("log.parquet", "1.0"),
+        ("log.parquet", "001"),
+        ("log.jsonl", "+1"),
+    ],
+)
 def test_another_spelling_of_an_integer_id_does_not_join_it(
     write_log, days, tmp_path: Path, log: str, spelling: str
 ) -> None:

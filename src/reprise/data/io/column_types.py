@@ -85,7 +85,7 @@ def check_id_type(table: ir.Table, name: str, *, where: str = "") -> None:
         return
     if is_null_type(kind):
         raise DataError(
-            f"column {name!r}{where} is empty in every row, but ids are needed; name another column"
+            f"column {name!r}{where} has no value in any row, but ids are needed; name another column"
         )
     raise id_type_error(name, type_words(kind), where=where)
 

@@ -119,7 +119,7 @@ def _refuse_missing(engine: Engine, log: ir.Table, name: str) -> None:
     column = log.timestamp
     if is_null_type(column.type()):
         raise DataError(
-            f"column {name!r} is empty in every row, but each event needs a time; name another column"
+            f"column {name!r} has no value in any row, but each event needs a time; name another column"
         )
     bad, fault = column.isnull(), "empty"
     if column.type().is_floating():
