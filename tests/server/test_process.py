@@ -284,3 +284,16 @@ def test_few_open_files_limit_the_connections(first_model: Path, tmp_path: Path)
         for _ in range(300):
             stack.enter_context(RawConnection(server.port))
         assert server.request("GET", "/healthz").status == 200
+
+
+def test_an_unfinished_body_does_not_delay_the_shutdown(server: ServerProcess) -> None:
+    head = b"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with RawConnection(server.port, head + b"Content-Length: 9\r\n\r\n{") as unfinished:
+        with RawConnection(server.port, head + b"Content-Length: 14\r\n\r\n") as late:
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            late.send(b'{"events": []}')
+            assert late.response().status == 422
+        assert (unfinished.response().code, unfinished.is_closed()) == ("unavailable", True)
+        assert server.process.wait(30) == 0
+    assert "timeout" not in server.output()

@@ -9,6 +9,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from reprise.server.connections.connection_table import ClientConnections, ConnectionTable, client_key
+from reprise.server.connections.lingering_transport import LingeringTransport
 from reprise.server.http.api_errors import JSON, ApiError, error_response
 from reprise.server.http.routes import HEALTH_PATHS
 
@@ -18,6 +19,8 @@ MAX_PIPELINED = 16
 """Maximum number of requests that wait on one connection while an earlier one is answered."""
 FRAMING_RATIO = 16
 """Maximum number of bytes of chunk sizes and extensions per byte of a body, besides the size of a head."""
+END_BODY_S = 2.0
+"""Seconds for which a server that shuts down waits for the rest of a body."""
 UPGRADE_HEADERS = frozenset({b"upgrade", b"connection", b"http2-settings"})
 LINGER_S = 5.0
 """Seconds for which the server discards what a client still sends after a refusal, so that the client can read the reason."""
@@ -29,30 +32,6 @@ class RefusedRequestError(Exception):
     def __init__(self, error: ApiError) -> None:
         super().__init__(error.message)
         self.error = error
-
-
-class LingeringTransport:
-    """A transport whose `close` waits until the client has sent its request. Otherwise the client may not see the response."""
-
-    def __init__(self, transport: asyncio.Transport, protocol: "LimitedHttpProtocol") -> None:
-        self.is_closing = transport.is_closing
-        self._transport = transport
-        self._protocol = protocol
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Write to the client, unless it is gone. uvicorn marks only the last of several requests as disconnected."""
-        if not self._transport.is_closing():
-            self._transport.write(data)
-
-    def close(self) -> None:
-        """Close the connection, or, if the client is still sending, only the direction to the client."""
-        if self._protocol.is_body_pending:
-            self._protocol.linger()
-        else:
-            self._transport.close()
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
@@ -81,6 +60,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.is_refused = False
         """Whether the connection ends, so that further bytes are discarded."""
         self._is_upgrade = False
+        self._is_ending = False
         self._unparsed_bytes = 0  # since the last complete head or message
         self._body_bytes = 0
         self._unsent_since_s: float | None = None
@@ -91,7 +71,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Set up a new connection."""
         super().connection_made(transport)
-        self.transport = LingeringTransport(transport, self)
+        self.transport = LingeringTransport(transport, self._linger_for_body)
         self.table.add(self, client_key(self.client[0]) if self.client else "")
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -118,8 +98,18 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Finish the pending responses, and close the connection."""
-        self.is_body_pending = self.is_body_pending and self.is_responding
+        self._is_ending = True
+        if self.is_body_pending and self.is_responding:
+            self.loop.call_later(END_BODY_S, self._refuse_late_body)
+        else:
+            self.is_body_pending = False
         super().shutdown()
+
+    def _refuse_late_body(self) -> None:
+        if self.is_body_pending and not self.is_refused:
+            self._refuse(
+                ApiError("unavailable", "the server is shutting down", "use another server, or retry later")
+            )
 
     # ---- the limits of the table
 
@@ -336,7 +326,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         elif self.cycle.response_started:  # a second response would be taken for that to the next request
             self.cycle.keep_alive = False
             if self.cycle.response_complete:
-                self.linger()
+                self._linger()
         else:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -344,7 +334,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _send_error(self, error: ApiError) -> None:
         self._write_error(error)
-        self.linger()
+        self._linger()
 
     def _write_error(self, error: ApiError) -> None:
         response = error_response(error, {"Connection": "close"})
@@ -352,12 +342,22 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         lines = [b"%s: %s\r\n" % header for header in headers]
         self.transport.write(b"".join([STATUS_LINE[error.status], *lines, b"\r\n", bytes(response.body)]))
 
-    def linger(self) -> None:
+    def _linger_for_body(self) -> bool:
+        """Linger if the client is still sending; return whether it is."""
+        if not self.is_body_pending:
+            return False
+        self._linger()
+        return True
+
+    def _linger(self) -> None:
         """Close the direction to the client, and discard what it sends until it closes the other one."""
         self.is_refused, self.since_s = True, self.loop.time()
         self._unset_keepalive_if_required()
         self.flow.resume_reading()
-        if not self.transport.is_closing() and self.transport.can_write_eof():
+        if self._is_ending:
+            self.is_body_pending = False
+            self.transport.close()
+        elif not self.transport.is_closing() and self.transport.can_write_eof():
             self.transport.write_eof()
 
 
