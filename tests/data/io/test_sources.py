@@ -252,6 +252,24 @@ def test_a_prepared_dataset_is_not_a_log(write_log, days, tmp_path: Path, inner:
         open_source(str(tmp_path / "shop" / inner))
 
 
+def test_a_run_or_a_model_is_not_a_log(tmp_path: Path) -> None:
+    for what, names in (
+        ("a run", ("run.json", "recipe.toml")),
+        ("a saved model", ("manifest.json", "items.parquet")),
+    ):
+        for name in names:
+            (tmp_path / what).mkdir(exist_ok=True)
+            (tmp_path / what / name).touch()
+        with pytest.raises(DataError, match=rf"is {what}, not a log.*`reprise recommend '.*' HISTORIES`"):
+            open_source(tmp_path / what)
+
+
+def test_a_dataset_in_memory_is_not_a_log(write_log, days, tmp_path: Path) -> None:
+    dataset = prepare(write_log(days), tmp_path / "shop", split="last:2d,2d")
+    with pytest.raises(DataError, match="the events are already a prepared dataset; train with it"):
+        read_events(dataset)
+
+
 def test_the_item_table_of_a_prepared_dataset_is_a_table(write_log, days, tmp_path: Path) -> None:
     prepare(write_log(days), tmp_path / "shop", split="last:2d,2d")
     assert "item_id" in open_source(tmp_path / "shop" / "items.parquet").table.columns

@@ -86,7 +86,7 @@ class Engine:
         if not isinstance(memory_limit, str) or not re.fullmatch(MEMORY_PATTERN, memory_limit):
             raise ConfigError(f"memory_limit={memory_limit!r} is not a size; write it like '512MB' or '2GB'")
         self.memory_limit = memory_limit
-        self._streams: list[_Stream] = []
+        self._streams: dict[str, _Stream] = {}
         config = {
             "memory_limit": memory_limit,
             "preserve_insertion_order": "true",
@@ -124,11 +124,9 @@ class Engine:
 
         An error that `read` raises reaches the caller of the engine unchanged.
         """
-        stream = _Stream(schema, read)
-        self._streams.append(stream)
-        with self._translate_errors():
-            self.backend.con.register(name, stream)
-            return self.backend.table(name)
+        self._streams[name] = _Stream(schema, read)
+        self._open_streams()
+        return self.backend.table(name)
 
     def view(self, name: str, query: str) -> ir.Table:
         """Return the result of an SQL query as a lazy table."""
@@ -201,14 +199,21 @@ class Engine:
         """Evaluate an expression of any size and return its rows in order, about a million at a time."""
         schema = expression.schema().to_pyarrow()
         with self._translate_errors():
+            self._open_streams()
             relation = self.backend.con.sql(self.backend.compile(expression))
             # duckdb 1.4 has `fetch_record_batch`, duckdb 2 only `to_arrow_reader`
             open_reader = getattr(relation, "to_arrow_reader", None) or relation.fetch_record_batch
             for batch in open_reader(BATCH_ROWS):
                 yield batch.cast(schema)
 
+    def _open_streams(self) -> None:
+        """Open the streams again before a query, because DuckDB 1.4 reads each only once."""
+        for name, stream in self._streams.items():
+            self.backend.con.register(name, stream)
+
     def _run(self, sql: str) -> list[tuple[Any, ...]]:
         with self._translate_errors():
+            self._open_streams()
             rows: list[tuple[Any, ...]] = self.backend.con.execute(sql).fetchall()
             return rows
 
@@ -218,7 +223,7 @@ class Engine:
             with interruptible():
                 yield
         except (duckdb.Error, pa.ArrowException, OSError) as error:
-            for stream in self._streams:
+            for stream in self._streams.values():
                 failure, stream.failure = stream.failure, None
                 if failure is not None:
                     raise failure from None

@@ -16,7 +16,7 @@ from typing import Any
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from reprise.data.dataset import MANIFEST, SEQUENCES
+from reprise.data.dataset import ITEMS, MANIFEST, SEQUENCES, SequenceDataset
 from reprise.data.io.column_types import id_type_error
 from reprise.data.io.data_frames import to_arrow
 from reprise.data.io.delimited_text import (
@@ -49,6 +49,12 @@ FORMATS = {
 COMPRESSED = (".gz", ".zst")
 COLLECTING = ("collect", "to_table", "toPandas")
 """Methods of lazy tables of other libraries (polars, Arrow, Spark) that return a table in memory."""
+OWN_DIRECTORIES = {
+    (MANIFEST, SEQUENCES): ("already a prepared dataset", "train {} --out RUN"),
+    ("run.json", "recipe.toml"): ("a run", "recommend {} HISTORIES"),
+    ("manifest.json", ITEMS): ("a saved model", "recommend {} HISTORIES"),
+}
+"""Files by which the directories of the commands are recognised, what they are, and a command that uses them."""
 PEEK_BYTES = 1024
 """Bytes that are read to recognise a JSON array."""
 
@@ -96,6 +102,10 @@ def open_source(source: Any, delimiter: str | None = None) -> Source:
     separator = parse_separator(delimiter)
     if isinstance(source, Source):
         return source
+    if isinstance(source, SequenceDataset):
+        raise DataError(
+            "the events are already a prepared dataset; train with it, or give the original events"
+        )
     if isinstance(source, ir.Table):
         return _open_ibis(source)
     table = to_arrow(source)
@@ -182,16 +192,19 @@ def _expand_one(source: str | Path) -> list[Path]:
 
 
 def _refuse_datasets(paths: Iterable[Path]) -> None:
-    """Refuse the directories of prepared datasets and the files in them that look like a log."""
+    """Refuse what the commands wrote: prepared datasets, runs and models contain tables that look like a log."""
     for path in paths:
         directory = path if path.is_dir() else path.parent
-        own = path.is_dir() or path.name in (MANIFEST, SEQUENCES)
-        if own and all((directory / name).is_file() for name in (MANIFEST, SEQUENCES)):
-            part = "" if path.is_dir() else f"part of {str(directory)!r}, which is "
-            raise DataError(
-                f"{str(path)!r} is {part}already a prepared dataset, not a log or an item table; train with it "
-                f"(`reprise train {shlex.quote(str(directory))} --out RUN`), or give the files that it was prepared from"
-            )
+        for names, (what, command) in OWN_DIRECTORIES.items():
+            own = path.is_dir() or (
+                path.name in names and path.name != ITEMS
+            )  # an item table may be used again
+            if own and all((directory / name).is_file() for name in names):
+                part = "" if path.is_dir() else f"part of {str(directory)!r}, which is "
+                raise DataError(
+                    f"{str(path)!r} is {part}{what}, not a log or an item table; use it with "
+                    f"`reprise {command.format(shlex.quote(str(directory)))}`, or give the original event files"
+                )
 
 
 def _matches(pattern: str) -> list[Path]:
