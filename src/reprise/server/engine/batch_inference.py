@@ -222,7 +222,10 @@ def _attributions(
     # start from a snapshot: only the last events are left out in turn, so earlier ones need not be replayed
     start = state.snapshot_before_last(EXPLAINED_EVENTS) or model.states.builder.initial
     logged = [] if context.user is None else model.states.events_of(context.user, state, start)
-    events = by_time([*logged, *context.events])
+    builder, given = model.states.builder, by_time([*logged, *context.events])
+    events = builder.select(start, given)
+    if builder.session_begin(start, given) is not None:
+        start = builder.initial  # the session begins after the snapshot
     encoded = encode_events(events, ranker.catalogue)
     if not len(encoded.events):
         return [[] for _ in recommendations]

@@ -68,7 +68,7 @@ class ServedModel:
                 "write one with `reprise export`"
             ) from error
         ranker = recommender.ranker
-        builder = StateBuilder(ranker.network, ranker.catalogue, max_user_events)
+        builder = StateBuilder(ranker.network, ranker.catalogue, recommender.history_rules, max_user_events)
         states = StateCache(builder, store, max_state_bytes)
         return cls(f"{recommender.name}-{checksum[:12]}", path, states, ItemOverrides(recommender))
 

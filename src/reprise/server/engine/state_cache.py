@@ -162,6 +162,10 @@ class StateCache:
         state = replace(state, generation=new.generation, window_start=window_start)
         if not events:
             return replace(state, seq=0)
+        begin = self.builder.session_begin(state, events)
+        if begin is not None:  # only the last session is replayed
+            position = total - len(events) + begin
+            state, events = self.builder.new_session(state, events[:begin], position), events[begin:]
         lowest_later_seq = [inf]
         for event in reversed(events):
             lowest_later_seq.append(min(lowest_later_seq[-1], event.seq))

@@ -1,9 +1,11 @@
 """The state of a user after some events, with snapshots: earlier states that a late event goes back to."""
 
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from math import inf, nan
+from typing import TypeAlias
 
 import numpy as np
 
@@ -20,6 +22,10 @@ MIN_SNAPSHOT_EVENTS = 32
 """Minimum number of events for snapshots. Replaying a shorter history takes little time."""
 ENTRY_OVERHEAD_BYTES = 1_500
 """Estimated memory of a cache entry besides its arrays, in bytes."""
+EventKey: TypeAlias = tuple[Hashable, str]
+"""Item and kind of an event. Events with the same time and key are duplicates."""
+KEY_BYTES = 150
+"""Estimated memory of an item and a kind in `UserState.last_keys`, in bytes."""
 NO_ITEMS: AnyArray = np.empty(0, dtype=np.int64)
 
 
@@ -43,6 +49,10 @@ class UserState:
     """Number of events in the log up to the last event of the state, with those before its window."""
     window_start: int = 0
     """Number of earliest events of the log that are not in the state, because only the last ones are replayed."""
+    session_start: int = 0
+    """Number of events of the log before the session of the last event; 0: the log is not divided into sessions."""
+    last_keys: frozenset[EventKey] = frozenset()
+    """Items and kinds of the events at the latest time, by which duplicates are found. Empty if they are not looked for."""
     seen: AnyArray | None = None
     """Distinct item indices of the events, ascending. None: not computed yet."""
     snapshots: tuple["UserState | None", ...] = (None,) * 2 * len(SNAPSHOT_INTERVALS)
@@ -61,30 +71,35 @@ class UserState:
         snapshots = {id(snapshot): snapshot for snapshot in self.snapshots if snapshot is not None}
         return (
             ENTRY_OVERHEAD_BYTES
+            + KEY_BYTES * len(self.last_keys)
             + sum(array.nbytes for array in arrays)
             + sum(snapshot.bytes for snapshot in snapshots.values())
         )
 
     def with_snapshots(self, previous: "UserState") -> "UserState":
         """Return this state with the snapshots of the previous one, and a new one for each interval that was crossed."""
-        if self.event_count < MIN_SNAPSHOT_EVENTS:
+        if self.log_count < MIN_SNAPSHOT_EVENTS:
             return self
         snapshot = replace(self, snapshots=UserState.snapshots)
         snapshots: list[UserState | None] = []
         for place, interval in enumerate(SNAPSHOT_INTERVALS):
             newer, older = previous.snapshots[2 * place : 2 * place + 2]
-            crossed = self.event_count // interval > previous.event_count // interval
+            crossed = self.log_count // interval > previous.log_count // interval
             snapshots += [snapshot, newer] if crossed else [newer, older]
         return replace(self, snapshots=tuple(snapshots))
 
     def snapshot_before_last(self, count: int) -> "UserState | None":
         """Return the newest snapshot without any of the last `count` events; None if there is none."""
-        snapshots = [
+        return _newest(
             snapshot
             for snapshot in self.snapshots
-            if snapshot is not None and snapshot.event_count <= self.event_count - count
-        ]
-        return max(snapshots, key=lambda snapshot: snapshot.event_count, default=None)
+            if snapshot is not None
+            and (
+                snapshot.event_count <= self.event_count - count
+                if snapshot.session_start == self.session_start
+                else snapshot.log_count <= self.session_start
+            )
+        )
 
     def rewind(self, time_ms: float, with_seen: bool) -> "UserState | None":
         """Return the newest snapshot without events after a time, with all older snapshots; None if there is none.
@@ -106,12 +121,12 @@ class UserState:
             # Move a remaining snapshot to the first place. In the second place it would be dropped when the next snapshot
             # is taken, and a second late event would find none: that cost 42 steps in place of 18 (docs/experiments.md).
             kept += [*valid, None, None][:2]
-        newest = max(
-            (snapshot for snapshot in kept if snapshot is not None),
-            key=lambda snapshot: snapshot.event_count,
-            default=None,
-        )
+        newest = _newest(snapshot for snapshot in kept if snapshot is not None)
         return None if newest is None else replace(newest, snapshots=tuple(kept))
+
+
+def _newest(snapshots: "Iterable[UserState]") -> "UserState | None":
+    return max(snapshots, key=lambda snapshot: snapshot.log_count, default=None)
 
 
 def piece_size(remaining: int) -> int:
