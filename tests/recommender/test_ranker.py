@@ -6,7 +6,9 @@ import pytest
 
 from reprise.errors import ConfigError
 from reprise.recommender import Recommender
-from reprise.recommender.ranker import POPULAR
+from reprise.recommender.generate import DecodingOptions, continue_history, continue_state
+from reprise.recommender.ranker import NOT_FINITE, POPULAR
+from reprise.recommender.runtime.event_arrays import EventArrays
 
 
 @pytest.mark.parametrize("history", [[], ["unknown"], ["new", "new"]])
@@ -70,3 +72,40 @@ def test_k_must_be_a_whole_number(shop: Recommender, k: Any) -> None:
 
 def test_k_may_be_a_numpy_integer(shop: Recommender) -> None:
     assert shop.recommend(["p1"], k=np.int64(3)) == shop.recommend(["p1"], k=3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_users_whose_state_is_not_finite_get_the_popular_items(
+    shop: Recommender, number: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other users of the batch get their own items."""
+    histories = [["p1"], [], ["p2", "p3"], ["p4"]]
+    expected = shop.recommend_many(histories, k=5)
+    popular = shop.recommend([], k=5)
+    network, query = type(shop.ranker.network), type(shop.ranker.network).query
+
+    def broken(self: Any, state: Any, now_s: Any = np.nan) -> Any:
+        query_BD = query(self, state, now_s)
+        # the rows are sorted by length: 2 events, 1 event, 1 event; the user without events has no query
+        query_BD[0 if len(query_BD) > 1 else slice(None), 3] = number
+        return query_BD
+
+    monkeypatch.setattr(network, "query", broken)
+    found = shop.recommend_many(histories, k=5)
+    assert found[2].item_ids == popular.item_ids
+    assert [one.score for one in found[2]] == [one.score for one in popular]
+    assert {one.reason for one in found[2]} == {NOT_FINITE}
+    for row in (0, 1, 3):
+        assert found[row] == expected[row]
+    single = shop.recommend(["p1"], k=5, deny=popular.item_ids[:1])
+    assert single.item_ids == shop.recommend([], k=5, deny=popular.item_ids[:1]).item_ids
+
+
+def test_a_state_that_is_not_finite_is_continued_like_one_without_events(shop: Recommender) -> None:
+    catalogue, network = shop.ranker.catalogue, shop.ranker.network
+    state = {name: np.full_like(array, np.nan) for name, array in network.runtime.initial_state(1).items()}
+    options = DecodingOptions(seed=3)
+    found = continue_state(network, state, True, 4, options, catalogue.popularity_I)
+    assert found == continue_history(
+        network, EventArrays.of_items(np.empty(0)), 4, options, catalogue.popularity_I
+    )

@@ -100,7 +100,14 @@ def continue_state(
     popularity_I: Float32Array,
     available_I: BoolArray | None = None,
 ) -> Path:
-    """Do the work of `continue_history` from a state; `known` says whether the state has read an event."""
+    """Do the work of `continue_history` from a state; `known` says whether the state has read an event.
+
+    A state that has become infinite or NaN is continued like that of a user without events.
+    """
+    if known:
+        score_1I = network.scores(state)
+        if np.isnan(score_1I).any() or np.isposinf(score_1I).any():
+            state, known = network.fold([EventArrays.of_items(np.empty(0))]), False
     excluded_N = np.empty(0, dtype=np.int64) if available_I is None else np.flatnonzero(~available_I)
     _check_length(length, len(popularity_I) - len(excluded_N), options.no_repeat)
     shares_I = None if known else popularity_I

@@ -20,6 +20,8 @@ from reprise.recommender.search.mmr import diversify, shortlist_size
 
 POPULAR = "popular items, because the history has no known item"
 """Reason of a recommendation for a user without known events."""
+NOT_FINITE = "popular items, because the state of the history is not finite"
+"""Reason of a recommendation for a user whose events made the network compute infinite numbers or NaN."""
 
 
 class HistorySummary(NamedTuple):
@@ -55,7 +57,7 @@ class Ranker:
     ) -> list[Recommendations]:
         """Return the k best items that pass the filters, for each of B users.
 
-        Users without events get the most popular items.
+        Users without events get the most popular items, and so do users whose state has become infinite or NaN.
 
         Args:
             state: States of the users, [B, ...].
@@ -68,11 +70,16 @@ class Ranker:
         """
         candidates = shortlist_size(k, self.catalogue.warm) if diversity else k
         best = self._best(state, histories, candidates, filters, now_s)
+        popular = self._popular(candidates, filters) if len(best) < len(histories) else None
         results = []
-        for history, (index_S, score_S) in zip(histories, best, strict=True):
+        for row, history in enumerate(histories):
+            found = best.get(row, popular)
+            assert found is not None
+            index_S, score_S = found
             if diversity:
                 index_S, score_S = diversify(index_S, score_S, self.network.input_ID, k, diversity)
-            reason = f"based on {_events(history.events)}" if history.events else POPULAR
+            popular_reason = NOT_FINITE if history.events else POPULAR
+            reason = f"based on {_events(history.events)}" if row in best else popular_reason
             items = self.recommendations(index_S, score_S, reason)
             results.append(
                 Recommendations(items, skipped=history.skipped, unknown_allowed=filters.unknown_allowed)
@@ -86,19 +93,21 @@ class Ranker:
         k: int,
         filters: Filters,
         now_s: float | AnyArray,
-    ) -> list[tuple[AnyArray, AnyArray]]:
-        """Return indices and scores of the k best items of each user."""
+    ) -> dict[int, tuple[AnyArray, AnyArray]]:
+        """Return indices and scores of the k best items of each user who has events and a finite state, by row."""
         row_N = np.array([row for row, history in enumerate(histories) if history.events], dtype=np.int64)
-        best: dict[int, tuple[AnyArray, AnyArray]] = {}
-        if len(row_N):
-            all_users = len(row_N) == len(histories)
-            known = state if all_users else {name: array[row_N] for name, array in state.items()}
-            mask = filters.mask([histories[row].seen for row in row_N.tolist()])
-            query_ND = self.network.query(known, now_s[row_N] if isinstance(now_s, np.ndarray) else now_s)
-            found = self.index.search(query_ND, k, mask, self.network.corrections(known))
-            best = dict(zip(row_N.tolist(), zip(*found, strict=True), strict=True))
-        popular = self._popular(k, filters) if len(best) < len(histories) else None
-        return [best.get(row, popular) for row in range(len(histories))]  # type: ignore[misc]
+        if not len(row_N):
+            return {}
+        known = state if len(row_N) == len(histories) else _rows(state, row_N)
+        query_ND = self.network.query(known, now_s[row_N] if isinstance(now_s, np.ndarray) else now_s)
+        finite_N = np.isfinite(query_ND).all(axis=1)
+        if not finite_N.all():
+            row_N, known, query_ND = row_N[finite_N], _rows(known, finite_N), query_ND[finite_N]
+            if not len(row_N):
+                return {}
+        mask = filters.mask([histories[row].seen for row in row_N.tolist()])
+        found = self.index.search(query_ND, k, mask, self.network.corrections(known))
+        return dict(zip(row_N.tolist(), zip(*found, strict=True), strict=True))
 
     def recommendations(self, index_k: AnyArray, score_k: AnyArray, reason: str) -> list[Recommendation]:
         """Return item indices and scores as recommendations, without empty places at the end."""
@@ -121,3 +130,8 @@ class Ranker:
 
 def _events(count: int) -> str:
     return "1 event" if count == 1 else f"{count} events"
+
+
+def _rows(state: State, row_N: AnyArray) -> State:
+    """Return the states of some users."""
+    return {name: array[row_N] for name, array in state.items()}

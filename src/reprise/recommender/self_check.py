@@ -14,6 +14,7 @@ import numpy as np
 from reprise.arrays import AnyArray
 from reprise.data.vocabulary import ItemId, Vocabulary
 from reprise.errors import ArtefactError
+from reprise.recommender.ranker import NOT_FINITE
 from reprise.recommender.recommendations import Recommendations
 from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.runtime.onnx_network import OnnxNetwork
@@ -161,6 +162,10 @@ def _result(recommend: Recommend, test: GoldenTest, k: int) -> GoldenTest:
         for event, value in zip(history, test.get(name, ()), strict=False):
             event[name] = value
     result = recommend(history, k, now=test.get("now"))
+    if any(one.reason == NOT_FINITE for one in result):
+        raise ArtefactError(
+            f"the model has scores that are not finite in the golden test about {test['about']}; train it again"
+        )
     return {"ids": result.item_ids, "scores": [one.score for one in result]}
 
 

@@ -8,16 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from reprise.errors import ArtefactError, DataError
 from reprise.recommender import Recommender
 from reprise.recommender.artefact.artefact import MANIFEST
+from reprise.recommender.ranker import NOT_FINITE
 from reprise.server.engine.batch_inference import EXPLAINED_EVENTS, recommend_batch
 from reprise.server.engine.requests import RankingRules, RecommendQuery, RecommendResult, UserContext
 from reprise.server.engine.served_model import ServedModel
 from reprise.server.engine.serving_engine import ServingEngine, UnknownItemError
-from reprise.server.engine.state_cache import LongHistoryError
+from reprise.server.engine.state_cache import LongHistoryError, StateCache
 from reprise.server.store.records import User, UserEvent
 from reprise.server.store.sqlite import SQLiteStore
 
@@ -446,3 +448,31 @@ def test_a_manifest_that_raises_an_unexpected_exception_is_not_served(
         engine.swap_model(copied)
     with pytest.raises(ArtefactError, match=r"shop\.model is not "):
         ServedModel.open(copied, engine.store, 2**20)
+
+
+@pytest.mark.parametrize("explain", [False, True])
+def test_a_state_that_is_not_finite_gets_the_popular_items(
+    explain: bool, engine: ServingEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(engine, HISTORY)
+    append(engine, HISTORY, User("shop", "bert"))
+    rules = RankingRules(k=5, deny=["p1"])
+    queries = [
+        RecommendQuery(UserContext("shop", name), rules, NOW_MS, explain) for name in ("anna", "bert", "carl")
+    ]
+    expected = [engine.recommend(query) for query in queries]
+    state = engine.model.states.current(ANNA)
+    monkeypatch.setattr(
+        engine.model.states, "current", lambda user, **_: broken if user == ANNA else other(user)
+    )
+    other = StateCache.current.__get__(engine.model.states)
+    broken = replace(state, network_state={
+        name: np.full_like(array, np.nan) if array.dtype == np.float32 else array
+        for name, array in state.network_state.items()
+    })  # fmt: skip
+    found = [engine.recommend(query) for query in queries]
+    assert ids_and_scores(found[0].items) == ids_and_scores(expected[2].items)
+    assert {item.reason for item in found[0].items} == {NOT_FINITE}
+    assert found[1] == expected[1]
+    _, items = engine.generate(UserContext("shop", "anna"), 3, {"seed": 1})
+    assert len(items) == 3

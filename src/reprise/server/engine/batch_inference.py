@@ -15,7 +15,7 @@ import numpy as np
 from reprise.errors import DataError
 from reprise.recommender.explain import influences
 from reprise.recommender.items.candidate_mask import read_filters
-from reprise.recommender.ranker import HistorySummary, Ranker
+from reprise.recommender.ranker import NOT_FINITE, HistorySummary, Ranker
 from reprise.recommender.recommendations import Recommendation
 from reprise.recommender.runtime.onnx_session import State
 from reprise.server.engine.event_encoding import by_time, encode_events, item_ids
@@ -196,7 +196,8 @@ def _concatenate(states: Sequence[State]) -> State:
 def _ranked_items(
     model: ServedModel, ranker: Ranker, prepared: _PreparedQuery, recommendations: Sequence[Recommendation]
 ) -> list[RankedItem]:
-    if not (prepared.query.explain and recommendations and prepared.state.event_count):
+    popular = not prepared.state.event_count or any(one.reason == NOT_FINITE for one in recommendations)
+    if not prepared.query.explain or popular or not recommendations:
         return [
             RankedItem(one.item_id, one.score, one.rank, one.title, one.reason) for one in recommendations
         ]
