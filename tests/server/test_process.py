@@ -297,3 +297,22 @@ def test_an_unfinished_body_does_not_delay_the_shutdown(server: ServerProcess) -
         assert (unfinished.response().code, unfinished.is_closed()) == ("unavailable", True)
         assert server.process.wait(30) == 0
     assert "timeout" not in server.output()
+
+
+def test_a_shutdown_ends_in_time_although_the_store_hangs(first_model: Path, tmp_path: Path) -> None:
+    code = f"""
+import os, signal, threading, time
+from pathlib import Path
+from reprise.server import process
+from reprise.server.settings import Settings
+from reprise.server.store.sqlite import SQLiteStore
+SQLiteStore.close = lambda store: time.sleep(60)
+threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
+listen = process.ListenSettings(port={free_port()})
+process.serve(Path({str(first_model)!r}), "sqlite:///{tmp_path}/events.db", listen, Settings(shutdown_timeout_s=1))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=40
+    )
+    assert done.returncode == 1
+    assert "stopped before everything was finished" in done.stderr and "Traceback" not in done.stderr

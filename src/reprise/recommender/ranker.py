@@ -100,7 +100,7 @@ class Ranker:
             return {}
         known = state if len(row_N) == len(histories) else _rows(state, row_N)
         query_ND = self.network.query(known, now_s[row_N] if isinstance(now_s, np.ndarray) else now_s)
-        finite_N = np.isfinite(query_ND).all(axis=1)
+        finite_N = np.asarray(np.isfinite(query_ND).all(axis=1))
         if not finite_N.all():
             row_N, known, query_ND = row_N[finite_N], _rows(known, finite_N), query_ND[finite_N]
             if not len(row_N):

@@ -9,6 +9,7 @@ from .process import serve as serve
 from .settings import Settings as Settings
 from .store.event_store import Compactable as Compactable
 from .store.event_store import EventStore as EventStore
+from .store.event_store import KeepsStates as KeepsStates
 from .store.event_store import StoreError as StoreError
 from .store.event_store import is_repetition as is_repetition
 from .store.opening import open_store as open_store
@@ -17,6 +18,7 @@ from .store.records import Compaction as Compaction
 from .store.records import ErasureResult as ErasureResult
 from .store.records import ItemChange as ItemChange
 from .store.records import Status as Status
+from .store.records import StoredState as StoredState
 from .store.records import User as User
 from .store.records import UserEvent as UserEvent
 from .store.records import UserLog as UserLog

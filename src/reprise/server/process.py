@@ -4,11 +4,12 @@ import asyncio
 import gc
 import ipaddress
 import logging
+import os
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -151,8 +152,20 @@ def serve(
     # garbage collection pauses all threads: keep the modules and the model out of every later collection
     gc.collect()
     gc.freeze()
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_serve(engine, authenticator, listen, sockets, settings, early_reload))
+    timers: list[threading.Timer] = []
+
+    def exit_after(seconds: float) -> None:
+        # a thread that hangs, with a disk or a database, must not keep the process
+        timers.append(threading.Timer(seconds, _exit_now))
+        timers[0].daemon = True
+        timers[0].start()
+
+    try:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(_serve(engine, authenticator, listen, sockets, settings, early_reload, exit_after))
+    finally:
+        for timer in timers:
+            timer.cancel()
 
 
 async def _serve(
@@ -162,12 +175,15 @@ async def _serve(
     sockets: tuple[socket.socket, socket.socket | None],
     settings: Settings,
     early_reload: threading.Event,
+    exit_after: Callable[[float], None],
 ) -> None:
     listening, health = sockets
     service = AsyncService(engine, settings, PrometheusMetrics())
     server = HttpServer(service, authenticator, health)
 
     def shut_down() -> None:
+        if not service.closing:
+            exit_after(settings.shutdown_timeout_s)
         service.begin_shutdown()
         server.request_shutdown()
 
@@ -184,6 +200,12 @@ async def _serve(
     )  # fmt: skip
     await server.serve([listening])
     json_logging.log_event("stopped")
+
+
+def _exit_now() -> None:
+    """End the process although something is still running. Events that were not written yet are lost."""
+    json_logging.log_event("stopped before everything was finished")
+    os._exit(1)
 
 
 def loop_factory() -> "type[asyncio.AbstractEventLoop] | None":

@@ -11,6 +11,8 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 DURATION_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -64,9 +66,15 @@ class PrometheusMetrics:
             ["result"],
             registry=registry,
         )
+        self.refused = Counter(
+            "reprise_refused",
+            "Work that was refused because too much was pending or running, by queue.",
+            ["queue"],
+            registry=registry,
+        )
         self._queue_depth = Gauge(
             "reprise_queue_depth",
-            "Pending work by queue: quick (queries), slow (jobs) or write (events).",
+            "Pending work by queue: quick (queries), slow (jobs), replay (users) or write (events).",
             ["queue"],
             registry=registry,
         )
@@ -118,6 +126,15 @@ class PrometheusMetrics:
     def add_gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
         """Add a gauge; the function is called on each scrape."""
         Gauge(name, help_text, registry=self._registry).set_function(read)
+
+    def add_counter(self, name: str, help_text: str, read: Callable[[], float]) -> None:
+        """Add a counter; the function is called on each scrape."""
+
+        class _Counter(Collector):
+            def collect(self) -> Iterable[Metric]:
+                yield CounterMetricFamily(name, help_text, value=read())
+
+        self._registry.register(_Counter())
 
     def render(self) -> bytes:
         """Return all metrics in the Prometheus text format."""

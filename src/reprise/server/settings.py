@@ -60,4 +60,4 @@ class Settings:
     model_timeout_s: float = 120.0
     """Maximum time to load and check another model, in seconds. After it the old model stays."""
     shutdown_timeout_s: int = 10
-    """Maximum time for running requests to finish on shutdown, in seconds."""
+    """Maximum time of a shutdown in seconds. Requests that still run 3 s before its end get status 503."""

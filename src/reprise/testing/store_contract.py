@@ -12,6 +12,7 @@ from typing import Any
 from reprise.errors import DataError
 from reprise.server.store.event_store import Compactable, EventStore, StoreError
 from reprise.server.store.records import Status, User, UserEvent, UserLog
+from reprise.testing.state_contract import check_states
 
 ANNA, BERT = User("shop", "anna"), User("shop", "bert")
 NAMESAKE = User("rival", "anna")
@@ -377,5 +378,6 @@ _CHECKS = (
     _check_a_reader_sees_every_event,
     _check_item_changes_are_kept,
     _check_recent_users_are_newest_first,
+    check_states,
     _check_a_closed_store_raises,
 )

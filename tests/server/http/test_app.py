@@ -1,5 +1,6 @@
 """The HTTP interface: requests, responses, errors, authentication and logging."""
 
+import asyncio
 import http.client
 import json
 import logging
@@ -21,11 +22,13 @@ from reprise.recommender import Recommender
 from reprise.server.engine import state_builder
 from reprise.server.engine.requests import RankingRules, RecommendQuery, RecommendResult, UserContext
 from reprise.server.engine.serving_engine import ServingEngine
-from reprise.server.http.app import Authenticator
+from reprise.server.http.app import Authenticator, create_app
 from reprise.server.http.auth import add_key, read_keys
 from reprise.server.http.routes import OPERATIONS
 from reprise.server.json_logging import JsonFormatter
+from reprise.server.prometheus_metrics import PrometheusMetrics
 from reprise.server.queueing import async_service
+from reprise.server.queueing.async_service import AsyncService
 from reprise.server.store.event_store import StoreError
 from reprise.server.store.records import User, UserEvent
 
@@ -654,3 +657,37 @@ def test_a_body_that_arrives_too_slowly_is_an_error(engine: ServingEngine) -> No
 )
 def test_diverse_recommendations_of_many_items_go_to_the_slow_queue(rules: RankingRules, slow: bool) -> None:
     assert async_service._is_slow(RecommendQuery(UserContext("shop"), rules)) is slow
+
+
+def test_a_request_that_outlasts_a_shutdown_is_refused(
+    engine: ServingEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server cancels it; its error is that of every request then, and the log has no traceback."""
+    sent: list[Any] = []
+
+    async def scenario() -> None:
+        service = AsyncService(engine, LONG_TIMEOUTS, PrometheusMetrics())
+        app, waiting = create_app(service), asyncio.Event()
+
+        async def receive() -> Any:
+            waiting.set()
+            await asyncio.sleep(60)  # the body never arrives
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http", "method": "POST", "path": "/v1/events", "raw_path": b"/v1/events", "query_string": b"",
+            "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")], "http_version": "1.1",
+            "scheme": "http", "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 1), "root_path": "",
+        }  # fmt: skip
+        task = asyncio.create_task(app(scope, receive, send))  # type: ignore[arg-type]
+        await waiting.wait()
+        service.begin_shutdown()
+        task.cancel()
+        await task
+        await service.close()
+
+    asyncio.run(scenario())
+    assert sent[0]["status"] == 503 and json.loads(sent[1]["body"])["error"]["code"] == "unavailable"
+    assert "Traceback" not in caplog.text

@@ -19,6 +19,8 @@ SWEEP_TICKS = 5
 """Ticks of uvicorn, of 0.1 s each, between two searches for connections whose time limits have passed."""
 HEALTH_CONNECTIONS = 64
 """Maximum number of connections to the port for health checks."""
+CLOSE_S = 3
+"""Part of the time of a shutdown for what follows the requests: finishing the writes and closing the event log, in seconds."""
 OTHER_FILES = 128
 """Number of open files left for everything but connections: the event log, the model, the log output."""
 
@@ -97,7 +99,7 @@ def _uvicorn_config(app: Any, protocol: type[LimitedHttpProtocol], settings: Set
         ws="none",
         access_log=False,
         log_config=None,
-        timeout_graceful_shutdown=settings.shutdown_timeout_s,
+        timeout_graceful_shutdown=max(1, settings.shutdown_timeout_s - CLOSE_S),
         timeout_keep_alive=settings.keep_alive_timeout_s,
         server_header=False,
         proxy_headers=False,  # the address of the client counts for the limit of connections only

@@ -69,8 +69,10 @@ class ServedModel:
             ) from error
         ranker = recommender.ranker
         builder = StateBuilder(ranker.network, ranker.catalogue, recommender.history_rules, max_user_events)
-        states = StateCache(builder, store, max_state_bytes)
-        return cls(f"{recommender.name}-{checksum[:12]}", path, states, ItemOverrides(recommender))
+        version = f"{recommender.name}-{checksum[:12]}"
+        # the whole checksum: stored states of another model must never be taken for those of this one
+        states = StateCache(builder, store, max_state_bytes, checksum)
+        return cls(version, path, states, ItemOverrides(recommender))
 
     def warm_up(self, users: Sequence[User], max_s: float = WARM_UP_S) -> None:
         """Build the states of users, in the given order, for at most `max_s` seconds.

@@ -18,11 +18,14 @@ from reprise.server.engine.batch_inference import recommend_batch, state_of
 from reprise.server.engine.event_encoding import item_id
 from reprise.server.engine.requests import RecommendQuery, RecommendResult, UserContext
 from reprise.server.engine.served_model import ServedModel
-from reprise.server.store.event_store import EventStore, StoreError
+from reprise.server.store.event_store import EventStore, KeepsStates, StoreError
 from reprise.server.store.records import ErasureResult, User
 
 LATEST_VERSION = 2**63 - 1
 """A version after every other one: `deletions_since` then returns the current version and no deletions."""
+
+DROPPED_STATES = 100
+"""Maximum number of stored states of other models that are deleted at a time, so that writers wait briefly."""
 
 
 class UnknownItemError(DataError):
@@ -59,6 +62,8 @@ class ServingEngine:
         self._model = model
         self.store = store
         self._model_lock = threading.Lock()
+        self._cleaned_model: ServedModel | None = None
+        """The model that was served when the store had no states of other models left."""
         self._items_version = 0
         self._deletions_version, _ = store.deletions_since(LATEST_VERSION)
         self._refresh_items()
@@ -102,6 +107,21 @@ class ServingEngine:
     def stop_replays(self) -> None:
         """Stop all replays that are running, and refuse new ones: the server is shutting down."""
         self._model.states.builder.stop()
+
+    def save_states(self) -> None:
+        """Give the states of long histories to the store, if it keeps states; delete a few that other models computed.
+
+        Raises:
+            StoreError: the states are kept or not. Nothing is lost: they are computed again when they are needed.
+        """
+        states = self._model.states
+        if not isinstance(self.store, KeepsStates):
+            return
+        unsaved = states.take_unsaved()
+        if unsaved:
+            self.store.save_states(unsaved)
+        if self._cleaned_model is not self._model and states.drop_stored(DROPPED_STATES) < DROPPED_STATES:
+            self._cleaned_model = self._model
 
     def similar_items(self, tenant: str, item: str, k: int) -> tuple[str, list[Recommendation]]:
         """Return the model version and the `k` items most similar to an item.

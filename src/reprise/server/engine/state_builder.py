@@ -11,7 +11,7 @@ from math import nan
 import numpy as np
 
 from reprise.arrays import AnyArray
-from reprise.data.history_rules import NO_RULES, HistoryRules, event_key
+from reprise.data.history_rules import NO_RULES, HistoryRules
 from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.runtime.onnx_network import OnnxNetwork
 from reprise.server.engine.event_encoding import by_time, encode_events
@@ -147,7 +147,7 @@ class StateBuilder:
         ]
         items = [item for item, _ in last_keys] + [event.item_id for event in events]
         kinds = [kind for _, kind in last_keys] + [event.kind for event in events]
-        rules = HistoryRules(drop_duplicates=True)
+        rules = replace(self._rules, session_gap_ms=None)
         kept = rules.select(np.array(time_ms, dtype=np.float64), items, kinds) - len(last_keys)
         return [events[position] for position in kept.tolist() if position >= 0]
 
@@ -170,7 +170,7 @@ class StateBuilder:
         """Return the items and kinds of all events with this time, if duplicates are left out."""
         if not self._rules.drop_duplicates:
             return frozenset()
-        keys = {event_key(event.item_id, event.kind) for event in events if event.time_ms == time_ms}
+        keys = {self._rules.key(event.item_id, event.kind) for event in events if event.time_ms == time_ms}
         return state.last_keys | keys if state.last_ms == time_ms else frozenset(keys)
 
     def seen_items(self, events: Sequence[UserEvent]) -> AnyArray:

@@ -2,23 +2,31 @@
 
 A user's state is the result of replaying the user's last events (`StateBuilder.window_start`) through the network in the
 order of their times; events with equal times are replayed in the order of arrival. Each cached state keeps a few earlier
-states, its snapshots, so that a late event does not force a replay of the whole history.
+states, its snapshots, so that a late event does not force a replay of the whole history. States of long histories are also
+kept in the store, if it can (`KeepsStates`), so that they survive a restart.
 """
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
 from reprise.server.engine.event_encoding import by_time
 from reprise.server.engine.state_builder import StateBuilder
+from reprise.server.engine.stored_states import FORMAT, decode_state, encode_state
 from reprise.server.engine.user_state import NO_ITEMS, UserState, piece_size
-from reprise.server.store.event_store import DELETIONS_KEPT, EventStore
-from reprise.server.store.records import User, UserEvent
+from reprise.server.json_logging import log_event
+from reprise.server.store.event_store import DELETIONS_KEPT, EventStore, KeepsStates, StoreError
+from reprise.server.store.records import StoredState, User, UserEvent, UserLog
 
 MAX_QUICK_EVENTS = 200
 """Maximum number of events to replay in the quick and the slow queue. Longer replays have a thread of their own."""
+SAVED_EVENTS = 1_000
+"""Number of further events after which the state of a user is stored again. So the stored states take about as much space as
+the log at most, and a start replays at most so many events of a user."""
+MAX_UNSAVED = 64
+"""Maximum number of states that wait to be stored; the oldest ones are dropped."""
 PAGE_EVENTS = 2_000
 """Number of events that a long replay reads from the log at a time."""
 
@@ -54,10 +62,24 @@ class _NewEvents:
 class StateCache:
     """Least-recently-used cache of user states for one model. Thread-safe."""
 
-    def __init__(self, builder: StateBuilder, store: EventStore, max_bytes: int) -> None:
+    def __init__(self, builder: StateBuilder, store: EventStore, max_bytes: int, model: str = "") -> None:
+        """Create an empty cache.
+
+        Args:
+            builder: Computes the states.
+            store: The log, which may keep states too.
+            max_bytes: Maximum memory of the cached states.
+            model: Version of the model. Empty: states are not stored.
+        """
         self.builder = builder
         self.store = store
         self.max_bytes = max_bytes
+        self.replayed_events = 0
+        """Number of events that were replayed."""
+        self.loaded_states = 0
+        """Number of states that were read from the store."""
+        self._stored_as = f"{model} {builder.max_events} {FORMAT}" if model else ""
+        self._unsaved: OrderedDict[User, UserState] = OrderedDict()
         self._states: OrderedDict[User, UserState] = OrderedDict()
         self._deleted_generations: set[int] = set()
         self._lock = threading.Lock()
@@ -78,6 +100,8 @@ class StateCache:
             ReplayStoppedError: the replay was stopped.
         """
         state = self._get(user)
+        if not state.log_count and max_new_events is None:
+            state = self._load(user) or state
         with_seen = with_seen or state.seen is not None
         if with_seen and state.seen is None:
             state = self._add_seen(user, state, max_new_events)
@@ -101,6 +125,7 @@ class StateCache:
             state = snapshot
         state = self._replay(state, new)
         self._put(user, state)
+        self.replayed_events += len(new.events)
         return state
 
     def events_of(self, user: User, state: UserState, after: UserState | None = None) -> list[UserEvent]:
@@ -114,36 +139,42 @@ class StateCache:
         if not state.seq:
             return []
         first = state.window_start if after is None else max(state.window_start, after.log_count)
-        log = self.store.events_since(user, state.generation, 0 if after is None else after.seq)
-        if log.generation != state.generation:
-            return []
-        events = by_time(event for event in log.events if event.seq <= state.seq)
+        events: list[UserEvent] = []
+        for log in self._pages(user, state.generation, 0 if after is None else after.seq, PAGE_EVENTS):
+            if log.generation != state.generation:
+                return []
+            events += [event for event in log.events if event.seq <= state.seq]
+        events = by_time(events)
         return events[max(0, len(events) - (state.log_count - first)) :]
 
     def _new_events(self, user: User, state: UserState, limit: int | None) -> _NewEvents:
         """Read the events of a user that are not in a state: all events, if the user has another generation now.
 
-        A long history is read in pages, and of its events only as many are kept as can be replayed.
+        Of a long history, only as many events are kept as can be replayed.
         """
-        page_events = PAGE_EVENTS if limit is None else limit + 1
-        generation, seq = state.generation, state.seq
-        new = _NewEvents(generation, [])
-        while True:
-            self.builder.check_running()
-            log = self.store.events_since(user, generation, seq, page_events)
+        page_events, kept = PAGE_EVENTS if limit is None else limit + 1, self.builder.max_events
+        new = _NewEvents(state.generation, [])
+        for log in self._pages(user, state.generation, state.seq, page_events):
             if log.generation != new.generation:
                 new = _NewEvents(log.generation, [])
             new.events += log.events
             new.count += len(log.events)
             if limit is not None and new.count > limit:
                 raise LongHistoryError
-            if len(log.events) < page_events:
-                new.events = by_time(new.events)
-                return new
-            kept = self.builder.max_events
             if kept is not None and len(new.events) >= 2 * kept + page_events:
                 new.events = by_time(new.events)
                 new.keep_last(kept)
+        new.events = by_time(new.events)
+        return new
+
+    def _pages(self, user: User, generation: int, seq: int, page_events: int) -> Iterator[UserLog]:
+        """Read the events of a user after a position in the log in pages, between which the replay can be stopped."""
+        while True:
+            self.builder.check_running()
+            log = self.store.events_since(user, generation, seq, page_events)
+            yield log
+            if len(log.events) < page_events:
+                return
             generation, seq = log.generation, log.events[-1].seq
 
     def _replay(self, state: UserState, new: _NewEvents) -> UserState:
@@ -182,6 +213,20 @@ class StateCache:
                 start, piece = end, piece_size(len(events) - end)
         return state
 
+    def take_unsaved(self) -> list[StoredState]:
+        """Return the states that should be stored; each is returned once."""
+        with self._lock:
+            unsaved, self._unsaved = self._unsaved, OrderedDict()
+        return [encode_state(user, state, self._stored_as) for user, state in unsaved.items()]
+
+    def drop_stored(self, limit: int) -> int:
+        """Delete at most `limit` states of other models from the store; return their number.
+
+        Raises:
+            StoreError: the store does not respond.
+        """
+        return self.store.drop_states(self._stored_as, limit) if isinstance(self.store, KeepsStates) else 0
+
     def recent_users(self) -> list[User]:
         """Return the users with a cached state, the most recently used first."""
         with self._lock:
@@ -194,6 +239,7 @@ class StateCache:
         """Remove the state of a user from the cache."""
         with self._lock:
             self._remove(user)
+            self._unsaved.pop(user, None)
 
     def drop_deleted(self, generations: Sequence[int]) -> None:
         """Remove the states of deleted users from the cache, given their generations in the log."""
@@ -212,6 +258,7 @@ class StateCache:
                 user for user, state in self._states.items() if drop_all or state.generation in deleted
             ]:
                 self._remove(user)
+                self._unsaved.pop(user, None)
 
     def _get(self, user: User) -> UserState:
         with self._lock:
@@ -220,6 +267,20 @@ class StateCache:
                 return self._empty_state(with_seen=False)
             self._states.move_to_end(user)
             return state
+
+    def _load(self, user: User) -> UserState | None:
+        """Return the stored state of a user; None if there is none that fits."""
+        if not (self._stored_as and isinstance(self.store, KeepsStates)):
+            return None
+        try:
+            stored = self.store.load_state(user, self._stored_as)
+        except StoreError as error:  # a cache: the log has everything
+            log_event("stored state not read", error=str(error))
+            return None
+        state = None if stored is None else decode_state(stored, self.builder.initial)
+        if state is not None:
+            self.loaded_states += 1
+        return state
 
     def _add_seen(self, user: User, state: UserState, max_events: int | None) -> UserState:
         """Return the state with its seen items, which are read from the log without running the network."""
@@ -239,6 +300,11 @@ class StateCache:
             self._remove(user)
             if state.generation == 0 or state.generation in self._deleted_generations:
                 return  # do not cache users without events or deleted users
+            if self._stored_as and abs(state.log_count - state.saved_count) >= SAVED_EVENTS:
+                state = replace(state, saved_count=state.log_count)
+                self._unsaved[user] = state
+                while len(self._unsaved) > MAX_UNSAVED:
+                    self._unsaved.popitem(last=False)
             self._states[user] = state
             self.bytes += state.bytes
             while self.bytes > self.max_bytes and len(self._states) > 1:

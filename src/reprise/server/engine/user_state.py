@@ -53,6 +53,8 @@ class UserState:
     """Number of events of the log before the session of the last event; 0: the log is not divided into sessions."""
     last_keys: frozenset[EventKey] = frozenset()
     """Items and kinds of the events at the latest time, by which duplicates are found. Empty if they are not looked for."""
+    saved_count: int = 0
+    """Value of `log_count` when the state of the user was last given to the store."""
     seen: AnyArray | None = None
     """Distinct item indices of the events, ascending. None: not computed yet."""
     snapshots: tuple["UserState | None", ...] = (None,) * 2 * len(SNAPSHOT_INTERVALS)

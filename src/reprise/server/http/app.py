@@ -31,6 +31,7 @@ from reprise.server.http.routes import HEALTH_PATHS, OPERATIONS, Operation
 from reprise.server.http.web_origins import Cors
 from reprise.server.prometheus_metrics import CONTENT_TYPE
 from reprise.server.queueing.async_service import AsyncService
+from reprise.server.queueing.work_queue import ClosedError
 from reprise.server.settings import Settings
 from reprise.server.store.records import User
 
@@ -188,6 +189,10 @@ class _OperationEndpoint:
             response = _json_response(await self._handle(request, facts))
         except ClientDisconnect:
             response = _json_response({}, 400)  # the client does not read it
+        except asyncio.CancelledError:
+            if not self.service.closing:
+                raise
+            response = self._error_response(ClosedError(), facts)  # it took longer than a shutdown waits
         except Exception as error:
             response = self._error_response(error, facts)
         seconds = time.perf_counter() - start_s

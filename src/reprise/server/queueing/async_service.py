@@ -23,11 +23,18 @@ from reprise.server.json_logging import log_error, log_event
 from reprise.server.prometheus_metrics import PrometheusMetrics
 from reprise.server.queueing.daemon_thread import call_with_timeout
 from reprise.server.queueing.fair_order import Client
+from reprise.server.queueing.gauges import add_gauges
 from reprise.server.queueing.loop_lag import EventLoopLagMonitor
 from reprise.server.queueing.user_replays import UserReplays
-from reprise.server.queueing.work_queue import ONE_CLIENT, DeadlineError, QueueFullError, WorkQueue
+from reprise.server.queueing.work_queue import (
+    ONE_CLIENT,
+    ClosedError,
+    DeadlineError,
+    QueueFullError,
+    WorkQueue,
+)
 from reprise.server.settings import Settings
-from reprise.server.store.event_store import HasWriteAheadLog, StoreError
+from reprise.server.store.event_store import StoreError
 from reprise.server.store.records import ErasureResult, Status, User, UserEvent
 
 MAX_QUICK_DIVERSE_K = 50
@@ -56,6 +63,8 @@ class AsyncService:
 
     def __init__(self, engine: ServingEngine, settings: Settings, metrics: PrometheusMetrics) -> None:
         self.engine = engine
+        self.closing = False
+        """Whether the server is shutting down."""
         self.settings = settings
         self.metrics = metrics
         self._write_queue: WorkQueue[_Write | Job, Any] = WorkQueue(
@@ -93,7 +102,8 @@ class AsyncService:
         self._store_check_s = 0.0
         self._store_fault: str | None = None
         """Why the last write or check of the store failed. None: it succeeded."""
-        self._add_gauges()
+        queues = (self._quick_queue, self._slow_queue, self._replay_queue, self._write_queue)
+        add_gauges(metrics, engine, queues, self._replay_queue)
 
     def check_loop_lag(self) -> None:
         """Raise `QueueFullError` if the event loop lags so far behind that a new request would be late."""
@@ -276,6 +286,7 @@ class AsyncService:
 
     def begin_shutdown(self) -> None:
         """Stop the replays that are running; the requests that wait for them are refused. Thread-safe, and returns quickly."""
+        self.closing = True
         self.engine.stop_replays()
 
     async def close(self) -> None:
@@ -288,6 +299,8 @@ class AsyncService:
         await asyncio.to_thread(self._quick_queue.close)
         await asyncio.to_thread(self._slow_queue.close, drain=False)
         await asyncio.to_thread(self._replay_queue.close, drain=False)
+        with suppress(QueueFullError):
+            self._write_queue.submit_nowait(self._save_states)
         await asyncio.to_thread(self._write_queue.close)
         self.engine.store.close()
 
@@ -298,6 +311,14 @@ class AsyncService:
                 await asyncio.to_thread(self.engine.refresh)
             except Exception as error:  # retried after the next interval
                 log_event("refresh from the log failed", error=str(error))
+            with suppress(QueueFullError, ClosedError):  # the states wait for the next interval
+                self._write_queue.submit_nowait(self._save_states)
+
+    def _save_states(self) -> None:
+        try:
+            self.engine.save_states()
+        except Exception as error:  # a cache: states that were not stored are computed again
+            log_event("states not stored", error=str(error))
 
     def _write(self, works: Sequence[_Write | Job]) -> list[Any]:
         results: list[Any] = []
@@ -351,30 +372,6 @@ class AsyncService:
         self.metrics.inference_batch_size.observe(len(queries))
         return recommend_batch(self.engine.model, queries, max_new_events=MAX_QUICK_EVENTS)
 
-    def _add_gauges(self) -> None:
-        metrics = self.metrics
-        for queue in (self._quick_queue, self._slow_queue, self._replay_queue, self._write_queue):
-            metrics.add_queue(queue.name, _depth_of(queue))
-        metrics.add_gauge(
-            "reprise_state_cache_users",
-            "Number of cached user states.",
-            lambda: len(self.engine.model.states),
-        )
-        metrics.add_gauge(
-            "reprise_state_cache_bytes",
-            "Memory of cached user states.",
-            lambda: self.engine.model.states.bytes,
-        )
-        store = self.engine.store
-        if isinstance(store, HasWriteAheadLog):
-            metrics.add_gauge(
-                "reprise_store_wal_bytes", "Size of the write-ahead log of the event log.", store.log_bytes
-            )
-        start_time_s = time.time()
-        metrics.add_gauge(
-            "reprise_start_time_seconds", "Unix time at which the server started.", lambda: start_time_s
-        )
-
 
 def _is_slow(query: RecommendQuery) -> bool:
     """Return whether a query takes long even for a user with a short history."""
@@ -383,10 +380,6 @@ def _is_slow(query: RecommendQuery) -> bool:
         or len(query.context.events) > MAX_QUICK_EVENTS
         or (query.rules.diversity > 0 and query.rules.k > MAX_QUICK_DIVERSE_K)
     )
-
-
-def _depth_of(queue: WorkQueue[Any, Any]) -> Callable[[], float]:
-    return lambda: queue.depth
 
 
 def _run_jobs(jobs: Sequence[Any]) -> list[Any]:

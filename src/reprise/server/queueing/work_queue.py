@@ -100,6 +100,8 @@ class WorkQueue(Generic[Work, Result]):
         self._service_time_s = 0.0
         """Estimated time for work of weight 1, with all threads at work."""
         self._open = True
+        self.on_refused: Callable[[], None] = lambda: None
+        """Called for each work that is refused because of overload."""
         self._changed = threading.Condition()
         self._threads = [
             threading.Thread(target=self._serve, name=f"{name}-{number}", daemon=True)
@@ -112,6 +114,11 @@ class WorkQueue(Generic[Work, Result]):
     def depth(self) -> int:
         """Total weight of pending work."""
         return self._depth
+
+    @property
+    def running(self) -> int:
+        """Number of threads that are at work."""
+        return len(self._running_since_s)
 
     def submit(
         self, work: Work, *, weight: int = 1, timeout_s: float, client: Client = ONE_CLIENT
@@ -173,6 +180,7 @@ class WorkQueue(Generic[Work, Result]):
             if not self._open:
                 raise ClosedError
             if self._is_overloaded(pending):
+                self.on_refused()
                 raise QueueFullError
             self._pending.add(pending.client, pending)
             self._count(pending, 1)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from reprise.errors import ConfigError, DataError
-from reprise.server.store.records import Compaction, ItemChange, Status, User, UserEvent, UserLog
+from reprise.server.store.records import Compaction, ItemChange, Status, StoredState, User, UserEvent, UserLog
 
 DELETIONS_KEPT = 100_000
 """Number of deletions that a store remembers. A reader that gets this many may have missed earlier ones, and must drop
@@ -171,6 +171,41 @@ def is_repetition(offered: tuple[User, UserEvent], stored: tuple[User, UserEvent
         and (event.item_id, event.kind, event.value) == (known.item_id, known.kind, known.value)
         and (event.time_assigned or event.time_ms == known.time_ms)
     )
+
+
+@runtime_checkable
+class KeepsStates(Protocol):
+    """An event store that also keeps states of users, so that a long history is not replayed after each start.
+
+    States are a cache. A store without these methods works, and a failure of theirs loses nothing.
+    """
+
+    def load_state(self, user: User, model: str) -> StoredState | None:
+        """Return the state of a user that this model computed; None if there is none of the user's present generation.
+
+        Raises:
+            StoreError: the store does not respond.
+        """
+        ...
+
+    def save_states(self, states: Sequence[StoredState]) -> None:
+        """Keep states, one for each user, in place of those of other models and of earlier positions in the log.
+
+        States of deleted users, which have another generation by now, are not kept. `EventStore.delete_user` deletes the
+        state of the user in the same transaction as the events.
+
+        Raises:
+            StoreError: the states are kept or not.
+        """
+        ...
+
+    def drop_states(self, model: str, limit: int) -> int:
+        """Delete states that another model computed, at most `limit` of them; return their number.
+
+        Raises:
+            StoreError: the states are deleted or not.
+        """
+        ...
 
 
 def require_times(events: Sequence[tuple[User, UserEvent]]) -> None:

@@ -19,9 +19,9 @@ from reprise.server.store.event_store import (
 )
 from reprise.server.store.postgres_compaction import compact_tables
 from reprise.server.store.postgres_connection import Connection, PostgresDatabase, committing
-from reprise.server.store.postgres_schema import open_tables, vacuum_tables
+from reprise.server.store.postgres_schema import open_states, open_tables, vacuum_tables
 from reprise.server.store.pseudonyms import KeyedHasher
-from reprise.server.store.records import Compaction, ItemChange, Status, User, UserEvent, UserLog
+from reprise.server.store.records import Compaction, ItemChange, Status, StoredState, User, UserEvent, UserLog
 from reprise.server.store.user_position import UserPosition
 
 Row: TypeAlias = tuple[bytes | None, int, int, UserEvent]
@@ -87,6 +87,27 @@ INSERT INTO reprise.items (digest, version, tenant, item_id, body)
     ON CONFLICT (digest) DO UPDATE SET version = excluded.version, body = excluded.body RETURNING version
 """
 
+LOAD_STATE = """
+SELECT s.generation, s.seq, s.body FROM reprise.users AS u JOIN reprise.states AS s USING (uid)
+    WHERE u.digest = %s AND s.model = %s AND s.generation = u.generation
+"""
+# Locks the users, so that a deletion at the same time comes before or after: nothing is stored for a deleted user. No older
+# state replaces a newer one.
+SAVE_STATE = """
+INSERT INTO reprise.states AS s (uid, generation, seq, model, body)
+    SELECT uid, generation, %s, %s, %b FROM reprise.users WHERE digest = %s AND generation = %s FOR SHARE
+    ON CONFLICT (uid) DO UPDATE SET generation = excluded.generation, seq = excluded.seq, model = excluded.model,
+        body = excluded.body WHERE s.model <> excluded.model OR s.seq < excluded.seq
+"""
+DROP_STATES = (
+    "DELETE FROM reprise.states WHERE uid IN (SELECT uid FROM reprise.states WHERE model <> %s LIMIT %s)"
+)
+# after old events were deleted, their users have another generation
+DROP_STALE_STATES = """
+DELETE FROM reprise.states AS s
+    WHERE NOT EXISTS (SELECT 1 FROM reprise.users AS u WHERE u.uid = s.uid AND u.generation = s.generation)
+"""
+
 
 class PostgresStore:
     """An `EventStore` in PostgreSQL. It is as durable as the database server, which needs `fsync` on."""
@@ -104,6 +125,7 @@ class PostgresStore:
         """
         self._database = PostgresDatabase(address)
         self._hasher = KeyedHasher(open_tables(self._database, create))
+        self._keeps_states = open_states(self._database)
         self._database.open()
 
     def append(self, events: Sequence[tuple[User, UserEvent]]) -> list[Status]:
@@ -138,7 +160,9 @@ class PostgresStore:
         self, before_ms: int, tenant: str | None = None, dry_run: bool = False
     ) -> Iterator[Compaction]:
         """See `Compactable`. PostgreSQL's autovacuum makes the space available to new rows."""
-        return compact_tables(self._database, BEGIN, before_ms, tenant, dry_run, _erase_user)
+        yield from compact_tables(self._database, BEGIN, before_ms, tenant, dry_run, _erase_user)
+        if not dry_run:
+            self._drop(DROP_STALE_STATES, ())
 
     def verify_erasure(self, user: User) -> str:
         """See `EventStore`. Reads the ids of all users of the tenant, so the time is proportional to their number."""
@@ -195,6 +219,39 @@ class PostgresStore:
         """See `EventStore`."""
         query = "SELECT version, tenant, item_id, body FROM reprise.items WHERE version > %s ORDER BY version"
         return [ItemChange(*row) for row in self._database.rows(query, (version,))]
+
+    def load_state(self, user: User, model: str) -> StoredState | None:
+        """See `KeepsStates`."""
+        parameters = (self._hasher.user(user), model)
+        rows = self._database.rows(LOAD_STATE, parameters) if self._keeps_states else []
+        return StoredState(user, rows[0][0], rows[0][1], model, bytes(rows[0][2])) if rows else None
+
+    def save_states(self, states: Sequence[StoredState]) -> None:
+        """See `KeepsStates`."""
+        # in the order of the hashes, as all writers lock users, which prevents deadlocks
+        rows = sorted((self._hasher.user(one.user), one) for one in states)
+
+        def save(connection: Connection) -> None:
+            with connection.transaction(), connection.pipeline():
+                for digest, one in rows:
+                    parameters = (one.seq, one.model, one.body, digest, one.generation)
+                    connection.execute(SAVE_STATE, parameters)
+
+        if self._keeps_states:
+            self._database.retry(save, idempotent=True)
+
+    def drop_states(self, model: str, limit: int) -> int:
+        """See `KeepsStates`."""
+        return self._drop(DROP_STATES, (model, limit))
+
+    def _drop(self, query: str, parameters: tuple[object, ...]) -> int:
+        """Delete states in one transaction; return their number."""
+
+        def drop(connection: Connection) -> int:
+            with connection.transaction():
+                return connection.execute(query, parameters).rowcount
+
+        return self._database.retry(drop, idempotent=True) if self._keeps_states else 0
 
     def check(self) -> None:
         """See `EventStore`."""
@@ -284,6 +341,8 @@ class PostgresStore:
             uid, generation = found
             # a separate statement: it sees the events of writers whose commit the first one waited for
             count = connection.execute("DELETE FROM reprise.events WHERE uid = %s", (uid,)).rowcount
+            if self._keeps_states:
+                connection.execute("DELETE FROM reprise.states WHERE uid = %s", (uid,))
             _count_deletion(connection, generation)
         with committing():
             connection.execute("COMMIT")

@@ -43,6 +43,16 @@ CREATE VIEW reprise.log AS SELECT
     FROM reprise.events JOIN reprise.users USING (uid);
 """
 
+STATES = """
+CREATE TABLE IF NOT EXISTS reprise.states (
+    uid bigint PRIMARY KEY, generation bigint NOT NULL, seq bigint NOT NULL, model text COLLATE "C" NOT NULL,
+    body bytea NOT NULL);
+ALTER TABLE reprise.states ALTER body SET STORAGE EXTERNAL, ALTER body SET STATISTICS 0;
+"""
+STATES_PRIVILEGES = """
+SELECT bool_and(has_table_privilege('reprise.states', one)) FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS one
+"""
+
 
 def open_tables(database: PostgresDatabase, create: bool) -> bytes:
     """Check the tables, or create missing ones; return the key of the keyed hashes.
@@ -83,6 +93,36 @@ def open_tables(database: PostgresDatabase, create: bool) -> bytes:
     return bytes.fromhex(facts["secret"])
 
 
+def open_states(database: PostgresDatabase) -> bool:
+    """Create the table of states if it is missing, and return whether there is one.
+
+    A database of an earlier version has none. If the role may not create it, the store works without stored states.
+
+    Raises:
+        StoreError: the table exists, and the role may not use it.
+    """
+    with database.connection() as connection:
+        if not _exists(connection):
+            try:
+                with connection.transaction():
+                    connection.execute("SELECT pg_advisory_xact_lock(%s)", (ADVISORY_LOCK,))
+                    connection.execute(STATES)
+            except InsufficientPrivilege:
+                return False
+        ((allowed,),) = connection.execute(STATES_PRIVILEGES).fetchall()
+    if not allowed:
+        raise StoreError(
+            f"{database.name}: the role may not use the table reprise.states; "
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON reprise.states to it"
+        )
+    return True
+
+
+def _exists(connection: Connection) -> bool:
+    ((found,),) = connection.execute("SELECT to_regclass('reprise.states') IS NOT NULL").fetchall()
+    return bool(found)
+
+
 def vacuum_tables(database: PostgresDatabase) -> str:
     """Rewrite the tables with personal data, without the bytes of deleted rows; describe the result.
 
@@ -98,8 +138,9 @@ def vacuum_tables(database: PostgresDatabase) -> str:
         connection.execute("SELECT set_config('statement_timeout', '0', false)")
         connection.execute("SELECT set_config('lock_timeout', %s, false)", (str(VACUUM_LOCK_MS),))
         connection.add_notice_handler(add_notice)
-        for table in ("reprise.users", "reprise.events"):
-            connection.execute(f"VACUUM (FULL, VERBOSE) {table}")
+        tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'reprise' AND tablename = ANY (%s)"
+        for (table,) in connection.execute(tables, (["users", "events", "states"],)).fetchall():
+            connection.execute(f"VACUUM (FULL, VERBOSE) reprise.{table}")
         _check_notices(database, notices)
         try:
             connection.execute("CHECKPOINT")

@@ -53,6 +53,20 @@ class UserLog(NamedTuple):
     """Events in the order of `seq`. All events of the user if `generation` differs from the requested one."""
 
 
+class StoredState(NamedTuple):
+    """The state of a user, kept by a store as a cache. It is valid for one model and one generation of the user."""
+
+    user: User
+    generation: int
+    """Generation of the user whose events the state has read."""
+    seq: int
+    """Position in the log of the last event that the state has read."""
+    model: str
+    """What computed the state: the version of the model and the settings of the server."""
+    body: bytes
+    """The state, in a form that the store does not read."""
+
+
 class ItemChange(NamedTuple):
     """New column values of an item, set by a caller after the model was exported."""
 

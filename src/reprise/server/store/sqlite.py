@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from reprise.server.store import sqlite_states
 from reprise.server.store.event_store import (
     DELETIONS_KEPT,
     LATEST_EVENTS,
@@ -19,7 +20,7 @@ from reprise.server.store.event_store import (
     require_times,
 )
 from reprise.server.store.pseudonyms import KeyedHasher
-from reprise.server.store.records import Compaction, ItemChange, Status, User, UserEvent, UserLog
+from reprise.server.store.records import Compaction, ItemChange, Status, StoredState, User, UserEvent, UserLog
 from reprise.server.store.sqlite_compaction import compact_file
 from reprise.server.store.sqlite_connection import SQLiteDatabase
 from reprise.server.store.user_position import UserPosition
@@ -150,6 +151,7 @@ class SQLiteStore:
                 "digest = CASE WHEN digest IS NULL THEN NULL ELSE randomblob(16) END WHERE uid = ?",
                 (uid,),
             ).rowcount
+            sqlite_states.delete_state(writer, uid)
             _erase_user(writer, uid, generation)
         return count
 
@@ -160,7 +162,9 @@ class SQLiteStore:
 
         The time is proportional to the number of all events.
         """
-        return compact_file(self._database, before_ms, tenant, dry_run, _erase_user)
+        yield from compact_file(self._database, before_ms, tenant, dry_run, _erase_user)
+        if not dry_run:
+            sqlite_states.delete_stale(self._database)
 
     def verify_erasure(self, user: User) -> str:
         """See `EventStore`. Searches all bytes of the file, so the time is proportional to the size of the file.
@@ -217,6 +221,18 @@ class SQLiteStore:
             for tenant, item_id in [json.loads(name)]
         ]
 
+    def load_state(self, user: User, model: str) -> StoredState | None:
+        """See `KeepsStates`."""
+        return sqlite_states.load_state(self._database, self._hasher, user, model)
+
+    def save_states(self, states: Sequence[StoredState]) -> None:
+        """See `KeepsStates`."""
+        sqlite_states.save_states(self._database, self._hasher, states)
+
+    def drop_states(self, model: str, limit: int) -> int:
+        """See `KeepsStates`."""
+        return sqlite_states.drop_states(self._database, model, limit)
+
     def check(self) -> None:
         """See `EventStore`."""
         with self._database.transaction() as writer:
@@ -247,6 +263,7 @@ class SQLiteStore:
                 f"{self.path} is a SQLite file of another program (tables {sorted(tables)}); name another file"
             )
         facts = dict(writer.execute("SELECT name, value FROM meta"))
+        writer.execute(sqlite_states.TABLE)  # files of earlier versions have none
         writer.execute("COMMIT")
         if facts["format"] != str(FORMAT).encode():
             raise StoreError(
