@@ -157,3 +157,10 @@ def test_help_keeps_brackets_asterisks_and_backslashes() -> None:
     app.command("a", help=text)(lambda: None)
     app.command("b")(lambda: None)
     assert squeezed(text) in squeezed(CliRunner().invoke(app, ["a", "--help"]).output)
+
+
+def test_a_name_that_a_library_cannot_encode_is_an_error(
+    fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_with(monkeypatch, UnicodeEncodeError("utf-8", "b\udcff", 1, 2, "surrogates not allowed"))
+    assert fails("describe", "x") == r"cannot use the name 'b\udcff', which is not UTF-8; rename it"

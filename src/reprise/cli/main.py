@@ -81,6 +81,10 @@ def _messages(context: Any = None) -> Iterator[None]:
         raise _exit(CLOSED_PIPE) from None
     except OSError as error:
         raise _exit(USER_ERROR, _reason(error)) from None
+    except UnicodeEncodeError as error:  # some libraries cannot open such a file
+        raise _exit(
+            USER_ERROR, f"cannot use the name {error.object!r}, which is not UTF-8; rename it"
+        ) from None
     except MemoryError:
         raise _exit(USER_ERROR, "there is not enough memory") from None
     except KeyboardInterrupt:
