@@ -44,7 +44,8 @@ def test_an_unknown_part_is_refused(directory: Path) -> None:
 
 def test_a_directory_without_a_dataset_gives_the_command_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"holds no prepared dataset .it is an empty directory.; make one with `reprise prepare"
+        DataError,
+        match=r"holds no prepared dataset .it is an empty directory.; make one with `reprise prepare",
     ):
         SequenceDataset.open(tmp_path)
 

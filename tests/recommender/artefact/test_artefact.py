@@ -175,10 +175,10 @@ def test_a_manifest_that_is_not_a_json_object_is_damaged(saved: Path, content: s
 
 
 def test_the_error_for_a_directory_without_a_model_names_the_command(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "nothing"):
+    for path, what in ((tmp_path, "is an empty directory"), (tmp_path / "nothing", "does not exist")):
         with pytest.raises(
             ArtefactError,
-            match=rf"^{path} is not a saved model \(no manifest\.json\); make one with `reprise export RUN --out {path}`$",
+            match=rf"^{path} is not a saved model \(it {what}\); make one with `reprise export RUN --out {path}`$",
         ):
             Recommender.load(path)
 
