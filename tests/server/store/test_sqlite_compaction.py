@@ -140,3 +140,4 @@ def test_reading_the_events_of_a_user_skips_deleted_ones_also_with_a_limit(store
     assert [
         event.item_id for event in store.events_since(anna, log.generation, log.events[-1].seq).events
     ] == ["p7"]
+    assert store.delete_user(anna) == 3  # the overwritten events do not count

@@ -148,7 +148,8 @@ class SQLiteStore:
             # the new values have the same lengths, so SQLite overwrites the rows in place
             count = writer.execute(
                 "UPDATE events SET body = zeroblob(length(body)), "
-                "digest = CASE WHEN digest IS NULL THEN NULL ELSE randomblob(16) END WHERE uid = ?",
+                "digest = CASE WHEN digest IS NULL THEN NULL ELSE randomblob(16) END "
+                "WHERE uid = ? AND substr(body, 1, 1) = x'5b'",
                 (uid,),
             ).rowcount
             sqlite_states.delete_state(writer, uid)
