@@ -130,6 +130,9 @@ def test_a_new_process_continues_from_the_stored_state(
     append(each_store, *range(40))
     states.current(ANNA)
     assert [one.seq for one in saved(states, each_store)] == [40] and states.take_unsaved() == []
+    # without new events the state is cached too, for requests that may not replay
+    unchanged = StateCache(builder, each_store, 2**20, "m")
+    assert unchanged.current(ANNA) is unchanged.current(ANNA, max_new_events=1)
     append(each_store, *range(40, 43))
     later = StateCache(builder, each_store, 2**20, "m")
     assert_equal(later.current(ANNA), builder_state(builder, each_store))
@@ -230,7 +233,7 @@ def test_a_swap_deletes_the_states_of_the_old_model(
     first_model: Path, second_model: Path, store: SQLiteStore
 ) -> None:
     engine = ServingEngine(ServedModel.open(first_model, store, 2**20), store)
-    query = RecommendQuery(UserContext("shop", "anna"), RankingRules(k=3))
+    query = RecommendQuery(UserContext("shop", "anna"), RankingRules(k=3), START_MS + 10**9)
     append(store, *range(30))
     expected = engine.recommend(query)
     engine.save_states()

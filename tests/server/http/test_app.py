@@ -519,6 +519,25 @@ def test_a_long_history_is_replayed_once_by_a_thread_of_its_own(
             del threads[number + 1 :]
 
 
+def test_a_state_that_leaves_the_cache_again_is_replayed_a_few_times_only(
+    engine: ServingEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then the request runs in the queue of the replays itself."""
+    replays: list[User] = []
+    states = engine.model.states
+
+    def replay_and_drop(user: User, with_seen: bool = False) -> None:
+        replays.append(user)
+        states.current(user)
+        states.drop(user)
+
+    monkeypatch.setattr(engine, "replay", replay_and_drop)
+    for client in app_client(engine):
+        record(client, *EVENTS)
+        assert post(client, "/v1/recommend", {"user_id": "anna"}).json()["events"] == 600
+    assert len(replays) == async_service.MAX_REPLAYS
+
+
 def test_events_of_a_request_that_belong_before_the_log_are_merged_by_the_same_thread(
     engine: ServingEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

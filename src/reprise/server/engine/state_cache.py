@@ -280,6 +280,7 @@ class StateCache:
         state = None if stored is None else decode_state(stored, self.builder.initial)
         if state is not None:
             self.loaded_states += 1
+            self._put(user, state)
         return state
 
     def _add_seen(self, user: User, state: UserState, max_events: int | None) -> UserState:

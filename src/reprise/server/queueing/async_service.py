@@ -41,6 +41,9 @@ MAX_QUICK_DIVERSE_K = 50
 """Maximum number of items of a quick query with diversity; re-ranking more items takes long."""
 MAX_BUSY_S = 0.5
 """Time in seconds after which a slow job counts as long. While all threads run long jobs, further ones are refused."""
+MAX_REPLAYS = 3
+"""Maximum number of replays for one request, before it runs in the queue of the replays itself. More than one is needed if the
+user gets many events meanwhile, or if the state leaves the cache."""
 USER_SHARE = 8
 """One user of an API key may have at most one in so many of the pending slow jobs."""
 Result = TypeVar("Result")
@@ -181,6 +184,7 @@ class AsyncService:
             with_seen: Whether it needs the seen items.
         """
         until_s = time.monotonic() + self.settings.queue_timeout_s
+        replays = 0
         while True:
             timeout_s = until_s - time.monotonic()
             if timeout_s <= 0:
@@ -188,7 +192,7 @@ class AsyncService:
             try:
                 return await submit(timeout_s)
             except LongHistoryError as error:
-                cacheable = error.cacheable and user is not None
+                cacheable = error.cacheable and user is not None and replays < MAX_REPLAYS
             if not cacheable:
                 result: Result = await self._replay_queue.submit(
                     unlimited, timeout_s=timeout_s, client=client
@@ -196,6 +200,7 @@ class AsyncService:
                 return result
             assert user is not None
             await self._replays.wait(user, with_seen, client, until_s)
+            replays += 1
 
     async def erase_user(self, user: User) -> ErasureResult:
         """Delete all data of a user and verify that none remains. Other requests are served during the verification."""
