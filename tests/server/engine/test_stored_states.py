@@ -237,11 +237,17 @@ def test_a_swap_deletes_the_states_of_the_old_model(
     append(store, *range(30))
     expected = engine.recommend(query)
     engine.save_states()
-    count = "SELECT count(*) FROM states"
-    assert store._database.rows(count) == [(1,)]
+    models = "SELECT model FROM states"
+    ((old,),) = store._database.rows(models)
     restarted = ServingEngine(ServedModel.open(first_model, store, 2**20), store)
     assert restarted.recommend(query).items == expected.items
     assert restarted.model.states.loaded_states == 1
+    # another user's state is not computed by the new model, which warms up the cached ones
+    store.append([(User("shop", "bert"), event_at(minute)) for minute in range(30)])
+    store.save_states(
+        [StoredState(User("shop", "bert"), store.events_since(User("shop", "bert")).generation, 1, old, b"")]
+    )
     restarted.swap_model(second_model)
     restarted.save_states()
-    assert store._database.rows(count) == [(0,)]
+    ((new,),) = store._database.rows(models)
+    assert new != old and restarted.recommend(query).model_version == restarted.model.version
