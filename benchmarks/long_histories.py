@@ -23,11 +23,11 @@ from reprise.testing.server_process import ServerProcess
 BATCH = 1_000
 """Number of events of one request."""
 GIVE_UP_S = 300.0
-"""Time after which the user is no longer asked for."""
+"""Time after which the questions for the user end."""
 LATE_S = 1_600_000_000
 """Time of the late event, long before all others."""
 CALM_S = 5.0
-"""Seconds for which explanations are asked for while nothing else happens."""
+"""Seconds of explanations while nothing else happens."""
 
 
 class Explanations:

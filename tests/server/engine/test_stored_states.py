@@ -103,7 +103,7 @@ def test_a_state_survives_the_conversion_to_bytes(builder: StateBuilder, store: 
     assert len(stored.body) < 4 * (builder.state_bytes + 500)
 
 
-def test_bytes_that_do_not_fit_are_no_state(
+def test_bytes_that_do_not_fit_give_none(
     builder: StateBuilder, store: SQLiteStore, second_model: Path
 ) -> None:
     append(store, *range(20))
