@@ -1,4 +1,4 @@
-# make install | test | check | demo | docs | benchmark LOGS=folder | clean
+# make install | test | fuzz SECONDS=3600 | check | demo | docs | benchmark LOGS=folder | clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,9 @@ STAMP := $(VENV)/.installed
 WORKERS ?= auto
 THREADS ?= 1
 
-.PHONY: install demo test check format docs benchmark clean
+SECONDS ?= 120
+
+.PHONY: install demo test fuzz check format docs benchmark clean
 
 install: $(STAMP)
 
@@ -25,6 +27,10 @@ demo: install
 
 test: install
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/pytest -n $(WORKERS) --maxprocesses 8
+
+# random inputs for SECONDS in all; a failure names the seed that repeats it
+fuzz: install
+	FUZZ_SECONDS=$(SECONDS) OMP_NUM_THREADS=$(THREADS) $(BIN)/pytest tests/fuzz -n $(WORKERS) --maxprocesses 8 -rP
 
 check: install
 	$(BIN)/ruff format --check .

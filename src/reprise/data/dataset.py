@@ -212,6 +212,7 @@ def _damaged(path: Path, reason: object) -> DataError:
 def _read_table(path: Path, id_column: str) -> pa.Table:
     try:
         table = pq.read_table(path)
+        table.validate(full=True)  # Parquet does not ensure that text is UTF-8
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from None
     if id_column not in table.column_names:
@@ -222,7 +223,7 @@ def _read_table(path: Path, id_column: str) -> pa.Table:
 def _read_array(path: Path, kind: str) -> AnyArray:
     try:
         array: AnyArray = np.load(path, mmap_mode="r")
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # NumPy parses the header as Python code, which can raise errors of the parser
         raise _damaged(path, error) from None
     if array.ndim != 1 or array.dtype != kind:
         raise _damaged(path, f"{array.ndim} axes of {array.dtype}, expected one of {kind}")

@@ -28,7 +28,7 @@ def list_lengths(at: Any) -> tuple[int, ...]:
     Raises:
         ConfigError: They are not whole numbers of 1 or more, or there are none.
     """
-    if isinstance(at, str | bytes | Mapping) or not isinstance(at, Iterable):
+    if isinstance(at, str | bytes | Mapping) or not isinstance(at, Iterable) or getattr(at, "ndim", 1) == 0:
         raise ConfigError(f"at must be a list of lengths, such as (10, 20), got {shown(at)}")
     given = tuple(whole("each length in at", k, low=-MAX_WHOLE) for k in at)
     if not given or min(given) < 1:

@@ -13,9 +13,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from reprise.argument_checks import file_path, shown
 from reprise.data.dataset import SequenceDataset
 from reprise.data.history_rules import HistoryRules
 from reprise.data.vocabulary import ItemId, Vocabulary
+from reprise.errors import ConfigError
 from reprise.recommender.artefact.artefact import Artefact, read, write
 from reprise.recommender.artefact.loading import open_index, open_network, open_similarity_index
 from reprise.recommender.explain import influences
@@ -81,7 +83,7 @@ class Recommender:
         Raises:
             ArtefactError: a file is missing, truncated or altered, or the format version cannot be read.
         """
-        return cls.of(read(Path(path)), trusted=trusted)
+        return cls.of(read(file_path("path", path)), trusted=trusted)
 
     @classmethod
     def of(cls, artefact: Artefact, trusted: bool = False) -> "Recommender":
@@ -118,7 +120,14 @@ class Recommender:
         Raises:
             ArtefactError: the path holds something else than a saved model, or a file cannot be written.
         """
-        report_dict = report if report is None or isinstance(report, Mapping) else report.to_dict()
+        to_dict = getattr(report, "to_dict", None)
+        report_dict: Any = report if to_dict is None else to_dict()
+        if report is not None and not (
+            isinstance(report_dict, Mapping) and {"metrics", "targets", "protocol"} <= set(report_dict)
+        ):
+            raise ConfigError(
+                f"report must be the result of evaluate, or the mapping of its to_dict, got {shown(report)}"
+            )
         write(self.artefact.with_metadata(report=report_dict, attribution=attribution), Path(path))
 
     def self_check(self) -> None:

@@ -85,10 +85,17 @@ def run_golden_tests(recommend: Recommend, items: Vocabulary, golden: Sequence[G
     """Run golden tests and compare the results with those at export.
 
     Raises:
-        ArtefactError: a score differs, or an item was replaced by another one with a different score.
+        ArtefactError: a score differs, an item was replaced by another one with a different score, or a test is not valid.
     """
     for test in golden:
-        difference = _difference(test, _result(recommend, test, min(K, items.warm)))
+        try:
+            difference = _difference(test, _result(recommend, test, min(K, items.warm)))
+        except (
+            Exception
+        ) as error:  # the manifest was edited: any part of a test can be missing or of another type
+            raise ArtefactError(
+                f"a golden test cannot be run ({type(error).__name__}: {error}); export the model again"
+            ) from error
         if difference:
             raise ArtefactError(
                 f"the model fails the golden test about {test['about']}: {difference}; "

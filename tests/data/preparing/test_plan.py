@@ -15,9 +15,9 @@ S = 1_700_000_000
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"duplicates": "merge"}, "duplicates='merge': choose 'drop' or 'keep'"),
-        ({"sequence_by": "item"}, "sequence_by='item': choose 'user' or 'session'"),
-        ({"min_item_events": 0}, "min_item_events=0: give 1 or more"),
+        ({"duplicates": "merge"}, "duplicates must be 'drop' or 'keep', got 'merge'"),
+        ({"sequence_by": "item"}, "sequence_by must be 'user' or 'session', got 'item'"),
+        ({"min_item_events": 0}, "min_item_events must be at least 1, got 0"),
         (
             {"session_gap": "soon"},
             "'soon' is not a duration; write a number and one of ms, s, min, h, d, w, such as '7d'",
@@ -30,7 +30,7 @@ S = 1_700_000_000
             {"session_gap": 1800},
             "1800 is not a duration; write a number and one of ms, s, min, h, d, w, such as '7d'",
         ),
-        ({"min_item_events": "5"}, "min_item_events='5' is not an integer; give 1 or more"),
+        ({"min_item_events": "5"}, "min_item_events must be a whole number, got '5'"),
         ({"min_item_event": 5}, "unknown option 'min_item_event'; did you mean 'min_item_events'?"),
     ],
 )

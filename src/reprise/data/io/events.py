@@ -63,7 +63,7 @@ class Columns:
         Raises:
             DataError: A named column, or a column that every log needs, is missing; all of them are reported together.
         """
-        given = asdict(self)
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
         for role, name in given.items():
             if name is not None and not isinstance(name, str):
                 raise ConfigError(

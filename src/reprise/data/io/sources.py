@@ -153,7 +153,8 @@ class _HashingFile:
 def _expand(source: Any) -> list[Path]:
     if isinstance(source, (str, Path)):
         return _expand_one(source)
-    if not isinstance(source, Iterable) or isinstance(source, bytes):
+    # an array without axes has the method of an iterable, which raises an error
+    if not isinstance(source, Iterable) or isinstance(source, bytes) or getattr(source, "ndim", 1) == 0:
         raise _unsupported_source(source)
     paths = []
     for one in source:

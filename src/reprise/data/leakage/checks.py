@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Collection
 from pathlib import Path
 
+from reprise.argument_checks import shown
 from reprise.data.dataset import MANIFEST, SequenceDataset
 from reprise.data.leakage.event_leaks import EventSearch, find_overlapping_parts
 from reprise.data.leakage.feature_leaks import find_feature_leaks
@@ -61,10 +62,16 @@ def parse_kinds(allow: Collection[str]) -> tuple[LeakKind, ...]:
     """Return the kinds of leaks with these names.
 
     Raises:
-        ConfigError: A name is unknown.
+        ConfigError: A name is unknown, or the argument is not a list of names.
     """
     if isinstance(allow, str):
         allow = [allow]
+    if not isinstance(allow, list | tuple | set | frozenset) or not all(
+        isinstance(kind, str) for kind in allow
+    ):
+        raise ConfigError(
+            f"allow_leaks must be a list of kinds of leaks, got {shown(allow)}; pass ['late-feature']"
+        )
     for kind in allow:
         if kind not in LEAK_KINDS:
             raise ConfigError(f"unknown kind of leak {kind!r}{did_you_mean(kind, LEAK_KINDS)}")

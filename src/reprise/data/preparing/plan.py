@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from reprise.argument_checks import choice, whole
 from reprise.data.dataset import FORMAT
 from reprise.data.io.column_types import is_null_type
 from reprise.data.io.events import Events, read_events
@@ -30,20 +31,15 @@ class PrepareOptions:
     """Whether to drop or keep repetitions of an event with the same sequence, item, time and kind."""
 
     def __post_init__(self) -> None:
-        if self.sequence_by not in (None, "user", "session"):
-            raise ConfigError(f"sequence_by={self.sequence_by!r}: choose 'user' or 'session'")
-        if self.duplicates not in ("drop", "keep"):
-            raise ConfigError(f"duplicates={self.duplicates!r}: choose 'drop' or 'keep'")
+        if self.sequence_by is not None:
+            choice("sequence_by", self.sequence_by, ("user", "session"))
+        choice("duplicates", self.duplicates, ("drop", "keep"))
         if self.session_gap is not None:
             parse_duration(self.session_gap)
             if self.sequence_by == "user":
                 raise ConfigError("session_gap divides users into sessions; omit sequence_by='user'")
         for name in ("min_item_events", "min_sequence_events"):
-            minimum = getattr(self, name)
-            if not isinstance(minimum, int):
-                raise ConfigError(f"{name}={minimum!r} is not an integer; give 1 or more")
-            if minimum < 1:
-                raise ConfigError(f"{name}={minimum}: give 1 or more")
+            object.__setattr__(self, name, whole(name, getattr(self, name)))
 
     @classmethod
     def from_keywords(cls, options: dict[str, Any]) -> "PrepareOptions":

@@ -120,7 +120,7 @@ def write(artefact: Artefact, path: Path) -> None:
     """
     _check_target(path)
     _check_content(artefact)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.absolute().with_name(f".{path.absolute().name}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # a save that was killed may have left it
     try:
         partial.mkdir(parents=True)
@@ -240,6 +240,7 @@ def find_backup(path: Path) -> Path | None:
 
 
 def _backup(path: Path) -> Path:
+    path = path.absolute()  # `.` has no name
     return path.with_name(f".{path.name}.old")
 
 

@@ -125,8 +125,8 @@ def check_cooccurrence(tables: Mapping[str, AnyArray], warm: int) -> None:
         raise _unsound(
             f"the row offsets of the co-occurrence tables do not fit {warm} items and {pairs} pairs"
         )
-    if len(score) != pairs or (score < 0).any():
-        raise _unsound("the co-occurrence scores do not fit the pairs, or are negative")
+    if len(score) != pairs or (score < 0).any() or (tables["weight"] < 0).any():
+        raise _unsound("the co-occurrence scores do not fit the pairs, or a score or weight is negative")
     if pairs and (neighbour.min() < 1 or neighbour.max() > warm):
         raise _unsound("a co-occurrence table refers to an item that does not exist")
 

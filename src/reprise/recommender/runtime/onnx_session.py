@@ -157,7 +157,10 @@ def _open(name: str, graph: bytes, threads: int) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors only: they are raised as well
     try:
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        # without the fallback to other processors, which prints to standard output before it raises the error
+        return onnxruntime.InferenceSession(
+            graph, options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
     except Exception as error:  # onnxruntime raises a different class for each kind of failure
         raise ArtefactError(
             f"{name} cannot be run by onnxruntime {onnxruntime.__version__} ({error}); export the model again"
