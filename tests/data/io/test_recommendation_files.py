@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 from reprise.data.io import recommendation_files
 from reprise.data.io.recommendation_files import RecommendationRow, RecommendationWriter
-from reprise.errors import ConfigError, DataError
+from reprise.errors import ArtefactError, ConfigError, DataError
 
 ROWS = [
     RecommendationRow(1, 1, "p1", 0.5, None),
@@ -90,7 +92,7 @@ def test_a_full_disk_leaves_no_partial_file(
         raise OSError("No space left on device")
 
     monkeypatch.setattr(recommendation_files.FORMATS[suffix], "write", fail)
-    with pytest.raises(OSError, match="No space left on device"):
+    with pytest.raises(ArtefactError, match="No space left on device"):
         write(tmp_path / f"list{suffix}")
     assert list(tmp_path.iterdir()) == []
 
@@ -104,3 +106,23 @@ def test_a_missing_directory_is_refused_immediately(tmp_path: Path, suffix: str)
         str(caught.value)
         == f"cannot write {path}: the directory {tmp_path / 'nodir'} does not exist; create it first"
     )
+
+
+def test_a_pipe_is_written_directly_and_stays_a_pipe(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    os.mkfifo(path)
+    with ThreadPoolExecutor() as pool:
+        received = pool.submit(path.read_text)
+        with RecommendationWriter(path) as writer:
+            writer.add(RecommendationRow("u1", 1, "i1", 0.5, None))
+        assert received.result(30) == "user_id,rank,item_id,score,title\nu1,1,i1,0.5,\n"
+    assert path.is_fifo()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "link.csv").symlink_to(tmp_path / "list.csv")
+    with RecommendationWriter(tmp_path / "link.csv") as writer:
+        writer.add(RecommendationRow("u1", 1, "i1", 0.5, None))
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "list.csv").read_text().startswith("user_id,rank")

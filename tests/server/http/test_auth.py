@@ -1,5 +1,6 @@
 """API keys: creation, lookup, scopes, and the validation of the key file."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -90,3 +91,11 @@ def test_an_unknown_scope_is_an_error_and_adds_no_key(tmp_path: Path) -> None:
 
 def test_an_empty_keyring_accepts_no_secret() -> None:
     assert Keyring([]).find("rp_x") is None
+
+
+def test_a_key_file_that_is_not_a_regular_file_is_left_alone(tmp_path: Path) -> None:
+    pipe = tmp_path / "keys.toml"
+    os.mkfifo(pipe)
+    with pytest.raises(ConfigError, match=r"keys\.toml is not a regular file, so keys cannot be kept in it"):
+        add_key(pipe, "front", "shop", ["ingest"])
+    assert pipe.is_fifo()

@@ -39,7 +39,7 @@ class RecommendationWriter:
     """A context manager that writes rows to a file, or as CSV to standard output.
 
     The suffix determines the format. The file is written under a temporary name and renamed when it is complete, so
-    that an error leaves no partial file.
+    that an error leaves no partial file. A device or a pipe is written directly.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -58,7 +58,12 @@ class RecommendationWriter:
                 f"cannot write {path}: the directory {path.parent} does not exist; create it first"
             )
         self.path = path
-        self._partial = None if path is None else path.with_name(f".{path.name}.partial")
+        is_device = path is not None and path.exists() and not path.is_file()
+        target = None if path is None else path.resolve()  # a link stays, and its target is replaced
+        self._target = None if target is None or is_device else target
+        self._partial = (
+            target if self._target is None else self._target.with_name(f".{self._target.name}.partial")
+        )
         self._rows: list[RecommendationRow] = []
 
     def __enter__(self) -> Self:
@@ -89,11 +94,11 @@ class RecommendationWriter:
         return nullcontext() if self.path is None else writing(self.path)
 
     def _finish(self, complete: bool) -> None:
-        if self.path is None or self._partial is None:
+        if self.path is None or self._partial is None or self._target is None:
             return
         if complete:
             with writing(self.path):
-                self._partial.replace(self.path)
+                self._partial.replace(self._target)
         else:
             self._partial.unlink(missing_ok=True)
 

@@ -108,6 +108,11 @@ def add_key(path: Path, name: str, tenant: str, scopes: Sequence[str]) -> str:
     Raises:
         ConfigError: the name is taken, a scope is unknown, or the file is invalid.
     """
+    if path.exists() and not path.is_file():
+        raise ConfigError(
+            f"{path} is not a regular file, so keys cannot be kept in it; choose another --file"
+        )
+    path = path.resolve()  # a link stays, and its target is replaced
     entries = _read(path).key if path.exists() else []
     if any(entry.name == name for entry in entries):
         raise ConfigError(
