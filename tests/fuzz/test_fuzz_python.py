@@ -29,7 +29,7 @@ OBJECTS: list[Callable[[], Any]] = [
     lambda: datetime.datetime(2024, 1, 1), lambda: datetime.date(2024, 1, 1), lambda: decimal.Decimal(3),
     lambda: complex(1, 2), lambda: slice(3), lambda: Exception("x"), lambda: rp.Popularity(), lambda: "1 day",
 ]  # fmt: skip
-"""Objects that callers pass by mistake, each made anew for a call."""
+"""Objects that callers pass by mistake, each made for one call."""
 
 
 def calls(shop: Path, work: Path) -> dict[str, Callable[[Any], Any]]:
