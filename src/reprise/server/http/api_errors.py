@@ -150,7 +150,8 @@ def fault_of(error: ValidationError) -> str:
     location = ".".join(
         str(part) for part in first["loc"] if not str(part).startswith(("constrained-", "function-"))
     )
-    message = f"{location or 'body'}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    reason = first["msg"].removeprefix("Value error, ")
+    message = f"{location or 'body'}: {reason[0].lower()}{reason[1:]}"
     return message if len(faults) == 1 else f"{message}; and {len(faults) - 1} more"
 
 
