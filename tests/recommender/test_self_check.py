@@ -171,3 +171,10 @@ def test_a_kind_whose_query_is_not_finite_is_refused(
     monkeypatch.setattr(OnnxNetwork, "advance", spoil)
     with pytest.raises(ArtefactError, match=r"not finite after an event of kind 1; train it again$"):
         check_each_kind(rich_shop.ranker.network, kinds)
+
+
+@pytest.mark.parametrize("golden", [True, 3, "no", {"about": "nothing"}, [3], [{}], [{"items": [[]]}]])
+def test_golden_tests_that_are_not_valid_are_refused(shop: Recommender, golden: object) -> None:
+    metadata = {**shop.artefact.metadata, GOLDEN: golden}
+    with pytest.raises(ArtefactError, match=r"golden tests? .*export the model again$"):
+        Recommender.of(replace(shop.artefact, metadata=metadata)).self_check()

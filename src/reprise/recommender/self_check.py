@@ -87,6 +87,8 @@ def run_golden_tests(recommend: Recommend, items: Vocabulary, golden: Sequence[G
     Raises:
         ArtefactError: a score differs, an item was replaced by another one with a different score, or a test is not valid.
     """
+    if not isinstance(golden, list):
+        raise ArtefactError(f"the golden tests are {golden!r:.60}, not a list; export the model again")
     for test in golden:
         try:
             difference = _difference(test, _result(recommend, test, min(K, items.warm)))
