@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import reprise as rp
-from reprise.argument_checks import choice, file_path, flag, instance, number, whole
+from reprise.argument_checks import choice, file_path, flag, instance, listed, number, whole
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError, RepriseError
 from reprise.evaluation import (
@@ -89,6 +89,7 @@ def test_a_value_of_a_wrong_type_is_an_error_of_this_package(call: str) -> None:
         (lambda: whole("k", np.bool_(True)), "k must be a whole number, got np.True_"),
         (lambda: whole("k", 0), "k must be at least 1, got 0"),
         (lambda: whole("k", 2**31), "k must be at most 2,147,483,647, got 2147483648"),
+        (lambda: whole("k", "3", remedy="pass 3"), "k must be a whole number, got '3'; pass 3"),
         (lambda: number("level", "0.5"), "level must be a number, got '0.5'"),
         (lambda: number("level", float("nan")), "level must be a finite number, got nan"),
         (lambda: number("level", 10**400), f"level must be a number, got {str(10**400)[:60]}... of type int"),
@@ -97,6 +98,8 @@ def test_a_value_of_a_wrong_type_is_an_error_of_this_package(call: str) -> None:
         (lambda: file_path("out", 5), "out must be a path, got 5"),
         (lambda: file_path("out", ""), "out must be the path of a file or directory, got ''"),
         (lambda: file_path("out", "a\0"), "out must be the path of a file or directory, got 'a\\x00'"),
+        (lambda: listed("at", {5: 1}, "lengths"), "at must be a list of lengths, got {5: 1}"),
+        (lambda: listed("at", np.array(5), "lengths"), "at must be a list of lengths, got array(5)"),
         (lambda: instance("x", "shop", SequenceDataset, "open it"), "x must be a SequenceDataset, got 'shop'; open it"),
     ],
 )  # fmt: skip

@@ -3,7 +3,7 @@
 import math
 import operator
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, SupportsFloat, TypeVar
 
@@ -14,8 +14,15 @@ MAX_WHOLE = 2**31 - 1
 T = TypeVar("T")
 
 
-def whole(name: str, value: Any, low: int = 1, high: int = MAX_WHOLE) -> int:
+def whole(name: str, value: Any, low: int = 1, high: float = MAX_WHOLE, remedy: str = "") -> int:
     """Return a whole number between two limits, NumPy's included; True and False are not numbers.
+
+    Args:
+        name: Name of the argument.
+        value: Its value.
+        low: Smallest accepted number.
+        high: Largest accepted number; infinity: there is no limit.
+        remedy: What to pass instead, for the message.
 
     Raises:
         ConfigError: The value is something else.
@@ -24,11 +31,12 @@ def whole(name: str, value: Any, low: int = 1, high: int = MAX_WHOLE) -> int:
         number = operator.index(value) if not _is_flag(value) else None
     except TypeError:
         number = None
+    end = f"; {remedy}" if remedy else ""
     if number is None:
-        raise ConfigError(f"{name} must be a whole number, got {shown(value)}")
+        raise ConfigError(f"{name} must be a whole number, got {shown(value)}{end}")
     if not low <= number <= high:
         limit = f"at least {low}" if number < low else f"at most {high:,}"
-        raise ConfigError(f"{name} must be {limit}, got {number}")
+        raise ConfigError(f"{name} must be {limit}, got {number}{end}")
     return number
 
 
@@ -73,6 +81,23 @@ def choice(name: str, value: Any, choices: Collection[str]) -> str:
             f"{name} must be {', '.join(others)} or {last}, got {shown(value)}{hint if 'did you mean' in hint else ''}"
         )
     return value
+
+
+def listed(name: str, value: Any, content: str) -> list[Any]:
+    """Return the elements of a list, an array or another iterable. Text and mappings are not lists.
+
+    Args:
+        name: Name of the argument.
+        value: Its value.
+        content: What the list contains, for the message, such as "Report objects".
+
+    Raises:
+        ConfigError: The value is something else.
+    """
+    is_list = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+    if not is_list or getattr(value, "ndim", 1) == 0:
+        raise ConfigError(f"{name} must be a list of {content}, got {shown(value)}")
+    return list(value)
 
 
 def instance(name: str, value: Any, cls: type[T], remedy: str) -> T:

@@ -190,8 +190,8 @@ def test_the_sums_of_the_sequences_add_up(hard, fading):
     ("at", "message"),
     [
         ((10, 50), "k=50 is above the catalogue of 12 items (those seen in training); choose a smaller k"),
-        ((0, 10), "at must contain list lengths of 1 or more, got (0, 10)"),
-        ((), "at must contain list lengths of 1 or more, got ()"),
+        ((0, 10), "each length in at must be at least 1, got 0"),
+        ((), "at must contain at least one length, such as (10, 20), got none"),
     ],
 )
 def test_invalid_list_lengths_are_errors(at, message):
@@ -207,7 +207,7 @@ def test_an_invalid_tie_rule_is_an_error():
 
 
 def test_invalid_resamples_are_an_error(table):
-    with pytest.raises(ConfigError, match="resamples must be 0"):
+    with pytest.raises(ConfigError, match="resamples must be at least 0"):
         EvaluationOptions(resamples=-1)
 
 

@@ -1,7 +1,7 @@
 """The fuzzers: properties that are checked with random examples, for a few examples or for a given time.
 
 `make test` checks a few examples of each property. `make fuzz SECONDS=3600` divides an hour among the properties. Each round
-has its own seed. A failure shows the smallest example that Hypothesis found, and the seed that repeats it.
+has its own seed. A failure shows an example and the seed that repeats it; the repetition shows the smallest example.
 """
 
 import os

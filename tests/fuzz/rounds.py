@@ -17,7 +17,7 @@ FIRST_SEED = int(os.environ.get("FUZZ_SEED", "0")) or (
 )
 """Seed of the first round; each further round adds one."""
 PHASES = [Phase.generate, *([Phase.shrink] if "FUZZ_SEED" in os.environ else [])]
-"""A failure is made smaller only when it is repeated with its seed: that can take minutes."""
+"""Phases of Hypothesis. It shrinks a failing example, which can take minutes, only when the round is repeated by its seed."""
 EXAMPLES = 20 if SECONDS else 5
 """Number of examples in a round."""
 TINY = ["--set", "model.size=8", "--set", "model.layers=1", "--set", "training.epochs=1", "--threads", "1"]

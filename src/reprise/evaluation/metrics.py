@@ -4,13 +4,13 @@ Shape letters: N targets, K ranks. Each position has one relevant item, so recal
 Ties: the target is equally likely at each rank among the items of its score, and a metric is its expected value.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from reprise.argument_checks import shown
+from reprise.argument_checks import listed, shown
 from reprise.arrays import AnyArray, Float64Array
 from reprise.class_names import resolve
 from reprise.errors import ConfigError, did_you_mean
@@ -170,9 +170,7 @@ def check_metrics(metrics: Iterable[Metric]) -> tuple[Metric, ...]:
     Raises:
         ConfigError: They are not.
     """
-    if isinstance(metrics, str | bytes | Mapping) or not isinstance(metrics, Iterable):
-        raise ConfigError(f"metrics must be a list of Metric objects, got {shown(metrics)}")
-    metrics = tuple(metrics)
+    metrics = tuple(listed("metrics", metrics, "Metric objects"))
     for metric in metrics:
         if not isinstance(metric, Metric):
             raise ConfigError(f"metrics must be Metric objects, got {metric!r}")

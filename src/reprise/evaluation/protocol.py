@@ -5,13 +5,12 @@ Shape letters: U sequences, N targets.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from reprise.argument_checks import MAX_WHOLE, choice, flag, shown, whole
+from reprise.argument_checks import choice, flag, listed, whole
 from reprise.arrays import AnyArray
 from reprise.data.dataset import PARTS, Part, SequenceDataset
 from reprise.errors import ConfigError, DataError
@@ -28,12 +27,10 @@ def list_lengths(at: Any) -> tuple[int, ...]:
     Raises:
         ConfigError: They are not whole numbers of 1 or more, or there are none.
     """
-    if isinstance(at, str | bytes | Mapping) or not isinstance(at, Iterable) or getattr(at, "ndim", 1) == 0:
-        raise ConfigError(f"at must be a list of lengths, such as (10, 20), got {shown(at)}")
-    given = tuple(whole("each length in at", k, low=-MAX_WHOLE) for k in at)
-    if not given or min(given) < 1:
-        raise ConfigError(f"at must contain list lengths of 1 or more, got {given}")
-    return tuple(sorted(set(given)))
+    lengths = listed("at", at, "lengths, such as (10, 20)")
+    if not lengths:
+        raise ConfigError("at must contain at least one length, such as (10, 20), got none")
+    return tuple(sorted({whole("each length in at", k) for k in lengths}))
 
 
 def default_lengths(items: int) -> tuple[int, ...]:

@@ -5,13 +5,14 @@ extensions of some paths, N any numbers. Column j of an array with I columns bel
 """
 
 from dataclasses import dataclass
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
 
+from reprise.argument_checks import flag, number, whole
 from reprise.arrays import AnyArray, BoolArray, Float32Array, Float64Array
 from reprise.errors import ConfigError
-from reprise.recommender.option_checks import check_count, check_flag, is_number
 from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.runtime.onnx_network import OnnxNetwork
 from reprise.recommender.runtime.onnx_session import State
@@ -36,19 +37,30 @@ class DecodingOptions:
     """Number of paths that a beam search keeps; None: sampling."""
 
     def __post_init__(self) -> None:
-        if not (is_number(self.temperature) and self.temperature >= 0):
+        checked: dict[str, object] = {
+            "temperature": number("temperature", self.temperature),
+            "no_repeat": flag("no_repeat", self.no_repeat),
+        }
+        if self.temperature < 0:
             raise ConfigError(f"temperature must be at least 0, got {self.temperature!r}")
-        check_flag("no_repeat", self.no_repeat)
         if self.top_k is not None:
-            check_count("top_k", self.top_k, "; None samples from all items")
-        if self.top_p is not None and not (is_number(self.top_p) and 0 < self.top_p <= 1):
-            raise ConfigError(
-                f"top_p must be above 0 and at most 1, got {self.top_p!r}; None samples from all items"
-            )
+            checked["top_k"] = whole("top_k", self.top_k, high=inf, remedy="None samples from all items")
+        if self.top_p is not None:
+            checked["top_p"] = number("top_p", self.top_p)
+            if not 0 < self.top_p <= 1:
+                raise ConfigError(
+                    f"top_p must be above 0 and at most 1, got {self.top_p!r}; None samples from all items"
+                )
         if self.seed is not None:
-            check_count("seed", self.seed, "; None gives a different result in each call", smallest=0)
+            remedy = "None gives a different result in each call"
+            checked["seed"] = whole("seed", self.seed, low=0, high=inf, remedy=remedy)
         if self.beams is not None:
-            check_count("beams", self.beams, "; None samples instead of searching")
+            checked["beams"] = whole(
+                "beams", self.beams, high=inf, remedy="None samples instead of searching"
+            )
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        if self.beams is not None:
             self._check_no_sampling_options()
 
     def _check_no_sampling_options(self) -> None:
@@ -107,7 +119,7 @@ def continue_state(
     if known:
         score_1I = network.scores(state)
         if np.isnan(score_1I).any() or np.isposinf(score_1I).any():
-            state, known = network.fold([EventArrays.of_items(np.empty(0))]), False
+            state, known = network.runtime.initial_state(1), False
     excluded_N = np.empty(0, dtype=np.int64) if available_I is None else np.flatnonzero(~available_I)
     _check_length(length, len(popularity_I) - len(excluded_N), options.no_repeat)
     shares_I = None if known else popularity_I
@@ -252,7 +264,7 @@ def _largest(value_N: Float64Array, count: int) -> AnyArray:
 
 
 def _check_length(length: int, items: int, no_repeat: bool) -> None:
-    check_count("length", length)
+    whole("length", length, high=inf)
     if items == 0:
         raise ConfigError("no item can be chosen, because no item is available")
     if no_repeat and length > items:

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from reprise.argument_checks import shown
 from reprise.arrays import AnyArray
 from reprise.data.history_rules import NO_RULES, HistoryRules, round_to_ms
 from reprise.data.timestamps import format_iso, format_time, parse_instant
 from reprise.data.vocabulary import PAD, ItemId
 from reprise.errors import DataError, did_you_mean
 from reprise.recommender.items.catalogue import Catalogue
-from reprise.recommender.items.list_arguments import history_events, shown
+from reprise.recommender.items.list_arguments import history_events
 from reprise.recommender.runtime.event_arrays import EventArrays
 
 Timestamp = float | str | datetime
@@ -37,7 +38,7 @@ END_S = 253_402_300_800.0
 OTHER_NAMES = {
     "time": "timestamp", "datetime": "timestamp", "event_time": "timestamp", "event_type": "kind", "event": "kind",
 }  # fmt: skip
-"""Names that columns of a log may have, and the names of these fields in an event. They are not read, but refused."""
+"""Names of columns of a log that are an error in an event, and the names to use instead."""
 
 MAX_VALUE = float(np.finfo(np.float32).max)
 """Largest value of an event that can be stored."""

@@ -7,13 +7,13 @@ create a recommender from a network.
 from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import replace
-from math import isnan, nan
+from math import inf, isnan, nan
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from reprise.argument_checks import file_path, shown
+from reprise.argument_checks import file_path, flag, shown, whole
 from reprise.data.dataset import SequenceDataset
 from reprise.data.history_rules import HistoryRules
 from reprise.data.vocabulary import ItemId, Vocabulary
@@ -26,7 +26,7 @@ from reprise.recommender.history import History, HistoryLike, Timestamp, read_hi
 from reprise.recommender.items.candidate_mask import read_filters
 from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.items.list_arguments import history_list
-from reprise.recommender.option_checks import at_most, check_count, check_flag
+from reprise.recommender.option_checks import at_most
 from reprise.recommender.rank_histories import rank_histories
 from reprise.recommender.ranker import Ranker
 from reprise.recommender.recommendations import Continuation, Influence, Recommendations
@@ -273,7 +273,7 @@ class Recommender:
         """
         k = at_most(k, self._catalogue.warm)
         check_diversity(diversity)
-        check_flag("exclude_seen", exclude_seen)
+        flag("exclude_seen", exclude_seen)
         filters = read_filters(self._catalogue, deny, allow, exclude_seen, filter)
         read_B = [self._read(history) for history in history_list(histories)]
         last_s = max((history.last_s for history in read_B if not isnan(history.last_s)), default=nan)
@@ -311,7 +311,7 @@ class Recommender:
         Args:
             remember_seen: Whether to keep the set of items seen, which `exclude_seen` needs.
         """
-        check_flag("remember_seen", remember_seen)
+        flag("remember_seen", remember_seen)
         return Session(self._ranker, self.history_rules, remember_seen=remember_seen)
 
     def explain(
@@ -333,7 +333,7 @@ class Recommender:
             DataError: the item is unknown or has no vector, the history cannot be read, or `now` is before the last event.
         """
         if last is not None:
-            check_count("last", last)
+            whole("last", last, high=inf)
         target = self._catalogue.index(item)
         read = self._read(history)
         influence_T1 = influences(

@@ -70,8 +70,8 @@ def make_golden_tests(
     gaps_s = [gap_s for gap_s in GAPS_S if session_gap_ms is None or gap_s * 1000 <= session_gap_ms]
     golden = [test | _result(recommend, test, k) for test in _requests(items, kinds, reads, gaps_s)]
     for test in golden:
-        # the first request has no events: its result is the most popular items, whose scores are always finite. The search
-        # leaves out items whose scores are not finite, so a shorter result means such scores.
+        # The search leaves out items whose scores are not finite, so their result is shorter than that of the first request.
+        # That one has no events: its scores are shares of the training events.
         if len(test["ids"]) < len(golden[0]["ids"]) or not all(map(isfinite, test["scores"])):
             raise ArtefactError(
                 f"the model has scores that are not finite in the golden test about {test['about']}; train it again"
@@ -92,9 +92,11 @@ def run_golden_tests(recommend: Recommend, items: Vocabulary, golden: Sequence[G
     for test in golden:
         try:
             difference = _difference(test, _result(recommend, test, min(K, items.warm)))
+        except ArtefactError:  # the scores are not finite
+            raise
         except (
             Exception
-        ) as error:  # the manifest was edited: any part of a test can be missing or of another type
+        ) as error:  # if the manifest was edited, any part of a test can be missing or of another type
             raise ArtefactError(
                 f"a golden test cannot be run ({type(error).__name__}: {error}); export the model again"
             ) from error

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from reprise.argument_checks import flag
 from reprise.data.history_rules import NO_RULES, HistoryRules, round_to_ms
 from reprise.data.vocabulary import ItemId
 from reprise.errors import ConfigError, DataError
 from reprise.recommender.history import EventLike, Timestamp, read_history, request_time_s
 from reprise.recommender.items.candidate_mask import read_filters
-from reprise.recommender.option_checks import at_most, check_flag
+from reprise.recommender.option_checks import at_most
 from reprise.recommender.ranker import HistorySummary, Ranker
 from reprise.recommender.recommendations import Recommendations
 from reprise.recommender.runtime.onnx_session import State
@@ -32,7 +33,7 @@ class Session:
         self._start()
 
     def _start(self) -> None:
-        """Begin without events."""
+        """Set the state and the counts to those of a user without events."""
         self._seen: set[int] | None = set() if self._remember_seen else None
         self.state: State = self._ranker.network.runtime.initial_state(1)
         """Recurrent state of the network: named arrays, each [1, ...]."""
@@ -71,7 +72,7 @@ class Session:
                 f"the event of item {item_id!r} ({timestamp}) is earlier than the one before it; "
                 "add the events of a session in the order of their times"
             )
-        if timestamp is not None and self._is_repeated(self._rules.key(item_id, kind), history.last_s):
+        if timestamp is not None and self._apply_rules(self._rules.key(item_id, kind), history.last_s):
             return
         self.skipped += history.skipped
         if len(history) == 0:
@@ -81,8 +82,11 @@ class Session:
         if self._seen is not None:
             self._seen.add(int(history.events.item[0]))
 
-    def _is_repeated(self, key: tuple[Hashable, str], time_s: float) -> bool:
-        """Note an event with a time, start again if a new session begins, and return whether the event is a duplicate."""
+    def _apply_rules(self, key: tuple[Hashable, str], time_s: float) -> bool:
+        """Apply the history rules to an event with a time, and return whether it is a duplicate, which is not read.
+
+        After a pause longer than the session gap, the state becomes that of a user without events.
+        """
         last_ms, time_ms = round_to_ms([self._last_s, time_s]).tolist()
         self._last_s = time_s
         if self._rules.starts_session(last_ms, time_ms):
@@ -113,7 +117,7 @@ class Session:
         """
         k = at_most(k, self._ranker.catalogue.warm)
         check_diversity(diversity)
-        if check_flag("exclude_seen", exclude_seen) and self._seen is None:
+        if flag("exclude_seen", exclude_seen) and self._seen is None:
             raise ConfigError(
                 "exclude_seen needs the items of the session, and this session does not keep them; "
                 "create it with session(remember_seen=True), or pass the ids as deny"

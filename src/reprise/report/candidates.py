@@ -1,12 +1,12 @@
 """Find the candidates of a comparison: runs, grouped if they differ only in the seed, and baselines."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from reprise.argument_checks import file_path, instance, shown
+from reprise.argument_checks import file_path, instance, listed
 from reprise.config import from_dict, to_dict
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError
@@ -51,10 +51,8 @@ def find_candidates(
         ArtefactError: A directory is not a run.
         ConfigError: Nothing is named, something is named twice, or a class is not trusted.
     """
-    for name, value in (("runs", runs), ("baselines", baselines)):
-        if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
-            raise ConfigError(f"{name} must be a list, got {shown(value)}")
-    paths, baselines = [file_path("each run", run) for run in runs], list(baselines)
+    paths = [file_path("each run", run) for run in listed("runs", runs, "run directories")]
+    baselines = listed("baselines", baselines, "names of baselines")
     for baseline in baselines:
         instance("each baseline", baseline, str, "write a name such as 'markov'")
     if not paths and not baselines:
@@ -86,7 +84,7 @@ def open_common(runs: Sequence[Path], moved: Path | None) -> SequenceDataset:
                 f"({manifest['dataset']}, not {manifests[0]['dataset']}); only models of one dataset can be compared"
             )
     if runs:
-        # of several runs, one may know the present place of the dataset
+        # if the dataset was moved, not every run has its present place
         known = (
             run
             for run, manifest in zip(runs, manifests, strict=True)

@@ -149,9 +149,7 @@ def _in_processes(
             raise ConfigError(
                 "a worker process has died, perhaps because there is not enough memory; use fewer workers"
             ) from None
-        except (
-            BaseException
-        ):  # after Ctrl-C or an error the other results are not needed: do not wait for them
+        except BaseException:  # after Ctrl-C or an error: do not wait for the other results
             for worker in active_children():
                 if worker not in others:
                     worker.terminate()
@@ -163,9 +161,8 @@ _worker_data: list[tuple[SequenceDataset, Evaluation]] = []
 
 
 def _prepare_worker(threads: int, data: Path, evaluation: Evaluation) -> None:
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches all processes; the main one stops the workers
+    # Ctrl-C reaches all processes, and the main one stops the workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
     _worker_data[:] = [(SequenceDataset.open(data), evaluation)]
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from reprise.atomic_files import unwritable
+from reprise.atomic_files import writing
 from reprise.errors import ArtefactError
 from reprise.nn.cells import State
 from reprise.training.optimizer import Optimizer
@@ -103,17 +103,16 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     partial = path.with_suffix(".partial")
     contiguous = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
     try:
-        save_file(contiguous, partial, metadata)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
+        with writing(path, RESUMES):
+            save_file(contiguous, partial, metadata)
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
     except SafetensorError as error:  # it holds the error of the operating system as text only
-        partial.unlink(missing_ok=True)
         raise ArtefactError(f"cannot write {path} ({error}); free some space and {RESUMES}") from error
-    except OSError as error:
-        with suppress(OSError):
+    finally:
+        with suppress(OSError):  # the file is left only after an error
             partial.unlink()
-        raise ArtefactError(unwritable(path, error, RESUMES)) from error
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -44,7 +44,8 @@ class TrainingConfig:
     objective: Objective = NextItem()
     """Training objective: `NextItem()`, `MaskedItem()` for a bidirectional network, or `Reconstruction()`."""
     metric: Annotated[str, NAMES_CLASS] = ""
-    """Validation metric that chooses the best epoch and decides about early stopping; empty: see `metric_for`."""
+    """Validation metric that chooses the best epoch and decides about early stopping.
+    Default: `ndcg@10`, or ndcg over all items of a smaller catalogue."""
     patience: Annotated[int, Field(ge=0)] = 3
     """Number of epochs without a better validation metric after which training stops; 0 disables early stopping."""
     gce_q: Annotated[float, Field(ge=0, le=1)] = GCE_Q
@@ -57,7 +58,7 @@ class TrainingConfig:
     """Whether validation ranks only unseen items. Use the setting that recommendations will use."""
 
     def metric_for(self, items: int) -> str:
-        """Return the validation metric for a catalogue of this size: by default ndcg@10, or ndcg over fewer items."""
+        """Return the validation metric for a catalogue of `items` items; see `metric`."""
         return self.metric or f"ndcg@{min(10, items)}"
 
     def learning_rate_for(self, width: int) -> float:

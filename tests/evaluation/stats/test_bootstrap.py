@@ -108,7 +108,7 @@ def test_signed_and_negative_differences():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"resamples": -1}, "resamples must be 0 (no intervals) or more, got -1"),
+        ({"resamples": -1}, "resamples must be at least 0, got -1; 0 computes no intervals"),
         ({"level": 95}, "level must lie between 0 and 1, got 95; 0.95 is usual"),
     ],
 )

@@ -10,8 +10,8 @@ from reprise.recommender import Recommender
 from reprise.recommender.artefact.loading import open_network
 from reprise.recommender.history import read_history
 from reprise.recommender.runtime.event_arrays import EventArrays
-from reprise.recommender.runtime.onnx_network import MIN_SCAN_EVENTS, OnnxNetwork
-from reprise.recommender.runtime.onnx_session import OnnxSession, State
+from reprise.recommender.runtime.onnx_network import OnnxNetwork
+from reprise.recommender.runtime.onnx_session import MIN_SCAN_EVENTS, OnnxSession, State
 
 EVENTS = 3 * MIN_SCAN_EVENTS
 

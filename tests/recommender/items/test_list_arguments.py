@@ -93,7 +93,7 @@ def test_the_message_about_a_table_names_its_columns(table: Any) -> None:
          "pairs, or of mappings with item_id"),
         (np.zeros((2, 2)), "got an array with 2 axes; pass a list of item ids, of (item_id, timestamp) pairs, or of mappings "
          "with item_id"),
-        ("x" * 200, f"got 'x{'x' * 78}...; pass ['x{'x' * 78}...]"),
+        ("x" * 200, f"got '{'x' * 59}... of type str; put it in a list"),
     ],
 )  # fmt: skip
 def test_the_message_about_a_history_names_the_remedy(value: Any, message: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import accumulate, combinations, pairwise
 from typing import Any, Literal, get_args
 
-from reprise.argument_checks import choice, instance, number, shown
+from reprise.argument_checks import choice, instance, listed, number
 from reprise.errors import ConfigError, DataError, did_you_mean
 from reprise.evaluation.comparison.seeds import Estimate, resample_runs
 from reprise.evaluation.report import Report
@@ -30,8 +30,7 @@ class Candidate:
     """Reports of its runs, made with the same protocol."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.reports, list | tuple):
-            raise ConfigError(f"reports must be a list of Report objects, got {shown(self.reports)}")
+        object.__setattr__(self, "reports", tuple(listed("reports", self.reports, "Report objects")))
         for report in self.reports:
             instance("each report", report, Report, "evaluate(model, dataset) returns one")
 
@@ -130,6 +129,7 @@ def compare_models(
         ConfigError: There are fewer than two candidates or two with the same name, or the metric or `against` is unknown.
         DataError: The reports have different protocols, no intervals, or no such slice.
     """
+    candidates = listed("candidates", candidates, "Candidate objects")
     _check(candidates, metric, against, level)
     runs = resample_runs([report for it in candidates for report in it.reports], [within], [metric])[0][
         metric
@@ -174,8 +174,6 @@ def _result(
 
 
 def _check(candidates: Sequence[Candidate], metric: str, against: str, level: float) -> None:
-    if not isinstance(candidates, Sequence) or isinstance(candidates, str | bytes):
-        raise ConfigError(f"candidates must be a list of Candidate objects, got {shown(candidates)}")
     for one in candidates:
         instance("each candidate", one, Candidate, "write Candidate(name, reports)")
     names = [it.name for it in candidates]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reprise.argument_checks import instance, shown
+from reprise.argument_checks import instance, listed
 from reprise.arrays import Float64Array
 from reprise.errors import DataError
 from reprise.evaluation.calibration import Bin, Calibration
@@ -147,10 +147,10 @@ def aggregate_seeds(reports: Sequence[Report], name: str | None = None) -> Repor
         name: Name of the model; by default that of the first report.
 
     Raises:
+        ConfigError: `reports` is not a list of reports.
         DataError: There is no report, or the reports have different protocols or no intervals.
     """
-    if not isinstance(reports, Sequence) or isinstance(reports, str | bytes):
-        raise DataError(f"reports must be a list of Report objects, got {shown(reports)}")
+    reports = listed("reports", reports, "Report objects")
     for report in reports:
         instance("each report", report, Report, "evaluate(model, dataset) returns one")
     if not reports:
@@ -161,7 +161,7 @@ def aggregate_seeds(reports: Sequence[Report], name: str | None = None) -> Repor
     slices = shared_slices(reports)
     whole, *parts = resample_runs(reports, [None, *slices], first.sums.metrics)
     level = first.bootstrap.level
-    listed = {
+    other_metrics = {
         metric: Interval(float(np.mean([report.metrics[metric].value for report in reports])))
         for metric in first.metrics
         if metric not in whole and all(metric in report.metrics for report in reports)
@@ -172,7 +172,7 @@ def aggregate_seeds(reports: Sequence[Report], name: str | None = None) -> Repor
     )
     return replace(
         first,
-        metrics=_intervals(whole, level) | listed,
+        metrics=_intervals(whole, level) | other_metrics,
         slices={
             of: Slice(
                 first.slices[of].of, first.slices[of].targets, _intervals(part, level), _mean(reports, of)

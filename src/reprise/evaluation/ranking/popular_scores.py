@@ -1,7 +1,7 @@
-"""Scores for targets before which a user has no known event: the popular items, as the recommender answers.
+"""Scores of targets before which a user has no known event: the popularity of the items, as in the recommender.
 
-A network has read nothing of such a user, and its scores would be those of the initial state. Shape letters: N targets, I
-items (the warm ones), C rows of a span, T columns of a tile, P rows without known events.
+Without them, such a target would get the scores of the network's initial state.
+Shape letters: N targets, I warm items, C rows of a span, T columns of a tile, P rows without known events.
 """
 
 from dataclasses import dataclass

@@ -292,10 +292,10 @@ class _FanOut:
 
 
 def _answers(model: Scorer, batch: ScoredBatch, scores: Scores) -> Scores:
-    """Check the scores of a model, and return those of its answers.
+    """Return the scores that a recommender would use, after a check.
 
-    A recommender answers a user without known events with popular items, whatever the network. Other scorers, such as
-    baselines, answer with their own scores.
+    For a user without known events, a recommender does not use the scores of the network, but the popularity of the items.
+    Baselines and other scorers keep their own scores.
     """
     batch.check(scores)
     if not isinstance(model, nn.Module):

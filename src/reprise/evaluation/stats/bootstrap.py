@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reprise.argument_checks import MAX_WHOLE, number, whole
+from reprise.argument_checks import number, whole
 from reprise.arrays import AnyArray, Float64Array
 from reprise.errors import ConfigError
 
@@ -68,12 +68,12 @@ class Bootstrap:
     """Name of the method, for reports."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "resamples", whole("resamples", self.resamples, low=-MAX_WHOLE))
-        if self.resamples < 0:
-            raise ConfigError(f"resamples must be 0 (no intervals) or more, got {self.resamples}")
+        resamples = whole("resamples", self.resamples, low=0, remedy="0 computes no intervals")
+        object.__setattr__(self, "resamples", resamples)
         object.__setattr__(self, "seed", whole("seed", self.seed, low=0, high=2**63 - 1))
         if not 0 < number("level", self.level) < 1:
             raise ConfigError(f"level must lie between 0 and 1, got {self.level}; 0.95 is usual")
+        object.__setattr__(self, "level", float(self.level))
 
     def intervals(self, sum_SM: Float64Array, count_S: Float64Array) -> list[Interval]:
         """Return the ratios sum(sum_SM) / sum(count_S) with their intervals, one per column.

@@ -35,7 +35,7 @@ from reprise.recommender.artefact.soundness import (
 FORMAT = 3
 """Version of the format that is written."""
 READABLE_FORMATS = (2, 3)
-"""Versions of the format that can be read. A model of version 3 may have a file that is not read any more."""
+"""Versions of the format that can be read."""
 MANIFEST = "manifest.json"
 VECTORS = "vectors.safetensors"
 STEP = "step.onnx"
@@ -170,7 +170,7 @@ def _read_tensors(data: bytes) -> dict[str, AnyArray]:
 
 
 def _check_content(artefact: Artefact) -> None:
-    """Raise `ArtefactError` if the files do not belong together or cannot be served: checksums do not rule that out."""
+    """Raise `ArtefactError` if the files do not belong together or cannot be served. Correct checksums do not exclude that."""
     warm = artefact.metadata["sizes"]["items"]
     check_tensors(artefact.tensors, warm)
     check_cooccurrence(artefact.cooccurrence, warm)
@@ -247,7 +247,7 @@ def _backup(path: Path) -> Path:
 def _read_manifest(path: Path) -> dict[str, Any]:
     file = path / MANIFEST
     try:
-        manifest = json.loads(read_bounded(file, max_bytes=MAX_MANIFEST_BYTES))
+        manifest = json.loads(read_bounded(file, MAX_MANIFEST_BYTES))
     except (FileNotFoundError, NotADirectoryError):
         if old := find_backup(path):
             raise ArtefactError(
@@ -255,7 +255,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
                 f"rename that to {path}, or save or export the model again"
             ) from None
         raise ArtefactError(f"{path} is not a saved model {instead(path, 'model')}") from None
-    except ArtefactError:
+    except ArtefactError:  # it is a ValueError too
         raise
     except (ValueError, RecursionError) as error:
         raise ArtefactError(f"{file} is damaged ({error}); {COPY_AGAIN}") from None
@@ -277,9 +277,11 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 def _verified(file: Path, listed: Mapping[str, Any]) -> bytes:
     """Return the bytes of a file after comparing them with its entry in the manifest."""
     try:
-        data = read_bounded(file, max_bytes=listed["bytes"], exact=True)
+        data = read_bounded(file, listed["bytes"])
     except FileNotFoundError:
         raise ArtefactError(f"{file} is missing; {COPY_AGAIN}") from None
+    if len(data) != listed["bytes"]:
+        raise ArtefactError(f"{file} has {len(data)} bytes instead of {listed['bytes']}; {COPY_AGAIN}")
     if _sha256(data) != listed["sha256"]:
         raise ArtefactError(f"{file} was changed after it was saved (its checksum differs); {COPY_AGAIN}")
     return data

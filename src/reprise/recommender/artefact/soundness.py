@@ -1,9 +1,7 @@
 """Checks of the content of a saved model: types, shapes, index ranges and finite numbers.
 
 Correct checksums only show that the files are as they were written. These checks show that the files belong together and can
-be served: without them, one NaN in one vector would make the answers of some users empty.
-
-Shape letters: I warm items, P pairs of co-occurring items, W events of the window.
+be served. For example, one NaN in a vector would make the answers of some users empty.
 """
 
 from collections.abc import Mapping
@@ -24,40 +22,40 @@ REQUIRED_FACTS: Mapping[tuple[str, ...], type] = {
 }
 """Entries of `facts` in the manifest that a recommender reads, and their types."""
 COOCCURRENCE_FIELDS = {"start", "neighbour", "score", "weight", "floor", "gain"}
+"""Names of the co-occurrence tables, as in `CooccurrenceTables`."""
 EXPORT_AGAIN = "export the model again"
 
 
-def check_manifest(path: object, manifest: Mapping[str, Any], required_files: tuple[str, ...]) -> None:
+def check_manifest(path: object, manifest: Mapping[str, Any], files: tuple[str, ...]) -> None:
     """Check that a manifest has the entries that reading a model needs.
 
     Args:
         path: Directory of the model, for messages.
         manifest: Content of the manifest.
-        required_files: Names of the files that every model has.
+        files: Names of the files that are read.
 
     Raises:
         ArtefactError: an entry is missing or has another type.
     """
     for names, wanted in REQUIRED_FACTS.items():
-        value: Any = manifest.get("facts")
-        for name in names:
-            value = value.get(name) if isinstance(value, Mapping) else None
+        value = _entry(manifest, "facts", *names)
         if not isinstance(value, wanted) or isinstance(value, bool):
             raise _damaged_manifest(path, f"facts.{'.'.join(names)} is {value!r}, not a {wanted.__name__}")
     kinds = manifest["facts"]["data"]["kinds"]
     if not kinds or not all(isinstance(kind, str) for kind in kinds) or len(set(kinds)) < len(kinds):
         raise _damaged_manifest(path, f"facts.data.kinds is {kinds!r}, not a list of different texts")
-    files = manifest.get("files")
-    if not isinstance(files, Mapping):
-        raise _damaged_manifest(path, f"files is {files!r}, not an object")
-    for name in required_files:
-        if name not in files:
-            raise _damaged_manifest(path, f"files does not list {name}")
-    for name, entry in files.items():
-        values = entry if isinstance(entry, Mapping) else {}
-        size, checksum = values.get("bytes"), values.get("sha256")
+    for name in files:
+        entry = _entry(manifest, "files", name)
+        size, checksum = _entry(entry, "bytes"), _entry(entry, "sha256")
         if not isinstance(size, int) or size < 0 or not isinstance(checksum, str):
             raise _damaged_manifest(path, f"files.{name} is {entry!r}, not a size and a checksum")
+
+
+def _entry(value: Any, *names: str) -> Any:
+    """Return an entry of nested objects; None if it is missing, or an object on the way is not one."""
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 def _damaged_manifest(path: object, fault: str) -> ArtefactError:
@@ -89,14 +87,15 @@ def check_tensors(tensors: Mapping[str, AnyArray], warm: int) -> None:
 
 
 def _check_finite(name: str, tensor: AnyArray) -> None:
-    # the sum is not finite if a number is not: one pass without a temporary array. It may also overflow, so look again.
+    # If a number is not finite, neither is the sum, which needs no temporary array. A sum of finite numbers may overflow,
+    # so the numbers themselves are checked then.
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(tensor.sum()):
             return
     finite = np.isfinite(tensor)
     if finite.all():
         return
-    first = [int(one) for one in np.argwhere(~finite)[0]]
+    first = np.argwhere(~finite)[0].tolist()
     raise ArtefactError(
         f"the tensor {name!r} has {int((~finite).sum())} numbers that are not finite, the first at {first}; "
         "train the model again"
@@ -104,7 +103,7 @@ def _check_finite(name: str, tensor: AnyArray) -> None:
 
 
 def check_cooccurrence(tables: Mapping[str, AnyArray], warm: int) -> None:
-    """Check co-occurrence tables, so that each lookup stays inside its arrays. No tables at all are valid.
+    """Check that co-occurrence tables refer to existing items and pairs only. A model without tables is valid.
 
     Raises:
         ArtefactError: a table is missing, has another shape, or refers to items that do not exist.
@@ -135,7 +134,7 @@ def check_items(items: Table, warm: int) -> None:
     """Check the item table of a model.
 
     Raises:
-        ArtefactError: a column is missing or twice there, an id is missing, or a count is not a number of events.
+        ArtefactError: a column is missing or occurs twice, an id is missing, or a count is missing, negative or not an integer.
     """
     names = items.column_names
     for name in ("item_id", "count"):

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from reprise.argument_checks import shown
 from reprise.arrays import AnyArray, BoolArray, Float32Array
 from reprise.data.dataset import EVENT, id_array
 from reprise.data.io.arrow_columns import Table
@@ -28,7 +29,6 @@ from reprise.recommender.items.item_columns import (
     read_column,
     stored_value,
 )
-from reprise.recommender.items.list_arguments import shown
 
 MAX_HINT_IDS = 10_000
 """Number of most popular ids that an unknown id is compared with for a hint; more would make the error slow."""
@@ -199,7 +199,7 @@ class Catalogue:
             DataError: an id is of another type than the ids of this catalogue, so no catalogue of this model can contain it.
         """
         ids = list(item_ids)
-        # by type, because Python finds 1 also as 1.0 and as True
+        # the types are compared, because in Python 1, 1.0 and True are equal keys
         if not all(self._is_id_type(kind) for kind in set(map(type, ids))):
             raise DataError(self._wrong_type(next(item for item in ids if not self._is_id_type(type(item)))))
         index = self.items.indices(ids)

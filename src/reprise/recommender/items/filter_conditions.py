@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from reprise.argument_checks import shown
 from reprise.arrays import BoolArray
 from reprise.errors import DataError, did_you_mean
 from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.items.item_columns import KIND_NAMES, NumericColumn, TypedColumn
-from reprise.recommender.items.list_arguments import shown
 
 LIST_TYPES = (list, tuple, set, frozenset, np.ndarray)
 """Types of conditions that list several values."""

@@ -1,6 +1,6 @@
-"""Arguments that are lists. Text, tables and other objects that Python could iterate over by mistake are refused.
+"""Arguments that are lists. Text, tables and other objects whose elements are not ids or events are an error.
 
-For example, iterating over a data frame gives the names of its columns, and over a text its letters.
+For example, the elements of a data frame are the names of its columns, and those of a text its letters.
 """
 
 import io
@@ -8,10 +8,9 @@ from collections.abc import Iterable, Mapping, Set
 from numbers import Integral
 from typing import Any
 
+from reprise.argument_checks import shown
 from reprise.errors import DataError
 
-MAX_SHOWN = 80
-"""Largest number of characters of a value that a message shows."""
 TEXT = (str, bytes, bytearray, memoryview)
 """Types that hold characters or bytes, not values."""
 ROWS_OF_TABLE = {"to_dicts": "to_dicts()", "to_pylist": "to_pylist()", "to_dict": "to_dict('records')"}
@@ -27,7 +26,7 @@ def id_list(name: str, ids: object) -> list[Any]:
     fault = _fault(ids)
     if fault is None:
         return elements(ids)
-    remedy = "pass []" if ids is None else f"pass [{shown(ids)}]"
+    remedy = "pass []" if ids is None else _in_a_list(ids)
     if not isinstance(ids, TEXT) and isinstance(ids, Iterable):
         remedy = "pass a list of ids"
     raise DataError(f"{name} is a list of item ids, got {fault}; {remedy}")
@@ -44,7 +43,7 @@ def history_events(history: object) -> list[Any]:
         return elements(history)
     remedy = "for a user without events pass []"
     if isinstance(history, TEXT) or _is_event(history):
-        remedy = f"pass [{shown(history)}]"
+        remedy = _in_a_list(history)
     elif _is_table(history):
         rows = next((call for name, call in ROWS_OF_TABLE.items() if hasattr(history, name)), None)
         remedy = "pass a list of its item ids, or of its rows as mappings with item_id and optionally timestamp, kind, value"
@@ -81,10 +80,10 @@ def elements(values: Any) -> list[Any]:
     return list(values.to_pylist() if hasattr(values, "to_pylist") else values)
 
 
-def shown(value: object) -> str:
-    """Return a value for a message, in one line and cut off if it is long."""
-    text = " ".join(repr(value).split())  # the text of a data frame has several lines
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+def _in_a_list(value: object) -> str:
+    """Return the remedy for an element that was passed without a list."""
+    text = shown(value)
+    return f"pass [{text}]" if text == repr(value) else "put it in a list"
 
 
 def _fault(values: object, *, ordered: bool = False, axes: int = 1) -> str | None:

@@ -14,9 +14,6 @@ from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.runtime.onnx_session import OnnxSession, State
 from reprise.recommender.search.logit_corrections import LogitCorrections
 
-MIN_SCAN_EVENTS = 64
-"""Minimum number of events for the scan. It takes half the time per event, but its first call takes 0.3 s."""
-
 
 @dataclass(frozen=True)
 class OnnxNetwork:
@@ -37,11 +34,7 @@ class OnnxNetwork:
 
     def advance_all(self, state: State, events: EventArrays) -> State:
         """Return the state of one user after several events, oldest first: the same as `advance` for each of them."""
-        if len(events) >= MIN_SCAN_EVENTS:
-            return self.runtime.scan(state, self.input_ID[events.item - 1], events)
-        for step in range(len(events)):
-            state = self.advance(state, events.take(np.array([step])))
-        return state
+        return self.runtime.advance_all(state, self.input_ID[events.item - 1], events)
 
     def query(self, state: State, now_s: float | AnyArray = np.nan) -> Float32Array:
         """Return the query vectors q_BD. `now_s` is the time of the request, one for all or [B]; NaN: not known."""

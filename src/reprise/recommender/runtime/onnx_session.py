@@ -31,6 +31,8 @@ STATE_OUT = "next."
 """Prefixes of the arrays of a state in the graphs. With a prefix, no name of a state can equal the name of another input."""
 SCAN = "scan."
 """Prefix of all inputs and outputs of the scan, the graph that runs the step over many events."""
+MIN_SCAN_EVENTS = 64
+"""Minimum number of events for the scan. It takes half the time per event, but its first call takes 0.3 s."""
 
 
 class OnnxSession:
@@ -51,8 +53,8 @@ class OnnxSession:
             query: ONNX graph of the query.
             initial: State of one user without events, each array [1, ...].
             threads: Number of threads of one matrix product. More than one is faster for large batches only.
-            make_scan: Makes the graph of the scan from that of the step, at the first call of `scan`. None: `scan` calls the
-                step for each event.
+            make_scan: Function that returns the graph of the scan, given that of the step. It is called for the first long
+                history. None: the step is called for each event.
 
         Raises:
             ArtefactError: a graph cannot be read.
@@ -89,17 +91,17 @@ class OnnxSession:
         outputs = self._step.run(self._names, {name: inputs[name] for name in self._step_inputs})
         return dict(zip(self._initial, outputs, strict=True))
 
-    def scan(self, state: State, x_TD: Float32Array, events: EventArrays) -> State:
+    def advance_all(self, state: State, x_TD: Float32Array, events: EventArrays) -> State:
         """Return the state of one user after several events, the same as after a call of `advance` for each of them.
 
-        One call of ONNX Runtime runs all steps, without Python between them, and other threads can run meanwhile.
+        For `MIN_SCAN_EVENTS` events or more, one call of ONNX Runtime runs all steps. Other threads can run meanwhile.
 
         Args:
             state: State of one user, each array [1, ...].
             x_TD: Input vectors of the events' items.
             events: Events of the user, oldest first.
         """
-        session = self._scan_session()
+        session = self._scan_session() if len(events) >= MIN_SCAN_EVENTS else None
         if session is None:
             for step in range(len(events)):
                 state = self.advance(state, x_TD[step : step + 1], events.take(np.array([step])))
@@ -113,7 +115,7 @@ class OnnxSession:
             f"{SCAN}{name}": columns[name] if name.startswith(STATE_IN) else columns[name][:, None]
             for name in self._step_inputs
         }
-        # a state that the step does not read is an input of the scan all the same
+        # the scan has all arrays of the state as inputs, also those that the step does not read
         inputs |= {f"{SCAN}{name}": array for name, array in _state_inputs(state).items()}
         outputs = session.run([f"{SCAN}{name}" for name in self._names], inputs)
         return dict(zip(self._initial, outputs, strict=True))
@@ -124,9 +126,8 @@ class OnnxSession:
             if self._scan is None and self._make_scan is not None:
                 try:
                     self._scan = _open("the scan of step.onnx", self._make_scan(), self._threads)
-                except (
-                    Exception
-                ):  # an operator that ONNX Runtime does not support in a scan; steps give the same result
+                except Exception:
+                    # ONNX Runtime does not support an operator of the step in a scan; single steps give the same result
                     self._make_scan = None
             return self._scan
 

@@ -26,7 +26,7 @@ MAX_QUERY_CODE = 63
 """Largest magnitude of a query's codes. With `QUERY_SHIFT` added they are from 1 to 127. Processors without instructions for
 8-bit products add two products in 16 bits; 2 * 127 * 127 = 32,258 is below 2^15, so no such sum overflows."""
 QUERY_SHIFT = MAX_QUERY_CODE + 1
-"""Number added to the codes of queries, because the graph takes unsigned bytes. Its products are subtracted again."""
+"""Number added to the codes of queries, because the graph takes unsigned bytes. `Int8Matmul` corrects the products for it."""
 ITEMS_PER_BLOCK = 64
 """Number of items whose codes are next to each other in memory. The codes of a block, 8 KB at width 128, fit in the fastest
 cache, and the processor reads block after block in one direction (benchmarks/search.py)."""
@@ -61,7 +61,7 @@ class Int8Matmul:
 
 @cache
 def _session() -> Any:
-    """Return the session for items of every shape. Packing the items once, as constants of a session, takes twice as long."""
+    """Return the session for items of every shape. A session with the items as constants was slower (docs/experiments.md)."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors only: they are raised as well

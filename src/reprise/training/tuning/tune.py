@@ -92,9 +92,8 @@ def tune(
         "pruner": search.pruner,
         "fingerprint": dataset.fingerprint,
     }
-    directory.check(
-        manifest, recipe
-    )  # before the lock, which would leave its file in a directory of another kind
+    # before the lock, which would leave its file in a directory of another kind
+    directory.check(manifest, recipe)
     with directory.locked(), SearchProgress(search.progress, trials) as bar:
         directory.check(manifest, recipe)  # another process may have begun a search meanwhile
         directory.begin(manifest, dataset)
