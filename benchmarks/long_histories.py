@@ -94,6 +94,7 @@ def measured(server: ServerProcess, item: str) -> dict[str, Any]:
 
 
 def send_events(server: ServerProcess, item: str, count: int, **fields: Any) -> None:
+    """Send `count` equal events of the user, `BATCH` in each request."""
     event = {"user_id": "guest", "item_id": item, **fields}
     for start in range(0, count, BATCH):
         reply = server.request("POST", "/v1/events", {"events": [event] * min(BATCH, count - start)})

@@ -79,22 +79,17 @@ def command_lines(draw: Callable[[Any], Any], places: Path) -> list[str]:
 def test_fuzz_command_lines_end_with_a_message(
     fuzz: Fuzz, shop: Path, work: Path, no_server: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for made in ("empty", "shop"):
-        (work / made).mkdir()
-    (work / "file").write_text("not a log")
-
     places = work / "shop"
 
     @given(arguments=command_lines(places))
     def check(arguments: list[str]) -> None:
         shutil.rmtree(places, ignore_errors=True)
         shutil.copytree(shop, places)
-        (places / "empty").mkdir()
-        (places / "file").write_text("x")
         folder = work / f"{next(number)}"
         folder.mkdir()
-        (folder / "empty").mkdir()
-        (folder / "file").write_text("x")
+        for parent in (places, folder):
+            (parent / "empty").mkdir()
+            (parent / "file").write_text("x")
         monkeypatch.chdir(folder)
         result = run_command(arguments)
         monkeypatch.chdir(work)
