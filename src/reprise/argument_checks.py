@@ -83,7 +83,7 @@ def choice(name: str, value: Any, choices: Collection[str]) -> str:
     return value
 
 
-def listed(name: str, value: Any, content: str) -> list[Any]:
+def listed(name: str, value: Iterable[T], content: str) -> list[T]:
     """Return the elements of a list, an array or another iterable. Text and mappings are not lists.
 
     Args:
