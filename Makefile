@@ -8,6 +8,7 @@ WORKERS ?= auto
 THREADS ?= 1
 
 SECONDS ?= 120
+SEED ?= 0
 
 .PHONY: install demo test fuzz check format docs benchmark clean
 
@@ -28,9 +29,9 @@ demo: install
 test: install
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/pytest -n $(WORKERS) --maxprocesses 8
 
-# random inputs for SECONDS in all; a failure names the seed that repeats it
+# random inputs for SECONDS in all; a failure names the seed that repeats it, and SEED=N sets the first one
 fuzz: install
-	FUZZ_SECONDS=$(SECONDS) OMP_NUM_THREADS=$(THREADS) $(BIN)/pytest tests/fuzz -n $(WORKERS) --maxprocesses 8 -rP
+	FUZZ_SECONDS=$(SECONDS) FUZZ_SEED=$(SEED) OMP_NUM_THREADS=$(THREADS) $(BIN)/pytest tests/fuzz -n $(WORKERS) --maxprocesses 8 -rP
 
 check: install
 	$(BIN)/ruff format --check .

@@ -1,5 +1,6 @@
 """Opening a dataset: valid files are memory-mapped, damaged and missing files are named."""
 
+import gc
 import json
 from pathlib import Path
 
@@ -106,6 +107,22 @@ def test_an_invalid_manifest_is_refused_with_the_reason(directory: Path, content
     with pytest.raises(DataError) as caught:
         SequenceDataset.open(directory)
     assert str(caught.value) == f"{directory / MANIFEST} is damaged ({reason}); run `reprise prepare` again"
+
+
+@pytest.mark.parametrize("start", [b"PK\x03\x04", b"PK\x05\x06", b"\x80\x04N."])
+def test_archives_and_pickles_are_refused_as_arrays(directory: Path, start: bytes) -> None:
+    path = directory / "item.npy"
+    path.write_bytes(start + path.read_bytes())
+    with pytest.raises(DataError, match=r"item.npy is damaged \(the magic string is not correct"):
+        SequenceDataset.open(directory)
+    gc.collect()  # a file that is still open becomes a warning, which is an error
+
+
+def test_an_archive_of_arrays_is_refused_as_an_array(directory: Path) -> None:
+    with (directory / "item.npy").open("wb") as file:
+        np.savez(file, item=np.zeros(50, np.int32))
+    with pytest.raises(DataError, match=r"item.npy is damaged"):
+        SequenceDataset.open(directory)
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ from reprise.cli.main import app
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "0"))
 """Wall-clock seconds for all properties together; 0: one short round of each."""
-FIRST_SEED = int(os.environ.get("FUZZ_SEED", "0")) or (
-    random.SystemRandom().randrange(2**32) if SECONDS else 0
-)
+GIVEN_SEED = int(os.environ.get("FUZZ_SEED", "0"))
+"""Seed of the first round; 0: a random one."""
+FIRST_SEED = GIVEN_SEED or (random.SystemRandom().randrange(2**32) if SECONDS else 0)
 """Seed of the first round; each further round adds one."""
-PHASES = [Phase.generate, *([Phase.shrink] if "FUZZ_SEED" in os.environ else [])]
+PHASES = [Phase.generate, *([Phase.shrink] if GIVEN_SEED else [])]
 """Phases of Hypothesis. It shrinks a failing example, which can take minutes, only when the round is repeated by its seed."""
 EXAMPLES = 20 if SECONDS else 5
 """Number of examples in a round."""

@@ -222,7 +222,8 @@ def _read_table(path: Path, id_column: str) -> pa.Table:
 
 def _read_array(path: Path, kind: str) -> AnyArray:
     try:
-        array: AnyArray = np.load(path, mmap_mode="r")
+        # unlike `np.load`, this neither opens archives nor unpickles
+        array: AnyArray = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # NumPy parses the header as Python code, which can raise errors of the parser
         raise _damaged(path, error) from None
     if array.ndim != 1 or array.dtype != kind:
