@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reprise.atomic_files import write_text, writing
+from reprise.atomic_files import temporary_directory, write_text, writing
 from reprise.errors import ArtefactError
 
 
@@ -56,3 +56,14 @@ def test_a_partial_file_is_removed_after_an_error(tmp_path: Path, monkeypatch: p
     with pytest.raises(ArtefactError):
         write_text(tmp_path / "file", "text")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_writable_temporary_directory_the_remedy_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    with (
+        pytest.raises(ArtefactError, match="set TMPDIR to a directory that is writable"),
+        temporary_directory(),
+    ):
+        pass

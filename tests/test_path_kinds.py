@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from reprise.data.dataset import SequenceDataset
+from reprise.data.io.sources import COMPRESSED, FORMATS
 from reprise.errors import RepriseError
-from reprise.path_kinds import MANIFESTS, Kind, instead
+from reprise.path_kinds import LOGS, MANIFESTS, Kind, instead
 from reprise.recommender.recommender import Recommender
 from reprise.report.run_facts import read_search
 from reprise.training import load_run
@@ -69,6 +70,10 @@ def test_the_message_says_what_is_there_and_what_to_do(
 ) -> None:
     path = folder / name
     assert instead(path, wanted) == message.format(shlex.quote(str(path)))
+
+
+def test_the_suffixes_of_logs_are_those_that_can_be_read() -> None:
+    assert set(LOGS) == {*FORMATS, *COMPRESSED} - {".item"}  # an item table is not a log
 
 
 def test_a_directory_of_logs_is_prepared_by_a_quoted_pattern(folder: Path) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, SupportsFloat, TypeVar
 
-from reprise.errors import ConfigError, did_you_mean
+from reprise.errors import ConfigError, similar_name
 
 MAX_WHOLE = 2**31 - 1
-"""Largest whole number, unless a check says otherwise: that of an array of 32-bit integers."""
+"""Default upper limit of whole numbers: the largest signed 32-bit integer."""
 T = TypeVar("T")
 
 
@@ -69,17 +69,15 @@ def flag(name: str, value: Any) -> bool:
 
 
 def choice(name: str, value: Any, choices: Collection[str]) -> str:
-    """Return one of two texts or more.
+    """Return a text that is one of several; `choices` has two or more.
 
     Raises:
         ConfigError: The value is something else.
     """
     if not isinstance(value, str) or value not in choices:
         *others, last = map(repr, choices)
-        hint = did_you_mean(value, choices) if isinstance(value, str) else ""
-        raise ConfigError(
-            f"{name} must be {', '.join(others)} or {last}, got {shown(value)}{hint if 'did you mean' in hint else ''}"
-        )
+        hint = similar_name(value, choices) if isinstance(value, str) else ""
+        raise ConfigError(f"{name} must be {', '.join(others)} or {last}, got {shown(value)}{hint}")
     return value
 
 
@@ -135,7 +133,7 @@ def file_path(name: str, value: Any) -> Path:
 
 
 def shown(value: Any) -> str:
-    """Return a value for a message: its text, cut if it is long, and its type if that says more."""
+    """Return the text of a value for a message; a long text is cut and followed by the type."""
     try:
         text = repr(value)
     except Exception:  # the class of a caller may have a fault
@@ -145,7 +143,5 @@ def shown(value: Any) -> str:
 
 
 def _is_flag(value: Any) -> bool:
-    return isinstance(value, bool) or type(value).__name__ in (
-        "bool",
-        "bool_",
-    )  # NumPy's, without importing it
+    # the names are those of NumPy's type, which is not imported here
+    return isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")

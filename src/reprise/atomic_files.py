@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from reprise.errors import ArtefactError
 
@@ -27,7 +28,7 @@ def writing(path: Path, afterwards: str = "") -> Iterator[None]:
         afterwards: End of the message: how to continue, and what is kept.
 
     Raises:
-        ArtefactError: The block raised an `OSError`, except for the one of an output whose reader has closed it.
+        ArtefactError: The block raised an `OSError`. A `BrokenPipeError` (the reader of a pipe has closed it) passes.
     """
     try:
         yield
@@ -44,6 +45,36 @@ def unwritable(path: Path, error: OSError, afterwards: str = "") -> str:
     return f"cannot write {path} ({error.strerror or error}){'; ' if remedy else ''}{remedy}"
 
 
+@contextmanager
+def temporary_directory() -> Iterator[Path]:
+    """Create a directory where the system keeps temporary files, and remove it after the block.
+
+    Raises:
+        ArtefactError: It cannot be created.
+    """
+    try:
+        directory = TemporaryDirectory(prefix="reprise-")
+    except OSError as error:
+        raise ArtefactError(
+            f"cannot create a temporary directory ({error.strerror or error}); set TMPDIR to a directory that is writable"
+        ) from error
+    with directory as name:
+        yield Path(name)
+
+
+def replaced_file(path: Path) -> Path | None:
+    """Return the file that an output at `path` replaces: the target of a link, otherwise `path` itself.
+
+    None for a device or a pipe, such as /dev/stdout, which is written directly.
+    """
+    return None if path.exists() and not path.is_file() else path.resolve()
+
+
+def partial_file(path: Path) -> Path:
+    """Return the temporary name under which a file is written before it replaces `path`."""
+    return path.with_name(f".{path.name}.partial")
+
+
 def write_text(path: Path, text: str, afterwards: str = "") -> None:
     """Replace a text file atomically and durably. After an error the former file is unchanged.
 
@@ -58,11 +89,11 @@ def write_text(path: Path, text: str, afterwards: str = "") -> None:
         ArtefactError: The file cannot be written.
     """
     with writing(path, afterwards):
-        if path.exists() and not path.is_file():
+        target = replaced_file(path)
+        if target is None:
             path.write_text(text, encoding="utf-8", newline="\n")
             return
-        target = path.resolve()  # a link stays, and its target is replaced
-        partial = target.with_name(f".{path.name}.partial")
+        partial = partial_file(target)
         try:
             with partial.open("w", encoding="utf-8", newline="\n") as file:
                 file.write(text)

@@ -13,7 +13,7 @@ EXPORTING = ("data", "models", "training", "evaluation")
 Trust = bool | Literal["imported"]
 """Whether modules outside this package may be named: all, none, or those that the program has imported already."""
 NAMES_CLASS = "the field names a class as `module:Class`, or a value without a colon"
-"""Mark in the annotation of a spec's field. A file may name a class outside this package there only if it is trusted."""
+"""Mark of the fields of a spec that may name a class outside this package, in files that are trusted."""
 RENAMED_CLASSES = {"Transitions": "Cooccurrence"}
 """Class names in files from before 0.1.0 that have changed, mapped to the current names."""
 
@@ -61,7 +61,7 @@ def resolve(name: str, *, trusted: Trust = False) -> Any:
     Modules outside this package are refused unless the caller trusts them, see `check_trusted`.
 
     Raises:
-        ConfigError: The name is malformed or unknown, or it lies outside the package and not trusted.
+        ConfigError: The name is malformed or unknown, the module is not trusted, or importing it raises an error.
     """
     module_name, colon, attribute = str(name).partition(":")
     if not (colon and attribute and all(part.isidentifier() for part in module_name.split("."))):
@@ -106,18 +106,13 @@ def _import(module_name: str, name: str) -> Any:
     own = module_name.partition(".")[0] == PACKAGE
     try:
         return importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name and module_name.startswith(error.name):
-            remedy = "" if own else "; install it, or set PYTHONPATH to its directory"
-            raise ConfigError(f"cannot find the module of {name!r} (no {error.name!r}){remedy}") from None
-        if own:
-            raise
-        raise ConfigError(_import_fault(module_name, error)) from error
     except (Exception, SystemExit) as error:  # a module of a user may raise anything
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and module_name.startswith(missing):
+            remedy = "" if own else "; install it, or set PYTHONPATH to its directory"
+            raise ConfigError(f"cannot find the module of {name!r} (no {missing!r}){remedy}") from None
         if own:
             raise
-        raise ConfigError(_import_fault(module_name, error)) from error
-
-
-def _import_fault(module_name: str, error: BaseException) -> str:
-    return f"the module {module_name!r} cannot be imported: {type(error).__name__}: {error}"
+        raise ConfigError(
+            f"the module {module_name!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error

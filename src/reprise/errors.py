@@ -49,10 +49,11 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     "; did you mean 'learning_rate'?"
     """
     names = [str(other) for other in known]
-    by_lower_case = {other.lower(): other for other in reversed(names)}
+    return similar_name(name, names) or f"; known: {', '.join(names) or 'none'}"
+
+
+def similar_name(name: object, known: Iterable[str]) -> str:
+    """Return the end of a message with the known name that is most similar to an unknown one; "" if none is similar."""
+    by_lower_case = {other.lower(): other for other in reversed([*known])}
     similar = get_close_matches(str(name).lower(), by_lower_case, n=1, cutoff=0.6)
-    return (
-        f"; did you mean {by_lower_case[similar[0]]!r}?"
-        if similar
-        else f"; known: {', '.join(names) or 'none'}"
-    )
+    return f"; did you mean {by_lower_case[similar[0]]!r}?" if similar else ""

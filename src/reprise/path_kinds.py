@@ -21,7 +21,20 @@ NAMES: dict[Kind, str] = {
     "model": "a saved model",
 }
 """Names of the kinds in messages."""
-LOGS = (".csv", ".tsv", ".txt", ".inter", ".parquet", ".jsonl", ".ndjson", ".json", ".gz", ".zst")
+LOGS = (
+    ".csv",
+    ".tsv",
+    ".txt",
+    ".dat",
+    ".inter",
+    ".parquet",
+    ".pq",
+    ".jsonl",
+    ".ndjson",
+    ".json",
+    ".gz",
+    ".zst",
+)
 """Suffixes of files that are probably event logs."""
 
 

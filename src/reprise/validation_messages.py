@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from reprise.errors import did_you_mean
+from reprise.errors import did_you_mean, similar_name
 
 _RULES: dict[str, str] = {
     "greater_than_equal": "at least {ge:g}",
@@ -86,5 +86,4 @@ def _line(
 def _nearest(given: object, context: dict[str, Any]) -> str:
     """Return a suggestion for a misspelt choice, or "" if no choice is similar."""
     choices = re.findall(r"'([^']*)'", str(context.get("expected", "")))
-    hint = did_you_mean(given, choices) if isinstance(given, str) and choices else ""
-    return hint if "did you mean" in hint else ""
+    return similar_name(given, choices) if isinstance(given, str) else ""

@@ -21,7 +21,7 @@ class HistoryRules:
     """How the log of a dataset was cleaned, as far as it applies to a single history. The defaults change nothing."""
 
     drop_duplicates: bool = False
-    """Whether an event is left out if an earlier one has the same item, time and kind. Events without a time are kept."""
+    """Whether to leave out events whose item, time and kind equal those of an earlier one. Events without a time stay."""
     session_gap_ms: int | None = None
     """Longest pause within a session, in milliseconds. After a longer one, only the events since then are the history.
     None: the whole history is one sequence."""
@@ -101,7 +101,7 @@ class HistoryRules:
         return repeated
 
     def key(self, item: Hashable, kind: object) -> tuple[Hashable, str]:
-        """Return what events with equal times have in common if they are duplicates under these rules."""
+        """Return a key that is equal for events of equal times if they are duplicates under these rules."""
         return event_key(item, kind if self.has_kinds else None)
 
     def starts_session(self, last_ms: float, time_ms: float) -> bool:

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 from typing import Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from reprise.errors import ConfigError, did_you_mean
+from reprise.errors import ConfigError, similar_name
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
 """Unit of times that are numbers since 1970."""
@@ -62,7 +62,7 @@ def parse_timestamp(timestamp: str | date) -> int:
 def parse_instant(text: str) -> datetime:
     """Return the time that an ISO 8601 text names, with a time zone if the text has an offset.
 
-    As RFC 3339 allows, `t` and `z` may be lower-case, and the seconds of a leap second may be 60. Unix time does not count leap
+    As in RFC 3339, `t` and `z` may be lower-case, and a leap second is written as second 60. Unix time does not count leap
     seconds, so such a time is the second before it.
 
     Raises:
@@ -90,14 +90,9 @@ def check_zone(tz: str | None) -> None:
     """
     try:
         ZoneInfo(tz or "UTC")
-    except (
-        ZoneInfoNotFoundError,
-        ValueError,
-        TypeError,
-        OSError,
-    ):  # OSError: the name of a directory of zones
-        suggestion = did_you_mean(str(tz), available_timezones())
-        hint = suggestion if suggestion.startswith("; did") else "; write it like 'UTC' or 'Europe/Berlin'"
+    # OSError: the name of a directory of zones
+    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
+        hint = similar_name(tz, available_timezones()) or "; write it like 'UTC' or 'Europe/Berlin'"
         raise ConfigError(f"unknown time zone {tz!r}{hint}") from None
 
 

@@ -12,12 +12,14 @@ from reprise.data.preparing.prepare import prepare
 from reprise.errors import ConfigError, DataError
 
 LATE = 30_000
-"""A row beyond the part of a file from which the separator is detected."""
+"""Number of rows that exceed the part of a file from which the separator is detected."""
 
 
 @pytest.fixture
-def read(tmp_path: Path):
+def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Return a function that writes a file and returns its rows as dicts, or a list of values of a single row."""
+
+    monkeypatch.setattr(module, "PEEK_BYTES", LATE)
 
     def rows(
         content: str | bytes, name: str = "log.csv", delimiter: str | None = None

@@ -59,6 +59,27 @@ def test_ids_in_json_lines_get_the_type_of_the_model(tmp_path: Path) -> None:
         read(str(file))
 
 
+@pytest.mark.parametrize("name", ["events.csv", "events.jsonl"])
+def test_a_text_file_is_read_once_and_leaves_no_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    file = tmp_path / name
+    if name == "events.csv":
+        log(tmp_path, ROWS)
+    else:
+        file.write_text('{"user_id": "a", "item_id": 2, "timestamp": 1700000000}\n')
+    events = read_events(file)
+    reads = []
+    assert events.source.engine is not None
+    for stream in events.source.engine._streams.values():
+        monkeypatch.setattr(stream, "read", lambda read=stream.read: reads.append(read) or read())
+    assert list(read_histories(events, integer_items=True))
+    assert len(reads) == 1
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
 def test_without_users_each_session_is_a_history(tmp_path: Path) -> None:
     assert read(log(tmp_path, ROWS, user="session_id"))[0].keys == ["a", "b", "c"]
 

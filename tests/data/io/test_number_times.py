@@ -3,25 +3,13 @@
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
+from time_reading import milliseconds
 
-from reprise.data.io.duckdb_engine import Engine
-from reprise.data.io.time_columns import detect_format, to_ms
 from reprise.errors import DataError
 
 NOON_S = 1_709_294_400
 HOURS = [2024_03_01_12, 2024_03_01_13, 2024_12_31_23]
-
-
-def milliseconds(values: Any, unit: Any = None) -> list[int]:
-    engine = Engine()
-    log = engine.arrow_table("log", pa.table({"timestamp": values, "row": list(range(len(values)))}))
-    time_format = detect_format(engine, log, "when", None, unit)
-    return [
-        row["ms"]
-        for row in engine.rows(log.order_by("row").select(ms=to_ms(log.timestamp, time_format, None)))
-    ]
 
 
 @pytest.mark.parametrize("convert", [int, str, float, lambda hour: f"{hour}.0"])
@@ -71,7 +59,7 @@ def test_seconds_that_happen_to_look_like_a_date_in_some_rows_are_seconds() -> N
 
 @pytest.mark.parametrize("convert", [int, str, float])
 def test_the_caller_can_state_that_they_are_seconds(convert: Any) -> None:
-    assert milliseconds([convert(hour) for hour in HOURS], "s") == [hour * 1000 for hour in HOURS]
+    assert milliseconds([convert(hour) for hour in HOURS], unit="s") == [hour * 1000 for hour in HOURS]
 
 
 @pytest.mark.parametrize(
@@ -79,12 +67,12 @@ def test_the_caller_can_state_that_they_are_seconds(convert: Any) -> None:
 )
 def test_a_stated_unit_also_reads_times_that_are_not_plausible(unit: str, per_second: int) -> None:
     values = [0, per_second, -3 * per_second]
-    assert milliseconds(values, unit) == [0, 1000, -3000]
+    assert milliseconds(values, unit=unit) == [0, 1000, -3000]
 
 
 def test_a_stated_unit_that_cannot_be_right_is_refused() -> None:
     with pytest.raises(DataError) as caught:
-        milliseconds([NOON_S, NOON_S * 1000], "s")
+        milliseconds([NOON_S, NOON_S * 1000], unit="s")
     assert str(caught.value) == (
         "row 2 of column 'when' is 1709294400000: as seconds (time_unit='s') that is the year 56135; give the unit of all "
         "rows (--time-unit)"

@@ -246,9 +246,7 @@ def test_a_json_array_is_refused(tmp_path: Path, indent: int | None) -> None:
 @pytest.mark.parametrize("inner", ["", "dataset.json", "sequences.parquet", "*"])
 def test_a_prepared_dataset_is_not_a_log(write_log, days, tmp_path: Path, inner: str) -> None:
     prepare(write_log(days), tmp_path / "shop", split="last:2d,2d")
-    with pytest.raises(
-        DataError, match=r"already a prepared dataset, not a log.*reprise train .*shop --out RUN"
-    ):
+    with pytest.raises(DataError, match=r"a prepared dataset, not a log.*reprise train .*shop --out RUN"):
         open_source(str(tmp_path / "shop" / inner))
 
 

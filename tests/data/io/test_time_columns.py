@@ -4,25 +4,14 @@ from datetime import UTC, date, datetime
 
 import pyarrow as pa
 import pytest
+from time_reading import milliseconds
 
-from reprise.data.io.duckdb_engine import Engine
-from reprise.data.io.time_columns import detect_format, to_ms
 from reprise.data.timestamps import parse_timestamp
 from reprise.errors import DataError
 
 NOON = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
 NOON_S = 1_709_294_400
 NOON_MS = NOON_S * 1000
-
-
-def milliseconds(values: list, kind: pa.DataType | None = None, tz: str | None = None) -> list[int]:
-    engine = Engine()
-    column = pa.array(values, kind) if kind else pa.array(values)
-    log = engine.arrow_table("log", pa.table({"timestamp": column, "row": list(range(len(values)))}))
-    time_format = detect_format(engine, log, "when", tz)
-    return [
-        row["ms"] for row in engine.rows(log.order_by("row").select(ms=to_ms(log.timestamp, time_format, tz)))
-    ]
 
 
 @pytest.mark.parametrize(

@@ -22,12 +22,10 @@ MAX_EXACT_INTEGER = 2**53
 """Largest integer up to which float64 represents every integer exactly."""
 TIME_RANGE_US = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 """First and last time that `datetime` can represent (years 1 to 9999), in microseconds since 1970."""
-
-
 MIN_DECODED_BYTES = 2**26
-"""Size that every table may have in memory, in bytes."""
+"""Bytes that a table may take in memory, however small its Parquet file is."""
 MAX_EXPANSION = 1000
-"""Largest further size of a table in memory, relative to its Parquet file."""
+"""Further bytes that a table may take in memory for each byte of its Parquet file."""
 MAX_BATCH_ROWS = 65_536
 """Largest number of rows that are decoded together."""
 
@@ -84,7 +82,7 @@ def read_table(data: bytes, *, rows: int) -> Table:
 
 
 def _decoded_bytes(column: Any) -> int:
-    """Return the memory of a column in bytes, in which each row of a dictionary column counts as a copy of its value."""
+    """Return the memory of a column in bytes; in a dictionary column, the value of each row counts, as if it were a copy."""
     if not isinstance(column, pa.DictionaryArray) or not len(column.dictionary):
         return int(column.nbytes)
     if pa.types.is_string(column.type.value_type) or pa.types.is_large_string(column.type.value_type):

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from reprise.data.io.column_names import check_column_names
 from reprise.errors import DataError
 
 CONVERSION_ERRORS = (pa.ArrowException, OverflowError, TypeError, UnicodeEncodeError, ValueError)
@@ -189,27 +190,6 @@ def _is_missing(value: Any) -> bool:
         return bool(value != value)
     except (TypeError, ValueError):
         return type(value).__name__ == "NAType"
-
-
-def check_column_names(names: Sequence[str], where: str = "the table") -> None:
-    """Check that no two columns have the same name; the table engine ignores case.
-
-    Raises:
-        DataError: Two columns have the same name, or names that differ only in case.
-    """
-    first: dict[str, str] = {}
-    for name in names:
-        if name.lower() not in first:
-            first[name.lower()] = name
-            continue
-        other = first[name.lower()]
-        if other == name:
-            raise DataError(
-                f"{where} has {names.count(name)} columns named {name!r}; rename or drop all but one of them"
-            )
-        raise DataError(
-            f"{where} has the columns {other!r} and {name!r}, whose names differ only in case; rename or drop one of them"
-        )
 
 
 def _plain(name: str, values: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -15,8 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
-from reprise.data.io.data_frames import check_column_names
-from reprise.data.io.text_blocks import BLOCK_BYTES, STAND_IN, Block, Positions, read_blocks
+from reprise.data.io.column_names import check_column_names, join_names
+from reprise.data.io.text_blocks import (
+    BLOCK_BYTES,
+    STAND_IN,
+    Block,
+    Positions,
+    parsed_separator,
+    read_blocks,
+)
 from reprise.errors import ConfigError, DataError
 
 SEPARATORS = (",", "\t", ";", "|", "::")
@@ -25,8 +32,6 @@ SEPARATOR_NAMES = {"\\t": "\t", "tab": "\t"}
 """Other spellings of separators, for the command line."""
 PEEK_BYTES = 2**20
 """Bytes from which the separator is detected; all rows must agree with it afterwards."""
-NAMES_SHOWN = 20
-"""Largest number of column names in a message."""
 NUMBER = re.compile(r"\s*[+-]?\d+(\.\d*)?\s*")
 
 
@@ -140,7 +145,7 @@ def _detect_separator(path: Path) -> str:
 def _count_values(block: Block, separator: str) -> Positions:
     """Return the number of values in each row."""
     array = np.frombuffer(block.data, np.uint8)
-    at = np.flatnonzero(array == (STAND_IN[0] if len(separator.encode()) > 1 else ord(separator)))
+    at = np.flatnonzero(array == parsed_separator(separator.encode())[0])
     if len(block.quotes):
         at = at[np.searchsorted(block.quotes, at) % 2 == 0]
     row_of = np.searchsorted(block.starts, at, side="right") - 1
@@ -185,15 +190,12 @@ def _parse(block: Block, file: DelimitedFile) -> pa.Table:
         table = _parse_text(block.data, file.separator, file.names)
     except pa.ArrowInvalid as error:
         raise _ragged_error(block, file) or DataError(f"cannot read {str(file.path)!r}: {error}") from None
-    if len(table) != block.rows:
-        raise block.error(
-            0, f"{block.rows} rows follow, but {len(table)} were read; please report this with the file"
-        )
+    block.check_rows(len(table))
     return table
 
 
 def _parse_text(data: bytes, separator: str, names: Sequence[str]) -> pa.Table:
-    long = len(separator.encode()) > 1
+    byte = parsed_separator(separator.encode())
     table = arrow_csv.read_csv(
         pa.py_buffer(data),
         read_options=arrow_csv.ReadOptions(
@@ -201,9 +203,7 @@ def _parse_text(data: bytes, separator: str, names: Sequence[str]) -> pa.Table:
             use_threads=False,
             block_size=len(data) + 1,
         ),
-        parse_options=arrow_csv.ParseOptions(
-            delimiter=STAND_IN.decode() if long else separator, newlines_in_values=True
-        ),
+        parse_options=arrow_csv.ParseOptions(delimiter=byte.decode(), newlines_in_values=True),
         convert_options=arrow_csv.ConvertOptions(
             column_types={str(position): pa.string() for position in range(len(names))},
             null_values=[""],
@@ -211,7 +211,7 @@ def _parse_text(data: bytes, separator: str, names: Sequence[str]) -> pa.Table:
             check_utf8=False,  # `read_blocks` has checked it
         ),
     )
-    if long and b'"' in data:
+    if byte == STAND_IN and b'"' in data:
         restored: list[Any] = [
             pc.replace_substring(column, STAND_IN.decode(), separator) for column in table.columns
         ]
@@ -228,8 +228,7 @@ def _ragged_error(block: Block, file: DelimitedFile) -> DataError | None:
         return None
     row = int(wrong[0])
     found = int(count_R[row])
-    more = f" and {expected - NAMES_SHOWN} more" if expected > NAMES_SHOWN else ""
-    names = ", ".join(file.names[:NAMES_SHOWN]) + more
+    names = join_names(file.names)
     if row == 0 and len(wrong) == block.rows and (count_R == found).all():
         return DataError(
             f"the header of {str(file.path)!r} names {expected} columns ({names}), but the rows have {found}, "

@@ -42,7 +42,7 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if str(error) == "Query interrupted":
+        if str(error) == INTERRUPTED:  # DuckDB replaces the exception of the signal handler
             raise KeyboardInterrupt from None
         raise
 
@@ -230,10 +230,6 @@ class Engine:
             if not isinstance(error, duckdb.Error):
                 raise
             raise self._translate(error) from error
-        except RuntimeError as error:
-            if str(error) == INTERRUPTED:  # DuckDB replaces the exception of the signal handler
-                raise KeyboardInterrupt from None
-            raise
 
     def _translate(self, error: duckdb.Error) -> DataError:
         text = " ".join(str(error).split("\n\n")[0].split())

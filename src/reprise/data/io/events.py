@@ -6,11 +6,11 @@ from typing import Any
 
 import ibis.expr.types as ir
 
-from reprise.data.io.column_types import check_id_type
-from reprise.data.io.parquet_schemas import check_same_types
+from reprise.data.io.column_names import join_names
+from reprise.data.io.duckdb_engine import Engine
 from reprise.data.io.sources import Source, open_source
 from reprise.data.timestamps import TimeUnit, check_unit, check_zone
-from reprise.errors import ConfigError, DataError, did_you_mean
+from reprise.errors import ConfigError, DataError, did_you_mean, similar_name
 
 KNOWN_NAMES = {
     "user": ("user_id", "user", "customer_id", "visitor_id"),
@@ -32,9 +32,6 @@ CANONICAL = {
     "value": "value",
 }
 """Canonical column name of each role, used after reading."""
-
-NAMES_SHOWN = 20
-"""Largest number of column names in a message."""
 
 
 @dataclass(frozen=True)
@@ -123,12 +120,9 @@ class Events:
         Raises:
             DataError: A column has another type, or different types in several files.
         """
-        names = [name for role in roles if (name := asdict(self.columns)[role]) is not None]
-        for name in names:
-            self.source.check_id_values(name)
-            check_id_type(self.source.table, name)
-        if len(self.source.parquet) > 1:
-            check_same_types(self.source.parquet, names)
+        for role in roles:
+            if (name := getattr(self.columns, role)) is not None:
+                self.source.check_ids(name)
 
 
 def read_events(
@@ -169,12 +163,34 @@ def read_events(
     found = given.resolve(list(opened.table.columns))
     events = Events(opened, found, tz, time_unit, tuple(role for role, name in asdict(given).items() if name))
     events.check_ids("item")
-    if len(opened.parquet) > 1:
-        check_same_types(opened.parquet, [str(found.time)])
+    opened.check_same_type(str(found.time))
     # users or sessions may not be needed: `prepare` checks those that define the sequences
     if found.user is None or found.session is None:
         events.check_ids("user", "session")
     return events
+
+
+def check_session_users(engine: Engine, log: ir.Table, column: str, remedy: str) -> None:
+    """Check that no session has several users: sessions numbered per user would be merged without an error.
+
+    Args:
+        engine: Engine that evaluates the log.
+        log: The log, with the columns `session_id`, `user_id` and `row`.
+        column: The caller's name of the session column.
+        remedy: What the user can do instead of making the ids unique.
+
+    Raises:
+        DataError: A session has events of several users.
+    """
+    users = log.group_by("session_id").aggregate(
+        low=log.user_id.min(), high=log.user_id.max(), row=log.row.min()
+    )
+    shared = engine.rows(users.filter(users.low != users.high).order_by("row").limit(1))
+    if shared:
+        raise DataError(
+            f"session {shared[0]['session_id']!r} has events of several users ({shared[0]['low']!r} and "
+            f"{shared[0]['high']!r}); make the ids in {column!r} unique, or {remedy}"
+        )
 
 
 def _columns(names: dict[str, str]) -> Columns:
@@ -202,13 +218,13 @@ def _missing_columns(absent: dict[str, str | None], required: list[str], names: 
     faults = [f"no {role} column {name!r}" for role, name in absent.items()]
     faults += [f"no column {KNOWN_NAMES[role][0]!r}" for role in required]
     wanted = [*map(str, absent.values()), *(KNOWN_NAMES[role][0] for role in required)]
-    hints = [did_you_mean(name, names) for name in wanted]
+    hints = [similar_name(name, names) for name in wanted]
     similar = [
         hint if len(hints) == 1 else f"{hint.removesuffix('?')} for {name!r}?"
         for name, hint in zip(wanted, hints, strict=True)
-        if "did you mean" in hint
+        if hint
     ]
-    found = "" if len(similar) == len(hints) else f"; found: {_shortened(names)}"
+    found = "" if len(similar) == len(hints) else f"; found: {join_names(names)}"
     remedy = ""
     if required:
         keywords = ", ".join(f"{role}=NAME" for role in required)
@@ -216,11 +232,6 @@ def _missing_columns(absent: dict[str, str | None], required: list[str], names: 
         remedy = f" (or name the column{'s' if len(required) > 1 else ''}: {keywords}, {options})"
     joined = faults[0] if len(faults) == 1 else ", ".join(faults[:-1]) + f" and {faults[-1]}"
     return DataError(f"the events have {joined}{found}{''.join(similar)}{remedy}")
-
-
-def _shortened(names: list[str]) -> str:
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(map(str, names[:NAMES_SHOWN])) + more if names else "none"
 
 
 def _check_distinct(found: dict[str, str | None]) -> None:

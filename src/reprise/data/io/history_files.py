@@ -1,6 +1,7 @@
 """Event files read as one history per user, for batch recommendation."""
 
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
@@ -10,11 +11,12 @@ import ibis.expr.types as ir
 import numpy as np
 import pyarrow as pa
 
+from reprise.atomic_files import temporary_directory
 from reprise.data.dataset import EVENT
 from reprise.data.history_rules import NO_RULES, HistoryRules
 from reprise.data.io.column_types import is_integer_text
 from reprise.data.io.duckdb_engine import Engine
-from reprise.data.io.events import Columns, Events
+from reprise.data.io.events import Columns, Events, check_session_users
 from reprise.data.io.time_columns import detect_format, to_ms
 from reprise.data.vocabulary import ItemId
 from reprise.errors import DataError
@@ -44,6 +46,9 @@ def read_histories(
 ) -> Iterator[UserHistories]:
     """Read the histories of all users of a log; events with equal times keep the order of the rows.
 
+    All rows are checked before the first batch, in several passes. Text and JSON lines are therefore written once as
+    Parquet, to a temporary directory of the system.
+
     Args:
         events: The log, opened by `read_events` from files or from a table in memory.
         integer_items: Whether the item ids of the model are integers; those of the files are converted if all are written
@@ -62,20 +67,20 @@ def read_histories(
     engine = events.source.engine
     if engine is None:
         raise DataError("histories cannot be read from a table in a database; call .to_pyarrow() on it first")
-    if key == events.columns.session:
-        _check_session_users(events, engine)
-    keyed = events.with_columns(user=key, session=None)
-    keyed.check_ids("user")
-    log = _number_rows(keyed, engine)
-    _check_ids(engine, log)
-    log = _with_ids_of_the_model(engine, log, integers=integer_items)
-    wanted = {"timestamp", *log.columns} & set(extra)
-    if "value" in wanted:
-        _check_values(engine, log)
-    ordered = _cleaned(log, rules).order_by("user_id", "time_ms", "row")
-    yield from _grouped(
-        engine.batches(ordered.select("user_id", "item_id", **_extra_fields(ordered, wanted)))
-    )
+    events.source.check_ids(str(key))
+    with _number_rows(events, engine) as log:
+        if key == events.columns.session:
+            log = _key_by_session(events, engine, log)
+        _check_ids(engine, log)
+        form = detect_format(engine, log, str(events.columns.time), events.tz, events.time_unit)
+        log = log.mutate(time_ms=to_ms(log.timestamp, form, events.tz))
+        log = _with_ids_of_the_model(engine, log, integers=integer_items)
+        wanted = {"timestamp", *log.columns} & set(extra)
+        if "value" in wanted:
+            _check_values(engine, log)
+        ordered = _cleaned(log, rules).order_by("user_id", "time_ms", "row")
+        fields = _extra_fields(ordered, wanted)
+        yield from _grouped(engine.batches(ordered.select("user_id", "item_id", **fields)))
 
 
 def _key(columns: Columns, sequence_by: SequenceBy | None, rules: HistoryRules) -> str | None:
@@ -91,18 +96,11 @@ def _key(columns: Columns, sequence_by: SequenceBy | None, rules: HistoryRules) 
     return key
 
 
-def _check_session_users(events: Events, engine: Engine) -> None:
-    """Check that no session has several users, as `prepare` does: their histories would be mixed."""
-    if events.columns.user is None:
-        return
-    log = events.table
-    users = log.group_by("session_id").aggregate(low=log.user_id.min(), high=log.user_id.max())
-    shared = engine.rows(users.filter(users.low != users.high).order_by("session_id").limit(1))
-    if shared:
-        raise DataError(
-            f"session {shared[0]['session_id']!r} has events of several users ({shared[0]['low']!r} and "
-            f"{shared[0]['high']!r}); make the ids in {events.columns.session!r} unique, or use --sequence-by user"
-        )
+def _key_by_session(events: Events, engine: Engine, log: ir.Table) -> ir.Table:
+    """Replace the user ids of a log by its session ids."""
+    if "user_id" in log.columns:
+        check_session_users(engine, log, str(events.columns.session), "use --sequence-by user")
+    return log.mutate(user_id=log.session_id)
 
 
 def _cleaned(log: ir.Table, rules: HistoryRules) -> ir.Table:
@@ -136,19 +134,26 @@ def _extra_fields(log: ir.Table, wanted: Collection[str]) -> dict[str, ir.Value]
     return fields
 
 
-def _number_rows(events: Events, engine: Engine) -> ir.Table:
-    log = events.table.mutate(row=ibis.row_number())
-    if not engine.row(log.aggregate(rows=log.count()))["rows"]:
-        raise DataError("the histories have no events; give a file with at least one row")
-    form = detect_format(engine, log, str(events.columns.time), events.tz, events.time_unit)
-    return log.mutate(time_ms=to_ms(log.timestamp, form, events.tz))
+@contextmanager
+def _number_rows(events: Events, engine: Engine) -> Iterator[ir.Table]:
+    """Provide the log with the column `row`, as a table that is fast to read repeatedly within the block."""
+    if "files" not in events.source.origin or events.source.parquet:
+        yield events.table.mutate(row=ibis.row_number())
+        return
+    with temporary_directory() as directory:
+        engine.copy(events.table, directory / "log.parquet")
+        yield engine.parquet([directory / "log.parquet"], number=False).mutate(row=ibis.row_number())
 
 
 def _check_ids(engine: Engine, log: ir.Table) -> None:
-    for name in ("user_id", "item_id"):
-        missing = engine.row(log.aggregate(count=log[name].isnull().sum()))["count"]
-        if missing:
-            raise DataError(f"{missing} rows have no {name}; remove these rows, or add the ids")
+    """Check that the log has rows, and that each has a user id and an item id."""
+    names = ("user_id", "item_id")
+    found = engine.row(log.aggregate(rows=log.count(), **{name: log[name].isnull().sum() for name in names}))
+    if not found["rows"]:
+        raise DataError("the histories have no events; give a file with at least one row")
+    for name in names:
+        if found[name]:
+            raise DataError(f"{found[name]} rows have no {name}; remove these rows, or add the ids")
 
 
 def _check_values(engine: Engine, log: ir.Table) -> None:

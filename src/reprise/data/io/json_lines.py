@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
-from reprise.data.io.data_frames import check_column_names
+from reprise.data.io.arrow_columns import MAX_EXACT_INTEGER
+from reprise.data.io.column_names import check_column_names
 from reprise.data.io.duckdb_engine import interruptible
 from reprise.data.io.text_blocks import SHOWN, STAND_IN, Block, read_blocks
 from reprise.errors import DataError
@@ -116,10 +117,7 @@ def _split(block: Block) -> pa.Table:
             column_types=LINE_SCHEMA, null_values=[], strings_can_be_null=False, check_utf8=False
         ),
     )
-    if len(table) != block.rows:
-        raise block.error(
-            0, f"{block.rows} rows follow, but {len(table)} were read; please report this with the file"
-        )
+    block.check_rows(len(table))
     table = table.append_column("number", pa.array(np.arange(len(table), dtype=np.int32)))
     first = np.frombuffer(block.data, np.uint8)[block.starts]
     if np.isin(first, [ord(blank) for blank in BLANKS]).any():
@@ -207,7 +205,7 @@ def _has_long_number(data: bytes) -> bool:
 def _scan_long_numbers(
     connection: duckdb.DuckDBPyConnection, place: int, column: JsonColumn, first: dict[tuple[int, str], int]
 ) -> None:
-    """Replace the kinds of one column of numbers by those that its longest integers require."""
+    """Replace the kinds of a column of numbers by those that distinguish integers beyond 2^53 and 2^63."""
     found = connection.execute(
         f"""
         SELECT kind, min(number) FROM (
@@ -215,7 +213,7 @@ def _scan_long_numbers(
                 WHEN type IS NULL OR type NOT IN ('UBIGINT', 'BIGINT', 'DOUBLE') THEN NULL
                 WHEN NOT regexp_full_match(value, '-?[0-9]+') THEN 'float'
                 WHEN try_cast(value AS BIGINT) IS NULL THEN '{BIG}'
-                WHEN value::BIGINT NOT BETWEEN -9007199254740992 AND 9007199254740992 THEN '{WIDE}'
+                WHEN value::BIGINT NOT BETWEEN -{MAX_EXACT_INTEGER} AND {MAX_EXACT_INTEGER} THEN '{WIDE}'
                 ELSE 'integer' END AS kind
             FROM (SELECT number, json_type(line, {column.path}) AS type,
                   json_extract_string(line, {column.path}) AS value FROM given))

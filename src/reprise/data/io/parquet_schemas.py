@@ -1,16 +1,16 @@
 """Checks of Parquet files by their schemas: column names that the table engine would change, and types that differ."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reprise.data.io.data_frames import check_column_names
+from reprise.data.io.column_names import check_column_names
 from reprise.errors import DataError
 
 
-def read_schemas(files: Sequence[Path]) -> list[pa.Schema]:
+def read_schemas(files: Sequence[Path]) -> tuple[pa.Schema, ...]:
     """Return the schema of each file, and check the names of its columns.
 
     Raises:
@@ -26,30 +26,33 @@ def read_schemas(files: Sequence[Path]) -> list[pa.Schema]:
             ) from None
         check_column_names(schema.names, repr(str(path)))
         schemas.append(schema)
-    return schemas
+    return tuple(schemas)
 
 
-def check_same_types(files: Sequence[Path], names: Iterable[str]) -> None:
-    """Check that each of these columns has the same kind of type in all files that have it.
+def check_same_type(files: Sequence[Path], schemas: Sequence[pa.Schema], name: str) -> None:
+    """Check that a column has the same kind of type in all files that have it.
 
     The table engine would convert integers to text if another file has text in the column, so that ids change.
 
+    Args:
+        files: The files.
+        schemas: The schema of each file.
+        name: Name of the column.
+
     Raises:
-        DataError: A column has, for example, integers in one file and text in another.
+        DataError: The column has, for example, integers in one file and text in another.
     """
-    schemas = list(zip(files, read_schemas(files), strict=True))
-    for name in names:
-        first: dict[str, tuple[Path, pa.DataType]] = {}
-        for path, schema in schemas:
-            if name in schema.names:
-                kind = schema.field(name).type
-                first.setdefault(_group(kind), (path, kind))
-        first.pop("null", None)
-        if len(first) > 1:
-            (path, kind), (other_path, other) = list(first.values())[:2]
-            raise DataError(
-                f"column {name!r} is {kind} in {str(path)!r} and {other} in {str(other_path)!r}; write one type in all files"
-            )
+    first: dict[str, tuple[Path, pa.DataType]] = {}
+    for path, schema in zip(files, schemas, strict=True):
+        if name in schema.names:
+            kind = schema.field(name).type
+            first.setdefault(_group(kind), (path, kind))
+    first.pop("null", None)
+    if len(first) > 1:
+        (path, kind), (other_path, other) = list(first.values())[:2]
+        raise DataError(
+            f"column {name!r} is {kind} in {str(path)!r} and {other} in {str(other_path)!r}; write one type in all files"
+        )
 
 
 def _group(kind: pa.DataType) -> str:

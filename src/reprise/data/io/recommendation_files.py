@@ -12,7 +12,7 @@ from typing import IO, Any, NamedTuple, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reprise.atomic_files import writing
+from reprise.atomic_files import partial_file, replaced_file, writing
 from reprise.data.vocabulary import ItemId
 from reprise.errors import ConfigError, DataError, did_you_mean
 
@@ -58,17 +58,13 @@ class RecommendationWriter:
                 f"cannot write {path}: the directory {path.parent} does not exist; create it first"
             )
         self.path = path
-        is_device = path is not None and path.exists() and not path.is_file()
-        target = None if path is None else path.resolve()  # a link stays, and its target is replaced
-        self._target = None if target is None or is_device else target
-        self._partial = (
-            target if self._target is None else self._target.with_name(f".{self._target.name}.partial")
-        )
+        self._target = None if path is None else replaced_file(path)
+        self._written = path if self._target is None else partial_file(self._target)
         self._rows: list[RecommendationRow] = []
 
     def __enter__(self) -> Self:
         with self._naming_the_file():
-            self._writer = FORMATS[self.path.suffix if self.path else ".csv"](self._partial)
+            self._writer = FORMATS[self.path.suffix if self.path else ".csv"](self._written)
         return self
 
     def add(self, row: RecommendationRow) -> None:
@@ -94,13 +90,13 @@ class RecommendationWriter:
         return nullcontext() if self.path is None else writing(self.path)
 
     def _finish(self, complete: bool) -> None:
-        if self.path is None or self._partial is None or self._target is None:
+        if self._written is None or self._target is None:
             return
         if complete:
-            with writing(self.path):
-                self._partial.replace(self._target)
+            with self._naming_the_file():
+                self._written.replace(self._target)
         else:
-            self._partial.unlink(missing_ok=True)
+            self._written.unlink(missing_ok=True)
 
     def _flush(self) -> None:
         with self._naming_the_file():

@@ -16,8 +16,8 @@ from typing import Any
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from reprise.data.dataset import ITEMS, MANIFEST, SEQUENCES, SequenceDataset
-from reprise.data.io.column_types import id_type_error
+from reprise.data.dataset import ITEMS, SEQUENCES, SequenceDataset
+from reprise.data.io.column_types import check_id_type, id_type_error
 from reprise.data.io.data_frames import to_arrow
 from reprise.data.io.delimited_text import (
     open_delimited,
@@ -28,9 +28,10 @@ from reprise.data.io.delimited_text import (
 )
 from reprise.data.io.duckdb_engine import NUMBERING, Engine
 from reprise.data.io.json_lines import LINE_SCHEMA, read_lines, scan_columns, select_columns
-from reprise.data.io.parquet_schemas import read_schemas
+from reprise.data.io.parquet_schemas import check_same_type, read_schemas
 from reprise.data.io.text_blocks import UTF8_MARK
 from reprise.errors import ConfigError, DataError
+from reprise.path_kinds import MANIFESTS, NAMES, Kind
 
 FORMATS = {
     ".parquet": "parquet",
@@ -49,12 +50,12 @@ FORMATS = {
 COMPRESSED = (".gz", ".zst")
 COLLECTING = ("collect", "to_table", "toPandas")
 """Methods of lazy tables of other libraries (polars, Arrow, Spark) that return a table in memory."""
-OWN_DIRECTORIES = {
-    (MANIFEST, SEQUENCES): ("already a prepared dataset", "train {} --out RUN"),
-    ("run.json", "recipe.toml"): ("a run", "recommend {} HISTORIES"),
-    ("manifest.json", ITEMS): ("a saved model", "recommend {} HISTORIES"),
+OWN_DIRECTORIES: dict[Kind, tuple[str, str]] = {
+    "dataset": (SEQUENCES, "train {} --out RUN"),
+    "run": ("recipe.toml", "recommend {} HISTORIES"),
+    "model": (ITEMS, "recommend {} HISTORIES"),
 }
-"""Files by which the directories of the commands are recognised, what they are, and a command that uses them."""
+"""For each kind of directory that contains tables: a file besides its manifest, and a command that takes the directory."""
 PEEK_BYTES = 1024
 """Bytes that are read to recognise a JSON array."""
 
@@ -70,21 +71,43 @@ class Source:
     text: bool = False
     """Whether all values are text as in the file, so that `17` may be an integer."""
     parquet: tuple[Path, ...] = ()
-    """Parquet files that can be read repeatedly in place; empty for other sources."""
+    """Parquet files of the table; empty for other sources."""
+    schemas: tuple[pa.Schema, ...] = ()
+    """Schema of each Parquet file."""
     engine: Engine | None = None
     """Engine that evaluates `table`, or None if the table is in a database of the caller."""
     not_ids: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """For each column of JSON lines with values that cannot be ids: what it contains, and its first such value."""
+    """Columns of JSON lines with values that cannot be ids: the type of the first such value in words, and the value."""
 
-    def check_id_values(self, name: str, *, where: str = "") -> None:
-        """Check that the values of a column can be ids; types of other formats than JSON lines are checked as such.
+    @property
+    def in_place(self) -> bool:
+        """Whether the files are Parquet and the engine can number their rows, so that they need not be written again."""
+        names = {name.lower() for schema in self.schemas for name in schema.names}
+        return bool(self.parquet) and names.isdisjoint(NUMBERING)
+
+    def check_ids(self, name: str, *, where: str = "") -> None:
+        """Check that a column contains ids: text, integers or UUIDs.
+
+        Args:
+            name: Name of the column.
+            where: What the table is, for the message, such as ` of the item table`.
 
         Raises:
-            DataError: A value is a list, an object, a boolean or a float.
+            DataError: The column has another type, or different types in several files.
         """
         if name in self.not_ids:
             words, example = self.not_ids[name]
             raise id_type_error(name, words, where=where, example=example)
+        check_id_type(self.table, name, where=where)
+        self.check_same_type(name)
+
+    def check_same_type(self, name: str) -> None:
+        """Check that a column has the same kind of type in all files.
+
+        Raises:
+            DataError: Its types differ.
+        """
+        check_same_type(self.parquet, self.schemas, name)
 
 
 def open_source(source: Any, delimiter: str | None = None) -> Source:
@@ -196,14 +219,14 @@ def _refuse_datasets(paths: Iterable[Path]) -> None:
     """Refuse what the commands wrote: prepared datasets, runs and models contain tables that look like a log."""
     for path in paths:
         directory = path if path.is_dir() else path.parent
-        for names, (what, command) in OWN_DIRECTORIES.items():
-            own = path.is_dir() or (
-                path.name in names and path.name != ITEMS
-            )  # an item table may be used again
+        for kind, (other, command) in OWN_DIRECTORIES.items():
+            names = (MANIFESTS[kind], other)
+            # the item table may be used again
+            own = path.is_dir() or (path.name in names and path.name != ITEMS)
             if own and all((directory / name).is_file() for name in names):
                 part = "" if path.is_dir() else f"part of {str(directory)!r}, which is "
                 raise DataError(
-                    f"{str(path)!r} is {part}{what}, not a log or an item table; use it with "
+                    f"{str(path)!r} is {part}{NAMES[kind]}, not a log or an item table; use it with "
                     f"`reprise {command.format(shlex.quote(str(directory)))}`, or give the original event files"
                 )
 
@@ -249,9 +272,10 @@ def _open_files(files: list[Path], separator: str | None) -> Source:
             f"delimiter={separator!r} applies to delimited text, but {str(files[0])!r} is {file_format}; omit it"
         )
     if file_format == "parquet":
-        in_place = not _has_numbering_columns(files)
-        table = _open_parquet(engine, files, in_place=in_place)
-        return Source(table, origin, parquet=tuple(files) if in_place else (), engine=engine)
+        schemas = read_schemas(files)
+        # without numbers, because the files may have columns of these names
+        table = engine.parquet(files, number=False)
+        return Source(table, origin, parquet=tuple(files), schemas=schemas, engine=engine)
     if file_format == "json":
         return _open_json(engine, files, origin)
     if separator:
@@ -269,17 +293,6 @@ def _common_format(files: list[Path]) -> str:
     if other is not None:
         raise DataError(f"{str(other)!r} has another format than {str(files[0])!r}; give files of one format")
     return str(formats[0])
-
-
-def _has_numbering_columns(files: list[Path]) -> bool:
-    """Return whether Parquet files have a column named like those that row numbering adds; they cannot be read in place."""
-    names = {name.lower() for schema in read_schemas(files) for name in schema.names}
-    return not names.isdisjoint(NUMBERING)
-
-
-def _open_parquet(engine: Engine, files: list[Path], *, in_place: bool) -> ir.Table:
-    table = engine.parquet(files, number=in_place)
-    return table.drop(*(name for name in NUMBERING if name in table.columns)) if in_place else table
 
 
 def _open_text(engine: Engine, files: list[Path], file_format: str, separator: str | None) -> ir.Table:

@@ -88,6 +88,17 @@ class Block:
             self.ends[self.ends >= cut] - cut,
         )
 
+    def check_rows(self, read: int) -> None:
+        """Check that a parser has read as many rows as the block has.
+
+        Raises:
+            DataError: The numbers differ.
+        """
+        if read != self.rows:
+            raise self.error(
+                0, f"{self.rows} rows follow, but {read} were read; please report this with the file"
+            )
+
     def error(self, position: int, fault: str) -> DataError:
         """Return the error about a fault at a position."""
         return DataError(f"{str(self.path)!r}, line {self.line(position)}: {fault}")
@@ -106,7 +117,7 @@ def read_blocks(path: Path, separator: bytes | None, size: int = BLOCK_BYTES) ->
         DataError: The file cannot be read, is not UTF-8, or has a quoted value that does not end properly.
     """
     line, rest = 1, b""
-    mark = _first_byte(separator)
+    mark = None if separator is None else parsed_separator(separator)
     for piece, final in _pieces(path, separator, size):
         rest += piece
         if not final and len(rest) < size:
@@ -124,8 +135,9 @@ def read_blocks(path: Path, separator: bytes | None, size: int = BLOCK_BYTES) ->
             line = block.line(len(block.data))
 
 
-def _first_byte(separator: bytes | None) -> bytes | None:
-    return STAND_IN if separator is not None and len(separator) > 1 else separator
+def parsed_separator(separator: bytes) -> bytes:
+    """Return the byte that separates the values in the blocks of a file with this separator."""
+    return STAND_IN if len(separator) > 1 else separator
 
 
 def _pieces(path: Path, separator: bytes | None, size: int) -> Iterator[tuple[bytes, bool]]:

@@ -4,7 +4,7 @@ For example, the rows (ann, mug, 10:05), (bob, pot, 10:00), (ann, pot, 10:01) gi
 mug = 0, pot = 1, by first appearance, and the encoded rows (sequence, item) in the order (0, 1), (0, 0), (1, 1).
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from reprise.data.dataset import EVENT
 from reprise.data.io.column_types import is_integer_text, type_words
 from reprise.data.io.duckdb_engine import NUMBERING, Engine
-from reprise.data.io.events import Events
+from reprise.data.io.events import Events, check_session_users
 from reprise.data.io.time_columns import TimeFormat, to_ms
 from reprise.data.preparing.item_table import ID_LIMIT
 from reprise.data.split import PART_CODES
@@ -42,8 +42,7 @@ class Log:
 
     def name(self, canonical: str) -> str:
         """Return the caller's name of a column, given its canonical name."""
-        roles = {"user_id": "user", "item_id": "item", "timestamp": "time", "session_id": "session"}
-        return str(asdict(self.events.columns)[roles.get(canonical, canonical)])
+        return self.events.names[canonical]
 
 
 def number_rows(engine: Engine, files: list[Path], names: dict[str, str]) -> ir.Table:
@@ -74,7 +73,7 @@ def number_rows(engine: Engine, files: list[Path], names: dict[str, str]) -> ir.
 
 
 def code_ids(log: Log, *, cut_later: bool = False) -> dict[str, Any]:
-    """Check all columns but the times, and save the tables `sequences` and `items` (id and code); return facts about them.
+    """Check all columns except the times; save the tables `sequences` and `items` (id and code) and return facts.
 
     Codes count from 0 in the order of first appearance. The facts are the number of `rows`, of distinct `sequences` and
     `items`, the `kinds`, and whether the ids of both are `integers`.
@@ -96,7 +95,8 @@ def code_ids(log: Log, *, cut_later: bool = False) -> dict[str, Any]:
         )
     kinds = _kinds(log)
     _check_values(log)
-    _check_session_users(log)
+    if log.sequence_column == "session_id" and "user_id" in log.table.columns:
+        check_session_users(log.engine, log.table, log.name("session_id"), "omit the user column")
     return {
         "rows": sequences["rows"],
         "sequences": sequences["count"],
@@ -217,21 +217,6 @@ def _check_values(log: Log) -> None:
 
 def _other_column_hint(role: str) -> str:
     return f"name another column ({role}=NAME, --{role}-column NAME), or no column ({role}='', --{role}-column '')"
-
-
-def _check_session_users(log: Log) -> None:
-    """Check that no session has several users: sessions numbered per user would be merged without an error."""
-    if log.sequence_column != "session_id" or "user_id" not in log.table.columns:
-        return
-    users = log.table.group_by("session_id").aggregate(
-        low=log.table.user_id.min(), high=log.table.user_id.max(), row=log.table.row.min()
-    )
-    shared = log.engine.rows(users.filter(users.low != users.high).order_by("row").limit(1))
-    if shared:
-        raise DataError(
-            f"session {shared[0]['session_id']!r} has events of several users ({shared[0]['low']!r} and "
-            f"{shared[0]['high']!r}); make the ids in {log.name('session_id')!r} unique, or omit the user column"
-        )
 
 
 def _encode_rows(log: Log, time_format: TimeFormat, kinds: list[str]) -> ir.Table:

@@ -1,14 +1,13 @@
 """Inspection of an event log: how `prepare` understands each column, found by the same steps, without writing a dataset."""
 
-import tempfile
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 import pyarrow as pa
 
+from reprise.atomic_files import temporary_directory
 from reprise.data.io.arrow_columns import column_kind
 from reprise.data.io.column_types import type_words
 from reprise.data.io.duckdb_engine import DEFAULT_MEMORY, Engine
@@ -90,8 +89,8 @@ def inspect_events(
 ) -> LogInspection:
     """Return how `prepare` would understand each column of a log, without preparing it.
 
-    The log is read once or twice. Rows that are not in Parquet files, and data beyond the memory limit, are held in the
-    directory for temporary files of the system until the function returns.
+    Rows that are not in Parquet files, and data beyond the memory limit, are written to a temporary directory of the
+    system, which is removed afterwards.
 
     Args:
         events: The result of `read_events`, or any source that it accepts.
@@ -105,10 +104,10 @@ def inspect_events(
         ConfigError: An option is unknown or invalid.
     """
     plan = make_plan(events, items, split, PrepareOptions.from_keywords(options))
-    with tempfile.TemporaryDirectory(prefix="reprise-") as directory:
-        engine = Engine(Path(directory), memory_limit)
+    with temporary_directory() as directory:
+        engine = Engine(directory, memory_limit)
         try:
-            log = open_log(plan, engine, read_step(plan, engine, Path(directory)))
+            log = open_log(plan, engine, read_step(plan, engine, directory))
             return _inspect(plan, log)
         finally:
             engine.close()

@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 from reprise.data.io.arrow_columns import MAX_EXACT_INTEGER
 from reprise.data.io.column_types import (
     UNREADABLE,
-    check_id_type,
     is_integer_text,
     is_zoned_nanoseconds,
     type_words,
@@ -126,8 +125,7 @@ def open_items(items: Any, item_column: str) -> ItemTable:
     column = item_column if item_column in names else find_column("item", names)
     if column is None:
         raise DataError(f"the item table has no column {item_column!r}{did_you_mean(item_column, names)}")
-    source.check_id_values(column, where=" of the item table")
-    check_id_type(source.table, column, where=" of the item table")
+    source.check_ids(column, where=" of the item table")
     return ItemTable(source, column)
 
 
@@ -248,7 +246,7 @@ def _example(engine: Engine) -> Any:
 
 
 def _other_than_integers(engine: Engine, ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return the texts that are not written as integers."""
+    """Return the ids that `is_integer_text` does not accept."""
     table = engine.arrow_table("item_ids", pa.table({"text": ids}))
     return engine.arrow(table.filter(~is_integer_text(table["text"]))).column("text")
 
@@ -264,7 +262,7 @@ def _equal_as_integers(engine: Engine, ids: pa.ChunkedArray) -> dict[str, Any] |
 
 
 def _join_notes(joined: pa.Table, known: int, given: ItemTable) -> list[str]:
-    """Return notes if no id joins, and about ids that do not join although they differ only in zeros, blanks or case.
+    """Return a note if no id joins, and one if some ids do not join only because of leading zeros, blanks or case.
 
     Args:
         joined: Columns `item_id` and `row`: first the items of the events, then those that occur only in the table.
@@ -295,7 +293,7 @@ def _join_notes(joined: pa.Table, known: int, given: ItemTable) -> list[str]:
 
 
 def _loose(ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return text ids without what spreadsheets and other programs change: blanks, case, leading zeros and `.0`."""
+    """Return ids in lower case, without outer blanks, leading zeros and `.0`, which other programs add or remove."""
     text = pc.utf8_lower(pc.utf8_trim_whitespace(ids.cast(pa.string())))
     text = pc.replace_substring_regex(text, r"^0+([^.])", r"\1")
     return pc.replace_substring_regex(text, r"^(\d+)\.0*$", r"\1")

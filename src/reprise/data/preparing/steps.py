@@ -37,7 +37,7 @@ def read_step(plan: Plan, engine: Engine, directory: Path) -> Result:
     """Return Parquet files that can be read repeatedly: those of the caller, or one written in the work directory."""
     source = plan.events.source
     files = list(source.parquet)
-    if not files:
+    if not source.in_place:
         staged = directory / "log.parquet"
         table = plan.events.select(source.table, **plan.split_column)
         if source.engine:
@@ -49,7 +49,7 @@ def read_step(plan: Plan, engine: Engine, directory: Path) -> Result:
     rows = sum(pq.read_metadata(path).num_rows for path in files)
     if rows == 0:
         raise DataError("the log has no events")
-    return {"files": [str(path) for path in files], "rows": rows, "staged": not source.parquet}
+    return {"files": [str(path) for path in files], "rows": rows, "staged": not source.in_place}
 
 
 def open_log(plan: Plan, engine: Engine, read: Result) -> Log:
