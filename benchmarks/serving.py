@@ -19,8 +19,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ import numpy as np
 import serving_costs
 import serving_overload
 import uvloop
+from host_stalls import HostStalls, allowed
 from http_connections import Pool
 from load import Mix, Plan, Record
 from process_monitor import Watch
@@ -37,6 +39,8 @@ from process_monitor import Watch
 from reprise.testing.server_process import SERVE, ServerProcess
 
 REAL, WITHOUT_MODEL, OTHER = "real", "without model", "other version"
+STALL_MS = 5.0
+"""Milliseconds from which a stall of the host is long."""
 SERVER_WITHOUT_MODEL = (str(Path(__file__).with_name("server_without_model.py")),)
 
 
@@ -142,19 +146,37 @@ async def steady(options: argparse.Namespace, mix: Mix, side: Running, model: Pa
     before_s = side.watch.cpu_s()
     swapping = asyncio.ensure_future(swaps(options, side, model))
     async with side.watch.sampling(options.watch_seconds):
-        record = await load.send(
-            plan(options, mix, options.rate, options.seconds, 1), side.pool, options.patience
-        )
+        with HostStalls() if allowed() else nullcontext() as stalls:
+            start_s = time.monotonic()
+            record = await load.send(
+                plan(options, mix, options.rate, options.seconds, 1), side.pool, options.patience
+            )
     cpu_s = side.watch.cpu_s() - before_s
     return {
         "rate": options.rate,
         **record.summary(),
         "p99 of each second, ms": _spread(record.by_second(99)),
+        "stalls of the host": {} if stalls is None else _stalled(record, stalls, start_s),
         "server CPU, us a request": round(cpu_s / len(record) * 1e6, 1),
         "server CPU, cores": round(cpu_s / record.seconds, 3),
         "RSS, MiB": side.watch.summary(),
         "connections": side.pool.opened,
         "swaps": await swapping,
+    }
+
+
+def _stalled(record: Record, stalls: HostStalls, start_s: float) -> dict[str, Any]:
+    """Return the stalls of the host, and the latency of requests with no long one in their second or the one before."""
+    stall_ms = np.asarray(stalls.by_second(start_s, int(np.ceil(record.seconds)) + 1))
+    calm = stall_ms < STALL_MS
+    second_N = np.frombuffer(record.due_s, np.float64).astype(int)
+    good_N = np.frombuffer(record.status, np.int16) == 200
+    calm_N = good_N & calm[second_N] & (calm[second_N - 1] | (second_N == 0))
+    took_ms = np.frombuffer(record.took_us, np.int64)[calm_N] / 1000
+    return {
+        **stalls.summary(),
+        "requests in seconds without a stall": len(took_ms),
+        "p99 of these, ms": round(float(np.percentile(took_ms, 99)), 2) if len(took_ms) else 0.0,
     }
 
 
@@ -280,6 +302,7 @@ def table(results: Mapping[str, Any]) -> list[str]:
             for route, found in (*run["routes"].items(), ("both", run["both"]))
         ]
         lines.append(f"  p99 of each second: {spread}")
+        lines += [f"  stalls of the host: {run['stalls of the host']}"] if "stalls of the host" in run else []
     return lines
 
 
