@@ -1,7 +1,7 @@
 """`reprise train`: train a network on a prepared dataset."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -60,11 +60,17 @@ def train(
 
 def read_recipe(file: Path | None, overrides: list[str], *, trusted: bool = False) -> "Recipe":
     """Return the recipe of a file, or the default recipe, with overrides applied."""
-    from reprise.config import apply_overrides, from_dict, load_toml
+    from reprise.config import load_toml
+
+    return recipe_of(load_toml(file) if file else {}, overrides, trusted=trusted)
+
+
+def recipe_of(data: dict[str, Any], overrides: list[str], *, trusted: bool = False) -> "Recipe":
+    """Return the recipe in the content of a file, with overrides applied. Checks the name of its metric."""
+    from reprise.config import apply_overrides, from_dict
     from reprise.training import Recipe
     from reprise.training.validation import validation_metric
 
-    data = load_toml(file) if file else {}
     recipe: Recipe = from_dict(
         apply_overrides(data, overrides, Recipe, trusted=trusted), Recipe, trusted=trusted
     )

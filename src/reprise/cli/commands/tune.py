@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reprise.cli.commands.train import recipe_of
 from reprise.cli.console import show_next, show_table
 from reprise.cli.shared_options import Accelerator, DatasetDirectory, Overrides, Trusted, drop_unset
 
@@ -111,21 +112,15 @@ def read_plan(
     file: Path | None, overrides: list[str], space: list[str], *, trusted: bool = False
 ) -> "tuple[Recipe, dict[str, Any]]":
     """Return the recipe of a file with overrides applied, and the space of the file and of the command line."""
-    from reprise.config import apply_overrides, from_dict, load_toml
+    from reprise.config import load_toml
     from reprise.errors import ConfigError
-    from reprise.training.recipe import Recipe
     from reprise.training.tuning.search_space import parse_options, parse_space
-    from reprise.training.validation import validation_metric
 
     data = load_toml(file) if file else {}
     section = data.pop(SPACE, {})
     if not isinstance(section, dict):
         raise ConfigError(f"[{SPACE}] of {file} must be a section of fields, got {section!r}")
-    plan: Recipe = from_dict(
-        apply_overrides(data, overrides, Recipe, trusted=trusted), Recipe, trusted=trusted
-    )
-    if plan.training.metric:
-        validation_metric(plan.training.metric, trusted=trusted)
+    plan = recipe_of(data, overrides, trusted=trusted)
     return plan, {**parse_space(section), **parse_space(parse_options(space))}
 
 
