@@ -1,6 +1,7 @@
-"""A test client of the HTTP application, without a network."""
+"""Requests to the HTTP application without a network."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from starlette.testclient import TestClient
 
@@ -21,3 +22,12 @@ def app_client(
     service = AsyncService(engine, settings or LONG_TIMEOUTS, PrometheusMetrics())
     with TestClient(create_app(service, authenticator)) as client:
         yield client
+
+
+def http_scope(method: str, path: str, *headers: tuple[str, str], **changes: object) -> dict[str, Any]:
+    """Return the ASGI scope of a request with exactly these headers, which an HTTP client would complete."""
+    return {
+        "type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": b"", "scheme": "http",
+        "http_version": "1.1", "headers": [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers],
+        "server": ("127.0.0.1", 8000), "client": ("127.0.0.1", 1), "root_path": "", "asgi": {"version": "3.0"},
+    } | changes  # fmt: skip

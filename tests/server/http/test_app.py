@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from app_client import LONG_TIMEOUTS, app_client
+from app_client import LONG_TIMEOUTS, app_client, http_scope
 from server_thread import server_thread
 from starlette.testclient import TestClient
 
@@ -695,11 +695,7 @@ def test_a_request_that_outlasts_a_shutdown_is_refused(
         async def send(message: Any) -> None:
             sent.append(message)
 
-        scope = {
-            "type": "http", "method": "POST", "path": "/v1/events", "raw_path": b"/v1/events", "query_string": b"",
-            "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")], "http_version": "1.1",
-            "scheme": "http", "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 1), "root_path": "",
-        }  # fmt: skip
+        scope = http_scope("POST", "/v1/events", ("content-type", "application/json"))
         task = asyncio.create_task(app(scope, receive, send))  # type: ignore[arg-type]
         await waiting.wait()
         service.begin_shutdown()

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import schemathesis
+from app_client import http_scope
 from hypothesis import HealthCheck, settings
 from server_thread import server_thread
 
@@ -102,11 +103,7 @@ async def send_bodies(engine: ServingEngine, bodies: int) -> Counter[int]:
 
 async def send_body(app: Any, method: str, path: str, body: bytes) -> int:
     """Send a body, check that the response is JSON, and return its status."""
-    scope = {
-        "type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": b"", "scheme": "http",
-        "http_version": "1.1", "headers": [(b"content-type", b"application/json"), (b"host", b"localhost")],
-        "server": ("localhost", 80), "client": ("127.0.0.1", 1), "root_path": "", "asgi": {"version": "3.0"},
-    }  # fmt: skip
+    scope = http_scope(method, path, ("content-type", "application/json"), ("host", "localhost"))
     sent: list[Any] = []
 
     async def receive() -> Any:

@@ -3,45 +3,27 @@
 import asyncio
 import json
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from app_client import app_client
+from app_client import app_client, http_scope
 from foreign_hosts import FOREIGN_HOSTS
+from raw_connection import RawResponse
 from starlette.testclient import TestClient
 
 from reprise.errors import ConfigError
 from reprise.server.engine.serving_engine import ServingEngine
 from reprise.server.http.app import PAGE_FILES, Authenticator
 from reprise.server.http.auth import Key, Keyring
-from reprise.server.http.host_names import HostNames
 from reprise.server.http.routes import OPERATIONS, normal_root_path
+from reprise.server.process import ListenSettings
 
-LOCAL = Authenticator(hosts=HostNames(["localhost", "127.0.0.1", "::1"]))
+LOCAL = ListenSettings().authenticator()
 ROUTES = [(operation.method, operation.path.format(user_id="anna", item_id="p1")) for operation in OPERATIONS]
 ROUTES += [
     ("GET", path) for path in (*PAGE_FILES, "/metrics", "/openapi.json", "/nowhere", "/v1", "/v1/users/")
 ]
 ROUTES += [("PATCH", "/v1/events"), ("OPTIONS", "/v1/events"), ("HEAD", "/healthz"), ("TRACE", "/")]
-
-
-class Answer(NamedTuple):
-    """A response."""
-
-    status: int
-    """HTTP status."""
-    headers: dict[str, str]
-    """Headers of the response."""
-    content: bytes
-    """Body."""
-
-    @property
-    def code(self) -> str:
-        """The error code."""
-        assert self.headers["content-type"] == "application/json"
-        error = json.loads(self.content)["error"]
-        assert error.keys() == {"code", "message", "hint"}
-        return str(error["code"])
 
 
 def send(
@@ -51,7 +33,7 @@ def send(
     *headers: tuple[str, str],
     raw_path: bytes | None = None,
     query: bytes = b"",
-) -> Answer:
+) -> RawResponse:
     """Send exactly these headers, which an HTTP client would complete or refuse to send."""
     messages: list[Any] = []
 
@@ -65,15 +47,11 @@ def send(
     async def keep(message: Any) -> None:
         messages.append(message)
 
-    scope = {
-        "type": "http", "method": method, "path": path, "raw_path": path.encode() if raw_path is None else raw_path,
-        "root_path": "", "query_string": query, "http_version": "1.1", "scheme": "http", "server": ("127.0.0.1", 8000),
-        "client": ("127.0.0.1", 1), "headers": [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers],
-    }  # fmt: skip
+    scope = http_scope(method, path, *headers, raw_path=raw_path or path.encode(), query_string=query)
     assert client.portal is not None
     client.portal.call(client.app, scope, receive, keep)
     fields = {name.decode(): value.decode() for name, value in messages[0]["headers"]}
-    return Answer(messages[0]["status"], fields, b"".join(one.get("body", b"") for one in messages[1:]))
+    return RawResponse(messages[0]["status"], fields, b"".join(one.get("body", b"") for one in messages[1:]))
 
 
 @pytest.fixture
@@ -240,8 +218,7 @@ def test_an_unexpected_error_outside_of_an_operation_has_the_form_of_all_errors(
         async def keep(message: Any, messages: list[Any] = messages) -> None:
             messages.append(message)
 
-        scope = {"type": "http", "method": "GET", "path": "/metrics", "query_string": b"", "headers": []}
         assert client.portal is not None
         with pytest.raises(KeyError):
-            client.portal.call(client.app, scope, asyncio.sleep, keep)
+            client.portal.call(client.app, http_scope("GET", "/metrics"), asyncio.sleep, keep)
         assert messages[0]["status"] == 500 and json.loads(messages[1]["body"])["error"]["code"] == "internal"
