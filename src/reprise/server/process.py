@@ -112,8 +112,9 @@ def serve(
     *,
     trusted: bool = False,
 ) -> None:
-    """Serve a model until the process receives SIGTERM or SIGINT. SIGHUP loads the model directory again, after a
-    load that is running.
+    """Serve a model until the process receives SIGTERM or SIGINT.
+
+    SIGHUP loads the model directory again. A SIGHUP during a load starts another one after it.
 
     Args:
         model: Directory of the saved model.

@@ -1,10 +1,11 @@
 """The open connections of a listener: how many there may be in total and per client, and which are closed first.
 
-A connection that has not sent a complete request is cheap for a client and holds a place, so such connections give way.
+A client can open many connections without sending a request, so the table closes such connections first.
 """
 
 import ipaddress
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Protocol
 
 from reprise.server.settings import Settings
@@ -12,14 +13,15 @@ from reprise.server.settings import Settings
 RESERVED_CONNECTIONS = 32
 """Number of connections above the limit. They are answered only if they ask for the health of the server."""
 IPV6_CLIENT_BITS = 64
-"""Bits of an IPv6 address that identify a client; most providers give each customer all addresses of such a prefix."""
+"""Number of leading bits of an IPv6 address that identify a client. Most providers give each customer a /64 prefix."""
+_incomplete, _idle = attrgetter("incomplete"), attrgetter("idle")
 
 
 class Connection(Protocol):
-    """What the table needs to know of a connection, and does with it."""
+    """What the table reads and calls of a connection."""
 
     group: "ClientConnections | None"
-    """The connections of the same client, in their states; None if the connection is above the limits or closed."""
+    """The connections of the same client. None: the connection is above the limits, or closed."""
 
     def evict(self) -> None:
         """Close the connection to make room."""
@@ -29,7 +31,7 @@ class Connection(Protocol):
 
 
 class ClientConnections:
-    """The connections of one client, oldest first."""
+    """The connections of one client by state, in the order in which they entered it."""
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -49,27 +51,26 @@ class ClientConnections:
         return [*self.incomplete, *self.idle, *self.busy]
 
     def mark_incomplete(self, connection: Connection) -> None:
-        """Note that a connection sends a request."""
-        self.idle.pop(connection, None)
-        self.busy.pop(connection, None)
-        self.incomplete[connection] = None
+        """Record that a connection is sending a request."""
+        self._move(connection, self.incomplete)
 
     def mark_busy(self, connection: Connection) -> None:
-        """Note that the request of a connection is complete and not answered."""
-        self.idle.pop(connection, None)
-        self.incomplete.pop(connection, None)
-        self.busy[connection] = None
+        """Record that the request of a connection is complete and not answered."""
+        self._move(connection, self.busy)
 
     def mark_idle(self, connection: Connection) -> None:
-        """Note that the last request of a connection is answered."""
-        self.incomplete.pop(connection, None)
-        self.busy.pop(connection, None)
-        self.idle[connection] = None
+        """Record that the last request of a connection is answered."""
+        self._move(connection, self.idle)
 
     def discard(self, connection: Connection) -> None:
         """Remove a connection."""
         for connections in (self.incomplete, self.idle, self.busy):
             connections.pop(connection, None)
+
+    def _move(self, connection: Connection, state: dict[Connection, None]) -> None:
+        if connection not in state:  # otherwise it keeps its place in the order
+            self.discard(connection)
+            state[connection] = None
 
 
 class ConnectionTable:
@@ -80,7 +81,7 @@ class ConnectionTable:
 
         Args:
             settings: Limits of number, time and size.
-            count_refusal: Counts a refused request or a connection closed by the server, by its reason.
+            count_refusal: Counts a refused request or a connection that the server closes, by its reason.
         """
         self.settings = settings
         self.count_refusal = count_refusal
@@ -131,7 +132,7 @@ class ConnectionTable:
             connection.close_if_expired(now_s)
 
     def _has_room_for(self, client: ClientConnections) -> bool:
-        """Return whether one more connection of a client fits, after closing another one if necessary."""
+        """Make room for one more connection of a client if necessary; return whether there is room."""
         settings = self.settings
         if settings.max_connections_per_address and len(client) >= settings.max_connections_per_address:
             clients = [client]
@@ -139,14 +140,12 @@ class ConnectionTable:
             return True
         else:
             clients = [*self._clients.values()]
-        # connections without a complete request first, then idle ones; in both, those of the client with most connections
-        incomplete = max((one for one in clients if one.incomplete), key=len, default=None)
-        idle = None if incomplete else max((one for one in clients if one.idle), key=len, default=None)
-        if incomplete is not None:
-            self._evict(next(iter(incomplete.incomplete)))
-        elif idle is not None:
-            self._evict(next(iter(idle.idle)))
-        return incomplete is not None or idle is not None
+        for state in (_incomplete, _idle):
+            fullest = max((one for one in clients if state(one)), key=len, default=None)
+            if fullest is not None:
+                self._evict(next(iter(state(fullest))))
+                return True
+        return False
 
     def _evict(self, connection: Connection) -> None:
         self.remove(connection)

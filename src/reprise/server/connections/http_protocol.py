@@ -14,11 +14,11 @@ from reprise.server.http.api_errors import JSON, ApiError, error_response
 from reprise.server.http.routes import HEALTH_PATHS
 
 SLICE_BYTES = 4 * 1024
-"""Maximum number of bytes given to the parser at a time, so that a limit is exceeded by at most this much."""
+"""Maximum number of bytes that the parser gets in one call. A request can exceed a limit by at most this number."""
 MAX_PIPELINED = 16
 """Maximum number of requests that wait on one connection while an earlier one is answered."""
 FRAMING_RATIO = 16
-"""Maximum number of bytes of chunk sizes and extensions per byte of a body, besides the size of a head."""
+"""Maximum number of bytes of chunk sizes and extensions per byte of a body. The maximum size of a head is added to it."""
 END_BODY_S = 2.0
 """Seconds for which a server that shuts down waits for the rest of a body."""
 UPGRADE_HEADERS = frozenset({b"upgrade", b"connection", b"http2-settings"})
@@ -53,12 +53,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.group: ClientConnections | None = None
         self.since_s = self.loop.time()
+        """Time of the event loop at which the current head, idle period or refusal began."""
         self.is_idle = False
         """Whether the last response is complete and nothing came after it."""
         self.is_body_pending = False
         """Whether the head of the last request is complete and its body is not."""
         self.is_refused = False
-        """Whether the connection ends, so that further bytes are discarded."""
+        """Whether the server discards further bytes, because the connection is about to end."""
         self._is_upgrade = False
         self._is_ending = False
         self._unparsed_bytes = 0  # since the last complete head or message
@@ -153,7 +154,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     @property
     def _has_begun(self) -> bool:
-        """Whether the client has sent a part of a head and nothing was sent in response."""
+        """Whether the client has sent a part of a head, and no request waits for its response."""
         return self._unparsed_bytes > 0 and not self.is_body_pending and not self.is_responding
 
     # ---- reading
@@ -197,7 +198,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._refuse(cause.error if isinstance(cause, RefusedRequestError) else _bad_request())
 
     def _ignore_upgrade(self, rest: bytes) -> None:
-        """Parse a request again without its header Upgrade, whose body the parser would leave out. A server may ignore it."""
+        """Parse a request again without its Upgrade header, which a server may ignore. With it, the parser reads no body."""
         self._is_upgrade = False
         self.parser = httptools.HttpRequestParser(self)
         closes = any(name == b"connection" and b"close" in value.lower() for name, value in self.headers)

@@ -16,13 +16,13 @@ from reprise.server.queueing.async_service import AsyncService
 from reprise.server.settings import Settings
 
 SWEEP_TICKS = 5
-"""Ticks of uvicorn, of 0.1 s each, between two searches for connections whose time limits have passed."""
+"""Number of ticks of uvicorn, of 0.1 s each, between two checks of the time limits of all connections."""
 HEALTH_CONNECTIONS = 64
 """Maximum number of connections to the port for health checks."""
 CLOSE_S = 3
-"""Part of the time of a shutdown for what follows the requests: finishing the writes and closing the event log, in seconds."""
+"""Seconds of a shutdown that are reserved for finishing the writes and closing the event log, after the last request."""
 OTHER_FILES = 128
-"""Number of open files left for everything but connections: the event log, the model, the log output."""
+"""Number of open files that are reserved for other purposes than connections: the event log, the model, the log output."""
 
 
 class HttpServer(uvicorn.Server):
@@ -40,39 +40,42 @@ class HttpServer(uvicorn.Server):
                 limits of its own. None: no such port.
         """
         settings = service.settings
-        health_settings = replace(settings, max_connections=HEALTH_CONNECTIONS, max_connections_per_address=0)
 
         def count_refusal(reason: str) -> None:
             service.metrics.refusals.labels(reason).inc()
 
-        table, health_table = (ConnectionTable(one, count_refusal) for one in (settings, health_settings))
+        table = ConnectionTable(settings, count_refusal)
         service.metrics.add_gauge(
             "reprise_connections", "Open connections to the main port.", lambda: len(table)
         )
         root_path = authenticator.root_path
         app = create_app(service, authenticator)
         super().__init__(_uvicorn_config(app, protocol_class(table, root_path), settings))
-        health_app = create_health_app(service, authenticator)
-        self._health_protocol = protocol_class(health_table, root_path)
-        self._health_config = _uvicorn_config(health_app, self._health_protocol, settings)
-        self._health_socket = health_socket
-        self._tables = (table, health_table)
+        self._tables = [table]
+        self._health_port: tuple[socket.socket, uvicorn.Config] | None = None
+        if health_socket is not None:
+            limits = replace(settings, max_connections=HEALTH_CONNECTIONS, max_connections_per_address=0)
+            self._tables.append(ConnectionTable(limits, count_refusal))
+            protocol = protocol_class(self._tables[-1], root_path)
+            health_app = create_health_app(service, authenticator)
+            self._health_port = health_socket, _uvicorn_config(health_app, protocol, settings)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen on all sockets."""
-        for one in (*(sockets or ()), *([self._health_socket] if self._health_socket else ())):
-            # accepted sockets inherit it; asyncio sets it only for sockets of an explicit protocol
-            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for one in sockets or ():
+            _send_without_delay(one)
         await super().startup(sockets)
-        if self._health_socket is None:
+        if self._health_port is None:
             return
-        loop, config = asyncio.get_running_loop(), self._health_config
+        health_socket, config = self._health_port
+        _send_without_delay(health_socket)
+        loop = asyncio.get_running_loop()
         config.load()  # its application has no lifespan: the main one starts and closes the service
 
-        def protocol() -> LimitedHttpProtocol:
-            return self._health_protocol(config, self.server_state, {}, loop)
+        def protocol() -> asyncio.Protocol:
+            return config.http_protocol_class(config, self.server_state, {}, loop)  # type: ignore[call-arg]
 
-        self.servers.append(await loop.create_server(protocol, sock=self._health_socket))
+        self.servers.append(await loop.create_server(protocol, sock=health_socket))
 
     async def on_tick(self, counter: int) -> bool:
         """Close connections whose time limits have passed; return whether the server should stop."""
@@ -104,6 +107,11 @@ def _uvicorn_config(app: Any, protocol: type[LimitedHttpProtocol], settings: Set
         server_header=False,
         proxy_headers=False,  # the address of the client counts for the limit of connections only
     )
+
+
+def _send_without_delay(listening: socket.socket) -> None:
+    """Set TCP_NODELAY, which accepted sockets inherit. asyncio sets it only for sockets of an explicit protocol."""
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def allow_connections(wanted: int) -> int:

@@ -16,7 +16,7 @@ class LingeringTransport:
 
         Args:
             transport: The transport.
-            linger: Starts to discard what the client sends, if it is still sending; returns whether it is.
+            linger: Returns whether the client is still sending, and if so, starts to discard what it sends.
         """
         self.is_closing = transport.is_closing
         self._transport = transport
@@ -26,7 +26,7 @@ class LingeringTransport:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Write to the client, unless it is gone. uvicorn marks only the last of several requests as disconnected."""
+        """Write to the client if it is connected. uvicorn checks this only for the last of several pipelined requests."""
         if not self._transport.is_closing():
             self._transport.write(data)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
-from pydantic_core import to_json
+from pydantic_core import ErrorDetails, to_json
 from starlette.responses import Response
 
 from reprise.errors import RepriseError
@@ -28,7 +28,9 @@ class ErrorCode(NamedTuple):
 
 
 ERROR_CODES = {
-    "bad_request": ErrorCode(400, "The request is not valid HTTP/1.1, or its path is not valid UTF-8."),
+    "bad_request": ErrorCode(
+        400, "The request is not valid HTTP/1.1, has several Host headers, or its URL is not UTF-8."
+    ),
     "invalid_json": ErrorCode(400, "The body is not valid JSON in UTF-8."),
     "unauthorized": ErrorCode(401, "The API key is missing or unknown."),
     "forbidden": ErrorCode(403, "The API key does not have the required scope."),
@@ -81,10 +83,12 @@ class ApiError(Exception):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers of the response: `Retry-After` if the client should retry, and whether the connection ends."""
-        headers = {"Retry-After": str(RETRY_S)} if self.status in (429, 503) else {}
-        # the rest of a late request would be taken for the next one, or hold the connection
-        return {"Connection": "close"} if self.status == 408 else headers
+        """The headers of the response: `Retry-After` if the client should retry, `Connection` if the connection ends."""
+        if (
+            self.status == 408
+        ):  # the rest of a late request would be taken for the next one, or hold the connection
+            return {"Connection": "close"}
+        return {"Retry-After": str(RETRY_S)} if self.status in (429, 503) else {}
 
 
 def error_response(error: ApiError, headers: Mapping[str, str] | None = None) -> Response:
@@ -136,15 +140,12 @@ def api_error_of(error: Exception) -> ApiError:
 
 def is_invalid_json(error: ValidationError) -> bool:
     """Return whether a body could not be read because it is not JSON."""
-    return (
-        error.errors(include_url=False, include_context=False, include_input=False)[0]["type"]
-        == "json_invalid"
-    )
+    return error.error_count() == 1 and _faults(error)[0]["type"] == "json_invalid"
 
 
 def fault_of(error: ValidationError) -> str:
     """Return the first fault that pydantic found, with its field, and the number of the others."""
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    faults = _faults(error)
     first = faults[0]
     # pydantic names the members of a union in the location; these names mean nothing to a client
     location = ".".join(
@@ -157,6 +158,9 @@ def fault_of(error: ValidationError) -> str:
 
 def _invalid_request(error: ValidationError) -> ApiError:
     if is_invalid_json(error):
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        return ApiError("invalid_json", first["msg"], "send one JSON object in UTF-8")
+        return ApiError("invalid_json", _faults(error)[0]["msg"], "send one JSON object in UTF-8")
     return ApiError("invalid_request", fault_of(error), "see /openapi.json for the schema")
+
+
+def _faults(error: ValidationError) -> list[ErrorDetails]:
+    return error.errors(include_url=False, include_context=False, include_input=False)

@@ -116,7 +116,13 @@ def create_app(service: AsyncService, authenticator: Authenticator | None = None
         yield
         await service.close()
 
+    document = to_json(openapi(version("reprise"), authenticator.keys is not None, authenticator.root_path))
+
+    async def openapi_json(request: Request) -> Response:
+        return Response(document, media_type=JSON)
+
     routes = _routes(service, authenticator)
+    routes.append(Route("/openapi.json", openapi_json, methods=["GET"]))
     routes += [Route(path, _page_file(*file), methods=["GET"]) for path, file in PAGE_FILES.items()]
     return _application(routes, service, authenticator, lifespan)
 
@@ -131,21 +137,14 @@ def create_health_app(service: AsyncService, authenticator: Authenticator) -> St
 
 
 def _routes(service: AsyncService, authenticator: Authenticator) -> list[Route]:
-    """Return the routes of all operations, of the metrics and of the OpenAPI document."""
+    """Return the routes of all operations and of the metrics."""
     handlers = Handlers(service)
-    document = to_json(openapi(version("reprise"), authenticator.keys is not None, authenticator.root_path))
 
     async def metrics(request: Request) -> Response:
         return Response(service.metrics.render(), media_type=CONTENT_TYPE)
 
-    async def openapi_json(request: Request) -> Response:
-        return Response(document, media_type=JSON)
-
     # one route per path, with all its methods: Starlette answers 405 at the first route whose path matches
-    endpoints: dict[str, dict[str, Endpoint]] = {
-        "/metrics": {"GET": metrics},
-        "/openapi.json": {"GET": openapi_json},
-    }
+    endpoints: dict[str, dict[str, Endpoint]] = {"/metrics": {"GET": metrics}}
     for operation in OPERATIONS:
         endpoint = _OperationEndpoint(operation, getattr(handlers, operation.name), service, authenticator)
         endpoints.setdefault(operation.path, {})[operation.method] = endpoint.respond

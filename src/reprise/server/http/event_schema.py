@@ -1,7 +1,7 @@
 """The bodies of requests that carry events, and of the response to stored events.
 
-One invalid event does not fail a request with events to store: it gets a result of its own, so that a queue that sends the
-same events again gets past it.
+One invalid event does not fail a request with events to store: it gets a result of its own. A queue that sends the same
+events again would otherwise never get past it.
 """
 
 from collections.abc import Sequence
@@ -69,7 +69,7 @@ class InvalidEvent(NamedTuple):
     """An event that does not match the schema."""
 
     fault: str
-    """What is wrong with it."""
+    """The first fault of the event, with its field, and the number of the others."""
 
 
 class RecordEventsBody(StrictBody):
@@ -125,7 +125,7 @@ class EventResult(ResponsePart):
     error: str | None
     """Why the event was not stored."""
     reason: Reason | None
-    """The same for programs. `invalid`: it does not match the schema. `too_early`: its timestamp is before 1973.
+    """Code of `error` for programs. `invalid`: it does not match the schema. `too_early`: its timestamp is before 1973.
     `in_future`: its timestamp is too far ahead of the server's clock. `unknown_kind`: the model does not know its kind.
     `no_consent`: the request has `consent: false`. `conflict`: see `status`. null: it is stored."""
     known_item: bool | None

@@ -62,7 +62,7 @@ class ApiCall:
         return self.key.tenant
 
     def client(self, user_id: str | None = None) -> Client:
-        """Return whom the request is for. Slow requests of different clients take turns."""
+        """Return the API key and the user of the request. Slow requests of different clients take turns."""
         return Client((self.key.tenant, self.key.name), user_id or "")
 
 
@@ -70,7 +70,9 @@ class Rejection(NamedTuple):
     """Why an event is rejected."""
 
     reason: Reason
+    """Code for programs."""
     error: str
+    """Message for people."""
 
 
 NO_CONSENT = Rejection("no_consent", "no consent, so it was not stored")

@@ -64,10 +64,10 @@ class RequestGuard:
         text = values[0].decode("latin-1") if values else ""
         host = parse_authority(text)
         if self.hosts is not None and (host is None or host.name not in self.hosts):
-            named = f"the Host header names {text[:100]!r}" if values else "the request has no Host header"
+            fault = f"the Host header names {text[:100]!r}" if values else "the request has no Host header"
             raise ApiError(
                 "invalid_host",
-                f"{named}, but this server answers only to its own names",
+                f"{fault}, but this server answers only to its own names",
                 f"use one of {', '.join(self.hosts.names)}, or start the server with --trusted-host NAME",
             )
         return host

@@ -1,4 +1,4 @@
-"""Origins of web pages: which pages of other sites may call a server from a browser (CORS), and which may not."""
+"""Origins of web pages: which pages of other sites may call a server from a browser (CORS)."""
 
 import re
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ ANY_ORIGIN = "*"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing, so that a page of another site may send them. It cannot read the response."""
 OWN_SITES = frozenset({"same-origin", "none"})
-"""Values of Sec-Fetch-Site for requests of the server's own pages, and for those that the person at the browser started."""
+"""Values of Sec-Fetch-Site in requests of the server's own pages, and in those that a user starts, such as a bookmark."""
 _ORIGIN = re.compile(r"(https?)://([^/?#@]+)", re.ASCII | re.IGNORECASE)
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
