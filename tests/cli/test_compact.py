@@ -1,17 +1,19 @@
 """The command `reprise compact`."""
 
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import Result
 
-from reprise.cli.main import app
 from reprise.server.store.records import User, UserEvent
 from reprise.server.store.sqlite import SQLiteStore
 
 DAY_MS = 86_400_000
+Run = Callable[..., Result]
+Fails = Callable[..., str]
 
 
 @pytest.fixture
@@ -24,11 +26,6 @@ def address(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'events.db'}"
 
 
-def run(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(app, ["compact", *arguments])
-    return result.exit_code, result.output
-
-
 def count(address: str) -> int:
     with closing(SQLiteStore(address.removeprefix("sqlite:///"))) as store:
         return sum(
@@ -38,38 +35,37 @@ def count(address: str) -> int:
         )
 
 
-def test_events_older_than_an_age_are_deleted(address: str) -> None:
-    code, output = run(address, "--older-than", "4d", "--dry-run")
-    assert code == 0 and "14 events of 6 users before " in output and "would be deleted" in output
-    assert count(address) == 20
-    code, output = run(address, "--older-than", "4d", "--tenant", "shop")
-    assert code == 0 and "7 events of 3 users of tenant shop before " in output
-    assert count(address) == 13
-    code, output = run(address, "--older-than", "96h", "--vacuum")
-    assert code == 0 and "7 events of 3 users before " in output and "was rewritten" in output
-    assert count(address) == 6
-    assert "0 events of 0 users" in run(address, "--older-than", "4d")[1]
+def test_events_older_than_an_age_are_deleted(reprise: Run, address: str) -> None:
+    for age, options, messages, left in (
+        ("4d", ["--dry-run"], ["14 events of 6 users before ", "would be deleted"], 20),
+        ("4d", ["--tenant", "shop"], ["7 events of 3 users of tenant shop before "], 13),
+        ("96h", ["--vacuum"], ["7 events of 3 users before ", "was rewritten"], 6),
+        ("4d", [], ["0 events of 0 users before "], 6),
+    ):
+        result = reprise("compact", address, "--older-than", age, *options)
+        assert result.exit_code == 0, result.output
+        assert all(message in result.stdout for message in messages)
+        assert count(address) == left
 
 
 @pytest.mark.parametrize("age", ["90", "-1d", "0d", "", "3 months", "1e9w"])
-def test_an_age_that_is_not_a_duration_is_an_error(address: str, age: str) -> None:
-    code, output = run(address, f"--older-than={age}")
-    assert code == 2 and "write a number and one of" in output
+def test_an_age_that_is_not_a_duration_is_an_error(fails: Fails, address: str, age: str) -> None:
+    assert "write a number and one of" in fails("compact", address, f"--older-than={age}")
     assert count(address) == 20
 
 
-def test_a_missing_store_is_an_error_and_is_not_created(tmp_path: Path) -> None:
-    code, output = run(f"sqlite:///{tmp_path / 'none.db'}", "--older-than", "1d")
-    assert code == 2 and "no event log at" in output
+def test_a_missing_store_is_an_error_and_is_not_created(fails: Fails, tmp_path: Path) -> None:
+    message = fails("compact", f"sqlite:///{tmp_path / 'none.db'}", "--older-than", "1d")
+    assert message.startswith(f"no event log at {tmp_path / 'none.db'}")
     assert not (tmp_path / "none.db").exists()
 
 
 def test_a_store_that_cannot_delete_old_events_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     methods = "append events_since delete_user verify_erasure deletions_since vacuum recent_users put_item items_since"
     lines = [f"    def {name}(self, *_): ..." for name in (*methods.split(), "check", "close")]
     (tmp_path / "shop_without_compact.py").write_text("\n".join(["class Plain:", *lines]))
     monkeypatch.syspath_prepend(str(tmp_path))
-    code, output = run("shop_without_compact:Plain", "--older-than", "1d", "--trusted")
-    assert code == 2 and "a store of the class Plain cannot delete old events; add the method" in output
+    message = fails("compact", "shop_without_compact:Plain", "--older-than", "1d", "--trusted")
+    assert message.startswith("a store of the class Plain cannot delete old events; add the method `compact`")

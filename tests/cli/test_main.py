@@ -102,35 +102,6 @@ def test_error_without_a_file_name_is_printed(
     assert fails("describe", "x") == "cannot write the output (No space left on device)"
 
 
-def test_full_output_device_is_an_error_without_a_traceback() -> None:
-    code = (
-        "import sys\nfrom reprise.cli import main\n"
-        "sys.stdout = open(1, 'w', buffering=8192, closefd=False)\n"  # buffered even if PYTHONUNBUFFERED is set
-        "main.app.command('print')(lambda: print('short text that stays in the buffer'))\nmain.main()"
-    )
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-c", code, "print"], stdout=full, stderr=subprocess.PIPE, text=True
-        )
-    assert (done.returncode, done.stderr) == (
-        2,
-        "reprise: cannot write the output (No space left on device)\n",
-    )
-
-
-def test_closed_pipe_is_not_an_error() -> None:
-    code = (
-        "from reprise.cli import main\n"
-        "main.app.command('print')(lambda: print('text ' * 100_000))\nmain.main()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, "print"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as done:
-        assert done.stdout and done.stderr
-        done.stdout.close()
-        assert done.stderr.read() == b""
-
-
 def squeezed(text: str) -> str:
     return "".join(text.split())
 

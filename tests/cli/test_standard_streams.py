@@ -31,11 +31,14 @@ def test_bytes_of_a_file_name_that_is_not_utf_8_are_written_unchanged() -> None:
     assert done.stdout.split() == ["62", "ff", "0a"]
 
 
+FULL = "reprise: cannot write the output (No space left on device)\n"
+
+
 @pytest.mark.parametrize(
     ("redirection", "status", "message"),
     [
         (">&-", 2, "reprise: cannot write the output (Bad file descriptor)\n"),
-        ("> /dev/full", 2, "reprise: cannot write the output (No space left on device)\n"),
+        ("> /dev/full", 2, FULL),
         (">&- 2>&-", 2, ""),
         ("> /dev/full 2>&1", 2, ""),
         ("2>&-", 0, ""),
@@ -50,6 +53,11 @@ def test_output_that_cannot_be_written_ends_without_a_traceback(
     assert (done.returncode, done.stderr) == (status, message)
 
 
+def test_a_full_device_is_an_error_also_for_a_text_that_stays_in_the_buffer() -> None:
+    done = run("print('text')", "> /dev/full", PYTHONUNBUFFERED="")
+    assert (done.returncode, done.stderr) == (2, FULL)
+
+
 def test_a_help_text_whose_reader_is_gone_ends_with_141() -> None:
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", '"$PYTHON" -m reprise --help | true'],
@@ -61,9 +69,7 @@ def test_a_help_text_whose_reader_is_gone_ends_with_141() -> None:
 
 def test_a_file_does_not_take_the_place_of_a_closed_stream(tmp_path: Path) -> None:
     file = tmp_path / "file"
-    done = run(
-        f"[open({str(file)!r}, 'w'), os.write(2, b'noise')]".replace("os.", "__import__('os')."), "2>&-"
-    )
+    done = run(f"[open({str(file)!r}, 'w'), __import__('os').write(2, b'noise')]", "2>&-")
     assert (done.returncode, file.read_bytes()) == (0, b"")
 
 
@@ -86,7 +92,6 @@ def test_a_signal_stops_with_one_line_and_its_status(number: signal.Signals, sta
 
 
 def test_an_ignored_ctrl_c_stays_ignored() -> None:
-    done = run(
-        "print(__import__('signal').getsignal(2).name)", "& wait $!"
-    )  # a shell script ignores it for background jobs
+    # a shell script ignores it for background jobs
+    done = run("print(__import__('signal').getsignal(2).name)", "& wait $!")
     assert done.stdout == "SIG_IGN\n"

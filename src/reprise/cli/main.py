@@ -39,8 +39,7 @@ AFTER_STOP = {
 USER_ERROR = 2
 """Exit status for errors that a user can correct, and for output that cannot be written."""
 CLOSED_PIPE = 128 + 13
-"""Exit status if the reader of the output, such as `head`, has closed it; a shell shows 128 and the number of SIGPIPE."""
-
+"""Exit status if the reader of the output, such as `head`, has closed it: 128 and the number of SIGPIPE, as in a shell."""
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF)
 """Errors of a stream or file that cannot be written, such as a full disk or a stdout that was closed."""
 

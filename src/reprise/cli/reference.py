@@ -59,8 +59,12 @@ def _row(name: str, param: Any) -> str:
     elif param.default not in (None, False, "") and param.show_default:
         facts.append(f"default: {param.default}")
     text = param.help + (f" ({', '.join(facts)})" if facts else "")
-    escaped = name.replace("|", "\\|")  # an unescaped bar would end the table cell, even within code
-    return f"| `{escaped}` | {text} |"
+    # an unescaped bar would end the table cell, even within code
+    return f"| `{_escape(name)}` | {_escape(text)} |"
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 if __name__ == "__main__":

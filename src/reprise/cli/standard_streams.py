@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TextIO
 
 STREAMS = {0: os.O_RDONLY, 1: os.O_RDONLY, 2: os.O_WRONLY}
-"""How the null device is opened in place of a closed stream: messages may be lost, but a result on stdout may not."""
+"""Modes in which the null device replaces a closed stream. stdout cannot be written then, so no result is lost silently."""
 
 
 def set_up_streams() -> None:
@@ -32,9 +32,9 @@ def _open(number: int, mode: str) -> TextIO:
 
 
 def _utf8(stream: TextIO, errors: str) -> TextIO:
-    """Return the stream with the encoding UTF-8; `errors` is the treatment of characters that UTF-8 lacks.
+    """Return the stream with the encoding UTF-8; `errors` names the error handler for surrogates.
 
-    Such characters represent the bytes of a file name that is not UTF-8; stdout writes these bytes unchanged.
+    Surrogates represent the bytes of a file name that is not UTF-8; stdout writes these bytes unchanged.
     """
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(encoding="utf-8", errors=errors)

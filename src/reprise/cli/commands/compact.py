@@ -32,12 +32,12 @@ def compact(
         bool,
         typer.Option(
             "--vacuum",
-            help="Rewrite the tables afterwards, which shrinks them. This may block servers for as long as it takes.",
+            help="Rewrite and shrink the tables afterwards. This may block servers until it ends.",
         ),
     ] = False,
     trusted: TrustedStore = False,
 ) -> None:
-    """Delete old events, so that the log does not grow without end. States are computed again from the events left."""
+    """Delete old events from an event store. Servers compute the states of their users again from the remaining events."""
     import time
     from contextlib import closing
 

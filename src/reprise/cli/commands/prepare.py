@@ -35,9 +35,7 @@ def prepare(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR", help="Dataset directory to write.", show_default="required without --dry-run"
-        ),
+        typer.Option(metavar="DIR", help="Dataset directory to write. Required without --dry-run."),
     ] = None,
     items: Annotated[
         Path | None,

@@ -30,7 +30,7 @@ def serve(
         str,
         typer.Option(
             metavar="HOST",
-            help="Address to listen on. Any other than an address of this machine needs --keys.",
+            help="Address to listen on. An address that other machines can reach needs --keys.",
         ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="N", min=1, max=65535, help="Port to listen on.")] = 8000,
@@ -46,7 +46,7 @@ def serve(
             metavar="NAME",
             help="Accept this name in the Host header, such as reco.shop.example or *.shop.example; repeatable. "
             "With --keys and without this option any name is accepted.",
-            show_default="names of this machine",
+            show_default="localhost, 127.0.0.1, ::1 and --host",
         ),
     ] = None,
     allow_origin: Annotated[
@@ -79,7 +79,7 @@ def serve(
             metavar="N",
             min=1,
             max=65535,
-            help="Further port that answers only /healthz, /readyz and /metrics, also when too many connections are open.",
+            help="Second port, only for /healthz, /readyz and /metrics. It answers also when too many connections are open.",
             show_default="none",
         ),
     ] = None,
@@ -88,15 +88,15 @@ def serve(
     ] = 256,
     model_timeout: Annotated[
         float,
-        typer.Option(metavar="SECONDS", min=1, help="Longest time to load another model while serving."),
+        typer.Option(metavar="SECONDS", min=1, help="Maximum time to load another model while serving."),
     ] = 120.0,
     max_user_events: Annotated[
         int,
         typer.Option(
             metavar="N",
             min=2,
-            help="Number of events of one user that are replayed at most: the last ones, between half of N and N. Older "
-            "events stay in the log.",
+            help="Maximum number of events of one user to replay. If there are more, the last N/2 to N are replayed; the "
+            "others stay in the log.",
         ),
     ] = 10_000,
     quiet: Annotated[
