@@ -102,11 +102,6 @@ INSERT INTO reprise.states AS s (uid, generation, seq, model, body)
 DROP_STATES = (
     "DELETE FROM reprise.states WHERE uid IN (SELECT uid FROM reprise.states WHERE model <> %s LIMIT %s)"
 )
-# after old events were deleted, their users have another generation
-DROP_STALE_STATES = """
-DELETE FROM reprise.states AS s
-    WHERE NOT EXISTS (SELECT 1 FROM reprise.users AS u WHERE u.uid = s.uid AND u.generation = s.generation)
-"""
 
 
 class PostgresStore:
@@ -160,9 +155,7 @@ class PostgresStore:
         self, before_ms: int, tenant: str | None = None, dry_run: bool = False
     ) -> Iterator[Compaction]:
         """See `Compactable`. PostgreSQL's autovacuum makes the space available to new rows."""
-        yield from compact_tables(self._database, BEGIN, before_ms, tenant, dry_run, _erase_user)
-        if not dry_run:
-            self._drop(DROP_STALE_STATES, ())
+        return compact_tables(self._database, BEGIN, before_ms, tenant, dry_run, _erase_user)
 
     def verify_erasure(self, user: User) -> str:
         """See `EventStore`. Reads the ids of all users of the tenant, so the time is proportional to their number."""
@@ -242,14 +235,10 @@ class PostgresStore:
 
     def drop_states(self, model: str, limit: int) -> int:
         """See `KeepsStates`."""
-        return self._drop(DROP_STATES, (model, limit))
-
-    def _drop(self, query: str, parameters: tuple[object, ...]) -> int:
-        """Delete states in one transaction; return their number."""
 
         def drop(connection: Connection) -> int:
             with connection.transaction():
-                return connection.execute(query, parameters).rowcount
+                return connection.execute(DROP_STATES, (model, limit)).rowcount
 
         return self._database.retry(drop, idempotent=True) if self._keeps_states else 0
 

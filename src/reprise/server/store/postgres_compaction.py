@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 
 from reprise.server.store.postgres_connection import Connection, PostgresDatabase, committing
+from reprise.server.store.postgres_schema import has_states
 from reprise.server.store.records import Compaction
 
 USERS_PER_STEP = 200
@@ -84,8 +85,7 @@ def _delete(connection: Connection, users: Sequence[int], before_ms: int, erase_
     kept = {uid for (uid,) in connection.execute(WITH_EVENTS, ([*generations],))}
     new = [{"uid": uid, "generation": 2**61 + secrets.randbits(61)} for uid in kept]
     connection.execute(NEW_GENERATIONS, (json.dumps(new),))
-    ((keeps_states,),) = connection.execute("SELECT to_regclass('reprise.states') IS NOT NULL").fetchall()
-    if keeps_states:  # states with the deleted events
+    if has_states(connection):  # those with the deleted events
         connection.execute("DELETE FROM reprise.states WHERE uid = ANY (%s)", ([*generations],))
     for uid, generation in generations.items():
         if uid not in kept:

@@ -102,7 +102,7 @@ def open_states(database: PostgresDatabase) -> bool:
         StoreError: the table exists, and the role may not use it.
     """
     with database.connection() as connection:
-        if not _exists(connection):
+        if not has_states(connection):
             try:
                 with connection.transaction():
                     connection.execute("SELECT pg_advisory_xact_lock(%s)", (ADVISORY_LOCK,))
@@ -118,7 +118,8 @@ def open_states(database: PostgresDatabase) -> bool:
     return True
 
 
-def _exists(connection: Connection) -> bool:
+def has_states(connection: Connection) -> bool:
+    """Return whether the table of states exists."""
     ((found,),) = connection.execute("SELECT to_regclass('reprise.states') IS NOT NULL").fetchall()
     return bool(found)
 

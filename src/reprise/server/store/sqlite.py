@@ -103,11 +103,10 @@ class SQLiteStore:
             positions: dict[User, UserPosition] = {}
             for user, event in events:
                 digest = self._hasher.event(user.tenant, event.event_id)
-                known = (
-                    digest
-                    and writer.execute("SELECT body FROM events WHERE digest = ?", (digest,)).fetchone()
-                )
-                if known:
+                known = None
+                if digest is not None:
+                    known = writer.execute("SELECT body FROM events WHERE digest = ?", (digest,)).fetchone()
+                if known is not None:
                     repeated = is_repetition((user, event), (_user(*known), _event(0, *known)))
                     statuses.append(Status.DUPLICATE if repeated else Status.CONFLICT)
                     continue
@@ -163,9 +162,7 @@ class SQLiteStore:
 
         The time is proportional to the number of all events.
         """
-        yield from compact_file(self._database, before_ms, tenant, dry_run, _erase_user)
-        if not dry_run:
-            sqlite_states.delete_stale(self._database)
+        return compact_file(self._database, before_ms, tenant, dry_run, _erase_user)
 
     def verify_erasure(self, user: User) -> str:
         """See `EventStore`. Searches all bytes of the file, so the time is proportional to the size of the file.

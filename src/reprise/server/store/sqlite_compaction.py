@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
+from reprise.server.store import sqlite_states
 from reprise.server.store.records import Compaction
 from reprise.server.store.sqlite_connection import SQLiteDatabase
 
@@ -46,7 +47,6 @@ def compact_file(
 ) -> Iterator[Compaction]:
     """See `Compactable.compact`."""
     ((last,),) = database.rows("SELECT coalesce(max(id), 0) FROM events")
-    keeps_states = bool(database.rows("SELECT 1 FROM sqlite_master WHERE name = 'states'"))
     count, users = 0, set[int]()
     for start in range(0, last, ROWS_PER_STEP):
         start_s = time.monotonic()
@@ -56,8 +56,6 @@ def compact_file(
             with database.transaction() as writer:
                 found = writer.execute(OLD, parameters).fetchall()
                 _overwrite(writer, found, erase_user)
-                if keeps_states:  # states with the deleted events
-                    writer.executemany("DELETE FROM states WHERE uid = ?", {(uid,) for _, uid in found})
             _let_others_write(start_s)
         count += len(found)
         users |= {uid for _, uid in found}
@@ -69,9 +67,13 @@ def compact_file(
 
 
 def _overwrite(writer: sqlite3.Connection, found: list[tuple[int, int]], erase_user: EraseUser) -> None:
-    """Overwrite events, and give their users a new generation, so that no state with these events is used any more."""
+    """Overwrite events, delete the stored states of their users, and give the users a new generation.
+
+    With the new generation, no process uses a state that has read these events.
+    """
     writer.executemany(OVERWRITE, [(row_id,) for row_id, _ in found])
     for uid in {uid for _, uid in found}:
+        sqlite_states.delete_state(writer, uid)
         if writer.execute(HAS_EVENTS, (uid,)).fetchone():
             new = 2**62 + secrets.randbits(61)
             writer.execute("UPDATE users SET generation = ? WHERE uid = ?", (new, uid))

@@ -110,9 +110,10 @@ class SQLiteDatabase:
     def vacuum(self) -> None:
         """Rewrite the file. Other threads can read meanwhile; a writer that waits longer than `BUSY_MS` fails."""
         with _as_store_error(self.path):
-            self._raise_if_closed()
-            self._require_files()
-            connection = self._connect()
+            with self._write_lock:  # the check of the files uses the connection that writes
+                self._raise_if_closed()
+                self._require_files()
+                connection = self._connect()
             try:
                 connection.execute("VACUUM")
             except BaseException as error:

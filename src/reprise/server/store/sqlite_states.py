@@ -24,10 +24,6 @@ INSERT INTO states (uid, generation, seq, model, body)
 """
 DROP = "DELETE FROM states WHERE uid IN (SELECT uid FROM states WHERE model <> ? LIMIT ?)"
 
-DROP_STALE = """
-DELETE FROM states WHERE NOT EXISTS (SELECT 1 FROM users WHERE users.uid = states.uid AND users.generation = states.generation)
-"""
-
 
 def load_state(database: SQLiteDatabase, hasher: KeyedHasher, user: User, model: str) -> StoredState | None:
     """See `KeepsStates`."""
@@ -53,9 +49,3 @@ def drop_states(database: SQLiteDatabase, model: str, limit: int) -> int:
 def delete_state(writer: sqlite3.Connection, uid: int) -> None:
     """Delete the state of a user within a transaction. SQLite overwrites the bytes (`secure_delete`)."""
     writer.execute("DELETE FROM states WHERE uid = ?", (uid,))
-
-
-def delete_stale(database: SQLiteDatabase) -> None:
-    """Delete the states of users who have another generation, because old events of theirs were deleted."""
-    with database.transaction() as writer:
-        writer.execute(DROP_STALE)
