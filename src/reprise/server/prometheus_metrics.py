@@ -2,6 +2,7 @@
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
+from typing import get_args
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -14,12 +15,10 @@ from prometheus_client import (
 from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from reprise.server.store.records import Reason, Status
+
 DURATION_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-STATUSES = ("accepted", "duplicate", "conflict", "rejected")
-"""Statuses of events."""
-REASONS = ("invalid", "too_early", "in_future", "unknown_kind", "no_consent", "conflict")
-"""Why events are not stored."""
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
@@ -97,9 +96,10 @@ class PrometheusMetrics:
             "Accepted events of items that the model does not know.",
             registry=registry,
         )
-        for status in STATUSES:
-            self.events.labels(status)  # shown with 0 before the first event
-        for reason in REASONS:
+        # with labels known in advance, a counter is shown as 0 before the first event
+        for status in Status:
+            self.events.labels(status)
+        for reason in get_args(Reason):
             self.events_rejected.labels(reason)
         self.events_lost = Counter(
             "reprise_events_lost",
@@ -107,16 +107,16 @@ class PrometheusMetrics:
             registry=registry,
         )
 
-    def count_stored(self, statuses: Iterable[str]) -> None:
+    def count_stored(self, statuses: Iterable[Status]) -> None:
         """Count events that were offered to the log, given their statuses."""
         for status, count in Tally(statuses).items():
             self.events.labels(status).inc(count)
-            if status == "conflict":
+            if status is Status.CONFLICT:
                 self.events_rejected.labels(status).inc(count)
 
-    def count_rejected(self, reason: str, count: int) -> None:
+    def count_rejected(self, reason: Reason, count: int) -> None:
         """Count events that were rejected before they were offered to the log."""
-        self.events.labels("rejected").inc(count)
+        self.events.labels(Status.REJECTED).inc(count)
         self.events_rejected.labels(reason).inc(count)
 
     def add_queue(self, name: str, depth: Callable[[], float]) -> None:

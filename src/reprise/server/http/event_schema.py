@@ -12,8 +12,7 @@ from pydantic_core import CoreSchema, from_json
 
 from reprise.server.http.api_errors import fault_of, is_invalid_json
 from reprise.server.http.field_types import EventKind, EventValue, Id, StrictBody, Timestamp
-
-Reason = Literal["invalid", "too_early", "in_future", "unknown_kind", "no_consent", "conflict"]
+from reprise.server.store.records import Reason
 
 
 class _OtherValues:

@@ -22,7 +22,7 @@ from reprise.server.engine.requests import (
 )
 from reprise.server.http.api_errors import ApiError
 from reprise.server.http.auth import Key
-from reprise.server.http.event_schema import EventBody, InvalidEvent, Reason, RecordEventsBody
+from reprise.server.http.event_schema import EventBody, InvalidEvent, RecordEventsBody
 from reprise.server.http.filter_schema import plain_filter
 from reprise.server.http.routes import GetUserQuery, ListUsersQuery, SearchItemsQuery
 from reprise.server.http.schema import (
@@ -36,7 +36,7 @@ from reprise.server.http.schema import (
 from reprise.server.queueing.async_service import AsyncService
 from reprise.server.queueing.fair_order import Client
 from reprise.server.queueing.work_queue import QueueFullError
-from reprise.server.store.records import Status, User, UserEvent
+from reprise.server.store.records import Reason, Status, User, UserEvent
 
 Json = dict[str, Any]
 EARLIEST_MS = EARLIEST_S * 1000

@@ -1,7 +1,7 @@
 """Records of the event log: users, their events, changes of items and results of deletions."""
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 class Status(StrEnum):
@@ -11,6 +11,10 @@ class Status(StrEnum):
     DUPLICATE = "duplicate"
     CONFLICT = "conflict"
     REJECTED = "rejected"
+
+
+Reason = Literal["invalid", "too_early", "in_future", "unknown_kind", "no_consent", "conflict"]
+"""Why an event is not stored: it is rejected, or in conflict with a stored event."""
 
 
 class User(NamedTuple):
