@@ -135,13 +135,11 @@ class AsyncService:
         slow = _is_slow(query)
 
         def submit(timeout_s: float) -> "asyncio.Future[RecommendResult]":
-            return (
-                self._slow_queue.submit(
-                    lambda: self.engine.recommend(query, MAX_QUICK_EVENTS), timeout_s=timeout_s, client=client
+            if slow:
+                return self._submit_slow(
+                    lambda: self.engine.recommend(query, MAX_QUICK_EVENTS), client, timeout_s
                 )
-                if slow
-                else self._quick_queue.submit(query, timeout_s=timeout_s)
-            )
+            return self._quick_queue.submit(query, timeout_s=timeout_s)
 
         return await self._with_states(
             submit, lambda: self.engine.recommend(query), query.context.user, client, query.rules.exclude_seen
@@ -195,7 +193,7 @@ class AsyncService:
                 cacheable = error.cacheable and user is not None and replays < MAX_REPLAYS
             if not cacheable:
                 result: Result = await self._replay_queue.submit(
-                    unlimited, timeout_s=timeout_s, client=client
+                    unlimited, timeout_s=until_s - time.monotonic(), client=client
                 )
                 return result
             assert user is not None
@@ -364,7 +362,7 @@ class AsyncService:
         self._store_fault = None
         self.metrics.commit_batch_size.observe(len(events))
         results = [[next(statuses) for _ in write.events] for write in writes]
-        self.metrics.count_stored(status.value for statuses in results for status in statuses)
+        self.metrics.count_stored(status for statuses in results for status in statuses)
         return results
 
     def _submit_slow(self, job: Job, client: Client, timeout_s: float) -> "asyncio.Future[Any]":

@@ -1,7 +1,7 @@
 """Fair order of pending work: clients take turns, and so do the users of one client."""
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 Work = TypeVar("Work")
@@ -60,9 +60,9 @@ class FairOrder(Generic[Work]):
             del self._keys[client.key]
         return True
 
-    def of_user(self, client: Client) -> list[Work]:
-        """Return the pending work of the client's user."""
-        return [*self._users(client).get(client.user, ())]
+    def of_user(self, client: Client) -> Sequence[Work]:
+        """Return the pending work of the client's user, without a copy: it changes with later calls."""
+        return self._users(client).get(client.user, ())
 
     def before(self, client: Client) -> int:
         """Return about how many works will be taken before a new one of a client."""

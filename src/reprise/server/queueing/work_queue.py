@@ -262,7 +262,8 @@ class WorkQueue(Generic[Work, Result]):
                     weight += pending.weight
             if not batch and (self._open or self._pending):
                 return self._take_batch()
-            self._running_since_s[threading.get_ident()] = time.monotonic()
+            if batch:
+                self._running_since_s[threading.get_ident()] = time.monotonic()
             return batch
 
 
