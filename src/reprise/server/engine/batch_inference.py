@@ -196,8 +196,8 @@ def _concatenate(states: Sequence[State]) -> State:
 def _ranked_items(
     model: ServedModel, ranker: Ranker, prepared: _PreparedQuery, recommendations: Sequence[Recommendation]
 ) -> list[RankedItem]:
-    popular = not prepared.state.event_count or any(one.reason == NOT_FINITE for one in recommendations)
-    if not prepared.query.explain or popular or not recommendations:
+    explained = prepared.query.explain and prepared.state.event_count and recommendations
+    if not explained or recommendations[0].reason == NOT_FINITE:  # all items of a list have one reason
         return [
             RankedItem(one.item_id, one.score, one.rank, one.title, one.reason) for one in recommendations
         ]

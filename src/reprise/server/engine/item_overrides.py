@@ -16,7 +16,7 @@ from reprise.data.vocabulary import ItemId
 from reprise.errors import DataError
 from reprise.recommender.ranker import Ranker
 from reprise.recommender.recommender import Recommender
-from reprise.server.engine.event_encoding import item_id
+from reprise.server.engine.event_encoding import is_known, item_id
 from reprise.server.json_logging import log_event
 from reprise.server.store.records import ItemChange
 
@@ -106,8 +106,7 @@ class ItemOverrides:
 
     def is_recommendable(self, item: str) -> bool:
         """Return whether the model has a vector for an item."""
-        found = item_id(item, self._catalogue)
-        return found is not None and bool(self._catalogue.indices([found])[0])
+        return is_known(item, self._catalogue)
 
     def validate(self, tenant: str, item: str, values: Mapping[str, object]) -> None:
         """Raise `DataError` if a value does not fit its column, or a limit is exceeded. The model need not know the item."""

@@ -23,9 +23,8 @@ from reprise.server.store.records import ErasureResult, User
 
 LATEST_VERSION = 2**63 - 1
 """A version after every other one: `deletions_since` then returns the current version and no deletions."""
-
 DROPPED_STATES = 100
-"""Maximum number of stored states of other models that are deleted at a time, so that writers wait briefly."""
+"""Maximum number of states of other models that one transaction deletes. Writers wait for it."""
 
 
 class UnknownItemError(DataError):
@@ -109,10 +108,12 @@ class ServingEngine:
         self._model.states.builder.stop()
 
     def save_states(self) -> None:
-        """Give the states of long histories to the store, if it keeps states; delete a few that other models computed.
+        """Store the states that have read many new events, and delete up to `DROPPED_STATES` states of other models.
+
+        Does nothing if the store keeps no states.
 
         Raises:
-            StoreError: the states are kept or not. Nothing is lost: they are computed again when they are needed.
+            StoreError: the states are stored or not. A state that is not stored is computed again when it is needed.
         """
         states = self._model.states
         if not isinstance(self.store, KeepsStates):

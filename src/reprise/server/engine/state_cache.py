@@ -23,8 +23,8 @@ from reprise.server.store.records import StoredState, User, UserEvent, UserLog
 MAX_QUICK_EVENTS = 200
 """Maximum number of events to replay in the quick and the slow queue. Longer replays have a thread of their own."""
 SAVED_EVENTS = 1_000
-"""Number of further events after which the state of a user is stored again. So the stored states take about as much space as
-the log at most, and a start replays at most so many events of a user."""
+"""Number of new events of a user after which the state is stored again. A restart replays at most this many events of each
+user, and the stored states take at most about as much space as the log."""
 MAX_UNSAVED = 64
 """Maximum number of states that wait to be stored; the oldest ones are dropped."""
 PAGE_EVENTS = 2_000

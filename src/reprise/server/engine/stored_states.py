@@ -77,14 +77,8 @@ def decode_state(stored: StoredState, initial: UserState) -> UserState | None:
         if arrays.offset != len(stored.body) or len(header["snapshots"]) != len(initial.snapshots):
             return None
         snapshots = tuple(None if place is None else states[place] for place in header["snapshots"])
-    except (
-        ValueError,
-        KeyError,
-        IndexError,
-        TypeError,
-        struct.error,
-    ):  # a cache: an invalid entry is a missing one
-        return None
+    except (ValueError, KeyError, IndexError, TypeError, struct.error):
+        return None  # a cache: an invalid entry is a missing one
     return replace(states[0], snapshots=snapshots) if states[0].seq == stored.seq else None
 
 

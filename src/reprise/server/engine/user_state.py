@@ -48,13 +48,13 @@ class UserState:
     log_count: int = 0
     """Number of events in the log up to the last event of the state, with those before its window."""
     window_start: int = 0
-    """Number of earliest events of the log that are not in the state, because only the last ones are replayed."""
+    """Number of the user's earliest events that are left out of the state (`StateBuilder.window_start`)."""
     session_start: int = 0
     """Number of events of the log before the session of the last event; 0: the log is not divided into sessions."""
     last_keys: frozenset[EventKey] = frozenset()
     """Items and kinds of the events at the latest time, by which duplicates are found. Empty if they are not looked for."""
     saved_count: int = 0
-    """Value of `log_count` when the state of the user was last given to the store."""
+    """Value of `log_count` when a state of the user was last marked for storing."""
     seen: AnyArray | None = None
     """Distinct item indices of the events, ascending. None: not computed yet."""
     snapshots: tuple["UserState | None", ...] = (None,) * 2 * len(SNAPSHOT_INTERVALS)

@@ -9,10 +9,8 @@ from reprise.server.store.records import Compaction, ItemChange, Status, StoredS
 DELETIONS_KEPT = 100_000
 """Number of deletions that a store remembers. A reader that gets this many may have missed earlier ones, and must drop
 all its cached states."""
-
-
 LATEST_EVENTS = 16
-"""Number of a user's events, the last ones that arrived, after which an event without a time of its own is stored."""
+"""Number of last events of a user that an assigned time must not be before (`UserEvent.time_assigned`)."""
 
 
 class StoreError(OSError):
