@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from reprise.data.dataset import SequenceDataset
 from reprise.models.networks.recurrent import Recurrent
 from reprise.recommender import Recommender
+from reprise.server.engine import state_builder, state_cache, user_state
 from reprise.server.engine.served_model import ServedModel
 from reprise.server.engine.serving_engine import ServingEngine
 from reprise.server.store.sqlite import SQLiteStore
@@ -88,6 +89,15 @@ def store(tmp_path: Path) -> Iterator[SQLiteStore]:
     store = SQLiteStore(tmp_path / "events.db")
     yield store
     store.close()
+
+
+@pytest.fixture
+def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take snapshots of short histories, and read and replay only a few events at a time."""
+    monkeypatch.setattr(user_state, "SNAPSHOT_INTERVALS", (2, 5, 11, 30))
+    monkeypatch.setattr(user_state, "MIN_SNAPSHOT_EVENTS", 3)
+    monkeypatch.setattr(state_cache, "PAGE_EVENTS", 7)
+    monkeypatch.setattr(state_builder, "PIECE_EVENTS", 3)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 
 from reprise.data.history_rules import HistoryRules
 from reprise.recommender import Recommender
-from reprise.server.engine import state_cache, user_state
 from reprise.server.engine.requests import RankingRules, RecommendQuery, RecommendResult, UserContext
 from reprise.server.engine.served_model import ServedModel
 from reprise.server.engine.serving_engine import ServingEngine
@@ -34,11 +33,17 @@ def ruled_model(
 ) -> Path:
     """The first model with the rules of a log that was cleaned."""
     if request.param not in MODELS:
-        artefact = Recommender.load(first_model).artefact
-        data = {**artefact.metadata["data"], "history": RULES[request.param].to_dict()}
-        MODELS[request.param] = tmp_path_factory.mktemp(request.param) / "shop.model"
-        Recommender.of(artefact.with_metadata(data=data, golden=[])).save(MODELS[request.param])
+        path = tmp_path_factory.mktemp(request.param) / "shop.model"
+        MODELS[request.param] = save_with_rules(first_model, RULES[request.param], path)
     return MODELS[request.param]
+
+
+def save_with_rules(model: Path, rules: HistoryRules, path: Path) -> Path:
+    """Save a model as if its log had been cleaned by these rules; return the path."""
+    artefact = Recommender.load(model).artefact
+    data = {**artefact.metadata["data"], "history": rules.to_dict()}
+    Recommender.of(artefact.with_metadata(data=data, golden=[])).save(path)
+    return path
 
 
 def at(ms: int, item: str = "p1", kind: str | None = "view", value: float = 1.0) -> UserEvent:
@@ -75,12 +80,9 @@ def expected_answer(recommender: Recommender, events: Sequence[UserEvent], exclu
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_state_equals_the_replay_of_the_whole_sorted_log(
-    seed: int, ruled_model: Path, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+    seed: int, ruled_model: Path, store: SQLiteStore, small_limits: None
 ) -> None:
-    """Late events open and close sessions, repeat earlier events and come before what they are repeated by."""
-    monkeypatch.setattr(user_state, "SNAPSHOT_INTERVALS", (2, 3, 7, 20))
-    monkeypatch.setattr(user_state, "MIN_SNAPSHOT_EVENTS", 2)
-    monkeypatch.setattr(state_cache, "PAGE_EVENTS", 5)
+    """Late events join and divide sessions; some repeat an earlier event, and some are repeated by one."""
     recommender = Recommender.load(ruled_model)
     engine = ServingEngine(ServedModel.open(ruled_model, store, 2**20), store)
     generator = random.Random(seed)
@@ -135,10 +137,8 @@ def test_explanations_are_those_of_the_recommender(seed: int, ruled_model: Path,
 def test_a_late_event_joins_two_sessions_and_a_repeated_one_changes_nothing(
     first_model: Path, store: SQLiteStore, tmp_path: Path
 ) -> None:
-    artefact = Recommender.load(first_model).artefact
-    data = {**artefact.metadata["data"], "history": RULES["both"].to_dict()}
-    Recommender.of(artefact.with_metadata(data=data, golden=[])).save(tmp_path / "shop.model")
-    engine = ServingEngine(ServedModel.open(tmp_path / "shop.model", store, 2**20), store)
+    model = save_with_rules(first_model, RULES["both"], tmp_path / "shop.model")
+    engine = ServingEngine(ServedModel.open(model, store, 2**20), store)
 
     def events_after(*events: UserEvent) -> int:
         store.append([(ANNA, event) for event in events])

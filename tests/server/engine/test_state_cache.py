@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from reprise.recommender import Recommender
-from reprise.server.engine import state_builder, state_cache, user_state
-from reprise.server.engine.state_builder import ReplayStoppedError, StateBuilder
+from reprise.server.engine import state_cache, user_state
+from reprise.server.engine.state_builder import MAX_USER_EVENTS, ReplayStoppedError, StateBuilder
 from reprise.server.engine.state_cache import LongHistoryError, StateCache
 from reprise.server.engine.user_state import UserState
 from reprise.server.store.records import User, UserEvent
@@ -261,43 +261,12 @@ def test_snapshots_hold_exactly_the_events_up_to_their_position(
     assert older is not None and (older.event_count, older.seq) == (2, 2)
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_snapshots_do_not_change_the_states(
-    seed: int, states: StateCache, store: SQLiteStore, builder: StateBuilder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(user_state, "SNAPSHOT_INTERVALS", (2, 5, 11, 30))
-    monkeypatch.setattr(user_state, "MIN_SNAPSHOT_EVENTS", 3)
-    generator = random.Random(seed)
-    for minute in range(60):
-        minutes = [
-            max(0, minute - generator.choice((0, 0, 0, 1, 3, 9, 40)))
-            for _ in range(generator.randrange(1, 4))
-        ]
-        append(store, *(event_at(one, generator.choice(("p1", "p5", "unknown item"))) for one in minutes))
-        if generator.random() < 0.05:
-            store.delete_user(ANNA)
-        if generator.random() < 0.8:
-            state = states.current(ANNA, with_seen=generator.random() < 0.2)
-            assert equal(state, replay_log(builder, store))
-            if state.seen is not None:
-                assert np.array_equal(state.seen, replay_log(builder, store).seen)  # type: ignore[arg-type]
-
-
 def test_only_the_last_events_are_replayed(store: SQLiteStore, first_model: Path) -> None:
     """A window of at most 10 events starts at a multiple of 5: with 12 events at event 5, with 15 at event 10."""
     ranker = Recommender.load(first_model).ranker
     bounded = StateBuilder(ranker.network, ranker.catalogue, max_events=10)
-    assert [bounded.window_start(count) for count in (0, 4, 5, 9, 10, 14, 15, 19, 20)] == [
-        0,
-        0,
-        0,
-        0,
-        5,
-        5,
-        10,
-        10,
-        15,
-    ]
+    starts = [bounded.window_start(count) for count in (0, 4, 5, 9, 10, 14, 15, 19, 20)]
+    assert starts == [0, 0, 0, 0, 5, 5, 10, 10, 15]
     unbounded = StateBuilder(ranker.network, ranker.catalogue, max_events=None)
     states = StateCache(bounded, store, 2**20)
     for minute in range(23):
@@ -316,17 +285,14 @@ def test_only_the_last_events_are_replayed(store: SQLiteStore, first_model: Path
         ]
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_the_window_does_not_depend_on_the_order_of_arrival(
-    seed: int, store: SQLiteStore, first_model: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("max_events", [12, MAX_USER_EVENTS])
+@pytest.mark.parametrize("seed", range(8))
+def test_snapshots_windows_and_limits_do_not_change_the_states(
+    seed: int, max_events: int, store: SQLiteStore, first_model: Path, small_limits: None
 ) -> None:
-    """Late events move the window; pages, snapshots, limits and deletions do not change the result."""
-    monkeypatch.setattr(user_state, "SNAPSHOT_INTERVALS", (2, 5, 11, 30))
-    monkeypatch.setattr(user_state, "MIN_SNAPSHOT_EVENTS", 3)
-    monkeypatch.setattr(state_cache, "PAGE_EVENTS", 7)
-    monkeypatch.setattr(state_builder, "PIECE_EVENTS", 3)
+    """Late events go back to snapshots and move the window of 12 events. Deletions and refused replays come between."""
     ranker = Recommender.load(first_model).ranker
-    builder = StateBuilder(ranker.network, ranker.catalogue, max_events=12)
+    builder = StateBuilder(ranker.network, ranker.catalogue, max_events=max_events)
     generator, states = random.Random(seed), StateCache(builder, store, 2**20)
     for minute in range(60):
         minutes = [
