@@ -57,13 +57,13 @@ class _ReplacedRows:
         return self.rows.empty(scores)
 
     def own(self, target_C: Tensor) -> Tensor:
-        """Return the scores of the targets."""
+        """Compute the score of each row's target: the popularity of the item in a replaced row, else the model's score."""
         s_C = self.rows.own(target_C)
         s_C[self.replaced_P] = self.popular_I[target_C[self.replaced_P] - 1].to(s_C.dtype)
         return s_C
 
     def write(self, tile: Tile, s_CT: Tensor) -> None:
-        """Write the scores of a tile."""
+        """Write the scores of a tile, with the popularity of the items in the replaced rows."""
         self.rows.write(tile, s_CT)
         s_CT[self.replaced_P] = self.popular_I[tile.begin : tile.end].to(s_CT.dtype)
 
