@@ -156,6 +156,7 @@ def test_a_header_of_another_length_than_all_rows_is_reported_as_such(read, head
         ("a,b\n1,2\n".encode("utf-16"), "is UTF-16; convert it to UTF-8"),
         ("a,b\n1,2\n".encode("utf-16-be"), "line 1: the line contains a NUL byte; convert the file to UTF-8"),
         ("a,b\n1,2\n\ufeffa,b\n", "line 3: the line starts with a byte order mark"),
+        ("a,b\r1,2\r\ufeff3,4\r", "line 3: the line starts with a byte order mark"),
         (gzip.compress(b"a,b\n"), "is compressed by gzip; let its name end with .gz"),
         (b"PAR1\x15\x04", "is a Parquet file; let its name end with .parquet"),
         (b"PK\x03\x04\0", "is a ZIP archive or an Excel file; unpack it, or export it as CSV"),

@@ -1,4 +1,4 @@
-"""Parquet files whose columns the table engine would rename or convert are refused."""
+"""Parquet files whose columns the table engine would rename, convert or replace."""
 
 from pathlib import Path
 
@@ -9,6 +9,8 @@ import pytest
 from reprise.data.io.events import read_events
 from reprise.data.io.sources import open_source
 from reprise.data.preparing.item_table import open_items
+from reprise.data.preparing.prepare import prepare
+from reprise.data.split import LeaveOneOut
 from reprise.errors import DataError
 
 S = 1_700_000_000
@@ -50,3 +52,51 @@ def test_ids_of_different_types_in_an_item_table_are_refused(tmp_path: Path) -> 
     write(tmp_path / "1.parquet", ("item_id", ["001"]))
     with pytest.raises(DataError, match=r"column 'item_id' is int64 in .* and string in"):
         open_items(tmp_path, "item_id")
+
+
+def test_types_that_differ_in_columns_whose_names_differ_in_case_are_refused(tmp_path: Path) -> None:
+    others = [("user_id", [1]), ("timestamp", [S])]
+    write(tmp_path / "0.parquet", ("item_id", [1]), *others)
+    write(tmp_path / "1.parquet", ("ITEM_ID", ["001"]), *others)
+    with pytest.raises(DataError, match=r"column 'item_id' is int64 in .* and string in"):
+        read_events(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["user_id", "USER_ID", "item_id", "timestamp", "user"])
+@pytest.mark.parametrize("names", [["a"], ["day=1/a", "day=2/b"]], ids=["file", "partitions"])
+def test_a_directory_named_like_a_column_does_not_replace_it(
+    tmp_path: Path, key: str, names: list[str]
+) -> None:
+    directory = tmp_path / f"{key}=7"
+    for name in names:
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        write(directory / f"{name}.parquet", ("user_id", [1, 2]), ("item_id", [3, 4]), ("timestamp", [S, S]))
+    table = read_events(str(directory)).table
+    assert table.columns == ("user_id", "item_id", "timestamp")
+    rows = sorted(map(tuple, table.to_pyarrow().to_pandas().itertuples(index=False)))
+    assert rows == sorted([(1, 3, S), (2, 4, S)] * len(names))
+
+
+@pytest.mark.parametrize("key", ["user_id", "item_id", "timestamp", "row"])
+def test_a_dataset_can_be_in_a_directory_named_like_a_column(
+    write_log, days, tmp_path: Path, key: str
+) -> None:
+    log = write_log(days, name="log.csv")
+    expected = prepare(log, tmp_path / "shop", split="last:2d,2d")
+    dataset = prepare(log, tmp_path / f"{key}=7" / "shop", split="last:2d,2d")
+    assert dataset.fingerprint == expected.fingerprint
+
+
+def test_directories_of_partitions_give_a_column_with_ids_as_written(tmp_path: Path) -> None:
+    for user in ("001", "2"):
+        (tmp_path / "year=2026" / f"user_id={user}").mkdir(parents=True)
+        write(
+            tmp_path / "year=2026" / f"user_id={user}" / "a.parquet",
+            ("item_id", [1, 2, 3, 4]),
+            ("timestamp", [S, S + 1, S + 2, S + 3]),
+        )
+    table = read_events(tmp_path / "year=2026").table
+    assert set(table.columns) == {"user_id", "item_id", "timestamp"}
+    dataset = prepare(tmp_path / "year=2026", tmp_path / "shop", split=LeaveOneOut())
+    assert sorted(dataset.users) == ["001", "2"]
+    assert dataset.facts["rows_read"] == 8

@@ -58,9 +58,10 @@ def test_gru4rec_files_have_sessions(write_log, tmp_path: Path) -> None:
     assert dataset.facts["warnings"][0] == "the events have no user column: each session is a sequence"
 
 
-def test_a_compressed_file_is_read(write_log, days, tmp_path: Path, expected: tuple) -> None:
+@pytest.mark.parametrize("name", ["packed.csv.gz", "PACKED.CSV.GZ"])
+def test_a_compressed_file_is_read(write_log, days, tmp_path: Path, expected: tuple, name: str) -> None:
     plain = write_log(days, COLUMNS, "log.csv")
-    packed = tmp_path / "packed.csv.gz"
+    packed = tmp_path / name
     packed.write_bytes(gzip.compress(plain.read_bytes()))
     assert summary(packed, tmp_path / "out") == expected
 

@@ -45,7 +45,7 @@ def test_rows_are_found_in_blocks_of_any_size(
     assert rows_of(path, b",", size) == [row.encode() for row in written]
 
 
-@pytest.mark.parametrize("size", range(1, 12))
+@pytest.mark.parametrize("size", range(3, 12))
 def test_a_long_separator_is_found_at_the_border_of_blocks(tmp_path: Path, size: int) -> None:
     path = tmp_path / "table.dat"
     path.write_bytes(b'a::b\n1:::2\n"x::\n"::3\n')
@@ -58,6 +58,16 @@ def test_lines_are_counted_in_the_file(tmp_path: Path, size: int) -> None:
     path.write_bytes(b'a\r\n\r\n"b\nb"\r\rc\n\nd')
     found = [block.line(int(start)) for block in read_blocks(path, b",", size) for start in block.starts]
     assert found == [1, 3, 6, 8]
+
+
+@pytest.mark.parametrize("size", range(3, 12))
+def test_a_mark_at_the_start_of_a_row_is_refused_also_at_the_border_of_blocks(
+    tmp_path: Path, size: int
+) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(b"\xef\xbb\xbfa\xef\xbb\xbf\n\xef\xbb\xbfb\n")
+    with pytest.raises(DataError, match="line 2: the line starts with a byte order mark"):
+        rows_of(path, b",", size)
 
 
 def test_quotes_have_no_meaning_without_a_separator(tmp_path: Path) -> None:

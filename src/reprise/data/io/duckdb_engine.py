@@ -107,13 +107,20 @@ class Engine:
         self.memory_limit = memory_limit
         self._run(f"SET memory_limit = {_quoted(memory_limit)}")
 
-    def parquet(self, files: Sequence[Path], *, number: bool = True) -> ir.Table:
-        """Open Parquet files as one table, with the columns `file_row_number` and, for several files, `filename`.
+    def parquet(self, files: Sequence[Path], *, number: bool = True, partitions: bool = False) -> ir.Table:
+        """Open Parquet files as one table.
 
-        Files that already have such columns must be opened with `number=False`.
+        Args:
+            files: The files.
+            number: Whether to add the columns `file_row_number` and, for several files, `filename`. Files that have such
+                columns must be opened without them.
+            partitions: Whether directories named `key=value` are columns, which replace columns of the same name in the
+                files. All files must have the same keys.
         """
         several = len(files) > 1
-        options: dict[str, bool] = {"union_by_name": True} if several else {}
+        # stated, because by default DuckDB takes columns from any directory of this form, also one that contains the output
+        options: dict[str, bool] = {"hive_partitioning": partitions}
+        options |= {"union_by_name": True} if several else {}
         if number:
             options |= {"file_row_number": True, **({"filename": True} if several else {})}
         with self._translate_errors():

@@ -1,4 +1,4 @@
-"""Checks of Parquet files by their schemas: column names that the table engine would change, and types that differ."""
+"""Checks of Parquet files by their schemas and paths: names that the engine would change, types that differ, partitions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,15 +44,36 @@ def check_same_type(files: Sequence[Path], schemas: Sequence[pa.Schema], name: s
     """
     first: dict[str, tuple[Path, pa.DataType]] = {}
     for path, schema in zip(files, schemas, strict=True):
-        if name in schema.names:
-            kind = schema.field(name).type
-            first.setdefault(_group(kind), (path, kind))
+        for column in schema:
+            if column.name.lower() == name.lower():  # the table engine ignores case
+                first.setdefault(_group(column.type), (path, column.type))
     first.pop("null", None)
     if len(first) > 1:
         (path, kind), (other_path, other) = list(first.values())[:2]
         raise DataError(
             f"column {name!r} is {kind} in {str(path)!r} and {other} in {str(other_path)!r}; write one type in all files"
         )
+
+
+def partition_keys(files: Sequence[Path], schemas: Sequence[pa.Schema]) -> dict[str, bool]:
+    """Return the keys of directories named `key=value`, such as those of Spark, and whether the values of each differ.
+
+    The result is empty if all values are equal, the files have different keys, or a file has a column named like a key:
+    the directories are then only places, and the columns of the files are complete.
+
+    Args:
+        files: The files.
+        schemas: The schema of each file.
+    """
+    values = [
+        dict(part.split("=", 1) for part in path.parent.parts if "=" in part.strip("=")) for path in files
+    ]
+    differ = {key: len({one.get(key) for one in values}) > 1 for key in values[0]}
+    columns = {name.lower() for schema in schemas for name in schema.names}
+    same_keys = all(one.keys() == differ.keys() for one in values)
+    if same_keys and any(differ.values()) and columns.isdisjoint(key.lower() for key in differ):
+        return differ
+    return {}
 
 
 def _group(kind: pa.DataType) -> str:

@@ -28,7 +28,7 @@ from reprise.data.io.delimited_text import (
 )
 from reprise.data.io.duckdb_engine import NUMBERING, Engine
 from reprise.data.io.json_lines import LINE_SCHEMA, read_lines, scan_columns, select_columns
-from reprise.data.io.parquet_schemas import check_same_type, read_schemas
+from reprise.data.io.parquet_schemas import check_same_type, partition_keys, read_schemas
 from reprise.data.io.text_blocks import UTF8_MARK
 from reprise.errors import ConfigError, DataError
 from reprise.path_kinds import MANIFESTS, NAMES, Kind
@@ -74,6 +74,8 @@ class Source:
     """Parquet files of the table; empty for other sources."""
     schemas: tuple[pa.Schema, ...] = ()
     """Schema of each Parquet file."""
+    has_partitions: bool = False
+    """Whether columns of the table are directories named `key=value` instead of columns of the Parquet files."""
     engine: Engine | None = None
     """Engine that evaluates `table`, or None if the table is in a database of the caller."""
     not_ids: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -83,7 +85,7 @@ class Source:
     def in_place(self) -> bool:
         """Whether the files are Parquet and the engine can number their rows, so that they need not be written again."""
         names = {name.lower() for schema in self.schemas for name in schema.names}
-        return bool(self.parquet) and names.isdisjoint(NUMBERING)
+        return bool(self.parquet) and not self.has_partitions and names.isdisjoint(NUMBERING)
 
     def check_ids(self, name: str, *, where: str = "") -> None:
         """Check that a column contains ids: text, integers or UUIDs.
@@ -255,7 +257,7 @@ def _files_in(directory: Path) -> list[Path]:
 
 def _format_of(path: Path) -> str | None:
     suffixes = path.suffixes
-    if suffixes and suffixes[-1] in COMPRESSED:
+    if suffixes and suffixes[-1].lower() in COMPRESSED:
         suffixes = suffixes[:-1]
     return FORMATS.get(suffixes[-1].lower()) if suffixes else None
 
@@ -272,15 +274,24 @@ def _open_files(files: list[Path], separator: str | None) -> Source:
             f"delimiter={separator!r} applies to delimited text, but {str(files[0])!r} is {file_format}; omit it"
         )
     if file_format == "parquet":
-        schemas = read_schemas(files)
-        # without numbers, because the files may have columns of these names
-        table = engine.parquet(files, number=False)
-        return Source(table, origin, parquet=tuple(files), schemas=schemas, engine=engine)
+        return _open_parquet(engine, files, origin)
     if file_format == "json":
         return _open_json(engine, files, origin)
     if separator:
         origin["delimiter"] = separator
     return Source(_open_text(engine, files, file_format, separator), origin, text=True, engine=engine)
+
+
+def _open_parquet(engine: Engine, files: list[Path], origin: dict[str, Any]) -> Source:
+    schemas = read_schemas(files)
+    keys = partition_keys(files, schemas)
+    # without numbers, because the files may have columns of these names
+    table = engine.parquet(files, number=False, partitions=bool(keys))
+    constant = [key for key, differs in keys.items() if not differs]
+    table = table.drop(*(name for name in table.columns if name in constant))
+    return Source(
+        table, origin, parquet=tuple(files), schemas=schemas, has_partitions=bool(keys), engine=engine
+    )
 
 
 def _common_format(files: list[Path]) -> str:

@@ -5,6 +5,7 @@ A quote `"` has a meaning only at the start of a value: the value then ends with
 one quote. A quote elsewhere in a value is an ordinary character.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -272,14 +273,13 @@ def _check_text(block: Block) -> None:
             error.start,
             f"the bytes {wrong!r} are not UTF-8; convert the file to UTF-8 (iconv -f ENCODING -t UTF-8)",
         ) from None
-    position = data.find(b"\n" + UTF8_MARK)
-    while position >= 0:
-        if position in block.ends:
-            raise block.error(
-                position + 1,
-                "the line starts with a byte order mark, as if files had been joined; remove the mark (and a repeated header)",
-            )
-        position = data.find(b"\n" + UTF8_MARK, position + 1)
+    marks = [match.start() for match in re.finditer(UTF8_MARK, data)]
+    first = np.intersect1d(marks, block.starts)[:1]
+    if len(first):
+        raise block.error(
+            int(first[0]),
+            "the line starts with a byte order mark, as if files had been joined; remove the mark (and a repeated header)",
+        )
 
 
 def _count_lines(data: bytes, end: int) -> int:
