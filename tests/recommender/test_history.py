@@ -60,6 +60,10 @@ def test_an_empty_history_has_no_events() -> None:
         ([{"item_id": "a", "value": True}], r"^value True is not a finite number; "),
         ([{"item_id": "a", "value": float("inf")}], r"^value inf is not a finite number; "),
         ([{"item_id": "a", "value": -1e39}], r"^value -1e\+39 is not a finite number; "),
+        ([{"item_id": "a", "value": 10**400}], r"^value 10000.* of type int is not a finite number; "),
+        ([("a", 10**400)], r"^10000.* of type int is not a timestamp; pass seconds since 1970"),
+        ([("a", -(10**400))], r"^-10000.* of type int is not a timestamp; pass seconds since 1970"),
+        ([("a", np.timedelta64(5, "s"))], r"^np.timedelta64\(5,'s'\) is not a timestamp; "),
     ],
 )  # fmt: skip
 def test_invalid_histories_are_errors(events: HistoryLike, message: str) -> None:
@@ -150,10 +154,19 @@ def test_a_field_with_the_name_of_a_column_is_refused(name: str, field: str) -> 
     assert len(read_history([{"item_id": "a", name: 5, field: 5}], GOODS)) == 1
 
 
-@pytest.mark.parametrize("timestamp", [1.7e15, 1_700_000_000_000_000_000])
+@pytest.mark.parametrize("timestamp", [1.7e15, 1_700_000_000_000_000_000, -1.7e15])
 def test_a_time_in_another_unit_is_refused(timestamp: float) -> None:
     with pytest.raises(DataError, match=r"is in .*; pass seconds or milliseconds since 1970$"):
         unix_seconds(timestamp)
+
+
+@pytest.mark.parametrize("time_s", [np.float32(1.7e9), np.float32(1.7e12), np.float16(60_000)])
+def test_a_time_with_too_few_digits_is_refused(time_s: float) -> None:
+    with pytest.raises(
+        DataError, match=r"is rounded to a multiple of \d+, so order and gaps are lost; pass the "
+    ):
+        unix_seconds(time_s)
+    assert unix_seconds(np.float32(1_000.5)) == 1_000.5
 
 
 def test_a_missing_time_of_pandas_is_not_a_timestamp() -> None:

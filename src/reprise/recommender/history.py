@@ -138,7 +138,7 @@ def unix_seconds(timestamp: Timestamp) -> float:
     """Return a timestamp as seconds since 1970.
 
     Raises:
-        DataError: it is not a timestamp, or has no time zone.
+        DataError: it is not a timestamp, has no time zone, or is a float32 number that is rounded to more than a second.
     """
     if isinstance(timestamp, str):
         try:
@@ -151,14 +151,20 @@ def unix_seconds(timestamp: Timestamp) -> float:
                 f"timestamp {timestamp} has no time zone; write its offset, as in {timestamp}+00:00"
             )
         return timestamp.timestamp()
-    if not isinstance(timestamp, Real) or isinstance(timestamp, bool) or not isfinite(timestamp):
+    number = _as_float(timestamp)
+    if not isfinite(number):
         raise DataError(
             f"{shown(timestamp)} is not a timestamp; pass seconds since 1970, an ISO 8601 string or a datetime"
         )
-    seconds = float(timestamp) / (1000.0 if abs(timestamp) >= MILLISECONDS_FROM else 1.0)
-    if seconds >= END_S:
+    seconds = number / (1000.0 if abs(number) >= MILLISECONDS_FROM else 1.0)
+    if abs(seconds) >= END_S:
         raise DataError(
-            f"timestamp {timestamp!r} is in {format_time(seconds * 1000)}; pass seconds or milliseconds since 1970"
+            f"timestamp {shown(timestamp)} is in {format_time(seconds * 1000)}; pass seconds or milliseconds since 1970"
+        )
+    if isinstance(timestamp, np.floating) and np.spacing(timestamp) > 1:
+        raise DataError(
+            f"timestamp {timestamp!r} has too few digits: it is rounded to a multiple of {np.spacing(timestamp):g}, "
+            "so order and gaps are lost; pass the original time as an integer or as float64"
         )
     return seconds
 
@@ -188,9 +194,19 @@ def _input_event(event: Any) -> _InputEvent:
 def _value(value: object) -> float:
     if value is None:
         return nan
-    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else inf
+    number = _as_float(value)
     if abs(number) > MAX_VALUE:
         raise DataError(
             f"value {shown(value)} is not a finite number; leave it out for an event without a value"
         )
     return number
+
+
+def _as_float(value: object) -> float:
+    """Return a number as a float; infinity for other objects, and for integers that are too large for a float."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return inf
+    try:
+        return float(value)
+    except (OverflowError, TypeError):  # TypeError: NumPy's durations are subclasses of its integers
+        return inf

@@ -39,6 +39,7 @@ TABLES = {
     "Arrow table": pa.table(COLUMNS),
     "Arrow batch": pa.RecordBatch.from_pydict(COLUMNS),
     "structured array": np.array([("a", 1)], dtype=[("item_id", "U1"), ("timestamp", "i8")]),
+    "row of a pandas frame": pd.DataFrame({"item_id": [3, 4], "timestamp": [1, 2]}).iloc[0],
 }
 OTHERS: dict[str, Any] = {
     **TABLES, "text": "abc", "bytes": b"abc", "bytearray": bytearray(b"abc"), "None": None, "number": 7, "float": 7.0,
@@ -84,6 +85,7 @@ def test_the_message_about_a_table_names_its_columns(table: Any) -> None:
         (TABLES["polars frame"], "kind, value (table.to_dicts())"),
         (TABLES["Arrow table"], "kind, value (table.to_pylist())"),
         (TABLES["structured array"], "optionally timestamp, kind, value"),
+        (TABLES["row of a pandas frame"], "pass [row.to_dict()], or the rows of the whole table as mappings"),
         ({"item_id": "a"}, "got {'item_id': 'a'}; pass [{'item_id': 'a'}]"),
         (COLUMNS, "[1, 2, 3]}; pass a list of item ids, of (item_id, timestamp) pairs, or of mappings with item_id"),
         ({"a": 1}, "got {'a': 1}; pass a list of item ids, of (item_id, timestamp) pairs, or of mappings with item_id"),
@@ -116,6 +118,7 @@ def test_an_open_file_is_refused(tmp_path: Path) -> None:
 
 def test_lists_of_ids_may_be_sets_and_lists_of_histories_may_be_arrays() -> None:
     assert id_list("deny", {"a"}) == ["a"]
+    assert history_events(pd.Series(["a", "b"], index=[10, 20])) == ["a", "b"]
     assert [list(row) for row in history_list(np.array([[1, 2], [3, 4]]))] == [[1, 2], [3, 4]]
     with pytest.raises(DataError, match=r"^deny is a list of item ids, got 2; pass \[2\]$"):
         id_list("deny", 2)

@@ -44,6 +44,8 @@ def history_events(history: object) -> list[Any]:
     remedy = "for a user without events pass []"
     if isinstance(history, TEXT) or _is_event(history):
         remedy = _in_a_list(history)
+    elif _is_row(history):
+        remedy = "pass [row.to_dict()], or the rows of the whole table as mappings"
     elif _is_table(history):
         rows = next((call for name, call in ROWS_OF_TABLE.items() if hasattr(history, name)), None)
         remedy = "pass a list of its item ids, or of its rows as mappings with item_id and optionally timestamp, kind, value"
@@ -56,6 +58,13 @@ def history_events(history: object) -> list[Any]:
 def _is_event(value: object) -> bool:
     """Return whether a value is one event, and not a mapping of column names to columns."""
     return isinstance(value, Mapping) and isinstance(value.get("item_id"), str | Integral)
+
+
+def _is_row(value: Any) -> bool:
+    """Return whether a value is one row of a data frame: a series whose labels are the names of columns."""
+    if isinstance(value, Mapping) or _is_table(value) or not hasattr(type(value), "keys"):
+        return False
+    return "item_id" in list(value.keys())
 
 
 def history_list(histories: object) -> list[Any]:
@@ -86,12 +95,14 @@ def _in_a_list(value: object) -> str:
     return f"pass [{text}]" if text == repr(value) else "put it in a list"
 
 
-def _fault(values: object, *, ordered: bool = False, axes: int = 1) -> str | None:
+def _fault(values: Any, *, ordered: bool = False, axes: int = 1) -> str | None:
     """Return what was passed instead of a list, for a message; None if it is a list."""
     if _is_table(values):
         return f"a table ({type(values).__name__}) with the columns {_columns(values)}"
     if isinstance(values, io.IOBase):
         return "an open file"
+    if _is_row(values):
+        return f"a row of a table with the columns {shown(list(values.keys()))}"
     if isinstance(values, Set) and ordered:
         return f"a set ({shown(values)}), which has no order"
     found = getattr(values, "ndim", 1)
