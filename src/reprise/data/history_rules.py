@@ -4,16 +4,18 @@
 cleaned in the same way before the network reads it. Shape letters: E events of one history, in the order of time.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite, nan
 from typing import Any
 
 import numpy as np
 
+from reprise.argument_checks import shown
 from reprise.arrays import AnyArray, Float64Array, Int64Array
 from reprise.data.dataset import EVENT
 from reprise.data.timestamps import parse_duration
+from reprise.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,17 @@ class HistoryRules:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any] | None) -> "HistoryRules":
-        """Return rules from the values of `to_dict`; None, as in a model that has no record of them, changes nothing."""
-        return cls() if values is None else cls(**values)
+        """Return rules from the values of `to_dict`; None, as in a model that has no record of them, changes nothing.
+
+        Raises:
+            DataError: The values are not those of `to_dict`.
+        """
+        if values is None:
+            return cls()
+        known = isinstance(values, Mapping) and values.keys() <= VALUES_OF_RULES.keys()
+        if not known or not all(VALUES_OF_RULES[name](value) for name, value in values.items()):
+            raise DataError(f"{shown(values)} are not rules of histories; export the model again")
+        return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as JSON values."""
@@ -114,6 +125,13 @@ class HistoryRules:
         return time_ms - last_ms > self.session_gap_ms
 
 
+VALUES_OF_RULES: Mapping[str, Callable[[Any], bool]] = {
+    "drop_duplicates": lambda value: isinstance(value, bool),
+    "session_gap_ms": lambda value: value is None or (type(value) is int and value > 0),
+    "has_kinds": lambda value: isinstance(value, bool),
+    "sequence_by": lambda value: value in (None, "user", "session"),
+}
+"""Tests of the values of the rules in a saved model."""
 NO_RULES = HistoryRules()
 """Rules that change no history."""
 

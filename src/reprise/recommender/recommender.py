@@ -17,7 +17,7 @@ from reprise.argument_checks import file_path, flag, shown, whole
 from reprise.data.dataset import SequenceDataset
 from reprise.data.history_rules import HistoryRules
 from reprise.data.vocabulary import ItemId, Vocabulary
-from reprise.errors import ConfigError
+from reprise.errors import ArtefactError, ConfigError, DataError
 from reprise.recommender.artefact.artefact import Artefact, read, write
 from reprise.recommender.artefact.loading import open_index, open_network, open_similarity_index
 from reprise.recommender.explain import influences
@@ -81,9 +81,17 @@ class Recommender:
             trusted: Whether `spec` may import classes from outside the package. Recommendations never need them.
 
         Raises:
-            ArtefactError: a file is missing, truncated or altered, or the format version cannot be read.
+            ArtefactError: a file is missing, truncated or altered, the files do not fit each other, the model computes scores
+                that are not finite, or the format version cannot be read.
         """
-        return cls.of(read(file_path("path", path)), trusted=trusted)
+        folder = file_path("path", path)
+        artefact = read(folder)
+        try:
+            recommender = cls.of(artefact, trusted=trusted)
+            check_each_kind(recommender._network, len(artefact.metadata["data"]["kinds"]))
+        except (ArtefactError, DataError) as error:
+            raise ArtefactError(f"the model {folder} cannot be used: {error}") from error
+        return recommender
 
     @classmethod
     def of(cls, artefact: Artefact, trusted: bool = False) -> "Recommender":
@@ -141,7 +149,6 @@ class Recommender:
             run_golden_tests(self.recommend, self.items, golden)
         else:
             self._make_golden_tests()
-        check_each_kind(self._network, len(self.artefact.metadata["data"]["kinds"]))
 
     def _make_golden_tests(self) -> list[dict[str, Any]]:
         kinds = self.artefact.metadata["data"]["kinds"]

@@ -213,8 +213,8 @@ def test_files_of_two_models_are_refused(saved: Path, counting_shop: Recommender
 @pytest.mark.parametrize(
     ("entry", "value", "message"),
     [
-        ("facts", None, r"facts\.name is None, not a str"),
-        ("facts", {"name": 3}, r"facts\.name is 3, not a str"),
+        ("facts", None, r"facts\.name is missing"),
+        ("facts", {"name": 3}, r"facts\.name is 3, not text"),
         ("files", None, r"files\.vectors\.safetensors is None, not a size and a checksum"),
         ("files", {}, r"files\.vectors\.safetensors is None, not a size and a checksum"),
         ("files", dict.fromkeys(FILES), r"files\.vectors\.safetensors is None, not a size and a checksum"),
@@ -273,9 +273,79 @@ def test_large_finite_numbers_are_not_taken_for_infinite_ones(
 ) -> None:
     """The sum of these numbers overflows, and each of them is finite."""
     tensors = dict(rich_shop.artefact.tensors)
-    vectors = np.full_like(tensors["input"], 3e38)
+    vectors = tensors["input"].copy()
+    vectors[1:] = 3e38
     rewrite(saved_rich, files={VECTORS: save(tensors | {"input": vectors})})
     Recommender.load(saved_rich)
+
+
+@pytest.mark.parametrize("name", ["input", "output", "transitions.gain"])
+def test_a_model_that_computes_scores_that_are_not_finite_is_refused(
+    saved_rich: Path, rich_shop: Recommender, name: str
+) -> None:
+    """All numbers in the files are finite, but the products of them are not."""
+    tensors = dict(rich_shop.artefact.tensors)
+    rewrite(saved_rich, files={VECTORS: save(tensors | {name: np.full_like(tensors[name], 3e38)})})
+    with pytest.raises(
+        ArtefactError,
+        match=r"^the model \S+shop\.model cannot be used: the model computes scores that are not finite after an event of "
+        r"kind 0; train it again$",
+    ):
+        Recommender.load(saved_rich)
+
+
+def test_more_kinds_than_the_graph_knows_are_refused_with_one_message(
+    saved_rich: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    facts = json.loads((saved_rich / MANIFEST).read_text())["facts"]
+    facts["data"]["kinds"].append("another")
+    rewrite(saved_rich, facts=facts)
+    with pytest.raises(
+        ArtefactError, match=r"shop\.model cannot be used: the graphs do not fit the other files \("
+    ):
+        Recommender.load(saved_rich)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        True, [], "drop", {"other": 1}, {"drop_duplicates": 1}, {"session_gap_ms": "x"}, {"session_gap_ms": True},
+        {"session_gap_ms": -5}, {"session_gap_ms": 1.5}, {"has_kinds": None}, {"sequence_by": "day"}, {"sequence_by": []},
+    ],
+)  # fmt: skip
+def test_rules_of_histories_that_are_not_valid_are_refused(saved: Path, rules: object) -> None:
+    facts = json.loads((saved / MANIFEST).read_text())["facts"]
+    facts["data"]["history"] = rules
+    rewrite(saved, facts=facts)
+    with pytest.raises(
+        ArtefactError,
+        match=r"shop\.model cannot be used: .* are not rules of histories; export the model again$",
+    ):
+        Recommender.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("warm", "x"), ("warm", True), ("parts", []), ("fingerprint", 3), ("events", None), ("split", [])],
+)
+def test_facts_that_the_model_card_needs_are_checked(saved: Path, name: str, value: object) -> None:
+    facts = json.loads((saved / MANIFEST).read_text())["facts"]
+    facts["data"][name] = value
+    rewrite(saved, facts=facts)
+    with pytest.raises(
+        ArtefactError, match=rf"facts\.data\.{name} is (missing|.*, not (text|an object|a whole number));"
+    ):
+        Recommender.load(saved)
+
+
+def test_a_manifest_with_text_that_is_not_unicode_is_damaged(saved: Path) -> None:
+    facts = json.loads((saved / MANIFEST).read_text())["facts"]
+    rewrite(saved, facts=facts | {"name": "\ud800"})
+    with pytest.raises(
+        ArtefactError, match=r"manifest\.json is damaged \(.*surrogates not allowed\); copy the whole"
+    ):
+        Recommender.load(saved)
 
 
 def _changed(tensors: dict[str, np.ndarray], name: str, change: Callable[[np.ndarray], object]) -> bytes:
@@ -317,6 +387,8 @@ def test_arrays_that_do_not_fit_are_refused(
         (lambda table: _with(table, "count", [None, *[1] * (len(table) - 1)]), r"missing or negative"),
         (lambda table: _with(table, "count", [0.5] * len(table)), r"the counts of the item table are not integers"),
         (lambda table: _with(table, "item_id", [1.5] * len(table)), r"neither texts nor integers"),
+        (lambda table: _with(table, "item_id", ["a"] * len(table)), r"some item ids of the item table occur several times"),
+        (lambda table: _with(table, "title", [["a"]] * len(table)), r"the column 'title' of the item table has lists"),
         (lambda table: _with(table, "item_id", [None, *["a"] * (len(table) - 1)]), r"or some are missing"),
     ],
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -258,6 +259,19 @@ def test_a_damaged_model_is_not_served(engine: ServingEngine, first_model: Path,
     with pytest.raises(ArtefactError):
         engine.swap_model(damaged)
     assert engine.model is before
+
+
+def test_a_manifest_that_is_a_named_pipe_is_refused_without_reading_it(
+    engine: ServingEngine, first_model: Path, tmp_path: Path
+) -> None:
+    """Opening the pipe would wait for a writer for ever."""
+    shutil.copytree(first_model, tmp_path / "piped.model")
+    (tmp_path / "piped.model" / "manifest.json").unlink()
+    os.mkfifo(tmp_path / "piped.model" / "manifest.json")
+    with pytest.raises(
+        ArtefactError, match=r"manifest\.json is a named pipe, not a regular file; copy the whole "
+    ):
+        engine.swap_model(tmp_path / "piped.model")
 
 
 def test_a_new_model_builds_the_states_of_recent_users_before_it_serves(

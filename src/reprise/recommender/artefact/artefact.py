@@ -248,6 +248,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     file = path / MANIFEST
     try:
         manifest = json.loads(read_bounded(file, MAX_MANIFEST_BYTES))
+        json.dumps(manifest, ensure_ascii=False).encode()  # fails if a text is not Unicode
     except (FileNotFoundError, NotADirectoryError):
         if old := find_backup(path):
             raise ArtefactError(

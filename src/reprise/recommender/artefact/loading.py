@@ -1,5 +1,7 @@
 """Opening of an artefact: its network, and the searches over its item vectors."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from reprise.errors import ArtefactError
@@ -25,19 +27,22 @@ def open_network(artefact: Artefact) -> OnnxNetwork:
         CooccurrenceTables.from_tensors(artefact.cooccurrence),
     )
     if len(artefact.input_ID):
-        _check_one_event(network)
+        _check_one_event_of_each_kind(network, len(artefact.metadata["data"]["kinds"]))
     return network
 
 
-def _check_one_event(network: OnnxNetwork) -> None:
-    """Raise `ArtefactError` if the graphs cannot read one event, or change the shape or type of the state."""
-    before = network.runtime.initial_state(1)
+def _check_one_event_of_each_kind(network: OnnxNetwork, kinds: int) -> None:
+    """Raise `ArtefactError` if the graphs cannot read an event of each kind, or change the shape or type of the state."""
+    before = network.runtime.initial_state(kinds)
+    events = replace(EventArrays.of_items(np.ones(kinds)), kind=np.arange(kinds))
     try:
-        after = network.advance(before, EventArrays.of_items(np.ones(1)))
-        scores = network.scores_of(after, np.ones(1, dtype=np.int64))
+        with np.errstate(all="ignore"):  # `check_each_kind` reports numbers that are not finite
+            after = network.advance(before, events)
+            scores = network.scores_of(after, np.ones(1, dtype=np.int64))
     except Exception as error:  # onnxruntime and numpy raise different classes for each kind of failure
+        reason = " ".join(str(error).split())
         raise ArtefactError(
-            f"the graphs do not fit the other files ({error}); export the model again"
+            f"the graphs do not fit the other files ({reason}); export the model again"
         ) from error
     for name, array in before.items():
         if (array.shape, array.dtype) != (after[name].shape, after[name].dtype):
@@ -45,7 +50,7 @@ def _check_one_event(network: OnnxNetwork) -> None:
                 f"the graph of the step changes the state {name!r} from {array.dtype} {array.shape} to "
                 f"{after[name].dtype} {after[name].shape}; export the model again"
             )
-    if scores.shape != (1, 1):
+    if scores.shape != (kinds, 1):
         raise ArtefactError(f"the graphs compute scores of the shape {scores.shape}; export the model again")
 
 

@@ -9,18 +9,28 @@ from typing import Any
 
 import numpy as np
 
+from reprise.argument_checks import shown
 from reprise.arrays import AnyArray
 from reprise.data.io.arrow_columns import Table, column_kind, column_values
 from reprise.errors import ArtefactError
+from reprise.recommender.items.item_columns import AVAILABLE, TITLE
 
-REQUIRED_FACTS: Mapping[tuple[str, ...], type] = {
-    ("name",): str,
-    ("spec",): dict,
-    ("sizes", "items"): int,
-    ("data", "items"): int,
-    ("data", "kinds"): list,
+REQUIRED_FACTS: Mapping[str, type] = {
+    "name": str,
+    "spec": dict,
+    "example": object,
+    "sizes.items": int,
+    "data.fingerprint": str,
+    "data.sequences": int,
+    "data.events": int,
+    "data.items": int,
+    "data.warm": int,
+    "data.kinds": list,
+    "data.parts": dict,
+    "data.split": dict,
 }
-"""Entries of `facts` in the manifest that a recommender reads, and their types."""
+"""Entries of `facts` in the manifest that a recommender or its model card needs, and their types."""
+TYPE_NAMES = {str: "text", int: "a whole number", list: "a list", dict: "an object"}
 COOCCURRENCE_FIELDS = {"start", "neighbour", "score", "weight", "floor", "gain"}
 """Names of the co-occurrence tables, as in `CooccurrenceTables`."""
 EXPORT_AGAIN = "export the model again"
@@ -37,22 +47,24 @@ def check_manifest(path: object, manifest: Mapping[str, Any], files: tuple[str, 
     Raises:
         ArtefactError: an entry is missing or has another type.
     """
-    for names, wanted in REQUIRED_FACTS.items():
-        value = _entry(manifest, "facts", *names)
-        if not isinstance(value, wanted) or isinstance(value, bool):
-            raise _damaged_manifest(path, f"facts.{'.'.join(names)} is {value!r}, not a {wanted.__name__}")
+    for name, wanted in REQUIRED_FACTS.items():
+        value = _entry(manifest, "facts", *name.split("."))
+        if value is None:
+            raise _damaged_manifest(path, f"facts.{name} is missing")
+        if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+            raise _damaged_manifest(path, f"facts.{name} is {shown(value)}, not {TYPE_NAMES[wanted]}")
     kinds = manifest["facts"]["data"]["kinds"]
     if not kinds or not all(isinstance(kind, str) for kind in kinds) or len(set(kinds)) < len(kinds):
-        raise _damaged_manifest(path, f"facts.data.kinds is {kinds!r}, not a list of different texts")
+        raise _damaged_manifest(path, f"facts.data.kinds is {shown(kinds)}, not a list of different texts")
     for name in files:
         entry = _entry(manifest, "files", name)
         size, checksum = _entry(entry, "bytes"), _entry(entry, "sha256")
         if not isinstance(size, int) or size < 0 or not isinstance(checksum, str):
-            raise _damaged_manifest(path, f"files.{name} is {entry!r}, not a size and a checksum")
+            raise _damaged_manifest(path, f"files.{name} is {shown(entry)}, not a size and a checksum")
 
 
 def _entry(value: Any, *names: str) -> Any:
-    """Return an entry of nested objects; None if it is missing, or an object on the way is not one."""
+    """Return an entry of nested objects; None if it is missing, or is inside something else than an object."""
     for name in names:
         value = value.get(name) if isinstance(value, Mapping) else None
     return value
@@ -134,7 +146,8 @@ def check_items(items: Table, warm: int) -> None:
     """Check the item table of a model.
 
     Raises:
-        ArtefactError: a column is missing or occurs twice, an id is missing, or a count is missing, negative or not an integer.
+        ArtefactError: a column is missing, occurs twice or has values that cannot be read; an id is missing or occurs twice;
+            or a count is missing or negative.
     """
     names = items.column_names
     for name in ("item_id", "count"):
@@ -144,6 +157,11 @@ def check_items(items: Table, warm: int) -> None:
         raise _unsound("the item table has several columns of one name")
     if column_kind(items, "item_id") not in ("text", "integer") or items.column("item_id").null_count:
         raise _unsound("the item ids of the item table are neither texts nor integers, or some are missing")
+    if len(set(column_values(items, "item_id"))) < len(items):
+        raise _unsound("some item ids of the item table occur several times")
+    for name in {AVAILABLE, TITLE} & set(names):
+        if column_kind(items, name) == "other":
+            raise _unsound(f"the column {name!r} of the item table has lists or structures")
     if column_kind(items, "count") != "integer":
         raise _unsound("the counts of the item table are not integers")
     counts = column_values(items, "count")[:warm]

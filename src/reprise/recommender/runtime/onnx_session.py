@@ -156,7 +156,7 @@ def _open(name: str, graph: bytes, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors only: they are raised as well
+    options.log_severity_level = 4  # errors are not printed, because they are raised
     try:
         # without the fallback to other processors, which prints to standard output before it raises the error
         return onnxruntime.InferenceSession(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from reprise.errors import ArtefactError
 from reprise.recommender.artefact.artefact import MANIFEST
+from reprise.recommender.artefact.bounded_read import MAX_MANIFEST_BYTES, read_bounded
 from reprise.recommender.recommender import Recommender
 from reprise.server.engine.item_overrides import ItemOverrides
 from reprise.server.engine.state_builder import MAX_USER_EVENTS, StateBuilder
@@ -103,6 +104,6 @@ def _load_checked(path: Path) -> tuple[Recommender, str]:
 def _manifest_bytes(path: Path) -> bytes:
     """Return the bytes of the manifest; empty if it cannot be read, for which `Recommender.load` has a better message."""
     try:
-        return (path / MANIFEST).read_bytes()
-    except OSError:
+        return read_bounded(path / MANIFEST, MAX_MANIFEST_BYTES)
+    except (OSError, ArtefactError):
         return b""
