@@ -254,3 +254,17 @@ def test_prepare_reports_a_ragged_row_and_leaves_nothing(write_log, days, tmp_pa
     with pytest.raises(DataError, match=rf"{name}', line {len(days) + 2}: columns found: 1, expected: 3"):
         prepare(path, tmp_path / "out", split="last:2d,2d")
     assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["log.tsv", "log.inter", "log.csv"])
+def test_a_header_with_another_separator_is_not_one_name(read, name: str) -> None:
+    with pytest.raises(
+        DataError, match=r"is a single name with the separator .*; if ',' separates the values, name it"
+    ):
+        read("a:token,b:token\n1,2\n", name, "\t")
+    assert read('"a,b"\n1\n', name, "\t") == [{"a,b": "1"}]
+
+
+def test_a_ragged_row_is_shown_with_its_own_separator(read) -> None:
+    with pytest.raises(DataError, match=r"line 3: columns found: 2, expected: 3 .*: '1::2'; correct"):
+        read("a::b::c\n1::2::3\n1::2\n", "log.dat")

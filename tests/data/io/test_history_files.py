@@ -122,6 +122,12 @@ def test_an_invalid_id_is_refused(tmp_path: Path, row: tuple[str, str, int], mes
     assert str(caught.value) == message
 
 
+def test_an_empty_text_is_not_an_id_in_a_table_either() -> None:
+    rows = [{"user_id": name, "item_id": "4", "timestamp": 1_700_000_000} for name in ("a", "")]
+    with pytest.raises(DataError, match="1 rows have no user_id; remove these rows, or add the ids"):
+        list(read_histories(read_events(rows), integer_items=True))
+
+
 def test_columns_can_be_named(tmp_path: Path) -> None:
     file = log(tmp_path, ROWS, user="buyer")
     keys: list[ItemId] = ["a", "b", "c"]

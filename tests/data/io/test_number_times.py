@@ -122,3 +122,27 @@ def test_float16_is_named_as_the_cause_of_infinite_times() -> None:
         DataError, match="infinite in 1 rows, first in row 1; write times as int64 or float64"
     ):
         milliseconds(np.array([np.inf], dtype=np.float32))
+
+
+ROUNDED = np.arange(NOON_S, NOON_S + 60_000, 1_234).astype(np.float32).astype(np.float64)
+
+
+@pytest.mark.parametrize(("unit", "per_second"), [("s", 1), ("ms", 1_000), ("ns", 10**9)])
+@pytest.mark.parametrize("convert", [float, int, lambda value: f"{value:.1f}"])
+def test_times_that_were_32_bit_floats_before_are_refused(convert: Any, unit: Any, per_second: int) -> None:
+    times = [convert(value) for value in (ROUNDED * per_second).astype(np.float32)]
+    with pytest.raises(
+        DataError, match=r"as if they had been 32-bit floats: times are rounded to 1\d\d(\.\d)? s"
+    ) as caught:
+        milliseconds(times)
+    assert f"pass time_unit='{unit}' (--time-unit {unit}) if these are exact" in str(caught.value)
+    assert len(milliseconds(times, unit=unit)) == len(times)
+
+
+def test_exact_times_that_32_bit_floats_can_hold_are_read() -> None:
+    whole_days = [1_700_000_000 + 86_400 * day for day in range(20)]
+    assert milliseconds(whole_days) == [time * 1000 for time in whole_days]
+    few = ROUNDED[:5].astype(np.int64).tolist()
+    assert milliseconds(few) == [time * 1000 for time in few]
+    one_exact = [*ROUNDED.astype(np.int64).tolist(), NOON_S + 1]
+    assert milliseconds(one_exact) == [time * 1000 for time in one_exact]

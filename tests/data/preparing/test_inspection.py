@@ -72,3 +72,30 @@ def test_what_prepare_refuses_is_refused(write_log, days, tmp_path: Path) -> Non
     assert messages == {
         "column 'user_id' has no id in 1 of 51 rows, first in row 51; drop these rows, or give each its own id"
     }
+
+
+@pytest.mark.parametrize(
+    ("start", "step", "beginning"),
+    [
+        (2311151030, 100, "the events run from 2043-03-28 10:23 to 2043-03-28 10:40, but the clock says "),
+        (
+            638_356_464 * 10**9,
+            10**10,
+            "the events run from 1990-03-25 09:14 to 1990-03-25 09:16; check whether",
+        ),
+    ],
+    ids=["yymmddHHMM", "ticks since the year 1"],
+)
+def test_times_that_mean_an_unlikely_year_are_noted(
+    write_log, tmp_path: Path, start: int, step: int, beginning: str
+) -> None:
+    log = write_log([(user, item, start + step * item) for user in range(3) for item in range(11)])
+    notes = [
+        *inspect_events(log).notes,
+        prepare(log, tmp_path / "shop", split="leave-one-out").facts["warnings"][0],
+    ]
+    assert [note[: len(beginning)] for note in notes] == [beginning] * 2
+
+
+def test_times_up_to_now_have_no_note(write_log, days) -> None:
+    assert inspect_events(write_log(days)).notes == ()

@@ -74,9 +74,10 @@ def test_repeated_ids_are_refused(prepare_with_items, write_log) -> None:
     )
 
 
-def test_missing_ids_are_refused(prepare_with_items, write_log) -> None:
+@pytest.mark.parametrize("missing", [None, ""])
+def test_missing_ids_are_refused(prepare_with_items, write_log, missing: str | None) -> None:
     with pytest.raises(DataError) as caught:
-        prepare_with_items(write_log([*TITLES, (None, "x", 1.0)], COLUMNS, "items.parquet"))
+        prepare_with_items(write_log([*TITLES, (missing, "x", 1.0)], COLUMNS, "items.parquet"))
     assert str(caught.value) == "column 'item_id' of the item table has no id in 1 rows; drop these rows"
 
 

@@ -193,9 +193,12 @@ def test_user_sequences_need_a_user_column(write_log, tmp_path: Path) -> None:
 # ---- bad input
 
 
-def test_null_ids_are_counted_and_the_first_row_is_reported(write_log, days, tmp_path: Path) -> None:
-    rows = [*days[:6], (None, "i1", S), *days[6:], (None, "i1", S)]
-    for name in ("log.parquet", "log.csv"):
+@pytest.mark.parametrize("missing", [None, ""])
+def test_missing_ids_are_counted_and_the_first_row_is_reported(
+    write_log, days, tmp_path: Path, missing: str | None
+) -> None:
+    rows = [*days[:6], (missing, "i1", S), *days[6:], (missing, "i1", S)]
+    for name in ("log.parquet", "log.csv", "log.jsonl"):
         with pytest.raises(DataError) as caught:
             prepare(write_log(rows, name=name), tmp_path / "out", split=SPLIT)
         assert str(caught.value) == (

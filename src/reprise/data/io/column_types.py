@@ -1,8 +1,9 @@
 """Types of columns in plain words, for messages; and the rule for ids.
 
-An id is text or an integer of 64 bits, in every format. Files of delimited text do not show types: there, a column of
-ids is integer only if every id in all rows is written as an integer (`is_integer_text`). In JSON lines, one text makes
-all ids of the column text as written. An id is never converted in a way that would make two ids equal.
+An id is a text that is not empty, or an integer of 64 bits, in every format. Files of delimited text do not show types:
+there, a column of ids is integer only if every id in all rows is written as an integer (`is_integer_text`). In JSON
+lines, one text makes all ids of the column text as written. An id is never converted in a way that would make two ids
+equal.
 """
 
 import ibis.expr.datatypes as dt
@@ -67,6 +68,11 @@ def is_integer_text(ids: ir.Value) -> ir.BooleanValue:
     """Return whether each text is written as an integer of 64 bits: `17`, but not `017`, `+17`, `17.0` or ` 17`."""
     # compared as text, because the conversion alone would accept other spellings and round `1.7` to 2
     return (ids.try_cast(dt.int64).cast(dt.string) == ids).fill_null(False)
+
+
+def is_missing_id(ids: ir.Value) -> ir.BooleanValue:
+    """Return whether each id is missing; an empty text names nothing, in any format."""
+    return ids.isnull() | (ids == "") if ids.type().is_string() else ids.isnull()
 
 
 def check_id_type(table: ir.Table, name: str, *, where: str = "") -> None:

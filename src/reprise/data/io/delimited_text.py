@@ -30,6 +30,7 @@ SEPARATORS = (",", "\t", ";", "|", "::")
 """Separators that are detected."""
 SEPARATOR_NAMES = {"\\t": "\t", "tab": "\t"}
 """Other spellings of separators, for the command line."""
+NAME_IT = "name it (--delimiter, --items-delimiter, or delimiter= of read_events and open_source)"
 PEEK_BYTES = 2**20
 """Bytes from which the separator is detected; all rows must agree with it afterwards."""
 NUMBER = re.compile(r"\s*[+-]?\d+(\.\d*)?\s*")
@@ -72,7 +73,8 @@ def open_delimited(path: Path, separator: str | None = None, *, typed_names: boo
         typed_names: Whether the names are written as `name:type`, as in RecBole. The types are not used.
 
     Raises:
-        DataError: The file cannot be read, several separators are possible, or columns have no name or the same name.
+        DataError: The file cannot be read, several separators are possible, another one separates the names, or columns
+            have no name or the same name.
     """
     chosen = separator or _detect_separator(path)
     block = next(read_blocks(path, chosen.encode(), PEEK_BYTES), None)
@@ -133,10 +135,7 @@ def _detect_separator(path: Path) -> str:
     agreeing = [separator for separator, agrees in possible.items() if agrees]
     chosen = agreeing or list(possible)
     if len(chosen) > 1:
-        raise DataError(
-            f"the separator of {str(path)!r} may be {' or '.join(map(repr, chosen))}; name it "
-            "(--delimiter, --items-delimiter, or delimiter= of read_events and open_source)"
-        )
+        raise DataError(f"the separator of {str(path)!r} may be {' or '.join(map(repr, chosen))}; {NAME_IT}")
     if not chosen and fault is not None:
         raise fault
     return chosen[0] if chosen else SEPARATORS[0]
@@ -157,6 +156,12 @@ def _header(block: Block, separator: str, *, typed_names: bool) -> tuple[str, ..
     end = int(block.starts[1]) if block.rows > 1 else len(block.data)
     row = _parse_text(block.data[:end], separator, [str(position) for position in range(first)])
     names = [str(column[0].as_py() or "") for column in row.columns]
+    other = next((one for one in SEPARATORS if one in names[0]), None)
+    if len(names) == 1 and other and b'"' not in block.data[:end]:
+        raise DataError(
+            f"the header of {str(block.path)!r} is a single name with the separator {separator!r}: {names[0]!r}; if {other!r} "
+            f"separates the values, {NAME_IT}"
+        )
     if typed_names:
         names = [name.split(":")[0] for name in names]
     position = int(block.starts[0])
@@ -228,14 +233,15 @@ def _ragged_error(block: Block, file: DelimitedFile) -> DataError | None:
         return None
     row = int(wrong[0])
     found = int(count_R[row])
+    text = block.row_text(row).replace(STAND_IN.decode(), file.separator)
     names = join_names(file.names)
     if row == 0 and len(wrong) == block.rows and (count_R == found).all():
         return DataError(
             f"the header of {str(file.path)!r} names {expected} columns ({names}), but the rows have {found}, "
-            f"first in line {block.line(int(block.starts[0]))}: {block.row_text(0)!r}; name every column in the header"
+            f"first in line {block.line(int(block.starts[0]))}: {text!r}; name every column in the header"
         )
     return block.error(
         int(block.starts[row]),
-        f"columns found: {found}, expected: {expected} ({names}): {block.row_text(row)!r}; correct the line, or put "
+        f"columns found: {found}, expected: {expected} ({names}): {text!r}; correct the line, or put "
         f"values that contain {file.separator!r} in quotes",
     )

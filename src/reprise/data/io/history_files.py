@@ -14,7 +14,7 @@ import pyarrow as pa
 from reprise.atomic_files import temporary_directory
 from reprise.data.dataset import EVENT
 from reprise.data.history_rules import NO_RULES, HistoryRules
-from reprise.data.io.column_types import is_integer_text
+from reprise.data.io.column_types import is_integer_text, is_missing_id
 from reprise.data.io.duckdb_engine import Engine
 from reprise.data.io.events import Columns, Events, check_session_users
 from reprise.data.io.time_columns import detect_format, to_ms
@@ -148,7 +148,8 @@ def _number_rows(events: Events, engine: Engine) -> Iterator[ir.Table]:
 def _check_ids(engine: Engine, log: ir.Table) -> None:
     """Check that the log has rows, and that each has a user id and an item id."""
     names = ("user_id", "item_id")
-    found = engine.row(log.aggregate(rows=log.count(), **{name: log[name].isnull().sum() for name in names}))
+    missing = {name: is_missing_id(log[name]).sum() for name in names}
+    found = engine.row(log.aggregate(rows=log.count(), **missing))
     if not found["rows"]:
         raise DataError("the histories have no events; give a file with at least one row")
     for name in names:

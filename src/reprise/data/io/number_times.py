@@ -26,6 +26,9 @@ FIRST_S, LAST_S = -62_135_596_800, 253_402_300_799
 """First and last second that a calendar date can represent (years 1 to 9999), for units that the caller names."""
 FLOAT32_BITS = 24
 """Number of significant bits of a 32-bit float."""
+HOUR_S = 3600
+ROUNDED_VALUES = 10
+"""Smallest number of different times that cannot all be 32-bit floats by chance."""
 LOST_S = 1.0
 """Largest resolution of times in seconds; text with fewer digits has lost order and gaps."""
 EXPONENT = r"^\s*[+-]?\d+(?:\.(\d+))?[eE]([+-]?\d+)\s*$"
@@ -49,7 +52,7 @@ def number_unit(times: TimeNumbers, unit: TimeUnit | None) -> str:
 
     Raises:
         DataError: The numbers are not times of the given unit, fit none or several, are compact dates, or have lost digits
-            as 32-bit floats.
+            as 32-bit floats. Whether wider numbers were such floats or compact dates is not checked if the unit is given.
     """
     log, number = times.log, times.number
     found = times.engine.row(log.aggregate(low=number.min(), high=number.max()))
@@ -62,6 +65,7 @@ def number_unit(times: TimeNumbers, unit: TimeUnit | None) -> str:
     _refuse_compact_dates(times, high, fitting)
     if fitting is None:
         raise _no_unit(times, low, high)
+    _refuse_rounded(times, low, high, fitting)
     return fitting
 
 
@@ -75,7 +79,7 @@ def _refuse_short_floats(times: TimeNumbers, low: float, high: float) -> None:
     kind = times.number.type()
     if not kind.is_floating() or kind.nbytes > 4 or largest < 2**FLOAT32_BITS:
         return
-    step = 2.0 ** (math.floor(math.log2(largest)) + 1 - FLOAT32_BITS)
+    step = _float32_step(largest)
     unit = next((unit for unit in UNITS_PER_SECOND if _fits(largest, largest, unit)), "s")
     raise DataError(
         f"column {times.name!r} is stored as float32, which keeps only every {step:,.0f}th number at {largest:.15g}: times are "
@@ -93,6 +97,31 @@ def _check_given_unit(times: TimeNumbers, unit: str, low: float, high: float) ->
                 f"row {row + 1} of column {times.name!r} is {value:.15g}: as {UNIT_NAMES[unit]} (time_unit={unit!r}) that is "
                 f"{format_time(value * 1000 / per_second)}; give the unit of all rows (--time-unit)"
             )
+
+
+def _float32_step(number: float) -> float:
+    """Return the distance between neighbouring 32-bit floats of this size."""
+    return float(2.0 ** (math.floor(math.log2(number)) + 1 - FLOAT32_BITS))
+
+
+def _refuse_rounded(times: TimeNumbers, low: float, high: float, unit: str) -> None:
+    """Check that numbers of a wide type have not been 32-bit floats before, which many programs convert without a warning."""
+    number, per_second = times.number.cast(dt.float64), UNITS_PER_SECOND[unit]
+    if low < 2**FLOAT32_BITS:
+        return
+    if not times.engine.row(times.log.aggregate(all=(number == number.cast(dt.float32)).all()))["all"]:
+        return
+    # times of whole days or hours may all be such numbers by chance
+    uneven = (number - low) % (HOUR_S * per_second) != 0
+    found = times.engine.row(times.log.aggregate(values=number.nunique(), uneven=uneven.any()))
+    if found["values"] < ROUNDED_VALUES or not found["uneven"]:
+        return
+    step = _float32_step(high)
+    raise DataError(
+        f"all values of column {times.name!r} are multiples of {_float32_step(low):,.0f}, as if they had been 32-bit floats: "
+        f"times are rounded to {step / per_second:,.4g} s, and order and gaps are lost; write the original times, or pass "
+        f"time_unit={unit!r} (--time-unit {unit}) if these are exact"
+    )
 
 
 def _refuse_compact_dates(times: TimeNumbers, high: float, fitting: str | None) -> None:

@@ -3,6 +3,7 @@
 The format of a column is determined from all of its rows, not from a sample.
 """
 
+import time
 from typing import Literal, get_args
 
 import ibis
@@ -18,6 +19,9 @@ from reprise.errors import DataError
 TimeFormat = Literal["s", "ms", "us", "ns", "timestamp", "text", "text-s", "text-ms", "text-us", "text-ns"]
 """Format of a column of times: numbers of a unit, timestamps, ISO text, or numbers written as text."""
 
+DAY_MS = 86_400_000
+OLDEST_LOG_MS = 788_918_400_000
+"""The year 1995. Numbers of other units or epochs often become times before it."""
 UTC_TYPE = dt.Timestamp(timezone="UTC")
 TIME_AT_START = r"^\s*[+-]?\d"
 """Times begin with a digit or a sign. DuckDB would also accept words such as `infinity` and `epoch`."""
@@ -175,6 +179,22 @@ def _naive_error(name: str, first: dict[str, object]) -> DataError:
         f"column {name!r} has no time zone (first value {value}); store UTC, or pass the zone of these times, such as "
         'tz="Europe/Berlin" (--tz Europe/Berlin)'
     )
+
+
+def time_notes(first_ms: int, last_ms: int) -> list[str]:
+    """Return a note if times are before the first logs of shops and sites, or later than now; they may mean other times.
+
+    Args:
+        first_ms: First time of a log, in milliseconds since 1970 UTC.
+        last_ms: Its last time.
+    """
+    now_ms = time.time() * 1000
+    run = f"the events run from {format_time(first_ms)} to {format_time(last_ms)}"
+    if last_ms > now_ms + DAY_MS:
+        return [f"{run}, but the clock says {format_time(now_ms)}; check what the numbers of the times mean"]
+    if first_ms < OLDEST_LOG_MS:
+        return [f"{run}; check whether these are times since 1970"]
+    return []
 
 
 def _check_range(engine: Engine, log: ir.Table, time_ms: ir.IntegerValue, name: str) -> None:

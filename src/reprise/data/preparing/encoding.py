@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reprise.data.dataset import EVENT
-from reprise.data.io.column_types import is_integer_text, type_words
+from reprise.data.io.column_types import is_integer_text, is_missing_id, type_words
 from reprise.data.io.duckdb_engine import NUMBERING, Engine
 from reprise.data.io.events import Events, check_session_users
 from reprise.data.io.time_columns import TimeFormat, to_ms
@@ -132,11 +132,11 @@ def _save_codes(log: Log, name: str, column: str) -> dict[str, Any]:
     saved = log.engine.save(name, codes.select("id", "code", "rows"))
     facts = log.engine.row(
         saved.aggregate(
-            count=saved.count(), rows=saved.rows.sum(), missing=saved.rows.sum(where=saved.id.isnull())
+            count=saved.count(), rows=saved.rows.sum(), missing=saved.rows.sum(where=is_missing_id(saved.id))
         )
     )
     if facts["missing"]:
-        first = log.engine.row(table.aggregate(row=table.row.min(where=table[column].isnull())))
+        first = log.engine.row(table.aggregate(row=table.row.min(where=is_missing_id(table[column]))))
         raise DataError(
             f"column {log.name(column)!r} has no id in {facts['missing']} of {facts['rows']} rows, first in row "
             f"{first['row'] + 1}; drop these rows, or give each its own id"

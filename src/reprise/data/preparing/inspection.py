@@ -12,7 +12,7 @@ from reprise.data.io.arrow_columns import column_kind
 from reprise.data.io.column_types import type_words
 from reprise.data.io.duckdb_engine import DEFAULT_MEMORY, Engine
 from reprise.data.io.events import CANONICAL, Events
-from reprise.data.io.time_columns import to_ms
+from reprise.data.io.time_columns import time_notes, to_ms
 from reprise.data.preparing.encoding import Log
 from reprise.data.preparing.item_table import LogIds, load_items
 from reprise.data.preparing.plan import Plan, PrepareOptions, make_plan
@@ -120,7 +120,8 @@ def _inspect(plan: Plan, log: Log) -> LogInspection:
     log_ids = LogIds(item_integers, plan.events.source.text)
     items, item_integers = (None, item_integers) if plan.items is None else _inspect_items(plan, log, log_ids)
     integers = {log.sequence_column: sequence_integers, "item_id": item_integers}
-    columns = _readings(plan, log, {**facts, "integers": integers}, time_ms)
+    span = log.engine.row(log.table.aggregate(first=time_ms.min(), last=time_ms.max()))
+    columns = _readings(plan, log, {**facts, "integers": integers}, span)
     used = {reading.column for reading in columns}
     return LogInspection(
         rows=facts["rows"],
@@ -128,14 +129,13 @@ def _inspect(plan: Plan, log: Log) -> LogInspection:
         ignored=tuple(str(name) for name in plan.events.source.table.columns if name not in used),
         samples=_samples(log, time_ms, integers),
         items=items,
-        notes=plan.notes,
+        notes=(*plan.notes, *time_notes(span["first"], span["last"])),
     )
 
 
-def _readings(plan: Plan, log: Log, facts: dict[str, Any], time_ms: ir.Value) -> tuple[ColumnReading, ...]:
+def _readings(plan: Plan, log: Log, facts: dict[str, Any], span: dict[str, int]) -> tuple[ColumnReading, ...]:
     """Return how each role is understood; a role that `prepare` does not need has no column."""
     events: Events = plan.events
-    times = log.engine.row(log.table.aggregate(first=time_ms.min(), last=time_ms.max()))
     time_format = str(facts["times"])
     written = "text with " if time_format.startswith("text-") else ""
     meanings = {
@@ -143,7 +143,7 @@ def _readings(plan: Plan, log: Log, facts: dict[str, Any], time_ms: ir.Value) ->
         "item_id": f"{facts['items']:,} items",
         "timestamp": (
             f"{written}{TIME_FORMATS[time_format.removeprefix('text-')]}, "
-            f"{format_iso(times['first'])} to {format_iso(times['last'])}"
+            f"{format_iso(span['first'])} to {format_iso(span['last'])}"
         ),
         "kind": ", ".join(facts["kinds"][:5]) + (", ..." if len(facts["kinds"]) > 5 else ""),
     }

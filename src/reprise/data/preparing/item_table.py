@@ -190,10 +190,10 @@ def load_items(engine: Engine, given: ItemTable, log_ids: LogIds) -> tuple[pa.Ta
     """
     rows, name = given.load(), given.id_column
     ids = rows.column(ID)
-    if ids.null_count:
-        raise DataError(
-            f"column {name!r} of the item table has no id in {ids.null_count} rows; drop these rows"
-        )
+    is_text = pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type)
+    missing = ids.null_count + (pc.sum(pc.equal(ids, "")).as_py() or 0 if is_text else 0)
+    if missing:
+        raise DataError(f"column {name!r} of the item table has no id in {missing} rows; drop these rows")
     integers = _common_type(engine, given, ids, log_ids)
     if ids.type == pa.uint64() and len(ids) and pc.max(ids).as_py() >= ID_LIMIT:
         raise DataError(

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from reprise.data.dataset import FORMAT, ITEMS, MANIFEST, SEQUENCES
 from reprise.data.io.duckdb_engine import Engine
-from reprise.data.io.time_columns import detect_format
+from reprise.data.io.time_columns import detect_format, time_notes
 from reprise.data.preparing import cleaning
 from reprise.data.preparing.array_writer import Layout, Ranking, rank_items, write_arrays
 from reprise.data.preparing.encoding import (
@@ -143,7 +143,7 @@ def _parts(plan: Plan, engine: Engine, table: str) -> tuple[ResolvedSplit, Seque
     columns = [np.asarray(kept.column(name), dtype=np.int64) for name in ("events", "train", "valid")]
     parts, notes = split.adjust(SequenceParts(*columns))
     check_parts(split, parts, span["first"], span["last"])
-    return split, parts, notes
+    return split, parts, [*time_notes(span["first"], span["last"]), *notes]
 
 
 def _too_few_sequences(plan: Plan, sequences: int) -> DataError:
