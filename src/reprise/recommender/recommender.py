@@ -81,8 +81,8 @@ class Recommender:
             trusted: Whether `spec` may import classes from outside the package. Recommendations never need them.
 
         Raises:
-            ArtefactError: a file is missing, truncated or altered, the files do not fit each other, the model computes scores
-                that are not finite, or the format version cannot be read.
+            ArtefactError: a file is missing, altered or does not fit the others, a score after one event of some kind is not
+                finite, or the format version cannot be read.
         """
         folder = file_path("path", path)
         artefact = read(folder)
@@ -152,8 +152,7 @@ class Recommender:
 
     def _make_golden_tests(self) -> list[dict[str, Any]]:
         kinds = self.artefact.metadata["data"]["kinds"]
-        gap_ms = self._rules.session_gap_ms
-        return make_golden_tests(self.recommend, self.items, kinds, self.reads, gap_ms)
+        return make_golden_tests(self.recommend, self.items, kinds, self.reads, self._rules.session_gap_ms)
 
     @property
     def name(self) -> str:
