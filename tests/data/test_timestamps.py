@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reprise.data.timestamps import check_zone, format_iso, format_time, parse_duration, parse_timestamp
+from reprise.data.timestamps import (
+    check_zone,
+    format_iso,
+    format_time,
+    parse_duration,
+    parse_instant,
+    parse_timestamp,
+)
 from reprise.errors import ConfigError
 
 NOON_MS = 1_709_294_400_000
@@ -64,9 +71,46 @@ def test_an_unknown_zone_suggests_a_similar_name() -> None:
     assert str(caught.value) == "unknown time zone 'Europe/Berln'; did you mean 'Europe/Berlin'?"
 
 
+@pytest.mark.parametrize(
+    "end",
+    [
+        "T10:00:00\0Z",
+        "\x0010:00:00Z",
+        "T10:00:00Z\0",
+        "T10:00:00;Z",
+        "T10:00:00.Z",
+        "\u00e910:00:00Z",
+        "T10:00:00\nZ",
+        "T\uff11\uff10:00Z",
+    ],
+)
+def test_a_time_with_other_characters_than_those_of_iso_8601_is_refused(end: str) -> None:
+    with pytest.raises(ValueError, match=r"^is not ISO 8601$"):
+        parse_instant(f"2024-03-01{end}")
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "T10:00:00Z",
+        "t10:00:00z",
+        " 10:00:00+00:00",
+        "T10:00:00 +00:00",
+        "T10Z",
+        "T1000Z",
+        "T10:00:00,000Z",
+        "T12:30+02:30",
+        "T113000.000+0130",
+    ],
+)
+def test_every_form_of_iso_8601_names_the_same_time(end: str) -> None:
+    assert parse_instant(f"2024-03-01{end}").timestamp() == NOON_MS / 1000 - 7200
+
+
 def test_times_that_no_calendar_has_are_shown_as_years() -> None:
     assert format_time(NOON_MS) == "2024-03-01 12:00"
     assert format_time(NOON_MS * 1000) == "the year 56135"
+    assert format_time(float("inf")) == "the year inf"
 
 
 def test_a_duration_longer_than_any_log_is_refused() -> None:

@@ -56,6 +56,7 @@ def test_an_empty_history_has_no_events() -> None:
         ([("a", "yesterday")], r"^timestamp 'yesterday' is not ISO 8601; write 2024-03-01T10:00:00\+00:00$"),
         ([("a", float("nan"))], r"^nan is not a timestamp; pass seconds since 1970, an ISO 8601 string or a datetime$"),
         ([("a", True)], r"^True is not a timestamp; "),
+        ([("a", "9999-12-31T23:59:59-01:00")], r"^timestamp '9999-.+ is in UTC before the year 1 or after the year 9999; "),
         ([{"item_id": "a", "value": "3"}], r"^value '3' is not a finite number; leave it out for an event without a value$"),
         ([{"item_id": "a", "value": True}], r"^value True is not a finite number; "),
         ([{"item_id": "a", "value": float("inf")}], r"^value inf is not a finite number; "),

@@ -19,6 +19,10 @@ SECONDS_PER_YEAR = 31_556_952
 LEAP_SECOND = re.compile(r"([T ]\d\d:?\d\d:?)60((?:[.,]\d+)?(?:Z|[+-][\d:]+)?)$")
 """The end of an ISO 8601 time whose seconds are 60."""
 HOUR_24 = re.compile(r"[T ]24")
+ISO_FORM = re.compile(
+    r"[\dW-]+(?:[T ]\d\d(?::?\d\d(?::?\d\d(?:[.,]\d+)?)?)?(?: ?(?:Z|[+-][\d:.]+))?)?", re.ASCII
+)
+"""Characters of an ISO 8601 time and their order. Python alone also accepts others, such as NUL, before an offset."""
 
 
 def parse_duration(text: str) -> int:
@@ -71,12 +75,17 @@ def parse_instant(text: str) -> datetime:
     upper = text.upper()
     ordinary = LEAP_SECOND.sub(r"\g<1>59\g<2>", upper)
     try:
+        if not ISO_FORM.fullmatch(upper):
+            raise ValueError
         instant = datetime.fromisoformat(ordinary)
     except ValueError:
         raise ValueError("is not ISO 8601") from None
     if HOUR_24.search(upper):  # versions of Python disagree
         raise ValueError("has the hour 24, which is 00:00 of the next day")
-    in_utc = instant if instant.tzinfo is None else instant.astimezone(UTC)
+    try:
+        in_utc = instant if instant.tzinfo is None else instant.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is in UTC before the year 1 or after the year 9999") from None
     if ordinary != upper and (in_utc.hour, in_utc.minute) != (23, 59):
         raise ValueError("has a second 60, which occurs only at 23:59 UTC")
     return instant
@@ -114,7 +123,7 @@ def format_time(time_ms: float) -> str:
         return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
     except (ValueError, OverflowError, OSError):
         years = time_ms / 1000 / SECONDS_PER_YEAR
-        return f"the year {1970 + int(years)}" if abs(years) < 1e9 else "beyond all calendars"
+        return f"the year {1970 + int(years)}" if abs(years) < 1e9 else f"the year {years:.0e}"
 
 
 def format_iso(time_ms: int) -> str:
