@@ -36,13 +36,13 @@ class EventBody(StrictBody):
     """An event of a user: an interaction with an item."""
 
     user_id: Id
-    """Id of the user."""
+    """The user who interacted with the item. The first event of an id creates the user."""
     item_id: Id
-    """Id of the item."""
+    """The item. The model does not have to know it."""
     timestamp: Timestamp | None = None
     """Time of the event: seconds or milliseconds since 1970, or ISO 8601 with a UTC offset. It is rejected if it is before
-    1973 or more than five minutes ahead of the server's clock. Default: now, or the time of the user's last event if that is
-    later."""
+    1973-03-03 09:46:40 UTC or more than five minutes ahead of the server's clock. Default: now, or the time of the user's
+    last event if that is later."""
     kind: EventKind | None = None
     """Kind of the event, one of those in the data on which the model was trained. Default: the model's default kind."""
     value: EventValue | None = None
@@ -55,9 +55,10 @@ class InlineEventBody(StrictBody):
     """An event of a history that is sent with the request and not stored."""
 
     item_id: Id
-    """Id of the item."""
+    """The item. Events of items that the model does not know are skipped and counted."""
     timestamp: Timestamp | None = None
-    """Time of the event: seconds or milliseconds since 1970, or ISO 8601 with a UTC offset."""
+    """Time of the event: seconds or milliseconds since 1970, or ISO 8601 with a UTC offset. No event may be earlier than the
+    one before it. Default: not known."""
     kind: EventKind | None = None
     """Kind of the event. Default: the model's default kind."""
     value: EventValue | None = None
@@ -124,7 +125,7 @@ class EventResult(ResponsePart):
     error: str | None
     """Why the event was not stored."""
     reason: Reason | None
-    """Code of `error` for programs. `invalid`: it does not match the schema. `too_early`: its timestamp is before 1973.
+    """Code of `error` for programs. `invalid`: it does not match the schema. `too_early`: its timestamp is before March 1973.
     `in_future`: its timestamp is too far ahead of the server's clock. `unknown_kind`: the model does not know its kind.
     `no_consent`: the request has `consent: false`. `conflict`: see `status`. null: it is stored."""
     known_item: bool | None
@@ -136,7 +137,7 @@ class RecordEventsResponse(ResponsePart):
     """The result for each event."""
 
     results: list[EventResult]
-    """The results, in the order of the events in the request."""
+    """One result for each event, in the order of the request."""
 
 
 def _event(value: object) -> EventBody | InvalidEvent:

@@ -43,10 +43,14 @@ def as_integer(value: object) -> object:
 
 
 def _as_text(value: object) -> object:
-    """Convert a whole number to text. Return other values unchanged, for pydantic to check."""
+    """Convert a whole number to text. Return text unchanged, for pydantic to check."""
     value = as_integer(value)
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_INTEGER:
         return str(value)
+    if not isinstance(value, str):
+        raise ValueError(
+            f"an id is text or a whole number; write whole numbers above {LARGEST_INTEGER} as text"
+        )
     return value
 
 
@@ -57,10 +61,11 @@ def _as_milliseconds(value: object) -> int:
             "a timestamp is a number of seconds or milliseconds since 1970, or ISO 8601 with a UTC offset"
         )
     try:
-        time_ms = round(unix_seconds(value) * 1000)
-    except (DataError, OverflowError) as error:
+        time_s = unix_seconds(value)
+    except DataError as error:
         raise ValueError(str(error)) from None
-    if not 0 <= time_ms <= LARGEST_MS:
+    time_ms = round(time_s * 1000)
+    if time_s < 0 or time_ms > LARGEST_MS:
         raise ValueError("a timestamp must be between 1970 and 9999")
     return time_ms
 

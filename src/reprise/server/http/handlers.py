@@ -40,7 +40,7 @@ from reprise.server.store.records import Reason, Status, User, UserEvent
 
 Json = dict[str, Any]
 EARLIEST_MS = EARLIEST_S * 1000
-"""Earliest time of an event to store, in 1973. A number before it is a mistake, and usually 0 for an unknown time."""
+"""Earliest time of an event to store, in March 1973. A number before it is a mistake, and usually 0 for an unknown time."""
 
 
 @dataclass(frozen=True)
@@ -234,8 +234,8 @@ class Handlers:
             if entry.timestamp < EARLIEST_MS:
                 return Rejection(
                     "too_early",
-                    f"timestamp {entry.timestamp} ms is in {format_time(entry.timestamp)[:4]}, before 1973; send seconds or "
-                    "milliseconds since 1970, or leave it out if the time is unknown",
+                    f"timestamp {entry.timestamp} ms is {format_time(entry.timestamp)}, before {format_time(EARLIEST_MS)}; "
+                    "send seconds or milliseconds since 1970, or leave it out if the time is unknown",
                 )
         try:
             catalogue.kind(entry.kind)

@@ -60,7 +60,7 @@ class SimilarItemsBody(StrictBody):
     """A request for items similar to an item."""
 
     item_id: Id
-    """Id of the item."""
+    """The item to compare with. The model must know it."""
     k: K = 10
     """Maximum number of items in the response."""
 
@@ -88,9 +88,9 @@ class PutItemBody(StrictBody):
     """The new attributes of an item. They replace the attributes of an earlier request."""
 
     title: Text | None = None
-    """Title of the item."""
+    """Title for people. null: no title."""
     price: Number | None = None
-    """Price of the item."""
+    """Price, in the currency of the other items. null: no price."""
     available: bool | None = None
     """`false`: do not recommend the item, unless a filter asks for it."""
     columns: Annotated[dict[ColumnName, Scalar | None], Field(max_length=50)] = Field(default={})
@@ -108,13 +108,13 @@ class EventInfluence(ResponsePart):
     """A past event and its influence on the score of an item."""
 
     item_id: str
-    """Id of the item of the event."""
+    """The item of the event."""
     title: str | None
-    """Title of the item."""
+    """Title of the item. null: it has none."""
     timestamp: int | None
-    """Time of the event in milliseconds since 1970."""
+    """Time of the event in milliseconds since 1970. null: not known."""
     kind: str | None
-    """Kind of the event."""
+    """Name of the event type, such as `view`. null: the model's default kind."""
     influence: float
     """Score of the recommended item minus its score without this event."""
 
@@ -123,13 +123,13 @@ class ScoredItem(ResponsePart):
     """An item with its score."""
 
     item_id: str | int
-    """Id of the item."""
+    """Id in the form in which the model was trained: text, or a whole number."""
     score: float
     """Score by which the items are ranked, higher is better."""
     rank: int
-    """Rank of the item, from 1."""
+    """Position in the list, from 1."""
     title: str | None
-    """Title of the item."""
+    """Title of the item. null: it has none."""
     reason: str
     """Short explanation of why the item is in the response."""
     causes: list[EventInfluence] | None = None
@@ -140,7 +140,7 @@ class RecommendResponse(ResponsePart):
     """Recommended items, best first."""
 
     items: list[ScoredItem]
-    """The items, best first."""
+    """At most `k` items, best first."""
     model_version: str
     """Version of the model that ranked the items."""
     recommendation_id: str
@@ -155,7 +155,7 @@ class SimilarItemsResponse(ResponsePart):
     """The most similar items, most similar first. The score is the cosine similarity."""
 
     items: list[ScoredItem]
-    """The items, most similar first."""
+    """At most `k` items, most similar first."""
     model_version: str
     """Version of the model that compared the items."""
     recommendation_id: str
@@ -166,9 +166,9 @@ class GeneratedItem(ResponsePart):
     """One item of a continuation."""
 
     item_id: str | int
-    """Id of the item."""
+    """Id in the form in which the model was trained: text, or a whole number."""
     title: str | None
-    """Title of the item."""
+    """Title of the item. null: it has none."""
     log_probability: float
     """Natural logarithm of the probability of the item given the history and the items before it, at temperature 1."""
 
@@ -190,26 +190,26 @@ class StoredEvent(ResponsePart):
     seq: int
     """Sequence number of the event within the user's events, from 1, in the order of arrival."""
     item_id: str
-    """Id of the item."""
+    """The item of the event, as text."""
     title: str | None
-    """Title of the item, if the model knows it."""
+    """Title of the item. null: it has none, or the model does not know the item."""
     timestamp: int
     """Time of the event in milliseconds since 1970."""
     kind: str | None
-    """Kind of the event."""
+    """Name of the event type, such as `view`. null: it was not given, which means the model's default kind."""
     value: float | None
-    """Number that belongs to the event."""
+    """Number that belongs to the event, for instance a rating or a price. null: it was not given."""
     event_id: str | None
-    """The client's own id of the event."""
+    """The client's own id of the event. null: it was not given."""
 
 
 class StateSummary(ResponsePart):
     """The state that the model keeps for a user. It is computed from the stored events."""
 
     model_version: str
-    """Version of the model."""
+    """Version of the model that computed the state. Another model computes another state from the same events."""
     bytes: int
-    """Size of the state."""
+    """Memory of the state, in bytes."""
     events: int
     """Number of events that the model read."""
     skipped: int
@@ -222,9 +222,9 @@ class GetUserResponse(ResponsePart):
     """All stored data of a user."""
 
     user_id: str
-    """Id of the user."""
+    """The id in the path of the request, decoded."""
     events: list[StoredEvent]
-    """The events, in the order of arrival."""
+    """Events after `after` in the order of arrival, at most `limit`."""
     next_after: int | None
     """Value of `after` for the next page; null if this is the last page."""
     state: StateSummary
@@ -235,9 +235,9 @@ class DeleteUserResponse(ResponsePart):
     """The result of a deletion."""
 
     user_id: str
-    """Id of the user."""
+    """The id in the path of the request, decoded."""
     events_deleted: int
-    """Number of events that were deleted."""
+    """Number of events that were deleted; 0 for an unknown user."""
     proof: str
     """How the server verified that nothing remains."""
 
@@ -246,7 +246,7 @@ class PutItemResponse(ResponsePart):
     """The result of setting the attributes of an item."""
 
     item_id: str
-    """Id of the item."""
+    """The id in the path of the request, decoded."""
     recommendable: bool
     """Whether the model knows the item and can recommend it."""
 
@@ -255,16 +255,16 @@ class ItemSummary(ResponsePart):
     """An item of the catalogue."""
 
     item_id: str | int
-    """Id of the item."""
+    """Id in the form in which the model was trained: text, or a whole number."""
     title: str | None
-    """Title of the item."""
+    """Title of the item. null: it has none."""
 
 
 class SearchItemsResponse(ResponsePart):
     """Items that match the search, most popular first."""
 
     items: list[ItemSummary]
-    """The items, most popular first."""
+    """At most `limit` items, most popular first."""
     model_version: str
     """Version of the model whose items were searched."""
 
@@ -273,21 +273,21 @@ class ListUsersResponse(ResponsePart):
     """Users with stored events, newest first."""
 
     users: list[str]
-    """Ids of the users, newest first."""
+    """At most `limit` user ids. The user whose first event arrived last comes first."""
 
 
 class SwapModelResponse(ResponsePart):
     """The model that is now served."""
 
     model_version: str
-    """Version of the model."""
+    """Name and checksum of the model. All answers have it."""
 
 
 class GetModelResponse(ResponsePart):
     """The served model and what it can read."""
 
     model_version: str
-    """Version of the model."""
+    """Name and checksum of the model. All answers have it."""
     items: int
     """Number of items that the model can recommend."""
     kinds: list[str]
@@ -320,4 +320,4 @@ class ErrorResponse(ResponsePart):
     """The body of every error response."""
 
     error: ErrorDetail
-    """The error."""
+    """What is wrong, for programs and for people."""
