@@ -12,6 +12,8 @@ class Settings:
 
     max_body_bytes: int = 2**20
     """Maximum size of a request body, in bytes."""
+    max_incomplete_body_bytes: int = 64 * 2**20
+    """Maximum size of all bodies that have not arrived completely, in bytes. Above it the oldest one gets status 429."""
     body_timeout_s: float = 10.0
     """Maximum time for a request body to arrive, in seconds."""
     max_connections: int = 1_024

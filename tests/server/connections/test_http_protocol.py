@@ -131,6 +131,26 @@ def test_heads_and_urls_below_the_limits_are_served(server: Address) -> None:
         assert [connection.response().status for _ in range(2)] == [200, 200]
 
 
+def test_more_trailers_than_headers_may_be_are_refused(server: Address) -> None:
+    body = b"2\r\n{}\r\n0\r\n"
+    with RawConnection(server.port, CHUNKED + body + b"X: a\r\n" * 100 + b"\r\n" + HEALTH) as connection:
+        assert [connection.response().status for _ in range(2)] == [200, 200]
+    with RawConnection(server.port, CHUNKED + body + b"X: a\r\n" * 101 + b"\r\n" + HEALTH) as connection:
+        assert connection.response().code == "headers_too_large" and connection.is_closed()
+
+
+def test_the_server_asks_for_a_body_only_if_it_will_read_it(server: Address) -> None:
+    head = POST + b"Expect: 100-continue\r\nContent-Length: 2\r\n"
+    for data, first in (
+        (head + b"\r\n", b"HTTP/1.1 100 Continue\r\n"),
+        (head.replace(b"/1.1", b"/1.0") + b"\r\n{}", b"HTTP/1.1 200 OK\r\n"),
+        (head.replace(b": 2", b": 2000000") + b"\r\n", b"HTTP/1.1 413 "),
+        (head.replace(b"application/json", b"text/plain") + b"\r\n", b"HTTP/1.1 415 "),
+    ):
+        with RawConnection(server.port, data) as connection:
+            assert connection.socket.recv(1_000).startswith(first)
+
+
 def test_trailers_do_not_become_headers(server: Address) -> None:
     head = b"POST /v1/recommend HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
     with RawConnection(server.port) as connection:
@@ -174,6 +194,7 @@ def test_the_host_of_an_absolute_url_counts(second_model: Path, tmp_path: Path) 
         for head, status in (
             (b"GET /healthz HTTP/1.0\r\n\r\n", 403), (b"GET /healthz HTTP/1.1\r\n\r\n", 403),
             (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nhost: localhost\r\n\r\n", 400),
+            (b"GET http://localhost/healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", 400),
             (b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
             (b"OPTIONS * HTTP/1.1\r\nHost: evil.test\r\n\r\n", 403),
             (b"GET /healthz HTTP/1.1\r\nHost: a{b.evil.test\r\n\r\n", 403),
@@ -297,6 +318,18 @@ def test_incomplete_connections_of_one_client_give_way_to_new_ones(sent: bytes, 
             assert held[0].response().code in ("too_many_connections", "unsupported_media_type")
         else:
             assert held[0].is_closed()
+
+
+@pytest.mark.parametrize("before", [b"", HEALTH])
+def test_refused_connections_of_clients_that_do_not_close_give_way_to_new_ones(
+    before: bytes, server: Address
+) -> None:
+    with ExitStack() as stack:
+        for _ in range(150):
+            stack.enter_context(RawConnection(server.port, before + b"nonsense\r\n\r\n"))
+        for _ in range(20):
+            with RawConnection(server.port, get(b"/v1/model")) as connection:
+                assert connection.response().status == 200
 
 
 def test_idle_connections_give_way_to_new_ones(server: Address) -> None:

@@ -284,7 +284,34 @@ def test_unsupported_media_types_paths_methods_and_parameters_are_errors(client:
     assert error_of(wrong) == (405, "method_not_allowed") and wrong.headers["allow"] == "POST"
     assert error_of(client.get("/v1/users/a?limit=many")) == (422, "invalid_request")
     assert error_of(client.get("/v1/users/a?page=3")) == (422, "invalid_request")
-    assert error_of(client.get("/v1/users/a%00b")) == (422, "invalid_request")
+    assert error_of(client.get("/v1/users/a?limit=5&limit=6")) == (422, "invalid_request")
+
+
+def test_a_path_is_read_to_its_last_character(client: TestClient) -> None:
+    record(client, {"user_id": "a", "item_id": "p1"})
+    for path in ("a%0a", "a%0ab", "%0aa", "a%00b", "a%0d", "%0a"):
+        response = client.delete(f"/v1/users/{path}")
+        assert error_of(response) == (422, "invalid_request")
+        assert response.json()["error"]["message"].startswith(
+            "user_id: text should have no control characters"
+        )
+    for path in ("/healthz%0a", "/v1/model%0A", "/page.js%0a", "/%0a", "/openapi.json%0a"):
+        assert error_of(client.get(path)) == (404, "not_found")
+    assert client.get("/v1/users/a").json()["state"]["last_seq"] == 1
+
+
+@pytest.mark.parametrize(("path", "parameter"), [("/v1/users/", "user_id"), ("/v1/items/", "item_id")])
+def test_a_fault_of_an_id_in_the_path_names_the_parameter(
+    client: TestClient, path: str, parameter: str
+) -> None:
+    method = "GET" if parameter == "user_id" else "PUT"
+    for text, fault in (
+        ("", "should have at least 1 character"),
+        ("a" * 257, "should have at most 256 characters"),
+    ):
+        response = client.request(method, path + text, json={})
+        assert error_of(response) == (422, "invalid_request")
+        assert response.json()["error"]["message"] == f"{parameter}: string {fault}"
 
 
 def test_health_metrics_and_the_page_are_served(client: TestClient, engine: ServingEngine) -> None:

@@ -117,8 +117,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def evict(self) -> None:
         """Close the connection to make room. A client that has begun to send a request gets an error."""
         self.table.count_refusal("too_many_connections")
+        has_response = self.is_refused
         self.is_refused = True
-        if self._has_begun and not self.transport.get_write_buffer_size():
+        if self._has_begun and not has_response and not self.transport.get_write_buffer_size():
             self._write_error(_too_many_connections())
             self.transport.close()
         else:
@@ -242,6 +243,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                     "read the responses before sending more requests",
                 )
             )
+        if self.parser.get_http_version() == "1.0":
+            self.expect_100_continue = False  # such a client would take it for the response
         super().on_headers_complete()
         self.cycle.keep_alive = self.cycle.keep_alive and self.group is not None
         self.is_body_pending = True
@@ -257,6 +260,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Note that the request is complete."""
         if self._is_upgrade:
             return
+        self._check_header_count()  # of the trailers
         self.is_body_pending = False
         self._unparsed_bytes = self._body_bytes = 0
         super().on_message_complete()
@@ -276,8 +280,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             return  # the `*` of OPTIONS; the parser refuses everything else
         ends = [place for place in map(rest.find, (b"/", b"?", b"#")) if place >= 0]
         end = min(ends, default=len(rest))
-        self.headers[:] = [header for header in self.headers if header[0] != b"host"]
-        self.headers.append((b"host", rest[:end]))
+        others = [header for header in self.headers if header[0] != b"host"]
+        if len(self.headers) - len(others) <= 1:  # several Host headers are an error in any case
+            self.headers[:] = [*others, (b"host", rest[:end])]
         self.url = rest[end:] if rest[end:].startswith(b"/") else b"/" + rest[end:]
 
     def _head_bytes(self) -> int:
@@ -354,6 +359,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Close the direction to the client, and discard what it sends until it closes the other one."""
         self.is_refused, self.since_s = True, self.loop.time()
         self._unset_keepalive_if_required()
+        if self.group is not None:
+            self.group.mark_incomplete(self)  # closed first, to make room
         self.flow.resume_reading()
         if self._is_ending:
             self.is_body_pending = False

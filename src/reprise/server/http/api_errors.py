@@ -14,6 +14,7 @@ from reprise.server.queueing.work_queue import ClosedError, DeadlineError, Queue
 from reprise.server.store.event_store import StoreError
 
 JSON = "application/json"
+SCHEMA_HINT = "see /openapi.json for the schema"
 RETRY_S = 1
 """Value of the header `Retry-After`, in seconds."""
 
@@ -84,9 +85,8 @@ class ApiError(Exception):
     @property
     def headers(self) -> Mapping[str, str]:
         """The headers of the response: `Retry-After` if the client should retry, `Connection` if the connection ends."""
-        if (
-            self.status == 408
-        ):  # the rest of a late request would be taken for the next one, or hold the connection
+        if self.status == 408:
+            # the rest of a late request would be taken for the next one, or hold the connection
             return {"Connection": "close"}
         return {"Retry-After": str(RETRY_S)} if self.status in (429, 503) else {}
 
@@ -143,8 +143,13 @@ def is_invalid_json(error: ValidationError) -> bool:
     return error.error_count() == 1 and _faults(error)[0]["type"] == "json_invalid"
 
 
-def fault_of(error: ValidationError) -> str:
-    """Return the first fault that pydantic found, with its field, and the number of the others."""
+def fault_of(error: ValidationError, whole: str = "body") -> str:
+    """Return the first fault that pydantic found, with its field, and the number of the others.
+
+    Args:
+        error: The faults of a value.
+        whole: Name of the value, for faults that are not in one of its fields.
+    """
     faults = _faults(error)
     first = faults[0]
     # pydantic names the members of a union in the location; these names mean nothing to a client
@@ -152,14 +157,16 @@ def fault_of(error: ValidationError) -> str:
         str(part) for part in first["loc"] if not str(part).startswith(("constrained-", "function-"))
     )
     reason = first["msg"].removeprefix("Value error, ")
-    message = f"{location or 'body'}: {reason[0].lower()}{reason[1:]}"
+    if first["type"] == "string_pattern_mismatch":  # the only pattern in requests is `PRINTABLE`
+        reason = "text should have no control characters"
+    message = f"{location or whole}: {reason[0].lower()}{reason[1:]}"
     return message if len(faults) == 1 else f"{message}; and {len(faults) - 1} more"
 
 
 def _invalid_request(error: ValidationError) -> ApiError:
     if is_invalid_json(error):
         return ApiError("invalid_json", _faults(error)[0]["msg"], "send one JSON object in UTF-8")
-    return ApiError("invalid_request", fault_of(error), "see /openapi.json for the schema")
+    return ApiError("invalid_request", fault_of(error), SCHEMA_HINT)
 
 
 def _faults(error: ValidationError) -> list[ErrorDetails]:

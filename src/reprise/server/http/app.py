@@ -1,7 +1,9 @@
-"""The HTTP application: routing, authentication, reading of bodies, and one form for all errors."""
+"""The HTTP application: routing, authentication, and one form for all errors."""
 
 import asyncio
+import re
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -9,7 +11,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -20,19 +22,19 @@ from starlette.routing import Route
 from starlette.types import Lifespan
 
 from reprise.server import json_logging
-from reprise.server.http.api_errors import JSON, ApiError, api_error_of, error_response
+from reprise.server.http.api_errors import JSON, SCHEMA_HINT, ApiError, api_error_of, error_response, fault_of
 from reprise.server.http.auth import UNRESTRICTED_KEY, Key, Keyring
 from reprise.server.http.field_types import PathId
 from reprise.server.http.handlers import ApiCall, Handlers
 from reprise.server.http.host_names import HostNames
 from reprise.server.http.openapi import openapi
+from reprise.server.http.request_body import BodyReader
 from reprise.server.http.request_guard import RequestGuard
 from reprise.server.http.routes import HEALTH_PATHS, OPERATIONS, Operation
 from reprise.server.http.web_origins import Cors
 from reprise.server.prometheus_metrics import CONTENT_TYPE
 from reprise.server.queueing.async_service import AsyncService
 from reprise.server.queueing.work_queue import ClosedError
-from reprise.server.settings import Settings
 from reprise.server.store.records import User
 
 PAGE_FILES = {
@@ -106,6 +108,17 @@ class Authenticator:
         return [guard, Middleware(Cors, self.origins)] if self.origins else [guard]
 
 
+class ExactRoute(Route):
+    """A route that matches a path to its last character, with line feeds in its parameters.
+
+    Starlette's own route also matches a line feed after its path: `/v1/users/a%0A` would mean the user `a`.
+    """
+
+    def __init__(self, path: str, endpoint: Endpoint, methods: Sequence[str]) -> None:
+        super().__init__(path, endpoint, methods=[*methods])
+        self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + r"\Z", re.DOTALL)
+
+
 def create_app(service: AsyncService, authenticator: Authenticator | None = None) -> Starlette:
     """Return the application that serves a service. The application closes the service when it shuts down."""
     authenticator = Authenticator() if authenticator is None else authenticator
@@ -122,8 +135,8 @@ def create_app(service: AsyncService, authenticator: Authenticator | None = None
         return Response(document, media_type=JSON)
 
     routes = _routes(service, authenticator)
-    routes.append(Route("/openapi.json", openapi_json, methods=["GET"]))
-    routes += [Route(path, _page_file(*file), methods=["GET"]) for path, file in PAGE_FILES.items()]
+    routes.append(ExactRoute("/openapi.json", openapi_json, methods=["GET"]))
+    routes += [ExactRoute(path, _page_file(*file), methods=["GET"]) for path, file in PAGE_FILES.items()]
     return _application(routes, service, authenticator, lifespan)
 
 
@@ -138,7 +151,7 @@ def create_health_app(service: AsyncService, authenticator: Authenticator) -> St
 
 def _routes(service: AsyncService, authenticator: Authenticator) -> list[Route]:
     """Return the routes of all operations and of the metrics."""
-    handlers = Handlers(service)
+    handlers, bodies = Handlers(service), BodyReader(service.settings)
 
     async def metrics(request: Request) -> Response:
         return Response(service.metrics.render(), media_type=CONTENT_TYPE)
@@ -146,11 +159,13 @@ def _routes(service: AsyncService, authenticator: Authenticator) -> list[Route]:
     # one route per path, with all its methods: Starlette answers 405 at the first route whose path matches
     endpoints: dict[str, dict[str, Endpoint]] = {"/metrics": {"GET": metrics}}
     for operation in OPERATIONS:
-        endpoint = _OperationEndpoint(operation, getattr(handlers, operation.name), service, authenticator)
+        endpoint = _OperationEndpoint(
+            operation, getattr(handlers, operation.name), service, authenticator, bodies
+        )
         endpoints.setdefault(operation.path, {})[operation.method] = endpoint.respond
     # ":path" lets an id contain slashes
     return [
-        Route(path.replace("}", ":path}"), _by_method(by_method), methods=[*by_method])
+        ExactRoute(path.replace("}", ":path}"), _by_method(by_method), methods=[*by_method])
         for path, by_method in endpoints.items()
     ]
 
@@ -179,6 +194,7 @@ class _OperationEndpoint:
     handler: Callable[[ApiCall], Awaitable[Any]]
     service: AsyncService
     authenticator: Authenticator
+    bodies: BodyReader
 
     async def respond(self, request: Request) -> Response:
         """Handle a request, measure it, and log it."""
@@ -211,13 +227,11 @@ class _OperationEndpoint:
         facts |= {"tenant": key.tenant, "key": key.name}
         if operation.scope is not None:
             self.service.check_loop_lag()
-        query = operation.query.model_validate(dict(request.query_params) if operation.scope else {})
-        path_id = ""
-        if operation.path_parameter is not None:
-            path_id = _PATH_ID.validate_python(request.path_params[operation.path_parameter])
+        query = operation.query.model_validate(_query_values(request) if operation.scope else {})
+        path_id = _path_id(request, operation.path_parameter) if operation.path_parameter else ""
         body = None
         if operation.body is not None:
-            body = operation.body.model_validate_json(await _read_body(request, self.service.settings))
+            body = operation.body.model_validate_json(await self.bodies.read(request))
         user_id = path_id if operation.path_parameter == "user_id" else getattr(body, "user_id", None)
         if user_id:
             facts["user"] = json_logging.user_hash(User(key.tenant, user_id))
@@ -235,52 +249,21 @@ class _OperationEndpoint:
         return error_response(api_error)
 
 
-async def _read_body(request: Request, settings: Settings) -> bytes:
-    """Return the body of a request, within the limits of time and size."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != JSON:
-        raise ApiError(
-            "unsupported_media_type",
-            f"the Content-Type of the body is {media_type or 'missing'}",
-            f"send Content-Type: {JSON}",
-        )
-    codings = request.headers.getlist("transfer-encoding")
-    if any(coding.strip().lower() != "chunked" for coding in codings):
-        raise ApiError(
-            "unsupported_media_type",
-            f"the body has Transfer-Encoding {', '.join(codings)[:100]}",
-            "send it without compression; the only supported Transfer-Encoding is chunked",
-        )
-    encodings = [one.strip().lower() for one in request.headers.getlist("content-encoding")]
-    if any(one not in ("", "identity") for one in encodings):
-        raise ApiError(
-            "unsupported_media_type",
-            f"the body has Content-Encoding {', '.join(encodings)[:100]}",
-            "send it without compression and without the header Content-Encoding",
-        )
+def _query_values(request: Request) -> dict[str, str]:
+    """Return the query parameters of a request."""
+    parameters = request.query_params.multi_items()
+    repeated = [name for name, count in Counter(name for name, _ in parameters).items() if count > 1]
+    if repeated:
+        raise ApiError("invalid_request", f"{repeated[0][:100]}: given more than once", SCHEMA_HINT)
+    return dict(parameters)
+
+
+def _path_id(request: Request, parameter: str) -> str:
+    """Return the id in the path of a request."""
     try:
-        async with asyncio.timeout(settings.body_timeout_s):
-            return await _read_bytes(request, settings.max_body_bytes)
-    except TimeoutError:
-        raise ApiError(
-            "request_timeout",
-            f"the body took longer than {settings.body_timeout_s:g} s to arrive",
-            "send it without pauses, or in several requests",
-        ) from None
-
-
-async def _read_bytes(request: Request, max_bytes: int) -> bytes:
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > max_bytes:
-            raise ApiError(
-                "payload_too_large",
-                f"the body is larger than {max_bytes} bytes",
-                "send several smaller requests",
-            )
-        parts.append(part)
-    return b"".join(parts)
+        return _PATH_ID.validate_python(request.path_params[parameter])
+    except ValidationError as error:
+        raise ApiError("invalid_request", fault_of(error, parameter), SCHEMA_HINT) from None
 
 
 def _by_method(endpoints: Mapping[str, Endpoint]) -> Endpoint:
