@@ -67,3 +67,26 @@ def test_without_a_writable_temporary_directory_the_remedy_is_named(
         temporary_directory(),
     ):
         pass
+
+
+def test_two_writers_of_a_file_do_not_share_a_temporary_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one name, the first writer would publish what the second has written so far."""
+    file, fsync = tmp_path / "file", os.fsync
+
+    def second_writer(number: int) -> None:
+        monkeypatch.setattr("os.fsync", fsync)
+        write_text(file, "second")
+        assert file.read_text() == "second"
+        fsync(number)
+
+    monkeypatch.setattr("os.fsync", second_writer)
+    write_text(file, "first")
+    assert file.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_name_of_the_maximum_length_can_be_written(tmp_path: Path) -> None:
+    write_text(tmp_path / ("n" * 255), "text")
+    assert (tmp_path / ("n" * 255)).read_text() == "text"

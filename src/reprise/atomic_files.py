@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from uuid import uuid4
 
 from reprise.errors import ArtefactError
 
+PARTIAL = ".partial"
+"""Suffix of the temporary name of a file that is not complete."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a full disk, a quota, and a limit on the size of files."""
 REMEDIES = {
@@ -71,8 +74,8 @@ def replaced_file(path: Path) -> Path | None:
 
 
 def partial_file(path: Path) -> Path:
-    """Return the temporary name under which a file is written before it replaces `path`."""
-    return path.with_name(f".{path.name}.partial")
+    """Return a temporary name under which a file is written before it replaces `path`. Two writers never share one."""
+    return path.with_name(f".{uuid4().hex}{PARTIAL}")
 
 
 def write_text(path: Path, text: str, afterwards: str = "") -> None:

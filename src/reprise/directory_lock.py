@@ -1,4 +1,4 @@
-"""The lock of an output directory, so that one process at a time writes it."""
+"""The lock of an output, so that one process at a time writes it."""
 
 import os
 from collections.abc import Iterator
@@ -11,11 +11,13 @@ from reprise.atomic_files import writing
 from reprise.errors import ConfigError
 
 LOCK = ".lock"
-"""Name of the lock file. It holds the id of the process. After a crash it remains, and locks nothing."""
+"""Name of the lock file in a directory. It holds the id of the process. After a crash it remains, and locks nothing."""
+WAIT = "wait until it ends, or choose another --out"
+"""Remedy if another process has the lock."""
 
 
 @contextmanager
-def locked_directory(path: Path, work: str, remedy: str = "wait until it ends") -> Iterator[None]:
+def locked_directory(path: Path, work: str, remedy: str = WAIT) -> Iterator[None]:
     """Create a directory if it is missing, and lock it for the duration of the block.
 
     The operating system releases the lock when the process ends, however it ends. Directories that were created for the lock
@@ -23,34 +25,62 @@ def locked_directory(path: Path, work: str, remedy: str = "wait until it ends") 
 
     Args:
         path: The directory.
-        work: What a process does there, for the message, such as "trains".
-        remedy: What the user can do, for the message, besides choosing another directory.
+        work: What a process does there, for the message, such as "trains in".
+        remedy: What the user can do, for the message.
 
     Raises:
         ConfigError: Another process, or another thread of this one, has the lock.
         ArtefactError: The directory cannot be created or written.
     """
     created = [folder for folder in (path, *path.parents) if not folder.exists()]
-    with writing(path):
-        path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path / LOCK, timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise ConfigError(
-                f"another process {work} in {path}{_owner(path / LOCK)}; {remedy}, or choose another --out"
-            ) from None
     try:
-        with suppress(OSError):  # the id is only for the message
-            (path / LOCK).write_text(str(os.getpid()), encoding="ascii")
-        yield
+        with writing(path):
+            path.mkdir(parents=True, exist_ok=True)
+        with _locked(path / LOCK, path, work, remedy):
+            yield
     finally:
-        with suppress(OSError):  # some systems do not remove a file that is open; it locks nothing
-            (path / LOCK).unlink()
-        lock.release()
         with suppress(OSError):  # a directory with content cannot be removed, and should not be
             for folder in created:
                 folder.rmdir()
+
+
+@contextmanager
+def locked_output(path: Path, work: str, remedy: str = WAIT, wait_s: float = 0.0) -> Iterator[None]:
+    """Lock a file or a directory that the block replaces as a whole. The lock file is next to it. See `locked_directory`.
+
+    Args:
+        path: The file or the directory; it need not exist.
+        work: What a process does with it, for the message, such as "writes".
+        remedy: What the user can do, for the message.
+        wait_s: Time to wait for another owner, in seconds.
+
+    Raises:
+        ConfigError: Another process, or another thread of this one, has the lock.
+        ArtefactError: The directory of the output does not exist, or cannot be written.
+    """
+    target = path.resolve()
+    with writing(path):
+        target.parent.stat()  # filelock would create the directory
+    with _locked(target.with_name(f".{target.name}{LOCK}"), path, work, remedy, wait_s):
+        yield
+
+
+@contextmanager
+def _locked(file: Path, path: Path, work: str, remedy: str, wait_s: float = 0.0) -> Iterator[None]:
+    lock = FileLock(file, timeout=wait_s)
+    with writing(path):
+        try:
+            lock.acquire()
+        except Timeout:
+            raise ConfigError(f"another process {work} {path}{_owner(file)}; {remedy}") from None
+    try:
+        with suppress(OSError):  # the id is only for the message
+            file.write_text(str(os.getpid()), encoding="ascii")
+        yield
+    finally:
+        with suppress(OSError):  # some systems do not remove a file that is open; it locks nothing
+            file.unlink()
+        lock.release()
 
 
 def _owner(file: Path) -> str:

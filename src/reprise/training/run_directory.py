@@ -18,7 +18,7 @@ from typing import Any
 import tomli_w
 
 from reprise.argument_checks import choice, file_path
-from reprise.atomic_files import unwritable, write_text, writing
+from reprise.atomic_files import PARTIAL, unwritable, write_text, writing
 from reprise.class_names import class_name, resolve
 from reprise.config import CLASS, from_dict, put_values, to_dict
 from reprise.data.dataset import Part, SequenceDataset, Sizes
@@ -93,7 +93,6 @@ class RunDirectory:
                 MEMBERS,
                 "recipe.toml",
                 FORMER_PARTIAL,
-                *(f".{name}.partial" for name in ("recipe.toml", self.manifest.name)),
             }
             check_holds_only(self.path, own, "a run directory")
 
@@ -119,7 +118,7 @@ class RunDirectory:
             ConfigError: Another process trains in it.
             ArtefactError: It cannot be created or written.
         """
-        with locked_directory(self.path, "trains"):
+        with locked_directory(self.path, "trains in"):
             yield
 
     def read(self) -> Manifest:
@@ -204,14 +203,15 @@ class _LogFile(logging.FileHandler):
 
 
 def check_holds_only(path: Path, own: set[str], what: str) -> None:
-    """Check that an output path is a directory with nothing but the files that a killed start leaves.
+    """Check that an output path is a directory with nothing but `own` files and what `write_text` leaves when it is killed.
 
     Raises:
         ConfigError: The path is a file, or holds something else.
     """
     if not path.is_dir():
         raise ConfigError(f"{path} is a file, not {what}; choose another --out")
-    foreign = sorted({entry.name for entry in path.iterdir()} - own)
+    names = {entry.name for entry in path.iterdir()}
+    foreign = sorted(name for name in names - own if not (name[0] == "." and name.endswith(PARTIAL)))
     if foreign:
         raise ConfigError(f"{path} is not {what} (it holds {foreign[0]}); choose another --out")
 

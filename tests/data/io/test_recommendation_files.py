@@ -108,6 +108,17 @@ def test_a_missing_directory_is_refused_immediately(tmp_path: Path, suffix: str)
     )
 
 
+def test_of_two_writers_of_a_file_the_last_one_replaces_it_as_a_whole(tmp_path: Path) -> None:
+    path, rows = tmp_path / "list.csv", [RecommendationRow(f"u{n}", 1, "i1", 0.5, None) for n in range(2)]
+    with RecommendationWriter(path) as first:
+        with RecommendationWriter(path) as second:
+            first.add(rows[0])
+            second.add(rows[1])
+        assert path.read_text() == "user_id,rank,item_id,score,title\nu1,1,i1,0.5,\n"
+    assert path.read_text() == "user_id,rank,item_id,score,title\nu0,1,i1,0.5,\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_pipe_is_written_directly_and_stays_a_pipe(tmp_path: Path) -> None:
     path = tmp_path / "list.csv"
     os.mkfifo(path)

@@ -491,11 +491,48 @@ def test_two_calls_cannot_use_the_same_directory(write_log, days, tmp_path: Path
         assert process.stdin and process.stdout
         while process.stdout.readline().strip() != "encoding":
             pass
-        with pytest.raises(
-            DataError, match="another process is preparing a dataset in the same directory; wait for it"
-        ):
+        message = (
+            rf"another process prepares {out} \(process id {process.pid}\); wait until it ends, or choose"
+        )
+        with pytest.raises(ConfigError, match=message):
             prepare(log, out, split=SPLIT)
         process.kill()
+    prepare(log, out, split=SPLIT)
+    assert {path.name for path in tmp_path.iterdir()} == {out.name, log.name}
+
+
+def test_two_calls_of_one_process_cannot_use_the_same_directory(write_log, days, tmp_path: Path) -> None:
+    """DuckDB's own lock excludes other processes only."""
+    log, out = write_log(days), tmp_path / "out"
+    refused: list[str] = []
+
+    def second(step: str, share: float) -> None:
+        if step == "encoding":
+            with pytest.raises(ConfigError) as caught:
+                prepare(log, out, split="leave-one-out", progress=False)
+            refused.append(str(caught.value))
+
+    prepare(log, out, split=SPLIT, progress=second)
+    assert refused == [
+        f"another process prepares {out} (process id {os.getpid()}); wait until it ends, or choose another --out"
+    ]
+    assert SequenceDataset.open(out).split["kind"] == "time"
+
+
+def test_a_call_that_finds_its_dataset_leaves_the_work_of_another_call_in_place(
+    write_log, days, tmp_path: Path
+) -> None:
+    log, out = write_log(days), tmp_path / "out"
+    before = prepare(log, out, split=SPLIT)
+    found: list[str] = []
+
+    def second(step: str, share: float) -> None:
+        if step == "encoding":
+            found.append(prepare(log, out, split=SPLIT, progress=False).fingerprint)
+
+    after = prepare(log, out, split="leave-one-out", overwrite=True, progress=second)
+    assert found == [before.fingerprint]
+    assert after.split == {"kind": "leave-one-out"}
 
 
 def test_a_log_larger_than_the_memory_limit(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from safetensors.numpy import save
 
 from reprise.data.io.arrow_columns import write_table
-from reprise.errors import ArtefactError
+from reprise.errors import ArtefactError, ConfigError
 from reprise.models.networks.recurrent import Recurrent
 from reprise.recommender import Recommender
 from reprise.recommender.artefact.artefact import FILES, ITEMS, MANIFEST, OLD_FILES, VECTORS, read, write
@@ -116,6 +116,26 @@ def test_a_failed_rename_restores_the_old_model(
     with pytest.raises(ArtefactError, match=r"Input/output error"):
         counting_shop.save(saved)
     assert Recommender.load(saved).name == "rglru 2 x 16"
+    assert names(saved.parent) == {"shop.model"}
+
+
+def test_a_second_save_to_the_same_place_is_refused_and_leaves_the_files_of_the_first(
+    saved: Path, counting_shop: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, refused = os.fsync, []
+
+    def second_save(number: int) -> None:
+        monkeypatch.setattr(os, "fsync", fsync)
+        with pytest.raises(ConfigError) as caught:
+            counting_shop.save(saved)
+        refused.append(str(caught.value))
+
+    monkeypatch.setattr(os, "fsync", second_save)
+    counting_shop.save(saved)
+    assert refused == [
+        f"another process saves a model as {saved} (process id {os.getpid()}); wait until it ends, or choose another --out"
+    ]
+    assert Recommender.load(saved).name == counting_shop.name
     assert names(saved.parent) == {"shop.model"}
 
 

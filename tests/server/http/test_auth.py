@@ -2,6 +2,7 @@
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,12 @@ def test_a_key_file_that_is_not_a_regular_file_is_left_alone(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match=r"keys\.toml is not a regular file, so keys cannot be kept in it"):
         add_key(pipe, "front", "shop", ["ingest"])
     assert pipe.is_fifo()
+
+
+def test_keys_that_are_added_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda n: add_key(file, f"key {n}", "shop", ["admin"]), range(16)))
+    keys = read_keys(file)
+    assert len(keys) == 16 and all(keys.find(secret) for secret in made)
+    assert [path.name for path in tmp_path.iterdir()] == ["keys.toml"]

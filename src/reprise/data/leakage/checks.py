@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from reprise.argument_checks import shown
+from reprise.atomic_files import write_text
 from reprise.data.dataset import MANIFEST, SequenceDataset
 from reprise.data.leakage.event_leaks import EventSearch, find_overlapping_parts
 from reprise.data.leakage.feature_leaks import find_feature_leaks
@@ -116,9 +117,7 @@ def record_leaks(path: Path, leaks: Collection[Leak], allow: Collection[str]) ->
     if manifest["facts"].get(FACT) == record:
         return
     manifest["facts"][FACT] = record
-    partial = path / f"{MANIFEST}.partial"
-    partial.write_text(json.dumps(manifest, indent=2))
-    partial.replace(path / MANIFEST)
+    write_text(path / MANIFEST, json.dumps(manifest, indent=2))
 
 
 def leak_facts(leak: Leak) -> dict[str, object]:

@@ -7,21 +7,26 @@ dataset, which is checked for leaks before it is moved to its final place.
 
 import json
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from reprise.atomic_files import writing
 from reprise.data.dataset import MANIFEST, SequenceDataset
 from reprise.data.io.duckdb_engine import DEFAULT_MEMORY, DiskFullError
 from reprise.data.leakage.checks import check_leaks, parse_kinds, record_leaks
 from reprise.data.preparing.plan import Plan, PrepareOptions, make_plan
 from reprise.data.preparing.steps import clean_step, encode_step, read_step, write_step
-from reprise.data.preparing.workspace import Workspace, check_free_space, remove_leftovers
+from reprise.data.preparing.workspace import Workspace, check_free_space, has_leftovers, remove_leftovers
 from reprise.data.split import Split
-from reprise.errors import DataError, LeakError
+from reprise.directory_lock import locked_output
+from reprise.errors import ConfigError, DataError, LeakError
 from reprise.progress import ShowProgress, StepReport, step_reporter
 
 BYTES_PER_ROW = 100
 """Approximate disk space per event during preparation: the encoded table, the arrays and the spill of the sort."""
+WORK = "prepares"
+"""What another process does, in the message about its lock."""
 
 
 def prepare(
@@ -58,32 +63,49 @@ def prepare(
         DataError: The log, the item table or the split is invalid, or the disk is full.
         LeakError: The dataset leaks targets. It is kept in the work directory, so that the same call with `allow_leaks`
             does not prepare it again.
-        ConfigError: An option is unknown or invalid.
+        ConfigError: An option is unknown or invalid, or another process prepares `out`.
+        ArtefactError: `out` cannot be written.
     """
     plan = make_plan(events, items, split, PrepareOptions.from_keywords(options))
     allow = parse_kinds(allow_leaks)
     out = Path(out)
     with step_reporter(progress, "prepare") as report:
         if _is_prepared(out, plan, overwrite):
-            remove_leftovers(out)
+            _remove_leftovers(out)
             _check(out, allow)
             report(f"{out} is up to date", 1.0)
             return SequenceDataset.open(out)
-        work = Workspace(out, plan.hash, memory_limit)
-        try:
-            _run_steps(plan, work, report)
-            report("checking for leaks", 0.95)
-            _check(work.result, allow)
-        except (DiskFullError, LeakError):
-            work.engine.close()
-            raise
-        except DataError:
-            work.engine.close()
-            work.remove()
-            raise
-        work.publish(out)
+        with writing(out):
+            out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with locked_output(out, WORK):
+            if not _is_prepared(out, plan, overwrite):  # another process may have prepared it meanwhile
+                _prepare(plan, out, memory_limit, allow, report)
         report("prepared", 1.0)
     return SequenceDataset.open(out)
+
+
+def _prepare(plan: Plan, out: Path, memory_limit: str, allow: frozenset[str], report: StepReport) -> None:
+    """Run the steps that are left, and make the dataset visible."""
+    work = Workspace(out, plan.hash, memory_limit)
+    try:
+        _run_steps(plan, work, report)
+        report("checking for leaks", 0.95)
+        _check(work.result, allow)
+    except (DiskFullError, LeakError):
+        work.engine.close()
+        raise
+    except DataError:
+        work.engine.close()
+        work.remove()
+        raise
+    work.publish(out)
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Remove the work directory of a call that was killed after it had created the dataset."""
+    if has_leftovers(out):
+        with suppress(ConfigError), locked_output(out, WORK):  # another process prepares other data there
+            remove_leftovers(out)
 
 
 def _is_prepared(out: Path, plan: Plan, overwrite: bool) -> bool:

@@ -85,9 +85,14 @@ class Workspace:
         _remove(self.directory)
 
 
+def has_leftovers(out: Path) -> bool:
+    """Return whether the work directory of a call exists."""
+    return _work_directory(out.absolute()).exists()
+
+
 def remove_leftovers(out: Path) -> None:
     """Remove a work directory that remained because a call was killed after OUT had been created."""
-    _remove(_work_directory(out))
+    _remove(_work_directory(out.absolute()))
 
 
 def _work_directory(out: Path) -> Path:

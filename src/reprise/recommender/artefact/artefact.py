@@ -21,6 +21,7 @@ from safetensors.numpy import load, save
 from reprise.arrays import AnyArray, Float32Array
 from reprise.data.history_rules import HistoryRules
 from reprise.data.io.arrow_columns import Table, read_table, write_table
+from reprise.directory_lock import locked_output
 from reprise.errors import ArtefactError, DataError
 from reprise.path_kinds import instead
 from reprise.recommender.artefact.bounded_read import COPY_AGAIN, MAX_MANIFEST_BYTES, read_bounded
@@ -117,21 +118,26 @@ def write(artefact: Artefact, path: Path) -> None:
 
     Raises:
         ArtefactError: the path holds something else, a number of the artefact is not finite, or a file cannot be written.
+        ConfigError: another process saves a model at this path.
     """
     _check_target(path)
     _check_content(artefact)
-    partial = path.absolute().with_name(f".{path.absolute().name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # a save that was killed may have left it
+    target = path.absolute()
+    partial = target.with_name(f".{target.name}.partial")
     try:
-        partial.mkdir(parents=True)
-        _write_files(artefact, partial)
-        _move_into_place(partial, path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with locked_output(path, "saves a model as"):
+            shutil.rmtree(partial, ignore_errors=True)  # a save that was killed may have left it
+            try:
+                partial.mkdir()
+                _write_files(artefact, partial)
+                _move_into_place(partial, path)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise ArtefactError(
             f"cannot write {path} ({error.strerror or error}); free some space or choose another path"
         ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def read(path: Path) -> Artefact:

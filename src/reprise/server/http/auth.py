@@ -14,6 +14,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from reprise.atomic_files import writing
+from reprise.directory_lock import locked_output
 from reprise.errors import ConfigError, command_line, did_you_mean
 from reprise.validation_messages import join_path
 
@@ -22,6 +23,8 @@ SCOPES: tuple[str, ...] = get_args(Scope)
 PREFIX = "rp_"
 """First characters of every key, by which scanners for leaked secrets can find it."""
 DEFAULT_TENANT = "default"
+LOCK_WAIT_S = 10.0
+"""Time to wait while another process adds a key to the same file, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -113,13 +116,20 @@ def add_key(path: Path, name: str, tenant: str, scopes: Sequence[str]) -> str:
             f"{path} is not a regular file, so keys cannot be kept in it; choose another --file"
         )
     path = path.resolve()  # a link stays, and its target is replaced
-    entries = _read(path).key if path.exists() else []
-    if any(entry.name == name for entry in entries):
-        raise ConfigError(
-            f"{path} already has a key {name!r}; choose another name, or remove it from the file"
-        )
     secret = PREFIX + secrets.token_urlsafe(32)
     new = {"name": name, "tenant": tenant, "scopes": [*scopes], "sha256": _hash(secret)}
+    with locked_output(path, "adds a key to", "try again", wait_s=LOCK_WAIT_S):
+        _append(path, new)
+    return secret
+
+
+def _append(path: Path, new: dict[str, Any]) -> None:
+    """Add an entry to a key file that no other process changes meanwhile."""
+    entries = _read(path).key if path.exists() else []
+    if any(entry.name == new["name"] for entry in entries):
+        raise ConfigError(
+            f"{path} already has a key {new['name']!r}; choose another name, or remove it from the file"
+        )
     content = {"key": [*(entry.model_dump() for entry in entries), new]}
     _validate(path, content)
     partial = path.with_name(f".{path.name}.partial")
@@ -128,7 +138,6 @@ def add_key(path: Path, name: str, tenant: str, scopes: Sequence[str]) -> str:
         partial.touch(mode=0o600)
         partial.write_bytes(tomli_w.dumps(content).encode())
         partial.replace(path)
-    return secret
 
 
 def _key_command(path: Path) -> str:

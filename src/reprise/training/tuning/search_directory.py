@@ -190,9 +190,7 @@ class SearchDirectory:
                     "another --out"
                 )
         elif self.path.exists():
-            check_holds_only(
-                self.path, {LOCK, "trials", f".{self.manifest.name}.partial"}, "a search directory"
-            )
+            check_holds_only(self.path, {LOCK, "trials"}, "a search directory")
 
     def begin(self, manifest: Manifest, dataset: SequenceDataset) -> None:
         """Write the manifest; a search that exists keeps it."""
@@ -210,7 +208,8 @@ class SearchDirectory:
             ConfigError: Another process searches in it.
             ArtefactError: It cannot be created or written.
         """
-        with locked_directory(self.path, "searches", "use --workers to run several trials at a time"):
+        remedy = "use --workers to run several trials at a time, or choose another --out"
+        with locked_directory(self.path, "searches in", remedy):
             yield
 
     def trials(self, recipe: Recipe) -> list[Trial]:
