@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Callable
+from glob import glob
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,17 @@ def test_the_suffixes_of_logs_are_those_that_can_be_read() -> None:
 def test_a_directory_of_logs_is_prepared_by_a_quoted_pattern(folder: Path) -> None:
     pattern = shlex.quote(str(folder / "logs" / "*.csv"))
     assert instead(folder / "logs", "dataset").endswith(f"`reprise prepare {pattern} --out data/logs`")
+
+
+def test_brackets_in_the_name_of_a_directory_of_logs_are_not_a_pattern(folder: Path) -> None:
+    (folder / "logs").rename(folder / "logs [1]*?")
+    words = shlex.split(instead(folder / "logs [1]*?", "dataset").split("`")[1])
+    assert glob(words[2]) == [str(folder / "logs [1]*?" / "may.csv")]  # noqa: PTH207 - as the command does
+
+
+def test_a_hidden_log_is_prepared_into_a_directory_with_its_name(folder: Path) -> None:
+    (folder / ".visits.csv").touch()
+    assert instead(folder / ".visits.csv", "dataset").endswith(" --out data/visits`")
 
 
 def test_an_unfinished_preparation_is_recognised(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Kinds of paths that commands take (log, dataset, run, search, saved model), and messages for a path of the wrong kind."""
 
 import json
+from glob import escape
 from pathlib import Path
 from typing import Literal
 
@@ -74,10 +75,11 @@ def _for_dataset(path: Path, found: Kind | None) -> str:
     if not path.exists() and path.with_name(f"{path.name}.partial").is_dir():
         return f"its preparation is not finished: run the same `{_prepare('EVENTS', path)}` again"
     if path.is_file():
-        return f"prepare the event log first: `{_prepare(path, Path('data') / path.name.split('.')[0])}`"
+        name = path.name.lstrip(".").split(".")[0]
+        return f"prepare the event log first: `{_prepare(path, Path('data') / name)}`"
     suffixes = sorted({file.suffix for file in path.iterdir()} & set(LOGS)) if path.is_dir() else []
     if suffixes:
-        logs = path / f"*{suffixes[0]}"
+        logs = Path(escape(str(path))) / f"*{suffixes[0]}"  # brackets in a name are not a pattern
         return f"prepare the event log first: `{_prepare(logs, Path('data') / path.resolve().name)}`"
     return f"make one with `{_prepare('EVENTS', path)}`"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reprise.cli.console import runnable, show_dataset, show_facts, show_next, show_table
+from reprise.cli.console import runnable, show_dataset, show_facts, show_next, show_table, unused
 from reprise.data.description import describe
 from reprise.testing import worlds
 
@@ -48,6 +48,14 @@ def test_a_printed_command_can_be_pasted(capsys: pytest.CaptureFixture[str], nam
         Path(f"{name}.model"),
     )
     assert not run.startswith("-") and not model.startswith("-")
+
+
+def test_a_proposed_directory_is_one_that_does_not_exist_yet(tmp_path: Path) -> None:
+    """A run of another dataset would refuse the printed command."""
+    assert unused(tmp_path / "shop") == tmp_path / "shop"
+    for name in ("shop", "shop-2"):
+        (tmp_path / name).mkdir()
+    assert unused(tmp_path / "shop") == tmp_path / "shop-3"
 
 
 @pytest.mark.parametrize(

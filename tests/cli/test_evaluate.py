@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
+from reprise.cli.commands.evaluate import _command
+
 Run = Callable[..., Result]
 TINY = ["--set", "model.size=8", "--set", "model.layers=1", "--set", "training.epochs=1", "--threads", "1"]
 QUICK = [*TINY, "--set", "model.cooccurrence=0", "--set", "training.refit=0"]
@@ -314,4 +316,33 @@ def test_page_shows_the_result_of_a_search(
     assert json.loads(again.read_text())["search"] == json.loads(facts.read_text())["search"]
     assert fails(*command, "--search", shop) == (
         f"{shop} holds no finished search (no search.json); `reprise tune DATASET --out {shop}` starts one or continues it"
+    )
+
+
+def test_a_file_that_is_read_is_not_replaced(
+    fails: Callable[..., str], compared: Path, shop: Path, tmp_path: Path
+) -> None:
+    report, recipe = tmp_path / "report.json", tmp_path / "recipe.toml"
+    shutil.copy(compared / "report.json", report)
+    recipe.write_text("[model]\nclass = 'Markov'\n")
+    reads = "the command reads this file; name another file"
+    for option in ("--json", "--html"):
+        assert fails("evaluate", "--from", report, option, report) == f"cannot write {report}: {reads}"
+    message = fails("evaluate", shop / "run", "--baselines", recipe, "--json", recipe)
+    assert message == f"cannot write {recipe}: {reads}"
+    assert report.read_bytes() == (compared / "report.json").read_bytes()
+
+
+def test_one_file_cannot_be_both_the_page_and_the_report_under_two_names(
+    fails: Callable[..., str], shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = fails("evaluate", shop / "run", "--html", "both", "--json", tmp_path / "both")
+    assert message == "--html and --json both name both; give each its own file"
+
+
+def test_the_recorded_command_names_a_run_whose_name_begins_with_a_dash() -> None:
+    """Without the directory it would be read as an option."""
+    assert _command([Path("-run")], at="5", html=Path("-page $.html")) == (
+        "reprise evaluate ./-run --at 5 --html './-page $.html'"
     )

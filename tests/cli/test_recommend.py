@@ -195,3 +195,14 @@ def test_a_repeated_row_changes_no_recommendation(
         results = [reprise("recommend", shop / "model", file, *options) for file in (histories, twice)]
         assert results[0].exit_code == 0, results[0].output
         assert results[0].output == results[1].output
+
+
+def test_the_file_of_histories_is_not_replaced_by_the_recommendations(
+    fails: Callable[..., str], shop: Path, histories: Path, tmp_path: Path
+) -> None:
+    before = histories.read_text()
+    (tmp_path / "link.csv").symlink_to(histories)
+    for out, pattern in ((histories, histories), (tmp_path / "link.csv", tmp_path / "hist*.csv")):
+        message = fails("recommend", shop / "model", pattern, "--out", out)
+        assert message == f"cannot write {out}: the command reads this file; name another file"
+    assert histories.read_text() == before

@@ -4,6 +4,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,12 @@ def runnable(*words: object) -> str:
     path = started.relative_to(here) if started.is_relative_to(here) else started
     # a shell looks for a name without a directory on the search path only
     return command_line(path if len(path.parts) > 1 else f"./{path}", *arguments)
+
+
+def unused(path: Path) -> Path:
+    """Return the path, or the first of PATH-2, PATH-3, ... that does not exist yet."""
+    names = (path if number == 1 else path.with_name(f"{path.name}-{number}") for number in count(1))
+    return next(name for name in names if not name.exists())
 
 
 def _flatten(facts: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -1,5 +1,6 @@
 """Command-line options that several commands share."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -98,16 +99,26 @@ TimeUnitOption = Annotated[
 ]
 
 
-def check_output_file(file: Path | None) -> None:
+def check_output_file(file: Path | None, inputs: Iterable[str | Path] = ()) -> None:
     """Check that a file can be written, before the work whose result it will hold.
 
+    Args:
+        file: The file; None: nothing is written.
+        inputs: Files that the command reads, which the output would replace.
+
     Raises:
-        ConfigError: The directory of the file does not exist, or the path is a directory.
+        ConfigError: The directory of the file does not exist, the path is a directory, or the file is an input.
     """
-    if file is not None and not file.parent.is_dir():
+    if file is None:
+        return
+    if not file.parent.is_dir():
+        if file.parent.exists():
+            raise ConfigError(f"cannot write {file}: {file.parent} is not a directory; name another file")
         raise ConfigError(f"cannot write {file}: directory {file.parent} does not exist; create it first")
-    if file is not None and file.is_dir():
+    if file.is_dir():
         raise ConfigError(f"cannot write {file}: it is a directory; name a file")
+    if file.is_file() and any(Path(other).exists() and file.samefile(other) for other in inputs):
+        raise ConfigError(f"cannot write {file}: the command reads this file; name another file")
 
 
 def drop_unset(**options: Any) -> dict[str, Any]:

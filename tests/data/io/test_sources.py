@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shlex
 from pathlib import Path
 
 import ibis
@@ -261,6 +262,25 @@ def test_a_run_or_a_model_is_not_a_log(tmp_path: Path) -> None:
             (tmp_path / what / name).touch()
         with pytest.raises(DataError, match=rf"is {what}, not a log.*`reprise recommend '.*' HISTORIES`"):
             open_source(tmp_path / what)
+
+
+@pytest.mark.parametrize(
+    ("names", "command"),
+    [
+        (("dataset.json", "sequences.parquet"), ["reprise", "train", "./-my $d", "--out", "RUN"]),
+        (("run.json", "recipe.toml"), ["reprise", "recommend", "./-my $d", "HISTORIES"]),
+    ],
+)
+def test_a_command_for_a_directory_whose_name_begins_with_a_dash_can_be_pasted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, str], command: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in names:
+        Path("-my $d").mkdir(exist_ok=True)
+        (Path("-my $d") / name).touch()
+    with pytest.raises(DataError) as caught:
+        open_source("-my $d")
+    assert shlex.split(str(caught.value).split("`")[1]) == command
 
 
 def test_a_dataset_in_memory_is_not_a_log(write_log, days, tmp_path: Path) -> None:

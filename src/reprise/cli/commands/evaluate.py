@@ -1,6 +1,5 @@
 """`reprise evaluate`: evaluate runs and baselines on the same targets, and compare them."""
 
-import shlex
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ import typer
 
 from reprise.cli.baseline_names import HELP, find_baseline, fit_baseline
 from reprise.cli.shared_options import DatasetOption, Trusted, check_output_file, drop_unset
-from reprise.errors import ConfigError
+from reprise.errors import ConfigError, command_line
 
 if TYPE_CHECKING:
     from reprise.data.dataset import SequenceDataset
@@ -93,9 +92,10 @@ def evaluate(
 ) -> None:
     """Evaluate models by full ranking, with confidence intervals, and compare them."""
     outputs = Outputs(html_file, json_file)
+    inputs = [name for name in _names(baselines) if name.endswith(".toml")]
     for file in (html_file, json_file):
-        check_output_file(file)
-    if html_file is not None and html_file == json_file:
+        check_output_file(file, [*inputs, from_file] if from_file else inputs)
+    if html_file and json_file and html_file.resolve() == json_file.resolve():
         raise ConfigError(f"--html and --json both name {html_file}; give each its own file")
     typed = drop_unset(
         part=part, at=at, exclude_seen=exclude_seen or None, min_history=min_history, metric=metric
@@ -243,10 +243,11 @@ def _print_written(files: list[Path]) -> None:
 
 def _command(runs: list[Path], **options: object) -> str:
     """Return the command line that the report records."""
-    arguments = ["reprise", "evaluate", *map(str, runs)]
+    arguments: list[object] = []
     for name, value in options.items():
-        arguments += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
-    return shlex.join(arguments)
+        option = f"--{name.replace('_', '-')}"
+        arguments += [option] if value is True else [option, value]
+    return command_line("reprise", "evaluate", *runs, *arguments)
 
 
 def _fit(names: list[str], *, typed: bool, trusted: bool) -> "Fit":

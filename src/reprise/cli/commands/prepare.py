@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from reprise.cli.console import show_dataset, show_next, show_table
+from reprise.cli.console import show_dataset, show_next, show_table, unused
 from reprise.cli.shared_options import (
     Delimiter,
     ItemColumn,
@@ -146,7 +146,7 @@ def prepare(
         **inputs,
     )
     show_dataset(describe(dataset))
-    show_next(("reprise", "train", out, "--out", Path("runs") / out.resolve().name))
+    show_next(("reprise", "train", out, "--out", unused(Path("runs") / out.resolve().name)))
 
 
 def _show_inspection(found: "LogInspection") -> None:

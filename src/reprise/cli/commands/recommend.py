@@ -108,10 +108,12 @@ def recommend(
     check_output_file(out)
     columns = Columns(user_column, item_column, time_column, session_column, kind_column, value_column)
     recommender = open_recommender(model, dataset, trusted=trusted)
+    log = read_events(histories, columns, tz=tz, time_unit=time_unit, delimiter=delimiter)
+    check_output_file(out, (file["path"] for file in log.source.origin["files"]))
     k = min(DEFAULT_K, recommender.items.warm) if k is None else k
     request_time = None if now is None else _parse_time(now, tz)
     batches = read_histories(
-        read_events(histories, columns, tz=tz, time_unit=time_unit, delimiter=delimiter),
+        log,
         integer_items=recommender.items.integer_ids,
         extra=_fields(recommender, with_times=now is not None),
         rules=recommender.history_rules,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reprise.cli.commands.train import recipe_of
-from reprise.cli.console import show_next, show_table
+from reprise.cli.console import show_next, show_table, unused
 from reprise.cli.shared_options import Accelerator, DatasetDirectory, Overrides, Trusted, drop_unset
 
 if TYPE_CHECKING:
@@ -102,9 +102,10 @@ def tune(
 
 
 def _show_next(path: Path, out: Path, consent: list[str]) -> None:
+    run = unused(Path("runs") / "best")
     show_next(
-        ("reprise", "train", path, "--recipe", out / "best.toml", "--out", "runs/best", *consent),
-        ("reprise", "evaluate", "runs/best", "--baselines", "popularity,markov,cooccurrence", *consent),
+        ("reprise", "train", path, "--recipe", out / "best.toml", "--out", run, *consent),
+        ("reprise", "evaluate", run, "--baselines", "popularity,markov,cooccurrence", *consent),
     )
 
 

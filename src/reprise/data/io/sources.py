@@ -4,7 +4,6 @@ Only headers are read here. To support a new file format, add its suffix to `FOR
 """
 
 import hashlib
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,7 +29,7 @@ from reprise.data.io.duckdb_engine import NUMBERING, Engine
 from reprise.data.io.json_lines import LINE_SCHEMA, read_lines, scan_columns, select_columns
 from reprise.data.io.parquet_schemas import check_same_type, partition_keys, read_schemas
 from reprise.data.io.text_blocks import UTF8_MARK
-from reprise.errors import ConfigError, DataError
+from reprise.errors import ConfigError, DataError, command_line
 from reprise.path_kinds import MANIFESTS, NAMES, Kind
 
 FORMATS = {
@@ -50,12 +49,12 @@ FORMATS = {
 COMPRESSED = (".gz", ".zst")
 COLLECTING = ("collect", "to_table", "toPandas")
 """Methods of lazy tables of other libraries (polars, Arrow, Spark) that return a table in memory."""
-OWN_DIRECTORIES: dict[Kind, tuple[str, str]] = {
-    "dataset": (SEQUENCES, "train {} --out RUN"),
-    "run": ("recipe.toml", "recommend {} HISTORIES"),
-    "model": (ITEMS, "recommend {} HISTORIES"),
+OWN_DIRECTORIES: dict[Kind, tuple[str, str, tuple[str, ...]]] = {
+    "dataset": (SEQUENCES, "train", ("--out", "RUN")),
+    "run": ("recipe.toml", "recommend", ("HISTORIES",)),
+    "model": (ITEMS, "recommend", ("HISTORIES",)),
 }
-"""For each kind of directory that contains tables: a file besides its manifest, and a command that takes the directory."""
+"""For each kind of directory that contains tables: a file besides its manifest, a command for the directory, its arguments."""
 PEEK_BYTES = 1024
 """Bytes that are read to recognise a JSON array."""
 
@@ -221,15 +220,16 @@ def _refuse_datasets(paths: Iterable[Path]) -> None:
     """Refuse what the commands wrote: prepared datasets, runs and models contain tables that look like a log."""
     for path in paths:
         directory = path if path.is_dir() else path.parent
-        for kind, (other, command) in OWN_DIRECTORIES.items():
+        for kind, (other, command, arguments) in OWN_DIRECTORIES.items():
             names = (MANIFESTS[kind], other)
             # the item table may be used again
             own = path.is_dir() or (path.name in names and path.name != ITEMS)
             if own and all((directory / name).is_file() for name in names):
                 part = "" if path.is_dir() else f"part of {str(directory)!r}, which is "
+                use = command_line("reprise", command, directory, *arguments)
                 raise DataError(
-                    f"{str(path)!r} is {part}{NAMES[kind]}, not a log or an item table; use it with "
-                    f"`reprise {command.format(shlex.quote(str(directory)))}`, or give the original event files"
+                    f"{str(path)!r} is {part}{NAMES[kind]}, not a log or an item table; use it with `{use}`, or give the "
+                    "original event files"
                 )
 
 

@@ -84,7 +84,7 @@ def prepare(
     return SequenceDataset.open(out)
 
 
-def _prepare(plan: Plan, out: Path, memory_limit: str, allow: frozenset[str], report: StepReport) -> None:
+def _prepare(plan: Plan, out: Path, memory_limit: str, allow: Collection[str], report: StepReport) -> None:
     """Run the steps that are left, and make the dataset visible."""
     work = Workspace(out, plan.hash, memory_limit)
     try:
