@@ -277,3 +277,32 @@ def test_integers_that_filters_cannot_compare_are_noted(prepare_with_items) -> N
             f"column 'big' of the item table has integers beyond 2^53 ({2**64 - 1}), which filters cannot compare exactly; "
         )
     )
+
+
+@pytest.mark.parametrize(
+    "code", ["001", "-07", "+1", "12345678901234567890", "9007199254740993", "-12345678901234567890"]
+)
+@pytest.mark.parametrize("other", ["1.5", "2e3"])
+def test_codes_of_digits_in_text_files_keep_every_digit(
+    prepare_with_items, write_log, code: str, other: str
+) -> None:
+    rows = [("i0", code), ("i1", other), ("i2", ""), ("i3", "3")]
+    dataset = prepare_with_items(write_log(rows, ("item_id", "code"), "items.csv"))
+    kept = dict(zip(dataset.items.ids.tolist(), dataset.table.column("code").to_pylist(), strict=True))
+    assert kept == {"i0": code, "i1": other, "i2": None, "i3": "3"}
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (["1", "-2"], [1, -2]),
+        (["0.5", "-0.25"], [0.5, -0.25]),
+        (["1e3", "0"], [1000.0, 0.0]),
+        (["9007199254740993", "1"], [2**53 + 1, 1]),
+    ],
+)
+def test_numbers_in_text_files_are_numbers(prepare_with_items, write_log, written: list, read: list) -> None:
+    rows = list(zip(["i0", "i1"], written, strict=True))
+    dataset = prepare_with_items(write_log(rows, ("item_id", "size"), "items.csv"))
+    kept = dict(zip(dataset.items.ids.tolist(), dataset.table.column("size").to_pylist(), strict=True))
+    assert [kept["i0"], kept["i1"]] == read

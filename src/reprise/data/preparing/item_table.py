@@ -27,6 +27,8 @@ from reprise.errors import DataError, did_you_mean
 
 ID, COUNT = "item_id", "count"
 """Columns of the table besides those of the caller."""
+CODE = r"^(\+|-?0\d|-?\d{16})"
+"""Start of text that is a code rather than a number: as a float it would lose a sign, leading zeros or last digits."""
 ID_LIMIT = 2**63
 """Integer ids must be smaller, because they are stored as signed 64-bit integers."""
 
@@ -95,7 +97,7 @@ def _free_name(name: str, names: list[str]) -> str:
 
 
 def _typed(rows: pa.Table) -> pa.Table:
-    """Convert text columns to numbers if every value is written like a number."""
+    """Convert text columns to numbers if every value is written like a number and none would lose a digit."""
     for position, name in enumerate(rows.column_names):
         if name != ID:
             rows = rows.set_column(position, name, _number_or_text(rows.column(name)))
@@ -108,6 +110,8 @@ def _number_or_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return whole if whole.cast(column.type).equals(column) else column
     except pa.ArrowInvalid:
         pass
+    if pc.any(pc.match_substring_regex(column, CODE)).as_py():
+        return column
     try:
         return column.cast(pa.float64())
     except pa.ArrowInvalid:
