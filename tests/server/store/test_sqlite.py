@@ -455,6 +455,77 @@ def emptied(path: Path) -> None:
     path.touch()
 
 
+def truncated(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def cut_to_nothing(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def overwritten_by_a_backup(path: Path) -> None:
+    """Copy an older, smaller database over the file, which stays the same file."""
+    backup = path.with_name("backup.db")
+    SQLiteStore(backup).close()
+    path.write_bytes(backup.read_bytes())
+
+
+def overwritten_by_other_bytes(path: Path) -> None:
+    path.write_bytes(b"x" * path.stat().st_size)
+
+
+@pytest.mark.parametrize(
+    "change", [truncated, cut_to_nothing, overwritten_by_a_backup, overwritten_by_other_bytes]
+)
+def test_a_file_that_was_truncated_or_overwritten_is_noticed_before_an_event_is_acknowledged(
+    store: SQLiteStore, change: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    store.append([event(ANNA)] * 1000)
+    store._database.truncate_wal()
+    whole = store.path.read_bytes()
+    change(store.path)
+    for write in (lambda: store.append([event(ANNA)]), store.check):
+        with pytest.raises(StoreError, match=r"the file was (truncated or )?overwritten .*restart the server"):
+            write()
+    assert [record.message for record in caplog.records] == ["event log lost"]
+    store.path.write_bytes(whole)
+    assert store.append([event(ANNA)]) == [Status.ACCEPTED]
+    assert len(store.events_since(ANNA).events) == 1001
+
+
+@pytest.mark.parametrize("left", [0, 32, 5000])
+def test_a_truncated_write_ahead_log_is_noticed_before_an_event_is_acknowledged(
+    store: SQLiteStore, left: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.append([event(ANNA)])
+    store._database.truncate_wal()
+    store.append([event(ANNA)])
+    os.truncate(store.path.with_name("events.db-wal"), left)
+    for write in (lambda: store.append([event(ANNA)]), store.check):
+        with pytest.raises(StoreError, match=r"its write-ahead log was truncated .*restart the server"):
+            write()
+    assert [record.message for record in caplog.records] == ["event log lost"]
+    store.close()
+    with closing(SQLiteStore(store.path)) as after:  # what had been copied into the file is left
+        assert len(after.events_since(ANNA).events) == 1
+        assert after.append([event(ANNA)]) == [Status.ACCEPTED]
+
+
+def test_work_of_other_processes_on_the_files_is_not_a_fault(store: SQLiteStore) -> None:
+    """They empty the write-ahead log, cut it, and rewrite the file, which becomes smaller."""
+    store.append([event(ANNA)] * 1000)
+    sizes = []
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        for statement in ("PRAGMA wal_checkpoint(TRUNCATE)", "DELETE FROM events WHERE id < 900", "VACUUM"):
+            other.execute(statement)
+            assert store.append([event(ANNA)]) == [Status.ACCEPTED]
+            store.check()
+            sizes.append(store.path.stat().st_size)
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert store.append([event(ANNA)]) == [Status.ACCEPTED]
+    assert store.path.stat().st_size < min(sizes)
+
+
 @pytest.mark.parametrize("change", [Path.unlink, replaced, renamed, without_directory, emptied])
 def test_a_file_that_was_removed_or_replaced_is_noticed_before_an_event_is_acknowledged(
     tmp_path: Path, change: Callable[[Path], None], caplog: pytest.LogCaptureFixture

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from reprise.server.store.event_store import StoreError
-from reprise.server.store.sqlite_files import OPEN_FILES, DatabaseFiles, Inode, LostFilesError
+from reprise.server.store.sqlite_files import (
+    LARGE_LOG_BYTES,
+    OPEN_FILES,
+    DatabaseFiles,
+    Inode,
+    LostFilesError,
+)
 
 LOGGER = logging.getLogger("reprise.server")
 BUSY_MS = 5_000
@@ -20,8 +26,6 @@ BRIEF_MS = 50
 CHECKPOINT_PAGES = 4_000
 """Size of the write-ahead log at which SQLite copies it into the file, in pages. Larger values make checkpoints rarer,
 smaller values make reads faster."""
-LARGE_LOG_BYTES = 64 * 2**20
-"""Size of the write-ahead log from which the store tries to empty it, and logs a warning if readers prevent that."""
 ATTEMPT_S = 10.0
 """Minimum time between two attempts to empty a large write-ahead log, in seconds."""
 READERS = 8
@@ -40,13 +44,14 @@ class SQLiteDatabase:
         self._write_lock = threading.Lock()
         self._writer: sqlite3.Connection | None = None
         self._anchor: sqlite3.Connection | None = None
-        """A connection that is not used. While it is open, SQLite keeps the write-ahead log and its index."""
+        """A connection that neither reads nor writes events. While it is open, SQLite keeps the write-ahead log and its
+        index."""
         self._wal_uncertain = True
         """Whether the write-ahead log may contain data that never reached the disk."""
         self._attempt_s = 0.0
         """When the store last tried to empty a large write-ahead log, on the monotonic clock."""
         self._lost = False
-        """Whether it was logged that files were removed or replaced."""
+        """Whether it was logged that files were removed, replaced or truncated."""
         self._free = threading.BoundedSemaphore(READERS)
         self._idle: list[sqlite3.Connection] = []
         self._idle_lock = threading.Lock()
@@ -72,7 +77,7 @@ class SQLiteDatabase:
         """Lock and return the connection that writes. After an exception the connection is closed and opened again.
 
         Raises:
-            StoreError: writing failed, or the files were removed or replaced before or during the block.
+            StoreError: writing failed, or the files were removed, replaced or truncated before or during the block.
         """
         with self._write_lock, _as_store_error(self.path):
             self._raise_if_closed()
@@ -164,9 +169,10 @@ class SQLiteDatabase:
             raise StoreError(f"{self.path} is closed")
 
     def _require_files(self) -> None:
-        """Raise `StoreError` if the files of the database were removed or replaced."""
+        """Raise `StoreError` if the files of the database were removed, replaced or truncated."""
         try:
             self.files.require_unchanged()
+            self._require_log()
         except LostFilesError as error:
             if not self._lost:
                 LOGGER.error("event log lost", extra={"fields": {"error": str(error)}})
@@ -176,6 +182,19 @@ class SQLiteDatabase:
                     self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
             raise
         self._lost = False
+
+    def _require_log(self) -> None:
+        """Raise `LostFilesError` if the write-ahead log is empty, and not because SQLite has emptied it."""
+        if self._anchor is None or self.files.log_bytes:
+            return
+        try:  # of a log that SQLite has emptied this copies nothing
+            _, frames, _ = self._anchor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error:
+            frames = 1
+        if frames > 0:
+            self.files.require_unchanged()  # another process may have written since the last look
+            if not self.files.log_bytes:
+                raise LostFilesError(self.path, "its write-ahead log was truncated")
 
     def _make_wal_durable(self, writer: sqlite3.Connection) -> None:
         """Empty the write-ahead log, or write it again if readers prevent that.

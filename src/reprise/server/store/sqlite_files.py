@@ -12,6 +12,17 @@ from reprise.server.store.event_store import StoreError
 
 BLOCK_BYTES = 2**20
 """Size of the blocks in which a file is read, in bytes. Other threads can run between two blocks."""
+LARGE_LOG_BYTES = 64 * 2**20
+"""Size of the write-ahead log from which the store tries to empty it, and logs a warning if readers prevent that. SQLite
+cuts a longer log off at this size when it begins again at the start of the file."""
+HEADER_BYTES = 100
+"""Size of the header of a database file."""
+MAGIC = b"SQLite format 3\0"
+"""First bytes of a database file."""
+COOKIE = slice(40, 44)
+"""Place of the schema cookie in the header of a database file: a counter that VACUUM increases."""
+SALTS = slice(16, 24)
+"""Place of the salts in a write-ahead log: random numbers that change whenever the log is started again."""
 
 Inode: TypeAlias = tuple[int, int]
 """Device and inode number of a file."""
@@ -27,8 +38,31 @@ class FileIdentities(NamedTuple):
     """The shared index of the write-ahead log."""
 
 
+class FileContents(NamedTuple):
+    """What sizes and headers say about the contents of the files of a database."""
+
+    bytes: int
+    """Size of the database file."""
+    cookie: int | None
+    """Schema cookie of the database file. None: the file does not begin like a database."""
+    log_bytes: int
+    """Size of the write-ahead log."""
+    log_salts: bytes
+    """Salts of the write-ahead log; empty if it has no header."""
+
+    def fault_after(self, before: "FileContents") -> str | None:
+        """Return what happened to the files since earlier contents that SQLite does not do; None: nothing."""
+        if before.bytes and self.cookie is None:
+            return "the file was overwritten"
+        if self.bytes < before.bytes and self.cookie == before.cookie:  # only a VACUUM makes the file smaller
+            return "the file was truncated or overwritten"
+        if 0 < self.log_bytes < min(before.log_bytes, LARGE_LOG_BYTES) and self.log_salts == before.log_salts:
+            return "its write-ahead log was truncated"
+        return None
+
+
 class LostFilesError(StoreError):
-    """The files of a database were removed or replaced while it was open."""
+    """The files of a database were removed, replaced or truncated while it was open."""
 
     def __init__(self, path: Path, fault: str) -> None:
         super().__init__(
@@ -48,6 +82,9 @@ class DatabaseFiles:
         self.log_bytes = 0
         """Size of the write-ahead log when `require_unchanged` last looked."""
         self._known: FileIdentities | None = None
+        self._contents: FileContents | None = None
+        """Contents at the last look that found no fault."""
+        self._look = threading.Lock()
 
     def require_writable(self) -> None:
         """Raise `StoreError` if this process may not write the file, or create files next to it.
@@ -66,20 +103,25 @@ class DatabaseFiles:
             self._known = self._identities()
 
     def require_unchanged(self) -> None:
-        """Raise `LostFilesError` if a path no longer leads to the file that was opened.
+        """Raise `LostFilesError` if a path no longer leads to the file that was opened, or a file was truncated.
 
         SQLite keeps writing to a file without a name, or to a file that was moved away, and reports success. The next start
-        would read another file, without these events.
+        would read another file, without these events. Of a truncated file it keeps pages in memory, and goes on as well.
         """
         if self._known is None:
             return
-        found = self._identities()
-        if found == self._known:
-            return
-        for name, now, before in zip(("file", "write-ahead log", "index"), found, self._known, strict=True):
-            if now != before:
+        with self._look:  # one after the other: each look is compared with the one before it
+            found = self._identities()
+            if found != self._known:
+                names = zip(("file", "write-ahead log", "index"), found, self._known, strict=True)
+                name, now = next((name, now) for name, now, before in names if now != before)
                 subject = "the file" if name == "file" else f"its {name}"
                 raise LostFilesError(self.path, f"{subject} was {'replaced' if now else 'removed'}")
+            contents = self._read_contents()
+            fault = None if self._contents is None else contents.fault_after(self._contents)
+            if fault is not None:
+                raise LostFilesError(self.path, fault)
+            self._contents = contents
 
     def only_the_log_is_missing(self) -> bool:
         """Return whether the database file is the known one and there is no write-ahead log at its path."""
@@ -111,6 +153,15 @@ class DatabaseFiles:
             return False
         with self.log_path.open("rb") as log:
             return _contains_any(log.fileno(), patterns)
+
+    def _read_contents(self) -> FileContents:
+        with OPEN_FILES.descriptor(self.path) as file:
+            header = os.pread(file, HEADER_BYTES, 0)
+            size = os.fstat(file).st_size
+        with self.log_path.open("rb", buffering=0) as log:
+            salts = log.read(SALTS.stop)[SALTS]
+        cookie = int.from_bytes(header[COOKIE]) if header.startswith(MAGIC) else None
+        return FileContents(size, cookie, self.log_bytes, salts)
 
     def _identities(self) -> FileIdentities:
         log = _status(self.log_path)
