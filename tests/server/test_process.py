@@ -85,8 +85,23 @@ def test_sighup_reloads_the_model(first_model: Path, second_model: Path, tmp_pat
         model.mkdir()
         os.kill(server.pid, signal.SIGHUP)
         assert "not a saved model" in wait_for_line(server, "model swap failed")["error"]
+        assert "Traceback" not in server.output()  # an operator can correct it
         assert server.request("GET", "/readyz").body["model_version"] == after
         assert server.stop() == 0
+
+
+def test_a_sighup_before_the_model_is_read_does_not_end_the_server(first_model: Path, tmp_path: Path) -> None:
+    code = """
+import os, signal
+from reprise.cli.commands import serve
+from reprise.cli.main import main
+kind_of = serve.kind_of
+serve.kind_of = lambda path: os.kill(os.getpid(), signal.SIGHUP) or kind_of(path)
+main()
+"""
+    store = f"sqlite:///{tmp_path}/events.db"
+    with ServerProcess(first_model, store, tmp_path / "log", program=["-c", code, "serve"]) as server:
+        assert server.wait_ready().stop() == 0
 
 
 def test_two_sighups_serve_the_model_that_was_written_last(

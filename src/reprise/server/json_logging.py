@@ -7,6 +7,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
+from reprise.errors import RepriseError
+from reprise.server.store.event_store import StoreError
 from reprise.server.store.pseudonyms import KeyedHasher
 from reprise.server.store.records import User
 
@@ -26,8 +28,11 @@ def log_event(event: str, level: int = logging.INFO, **fields: Any) -> None:
 
 
 def log_error(event: str, error: BaseException, **fields: Any) -> None:
-    """Write a log line about an exception, with its traceback."""
-    logging.getLogger(LOGGER_NAME).error(event, exc_info=error, extra={"fields": fields})
+    """Write a log line about an exception: its message if an operator can correct the cause, otherwise its traceback."""
+    if isinstance(error, RepriseError | StoreError):
+        log_event(event, logging.ERROR, **fields, error=str(error))
+    else:
+        logging.getLogger(LOGGER_NAME).error(event, exc_info=error, extra={"fields": fields})
 
 
 class JsonFormatter(logging.Formatter):

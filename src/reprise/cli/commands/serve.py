@@ -105,6 +105,13 @@ def serve(
     trusted: TrustedStore = False,
 ) -> None:
     """Serve a saved model over HTTP: record events, return recommendations, and show a demo page at /. Needs no torch."""
+    import signal
+    from contextlib import suppress
+
+    with suppress(AttributeError):  # Windows has no SIGHUP
+        # SIGHUP ends a process by default. Nothing has been read so far that it could reload.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
     from reprise.server import process
     from reprise.server.settings import Settings
 
