@@ -419,6 +419,30 @@ def test_explanations_cover_only_the_last_events(
         assert item.attributions[0].item_id == best.item_id
 
 
+def test_an_explanation_that_replays_many_events_after_a_late_one_is_not_made_with_the_limit(
+    engine: ServingEngine, first_model: Path
+) -> None:
+    history = [UserEvent(f"p{place * 7 % 20}", START_MS + 1000 * place, "view", 1.0) for place in range(300)]
+    query = RecommendQuery(UserContext("shop", "anna"), RankingRules(k=2), NOW_MS, explain=True)
+    append(engine, history)
+    engine.recommend(query)
+    assert engine.recommend(query, max_new_events=200).items[0].attributions
+    late = UserEvent("p3", START_MS - 1000, "view", 1.0)
+    append(engine, [late])
+    engine.replay(ANNA)
+    with pytest.raises(LongHistoryError) as caught:
+        engine.recommend(query, max_new_events=200)
+    assert not caught.value.cacheable  # another replay of the state would not help
+    recommender = Recommender.load(first_model)
+    for item in engine.recommend(query).items:
+        influences = recommender.explain(
+            as_history([late, *history]), item.item_id, now=NOW_MS, last=EXPLAINED_EVENTS
+        )
+        best = max(influences, key=lambda one: abs(one.influence))
+        assert item.attributions is not None
+        assert item.attributions[0].influence == pytest.approx(best.influence, abs=1e-5)
+
+
 def test_a_user_deleted_during_a_query_gets_no_attributions(
     engine: ServingEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

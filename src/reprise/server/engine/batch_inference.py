@@ -56,8 +56,8 @@ def recommend_batch(
     Args:
         model: The model to answer with.
         queries: The queries, in any order.
-        max_new_events: Maximum number of events to replay for one query; a query that needs more gets a
-            `LongHistoryError`. None: no limit.
+        max_new_events: Maximum number of events to replay for one query and for its explanation; a query that needs more
+            gets a `LongHistoryError`. None: no limit.
     """
     results: list[RecommendResult | Exception] = [DataError("no result")] * len(queries)
     prepared = []
@@ -73,7 +73,7 @@ def recommend_batch(
     for (unrestricted, *_), group in groupby(prepared, key=_group_key):
         for batch in [list(group)] if unrestricted else [[one] for one in group]:
             try:
-                found: Iterable[RecommendResult | Exception] = _rank(model, batch)
+                found: Iterable[RecommendResult | Exception] = _rank(model, batch, max_new_events)
             except Exception as error:
                 found = [error] * len(batch)
             for one, result in zip(batch, found, strict=True):
@@ -153,7 +153,9 @@ def _group_key(prepared: _PreparedQuery) -> tuple[bool, str, int, float]:
     return unrestricted, query.context.tenant, query.rules.k, query.rules.diversity
 
 
-def _rank(model: ServedModel, batch: Sequence[_PreparedQuery]) -> list[RecommendResult]:
+def _rank(
+    model: ServedModel, batch: Sequence[_PreparedQuery], max_new_events: int | None
+) -> list[RecommendResult]:
     """Return the results of queries with equal rules."""
     ranker = model.items.ranker(batch[0].query.context.tenant)
     rules = batch[0].query.rules
@@ -178,7 +180,7 @@ def _rank(model: ServedModel, batch: Sequence[_PreparedQuery]) -> list[Recommend
     ranked = ranker.rank(network_state, history_B, k, filters, now_s_B, rules.diversity)
     return [
         RecommendResult(
-            _ranked_items(model, ranker, one, recommendations),
+            _ranked_items(model, ranker, one, recommendations, max_new_events),
             model.version,
             one.state.event_count,
             one.state.skipped_count,
@@ -194,14 +196,18 @@ def _concatenate(states: Sequence[State]) -> State:
 
 
 def _ranked_items(
-    model: ServedModel, ranker: Ranker, prepared: _PreparedQuery, recommendations: Sequence[Recommendation]
+    model: ServedModel,
+    ranker: Ranker,
+    prepared: _PreparedQuery,
+    recommendations: Sequence[Recommendation],
+    max_new_events: int | None,
 ) -> list[RankedItem]:
     explained = prepared.query.explain and prepared.state.event_count and recommendations
     if not explained or recommendations[0].reason == NOT_FINITE:  # all items of a list have one reason
         return [
             RankedItem(one.item_id, one.score, one.rank, one.title, one.reason) for one in recommendations
         ]
-    attributions = _attributions(model, ranker, prepared, recommendations)
+    attributions = _attributions(model, ranker, prepared, recommendations, max_new_events)
     return [
         RankedItem(one.item_id, one.score, one.rank, one.title, _reason(one, found), found)
         for one, found in zip(recommendations, attributions, strict=True)
@@ -216,28 +222,38 @@ def _reason(recommendation: Recommendation, attributions: Sequence[Attribution])
 
 
 def _attributions(
-    model: ServedModel, ranker: Ranker, prepared: _PreparedQuery, recommendations: Sequence[Recommendation]
+    model: ServedModel,
+    ranker: Ranker,
+    prepared: _PreparedQuery,
+    recommendations: Sequence[Recommendation],
+    max_new_events: int | None,
 ) -> list[list[Attribution]]:
-    """Return the most influential events for each recommended item; none if the user has since been deleted."""
-    context, state = prepared.query.context, prepared.state
+    """Return the most influential events for each recommended item; none if the user has since been deleted.
+
+    Raises:
+        LongHistoryError: more than `max_new_events` events would have to be replayed.
+    """
+    context, state, builder = prepared.query.context, prepared.state, model.states.builder
     # start from a snapshot: only the last events are left out in turn, so earlier ones need not be replayed
-    start = state.snapshot_before_last(EXPLAINED_EVENTS) or model.states.builder.initial
+    start = state.snapshot_before_last(EXPLAINED_EVENTS) or builder.initial
+    known = start.event_count if start.session_start == state.session_start else 0
+    if max_new_events is not None and state.event_count - known - len(context.events) > max_new_events:
+        # after a late event all snapshots may be far from the end; a replay from there changes no cached state
+        raise LongHistoryError(cacheable=False)
     logged = [] if context.user is None else model.states.events_of(context.user, state, start)
-    builder, given = model.states.builder, by_time([*logged, *context.events])
+    given = by_time([*logged, *context.events])
     events = builder.select(start, given)
     if builder.session_begin(start, given) is not None:
         start = builder.initial  # the session begins after the snapshot
-    encoded = encode_events(events, ranker.catalogue)
-    if not len(encoded.events):
+    position_T = encode_events(events, ranker.catalogue).position_T
+    if not len(position_T):
         return [[] for _ in recommendations]
+    begin = int(position_T[-EXPLAINED_EVENTS:][0])
+    start, events = builder.advance(start, events[:begin]), events[begin:]
+    encoded = encode_events(events, ranker.catalogue)
     indices = ranker.catalogue.indices(one.item_id for one in recommendations)
     influence_TM = influences(
-        ranker.network,
-        encoded.events,
-        indices,
-        prepared.now_s,
-        last=EXPLAINED_EVENTS,
-        state=start.network_state,
+        ranker.network, encoded.events, indices, prepared.now_s, state=start.network_state
     )
     last = [events[position] for position in encoded.position_T[-len(influence_TM) :].tolist()]
     titles = [ranker.catalogue.title(index) for index in encoded.events.item[-len(influence_TM) :].tolist()]
