@@ -485,7 +485,9 @@ def test_a_file_that_was_truncated_or_overwritten_is_noticed_before_an_event_is_
     whole = store.path.read_bytes()
     change(store.path)
     for write in (lambda: store.append([event(ANNA)]), store.check):
-        with pytest.raises(StoreError, match=r"the file was (truncated or )?overwritten .*restart the server"):
+        with pytest.raises(
+            StoreError, match=r"the file was (truncated or )?overwritten .*restart the server"
+        ):
             write()
     assert [record.message for record in caplog.records] == ["event log lost"]
     store.path.write_bytes(whole)
