@@ -41,20 +41,20 @@ class FileIdentities(NamedTuple):
 class FileContents(NamedTuple):
     """What sizes and headers say about the contents of the files of a database."""
 
-    bytes: int
-    """Size of the database file."""
+    size: int
+    """Size of the database file, in bytes."""
     cookie: int | None
     """Schema cookie of the database file. None: the file does not begin like a database."""
     log_bytes: int
-    """Size of the write-ahead log."""
+    """Size of the write-ahead log, in bytes."""
     log_salts: bytes
     """Salts of the write-ahead log; empty if it has no header."""
 
     def fault_after(self, before: "FileContents") -> str | None:
         """Return what happened to the files since earlier contents that SQLite does not do; None: nothing."""
-        if before.bytes and self.cookie is None:
+        if before.size and self.cookie is None:
             return "the file was overwritten"
-        if self.bytes < before.bytes and self.cookie == before.cookie:  # only a VACUUM makes the file smaller
+        if self.size < before.size and self.cookie == before.cookie:  # only a VACUUM makes the file smaller
             return "the file was truncated or overwritten"
         if 0 < self.log_bytes < min(before.log_bytes, LARGE_LOG_BYTES) and self.log_salts == before.log_salts:
             return "its write-ahead log was truncated"
