@@ -88,6 +88,7 @@ def test_a_value_of_a_wrong_type_is_an_error_of_this_package(call: str) -> None:
         (lambda: whole("k", True), "k must be a whole number, got True"),
         (lambda: whole("k", np.bool_(True)), "k must be a whole number, got np.True_"),
         (lambda: whole("k", 0), "k must be at least 1, got 0"),
+        (lambda: whole("k", -(10**5000)), "k must be at least 1, got an object of type int"),
         (lambda: whole("k", 2**31), "k must be at most 2,147,483,647, got 2147483648"),
         (lambda: whole("k", "3", remedy="pass 3"), "k must be a whole number, got '3'; pass 3"),
         (lambda: number("level", "0.5"), "level must be a number, got '0.5'"),

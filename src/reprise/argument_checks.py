@@ -36,7 +36,7 @@ def whole(name: str, value: Any, low: int = 1, high: float = MAX_WHOLE, remedy: 
         raise ConfigError(f"{name} must be a whole number, got {shown(value)}{end}")
     if not low <= number <= high:
         limit = f"at least {low}" if number < low else f"at most {high:,}"
-        raise ConfigError(f"{name} must be {limit}, got {number}{end}")
+        raise ConfigError(f"{name} must be {limit}, got {shown(number)}{end}")
     return number
 
 

@@ -1,6 +1,7 @@
-"""Golden tests: requests with the results at export, to check that a saved model still gives the same results.
+"""Self-check of a model: golden tests, and finite scores after an event of each kind.
 
-The requests contain item ids of the catalogue and seeded random numbers; they contain no data of users.
+Golden tests are requests with their results at export. They show that a saved model still gives the same results. The
+requests contain item ids of the catalogue and seeded random numbers; they contain no data of users.
 """
 
 import json

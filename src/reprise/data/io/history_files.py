@@ -177,7 +177,8 @@ def _with_ids_of_the_model(engine: Engine, log: ir.Table, *, integers: bool) -> 
     invalid = engine.rows(log.filter(~is_integer_text(log.item_id)).limit(1).select("item_id"))
     if invalid:
         raise DataError(
-            f"item id {invalid[0]['item_id']!r} is not an integer, but the item ids of the model are integers"
+            f"item id {invalid[0]['item_id']!r} is not an integer, but the item ids of the model are integers; "
+            "write ids as integers of at most 64 bits, without zeros or a sign + in front"
         )
     return log.mutate(item_id=log.item_id.cast("int64"))
 

@@ -5,6 +5,7 @@ be served. For example, one NaN in a vector would make the answers of some users
 """
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from reprise.arrays import AnyArray
 from reprise.data.io.arrow_columns import Table, column_kind, column_values
 from reprise.errors import ArtefactError
 from reprise.recommender.items.item_columns import AVAILABLE, TITLE
+from reprise.recommender.runtime.cooccurrence_tables import CooccurrenceTables
 
 REQUIRED_FACTS: Mapping[str, type] = {
     "name": str,
@@ -31,8 +33,6 @@ REQUIRED_FACTS: Mapping[str, type] = {
 }
 """Entries of `facts` in the manifest that a recommender or its model card needs, and their types."""
 TYPE_NAMES = {str: "text", int: "a whole number", list: "a list", dict: "an object"}
-COOCCURRENCE_FIELDS = {"start", "neighbour", "score", "weight", "floor", "gain"}
-"""Names of the co-occurrence tables, as in `CooccurrenceTables`."""
 EXPORT_AGAIN = "export the model again"
 
 
@@ -80,8 +80,10 @@ def check_tensors(tensors: Mapping[str, AnyArray], warm: int) -> None:
     Raises:
         ArtefactError: an array is missing, has another shape, or contains a number that is not finite.
     """
-    for name in ("input", *(["output"] if "output" in tensors else [])):
+    for name in ("input", "output"):
         vectors = tensors.get(name)
+        if vectors is None and name == "output":  # the same as the input vectors
+            continue
         if vectors is None or vectors.ndim != 2 or vectors.dtype != np.float32:
             raise _unsound(f"the tensor {name!r} is not a matrix of float32")
         if len(vectors) != warm:
@@ -115,17 +117,16 @@ def _check_finite(name: str, tensor: AnyArray) -> None:
 
 
 def check_cooccurrence(tables: Mapping[str, AnyArray], warm: int) -> None:
-    """Check that co-occurrence tables refer to existing items and pairs only. A model without tables is valid.
+    """Check that co-occurrence tables refer to existing items and pairs only. A model may have no tables.
 
     Raises:
         ArtefactError: a table is missing, has another shape, or refers to items that do not exist.
     """
     if not tables:
         return
-    if set(tables) != COOCCURRENCE_FIELDS:
-        raise _unsound(
-            f"the co-occurrence tables are {sorted(tables)} instead of {sorted(COOCCURRENCE_FIELDS)}"
-        )
+    names = {field.name for field in fields(CooccurrenceTables)}
+    if set(tables) != names:
+        raise _unsound(f"the co-occurrence tables are {sorted(tables)} instead of {sorted(names)}")
     start, neighbour, score = tables["start"], tables["neighbour"], tables["score"]
     if any(table.ndim != 1 for table in tables.values()) or any(
         table.dtype.kind != "i" for table in (start, neighbour)
