@@ -110,7 +110,7 @@ def test_every_form_of_iso_8601_names_the_same_time(end: str) -> None:
 def test_times_that_no_calendar_has_are_shown_as_years() -> None:
     assert format_time(NOON_MS) == "2024-03-01 12:00"
     assert format_time(NOON_MS * 1000) == "the year 56135"
-    assert format_time(float("inf")) == "the year inf"
+    assert format_time(float("inf")) == "a year of ten or more digits"
 
 
 def test_a_duration_longer_than_any_log_is_refused() -> None:

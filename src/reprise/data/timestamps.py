@@ -123,7 +123,7 @@ def format_time(time_ms: float) -> str:
         return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
     except (ValueError, OverflowError, OSError):
         years = time_ms / 1000 / SECONDS_PER_YEAR
-        return f"the year {1970 + int(years)}" if abs(years) < 1e9 else f"the year {years:.0e}"
+        return f"the year {1970 + int(years)}" if abs(years) < 1e9 else "a year of ten or more digits"
 
 
 def format_iso(time_ms: int) -> str:

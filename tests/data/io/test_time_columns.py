@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from time_reading import milliseconds
 
-from reprise.data.timestamps import parse_timestamp
+from reprise.data.timestamps import parse_instant, parse_timestamp
 from reprise.errors import DataError
 
 NOON = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
@@ -46,6 +46,29 @@ def test_every_format_gives_the_same_milliseconds(values: list, kind: pa.DataTyp
 )
 def test_fractions_of_a_second_are_kept(values: list) -> None:
     assert milliseconds(values) == [NOON_MS + 250]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2016-12-31t23:59:59z", "2016-12-31T23:59:60Z", "2016-12-31t23:59:60.25z", "2017-01-01T05:29:60+05:30",
+        "2016-12-31 15:59:60-08:00",
+    ],
+)  # fmt: skip
+def test_rfc_3339_in_lower_case_and_leap_seconds_are_read_as_in_a_history(text: str) -> None:
+    time_ms = round(parse_instant(text).timestamp() * 1000)
+    assert milliseconds(["2016-12-31T23:59:58Z", text]) == [1_483_228_798_000, time_ms]
+    assert 1_483_228_799_000 <= time_ms < 1_483_228_800_000
+
+
+@pytest.mark.parametrize(
+    "text", ["2016-12-31T12:00:60Z", "2016-12-31T23:59:60+01:00", "2016-12-31T23:59:61Z"]
+)
+def test_a_second_60_elsewhere_than_at_midnight_is_refused(text: str) -> None:
+    with pytest.raises(
+        DataError, match=f"row 2 of column 'when' is not a time: '{text}'".replace("+", r"\+")
+    ):
+        milliseconds(["2016-12-31T23:59:58Z", text])
 
 
 @pytest.mark.parametrize(
@@ -160,6 +183,6 @@ def test_among_times_the_text_that_is_not_a_time_is_reported(bad: str) -> None:
 
 def test_numbers_too_large_for_a_date_are_refused() -> None:
     with pytest.raises(
-        DataError, match=r"runs from 1e[+]308 to 1e[+]308: as seconds that is beyond all calendars"
+        DataError, match=r"runs from 1e[+]308 to 1e[+]308: as seconds that is a year of ten or more digits"
     ):
         milliseconds([1e308])

@@ -27,6 +27,8 @@ TIME_AT_START = r"^\s*[+-]?\d"
 """Times begin with a digit or a sign. DuckDB would also accept words such as `infinity` and `epoch`."""
 UTC_AT_END = r"(?i)\s*(UTC|GMT|Z)\s*$"
 ZONE_AT_END = r"(?i):\d\d(\.\d+)?\s*(Z|UTC|GMT|[+-]\d\d(:?\d\d)?)\s*$"
+LOWER_CASE_T = r"^(\s*\d{4}-\d\d-\d\d)t"
+LEAP_SECOND = r"(\d:\d\d:)60((\.\d+)?\s*(Z|[+-][\d:]+)\s*)$"
 WORD_AT_END = r"[A-Za-z]\s*$"
 """A letter at the end may be the name of another time zone, which DuckDB would ignore without an error."""
 
@@ -53,7 +55,19 @@ def to_ms(column: ir.Value, time_format: TimeFormat, tz: str | None) -> ir.Integ
 
 
 def _parse_zoned(text: ir.Value) -> ir.Value:
-    return text.re_replace(UTC_AT_END, "Z").try_cast(UTC_TYPE)
+    """Return the times of texts with a zone. RFC 3339's `t` and leap seconds are read as by `parse_instant`."""
+    upper = text.re_replace(UTC_AT_END, "Z")
+    time = upper.re_replace(LOWER_CASE_T, r"\1T")
+    in_leap_second = time.re_replace(LEAP_SECOND, r"\159\2").try_cast(UTC_TYPE)
+    is_last_minute = (_epoch_ms(in_leap_second) // 60_000) % 1_440 == 1_439
+    rare = ibis.ifelse(
+        time.re_search(LEAP_SECOND),
+        ibis.ifelse(is_last_minute, in_leap_second, None),
+        time.try_cast(UTC_TYPE),
+    )
+    return ibis.coalesce(
+        upper.try_cast(UTC_TYPE), rare
+    )  # the rare forms are tried only if the first one fails
 
 
 def _as_format(name: str) -> TimeFormat:
