@@ -154,9 +154,13 @@ def test_a_header_of_another_length_than_all_rows_is_reported_as_such(read, head
         ("a,b\n1,2\0\n", "line 2: the line contains a NUL byte"),
         (b"a,b\n1,2\n1,\xe9\n", r"line 3: the bytes b'\xe9' are not UTF-8; convert the file to UTF-8"),
         ("a,b\n1,2\n".encode("utf-16"), "is UTF-16; convert it to UTF-8"),
+        ("a,b\n1,2\n".encode("utf-32"), "is UTF-32; convert it to UTF-8"),
         ("a,b\n1,2\n".encode("utf-16-be"), "line 1: the line contains a NUL byte; convert the file to UTF-8"),
         ("a,b\n1,2\n\ufeffa,b\n", "line 3: the line starts with a byte order mark"),
         ("a,b\r1,2\r\ufeff3,4\r", "line 3: the line starts with a byte order mark"),
+        ("a,b\n1,2\na,2\n\na,b\n3,4\n", "line 5: the line repeats the header, as if files had been joined"),
+        (",b\n0,2\n,b\n", "line 3: the line repeats the header"),
+        ('"a"\n1\na\n', "line 3: the line repeats the header"),
         (gzip.compress(b"a,b\n"), "is compressed by gzip; let its name end with .gz"),
         (b"PAR1\x15\x04", "is a Parquet file; let its name end with .parquet"),
         (b"PK\x03\x04\0", "is a ZIP archive or an Excel file; unpack it, or export it as CSV"),
@@ -268,3 +272,9 @@ def test_a_header_with_another_separator_is_not_one_name(read, name: str) -> Non
 def test_a_ragged_row_is_shown_with_its_own_separator(read) -> None:
     with pytest.raises(DataError, match=r"line 3: columns found: 2, expected: 3 .*: '1::2'; correct"):
         read("a::b::c\n1::2::3\n1::2\n", "log.dat")
+
+
+def test_a_header_with_types_is_not_repeated(read) -> None:
+    with pytest.raises(DataError, match="line 3: the line repeats the header"):
+        read("a:token\tb:float\n1\t2\na:token\tb:float\n", "log.inter")
+    assert read("a:token\tb:float\na\tb\n", "log.inter") == [{"a": "a", "b": "b"}]

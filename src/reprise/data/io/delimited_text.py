@@ -45,7 +45,9 @@ class DelimitedFile:
     separator: str
     """Separator of the values."""
     names: tuple[str, ...]
-    """Names in the header."""
+    """Names of the columns."""
+    header: tuple[str, ...]
+    """Values of the header as written: with types in RecBole's files, and "" for a column without a name."""
 
 
 def parse_separator(given: str | None) -> str | None:
@@ -80,7 +82,8 @@ def open_delimited(path: Path, separator: str | None = None, *, typed_names: boo
     block = next(read_blocks(path, chosen.encode(), PEEK_BYTES), None)
     if block is None or not block.rows:
         raise DataError(f"{str(path)!r} is empty; the first line must name the columns")
-    return DelimitedFile(path, chosen, _header(block, chosen, typed_names=typed_names))
+    header = _header(block, chosen)
+    return DelimitedFile(path, chosen, _names(block, header, typed_names=typed_names), header)
 
 
 def read_batches(files: Sequence[DelimitedFile], names: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -151,19 +154,24 @@ def _count_values(block: Block, separator: str) -> Positions:
     return 1 + np.bincount(row_of, minlength=block.rows)
 
 
-def _header(block: Block, separator: str, *, typed_names: bool) -> tuple[str, ...]:
+def _header(block: Block, separator: str) -> tuple[str, ...]:
+    """Return the values of the first row."""
     first = int(_count_values(block, separator)[0])
     end = int(block.starts[1]) if block.rows > 1 else len(block.data)
     row = _parse_text(block.data[:end], separator, [str(position) for position in range(first)])
-    names = [str(column[0].as_py() or "") for column in row.columns]
+    names = tuple(str(column[0].as_py() or "") for column in row.columns)
     other = next((one for one in SEPARATORS if one in names[0]), None)
     if len(names) == 1 and other and b'"' not in block.data[:end]:
         raise DataError(
             f"the header of {str(block.path)!r} is a single name with the separator {separator!r}: {names[0]!r}; if {other!r} "
             f"separates the values, {NAME_IT}"
         )
-    if typed_names:
-        names = [name.split(":")[0] for name in names]
+    return names
+
+
+def _names(block: Block, header: Sequence[str], *, typed_names: bool) -> tuple[str, ...]:
+    """Return the names of the columns, and check them."""
+    names = [name.split(":")[0] if typed_names else name for name in header]
     position = int(block.starts[0])
     # pandas writes the index under an empty name, and some programs end every line with a separator
     unnamed = [place for place, name in enumerate(names) if not name.strip()]
@@ -196,7 +204,23 @@ def _parse(block: Block, file: DelimitedFile) -> pa.Table:
     except pa.ArrowInvalid as error:
         raise _ragged_error(block, file) or DataError(f"cannot read {str(file.path)!r}: {error}") from None
     block.check_rows(len(table))
+    _check_headers(block, file, table)
     return table
+
+
+def _check_headers(block: Block, file: DelimitedFile, table: pa.Table) -> None:
+    """Check that no row repeats the header."""
+    same = None
+    for column, name in zip(table.columns, file.header, strict=True):
+        if name:
+            equal = pc.equal(column, name)
+            same = equal if same is None else pc.and_(same, equal)
+            if not pc.any(same).as_py():
+                return
+    row = pc.index(same, True).as_py()
+    raise block.error(
+        int(block.starts[row]), "the line repeats the header, as if files had been joined; remove the line"
+    )
 
 
 def _parse_text(data: bytes, separator: str, names: Sequence[str]) -> pa.Table:

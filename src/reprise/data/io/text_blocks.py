@@ -25,8 +25,13 @@ LONGEST_ROW = 128 * 2**20
 STAND_IN = b"\x1f"
 """Control character that replaces a separator of several bytes, because the parser accepts one byte only."""
 UTF8_MARK = b"\xef\xbb\xbf"
-OTHER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\0\0\xfe\xff": "UTF-32"}
-"""Byte order marks of encodings that are not read."""
+OTHER_MARKS = {
+    b"\xff\xfe\0\0": "UTF-32",
+    b"\0\0\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
+"""Byte order marks of encodings that are not read; that of UTF-32 begins with one of UTF-16."""
 OTHER_FILES = {
     b"\x1f\x8b": "is compressed by gzip; let its name end with .gz",
     b"\x28\xb5\x2f\xfd": "is compressed by Zstandard; let its name end with .zst",
