@@ -65,12 +65,27 @@ def temporary_directory() -> Iterator[Path]:
         yield Path(name)
 
 
+def resolved(path: Path) -> Path:
+    """Return the path without links.
+
+    Raises:
+        OSError: Links form a loop. Before version 3.13, Python raises a `RuntimeError`.
+    """
+    try:
+        return path.resolve()
+    except RuntimeError:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from None
+
+
 def replaced_file(path: Path) -> Path | None:
     """Return the file that an output at `path` replaces: the target of a link, otherwise `path` itself.
 
     None for a device or a pipe, such as /dev/stdout, which is written directly.
+
+    Raises:
+        OSError: Links form a loop.
     """
-    return None if path.exists() and not path.is_file() else path.resolve()
+    return None if path.exists() and not path.is_file() else resolved(path)
 
 
 def partial_file(path: Path) -> Path:

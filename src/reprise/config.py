@@ -128,6 +128,8 @@ def load_toml(path: str | Path) -> Data:
         raise ConfigError(f"cannot read {path}: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is not valid TOML: its values are nested too deeply") from None
 
 
 def apply_overrides(
@@ -199,11 +201,17 @@ def _use_current_name(section: Data, cls: type | None, key: str, path: str) -> s
 
 
 def toml_value(text: str) -> Any:
-    """Return the value that `text` has as TOML, or `text` itself if it is not valid TOML."""
+    """Return the value that `text` has as TOML, or `text` itself if it is not valid TOML.
+
+    Raises:
+        ConfigError: The value is nested too deeply.
+    """
     try:
         parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
+    except RecursionError:
+        raise ConfigError(f"the value {text[:20]}... is nested too deeply") from None
     return parsed["value"] if len(parsed) == 1 else text
 
 

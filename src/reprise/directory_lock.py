@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from reprise.atomic_files import writing
+from reprise.atomic_files import resolved, writing
 from reprise.errors import ConfigError
 
 LOCK = ".lock"
@@ -58,8 +58,8 @@ def locked_output(path: Path, work: str, remedy: str = WAIT, wait_s: float = 0.0
         ConfigError: Another process, or another thread of this one, has the lock.
         ArtefactError: The directory of the output does not exist, or cannot be written.
     """
-    target = path.resolve()
     with writing(path):
+        target = resolved(path)
         target.parent.stat()  # filelock would create the directory
     with _locked(target.with_name(f".{target.name}{LOCK}"), path, work, remedy, wait_s):
         yield

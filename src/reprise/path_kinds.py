@@ -121,7 +121,7 @@ def _dataset_of(manifest: Path) -> str | None:
     """Return the directory of the dataset that the manifest of a run or a search names."""
     try:
         found = json.loads(manifest.read_text(encoding="utf-8"))["dataset"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return None
     return found if isinstance(found, str) else None
 

@@ -70,3 +70,32 @@ def test_a_missing_recipe_is_an_error(fails: Callable[..., str], shop: Path, tmp
     file = tmp_path / "none.toml"
     message = fails("train", shop / "data", "--out", tmp_path / "run", "--recipe", file)
     assert message == f"cannot read {file}: No such file or directory"
+
+
+@pytest.mark.parametrize("size", [10**8, 2**40, 10**20])
+def test_a_network_that_does_not_fit_into_memory_is_an_error_with_the_remedy(
+    fails: Callable[..., str], shop: Path, tmp_path: Path, size: int
+) -> None:
+    message = fails("train", shop / "data", "--out", tmp_path / "run", "--set", f"model.size={size}")
+    assert message.startswith("the network or a batch does not fit into memory (")
+    assert message.endswith("); reduce model.size or training.events_per_batch")
+    assert not (tmp_path / "run").exists()
+
+
+def test_more_threads_than_the_system_can_create_are_refused(
+    fails: Callable[..., str], shop: Path, tmp_path: Path
+) -> None:
+    """The thread library would end the process."""
+    message = fails("train", shop / "data", "--out", tmp_path / "run", "--threads", 1_000_000)
+    assert message == "threads must be at most 1024, got 1000000"
+
+
+@pytest.mark.parametrize("where", ["file", "override"])
+def test_deeply_nested_values_are_refused(
+    fails: Callable[..., str], shop: Path, tmp_path: Path, where: str
+) -> None:
+    nested, recipe = "[" * 5000 + "]" * 5000, tmp_path / "recipe.toml"
+    recipe.write_text(f"a = {nested}\n" if where == "file" else "")
+    overrides = [] if where == "file" else ["--set", f"model.size={nested}"]
+    message = fails("train", shop / "data", "--out", tmp_path / "run", "--recipe", recipe, *overrides)
+    assert message.endswith("nested too deeply")

@@ -90,3 +90,42 @@ def test_every_default_and_every_printed_command_fits_a_small_catalogue(
     again = reprise("train", "my data", "--out", "my run", *QUICK)
     assert again.stderr == "my run is finished; there is nothing left to train\n"
     assert "trained" not in again.stdout
+
+
+@pytest.mark.parametrize(
+    "name", ["dataset.json", "run.json", "search.json", "tune.json", "report.json", "keys.toml"]
+)
+def test_a_deeply_nested_file_is_damaged(fails: Fails, shop: Path, tmp_path: Path, name: str) -> None:
+    nested, out = "[" * 100_000, tmp_path / "out"
+    (tmp_path / name).write_text(f"key = {nested}" if name.endswith(".toml") else nested)
+    commands: dict[str, list[object]] = {
+        "dataset.json": ["describe", tmp_path],
+        "run.json": ["evaluate", tmp_path],
+        "search.json": ["tune", shop / "data", "--out", tmp_path],
+        "tune.json": ["evaluate", shop / "run", "--search", tmp_path],
+        "report.json": ["evaluate", "--from", tmp_path / name, "--json", out],
+        "keys.toml": ["key", "shop", "--file", tmp_path / name],
+    }
+    assert str(tmp_path) in fails(*commands[name])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["prepare", "log.csv", "--split", "leave-one-out", "--out"],
+        ["train", "data", "--out"],
+        ["export", "run", "--out"],
+        ["evaluate", "run", "--json"],
+        ["evaluate", "run", "--html"],
+        ["recommend", "model", "log.csv", "--out"],
+        ["key", "shop", "--file"],
+    ],
+)
+def test_links_that_form_a_loop_are_not_an_output(
+    fails: Fails, shop: Path, tmp_path: Path, command: list[str]
+) -> None:
+    loop = tmp_path / "loop.csv"
+    loop.symlink_to(loop)
+    words = [shop / word if (shop / word).exists() else word for word in command]
+    assert fails(*words, loop).startswith(f"cannot write {loop} (")
+    assert loop.is_symlink()

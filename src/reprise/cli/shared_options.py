@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from reprise.atomic_files import resolved, writing
 from reprise.errors import ConfigError
 
 FOUND_BY_NAME = "detected by name"
@@ -108,6 +109,7 @@ def check_output_file(file: Path | None, inputs: Iterable[str | Path] = ()) -> N
 
     Raises:
         ConfigError: The directory of the file does not exist, the path is a directory, or the file is an input.
+        ArtefactError: Links form a loop.
     """
     if file is None:
         return
@@ -117,6 +119,8 @@ def check_output_file(file: Path | None, inputs: Iterable[str | Path] = ()) -> N
         raise ConfigError(f"cannot write {file}: directory {file.parent} does not exist; create it first")
     if file.is_dir():
         raise ConfigError(f"cannot write {file}: it is a directory; name a file")
+    with writing(file):
+        resolved(file)
     if file.is_file() and any(Path(other).exists() and file.samefile(other) for other in inputs):
         raise ConfigError(f"cannot write {file}: the command reads this file; name another file")
 

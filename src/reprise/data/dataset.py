@@ -187,7 +187,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise DataError(f"{path} holds no prepared dataset {instead(path, 'dataset')}") from None
     except OSError as error:
         raise DataError(f"cannot read {path / MANIFEST} ({error.strerror or error})") from None
-    except ValueError as error:  # invalid JSON or UTF-8
+    except (ValueError, RecursionError) as error:  # invalid JSON or UTF-8
         raise _damaged(path / MANIFEST, error) from None
     if not isinstance(manifest, dict):
         raise _damaged(path / MANIFEST, "not a JSON object")

@@ -200,7 +200,7 @@ def read_comparison(path: str | Path) -> ComparisonRecord:
         raise ArtefactError(
             f"{path} is not a report ({what}); `reprise evaluate RUN --json FILE` writes a report"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtefactError(f"{path} is not a report ({error})") from None
     if not isinstance(found, dict) or "format" not in found:
         raise ArtefactError(

@@ -59,7 +59,7 @@ def read_search(path: Path) -> SearchRecord:
         raise ArtefactError(f"{path} holds no finished search {instead(path, 'search')}") from None
     except OSError as error:
         raise ArtefactError(f"cannot read {file} ({error.strerror or error})") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ArtefactError(f"{file} is damaged ({error!r}); search again in another directory") from None
 
 

@@ -96,7 +96,7 @@ def read_logger_states(run: Path) -> dict[str, LoggerState]:
     """Return the state of each tracking tool by its name; empty if the file is missing or damaged."""
     try:
         states: dict[str, LoggerState] = json.loads((run / LOGGER_STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return states
 

@@ -15,6 +15,8 @@ from reprise.training.losses.loss import Loss
 from reprise.training.losses.sampled_losses import Softmax
 from reprise.training.objectives import NextItem, Objective
 
+MAX_THREADS = 1024
+"""Largest number of CPU threads. The thread library ends the process if it cannot create one."""
 LONG = 50
 """Mean number of events per sequence from which sequences count as long."""
 
@@ -90,7 +92,7 @@ class RunOptions:
     """Device to train on; `auto` chooses the fastest that exists."""
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     """Precision of matrix products; `auto` is bfloat16 if the hardware multiplies it, else float32."""
-    threads: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(ge=0, le=MAX_THREADS)] = 0
     """Number of CPU threads; 0 leaves the choice to torch."""
     checkpoint_s: Annotated[float, Field(ge=0)] = 60.0
     """Seconds between checkpoints inside an epoch. A run that is killed loses at most this much work."""

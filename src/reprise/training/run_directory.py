@@ -133,7 +133,7 @@ class RunDirectory:
             raise ArtefactError(f"{self.path} is not a run {instead(self.path, 'run')}") from None
         except OSError as error:
             raise ArtefactError(f"cannot read {self.manifest} ({error.strerror or error})") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _damaged(self.manifest, error) from None
         if not isinstance(manifest, dict):
             raise _damaged(self.manifest, "not a JSON object")

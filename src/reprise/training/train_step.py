@@ -4,7 +4,8 @@ Shape letters: N targets.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,9 @@ from reprise.nn.cells import State
 from reprise.training.losses.negatives import NegativeSampler
 from reprise.training.optimizer import Optimizer
 from reprise.training.recipe import RunOptions, TrainingConfig
+
+TOO_LARGE = ("allocate memory", "overflow", "Overflow")
+"""Parts of torch's messages about tensors that are too large."""
 
 
 @dataclass
@@ -109,6 +113,22 @@ def fabric_for(options: RunOptions, loggers: Sequence[Logger] = ()) -> Fabric:
         )
     except (RuntimeError, ValueError) as error:
         raise ConfigError(f"cannot train on accelerator {options.accelerator!r}: {error}") from None
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Raise an error of torch about a tensor that does not fit into memory as a `ConfigError` with the remedy."""
+    try:
+        yield
+    except (MemoryError, RuntimeError, TypeError) as error:
+        text = str(error).strip().partition("\n")[0]
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not any(
+            part in text for part in TOO_LARGE
+        ):
+            raise
+        raise ConfigError(
+            f"the network or a batch does not fit into memory ({text}); reduce model.size or training.events_per_batch"
+        ) from error
 
 
 def precision_for(options: RunOptions) -> Any:

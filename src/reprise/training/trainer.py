@@ -53,7 +53,7 @@ from reprise.training.run_directory import (
     report_line,
 )
 from reprise.training.train_ensemble import train_members
-from reprise.training.train_step import TrainStep, fabric_for, step_seed
+from reprise.training.train_step import TrainStep, fabric_for, memory_errors, step_seed
 from reprise.training.validation import Validation, metrics_of, recorded
 
 
@@ -85,7 +85,7 @@ def train(
         The network with the weights of its best epoch, on the CPU, in evaluation mode.
 
     Raises:
-        ConfigError: The directory holds a run with another recipe, seed or dataset.
+        ConfigError: The directory holds a run with another recipe, seed or dataset, or the memory is too small.
         DataError: The training part has no event to predict.
         LeakError: The training part contains information about the targets of the evaluation.
         DivergedError: A loss or a gradient is not finite. The last checkpoint has the weights before it.
@@ -97,7 +97,7 @@ def train(
     if not (on_epoch is None or callable(on_epoch)):
         raise ConfigError(f"on_epoch must be a function of the record of an epoch, got {shown(on_epoch)}")
     run = RunDirectory(file_path("out", out))
-    with torch.random.fork_rng(), torch_threads(options):
+    with torch.random.fork_rng(), torch_threads(options), memory_errors():
         _train_run(recipe, dataset, run, options, progress, on_epoch)
         return load_model(run, dataset, trusted=True)  # the caller has named the classes
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
+from reprise.atomic_files import resolved
 from reprise.cli.baseline_names import HELP, find_baseline, fit_baseline
 from reprise.cli.shared_options import DatasetOption, Trusted, check_output_file, drop_unset
 from reprise.errors import ConfigError, command_line
@@ -95,7 +96,7 @@ def evaluate(
     inputs = [name for name in _names(baselines) if name.endswith(".toml")]
     for file in (html_file, json_file):
         check_output_file(file, [*inputs, from_file] if from_file else inputs)
-    if html_file and json_file and html_file.resolve() == json_file.resolve():
+    if html_file and json_file and resolved(html_file) == resolved(json_file):
         raise ConfigError(f"--html and --json both name {html_file}; give each its own file")
     typed = drop_unset(
         part=part, at=at, exclude_seen=exclude_seen or None, min_history=min_history, metric=metric

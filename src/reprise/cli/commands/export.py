@@ -81,7 +81,7 @@ def _records(file: Path, metric: str) -> list[dict[str, Any]]:
         records = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     except FileNotFoundError:
         raise ArtefactError(f"{file} is missing; {remedy}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtefactError(f"{file} is damaged ({error}); {remedy}") from None
     for number, record in enumerate(records, 1):
         # records of later phases need not have the metric

@@ -58,7 +58,8 @@ class RecommendationWriter:
                 f"cannot write {path}: the directory {path.parent} does not exist; create it first"
             )
         self.path = path
-        self._target = None if path is None else replaced_file(path)
+        with self._naming_the_file():
+            self._target = None if path is None else replaced_file(path)
         self._written = path if self._target is None else partial_file(self._target)
         self._rows: list[RecommendationRow] = []
 

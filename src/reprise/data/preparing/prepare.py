@@ -118,7 +118,7 @@ def _is_prepared(out: Path, plan: Plan, overwrite: bool) -> bool:
         return False
     try:
         manifest = json.loads((out / MANIFEST).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         manifest = None
     if not isinstance(manifest, dict):
         raise DataError(f"{out} exists and is not a dataset; choose another directory or remove it")

@@ -22,7 +22,7 @@ from reprise.arrays import AnyArray, Float32Array
 from reprise.data.history_rules import HistoryRules
 from reprise.data.io.arrow_columns import Table, read_table, write_table
 from reprise.directory_lock import locked_output
-from reprise.errors import ArtefactError, DataError
+from reprise.errors import ArtefactError, DataError, command_line
 from reprise.path_kinds import instead
 from reprise.recommender.artefact.bounded_read import COPY_AGAIN, MAX_MANIFEST_BYTES, read_bounded
 from reprise.recommender.artefact.model_card import HISTORY_RULES, model_card
@@ -270,9 +270,10 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise ArtefactError(f"{file} is damaged (not a JSON object); {COPY_AGAIN}")
     checksum = manifest.pop("sha256", None)
     if manifest.get("format") not in READABLE_FORMATS:
+        again = command_line("reprise", "export", "RUN", "--out", path)
         raise ArtefactError(
             f"{path} has model format {manifest.get('format')!r}, and this version of reprise reads "
-            f"{' and '.join(map(str, READABLE_FORMATS))}; export the model again with `reprise export RUN --out {path}`, "
+            f"{' and '.join(map(str, READABLE_FORMATS))}; export the model again with `{again}`, "
             f"or install reprise {manifest.get('reprise', '(unknown)')}, which wrote it"
         )
     if checksum != _manifest_checksum(manifest):

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from reprise.atomic_files import writing
+from reprise.atomic_files import resolved, writing
 from reprise.directory_lock import locked_output
 from reprise.errors import ConfigError, command_line, did_you_mean
 from reprise.validation_messages import join_path
@@ -115,7 +115,8 @@ def add_key(path: Path, name: str, tenant: str, scopes: Sequence[str]) -> str:
         raise ConfigError(
             f"{path} is not a regular file, so keys cannot be kept in it; choose another --file"
         )
-    path = path.resolve()  # a link stays, and its target is replaced
+    with writing(path):
+        path = resolved(path)  # a link stays, and its target is replaced
     secret = PREFIX + secrets.token_urlsafe(32)
     new = {"name": name, "tenant": tenant, "scopes": [*scopes], "sha256": _hash(secret)}
     with locked_output(path, "adds a key to", "try again", wait_s=LOCK_WAIT_S):
@@ -149,7 +150,7 @@ def _read(path: Path) -> KeyFile:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path} is missing; make a key with `{_key_command(path)}`") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read ({error})") from None
     return _validate(path, content)
 

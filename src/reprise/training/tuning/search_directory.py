@@ -248,7 +248,7 @@ def _read_trial(file: Path, recipe: Recipe) -> Trial:
 def _read(file: Path) -> dict[str, Any]:
     try:
         data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ArtefactError(f"{file} is damaged ({error}); search again in another directory") from None
     return data
 
