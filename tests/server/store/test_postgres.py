@@ -86,6 +86,22 @@ def test_without_create_a_missing_store_is_an_error(postgres_address: str) -> No
     open_store(postgres_address, create=False).close()
 
 
+def test_tables_that_were_created_again_get_no_events(
+    store: PostgresStore, other: psycopg.Connection, postgres_address: str
+) -> None:
+    store.append([event(ANNA)])
+    other.execute("DROP SCHEMA reprise CASCADE")
+    with pytest.raises(StoreError, match="does not exist"):
+        store.append([event(ANNA)])
+    with closing(PostgresStore(postgres_address)) as new:
+        new.append([event(ANNA)])
+        for write in (lambda: store.append([event(ANNA)]), lambda: store.delete_user(ANNA), store.check):
+            with pytest.raises(StoreError, match=r"were replaced .* Restart the server"):
+                write()
+        new.check()
+        assert len(new.events_since(ANNA).events) == 1
+
+
 def test_concurrent_opens_of_an_empty_database_create_one_store(postgres_address: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         stores = list(pool.map(PostgresStore, [postgres_address] * 8))

@@ -87,6 +87,8 @@ INSERT INTO reprise.items (digest, version, tenant, item_id, body)
     ON CONFLICT (digest) DO UPDATE SET version = excluded.version, body = excluded.body RETURNING version
 """
 
+SECRET = "SELECT value FROM reprise.meta WHERE name = 'secret'"
+CHECK = "UPDATE reprise.meta SET value = value WHERE name = 'secret' RETURNING value"
 LOAD_STATE = """
 SELECT s.generation, s.seq, s.body FROM reprise.users AS u JOIN reprise.states AS s USING (uid)
     WHERE u.digest = %s AND s.model = %s AND s.generation = u.generation
@@ -119,7 +121,8 @@ class PostgresStore:
             StoreError: the server does not respond or denies access, or the schema belongs to another program.
         """
         self._database = PostgresDatabase(address)
-        self._hasher = KeyedHasher(open_tables(self._database, create))
+        secret = open_tables(self._database, create)
+        self._secret, self._hasher = secret.hex(), KeyedHasher(secret)
         self._keeps_states = open_states(self._database)
         self._database.open()
 
@@ -244,7 +247,7 @@ class PostgresStore:
 
     def check(self) -> None:
         """See `EventStore`."""
-        self._database.rows("UPDATE reprise.meta SET value = value WHERE name = 'format' RETURNING 1", ())
+        self._require_same_store(self._database.rows(CHECK, ()))
 
     def close(self) -> None:
         """See `EventStore`."""
@@ -289,10 +292,12 @@ class PostgresStore:
         digests = [digest for digest, user in users if user in assigned]
         with connection.pipeline():
             connection.execute(BEGIN)
+            secret = connection.execute(SECRET)
             reserved = connection.execute(RESERVE_SEQS, (_users_as_json(users, counts),))
             # separate statements: they see what other writers committed while this one waited for the locks
             stored = connection.execute(KNOWN_EVENTS, (sorted(first),)) if first else None
             times = connection.execute(LAST_TIMES, (LATEST_EVENTS, digests)) if digests else None
+        self._require_same_store(secret.fetchall())
         uid_and_end = {digest: (uid, last_seq) for digest, uid, last_seq in reserved}
         last_ms: dict[bytes, int] = {} if times is None else dict(times.fetchall())
         positions = {}
@@ -321,6 +326,7 @@ class PostgresStore:
     def _delete(self, connection: Connection, user: User) -> int:
         """Delete a user and the user's events in one transaction; return the number of events."""
         connection.execute(BEGIN)
+        self._require_same_store(connection.execute(SECRET).fetchall())
         found = connection.execute(
             "DELETE FROM reprise.users WHERE digest = %s RETURNING uid, generation",
             (self._hasher.user(user),),
@@ -336,6 +342,17 @@ class PostgresStore:
         with committing():
             connection.execute("COMMIT")
         return count
+
+    def _require_same_store(self, rows: Sequence[tuple[str]]) -> None:
+        """Raise `StoreError` if the tables were deleted and created again, given the secret that they hold now.
+
+        The hashes of the new tables have another key: with the old one, a user would get a second row.
+        """
+        if rows != [(self._secret,)]:
+            raise StoreError(
+                f"{self._database.name}: the tables of the event log were replaced while the server was running; nothing is "
+                "written any more. Restart the server to use the new ones"
+            )
 
 
 def _erase_user(connection: Connection, uid: int, generation: int) -> None:
