@@ -160,6 +160,11 @@ def test_a_header_of_another_length_than_all_rows_is_reported_as_such(read, head
         ("a,b\r1,2\r\ufeff3,4\r", "line 3: the line starts with a byte order mark"),
         ("a,b\n1,2\na,2\n\na,b\n3,4\n", "line 5: the line repeats the header, as if files had been joined"),
         (",b\n0,2\n,b\n", "line 3: the line repeats the header"),
+        (
+            "sep=;\na;b;c\n1;2;3\n",
+            "line 1: the line names the separator for Excel, not the columns; remove the line",
+        ),
+        ("sep=,\r\na,b\r\n1,2\r\n", "line 1: the line names the separator for Excel"),
         ('"a"\n1\na\n', "line 3: the line repeats the header"),
         (gzip.compress(b"a,b\n"), "is compressed by gzip; let its name end with .gz"),
         (b"PAR1\x15\x04", "is a Parquet file; let its name end with .parquet"),

@@ -160,6 +160,10 @@ def _header(block: Block, separator: str) -> tuple[str, ...]:
     end = int(block.starts[1]) if block.rows > 1 else len(block.data)
     row = _parse_text(block.data[:end], separator, [str(position) for position in range(first)])
     names = tuple(str(column[0].as_py() or "") for column in row.columns)
+    if names[0].lower().startswith("sep="):
+        raise block.error(
+            int(block.starts[0]), "the line names the separator for Excel, not the columns; remove the line"
+        )
     other = next((one for one in SEPARATORS if one in names[0]), None)
     if len(names) == 1 and other and b'"' not in block.data[:end]:
         raise DataError(
