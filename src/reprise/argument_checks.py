@@ -115,6 +115,22 @@ def instance(name: str, value: Any, cls: type[T], remedy: str) -> T:
     return value
 
 
+def mapping(name: str, value: Any, remedy: str) -> Mapping[str, Any]:
+    """Return a mapping, such as a dictionary.
+
+    Args:
+        name: Name of the argument.
+        value: Its value.
+        remedy: What to pass instead, for the message.
+
+    Raises:
+        ConfigError: The value is something else.
+    """
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{name} must be a mapping, got {shown(value)}; {remedy}")
+    return value
+
+
 def file_path(name: str, value: Any) -> Path:
     """Return a path of the file system.
 

@@ -13,13 +13,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from reprise.argument_checks import file_path, flag, shown, whole
+from reprise.argument_checks import file_path, flag, instance, mapping, whole
 from reprise.data.dataset import SequenceDataset
 from reprise.data.history_rules import HistoryRules
 from reprise.data.vocabulary import ItemId, Vocabulary
-from reprise.errors import ArtefactError, ConfigError, DataError
+from reprise.errors import ArtefactError, DataError
 from reprise.recommender.artefact.artefact import Artefact, read, write
 from reprise.recommender.artefact.loading import open_index, open_network, open_similarity_index
+from reprise.recommender.artefact.model_card import report_facts
 from reprise.recommender.explain import influences
 from reprise.recommender.generate import DecodingOptions, continue_history
 from reprise.recommender.history import History, HistoryLike, Timestamp, read_history, request_time_s
@@ -69,6 +70,9 @@ class Recommender:
         """
         from reprise.recommender.artefact.onnx_export import export
 
+        instance("dataset", dataset, SequenceDataset, "open it with `SequenceDataset.open`")
+        if training is not None:
+            mapping("training", training, "pass a dictionary")
         self._open(export(model, dataset, training), trusted=True)
         self.artefact = self.artefact.with_metadata(golden=self._make_golden_tests())
 
@@ -126,17 +130,13 @@ class Recommender:
             attribution: Texts for the model card: `data`, `licence`, `citation`, `author`, `contact`.
 
         Raises:
+            ConfigError: `report` is not a report, or another argument is of a wrong type.
             ArtefactError: the path holds something else than a saved model, or a file cannot be written.
         """
-        to_dict = getattr(report, "to_dict", None)
-        report_dict: Any = report if to_dict is None else to_dict()
-        if report is not None and not (
-            isinstance(report_dict, Mapping) and {"metrics", "targets", "protocol"} <= set(report_dict)
-        ):
-            raise ConfigError(
-                f"report must be the result of evaluate, or the mapping of its to_dict, got {shown(report)}"
-            )
-        write(self.artefact.with_metadata(report=report_dict, attribution=attribution), Path(path))
+        folder = file_path("path", path)
+        if attribution is not None:
+            mapping("attribution", attribution, "pass texts by name, such as {'licence': 'MIT'}")
+        write(self.artefact.with_metadata(report=report_facts(report), attribution=attribution), folder)
 
     def self_check(self) -> None:
         """Run the golden tests that were saved with the model. Without them, check that scores are finite.

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,7 @@ import torch
 from safetensors.numpy import save
 
 from reprise.data.io.arrow_columns import write_table
-from reprise.errors import ArtefactError, ConfigError
+from reprise.errors import ArtefactError, ConfigError, RepriseError
 from reprise.models.networks.recurrent import Recurrent
 from reprise.recommender import Recommender
 from reprise.recommender.artefact.artefact import FILES, ITEMS, MANIFEST, OLD_FILES, VECTORS, read, write
@@ -84,6 +85,35 @@ def test_only_saved_models_are_replaced(shop: Recommender, saved: Path, tmp_path
             shop.save(tmp_path / name)
     assert (tmp_path / "letter.txt").read_text() == "dear"
     assert (saved / "notes.txt").read_text() == "mine too"
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "message"),
+    [
+        (None, {}, r"^path must be a path, got None$"),
+        (b"x", {}, r"^path must be a path, got b'x'$"),
+        ("", {}, r"^path must be the path of a file or directory, got ''$"),
+        ("a\0b", {}, r"^path must be the path of a file or directory, got "),
+        ("x" * 300, {}, r"^cannot write x+ \(File name too long\); free some space or choose another path$"),
+        ("m", {"attribution": ["a"]}, r"^attribution must be a mapping, got \['a'\]; pass texts by name, such as "),
+        ("m", {"attribution": {"data": "\udc80"}}, r"^the description of the model cannot be written as JSON \(.*; pass texts"),
+        ("m", {"attribution": {"data": {1}}}, r"^the description of the model cannot be written as JSON \(.*; pass texts"),
+        ("m", {"report": {"metrics": 1, "targets": 1, "protocol": {}}}, r"^report must be the result of evaluate, or the "),
+        ("m", {"report": 3}, r"^report must be the result of evaluate, or the mapping of its to_dict, got 3$"),
+    ],
+)  # fmt: skip
+def test_arguments_of_a_wrong_type_are_refused_and_write_nothing(
+    shop: Recommender,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    path: Any,
+    options: dict[str, Any],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RepriseError, match=message):
+        shop.save(path, **options)
+    assert names(tmp_path) == set()
 
 
 def test_a_full_disk_leaves_the_old_model_and_no_other_files(

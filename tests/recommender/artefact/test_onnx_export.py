@@ -223,6 +223,21 @@ def test_a_model_without_a_network_is_refused(log: SequenceDataset) -> None:
         Recommender(Popularity().fit(log), log)
 
 
+@pytest.mark.parametrize("dataset", [None, "data/shop", {"user_id": [1]}])
+def test_what_is_not_a_dataset_is_refused(model: SequenceModel, dataset: Any) -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r"^dataset must be a SequenceDataset, got .*; open it with `SequenceDataset\.open`$",
+    ):
+        Recommender(model, dataset)
+
+
+def test_facts_of_the_training_are_a_mapping(model: SequenceModel, log: SequenceDataset) -> None:
+    training: Any = {1, 2}
+    with pytest.raises(ConfigError, match=r"^training must be a mapping, got \{1, 2\}; pass a dictionary$"):
+        Recommender(model, log, training=training)
+
+
 def test_a_network_for_another_dataset_is_refused(
     counting_model: CountingModel, log: SequenceDataset
 ) -> None:

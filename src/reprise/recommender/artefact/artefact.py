@@ -117,14 +117,15 @@ def write(artefact: Artefact, path: Path) -> None:
     """Write an artefact to a directory. An artefact at this path is replaced.
 
     Raises:
-        ArtefactError: the path holds something else, a number of the artefact is not finite, or a file cannot be written.
+        ArtefactError: the path holds something else, a number of the artefact is not finite, its metadata has values that
+            JSON does not have, or a file cannot be written.
         ConfigError: another process saves a model at this path.
     """
-    _check_target(path)
     _check_content(artefact)
     target = path.absolute()
     partial = target.with_name(f".{target.name}.partial")
     try:
+        _check_target(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked_output(path, "saves a model as"):
             shutil.rmtree(partial, ignore_errors=True)  # a save that was killed may have left it
@@ -190,21 +191,33 @@ def _write_files(artefact: Artefact, folder: Path) -> None:
         STEP: artefact.step,
         QUERY: artefact.query,
         ITEMS: write_table(artefact.items),
-        CARD: model_card(artefact.metadata, created).encode(),
     }
-    manifest = {
-        "format": FORMAT,
-        "reprise": version("reprise"),
-        "created": created,
-        "facts": artefact.metadata,
-        "files": {name: {"sha256": _sha256(data), "bytes": len(data)} for name, data in files.items()},
-    }
-    text = json.dumps(manifest | {"sha256": _manifest_checksum(manifest)}, indent=2, ensure_ascii=False)
-    for name, data in (files | {MANIFEST: text.encode()}).items():
+    try:
+        files[CARD] = model_card(artefact.metadata, created).encode()
+        manifest = _manifest(artefact.metadata, created, files)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ArtefactError(
+            f"the description of the model cannot be written as JSON ({error}); pass texts, numbers, lists and dictionaries "
+            "as training, report and attribution"
+        ) from error
+    for name, data in (files | {MANIFEST: manifest}).items():
         with (folder / name).open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+
+
+def _manifest(metadata: Metadata, created: str, files: Mapping[str, bytes]) -> bytes:
+    """Return the content of the manifest of a model with these files."""
+    manifest = {
+        "format": FORMAT,
+        "reprise": version("reprise"),
+        "created": created,
+        "facts": metadata,
+        "files": {name: {"sha256": _sha256(data), "bytes": len(data)} for name, data in files.items()},
+    }
+    text = json.dumps(manifest | {"sha256": _manifest_checksum(manifest)}, indent=2, ensure_ascii=False)
+    return text.encode()
 
 
 def _check_target(path: Path) -> None:

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from reprise.argument_checks import shown
 from reprise.data.dataset import PARTS, SequenceDataset
 from reprise.data.history_rules import HistoryRules
 from reprise.data.timestamps import format_iso
+from reprise.errors import ConfigError
 
 HISTORY_RULES = "history"
 """Key of the history rules in the description of the data; older models do not have it."""
@@ -49,6 +51,24 @@ def describe_data(dataset: SequenceDataset) -> dict[str, Any]:
             "last": format_iso(int(dataset.time_ms.max())),
         }
     return description
+
+
+def report_facts(report: Any) -> dict[str, Any] | None:
+    """Return an evaluation report as a dictionary for the metadata, given the report, its `to_dict` or None.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if report is None:
+        return None
+    try:
+        facts = dict(report.to_dict() if hasattr(report, "to_dict") else report)
+        _results(facts)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise ConfigError(
+            f"report must be the result of evaluate, or the mapping of its to_dict, got {shown(report)}"
+        ) from None
+    return facts
 
 
 def model_card(metadata: Metadata, created: str) -> str:
