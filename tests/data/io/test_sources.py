@@ -234,6 +234,17 @@ def test_a_list_of_other_objects_is_refused() -> None:
         open_source([1, 2])
 
 
+@pytest.mark.parametrize("mode", ["r", "rb"])
+def test_an_open_file_is_refused_and_its_lines_are_not_read_as_paths(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user_id,item_id,timestamp\n")
+    with path.open(mode) as file, pytest.raises(DataError) as caught:
+        read_events(file)
+    assert str(caught.value) == (
+        f"cannot read a table from an open file of type {type(file).__name__}; give its path"
+    )
+
+
 @pytest.mark.parametrize("indent", [None, 1])
 def test_a_json_array_is_refused(tmp_path: Path, indent: int | None) -> None:
     path = tmp_path / "log.json"

@@ -177,6 +177,10 @@ class _HashingFile:
 def _expand(source: Any) -> list[Path]:
     if isinstance(source, (str, Path)):
         return _expand_one(source)
+    if hasattr(source, "read"):  # its lines would be read as paths
+        raise DataError(
+            f"cannot read a table from an open file of type {type(source).__name__}; give its path"
+        )
     # an array without axes has the method of an iterable, which raises an error
     if not isinstance(source, Iterable) or isinstance(source, bytes) or getattr(source, "ndim", 1) == 0:
         raise _unsupported_source(source)
