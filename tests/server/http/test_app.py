@@ -22,6 +22,7 @@ from reprise.recommender import Recommender
 from reprise.server.engine import state_builder
 from reprise.server.engine.requests import RankingRules, RecommendQuery, RecommendResult, UserContext
 from reprise.server.engine.serving_engine import ServingEngine
+from reprise.server.http import handlers
 from reprise.server.http.app import Authenticator, create_app
 from reprise.server.http.auth import add_key, read_keys
 from reprise.server.http.routes import OPERATIONS
@@ -156,12 +157,24 @@ def test_there_are_fewer_than_k_items_only_if_fewer_pass_the_rules(client: TestC
     for rules, count in [
         ({}, 15), ({"deny": ["p1", "p2"]}, 15), ({"filter": {"price": {"max": 4}}}, 5), ({"exclude_seen": True}, 15),
         ({"filter": {"shelf": {"not": "left"}}}, 10), ({"allow": ["p1", "p5", "no such"]}, 2), ({"diversity": 1.0}, 15),
-        ({"k": 1000}, 20),
+        ({"k": 1000}, 20), ({"k": 1001}, 20), ({"k": 2**53}, 20), ({"k": 2**53, "diversity": 0.5}, 20),
     ]:  # fmt: skip
         for history in (query["events"], []):
             answer = post(client, "/v1/recommend", {**query, "events": history, **rules}).json()["items"]
             expected = count - 1 if history and rules.get("k") and rules.get("exclude_seen") else count
             assert len(answer) == len({one["item_id"] for one in answer}) == expected
+
+
+def test_k_is_limited_if_the_catalogue_has_more_items(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handlers, "MAX_K", 19)
+    for path, body in [("recommend", {"user_id": "a"}), ("similar", {"item_id": "p3"})]:
+        assert len(post(client, f"/v1/{path}", {**body, "k": 19}).json()["items"]) == 19
+        for k in (20, 2**53):
+            response = post(client, f"/v1/{path}", {**body, "k": k})
+            assert error_of(response) == (409, "conflict")
+            assert response.json()["error"]["message"] == f"k is {k}, and a response has at most 19 items"
 
 
 def test_explanations_similar_items_and_continuations(client: TestClient) -> None:
@@ -192,7 +205,6 @@ INVALID: list[tuple[str, Any, str]] = [
     ("events", {"events": [{"user_id": "a", "item_id": "p"}] * 1001}, "events: list should have at most 1000 items"),
     ("events", {"events": [{"user_id": "a", "item_id": "p"}], "ack": "maybe"}, "ack: input should be 'durable' or 'accepted'"),
     ("recommend", {"user_id": "a", "k": 0}, "k: input should be greater than or equal to 1"),
-    ("recommend", {"user_id": "a", "k": 1001}, "k: input should be less than or equal to 1000"),
     ("recommend", {"user_id": "a", "k": 2.5}, "k: input should be a valid integer"),
     ("recommend", {"user_id": "a", "diversity": 1.1}, "diversity: input should be less than or equal to 1"),
     ("recommend", {"user_id": "a", "filter": {"colour": "red"}}, "the items have no column 'colour'"),

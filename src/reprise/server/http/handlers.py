@@ -26,6 +26,7 @@ from reprise.server.http.event_schema import EventBody, InvalidEvent, RecordEven
 from reprise.server.http.filter_schema import plain_filter
 from reprise.server.http.routes import GetUserQuery, ListUsersQuery, SearchItemsQuery
 from reprise.server.http.schema import (
+    MAX_K,
     GenerateBody,
     PutItemBody,
     RecommendBody,
@@ -106,8 +107,9 @@ class Handlers:
         """Return recommended items."""
         body: RecommendBody = call.body
         user = self._user_context(call)
+        k = self._item_count(call.tenant, body.k)
         rules = RankingRules(
-            body.k, body.deny, body.allow, plain_filter(body.filter), body.exclude_seen, body.diversity
+            k, body.deny, body.allow, plain_filter(body.filter), body.exclude_seen, body.diversity
         )
         result = await self._service.recommend(
             RecommendQuery(user, rules, body.now, body.explain), call.client(body.user_id)
@@ -118,8 +120,9 @@ class Handlers:
         """Return the items most similar to an item."""
         body: SimilarItemsBody = call.body
         engine = self._service.engine
+        k = self._item_count(call.tenant, body.k)
         model_version, similar = await self._service.run_slow(
-            lambda: engine.similar_items(call.tenant, body.item_id, body.k), call.client()
+            lambda: engine.similar_items(call.tenant, body.item_id, k), call.client()
         )
         return {"items": [_item(one) for one in similar], **_identification(model_version)}
 
@@ -208,6 +211,19 @@ class Handlers:
             # 429 would ask the load balancer to slow down, but it asks whether to send requests here
             raise ApiError("not_ready", "too many events wait to be written", "retry later") from None
         return {"status": "ok", "model_version": self._service.engine.model.version}
+
+    def _item_count(self, tenant: str, k: int) -> int:
+        """Return `k`, or the number of items of the model if it is smaller.
+
+        Raises:
+            ApiError: Both are larger than `MAX_K`.
+        """
+        items = self._service.engine.model.items.ranker(tenant).catalogue.warm
+        if min(k, items) > MAX_K:
+            raise ApiError(
+                "conflict", f"k is {k}, and a response has at most {MAX_K} items", "ask for fewer items"
+            )
+        return min(k, items)
 
     def _user_context(self, call: ApiCall) -> UserContext:
         """Return the user and the history of a request; raise `DataError` if an event has an unknown kind."""

@@ -20,7 +20,9 @@ from reprise.server.http.field_types import (
 from reprise.server.http.filter_schema import Condition
 
 Ids = Annotated[list[Id], Field(max_length=10_000, fail_fast=True)]
-K = Annotated[int, Field(ge=1, le=1_000), BeforeValidator(as_integer)]
+K = Annotated[int, Field(ge=1, le=LARGEST_INTEGER), BeforeValidator(as_integer)]
+MAX_K = 1_000
+"""Maximum number of items in a response."""
 
 
 class UserContextBody(StrictBody):
@@ -38,7 +40,7 @@ class RecommendBody(UserContextBody):
     """A request for recommendations."""
 
     k: K = 10
-    """Maximum number of items in the response."""
+    """Number of items to return, or all items of the model if it has fewer. At most 1,000 are returned."""
     now: Timestamp | None = None
     """The time for which to recommend. Default: the time of the request."""
     deny: Ids = Field(default=[])
@@ -62,7 +64,7 @@ class SimilarItemsBody(StrictBody):
     item_id: Id
     """The item to compare with. The model must know it."""
     k: K = 10
-    """Maximum number of items in the response."""
+    """Number of items to return, or all items of the model if it has fewer. At most 1,000 are returned."""
 
 
 class GenerateBody(UserContextBody):
