@@ -43,6 +43,14 @@ def test_an_invalid_graph_is_named() -> None:
         OnnxSession(b"not a graph", b"", {"h": np.zeros((1, 2), dtype=np.float32)})
 
 
+def test_a_graph_with_a_name_that_is_not_utf8_is_refused(shop: Recommender) -> None:
+    artefact = shop.artefact
+    query = artefact.query.replace(b"state.hidden", b"state.\xbe\xf5\xa3\x80\x80\x80")
+    assert query != artefact.query
+    with pytest.raises(ArtefactError, match=r"^query\.onnx cannot be run by onnxruntime"):
+        OnnxSession(artefact.step, query, artefact.initial)
+
+
 def test_state_bytes_counts_every_array_of_a_large_network(rich_shop: Recommender) -> None:
     """One layer with two arrays, five attended states and vectors with their mask, the output, four items and a time."""
     assert rich_shop.session().state_bytes == 4 * (2 * 16 + 2 * 5 * 16 + 5 + 16) + 8 * (4 + 1)

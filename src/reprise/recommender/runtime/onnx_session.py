@@ -59,11 +59,10 @@ class OnnxSession:
         Raises:
             ArtefactError: a graph cannot be read.
         """
-        self._step = _open("step.onnx", step, threads)
-        self._query = _open("query.onnx", query, threads)
+        self._step, self._step_inputs = _open("step.onnx", step, threads)
+        self._query, self._query_inputs = _open("query.onnx", query, threads)
         self._initial = dict(initial)
         self._names = [f"{STATE_OUT}{name}" for name in initial]
-        self._step_inputs, self._query_inputs = _input_names(self._step), _input_names(self._query)
         self._make_scan = None if make_scan is None else partial(make_scan, step)
         self._scan: Any = None
         self._scan_lock = threading.Lock()
@@ -125,7 +124,7 @@ class OnnxSession:
         with self._scan_lock:
             if self._scan is None and self._make_scan is not None:
                 try:
-                    self._scan = _open("the scan of step.onnx", self._make_scan(), self._threads)
+                    self._scan, _ = _open("the scan of step.onnx", self._make_scan(), self._threads)
                 except Exception:
                     # ONNX Runtime does not support an operator of the step in a scan; single steps give the same result
                     self._make_scan = None
@@ -148,21 +147,20 @@ def _state_inputs(state: State) -> State:
     return {f"{STATE_IN}{name}": array for name, array in state.items()}
 
 
-def _input_names(session: Any) -> list[str]:
-    return [graph_input.name for graph_input in session.get_inputs()]
-
-
-def _open(name: str, graph: bytes, threads: int) -> Any:
+def _open(name: str, graph: bytes, threads: int) -> tuple[Any, list[str]]:
+    """Return the session of a graph and the names of its inputs."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # errors are not printed, because they are raised
     try:
         # without the fallback to other processors, which prints to standard output before it raises the error
-        return onnxruntime.InferenceSession(
+        session = onnxruntime.InferenceSession(
             graph, options, providers=["CPUExecutionProvider"], enable_fallback=0
         )
-    except Exception as error:  # onnxruntime raises a different class for each kind of failure
+        return session, [graph_input.name for graph_input in session.get_inputs()]
+    # onnxruntime raises a different class for each kind of failure, and names need not be UTF-8
+    except Exception as error:
         raise ArtefactError(
             f"{name} cannot be run by onnxruntime {onnxruntime.__version__} ({error}); export the model again"
         ) from error
