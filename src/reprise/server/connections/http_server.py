@@ -2,15 +2,18 @@
 
 import asyncio
 import socket
-from collections.abc import Generator
+import sys
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import uvicorn
 
 from reprise.server.connections.connection_table import RESERVED_CONNECTIONS, ConnectionTable
 from reprise.server.connections.http_protocol import LimitedHttpProtocol, protocol_class
+from reprise.server.connections.listener import Listener
 from reprise.server.http.app import Authenticator, create_app, create_health_app
 from reprise.server.queueing.async_service import AsyncService
 from reprise.server.settings import Settings
@@ -62,20 +65,17 @@ class HttpServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen on all sockets."""
-        for one in sockets or ():
-            _send_without_delay(one)
-        await super().startup(sockets)
-        if self._health_port is None:
-            return
-        health_socket, config = self._health_port
-        _send_without_delay(health_socket)
-        loop = asyncio.get_running_loop()
-        config.load()  # its application has no lifespan: the main one starts and closes the service
-
-        def protocol() -> asyncio.Protocol:
-            return config.http_protocol_class(config, self.server_state, {}, loop)  # type: ignore[call-arg]
-
-        self.servers.append(await loop.create_server(protocol, sock=health_socket))
+        await super().startup([])
+        ports = [(one, self.config, self.lifespan.state) for one in sockets or ()]
+        if self._health_port is not None:
+            health_socket, config = self._health_port
+            config.load()  # its application has no lifespan: the main one starts and closes the service
+            ports.append((health_socket, config, {}))
+        for listening, config, app_state in ports:
+            _send_without_delay(listening)
+            create: Callable[..., Any] = config.http_protocol_class
+            protocol = partial(create, config, self.server_state, app_state)
+            self.servers.append(await _listen(listening, protocol))
 
     async def on_tick(self, counter: int) -> bool:
         """Close connections whose time limits have passed; return whether the server should stop."""
@@ -107,6 +107,13 @@ def _uvicorn_config(app: Any, protocol: type[LimitedHttpProtocol], settings: Set
         server_header=False,
         proxy_headers=False,  # the address of the client counts for the limit of connections only
     )
+
+
+async def _listen(listening: socket.socket, protocol: Callable[[], Any]) -> Any:
+    """Accept the connections of a socket."""
+    if sys.platform == "win32":  # its event loop cannot wait for a listening socket
+        return await asyncio.get_running_loop().create_server(protocol, sock=listening)
+    return Listener(listening, protocol)
 
 
 def _send_without_delay(listening: socket.socket) -> None:
