@@ -109,6 +109,16 @@ def test_an_invalid_manifest_is_refused_with_the_reason(directory: Path, content
     assert str(caught.value) == f"{directory / MANIFEST} is damaged ({reason}); run `reprise prepare` again"
 
 
+@pytest.mark.parametrize("name", ["items.parquet", "sequences.parquet"])
+def test_names_that_are_not_utf8_are_named_as_damage(directory: Path, name: str) -> None:
+    path, column = directory / name, f"{name.removesuffix('s.parquet')}_id".encode()
+    content = path.read_bytes()
+    assert column in content
+    path.write_bytes(content.replace(column, b"\xbe\x80" + column[2:]))
+    with pytest.raises(DataError, match=rf"{name} is damaged"):
+        SequenceDataset.open(directory)
+
+
 @pytest.mark.parametrize("start", [b"PK\x03\x04", b"PK\x05\x06", b"\x80\x04N."])
 def test_archives_and_pickles_are_refused_as_arrays(directory: Path, start: bytes) -> None:
     path = directory / "item.npy"

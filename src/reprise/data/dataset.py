@@ -212,10 +212,11 @@ def _damaged(path: Path, reason: object) -> DataError:
 def _read_table(path: Path, id_column: str) -> pa.Table:
     try:
         table = pq.read_table(path)
-        table.validate(full=True)  # Parquet does not ensure that text is UTF-8
-    except (pa.ArrowException, OSError) as error:
+        table.validate(full=True)  # Parquet does not ensure that text and names are UTF-8
+        names = table.column_names
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(path, error) from None
-    if id_column not in table.column_names:
+    if id_column not in names:
         raise _damaged(path, f"no column {id_column!r}")
     return table
 

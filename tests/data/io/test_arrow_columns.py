@@ -21,6 +21,12 @@ def test_other_bytes_are_refused() -> None:
         read_table(b"PAR1 or not", rows=1)
 
 
+def test_a_name_that_is_not_utf8_is_refused() -> None:
+    data = write_table(pa.table({"item_id": [3, 1], "colour": ["red", "blue"]}))
+    with pytest.raises(DataError, match=r"^this is not a Parquet file"):
+        read_table(data.replace(b"colour", b"c\xbe\x80our"), rows=2)
+
+
 def test_a_table_with_another_number_of_rows_is_refused_before_it_is_decoded() -> None:
     data = write_table(pa.table({"item_id": pa.repeat(7, 10_000_000)}))
     assert len(data) < 100_000

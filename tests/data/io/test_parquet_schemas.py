@@ -100,3 +100,18 @@ def test_directories_of_partitions_give_a_column_with_ids_as_written(tmp_path: P
     dataset = prepare(tmp_path / "year=2026", tmp_path / "shop", split=LeaveOneOut())
     assert sorted(dataset.users) == ["001", "2"]
     assert dataset.facts["rows_read"] == 8
+
+
+@pytest.mark.parametrize("name", ["timestamp", "colour"])
+def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path, name: str) -> None:
+    columns = [
+        ("user_id", ["a", "b"]),
+        ("item_id", ["x", "y"]),
+        ("timestamp", [1_700_000_000] * 2),
+        ("colour", ["red"] * 2),
+    ]
+    path = write(tmp_path / "log.parquet", *columns)
+    path.write_bytes(path.read_bytes().replace(name.encode(), b"\xbe\x80" + name.encode()[2:]))
+    for source in (lambda: read_events(path), lambda: open_source(path)):
+        with pytest.raises(DataError, match=r"log.parquet' cannot be read as a Parquet file \(.*utf-8"):
+            source()

@@ -75,8 +75,8 @@ def read_table(data: bytes, *, rows: int) -> Table:
                     f"the table has {len(data)} bytes and would take more than {max_bytes} in memory; write it again"
                 )
         table: Table = pa.Table.from_batches(batches, file.schema_arrow)
-        table.validate(full=True)  # Parquet does not ensure that text is UTF-8
-    except (pa.ArrowException, OSError) as error:
+        table.validate(full=True)  # Parquet does not ensure that text and names are UTF-8
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"this is not a Parquet file ({error}); write it again") from None
     return table
 

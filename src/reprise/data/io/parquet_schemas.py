@@ -20,11 +20,12 @@ def read_schemas(files: Sequence[Path]) -> tuple[pa.Schema, ...]:
     for path in files:
         try:
             schema = pq.read_schema(path)
-        except (pa.ArrowException, OSError) as error:
+            names = schema.names  # Parquet does not ensure that they are UTF-8
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise DataError(
                 f"{str(path)!r} cannot be read as a Parquet file ({' '.join(str(error).split())}); write it again"
             ) from None
-        check_column_names(schema.names, repr(str(path)))
+        check_column_names(names, repr(str(path)))
         schemas.append(schema)
     return tuple(schemas)
 
