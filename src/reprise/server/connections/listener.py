@@ -9,10 +9,8 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 
-BACKLOG = 2048
-"""Number of connections that the system keeps until the server accepts them."""
 ACCEPTS_PER_TURN = 32
-"""Maximum number of connections to accept in a turn. Their requests are read in the next turns, before too many others come."""
+"""Maximum number of connections to accept in a turn. With more, the limits of connections would close some unread."""
 PAUSE_S = 0.1
 """Seconds without accepting after the system has refused, for instance because too many files are open."""
 
@@ -21,10 +19,10 @@ class Listener:
     """Accepts the connections of a listening socket. It has the methods of `asyncio.Server` that uvicorn calls."""
 
     def __init__(self, listening: socket.socket, protocol_factory: Callable[[], asyncio.Protocol]) -> None:
-        """Start to listen, in the running event loop.
+        """Start to accept connections, in the running event loop.
 
         Args:
-            listening: Bound socket. `close` closes it.
+            listening: Listening socket. `close` closes it.
             protocol_factory: Returns the protocol of a new connection.
         """
         self._socket, self._protocol_factory = listening, protocol_factory
@@ -32,7 +30,6 @@ class Listener:
         self._opening: set[asyncio.Task[None]] = set()
         self._is_closed = False
         listening.setblocking(False)
-        listening.listen(BACKLOG)
         self._loop.add_reader(listening.fileno(), self._accept)
 
     def close(self) -> None:
