@@ -17,6 +17,7 @@ from pathlib import Path
 from reprise.errors import ConfigError
 from reprise.server import json_logging
 from reprise.server.connections.http_server import HttpServer, allow_connections
+from reprise.server.connections.listener import BACKLOG
 from reprise.server.engine.served_model import ServedModel
 from reprise.server.engine.serving_engine import ServingEngine
 from reprise.server.http.app import Authenticator
@@ -30,8 +31,6 @@ from reprise.server.settings import Settings
 from reprise.server.store.opening import open_store
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
-BACKLOG = 2048
-"""Maximum number of connections that wait to be accepted."""
 # The event loop and the worker threads share the interpreter lock. With Python's default of 5 ms the event loop waits up to
 # that long for the lock after each call, and requests queue up (docs/experiments.md).
 SWITCH_INTERVAL_S = 0.0001

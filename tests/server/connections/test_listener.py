@@ -46,10 +46,9 @@ def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         runner.run(work())
 
 
-def listen(kind: type[socket.socket] = socket.socket) -> socket.socket:
+def bound(kind: type[socket.socket] = socket.socket) -> socket.socket:
     listening = kind()
     listening.bind(("127.0.0.1", 0))
-    listening.listen(1_000)
     return listening
 
 
@@ -70,7 +69,7 @@ async def closed(listening: Listener, opened: list[Echo], clients: list[socket.s
 def test_all_waiting_connections_are_accepted_within_a_few_turns() -> None:
     async def work() -> None:
         opened: list[Echo] = []
-        with listen() as one:
+        with bound() as one:
             listening = Listener(one, lambda: Echo(opened))
             clients = connect(one, ACCEPTS_PER_TURN + 20)
             for _ in range(20):
@@ -84,7 +83,7 @@ def test_all_waiting_connections_are_accepted_within_a_few_turns() -> None:
 def test_an_accepted_connection_reads_and_writes() -> None:
     async def work() -> None:
         opened: list[Echo] = []
-        with listen() as one:
+        with bound() as one:
             listening = Listener(one, lambda: Echo(opened))
             reader, writer = await asyncio.open_connection(*one.getsockname())
             writer.write(b"hello")
@@ -103,7 +102,7 @@ def test_a_full_table_of_open_files_delays_connections_and_loses_none(
 
     async def work() -> None:
         opened: list[Echo] = []
-        with listen(RefusingSocket) as one:
+        with bound(RefusingSocket) as one:
             assert isinstance(one, RefusingSocket)
             one.failures = 3
             listening = Listener(one, lambda: Echo(opened))
@@ -122,7 +121,7 @@ def test_a_closed_listener_accepts_nothing(monkeypatch: pytest.MonkeyPatch) -> N
 
     async def work() -> None:
         opened: list[Echo] = []
-        with listen(RefusingSocket) as one:
+        with bound(RefusingSocket) as one:
             assert isinstance(one, RefusingSocket)
             one.failures = 1
             listening = Listener(one, lambda: Echo(opened))

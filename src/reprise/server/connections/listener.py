@@ -9,6 +9,8 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 
+BACKLOG = 2048
+"""Maximum number of connections that wait to be accepted."""
 ACCEPTS_PER_TURN = 32
 """Maximum number of connections to accept in a turn. With more, the limits of connections would close some unread."""
 PAUSE_S = 0.1
@@ -19,10 +21,10 @@ class Listener:
     """Accepts the connections of a listening socket. It has the methods of `asyncio.Server` that uvicorn calls."""
 
     def __init__(self, listening: socket.socket, protocol_factory: Callable[[], asyncio.Protocol]) -> None:
-        """Start to accept connections, in the running event loop.
+        """Start to listen, in the running event loop.
 
         Args:
-            listening: Listening socket. `close` closes it.
+            listening: Bound socket, which may listen already. `close` closes it.
             protocol_factory: Returns the protocol of a new connection.
         """
         self._socket, self._protocol_factory = listening, protocol_factory
@@ -30,6 +32,7 @@ class Listener:
         self._opening: set[asyncio.Task[None]] = set()
         self._is_closed = False
         listening.setblocking(False)
+        listening.listen(BACKLOG)
         self._loop.add_reader(listening.fileno(), self._accept)
 
     def close(self) -> None:
