@@ -145,3 +145,25 @@ def test_invalid_options_are_errors(
     write(tmp_path / "new.csv", users=1, events=2, seed=3)
     error = fails("recommend", folder / "model", tmp_path / "new.csv", "--k", "5", *COLUMNS, *more)
     assert error.startswith(message)
+
+
+def test_an_error_leaves_no_temporary_directory(
+    fails: Callable[..., str], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "new.csv", users=1, events=2, seed=3)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    fails(
+        "recommend", folder / "model", tmp_path / "new.csv", *COLUMNS, "--k", "5", "--value-column", "item_id"
+    )
+    fails(
+        "recommend",
+        folder / "model",
+        tmp_path / "new.csv",
+        *COLUMNS,
+        "--diversity",
+        "0.5",
+        "--now",
+        "2001-01-01",
+    )
+    assert list((tmp_path / "temporary").iterdir()) == []

@@ -1,6 +1,6 @@
 """`reprise recommend`: recommendations for the histories in a file."""
 
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -120,7 +120,7 @@ def recommend(
         sequence_by=sequence_by,
     )
     users, skipped = 0, 0
-    with RecommendationWriter(out) as writer:
+    with closing(batches), RecommendationWriter(out) as writer:
         for keys, events in batches:
             results = recommender.recommend_many(
                 events, k=k, exclude_seen=exclude_seen, now=request_time, diversity=diversity

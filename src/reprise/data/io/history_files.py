@@ -1,6 +1,6 @@
 """Event files read as one history per user, for batch recommendation."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
@@ -43,11 +43,11 @@ def read_histories(
     extra: Collection[str] = (),
     rules: HistoryRules = NO_RULES,
     sequence_by: SequenceBy | None = None,
-) -> Iterator[UserHistories]:
+) -> Generator[UserHistories, None, None]:
     """Read the histories of all users of a log; events with equal times keep the order of the rows.
 
     All rows are checked before the first batch, in several passes. Text and JSON lines are therefore written once as
-    Parquet, to a temporary directory of the system.
+    Parquet, to a temporary directory of the system. It is removed after the last batch, or by `close()` of the result.
 
     Args:
         events: The log, opened by `read_events` from files or from a table in memory.
