@@ -46,7 +46,9 @@ def locked_directory(path: Path, work: str, remedy: str = WAIT) -> Iterator[None
 
 @contextmanager
 def locked_output(path: Path, work: str, remedy: str = WAIT, wait_s: float = 0.0) -> Iterator[None]:
-    """Lock a file or a directory that the block replaces as a whole. The lock file is next to it. See `locked_directory`.
+    """Lock the path of a file or directory that the block replaces. The lock file is in the parent directory.
+
+    As with `locked_directory`, the lock ends with the process.
 
     Args:
         path: The file or the directory; it need not exist.

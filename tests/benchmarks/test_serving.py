@@ -105,3 +105,23 @@ def test_ten_kills_lose_and_double_nothing(model: Path, tmp_path: Path) -> None:
     assert found["breaches"] == 0
     assert found["kills"] == 10
     assert found["acknowledged as durable"] > 50
+
+
+@pytest.mark.parametrize("more", [[], ["--pipelined"]])
+def test_a_flood_of_one_address_is_answered_and_so_are_others(model: Path, more: list[str]) -> None:
+    command = [
+        sys.executable,
+        BENCHMARKS / "connection_flood.py",
+        model,
+        "--connections",
+        "20",
+        "--requests",
+        "4",
+        *more,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found.pop("flood") == {"200": 80}
+    assert len(found) == 4
+    assert all(times["maximum s"] >= times["median s"] > 0 for times in found.values())

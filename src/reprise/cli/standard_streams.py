@@ -32,9 +32,12 @@ def _open(number: int, mode: str) -> TextIO:
 
 
 def _utf8(stream: TextIO, errors: str) -> TextIO:
-    """Return the stream with the encoding UTF-8; `errors` names the error handler for surrogates.
+    """Set the encoding of a stream to UTF-8, and return the stream.
 
-    Surrogates represent the bytes of a file name that is not UTF-8; stdout writes these bytes unchanged.
+    Args:
+        stream: The stream.
+        errors: Python's error handler for characters that have no UTF-8 form. These are surrogates, which represent the
+            bytes of file names that are not UTF-8.
     """
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(encoding="utf-8", errors=errors)

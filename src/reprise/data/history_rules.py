@@ -23,7 +23,8 @@ class HistoryRules:
     """How the log of a dataset was cleaned, as far as it applies to a single history. The defaults change nothing."""
 
     drop_duplicates: bool = False
-    """Whether to leave out events whose item, time and kind equal those of an earlier one. Events without a time stay."""
+    """Whether to remove repeated events: those with the item, time and kind of an earlier event. An event without a time is
+    never removed."""
     session_gap_ms: int | None = None
     """Longest pause within a session, in milliseconds. After a longer one, only the events since then are the history.
     None: the whole history is one sequence."""

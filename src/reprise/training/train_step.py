@@ -117,7 +117,7 @@ def fabric_for(options: RunOptions, loggers: Sequence[Logger] = ()) -> Fabric:
 
 @contextmanager
 def memory_errors() -> Iterator[None]:
-    """Raise an error of torch about a tensor that does not fit into memory as a `ConfigError` with the remedy."""
+    """Replace torch's error for a tensor that is too large for the memory by a `ConfigError` that names the remedy."""
     try:
         yield
     except (MemoryError, RuntimeError, TypeError) as error:

@@ -3,7 +3,8 @@
 import asyncio
 import errno
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -46,8 +47,8 @@ def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         runner.run(work())
 
 
-def bound(kind: type[socket.socket] = socket.socket) -> socket.socket:
-    listening = kind()
+def bound() -> socket.socket:
+    listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     return listening
 
@@ -95,42 +96,43 @@ def test_an_accepted_connection_reads_and_writes() -> None:
     run(work)
 
 
-def test_a_full_table_of_open_files_delays_connections_and_loses_none(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def short_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "PAUSE_S", 0.01)
 
+
+@asynccontextmanager
+async def refusing(failures: int, clients: int) -> AsyncIterator[tuple[RefusingSocket, Listener, list[Echo]]]:
+    """Open connections to a socket whose first calls of `accept` fail."""
+    opened: list[Echo] = []
+    with RefusingSocket() as one:
+        one.bind(("127.0.0.1", 0))
+        one.failures = failures
+        listening = Listener(one, lambda: Echo(opened))
+        connected = connect(one, clients)
+        yield one, listening, opened
+        await closed(listening, opened, connected)
+
+
+@pytest.mark.usefixtures("short_pause")
+def test_a_full_table_of_open_files_delays_connections_and_loses_none() -> None:
     async def work() -> None:
-        opened: list[Echo] = []
-        with bound(RefusingSocket) as one:
-            assert isinstance(one, RefusingSocket)
-            one.failures = 3
-            listening = Listener(one, lambda: Echo(opened))
-            clients = connect(one, 2)
-            async with asyncio.timeout(10):
-                while len(opened) < 2:
-                    await asyncio.sleep(0.01)
+        async with refusing(failures=3, clients=2) as (one, _, opened), asyncio.timeout(10):
+            while len(opened) < 2:
+                await asyncio.sleep(0.01)
             assert one.failures == 0
-            await closed(listening, opened, clients)
 
     run(work)
 
 
-def test_a_closed_listener_accepts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listener, "PAUSE_S", 0.01)
-
+@pytest.mark.usefixtures("short_pause")
+def test_a_closed_listener_accepts_nothing() -> None:
     async def work() -> None:
-        opened: list[Echo] = []
-        with bound(RefusingSocket) as one:
-            assert isinstance(one, RefusingSocket)
-            one.failures = 1
-            listening = Listener(one, lambda: Echo(opened))
-            clients = connect(one, 1)
+        async with refusing(failures=1, clients=1) as (one, listening, opened):
             while one.failures:
                 await asyncio.sleep(0)
             listening.close()  # during the pause after a failure
             await asyncio.sleep(0.05)
             assert not opened
-            await closed(listening, opened, clients)
 
     run(work)

@@ -146,7 +146,7 @@ def _number_rows(events: Events, engine: Engine) -> Iterator[ir.Table]:
 
 
 def _check_ids(engine: Engine, log: ir.Table) -> None:
-    """Check that the log has rows, and that each has a user id and an item id."""
+    """Raise a DataError if the log is empty, or if a user id or an item id is missing."""
     names = ("user_id", "item_id")
     missing = {name: is_missing_id(log[name]).sum() for name in names}
     found = engine.row(log.aggregate(rows=log.count(), **missing))

@@ -55,7 +55,10 @@ def to_ms(column: ir.Value, time_format: TimeFormat, tz: str | None) -> ir.Integ
 
 
 def _parse_zoned(text: ir.Value) -> ir.Value:
-    """Return the times of texts with a zone. RFC 3339's `t` and leap seconds are read as by `parse_instant`."""
+    """Convert texts with a zone to times; null if a text is not a time.
+
+    A lower-case `t` and leap seconds, which RFC 3339 allows, mean the same as in `parse_instant`.
+    """
     upper = text.re_replace(UTC_AT_END, "Z")
     time = upper.re_replace(LOWER_CASE_T, r"\1T")
     in_leap_second = time.re_replace(LEAP_SECOND, r"\159\2").try_cast(UTC_TYPE)

@@ -97,7 +97,7 @@ def _free_name(name: str, names: list[str]) -> str:
 
 
 def _typed(rows: pa.Table) -> pa.Table:
-    """Convert text columns to numbers if every value is written like a number and none would lose a digit."""
+    """Convert text columns of numbers to int64 or float64. A column that has codes, such as `0012`, stays text."""
     for position, name in enumerate(rows.column_names):
         if name != ID:
             rows = rows.set_column(position, name, _number_or_text(rows.column(name)))
@@ -250,7 +250,7 @@ def _example(engine: Engine) -> Any:
 
 
 def _other_than_integers(engine: Engine, ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return the ids that `is_integer_text` does not accept."""
+    """Return the ids that are not the usual text of an integer, such as `001`, `+1` and `a1`."""
     table = engine.arrow_table("item_ids", pa.table({"text": ids}))
     return engine.arrow(table.filter(~is_integer_text(table["text"]))).column("text")
 

@@ -110,7 +110,7 @@ class ServingEngine:
     def save_states(self) -> None:
         """Store the states that have read many new events, and delete up to `DROPPED_STATES` states of other models.
 
-        Does nothing if the store keeps no states.
+        A store without the methods of `KeepsStates` is left unchanged.
 
         Raises:
             StoreError: the states are stored or not. A state that is not stored is computed again when it is needed.

@@ -51,7 +51,7 @@ class SQLiteDatabase:
         self._attempt_s = 0.0
         """When the store last tried to empty a large write-ahead log, on the monotonic clock."""
         self._lost = False
-        """Whether it was logged that files were removed, replaced or truncated."""
+        """Whether `event log lost` has been logged, so that it is logged once."""
         self._free = threading.BoundedSemaphore(READERS)
         self._idle: list[sqlite3.Connection] = []
         self._idle_lock = threading.Lock()

@@ -13,8 +13,8 @@ from reprise.server.store.event_store import StoreError
 BLOCK_BYTES = 2**20
 """Size of the blocks in which a file is read, in bytes. Other threads can run between two blocks."""
 LARGE_LOG_BYTES = 64 * 2**20
-"""Size of the write-ahead log from which the store tries to empty it, and logs a warning if readers prevent that. SQLite
-cuts a longer log off at this size when it begins again at the start of the file."""
+"""Size of a large write-ahead log. The store tries to empty a larger one, and logs a warning if readers prevent it. SQLite
+truncates it to this size when it next writes from the start of the file."""
 HEADER_BYTES = 100
 """Size of the header of a database file."""
 MAGIC = b"SQLite format 3\0"
