@@ -17,6 +17,10 @@ from reprise.training.objectives import NextItem, Objective
 
 MAX_THREADS = 1024
 """Largest number of CPU threads. The thread library ends the process if it cannot create one."""
+CHEAP_EVENTS = 100_000
+"""Number of events that the validation of an epoch may read without a sample."""
+MIN_SEQUENCES = 2000
+"""Minimum number of sequences in a sample of the validation part."""
 LONG = 50
 """Mean number of events per sequence from which sequences count as long."""
 
@@ -48,6 +52,9 @@ class TrainingConfig:
     metric: Annotated[str, NAMES_CLASS] = ""
     """Validation metric that chooses the best epoch and decides about early stopping.
     Default: `ndcg@10`, or ndcg over all items of a smaller catalogue."""
+    validation_sequences: Annotated[int, Field(ge=0)] | None = None
+    """Maximum number of sequences on which each epoch is validated, drawn at random; 0: all.
+    Default: depends on the size of the validation part, see `validation_sequences_for`."""
     patience: Annotated[int, Field(ge=0)] = 3
     """Number of epochs without a better validation metric after which training stops; 0 disables early stopping."""
     gce_q: Annotated[float, Field(ge=0, le=1)] = GCE_Q
@@ -62,6 +69,22 @@ class TrainingConfig:
     def metric_for(self, items: int) -> str:
         """Return the validation metric for a catalogue of `items` items; see `metric`."""
         return self.metric or f"ndcg@{min(10, items)}"
+
+    def validation_sequences_for(self, sequences: int, events: int) -> int:
+        """Return the number of sequences on which each epoch is validated.
+
+        Without `validation_sequences`, a validation that reads up to `CHEAP_EVENTS` events is complete. A larger one has as
+        many sequences as read this many events, but at least `MIN_SEQUENCES`. The standard error of a metric between 0 and 1
+        is then at most 0.5 / sqrt(2,000) = 0.011 with a target per sequence. The measurements are in docs/experiments.md.
+
+        Args:
+            sequences: Number of sequences with a validation target.
+            events: Number of events that their validation reads, from the first event of each to its last target.
+        """
+        if self.validation_sequences is not None:
+            return min(sequences, self.validation_sequences or sequences)
+        affordable = sequences * CHEAP_EVENTS // max(CHEAP_EVENTS, events)
+        return min(sequences, max(MIN_SEQUENCES, affordable))
 
     def learning_rate_for(self, width: int) -> float:
         """Return the peak learning rate for a network of this width: 2e-3 at 256, inversely proportional, at most 8e-3.

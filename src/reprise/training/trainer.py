@@ -54,7 +54,7 @@ from reprise.training.run_directory import (
 )
 from reprise.training.train_ensemble import train_members
 from reprise.training.train_step import TrainStep, fabric_for, memory_errors, step_seed
-from reprise.training.validation import Validation, metrics_of, recorded
+from reprise.training.validation import EpochValidation, described, metrics_of
 
 
 def train(
@@ -187,7 +187,7 @@ class Trainer:
             int(events_U.sum()), int((events_U > 0).sum())
         )
         self.peak_learning_rate = self.config.learning_rate_for(self.model.size)
-        self.validation = Validation(self.config, self.dataset)
+        self.validation = EpochValidation(self.config, self.dataset)
         self.steps_per_epoch = len(self._plan(0))
         self.saved_at = time.monotonic()
         if not self.steps_per_epoch:
@@ -288,15 +288,15 @@ class Trainer:
     def _end_epoch(self) -> str:
         """Validate, keep the weights of the best epoch, save, and return a summary in one line."""
         progress = self.progress
-        metrics = self.validation(self.model, self.fabric.autocast())
-        value = metrics[self.config.metric]
+        found = self.validation(self.model, self.fabric.autocast())
+        value = found.metrics[self.config.metric]
         if progress.best is None or value > progress.best:
             progress.best, progress.best_epoch = value, progress.epoch
             write_tensors(self.run.best, dict(self.model.state_dict()), {})
         record = {
             "epoch": progress.epoch + 1,
             "loss": progress.loss_sum / max(1, progress.targets),
-            **recorded(metrics),
+            **found.record(),
             "seconds": round(progress.seconds, 3),
             "events_per_s": round(progress.targets / progress.seconds, 1),
             "tokens": self.events_per_batch,
@@ -334,7 +334,11 @@ class Trainer:
             return False
         load_weights(self.run.best, self.model, weights)
         before = metrics_of(self.progress.history[self.progress.best_epoch])
-        result = add_cooccurrence(self.model, self.dataset, self.config, self.validation, self.fabric, before)
+        if self.validation.is_sample:
+            before = self.validation.whole(self.model, self.fabric.autocast())
+        result = add_cooccurrence(
+            self.model, self.dataset, self.config, self.validation.whole, self.fabric, before
+        )
         if result.kept:
             weights = dict(self.model.state_dict())
         self._write_stage(weights, {FITTED: result.record()})
@@ -387,9 +391,9 @@ def _stage_records(metadata: dict[str, str]) -> dict[str, dict[str, Any]]:
 
 
 def _summary(record: dict[str, Any], config: TrainingConfig, *, is_best: bool, stopped_early: bool) -> str:
-    value = record[f"valid {config.metric}"]
+    value = described(record, config.metric)
     end = f", stopped: no improvement in {config.patience} epochs" if stopped_early else ""
     return (
-        f"epoch {record['epoch']}/{config.epochs}  loss {record['loss']:.4f}  valid {config.metric} {value:.4f}"
+        f"epoch {record['epoch']}/{config.epochs}  loss {record['loss']:.4f}  valid {config.metric} {value}"
         f"{' (best)' if is_best else ''}  {record['events_per_s']:,.0f} events/s{end}"
     )

@@ -1,8 +1,13 @@
-"""Validation metrics of a network during training: full ranking of the validation part, without intervals."""
+"""Validation metrics of a network during training: full ranking of the validation part, or of a sample of it.
+
+Shape letters: U sequences.
+"""
 
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError, DataError
@@ -10,11 +15,18 @@ from reprise.evaluation.evaluator import evaluate
 from reprise.evaluation.metrics import METRICS, CutoffMetric, parse_metric, with_metric
 from reprise.evaluation.options import QUICK
 from reprise.evaluation.protocol import EvaluationProtocol
+from reprise.evaluation.stats.bootstrap import Interval
 from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.training.recipe import TrainingConfig
 
 VALID = "valid "
 """Prefix of the names of validation metrics in the records of a run."""
+SAMPLE = "sample"
+"""Key of the record of an epoch: the sequences that were drawn, and the interval of the metric."""
+SEED = 0
+"""Seed of the sample, the same for all runs, so that runs with other seeds and trials of a search compare."""
+RESAMPLES = 200
+"""Number of bootstrap resamples for the interval of a sample."""
 Metrics = dict[str, float]
 """Metrics by name, such as `ndcg@10`."""
 
@@ -41,16 +53,86 @@ class Validation:
 
     def __call__(self, model: NetworkScorer, precision: AbstractContextManager[Any]) -> Metrics:
         """Evaluate the network in the given precision and return the metrics by name. Its training mode is restored."""
+        return {name: interval.value for name, interval in self._measure(model, precision).items()}
+
+    def _measure(
+        self, model: NetworkScorer, precision: AbstractContextManager[Any], resamples: int = 0
+    ) -> dict[str, Interval]:
+        metrics = with_metric(METRICS, self.cutoff_metric.metric)
         with precision:
             report = evaluate(
                 model,
                 self.dataset,
                 protocol=self.protocol,
-                options=replace(QUICK, metrics=with_metric(METRICS, self.cutoff_metric.metric)),
+                options=replace(QUICK, metrics=metrics, resamples=resamples),
             )
         # use the name in the recipe, such as `my_metrics:RBP@10`, for the metric of the recipe
         names = {self.cutoff_metric.key: self.metric}
-        return {names.get(name, name): interval.value for name, interval in report.metrics.items()}
+        return {names.get(name, name): interval for name, interval in report.metrics.items()}
+
+
+class Sample(NamedTuple):
+    """Sequences that were drawn for the validation of the epochs, and the interval of the metric on them."""
+
+    sequences: int
+    """Number of sequences that were drawn."""
+    of: int
+    """Number of sequences with a target in the validation part."""
+    metric: Interval
+    """Metric of the recipe with its 95 % interval; the drawn sequences vary in it, not the weights."""
+
+
+class EpochMetrics(NamedTuple):
+    """Metrics of an epoch, on the whole validation part or on a sample."""
+
+    metrics: Metrics
+    """Values by name."""
+    sample: Sample | None = None
+    """The sample on which they were measured; None: the whole validation part."""
+
+    def record(self) -> dict[str, Any]:
+        """Return the metrics for the record of the epoch."""
+        if self.sample is None:
+            return recorded(self.metrics)
+        _, low, high = self.sample.metric
+        drawn = {"sequences": self.sample.sequences, "of": self.sample.of, "low": low, "high": high}
+        return {**recorded(self.metrics), SAMPLE: drawn}
+
+
+class EpochValidation:
+    """Validates the epochs of a run, which is measured on a sample of the sequences if the validation part is large.
+
+    The sample is the same in all epochs, so that two epochs differ by their weights only, and in all runs on a dataset.
+    """
+
+    def __init__(self, config: TrainingConfig, dataset: SequenceDataset) -> None:
+        self.whole = Validation(config, dataset)
+        first_U, last_U = self.whole.protocol.target_bounds(dataset)
+        row_S = np.flatnonzero(last_U > first_U)
+        self.sequences = len(row_S)
+        events = int((last_U - dataset.offset[:-1])[row_S].sum())
+        self.drawn = config.validation_sequences_for(len(row_S), events)
+        if self.is_sample:
+            drawn = np.random.default_rng(SEED).choice(row_S, self.drawn, replace=False)
+            begin_U, end_U = dataset.part("valid")
+            valid_end = np.array(begin_U)
+            valid_end[drawn] = end_U[drawn]
+            self.validation = Validation(config, replace(dataset, valid_end=valid_end))
+        else:
+            self.validation = self.whole
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether the epochs are measured on a part of the sequences."""
+        return self.drawn < self.sequences
+
+    def __call__(self, model: NetworkScorer, precision: AbstractContextManager[Any]) -> EpochMetrics:
+        """Evaluate the network in the given precision. Its training mode is restored."""
+        if not self.is_sample:
+            return EpochMetrics(self.whole(model, precision))
+        found = self.validation._measure(model, precision, RESAMPLES)
+        sample = Sample(self.drawn, self.sequences, found[self.whole.metric])
+        return EpochMetrics({name: interval.value for name, interval in found.items()}, sample)
 
 
 def recorded(metrics: Metrics) -> Metrics:
@@ -61,6 +143,15 @@ def recorded(metrics: Metrics) -> Metrics:
 def metrics_of(record: dict[str, Any]) -> Metrics:
     """Return the validation metrics of a record of a run."""
     return {name.removeprefix(VALID): value for name, value in record.items() if name.startswith(VALID)}
+
+
+def described(record: dict[str, Any], metric: str) -> str:
+    """Return the value of a metric in the record of an epoch as text, with the interval and the size of a sample."""
+    value = record[f"{VALID}{metric}"]
+    if SAMPLE not in record:
+        return f"{value:.4f}"
+    sequences, of, low, high = (record[SAMPLE][key] for key in ("sequences", "of", "low", "high"))
+    return f"{Interval(value, low, high)} on {sequences:,} of {of:,} sequences"
 
 
 def validation_metric(name: str, *, trusted: bool = True) -> CutoffMetric:
