@@ -21,13 +21,13 @@ class Clock:
         self.times = sorted(time_s for time_s in times if time_s < seconds)
         self.seconds, self.events = 0.0, 0
         self.time_s = 0.0
-        self._running = False
+        self.running = False
         self._seen = 0.0
         self._warm: tuple[float, int] | None = None
 
     def start(self) -> None:
         """Start counting time."""
-        self._seen, self._running = time.process_time(), True
+        self._seen, self.running = time.process_time(), True
 
     def tick(self, events: int) -> bool:
         """Count trained events. Return whether the time is up; the last measurement has then been made."""
@@ -43,13 +43,13 @@ class Clock:
             self.times = [time_s for time_s in self.times if time_s > self.seconds]
             self.on_time(self)
             self.start()
-        return not self._running
+        return not self.running
 
     def finish(self) -> None:
         """End the training, at the limit or because it is complete."""
-        if self._running:
+        if self.running:
             self._advance()
-            self._running = False
+            self.running = False
             # the last step rarely ends exactly in time; runs of equal length should name their end alike
             self.time_s = min(self.seconds, self.limit_s)
             self.on_time(self)

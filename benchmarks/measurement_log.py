@@ -34,6 +34,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="parts to evaluate (empty: measure speed only)",
     )
     parser.add_argument(
+        "--early-parts",
+        nargs="*",
+        choices=("valid", "test"),
+        help="parts to evaluate before the end (default: those of --parts)",
+    )
+    parser.add_argument(
         "--exclude-seen", action="store_true", help="exclude the items of the history from the candidates"
     )
     parser.add_argument("--min-history", type=int, default=1, help="minimum number of events before a target")
@@ -96,9 +102,11 @@ class Notes:
             "events": clock.events,
             "events_per_s": None if speed is None else round(speed, 1),
         }
-        if not self.options.parts:
+        early = self.options.early_parts if clock.running else None
+        parts = self.options.parts if early is None else early
+        if not parts:
             self._write(**spent)
-        for part in self.options.parts:
+        for part in parts:
             sums = self.measured(part)
             if self.options.sums:
                 stem = f"{self.dataset}-{self.name}-{round(clock.time_s)}s-{part}".replace(" ", "-")

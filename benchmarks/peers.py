@@ -23,7 +23,9 @@ from measurement_log import Notes, add_options
 from protocol import Log, Sums, measure
 
 NEIGHBOURS = ("vsknn", "vstan")
-PEERS = ("sasrec", "gru4rec", *NEIGHBOURS)
+OWN_WIDTH = ("miasrec", "repeatnet")
+"""Peers with the width that their repository publishes."""
+PEERS = ("sasrec", "gru4rec", *OWN_WIDTH, *NEIGHBOURS)
 
 
 def make_peer(options: argparse.Namespace) -> Any:
@@ -37,6 +39,14 @@ def make_peer(options: argparse.Namespace) -> Any:
         from peer_gru4rec import GRU4Rec
 
         return GRU4Rec(_given(options.gru4rec, "--gru4rec"), options.width, options.params, settings)
+    if options.peer == "miasrec":
+        from peer_miasrec import MiaSRec
+
+        return MiaSRec(_given(options.miasrec, "--miasrec"), settings)
+    if options.peer == "repeatnet":
+        from peer_repeatnet import RepeatNet
+
+        return RepeatNet(_given(options.repeatnet, "--repeatnet"), settings)
     from peer_knn import SessionKNN
 
     return SessionKNN(options.peer, _given(options.session_rec, "--session-rec"), settings)
@@ -66,6 +76,8 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--gru4rec", type=Path, help="folder of the official PyTorch repository")
     parser.add_argument("--params", help="published parameter file; --width still sets the width")
+    parser.add_argument("--miasrec", type=Path, help="folder of the MiaSRec repository")
+    parser.add_argument("--repeatnet", type=Path, help="folder of the RepeatNet-pytorch repository")
     parser.add_argument("--session-rec", type=Path, help="folder of the session-rec repository")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -77,7 +89,7 @@ def main() -> None:
         targets = log.targets(part, options.min_history)
         return measure(log, targets, peer.scores(log, targets), options.exclude_seen)
 
-    name = options.peer if options.peer in NEIGHBOURS else f"{options.peer} {options.width}"
+    name = options.peer if options.peer in (*NEIGHBOURS, *OWN_WIDTH) else f"{options.peer} {options.width}"
     notes = Notes(options, name, measured)
     notes.begin(fingerprint=log.fingerprint, options=peer.options)
     with contextlib.redirect_stdout(sys.stderr):  # the output of a peer is not JSON

@@ -1,5 +1,6 @@
 """Peers are evaluated outside the library; their metrics must equal those of `reprise.evaluate` for the same model."""
 
+import argparse
 import json
 import sys
 from collections.abc import Iterator
@@ -128,6 +129,24 @@ def test_the_clock_stops_during_an_evaluation(clock: ModuleType, monkeypatch: py
     assert seen == [(0.5, 1.0, 10, None), (1.5, 2.0, 20, 10.0), (3.5, 4.0, 40, 10.0)]
     watch.finish()
     assert len(seen) == 3, "an end is measured once"
+
+
+def test_other_parts_can_be_measured_before_the_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import measurement_log
+
+    parser = argparse.ArgumentParser()
+    measurement_log.add_options(parser)
+    command = ["shop", "--seconds", "1e9", "--times", "0", "--parts", "test", "--early-parts", "valid"]
+    sums = measurement_log.Sums(np.array([0]), np.array([1]), ("mrr@20",), np.array([[0.5]]))
+    clock = measurement_log.Notes(parser.parse_args(command), "peer", lambda part: sums).clock
+    clock.start()
+    assert not clock.tick(1)
+    clock.finish()
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["part"] for line in lines] == ["valid", "test"]
 
 
 def test_runs_on_other_targets_are_not_drawn_together(
