@@ -266,7 +266,7 @@ def test_classes_are_shallow() -> None:
 
 def written_files() -> Iterator[Path]:
     folders = [ROOT / name for name in ("src", "tests", "docs", "recipes", "benchmarks", "scripts", ".ci")]
-    readable = {".py", ".pyi", ".md", ".toml", ".txt", ".json", ".jsonl", ".csv", ""}
+    readable = {".py", ".pyi", ".md", ".toml", ".sql", ".txt", ".json", ".jsonl", ".csv", ""}
     for file in (*ROOT.iterdir(), *(file for folder in folders for file in folder.rglob("*"))):
         hidden = any(part.endswith(".egg-info") or part == "__pycache__" for part in file.parts)
         if file.is_file() and file.suffix in readable and not hidden and file.name != ".git":
