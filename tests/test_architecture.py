@@ -28,7 +28,7 @@ EXPORT = "recommender/artefact/onnx_export.py"
 TABLES = ("data/", "testing/worlds.py", "recommender/items/")
 HOMES = {
     "torch": ("nn/", "models/", "training/", "evaluation/", "report/", "testing/", EXPORT),
-    "lightning_fabric": ("training/",),
+    "triton": ("nn/triton_scan.py",), "lightning_fabric": ("training/",),
     "ibis": ("data/",), "duckdb": ("data/",), "pyarrow": TABLES,
     "onnx": ("recommender/artefact/",), "onnxscript": (EXPORT,),
     "onnxruntime": ("recommender/runtime/", "recommender/search/"),

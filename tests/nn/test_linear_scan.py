@@ -1,10 +1,13 @@
+import sys
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from reprise.nn.linear_scan import scan
+from reprise.nn.linear_scan import _has_kernel, scan
 
 
 def loop_scan(a_BTD: Tensor, b_BTD: Tensor, h_BD: Tensor) -> Tensor:
@@ -74,3 +77,15 @@ def test_scan_accepts_non_contiguous_inputs() -> None:
     a, b, h = random_inputs(4, 3, 5, torch.float32)
     a_view = a.transpose(0, 1).contiguous().transpose(0, 1)
     torch.testing.assert_close(scan(a_view, b, h), scan(a, b, h), rtol=0, atol=0)
+
+
+def test_a_cpu_and_a_device_without_triton_use_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The devices have numbers that no machine has, because the answer is remembered."""
+    kernels = SimpleNamespace(runs_on=lambda device: device.index == 101)
+    monkeypatch.setitem(sys.modules, "reprise.nn.triton_scan", kernels)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert not _has_kernel(torch.device("cuda:100"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    assert _has_kernel(torch.device("cuda:101"))
+    assert not _has_kernel(torch.device("cuda:102"))
+    assert not _has_kernel(torch.device("cpu"))

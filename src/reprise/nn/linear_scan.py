@@ -3,6 +3,8 @@
 Shape letters: B rows, T steps, D width.
 """
 
+import importlib.util
+from functools import cache
 from typing import Any
 
 import torch
@@ -41,11 +43,30 @@ class _Scan(torch.autograd.Function):
         return grad_a_BTD, grad_b_BTD, grad_b[0] * a[0]
 
 
+def _has_kernel(device: torch.device) -> bool:
+    """Return whether the Triton kernels compute the scan on a device."""
+    return device.type == "cuda" and _runs_triton(device)
+
+
+@cache
+def _runs_triton(device: torch.device) -> bool:
+    if importlib.util.find_spec("triton") is None:
+        return False
+    from reprise.nn.triton_scan import runs_on
+
+    return runs_on(device)
+
+
 def scan(a_BTD: Tensor, b_BTD: Tensor, h0_BD: Tensor) -> Tensor:
     """Return all states of h_t = a_t * h_{t-1} + b_t for t = 0..T-1, with h_{-1} = `h0_BD`.
 
     At a step with a = 1 and b = 0 the state is unchanged (padding). At a step with a = 0 it is reset. All three inputs
-    have the same floating type, and T is at least 1.
+    have the same floating type, and T is at least 1. On a CUDA device that runs Triton, a kernel computes the scan,
+    with sums in float32 or wider; elsewhere a loop over steps, with sums in the type of the inputs.
     """
+    if _has_kernel(b_BTD.device):
+        from reprise.nn.triton_scan import triton_scan
+
+        return triton_scan(a_BTD, b_BTD, h0_BD)
     h_BTD: Tensor = _Scan.apply(a_BTD, b_BTD.contiguous(), h0_BD)  # type: ignore[no-untyped-call]
     return h_BTD
