@@ -19,7 +19,8 @@ from training import in_turns
 
 from reprise.models.networks.item_embeddings import ItemEmbeddings
 from reprise.training import TrainingConfig
-from reprise.training.losses.full_softmax import FullSoftmax, chunk_shape
+from reprise.training.losses.chunked_softmax import chunk_shape
+from reprise.training.losses.full_softmax import FullSoftmax
 from reprise.training.losses.negatives import Negatives
 from reprise.training.losses.sampled_losses import SampledSoftmax
 from reprise.training.optimizer import Optimizer

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import reprise.training.losses.chunked_softmax as chunked_softmax
 import reprise.training.losses.shared_negatives as shared_negatives
 from reprise.models.networks.item_embeddings import ItemEmbeddings
 from reprise.training.losses.full_softmax import FullSoftmax
@@ -108,6 +109,7 @@ def test_loss_and_gradients_equal_the_naive_reference(
     loss: Loss, reference, unit: bool, sparse: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared_negatives, "chunk_rows", lambda *_: 7)
+    monkeypatch.setattr(chunked_softmax, "chunk_shape", lambda *_: (7, 4))
     case, other_case = Case(unit, sparse=sparse), Case(unit)
     found = value_and_gradients(case, loss(case.query_ND, case.items, case.target_N, case.sample))
     expected = value_and_gradients(other_case, reference(other_case, loss))

@@ -20,6 +20,7 @@ CHUNK_BYTES = 2 * 2**20
 """Memory for the logits of one chunk on a CPU, near the size of a core's cache."""
 DEVICE_BYTES = 256 * 2**20
 """Memory for the logits of one chunk on an accelerator, which needs large products."""
+NEEDS_SAMPLE = "a loss with negatives needs a sample; the trainer draws it by `negatives`"
 ROUND = 64
 """The number of rows of a chunk is a multiple of this, so that batches of similar size have chunks of the same shape."""
 
@@ -62,7 +63,7 @@ class SampledLoss(ABC):
         sample: Sample | None = None,
     ) -> Tensor:
         """Return the sum of the losses of all targets, a scalar in float32; see `Loss`."""
-        assert sample is not None, "a loss with negatives needs a sample; the trainer draws it by `negatives`"
+        assert sample is not None, NEEDS_SAMPLE
         # one look-up for targets and negatives: with two, autograd would build two gradients of the whole item table
         vector_MD = items.scoring_rows(torch.cat([target_N, sample.item_K]))
         chunk_loss = self.chunk_loss(sample, len(items.weight) - 1)
