@@ -94,6 +94,7 @@ def main() -> None:
         return time.process_time() - begun
 
     def measured(part: str) -> Sums:
+        trainer.train_step.optimizer.settle()
         with trainer.fabric.autocast():
             protocol = EvaluationProtocol(
                 part=part,

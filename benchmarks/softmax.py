@@ -81,7 +81,7 @@ def sampled_step(items: int, targets: int, size: int) -> Callable[[], None]:
     def step() -> None:
         item_N, target_N = torch.randint(1, items + 1, (2, targets))
         sample = sampler.draw()
-        with torch.autocast("cpu", LOW):
+        with optimizer.reading(item_N, target_N, sample.item_K), torch.autocast("cpu", LOW):
             total = loss(model.layer(model.items(item_N)), model.items, target_N, sample)
         optimizer.zero_grad()
         (total / targets).backward()

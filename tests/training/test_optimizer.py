@@ -4,11 +4,17 @@ import pytest
 import torch
 from torch import nn
 
+from reprise.errors import ConfigError
 from reprise.models.networks.item_embeddings import ItemEmbeddings
 from reprise.models.networks.recurrent import Recurrent
 from reprise.testing import worlds
+from reprise.training.losses.full_softmax import FullSoftmax
+from reprise.training.losses.loss import Loss
+from reprise.training.losses.negatives import Negatives
+from reprise.training.losses.sampled_losses import SampledSoftmax, Softmax
 from reprise.training.optimizer import Optimizer, learning_rate
 from reprise.training.recipe import TrainingConfig
+from reprise.training.row_adam import decide_sparse
 
 
 def test_the_learning_rate_warms_up_and_falls_as_a_half_cosine() -> None:
@@ -49,93 +55,155 @@ def test_steps_lower_a_loss() -> None:
 
 
 class TwoTables(nn.Module):
-    """An item table, sparse or dense, and a dense layer."""
+    """An item table, sparse or dense, and a dense layer, with their optimiser."""
 
-    def __init__(self, sparse: bool) -> None:
+    def __init__(self, sparse: bool, items: int = 20, weight_decay: float = 0.1) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.items = ItemEmbeddings(20, 4, sparse=sparse)
+        self.items = ItemEmbeddings(items, 4, sparse=sparse)
         self.dense = nn.Linear(4, 3)
+        self.config = TrainingConfig(weight_decay=weight_decay)
 
-    def backward(self, item: torch.Tensor) -> None:
-        self.dense(self.items(item)).square().sum().backward()
-        # look the same rows up again
-        self.items(item[:2]).exp().sum().backward()
+    def backward(self, optimizer: Optimizer, item: list[int]) -> None:
+        item_N = torch.tensor(item)
+        with optimizer.reading(item_N):
+            loss = self.dense(self.items(item_N)).square().sum()
+            # look the same rows up again
+            loss = loss + self.items(item_N[:2]).exp().sum()
+        optimizer.zero_grad()
+        loss.backward()
+
+    def step(self, optimizer: Optimizer, item: list[int]) -> None:
+        self.backward(optimizer, item)
+        optimizer.step(0.01)
+
+
+def gradients(model: TwoTables, optimizer: Optimizer) -> list[torch.Tensor]:
+    tables = [table.grad_RD for table in optimizer.tables.values()]
+    return [grad for grad in [*tables, *(p.grad for p in model.parameters())] if grad is not None]
 
 
 def test_the_total_norm_of_sparse_and_dense_gradients_is_clipped() -> None:
     """A row that was looked up twice counts with the sum of its gradients, as in a dense table."""
-    models = [TwoTables(sparse) for sparse in (False, True)]
-    norms, found = [], []
-    for model in models:
-        optimizer = Optimizer(model, TrainingConfig())
-        model.backward(torch.tensor([3, 5, 3, 9]))
+    norms = []
+    for sparse in (False, True):
+        model = TwoTables(sparse)
+        optimizer = Optimizer(model, model.config)
+        model.backward(optimizer, [3, 5, 3, 9])
         norms.append(optimizer.clip(0.5))
-        found.append([parameter.grad.to_dense() for parameter in model.parameters()])
+        clipped = torch.cat([grad.flatten() for grad in gradients(model, optimizer)])
+        assert clipped.norm().item() == pytest.approx(0.5, rel=1e-4)
     torch.testing.assert_close(norms[1], norms[0])
     assert norms[0] > 0.5
-    for dense, sparse in zip(*found, strict=True):
-        torch.testing.assert_close(sparse, dense)
-    clipped = torch.cat([grad.flatten() for grad in found[1]])
-    assert clipped.norm().item() == pytest.approx(0.5, rel=1e-4)
 
 
 def test_a_small_gradient_is_not_clipped() -> None:
     model = TwoTables(sparse=True)
-    optimizer = Optimizer(model, TrainingConfig())
-    model.backward(torch.tensor([3]))
-    before = model.items.weight.grad.to_dense()
+    optimizer = Optimizer(model, model.config)
+    model.backward(optimizer, [3])
+    before = [grad.clone() for grad in gradients(model, optimizer)]
     optimizer.clip(1e6)
-    assert torch.equal(model.items.weight.grad.to_dense(), before)
+    assert all(map(torch.equal, gradients(model, optimizer), before))
 
 
-def test_a_sparse_step_changes_only_the_rows_of_its_batch() -> None:
+def test_a_sparse_step_writes_only_the_rows_of_its_batch() -> None:
     """Both the weights and the running averages of the optimiser."""
     model = TwoTables(sparse=True)
-    optimizer = Optimizer(model, TrainingConfig())
+    optimizer = Optimizer(model, model.config)
     before = model.items.weight.detach().clone()
     for item in ([3, 5], [5, 9]):
-        optimizer.zero_grad()
-        model.backward(torch.tensor(item))
-        optimizer.step(0.1)
+        model.step(optimizer, item)
     changed = (model.items.weight != before).any(1).nonzero().flatten().tolist()
     slots = optimizer.slots(model.items.weight)
     assert changed == [3, 5, 9]
     assert slots["exp_avg"].any(1).nonzero().flatten().tolist() == [3, 5, 9]
 
 
-def test_sparse_adam_equals_adam_if_all_rows_have_gradients() -> None:
-    tables = [ItemEmbeddings(6, 4, sparse=sparse) for sparse in (False, True)]
-    tables[1].load_state_dict(tables[0].state_dict())
-    for table in tables:
-        optimizer = Optimizer(table, TrainingConfig(weight_decay=0.0))
+def test_row_updates_equal_adamw_if_every_step_reads_all_rows() -> None:
+    models = [TwoTables(sparse, items=6) for sparse in (False, True)]
+    for model in models:
+        optimizer = Optimizer(model, model.config)
         for _ in range(5):
+            model.step(optimizer, [1, 2, 3, 4, 5, 6])
+    for dense, sparse in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(sparse, dense)
+
+
+def test_postponed_steps_equal_adamw_without_gradients() -> None:
+    """After 300 noisy steps on all rows, 30 steps on one row: AdamW moves the others by their averages and their decay."""
+    moved, averages = [], []
+    for sparse in (False, True):
+        torch.manual_seed(0)
+        table = ItemEmbeddings(6, 4, sparse=sparse)
+        optimizer = Optimizer(table, TrainingConfig(weight_decay=0.01))
+        for step in range(330):
+            item_N = torch.arange(1, 7) if step < 300 else torch.tensor([2])
+            if step == 300:
+                before = table.weight.detach().clone()
+            with optimizer.reading(item_N):
+                loss = (table(item_N) * torch.randn(len(item_N), 4)).sum()
             optimizer.zero_grad()
-            table(torch.arange(1, 7)).exp().sum().backward()
-            optimizer.step(0.1)
-    torch.testing.assert_close(tables[1].weight, tables[0].weight)
+            loss.backward()
+            optimizer.step(0.01)
+        optimizer.settle()
+        moved.append(table.weight.detach() - before)
+        averages.append(optimizer.slots(table.weight))
+    assert moved[0][1:].abs().amax(1).min() > 0.005
+    torch.testing.assert_close(moved[1], moved[0], rtol=5e-3, atol=1e-5)
+    for name in ("exp_avg", "exp_avg_sq"):
+        torch.testing.assert_close(averages[1][name], averages[0][name], rtol=1e-4, atol=1e-9)
+
+
+def test_a_row_that_was_not_announced_cannot_be_read() -> None:
+    model = TwoTables(sparse=True)
+    optimizer = Optimizer(model, model.config)
+    with optimizer.reading(torch.tensor([3, 5])), pytest.raises(IndexError):
+        model.items(torch.tensor([4]))
+    assert torch.equal(model.items(torch.tensor([4]))[0], model.items.weight[4])
+
+
+def test_a_loss_that_reads_a_sparse_table_otherwise_is_an_error() -> None:
+    model = TwoTables(sparse=True)
+    optimizer = Optimizer(model, model.config)
+    with optimizer.reading(torch.tensor([3])):
+        loss = (model.items(torch.tensor([3])) @ model.items.scoring_ID().t()).sum()
+    loss.backward()
+    with pytest.raises(
+        ConfigError, match=r"neither in the batch nor among its negatives; set model\.sparse to"
+    ):
+        optimizer.step(0.1)
 
 
 @pytest.mark.parametrize("sparse", [False, True])
 def test_the_optimizer_state_can_be_restored(sparse: bool) -> None:
     """After two steps, a copy with the restored state makes the same third step, bit for bit."""
     model = TwoTables(sparse)
-    optimizer = Optimizer(model, TrainingConfig())
-
-    def step(model: TwoTables, optimizer: Optimizer) -> None:
-        optimizer.zero_grad()
-        model.backward(torch.tensor([1, 2, 7]))
-        optimizer.step(0.1)
-
-    assert optimizer.slots(model.items.weight) == {}
-    for _ in range(2):
-        step(model, optimizer)
+    optimizer = Optimizer(model, model.config)
+    for item in ([1, 2, 7], [2]):
+        model.step(optimizer, item)
     copied_model = copy.deepcopy(model)
-    copied_optimizer = Optimizer(copied_model, TrainingConfig())
+    copied_optimizer = Optimizer(copied_model, model.config)
     for parameter, copied in zip(model.parameters(), copied_model.parameters(), strict=True):
         for slot, value in optimizer.slots(parameter).items():
             copied_optimizer.restore(copied, slot, value.clone())
-    step(model, optimizer)
-    step(copied_model, copied_optimizer)
+    for one, its_optimizer in ((model, optimizer), (copied_model, copied_optimizer)):
+        one.step(its_optimizer, [1, 2, 7])
+        its_optimizer.settle()
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, copied_model.get_parameter(name)), name
+
+
+@pytest.mark.parametrize(
+    ("loss", "items", "expected"),
+    [
+        (SampledSoftmax(Negatives(count=100)), 2000, True),
+        (SampledSoftmax(Negatives(count=100)), 1500, False),
+        (Softmax(negatives=Negatives(count=100), max_full_items=1000), 2000, True),
+        (Softmax(negatives=Negatives(count=100), max_full_items=3000), 2000, False),
+        (FullSoftmax(), 2000, False),
+    ],
+)
+def test_tables_of_large_catalogues_are_sparse_by_default(loss: Loss, items: int, expected: bool) -> None:
+    table = ItemEmbeddings(items, 4, sparse=None)
+    decide_sparse(table, loss, events=100)
+    assert table.sparse is expected

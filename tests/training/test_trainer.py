@@ -148,7 +148,8 @@ def test_an_interrupted_run_with_a_sparse_table_ends_with_the_same_weights(
     slots = {name for name in checkpoint_tensors(tmp_path / "uninterrupted") if name.endswith("items.weight")}
     assert slots == {
         "model.items.weight", "optimizer.step.items.weight", "optimizer.exp_avg.items.weight",
-        "optimizer.exp_avg_sq.items.weight",
+        "optimizer.exp_avg_sq.items.weight", "optimizer.row_step.items.weight",
+        "optimizer.learning_rate.items.weight",
     }  # fmt: skip
 
 

@@ -135,3 +135,4 @@ def _pass(
             learning_rate=learning_rate,
             description=f"step {number} of pass {seed[1] + 1} over the validation part",
         )
+    train_step.optimizer.settle()

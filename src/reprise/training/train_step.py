@@ -63,7 +63,12 @@ class TrainStep:
         torch.manual_seed(seed)
         # drawn before dropout masks, so that the negatives depend on the seed only and agree between processes
         sample = self.sampler.draw() if self.sampler else None
-        with self.fabric.autocast(), torch.set_grad_enabled(batch.targets > 0):
+        read = (batch.item_BT, batch.target_BT, *([sample.item_K] if sample else []))
+        with (
+            self.optimizer.reading(*read),
+            self.fabric.autocast(),
+            torch.set_grad_enabled(batch.targets > 0),
+        ):
             examples = self.config.objective(self.model, batch, self.state)
             # an objective that draws its targets (MaskedItem) may draw none from a batch that has some
             targets, loss = len(examples.target_N) if batch.targets else 0, torch.zeros(())

@@ -41,6 +41,7 @@ from reprise.training.losses.negatives import NegativeSampler
 from reprise.training.optimizer import learning_rate
 from reprise.training.recipe import Recipe, RunOptions, TrainingConfig, recipe_for
 from reprise.training.refit_on_validation import refit_on_validation
+from reprise.training.row_adam import decide_sparse
 from reprise.training.run_directory import (
     FINISHED,
     FITTED,
@@ -180,12 +181,13 @@ class Trainer:
         self.config.objective.check(self.model)
         self.fabric.to_device(self.model)
         self.sampler = self._make_sampler()
-        self.train_step = self._make_step()
         first_U, last_U = self.dataset.part("train")
         events_U = last_U - first_U
         self.events_per_batch = self.config.events_per_batch_for(
             int(events_U.sum()), int((events_U > 0).sum())
         )
+        decide_sparse(self.model.items, self.config.loss, self.events_per_batch)
+        self.train_step = self._make_step()
         self.peak_learning_rate = self.config.learning_rate_for(self.model.size)
         self.validation = EpochValidation(self.config, self.dataset)
         self.steps_per_epoch = len(self._plan(0))
@@ -235,11 +237,6 @@ class Trainer:
         """Return the sampler of the negatives, or None if the loss is over all items."""
         negatives = self.config.loss.negatives
         if negatives is None:
-            if self.model.items.sparse:
-                raise ConfigError(
-                    f"a sparse item table needs a loss with negatives, such as SampledSoftmax(); {self.config.loss!r} has "
-                    "a gradient for every item"
-                )
             return None
         return negatives.sampler(item_counts(self.dataset)).to(self.fabric.device)
 
@@ -288,6 +285,7 @@ class Trainer:
     def _end_epoch(self) -> str:
         """Validate, keep the weights of the best epoch, save, and return a summary in one line."""
         progress = self.progress
+        self.train_step.optimizer.settle()
         found = self.validation(self.model, self.fabric.autocast())
         value = found.metrics[self.config.metric]
         if progress.best is None or value > progress.best:

@@ -23,6 +23,10 @@ class Case:
     def __init__(self, unit: bool = False, scale: float = 1.0, sparse: bool = False) -> None:
         torch.manual_seed(0)
         self.items = ItemEmbeddings(ITEMS, 6, unit=unit, sparse=sparse)
+        self.read = self.items.weight
+        if sparse:
+            self.read = self.items.weight.detach().clone().requires_grad_()
+            self.items.use_rows(torch.arange(ITEMS + 1), self.read)
         self.query_ND = (scale * torch.randn(20, 6)).requires_grad_()
         self.target_N = torch.randint(1, ITEMS + 1, (20,))
         self.sample = Negatives(count=25, power=0.5).sampler(torch.rand(ITEMS) + 0.1).draw()
@@ -37,7 +41,7 @@ class Case:
         return s_NI.gather(1, self.target_N[:, None] - 1)[:, 0], s_NI[:, self.sample.item_K - 1], own_NK
 
     def leaves(self) -> list[Tensor]:
-        return [self.query_ND, self.items.weight]
+        return [self.query_ND, self.read]
 
 
 def full(case: Case, loss: FullSoftmax) -> Tensor:
@@ -93,7 +97,7 @@ each_loss = pytest.mark.parametrize("loss", [loss for loss, _ in REFERENCES], id
 
 
 def value_and_gradients(case: Case, total: Tensor) -> list[Tensor]:
-    found = [total.detach(), *(grad.to_dense() for grad in torch.autograd.grad(total, case.leaves()))]
+    found = [total.detach(), *torch.autograd.grad(total, case.leaves())]
     found[2][0] = 0.0  # the padding row
     return found
 
@@ -110,7 +114,7 @@ def test_loss_and_gradients_equal_the_naive_reference(
 ) -> None:
     monkeypatch.setattr(shared_negatives, "chunk_rows", lambda *_: 7)
     monkeypatch.setattr(chunked_softmax, "chunk_shape", lambda *_: (7, 4))
-    case, other_case = Case(unit, sparse=sparse), Case(unit)
+    case, other_case = Case(unit, sparse=sparse and loss.negatives is not None), Case(unit)
     found = value_and_gradients(case, loss(case.query_ND, case.items, case.target_N, case.sample))
     expected = value_and_gradients(other_case, reference(other_case, loss))
     for one, other in zip(found, expected, strict=True):
@@ -149,8 +153,8 @@ def test_the_default_loss_of_a_sparse_table_is_the_full_softmax() -> None:
     case = Case(sparse=True)
     total = Softmax(max_full_items=ITEMS)(case.query_ND, case.items, case.target_N, case.sample)
     torch.testing.assert_close(total, full(case, FullSoftmax()))
-    (grad,) = torch.autograd.grad(total, [case.items.weight])
-    assert grad.is_sparse
+    (grad,) = torch.autograd.grad(total, [case.read])
+    assert grad.any(1)[1:].all()
 
 
 def test_the_sampled_softmax_is_unbiased() -> None:

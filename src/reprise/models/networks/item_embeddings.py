@@ -21,21 +21,38 @@ class ItemEmbeddings(nn.Module):
         items: Number of items, I.
         size: Width of a vector, D.
         unit: Whether queries are compared with normalised vectors; the inputs are always the raw ones.
-        sparse: Whether gradients contain only the rows that a step used, so that its cost does not grow with I. The
-            loss must then be a sampled one.
+        sparse: Whether training reads and updates only the rows that a step uses, so that its cost does not grow with I.
+            The loss must then be a sampled one. None: the trainer decides.
     """
 
-    def __init__(self, items: int, size: int, *, unit: bool = False, sparse: bool = False) -> None:
+    def __init__(self, items: int, size: int, *, unit: bool = False, sparse: bool | None = False) -> None:
         super().__init__()
         self.unit = unit
         self.sparse = sparse
+        self._rows: tuple[Tensor, Tensor] | None = None
         self.weight = nn.Parameter(torch.randn(items + 1, size) / math.sqrt(size))
         with torch.no_grad():
             self.weight[PAD] = 0.0
 
     def forward(self, item: Tensor) -> Tensor:
         """Return the raw vectors of item indices, [..., D]. `PAD` has the zero vector and is never updated."""
-        return embedding(item, self.weight, padding_idx=PAD, sparse=self.sparse)
+        if self._rows is None:
+            return embedding(item, self.weight, padding_idx=PAD)
+        place_I, weight_RD = self._rows
+        return embedding(place_I[item], weight_RD, padding_idx=PAD)
+
+    def use_rows(self, row_R: Tensor, weight_RD: Tensor) -> None:
+        """Look all items up in `weight_RD`, the vectors of the items `row_R`, until `use_table`.
+
+        `row_R` ascends and begins with `PAD`. A gradient of the vectors then has R rows. Other items must not be looked up.
+        """
+        place_I = torch.full((len(self.weight),), len(row_R), device=row_R.device)
+        place_I[row_R] = torch.arange(len(row_R), device=row_R.device)
+        self._rows = place_I, weight_RD
+
+    def use_table(self) -> None:
+        """Look items up in the whole table again."""
+        self._rows = None
 
     @property
     def vectors_ID(self) -> Tensor:

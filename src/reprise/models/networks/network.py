@@ -37,9 +37,9 @@ class Network:
     temperature: Annotated[float, Field(ge=0)] | None = None
     """Softmax temperature. Above 0, scores are cosine similarities divided by it; 0: scores are inner products.
     Default: 0.07, or 0 in bare recurrent networks."""
-    sparse: bool = False
+    sparse: bool | None = None
     """Whether a step updates only the item vectors it used, at a cost that does not grow with the catalogue.
-    Requires a sampled loss."""
+    Requires a sampled loss. Default: if the loss is sampled and the catalogue is large."""
     cooccurrence: Annotated[int, Field(ge=0)] | None = None
     """Window of the co-occurrence correction of the logits, in items; 0 turns it off.
     The correction is fitted after training. Default: 20, or 0 in bare recurrent networks."""

@@ -1,0 +1,154 @@
+"""AdamW for an item table of which a step reads a few rows, at a cost that does not grow with the catalogue.
+
+Shape letters: I items, R rows that a step reads, D width.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.optim.adamw import adamw
+
+from reprise.data.vocabulary import PAD
+from reprise.errors import ConfigError
+from reprise.models.networks.item_embeddings import ItemEmbeddings
+from reprise.training.losses.loss import Loss
+from reprise.training.losses.sampled_losses import SampledSoftmax, Softmax
+from reprise.training.losses.shared_negatives import SampledLoss
+
+EPSILON = 1e-8
+"""Lower bound of the root of the squared gradients, as in torch's AdamW."""
+SPARSE_RATIO = 8
+"""Number of items for each row that a step reads, from which `decide_sparse` chooses updates of rows."""
+
+
+class RowAdam:
+    """AdamW that postpones the steps in which a row has no gradient until the row is read again.
+
+    AdamW moves a row also without a gradient: its running averages and its weight decay, and it follows the average of its
+    gradients. k such steps in succession have a closed form with the learning rate and the bias corrections of the last
+    step, so the result differs from AdamW only by their change within the k steps. Lazy Adam, which leaves these steps
+    out, moves a rare item several times less.
+    """
+
+    def __init__(self, table: ItemEmbeddings, betas: tuple[float, float], weight_decay: float) -> None:
+        self.table, self.betas, self.weight_decay = table, betas, weight_decay
+        weight = table.weight
+        self.slots = {
+            "step": torch.zeros((), device=weight.device),
+            "exp_avg": torch.zeros_like(weight, requires_grad=False),
+            "exp_avg_sq": torch.zeros_like(weight, requires_grad=False),
+            # number of steps that each row has had
+            "row_step": torch.zeros(len(weight), device=weight.device),
+            "learning_rate": torch.zeros((), dtype=torch.float64),
+        }
+        self.read_rows: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
+
+    def read(self, items: Sequence[Tensor]) -> None:
+        """Make all postponed steps of the rows of these items, and let the table look them up.
+
+        Nothing is written before `step`.
+        """
+        padding = torch.tensor([PAD], device=self.table.weight.device)
+        row_R = torch.cat([padding, *(item.flatten() for item in items)]).unique()  # type: ignore[no-untyped-call]
+        weight_RD, avg_RD, square_RD = self._up_to_date(row_R)
+        self.read_rows = row_R, weight_RD.requires_grad_(), avg_RD, square_RD
+        self.table.use_rows(row_R, weight_RD)
+
+    @property
+    def grad_RD(self) -> Tensor | None:
+        """Gradient of the rows that were read."""
+        return None if self.read_rows is None else self.read_rows[1].grad
+
+    @torch.no_grad()
+    def step(self, learning_rate: float) -> None:
+        """Update the rows that were read.
+
+        Raises:
+            ConfigError: The loss has read the table otherwise.
+        """
+        if self.table.weight.grad is not None:
+            raise ConfigError(
+                "the loss or the objective reads vectors of items that are neither in the batch nor among its negatives; "
+                "set model.sparse to false"
+            )
+        assert self.read_rows is not None and self.read_rows[1].grad is not None
+        row_R, weight_RD, avg_RD, square_RD = self.read_rows
+        adamw(
+            [weight_RD], [weight_RD.grad], [avg_RD], [square_RD], [], [self.slots["step"]],
+            fused=True, amsgrad=False, beta1=self.betas[0], beta2=self.betas[1], lr=learning_rate,
+            weight_decay=self.weight_decay, eps=EPSILON, maximize=False,
+        )  # fmt: skip
+        self.slots["learning_rate"].fill_(learning_rate)
+        self._write(row_R, weight_RD, avg_RD, square_RD)
+        self.read_rows = None
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Make the postponed steps of all rows, so that the table can be evaluated and saved."""
+        (row_R,) = torch.nonzero(self.slots["row_step"] < self.slots["step"], as_tuple=True)
+        self._write(row_R, *self._up_to_date(row_R))
+
+    @torch.no_grad()
+    def _up_to_date(self, row_R: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the vectors and the running averages of rows after their postponed steps.
+
+        In step i of k, the averages m and v of a row without a gradient are beta_1^i m and beta_2^i v, so the row moves by
+        lr c r^i m / sqrt(v), with r = beta_1 / sqrt(beta_2) and c the bias corrections. The r^i sum to r (1 - r^k) / (1 - r).
+        """
+        step, rate = self.slots["step"], float(self.slots["learning_rate"])
+        weight_RD, avg_RD, square_RD = (
+            tensor.index_select(0, row_R)
+            for tensor in (self.table.weight, self.slots["exp_avg"], self.slots["exp_avg_sq"])
+        )
+        missed_R1 = (step - self.slots["row_step"].index_select(0, row_R)).unsqueeze(1)
+        if not rate:  # before the first step
+            return weight_RD, avg_RD, square_RD
+        beta_1, beta_2 = self.betas
+        root_2 = (1 - beta_2**step).sqrt()
+        ratio = beta_1 / beta_2**0.5
+        move_R1 = rate * root_2 / (1 - beta_1**step) * ratio * (1 - ratio**missed_R1) / (1 - ratio)
+        # the row moves mostly in the first postponed steps, so its movement decays too
+        weight_RD.sub_((avg_RD * move_R1).div_(square_RD.sqrt().add_(EPSILON * root_2)))
+        weight_RD.mul_((1 - rate * self.weight_decay) ** missed_R1)
+        return weight_RD, avg_RD.mul_(beta_1**missed_R1), square_RD.mul_(beta_2**missed_R1)
+
+    def _write(self, row_R: Tensor, weight_RD: Tensor, avg_RD: Tensor, square_RD: Tensor) -> None:
+        _put_rows(self.table.weight, row_R, weight_RD)
+        _put_rows(self.slots["exp_avg"], row_R, avg_RD)
+        _put_rows(self.slots["exp_avg_sq"], row_R, square_RD)
+        self.slots["row_step"].index_fill_(0, row_R, float(self.slots["step"]))
+
+
+def _put_rows(table: Tensor, row_R: Tensor, value_RD: Tensor) -> None:
+    if table.device.type == "cpu":
+        # NumPy takes a quarter of the time of `index_copy_`, which copies each row by itself
+        table.detach().numpy()[row_R.numpy()] = value_RD.detach().numpy()
+    else:
+        table.index_copy_(0, row_R, value_RD)
+
+
+def decide_sparse(table: ItemEmbeddings, loss: Loss, events: int) -> None:
+    """Decide `sparse` of a table that has none: whether updates of rows are faster than of the whole table.
+
+    A step reads at most `events` items of its batch and the negatives. The measurements are in docs/experiments.md.
+
+    Raises:
+        ConfigError: The table is sparse, but the loss is over all items.
+    """
+    if table.sparse and loss.negatives is None:
+        raise ConfigError(
+            f"a sparse item table needs a loss with negatives, such as SampledSoftmax(); {loss!r} has a gradient for "
+            "every item"
+        )
+    if table.sparse is None:
+        items = len(table.weight) - 1
+        # another loss with negatives may read the whole table too
+        is_sampled = isinstance(loss, SampledLoss | SampledSoftmax) or (
+            isinstance(loss, Softmax) and items > loss.max_full_items
+        )
+        table.sparse = (
+            is_sampled
+            and loss.negatives is not None
+            and items > SPARSE_RATIO * (events + loss.negatives.count)
+        )
