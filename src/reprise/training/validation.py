@@ -71,7 +71,7 @@ class Validation:
         return {names.get(name, name): interval for name, interval in report.metrics.items()}
 
 
-class Sample(NamedTuple):
+class ValidationSample(NamedTuple):
     """Sequences that were drawn for the validation of the epochs, and the interval of the metric on them."""
 
     sequences: int
@@ -87,7 +87,7 @@ class EpochMetrics(NamedTuple):
 
     metrics: Metrics
     """Values by name."""
-    sample: Sample | None = None
+    sample: ValidationSample | None = None
     """The sample on which they were measured; None: the whole validation part."""
 
     def record(self) -> dict[str, Any]:
@@ -131,7 +131,7 @@ class EpochValidation:
         if not self.is_sample:
             return EpochMetrics(self.whole(model, precision))
         found = self.validation._measure(model, precision, RESAMPLES)
-        sample = Sample(self.drawn, self.sequences, found[self.whole.metric])
+        sample = ValidationSample(self.drawn, self.sequences, found[self.whole.metric])
         return EpochMetrics({name: interval.value for name, interval in found.items()}, sample)
 
 
