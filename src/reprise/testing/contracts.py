@@ -352,7 +352,7 @@ def _loss_and_gradients(
     loss: Loss, vectors: ItemEmbeddings, scale: float, *, sparse: bool = False
 ) -> dict[str, Tensor]:
     inputs = _inputs(loss, vectors, scale)
-    read = vectors.weight
+    read: Tensor = vectors.weight
     if sparse:
         vectors.sparse = True
         # a loss that reads the table itself has no gradient here

@@ -72,10 +72,11 @@ class RowAdam:
                 "the loss or the objective reads vectors of items that are neither in the batch nor among its negatives; "
                 "set model.sparse to false"
             )
-        assert self.read_rows is not None and self.read_rows[1].grad is not None
+        grad_RD = self.grad_RD
+        assert self.read_rows is not None and grad_RD is not None
         row_R, weight_RD, avg_RD, square_RD = self.read_rows
         adamw(
-            [weight_RD], [weight_RD.grad], [avg_RD], [square_RD], [], [self.slots["step"]],
+            [weight_RD], [grad_RD], [avg_RD], [square_RD], [], [self.slots["step"]],
             fused=True, amsgrad=False, beta1=self.betas[0], beta2=self.betas[1], lr=learning_rate,
             weight_decay=self.weight_decay, eps=EPSILON, maximize=False,
         )  # fmt: skip
