@@ -24,7 +24,7 @@ EXACT = RunOptions(precision="32-true", accelerator="cpu", threads=1)
     ("sequences", "events", "expected"),
     [
         (5_000, CHEAP_EVENTS, 5_000),
-        (5_000, 2 * CHEAP_EVENTS, 2_500),
+        (8_000, 2 * CHEAP_EVENTS, 4_000),
         (6_000, 10 * CHEAP_EVENTS, MIN_SEQUENCES),
         (1_500, 10 * CHEAP_EVENTS, 1_500),
     ],

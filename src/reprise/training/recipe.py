@@ -19,7 +19,7 @@ MAX_THREADS = 1024
 """Largest number of CPU threads. The thread library ends the process if it cannot create one."""
 CHEAP_EVENTS = 100_000
 """Number of events that the validation of an epoch may read without a sample."""
-MIN_SEQUENCES = 2000
+MIN_SEQUENCES = 3000
 """Minimum number of sequences in a sample of the validation part."""
 LONG = 50
 """Mean number of events per sequence from which sequences count as long."""
@@ -75,7 +75,7 @@ class TrainingConfig:
 
         Without `validation_sequences`, a validation that reads up to `CHEAP_EVENTS` events is complete. A larger one has as
         many sequences as read this many events, but at least `MIN_SEQUENCES`. The standard error of a metric between 0 and 1
-        is then at most 0.5 / sqrt(2,000) = 0.011 with a target per sequence. The measurements are in docs/experiments.md.
+        is then at most 0.5 / sqrt(3,000) = 0.009 with a target per sequence. The measurements are in docs/experiments.md.
 
         Args:
             sequences: Number of sequences with a validation target.
