@@ -196,11 +196,11 @@ def test_the_optimizer_state_can_be_restored(sparse: bool) -> None:
 @pytest.mark.parametrize(
     ("loss", "items", "expected"),
     [
-        (SampledSoftmax(Negatives(count=100)), 2000, True),
-        (SampledSoftmax(Negatives(count=100)), 1500, False),
-        (Softmax(negatives=Negatives(count=100), max_full_items=1000), 2000, True),
-        (Softmax(negatives=Negatives(count=100), max_full_items=3000), 2000, False),
-        (FullSoftmax(), 2000, False),
+        (SampledSoftmax(Negatives(count=100)), 20_000, True),
+        (SampledSoftmax(Negatives(count=100)), 6_000, False),
+        (Softmax(negatives=Negatives(count=100), max_full_items=1000), 20_000, True),
+        (Softmax(negatives=Negatives(count=100), max_full_items=30_000), 20_000, False),
+        (FullSoftmax(), 20_000, False),
     ],
 )
 def test_tables_of_large_catalogues_are_sparse_by_default(loss: Loss, items: int, expected: bool) -> None:

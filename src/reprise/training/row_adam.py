@@ -18,7 +18,7 @@ from reprise.training.losses.shared_negatives import SampledLoss
 
 EPSILON = 1e-8
 """Lower bound of the root of the squared gradients, as in torch's AdamW."""
-SPARSE_RATIO = 8
+SPARSE_RATIO = 32
 """Number of items for each row that a step reads, from which `decide_sparse` chooses updates of rows."""
 
 
