@@ -29,7 +29,7 @@ from reprise.evaluation.options import QUICK
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.report import Report
 from reprise.training import RunOptions
-from reprise.training.fit_cooccurrence import fit_cooccurrence
+from reprise.training.fit_corrections import COOCCURRENCE, REPEATS, CorrectionFitting
 from reprise.training.run_directory import RunDirectory
 from reprise.training.trainer import Trainer
 
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument(
         "--counts",
         action="store_true",
-        help="fit the co-occurrence correction before each measurement; its seconds include the fit",
+        help="fit the corrections of the logits before each measurement; its seconds include the fit",
     )
     parser.add_argument(
         "--no-query-time", action="store_true", help="evaluate without the time of the question"
@@ -80,17 +80,21 @@ def main() -> None:
     def finish() -> float:
         if not options.counts:
             return 0.0
-        begun, config, residual = time.process_time(), recipe.training, trainer.model.cooccurrence
+        begun, config, model = time.process_time(), recipe.training, trainer.model
+        corrections = (f"{COOCCURRENCE}.", f"{REPEATS}.")
         if not fresh:
-            fresh.update({name: tensor.clone() for name, tensor in residual.state_dict().items()})
-        residual.load_state_dict(fresh)  # each measurement on its own, not from the fit of the previous one
-        fit_cooccurrence(
-            trainer.model,
+            weights = model.state_dict().items()
+            fresh.update({name: tensor.clone() for name, tensor in weights if name.startswith(corrections)})
+        # each measurement on its own, not from the fit of the previous one
+        model.load_state_dict(fresh, strict=False)
+        fitting = CorrectionFitting(
+            model,
             dataset,
             trainer.fabric.autocast(),
             exclude_seen=config.exclude_seen,
             gce_q=config.gce_q,
         )
+        fitting.fit(fitting.names)
         return time.process_time() - begun
 
     def measured(part: str) -> Sums:

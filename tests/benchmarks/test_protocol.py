@@ -13,7 +13,7 @@ import pytest
 from reprise import Popularity, evaluate
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.evaluation.options import QUICK
-from reprise.models.cooccurrence.counting import item_counts
+from reprise.models.counts.counting import item_counts
 
 BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
 

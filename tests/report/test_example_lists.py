@@ -12,7 +12,7 @@ from reprise.evaluation.ranking.targets import rank_targets
 from reprise.models.baselines.markov import Markov
 from reprise.models.baselines.popularity import Popularity
 from reprise.models.batch import Event
-from reprise.models.cooccurrence.counting import item_counts
+from reprise.models.counts.counting import item_counts
 from reprise.models.scorer import Scorer
 from reprise.report.example_lists import ExampleObserver, ExampleTopK, choose_examples, describe_examples
 from reprise.testing import worlds

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 
 from reprise.data.dataset import SequenceDataset
-from reprise.models.cooccurrence.fitting import Fit
+from reprise.models.corrections.fitting import Fit
 from reprise.models.networks.network_scorer import NetworkScorer
 
 

@@ -11,7 +11,7 @@ import torch
 from spoiling import spoiling
 from torch import Tensor
 
-import reprise.training.fit_cooccurrence as cooccurrence_module
+import reprise.training.fit_corrections as cooccurrence_module
 import reprise.training.trainer as trainer_module
 from reprise.cli.commands.export import training_metadata
 from reprise.config import spec
@@ -19,7 +19,7 @@ from reprise.data.dataset import SequenceDataset
 from reprise.errors import ArtefactError, ConfigError, DataError, DivergedError
 from reprise.evaluation.evaluator import evaluate
 from reprise.models.baselines.markov import Markov
-from reprise.models.cooccurrence.fitting import Fit
+from reprise.models.corrections.fitting import Fit
 from reprise.models.networks.recurrent import Recurrent
 from reprise.models.networks.sequence_model import SequenceModel
 from reprise.testing import worlds

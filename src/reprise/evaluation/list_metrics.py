@@ -19,7 +19,7 @@ from reprise.evaluation.ranking.targets import ScoredBatch, TargetRanks
 from reprise.evaluation.report import SequenceSums
 from reprise.evaluation.stats.bootstrap import Interval, Ratio
 from reprise.evaluation.target_histories import mean_before
-from reprise.models.cooccurrence.counting import item_counts
+from reprise.models.counts.counting import item_counts
 
 DIVERSITY_LISTS = 2000
 """Maximum number of lists, drawn at random, from which diversity is measured."""

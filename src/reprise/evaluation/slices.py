@@ -13,7 +13,7 @@ from reprise.arrays import AnyArray
 from reprise.data.dataset import SequenceDataset
 from reprise.evaluation.ranking.targets import TargetRanks
 from reprise.evaluation.target_histories import seen_before
-from reprise.models.cooccurrence.counting import item_counts
+from reprise.models.counts.counting import item_counts
 
 NONE = -1
 """Slice number of a target that is in no slice."""

@@ -8,7 +8,7 @@ from .baselines.session_knn import SessionKNN as SessionKNN
 from .baselines.window_scorer import WindowScorer as WindowScorer
 from .batch import Batch as Batch
 from .batch import Event as Event
-from .cooccurrence.correction import CooccurrenceCorrection as CooccurrenceCorrection
+from .corrections.cooccurrence import CooccurrenceCorrection as CooccurrenceCorrection
 from .encoder import Encoded as Encoded
 from .encoder import Encoder as Encoder
 from .networks.adversarial import Adversarial as Adversarial

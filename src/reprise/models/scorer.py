@@ -10,7 +10,7 @@ from torch import Tensor
 
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.models.batch import Batch, Event
-from reprise.models.sparse_logits import SparseLogits
+from reprise.models.corrections.logit_changes import LogitChanges
 from reprise.nn.cells import State
 
 
@@ -76,23 +76,21 @@ class Fittable(Protocol):
 
 @runtime_checkable
 class VectorScorer(Scorer, Protocol):
-    """A scorer whose scores are inner products of a query and item vectors, plus a correction of a few logits.
+    """A scorer whose scores are inner products of a query and item vectors, with changes of a few of them.
 
     This form allows a fast top-k search over the item vectors.
     """
 
     def query(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
-        """Return the query vectors q_BD, such that `scores` is `q_BD @ v_ID.T` plus the corrections."""
+        """Return the query vectors q_BD, such that `scores` is `corrections(state).apply(q_BD @ v_ID.T)`."""
         ...
 
-    def corrections(self, state: State) -> SparseLogits | None:
-        """Return what is added to some of the inner products; None if nothing is added."""
+    def corrections(self, state: State) -> LogitChanges:
+        """Return what changes some of the inner products; `LogitChanges()` if nothing does."""
         ...
 
-    def query_batch(
-        self, batch: Batch, state: State | None = None
-    ) -> tuple[Tensor, SparseLogits | None, State]:
-        """Return the queries q_ND at all targets of a batch, the corrections of their scores, and the new state."""
+    def query_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, LogitChanges, State]:
+        """Return the queries q_ND at all targets of a batch, the changes of their scores, and the new state."""
         ...
 
     def item_vectors(self) -> Tensor:

@@ -18,12 +18,16 @@ from torch import Tensor, nn
 
 from reprise.atomic_files import writing
 from reprise.errors import ArtefactError
+from reprise.models.corrections.recent_events import ITEM, KIND, TIME
+from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.nn.cells import State
 from reprise.training.optimizer import Optimizer
 
 PROGRESS = "progress"
 RESUMES = "run the same command again: it resumes from the last checkpoint"
 """End of the message for a file of a run that cannot be written."""
+LATER_WEIGHTS = ("repeat_head.", "cooccurrence.cosine_")
+"""First letters of the names of weights that files of earlier versions lack; without them, their parts have no effect."""
 FORMER_KEY = re.compile(r"^(model\.|optimizer\.\w+\.)?transitions\.")
 """Keys of the co-occurrence correction in files of earlier versions, which named it `transitions` instead of `cooccurrence`."""
 
@@ -66,7 +70,9 @@ def save_checkpoint(
     write_tensors(path, tensors, {PROGRESS: json.dumps(asdict(progress))})
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: Optimizer) -> tuple[State | None, RunProgress]:
+def load_checkpoint(
+    path: Path, model: NetworkScorer, optimizer: Optimizer
+) -> tuple[State | None, RunProgress]:
     """Load the weights and the optimiser state of a checkpoint, and return its recurrent state and its progress.
 
     Raises:
@@ -79,17 +85,26 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: Optimizer) -> tuple
         optimizer.restore(model.get_parameter(name), slot, tensor)
     device = next(model.parameters()).device
     state = {name: tensor.to(device) for name, tensor in _with_prefix(tensors, "state.").items()}
+    if state:
+        # files of earlier versions keep fewer of the last events, which training does not read
+        empty = model.initial_state(len(next(iter(state.values()))))
+        for name in (ITEM, TIME, KIND):
+            if name in empty and (name not in state or state[name].shape != empty[name].shape):
+                state[name] = empty[name]
     return state or None, RunProgress(**json.loads(metadata[PROGRESS]))
 
 
 def load_weights(path: Path, model: nn.Module, weights: dict[str, Tensor]) -> None:
     """Load all weights of a network. `path` is the file they came from, for the error message.
 
+    Corrections that the file does not have keep their initial values, with which they have no effect.
+
     Raises:
         ArtefactError: Names or shapes differ from those of the network.
     """
+    later = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(LATER_WEIGHTS)}
     try:
-        model.load_state_dict(weights)
+        model.load_state_dict({**later, **weights})
     except RuntimeError as error:
         raise ArtefactError(f"{path} holds the weights of another network: {error}") from None
 

@@ -9,7 +9,7 @@ from reprise.argument_checks import instance
 from reprise.class_names import NAMES_CLASS
 from reprise.config import spec
 from reprise.data.dataset import SequenceDataset, check_dataset
-from reprise.models.cooccurrence.fitting import GCE_Q
+from reprise.models.corrections.fitting import GCE_Q
 from reprise.models.networks.recurrent import Recurrent
 from reprise.training.losses.loss import Loss
 from reprise.training.losses.sampled_losses import Softmax

@@ -329,8 +329,7 @@ def load_model(
         model.learned_before = "test"
     weights = run.final if model.learned_before == "test" else run.best
     load_weights(weights, model, read_tensors(weights)[0])
-    if model.cooccurrence is not None and model.cooccurrence.is_zero:
-        model.cooccurrence = None  # the fit gave them no weight
+    model.drop_zero_corrections()
     model.count(dataset, before)
     model.learned_from = dataset.fingerprint
     return model.eval()

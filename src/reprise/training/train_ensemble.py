@@ -8,13 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from reprise.data.dataset import SequenceDataset
 from reprise.models.networks.ensemble import Ensemble, EnsembleScorer
 from reprise.progress import TrainingProgress
 from reprise.training.checkpoint import load_weights, read_tensors, write_tensors
-from reprise.training.fit_cooccurrence import add_cooccurrence
+from reprise.training.fit_corrections import COOCCURRENCE, REPEATS, add_corrections
 from reprise.training.recipe import Recipe, RunOptions
 from reprise.training.run_directory import FINISHED, MEMBERS, RunDirectory, report_line
 from reprise.training.train_step import fabric_for
@@ -62,7 +60,7 @@ def _combine(
     options: RunOptions,
     bar: TrainingProgress,
 ) -> None:
-    """Load the best weights of all members into one model and fit one co-occurrence correction for it."""
+    """Load the best weights of all members into one model and fit its corrections."""
     config, fabric = recipe.training, fabric_for(options)
     model = recipe.model.build(dataset.sizes)
     assert isinstance(model, EnsembleScorer)
@@ -72,13 +70,10 @@ def _combine(
     metrics = validation(model, fabric.autocast())
     records: list[dict[str, Any]] = [{MEMBERS: len(runs), **recorded(metrics)}]
     report_line(bar, f"ensemble of {len(runs)} members  valid {config.metric} {metrics[config.metric]:.4f}")
-    if model.cooccurrence is not None:
-        result = add_cooccurrence(model, dataset, config, validation, fabric, metrics)
+    if model.has_corrections:
+        result = add_corrections(model, dataset, config, validation, fabric, metrics)
         records.append(result.record())
         report_line(bar, result.line)
-        if not result.kept:
-            with torch.no_grad():
-                model.cooccurrence.gain.zero_()
     best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     if any(member.final.exists() for member in runs):
         _load(model, [member.final if member.final.exists() else member.best for member in runs])
@@ -89,8 +84,12 @@ def _combine(
 
 
 def _load(model: EnsembleScorer, files: list[Path]) -> None:
-    """Load the weights of runs into the members, without the co-occurrence corrections of the single runs."""
+    """Load the weights of runs into the members, without the corrections of the single runs."""
     for member, file in zip(model.members, files, strict=True):
         weights, _ = read_tensors(file)
-        network = {name: tensor for name, tensor in weights.items() if not name.startswith("cooccurrence.")}
+        network = {
+            name: tensor
+            for name, tensor in weights.items()
+            if not name.startswith((f"{COOCCURRENCE}.", f"{REPEATS}."))
+        }
         load_weights(file, member, network)

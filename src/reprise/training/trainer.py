@@ -21,7 +21,7 @@ from reprise.data.dataset import SequenceDataset
 from reprise.data.leakage.checks import check_leaks
 from reprise.errors import ArtefactError, ConfigError, DataError
 from reprise.models.batch import gather
-from reprise.models.cooccurrence.counting import item_counts
+from reprise.models.counts.counting import item_counts
 from reprise.models.networks.ensemble import Ensemble
 from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.models.networks.sequence_model import SequenceModel
@@ -35,7 +35,7 @@ from reprise.training.checkpoint import (
     save_checkpoint,
     write_tensors,
 )
-from reprise.training.fit_cooccurrence import add_cooccurrence
+from reprise.training.fit_corrections import add_corrections
 from reprise.training.loggers import loggers_for
 from reprise.training.losses.negatives import NegativeSampler
 from reprise.training.optimizer import learning_rate
@@ -223,8 +223,8 @@ class Trainer:
                 self._epoch(bar)
                 self._call_back(log, self.progress.history[-1:])
             has_work = not was_finished
-            if self.model.cooccurrence is not None:
-                has_work |= self._add_cooccurrence(bar)
+            if self.model.has_corrections:
+                has_work |= self._add_corrections(bar)
             if self.config.refit:
                 has_work |= self._refit(bar)
             if not has_work:
@@ -322,8 +322,8 @@ class Trainer:
         steps = self.steps_per_epoch * self.config.epochs
         return learning_rate(self.peak_learning_rate, self.config.warmup, step, steps)
 
-    def _add_cooccurrence(self, bar: TrainingProgress) -> bool:
-        """Fit the co-occurrence correction of the best network and keep it if it helps.
+    def _add_corrections(self, bar: TrainingProgress) -> bool:
+        """Fit the corrections of the best network's logits and keep those that help.
 
         Return False if this was done before.
         """
@@ -334,7 +334,7 @@ class Trainer:
         before = metrics_of(self.progress.history[self.progress.best_epoch])
         if self.validation.is_sample:
             before = self.validation.whole(self.model, self.fabric.autocast())
-        result = add_cooccurrence(
+        result = add_corrections(
             self.model, self.dataset, self.config, self.validation.whole, self.fabric, before
         )
         if result.kept:
@@ -352,8 +352,7 @@ class Trainer:
         if REFIT in metadata:
             return False
         load_weights(self.run.best, self.model, weights)
-        if self.model.cooccurrence is not None and self.model.cooccurrence.is_zero:
-            self.model.cooccurrence = None
+        self.model.drop_zero_corrections()
         result = refit_on_validation(
             self._make_step,
             self.dataset,

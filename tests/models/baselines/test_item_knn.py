@@ -8,7 +8,7 @@ from scipy import sparse
 from reprise.errors import ConfigError, DataError
 from reprise.evaluation.evaluator import evaluate
 from reprise.models.baselines.item_knn import ItemKNN, nearest_items
-from reprise.models.baselines.session_matrix import TIE_BREAK_SCALE
+from reprise.models.counts.session_matrix import TIE_BREAK_SCALE
 from reprise.testing.worlds import cycle, noise, world
 
 
@@ -83,7 +83,7 @@ def test_chunk_size_does_not_change_the_scores(monkeypatch):
     dataset = noise(items=20, sequences=40)
     windows = torch.randint(0, 20, (30, 10), generator=torch.Generator().manual_seed(0))
     whole = ItemKNN(neighbours=5).fit(dataset).score_windows(windows)
-    monkeypatch.setattr("reprise.models.baselines.session_matrix.PAIRS_PER_CHUNK", 60)
+    monkeypatch.setattr("reprise.models.counts.session_matrix.PAIRS_PER_CHUNK", 60)
     torch.testing.assert_close(
         ItemKNN(neighbours=5).fit(dataset).score_windows(windows), whole, rtol=0, atol=0
     )

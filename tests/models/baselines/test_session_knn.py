@@ -9,7 +9,7 @@ import torch
 from reprise.errors import ConfigError, DataError
 from reprise.evaluation.evaluator import evaluate
 from reprise.models.baselines.session_knn import RECENCY_TIE_BREAK, SessionKNN, latest_of_items
-from reprise.models.baselines.session_matrix import TIE_BREAK_SCALE, find_sessions
+from reprise.models.counts.session_matrix import TIE_BREAK_SCALE, find_sessions
 from reprise.testing.worlds import DAY_MS, memory, noise, world
 
 
@@ -119,7 +119,7 @@ def test_chunk_size_does_not_change_the_scores(monkeypatch):
     windows = torch.randint(0, 21, (30, 20), generator=torch.Generator().manual_seed(0))
     model = SessionKNN(neighbours=6).fit(dataset)
     whole = model.score_windows(windows)
-    monkeypatch.setattr("reprise.models.baselines.session_matrix.PAIRS_PER_CHUNK", 300)
+    monkeypatch.setattr("reprise.models.counts.session_matrix.PAIRS_PER_CHUNK", 300)
     assert torch.equal(model.score_windows(windows), whole)
 
 

@@ -197,7 +197,12 @@ def score_batches(
     protocol.check_targets(dataset)
     total = protocol.count_targets(dataset)
     vector_ID = _item_vectors(model, dataset)
-    plan = _plan(dataset, options, bounds, vectors=vector_ID is not None)
+    plan = _plan(
+        dataset,
+        options,
+        bounds,
+        vectors=vector_ID is not None and getattr(model, "repeat_head", None) is None,
+    )
     state: State | None = None
     for segments in track(plan, f"evaluating {model.name}", options.progress):
         batch = _batch(dataset, segments, bounds, protocol.query_time).to(device_of(model))
@@ -269,8 +274,11 @@ def _score(
         score_NI, after = model.score_batch(batch, state)
         return GivenScores(_at_least_float32(score_NI)), after
     assert isinstance(model, VectorScorer)
-    query_ND, extra, after = model.query_batch(batch, state)
-    return VectorScores(query_ND.to(vector_ID.dtype), vector_ID, extra), after
+    query_ND, changes, after = model.query_batch(batch, state)
+    query_ND = query_ND.to(vector_ID.dtype)
+    if changes.repeats is not None:  # INTERIM
+        return GivenScores(changes.apply(query_ND @ vector_ID.T)), after
+    return VectorScores(query_ND, vector_ID, changes.added), after
 
 
 def _at_least_float32(scores: Tensor) -> Tensor:

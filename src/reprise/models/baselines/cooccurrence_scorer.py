@@ -11,18 +11,18 @@ from torch import Tensor
 from reprise.config import short_name, spec
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.models.baselines.window_scorer import WindowScorer, fitted
-from reprise.models.cooccurrence.correction import CooccurrenceCorrection
-from reprise.models.cooccurrence.counting import popularity
-from reprise.models.cooccurrence.fitting import find_calibration_examples, fit_correction
+from reprise.models.corrections.cooccurrence import CooccurrenceCorrection
+from reprise.models.corrections.fitting import find_calibration_examples, fit_corrections
+from reprise.models.counts.counting import popularity
 
 
 @spec
 class Cooccurrence:
     """Popularity corrected by co-occurrence with the last W items: log p_j + g log(1 + s_j / e).
 
-    s_j is defined in `CooccurrenceCorrection`. The parameters are fitted on the validation part, whose events are not
-    counted for the fit; without a validation part they keep their defaults. It ranks first what occurred near the last W
-    items: a Markov chain with a memory of W events instead of one.
+    s_j is defined in `CooccurrenceCorrection`, whose second sum is not used. The parameters are fitted on the validation
+    part, whose events are not counted for the fit; without a validation part they keep their defaults. It ranks first
+    what occurred near the last W items: a Markov chain with a memory of W events instead of one.
     """
 
     window: Annotated[int, Field(ge=1)] = 20
@@ -42,13 +42,16 @@ class Cooccurrence:
             DataError: The training part is empty.
         """
         log_share_I = popularity(dataset).log()
-        correction = CooccurrenceCorrection(dataset.items.warm, self.window, self.neighbours)
+        correction = CooccurrenceCorrection(
+            dataset.items.warm, self.window, self.neighbours, similarity=False
+        )
         correction.count(dataset, before="valid")
         examples = find_calibration_examples(dataset, "valid", self.window, exclude_seen=self.exclude_seen)
         # Log loss, not the default of networks: without a network it gives the better lists (validation mrr on
         # Nowplaying 0.1494 against 0.1468 with q = 0.5).
-        fit_correction(
-            correction, examples, lambda index_C: log_share_I.float().expand(len(index_C), -1), gce_q=0.0
+        base_I = log_share_I.float()
+        fit_corrections(
+            correction, None, examples, lambda index_C: base_I.expand(len(index_C), -1), gce_q=0.0
         )
         return fitted(FittedCooccurrence(str(self), correction), dataset)
 

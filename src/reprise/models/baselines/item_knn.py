@@ -4,7 +4,7 @@ Shape letters: N targets, W last items, I items (the warm ones), S sessions, P p
 rows and columns; row 0 belongs to `PAD` and is empty.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -12,17 +12,12 @@ from pydantic import Field
 from scipy import sparse
 from torch import Tensor
 
-from reprise.arrays import AnyArray
 from reprise.config import short_name, spec
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
-from reprise.models.baselines.session_matrix import (
-    find_sessions,
-    popularity_tie_break,
-    row_chunks,
-    top_k_per_row,
-)
 from reprise.models.baselines.window_scorer import WindowScorer, fitted
+from reprise.models.counts.item_similarity import nearest_items, session_items
+from reprise.models.counts.session_matrix import find_sessions, popularity_tie_break, row_chunks
 
 
 @spec(renamed={"own": "repeat_weight"})
@@ -76,13 +71,14 @@ class FittedItemKNN(WindowScorer):
         """Find the nearest items in the events before a part."""
         self._tie_I = popularity_tie_break(dataset, before)
         sessions = find_sessions(dataset, before, self._spec.length)
-        shape = len(sessions.last_ms_S), dataset.items.warm + 1
-        ones_P = np.ones(len(sessions.item_P), dtype=np.float32)
-        has_SI = sparse.csr_array((ones_P, sessions.item_P, sessions.start), shape=shape)
-        similarity_II = nearest_items(has_SI, self._spec.shrinkage, self._spec.neighbours)
         spec = self._spec
+        similarity_II = nearest_items(
+            session_items(sessions, dataset.items.warm), spec.shrinkage, spec.neighbours
+        )
         diagonal = sessions.repeat_weight if spec.repeat_weight is None else spec.repeat_weight
-        diagonal_II = sparse.eye_array(shape[1], dtype=np.float32, format="csr") * np.float32(diagonal)
+        diagonal_II = sparse.eye_array(dataset.items.warm + 1, dtype=np.float32, format="csr") * np.float32(
+            diagonal
+        )
         self._similarity_II = similarity_II + diagonal_II
 
     def score_windows(self, recent_NW: Tensor) -> Tensor:
@@ -97,30 +93,3 @@ class FittedItemKNN(WindowScorer):
             query_NI = sparse.csr_array(columns, shape=(len(item_NW), len(self._tie_I) + 1))
             s_NI[rows] += torch.from_numpy((query_NI @ self._similarity_II).toarray()[:, 1:])
         return s_NI
-
-
-def nearest_items(has_SI: Any, shrinkage: float, k: int) -> Any:
-    """Return the k most similar other items of each item as a sparse matrix [I + 1, I + 1].
-
-    `has_SI` is sparse, with a 1 for each item of each session.
-    """
-    sessions_I = np.asarray(has_SI.sum(0)) + shrinkage
-    scale_I = 1 / np.sqrt(np.maximum(sessions_I, 1e-9))
-    has_IS = has_SI.T.tocsr()
-    # upper bound of the entries per row: the items of its sessions, and all items
-    cost_I = np.minimum(has_IS @ np.diff(has_SI.indptr), has_SI.shape[1]).astype(np.int64)
-    return sparse.vstack(
-        [_nearest_of(has_IS[rows] @ has_SI, rows.start, scale_I, k) for rows in row_chunks(cost_I)],
-        format="csr",
-    )
-
-
-def _nearest_of(count_RI: Any, first: int, scale_I: AnyArray, k: int) -> Any:
-    """Return the k nearest items for the rows `count_RI` of the co-occurrence counts; the first row is item `first`."""
-    row_P = np.repeat(np.arange(count_RI.shape[0]), np.diff(count_RI.indptr))
-    similarity_P = count_RI.data * scale_I[first + row_P] * scale_I[count_RI.indices]
-    similarity_P[count_RI.indices == first + row_P] = 0
-    kept_P = top_k_per_row(count_RI.indptr, similarity_P, k) & (similarity_P > 0)
-    start = np.searchsorted(row_P[kept_P], np.arange(count_RI.shape[0] + 1))
-    columns = similarity_P[kept_P].astype(np.float32), count_RI.indices[kept_P], start
-    return sparse.csr_array(columns, shape=count_RI.shape)

@@ -13,7 +13,7 @@ from torch import Tensor
 from reprise.config import short_name, spec
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.models.baselines.window_scorer import WindowScorer, fitted
-from reprise.models.cooccurrence.counting import count_pairs, csr_entries, popularity
+from reprise.models.counts.counting import count_pairs, csr_entries, popularity
 
 
 @spec

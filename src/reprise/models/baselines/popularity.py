@@ -15,7 +15,7 @@ from reprise.config import short_name, spec
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.models.baselines.window_scorer import WindowScorer, fitted
-from reprise.models.cooccurrence.counting import event_blocks, popularity
+from reprise.models.counts.counting import event_blocks, popularity
 
 DEFAULT_RECENCY = "7d"
 """Default window of `RecentPopularity`."""

@@ -16,7 +16,8 @@ from reprise.arrays import AnyArray, BoolArray
 from reprise.config import short_name, spec
 from reprise.data.dataset import Part, SequenceDataset, check_dataset
 from reprise.data.vocabulary import PAD
-from reprise.models.baselines.session_matrix import (
+from reprise.models.baselines.window_scorer import WindowScorer, fitted
+from reprise.models.counts.session_matrix import (
     Sessions,
     csr_positions,
     find_sessions,
@@ -24,7 +25,6 @@ from reprise.models.baselines.session_matrix import (
     row_chunks,
     top_k_per_row,
 )
-from reprise.models.baselines.window_scorer import WindowScorer, fitted
 
 RECENCY_TIE_BREAK = 1e-6
 """Relative advantage of the last session of the log over the first; it breaks ties in favour of later sessions."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.models.batch import Batch, Event, move_padding_last
-from reprise.models.cooccurrence.correction import append_item, empty_windows, target_windows
+from reprise.models.corrections.cooccurrence import append_item, empty_windows, target_windows
 from reprise.models.encoder import select_state
 from reprise.nn.cells import State
 

@@ -15,7 +15,7 @@ from reprise.data.dataset import Sizes
 from reprise.data.vocabulary import PAD
 from reprise.errors import ConfigError
 from reprise.models.batch import Batch, Event, move_padding_last
-from reprise.models.cooccurrence.correction import append_item, empty_windows, target_windows
+from reprise.models.corrections.recent_events import RecentEvents
 from reprise.models.encoder import select_state, strip_prefix
 from reprise.models.networks.network_scorer import NetworkScorer, TargetQueries
 from reprise.models.networks.recurrent import Recurrent
@@ -61,32 +61,35 @@ class Ensemble:
 
 
 class EnsembleScorer(NetworkScorer):
-    """The mean of the logits of several networks, with one co-occurrence correction.
+    """The mean of the logits of several networks, with one co-occurrence correction and one repeat head.
 
     The vectors and queries of all members are concatenated, [M D], so that search, export and serving treat the
     ensemble as one wide network: the sum over members of q . v / M is q . (v / M). The states of member m have the
-    prefix `m.`. Members have no correction of their own; that of the ensemble is fitted to the mean.
+    prefix `m.`. Members have no corrections of their own; those of the ensemble are fitted to the mean.
     """
 
     def __init__(self, spec: Any, sizes: Sizes, members: Sequence[NetworkScorer]) -> None:
-        super().__init__(spec, sizes, members[0].cooccurrence)
+        super().__init__(spec, sizes, members[0].cooccurrence, members[0].repeat_head)
         for member in members:
-            member.cooccurrence = None
+            member.cooccurrence = member.repeat_head = None
         self.members = nn.ModuleList(members)
         self.size = sum(member.size for member in members)
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Union of the inputs of all members, and `item` for the co-occurrence correction."""
-        items = ("item",) if self.cooccurrence is not None else ()
-        return tuple(dict.fromkeys([*items, *(name for member in self._networks() for name in member.reads)]))
+        """Union of the inputs of all members and of the corrections."""
+        window = self.recent_window
+        kept = [] if window is None else [("item", True), ("time_s", window.times), ("kind", window.kinds)]
+        recent = (name for name, use in kept if use)
+        return tuple(
+            dict.fromkeys([*recent, *(name for member in self._networks() for name in member.reads)])
+        )
 
     def initial_state(self, batch: int) -> State:
-        """Return the states of all members, and the empty windows of the co-occurrence correction if there is one."""
+        """Return the states of all members, and the empty windows of the corrections if there are any."""
         state = _join_states([member.initial_state(batch) for member in self._networks()])
-        if self.cooccurrence is not None:
-            device = next(iter(state.values())).device
-            state["recent"] = empty_windows(batch, self.cooccurrence.window, device)
+        if (window := self.recent_window) is not None:
+            state |= window.initial_state(batch, next(iter(state.values())).device)
         return state
 
     def forward(self, batch: Batch, state: State | None = None) -> TargetQueries:
@@ -94,14 +97,14 @@ class EnsembleScorer(NetworkScorer):
         start = self._start(batch, state)
         outputs = [member(batch, _member_state(start, m)) for m, member in enumerate(self._networks())]
         after = _join_states([output.state for output in outputs])
-        recent_NW = None
-        if self.cooccurrence is not None:
+        recent: RecentEvents | None = None
+        if (window := self.recent_window) is not None:
             events, _, seen_BT = move_padding_last(batch)
-            wanted_BT = batch.target_BT != PAD
-            recent_NW, after["recent"] = target_windows(start["recent"], events.item_BT, seen_BT, wanted_BT)
+            recent, last_events = window.at_targets(start, events, seen_BT, batch.target_BT != PAD)
+            after |= last_events
         query_ND = torch.cat([output.query_ND for output in outputs], dim=1)
         return TargetQueries(
-            query_ND, recent_NW, after, torch.stack([output.penalty for output in outputs]).mean()
+            query_ND, recent, after, torch.stack([output.penalty for output in outputs]).mean()
         )
 
     def advance(self, state: State, event: Event) -> State:
@@ -148,8 +151,9 @@ class EnsembleScorer(NetworkScorer):
         return [member for member in self.members if isinstance(member, NetworkScorer)]
 
     def _recent(self, before: State, event: Event) -> State:
-        """Return the window of the co-occurrence correction after an event; empty without a correction."""
-        return {} if self.cooccurrence is None else {"recent": append_item(before["recent"], event.item_B)}
+        """Return the windows of the corrections after an event; empty without a correction."""
+        window = self.recent_window
+        return {} if window is None else window.advance(before, event)
 
 
 def _join_states(states: Sequence[State]) -> State:

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from reprise.config import spec
 from reprise.data.dataset import Sizes
-from reprise.models.cooccurrence.correction import CooccurrenceCorrection
+from reprise.models.corrections.cooccurrence import CooccurrenceCorrection
+from reprise.models.corrections.repeat_head import RepeatHead
 from reprise.models.encoder import Encoder
 from reprise.models.networks.event_inputs import EventInputs, InputFeatures, QueryHead, TimeDecay
 from reprise.models.networks.item_embeddings import ItemEmbeddings
@@ -20,6 +21,8 @@ DEFAULT_TEMPERATURE = 0.07
 """Default softmax temperature for cosine scores."""
 DEFAULT_WINDOW = 20
 """Default number of last events in the co-occurrence correction and in attention."""
+DEFAULT_REPEATS = 50
+"""Default number of last events in the repeat head."""
 
 
 @spec(renamed={"transitions": "cooccurrence"})
@@ -44,7 +47,11 @@ class Network:
     """Window of the co-occurrence correction of the logits, in items; 0 turns it off.
     The correction is fitted after training. Default: 20, or 0 in bare recurrent networks."""
     neighbours: Annotated[int, Field(ge=1)] = 128
-    """Number of neighbours stored per item in the co-occurrence correction."""
+    """Number of neighbours stored per item in the co-occurrence correction, of each of both sorts."""
+    repeats: Annotated[int, Field(ge=0)] | None = None
+    """Window of the repeat head, in events; 0 turns it off. It mixes the logits with a pointer over recent items.
+    The head is fitted after training. It reads times if the network does, and kinds if `kinds` is on.
+    Default: 50, or 0 in bare recurrent networks."""
     gaps: bool = False
     """Whether the time since the previous event is an input."""
     query_time: bool = False
@@ -67,14 +74,15 @@ class Network:
             encoder: Encoder whose inputs and outputs have the width `size`.
             sizes: Sizes of the dataset.
             decay: Whether the state decays with time.
-            bare: Whether fields without a value mean a textbook network: inner products and no co-occurrence
-                correction.
+            bare: Whether fields without a value mean a textbook network: inner products without corrections.
         """
         item_dropout = dropout_for(sizes.events) if self.item_dropout is None else self.item_dropout
         temperature = (
             self.temperature if self.temperature is not None else 0.0 if bare else DEFAULT_TEMPERATURE
         )
         window = self.cooccurrence if self.cooccurrence is not None else 0 if bare else DEFAULT_WINDOW
+        repeats = self.repeats if self.repeats is not None else 0 if bare else DEFAULT_REPEATS
+        times = self.gaps or self.query_time or decay
         features = InputFeatures(self.gaps, sizes.kinds if self.kinds else 0, self.values)
         components = Components(
             items=ItemEmbeddings(sizes.items, self.size, unit=temperature > 0, sparse=self.sparse),
@@ -83,6 +91,7 @@ class Network:
             head=QueryHead(self.size, time=self.query_time, temperature=temperature),
             decay=TimeDecay(self.size) if decay else None,
             cooccurrence=CooccurrenceCorrection(sizes.items, window, self.neighbours) if window else None,
+            repeat_head=RepeatHead(repeats, times=times, kinds=features.kinds) if repeats else None,
         )
         return SequenceModel(self, sizes, components)
 

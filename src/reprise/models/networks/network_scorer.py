@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from reprise.data.dataset import Part, SequenceDataset, Sizes
 from reprise.models.batch import Batch, Event
-from reprise.models.cooccurrence.correction import CooccurrenceCorrection
+from reprise.models.corrections.cooccurrence import CooccurrenceCorrection
+from reprise.models.corrections.logit_changes import LogitChanges, logit_changes
+from reprise.models.corrections.recent_events import RecentEvents, RecentEventsWindow
+from reprise.models.corrections.repeat_head import RepeatHead
 from reprise.models.encoder import select_state
-from reprise.models.sparse_logits import SparseLogits
 from reprise.nn.cells import State
 
 
@@ -21,8 +23,8 @@ class TargetQueries(NamedTuple):
 
     query_ND: Tensor
     """Query vector of each target, in row-major order of `target_BT != PAD`."""
-    recent_NW: Tensor | None
-    """Last items before each target; None without a co-occurrence correction."""
+    recent: RecentEvents | None
+    """Last events before each target; None without a correction of the logits."""
     state: State
     """State after the batch."""
     penalty: Tensor
@@ -30,19 +32,26 @@ class TargetQueries(NamedTuple):
 
 
 class NetworkScorer(nn.Module, ABC):
-    """A `VectorScorer` with weights and an optional co-occurrence correction of its logits.
+    """A `VectorScorer` with weights and optional corrections of its logits.
 
-    With a correction the state contains the last items, `recent`.
+    With a correction the state contains the last items, `recent`, and their times and kinds if the repeat head reads them.
     """
 
     size: int
     """D: width of queries and item vectors."""
 
-    def __init__(self, spec: Any, sizes: Sizes, cooccurrence: CooccurrenceCorrection | None) -> None:
+    def __init__(
+        self,
+        spec: Any,
+        sizes: Sizes,
+        cooccurrence: CooccurrenceCorrection | None,
+        repeat_head: RepeatHead | None = None,
+    ) -> None:
         super().__init__()
         self.spec = spec
         self.sizes = sizes
         self.cooccurrence = cooccurrence
+        self.repeat_head = repeat_head
         self.learned_before: Part = "valid"
         """The events before this part were learned. Set where a run is opened."""
         self.learned_from: str | None = None
@@ -105,32 +114,56 @@ class NetworkScorer(nn.Module, ABC):
         if self.cooccurrence is not None and not self.cooccurrence.is_zero:
             self.cooccurrence.count(dataset, before)
 
-    def corrections(self, state: State) -> SparseLogits | None:
-        """Return the co-occurrence correction of the scores; None if there is none."""
-        return self._correction(state.get("recent"))
+    @property
+    def has_corrections(self) -> bool:
+        """Whether the network has a correction of its logits, fitted or not."""
+        return self.cooccurrence is not None or self.repeat_head is not None
+
+    @property
+    def recent_window(self) -> RecentEventsWindow | None:
+        """What the state keeps of the last events for the corrections; None without any."""
+        if not self.has_corrections:
+            return None
+        head = self.repeat_head
+        return RecentEventsWindow(
+            max(
+                0 if self.cooccurrence is None else self.cooccurrence.window,
+                0 if head is None else head.window,
+            ),
+            times=head is not None and head.time is not None,
+            kinds=head is not None and head.kind is not None,
+        )
+
+    def drop_zero_corrections(self) -> None:
+        """Remove the corrections that were not fitted or not kept, so that the state holds no events for them."""
+        if self.cooccurrence is not None and self.cooccurrence.is_zero:
+            self.cooccurrence = None
+        if self.repeat_head is not None and self.repeat_head.is_zero:
+            self.repeat_head = None
+
+    def corrections(self, state: State) -> LogitChanges:
+        """Return the changes of the inner products after these states."""
+        return self._changes(RecentEvents.of_state(state) if self.has_corrections else None)
 
     def scores(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
         """Return the logits of all items, s_BI."""
-        return _add_corrections(self.query(state, now_s_B) @ self.item_vectors().t(), self.corrections(state))
+        return self.corrections(state).apply(self.query(state, now_s_B) @ self.item_vectors().t())
 
-    def query_batch(
-        self, batch: Batch, state: State | None = None
-    ) -> tuple[Tensor, SparseLogits | None, State]:
-        """Return q_ND at all targets of a batch, the corrections of their scores, and the state after the batch."""
+    def query_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, LogitChanges, State]:
+        """Return q_ND at all targets of a batch, the changes of their scores, and the state after the batch."""
         output = self(batch, state)
-        return output.query_ND, self._correction(output.recent_NW), output.state
+        return output.query_ND, self._changes(output.recent), output.state
 
     def score_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         """Return s_NI at all targets of a batch, and the state after the batch."""
-        query_ND, correction, after = self.query_batch(batch, state)
-        return _add_corrections(query_ND @ self.item_vectors().t(), correction), after
+        query_ND, changes, after = self.query_batch(batch, state)
+        return changes.apply(query_ND @ self.item_vectors().t()), after
 
-    def _correction(self, recent_NW: Tensor | None) -> SparseLogits | None:
-        """Return the correction after these items; None if there is no fitted correction."""
-        if self.cooccurrence is None or recent_NW is None or self.cooccurrence.is_zero:
-            return None
-        correction: SparseLogits = self.cooccurrence(recent_NW)
-        return correction
+    def _changes(self, recent: RecentEvents | None) -> LogitChanges:
+        """Return the changes of the logits after some windows."""
+        if recent is None:
+            return LogitChanges()
+        return logit_changes(recent, self.cooccurrence, self.repeat_head)
 
     def _start(self, batch: Batch, state: State | None) -> State:
         """Return the state before the batch: `state` for rows that continue, an empty state for fresh rows."""
@@ -138,9 +171,3 @@ class NetworkScorer(nn.Module, ABC):
         if state is None or bool(batch.fresh_B.all()):
             return fresh
         return select_state(state, fresh, ~batch.fresh_B)
-
-
-def _add_corrections(score_NI: Tensor, correction: SparseLogits | None) -> Tensor:
-    if correction is not None:
-        correction.add_to(score_NI)
-    return score_NI

@@ -13,12 +13,8 @@ from torch import Tensor
 from reprise.data.dataset import Sizes
 from reprise.data.vocabulary import PAD
 from reprise.models.batch import Batch, Event, Inputs, move_padding_last
-from reprise.models.cooccurrence.correction import (
-    CooccurrenceCorrection,
-    append_item,
-    empty_windows,
-    target_windows,
-)
+from reprise.models.corrections.cooccurrence import CooccurrenceCorrection
+from reprise.models.corrections.repeat_head import RepeatHead
 from reprise.models.encoder import Encoder, select_state
 from reprise.models.networks.event_inputs import EventInputs, QueryHead, TimeDecay
 from reprise.models.networks.item_embeddings import ItemEmbeddings
@@ -39,7 +35,9 @@ class Components:
     decay: TimeDecay | None = None
     """Decay of the state with time, if any."""
     cooccurrence: CooccurrenceCorrection | None = None
-    """Correction of the logits, if any."""
+    """Correction of the logits by item co-occurrence, if any."""
+    repeat_head: RepeatHead | None = None
+    """Mixture of the logits with a pointer over recent items, if any."""
 
 
 class EncoderInputs(NamedTuple):
@@ -62,12 +60,12 @@ class SequenceModel(NetworkScorer):
     """A network with one encoder over item vectors.
 
     The state is that of the encoder and its last output, `hidden`, so that a query needs no further pass. A network
-    that uses times also stores the timestamp of the last event, `time_s` (NaN: none), and one with a co-occurrence
-    correction the last items, `recent`.
+    that uses times also stores the timestamp of the last event, `time_s` (NaN: none), and one with corrections of its
+    logits the last events, `recent`.
     """
 
     def __init__(self, spec: Any, sizes: Sizes, components: Components) -> None:
-        super().__init__(spec, sizes, components.cooccurrence)
+        super().__init__(spec, sizes, components.cooccurrence, components.repeat_head)
         self.items = components.items
         self.inputs = components.inputs
         self.encoder = components.encoder
@@ -86,11 +84,11 @@ class SequenceModel(NetworkScorer):
 
         Of an event `item`, `time_s`, `kind` and `value`, and of a request `now_s`.
         """
-        features = self.inputs.features
+        features, window = self.inputs.features, self.recent_window
         in_use = {
-            "item": self.cooccurrence is not None,
-            "time_s": self.uses_time,
-            "kind": features.kinds > 0,
+            "item": window is not None,
+            "time_s": self.uses_time or (window is not None and window.times),
+            "kind": features.kinds > 0 or (window is not None and window.kinds),
             "value": features.value,
             "now_s": self.head.scale is not None,
         }
@@ -102,8 +100,8 @@ class SequenceModel(NetworkScorer):
         state = {**self.encoder.initial_state(batch), "hidden": weight.new_zeros(batch, self.size)}
         if self.uses_time:
             state["time_s"] = weight.new_full((batch,), torch.nan, dtype=torch.float64)
-        if self.cooccurrence is not None:
-            state["recent"] = empty_windows(batch, self.cooccurrence.window, weight.device)
+        if (window := self.recent_window) is not None:
+            state |= window.initial_state(batch, weight.device)
         return state
 
     def forward(self, batch: Batch, state: State | None = None) -> TargetQueries:
@@ -140,10 +138,11 @@ class SequenceModel(NetworkScorer):
         after = {**encoded.state, "hidden": hidden_SD.index_select(0, last_B).to(start["hidden"].dtype)}
         if self.uses_time:
             after["time_s"] = time_BS.flatten()[last_B]
-        recent_NW = None
-        if self.cooccurrence is not None:
-            recent_NW, after["recent"] = target_windows(start["recent"], events.item_BT, seen_BT, wanted_BT)
-        return TargetQueries(query_ND, recent_NW, after, encoded.penalty)
+        recent = None
+        if (window := self.recent_window) is not None:
+            recent, last_events = window.at_targets(start, events, seen_BT, wanted_BT)
+            after |= last_events
+        return TargetQueries(query_ND, recent, after, encoded.penalty)
 
     def encoder_inputs(self, batch: Batch, start: State) -> EncoderInputs:
         """Return the encoder inputs for a batch whose rows are in the states `start`."""
@@ -167,8 +166,8 @@ class SequenceModel(NetworkScorer):
         after = {**after, "hidden": hidden_BD}
         if self.uses_time:
             after["time_s"] = event.time_s_B
-        if self.cooccurrence is not None:
-            after["recent"] = append_item(state["recent"], event.item_B)
+        if (window := self.recent_window) is not None:
+            after |= window.advance(state, event)
         return after
 
     def query(self, state: State, now_s_B: Tensor | None = None) -> Tensor:

@@ -20,7 +20,7 @@ from reprise.config import to_dict
 from reprise.data.dataset import SequenceDataset, Sizes
 from reprise.errors import ArtefactError, ConfigError
 from reprise.models.batch import Event
-from reprise.models.cooccurrence.correction import CooccurrenceCorrection
+from reprise.models.corrections.cooccurrence import CooccurrenceCorrection
 from reprise.recommender.artefact.artefact import INITIAL, INPUT, OUTPUT, TRANSITIONS, Artefact
 from reprise.recommender.artefact.loading import open_network
 from reprise.recommender.artefact.model_card import describe_data

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from reprise.data.dataset import Part, SequenceDataset
-from reprise.data.vocabulary import PAD
-from reprise.models.cooccurrence.counting import count_neighbours, csr_entries, item_counts
+from reprise.models.counts.counting import csr_entries, item_counts
+from reprise.models.counts.neighbours import find_neighbours
 from reprise.models.sparse_logits import SparseLogits
 
 MAX_DISTANCE = 20
@@ -27,52 +27,64 @@ class CooccurrenceCorrection(nn.Module):
 
     c(i, j) = c_after(i, j) + r c_before(i, j), with the counts of `count_neighbours`;
     s_j = sum over w of v_w c(i_w, j)^q / (c(i_w)^a p_j^b), with p_j the number of events of item j and v_w a weight for each
-    distance; the logit of j grows by g log(1 + s_j / e). Initially g is 0 and the correction has no effect. `fit_correction`
-    finds v, q, a, b, r, e and g on events that were not counted.
+    distance; t_j = sum over w of v'_w cos(i_w, j), with the similarity of items over sessions of `ItemKNN`; the logit of j
+    grows by g log(1 + s_j / e) + g' log(1 + t_j / e'). Initially g and g' are 0 and the correction has no effect.
+    `fit_corrections` finds v, q, a, b, r, e, g, v', e' and g' on events that were not counted.
 
     Args:
         items: Number of items, I.
         window: Number of last events that are used, W.
-        neighbours: Number of neighbours stored per item.
+        neighbours: Number of neighbours stored per item; of each of both sorts with `similarity`.
+        similarity: Whether the second sum, over similarities, is used.
     """
 
     start: Tensor
     neighbour_P: Tensor
     after_P: Tensor
     before_P: Tensor
+    cosine_P: Tensor
     after: Tensor
     before: Tensor
     log_popularity: Tensor
 
-    def __init__(self, items: int, window: int, neighbours: int) -> None:
+    def __init__(self, items: int, window: int, neighbours: int, *, similarity: bool = True) -> None:
         super().__init__()
         self.items, self.window, self.neighbours = items, window, neighbours
+        self.uses_similarity = similarity
         # the names of these parameters are keys in saved weights
         self.distance = nn.Parameter(-torch.arange(window, 0, -1, dtype=torch.float32).log())
         self.powers = nn.Parameter(torch.tensor([0.8, 0.5, 0.3]))
         self.backward_share = nn.Parameter(torch.tensor([math.log(0.1)]))
         self.floor = nn.Parameter(torch.tensor([math.log(0.05)]))
         self.gain = nn.Parameter(torch.tensor([0.0]))
+        self.cosine_distance = nn.Parameter(torch.zeros(window))
+        self.cosine_floor = nn.Parameter(torch.tensor([math.log(0.05)]))
+        self.cosine_gain = nn.Parameter(torch.tensor([0.0]))
+        if not similarity:
+            for parameter in (self.cosine_distance, self.cosine_floor, self.cosine_gain):
+                parameter.requires_grad_(False)
         # counts are data and not weights: they are not saved, and `count` computes them again when a run is opened
         self.register_buffer("start", torch.zeros(items + 2, dtype=torch.int64), persistent=False)
         self.register_buffer("neighbour_P", torch.zeros(0, dtype=torch.int64), persistent=False)
-        for name in ("after_P", "before_P"):
+        for name in ("after_P", "before_P", "cosine_P"):
             self.register_buffer(name, torch.zeros(0), persistent=False)
         for name in ("after", "before", "log_popularity"):
             self.register_buffer(name, torch.zeros(items + 1), persistent=False)
 
     @property
     def is_zero(self) -> bool:
-        """Whether the gain is 0, so that the correction never changes a logit."""
-        return not bool(self.gain.any())
+        """Whether the gains are 0, so that the correction never changes a logit."""
+        return not bool(self.gain.any() or self.cosine_gain.any())
 
     def count(self, dataset: SequenceDataset, before: Part = "test") -> None:
         """Count the co-occurrences in the events before a part, replacing any earlier counts."""
-        near = count_neighbours(dataset, MAX_DISTANCE, self.neighbours, before)
+        near = find_neighbours(
+            dataset, MAX_DISTANCE, self.neighbours, before, similarity=self.uses_similarity
+        )
         log_popularity_I = item_counts(dataset, before).clamp(min=1.0).log().float()
         device = self.distance.device
         self.start, self.neighbour_P = near.start.to(device), near.item_P.to(device)
-        for name in ("after_P", "before_P", "after", "before"):
+        for name in ("after_P", "before_P", "cosine_P", "after", "before"):
             setattr(self, name, getattr(near, name).float().to(device))
         self.log_popularity = nn.functional.pad(log_popularity_I, (1, 0)).to(device)
 
@@ -80,8 +92,10 @@ class CooccurrenceCorrection(nn.Module):
         """Return the logit correction after each window.
 
         Args:
-            recent_NW: The last items before each target, newest last; `PAD` if there are fewer than W.
+            recent_NW: The last items before each target, newest last; `PAD` if there are fewer than W. Only the last W
+                columns are used.
         """
+        recent_NW = recent_NW[:, -self.window :]
         with torch.autocast(recent_NW.device.type, enabled=False):
             # Example with W = 2: the window of target 0 is (3, 5), item 3 has the neighbours 5 and 7, item 5 has 7.
             # The entries are (target 0, item 5), (0, 7), (0, 7): item 7 has two, and s_7 is the sum of both.
@@ -93,14 +107,17 @@ class CooccurrenceCorrection(nn.Module):
             else:
                 score_P = self._all_scores()[pair_P]
             score_P = score_P * self.distance.exp().repeat(len(recent_NW))[position_P]
-            value_P = self._entry_values(row_P * (self.items + 1) + item_P, score_P, len(recent_NW))
+            cosine_P = self.cosine_P[pair_P] * self.cosine_distance.exp().repeat(len(recent_NW))[position_P]
+            key_P = row_P * (self.items + 1) + item_P
+            value_P = self._entry_values(key_P, score_P, cosine_P, len(recent_NW))
             return SparseLogits(row_P, item_P, value_P)
 
     def tables(self) -> dict[str, Tensor]:
         """Return the fitted correction as plain tables, which serving stores and evaluates without the powers.
 
         `start` [I + 2] and `neighbour` [P] (int32) are the stored pairs, as in `Neighbours`. `score` [P] is
-        c(i, j)^q / (c(i)^a p_j^b), `weight` [W] is v_w, newest last, `floor` [1] is log e and `gain` [1] is g.
+        c(i, j)^q / (c(i)^a p_j^b), `weight` [W] is v_w, newest last, `floor` [1] is log e and `gain` [1] is g. `cosine` [P]
+        is cos(i, j), and `cosine_weight`, `cosine_floor` and `cosine_gain` are those of the second sum.
         """
         return {
             "start": self.start,
@@ -109,6 +126,10 @@ class CooccurrenceCorrection(nn.Module):
             "weight": self.distance.exp(),
             "floor": self.floor,
             "gain": self.gain,
+            "cosine": self.cosine_P,
+            "cosine_weight": self.cosine_distance.exp(),
+            "cosine_floor": self.cosine_floor,
+            "cosine_gain": self.cosine_gain,
         }
 
     def _all_scores(self) -> Tensor:
@@ -125,46 +146,21 @@ class CooccurrenceCorrection(nn.Module):
         log_P: Tensor = q * log_count_P - a * log_total_P - b * self.log_popularity[self.neighbour_P[pair_P]]
         return log_P.exp()
 
-    def _entry_values(self, key_P: Tensor, score_P: Tensor, rows: int) -> Tensor:
-        """Return the value of each entry; entries of the same target and item (equal keys) sum to g log(1 + s / e)."""
+    def _entry_values(self, key_P: Tensor, score_P: Tensor, cosine_P: Tensor, rows: int) -> Tensor:
+        """Return the value of each entry; those of the same target and item (equal keys) add up to the correction."""
         if rows * (self.items + 1) <= MAX_TABLE_SIZE:
             slot_P, size = key_P, rows * (self.items + 1)
         else:
             _, slot_P = key_P.unique(return_inverse=True)  # type: ignore[no-untyped-call]
             size = len(key_P)
-        # The logarithm is taken of the sum, so entries of one item cannot be computed one by one. Each gets an equal
+        # The logarithms are taken of the sums, so entries of one item cannot be computed one by one. Each gets an equal
         # share instead: two entries with scores 0.2 and 0.3 get g log(1 + 0.5 / e) / 2 each, and adding both to the
         # logit gives the right total without merging the entries.
         sum_P = score_P.new_zeros(size).index_add(0, slot_P, score_P)[slot_P]
+        cosine_sum_P = cosine_P.new_zeros(size).index_add(0, slot_P, cosine_P)[slot_P]
         with torch.no_grad():
             entries_P = score_P.new_zeros(size).index_add(0, slot_P, torch.ones_like(score_P))[slot_P]
-        return self.gain * torch.log1p(sum_P * (-self.floor).exp()) / entries_P
-
-
-def target_windows(
-    before_BW: Tensor, item_BT: Tensor, seen_BT: Tensor, wanted_BT: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return the last W items before each target, [N, W], and after the whole batch, [B, W].
-
-    Args:
-        before_BW: The windows before the batch.
-        item_BT: The items of each row, padding last.
-        seen_BT: Number of items of the row that precede the prediction at each step.
-        wanted_BT: True at the steps that have a target.
-    """
-    # Window k of a row is the one after its first k items. Example with W = 2: the window (0, 7) and the items 1, 2, 3
-    # give the row 0 7 1 2 3 and its windows (0, 7), (7, 1), (1, 2), (2, 3) for k = 0 .. 3.
-    window_BSW = torch.cat([before_BW, item_BT], dim=1).unfold(1, before_BW.shape[1], 1)
-    row_N, step_N = wanted_BT.nonzero(as_tuple=True)
-    row_B = torch.arange(len(item_BT), device=item_BT.device)
-    return window_BSW[row_N, seen_BT[row_N, step_N]], window_BSW[row_B, seen_BT[:, -1]]
-
-
-def append_item(before_BW: Tensor, item_B: Tensor) -> Tensor:
-    """Return the windows after one more item of each row; the oldest item is dropped."""
-    return torch.cat([before_BW, item_B.unsqueeze(1)], dim=1)[:, 1:]
-
-
-def empty_windows(batch: int, window: int, device: torch.device) -> Tensor:
-    """Return the windows of `batch` users without events, int64 [B, W], filled with `PAD`."""
-    return torch.full((batch, window), PAD, dtype=torch.int64, device=device)
+        value_P = self.gain * torch.log1p(sum_P * (-self.floor).exp())
+        return (
+            value_P + self.cosine_gain * torch.log1p(cosine_sum_P * (-self.cosine_floor).exp())
+        ) / entries_P

@@ -12,7 +12,7 @@ from torch import Tensor
 from reprise.arrays import AnyArray, BoolArray
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.sequence_blocks import EventBlock
-from reprise.models.cooccurrence.counting import event_blocks, popularity
+from reprise.models.counts.counting import event_blocks, popularity
 
 PAIRS_PER_CHUNK = 1 << 22
 """Cost of a chunk of rows in `row_chunks`, in pairs: of targets and sessions, of these and items, or of items."""

@@ -4,9 +4,9 @@ import torch
 
 from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
-from reprise.models.cooccurrence import fitting
-from reprise.models.cooccurrence.correction import CooccurrenceCorrection
-from reprise.models.cooccurrence.fitting import CalibrationExamples, find_calibration_examples, fit_correction
+from reprise.models.corrections import fitting
+from reprise.models.corrections.cooccurrence import CooccurrenceCorrection
+from reprise.models.corrections.fitting import CalibrationExamples, find_calibration_examples, fit_correction
 from reprise.testing.worlds import cycle, memory, noise, world
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from reprise.data.vocabulary import PAD
-from reprise.models.cooccurrence import correction
-from reprise.models.cooccurrence.correction import (
+from reprise.models.corrections import correction
+from reprise.models.corrections.cooccurrence import (
     MAX_DISTANCE,
     CooccurrenceCorrection,
     append_item,

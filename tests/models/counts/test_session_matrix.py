@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from reprise.models.baselines.session_matrix import csr_positions, find_sessions, row_chunks, top_k_per_row
-from reprise.models.cooccurrence import counting
+from reprise.models.corrections import counting
+from reprise.models.counts.session_matrix import csr_positions, find_sessions, row_chunks, top_k_per_row
 from reprise.testing.worlds import noise, world
 
 
@@ -96,6 +96,6 @@ def test_top_k_per_row():
     ],
 )
 def test_row_chunks_stay_below_the_cost_limit(monkeypatch, cost, chunks):
-    monkeypatch.setattr("reprise.models.baselines.session_matrix.PAIRS_PER_CHUNK", 6)
+    monkeypatch.setattr("reprise.models.counts.session_matrix.PAIRS_PER_CHUNK", 6)
     found = row_chunks(np.array(cost, dtype=np.int64))
     assert [(chunk.start, chunk.stop) for chunk in found] == chunks

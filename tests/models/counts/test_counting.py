@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from reprise.data.dataset import SequenceDataset
-from reprise.models.cooccurrence import counting
-from reprise.models.cooccurrence.counting import (
+from reprise.models.corrections import counting
+from reprise.models.counts.counting import (
     PairCounts,
     count_neighbours,
     count_pairs,

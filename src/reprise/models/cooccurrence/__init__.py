@@ -1,1 +1,0 @@
-"""Item co-occurrence counts as an additive correction of the logits."""

@@ -1,0 +1,92 @@
+"""The last W events of each user: the window that the corrections of the logits read, carried in the state.
+
+Shape letters: B rows, T steps, N targets, W events of a window (newest last).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from reprise.data.vocabulary import PAD
+from reprise.models.batch import Event, Inputs
+from reprise.nn.cells import State
+
+ITEM, TIME, KIND = "recent", "recent_time_s", "recent_kind"
+"""Names of the arrays of the state, [B, W]: items, timestamps and kinds of the last events."""
+
+
+class RecentEvents(NamedTuple):
+    """The last W warm events before each of N targets, newest last."""
+
+    item_NW: Tensor
+    """Item indices, int64; `PAD` if there are fewer than W events."""
+    time_s_NW: Tensor | None = None
+    """Timestamps, float64 seconds; NaN if unknown. None if the correction reads no times."""
+    kind_NW: Tensor | None = None
+    """Kinds of the events, int64. None if the correction reads no kinds."""
+
+    def take(self, row_N: Tensor) -> "RecentEvents":
+        """Return the windows of some targets."""
+        return RecentEvents(*(None if column is None else column[row_N] for column in self))
+
+    def to(self, device: torch.device) -> "RecentEvents":
+        """Return the windows on another device."""
+        return RecentEvents(*(None if column is None else column.to(device) for column in self))
+
+    @classmethod
+    def of_state(cls, state: State) -> "RecentEvents":
+        """Return the windows in a state, one for each row."""
+        return cls(state[ITEM], state.get(TIME), state.get(KIND))
+
+
+class RecentEventsWindow(NamedTuple):
+    """What is kept of the last events of each user."""
+
+    size: int
+    """W: number of events."""
+    times: bool = False
+    """Whether timestamps are kept."""
+    kinds: bool = False
+    """Whether kinds are kept."""
+
+    def initial_state(self, batch: int, device: torch.device) -> State:
+        """Return the windows of `batch` users without events."""
+        state = {ITEM: torch.full((batch, self.size), PAD, dtype=torch.int64, device=device)}
+        if self.times:
+            state[TIME] = torch.full((batch, self.size), torch.nan, dtype=torch.float64, device=device)
+        if self.kinds:
+            state[KIND] = torch.zeros((batch, self.size), dtype=torch.int64, device=device)
+        return state
+
+    def advance(self, state: State, event: Event) -> State:
+        """Return the windows after one more event of each row; the oldest event is dropped."""
+        columns = {ITEM: event.item_B, TIME: event.time_s_B, KIND: event.kind_B}
+        return {
+            name: torch.cat([state[name], column_B.unsqueeze(1)], dim=1)[:, 1:]
+            for name, column_B in columns.items()
+            if name in state
+        }
+
+    def at_targets(
+        self, state: State, events: Inputs, seen_BT: Tensor, wanted_BT: Tensor
+    ) -> tuple[RecentEvents, State]:
+        """Return the windows before each target and after the whole batch.
+
+        Args:
+            state: The windows before the batch.
+            events: The events of each row, padding last.
+            seen_BT: Number of events of the row that precede the prediction at each step.
+            wanted_BT: True at the steps that have a target.
+        """
+        # Window k of a row is the one after its first k events. Example with W = 2: the window (0, 7) and the items
+        # 1, 2, 3 give the row 0 7 1 2 3 and its windows (0, 7), (7, 1), (1, 2), (2, 3) for k = 0 .. 3.
+        row_N, step_N = wanted_BT.nonzero(as_tuple=True)
+        row_B = torch.arange(len(seen_BT), device=seen_BT.device)
+        found, after = {}, {}
+        for name, column_BT in zip((ITEM, TIME, KIND), events[:3], strict=True):
+            if name in state:
+                window_BSW = torch.cat([state[name], column_BT], dim=1).unfold(1, self.size, 1)
+                found[name] = window_BSW[row_N, seen_BT[row_N, step_N]]
+                after[name] = window_BSW[row_B, seen_BT[:, -1]]
+        return RecentEvents.of_state(found), after

@@ -1,0 +1,1 @@
+"""Counts of a log: items, pairs of items, and sessions."""
