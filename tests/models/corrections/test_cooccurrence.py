@@ -6,17 +6,13 @@ import pytest
 import torch
 
 from reprise.data.vocabulary import PAD
-from reprise.models.corrections import correction
-from reprise.models.corrections.cooccurrence import (
-    MAX_DISTANCE,
-    CooccurrenceCorrection,
-    append_item,
-    target_windows,
-)
+from reprise.models.corrections import cooccurrence
+from reprise.models.corrections.cooccurrence import MAX_DISTANCE, CooccurrenceCorrection
+from reprise.models.sparse_logits import SparseLogits
 from reprise.testing.worlds import noise, world
 
 
-def dense(extra: correction.SparseLogits, rows: int, items: int) -> torch.Tensor:
+def dense(extra: SparseLogits, rows: int, items: int) -> torch.Tensor:
     found = torch.zeros(rows, items + 1)
     return found.index_put((extra.row_P, extra.item_P), extra.value_P, accumulate=True)
 
@@ -81,7 +77,7 @@ def test_dense_and_sorted_sums_are_equal(rows: list[list[int]], monkeypatch: pyt
     module = counted_correction(rows)
     windows = torch.tensor([[1, 2, 1, 3], [PAD, PAD, PAD, 5]])
     expected = dense(module(windows), 2, module.items)
-    monkeypatch.setattr(correction, "MAX_TABLE_SIZE", 0)
+    monkeypatch.setattr(cooccurrence, "MAX_TABLE_SIZE", 0)
     torch.testing.assert_close(dense(module(windows), 2, module.items), expected)
     repeated = windows.repeat(20, 1)
     assert len(module(repeated).row_P) > len(module.neighbour_P) > len(module(windows).row_P)
@@ -100,14 +96,3 @@ def test_every_parameter_gets_a_gradient() -> None:
         assert parameter.grad is not None
         assert torch.isfinite(parameter.grad).all(), name
         assert parameter.grad.abs().sum() > 0, name
-
-
-def test_target_windows_and_append_item() -> None:
-    """The carried window comes first; each item enters on the right, and padding is skipped."""
-    seen_BT, wanted_BT = torch.tensor([[0, 1, 3, 3]]), torch.tensor([[True, True, False, True]])
-    recent_NW, recent_BW = target_windows(
-        torch.tensor([[0, 7]]), torch.tensor([[1, 2, 3, PAD]]), seen_BT, wanted_BT
-    )
-    assert recent_NW.tolist() == [[0, 7], [7, 1], [2, 3]]
-    assert recent_BW.tolist() == [[2, 3]]
-    assert append_item(recent_BW, torch.tensor([5])).tolist() == [[3, 5]]

@@ -6,7 +6,7 @@ from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.models.corrections import fitting
 from reprise.models.corrections.cooccurrence import CooccurrenceCorrection
-from reprise.models.corrections.fitting import CalibrationExamples, find_calibration_examples, fit_correction
+from reprise.models.corrections.fitting import CalibrationExamples, find_calibration_examples, fit_corrections
 from reprise.testing.worlds import cycle, memory, noise, world
 
 
@@ -24,8 +24,8 @@ def test_examples_are_warm_targets_with_their_windows(small: SequenceDataset) ->
     examples = find_calibration_examples(small, "valid", 3)
     assert examples.position_N.tolist() == [5, 6, 13, 14, 15]
     assert names(small, examples.target_N) == ["b", "a", "a", "c", "a"]
-    assert names(small, examples.recent_NW[0]) == ["a", "b", "c"]
-    assert names(small, examples.recent_NW[4]) == ["c", "a", "c"]
+    assert names(small, examples.recent.item_NW[0]) == ["a", "b", "c"]
+    assert names(small, examples.recent.item_NW[4]) == ["c", "a", "c"]
     assert len(examples.hidden_P) == 0
 
 
@@ -33,7 +33,7 @@ def test_short_histories_are_padded_and_cold_items_skipped() -> None:
     """Training a b, validation x a. x is cold, so it is neither a target nor in the window of a."""
     dataset = world([list("abxa")], valid=2, test=0)
     examples = find_calibration_examples(dataset, "valid", 4)
-    assert [names(dataset, recent) for recent in examples.recent_NW] == [["-", "-", "a", "b"]]
+    assert [names(dataset, recent) for recent in examples.recent.item_NW] == [["-", "-", "a", "b"]]
 
 
 def test_exclude_seen_hides_earlier_items_and_drops_repeated_targets(small: SequenceDataset) -> None:
@@ -55,7 +55,7 @@ def test_a_large_part_is_sampled_uniformly() -> None:
     assert (len(every.target_N), len(some.target_N)) == (400, 50)
     index_N = np.searchsorted(every.position_N, some.position_N)
     assert (np.diff(some.position_N) > 0).all()
-    assert torch.equal(every.recent_NW[index_N], some.recent_NW)
+    assert torch.equal(every.recent.item_NW[index_N], some.recent.item_NW)
     assert np.diff(some.position_N).max() < 1000
 
 
@@ -66,8 +66,8 @@ def fit_on(
     correction.count(dataset)
     examples = find_calibration_examples(dataset, "valid", 3)
     flat_I = torch.zeros(dataset.items.warm)
-    return correction, examples, fit_correction(
-        correction, examples, lambda index_C: flat_I.expand(len(index_C), -1) if logits is None else logits[index_C],
+    return correction, examples, fit_corrections(
+        correction, None, examples, lambda index_C: flat_I.expand(len(index_C), -1) if logits is None else logits[index_C],
         gce_q,
     )  # fmt: skip
 
@@ -98,7 +98,7 @@ def test_gce_gives_more_confident_counts_than_log_loss() -> None:
     for gce_q in (fitting.GCE_Q, 0.0):
         correction, examples, _ = fit_on(misleading_counts(), gce_q=gce_q)
         logits_NI = torch.zeros(len(examples.target_N), 9)
-        correction(examples.recent_NW).add_to(logits_NI)
+        correction(examples.recent.item_NW).add_to(logits_NI)
         confidence.append(logits_NI.softmax(1).amax(1).mean().item())
     assert confidence[0] > confidence[1] + 0.1
 
@@ -116,7 +116,7 @@ def test_random_counts_do_not_change_a_perfect_ranking() -> None:
     perfect = 12 * torch.nn.functional.one_hot(examples.target_N - 1, dataset.items.warm).float()
     correction, _, fit = fit_on(dataset, perfect)
     assert fit.loss_after <= fit.loss_before < 0.01
-    extra = correction(examples.recent_NW)
+    extra = correction(examples.recent.item_NW)
     changed = perfect.clone()
     extra.add_to(changed)
     assert (changed.argmax(1) + 1 == examples.target_N).all()

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from reprise.data.dataset import SequenceDataset
-from reprise.models.corrections import counting
+from reprise.models.counts import counting
 from reprise.models.counts.counting import (
     PairCounts,
     count_neighbours,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from reprise.models.corrections import counting
+from reprise.models.counts import counting
 from reprise.models.counts.session_matrix import csr_positions, find_sessions, row_chunks, top_k_per_row
 from reprise.testing.worlds import noise, world
 

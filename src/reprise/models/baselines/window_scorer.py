@@ -13,7 +13,7 @@ from torch import Tensor
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.models.batch import Batch, Event, move_padding_last
-from reprise.models.corrections.cooccurrence import append_item, empty_windows, target_windows
+from reprise.models.corrections.recent_events import append_event, empty_windows, target_windows
 from reprise.models.encoder import select_state
 from reprise.nn.cells import State
 
@@ -56,7 +56,7 @@ class WindowScorer(ABC):
 
     def advance(self, state: State, event: Event) -> State:
         """Append the item of each event to its window, except `PAD`."""
-        recent_BW = append_item(state["recent_BW"], event.item_B)
+        recent_BW = append_event(state["recent_BW"], event.item_B)
         return select_state({"recent_BW": recent_BW}, state, event.item_B != PAD)
 
     def scores(self, state: State, now_s_B: Tensor | None = None) -> Tensor:

@@ -166,7 +166,7 @@ def fit_corrections(
 class _Fitting:
     """One fit: the corrections, their examples, and the scale of the base logits.
 
-    The base logits of a network may be too sharp or too flat for the loss. The fit may scale them by exp(scale), but the
+    The base logits of a network may be too sharp or too flat for the loss. The fit may scale them by exp(log_scale), but the
     network must not change. Only the ratio of both terms matters for a ranking, so the gains are divided by the scale at
     the end: with scale 0.5 and gain 0.3, ranking by 0.5 x + 0.3 y is ranking by x + 0.6 y. The repeat head keeps the
     scale, because its mixture depends on it.
@@ -184,9 +184,9 @@ class _Fitting:
         self.examples, self.base, self.gce_q = examples, base, gce_q
         corrections = [one for one in (cooccurrence, repeat_head) if one is not None]
         device = next(corrections[0].parameters()).device
-        self.scale = nn.Parameter(torch.zeros((), device=device))
+        self.log_scale = nn.Parameter(torch.zeros((), device=device))
         found = [parameter for one in corrections for parameter in one.parameters()]
-        self.parameters = [self.scale, *(parameter for parameter in found if parameter.requires_grad)]
+        self.parameters = [self.log_scale, *(parameter for parameter in found if parameter.requires_grad)]
         if repeat_head is not None:
             repeat_head.enabled.fill_(1.0)
             repeat_head.scale.fill_(1.0)
@@ -208,10 +208,10 @@ class _Fitting:
         with torch.no_grad():
             fit = self._evaluate()
             if self.cooccurrence is not None:
-                self.cooccurrence.gain.div_(self.scale.exp())
-                self.cooccurrence.cosine_gain.div_(self.scale.exp())
+                self.cooccurrence.gain.div_(self.log_scale.exp())
+                self.cooccurrence.cosine_gain.div_(self.log_scale.exp())
             if self.repeat_head is not None:
-                self.repeat_head.scale.copy_(self.scale.exp())
+                self.repeat_head.scale.copy_(self.log_scale.exp())
         return fit
 
     def _evaluate(self) -> Fit:
@@ -228,7 +228,7 @@ class _Fitting:
 
     def _corrected(self, index_C: Tensor) -> Tensor:
         """Return the scaled and corrected logits of some examples, [C, I]."""
-        logits_CI = self.base(index_C) * self.scale.exp()
+        logits_CI = self.base(index_C) * self.log_scale.exp()
         recent = self.examples.recent.take(index_C).to(logits_CI.device)
         return logit_changes(recent, self.cooccurrence, self.repeat_head).apply(logits_CI)
 

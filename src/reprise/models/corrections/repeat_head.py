@@ -42,6 +42,7 @@ class RepeatHead(nn.Module):
         kinds: Number of kinds of event; 0: the kind is not a feature.
     """
 
+    scale: Tensor
     enabled: Tensor
 
     def __init__(self, window: int, *, times: bool = False, kinds: int = 0) -> None:
@@ -92,11 +93,12 @@ class RepeatHead(nn.Module):
         newest_W = nn.functional.pad(self.position[:NEWEST], (1, max(0, width - NEWEST)))[rank_W]
         log_rank, repeated, log_count = self.position[NEWEST:]
         by_rank_W = newest_W + log_rank * rank_W.float().log()
-        return by_rank_W + repeated * (count_NW > 1) + log_count * count_NW.log()
+        terms_NW: Tensor = by_rank_W + repeated * (count_NW > 1) + log_count * count_NW.log()
+        return terms_NW
 
     def _event_terms(self, recent: RecentEvents) -> Tensor:
         """Return the part of the pointer logits that depends on times and kinds, [N, W] or a scalar 0."""
-        terms = self.own_weight.new_zeros(())
+        terms: Tensor = self.own_weight.new_zeros(())
         if self.time is not None:
             assert recent.time_s_NW is not None
             time_s_NW = recent.time_s_NW[:, -self.window :]

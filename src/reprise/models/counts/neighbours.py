@@ -75,4 +75,6 @@ def find_neighbours(
         merged_P[np.searchsorted(code_P, codes_P)] = value_P
         values.append(torch.from_numpy(merged_P))
     start = torch.from_numpy(np.searchsorted(code_P, np.arange(base + 1) * base))
-    return ItemNeighbours(start, torch.from_numpy(code_P % base), *values, near.after, near.before)
+    after_P, before_P, cosine_P = values
+    item_P = torch.from_numpy(code_P % base)
+    return ItemNeighbours(start, item_P, after_P, before_P, cosine_P, near.after, near.before)
