@@ -90,6 +90,7 @@ def test_every_parameter_gets_a_gradient() -> None:
     module.count(dataset)
     with torch.no_grad():
         module.gain.fill_(0.5)
+        module.cosine_gain.fill_(0.3)
     extra = module(torch.tensor([[1, 2, 3], [0, 2, 2], [4, 5, 1]]))
     (extra.value_P * torch.linspace(1, 2, len(extra.value_P))).sum().backward()
     for name, parameter in module.named_parameters():

@@ -97,7 +97,7 @@ def test_attention_is_the_mean_of_the_members() -> None:
 
 def test_reads_is_the_union_of_the_members() -> None:
     assert built(gaps=True, query_time=True).reads == ("item", "time_s", "now_s")
-    assert built(cooccurrence=0).reads == ()
+    assert built(cooccurrence=0, repeats=0).reads == ()
 
 
 @pytest.mark.parametrize("member", [Ensemble(), 3, Recurrent])

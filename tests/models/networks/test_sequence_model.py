@@ -77,7 +77,7 @@ def test_select_state_selects_rows() -> None:
 def make_network(**fields: object) -> SequenceModel:
     """Build a network in which the options that are on by default are off, except `fields`."""
     torch.manual_seed(0)
-    off = {"temperature": 0.0, "attention": 0, "cooccurrence": 0}
+    off = {"temperature": 0.0, "attention": 0, "cooccurrence": 0, "repeats": 0}
     return Recurrent(size=8, layers=1, **{**off, **fields}).build(worlds.cycle().sizes).eval()  # type: ignore[arg-type]
 
 
@@ -95,6 +95,9 @@ def state_after(network: SequenceModel, rows: list[list[int]]) -> State:
         ({}, ()),
         ({"attention": 3}, ()),
         ({"cooccurrence": 2}, ("item",)),
+        ({"repeats": 2}, ("item",)),
+        ({"repeats": 2, "gaps": True}, ("item", "time_s")),
+        ({"repeats": 2, "kinds": True}, ("item", "kind")),
         ({"gaps": True}, ("time_s",)),
         ({"decay": True}, ("time_s",)),
         ({"query_time": True}, ("time_s", "now_s")),

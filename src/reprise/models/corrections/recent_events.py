@@ -57,7 +57,7 @@ class RecentEventsWindow(NamedTuple):
         """Return the windows of `batch` users without events."""
         state = {ITEM: empty_windows(batch, self.size, device)}
         if self.times:
-            state[TIME] = torch.full((batch, self.size), torch.nan, dtype=torch.float64, device=device)
+            state[TIME] = torch.zeros((batch, self.size), dtype=torch.float64, device=device)
         if self.kinds:
             state[KIND] = torch.zeros((batch, self.size), dtype=torch.int64, device=device)
         return state
