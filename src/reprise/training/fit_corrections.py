@@ -20,17 +20,21 @@ from reprise.evaluation.ranking.ranks import VectorScores
 from reprise.evaluation.ranking.targets import device_of, evaluation_mode, score_batches
 from reprise.models.corrections.fitting import (
     GCE_Q,
+    SEARCH_STEPS,
     CalibrationExamples,
     Fit,
     find_calibration_examples,
     fit_corrections,
 )
 from reprise.models.networks.network_scorer import NetworkScorer
+from reprise.training.losses.loss import product_dtype
 from reprise.training.recipe import TrainingConfig
 from reprise.training.validation import Metrics, Validation, recorded
 
 COOCCURRENCE, REPEATS = "cooccurrence", "repeat_head"
 """Names of the corrections, which are attributes of a network and prefixes of its weights."""
+STEPS_ALONE = 80
+"""Number of steps of the fit of each correction alone, after both together: only whether it is better has to be seen."""
 TITLES = {COOCCURRENCE: "co-occurrence", REPEATS: "repeats"}
 """Names of the corrections in messages."""
 
@@ -71,7 +75,7 @@ def add_corrections(
     fabric: Fabric,
     before: Metrics,
 ) -> CorrectionsResult:
-    """Fit the corrections of a trained network, each alone and both together, and keep what the validation part prefers.
+    """Fit the corrections of a trained network, both together and each alone, and keep what the validation part prefers.
 
     Corrections that are not kept have no effect afterwards.
 
@@ -90,7 +94,7 @@ def add_corrections(
     choices = [both, *((name,) for name in both)] if len(both) > 1 else [both]
     attempts = []
     for names in choices:
-        fit = fitting.fit(names)
+        fit = fitting.fit(names, SEARCH_STEPS if names == both else STEPS_ALONE)
         weights = {name: tensor.clone() for name, tensor in fitting.modules.state_dict().items()}
         attempts.append(_Attempt(names, fit, validation(model, fabric.autocast()), weights))
     # NDCG decides, whatever metric the recipe names: counts can raise recall while they lower the ranks of items that
@@ -145,8 +149,11 @@ class CorrectionFitting:
         self._examples = find_calibration_examples(dataset, "valid", window.size, exclude_seen=exclude_seen)
         if len(self._examples.target_N):
             with precision:
-                self._query_ND = _queries(model, dataset, self._examples)
-            self._vector_ID = model.item_vectors().detach().float()
+                query_ND = _queries(model, dataset, self._examples)
+                # a few dozen parameters are fitted to thousands of examples: rounded logits are good enough
+                product = product_dtype(query_ND.device, torch.float32)
+            self._query_ND = query_ND.to(product)
+            self._vector_ID = model.item_vectors().detach().to(product)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -162,7 +169,7 @@ class CorrectionFitting:
             if self.model.repeat_head is not None:
                 self.model.repeat_head.enabled.zero_()
 
-    def fit(self, names: tuple[str, ...]) -> Fit:
+    def fit(self, names: tuple[str, ...], steps: int = SEARCH_STEPS) -> Fit:
         """Fit some of the corrections together, from their initial values; the others have no effect."""
         self.modules.load_state_dict(self._initial)
         self.turn_off()
@@ -176,8 +183,9 @@ class CorrectionFitting:
             cooccurrence,
             self.model.repeat_head if REPEATS in names else None,
             self._examples,
-            lambda example_C: self._query_ND[example_C] @ self._vector_ID.t(),
+            lambda example_C: (self._query_ND[example_C] @ self._vector_ID.t()).float(),
             self.gce_q,
+            steps,
         )
 
 

@@ -77,7 +77,7 @@ def test_dense_and_sorted_sums_are_equal(rows: list[list[int]], monkeypatch: pyt
     module = counted_correction(rows)
     windows = torch.tensor([[1, 2, 1, 3], [PAD, PAD, PAD, 5]])
     expected = dense(module(windows), 2, module.items)
-    monkeypatch.setattr(cooccurrence, "MAX_TABLE_SIZE", 0)
+    monkeypatch.setattr(cooccurrence, "MAX_PLACES_PER_ENTRY", 0)
     torch.testing.assert_close(dense(module(windows), 2, module.items), expected)
     repeated = windows.repeat(20, 1)
     assert len(module(repeated).row_P) > len(module.neighbour_P) > len(module(windows).row_P)

@@ -41,7 +41,9 @@ def test_residual_network_wraps_each_cell_in_a_block() -> None:
 
 
 def test_state_names_have_the_layer_as_prefix() -> None:
-    model = Recurrent(cell="lstm", size=6, layers=2, attention=0, cooccurrence=0, repeats=0).build(Sizes(items=9))
+    model = Recurrent(cell="lstm", size=6, layers=2, attention=0, cooccurrence=0, repeats=0).build(
+        Sizes(items=9)
+    )
     assert set(model.initial_state(3)) == {"0.h", "0.c", "1.h", "1.c", "hidden"}
 
 

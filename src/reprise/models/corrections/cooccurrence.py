@@ -16,8 +16,8 @@ from reprise.models.sparse_logits import SparseLogits
 
 MAX_DISTANCE = 20
 """Largest distance, in events, at which a pair of items is counted."""
-MAX_TABLE_SIZE = 1 << 26
-"""Largest number of targets times items for which entries are summed in a dense table; above it, they are sorted."""
+MAX_PLACES_PER_ENTRY = 4
+"""Entries are summed in a dense table of targets times items if it has at most this many places per entry; else sorted."""
 MIN_COUNT = 1e-6
 """Lower bound of a count before its logarithm is taken."""
 
@@ -148,7 +148,7 @@ class CooccurrenceCorrection(nn.Module):
 
     def _entry_values(self, key_P: Tensor, score_P: Tensor, cosine_P: Tensor, rows: int) -> Tensor:
         """Return the value of each entry; those of the same target and item (equal keys) add up to the correction."""
-        if rows * (self.items + 1) <= MAX_TABLE_SIZE:
+        if rows * (self.items + 1) <= MAX_PLACES_PER_ENTRY * len(key_P):
             slot_P, size = key_P, rows * (self.items + 1)
         else:
             _, slot_P = key_P.unique(return_inverse=True)  # type: ignore[no-untyped-call]
@@ -156,10 +156,10 @@ class CooccurrenceCorrection(nn.Module):
         # The logarithms are taken of the sums, so entries of one item cannot be computed one by one. Each gets an equal
         # share instead: two entries with scores 0.2 and 0.3 get g log(1 + 0.5 / e) / 2 each, and adding both to the
         # logit gives the right total without merging the entries.
-        sum_P = score_P.new_zeros(size).index_add(0, slot_P, score_P)[slot_P]
-        cosine_sum_P = cosine_P.new_zeros(size).index_add(0, slot_P, cosine_P)[slot_P]
+        sum_P = score_P.new_zeros(size).index_add_(0, slot_P, score_P)[slot_P]
+        cosine_sum_P = cosine_P.new_zeros(size).index_add_(0, slot_P, cosine_P)[slot_P]
         with torch.no_grad():
-            entries_P = score_P.new_zeros(size).index_add(0, slot_P, torch.ones_like(score_P))[slot_P]
+            entries_P = score_P.new_zeros(size).index_add_(0, slot_P, torch.ones_like(score_P))[slot_P]
         value_P = self.gain * torch.log1p(sum_P * (-self.floor).exp())
         return (
             value_P + self.cosine_gain * torch.log1p(cosine_sum_P * (-self.cosine_floor).exp())

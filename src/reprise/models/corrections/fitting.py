@@ -24,6 +24,8 @@ MAX_EXAMPLES = 8192
 """Largest number of calibration examples; about sixty parameters are fitted, and more examples would not help."""
 SEARCH_STEPS = 160
 """Number of Adam steps."""
+MAX_MEASURED = 2048
+"""Largest number of examples on which the loss before and after the fit is measured."""
 EXAMPLES_PER_STEP = 256
 """Number of calibration examples per step."""
 GCE_Q = 0.4
@@ -65,9 +67,9 @@ class Fit(NamedTuple):
     examples: int
     """Number of calibration examples."""
     loss_before: float
-    """Mean loss of the base logits alone."""
+    """Mean loss of the base logits alone, on `MAX_MEASURED` of the examples."""
     loss_after: float
-    """Mean loss of the corrected logits."""
+    """Mean loss of the corrected logits, on the same examples."""
 
 
 def find_calibration_examples(
@@ -141,6 +143,7 @@ def fit_corrections(
     examples: CalibrationExamples,
     base: BaseLogits,
     gce_q: float = GCE_Q,
+    steps: int = SEARCH_STEPS,
 ) -> Fit:
     """Fit the parameters of one or both corrections together, by maximum a posteriori with Adam.
 
@@ -153,6 +156,7 @@ def fit_corrections(
         examples: Targets with their histories.
         base: Logits that are corrected.
         gce_q: q of the loss.
+        steps: Number of steps.
     """
     if cooccurrence is not None:
         with torch.no_grad():
@@ -160,7 +164,7 @@ def fit_corrections(
             cooccurrence.cosine_gain.fill_(INITIAL_COSINE_GAIN if cooccurrence.uses_similarity else 0.0)
     if not len(examples.target_N):
         return Fit(0, 0.0, 0.0)
-    return _Fitting(cooccurrence, repeat_head, examples, base, gce_q).run()
+    return _Fitting(cooccurrence, repeat_head, examples, base, gce_q).run(steps)
 
 
 class _Fitting:
@@ -191,13 +195,13 @@ class _Fitting:
             repeat_head.enabled.fill_(1.0)
             repeat_head.scale.fill_(1.0)
 
-    def run(self) -> Fit:
+    def run(self, steps: int) -> Fit:
         """Fit, and return the losses."""
         examples = len(self.examples.target_N)
         initial = [parameter.detach().clone() for parameter in self.parameters]
         adam = torch.optim.Adam(self.parameters, lr=LEARNING_RATE)
-        for step, index_C in enumerate(_batches(examples)):
-            adam.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / SEARCH_STEPS)
+        for step, index_C in enumerate(_batches(examples, steps)):
+            adam.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / steps)
             loss = self._loss(self._corrected(index_C), index_C)
             # the prior counts once for all examples, and the loss is a mean over them
             for parameter, start in zip(self.parameters, initial, strict=True):
@@ -215,16 +219,13 @@ class _Fitting:
         return fit
 
     def _evaluate(self) -> Fit:
-        """Measure the mean loss over all examples, with the corrections and without them."""
+        """Measure the mean loss with the corrections and without them."""
         before = after = 0.0
-        for index_C in torch.split(torch.arange(len(self.examples.target_N)), EXAMPLES_PER_STEP):
+        order_N = np.random.default_rng(2).permutation(len(self.examples.target_N))[:MAX_MEASURED]
+        for index_C in torch.from_numpy(order_N).split(EXAMPLES_PER_STEP):
             before += float(self._loss(self.base(index_C).clone(), index_C)) * len(index_C)
             after += float(self._loss(self._corrected(index_C), index_C)) * len(index_C)
-        return Fit(
-            len(self.examples.target_N),
-            before / len(self.examples.target_N),
-            after / len(self.examples.target_N),
-        )
+        return Fit(len(self.examples.target_N), before / len(order_N), after / len(order_N))
 
     def _corrected(self, index_C: Tensor) -> Tensor:
         """Return the scaled and corrected logits of some examples, [C, I]."""
@@ -233,11 +234,12 @@ class _Fitting:
         return logit_changes(recent, self.cooccurrence, self.repeat_head).apply(logits_CI)
 
     def _loss(self, logits_CI: Tensor, index_C: Tensor) -> Tensor:
-        """Return the mean loss of the examples `index_C`, whose logits are `logits_CI`."""
+        """Return the mean loss of the examples `index_C`, whose logits `logits_CI` are changed."""
         device = logits_CI.device
         row_P, hidden_P = csr_entries(self.examples.start, index_C)
-        hidden = row_P.to(device), self.examples.hidden_P[hidden_P].to(device) - 1
-        logits_CI = logits_CI.index_put(hidden, logits_CI.new_tensor(-torch.inf))
+        if len(row_P):
+            hidden = row_P.to(device), self.examples.hidden_P[hidden_P].to(device) - 1
+            logits_CI.index_put_(hidden, logits_CI.new_tensor(-torch.inf))
         column_C = self.examples.target_N[index_C].to(device) - 1
         log_p_C = -nn.functional.cross_entropy(logits_CI, column_C, reduction="none")
         # (1 - p^q) / q = -expm1(q log p) / q, which stays accurate when p is near 1. A lost target with p = 1e-6 costs 13.8
@@ -245,9 +247,9 @@ class _Fitting:
         return (-torch.expm1(self.gce_q * log_p_C) / self.gce_q if self.gce_q else -log_p_C).mean()
 
 
-def _batches(examples: int) -> list[Tensor]:
+def _batches(examples: int, steps: int) -> list[Tensor]:
     """Return the example indices of each step: random permutations of all examples, one after the other."""
     generator = np.random.default_rng(1)
-    needed = SEARCH_STEPS * min(EXAMPLES_PER_STEP, examples)
+    needed = steps * min(EXAMPLES_PER_STEP, examples)
     epochs = [generator.permutation(examples) for _ in range(-(-needed // examples))]
-    return list(torch.from_numpy(np.concatenate(epochs)[:needed]).chunk(SEARCH_STEPS))
+    return list(torch.from_numpy(np.concatenate(epochs)[:needed]).chunk(steps))

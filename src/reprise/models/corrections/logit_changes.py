@@ -37,7 +37,7 @@ class LogitChanges(NamedTuple):
         )
 
     def apply(self, s_NI: Tensor) -> Tensor:
-        """Return the changed logits; the complete rows `s_NI` are changed in place where values are added."""
+        """Change complete rows of logits in place, and return them."""
         if self.added is not None:
             self.added.add_to(s_NI)
         return s_NI if self.repeats is None else self.repeats.apply(s_NI)

@@ -65,9 +65,14 @@ class RepeatMixture(NamedTuple):
         return torch.logaddexp(scaled_NW + self.shift, repeat_NW) / self.scale
 
     def apply(self, s_NI: Tensor) -> Tensor:
-        """Return complete rows of logits with those of the windows replaced; column j belongs to item j + 1."""
+        """Replace the logits of the windows in complete rows, in place, and return the rows.
+
+        Column j of the rows belongs to item j + 1.
+        """
         best_NK = s_NI.topk(min(NORMALISER_ITEMS, s_NI.shape[1]), dim=1).values
+        row_N1 = torch.arange(len(s_NI), device=s_NI.device).unsqueeze(1)
         column_NW = (self.item_NW - 1).clamp(min=0)
-        mixed_NW = self.mixed(s_NI.gather(1, column_NW), self.log_total(best_NK)).to(s_NI.dtype)
+        # an index, because the backward pass of `gather` refuses that its input is changed afterwards
+        mixed_NW = self.mixed(s_NI[row_N1, column_NW], self.log_total(best_NK)).to(s_NI.dtype)
         row_P, place_P = (self.item_NW != PAD).nonzero(as_tuple=True)
-        return s_NI.index_put((row_P, column_NW[row_P, place_P]), mixed_NW[row_P, place_P])
+        return s_NI.index_put_((row_P, column_NW[row_P, place_P]), mixed_NW[row_P, place_P])
