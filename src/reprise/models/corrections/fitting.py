@@ -222,7 +222,7 @@ class _Fitting:
         """Measure the mean loss with the corrections and without them."""
         before = after = 0.0
         order_N = np.random.default_rng(2).permutation(len(self.examples.target_N))[:MAX_MEASURED]
-        for index_C in torch.from_numpy(order_N).split(EXAMPLES_PER_STEP):
+        for index_C in torch.split(torch.from_numpy(order_N), EXAMPLES_PER_STEP):
             before += float(self._loss(self.base(index_C).clone(), index_C)) * len(index_C)
             after += float(self._loss(self._corrected(index_C), index_C)) * len(index_C)
         return Fit(len(self.examples.target_N), before / len(order_N), after / len(order_N))
