@@ -14,7 +14,7 @@ from reprise.evaluation.calibration import (
 from reprise.evaluation.evaluator import evaluate
 from reprise.evaluation.options import EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
-from reprise.evaluation.ranking.ranks import rank
+from reprise.evaluation.ranking.ranks import score_rows
 from reprise.evaluation.ranking.targets import evaluation_mode, score_batches
 from reprise.models.baselines.markov import Markov
 from reprise.models.networks.recurrent import Recurrent
@@ -117,7 +117,7 @@ def test_the_log_loss_equals_the_cross_entropy():
         for batch, scores in score_batches(model, dataset, EvaluationProtocol()):
             target_N = batch.target_items()
             rows = []
-            rank(scores, target_N, observer=lambda s_CI, rows=rows: rows.append(s_CI.clone()))
+            score_rows(scores, None, lambda s_CI, rows=rows: rows.append(s_CI.clone()))
             losses.append(torch.nn.functional.cross_entropy(torch.cat(rows), target_N - 1, reduction="none"))
     assert whole.log_loss == pytest.approx(float(torch.cat(losses).mean()), rel=1e-5)
 

@@ -18,6 +18,7 @@ from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import Vocabulary
 from reprise.evaluation.options import EvaluationOptions
 from reprise.models.baselines.markov import Markov
+from reprise.models.corrections.logit_changes import LogitChanges
 
 ITEMS, WIDTH, TARGETS = 20_000, 16, 10
 
@@ -31,13 +32,13 @@ class Vectors(Markov):
         raise NotImplementedError
 
     def corrections(self, state):
-        return None
+        return LogitChanges()
 
     def item_vectors(self):
         return self.vector_ID
 
     def query_batch(self, batch, state=None):
-        return self.vector_ID[batch.item_BT[batch.target_BT != 0] - 1], None, self.initial_state(len(batch.item_BT))
+        return self.vector_ID[batch.item_BT[batch.target_BT != 0] - 1], LogitChanges(), self.initial_state(len(batch.item_BT))
 
 
 def log(targets):

@@ -19,7 +19,7 @@ from reprise.evaluation.metrics import (
     resolve_ties,
     with_metric,
 )
-from reprise.evaluation.ranking.ranks import MISS
+from reprise.evaluation.ranking.tiles import MISS
 
 RECALL, HIT, MRR, NDCG = METRICS
 

@@ -10,7 +10,7 @@ from ranx import evaluate as ranx_evaluate
 from reprise.evaluation.evaluator import evaluate
 from reprise.evaluation.metrics import all_metrics, resolve_ties
 from reprise.evaluation.protocol import EvaluationProtocol
-from reprise.evaluation.ranking.ranks import rank
+from reprise.evaluation.ranking.ranks import score_rows
 from reprise.evaluation.ranking.targets import evaluation_mode, score_batches
 from reprise.testing.worlds import world
 
@@ -106,7 +106,7 @@ def test_a_report_equals_ranx_on_the_same_scores(fading) -> None:
     with evaluation_mode(model):
         for batch, scores in score_batches(model, dataset, EvaluationProtocol()):
             target_N = batch.target_items()
-            rank(scores, target_N, observer=lambda s_CI: score.append(s_CI.double().numpy()))
+            score_rows(scores, None, lambda s_CI: score.append(s_CI.double().numpy()))
             target.append(target_N.numpy() - 1)
     found = theirs(np.concatenate(score), np.concatenate(target))
     report = evaluate(model, dataset, at=AT)

@@ -21,6 +21,7 @@ from reprise.models.baselines.markov import Markov
 from reprise.models.baselines.popularity import Popularity
 from reprise.models.baselines.session_knn import SessionKNN
 from reprise.models.batch import Batch
+from reprise.models.corrections.logit_changes import LogitChanges
 from reprise.models.networks.recurrent import Recurrent
 from reprise.nn.cells import State
 from reprise.testing.worlds import cycle, noise
@@ -76,11 +77,11 @@ def test_a_bidirectional_network_is_an_error(fading) -> None:
     evaluate(honest, dataset, part="valid")
 
     class BothWays(fading):
-        def query_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, None, State]:
-            query_ND, extra, state = super().query_batch(batch, state)
+        def query_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, LogitChanges, State]:
+            query_ND, changes, state = super().query_batch(batch, state)
             mean_BD = self.vectors[batch.item_BT].mean(1)
             row_N = (batch.target_BT != PAD).nonzero()[:, 0]
-            return query_ND + mean_BD[row_N], extra, state
+            return query_ND + mean_BD[row_N], changes, state
 
     with pytest.raises(LeakError, match="depend on the target or on later events"):
         evaluate(BothWays(dataset.items.warm), dataset, part="valid")

@@ -16,8 +16,8 @@ from reprise.data.dataset import SequenceDataset
 from reprise.data.preparing.prepare import prepare
 from reprise.evaluation.options import QUICK
 from reprise.evaluation.protocol import EvaluationProtocol
-from reprise.evaluation.ranking.ranks import MISS
 from reprise.evaluation.ranking.targets import TargetRanks, rank_targets
+from reprise.evaluation.ranking.tiles import MISS
 from reprise.models.networks.ensemble import Ensemble
 from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.models.networks.recurrent import Recurrent

@@ -25,8 +25,8 @@ from reprise.evaluation.protocol import (
     default_lengths,
     list_lengths,
 )
-from reprise.evaluation.ranking.ranks import MISS
 from reprise.evaluation.ranking.targets import TargetRanks, TopKObserver, device_of, rank_targets
+from reprise.evaluation.ranking.tiles import MISS
 from reprise.evaluation.report import EvaluatedData, Report, SequenceSums, Slice
 from reprise.evaluation.slices import cold, dimensions, same_time
 from reprise.evaluation.stats.bootstrap import Bootstrap, Interval, Ratio

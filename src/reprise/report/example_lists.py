@@ -15,8 +15,8 @@ from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.evaluation.list_metrics import in_order
 from reprise.evaluation.protocol import EvaluationProtocol
-from reprise.evaluation.ranking.ranks import MISS
 from reprise.evaluation.ranking.targets import ScoredBatch, TargetRanks
+from reprise.evaluation.ranking.tiles import MISS
 from reprise.report.comparison_file import ExampleRecord, ItemRecord, RankedListRecord
 
 EXAMPLES = 6

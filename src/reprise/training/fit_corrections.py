@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from reprise.data.dataset import SequenceDataset
 from reprise.evaluation.options import QUICK
 from reprise.evaluation.protocol import EvaluationProtocol
-from reprise.evaluation.ranking.ranks import VectorScores
+from reprise.evaluation.ranking.scores import VectorScores
 from reprise.evaluation.ranking.targets import device_of, evaluation_mode, score_batches
 from reprise.models.corrections.fitting import (
     GCE_Q,

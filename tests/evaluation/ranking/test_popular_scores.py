@@ -10,7 +10,8 @@ from reprise.evaluation.evaluator import evaluate
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.ranking import ranks as ranking
 from reprise.evaluation.ranking.popular_scores import with_popular_items
-from reprise.evaluation.ranking.ranks import GivenScores, rank
+from reprise.evaluation.ranking.ranks import rank, score_rows
+from reprise.evaluation.ranking.scores import GivenScores
 from reprise.evaluation.ranking.targets import rank_targets
 from reprise.models.baselines.cooccurrence_scorer import Cooccurrence
 from reprise.models.baselines.item_knn import ItemKNN
@@ -80,7 +81,8 @@ def test_only_the_rows_without_known_events_are_replaced(newcomers, monkeypatch,
     target_N = torch.tensor([1, 2, 3, 4, 2, items + 1])
     for rows in (torch.arange(6), torch.tensor([0, 2, 4, 5])):
         spans = Spans()
-        found = rank(scores.take(rows), target_N[rows], observer=spans.receive)
+        score_rows(scores.take(rows), None, spans.receive)
+        found = rank(scores.take(rows), target_N[rows])
         assert torch.equal(torch.cat(spans.received), expected_NI[rows])
         plain = rank(GivenScores(expected_NI[rows]), target_N[rows])
         assert [column.tolist() for column in found] == [column.tolist() for column in plain]

@@ -4,8 +4,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reprise.evaluation.ranking import ranks
-from reprise.evaluation.ranking.ranks import MISS, GivenScores, VectorScores, rank
+from reprise.evaluation.ranking import ranks, scores
+from reprise.evaluation.ranking.ranks import rank, score_rows
+from reprise.evaluation.ranking.scores import GivenScores, VectorScores
+from reprise.evaluation.ranking.tiles import MISS
+from reprise.models.corrections.logit_changes import LogitChanges
 from reprise.models.sparse_logits import SparseLogits
 
 
@@ -65,8 +68,7 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 def whole_table(scores: VectorScores, target_N, mask=None) -> tuple[list[int], list[int]]:
     """Return ranks from the table of all scores. They are integers, so the order of a sum does not matter."""
     score_NI = scores.query_ND @ scores.vector_ID.T
-    if scores.extra is not None:
-        scores.extra.add_to(score_NI)
+    score_NI = scores.changes.apply(score_NI)
     if mask is not None:
         score_NI[mask(0, len(target_N))] = -torch.inf
     own_N1 = score_NI.gather(1, (target_N - 1).clamp(max=scores.items - 1)[:, None])
@@ -98,7 +100,10 @@ def test_ranks_do_not_depend_on_tiles_and_threads(
     row_P = number(max(rows, 1), 4 * rows).sort().values
     extra = SparseLogits(row_P, 1 + number(items, 4 * rows), number(3, 4 * rows).float())
     target_N = 1 + number(items + 2, rows)
-    scores, mask = VectorScores(query_ND, vector_ID, extra), mask_of(row_P, number(items, 4 * rows))
+    scores, mask = (
+        VectorScores(query_ND, vector_ID, LogitChanges(extra)),
+        mask_of(row_P, number(items, 4 * rows)),
+    )
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -114,9 +119,7 @@ def test_a_callback_receives_whole_rows(small_tiles):
     score_NI = torch.arange(50 * 100, dtype=torch.float32).view(50, 100)
     seen: list[torch.Tensor] = []
     mask = lambda first, last: (torch.arange(last - first), torch.arange(first, last))  # noqa: E731
-    rank(
-        GivenScores(score_NI), torch.ones(50, dtype=torch.int64), mask, lambda s_CI: seen.append(s_CI.clone())
-    )
+    score_rows(GivenScores(score_NI), mask, lambda s_CI: seen.append(s_CI.clone()))
     assert [len(s_CI) for s_CI in seen] == [12, 13, 12, 13]
     score_NI[torch.arange(50), torch.arange(50)] = -torch.inf
     assert torch.equal(torch.cat(seen), score_NI)
@@ -158,9 +161,9 @@ def test_an_estimate_that_differs_in_the_last_bits_changes_nothing(small_tiles, 
     query_ND, vector_ID = torch.randn(20, 8, generator=generator), torch.randn(90, 8, generator=generator)
     target_N = torch.randint(1, 91, (20,), generator=generator)
     right = rank(VectorScores(query_ND, vector_ID), target_N)
-    own = ranks._Products.own
+    own = scores._Products.own
     monkeypatch.setattr(
-        ranks._Products, "own", lambda rows, target_C: own(rows, target_C).nextafter(query_ND[0, 0])
+        scores._Products, "own", lambda rows, target_C: own(rows, target_C).nextafter(query_ND[0, 0])
     )
     found = rank(VectorScores(query_ND, vector_ID), target_N)
     assert torch.equal(found.greater_N, right.greater_N) and torch.equal(found.equal_N, right.equal_N)
@@ -212,7 +215,7 @@ def test_corrections_are_added_to_the_scores(small_tiles) -> None:
     score_NI = query_ND @ vector_ID.T
     score_NI.index_put_((row_P, extra.item_P - 1), extra.value_P, accumulate=True)
     target_N = torch.randint(1, 8, (40,))
-    found = rank(VectorScores(query_ND, vector_ID, extra), target_N)
+    found = rank(VectorScores(query_ND, vector_ID, LogitChanges(extra)), target_N)
     assert torch.equal(found.greater_N, rank(GivenScores(score_NI), target_N).greater_N)
     without = rank(VectorScores(query_ND, vector_ID), target_N)
     assert not torch.equal(found.greater_N, without.greater_N)

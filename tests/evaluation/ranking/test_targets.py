@@ -12,8 +12,8 @@ from reprise.errors import ConfigError, DataError
 from reprise.evaluation.options import EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.ranking import targets
-from reprise.evaluation.ranking.ranks import MISS
 from reprise.evaluation.ranking.targets import rank_targets
+from reprise.evaluation.ranking.tiles import MISS
 from reprise.models.baselines.markov import Markov
 from reprise.models.baselines.popularity import Popularity
 from reprise.models.batch import Event

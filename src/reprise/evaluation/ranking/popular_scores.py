@@ -12,8 +12,9 @@ from torch import Tensor
 from reprise.arrays import BoolArray
 from reprise.data.dataset import SequenceDataset
 from reprise.data.popular_items import popular_shares
-from reprise.evaluation.ranking.ranks import Scores
+from reprise.evaluation.ranking.scores import Scores
 from reprise.evaluation.ranking.tiles import Rows, Tile
+from reprise.models.corrections.repeat_mixture import RepeatMixture
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,16 @@ class PopularWithoutEvents:
     def items(self) -> int:
         """Number of columns of a row."""
         return self.scores.items
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the scores."""
+        return self.scores.device
+
+    @property
+    def repeats(self) -> RepeatMixture | None:
+        """Mixture of the model. Rows without known events have no recent items."""
+        return self.scores.repeats
 
     def rows(self, first: int, last: int, tiles: list[Tile]) -> Rows:
         """Return some rows of the model's scores with these replacements."""

@@ -6,6 +6,7 @@ P pairs of a target and a seen item.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -20,15 +21,8 @@ from reprise.errors import DataError
 from reprise.evaluation.options import EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.ranking.popular_scores import with_popular_items
-from reprise.evaluation.ranking.ranks import (
-    ExclusionMask,
-    GivenScores,
-    ScoreCallback,
-    Scores,
-    TopKConsumer,
-    VectorScores,
-    rank,
-)
+from reprise.evaluation.ranking.ranks import ExclusionMask, ScoreCallback, TopKConsumer, rank, score_rows
+from reprise.evaluation.ranking.scores import GivenScores, Scores, VectorScores
 from reprise.models.batch import Batch, gather
 from reprise.models.scorer import Scorer, VectorScorer
 from reprise.nn.cells import State
@@ -197,16 +191,14 @@ def score_batches(
     protocol.check_targets(dataset)
     total = protocol.count_targets(dataset)
     vector_ID = _item_vectors(model, dataset)
-    plan = _plan(
-        dataset,
-        options,
-        bounds,
-        vectors=vector_ID is not None and getattr(model, "repeat_head", None) is None,
-    )
+    plan = _plan(dataset, options, bounds, vectors=vector_ID is not None)
     state: State | None = None
     for segments in track(plan, f"evaluating {model.name}", options.progress):
         batch = _batch(dataset, segments, bounds, protocol.query_time).to(device_of(model))
         scores, state = _score(model, batch, None if segments.fresh else state, vector_ID)
+        if protocol.exclude_seen and isinstance(scores, VectorScores):
+            # the mixture replaces only scores of items seen earlier, which are not candidates
+            scores = replace(scores, changes=scores.changes._replace(repeats=None))
         total -= batch.targets
         if batch.targets:
             yield ScoredBatch(model.name, dataset, batch), scores
@@ -275,10 +267,7 @@ def _score(
         return GivenScores(_at_least_float32(score_NI)), after
     assert isinstance(model, VectorScorer)
     query_ND, changes, after = model.query_batch(batch, state)
-    query_ND = query_ND.to(vector_ID.dtype)
-    if changes.repeats is not None:  # INTERIM
-        return GivenScores(changes.apply(query_ND @ vector_ID.T)), after
-    return VectorScores(query_ND, vector_ID, changes.added), after
+    return VectorScores(query_ND.to(vector_ID.dtype), vector_ID, changes), after
 
 
 def _at_least_float32(scores: Tensor) -> Tensor:
@@ -327,7 +316,8 @@ def _rank_batch(
         if len(selected_M):
             row_M = torch.from_numpy(selected_M).to(target_N.device)
             mask = batch.exclude_seen(selected_M) if exclude_seen else None
-            rank(scores.take(row_M), target_N[row_M], mask, observer.score_callback(batch, selected_M))
+            callback = observer.score_callback(batch, selected_M)
+            score_rows(scores.take(row_M), mask, callback)
     counts = (column.cpu().numpy().astype(np.int32) for column in ranks)
     return TargetRanks(*batch.targets(), *counts)
 
@@ -345,6 +335,8 @@ def _first_non_finite(scores: Scores) -> int | None:
     if isinstance(scores, VectorScores):
         # |q . v| <= |q| |v|: one product of norms bounds all scores of a row, so that they need not be computed
         finite_N = torch.isfinite(scores.query_ND.norm(dim=1) * scores.vector_ID.norm(dim=1).amax())
+        if scores.repeats is not None:
+            finite_N &= scores.repeats.finite()
     else:
         assert isinstance(scores, GivenScores)
         low_N, high_N = scores.score_NI.aminmax(dim=1)

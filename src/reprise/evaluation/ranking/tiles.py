@@ -114,6 +114,8 @@ class Counts(NamedTuple):
     """Number of items that score strictly higher, int64; `MISS` if the target is not a candidate."""
     equal_C: Tensor
     """Number of other items with exactly the same score, int64."""
+    own_C: Tensor
+    """Score of the target; -inf if it is not a candidate."""
 
 
 class Span:
@@ -140,40 +142,48 @@ class Span:
         """Count the scores of each row that are greater than that of its target, and those that are equal."""
         # with several tiles, the first ones are compared before the tile of the target is computed: its score is
         # estimated. A single tile is read before anything is compared.
-        estimate = len(self.tiles) > 1
-        own_C = self.rows.own(self._target_C) if estimate else self.rows.empty(len(self._target_C))
+        own_C = self.rows.own(self._target_C) if len(self.tiles) > 1 else None
         at_least_C, greater_C, read_C = self._pass(own_C, observer)
         excluded_C = torch.isneginf(read_C)
-        if not bool(((read_C == own_C) | excluded_C).all()):
+        if own_C is not None and not bool(((read_C == own_C) | excluded_C).all()):
             # the sum order of a product depends on its shape. If an estimate 0.7000001 turns out to be 0.7 in its tile,
             # an equal item at 0.7 was counted as lower, so count again with the scores of the tiles
-            at_least_C, greater_C, _ = self._pass(read_C, None)
+            at_least_C, greater_C = self.compare(read_C)
         missed_C = self._cold_C | excluded_C
         equal_C = (at_least_C - greater_C - 1).masked_fill(missed_C, 0)
-        return Counts(greater_C.masked_fill(missed_C, MISS), equal_C)
+        own_C = read_C.masked_fill(missed_C, -torch.inf)
+        return Counts(greater_C.masked_fill(missed_C, MISS), equal_C, own_C)
 
-    def _pass(self, own_C: Tensor, observer: TileObserver | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the number of scores >= `own_C`, the number above it, and the targets' scores as the tiles have them."""
+    def compare(self, own_C: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the number of scores of each row that are at least `own_C`, and the number above it."""
+        return self._pass(own_C, None)[:2]
+
+    def _pass(self, own_C: Tensor | None, observer: TileObserver | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the number of scores >= `own_C`, the number above it, and the targets' scores as the tiles have them.
+
+        If `own_C` is None, the targets' scores are compared; then there is a single tile.
+        """
+        rows = len(self._target_C)
         widest = max(tile.end - tile.begin for tile in self.tiles)
         # a sum of ones is several times faster than a sum of booleans; float32 counts exactly below 2^24 columns
-        count_type = torch.float64 if widest > 2**24 else own_C.dtype
-        at_least_KC, greater_KC = own_C.new_empty(2, len(self.tiles), len(own_C), dtype=count_type)
         # two buffers for all tiles: new memory for each tile would be outside the cache
-        score_memory, mask_memory = own_C.new_empty(2, len(own_C) * widest)
-        read, own_C1 = [], own_C[:, None]
+        score_memory, mask_memory = (self.rows.empty(rows * widest) for _ in range(2))
+        count_type = torch.float64 if widest > 2**24 else score_memory.dtype
+        at_least_KC, greater_KC = score_memory.new_empty(2, len(self.tiles), rows, dtype=count_type)
+        read_C, read = self.rows.empty(rows), []
+        own_C1 = (read_C if own_C is None else own_C)[:, None]
         for tile in self.tiles:
-            s_CT, mask_CT = (_shaped(memory, len(own_C), tile) for memory in (score_memory, mask_memory))
+            s_CT, mask_CT = (_shaped(memory, rows, tile) for memory in (score_memory, mask_memory))
             self.rows.write(tile, s_CT)
             if self.excluded is not None:
                 self.excluded.fill(tile, s_CT, -torch.inf)
             read.append(self._targets.read(tile, s_CT))
-            if len(self.tiles) == 1:
-                own_C[self._targets.order_P] = read[0]
+            if own_C is None:
+                read_C[self._targets.order_P] = read[0]
             if observer is not None:
                 observer.observe(tile, s_CT)
             torch.sum(torch.ge(s_CT, own_C1, out=mask_CT), 1, dtype=count_type, out=at_least_KC[tile.number])
             torch.sum(s_CT.gt_(own_C1), 1, dtype=count_type, out=greater_KC[tile.number])
-        read_C = torch.empty_like(own_C)
         read_C[self._targets.order_P] = torch.cat(read)
         return _totals(at_least_KC), _totals(greater_KC), read_C
 

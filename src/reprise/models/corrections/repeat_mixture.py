@@ -45,6 +45,12 @@ class RepeatMixture(NamedTuple):
             item_NW=self.item_NW[row_N], pointer_NW=self.pointer_NW[row_N], gate_N=self.gate_N[row_N]
         )
 
+    def finite(self) -> Tensor:
+        """Return a mask of the rows whose terms are finite, [N]."""
+        scalars = torch.stack([self.own_weight, self.scale, self.shift])
+        finite_N: Tensor = torch.isfinite(self.gate_N) & torch.isfinite(self.pointer_NW).all(1)
+        return finite_N & torch.isfinite(scalars).all()
+
     def log_total(self, best_NK: Tensor) -> Tensor:
         """Return L: the log of the sum of the exponentials of the K best logits of the catalogue, scaled, [N]."""
         total_N: Tensor = torch.logsumexp(best_NK * self.scale, dim=1)
