@@ -117,15 +117,20 @@ class CooccurrenceCorrection(nn.Module):
 
         `start` [I + 2] and `neighbour` [P] (int32) are the stored pairs, as in `Neighbours`. `score` [P] is
         c(i, j)^q / (c(i)^a p_j^b), `weight` [W] is v_w, newest last, `floor` [1] is log e and `gain` [1] is g. `cosine` [P]
-        is cos(i, j), and `cosine_weight`, `cosine_floor` and `cosine_gain` are those of the second sum.
+        is cos(i, j), and `cosine_weight`, `cosine_floor` and `cosine_gain` are those of the second sum. They are left out if
+        its gain is 0.
         """
-        return {
+        tables = {
             "start": self.start,
             "neighbour": self.neighbour_P.int(),
             "score": self._all_scores(),
             "weight": self.distance.exp(),
             "floor": self.floor,
             "gain": self.gain,
+        }
+        if not bool(self.cosine_gain.any()):
+            return tables
+        return tables | {
             "cosine": self.cosine_P,
             "cosine_weight": self.cosine_distance.exp(),
             "cosine_floor": self.cosine_floor,

@@ -86,6 +86,23 @@ class RepeatHead(nn.Module):
                 -softplus(self.lowering),
             )
 
+    def tables(self) -> dict[str, Tensor]:
+        """Return the fitted numbers as plain arrays, which serving stores.
+
+        `window` [1] (int64) is W, `position` [6] are w_1 to w_6, `own_weight` [1] is w_l, `gate` [3] are b_0 to b_2, `scale`
+        [1] is s and `shift` [1] is u. `time` [1] is w_t and `kind` [kinds] the weights of the kinds, if the head reads them.
+        """
+        optional = {"time": self.time, "kind": self.kind}
+        return {
+            "window": torch.tensor([self.window]),
+            "position": self.position,
+            "own_weight": self.own_weight.reshape(1),
+            "gate": self.gate,
+            "scale": self.scale.reshape(1),
+            "shift": -softplus(self.lowering).reshape(1),
+            **{name: weight for name, weight in optional.items() if weight is not None},
+        }
+
     def _position_terms(self, count_NW: Tensor) -> Tensor:
         """Return the part of the pointer logits that depends on positions and counts, [N, W]."""
         width = count_NW.shape[1]
