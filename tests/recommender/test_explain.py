@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from reprise.recommender import Recommender
 from reprise.recommender.explain import influences
 from reprise.recommender.history import read_history
 from reprise.recommender.runtime.event_arrays import EventArrays
+from reprise.recommender.search.quantized_index import QuantizedIndex
 
 
 def score(shop: Recommender, history: list[str], item: str) -> float:
@@ -61,6 +63,24 @@ def test_leaving_out_an_event_changes_time_gaps_and_last_items(
     assert found != rich_shop.explain(history, "p4")
 
 
+@pytest.mark.parametrize("min_items", [1, 1000])
+def test_recent_items_are_influenced_through_the_repeat_head(rich_shop: Recommender, min_items: int) -> None:
+    """The window has six events; of twelve events some repeat, and leaving one out moves an earlier one into the window."""
+    history = random_history(21, 12)
+    items = [*(event["item_id"] for event in history), "p0"]
+    assert len(set(items)) < len(items)
+    read = read_history(history, rich_shop._catalogue)
+    network, index = rich_shop._network, QuantizedIndex(rich_shop.artefact.output_ID, min_items=min_items)
+    item_M = rich_shop._catalogue.indices(items)
+    influence_TM = influences(network, index, read.events, item_M, START_S + 1e8)
+    versions = [read.events, *(read.events.take(np.delete(np.arange(12), step)) for step in range(12))]
+    score_BI = network.scores(network.fold(versions), START_S + 1e8)
+    expected_BM = score_BI[:, item_M - 1]
+    np.testing.assert_allclose(influence_TM, expected_BM[0] - expected_BM[1:], atol=1e-4)
+    plain = replace(network, repeats=None)
+    assert np.abs(influences(plain, index, read.events, item_M, START_S + 1e8) - influence_TM).max() > 0.01
+
+
 def test_influences_of_the_last_events_equal_those_among_all(rich_shop: Recommender) -> None:
     history: list[Any] = ["unknown", *random_history(12), "unknown", ("p3", START_S + 9e7)]
     whole = rich_shop.explain(history, "p4", now=START_S + 1e8)
@@ -80,10 +100,10 @@ def test_explaining_several_items_equals_explaining_each_item(rich_shop: Recomme
     read = read_history(random_history(13), rich_shop._catalogue)
     item_M = np.array([4, 1, 4, 20])
     network = rich_shop._network
-    influence_TM = influences(network, read.events, item_M, np.nan, last=5)
+    influence_TM = influences(network, rich_shop.ranker.index, read.events, item_M, np.nan, last=5)
     assert influence_TM.shape == (5, 4)
     for item, influence_T in zip(item_M, influence_TM.T, strict=True):
-        alone_T1 = influences(network, read.events, np.array([item]), np.nan)
+        alone_T1 = influences(network, rich_shop.ranker.index, read.events, np.array([item]), np.nan)
         assert influence_T == pytest.approx(alone_T1[-5:, 0], abs=1e-5)
 
 
@@ -96,5 +116,7 @@ def test_earlier_events_are_folded_once(shop: Recommender, monkeypatch: pytest.M
         "advance",
         lambda self, state, x_BD, events: rows.append(len(events)) or advance(self, state, x_BD, events),
     )
-    influences(network, EventArrays.of_items(np.full(20, 1)), np.array([1, 2, 3]), np.nan, last=4)
+    influences(
+        network, shop.ranker.index, EventArrays.of_items(np.full(20, 1)), np.array([1, 2, 3]), np.nan, last=4
+    )
     assert rows == [1] * 16 + [1, 2, 3, 4]

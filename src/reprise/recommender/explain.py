@@ -10,10 +10,12 @@ from reprise.arrays import AnyArray, Float32Array
 from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.runtime.onnx_network import OnnxNetwork
 from reprise.recommender.runtime.onnx_session import State
+from reprise.recommender.search.exact_index import Index
 
 
 def influences(
     network: OnnxNetwork,
+    index: Index,
     events: EventArrays,
     items: AnyArray,
     now_s: float,
@@ -28,6 +30,7 @@ def influences(
 
     Args:
         network: Network that computes the scores.
+        index: Search over its output vectors.
         events: Whole history of T events.
         items: Indices of the M items to explain.
         now_s: Time of the request, in seconds since 1970; NaN if it is not known.
@@ -45,6 +48,6 @@ def influences(
         # Example with the events a, b: the rows are [-] -> [a, -] -> [ab, b, a], the last two without a and without b.
         after = network.advance(state, events.take(np.full(versions, step)))
         state = {name: np.concatenate([after[name], state[name][:1]]) for name in state}
-    score_BM = network.scores_of(state, items, now_s)
+    score_BM = network.scores_of(state, items, index, now_s)
     influence_TM: Float32Array = score_BM[0] - score_BM[1:]
     return influence_TM

@@ -106,7 +106,8 @@ class Ranker:
             if not len(row_N):
                 return {}
         mask = filters.mask([histories[row].seen for row in row_N.tolist()])
-        found = self.index.search(query_ND, k, mask, self.network.corrections(known))
+        corrections, mixture = self.network.corrections(known), self.network.mixture(known, mask)
+        found = self.index.search(query_ND, k, mask, corrections, mixture)
         return dict(zip(row_N.tolist(), zip(*found, strict=True), strict=True))
 
     def recommendations(self, index_k: AnyArray, score_k: AnyArray, reason: str) -> list[Recommendation]:

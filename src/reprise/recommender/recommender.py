@@ -341,10 +341,9 @@ class Recommender:
         if last is not None:
             whole("last", last, high=inf)
         target = self._catalogue.index(item)
-        read = self._read(history)
-        influence_T1 = influences(
-            self._network, read.events, np.array([target]), request_time_s(now, read.last_s), last
-        )
+        read, index = self._read(history), self._ranker.index
+        now_s = request_time_s(now, read.last_s)
+        influence_T1 = influences(self._network, index, read.events, np.array([target]), now_s, last)
         explained = slice(len(read) - len(influence_T1), None)
         rows = zip(
             self.items.item_ids(read.events.item[explained]),

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from math import log
 
 import numpy as np
@@ -18,6 +19,17 @@ def small_tables() -> CooccurrenceTables:
         weight=np.array([0.25, 1.0], dtype=np.float32),
         floor=np.array([log(0.1)], dtype=np.float32),
         gain=np.array([3.0], dtype=np.float32),
+    )
+
+
+def with_similarity() -> CooccurrenceTables:
+    """Return the same tables with the cosines 0.3, 0 and 0.6, weights of 2 and 1, a floor of 0.5 and a gain of -1."""
+    return replace(
+        small_tables(),
+        cosine=np.array([0.3, 0.0, 0.6], dtype=np.float32),
+        cosine_weight=np.array([2.0, 1.0], dtype=np.float32),
+        cosine_floor=np.array([log(0.5)], dtype=np.float32),
+        cosine_gain=np.array([-1.0], dtype=np.float32),
     )
 
 
@@ -44,21 +56,42 @@ def test_an_item_that_occurs_twice_in_the_window_counts_twice() -> None:
     assert found[0, 3] == pytest.approx(3 * log(1 + 1.25 * 2 / 0.1))
 
 
-def test_the_tables_give_the_corrections_of_the_trained_network(visits: SequenceDataset) -> None:
+def test_the_similarities_are_a_second_sum_with_weights_of_its_own() -> None:
+    first = corrections_of(small_tables(), [[1, 3], [0, 1]])
+    expected = {
+        (0, 2): first[0, 2] - log(1 + (2 * 0.3 + 0.6) / 0.5),
+        (0, 3): first[0, 3],
+        (1, 2): first[1, 2] - log(1 + 0.3 / 0.5),
+        (1, 3): first[1, 3],
+    }
+    assert corrections_of(with_similarity(), [[1, 3], [0, 1]]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_only_the_last_columns_of_a_longer_window_are_used() -> None:
+    longer = corrections_of(with_similarity(), [[3, 3, 1, 3], [2, 2, 0, 1]])
+    assert longer == corrections_of(with_similarity(), [[1, 3], [0, 1]])
+
+
+@pytest.mark.parametrize("similar", [True, False])
+def test_the_tables_give_the_corrections_of_the_trained_network(
+    visits: SequenceDataset, similar: bool
+) -> None:
     correction = rich(visits).cooccurrence
     assert correction is not None
     generator = np.random.default_rng(0)
     with torch.no_grad():
         for parameter in correction.parameters():
             parameter += 0.2 * torch.rand_like(parameter)
+        if not similar:
+            correction.cosine_gain.zero_()
         tables = {name: tensor.numpy() for name, tensor in correction.tables().items()}
-        recent_BW = generator.integers(21, size=(50, 4))
+        recent_BW = generator.integers(21, size=(50, 6))
         sparse = correction(torch.from_numpy(recent_BW))
         expected_BI = torch.zeros(50, 21).index_put(
             (sparse.row_P, sparse.item_P), sparse.value_P, accumulate=True
         )
     loaded = CooccurrenceTables.from_tensors(tables)
-    assert loaded is not None
+    assert loaded is not None and (loaded.cosine is not None) == similar
     found_BI = np.zeros((50, 20), dtype=np.float32)
     loaded.corrections(recent_BW).add_to(found_BI)
     assert (found_BI > 0).any()

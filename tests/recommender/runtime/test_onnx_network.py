@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from rich_model import START_S, random_history
@@ -62,11 +64,15 @@ def test_scores_of_selected_items_equal_the_scores_of_all_items(rich_shop: Recom
     assert (scores_BI != network.scores(state)).any()
     for items in (*([item] for item in range(1, 21)), range(1, 21), (7, 3, 7), ()):
         item_M = np.array(items, dtype=np.int64)
-        assert np.allclose(network.scores_of(state, item_M, now_s), scores_BI[:, item_M - 1], atol=1e-6)
+        assert np.allclose(
+            network.scores_of(state, item_M, rich_shop.ranker.index, now_s),
+            scores_BI[:, item_M - 1],
+            atol=1e-6,
+        )
 
 
 def test_scores_are_products_plus_corrections(rich_shop: Recommender) -> None:
-    network = network_of(rich_shop)
+    network = replace(network_of(rich_shop), repeats=None)
     state = network.fold(rows_of(rich_shop, (6, 6)))
     corrections = network.corrections(state)
     assert corrections is not None and len(corrections.value_M) > 0
@@ -75,3 +81,16 @@ def test_scores_are_products_plus_corrections(rich_shop: Recommender) -> None:
         corrections.value_M, abs=1e-5
     )
     assert np.count_nonzero(np.abs(difference_BI) > 1e-5) == len(corrections.value_M)
+
+
+def test_a_repeat_head_replaces_the_scores_of_recent_items(rich_shop: Recommender) -> None:
+    network = network_of(rich_shop)
+    state = network.fold(rows_of(rich_shop, (6, 9)))
+    plain_BI, score_BI = replace(network, repeats=None).scores(state), network.scores(state)
+    recent_BI = np.array([np.isin(np.arange(1, 21), row) for row in state["recent"]])
+    assert np.array_equal(plain_BI[~recent_BI], score_BI[~recent_BI])
+    assert not (plain_BI[recent_BI] == score_BI[recent_BI]).any()
+    mixture = network.mixture(state)
+    assert mixture is not None
+    mixture.apply(plain_BI, np.sort(plain_BI, axis=1))
+    np.testing.assert_allclose(score_BI, plain_BI, atol=1e-6)

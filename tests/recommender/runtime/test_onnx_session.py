@@ -52,8 +52,8 @@ def test_a_graph_with_a_name_that_is_not_utf8_is_refused(shop: Recommender) -> N
 
 
 def test_state_bytes_counts_every_array_of_a_large_network(rich_shop: Recommender) -> None:
-    """One layer with two arrays, five attended states and vectors with their mask, the output, four items and a time."""
-    assert rich_shop.session().state_bytes == 4 * (2 * 16 + 2 * 5 * 16 + 5 + 16) + 8 * (4 + 1)
+    """One layer with two arrays, five attended states and vectors with their mask, the output, a time, and six events."""
+    assert rich_shop.session().state_bytes == 4 * (2 * 16 + 2 * 5 * 16 + 5 + 16) + 8 * (1 + 6 * 3)
 
 
 def test_reads_lists_the_inputs_of_the_graphs(rich_shop: Recommender, shop: Recommender) -> None:

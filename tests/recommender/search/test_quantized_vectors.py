@@ -13,6 +13,7 @@ from reprise.recommender.search.quantized_vectors import (
     MAX_WIDTH,
     MIN_CORRECTION,
     QuantizedVectors,
+    ReplacedScores,
     SearchQuery,
 )
 
@@ -21,15 +22,24 @@ from reprise.recommender.search.quantized_vectors import (
 def test_no_score_is_above_its_bound(search: Search) -> None:
     vectors = QuantizedVectors(search.vectors_ID)
     queries = [
-        SearchQuery.from_batch(row, search.query_BD, search.k, search.allowed, search.corrections)
+        SearchQuery.from_batch(row, search.query_BD, search.k, search.allowed, search.corrections, None)
         for row in range(len(search.query_BD))
     ]
     bounded_I = np.ones(len(search.vectors_ID), dtype=np.bool_)
     bounded_I[vectors.outlier_O] = False
-    for score_I, bound in zip(search.score_BI(), vectors.bounds(queries), strict=True):
+    generator = np.random.default_rng(0)
+    replaced_R = np.flatnonzero(generator.random(len(search.vectors_ID)) < 0.1)
+    bounds = zip(search.score_BI(), queries, vectors.bounds(queries), strict=True)
+    for score_I, query, bound in bounds:
+        scale = np.abs(score_I[np.isfinite(score_I)]).max(initial=1)
+        new_R = (2 * scale * generator.standard_normal(len(replaced_R))).astype(np.float32)
+        bound.replace_scores(ReplacedScores(replaced_R, new_R))
+        score_I[replaced_R] = np.where(score_I[replaced_R] > -np.inf, new_R, -np.inf)
+        if query.allowed_I is not None:
+            bound.exclude(query.allowed_I)
         allowed_I = score_I > -np.inf
         assert (bound.upper_I[~allowed_I] < -MAX_THRESHOLD).all()
-        assert (bound.upper_I[allowed_I] > -MAX_THRESHOLD).all()
+        assert (bound.upper_I[allowed_I] >= -MAX_THRESHOLD).all()
         plain_I = allowed_I & bounded_I
         for score, upper in zip(score_I[plain_I].tolist(), bound.upper_I[plain_I].tolist(), strict=True):
             assert upper >= bound.threshold(score)
@@ -39,7 +49,7 @@ def test_the_example_of_a_bound_in_the_docstring() -> None:
     """q' v' is 7220 / (63 * 127) = 0.9024, the bound is 0.9066 and the score is 0.9."""
     vectors_ID, query_D = np.array([[1, 0.3]], dtype=np.float32), np.array([0.6, 1], dtype=np.float32)
     vectors = QuantizedVectors(vectors_ID)
-    (bound,) = vectors.bounds([SearchQuery(query_D, 1, None, None)])
+    (bound,) = vectors.bounds([SearchQuery(query_D, 1, None, None, None)])
     assert bound.upper_I.tolist() == [38 * MAX_ITEM_CODE + MAX_QUERY_CODE * 38]
     assert bound.unit * bound.upper_I[0] == pytest.approx(0.9024, abs=5e-5)
     assert bound.unit * bound.upper_I[0] + bound.slack == pytest.approx(0.9066, abs=5e-5)

@@ -1,6 +1,7 @@
-"""A trained network without torch: the ONNX session, the item vectors and the co-occurrence tables.
+"""A trained network without torch: the ONNX session, the item vectors, and the tables that change the scores.
 
-Shape letters: B users, T events of one user, E events of all users, I items, M selected items, N corrections of them, D width.
+Shape letters: B users, T events of one user, E events of all users, I items, M selected items, W recent items, D width; N users
+of whom a selected item is recent, K best items, U different recent items, P pairs of a selected and a recent item.
 """
 
 from collections.abc import Sequence
@@ -8,11 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reprise.arrays import AnyArray, Float32Array
+from reprise.arrays import AnyArray, BoolArray, Float32Array
 from reprise.recommender.runtime.cooccurrence_tables import RECENT, CooccurrenceTables
 from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.runtime.onnx_session import OnnxSession, State
+from reprise.recommender.runtime.repeat_tables import RepeatTables
+from reprise.recommender.search.exact_index import Index, best_scores
 from reprise.recommender.search.logit_corrections import LogitCorrections
+from reprise.recommender.search.pointer_mixture import NORMALISER_ITEMS, PointerMixture
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class OnnxNetwork:
     """Output vectors of the items, whose products with a query are scores. The same array as `input_ID` if they are tied."""
     cooccurrence: CooccurrenceTables | None = None
     """Co-occurrence logits that are added to the products; None if the network has none."""
+    repeats: RepeatTables | None = None
+    """Repeat head, which replaces the scores of recent items; None if the network has none."""
 
     def advance(self, state: State, events: EventArrays) -> State:
         """Return the state after one more event of each user."""
@@ -45,21 +51,49 @@ class OnnxNetwork:
         """Return the values to add to the products of queries and output vectors; None if the network adds nothing."""
         return None if self.cooccurrence is None else self.cooccurrence.corrections(state[RECENT])
 
+    def mixture(self, state: State, allowed: BoolArray | None = None) -> PointerMixture | None:
+        """Return what replaces the scores of recent items; None if it replaces no score of a candidate.
+
+        Args:
+            state: States of the users.
+            allowed: Mask of the candidates, [I] for all users or [B, I]; None: all items are.
+        """
+        return None if self.repeats is None else self.repeats.mixture(state, allowed)
+
     def scores(self, state: State, now_s: float | AnyArray = np.nan) -> Float32Array:
         """Return the scores of all items, s_BI."""
         scores_BI: Float32Array = self.query(state, now_s) @ self.output_ID.T
-        corrections = self.corrections(state)
+        corrections, mixture = self.corrections(state), self.mixture(state)
         if corrections is not None:
             corrections.add_to(scores_BI)
+        if mixture is not None:
+            mixture.apply(scores_BI, best_scores(scores_BI, NORMALISER_ITEMS))
         return scores_BI
 
-    def scores_of(self, state: State, item_M: AnyArray, now_s: float | AnyArray = np.nan) -> Float32Array:
-        """Return the scores of selected item indices, s_BM."""
-        score_BM: Float32Array = self.query(state, now_s) @ self.output_ID[item_M - 1].T
-        corrections = self.corrections(state)
+    def scores_of(
+        self, state: State, item_M: AnyArray, index: Index, now_s: float | AnyArray = np.nan
+    ) -> Float32Array:
+        """Return the scores of selected item indices, s_BM; `index` searches the output vectors."""
+        query_BD, corrections = self.query(state, now_s), self.corrections(state)
+        score_BM: Float32Array = query_BD @ self.output_ID[item_M - 1].T
         if corrections is not None:
-            correction_N, column_N = np.nonzero(corrections.item_M[:, None] == item_M)
-            score_BM[corrections.row_M[correction_N], column_N] += corrections.value_M[correction_N]
+            score_BM += corrections.of_items(np.broadcast_to(item_M, score_BM.shape))
+        mixture = self.mixture(state)
+        if mixture is None:
+            return score_BM
+        row_N = np.flatnonzero(np.isin(mixture.item_BW, item_M).any(axis=1))
+        mixture, query_ND = mixture.take(row_N), query_BD[row_N]
+        # the windows of the versions of one history have nearly the same items
+        item_U, place_NW = np.unique(mixture.item_BW, return_inverse=True)
+        product_NU: Float32Array = query_ND @ self.output_ID[np.maximum(item_U, 1) - 1].T
+        own_NW = np.take_along_axis(product_NU, place_NW.reshape(mixture.item_BW.shape), axis=1)
+        if corrections is not None:
+            corrections = corrections.take(row_N)
+            own_NW += corrections.of_items(mixture.item_BW)
+        _, best_NK = index.search(query_ND, min(NORMALISER_ITEMS, len(self.output_ID)), None, corrections)
+        mixed_NW = mixture.mixed(own_NW, best_NK)
+        row_P, place_P, column_P = np.nonzero(mixture.item_BW[:, :, None] == item_M)
+        score_BM[row_N[row_P], column_P] = mixed_NW[row_P, place_P]
         return score_BM
 
     def fold(self, histories: Sequence[EventArrays]) -> State:

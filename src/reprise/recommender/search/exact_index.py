@@ -1,6 +1,7 @@
 """Exact maximum inner product search: compute every score, then select the k largest.
 
-Shape letters: B queries, I items, D width, k results, N selected scores. Column j of the scores belongs to item index j + 1.
+Shape letters: B queries, I items, D width, k results, K best scores, N selected scores. Column j of the scores belongs to
+item index j + 1.
 """
 
 from typing import Protocol, TypeVar, runtime_checkable
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from reprise.arrays import BoolArray, Float32Array, Int64Array
 from reprise.data.vocabulary import PAD
 from reprise.recommender.search.logit_corrections import LogitCorrections
+from reprise.recommender.search.pointer_mixture import NORMALISER_ITEMS, PointerMixture, allowed_places
 
 Number = TypeVar("Number", np.float32, np.int32)
 SearchResult = tuple[Int64Array, Float32Array]
@@ -30,14 +32,18 @@ class Index(Protocol):
         k: int,
         allowed: BoolArray | None = None,
         corrections: LogitCorrections | None = None,
+        mixture: PointerMixture | None = None,
     ) -> SearchResult:
         """Return the k items with the largest scores of each query, best first.
 
         Args:
-            query_BD: Query vectors. A score is the inner product with an item vector, plus the item's correction.
+            query_BD: Query vectors. A score is the inner product with an item vector, plus the item's correction, unless the
+                mixture replaces it.
             k: Number of items per query. If fewer are allowed, the rest of the row is `PAD` with a score of minus infinity.
             allowed: Mask of the items that may be returned, [I] for all queries or [B, I]; None allows all items.
             corrections: Values to add to some of the scores.
+            mixture: Mixture that replaces the scores of recent items. It depends on the best scores of all items, also of
+                those that are not allowed.
         """
         ...
 
@@ -54,6 +60,7 @@ class ExactIndex:
         k: int,
         allowed: BoolArray | None = None,
         corrections: LogitCorrections | None = None,
+        mixture: PointerMixture | None = None,
     ) -> SearchResult:
         """Return the k items with the largest scores of each query. See `Index.search`."""
         rows = max(1, MAX_SCORES // max(1, len(self.vectors_ID)))
@@ -63,8 +70,13 @@ class ExactIndex:
             score_BI = query_BD[block] @ self.vectors_ID.T
             if corrections is not None:
                 corrections.rows(start, start + len(score_BI)).add_to(score_BI)
-            if allowed is not None:
-                np.copyto(score_BI, -np.inf, where=~(allowed if allowed.ndim == 1 else allowed[block]))
+            mask = allowed if allowed is None or allowed.ndim == 1 else allowed[block]
+            if mixture is not None:
+                part = mixture.rows(start, start + len(score_BI))
+                if allowed_places(part.item_BW, mask).any():
+                    part.apply(score_BI, best_scores(score_BI, NORMALISER_ITEMS))
+            if mask is not None:
+                np.copyto(score_BI, -np.inf, where=~mask)
             write_top_k(score_BI, index_Bk[block], score_Bk[block])
         return index_Bk, score_Bk
 
@@ -75,6 +87,13 @@ def empty_result(queries: int, k: int) -> SearchResult:
         np.full((queries, k), PAD, dtype=np.int64),
         np.full((queries, k), -np.inf, dtype=np.float32),
     )
+
+
+def best_scores(score_BI: Float32Array, k: int) -> Float32Array:
+    """Return the k largest finite scores of each row, or all if there are fewer items, best first."""
+    index_BK, score_BK = empty_result(len(score_BI), min(k, score_BI.shape[1]))
+    write_top_k(score_BI, index_BK, score_BK)
+    return score_BK
 
 
 def kth_lower_bound(score_BI: NDArray[Number], k: int) -> NDArray[Number]:

@@ -1,6 +1,7 @@
 """Exact search that first bounds all scores with int8 products, and then computes the scores of a few candidates.
 
-Shape letters: B queries, I items, D width, k results, M corrections, C candidates.
+Shape letters: B queries, I items, D width, k results, M corrections, C candidates, W places of a window of recent items,
+R replaced scores.
 """
 
 from collections.abc import Iterator, Sequence
@@ -8,13 +9,16 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from reprise.arrays import BoolArray, Float32Array, Int64Array
+from reprise.data.vocabulary import PAD
 from reprise.recommender.search.exact_index import ExactIndex, SearchResult, empty_result, kth_lower_bound
 from reprise.recommender.search.logit_corrections import LogitCorrections
+from reprise.recommender.search.pointer_mixture import NORMALISER_ITEMS, PointerMixture
 from reprise.recommender.search.quantized_vectors import (
     MAX_MAGNITUDE,
     MAX_THRESHOLD,
     MAX_WIDTH,
     QuantizedVectors,
+    ReplacedScores,
     ScoreBound,
     SearchQuery,
     max_magnitude,
@@ -27,6 +31,9 @@ LARGE_BATCH, MIN_ITEMS_FOR_LARGE_BATCH = 32, 2**16
 the whole batch, and reading fewer bytes is what the quantised search gains."""
 SPARSE_MASK_RATIO = 64
 """If at most one item in this many is allowed, the scores of all allowed items are computed directly."""
+
+Candidates = tuple[Int64Array, Float32Array]
+"""(column_C, score_C): columns, ascending, and their scores."""
 
 
 class QuantizedIndex:
@@ -41,6 +48,10 @@ class QuantizedIndex:
 
     Example with k = 1 and the bounds 0.82, 0.79 and 0.40: the first item has the score t = 0.80. The second item's score is at
     most 0.79, so one true score is enough. With a second bound of 0.81, the second score has to be computed as well.
+
+    A mixture depends on the best scores of all items. The three steps find them, without the mask and for somewhat more than k
+    items. If k items that are allowed still reach the least of these scores when the scores of recent items are replaced, they
+    are the result. If not, the bounds of recent items are replaced, and steps 2 and 3 follow on the same bounds.
 
     `ExactIndex` computes all scores if the catalogue is small, if too many bounds reach t, or if numbers are too large for the
     bounds.
@@ -68,27 +79,29 @@ class QuantizedIndex:
         k: int,
         allowed: BoolArray | None = None,
         corrections: LogitCorrections | None = None,
+        mixture: PointerMixture | None = None,
     ) -> SearchResult:
         """Return the k items with the largest scores of each query. See `Index.search`.
 
         A score is the inner product in float64, rounded once to float32, plus the correction in float32.
         """
         if self._quantized is None or not self._is_faster(len(query_BD), k):
-            return self._exact.search(query_BD, k, allowed, corrections)
+            return self._exact.search(query_BD, k, allowed, corrections, mixture)
         if not self._quantized.supports(query_BD, corrections):
-            return self._exact.search(query_BD, k, allowed, corrections)
+            return self._exact.search(query_BD, k, allowed, corrections, mixture)
         index_Bk, score_Bk = empty_result(len(query_BD), k)
         queries = [
-            SearchQuery.from_batch(row, query_BD, k, allowed, corrections) for row in range(len(query_BD))
+            SearchQuery.from_batch(row, query_BD, k, allowed, corrections, mixture)
+            for row in range(len(query_BD))
         ]
-        for row, column_C in enumerate(self._candidates(queries, self._quantized)):
-            one, query = slice(row, row + 1), queries[row]
-            if len(column_C) > self._max_candidates:
+        for row, found in enumerate(self._candidates(queries, self._quantized)):
+            if found is None:
+                one, query = slice(row, row + 1), queries[row]
                 index_Bk[one], score_Bk[one] = self._exact.search(
-                    query_BD[one], k, query.allowed_I, query.corrections
+                    query_BD[one], k, query.allowed_I, query.corrections, query.mixture
                 )
                 continue
-            score_C = self._scores(query, column_C)
+            column_C, score_C = found
             # the columns ascend and the sort is stable, so items with equal scores stay in index order
             best_k = (-score_C).argsort(kind="stable")[:k]
             index_Bk[row, : len(best_k)] = column_C[best_k] + 1
@@ -101,15 +114,64 @@ class QuantizedIndex:
 
     def _candidates(
         self, queries: Sequence[SearchQuery], quantized: QuantizedVectors
-    ) -> Iterator[Int64Array]:
-        """Yield columns, ascending, that include the k best items of each query; more than `_max_candidates` if too many."""
+    ) -> Iterator[Candidates | None]:
+        """Yield candidates that include the k best items of each query; None if they would be more than `_max_candidates`."""
         direct = [self._direct_candidates(query) for query in queries]
-        bounded = [query for query, column_C in zip(queries, direct, strict=True) if column_C is None]
-        bounds = quantized.bounds(bounded)
-        for query, column_C in zip(queries, direct, strict=True):
-            if column_C is None:
-                column_C = self._bounded_candidates(query, next(bounds), quantized.outlier_O)
-            yield column_C
+        needs_bound = [
+            column_C is None or query.mixture is not None
+            for query, column_C in zip(queries, direct, strict=True)
+        ]
+        bounds = quantized.bounds(
+            [query for query, needed in zip(queries, needs_bound, strict=True) if needed]
+        )
+        for query, column_C, needed in zip(queries, direct, needs_bound, strict=True):
+            yield self._candidates_of(query, column_C, next(bounds) if needed else None, quantized.outlier_O)
+
+    def _candidates_of(
+        self,
+        query: SearchQuery,
+        column_C: Int64Array | None,
+        bound: ScoreBound | None,
+        outlier_O: Int64Array,
+    ) -> Candidates | None:
+        """Return the candidates of one query, given the columns if bounds are not needed to find them."""
+        replaced = None
+        if query.mixture is not None:
+            assert bound is not None
+            # more than the mixture needs, so that often all results are among them
+            best = min(max(NORMALISER_ITEMS, query.k + query.k // 2), len(self.vectors_ID))
+            found = self._bounded_candidates(query, best, bound, outlier_O)
+            if found is None:
+                return None
+            best_K = np.sort(found[1])[-best:]
+            replaced = self._mixed(query, query.mixture, best_K)
+            if replaced is None:
+                return None
+            changed = _with_replaced(query, found, replaced, best_K[0])
+            if changed is not None:
+                return changed
+            bound.replace_scores(replaced)
+        if column_C is None:
+            assert bound is not None
+            if query.allowed_I is not None:
+                bound.exclude(query.allowed_I)
+                outlier_O = outlier_O[query.allowed_I[outlier_O]]
+            return self._bounded_candidates(query, query.k, bound, outlier_O, replaced)
+        if len(column_C) > self._max_candidates:
+            return None
+        return column_C, self._scores(query, column_C, replaced)
+
+    def _mixed(
+        self, query: SearchQuery, mixture: PointerMixture, best_K: Float32Array
+    ) -> ReplacedScores | None:
+        """Return the scores that the mixture replaces, given the best scores, best last; None if they are not finite."""
+        item_W = mixture.item_BW[0]
+        place_R = item_W.argsort()[np.count_nonzero(item_W == PAD) :]
+        item_R = item_W[place_R]
+        mixture = mixture._replace(item_BW=item_R[None], pointer_BW=mixture.pointer_BW[:, place_R])
+        column_R = item_R - 1
+        mixed_1R = mixture.mixed(self._scores(query, column_R)[None], best_K[None, -NORMALISER_ITEMS:])
+        return ReplacedScores(column_R, mixed_1R[0]) if np.isfinite(mixed_1R).all() else None
 
     def _direct_candidates(self, query: SearchQuery) -> Int64Array | None:
         """Return the candidates of a zero query, or of a mask that allows few items; None if bounds are needed."""
@@ -120,46 +182,91 @@ class QuantizedIndex:
         few = max(query.k, len(query.allowed_I) // SPARSE_MASK_RATIO)
         return None if np.count_nonzero(query.allowed_I) > few else np.flatnonzero(query.allowed_I)
 
-    def _bounded_candidates(self, query: SearchQuery, bound: ScoreBound, outlier_O: Int64Array) -> Int64Array:
-        """Return the columns whose bounds reach the k-th largest score of the items with the largest bounds."""
-        if len(outlier_O) and query.allowed_I is not None:
-            outlier_O = outlier_O[query.allowed_I[outlier_O]]
-        (largest_bounds,) = kth_lower_bound(bound.upper_I[None], query.k)
-        first_C = _reaching(bound, max(int(largest_bounds), -MAX_THRESHOLD), outlier_O)
+    def _bounded_candidates(
+        self,
+        query: SearchQuery,
+        k: int,
+        bound: ScoreBound,
+        outlier_O: Int64Array,
+        replaced: ReplacedScores | None = None,
+    ) -> Candidates | None:
+        """Return the items whose bounds reach the k-th largest score of the items with the largest bounds, and the outliers."""
+        (largest_bounds,) = kth_lower_bound(bound.upper_I[None], k)
+        first_C = bound.reaching(max(int(largest_bounds), -MAX_THRESHOLD), outlier_O)
         if len(first_C) > self._max_candidates:
-            return first_C
-        score_C = self._scores(query, first_C)
-        score_C.partition(-query.k)
-        return _reaching(bound, bound.threshold(float(score_C[-query.k])), outlier_O)
+            return None
+        score_C = self._scores(query, first_C, replaced)
+        score_C.partition(-k)
+        column_C = bound.reaching(bound.threshold(float(score_C[-k])), outlier_O)
+        if len(column_C) > self._max_candidates:
+            return None
+        return column_C, self._scores(query, column_C, replaced)
 
-    def _scores(self, query: SearchQuery, column_C: Int64Array) -> Float32Array:
+    def _scores(
+        self, query: SearchQuery, column_C: Int64Array, replaced: ReplacedScores | None = None
+    ) -> Float32Array:
         # einsum sums each row separately and in one order, so equal vectors have equal scores in every column;
         # a matrix product may sum the last rows in another order than the first ones
         vectors_CD = self.vectors_ID.take(column_C, axis=0).astype(np.float64)
         score_C: Float32Array = np.einsum("cd,d->c", vectors_CD, query.query_D.astype(np.float64)).astype(
             np.float32
         )
-        if query.corrections is not None and len(column_C):
-            column_M = query.corrections.item_M - 1
-            at_M = np.minimum(column_C.searchsorted(column_M), len(column_C) - 1)
-            here_M = column_C[at_M] == column_M
-            score_C[at_M[here_M]] += query.corrections.value_M[here_M]
+        if query.corrections is not None:
+            at_P, correction_P = _places(column_C, query.corrections.item_M - 1)
+            score_C[at_P] += query.corrections.value_M[correction_P]
+        if replaced is not None:
+            at_P, replaced_P = _places(column_C, replaced.column_R)
+            score_C[at_P] = replaced.score_R[replaced_P]
         return score_C
 
 
-def _reaching(bound: ScoreBound, threshold: int, outlier_O: Int64Array) -> Int64Array:
-    """Return the columns whose bounds reach a threshold, and the outliers; ascending."""
-    column_C = np.flatnonzero(bound.upper_I >= np.int32(threshold))
-    return np.union1d(column_C, outlier_O) if len(outlier_O) else column_C
+def _places(column_C: Int64Array, column_M: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """Return where ascending columns and other ones are equal: the places in `column_C` and those in `column_M`."""
+    if not len(column_C):
+        return column_C, column_C
+    at_M = np.minimum(column_C.searchsorted(column_M), len(column_C) - 1)
+    here_M = column_C[at_M] == column_M
+    return at_M[here_M], np.flatnonzero(here_M)
+
+
+def _with_replaced(
+    query: SearchQuery, found: Candidates, replaced: ReplacedScores, least: np.float32
+) -> Candidates | None:
+    """Return the allowed candidates with replaced scores; None if a further item may be among the k best.
+
+    Args:
+        query: The query.
+        found: Candidates before the mixture and the mask.
+        replaced: Scores that the mixture replaces.
+        least: A score that no further item reaches before the mixture.
+    """
+    column_C, score_C = found
+    column_R = replaced.column_R
+    kept_C = column_R[np.minimum(column_R.searchsorted(column_C), len(column_R) - 1)] != column_C
+    column_C = np.concatenate([column_C[kept_C], column_R])
+    score_C = np.concatenate([score_C[kept_C], replaced.score_R])
+    if query.allowed_I is not None:
+        allowed_C = query.allowed_I[column_C]
+        column_C, score_C = column_C[allowed_C], score_C[allowed_C]
+    # Example with k = 2: the candidates have the scores 9, 8, 7 and 6, and all further items are below 6. The mask leaves out
+    # the first one, and the mixture lowers the second one to 1. The scores 7 and 6 remain, and no further item is above them.
+    if np.count_nonzero(score_C >= least) < query.k:
+        return None
+    order_C = column_C.argsort()
+    return column_C[order_C], score_C[order_C]
 
 
 def _zero_query_candidates(query: SearchQuery, items: int) -> Int64Array:
     """Return the columns that include the k best items if all products are zero.
 
-    These are the items with corrections, and the first allowed items: as many as can remain in the result.
+    These are the items whose scores are changed, and the first allowed items: as many as can remain in the result.
     """
-    no_columns = np.empty(0, dtype=np.int64)
-    column_M = no_columns if query.corrections is None else query.corrections.item_M - 1
+    changed = [np.empty(0, dtype=np.int64)]
+    if query.corrections is not None:
+        changed.append(query.corrections.item_M - 1)
+    if query.mixture is not None:
+        changed.append(query.mixture.item_BW[query.mixture.item_BW != PAD] - 1)
+    column_M = np.concatenate(changed)
     enough = query.k + len(column_M)
     if query.allowed_I is None:
         return np.union1d(np.arange(min(items, enough)), column_M)

@@ -1,6 +1,6 @@
 """Upper bounds of all scores of a query, from int8 products.
 
-Shape letters: B queries, I items, D width, N vectors, M corrections, O outliers.
+Shape letters: B queries, I items, D width, N vectors, M corrections, R replaced scores, O outliers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,6 +12,7 @@ import numpy as np
 from reprise.arrays import BoolArray, Float32Array, Float64Array, Int8Array, Int32Array, Int64Array
 from reprise.recommender.search.int8_matmul import MAX_ITEM_CODE, MAX_QUERY_CODE, Int8Matmul
 from reprise.recommender.search.logit_corrections import LogitCorrections
+from reprise.recommender.search.pointer_mixture import PointerMixture, allowed_places
 
 MAX_WIDTH = 2048
 """Largest width of the vectors: 63 * 127 * 2048 is below 2^24, which the numbers for corrections and masks rely on."""
@@ -31,7 +32,7 @@ EXCLUDED_PENALTY = 2**30
 """Number subtracted from the bounds of items that are not allowed, in multiples of the unit."""
 MAX_THRESHOLD = 2**28
 """Largest magnitude of a threshold. Bounds of items that are not allowed are below -2^28, because -2^30 + 2^29 + 2^24 is. Those
-of all others are above it, because -2^27 - 2^24 is."""
+of all others reach it, because -2^27 - 2^24 does, and bounds that replace others are not below it."""
 ROUNDING_SHARE = 2.0**-19
 """Bound of the rounding errors of a score in float32, relative to its terms: twice 16 roundings of 2^-24 each."""
 ROUND_UP = 1 + 2.0**-18
@@ -42,7 +43,7 @@ MIN_NORMAL = float(np.finfo(np.float32).tiny)
 
 @dataclass(frozen=True)
 class SearchQuery:
-    """One query of a batch, with its own mask and corrections."""
+    """One query of a batch, with its own mask, corrections and mixture."""
 
     query_D: Float32Array
     """Query vector."""
@@ -52,6 +53,8 @@ class SearchQuery:
     """Mask of the items that may be returned; None allows all items."""
     corrections: LogitCorrections | None
     """Values to add to some of the scores."""
+    mixture: PointerMixture | None
+    """Mixture that replaces the scores of recent items; None if it replaces none that may be returned."""
 
     @classmethod
     def from_batch(
@@ -61,12 +64,25 @@ class SearchQuery:
         k: int,
         allowed: BoolArray | None,
         corrections: LogitCorrections | None,
+        mixture: PointerMixture | None,
     ) -> "SearchQuery":
         """Return the query in one row of a batch."""
         allowed_I = allowed if allowed is None or allowed.ndim == 1 else allowed[row]
-        return cls(
-            query_BD[row], k, allowed_I, None if corrections is None else corrections.rows(row, row + 1)
-        )
+        if mixture is not None:
+            mixture = mixture.rows(row, row + 1)
+            if not allowed_places(mixture.item_BW, allowed_I).any():
+                mixture = None
+        corrections = None if corrections is None else corrections.rows(row, row + 1)
+        return cls(query_BD[row], k, allowed_I, corrections, mixture)
+
+
+class ReplacedScores(NamedTuple):
+    """Scores of some items of one query, which replace the others."""
+
+    column_R: Int64Array
+    """Columns of the items, ascending."""
+    score_R: Float32Array
+    """Their scores."""
 
 
 class ScoreBound(NamedTuple):
@@ -78,6 +94,23 @@ class ScoreBound(NamedTuple):
     """Product of the scales of the query and of the items."""
     slack: float
     """Bound of the errors of quantisation and rounding."""
+
+    def reaching(self, threshold: int, outlier_O: Int64Array) -> Int64Array:
+        """Return the columns whose bounds reach a threshold, and the outliers, which have no bounds; ascending."""
+        column_C = np.flatnonzero(self.upper_I >= np.int32(threshold))
+        return np.union1d(column_C, outlier_O) if len(outlier_O) else column_C
+
+    def replace_scores(self, replaced: ReplacedScores) -> None:
+        """Replace the bounds of items whose scores are known, in place."""
+        units_R = np.ceil((replaced.score_R.astype(np.float64) - self.slack) / self.unit)
+        self.upper_I[replaced.column_R] = units_R.clip(-MAX_THRESHOLD, MAX_THRESHOLD).astype(np.int32)
+
+    def exclude(self, allowed_I: BoolArray) -> None:
+        """Subtract `EXCLUDED_PENALTY` from the bounds of items that are not allowed, in place."""
+        # by arithmetic, because a masked copy takes ten times as long for masks that are mixed
+        penalty_I = np.subtract(allowed_I.view(np.int8), np.int8(1)).astype(np.int32)
+        penalty_I *= np.int32(EXCLUDED_PENALTY)
+        np.add(self.upper_I, penalty_I, out=self.upper_I)
 
     def threshold(self, score: float) -> int:
         """Return the number that `upper_I` reaches for every item whose score is at least `score`."""
@@ -128,7 +161,7 @@ class QuantizedVectors:
         )
 
     def bounds(self, queries: Sequence[SearchQuery]) -> Iterator[ScoreBound]:
-        """Yield upper bounds of the scores of each query."""
+        """Yield upper bounds of the scores of each query, with its corrections, before its mixture and its mask."""
         for start in range(0, len(queries), QUERIES_PER_PRODUCT):
             group = queries[start : start + QUERIES_PER_PRODUCT]
             query_BD = np.stack([query.query_D for query in group])
@@ -142,7 +175,8 @@ class QuantizedVectors:
                     float(error_B[row]),
                     float(length_B[row]),
                 )
-                _add_corrections_and_mask(query, product_BI[row], unit)
+                if query.corrections is not None:
+                    _add_corrections(query.corrections, product_BI[row], unit)
                 # |q'| is at most |q| + |q - q'|
                 slack = (length + error) * self._max_error + error * self._max_length
                 rounding = ROUNDING_SHARE * (length + error) * self._max_length + MIN_NORMAL
@@ -164,17 +198,11 @@ def _limit(largest_I: Float32Array) -> float:
     return other if largest > OUTLIER_RATIO * other else largest
 
 
-def _add_corrections_and_mask(query: SearchQuery, upper_I: Int32Array, unit: float) -> None:
-    """Add corrections, rounded up, and subtract `EXCLUDED_PENALTY` from the bounds of items that are not allowed, in place."""
-    if query.corrections is not None:
-        value_M = query.corrections.value_M.astype(np.float64)
-        units_M = np.ceil((value_M + ROUNDING_SHARE * np.abs(value_M)) / unit)
-        upper_I[query.corrections.item_M - 1] += units_M.clip(MIN_CORRECTION, MAX_CORRECTION).astype(np.int32)
-    if query.allowed_I is not None:
-        # by arithmetic, because a masked copy takes ten times as long for masks that are mixed
-        penalty_I = np.subtract(query.allowed_I.view(np.int8), np.int8(1)).astype(np.int32)
-        penalty_I *= np.int32(EXCLUDED_PENALTY)
-        upper_I += penalty_I
+def _add_corrections(corrections: LogitCorrections, upper_I: Int32Array, unit: float) -> None:
+    """Add corrections, rounded up, to bounds, in place."""
+    value_M = corrections.value_M.astype(np.float64)
+    units_M = np.ceil((value_M + ROUNDING_SHARE * np.abs(value_M)) / unit)
+    upper_I[corrections.item_M - 1] += units_M.clip(MIN_CORRECTION, MAX_CORRECTION).astype(np.int32)
 
 
 def _codes(x_ND: Float32Array, scale_N: Float64Array, max_code: int) -> Int8Array:

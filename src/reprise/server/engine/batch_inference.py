@@ -253,7 +253,7 @@ def _attributions(
     encoded = encode_events(events, ranker.catalogue)
     indices = ranker.catalogue.indices(one.item_id for one in recommendations)
     influence_TM = influences(
-        ranker.network, encoded.events, indices, prepared.now_s, state=start.network_state
+        ranker.network, ranker.index, encoded.events, indices, prepared.now_s, state=start.network_state
     )
     last = [events[position] for position in encoded.position_T[-len(influence_TM) :].tolist()]
     titles = [ranker.catalogue.title(index) for index in encoded.events.item[-len(influence_TM) :].tolist()]
