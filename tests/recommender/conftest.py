@@ -29,7 +29,7 @@ def log() -> SequenceDataset:
 @pytest.fixture(scope="session")
 def model(log: SequenceDataset) -> SequenceModel:
     torch.manual_seed(0)
-    return Recurrent(size=16, temperature=0, attention=0, cooccurrence=0).build(log.sizes)
+    return Recurrent(size=16, temperature=0, attention=0, cooccurrence=0, repeats=0).build(log.sizes)
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ class CountingModel(nn.Module):
 
     name = "counting"
     reads = ()
-    cooccurrence = None
+    cooccurrence = repeat_head = None
 
     def __init__(self, spec: Counting, sizes: Sizes) -> None:
         super().__init__()

@@ -31,10 +31,10 @@ def visits_log() -> SequenceDataset:
 
 
 def rich(log: SequenceDataset, alignment: Alignment = "additive", **fields: Any) -> SequenceModel:
-    """Return a network with attention, co-occurrence logits, decay, time gaps, kinds, values, request times and cosines."""
+    """Return a network with attention, decay, time gaps, kinds, values, request times, cosines and all corrections."""
     torch.manual_seed(2)
     options: dict[str, Any] = {
-        "attention": 5, "cooccurrence": 4, "gaps": True, "query_time": True, "kinds": True, "values": True,
+        "attention": 5, "cooccurrence": 4, "repeats": 6, "gaps": True, "query_time": True, "kinds": True, "values": True,
         "temperature": 0.1, "decay": True,
     }  # fmt: skip
     model = Recurrent(size=16, layers=1, alignment=alignment, **{**options, **fields}).build(log.sizes)
@@ -42,10 +42,15 @@ def rich(log: SequenceDataset, alignment: Alignment = "additive", **fields: Any)
         for name, parameter in model.named_parameters():
             if name.startswith(("inputs.", "head.")) or name == "encoder.distance":
                 parameter.normal_()
-            if name == "cooccurrence.gain":
+            if name in ("cooccurrence.gain", "cooccurrence.cosine_gain"):
                 parameter.fill_(0.5)
+            if name.startswith("repeat_head."):
+                parameter += 0.5 * torch.randn_like(parameter)
             if name == "decay.rate_D":
                 parameter.fill_(-3.0)
+        if model.repeat_head is not None:
+            model.repeat_head.enabled.fill_(1.0)
+            model.repeat_head.scale.fill_(0.7)
     model.count(log)
     return model.eval()
 

@@ -93,7 +93,8 @@ def cleaned(tmp_path_factory: pytest.TempPathFactory) -> Case:
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Case:
     """With duplicates, not divided, and with an ensemble that reads items only."""
-    spec = Ensemble(member=Recurrent(size=8, layers=1, attention=0, cooccurrence=0, temperature=0), members=2)
+    member = Recurrent(size=8, layers=1, attention=0, cooccurrence=0, repeats=0, temperature=0)
+    spec = Ensemble(member=member, members=2)
     return case(tmp_path_factory.mktemp("kept"), spec, duplicates="keep")
 
 

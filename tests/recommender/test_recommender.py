@@ -258,7 +258,7 @@ def test_a_k_above_the_other_items_gives_all_of_them(shop: Recommender) -> None:
 def test_a_loaded_model_has_its_spec(shop: Recommender, tmp_path: Path) -> None:
     shop.save(tmp_path / "m")
     assert Recommender.load(tmp_path / "m").spec == Recurrent(
-        size=16, temperature=0, attention=0, cooccurrence=0
+        size=16, temperature=0, attention=0, cooccurrence=0, repeats=0
     )
 
 

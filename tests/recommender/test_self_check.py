@@ -13,7 +13,7 @@ from reprise.recommender.artefact.artefact import CARD, MANIFEST
 from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.runtime.onnx_network import OnnxNetwork
 from reprise.recommender.runtime.onnx_session import State
-from reprise.recommender.self_check import GOLDEN, MAX_BYTES, check_each_kind
+from reprise.recommender.self_check import GOLDEN, MAX_BYTES, REPEATS_ALONE, check_each_kind
 
 each_shop = pytest.mark.parametrize("fixture", ["shop", "counting_shop", "rich_shop"])
 
@@ -44,19 +44,45 @@ def test_a_loaded_model_passes_its_golden_tests(
 
 def test_requests_have_several_forms_and_no_user_data(rich_shop: Recommender) -> None:
     golden = golden_of(rich_shop)
-    assert [len(test["items"]) for test in golden] == [0, 3, 5, 5, 50]
+    assert [len(test["items"]) for test in golden] == [0, 3, 5, 5, 5, 50]
     assert golden[1]["items"] == rich_shop.items.item_ids([1, 2, 3])
     assert len(set(golden[2]["items"])) == 2
-    assert all(len(test["ids"]) == len(test["scores"]) == 10 for test in golden)
-    assert {"about", "items", "timestamp", "kind", "value", "now", "ids", "scores"} == set(golden[4])
+    assert [len(test["ids"]) for test in golden] == [10, 10, 10, 2, 10, 10]
+    assert all(len(test["ids"]) == len(test["scores"]) for test in golden)
+    assert set(golden[3]["ids"]) == set(golden[3]["items"]) == set(golden[3]["allow"])
+    names = {"about", "items", "timestamp", "kind", "value", "now", "ids", "scores"}
+    assert names == set(golden[5]) == set(golden[3]) - {"allow"}
     for name in ("timestamp", "kind", "value"):
-        assert len(golden[4][name]) == 50
-        assert 0 < golden[4][name].count(None) < 25
-    assert set(golden[4]["kind"]) == {*rich_shop.artefact.metadata["data"]["kinds"], None}
+        assert len(golden[5][name]) == 50
+        assert 0 < golden[5][name].count(None) < 25
+    assert set(golden[5]["kind"]) == {*rich_shop.artefact.metadata["data"]["kinds"], None}
 
 
 def test_requests_contain_only_inputs_that_the_network_reads(shop: Recommender) -> None:
-    assert {name for test in golden_of(shop) for name in test} == {"about", "items", "ids", "scores"}
+    assert {name for test in golden_of(shop) for name in test} == {
+        "about", "items", "allow", "ids", "scores"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["gate", "position", "own_weight"])
+def test_a_change_of_the_repeat_head_fails_a_golden_test(rich_shop: Recommender, name: str) -> None:
+    tensors = dict(rich_shop.artefact.tensors)
+    tensors[f"repeats.{name}"] = tensors[f"repeats.{name}"] + np.float32(0.1)
+    with pytest.raises(ArtefactError, match=r"fails the golden test about .*: the score at rank "):
+        Recommender.of(replace(rich_shop.artefact, tensors=tensors)).self_check()
+
+
+def test_without_the_repeat_head_the_items_of_the_history_have_other_scores(rich_shop: Recommender) -> None:
+    golden = golden_of(rich_shop)[3]
+    assert golden["about"] == REPEATS_ALONE
+    tensors = {
+        name: one for name, one in rich_shop.artefact.tensors.items() if not name.startswith("repeats.")
+    }
+    plain = Recommender.of(replace(rich_shop.artefact.with_metadata(golden=[golden]), tensors=tensors))
+    with pytest.raises(
+        ArtefactError, match=rf"fails the golden test about {REPEATS_ALONE}: the score at rank 1"
+    ):
+        plain.self_check()
 
 
 def test_golden_tests_are_small_and_not_on_the_model_card(rich_shop: Recommender, tmp_path: Path) -> None:
@@ -71,7 +97,7 @@ def test_very_long_ids_give_fewer_golden_tests(shop: Recommender) -> None:
     ids = [f"{item}{'x' * 300}" for item in shop.items.ids]
     items = shop.artefact.items.set_column(0, "item_id", pa.array(ids))
     golden = Recommender.of(replace(shop.artefact, items=items))._make_golden_tests()
-    assert 0 < len(golden) < 5
+    assert 0 < len(golden) < 6
     assert len(json.dumps(golden, indent=2)) <= MAX_BYTES
 
 

@@ -56,7 +56,8 @@ def second_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generator = np.random.default_rng(5)
     log = world([[f"p{item}" for item in generator.permutation(np.arange(5, 25))] for _ in range(20)])
     torch.manual_seed(5)
-    Recommender(Recurrent(size=8, layers=1, attention=0, cooccurrence=0).build(log.sizes), log).save(path)
+    network = Recurrent(size=8, layers=1, attention=0, cooccurrence=0, repeats=0).build(log.sizes)
+    Recommender(network, log).save(path)
     return path
 
 
@@ -67,7 +68,7 @@ def third_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generator = np.random.default_rng(7)
     log = world([[f"p{3 * item}" for item in generator.permutation(12)] for _ in range(20)])
     torch.manual_seed(7)
-    model = Recurrent(size=8, layers=1, attention=0, cooccurrence=0, gaps=True).build(log.sizes)
+    model = Recurrent(size=8, layers=1, attention=0, cooccurrence=0, repeats=0, gaps=True).build(log.sizes)
     model.count(log)
     Recommender(model.eval(), log).save(path)
     return path
@@ -80,7 +81,8 @@ def number_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generator = np.random.default_rng(1)
     log = world([generator.permutation(30).tolist() for _ in range(20)])
     torch.manual_seed(1)
-    Recommender(Recurrent(size=8, layers=1, attention=0, cooccurrence=0).build(log.sizes), log).save(path)
+    network = Recurrent(size=8, layers=1, attention=0, cooccurrence=0, repeats=0).build(log.sizes)
+    Recommender(network, log).save(path)
     return path
 
 

@@ -32,19 +32,28 @@ START_S = 1_700_000_000.0
 """Time before the first event of a request."""
 GAPS_S = (0.0, 30.0, 600.0, 90_000.0, 2e6)
 """Possible times between two events of a request, in seconds."""
+REPEATS_ALONE = "the items of the history alone"
+"""Name of the request whose result has only items of its history, so that its scores are those of a repeat head."""
 KNOWN_SHARE = 0.8
 """Share of the timestamps, kinds and values that are known; the others are None."""
 
 GoldenTest = dict[str, Any]
-"""A request and its result: `about`, `items`, optionally `timestamp`, `kind` and `value` of each event, optionally `now`, and
-the resulting `ids` and `scores`."""
+"""A request and its result: `about`, `items`, optionally `timestamp`, `kind` and `value` of each event, optionally `now` and
+`allow`, and the resulting `ids` and `scores`."""
 
 
 class Recommend(Protocol):
     """A function with the signature of `Recommender.recommend`, as far as golden tests need it."""
 
-    def __call__(self, history: Sequence[Mapping[str, Any]], k: int, *, now: float | None) -> Recommendations:
-        """Return the `k` best items after a history, at the time `now`."""
+    def __call__(
+        self,
+        history: Sequence[Mapping[str, Any]],
+        k: int,
+        *,
+        now: float | None,
+        allow: Sequence[ItemId] | None,
+    ) -> Recommendations:
+        """Return the `k` best items after a history, at the time `now`, among the allowed ones."""
         ...
 
 
@@ -72,8 +81,9 @@ def make_golden_tests(
     golden = [test | _result(recommend, test, k) for test in _requests(items, kinds, reads, gaps_s)]
     for test in golden:
         # The search leaves out items whose scores are not finite, so their result is shorter than that of the first request.
-        # That one has no events: its scores are shares of the training events.
-        if len(test["ids"]) < len(golden[0]["ids"]) or not all(map(isfinite, test["scores"])):
+        # That one has no events: its scores are shares of the training events. A list of allowed items can be shorter.
+        missing = "allow" not in test and len(test["ids"]) < len(golden[0]["ids"])
+        if missing or not all(map(isfinite, test["scores"])):
             raise ArtefactError(
                 f"the model has scores that are not finite in the golden test about {test['about']}; train it again"
             )
@@ -139,11 +149,14 @@ def _requests(
         "no event": [],
         "the most popular items": list(range(1, min(3, items.warm) + 1)),
         "repeated items": [one, other, one, one, other],
+        REPEATS_ALONE: [one, other, other, one, other],
         "five items": generator.integers(1, items.warm + 1, size=5).tolist(),
         "fifty events": generator.integers(1, items.warm + 1, size=50).tolist(),
     }
     return [
         {"about": about, "items": items.item_ids(index)}
+        # in a large catalogue the items of the history may not be among the best, whose scores are compared
+        | ({"allow": items.item_ids(sorted(set(index)))} if about == REPEATS_ALONE else {})
         | _inputs(kinds, reads, generator.choice(gaps_s, size=len(index)), generator)
         for about, index in indices.items()
     ]
@@ -174,7 +187,7 @@ def _result(recommend: Recommend, test: GoldenTest, k: int) -> GoldenTest:
     for name in ("timestamp", "kind", "value"):
         for event, value in zip(history, test.get(name, ()), strict=False):
             event[name] = value
-    result = recommend(history, k, now=test.get("now"))
+    result = recommend(history, k, now=test.get("now"), allow=test.get("allow"))
     if any(one.reason == NOT_FINITE for one in result):
         raise ArtefactError(
             f"the model has scores that are not finite in the golden test about {test['about']}; train it again"

@@ -18,6 +18,7 @@ from reprise.models.networks.recurrent import Recurrent
 from reprise.recommender import Recommender
 from reprise.recommender.artefact.artefact import FILES, ITEMS, MANIFEST, OLD_FILES, VECTORS, read, write
 from reprise.recommender.artefact.bounded_read import MAX_MANIFEST_BYTES
+from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.search.quantized_index import MIN_ITEMS, QuantizedIndex
 from reprise.testing.worlds import world
 
@@ -42,7 +43,7 @@ def test_a_saved_model_is_a_directory_of_files(saved: Path) -> None:
 
 def test_the_manifest_describes_the_model_and_its_files(saved: Path, shop: Recommender) -> None:
     manifest = json.loads((saved / MANIFEST).read_text())
-    assert manifest["format"] == 3
+    assert manifest["format"] == 4
     assert manifest["facts"]["spec"]["class"] == "reprise:Recurrent"
     assert manifest["facts"]["training"] == {"epochs": 3}
     assert manifest["facts"]["data"]["fingerprint"] == shop.artefact.metadata["data"]["fingerprint"]
@@ -204,7 +205,7 @@ def test_a_changed_byte_is_detected(saved: Path, name: str) -> None:
     ("old", "new", "message"),
     [
         ('"epochs": 3', '"epochs": 4', r"manifest\.json was changed after it was saved \(its checksum differs\); copy "),
-        ('"format": 3', '"format": 9', r"shop\.model has model format 9, and this version of reprise reads 2 and 3; export the "
+        ('"format": 4', '"format": 9', r"shop\.model has model format 9, and this version of reprise reads 2 to 4; export the "
          r"model again with `reprise export RUN --out \S+shop\.model`, or install reprise \S+, which wrote it$"),
         ('"facts": {', '"facts" {', r"manifest\.json is damaged \(.*\); copy the whole directory again, or "),
     ],
@@ -345,11 +346,13 @@ def test_a_model_that_computes_scores_that_are_not_finite_is_refused(
 
 
 def test_more_kinds_than_the_graph_knows_are_refused_with_one_message(
-    saved_rich: Path, capfd: pytest.CaptureFixture[str]
+    saved_rich: Path, rich_shop: Recommender, capfd: pytest.CaptureFixture[str]
 ) -> None:
     facts = json.loads((saved_rich / MANIFEST).read_text())["facts"]
     facts["data"]["kinds"].append("another")
-    rewrite(saved_rich, facts=facts)
+    # without the weights of the kinds, whose number is checked before
+    tensors = {name: one for name, one in rich_shop.artefact.tensors.items() if name != "repeats.kind"}
+    rewrite(saved_rich, facts=facts, files={VECTORS: save(tensors)})
     with pytest.raises(
         ArtefactError, match=r"shop\.model cannot be used: the graphs do not fit the other files \("
     ):
@@ -414,6 +417,37 @@ def _changed(tensors: dict[str, np.ndarray], name: str, change: Callable[[np.nda
         ("transitions.score", lambda table: table[:-1], "co-occurrence scores do not fit the pairs"),
         ("transitions.score", lambda table: -table, "co-occurrence scores do not fit the pairs"),
         ("transitions.gain", lambda table: table[None], "another number of dimensions"),
+        ("transitions.gain", lambda table: np.repeat(table, 2), "a floor or gain of the co-occurrence tables is not"),
+        ("transitions.weight", lambda table: table[:0], "no window of 0 items, which the co-occurrence tables need"),
+        ("transitions.weight", lambda table: np.repeat(table, 2), "no window of 8 items, which the co-occurrence tables need"),
+        ("transitions.weight", lambda table: table.astype(np.int32), "another number of dimensions or another type"),
+        ("transitions.cosine", lambda table: table[:-1], "co-occurrence scores do not fit the pairs"),
+        ("transitions.cosine", lambda table: table - 2, "co-occurrence scores do not fit the pairs"),
+        ("transitions.cosine_weight", lambda table: -table, "a score or weight is negative"),
+        ("transitions.cosine_weight", lambda table: np.repeat(table, 2), "no window of 8 items"),
+        ("repeats.window", lambda table: table * 0, "no window of 0 items, which the repeat head need"),
+        ("repeats.window", lambda table: table + 1, "no window of 7 items, which the repeat head need"),
+        ("repeats.window", lambda table: table - 9, "no window of -3 items, which the repeat head need"),
+        ("repeats.window", lambda table: table.astype(np.float32), "'window' of the repeat head has another shape or type"),
+        ("repeats.window", lambda table: table + 2**40, "a number of 'window' of the repeat head is above 1e[+]06"),
+        ("repeats.position", lambda table: table[:-1], "'position' of the repeat head has another shape or type"),
+        ("repeats.gate", lambda table: table[None], "'gate' of the repeat head has another shape or type"),
+        ("repeats.gate", lambda table: table * 0 - 3e38, "a number of 'gate' of the repeat head is above 1e[+]06"),
+        ("repeats.kind", lambda table: table[:-1], "'kind' of the repeat head has another shape or type"),
+        ("repeats.time", lambda table: table.astype(np.int64), "'time' of the repeat head has another shape or type"),
+        ("repeats.scale", lambda table: table * 0, "the scale of the repeat head is not positive"),
+        ("repeats.scale", lambda table: -table, "the scale of the repeat head is not positive"),
+        ("repeats.scale", lambda table: table * 1e-30, "the scale of the repeat head is not positive"),
+        ("repeats.shift", lambda table: 1 - table, "the scale of the repeat head is not positive, or its shift is"),
+        ("initial.recent", lambda table: table.astype(np.float32), "no window of 4 items, which the co-occurrence tables need"),
+        ("initial.recent", lambda table: table[0], "initial state is not the state of one user"),
+        ("initial.recent", lambda table: table[..., None], "no window of 4 items"),
+        ("initial.recent", lambda table: table - 1, "window of the last items refers to an item that does not exist"),
+        ("initial.recent", lambda table: table + 21, "window of the last items refers to an item that does not exist"),
+        ("initial.recent_time_s", lambda table: table[:, 1:], "a state 'recent_time_s' that does not fit 'recent'"),
+        ("initial.recent_time_s", lambda table: table * 0 == 1, "a state 'recent_time_s' that does not fit 'recent'"),
+        ("initial.recent_kind", lambda table: table[:, 1:], "a state 'recent_kind' that does not fit 'recent'"),
+        ("initial.recent_kind", lambda table: table + 3, "a kind of the last events does not exist"),
         ("input", lambda table: table[:, :, None], "'input' is not a matrix of float32"),
         ("input", lambda table: table.astype(np.float64), "'input' is not a matrix of float32"),
         ("initial.hidden", lambda table: np.repeat(table, 2, axis=0), "initial state is not the state of one user"),
@@ -425,6 +459,55 @@ def test_arrays_that_do_not_fit_are_refused(
     rewrite(saved_rich, files={VECTORS: _changed(dict(rich_shop.artefact.tensors), name, change)})
     with pytest.raises(ArtefactError, match=message):
         Recommender.load(saved_rich)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("transitions.gain", r"the co-occurrence tables are \[.*\] instead of \["),
+        ("transitions.cosine", r"the co-occurrence tables are \[.*\] instead of \["),
+        ("repeats.gate", r"the repeat head has \[.*\] instead of \["),
+        ("initial.recent", "the state has no window of 4 items, which the co-occurrence tables need"),
+        ("initial.recent_kind", "reads a state 'recent_kind' that does not fit 'recent'"),
+    ],
+)
+def test_missing_arrays_are_refused(
+    saved_rich: Path, rich_shop: Recommender, name: str, message: str
+) -> None:
+    tensors = {other: tensor for other, tensor in rich_shop.artefact.tensors.items() if other != name}
+    rewrite(saved_rich, files={VECTORS: save(tensors)})
+    with pytest.raises(ArtefactError, match=message):
+        Recommender.load(saved_rich)
+
+
+def test_unknown_arrays_of_the_repeat_head_are_refused(saved_rich: Path, rich_shop: Recommender) -> None:
+    tensors = dict(rich_shop.artefact.tensors) | {"repeats.other": np.ones(1, dtype=np.float32)}
+    rewrite(saved_rich, files={VECTORS: save(tensors)})
+    with pytest.raises(ArtefactError, match=r"the repeat head has \[.*'other'.*\] instead of "):
+        Recommender.load(saved_rich)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_model_of_an_earlier_version_has_counts_only(
+    saved_rich: Path, rich_shop: Recommender, version: int
+) -> None:
+    """Its state still has times and kinds, which nothing reads."""
+    tensors = {
+        name: tensor
+        for name, tensor in rich_shop.artefact.tensors.items()
+        if not name.startswith(("repeats.", "transitions.cosine"))
+    }
+    rewrite(saved_rich, files={VECTORS: save(tensors)}, format=version)
+    loaded = Recommender.load(saved_rich)
+    network = rich_shop.ranker.network
+    assert network.cooccurrence is not None
+    counts = replace(
+        network.cooccurrence, cosine=None, cosine_weight=None, cosine_floor=None, cosine_gain=None
+    )
+    expected = replace(network, cooccurrence=counts, repeats=None)
+    state = network.fold([EventArrays.of_items(np.array([1, 2, 1, 3]))])
+    assert np.array_equal(loaded.ranker.network.scores(state), expected.scores(state))
+    assert not np.array_equal(network.scores(state), expected.scores(state))
 
 
 @pytest.mark.parametrize(
@@ -543,7 +626,7 @@ def large() -> Recommender:
     # the split leaves two events, and so two items, out of the training part
     log = world([generator.permutation(MIN_ITEMS + 2).tolist()])
     torch.manual_seed(0)
-    spec = Recurrent(cell="gru", size=8, layers=1, attention=0, cooccurrence=0)
+    spec = Recurrent(cell="gru", size=8, layers=1, attention=0, cooccurrence=0, repeats=0)
     return Recommender(spec.build(log.sizes), log)
 
 
@@ -594,10 +677,10 @@ def test_saving_over_a_model_of_an_earlier_version_removes_its_old_files(
     shop.save(saved_large)
     assert names(saved_large) == NAMES
     assert names(saved_large.parent) == {"large.model"}
-    assert json.loads((saved_large / MANIFEST).read_text())["format"] == 3
+    assert json.loads((saved_large / MANIFEST).read_text())["format"] == 4
 
 
-@pytest.mark.parametrize("version", [1, 4, "3", None])
+@pytest.mark.parametrize("version", [1, 5, "3", None])
 def test_other_formats_are_refused_with_the_command_that_makes_a_new_model(
     saved: Path, version: object
 ) -> None:
@@ -605,7 +688,7 @@ def test_other_formats_are_refused_with_the_command_that_makes_a_new_model(
     (saved / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(
         ArtefactError,
-        match=rf"has model format {version!r}, and this version of reprise reads 2 and 3; export the model again with "
+        match=rf"has model format {version!r}, and this version of reprise reads 2 to 4; export the model again with "
         rf"`reprise export RUN --out {saved}`, or install reprise \S+, which wrote it$",
     ):
         Recommender.load(saved)

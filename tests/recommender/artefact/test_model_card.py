@@ -34,6 +34,20 @@ def test_the_card_states_known_fields_and_marks_unknown_ones(shop: Recommender, 
     assert "1 further known item has no vector" in card
 
 
+def test_the_card_names_the_corrections_of_the_scores(
+    shop: Recommender, rich_shop: Recommender, tmp_path: Path
+) -> None:
+    everything = (
+        "- corrections of the scores: co-occurrence with the last items; similarity to the last items over sessions; "
+        "repeats of the last items"
+    )
+    assert everything in card_of(rich_shop, tmp_path / "rich").splitlines()
+    assert "- corrections of the scores: none" in card_of(shop, tmp_path / "plain").splitlines()
+    metadata = {name: value for name, value in shop.artefact.metadata.items() if name != "corrections"}
+    older = Recommender.of(dataclasses.replace(shop.artefact, metadata=metadata))
+    assert "corrections of the scores" not in card_of(older, tmp_path / "older")
+
+
 def test_the_card_has_metrics_with_intervals_and_protocol(
     shop: Recommender, model: SequenceModel, log: SequenceDataset, tmp_path: Path
 ) -> None:

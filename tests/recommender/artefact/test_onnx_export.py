@@ -15,6 +15,7 @@ from reprise.models.baselines.popularity import Popularity
 from reprise.models.networks.adversarial import Adversarial
 from reprise.models.networks.autoencoder import Autoencoder
 from reprise.models.networks.convolutional import Caser, Convolution
+from reprise.models.networks.ensemble import Ensemble
 from reprise.models.networks.feed_forward import FeedForward
 from reprise.models.networks.recurrent import Recurrent
 from reprise.models.networks.sequence_model import SequenceModel
@@ -25,8 +26,8 @@ from reprise.recommender.artefact.loading import open_network
 from reprise.recommender.artefact.onnx_export import check_same, export
 
 PLAIN = {
-    "cell": "rnn", "residual": False, "attention": 0, "cooccurrence": 0, "gaps": False, "query_time": False, "kinds": False,
-    "values": False, "decay": False,
+    "cell": "rnn", "residual": False, "attention": 0, "cooccurrence": 0, "repeats": 0, "gaps": False, "query_time": False,
+    "kinds": False, "values": False, "decay": False,
 }  # fmt: skip
 """Options of a network that reads items only and is exported quickly."""
 
@@ -82,6 +83,7 @@ def test_a_network_that_reads_all_inputs_has_equal_scores_after_export(
     [
         ({}, set(), set()),
         ({"cooccurrence": 2}, {"item"}, set()),
+        ({"repeats": 3, "gaps": True, "kinds": True}, {"item", "time_s", "kind"}, set()),
         ({"gaps": True}, {"time_s"}, set()),
         ({"decay": True, "cell": "rglru"}, {"time_s"}, set()),
         ({"query_time": True}, {"time_s"}, {"now_s"}),
@@ -101,6 +103,7 @@ def test_the_graphs_have_only_the_inputs_that_the_network_reads(
     ("hidden", "fields"),
     [
         ("item", {"cooccurrence": 2}),
+        ("item", {"repeats": 3}),
         ("time_s", {"gaps": True}),
         ("kind", {"kinds": True}),
         ("value", {"values": True}),
@@ -139,6 +142,52 @@ def test_cooccurrence_scores_that_are_not_finite_are_refused(visits: SequenceDat
         ArtefactError, match=r"^the network's transitions\.score contains numbers that are not finite"
     ):
         export(broken, visits)
+
+
+def test_numbers_of_the_repeat_head_that_are_not_finite_are_refused(visits: SequenceDataset) -> None:
+    broken = rich(visits)
+    assert broken.repeat_head is not None
+    with torch.no_grad():
+        broken.repeat_head.gate[1] = float("inf")
+    with pytest.raises(
+        ArtefactError,
+        match=r"^the network's repeats\.gate contains numbers that are not finite; train it again$",
+    ):
+        export(broken, visits)
+
+
+def test_a_repeat_head_that_is_not_in_use_is_not_exported(visits: SequenceDataset) -> None:
+    model = rich(visits, **{**PLAIN, "cooccurrence": 2, "repeats": 3})
+    assert model.repeat_head is not None and model.cooccurrence is not None
+    with torch.no_grad():
+        model.repeat_head.enabled.zero_()
+        model.cooccurrence.cosine_gain.zero_()
+    artefact = export(model, visits)
+    assert not artefact.repeats and "cosine" not in artefact.cooccurrence
+    assert artefact.metadata["corrections"] == ["co-occurrence with the last items"]
+
+
+def test_an_ensemble_with_a_repeat_head_has_equal_scores_after_export(visits: SequenceDataset) -> None:
+    """The head reads times and kinds in every member; its window is longer than that of the co-occurrence."""
+    member = Recurrent(
+        size=8, layers=1, attention=0, gaps=True, kinds=True, cooccurrence=2, repeats=4, temperature=0
+    )
+    torch.manual_seed(0)
+    model = Ensemble(member=member, members=2).build(visits.sizes).eval()
+    assert model.repeat_head is not None and model.cooccurrence is not None
+    with torch.no_grad():
+        model.repeat_head.enabled.fill_(1.0)
+        model.cooccurrence.gain.fill_(0.4)
+        model.repeat_head.kind[1] = 1.0
+    model.count(visits)
+    shop = Recommender(model, visits)
+    assert shop.reads == ("timestamp", "kind")
+    assert set(shop.artefact.initial) >= {"recent", "recent_time_s", "recent_kind"}
+    for seed in range(3):
+        history = random_history(seed)
+        expected = torch_scores(model, visits, history)
+        scores = {one.item_id: one.score for one in shop.recommend(history, k=20)}
+        assert [scores[item] for item in visits.items.ids] == pytest.approx(expected.tolist(), abs=1e-4)
 
 
 def test_an_export_prints_nothing(

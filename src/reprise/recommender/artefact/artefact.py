@@ -30,12 +30,14 @@ from reprise.recommender.artefact.soundness import (
     check_cooccurrence,
     check_items,
     check_manifest,
+    check_repeats,
     check_tensors,
 )
 
-FORMAT = 3
-"""Version of the format that is written."""
-READABLE_FORMATS = (2, 3)
+FORMAT = 4
+"""Version of the format that is written. Format 4 may have a repeat head and the similarities of items, which earlier versions
+of the package would ignore or refuse."""
+READABLE_FORMATS = (2, 3, 4)
 """Versions of the format that can be read."""
 MANIFEST = "manifest.json"
 VECTORS = "vectors.safetensors"
@@ -52,8 +54,9 @@ INPUT = "input"
 OUTPUT = "output"
 INITIAL = "initial."
 TRANSITIONS = "transitions."
+REPEATS = "repeats."
 """Names of tensors: the input vectors, the output vectors (left out if they are the same), and prefixes for the arrays of the
-initial state and of the co-occurrence tables."""
+initial state, of the co-occurrence tables and of the repeat head."""
 
 Metadata = dict[str, Any]
 
@@ -67,7 +70,8 @@ class Artefact:
     `golden`, the requests and results of the self-check."""
     tensors: Mapping[str, AnyArray]
     """Arrays by name: `input` [I, D], optionally `output` [I, D'], an `initial.<name>` [1, ...] for each array of the state,
-    and optionally a `transitions.<name>` for each field of `CooccurrenceTables`."""
+    and optionally a `transitions.<name>` for each field of `CooccurrenceTables` and a `repeats.<name>` for each of
+    `RepeatTables`."""
     step: bytes
     """ONNX graph from `x`, the used ones of `item`, `time_s`, `kind` and `value`, and `state.<name>` to `next.<name>`."""
     query: bytes
@@ -94,6 +98,11 @@ class Artefact:
     def cooccurrence(self) -> dict[str, AnyArray]:
         """Fields of `CooccurrenceTables`; empty if the network adds no co-occurrence logits."""
         return self._tensors_with_prefix(TRANSITIONS)
+
+    @property
+    def repeats(self) -> dict[str, AnyArray]:
+        """Fields of `RepeatTables`; empty if the network has no repeat head."""
+        return self._tensors_with_prefix(REPEATS)
 
     @property
     def history_rules(self) -> HistoryRules:
@@ -180,7 +189,8 @@ def _check_content(artefact: Artefact) -> None:
     """Raise `ArtefactError` if the files do not belong together or cannot be served. Correct checksums do not exclude that."""
     warm = artefact.metadata["sizes"]["items"]
     check_tensors(artefact.tensors, warm)
-    check_cooccurrence(artefact.cooccurrence, warm)
+    check_cooccurrence(artefact.cooccurrence, artefact.initial, warm)
+    check_repeats(artefact.repeats, artefact.initial, warm, len(artefact.metadata["data"]["kinds"]))
     check_items(artefact.items, warm)
 
 
@@ -286,7 +296,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         again = command_line("reprise", "export", "RUN", "--out", path)
         raise ArtefactError(
             f"{path} has model format {manifest.get('format')!r}, and this version of reprise reads "
-            f"{' and '.join(map(str, READABLE_FORMATS))}; export the model again with `{again}`, "
+            f"{READABLE_FORMATS[0]} to {READABLE_FORMATS[-1]}; export the model again with `{again}`, "
             f"or install reprise {manifest.get('reprise', '(unknown)')}, which wrote it"
         )
     if checksum != _manifest_checksum(manifest):

@@ -10,6 +10,8 @@ from reprise.recommender.runtime.cooccurrence_tables import CooccurrenceTables
 from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.runtime.onnx_network import OnnxNetwork
 from reprise.recommender.runtime.onnx_session import OnnxSession
+from reprise.recommender.runtime.repeat_tables import RepeatTables
+from reprise.recommender.search.exact_index import ExactIndex
 from reprise.recommender.search.mmr import unit_vectors
 from reprise.recommender.search.quantized_index import QuantizedIndex
 
@@ -25,6 +27,7 @@ def open_network(artefact: Artefact) -> OnnxNetwork:
         artefact.input_ID,
         artefact.output_ID,
         CooccurrenceTables.from_tensors(artefact.cooccurrence),
+        RepeatTables.from_tensors(artefact.repeats),
     )
     if len(artefact.input_ID):
         _check_one_event_of_each_kind(network, len(artefact.metadata["data"]["kinds"]))
@@ -38,7 +41,7 @@ def _check_one_event_of_each_kind(network: OnnxNetwork, kinds: int) -> None:
     try:
         with np.errstate(all="ignore"):  # `check_each_kind` reports numbers that are not finite
             after = network.advance(before, events)
-            scores = network.scores_of(after, np.ones(1, dtype=np.int64))
+            scores = network.scores_of(after, np.ones(1, dtype=np.int64), ExactIndex(network.output_ID))
     except Exception as error:  # onnxruntime and numpy raise different classes for each kind of failure
         reason = " ".join(str(error).split())
         raise ArtefactError(

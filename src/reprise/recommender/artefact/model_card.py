@@ -11,6 +11,8 @@ from reprise.errors import ConfigError
 
 HISTORY_RULES = "history"
 """Key of the history rules in the description of the data; older models do not have it."""
+CORRECTIONS = "corrections"
+"""Key of the list of what changes the products of queries and vectors; older models do not have it."""
 
 Metadata = Mapping[str, Any]
 
@@ -93,7 +95,10 @@ def model_card(metadata: Metadata, created: str) -> str:
 
 
 def _network(metadata: Metadata) -> str:
-    return _bullets({"network": metadata["spec"].get("class", "unknown"), **_without_class(metadata["spec"])})
+    fields = {"network": metadata["spec"].get("class", "unknown"), **_without_class(metadata["spec"])}
+    if CORRECTIONS in metadata:
+        fields["corrections of the scores"] = metadata[CORRECTIONS]
+    return _bullets(fields)
 
 
 def _data(data: Metadata) -> str:

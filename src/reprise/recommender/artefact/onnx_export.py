@@ -21,9 +21,10 @@ from reprise.data.dataset import SequenceDataset, Sizes
 from reprise.errors import ArtefactError, ConfigError
 from reprise.models.batch import Event
 from reprise.models.corrections.cooccurrence import CooccurrenceCorrection
-from reprise.recommender.artefact.artefact import INITIAL, INPUT, OUTPUT, TRANSITIONS, Artefact
+from reprise.models.corrections.repeat_head import RepeatHead
+from reprise.recommender.artefact.artefact import INITIAL, INPUT, OUTPUT, REPEATS, TRANSITIONS, Artefact
 from reprise.recommender.artefact.loading import open_network
-from reprise.recommender.artefact.model_card import describe_data
+from reprise.recommender.artefact.model_card import CORRECTIONS, describe_data
 from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.runtime.onnx_session import EVENT_INPUTS, NOW, QUERY, STATE_IN, STATE_OUT, VECTOR
 
@@ -54,6 +55,8 @@ class Exportable(Protocol):
     """Inputs other than vectors: some of `item`, `time_s`, `kind` and `value` of an event, and `now_s` of a request."""
     cooccurrence: CooccurrenceCorrection | None
     """Correction that is added to the scores, from the items in the state's `recent`; None if there is none."""
+    repeat_head: RepeatHead | None
+    """Head that then replaces the scores of the items in the state's `recent`; None if there is none."""
 
     def initial_state(self, batch: int) -> TorchState:
         """Return the state of `batch` users without events: named tensors [B, ...] of float32, float64 or int64."""
@@ -68,7 +71,7 @@ class Exportable(Protocol):
         ...
 
     def scores(self, state: TorchState, now_s_B: Tensor | None = None) -> Tensor:
-        """Return the scores s_BI: products of queries and output vectors, plus corrections. Used to check the export."""
+        """Return the scores s_BI: products of queries and output vectors, corrected. Used to check the export."""
         ...
 
     def input_vectors(self) -> Tensor:
@@ -129,7 +132,10 @@ def check_same(network: Exportable, artefact: Artefact) -> None:
 
 
 def _random_events(sizes: Sizes, batch: int) -> Iterator[tuple[EventArrays, AnyArray]]:
-    """Yield random events of `batch` users, and a time of a request after each. Some times and values are unknown."""
+    """Yield random events of `batch` users, some of items that repeat, and a time of a request after each.
+
+    Some times and values are unknown.
+    """
     generator = np.random.default_rng(0)
 
     def partly_unknown(known_B: AnyArray) -> AnyArray:
@@ -140,12 +146,18 @@ def _random_events(sizes: Sizes, batch: int) -> Iterator[tuple[EventArrays, AnyA
         return time_s_B + np.where(generator.random(batch) < 0.2, 0.0, gap_s_B)
 
     time_s_B = np.full(batch, 1e9)
-    for _ in range(CHECKED_STEPS):
+    before_BT = np.empty((batch, 0), dtype=np.int64)
+    for step in range(CHECKED_STEPS):
         time_s_B = later(time_s_B)
         value_B = partly_unknown(100.0 * generator.standard_normal(batch)).astype(np.float32)
         item_B, kind_B = (
             generator.integers(*ends, batch) for ends in ((1, sizes.items + 1), (0, sizes.kinds))
         )
+        if step:
+            # random items of a large catalogue would never repeat
+            earlier_B = before_BT[np.arange(batch), generator.integers(step, size=batch)]
+            item_B = np.where(generator.random(batch) < 0.3, earlier_B, item_B)
+        before_BT = np.column_stack([before_BT, item_B])
         yield EventArrays(item_B, partly_unknown(time_s_B), kind_B, value_B), partly_unknown(later(time_s_B))
 
 
@@ -229,6 +241,8 @@ def _tensors(network: Exportable) -> dict[str, AnyArray]:
         del tensors[OUTPUT]
     if network.cooccurrence is not None:
         tensors |= {f"{TRANSITIONS}{name}": tensor for name, tensor in network.cooccurrence.tables().items()}
+    if network.repeat_head is not None and not network.repeat_head.is_zero:
+        tensors |= {f"{REPEATS}{name}": tensor for name, tensor in network.repeat_head.tables().items()}
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise ArtefactError(f"the network's {name} contains numbers that are not finite; train it again")
@@ -313,10 +327,23 @@ def _metadata(
         "name": network.name,
         "spec": to_dict(network.spec),
         "sizes": asdict(network.sizes),
+        CORRECTIONS: _corrections(network),
         "data": describe_data(dataset),
         "example": dataset.items.ids[:1].tolist()[0],
     }
     return metadata | ({"training": dict(training)} if training else {})
+
+
+def _corrections(network: Exportable) -> list[str]:
+    """Return what changes the products of queries and vectors, in words, for the model card."""
+    correction, head = network.cooccurrence, network.repeat_head
+    in_use = {
+        "co-occurrence with the last items": correction is not None and bool(correction.gain.any()),
+        "similarity to the last items over sessions": correction is not None
+        and bool(correction.cosine_gain.any()),
+        "repeats of the last items": head is not None and not head.is_zero,
+    }
+    return [name for name, use in in_use.items() if use]
 
 
 def _check_near(what: str, found: AnyArray, expected: AnyArray) -> None:

@@ -5,7 +5,7 @@ be served. For example, one NaN in a vector would make the answers of some users
 """
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from reprise.arrays import AnyArray
 from reprise.data.io.arrow_columns import Table, column_kind, column_values
 from reprise.errors import ArtefactError
 from reprise.recommender.items.item_columns import AVAILABLE, TITLE
-from reprise.recommender.runtime.cooccurrence_tables import CooccurrenceTables
+from reprise.recommender.runtime.cooccurrence_tables import RECENT, CooccurrenceTables
+from reprise.recommender.runtime.repeat_tables import POSITION_WEIGHTS, RECENT_KIND, RECENT_TIME, RepeatTables
 
 REQUIRED_FACTS: Mapping[str, type] = {
     "name": str,
@@ -34,6 +35,10 @@ REQUIRED_FACTS: Mapping[str, type] = {
 """Entries of `facts` in the manifest that a recommender or its model card needs, and their types."""
 TYPE_NAMES = {str: "text", int: "a whole number", list: "a list", dict: "an object"}
 EXPORT_AGAIN = "export the model again"
+SIMILARITY = "cosine"
+"""Beginning of the names of the co-occurrence tables of the second sum, which a model may leave out."""
+MAX_REPEAT_NUMBER = 1e6
+"""Largest magnitude of a number of the repeat head, and of 1 / s; with it no score overflows that did not before."""
 
 
 def check_manifest(path: object, manifest: Mapping[str, Any], files: tuple[str, ...]) -> None:
@@ -116,8 +121,13 @@ def _check_finite(name: str, tensor: AnyArray) -> None:
     )
 
 
-def check_cooccurrence(tables: Mapping[str, AnyArray], warm: int) -> None:
+def check_cooccurrence(tables: Mapping[str, AnyArray], initial: Mapping[str, AnyArray], warm: int) -> None:
     """Check that co-occurrence tables refer to existing items and pairs only. A model may have no tables.
+
+    Args:
+        tables: The tables.
+        initial: State of a user without events, which has the window of the last items.
+        warm: Number of items that have vectors.
 
     Raises:
         ArtefactError: a table is missing, has another shape, or refers to items that do not exist.
@@ -125,11 +135,11 @@ def check_cooccurrence(tables: Mapping[str, AnyArray], warm: int) -> None:
     if not tables:
         return
     names = {field.name for field in fields(CooccurrenceTables)}
-    if set(tables) != names:
+    if set(tables) not in (names, {name for name in names if not name.startswith(SIMILARITY)}):
         raise _unsound(f"the co-occurrence tables are {sorted(tables)} instead of {sorted(names)}")
-    start, neighbour, score = tables["start"], tables["neighbour"], tables["score"]
+    start, neighbour = tables["start"], tables["neighbour"]
     if any(table.ndim != 1 for table in tables.values()) or any(
-        table.dtype.kind != "i" for table in (start, neighbour)
+        table.dtype.kind != ("i" if name in ("start", "neighbour") else "f") for name, table in tables.items()
     ):
         raise _unsound("a co-occurrence table has another number of dimensions or another type")
     pairs = len(neighbour)
@@ -137,10 +147,72 @@ def check_cooccurrence(tables: Mapping[str, AnyArray], warm: int) -> None:
         raise _unsound(
             f"the row offsets of the co-occurrence tables do not fit {warm} items and {pairs} pairs"
         )
-    if len(score) != pairs or (score < 0).any() or (tables["weight"] < 0).any():
-        raise _unsound("the co-occurrence scores do not fit the pairs, or a score or weight is negative")
     if pairs and (neighbour.min() < 1 or neighbour.max() > warm):
         raise _unsound("a co-occurrence table refers to an item that does not exist")
+    for score, weight, single in (
+        ("score", "weight", ("floor", "gain")),
+        ("cosine", "cosine_weight", ("cosine_floor", "cosine_gain")),
+    ):
+        if score in tables:
+            if len(tables[score]) != pairs or (tables[score] < 0).any() or (tables[weight] < 0).any():
+                raise _unsound(
+                    "the co-occurrence scores do not fit the pairs, or a score or weight is negative"
+                )
+            if any(len(tables[name]) != 1 for name in single):
+                raise _unsound("a floor or gain of the co-occurrence tables is not one number")
+            _check_window(initial, len(tables[weight]), warm, "co-occurrence tables")
+
+
+def check_repeats(
+    tables: Mapping[str, AnyArray], initial: Mapping[str, AnyArray], warm: int, kinds: int
+) -> None:
+    """Check that the numbers of a repeat head have the shapes and ranges that its equations need. A model may have none.
+
+    Args:
+        tables: The numbers.
+        initial: State of a user without events, which has the windows of the last events.
+        warm: Number of items that have vectors.
+        kinds: Number of kinds of event.
+
+    Raises:
+        ArtefactError: an array is missing, has another shape or type, or is out of range.
+    """
+    if not tables:
+        return
+    required = {field.name for field in fields(RepeatTables) if field.default is MISSING}
+    if not required <= set(tables) <= {*required, "time", "kind"}:
+        raise _unsound(f"the repeat head has {sorted(tables)} instead of {sorted(required)}")
+    lengths = {"position": POSITION_WEIGHTS, "gate": 3, "kind": kinds}
+    for name, table in tables.items():
+        if table.shape != (lengths.get(name, 1),) or table.dtype.kind != ("i" if name == "window" else "f"):
+            raise _unsound(f"the array {name!r} of the repeat head has another shape or type")
+        if (np.abs(table.astype(np.float64)) > MAX_REPEAT_NUMBER).any():
+            raise _unsound(f"a number of {name!r} of the repeat head is above {MAX_REPEAT_NUMBER:g}")
+    if tables["scale"][0] < 1 / MAX_REPEAT_NUMBER or tables["shift"][0] > 0:
+        raise _unsound("the scale of the repeat head is not positive, or its shift is")
+    _check_window(initial, int(tables["window"][0]), warm, "repeat head")
+    for name, recent, kind in (("time", RECENT_TIME, "f"), ("kind", RECENT_KIND, "i")):
+        if name in tables and not _is_window(initial.get(recent), kind, initial[RECENT].shape):
+            raise _unsound(f"the repeat head reads a state {recent!r} that does not fit {RECENT!r}")
+    if "kind" in tables and not _in_range(initial[RECENT_KIND], kinds - 1):
+        raise _unsound("a kind of the last events does not exist")
+
+
+def _check_window(initial: Mapping[str, AnyArray], width: int, warm: int, reader: str) -> None:
+    """Raise `ArtefactError` if the state does not have the last `width` items, for the tables named `reader`."""
+    recent = initial.get(RECENT)
+    if recent is None or not _is_window(recent, "i", recent.shape) or not 1 <= width <= recent.shape[1]:
+        raise _unsound(f"the state has no window of {width} items, which the {reader} need")
+    if not _in_range(recent, warm):
+        raise _unsound("the window of the last items refers to an item that does not exist")
+
+
+def _is_window(recent: AnyArray | None, kind: str, shape: tuple[int, ...]) -> bool:
+    return recent is not None and recent.ndim == 2 and recent.shape == shape and recent.dtype.kind == kind
+
+
+def _in_range(values: AnyArray, last: int) -> bool:
+    return not values.size or bool(values.min() >= 0 and values.max() <= last)
 
 
 def check_items(items: Table, warm: int) -> None:
