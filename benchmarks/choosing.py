@@ -34,7 +34,7 @@ OPTIONS = RunOptions(accelerator="cpu", threads=1)
 
 def measure(name: str, size: int, dataset: rp.SequenceDataset, epochs: int) -> Found:
     """Measure one network: recall@20 on the validation part, processor seconds, events per second, size of a user's state."""
-    spec = rp.Recurrent(size=size, layers=1, cooccurrence=0, **NETWORKS[name])
+    spec = rp.Recurrent(size=size, layers=1, cooccurrence=0, repeats=0, **NETWORKS[name])
     training = rp.TrainingConfig(epochs=epochs, metric="recall@20", patience=0, refit=0)
     with tempfile.TemporaryDirectory() as folder:
         begun = time.process_time()

@@ -52,7 +52,7 @@ MARK = "<!-- {} {} -->"
 
 def settings(family: str, options: argparse.Namespace) -> dict[str, Any]:
     """Return the fields of a recipe. There is no co-occurrence correction, so that families are compared by themselves."""
-    fields = {"size": options.size, "cooccurrence": 0}
+    fields = {"size": options.size, "cooccurrence": 0, "repeats": 0}
     model = FAMILIES[family]
     where = "model.generator" if model["class"] == "Adversarial" else "model"
     return {

@@ -36,7 +36,7 @@ def spec(cell: str, stack: str, size: int) -> Recurrent:
     """Return one layer without dropout, attention or co-occurrence, to measure the memory of the cell alone."""
     return Recurrent(
         cell=cell, size=size, layers=1, residual=stack == "residual", dropout=0.0, item_dropout=0.0, temperature=0.0,
-        attention=0, cooccurrence=0,
+        attention=0, cooccurrence=0, repeats=0,
     )  # fmt: skip
 
 

@@ -105,7 +105,7 @@ OPTIONS: list[dict[str, object]] = [
     {"cooccurrence": 4},
     {"gaps": True, "query_time": True, "kinds": True, "values": True},
 ]
-NO_OPTIONS = {"temperature": 0.0, "attention": 0, "cooccurrence": 0}
+NO_OPTIONS = {"temperature": 0.0, "attention": 0, "cooccurrence": 0, "repeats": 0}
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three hundred items p0..p299, random weights."""
     path = tmp_path_factory.mktemp("model") / "shop.model"
     log = world([[f"p{item}" for item in range(300)]])
-    Recommender(Recurrent(size=8, layers=1, attention=0, cooccurrence=0).build(log.sizes), log).save(path)
+    Recommender(
+        Recurrent(size=8, layers=1, attention=0, cooccurrence=0, repeats=0).build(log.sizes), log
+    ).save(path)
     return path
 
 

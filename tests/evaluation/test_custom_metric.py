@@ -34,7 +34,7 @@ RBP = Metric("rbp", lambda rank_K: 0.2 * 0.8 ** (rank_K - 1))
 ZERO = Metric("zero", lambda rank_K: 0.0 * rank_K)
 """
 NAME = "own_metrics_of_this_test"
-TINY = Recurrent(cell="mingru", size=8, layers=1, attention=0, cooccurrence=0)
+TINY = Recurrent(cell="mingru", size=8, layers=1, attention=0, cooccurrence=0, repeats=0)
 EXACT = RunOptions(precision="32-true", accelerator="cpu", threads=1)
 
 

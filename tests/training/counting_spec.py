@@ -37,4 +37,4 @@ class KillsItself:
         if sizes.items > 2 and int(counter.read_text()) > 0:
             counter.write_text(str(int(counter.read_text()) - 1))
             os.kill(os.getpid(), signal.SIGKILL)
-        return Recurrent(size=8, layers=self.layers, cooccurrence=0).build(sizes)
+        return Recurrent(size=8, layers=self.layers, cooccurrence=0, repeats=0).build(sizes)

@@ -5,18 +5,18 @@ from collections.abc import Callable
 import torch
 
 from reprise.data.dataset import SequenceDataset
+from reprise.models.corrections.cooccurrence import CooccurrenceCorrection
 from reprise.models.corrections.fitting import Fit
-from reprise.models.networks.network_scorer import NetworkScorer
 
 
 def spoiling(dataset: SequenceDataset) -> Callable[..., Fit]:
-    """Return a replacement of `fit_cooccurrence` that gives the counts a negative weight."""
+    """Return a replacement of `fit_corrections` that gives the counts a negative weight."""
 
-    def fit(model: NetworkScorer, *_: object, **__: object) -> Fit:
-        assert model.cooccurrence is not None
-        model.cooccurrence.count(dataset)
+    def fit(cooccurrence: CooccurrenceCorrection | None, *_: object) -> Fit:
+        assert cooccurrence is not None
+        cooccurrence.count(dataset)
         with torch.no_grad():
-            model.cooccurrence.gain.fill_(-9.0)
+            cooccurrence.gain.fill_(-9.0)
         return Fit(120, 1.0, 9.0)
 
     return fit

@@ -19,7 +19,7 @@ from reprise.testing import worlds
 from reprise.training import RunOptions, TrainingConfig, train
 from reprise.training.callbacks import EpochLog
 
-SMALL = Recurrent(size=8, layers=1, cooccurrence=0)
+SMALL = Recurrent(size=8, layers=1, cooccurrence=0, repeats=0)
 THREE = TrainingConfig(epochs=3, events_per_batch=256, metric="mrr@5", refit=0)
 CYCLE = worlds.cycle()
 EXACT = RunOptions(precision="32-true", accelerator="cpu", threads=1, checkpoint_s=0.0)
@@ -167,7 +167,7 @@ def on_epoch(record):
 
 try:
     train(
-        Recurrent(size=8, layers=1, cooccurrence=0),
+        Recurrent(size=8, layers=1, cooccurrence=0, repeats=0),
         worlds.cycle(),
         sys.argv[1],
         training=TrainingConfig(epochs=3, events_per_batch=256, metric="mrr@5", refit=0),

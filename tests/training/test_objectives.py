@@ -24,7 +24,7 @@ from reprise.training.trainer import Trainer
 
 EXACT = RunOptions(precision="32-true", accelerator="cpu", threads=1)
 QUICK = TrainingConfig(epochs=8, events_per_batch=256, learning_rate=0.01, metric="recall@1", refit=0)
-PLAIN: dict[str, Any] = {"size": 24, "dropout": 0.0, "item_dropout": 0.0, "cooccurrence": 0}
+PLAIN: dict[str, Any] = {"size": 24, "dropout": 0.0, "item_dropout": 0.0, "cooccurrence": 0, "repeats": 0}
 BIDIRECTIONAL = Transformer(causal=False, window=4, layers=1, **PLAIN)
 
 

@@ -117,6 +117,7 @@ def test_a_loaded_model_has_the_saved_weights(tmp_path: Path) -> None:
     run = started_run(tmp_path)
     model = RECIPE.model.build(worlds.cycle().sizes)
     model.cooccurrence.gain.data.fill_(0.5)
+    model.repeat_head.enabled.fill_(1.0)
     write_tensors(run.best, dict(model.state_dict()), {})
     loaded = load_model(run, worlds.cycle())
     assert not loaded.training

@@ -7,7 +7,7 @@ import pytest
 import torch
 from spoiling import spoiling
 
-import reprise.training.fit_corrections as cooccurrence_module
+import reprise.training.fit_corrections as corrections_module
 import reprise.training.train_ensemble as ensemble_module
 import reprise.training.trainer as trainer_module
 from reprise.cli.commands.export import training_metadata
@@ -56,7 +56,7 @@ def run(log: SequenceDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_each_member_equals_a_single_run_with_its_seed(
     log: SequenceDataset, run: Path, tmp_path: Path
 ) -> None:
-    """It can be loaded like any run. Its own co-occurrence correction is not part of the ensemble."""
+    """It can be loaded like any run. Its own corrections are not part of the ensemble."""
     for number, seed in ((1, 5), (2, 6)):
         train(SMALL, log, tmp_path / str(number), training=TRAINING, options=replace(EXACT, seed=seed))
         single = best_weights(tmp_path / str(number))
@@ -66,7 +66,7 @@ def test_each_member_equals_a_single_run_with_its_seed(
         )
         combined = best_weights(run)
         for name, tensor in single.items():
-            if not name.startswith("cooccurrence."):
+            if not name.startswith(("cooccurrence.", "repeat_head.")):
                 assert torch.equal(combined[f"members.{number - 1}.{name}"], tensor)
 
 
@@ -100,7 +100,7 @@ def test_a_finished_ensemble_is_loaded_without_training(
     log: SequenceDataset, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trainer_module.Trainer, "fit", None)
-    monkeypatch.setattr(ensemble_module, "add_cooccurrence", None)
+    monkeypatch.setattr(ensemble_module, "add_corrections", None)
     before = best_weights(run)
     train(PAIR, log, run, training=TRAINING, options=EXACT)
     assert all(torch.equal(tensor, before[name]) for name, tensor in best_weights(run).items())
@@ -128,7 +128,7 @@ def test_a_member_of_another_seed_is_refused(log: SequenceDataset, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("owner", "name", "call"),
-    [(trainer_module.Trainer, "_end_epoch", 3), (ensemble_module, "add_cooccurrence", 1)],
+    [(trainer_module.Trainer, "_end_epoch", 3), (ensemble_module, "add_corrections", 1)],
     ids=["second member", "combining"],
 )
 def test_an_interrupted_ensemble_ends_with_the_same_weights(
@@ -164,8 +164,9 @@ def test_an_interrupted_ensemble_ends_with_the_same_weights(
 def test_cooccurrence_that_lowers_the_metric_is_not_kept(
     log: SequenceDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cooccurrence_module, "fit_cooccurrence", spoiling(log))
-    model = train(PAIR, log, tmp_path / "run", training=TRAINING, options=EXACT)
+    monkeypatch.setattr(corrections_module, "fit_corrections", spoiling(log))
+    pair = replace(PAIR, member=replace(SMALL, repeats=0))
+    model = train(pair, log, tmp_path / "run", training=TRAINING, options=EXACT)
     assert model.cooccurrence is None
     assert mrr(model, log) == pytest.approx(records(tmp_path / "run")[0]["valid mrr@5"], abs=1e-6)
 
@@ -180,7 +181,7 @@ def test_the_ensemble_uses_the_refitted_weights_of_its_members(tmp_path: Path) -
         rows.append([f"i{at}" for at in row])
     dataset = worlds.world(rows, valid=4, test=4)
     training = TrainingConfig(epochs=4, events_per_batch=128, metric="mrr@5", learning_rate=0.01, refit=6)
-    plain = Ensemble(replace(SMALL, cooccurrence=0), 2)
+    plain = Ensemble(replace(SMALL, cooccurrence=0, repeats=0), 2)
     model = train(plain, dataset, tmp_path / "run", training=training, options=EXACT)
     members = [tmp_path / "run" / "members" / name for name in ("1", "2")]
     assert any((member / "final.safetensors").exists() for member in members)

@@ -11,7 +11,7 @@ import torch
 from spoiling import spoiling
 from torch import Tensor
 
-import reprise.training.fit_corrections as cooccurrence_module
+import reprise.training.fit_corrections as corrections_module
 import reprise.training.trainer as trainer_module
 from reprise.cli.commands.export import training_metadata
 from reprise.config import spec
@@ -33,8 +33,8 @@ from reprise.training.run_directory import RunDirectory
 from reprise.training.train_step import precision_for
 from reprise.training.trainer import Trainer
 
-SMALL = Recurrent(size=16, layers=1, dropout=0.1, item_dropout=0.1, cooccurrence=0)
-SPARSE = Recurrent(size=16, layers=1, dropout=0.1, item_dropout=0.1, sparse=True, cooccurrence=0)
+SMALL = Recurrent(size=16, layers=1, dropout=0.1, item_dropout=0.1, cooccurrence=0, repeats=0)
+SPARSE = Recurrent(size=16, layers=1, dropout=0.1, item_dropout=0.1, sparse=True, cooccurrence=0, repeats=0)
 QUICK = TrainingConfig(
     epochs=2, events_per_batch=128, bptt_steps=8, metric="mrr@5", learning_rate=0.01, refit=0
 )
@@ -56,7 +56,14 @@ def test_recurrent_cells_learn_a_second_order_dependency(cell: str, tmp_path: Pa
     config = TrainingConfig(
         epochs=25, events_per_batch=512, metric="recall@1", learning_rate=0.01, patience=0
     )
-    plain = {"dropout": 0.0, "item_dropout": 0.0, "temperature": 0.0, "attention": 0, "cooccurrence": 0}
+    plain = {
+        "dropout": 0.0,
+        "item_dropout": 0.0,
+        "temperature": 0.0,
+        "attention": 0,
+        "cooccurrence": 0,
+        "repeats": 0,
+    }
     spec = Recurrent(cell=cell, size=24, layers=1, **plain)  # type: ignore[arg-type]
     model = train(spec, dataset, tmp_path / cell, training=config, options=EXACT)
     ours = evaluate(model, dataset, at=(1,)).metrics["recall@1"].value
@@ -153,7 +160,7 @@ def test_an_interrupted_run_with_a_sparse_table_ends_with_the_same_weights(
     }  # fmt: skip
 
 
-WITH_COUNTS = Recurrent(cell="gru", size=16, layers=1, attention=0, cooccurrence=3)
+WITH_COUNTS = Recurrent(cell="gru", size=16, layers=1, attention=0, cooccurrence=3, repeats=0)
 
 
 def test_cooccurrence_is_fitted_after_the_epochs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -165,7 +172,7 @@ def test_cooccurrence_is_fitted_after_the_epochs(tmp_path: Path, capsys: pytest.
     assert fitted["transitions"]["cases"] == 120
     assert fitted["transitions"]["after"] < 0.5 < fitted["transitions"]["before"]
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith("co-occurrence correction, fitted to 120 validation targets  valid mrr@5 0.")
+    assert line.startswith("correction by co-occurrence, fitted to 120 validation targets  valid mrr@5 0.")
     assert evaluate(model, dataset, part="valid", at=(5,)).metrics["mrr@5"].value == fitted["valid mrr@5"]
 
 
@@ -195,7 +202,7 @@ def test_cooccurrence_that_lowers_the_metric_is_not_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = worlds.cycle(items=8, sequences=60)
-    monkeypatch.setattr(cooccurrence_module, "fit_cooccurrence", spoiling(dataset))
+    monkeypatch.setattr(corrections_module, "fit_corrections", spoiling(dataset))
     model = train(WITH_COUNTS, dataset, tmp_path / "run", training=QUICK, options=EXACT, progress=True)
     assert capsys.readouterr().err.splitlines()[-1].endswith(" (not kept)")
     assert model.cooccurrence is None
@@ -211,14 +218,14 @@ def test_a_run_killed_before_the_cooccurrence_fit_does_it_on_resume(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(cooccurrence_module, "fit_cooccurrence", stop)
+        patch.setattr(corrections_module, "fit_corrections", stop)
         train(WITH_COUNTS, dataset, tmp_path / "interrupted", training=ONE_EPOCH, options=EXACT)
     again = train(WITH_COUNTS, dataset, tmp_path / "interrupted", training=ONE_EPOCH, options=EXACT)
     assert model.cooccurrence is not None
     assert model.cooccurrence.gain.item() != 0
     assert equal(dict(model.state_dict()), dict(again.state_dict()))
     with monkeypatch.context() as patch:
-        patch.setattr(cooccurrence_module, "fit_cooccurrence", stop)
+        patch.setattr(corrections_module, "fit_corrections", stop)
         train(WITH_COUNTS, dataset, tmp_path / "interrupted", training=ONE_EPOCH, options=EXACT)
 
 

@@ -13,7 +13,7 @@ from reprise.training import RunOptions, TrainingConfig, train
 from reprise.training.recipe import CHEAP_EVENTS, MIN_SEQUENCES
 from reprise.training.validation import EpochValidation, Validation, described
 
-SMALL = Recurrent(size=8, layers=1, cooccurrence=0)
+SMALL = Recurrent(size=8, layers=1, cooccurrence=0, repeats=0)
 CONFIG = TrainingConfig(
     epochs=2, events_per_batch=256, metric="mrr@5", learning_rate=0.01, refit=0, validation_sequences=20
 )

@@ -109,7 +109,8 @@ def add_corrections(
         fitting.turn_off()
         kept, note = (), " (not kept)"
     change = f"valid {name} {before[name]:.4f} -> {found[name]:.4f}{note}"
-    line = f"corrections by {_titles(both)}, fitted to {fit.examples:,} validation targets  {change}"
+    what = "correction" if len(both) == 1 else "corrections"
+    line = f"{what} by {_titles(both)}, fitted to {fit.examples:,} validation targets  {change}"
     return CorrectionsResult(fit, found, kept, line)
 
 

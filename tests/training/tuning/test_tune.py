@@ -36,7 +36,7 @@ from reprise.training.tuning.search_directory import Search, SearchDirectory, Se
 from reprise.training.tuning.search_space import parse_space
 from reprise.training.tuning.tune import tune
 
-SMALL = Recurrent(size=8, layers=1, cooccurrence=0)
+SMALL = Recurrent(size=8, layers=1, cooccurrence=0, repeats=0)
 QUICK = TrainingConfig(epochs=2, events_per_batch=256, metric="mrr@5", refit=0)
 RECIPE = Recipe(SMALL, QUICK)
 SPACE = {"model.size": [4, 8], "training.learning_rate": "1e-3..3e-2:log"}
@@ -460,7 +460,7 @@ from reprise.training import Recipe, RunOptions, TrainingConfig
 from reprise.training.tuning.tune import tune
 
 training = TrainingConfig(epochs=2, events_per_batch=256, metric="mrr@5", refit=0)
-recipe = Recipe(Recurrent(size=8, layers=1, cooccurrence=0), training)
+recipe = Recipe(Recurrent(size=8, layers=1, cooccurrence=0, repeats=0), training)
 found = tune(
     recipe,
     SequenceDataset.open(sys.argv[1]),
