@@ -18,6 +18,16 @@ def test_last_window_skips_padding() -> None:
     assert last_window(rows_BS, valid_BT, 2).tolist() == [[3, 4], [6, 7]]
 
 
+def test_last_window_of_rows_without_a_past_begins_with_zeros() -> None:
+    rows_BT = torch.arange(1, 7).reshape(2, 3)
+    valid_BT = torch.tensor([[True, True, True], [True, False, False]])
+    assert last_window(rows_BT, valid_BT, 2).tolist() == [[2, 3], [0, 4]]
+    assert last_window(rows_BT.unsqueeze(-1), valid_BT, 4).squeeze(-1).tolist() == [
+        [0, 1, 2, 3],
+        [0, 0, 0, 4],
+    ]
+
+
 def test_window_attention_matches_torch_attention() -> None:
     torch.manual_seed(0)
     cell = WindowAttention(8, 2, 3).double()

@@ -32,12 +32,22 @@ def sliding_window(steps: int, window: int, device: torch.device) -> tuple[Tenso
 def last_window(rows_BSD: Tensor, valid_BT: Tensor, window: int) -> Tensor:
     """Return the last W events of each row, [B, W, ...].
 
-    `rows_BSD` holds the window before the chunk, followed by the chunk. Padding at the end of a chunk is skipped.
+    `rows_BSD` holds the window before the chunk, followed by the chunk, or only the chunk if that window is empty; then
+    rows of fewer than W events begin with zeros. Padding at the end of a chunk is skipped.
     """
-    index_BW = valid_BT.sum(1, keepdim=True) + torch.arange(window, device=rows_BSD.device)
-    if rows_BSD.dim() == 2:
-        return rows_BSD.gather(1, index_BW)
-    return rows_BSD.gather(1, index_BW.unsqueeze(-1).expand(-1, -1, rows_BSD.shape[-1]))
+    rows, steps = valid_BT.shape
+    length_B1 = valid_BT.sum(1, keepdim=True)
+    if rows_BSD.shape[1] == steps:
+        place_BT = window - length_B1 + torch.arange(steps, device=rows_BSD.device)
+        row, step = (valid_BT & (place_BT >= 0)).nonzero(as_tuple=True)
+        last_BWD = rows_BSD.new_zeros(rows, window, *rows_BSD.shape[2:])
+        last_BWD[row, place_BT[row, step]] = rows_BSD[row, step]
+        return last_BWD
+    index_BW = length_B1 + torch.arange(window, device=rows_BSD.device)
+    # whole vectors by `index_select`: `gather` would look up every number of them
+    start_B1 = torch.arange(rows, device=rows_BSD.device).unsqueeze(1) * rows_BSD.shape[1]
+    last = rows_BSD.flatten(0, 1).index_select(0, (start_B1 + index_BW).flatten())
+    return last.unflatten(0, index_BW.shape)
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:

@@ -7,9 +7,10 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
 
-from reprise.nn.cells import Cell, State, decay_args
+from reprise.nn.cells import Cell, State, decay_args, state_at_end
+from reprise.nn.dropout import Dropout
+from reprise.nn.elementwise import RMSNorm, gated, shift_and_gate, swiglu
 
 
 class GatedFeedForward(nn.Module):
@@ -24,8 +25,7 @@ class GatedFeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer to x [..., D]; the result has the same shape."""
-        gate, value = self.input(x).chunk(2, dim=-1)
-        out: Tensor = self.output(silu(gate) * value)
+        out: Tensor = self.output(swiglu(self.input(x)))
         return out
 
 
@@ -52,22 +52,20 @@ class GatedBranch(Cell):
     def scan(
         self, x_BTD: Tensor, state: State, valid_BT: Tensor, decay_BTD: Tensor | None = None
     ) -> tuple[Tensor, State]:
-        u_BTD, gate_BTD = self.input(x_BTD).chunk(2, dim=-1)
-        # u_BSD is one step longer than the chunk: u_BSD[:, t] is the u of the event before event t
-        u_BSD = torch.cat([state["u"].to(u_BTD.dtype).unsqueeze(1), u_BTD], dim=1)
-        v_BTD = self._shift(u_BTD, u_BSD[:, :-1], decay_BTD)
+        both_BTE = self.input(x_BTD)
+        now_D, last_D = self.shift.unbind()
+        last = last_D if decay_BTD is None else last_D * decay_BTD
+        v_BTD, gate_BTD = shift_and_gate(both_BTE, state["u"], now_D, last)
         hidden_BTD, after = self.cell.scan(v_BTD, state, valid_BT, *_decay_args(self.cell, decay_BTD))
-        last_BD = u_BSD[torch.arange(len(u_BSD), device=u_BSD.device), valid_BT.sum(1)]
-        return self.output(hidden_BTD * silu(gate_BTD)), {**after, "u": last_BD.to(state["u"].dtype)}
+        u_BD = state_at_end(both_BTE[..., : self.size], state["u"], valid_BT)
+        return self.output(gated(hidden_BTD, gate_BTD)), {**after, "u": u_BD}
 
     def step(self, x_BD: Tensor, state: State, decay_BD: Tensor | None = None) -> tuple[Tensor, State]:
         u_BD, gate_BD = self.input(x_BD).chunk(2, dim=-1)
-        v_BD = self._shift(u_BD, state["u"], decay_BD)
+        before_BD = state["u"] if decay_BD is None else decay_BD * state["u"]
+        v_BD = self.shift[0] * u_BD + self.shift[1] * before_BD
         hidden_BD, after = self.cell.step(v_BD, state, *_decay_args(self.cell, decay_BD))
-        return self.output(hidden_BD * silu(gate_BD)), {**after, "u": u_BD}
-
-    def _shift(self, u: Tensor, previous: Tensor, decay: Tensor | None) -> Tensor:
-        return self.shift[0] * u + self.shift[1] * (previous if decay is None else decay * previous)
+        return self.output(gated(hidden_BD, gate_BD)), {**after, "u": u_BD}
 
 
 class ResidualBlock(Cell):
@@ -78,12 +76,12 @@ class ResidualBlock(Cell):
 
     def __init__(self, cell: Cell, dropout: float) -> None:
         super().__init__(cell.size)
-        self.cell_norm = nn.RMSNorm(cell.size)
+        self.cell_norm = RMSNorm(cell.size)
         self.cell = cell
         self.decays = cell.decays
-        self.forward_norm = nn.RMSNorm(cell.size)
+        self.forward_norm = RMSNorm(cell.size)
         self.feed_forward = GatedFeedForward(cell.size)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def initial_state(self, batch: int) -> State:
         return self.cell.initial_state(batch)
@@ -101,9 +99,8 @@ class ResidualBlock(Cell):
         return self._combine(x_BD, mixed_BD), after
 
     def _combine(self, x: Tensor, mixed: Tensor) -> Tensor:
-        x = x + self.dropout(mixed)
-        out: Tensor = x + self.dropout(self.feed_forward(self.forward_norm(x)))
-        return out
+        x = self.dropout.add(x, mixed)
+        return self.dropout.add(x, self.feed_forward(self.forward_norm(x)))
 
 
 def _decay_args(cell: Cell, decay: Tensor | None) -> tuple[Tensor, ...]:

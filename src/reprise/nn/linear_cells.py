@@ -68,7 +68,7 @@ class RGLRU(LinearCell):
 
     def recurrence(self, x: Tensor) -> tuple[Tensor, Tensor]:
         rate_D = self.SCALE * softplus(self.decay)
-        return decay_and_input(self.gates(x).to(rate_D.dtype), x.to(rate_D.dtype), rate_D)
+        return decay_and_input(self.gates(x), x.to(rate_D.dtype), rate_D)
 
 
 class MinGRU(LinearCell):
@@ -197,7 +197,7 @@ def decay_and_input(gates: Tensor, x: Tensor, rate_D: Tensor) -> tuple[Tensor, T
     if not torch.is_grad_enabled():
         # ONNX has tanh but not expm1: with t = tanh(u), 1 - exp(-2 u) = 2 t / (1 + t). Training uses expm1,
         # which is faster.
-        r, i = torch.sigmoid(gates).chunk(2, dim=-1)
+        r, i = torch.sigmoid(gates.to(rate_D.dtype)).chunk(2, dim=-1)
         t = torch.tanh(rate_D * r)
         return torch.exp(-rate_D * r), torch.sqrt((2 * t / (1 + t)).clamp(min=EPSILON)) * i * x
     a, b = _DecayAndInput.apply(gates, x, rate_D)  # type: ignore[no-untyped-call]
@@ -209,28 +209,32 @@ class _DecayAndInput(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, gates: Tensor, x: Tensor, rate_D: Tensor) -> tuple[Tensor, Tensor]:
-        r, i = torch.sigmoid(gates).chunk(2, dim=-1)
-        exponent = rate_D * r
-        root = (-2 * exponent).expm1_().neg_().clamp_(min=EPSILON).sqrt_()
-        a = exponent.neg_().exp_()
-        ctx.save_for_backward(r, i, a, root, x, rate_D)
-        return a, (root * i).mul_(x)
+        r, i = torch.sigmoid(gates.to(rate_D.dtype)).chunk(2, dim=-1)
+        # with s = 1 - a = -expm1(-u), 1 - a^2 = s (2 - s) = s (1 + a) without a difference of similar numbers
+        closed = (r * -rate_D).expm1_().neg_()
+        a = 1 - closed
+        root = torch.addcmul(closed, closed, a, out=closed).clamp_(min=EPSILON).sqrt_()
+        factor = root * i
+        ctx.save_for_backward(r, i, a, root, factor, x, rate_D)
+        ctx.dtype = gates.dtype
+        return a, factor * x
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         grad_a, grad_b = grads
-        r, i, a, root, x, rate_D = ctx.saved_tensors
-        grad_x = grad_b * root
-        grad_i = grad_x * x
-        grad_x *= i
-        # With u = rate r: a = exp(-u), so du = -a da. b = root i x and root = sqrt(1 - a^2), so d root / d a
-        # = -a / root. `exponent` is the gradient of -u: a (grad_a - grad_b i x a / root).
-        exponent = (grad_b * i).mul_(x).mul_(a).div_(root).neg_().add_(grad_a).mul_(a)
-        grad_rate_D = -(exponent * r).flatten(0, -2).sum(0)
-        grad_gates = torch.cat(
-            [exponent.mul_(-rate_D).mul_(r).mul_(1 - r), grad_i.mul_(i).mul_(1 - i)], dim=-1
-        )
-        return grad_gates, grad_x, grad_rate_D
+        r, i, a, root, factor, x, rate_D = ctx.saved_tensors
+        grad_gates = torch.empty(*r.shape[:-1], 2 * r.shape[-1], dtype=r.dtype, device=r.device)
+        grad_r, grad_i = grad_gates.chunk(2, dim=-1)
+        # b = root i x; di = root x db, and the sigmoid has the derivative i (1 - i)
+        product = grad_b * x
+        through_i = product * factor
+        torch.addcmul(through_i, through_i, i, value=-1, out=grad_i)
+        # With u = rate r: a = exp(-u), so du = -a da, and root = sqrt(1 - a^2), so d root / d a = -a / root.
+        # `exponent` is r times the gradient of -u: r a (grad_a - grad_b i x a / root).
+        exponent = product.mul_(i).mul_(a).div_(root).neg_().add_(grad_a).mul_(a).mul_(r)
+        torch.addcmul(exponent, exponent, r, value=-1, out=grad_r).mul_(-rate_D)
+        grad_rate_D = exponent.flatten(0, -2).sum(0).neg_()
+        return grad_gates.to(ctx.dtype), grad_b * factor, grad_rate_D
 
 
 def _repeat_for_pair(factor_D: Tensor) -> Tensor:

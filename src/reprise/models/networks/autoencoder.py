@@ -15,6 +15,7 @@ from reprise.models.encoder import Encoded, Encoder
 from reprise.models.networks.network import Network
 from reprise.models.networks.sequence_model import SequenceModel
 from reprise.nn.cells import State
+from reprise.nn.dropout import Dropout
 
 
 @spec
@@ -71,7 +72,7 @@ class AutoencoderEncoder(Encoder):
         self.latent = nn.Linear(size, latent if beta is None else 2 * latent)
         self.hidden = nn.Linear(latent, size)
         self.output = nn.Linear(size, size)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         # Initially all layers are the identity, cut to Z numbers: the output is close to the bag itself, and
         # ranks first items similar to those in the bag.
         nn.init.zeros_(self.latent.weight)

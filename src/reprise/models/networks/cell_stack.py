@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from reprise.models.encoder import Encoded, Encoder, strip_prefix
 from reprise.nn.cells import Cell, State, decay_args
+from reprise.nn.dropout import Dropout
+from reprise.nn.elementwise import RMSNorm
 
 
 class Stack(Encoder):
@@ -31,8 +33,8 @@ class Stack(Encoder):
     ) -> None:
         super().__init__()
         self.cells = nn.ModuleList(cells)
-        self.norm = nn.RMSNorm(cells[0].size) if norm else nn.Identity()
-        self.between = nn.Dropout(dropout)
+        self.norm = RMSNorm(cells[0].size) if norm else nn.Identity()
+        self.between = Dropout(dropout)
         self.output = output
 
     def initial_state(self, batch: int) -> State:

@@ -18,6 +18,7 @@ from reprise.models.networks.sequence_model import SequenceModel
 from reprise.models.networks.window_encoder import WindowEncoder, Windows
 from reprise.nn.blocks import ResidualBlock
 from reprise.nn.dilated_convolution import DilatedConvolution
+from reprise.nn.dropout import Dropout
 
 
 @spec
@@ -99,7 +100,7 @@ class CaserEncoder(WindowEncoder):
         self.horizontal = nn.ModuleList([nn.Linear(height * size, horizontal) for height in heights])
         self.heights = heights
         self.vertical = nn.Linear(window, vertical, bias=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.hidden = nn.Linear(len(heights) * horizontal + vertical * size, size)
         self.output = nn.Linear(size, size)
 

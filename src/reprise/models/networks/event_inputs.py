@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize, softplus
+from torch.nn.functional import softplus
+
+from reprise.nn.dropout import Dropout
+from reprise.nn.elementwise import unit_vectors
 
 NUM_KNOTS = 32
 """Number of knots of a time gap embedding, one for each doubling of 1 + seconds, up to 136 years."""
@@ -82,7 +85,7 @@ class EventInputs(nn.Module):
     def __init__(self, size: int, features: InputFeatures, *, dropout: float, event_dropout: float) -> None:
         super().__init__()
         self.size, self.features, self.event_dropout = size, features, event_dropout
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.gap = TimeGapEmbedding(size) if features.gap else None
         self.kind = nn.Embedding(features.kinds, size) if features.kinds else None
         if self.kind is not None:
@@ -136,5 +139,5 @@ class QueryHead(nn.Module):
                 gap_s = gap_s.masked_fill(torch.rand_like(gap_s) < GAP_DROPOUT, torch.nan)
             hidden = hidden * (1 + self.scale(gap_s)) + self.shift(gap_s)
         if self.temperature:
-            hidden = normalize(hidden.float(), dim=-1) / self.temperature
+            hidden = unit_vectors(hidden.float()) / self.temperature
         return hidden

@@ -15,6 +15,8 @@ from reprise.models.networks.network import Network
 from reprise.models.networks.sequence_model import SequenceModel
 from reprise.models.networks.window_encoder import WindowEncoder, Windows
 from reprise.nn.blocks import GatedFeedForward
+from reprise.nn.dropout import Dropout
+from reprise.nn.elementwise import RMSNorm
 
 Combine = Literal["average", "concatenation"]
 
@@ -62,10 +64,10 @@ class FeedForwardEncoder(WindowEncoder):
         with torch.no_grad():
             self.input.weight.copy_(torch.kron(weight_L, torch.eye(size)))
         nn.init.zeros_(self.input.bias)
-        self.norms = nn.ModuleList([nn.RMSNorm(size) for _ in range(layers)])
+        self.norms = nn.ModuleList([RMSNorm(size) for _ in range(layers)])
         self.layers = nn.ModuleList([GatedFeedForward(size) for _ in range(layers)])
-        self.norm = nn.RMSNorm(size)
-        self.dropout = nn.Dropout(dropout)
+        self.norm = RMSNorm(size)
+        self.dropout = Dropout(dropout)
 
     def encode(self, windows: Windows) -> Tensor:
         if self.combine == "average":
@@ -74,6 +76,6 @@ class FeedForwardEncoder(WindowEncoder):
             combined = windows.vector_NLD.flatten(1)
         z_ND = self.input(combined)
         for norm, layer in zip(self.norms, self.layers, strict=True):
-            z_ND = z_ND + self.dropout(layer(norm(z_ND)))
+            z_ND = self.dropout.add(z_ND, layer(norm(z_ND)))
         hidden_ND: Tensor = self.norm(z_ND)
         return hidden_ND

@@ -7,9 +7,10 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, normalize
+from torch.nn.functional import embedding
 
 from reprise.data.vocabulary import PAD
+from reprise.nn.elementwise import unit_vectors
 
 
 class ItemEmbeddings(nn.Module):
@@ -61,9 +62,9 @@ class ItemEmbeddings(nn.Module):
 
     def scoring_ID(self) -> Tensor:
         """Return the vectors that queries are compared with, for items 1..I; normalised if `unit`."""
-        return normalize(self.vectors_ID, dim=-1) if self.unit else self.vectors_ID
+        return unit_vectors(self.vectors_ID) if self.unit else self.vectors_ID
 
     def scoring_rows(self, item_N: Tensor) -> Tensor:
         """Return the vectors that queries are compared with, for the items `item_N` only, [N, D]."""
         rows_ND = self(item_N)
-        return normalize(rows_ND, dim=-1) if self.unit else rows_ND
+        return unit_vectors(rows_ND) if self.unit else rows_ND

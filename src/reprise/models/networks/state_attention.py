@@ -16,6 +16,8 @@ from reprise.nn.cells import State, decay_args
 Alignment = Literal["additive", "dot"]
 INNER = "encoder."
 """Prefix of the inner encoder's entries in the state."""
+HIDDEN = -1e30
+"""Energy of a position that a step does not see; its weight is 0."""
 
 
 class AttentiveEncoder(Encoder):
@@ -32,6 +34,7 @@ class AttentiveEncoder(Encoder):
         super().__init__()
         self.encoder = encoder
         self.size, self.window, self.alignment = size, window, alignment
+        self.scale = size**-0.5 if alignment == "dot" else 1.0
         self.query = nn.Linear(size, size, bias=False)
         self.key = nn.Linear(size, size, bias=False) if alignment == "additive" else nn.Identity()
         self.energy = nn.Parameter(torch.randn(size) / size) if alignment == "additive" else None
@@ -57,18 +60,19 @@ class AttentiveEncoder(Encoder):
         """Encode a chunk; its steps also attend to the window before the chunk."""
         encoded = self.encoder(x_BTD, strip_prefix(state, INNER), valid_BT, *decay_args(decay_BTD))
         hidden_BTD = encoded.hidden_BTD
-        key_BSD = torch.cat([state["states"].to(hidden_BTD.dtype), hidden_BTD], dim=1)
-        value_BSD = torch.cat([state["vectors"].to(x_BTD.dtype), x_BTD], dim=1)
-        filled_BS = torch.cat([state["filled"] > 0, valid_BT], dim=1)
+        rows = {"states": hidden_BTD, "vectors": x_BTD, "filled": valid_BT}
+        # rows usually begin with their first event, and then the window before the chunk is empty and costs nothing
+        past = self.window if bool((state["filled"] > 0).any()) else 0
+        if past:
+            rows = {name: torch.cat([state[name].to(row.dtype), row], dim=1) for name, row in rows.items()}
+        query_BTD = self.query(hidden_BTD)
         contexts = [
-            self._attend(
-                hidden_BTD[:, t : t + QUERY_BLOCK], key_BSD[:, t:], value_BSD[:, t:], filled_BS[:, t:]
-            )
+            self._attend(query_BTD, rows, past, slice(t, t + QUERY_BLOCK))
             for t in range(0, hidden_BTD.shape[1], QUERY_BLOCK)
         ]
         after = {f"{INNER}{name}": tensor for name, tensor in encoded.state.items()}
-        for name, rows_BSD in (("states", key_BSD), ("vectors", value_BSD), ("filled", filled_BS)):
-            after[name] = last_window(rows_BSD, valid_BT, self.window).to(state[name].dtype)
+        for name, row in rows.items():
+            after[name] = last_window(row, valid_BT, self.window).to(state[name].dtype)
         context_BTD = torch.cat(contexts, dim=1)
         return Encoded(hidden_BTD + self.output(context_BTD), after, encoded.penalty)
 
@@ -88,28 +92,32 @@ class AttentiveEncoder(Encoder):
 
         The newest event is last, and the weights of a row sum to 1.
         """
-        energy_BW = self._energies(hidden_BD.unsqueeze(1), state["states"]).squeeze(1) + self.distance
+        query_B1D = self.query(hidden_BD).unsqueeze(1)
+        energy_BW = self._energies(query_B1D, state["states"]).squeeze(1) * self.scale + self.distance
         return torch.softmax(energy_BW.masked_fill(state["filled"] <= 0, -torch.inf), dim=-1)
 
-    def _attend(self, hidden_BTD: Tensor, key_BSD: Tensor, value_BSD: Tensor, filled_BS: Tensor) -> Tensor:
-        """Return the contexts for a block of steps; step t sees the positions t + 1 .. t + W of those passed in."""
-        steps = hidden_BTD.shape[1]
-        length = steps + self.window
-        energy_BTS = self._energies(hidden_BTD, key_BSD[:, :length])
-        position_TS, inside_TS = sliding_window(steps, self.window, hidden_BTD.device)
-        bias_TS = self.distance[position_TS]
-        # A padded step has no filled position. It sees its own, so that the softmax is not taken over an empty
-        # set; its output is undefined and not used.
-        visible_BTS = inside_TS & (filled_BS[:, None, :length] | (position_TS == self.window - 1))
-        energy_BTS = (energy_BTS.float() + bias_TS).masked_fill(~visible_BTS, -torch.inf)
-        weight_BTS = torch.softmax(energy_BTS, dim=-1)
-        return weight_BTS.to(value_BSD.dtype) @ value_BSD[:, :length]
+    def _attend(self, query_BTD: Tensor, rows: State, past: int, block: slice) -> Tensor:
+        """Return the contexts for a block of steps; `rows` begin with `past` positions before the chunk."""
+        query_BTD = query_BTD[:, block]
+        steps = query_BTD.shape[1]
+        position_TS, inside_TS = sliding_window(steps, self.window, query_BTD.device)
+        # of the positions that `sliding_window` counts, the first is outside every window, and `rows` may lack others
+        first = past + block.start - self.window
+        skipped = max(1, -first)
+        keys = slice(first + skipped, first + self.window + steps)
+        bias_TS = self.distance[position_TS[:, skipped:]].masked_fill(~inside_TS[:, skipped:], HIDDEN)
+        # a padded step has no filled position: a finite value gives it equal weights instead of NaN, and its output
+        # is undefined and not used
+        bias_BTS = bias_TS + torch.where(rows["filled"][:, None, keys], 0.0, HIDDEN)
+        energy_BTS = self._energies(query_BTD, rows["states"][:, keys])
+        weight_BTS = torch.softmax(torch.add(bias_BTS, energy_BTS, alpha=self.scale), dim=-1)
+        value_BSD = rows["vectors"][:, keys]
+        return weight_BTS.to(value_BSD.dtype) @ value_BSD
 
-    def _energies(self, hidden_BTD: Tensor, key_BSD: Tensor) -> Tensor:
-        """Return e_ij without the bias of the distance, [B, T, S]."""
-        query_BTD = self.query(hidden_BTD)
+    def _energies(self, query_BTD: Tensor, key_BSD: Tensor) -> Tensor:
+        """Return e_ij before its scale and without the bias of the distance, [B, T, S]."""
         if self.energy is None:
-            energy_BTS: Tensor = query_BTD @ key_BSD.transpose(1, 2) * self.size**-0.5
+            energy_BTS: Tensor = query_BTD @ key_BSD.transpose(1, 2)
         else:
             both_BTSD = query_BTD.unsqueeze(2) + self.key(key_BSD).unsqueeze(1)
             energy_BTS = torch.tanh(both_BTSD) @ self.energy

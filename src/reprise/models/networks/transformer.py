@@ -22,6 +22,8 @@ from reprise.models.networks.sequence_model import SequenceModel
 from reprise.models.networks.window_encoder import WindowEncoder, Windows
 from reprise.nn.attention import WindowAttention, split_heads
 from reprise.nn.blocks import GatedFeedForward, ResidualBlock
+from reprise.nn.dropout import Dropout
+from reprise.nn.elementwise import RMSNorm
 
 
 @spec
@@ -81,15 +83,15 @@ class BidirectionalBlock(nn.Module):
         super().__init__()
         self.heads, self.reach = heads, reach
         self.scale = 1 / math.sqrt(size // heads)
-        self.attention_norm = nn.RMSNorm(size)
+        self.attention_norm = RMSNorm(size)
         self.query = nn.Linear(size, size, bias=False)
         self.memory = nn.Linear(size, 2 * size, bias=False)
         self.output = nn.Linear(size, size, bias=False)
         slope_H = 2.0 ** (-8.0 * torch.arange(1, heads + 1) / heads)
         self.distance = nn.Parameter(-slope_H[:, None] * torch.arange(-reach, reach + 1).abs())
-        self.forward_norm = nn.RMSNorm(size)
+        self.forward_norm = RMSNorm(size)
         self.feed_forward = GatedFeedForward(size)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         for weight in (self.query.weight, self.memory.weight[:size]):
             nn.init.normal_(weight, std=1 / math.sqrt(size))
         for weight in (self.memory.weight[size:], self.output.weight):
@@ -115,9 +117,9 @@ class BidirectionalBlock(nn.Module):
         visible_NQS = seen_NS[:, None, :] | (distance_QS == 0)
         weight_NHQS = score_NHQS.masked_fill(~visible_NQS.unsqueeze(1), -torch.inf).softmax(-1)
         mixed_NHQD = weight_NHQS.to(value_NHSD.dtype) @ value_NHSD
-        x_NQD = target_NQD + self.dropout(self.output(mixed_NHQD.transpose(1, 2).flatten(2)))
-        out_NQD: Tensor = x_NQD + self.dropout(self.feed_forward(self.forward_norm(x_NQD)))
-        return out_NQD
+        mixed_NQD = self.output(mixed_NHQD.transpose(1, 2).flatten(2))
+        x_NQD = self.dropout.add(target_NQD, mixed_NQD)
+        return self.dropout.add(x_NQD, self.feed_forward(self.forward_norm(x_NQD)))
 
     def _split(self, x_NSD: Tensor) -> Tensor:
         return split_heads(x_NSD, self.heads).transpose(1, 2)
@@ -134,7 +136,7 @@ class BidirectionalEncoder(WindowEncoder):
         self.blocks = nn.ModuleList(blocks)
         # a small norm, since a large one would dominate the vectors of the events
         self.question = nn.Parameter(0.1 * torch.randn(size))
-        self.norm = nn.RMSNorm(size)
+        self.norm = RMSNorm(size)
 
     def encode(self, windows: Windows) -> Tensor:
         mask_N1D = self.question.to(windows.vector_NLD.dtype).expand(windows.vector_NLD.shape[0], 1, -1)
