@@ -43,9 +43,9 @@ class _RMSNorm(torch.autograd.Function):
         # y = w u with u = x / n and n^2 = mean(x^2) + epsilon, so dx = (w g - u mean(u w g)) / n
         unit, inverse, weight_D = ctx.saved_tensors
         size = unit.shape[-1]
-        product = grads[0] * unit
-        grad_weight_D = product.view(-1, size).sum(0)
-        mean = torch.mv(product.view(-1, size), weight_D).view(inverse.shape).div_(-size)
+        product = (grads[0] * unit).reshape(-1, size)
+        grad_weight_D = product.sum(0)
+        mean = torch.mv(product, weight_D).view(inverse.shape).div_(-size)
         grad_x = (grads[0] * weight_D).addcmul_(unit, mean).mul_(inverse)
         return grad_x.to(ctx.dtype), grad_weight_D, None
 

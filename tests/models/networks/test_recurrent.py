@@ -137,4 +137,4 @@ def test_default_dropout_decreases_with_the_size_of_the_log(events: int, dropout
 
 def test_explicit_dropout_replaces_the_default() -> None:
     model = Recurrent(size=6, layers=1, dropout=0.0, item_dropout=0.1).build(Sizes(items=9, events=9))
-    assert (model.inputs.dropout.rate, model.encoder.encoder.cells[0].dropout.p) == (0.1, 0.0)
+    assert (model.inputs.dropout.rate, model.encoder.encoder.cells[0].dropout.rate) == (0.1, 0.0)
