@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, rms_norm, silu
 
-from reprise.nn.elementwise import RMSNorm, gated, shift_and_gate, swiglu, unit_vectors
+from reprise.nn.elementwise import RootMeanSquareNorm, gated, shift_and_gate, swiglu, unit_vectors
 
 B, T, D = 2, 3, 4
 
@@ -19,7 +19,7 @@ def _shifted(both_BTE: Tensor, before_BD: Tensor, now_D: Tensor, last: Tensor) -
 
 
 def _normed(x: Tensor, weight: Tensor) -> Tensor:
-    norm = RMSNorm(D).double()
+    norm = RootMeanSquareNorm(D).double()
     return torch.func.functional_call(norm, {"weight": weight}, (x,))
 
 

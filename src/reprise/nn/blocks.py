@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from reprise.nn.cells import Cell, State, decay_args, state_at_end
 from reprise.nn.dropout import Dropout
-from reprise.nn.elementwise import RMSNorm, gated, shift_and_gate, swiglu
+from reprise.nn.elementwise import RootMeanSquareNorm, gated, shift_and_gate, swiglu
 
 
 class GatedFeedForward(nn.Module):
@@ -76,10 +76,10 @@ class ResidualBlock(Cell):
 
     def __init__(self, cell: Cell, dropout: float) -> None:
         super().__init__(cell.size)
-        self.cell_norm = RMSNorm(cell.size)
+        self.cell_norm = RootMeanSquareNorm(cell.size)
         self.cell = cell
         self.decays = cell.decays
-        self.forward_norm = RMSNorm(cell.size)
+        self.forward_norm = RootMeanSquareNorm(cell.size)
         self.feed_forward = GatedFeedForward(cell.size)
         self.dropout = Dropout(dropout)
 

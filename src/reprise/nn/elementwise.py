@@ -15,7 +15,7 @@ SMALLEST_NORM = 1e-12
 """Lower bound of the norm that a vector is divided by, as in `torch.nn.functional.normalize`."""
 
 
-class RMSNorm(nn.RMSNorm):
+class RootMeanSquareNorm(nn.RMSNorm):
     """RMS normalisation (Zhang and Sennrich 2019): w x / sqrt(mean(x^2) + epsilon)."""
 
     def forward(self, x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from reprise.models.encoder import Encoded, Encoder, strip_prefix
 from reprise.nn.cells import Cell, State, decay_args
 from reprise.nn.dropout import Dropout
-from reprise.nn.elementwise import RMSNorm
+from reprise.nn.elementwise import RootMeanSquareNorm
 
 
 class Stack(Encoder):
@@ -33,7 +33,7 @@ class Stack(Encoder):
     ) -> None:
         super().__init__()
         self.cells = nn.ModuleList(cells)
-        self.norm = RMSNorm(cells[0].size) if norm else nn.Identity()
+        self.norm = RootMeanSquareNorm(cells[0].size) if norm else nn.Identity()
         self.between = Dropout(dropout)
         self.output = output
 

@@ -16,7 +16,7 @@ from reprise.models.networks.sequence_model import SequenceModel
 from reprise.models.networks.window_encoder import WindowEncoder, Windows
 from reprise.nn.blocks import GatedFeedForward
 from reprise.nn.dropout import Dropout
-from reprise.nn.elementwise import RMSNorm
+from reprise.nn.elementwise import RootMeanSquareNorm
 
 Combine = Literal["average", "concatenation"]
 
@@ -64,9 +64,9 @@ class FeedForwardEncoder(WindowEncoder):
         with torch.no_grad():
             self.input.weight.copy_(torch.kron(weight_L, torch.eye(size)))
         nn.init.zeros_(self.input.bias)
-        self.norms = nn.ModuleList([RMSNorm(size) for _ in range(layers)])
+        self.norms = nn.ModuleList([RootMeanSquareNorm(size) for _ in range(layers)])
         self.layers = nn.ModuleList([GatedFeedForward(size) for _ in range(layers)])
-        self.norm = RMSNorm(size)
+        self.norm = RootMeanSquareNorm(size)
         self.dropout = Dropout(dropout)
 
     def encode(self, windows: Windows) -> Tensor:

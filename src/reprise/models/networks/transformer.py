@@ -23,7 +23,7 @@ from reprise.models.networks.window_encoder import WindowEncoder, Windows
 from reprise.nn.attention import WindowAttention, split_heads
 from reprise.nn.blocks import GatedFeedForward, ResidualBlock
 from reprise.nn.dropout import Dropout
-from reprise.nn.elementwise import RMSNorm
+from reprise.nn.elementwise import RootMeanSquareNorm
 
 
 @spec
@@ -83,13 +83,13 @@ class BidirectionalBlock(nn.Module):
         super().__init__()
         self.heads, self.reach = heads, reach
         self.scale = 1 / math.sqrt(size // heads)
-        self.attention_norm = RMSNorm(size)
+        self.attention_norm = RootMeanSquareNorm(size)
         self.query = nn.Linear(size, size, bias=False)
         self.memory = nn.Linear(size, 2 * size, bias=False)
         self.output = nn.Linear(size, size, bias=False)
         slope_H = 2.0 ** (-8.0 * torch.arange(1, heads + 1) / heads)
         self.distance = nn.Parameter(-slope_H[:, None] * torch.arange(-reach, reach + 1).abs())
-        self.forward_norm = RMSNorm(size)
+        self.forward_norm = RootMeanSquareNorm(size)
         self.feed_forward = GatedFeedForward(size)
         self.dropout = Dropout(dropout)
         for weight in (self.query.weight, self.memory.weight[:size]):
@@ -136,7 +136,7 @@ class BidirectionalEncoder(WindowEncoder):
         self.blocks = nn.ModuleList(blocks)
         # a small norm, since a large one would dominate the vectors of the events
         self.question = nn.Parameter(0.1 * torch.randn(size))
-        self.norm = RMSNorm(size)
+        self.norm = RootMeanSquareNorm(size)
 
     def encode(self, windows: Windows) -> Tensor:
         mask_N1D = self.question.to(windows.vector_NLD.dtype).expand(windows.vector_NLD.shape[0], 1, -1)
