@@ -3,9 +3,7 @@
 Shape letters: N targets.
 """
 
-import ctypes
 import logging
-import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,9 +23,6 @@ from reprise.training.losses.negatives import NegativeSampler
 from reprise.training.optimizer import Optimizer
 from reprise.training.recipe import RunOptions, TrainingConfig
 
-MALLOC_OPTIONS = {-3: 32 * 2**20, -1: 2**31 - 1, -2: 64 * 2**20}
-"""Options of glibc's `mallopt`: larger blocks are mapped (32 MiB, its maximum), free memory is returned only beyond 2 GiB,
-and memory is requested in steps of 64 MiB."""
 TOO_LARGE = ("allocate memory", "overflow", "Overflow")
 """Parts of torch's messages about tensors that are too large."""
 
@@ -112,7 +107,6 @@ def fabric_for(options: RunOptions, loggers: Sequence[Logger] = ()) -> Fabric:
     Raises:
         ConfigError: The accelerator does not exist on this machine.
     """
-    keep_freed_memory()
     # Fabric logs the chosen precision at level INFO, which would appear among the output of the caller
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     try:
@@ -124,18 +118,6 @@ def fabric_for(options: RunOptions, loggers: Sequence[Logger] = ()) -> Fabric:
         )
     except (RuntimeError, ValueError) as error:
         raise ConfigError(f"cannot train on accelerator {options.accelerator!r}: {error}") from None
-
-
-def keep_freed_memory() -> bool:
-    """Let the process reuse the memory of freed tensors, where the C library allows it; return whether it does.
-
-    glibc returns the buffers of a step to the system and gets them back in the next one, thousands of page faults that
-    take 5 % of a step.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return False
-    mallopt = ctypes.CDLL(None).mallopt
-    return all(mallopt(option, value) for option, value in MALLOC_OPTIONS.items())
 
 
 @contextmanager
