@@ -47,7 +47,7 @@ def last_window(rows_BSD: Tensor, valid_BT: Tensor, window: int) -> Tensor:
     # whole vectors by `index_select`: `gather` would look up every number of them
     start_B1 = torch.arange(rows, device=rows_BSD.device).unsqueeze(1) * rows_BSD.shape[1]
     last = rows_BSD.flatten(0, 1).index_select(0, (start_B1 + index_BW).flatten())
-    return last.unflatten(0, index_BW.shape)
+    return last.view(*index_BW.shape, *rows_BSD.shape[2:])
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:

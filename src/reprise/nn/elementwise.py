@@ -32,7 +32,7 @@ class _RMSNorm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight_D: Tensor, epsilon: float) -> Tensor:
         ctx.dtype = x.dtype
         x = x.to(weight_D.dtype)
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         inverse = norm.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
         unit = x * inverse
         ctx.save_for_backward(unit, inverse, weight_D)
@@ -61,7 +61,7 @@ def unit_vectors(x: Tensor) -> Tensor:
 class _UnitVectors(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         inverse = norm.clamp_(min=SMALLEST_NORM).reciprocal_()
         unit = x * inverse
         ctx.save_for_backward(unit, inverse)
