@@ -1,9 +1,11 @@
 """Cost of an evaluation over all items, compared with its plain matrix product.
 
     python benchmarks/evaluation.py [--targets 50000] [--items 100000] [--width 128] [--threads 2] [--rounds 2] [--seen]
+                                    [--window 50]
 
 A synthetic log and random vectors whose queries cost nothing, so only the evaluation itself is measured: ranks,
-metrics, sums, intervals and the report, without and with top-k lists. The plain product runs on some of the targets
+metrics, sums, intervals and the report, without and with top-k lists, and all of it again with the mixture of a repeat
+head over a window of items. The plain product runs on some of the targets
 before each round and after the last, each time with the tilings of WAYS, and its best time is scaled to all targets.
 Prints JSON. `ratio` is of the fastest rounds in processor seconds over all threads, which depend less on other load
 than wall-clock time; the ratio of wall-clock time is of the medians.
@@ -14,6 +16,7 @@ import json
 import resource
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -27,6 +30,8 @@ from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD, Vocabulary
 from reprise.evaluation.options import EvaluationOptions
 from reprise.models.batch import Batch, Event
+from reprise.models.corrections.logit_changes import LogitChanges
+from reprise.models.corrections.repeat_mixture import RepeatMixture
 from reprise.nn.cells import State
 
 TARGETS = 10
@@ -47,6 +52,7 @@ class Vectors:
         generator = torch.Generator().manual_seed(seed)
         self.query_ID = torch.randn(items + 1, width, generator=generator)
         self.vector_ID = torch.randn(items, width, generator=generator)
+        self.window = 0
 
     def initial_state(self, batch: int) -> State:
         return {"last": torch.zeros(batch, dtype=torch.int64)}
@@ -57,14 +63,22 @@ class Vectors:
     def query(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
         return self.query_ID[state["last"]]
 
-    def corrections(self, state: State) -> None:
-        return None
+    def corrections(self, state: State) -> LogitChanges:
+        raise NotImplementedError
 
     def scores(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
         return self.query(state) @ self.vector_ID.T
 
-    def query_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, None, State]:
-        return self.query_ID[batch.item_BT[batch.target_BT != PAD]], None, {}
+    def query_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, LogitChanges, State]:
+        query_ND = self.query_ID[batch.item_BT[batch.target_BT != PAD]]
+        return query_ND, LogitChanges(repeats=self.mixture(len(query_ND)) if self.window else None), {}
+
+    def mixture(self, targets: int) -> RepeatMixture:
+        """Return a mixture for windows of different items."""
+        first_N1 = torch.arange(targets).unsqueeze(1)
+        item_NW = 1 + (first_N1 + torch.arange(self.window)) % len(self.vector_ID)
+        scalars = (torch.tensor(value) for value in (0.3, 1.0, -1.0))
+        return RepeatMixture(item_NW, torch.zeros(item_NW.shape), torch.zeros(targets), *scalars)
 
     def score_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         query_ND, _, after = self.query_batch(batch, state)
@@ -112,18 +126,19 @@ def seconds(work: Callable[[], object]) -> tuple[float, float]:
 
 
 def measured(
-    model: Vectors, dataset: SequenceDataset, rounds: int, seen: bool
+    model: Vectors, dataset: SequenceDataset, rounds: int, seen: bool, window: int
 ) -> dict[str, list[tuple[float, float]]]:
     """Return the seconds of all candidates in every round. Rounds alternate, so that all see the same load of the machine."""
+
+    def work(lists: bool, used: int) -> None:
+        model.window = used
+        options = EvaluationOptions(lists=lists, leaks=False, progress=False)
+        rp.evaluate(model, dataset, at=AT, exclude_seen=seen, options=options)
+
     works: dict[str, Callable[[], object]] = {
-        name: lambda lists=lists: rp.evaluate(
-            model,
-            dataset,
-            at=AT,
-            exclude_seen=seen,
-            options=EvaluationOptions(lists=lists, leaks=False, progress=False),
-        )
+        f"{name}{head}": partial(work, lists, used)
         for name, lists in (("without lists", False), ("with lists", True))
+        for head, used in (("", 0), (", with the head", window))
     }
     bare: dict[str, Callable[[], object]] = {
         f"product {rows} x {columns}": lambda rows=rows, columns=columns: product(model, rows, columns)
@@ -142,7 +157,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    defaults = (("targets", 50_000), ("items", 100_000), ("width", 128), ("threads", 2), ("rounds", 2))
+    defaults = (
+        ("targets", 50_000),
+        ("items", 100_000),
+        ("width", 128),
+        ("threads", 2),
+        ("rounds", 2),
+        ("window", 50),
+    )
     for name, default in defaults:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--seen", action="store_true", help="exclude items seen earlier in the sequence")
@@ -150,7 +172,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     model, dataset = Vectors(options.items, options.width), random_log(options.targets, options.items)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found = measured(model, dataset, options.rounds, options.seen)
+    found = measured(model, dataset, options.rounds, options.seen, options.window)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     scale = options.targets / SAMPLE
     ways = [name for name in found if name.startswith("product")]
