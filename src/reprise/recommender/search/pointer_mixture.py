@@ -11,7 +11,7 @@ from reprise.arrays import AnyArray, BoolArray, Float32Array, Float64Array, Int6
 from reprise.data.vocabulary import PAD
 
 NORMALISER_ITEMS = 20
-"""K: number of best scores whose sum stands for the sum over the catalogue."""
+"""K: number of best scores whose sum replaces the sum over the catalogue."""
 NO_ITEM = -1e300
 """Pointer logit of a place without an item: its weight is 0 next to any other, and no difference of two is NaN."""
 
