@@ -13,7 +13,7 @@ from reprise.cli.commands.evaluate import _command
 
 Run = Callable[..., Result]
 TINY = ["--set", "model.size=8", "--set", "model.layers=1", "--set", "training.epochs=1", "--threads", "1"]
-QUICK = [*TINY, "--set", "model.cooccurrence=0, repeats=0", "--set", "training.refit=0"]
+QUICK = [*TINY, "--set", "model.cooccurrence=0", "--set", "model.repeats=0", "--set", "training.refit=0"]
 
 CONFLICT = "and --from: the report holds its runs, baselines and options; leave out one of them"
 
