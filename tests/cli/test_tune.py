@@ -13,7 +13,16 @@ from reprise.training import Recipe, TrainingConfig
 from reprise.training.tuning.search_space import Choices, Range
 
 Run = Callable[..., Result]
-SMALL = ["--set", "model.layers=1", "--set", "model.cooccurrence=0", "--set", "model.repeats=0", "--set", "training.epochs=1"]
+SMALL = [
+    "--set",
+    "model.layers=1",
+    "--set",
+    "model.cooccurrence=0",
+    "--set",
+    "model.repeats=0",
+    "--set",
+    "training.epochs=1",
+]
 SPACE = ["--space", "model.size=4,8", "--space", "training.learning_rate=1e-3..3e-2:log"]
 
 
