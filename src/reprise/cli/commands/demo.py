@@ -18,6 +18,7 @@ RECIPE = [
     "model.dropout=0.2",
     "model.item_dropout=0.1",
     "training.epochs=6",
+    "training.refit=2",
     "training.metric=mrr@20",
 ]
 """Overrides of the recipe, chosen on the validation part, that train in a few minutes on two cores."""
