@@ -30,8 +30,8 @@ from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD, Vocabulary
 from reprise.evaluation.options import EvaluationOptions
 from reprise.models.batch import Batch, Event
-from reprise.models.corrections.logit_changes import LogitChanges
 from reprise.models.corrections.repeat_mixture import RepeatMixture
+from reprise.models.corrections.score_corrections import ScoreCorrections
 from reprise.nn.cells import State
 
 TARGETS = 10
@@ -63,15 +63,15 @@ class Vectors:
     def query(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
         return self.query_ID[state["last"]]
 
-    def corrections(self, state: State) -> LogitChanges:
+    def corrections(self, state: State) -> ScoreCorrections:
         raise NotImplementedError
 
     def scores(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
         return self.query(state) @ self.vector_ID.T
 
-    def query_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, LogitChanges, State]:
+    def query_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, ScoreCorrections, State]:
         query_ND = self.query_ID[batch.item_BT[batch.target_BT != PAD]]
-        return query_ND, LogitChanges(repeats=self.mixture(len(query_ND)) if self.window else None), {}
+        return query_ND, ScoreCorrections(repeats=self.mixture(len(query_ND)) if self.window else None), {}
 
     def mixture(self, targets: int) -> RepeatMixture:
         """Return a mixture for windows of different items."""

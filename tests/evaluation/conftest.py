@@ -11,7 +11,7 @@ from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.report import EvaluatedData, Report, SequenceSums
 from reprise.evaluation.stats.bootstrap import Bootstrap
 from reprise.models.batch import Batch, Event, events_at_step
-from reprise.models.corrections.logit_changes import LogitChanges
+from reprise.models.corrections.score_corrections import ScoreCorrections
 from reprise.models.encoder import select_state
 from reprise.nn.cells import State
 from reprise.testing.worlds import world
@@ -46,8 +46,8 @@ class Fading(nn.Module):
         # without a query time the gap is NaN, which counts as 0
         return state["h"] + torch.log1p(torch.nan_to_num(gap))[:, None]
 
-    def corrections(self, state: State) -> LogitChanges:
-        return LogitChanges()
+    def corrections(self, state: State) -> ScoreCorrections:
+        return ScoreCorrections()
 
     def scores(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
         return self.query(state, now_s_B) @ self.item_vectors().T
@@ -55,7 +55,7 @@ class Fading(nn.Module):
     def item_vectors(self) -> Tensor:
         return self.vectors[1:]
 
-    def query_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, LogitChanges, State]:
+    def query_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, ScoreCorrections, State]:
         fresh = self.initial_state(len(batch.item_BT))
         state = fresh if state is None else select_state(state, fresh, ~batch.fresh_B)
         query_BTD = []
@@ -63,7 +63,7 @@ class Fading(nn.Module):
             state = self.advance(state, events_at_step(batch, step))
             now_s_B = batch.time_s_BT[:, step] + batch.query_gap_s_BT[:, step].double()
             query_BTD.append(self.query(state, now_s_B))
-        return torch.stack(query_BTD, 1)[batch.target_BT != PAD], LogitChanges(), state
+        return torch.stack(query_BTD, 1)[batch.target_BT != PAD], ScoreCorrections(), state
 
     def score_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         query_ND, _, state = self.query_batch(batch, state)

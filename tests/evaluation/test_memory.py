@@ -18,7 +18,7 @@ from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import Vocabulary
 from reprise.evaluation.options import EvaluationOptions
 from reprise.models.baselines.markov import Markov
-from reprise.models.corrections.logit_changes import LogitChanges
+from reprise.models.corrections.score_corrections import ScoreCorrections
 
 ITEMS, WIDTH, TARGETS = 20_000, 16, 10
 
@@ -32,13 +32,14 @@ class Vectors(Markov):
         raise NotImplementedError
 
     def corrections(self, state):
-        return LogitChanges()
+        return ScoreCorrections()
 
     def item_vectors(self):
         return self.vector_ID
 
     def query_batch(self, batch, state=None):
-        return self.vector_ID[batch.item_BT[batch.target_BT != 0] - 1], LogitChanges(), self.initial_state(len(batch.item_BT))
+        query_ND = self.vector_ID[batch.item_BT[batch.target_BT != 0] - 1]
+        return query_ND, ScoreCorrections(), self.initial_state(len(batch.item_BT))
 
 
 def log(targets):

@@ -21,7 +21,7 @@ from reprise.models.baselines.markov import Markov
 from reprise.models.baselines.popularity import Popularity
 from reprise.models.baselines.session_knn import SessionKNN
 from reprise.models.batch import Batch
-from reprise.models.corrections.logit_changes import LogitChanges
+from reprise.models.corrections.score_corrections import ScoreCorrections
 from reprise.models.networks.recurrent import Recurrent
 from reprise.nn.cells import State
 from reprise.testing.worlds import cycle, noise
@@ -77,7 +77,9 @@ def test_a_bidirectional_network_is_an_error(fading) -> None:
     evaluate(honest, dataset, part="valid")
 
     class BothWays(fading):
-        def query_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, LogitChanges, State]:
+        def query_batch(
+            self, batch: Batch, state: State | None = None
+        ) -> tuple[Tensor, ScoreCorrections, State]:
             query_ND, changes, state = super().query_batch(batch, state)
             mean_BD = self.vectors[batch.item_BT].mean(1)
             row_N = (batch.target_BT != PAD).nonzero()[:, 0]

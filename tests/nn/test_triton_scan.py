@@ -3,8 +3,8 @@
 Triton chooses between interpreter and compiler when a kernel is defined, so each test works in a process of its own.
 """
 
-import importlib.util
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +17,10 @@ from reprise.nn.cells import Cell
 from reprise.nn.linear_cells import LRU, RGLRU
 from reprise.nn.linear_scan import scan
 
+# the condition of the requirement in pyproject.toml: where it asks for Triton, a missing one is a failure
 pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("triton") is None, reason="Triton is installed on Linux only"
+    not (sys.platform == "linux" and platform.machine() == "x86_64"),
+    reason="Triton has no package for this platform that the tests install",
 )
 
 Case = tuple[Tensor, Tensor, Tensor, Tensor]

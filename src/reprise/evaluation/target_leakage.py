@@ -118,8 +118,8 @@ def _scores(model: Scorer, batch: Batch) -> Tensor:
     """Return the scores of all items for each target, [B, I]."""
     if not isinstance(model, VectorScorer):
         return model.score_batch(batch)[0].clone()
-    query_BD, changes, _ = model.query_batch(batch)
-    return changes.apply(query_BD.float() @ model.item_vectors().float().t())
+    query_BD, corrections, _ = model.query_batch(batch)
+    return corrections.apply(query_BD.float() @ model.item_vectors().float().t())
 
 
 def _first_change(one_BI: Tensor, other_BI: Tensor) -> int | None:

@@ -9,10 +9,10 @@ from .baselines.window_scorer import WindowScorer as WindowScorer
 from .batch import Batch as Batch
 from .batch import Event as Event
 from .corrections.cooccurrence import CooccurrenceCorrection as CooccurrenceCorrection
-from .corrections.logit_changes import LogitChanges as LogitChanges
 from .corrections.recent_events import RecentEvents as RecentEvents
 from .corrections.repeat_head import RepeatHead as RepeatHead
 from .corrections.repeat_mixture import RepeatMixture as RepeatMixture
+from .corrections.score_corrections import ScoreCorrections as ScoreCorrections
 from .encoder import Encoded as Encoded
 from .encoder import Encoder as Encoder
 from .networks.adversarial import Adversarial as Adversarial

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.models.batch import Batch, Event
-from reprise.models.corrections.logit_changes import LogitChanges
+from reprise.models.corrections.score_corrections import ScoreCorrections
 from reprise.nn.cells import State
 
 
@@ -76,7 +76,7 @@ class Fittable(Protocol):
 
 @runtime_checkable
 class VectorScorer(Scorer, Protocol):
-    """A scorer whose scores are inner products of a query and item vectors, with changes of a few of them.
+    """A scorer whose scores are inner products of a query and item vectors, a few of them corrected.
 
     This form allows a fast top-k search over the item vectors.
     """
@@ -85,12 +85,12 @@ class VectorScorer(Scorer, Protocol):
         """Return the query vectors q_BD, such that `scores` is `corrections(state).apply(q_BD @ v_ID.T)`."""
         ...
 
-    def corrections(self, state: State) -> LogitChanges:
-        """Return what changes some of the inner products; `LogitChanges()` if nothing does."""
+    def corrections(self, state: State) -> ScoreCorrections:
+        """Return the corrections of the inner products; `ScoreCorrections()` if there are none."""
         ...
 
-    def query_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, LogitChanges, State]:
-        """Return the queries q_ND at all targets of a batch, the changes of their scores, and the new state."""
+    def query_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, ScoreCorrections, State]:
+        """Return the queries q_ND at all targets of a batch, the corrections of their scores, and the new state."""
         ...
 
     def item_vectors(self) -> Tensor:

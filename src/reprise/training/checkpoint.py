@@ -27,7 +27,7 @@ PROGRESS = "progress"
 RESUMES = "run the same command again: it resumes from the last checkpoint"
 """End of the message for a file of a run that cannot be written."""
 LATER_WEIGHTS = ("repeat_head.", "cooccurrence.cosine_")
-"""First letters of the names of weights that files of earlier versions lack; without them, their parts have no effect."""
+"""Prefixes of the names of weights that files of earlier versions lack. With their initial values they have no effect."""
 FORMER_KEY = re.compile(r"^(model\.|optimizer\.\w+\.)?transitions\.")
 """Keys of the co-occurrence correction in files of earlier versions, which named it `transitions` instead of `cooccurrence`."""
 

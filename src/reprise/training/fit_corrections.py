@@ -34,18 +34,18 @@ from reprise.training.validation import Metrics, Validation, recorded
 COOCCURRENCE, REPEATS = "cooccurrence", "repeat_head"
 """Names of the corrections, which are attributes of a network and prefixes of its weights."""
 STEPS_ALONE = 80
-"""Number of steps of the fit of each correction alone, after both together: only whether it is better has to be seen."""
+"""Number of steps of the fit of each correction alone, after both together: this is enough to see whether it is better."""
 TITLES = {COOCCURRENCE: "co-occurrence", REPEATS: "repeats"}
 """Names of the corrections in messages."""
 
 
 class CorrectionsResult(NamedTuple):
-    """Result of fitting the corrections of a network."""
+    """Result of fitting the logit corrections of a network."""
 
     fit: Fit
-    """Number of examples, and the loss before and after the fit of what is kept, or of all if nothing is."""
+    """Number of examples, and the loss before and after the fit of the fit that is kept, or of the best one if none is."""
     metrics: Metrics
-    """Metrics of the validation part with what is kept."""
+    """Metrics of the validation part with that fit."""
     kept: tuple[str, ...]
     """Names of the corrections that are kept: some of `COOCCURRENCE` and `REPEATS`."""
     line: str
@@ -59,7 +59,7 @@ class CorrectionsResult(NamedTuple):
 
 
 class _Attempt(NamedTuple):
-    """One choice of corrections, fitted together."""
+    """A set of corrections that was fitted together, and its result."""
 
     names: tuple[str, ...]
     fit: Fit
@@ -162,7 +162,7 @@ class CorrectionFitting:
         return tuple(self.modules)
 
     def turn_off(self) -> None:
-        """Give no correction an effect."""
+        """Turn all corrections off."""
         with torch.no_grad():
             if self.model.cooccurrence is not None:
                 self.model.cooccurrence.gain.zero_()

@@ -79,7 +79,7 @@ class ValidationSample(NamedTuple):
     of: int
     """Number of sequences with a target in the validation part."""
     metric: Interval
-    """Metric of the recipe with its 95 % interval; the drawn sequences vary in it, not the weights."""
+    """Metric of the recipe with the 95 % interval that is due to the choice of the sequences."""
 
 
 class EpochMetrics(NamedTuple):
@@ -127,7 +127,7 @@ class EpochValidation:
         return self.drawn < self.sequences
 
     def __call__(self, model: NetworkScorer, precision: AbstractContextManager[Any]) -> EpochMetrics:
-        """Evaluate the network in the given precision. Its training mode is restored."""
+        """Return the metrics of the network on these targets, computed in the given precision."""
         if not self.is_sample:
             return EpochMetrics(self.whole(model, precision))
         found = self.validation._measure(model, precision, RESAMPLES)

@@ -8,7 +8,7 @@ from reprise.evaluation.ranking import ranks, scores
 from reprise.evaluation.ranking.ranks import rank, score_rows
 from reprise.evaluation.ranking.scores import GivenScores, VectorScores
 from reprise.evaluation.ranking.tiles import MISS
-from reprise.models.corrections.logit_changes import LogitChanges
+from reprise.models.corrections.score_corrections import ScoreCorrections
 from reprise.models.sparse_logits import SparseLogits
 
 
@@ -68,7 +68,7 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 def whole_table(scores: VectorScores, target_N, mask=None) -> tuple[list[int], list[int]]:
     """Return ranks from the table of all scores. They are integers, so the order of a sum does not matter."""
     score_NI = scores.query_ND @ scores.vector_ID.T
-    score_NI = scores.changes.apply(score_NI)
+    score_NI = scores.corrections.apply(score_NI)
     if mask is not None:
         score_NI[mask(0, len(target_N))] = -torch.inf
     own_N1 = score_NI.gather(1, (target_N - 1).clamp(max=scores.items - 1)[:, None])
@@ -101,7 +101,7 @@ def test_ranks_do_not_depend_on_tiles_and_threads(
     extra = SparseLogits(row_P, 1 + number(items, 4 * rows), number(3, 4 * rows).float())
     target_N = 1 + number(items + 2, rows)
     scores, mask = (
-        VectorScores(query_ND, vector_ID, LogitChanges(extra)),
+        VectorScores(query_ND, vector_ID, ScoreCorrections(extra)),
         mask_of(row_P, number(items, 4 * rows)),
     )
     before = torch.get_num_threads()
@@ -215,7 +215,7 @@ def test_corrections_are_added_to_the_scores(small_tiles) -> None:
     score_NI = query_ND @ vector_ID.T
     score_NI.index_put_((row_P, extra.item_P - 1), extra.value_P, accumulate=True)
     target_N = torch.randint(1, 8, (40,))
-    found = rank(VectorScores(query_ND, vector_ID, LogitChanges(extra)), target_N)
+    found = rank(VectorScores(query_ND, vector_ID, ScoreCorrections(extra)), target_N)
     assert torch.equal(found.greater_N, rank(GivenScores(score_NI), target_N).greater_N)
     without = rank(VectorScores(query_ND, vector_ID), target_N)
     assert not torch.equal(found.greater_N, without.greater_N)

@@ -16,8 +16,8 @@ from reprise.evaluation.ranking import ranks
 from reprise.evaluation.ranking.ranks import ExclusionMask, rank, score_rows
 from reprise.evaluation.ranking.scores import VectorScores
 from reprise.evaluation.ranking.tiles import MISS
-from reprise.models.corrections.logit_changes import LogitChanges
 from reprise.models.corrections.repeat_mixture import NO_ITEM, RepeatMixture
+from reprise.models.corrections.score_corrections import ScoreCorrections
 from reprise.models.sparse_logits import SparseLogits
 
 
@@ -45,7 +45,7 @@ class Case(NamedTuple):
 
     def table(self) -> Tensor:
         """Return the final scores of all items, -inf if an item is not a candidate."""
-        table_NI = self.scores.changes.apply(self.scores.query_ND @ self.scores.vector_ID.T)
+        table_NI = self.scores.corrections.apply(self.scores.query_ND @ self.scores.vector_ID.T)
         if self.mask is not None:
             table_NI[self.mask(0, len(table_NI))] = -torch.inf
         return table_NI
@@ -80,7 +80,7 @@ def case(seed: int, items: int, rows: int, window: int, masked: bool, gate: floa
         here_P = (row_P >= first) & (row_P < last)
         return row_P[here_P] - first, column_P[here_P]
 
-    scores = VectorScores(query_ND, vector_ID, LogitChanges(added, repeats))
+    scores = VectorScores(query_ND, vector_ID, ScoreCorrections(added, repeats))
     return Case(scores, target_N, mask if masked else None)
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from reprise.data.vocabulary import PAD
-from reprise.models.corrections.logit_changes import LogitChanges
 from reprise.models.corrections.recent_events import RecentEvents
 from reprise.models.corrections.repeat_head import RepeatHead
+from reprise.models.corrections.score_corrections import ScoreCorrections
 from reprise.models.networks.convolutional import Convolution
 from reprise.models.networks.ensemble import Ensemble
 from reprise.models.networks.network import Network
@@ -84,7 +84,7 @@ def test_the_head_computes_its_equations(times: bool, kinds: int, window: int, w
     s_NI = torch.randn(20, items, generator=torch.Generator().manual_seed(2))
     rows = [expected(head, recent, row, s_I) for row, s_I in enumerate(s_NI.tolist())]
     with torch.no_grad():
-        found_NI = LogitChanges(repeats=head(recent)).apply(s_NI.clone())
+        found_NI = ScoreCorrections(repeats=head(recent)).apply(s_NI.clone())
     torch.testing.assert_close(found_NI, torch.tensor(rows), atol=1e-4, rtol=1e-4)
 
 
@@ -94,7 +94,7 @@ def test_a_head_can_lower_the_items_of_the_window() -> None:
     with torch.no_grad():
         head.gate.copy_(torch.tensor([-30.0, 0.0, 0.0]))
         head.lowering.fill_(30.0)
-    s_NI = LogitChanges(repeats=head(RecentEvents(torch.tensor([[PAD, PAD, 3, 1, 3]])))).apply(
+    s_NI = ScoreCorrections(repeats=head(RecentEvents(torch.tensor([[PAD, PAD, 3, 1, 3]])))).apply(
         torch.zeros(1, 6)
     )
     assert s_NI.topk(4).indices.sort().values.tolist() == [[1, 3, 4, 5]]
@@ -105,7 +105,7 @@ def test_a_window_without_events_changes_nothing() -> None:
     head = random_head(4)
     s_NI = torch.randn(2, 9)
     recent = RecentEvents(torch.tensor([[PAD] * 4, [PAD, PAD, PAD, 2]]))
-    found_NI = LogitChanges(repeats=head(recent)).apply(s_NI.clone())
+    found_NI = ScoreCorrections(repeats=head(recent)).apply(s_NI.clone())
     assert torch.equal(found_NI[0], s_NI[0])
     found_NI.sum().backward()
     for parameter in head.parameters():
@@ -118,7 +118,7 @@ def test_equal_items_of_the_window_stay_equal() -> None:
     with torch.no_grad():
         head.position.zero_()
     recent = RecentEvents(torch.tensor([[1, 2, 1, 2, 3, 4]]))
-    found_NI = LogitChanges(repeats=head(recent)).apply(torch.ones(1, 8))
+    found_NI = ScoreCorrections(repeats=head(recent)).apply(torch.ones(1, 8))
     assert found_NI[0, 0] == found_NI[0, 1] > found_NI[0, 4] == 1.0
     assert found_NI[0, 2] == found_NI[0, 3]
 

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from reprise.evaluation.ranking.tiles import Pairs, Rows, Tile
-from reprise.models.corrections.logit_changes import LogitChanges
 from reprise.models.corrections.repeat_mixture import RepeatMixture
+from reprise.models.corrections.score_corrections import ScoreCorrections
 from reprise.models.sparse_logits import SparseLogits
 
 TARGETS_PER_BLOCK = 64
 """Number of targets whose own scores are estimated in one small matrix product."""
-NO_CHANGES = LogitChanges()
+NO_CORRECTIONS = ScoreCorrections()
 
 
 class Scores(Protocol):
@@ -52,14 +52,14 @@ class Scores(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class VectorScores:
-    """Scores as inner products of queries and item vectors, with changes of some of them."""
+    """Scores as inner products of queries and item vectors, some of them corrected."""
 
     query_ND: Tensor
     """Query vector of each target."""
     vector_ID: Tensor
     """Vector of each item; row j belongs to item index j + 1."""
-    changes: LogitChanges = NO_CHANGES
-    """Changes of some of the products."""
+    corrections: ScoreCorrections = NO_CORRECTIONS
+    """Corrections of some of the products."""
 
     def __len__(self) -> int:
         return self.query_ND.shape[0]
@@ -77,16 +77,16 @@ class VectorScores:
     @property
     def repeats(self) -> RepeatMixture | None:
         """Mixture that replaces the scores of recent items, if any."""
-        return self.changes.repeats
+        return self.corrections.repeats
 
     def rows(self, first: int, last: int, tiles: list[Tile]) -> Rows:
         """Return the rows as matrix products, to which the values of these rows are added."""
-        added = None if self.changes.added is None else self.changes.added.rows(first, last)
+        added = None if self.corrections.added is None else self.corrections.added.rows(first, last)
         return _Products(self.query_ND[first:last], self.vector_ID, added, tiles)
 
     def take(self, row_N: Tensor) -> "VectorScores":
-        """Return the queries of some rows, with the changes of their scores."""
-        return VectorScores(self.query_ND[row_N], self.vector_ID, self.changes.take(row_N))
+        """Return the queries of some rows, with the corrections of their scores."""
+        return VectorScores(self.query_ND[row_N], self.vector_ID, self.corrections.take(row_N))
 
 
 class _Products:

@@ -198,7 +198,7 @@ def score_batches(
         scores, state = _score(model, batch, None if segments.fresh else state, vector_ID)
         if protocol.exclude_seen and isinstance(scores, VectorScores):
             # the mixture replaces only scores of items seen earlier, which are not candidates
-            scores = replace(scores, changes=scores.changes._replace(repeats=None))
+            scores = replace(scores, corrections=scores.corrections._replace(repeats=None))
         total -= batch.targets
         if batch.targets:
             yield ScoredBatch(model.name, dataset, batch), scores
@@ -266,8 +266,8 @@ def _score(
         score_NI, after = model.score_batch(batch, state)
         return GivenScores(_at_least_float32(score_NI)), after
     assert isinstance(model, VectorScorer)
-    query_ND, changes, after = model.query_batch(batch, state)
-    return VectorScores(query_ND.to(vector_ID.dtype), vector_ID, changes), after
+    query_ND, corrections, after = model.query_batch(batch, state)
+    return VectorScores(query_ND.to(vector_ID.dtype), vector_ID, corrections), after
 
 
 def _at_least_float32(scores: Tensor) -> Tensor:

@@ -15,9 +15,9 @@ from reprise.arrays import AnyArray
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.models.corrections.cooccurrence import CooccurrenceCorrection
-from reprise.models.corrections.logit_changes import logit_changes
 from reprise.models.corrections.recent_events import RecentEvents
 from reprise.models.corrections.repeat_head import RepeatHead
+from reprise.models.corrections.score_corrections import score_corrections
 from reprise.models.counts.counting import csr_entries
 
 MAX_EXAMPLES = 8192
@@ -231,7 +231,7 @@ class _Fitting:
         """Return the scaled and corrected logits of some examples, [C, I]."""
         logits_CI = self.base(index_C) * self.log_scale.exp()
         recent = self.examples.recent.take(index_C).to(logits_CI.device)
-        return logit_changes(recent, self.cooccurrence, self.repeat_head).apply(logits_CI)
+        return score_corrections(recent, self.cooccurrence, self.repeat_head).apply(logits_CI)
 
     def _loss(self, logits_CI: Tensor, index_C: Tensor) -> Tensor:
         """Return the mean loss of the examples `index_C`, whose logits `logits_CI` are changed."""

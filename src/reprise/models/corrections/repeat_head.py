@@ -60,7 +60,7 @@ class RepeatHead(nn.Module):
 
     @property
     def is_zero(self) -> bool:
-        """Whether the head was not fitted or not kept, so that it never changes a logit."""
+        """Whether the head is off: it was not fitted, or the validation part did not prefer it."""
         return not bool(self.enabled)
 
     def forward(self, recent: RecentEvents) -> RepeatMixture:

@@ -11,7 +11,7 @@ from torch import Tensor
 from reprise.data.vocabulary import PAD
 
 NORMALISER_ITEMS = 20
-"""K: number of best logits whose sum replaces the sum over the catalogue."""
+"""K: number of highest logits in the normaliser, in place of all logits of the catalogue."""
 NO_ITEM = -1e4
 """Pointer logit of a position without an item: its weight is 0 next to any other, and no gradient is NaN."""
 

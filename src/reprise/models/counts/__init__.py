@@ -1,1 +1,1 @@
-"""Counts of a log: items, pairs of items, and sessions."""
+"""Counts of the items, item pairs and sessions of an event log."""

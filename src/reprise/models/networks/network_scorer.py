@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from reprise.data.dataset import Part, SequenceDataset, Sizes
 from reprise.models.batch import Batch, Event
 from reprise.models.corrections.cooccurrence import CooccurrenceCorrection
-from reprise.models.corrections.logit_changes import LogitChanges, logit_changes
 from reprise.models.corrections.recent_events import RecentEvents, RecentEventsWindow
 from reprise.models.corrections.repeat_head import RepeatHead
+from reprise.models.corrections.score_corrections import ScoreCorrections, score_corrections
 from reprise.models.encoder import select_state
 from reprise.nn.cells import State
 
@@ -141,29 +141,29 @@ class NetworkScorer(nn.Module, ABC):
         if self.repeat_head is not None and self.repeat_head.is_zero:
             self.repeat_head = None
 
-    def corrections(self, state: State) -> LogitChanges:
-        """Return the changes of the inner products after these states."""
-        return self._changes(RecentEvents.of_state(state) if self.has_corrections else None)
+    def corrections(self, state: State) -> ScoreCorrections:
+        """Return the corrections of the scores of users in these states."""
+        return self._corrections(RecentEvents.of_state(state) if self.has_corrections else None)
 
     def scores(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
         """Return the logits of all items, s_BI."""
         return self.corrections(state).apply(self.query(state, now_s_B) @ self.item_vectors().t())
 
-    def query_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, LogitChanges, State]:
-        """Return q_ND at all targets of a batch, the changes of their scores, and the state after the batch."""
+    def query_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, ScoreCorrections, State]:
+        """Return q_ND at all targets of a batch, the corrections of their scores, and the state after the batch."""
         output = self(batch, state)
-        return output.query_ND, self._changes(output.recent), output.state
+        return output.query_ND, self._corrections(output.recent), output.state
 
     def score_batch(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         """Return s_NI at all targets of a batch, and the state after the batch."""
-        query_ND, changes, after = self.query_batch(batch, state)
-        return changes.apply(query_ND @ self.item_vectors().t()), after
+        query_ND, corrections, after = self.query_batch(batch, state)
+        return corrections.apply(query_ND @ self.item_vectors().t()), after
 
-    def _changes(self, recent: RecentEvents | None) -> LogitChanges:
-        """Return the changes of the logits after some windows."""
+    def _corrections(self, recent: RecentEvents | None) -> ScoreCorrections:
+        """Return the corrections of the scores after some windows."""
         if recent is None:
-            return LogitChanges()
-        return logit_changes(recent, self.cooccurrence, self.repeat_head)
+            return ScoreCorrections()
+        return score_corrections(recent, self.cooccurrence, self.repeat_head)
 
     def _start(self, batch: Batch, state: State | None) -> State:
         """Return the state before the batch: `state` for rows that continue, an empty state for fresh rows."""

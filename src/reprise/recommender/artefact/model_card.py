@@ -12,7 +12,7 @@ from reprise.errors import ConfigError
 HISTORY_RULES = "history"
 """Key of the history rules in the description of the data; older models do not have it."""
 CORRECTIONS = "corrections"
-"""Key of the list of what changes the products of queries and vectors; older models do not have it."""
+"""Key of the names of the score corrections in use; older models do not have it."""
 
 Metadata = Mapping[str, Any]
 

@@ -71,7 +71,7 @@ class Exportable(Protocol):
         ...
 
     def scores(self, state: TorchState, now_s_B: Tensor | None = None) -> Tensor:
-        """Return the scores s_BI: products of queries and output vectors, corrected. Used to check the export."""
+        """Return the corrected scores of all items, s_BI. The export must give the same."""
         ...
 
     def input_vectors(self) -> Tensor:
@@ -335,7 +335,7 @@ def _metadata(
 
 
 def _corrections(network: Exportable) -> list[str]:
-    """Return what changes the products of queries and vectors, in words, for the model card."""
+    """Return the names of the score corrections in use, for the model card."""
     correction, head = network.cooccurrence, network.repeat_head
     in_use = {
         "co-occurrence with the last items": correction is not None and bool(correction.gain.any()),

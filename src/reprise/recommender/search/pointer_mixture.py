@@ -1,6 +1,6 @@
 """Mixture of the softmax over the catalogue with a pointer over recent items, for the scores of a search.
 
-Shape letters: B queries, W places of a window of recent items, I items, K best items, N values that replace scores.
+Shape letters: B queries, W places of a window of recent items, I items, K best items, N new scores.
 """
 
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from reprise.arrays import AnyArray, BoolArray, Float32Array, Float64Array, Int6
 from reprise.data.vocabulary import PAD
 
 NORMALISER_ITEMS = 20
-"""K: number of best scores whose sum replaces the sum over the catalogue."""
+"""K: number of highest scores in the normaliser, in place of all scores of the catalogue."""
 NO_ITEM = -1e300
 """Pointer logit of a place without an item: its weight is 0 next to any other, and no difference of two is NaN."""
 
