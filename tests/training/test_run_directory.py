@@ -8,7 +8,14 @@ from reprise.errors import ArtefactError, ConfigError, DataError
 from reprise.models.networks.recurrent import Recurrent
 from reprise.testing import worlds
 from reprise.training import Recipe, load_run
-from reprise.training.checkpoint import read_tensors, write_tensors
+from reprise.training.checkpoint import (
+    RunProgress,
+    load_checkpoint,
+    read_tensors,
+    save_checkpoint,
+    write_tensors,
+)
+from reprise.training.optimizer import Optimizer
 from reprise.training.run_directory import RunDirectory, load_model, manifest_of, with_current_names
 
 RECIPE = Recipe(model=Recurrent(size=8, layers=1))
@@ -133,6 +140,34 @@ def test_weights_with_former_names_are_read(tmp_path: Path) -> None:
     former = {name.replace("cooccurrence.", "transitions."): x for name, x in model.state_dict().items()}
     write_tensors(run.best, former, {})
     assert load_model(run, worlds.cycle()).cooccurrence.gain.item() == 0.5
+
+
+def test_weights_without_the_repeat_head_are_read(tmp_path: Path) -> None:
+    """Earlier versions had neither the head nor the similarities of items; both have no effect then."""
+    run = started_run(tmp_path)
+    model = RECIPE.model.build(worlds.cycle().sizes)
+    model.cooccurrence.gain.data.fill_(0.5)
+    later = ("repeat_head.", "cooccurrence.cosine_")
+    former = {name: x for name, x in model.state_dict().items() if not name.startswith(later)}
+    write_tensors(run.best, former, {})
+    loaded = load_model(run, worlds.cycle())
+    assert loaded.repeat_head is None
+    assert loaded.cooccurrence is not None
+    assert (loaded.cooccurrence.gain.item(), loaded.cooccurrence.cosine_gain.item()) == (0.5, 0.0)
+
+
+def test_a_checkpoint_with_shorter_windows_is_read(tmp_path: Path) -> None:
+    """Earlier versions kept only the last events that the co-occurrence correction needs."""
+    model = RECIPE.model.build(worlds.cycle().sizes)
+    optimizer = Optimizer(model, RECIPE.training)
+    before = model.initial_state(2)
+    former = {**before, "recent": before["recent"][:, -3:]}
+    save_checkpoint(tmp_path / "checkpoint.safetensors", model, optimizer, former, RunProgress())
+    state, _ = load_checkpoint(tmp_path / "checkpoint.safetensors", model, optimizer)
+    assert state is not None
+    assert {name: tensor.shape for name, tensor in state.items()} == {
+        name: tensor.shape for name, tensor in before.items()
+    }
 
 
 def test_a_run_with_former_field_names_can_be_resumed(tmp_path: Path) -> None:
