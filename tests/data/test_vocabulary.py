@@ -51,3 +51,16 @@ def test_a_repeated_id_is_refused() -> None:
 def test_more_warm_items_than_items_are_refused() -> None:
     with pytest.raises(DataError, match="a vocabulary of 2 items cannot have 3 warm items"):
         vocabulary(["a", "b"], 3)
+
+
+def test_a_view_for_a_model_that_scores_cold_items_shares_the_ids() -> None:
+    vocabulary = Vocabulary(np.array(["a", "b", "c"], dtype=object), warm=2)
+    view = vocabulary.scoring(3)
+    assert (vocabulary.scored, view.scored, view.warm) == (2, 3, 2)
+    assert view.index("c") == 3
+    assert vocabulary.scoring(2) is vocabulary
+
+
+def test_a_vocabulary_cannot_score_fewer_items_than_the_warm_ones() -> None:
+    with pytest.raises(DataError, match="3 items with 2 warm ones cannot have 1 scored ones"):
+        Vocabulary(np.array(["a", "b", "c"], dtype=object), warm=2, scored=1)

@@ -5,7 +5,7 @@ A split is two positions in each sequence, so parts are views and no events are 
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,7 +51,7 @@ class Sizes:
     """Sizes of the data that determine the shapes of a network."""
 
     items: int
-    """Number of warm items, that is, of items with a vector."""
+    """Number of warm items, that is, of items that occur in the training part."""
     kinds: int = 1
     """Number of event kinds."""
     events: int = 0
@@ -110,6 +110,10 @@ class SequenceDataset:
     def sizes(self) -> Sizes:
         """Sizes that determine the shapes of a network."""
         return Sizes(items=self.items.warm, kinds=len(self.kinds), events=self.part_events("train"))
+
+    def scoring(self, items: int) -> "SequenceDataset":
+        """Return a view for a model that reads and scores the first `items` items."""
+        return self if items == self.items.scored else replace(self, items=self.items.scoring(items))
 
     def part(self, part: Part) -> tuple[AnyArray, AnyArray]:
         """Return the position of the first event of a part in each sequence, [U], and that after the last, [U].

@@ -25,7 +25,13 @@ from reprise.evaluation.protocol import (
     default_lengths,
     list_lengths,
 )
-from reprise.evaluation.ranking.targets import TargetRanks, TopKObserver, device_of, rank_targets
+from reprise.evaluation.ranking.targets import (
+    TargetRanks,
+    TopKObserver,
+    device_of,
+    rank_targets,
+    scored_view,
+)
 from reprise.evaluation.ranking.tiles import MISS
 from reprise.evaluation.report import EvaluatedData, Report, SequenceSums, Slice
 from reprise.evaluation.slices import cold, dimensions, same_time
@@ -99,18 +105,19 @@ def evaluate_ranks(
     observers: Sequence[TopKObserver] = (),
 ) -> RankedReport:
     """Evaluate like `evaluate`, and return the ranks too; `observers` receive the top-k lists of the same pass."""
-    protocol.check_catalogue(dataset.items.warm)
+    view = scored_view(model, dataset)
+    protocol.check_catalogue(view.items.scored)
     protocol.check_targets(dataset)
     _check_not_learned(model, protocol.part)
     leaks = check_source(model, dataset) if options.leaks else ()
-    lists = ListMetrics(dataset, protocol, options.seed, device_of(model)) if options.lists else None
+    lists = ListMetrics(view, protocol, options.seed, device_of(model)) if options.lists else None
     with_probabilities = options.calibration and gives_logits(model)
-    probabilities = CalibrationObserver(dataset, protocol, options.seed) if with_probabilities else None
+    probabilities = CalibrationObserver(view, protocol, options.seed) if with_probabilities else None
     with counting_up_to(model, dataset, protocol.part):
         if options.leaks:
-            check_target_leakage(model, dataset, protocol)
+            check_target_leakage(model, view, protocol)
         top_k = [*observers, *([lists] if lists is not None else [])]
-        ranks = rank_targets(model, dataset, protocol, options, top_k=top_k, observer=probabilities)
+        ranks = rank_targets(model, view, protocol, options, top_k=top_k, observer=probabilities)
     counts = resolve_ties(ranks.greater_N, ranks.equal_N, protocol.ties)
     values = all_metrics(*counts, protocol.at, options.metrics)
     value_NM = np.column_stack([*values.values()])
@@ -126,7 +133,7 @@ def evaluate_ranks(
         protocol=protocol,
         data=EvaluatedData.of(dataset, ranks.row_N),
         bootstrap=options.bootstrap,
-        notes=(*_notes(dataset, ranks, protocol.exclude_seen), *sampled, *leaks),
+        notes=(*_notes(view, ranks, protocol.exclude_seen), *sampled, *leaks),
         sums=sums,
         calibration=None if probabilities is None else probabilities.calibration(),
         trained=isinstance(model, nn.Module),
@@ -213,10 +220,12 @@ def _check_not_learned(model: Scorer, part: Part) -> None:
 
 def _notes(dataset: SequenceDataset, ranks: TargetRanks, exclude_seen: bool) -> Iterator[str]:
     cold_N, same_N = cold(dataset, ranks), same_time(dataset, ranks)
+    scored_N = dataset.item[ranks.position_N] <= dataset.items.scored
     if cold_N.any():
-        yield f"{_share(cold_N)} are cold: their item is not in the training part. They count as misses."
+        scored = "The model scores them" if scored_N.all() else "They count as misses"
+        yield f"{_share(cold_N)} are cold: their item is not in the training part. {scored}."
     if exclude_seen:
-        seen_N = (ranks.greater_N == MISS) & ~cold_N
+        seen_N = (ranks.greater_N == MISS) & scored_N
         yield f"{_share(seen_N)} were seen earlier in their sequence. They are not candidates and count as misses."
     if same_N.any():
         yield (

@@ -1,6 +1,6 @@
 """Measures of the top-k lists beyond accuracy: coverage, inequality, novelty, popularity and diversity.
 
-Shape letters: N targets, C rows of a span, I items (the warm ones), K places of a list, A list lengths, L sampled lists,
+Shape letters: N targets, C rows of a span, I items (the scored ones), K places of a list, A list lengths, L sampled lists,
 F features, P pairs of an item and a feature. Each list is made once, and a few numbers per target are kept of it.
 """
 
@@ -271,7 +271,7 @@ class ItemSimilarity:
 
 def _by_category(dataset: SequenceDataset) -> ItemSimilarity:
     """Use the categories of an item as its features; an item of unknown category has none."""
-    found = dataset.table.column(CATEGORY).to_pylist()[: dataset.items.warm]
+    found = dataset.table.column(CATEGORY).to_pylist()[: dataset.items.scored]
     own = [{*value} if isinstance(value, list) else {value} for value in found]
     code = {value: place for place, value in enumerate(sorted(set().union(*own) - {None}, key=str))}
     codes = [[code[value] for value in values if value is not None] for values in own]
@@ -294,6 +294,6 @@ def _by_sequences(dataset: SequenceDataset, seed: int) -> ItemSimilarity:
     key_P = np.unique(
         (dataset.item[position_E].astype(np.int64) - 1) * kept + np.repeat(np.arange(kept), length_V)
     )
-    start = np.searchsorted(key_P // kept, np.arange(dataset.items.warm + 1))
+    start = np.searchsorted(key_P // kept, np.arange(dataset.items.scored + 1))
     part = "" if kept == len(first_U) else f" ({kept:,} of {len(first_U):,}, drawn at random)"
     return ItemSimilarity(start, key_P % kept, kept, f"the training sequences that contain an item{part}")

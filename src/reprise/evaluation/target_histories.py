@@ -1,6 +1,6 @@
 """Read the events before each target in blocks of sequences, so that memory does not grow with the dataset.
 
-Shape letters: N targets, S sequences with a target, E events of a block, T targets of a block, I items (the warm ones).
+Shape letters: N targets, S sequences with a target, E events of a block, T targets of a block, I items (the scored ones).
 """
 
 from collections.abc import Iterator

@@ -38,9 +38,9 @@ def check_target_leakage(model: Scorer, dataset: SequenceDataset, protocol: Eval
         LeakError: The scores change, although scoring the same input twice gives the same scores.
     """
     rows, position_B = _select_targets(dataset, protocol)
-    if dataset.items.warm < 2 or not len(rows):
+    if dataset.items.scored < 2 or not len(rows):
         return
-    if isinstance(model, VectorScorer) and len(model.item_vectors()) != dataset.items.warm:
+    if isinstance(model, VectorScorer) and len(model.item_vectors()) != dataset.items.scored:
         return  # `rank_targets` reports this
     batch, step_B = _batch(dataset, rows, position_B)
     batch = batch.to(device_of(model))
@@ -79,7 +79,7 @@ def _select_targets(dataset: SequenceDataset, protocol: EvaluationProtocol) -> t
     """Return (row [B], position of the target [B]) of a few sequences spread over the part."""
     first_U, last_U = protocol.target_bounds(dataset)
     rows = np.flatnonzero(last_U > first_U)
-    count = max(1, min(ROWS, MAX_SCORES // max(1, dataset.items.warm)))
+    count = max(1, min(ROWS, MAX_SCORES // max(1, dataset.items.scored)))
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(np.int64))] if len(rows) else rows
     return rows, (first_U[rows] + last_U[rows] - 1) // 2
 
@@ -99,7 +99,7 @@ def _batch(dataset: SequenceDataset, rows: AnyArray, position_B: AnyArray) -> tu
 
 def _altered(batch: Batch, step_B: AnyArray, dataset: SequenceDataset) -> Batch:
     """Return the batch with other targets, and other events after the step of each target."""
-    items, kinds = dataset.items.warm, max(1, len(dataset.kinds))
+    items, kinds = dataset.items.scored, max(1, len(dataset.kinds))
     step_T = torch.arange(batch.item_BT.shape[1], device=batch.item_BT.device)
     later_BT = step_T > torch.from_numpy(step_B).to(step_T.device)[:, None]
     # item i becomes i + 1, and the last item becomes the first: every index changes and stays valid

@@ -1,7 +1,7 @@
 """Inputs of a network: batches of chunks of sequences, and single events.
 
-Shape letters: B rows, T steps, U sequences of the dataset. Rows are right-padded with `PAD`. A cold item, for which
-the network has no vector, is also `PAD` as an input, anywhere in a row. Padding leaves the state unchanged.
+Shape letters: B rows, T steps, U sequences of the dataset. Rows are right-padded with `PAD`. An item for which
+the model has no vector is also `PAD` as an input, anywhere in a row. Padding leaves the state unchanged.
 """
 
 from typing import NamedTuple
@@ -105,7 +105,7 @@ def gather(dataset: SequenceDataset, chunk: RowSegments, first_U: AnyArray, last
     """Read a batch from the dataset.
 
     Args:
-        dataset: The events.
+        dataset: The events. Items beyond `dataset.items.scored` are `PAD` as inputs.
         chunk: Positions of the input events.
         first_U: First position of each sequence whose event may be a target, ...
         last_U: ... and the position after the last one.
@@ -117,11 +117,11 @@ def gather(dataset: SequenceDataset, chunk: RowSegments, first_U: AnyArray, last
     rows = chunk.row_B
     target_BT = valid_BT & (next_BT >= first_U[rows, None]) & (next_BT < last_U[rows, None])
     item_BT = dataset.item[position_BT]
-    warm_BT = valid_BT & (item_BT <= dataset.items.warm)
+    known_BT = valid_BT & (item_BT <= dataset.items.scored)
     time_ms_BT = dataset.time_ms[position_BT]
     gap_ms_BT = np.where(valid_BT, dataset.time_ms[next_BT] - time_ms_BT, 0)
     return Batch(
-        item_BT=torch.from_numpy(np.where(warm_BT, item_BT, PAD).astype(np.int64)),
+        item_BT=torch.from_numpy(np.where(known_BT, item_BT, PAD).astype(np.int64)),
         target_BT=torch.from_numpy(np.where(target_BT, dataset.item[next_BT], PAD).astype(np.int64)),
         time_s_BT=torch.from_numpy(np.where(valid_BT, time_ms_BT, 0) / 1000.0),
         kind_BT=torch.from_numpy(np.where(valid_BT, dataset.kind[position_BT], 0).astype(np.int64)),

@@ -143,7 +143,7 @@ def decide_sparse(table: ItemEmbeddings, loss: Loss, events: int) -> None:
             "every item"
         )
     if table.sparse is None:
-        items = len(table.weight) - 1
+        items = table.candidates
         # another loss with negatives may read the whole table too
         is_sampled = isinstance(loss, SampledLoss | SampledSoftmax) or (
             isinstance(loss, Softmax) and items > loss.max_full_items

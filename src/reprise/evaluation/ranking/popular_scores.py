@@ -1,7 +1,7 @@
 """Scores of targets before which a user has no known event: the popularity of the items, as in the recommender.
 
 Without them, such a target would get the scores of the network's initial state.
-Shape letters: N targets, I warm items, C rows of a span, T columns of a tile, P rows without known events.
+Shape letters: N targets, I scored items, C rows of a span, T columns of a tile, P rows without known events.
 """
 
 from dataclasses import dataclass
@@ -85,5 +85,5 @@ def with_popular_items(
     """Return scores in which the rows without known events hold the popularity of the items."""
     if not without_N.any():
         return scores
-    popular_I = torch.from_numpy(popular_shares(dataset.table, dataset.items.warm)).to(device)
+    popular_I = torch.from_numpy(popular_shares(dataset.table, dataset.items.scored)).to(device)
     return PopularWithoutEvents(scores, popular_I, torch.from_numpy(without_N).to(device))

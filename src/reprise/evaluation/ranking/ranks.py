@@ -1,6 +1,6 @@
 """Full ranking: count the items that score higher than each target, and those that score the same.
 
-Shape letters: N targets, I items (the warm ones), C rows of a span, T columns of a tile, D width, K places of a list,
+Shape letters: N targets, I items (the scored ones), C rows of a span, T columns of a tile, D width, K places of a list,
 P pairs of a row and an item. Rows are ranked in spans, which threads share, and spans in tiles, so that the whole table
 of N x I scores never exists.
 """

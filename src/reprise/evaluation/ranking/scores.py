@@ -1,6 +1,6 @@
 """Rows of scores that are computed when they are needed: inner products of vectors, or given tables.
 
-Shape letters: N targets, I items (the warm ones), C rows of a span, T columns of a tile, D width, P pairs of a row and an
+Shape letters: N targets, I items (the scored ones), C rows of a span, T columns of a tile, D width, P pairs of a row and an
 item.
 """
 

@@ -1,6 +1,6 @@
 """Rank every target of a dataset part with a model that has seen all events before it.
 
-Shape letters: B rows of a batch, T steps, U sequences, N targets, M selected targets, I items (the warm ones), D width,
+Shape letters: B rows of a batch, T steps, U sequences, N targets, M selected targets, I items (the scored ones), D width,
 P pairs of a target and a seen item.
 """
 
@@ -67,15 +67,15 @@ class ScoredBatch(NamedTuple):
         return target_N
 
     def without_known_events(self) -> BoolArray:
-        """Return a mask of the targets before which their sequence has no event of a warm item, [N]."""
+        """Return a mask of the targets before which their sequence has no event of a scored item, [N]."""
         row_N, position_N = self.targets()
-        offset, warm = self.dataset.offset, self.dataset.items.warm
-        without_N: BoolArray = np.asarray(self.dataset.item[offset[row_N]]) > warm
-        # few sequences begin with a cold item; only these are searched for their first event of a warm item
+        offset, scored = self.dataset.offset, self.dataset.items.scored
+        without_N: BoolArray = np.asarray(self.dataset.item[offset[row_N]]) > scored
+        # few sequences begin with another item; only these are searched for their first event of a scored item
         row_S, sequence_M = np.unique(row_N[without_N], return_inverse=True)
         known_S = np.empty(len(row_S), dtype=np.int64)
         for number, row in enumerate(row_S.tolist()):
-            known = np.flatnonzero(self.dataset.item[offset[row] : offset[row + 1]] <= warm)
+            known = np.flatnonzero(self.dataset.item[offset[row] : offset[row + 1]] <= scored)
             known_S[number] = offset[row] + known[0] if len(known) else offset[row + 1]
         without_N[without_N] = position_N[without_N] <= known_S[sequence_M]
         return without_N
@@ -99,8 +99,8 @@ class ScoredBatch(NamedTuple):
             row_P = np.repeat(np.arange(last - first), before_C)
             position_P = np.arange(end_C[-1]) + np.repeat(start_N[first:last] - (end_C - before_C), before_C)
             item_P = self.dataset.item[position_P].astype(np.int64)
-            warm_P = item_P <= self.dataset.items.warm
-            pairs = row_P[warm_P], item_P[warm_P] - 1
+            scored_P = item_P <= self.dataset.items.scored
+            pairs = row_P[scored_P], item_P[scored_P] - 1
             return torch.from_numpy(pairs[0]).to(device), torch.from_numpy(pairs[1]).to(device)
 
         return excluded
@@ -152,7 +152,7 @@ def rank_targets(
     top_k: Sequence[TopKObserver] = (),
     observer: ScoreObserver | None = None,
 ) -> TargetRanks:
-    """Rank all targets of a part among all warm items. Validation during training runs the same code.
+    """Rank all targets of a part among all items that the model scores. Validation during training runs the same code.
 
     Args:
         model: Scorer to evaluate. A network is in evaluation mode during the call.
@@ -187,6 +187,7 @@ def score_batches(
         DataError: The part has no targets, or the model has scores for other items.
     """
     options = options or EvaluationOptions()
+    dataset = scored_view(model, dataset)
     bounds = protocol.target_bounds(dataset)
     protocol.check_targets(dataset)
     total = protocol.count_targets(dataset)
@@ -203,6 +204,11 @@ def score_batches(
         if batch.targets:
             yield ScoredBatch(model.name, dataset, batch), scores
     assert total == 0
+
+
+def scored_view(model: Scorer, dataset: SequenceDataset) -> SequenceDataset:
+    """Return the view of a dataset for the items that a model scores: its `scored_items`, or the warm ones."""
+    return dataset.scoring(getattr(model, "scored_items", dataset.items.warm))
 
 
 @contextmanager
@@ -235,7 +241,7 @@ def _plan(
     events = options.events_per_batch
     if not vectors:
         # a table of scores has events x items entries, so without vectors a batch holds fewer events
-        events = min(events, max(1, MAX_SCORES_PER_BATCH // dataset.items.warm))
+        events = min(events, max(1, MAX_SCORES_PER_BATCH // dataset.items.scored))
     stop_U = np.where(last_U > first_U, last_U, start_U)
     return BatchPlan(start_U, stop_U, events_per_batch=events, max_steps=min(options.max_steps, events))
 
@@ -323,9 +329,10 @@ def _rank_batch(
 
 
 def _check_items(name: str, items: int, dataset: SequenceDataset) -> None:
-    if items != dataset.items.warm:
+    if items != dataset.items.scored:
         raise DataError(
-            f"{name} scores {items} items, the dataset has {dataset.items.warm} warm ones; "
+            f"{name} scores {items} items, the dataset has {dataset.items.scored} "
+            f"{'warm' if dataset.items.scored == dataset.items.warm else 'scored'} ones; "
             "evaluate it on the dataset it was made from"
         )
 

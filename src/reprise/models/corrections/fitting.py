@@ -52,7 +52,7 @@ class CalibrationExamples(NamedTuple):
     position_N: AnyArray
     """Position of the target event in the dataset, int64."""
     recent: RecentEvents
-    """The last W warm events before each target."""
+    """The last W scored events before each target."""
     target_N: Tensor
     """Item index of the target, 1..I, int64."""
     start: Tensor
@@ -80,7 +80,7 @@ def find_calibration_examples(
     exclude_seen: bool = False,
     limit: int = MAX_EXAMPLES,
 ) -> CalibrationExamples:
-    """Return the events of a part that have a warm item and a predecessor, or a uniform sample of `limit` of them.
+    """Return the events of a part that have a scored item and a predecessor, or a uniform sample of `limit` of them.
 
     Args:
         dataset: The events.
@@ -91,14 +91,14 @@ def find_calibration_examples(
         limit: Largest number of examples.
     """
     first_U, last_U = dataset.part(part)
-    start_U, warm = np.asarray(dataset.offset[:-1]), dataset.items.warm
+    start_U, scored = np.asarray(dataset.offset[:-1]), dataset.items.scored
     first_U = np.maximum(first_U, start_U + 1)
     length_U = np.maximum(last_U - first_U, 0)
     row_N = np.repeat(np.arange(len(dataset)), length_U)
     position_N = np.arange(len(row_N)) + np.repeat(first_U - (length_U.cumsum() - length_U), length_U)
-    warm_N = np.flatnonzero(dataset.item[position_N] <= warm)
+    scored_N = np.flatnonzero(dataset.item[position_N] <= scored)
     # draw twice as many as needed: with `exclude_seen`, repeated targets are rejected below
-    drawn = np.random.default_rng(0).permutation(warm_N)[: 2 * limit]
+    drawn = np.random.default_rng(0).permutation(scored_N)[: 2 * limit]
     found: dict[int, AnyArray] = {}
     for index in drawn:
         if len(found) == limit:
@@ -107,7 +107,7 @@ def find_calibration_examples(
         before = np.asarray(dataset.item[start_U[row_N[index]] : target], dtype=np.int64)
         if exclude_seen and dataset.item[target] in before:
             continue
-        position_P = int(start_U[row_N[index]]) + np.flatnonzero(before <= warm)
+        position_P = int(start_U[row_N[index]]) + np.flatnonzero(before <= scored)
         # the whole history is needed only to exclude its items; a copy of the window frees the rest
         found[target] = position_P if exclude_seen else position_P[-window:].copy()
     return _as_examples(dataset, found, window, exclude_seen)
@@ -116,7 +116,7 @@ def find_calibration_examples(
 def _as_examples(
     dataset: SequenceDataset, found: dict[int, AnyArray], window: int, exclude_seen: bool
 ) -> CalibrationExamples:
-    """Turn target positions and the positions of the warm events before each into arrays, in the order of the dataset."""
+    """Turn target positions and the positions of the scored events before each into arrays, in the order of the dataset."""
     position_N = np.array(sorted(found), dtype=np.int64)
     item_NW = np.full((len(found), window), PAD, dtype=np.int64)
     time_s_NW = np.full((len(found), window), np.nan)

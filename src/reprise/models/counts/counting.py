@@ -1,6 +1,6 @@
 """Item frequencies and item co-occurrence counts of a log, read in blocks of events.
 
-Shape letters: I items (the warm ones), P pairs of items, E events of a block, N items that are looked up.
+Shape letters: I items (the scored ones), P pairs of items, E events of a block, N items that are looked up.
 """
 
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ class PairCounts(NamedTuple):
 
 
 def popularity(dataset: SequenceDataset, before: Part = "valid") -> Tensor:
-    """Return the share of each warm item in the events before a part, float64 [I]; by default, of the training part.
+    """Return the share of each scored item in the events before a part, float64 [I]; by default, of the training part.
 
     Raises:
         DataError: The training part is empty.
@@ -48,8 +48,8 @@ def popularity(dataset: SequenceDataset, before: Part = "valid") -> Tensor:
 
 
 def item_counts(dataset: SequenceDataset, before: Part = "valid") -> Tensor:
-    """Count the events of each warm item before a part, float64 [I]; by default, in the training part."""
-    count_I = np.zeros(check_dataset(dataset).items.warm, dtype=np.int64)
+    """Count the events of each scored item before a part, float64 [I]; by default, in the training part."""
+    count_I = np.zeros(check_dataset(dataset).items.scored, dtype=np.int64)
     for block in event_blocks(dataset, before):
         count_I += np.bincount(block.item_E - 1, minlength=len(count_I))
     return torch.from_numpy(count_I.astype(np.float64))
@@ -78,11 +78,11 @@ def count_pairs(dataset: SequenceDataset, window: int = 1, before: Part = "valid
     Memory grows with the number of distinct pairs, up to `MAX_PAIRS`.
 
     Args:
-        dataset: Only events of warm items before the part are read.
+        dataset: Only events of scored items before the part are read.
         window: Largest distance of a pair, in events. An occurrence at distance k adds 1 / k.
         before: Part before which events are counted; by default the training events.
     """
-    base = dataset.items.warm + 1
+    base = dataset.items.scored + 1
     code_P, count_P, total, _ = _count_codes(dataset, window, before)
     return PairCounts(*map(torch.from_numpy, (_row_starts(code_P, base), code_P % base, count_P, total)))
 
@@ -93,12 +93,12 @@ def count_neighbours(
     """Count how often items occur near each other in the same sequence, separately for the two orders.
 
     Args:
-        dataset: Only events of warm items before the part are read.
+        dataset: Only events of scored items before the part are read.
         window: Largest distance of a pair, in events. An occurrence at distance k adds 1 / k.
         max_neighbours: Number of neighbours kept per item: those with the highest count before and after together.
         before: Part before which events are counted; by default the training events.
     """
-    base = dataset.items.warm + 1
+    base = dataset.items.scored + 1
     code_P, count_P, later, earlier = _count_codes(dataset, window, before)
     # A count of (i, j) is also the count of "i before j" as seen from j. So every pair is needed under its own code
     # and under the mirrored one. Example with 3 items (base 4) and the sequence 1 2: the pair (1, 2) has code
@@ -128,7 +128,7 @@ def _count_codes(
     A pair (i, j) has the code i (I + 1) + j. Returns the codes in ascending order, their counts, and for each item the
     sum of the counts of everything after it and before it, [I + 1] each.
     """
-    items = dataset.items.warm
+    items = dataset.items.scored
     code_P, count_P = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float64)
     after, before = np.zeros(items + 1), np.zeros(items + 1)
     for block in event_blocks(dataset, part):
@@ -202,7 +202,7 @@ def _most_frequent(first_P: AnyArray, count_P: AnyArray, limit: int) -> AnyArray
 
 
 def event_blocks(dataset: SequenceDataset, before: Part) -> Iterator[EventBlock]:
-    """Iterate over the events of warm items before a part, in blocks of whole sequences."""
+    """Iterate over the events of scored items before a part, in blocks of whole sequences."""
     for block in iter_blocks(dataset, EVENTS_PER_BLOCK):
         # cold items are skipped here because networks and scorers skip them in a history, too
-        yield block.select((block.part_E < PARTS.index(before)) & (block.item_E <= dataset.items.warm))
+        yield block.select((block.part_E < PARTS.index(before)) & (block.item_E <= dataset.items.scored))

@@ -1,6 +1,6 @@
 """Neighbours of each item: the items that occur near it, and those that occur in the same sessions.
 
-Shape letters: I items (the warm ones), P pairs of an item and a neighbour.
+Shape letters: I items (the scored ones), P pairs of an item and a neighbour.
 """
 
 from typing import NamedTuple
@@ -50,7 +50,7 @@ def find_neighbours(
     """Find the neighbours of each item in the events before a part, by co-occurrence and by similarity.
 
     Args:
-        dataset: Only events of warm items before the part are read.
+        dataset: Only events of scored items before the part are read.
         window: Largest distance of a co-occurring pair, in events; see `count_neighbours`.
         max_neighbours: Number of neighbours of each item of each of both sorts.
         before: Part before which events are counted; by default the training events.
@@ -63,8 +63,8 @@ def find_neighbours(
             near.start, near.item_P, near.after_P, near.before_P, zero_P, near.after, near.before
         )
     sessions = find_sessions(dataset, before, SESSION_LENGTH)
-    similar = nearest_items(session_items(sessions, dataset.items.warm), SHRINKAGE, max_neighbours)
-    base = dataset.items.warm + 1
+    similar = nearest_items(session_items(sessions, dataset.items.scored), SHRINKAGE, max_neighbours)
+    base = dataset.items.scored + 1
     # A pair (i, j) has the code i (I + 1) + j. Both sorts of neighbours are merged by their codes.
     near_P = np.repeat(np.arange(base), np.diff(near.start)) * base + near.item_P.numpy()
     similar_P = np.repeat(np.arange(base), np.diff(similar.indptr)) * base + similar.indices

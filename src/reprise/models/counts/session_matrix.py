@@ -1,6 +1,6 @@
 """A log as sessions in which each item occurs once; the data of the nearest-neighbour scorers.
 
-Shape letters: S sessions, P pairs of a session and an item, E events of a block, B blocks, I items (the warm ones), R
+Shape letters: S sessions, P pairs of a session and an item, E events of a block, B blocks, I items (the scored ones), R
 rows.
 """
 
@@ -72,7 +72,7 @@ def find_sessions(dataset: SequenceDataset, before: Part, length: int) -> Sessio
             little about which items belong together, and a neighbour is read as a whole, so its size bounds the cost
             of a query.
     """
-    found = [_block_sessions(block, length, dataset.items.warm) for block in event_blocks(dataset, before)]
+    found = [_block_sessions(block, length, dataset.items.scored) for block in event_blocks(dataset, before)]
     length_S, item_P, place_P, last_ms_S, events_B = (
         np.concatenate(column) for column in zip(*found, strict=True)
     )

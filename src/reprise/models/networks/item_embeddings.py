@@ -56,6 +56,23 @@ class ItemEmbeddings(nn.Module):
         self._rows = None
 
     @property
+    def candidates(self) -> int:
+        """Number of items among which training predicts: all of the table."""
+        return len(self.weight) - 1
+
+    def candidate_items(self) -> Tensor:
+        """Return the indices of the candidates of training, int64 [K], ascending."""
+        return torch.arange(1, len(self.weight), device=self.weight.device)
+
+    def candidate_columns(self, item_N: Tensor) -> Tensor:
+        """Return the place of items among the candidates of training, int64 [N]."""
+        return item_N - 1
+
+    def candidate_vectors(self) -> Tensor:
+        """Return the vectors that queries are compared with in training, for all candidates."""
+        return self.scoring_ID()
+
+    @property
     def vectors_ID(self) -> Tensor:
         """The raw vectors of items 1..I."""
         return self.weight[1:]

@@ -67,12 +67,12 @@ class Softmax:
         self, query_ND: Tensor, items: ItemEmbeddings, target_N: Tensor, sample: Sample | None = None
     ) -> Tensor:
         """Return the sum of the losses of all targets, a scalar in float32; see `Loss`."""
-        is_small = len(items.weight) - 1 <= self.max_full_items
+        is_small = items.candidates <= self.max_full_items
         if is_small and not items.sparse:
             return FullSoftmax()(query_ND, items, target_N)
         if is_small:
             # a sparse table needs gradients by rows: use all items as negatives, each drawn with probability 1
-            item_I = torch.arange(1, len(items.weight), device=target_N.device)
+            item_I = items.candidate_items()
             sample = Sample(item_I, torch.zeros(len(item_I), device=item_I.device))
         return SampledSoftmax(negatives=self.negatives)(query_ND, items, target_N, sample)
 

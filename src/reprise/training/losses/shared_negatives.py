@@ -66,7 +66,7 @@ class SampledLoss(ABC):
         assert sample is not None, NEEDS_SAMPLE
         # one look-up for targets and negatives: with two, autograd would build two gradients of the whole item table
         vector_MD = items.scoring_rows(torch.cat([target_N, sample.item_K]))
-        chunk_loss = self.chunk_loss(sample, len(items.weight) - 1)
+        chunk_loss = self.chunk_loss(sample, items.candidates)
         # Example: with the negatives [2, 5, 9], the targets [5, 1, 9] have the columns [1, -1, 2]. So the logits at
         # (row 0, column 1) and (row 2, column 2) are set to -inf: a target is not its own negative
         column_N = sample.column_of(target_N)
