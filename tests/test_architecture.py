@@ -16,23 +16,23 @@ FOLDERS = sorted({file.parent for file in FILES})
 LAYER = {
     "errors": 0, "arrays": 0, "argument_checks": 0, "atomic_files": 0, "class_names": 0, "validation_messages": 0,
     "config": 0, "directory_lock": 0, "path_kinds": 0, "progress": 0,
-    "data": 1, "nn": 2, "models": 3, "evaluation": 4, "recommender": 4,
-    "training": 5, "report": 6, "testing": 6, "server": 6, "cli": 7, "__init__": 7, "__main__": 7,
+    "data": 1, "content": 2, "nn": 3, "models": 4, "evaluation": 5, "recommender": 5,
+    "training": 6, "report": 7, "testing": 7, "server": 7, "cli": 8, "__init__": 8, "__main__": 8,
 }  # fmt: skip
 INDEPENDENT = {
-    "nn": {"data"}, "evaluation": {"recommender"}, "recommender": {"evaluation"}, "training": {"recommender"},
+    "nn": {"data", "content"}, "evaluation": {"recommender"}, "recommender": {"evaluation"}, "training": {"recommender"},
     "report": {"recommender", "testing", "server"}, "server": {"report", "testing"}, "testing": {"report"},
 }  # fmt: skip
 """Packages that do not import each other although the layers would allow it."""
 EXPORT = "recommender/artefact/onnx_export.py"
-TABLES = ("data/", "testing/worlds.py", "recommender/items/")
+TABLES = ("data/", "content/", "testing/worlds.py", "recommender/items/")
 HOMES = {
     "torch": ("nn/", "models/", "training/", "evaluation/", "report/", "testing/", EXPORT),
     "triton": ("nn/triton_scan.py",), "lightning_fabric": ("training/",),
     "ibis": ("data/",), "duckdb": ("data/",), "pyarrow": TABLES,
     "onnx": ("recommender/artefact/",), "onnxscript": (EXPORT,),
     "onnxruntime": ("recommender/runtime/", "recommender/search/"),
-    "scipy": ("models/", "evaluation/stats/"),
+    "scipy": ("content/", "models/", "evaluation/stats/"), "sklearn": ("content/",),
     "optuna": ("training/tuning/optuna_study.py",), "mlflow": ("training/loggers.py",), "wandb": ("training/loggers.py",),
     "jinja2": ("report/render.py",), "markupsafe": ("report/",),
     "sqlite3": ("server/store/sqlite",), "psycopg": ("server/store/postgres",), "psycopg_pool": ("server/store/postgres",),

@@ -3,27 +3,19 @@
 Shape letters: I items, N pairs of adjacent training events.
 """
 
-import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from reprise.arrays import AnyArray, BoolArray, Float32Array, Float64Array
 from reprise.data.dataset import SequenceDataset
+from reprise.data.feature_dates import FUTURE_WORDS, column_to_float, find_dates, name_words, training_end_ms
 from reprise.data.leakage.event_leaks import COUNT, EventSearch
 from reprise.data.leakage.findings import MAX_EXAMPLES, Leak, LeakRow, event_row, item_id
-from reprise.data.timestamps import EARLIEST_S, LATEST_S, UNITS_PER_SECOND, format_time
+from reprise.data.timestamps import format_time
 
-DATE_WORDS = {
-    "at", "added", "available", "created", "date", "datetime", "day", "from", "launched", "modified", "published", "released",
-    "seen", "since", "sold", "time", "timestamp", "updated",
-}  # fmt: skip
-"""Words in the name of a numeric column that indicate dates."""
-FUTURE_WORDS = {"until", "expires", "expiry", "expiration", "ends", "end", "due", "to", "deadline"}
-"""Words in the name of a column of dates that are known in advance."""
 MAX_PAIRS, STRETCHES = 100_000, 50
 """Largest number of adjacent pairs that are examined, and the number of places in the log from which they are taken."""
 MIN_PAIRS, MIN_ITEMS, MIN_LATER_ITEMS = 100, 20, 10
@@ -44,69 +36,12 @@ def find_feature_leaks(dataset: SequenceDataset, search: EventSearch) -> Iterato
         column = dataset.table.column(name)
         if name in ("item_id", COUNT):
             continue
-        time_ms_I = _to_dates(name, column)
+        time_ms_I = find_dates(name, column)
         if time_ms_I is not None:
             yield from _late_dates(dataset, name, time_ms_I)
         elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-            yield from _later_counts(dataset, name, _to_float(column), search)
+            yield from _later_counts(dataset, name, column_to_float(column), search)
     yield from _next_item_leaks(dataset)
-
-
-def _to_float(column: pa.ChunkedArray) -> Float64Array:
-    """Convert a column to float64, NaN for missing values."""
-    # not safe, because Arrow refuses integers beyond 2^53; a rounded number is as good for these checks
-    return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
-
-
-def _words(name: str) -> set[str]:
-    """Split a column name such as `lastSeen` or `last_seen` into lower-case words."""
-    return set(re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()))
-
-
-def _to_dates(name: str, column: pa.ChunkedArray) -> Float64Array | None:
-    """Convert a column of dates to milliseconds since 1970, [I], NaN for missing values; None if it has no dates."""
-    kind = column.type
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return _timestamps_to_ms(column)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return _parse_iso(column)
-    # Numbers are dates only if both the name and the size indicate it: a column `updated_at` with plausible seconds is
-    # one, a column `price` with the same numbers or a column `year_from` with years is not.
-    if (pa.types.is_integer(kind) or pa.types.is_floating(kind)) and _words(name) & (
-        DATE_WORDS | FUTURE_WORDS
-    ):
-        number_I = _to_float(column)
-        known_I = number_I[np.isfinite(number_I)]
-        for per_second in UNITS_PER_SECOND.values() if len(known_I) else ():
-            if EARLIEST_S * per_second <= known_I.min() and known_I.max() < LATEST_S * per_second:
-                return number_I * 1000 / per_second
-    return None
-
-
-def _timestamps_to_ms(column: pa.ChunkedArray) -> Float64Array:
-    """Convert timestamps or dates to milliseconds since 1970; without a time zone they are UTC."""
-    zone = getattr(column.type, "tz", None)
-    return _to_float(column.cast(pa.timestamp("ms", zone), safe=False).cast(pa.int64()))
-
-
-def _parse_iso(column: pa.ChunkedArray) -> Float64Array | None:
-    """Parse a text column of ISO dates or times; None if it contains other text."""
-    first = pc.drop_null(column).slice(0, 1).to_pylist()
-    if not first or not re.match(r"\d{4}-\d{2}-\d{2}", first[0]):
-        return None
-    blank = pc.equal(pc.utf8_trim_whitespace(column), "")
-    text = pc.if_else(blank, pa.scalar(None, column.type), column)
-    for kind in (
-        pa.timestamp("ms"),
-        pa.timestamp("ms", "UTC"),
-        pa.timestamp("us"),
-        pa.timestamp("us", "UTC"),
-    ):
-        try:
-            return _timestamps_to_ms(text.cast(kind))
-        except pa.ArrowInvalid:
-            continue
-    return None
 
 
 def _late_dates(dataset: SequenceDataset, name: str, time_ms_I: Float64Array) -> Iterator[Leak]:
@@ -116,11 +51,11 @@ def _late_dates(dataset: SequenceDataset, name: str, time_ms_I: Float64Array) ->
     """
     if not dataset.part_events("train"):
         return
-    train_end_ms = _train_end(dataset)
+    train_end_ms = training_end_ms(dataset)
     late = np.flatnonzero(time_ms_I[: dataset.items.warm] >= train_end_ms)
     if not len(late):
         return
-    known_in_advance = bool(_words(name) & FUTURE_WORDS)
+    known_in_advance = bool(name_words(name) & FUTURE_WORDS)
     rows = tuple(
         LeakRow(item_id(dataset, index + 1), remark=f"{name} {format_time(float(time_ms_I[index]))}")
         for index in late[:MAX_EXAMPLES].tolist()
@@ -133,14 +68,6 @@ def _late_dates(dataset: SequenceDataset, name: str, time_ms_I: Float64Array) ->
         sentence += "; by its name, this date is known in advance."
     remedy = f"remove {name!r} from the item table, or use its values as of the end of training"
     yield Leak("late-feature", sentence, len(late), remedy, rows, fails=not known_in_advance)
-
-
-def _train_end(dataset: SequenceDataset) -> int:
-    """Return the end of training in milliseconds: the split time, or just after the last training event."""
-    if dataset.split.get("kind") == "time":
-        return int(dataset.split["train_end_ms"])
-    trained = np.asarray(dataset.train_end)[np.asarray(dataset.train_end) > dataset.offset[:-1]]
-    return int(dataset.time_ms[trained - 1].max()) + 1
 
 
 def _later_counts(

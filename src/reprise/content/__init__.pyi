@@ -1,0 +1,11 @@
+from .column_detection import DetectedColumn as DetectedColumn
+from .column_detection import detect_columns as detect_columns
+from .column_detection import find_columns as find_columns
+from .columns.category_column import Category as Category
+from .columns.date_column import Date as Date
+from .columns.number_column import Number as Number
+from .columns.text_column import Text as Text
+from .columns.vector_column import Vector as Vector
+from .fitted_content import ContentBlock as ContentBlock
+from .fitted_content import FittedContent as FittedContent
+from .fitting_content import fit_content as fit_content

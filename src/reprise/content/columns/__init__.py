@@ -1,0 +1,1 @@
+"""One module for each kind of column: how its values become features."""
