@@ -4,10 +4,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from reprise.data.popular_items import Moment
 from reprise.errors import ConfigError
 from reprise.recommender import Recommender
 from reprise.recommender.generate import DecodingOptions, continue_history, continue_state
-from reprise.recommender.ranker import NOT_FINITE, POPULAR
+from reprise.recommender.ranker import NO_EVENTS, NOT_FINITE
 from reprise.recommender.runtime.event_arrays import EventArrays
 
 
@@ -17,7 +18,7 @@ def test_without_a_known_event_the_popular_items_are_recommended(
 ) -> None:
     result = shop.recommend(history, k=4)
     assert result.item_ids == shop.items.item_ids([1, 2, 3, 4])
-    assert {one.reason for one in result} == {POPULAR}
+    assert {one.reason for one in result} == {f"popular items, {NO_EVENTS}"}
     assert [one.score for one in result] == sorted((one.score for one in result), reverse=True)
     assert result.skipped == len(history)
 
@@ -94,7 +95,7 @@ def test_users_whose_state_is_not_finite_get_the_popular_items(
     found = shop.recommend_many(histories, k=5)
     assert found[2].item_ids == popular.item_ids
     assert [one.score for one in found[2]] == [one.score for one in popular]
-    assert {one.reason for one in found[2]} == {NOT_FINITE}
+    assert {one.reason for one in found[2]} == {f"popular items, {NOT_FINITE}"}
     for row in (0, 1, 3):
         assert found[row] == expected[row]
     single = shop.recommend(["p1"], k=5, deny=popular.item_ids[:1])
@@ -102,10 +103,8 @@ def test_users_whose_state_is_not_finite_get_the_popular_items(
 
 
 def test_a_state_that_is_not_finite_is_continued_like_one_without_events(shop: Recommender) -> None:
-    catalogue, network = shop.ranker.catalogue, shop.ranker.network
+    network, share_I = shop.ranker.network, shop.ranker.popular.at(Moment()).share_I
     state = {name: np.full_like(array, np.nan) for name, array in network.runtime.initial_state(1).items()}
     options = DecodingOptions(seed=3)
-    found = continue_state(network, state, True, 4, options, catalogue.popularity_I)
-    assert found == continue_history(
-        network, EventArrays.of_items(np.empty(0)), 4, options, catalogue.popularity_I
-    )
+    found = continue_state(network, state, True, 4, options, share_I)
+    assert found == continue_history(network, EventArrays.of_items(np.empty(0)), 4, options, share_I)

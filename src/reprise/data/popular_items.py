@@ -1,12 +1,210 @@
-"""The answer for a user without known events: the items with the most training events.
+"""The answer for a user without known events: the items that are popular at the time of the request and among such users.
 
 The recommender gives this answer, and evaluation ranks the targets of such users by the same numbers.
+Shape letters: I warm items, N most frequent items, V values of a context.
 """
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import floor, inf, isfinite, isinf, isnan, nan
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from reprise.arrays import Float32Array
+from reprise.arrays import AnyArray, Float32Array, Float64Array
 from reprise.data.io.arrow_columns import Table, column_values
+
+SMOOTHING = 100.0
+"""Number of events that the long-term shares are worth when they are added to the recent events."""
+CACHED_ORDERS = 1 << 22
+"""Maximum number of places in the cached lists together: 64 MiB."""
+HOUR_S, DAY_S = 3600.0, 86400.0
+HOUR, WEEKDAY = "time.hour", "time.weekday"
+THURSDAY = 3
+"""Day of the week of the first day of 1970, with Monday as 0."""
+PERIODS = ((1.5, "today"), (10.0, "this week"), (45.0, "this month"), (400.0, "this year"))
+"""Longest time in days for which each description of a recent list is true."""
+
+
+class _OfTime(NamedTuple):
+    rows: int
+    description: str
+
+
+OF_TIME = {HOUR: _OfTime(24, "at this hour"), WEEKDAY: _OfTime(7, "on this day of the week")}
+"""Contexts that come from the time of the request, in UTC. Other contexts are columns of users."""
+
+
+class Moment(NamedTuple):
+    """The circumstances of a request."""
+
+    time_s: float = nan
+    """Time of the request in seconds since 1970; NaN: not known."""
+    attributes: Mapping[str, Any] = MappingProxyType({})
+    """Attributes of the user by column."""
+
+
+class ContextTable(NamedTuple):
+    """How much more frequent each item is in each context than overall."""
+
+    name: str
+    """Column of users, or `time.hour` or `time.weekday`."""
+    values: tuple[Any, ...]
+    """Values that have a row of their own, V."""
+    log_ratio_VN: Float32Array
+    """Number that is added to the log share of each of the N most frequent items."""
+
+    def row(self, moment: Moment) -> int | None:
+        """Return the row of a moment; None if its value is not known, or has no row."""
+        if self.name in OF_TIME:
+            return None if isnan(moment.time_s) else int(time_codes(self.name, np.array([moment.time_s]))[0])
+        value = moment.attributes.get(self.name)
+        return self.values.index(value) if value in self.values else None
+
+
+class PopularList(NamedTuple):
+    """All warm items in the order of their popularity at some moment."""
+
+    row_I: AnyArray
+    """Rows of the item table, most popular first; items of equal popularity in index order."""
+    share_I: Float32Array
+    """Probability of each item in index order."""
+
+
+@dataclass(frozen=True, eq=False)
+class PopularItems:
+    """Popularity of the warm items for a user without events.
+
+    The share of an item is (d r_i + m p_i) / (d r + m): p_i is its share of the whole log, r_i the summed weight of its
+    events at the end of the log, each halved for every half-life of its age, r the sum of all r_i, d the decay from there
+    to the request, and m is `SMOOTHING`. The first events of sequences refine this estimate in the same way, with their
+    own m. The logarithm then gets a number for each known context. Additive smoothing towards a prior: MacKay and Peto,
+    "A hierarchical Dirichlet language model" (1995).
+    """
+
+    overall_I: Float32Array
+    """Share of each item in the log, p_i."""
+    recent_I: Float32Array
+    """Summed weight of the events of each item at the end of the log, r_i."""
+    entry_I: Float32Array
+    """Summed weight of the first events of sequences at the end of the log."""
+    half_life_s: float = inf
+    """Time in which the weight of an event is halved, in seconds; infinity: events do not lose weight."""
+    entry_smoothing: float = inf
+    """Number of first events that the estimate from all events is worth; infinity: first events are not used."""
+    end_s: float = nan
+    """Time of the last event that was counted, in seconds since 1970."""
+    contexts: tuple[ContextTable, ...] = ()
+    """Contexts that helped to predict first events."""
+    _lists: dict[tuple[Any, ...], PopularList] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def static(cls, share_I: Float32Array) -> "PopularItems":
+        """Return the popularity that is the same at every moment."""
+        zero_I = np.zeros_like(share_I)
+        return cls(share_I, zero_I, zero_I)
+
+    def key(self, moment: Moment) -> tuple[Any, ...]:
+        """Return what the list of a moment depends on: the hour and the rows of the contexts."""
+        rows = tuple(context.row(moment) for context in self.contexts)
+        timed = not (isnan(moment.time_s) or isinf(self.half_life_s) or moment.time_s <= self.end_s)
+        return floor(moment.time_s / HOUR_S) if timed else None, *rows
+
+    def at(self, moment: Moment) -> PopularList:
+        """Return the list of a moment. Lists of equal `key` are computed once."""
+        key = self.key(moment)
+        found = self._lists.get(key)
+        if found is None:
+            share_I = self._shares(key)
+            found = PopularList(np.argsort(-share_I, kind="stable"), share_I)
+            if len(self._lists) >= max(1, CACHED_ORDERS // max(1, len(share_I))):
+                self._lists.clear()
+            self._lists[key] = found
+        return found
+
+    def _shares(self, key: tuple[Any, ...]) -> Float32Array:
+        hour, *rows = key
+        share_I = self.shares_after(0.0 if hour is None else max(0.0, hour * HOUR_S - self.end_s))
+        for context, row in zip(self.contexts, rows, strict=True):
+            if row is not None:
+                log_ratio_N = context.log_ratio_VN[row].astype(np.float64)
+                share_I[: len(log_ratio_N)] *= np.exp(log_ratio_N)
+        if any(row is not None for row in rows):
+            share_I /= share_I.sum()
+        return share_I.astype(np.float32)
+
+    def shares_after(self, late_s: float) -> Float64Array:
+        """Return the shares some seconds after the end of the log, without a context, [I]."""
+        decay = 2.0 ** (-late_s / self.half_life_s)
+        share_I = smoothed(
+            self.overall_I.astype(np.float64), decay * self.recent_I.astype(np.float64), SMOOTHING
+        )
+        return smoothed(share_I, decay * self.entry_I.astype(np.float64), self.entry_smoothing)
+
+    def description(self, moment: Moment) -> str:
+        """Return what the list of a moment contains, such as `popular this week in FR`."""
+        known = [(context, row) for context in self.contexts if (row := context.row(moment)) is not None]
+        attributes = [f"in {context.values[row]}" for context, row in known if context.name not in OF_TIME]
+        times = [OF_TIME[context.name].description for context, _ in known if context.name in OF_TIME]
+        words = [*self._period(moment), *attributes, *times]
+        return " ".join(["popular", *(words or ["items"])])
+
+    def _period(self, moment: Moment) -> list[str]:
+        """Return the time that most of the weight of the list comes from; nothing if that is the whole log."""
+        if isinf(self.half_life_s) or isnan(moment.time_s):
+            return []
+        days = (self.half_life_s + max(0.0, moment.time_s - self.end_s)) / DAY_S
+        return next(([name] for longest, name in PERIODS if days <= longest), [])
+
+    def to_tensors(self) -> dict[str, AnyArray]:
+        """Return the arrays by name."""
+        arrays: dict[str, AnyArray] = {"overall": self.overall_I}
+        if not isinf(self.half_life_s):
+            arrays |= {"recent": self.recent_I, "entry": self.entry_I}
+        return arrays | {f"context.{one.name}": one.log_ratio_VN for one in self.contexts}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the numbers and the values of the contexts; None for numbers that are not finite."""
+        numbers = {name: getattr(self, name) for name in ("half_life_s", "entry_smoothing", "end_s")}
+        finite = {name: number if isfinite(number) else None for name, number in numbers.items()}
+        return finite | {
+            "contexts": [{"name": one.name, "values": list(one.values)} for one in self.contexts]
+        }
+
+    @classmethod
+    def restore(cls, data: Mapping[str, Any], tensors: Mapping[str, AnyArray]) -> "PopularItems":
+        """Return the popularity that was saved with `to_json` and `to_tensors`."""
+        zero_I = np.zeros_like(tensors["overall"])
+        return cls(
+            tensors["overall"],
+            tensors.get("recent", zero_I),
+            tensors.get("entry", zero_I),
+            half_life_s=inf if data["half_life_s"] is None else data["half_life_s"],
+            entry_smoothing=inf if data["entry_smoothing"] is None else data["entry_smoothing"],
+            end_s=nan if data["end_s"] is None else data["end_s"],
+            contexts=tuple(
+                ContextTable(one["name"], tuple(one["values"]), tensors[f"context.{one['name']}"])
+                for one in data["contexts"]
+            ),
+        )
+
+
+def smoothed(prior_I: Float64Array, weight_I: Float64Array, smoothing: float) -> Float64Array:
+    """Return (w_i + m p_i) / (w + m) for weights w_i with the sum w and shares p_i; p_i if m is infinite."""
+    if isinf(smoothing):
+        return prior_I
+    share_I: Float64Array = (weight_I + smoothing * prior_I) / (weight_I.sum() + smoothing)
+    return share_I
+
+
+def time_codes(name: str, time_s_N: AnyArray) -> AnyArray:
+    """Return the hour of the day, or the day of the week from Monday as 0, of times in seconds since 1970, in UTC."""
+    if name == HOUR:
+        code_N: AnyArray = np.floor(time_s_N / HOUR_S).astype(np.int64) % 24
+    else:
+        code_N = (np.floor(time_s_N / DAY_S).astype(np.int64) + THURSDAY) % 7
+    return code_N
 
 
 def popular_shares(items: Table, warm: int) -> Float32Array:

@@ -3,13 +3,15 @@
 Shape letters: B users, N users with events, I warm items, k recommendations, S places of a shortlist.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from reprise.arrays import AnyArray
+from reprise.data.popular_items import Moment, PopularItems
 from reprise.recommender.items.candidate_mask import Filters
 from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.recommendations import Recommendation, Recommendations
@@ -18,10 +20,10 @@ from reprise.recommender.runtime.onnx_session import State
 from reprise.recommender.search.exact_index import Index
 from reprise.recommender.search.mmr import diversify, shortlist_size
 
-POPULAR = "popular items, because the history has no known item"
-"""Reason of a recommendation for a user without known events."""
-NOT_FINITE = "popular items, because the state of the history is not finite"
-"""Reason of a recommendation for a user whose events made the network compute infinite numbers or NaN."""
+NO_EVENTS = "because the history has no known item"
+"""End of the reason of a recommendation for a user without known events."""
+NOT_FINITE = "because the state of the history is not finite"
+"""End of the reason of a recommendation for a user whose events made the network compute infinite numbers or NaN."""
 
 
 class HistorySummary(NamedTuple):
@@ -33,6 +35,8 @@ class HistorySummary(NamedTuple):
     """Number of events that were skipped, because the model has no vector for their items."""
     seen: AnyArray
     """Indices of the items of the events; may be empty if no request excludes them."""
+    attributes: Mapping[str, Any] = MappingProxyType({})
+    """Attributes of the user by column."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Ranker:
     """Network that computes queries from states."""
     index: Index
     """Search over the output vectors of the items."""
+    popular: PopularItems
+    """Popularity of the items for users without known events."""
 
     def rank(
         self,
@@ -57,7 +63,8 @@ class Ranker:
     ) -> list[Recommendations]:
         """Return the k best items that pass the filters, for each of B users.
 
-        Users without events get the most popular items, and so do users whose state has become infinite or NaN.
+        Users without events get the items that are popular at the time of the request, and so do users whose state has
+        become infinite or NaN.
 
         Args:
             state: States of the users, [B, ...].
@@ -70,16 +77,17 @@ class Ranker:
         """
         candidates = shortlist_size(k, self.catalogue.warm) if diversity else k
         best = self._best(state, histories, candidates, filters, now_s)
-        popular = self._popular(candidates, filters) if len(best) < len(histories) else None
         results = []
         for row, history in enumerate(histories):
-            found = best.get(row, popular)
-            assert found is not None
-            index_S, score_S = found
+            moment = Moment(float(now_s[row] if isinstance(now_s, np.ndarray) else now_s), history.attributes)
+            index_S, score_S = best[row] if row in best else self._popular(candidates, filters, moment)
             if diversity:
                 index_S, score_S = diversify(index_S, score_S, self.network.input_ID, k, diversity)
-            popular_reason = NOT_FINITE if history.events else POPULAR
-            reason = f"based on {_events(history.events)}" if row in best else popular_reason
+            if row in best:
+                reason = f"based on {_events(history.events)}"
+            else:
+                cause = NOT_FINITE if history.events else NO_EVENTS
+                reason = f"{self.popular.description(moment)}, {cause}"
             items = self.recommendations(index_S, score_S, reason)
             results.append(
                 Recommendations(items, skipped=history.skipped, unknown_allowed=filters.unknown_allowed)
@@ -119,14 +127,14 @@ class Ranker:
             if index
         ]
 
-    def _popular(self, k: int, filters: Filters) -> tuple[AnyArray, AnyArray]:
-        """Return indices and shares of the k most popular items."""
-        row_I = self.catalogue.by_popularity_I
+    def _popular(self, k: int, filters: Filters, moment: Moment) -> tuple[AnyArray, AnyArray]:
+        """Return indices and shares of the k most popular items at a moment."""
+        row_I, share_I = self.popular.at(moment)
         if (
             filters.listed_I is not None
         ):  # a user without events has seen nothing, so the lists are the whole mask
             row_I = row_I[filters.listed_I[row_I]]
-        return row_I[:k] + 1, self.catalogue.popularity_I[row_I[:k]]
+        return row_I[:k] + 1, share_I[row_I[:k]]
 
 
 def _events(count: int) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from reprise.argument_checks import file_path, flag, instance, mapping, whole
 from reprise.data.dataset import SequenceDataset
 from reprise.data.history_rules import HistoryRules
+from reprise.data.popular_items import Moment
 from reprise.data.vocabulary import ItemId, Vocabulary
 from reprise.errors import ArtefactError, DataError
 from reprise.recommender.artefact.artefact import Artefact, read, write
@@ -111,7 +112,7 @@ class Recommender:
         self._network = open_network(artefact)
         kinds = tuple(artefact.metadata["data"]["kinds"]) if "kind" in self.reads else ()
         self._catalogue = Catalogue(artefact.items, warm=len(artefact.output_ID), kinds=kinds)
-        self._ranker = Ranker(self._catalogue, self._network, open_index(artefact))
+        self._ranker = Ranker(self._catalogue, self._network, open_index(artefact), artefact.popular)
         self._rules = artefact.history_rules
         self.artefact = artefact
 
@@ -389,9 +390,9 @@ class Recommender:
         """
         options = DecodingOptions(temperature, top_k, top_p, no_repeat, seed, beams)
         read = self._read(history)
-        catalogue = self._catalogue
+        share_I = self._ranker.popular.at(Moment()).share_I
         path = continue_history(
-            self._network, read.events, length, options, catalogue.popularity_I, catalogue.available_I
+            self._network, read.events, length, options, share_I, self._catalogue.available_I
         )
         return Continuation(self.items.item_ids(path.index_L), path.log_probability_L)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from reprise.data.dataset import SequenceDataset
-from reprise.data.popular_items import popular_shares
+from reprise.data.popular_items import Moment, PopularItems, popular_shares
 from reprise.evaluation.evaluator import evaluate
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.ranking import ranks as ranking
@@ -75,7 +75,10 @@ def test_only_the_rows_without_known_events_are_replaced(newcomers, monkeypatch,
     items = newcomers.items.warm
     score_NI = torch.rand(6, items, generator=torch.Generator().manual_seed(0))
     without_N = np.array([True, False, False, True, True, False])
-    scores = with_popular_items(GivenScores(score_NI), newcomers, without_N, torch.device("cpu"))
+    popular = PopularItems.static(popular_shares(newcomers.table, items))
+    scores = with_popular_items(
+        GivenScores(score_NI), popular, [Moment() if one else None for one in without_N]
+    )
     expected_NI = score_NI.clone()
     expected_NI[without_N] = torch.from_numpy(popular_shares(newcomers.table, items))
     target_N = torch.tensor([1, 2, 3, 4, 2, items + 1])

@@ -11,10 +11,6 @@ def goods() -> Catalogue:
     return Catalogue(table, warm=2)
 
 
-def test_popularity_is_the_share_of_training_events(goods: Catalogue) -> None:
-    assert goods.popularity_I.tolist() == [6 / 8, 2 / 8]
-
-
 def test_the_title_of_an_item_without_one_is_none(goods: Catalogue) -> None:
     assert [goods.title(index) for index in (1, 2, 3)] == ["Tea", None, "Pot"]
 

@@ -85,7 +85,6 @@ def test_unchanged_columns_are_shared() -> None:
     before.column("category")
     after = before.with_item("a", {"price": 2})
     assert after.items is before.items and after.ids is before.ids and after.table is before.table
-    assert after.popularity_I is before.popularity_I
     assert after.column("category") is before.column("category")
     # a column that is loaded later is loaded once for both
     assert after.column("stock") is before.column("stock")

@@ -7,6 +7,7 @@ P pairs of a target and a seen item.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from math import nan
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from reprise.arrays import AnyArray, BoolArray
 from reprise.data.batching import BatchPlan, RowSegments
 from reprise.data.dataset import SequenceDataset
+from reprise.data.fit_popular_items import attributes_of
+from reprise.data.popular_items import Moment
 from reprise.data.vocabulary import PAD
 from reprise.errors import DataError
 from reprise.evaluation.options import EvaluationOptions
@@ -24,6 +27,7 @@ from reprise.evaluation.ranking.popular_scores import with_popular_items
 from reprise.evaluation.ranking.ranks import ExclusionMask, ScoreCallback, TopKConsumer, rank, score_rows
 from reprise.evaluation.ranking.scores import GivenScores, Scores, VectorScores
 from reprise.models.batch import Batch, gather
+from reprise.models.popular_fallback import popular_fallback
 from reprise.models.scorer import Scorer, VectorScorer
 from reprise.nn.cells import State
 from reprise.progress import track
@@ -79,6 +83,17 @@ class ScoredBatch(NamedTuple):
             known_S[number] = offset[row] + known[0] if len(known) else offset[row + 1]
         without_N[without_N] = position_N[without_N] <= known_S[sequence_M]
         return without_N
+
+    def moments_without_events(self) -> list[Moment | None]:
+        """Return the moment of each target before which its sequence has no event of a warm item; None for the others."""
+        row_N, position_N = self.targets()
+        gap_s_N = self.batch.query_gap_s_BT[self.batch.target_BT != PAD]
+        untimed_N = gap_s_N.isnan().cpu().numpy()
+        moments: list[Moment | None] = [None] * len(row_N)
+        for number in np.flatnonzero(self.without_known_events()).tolist():
+            time_s = nan if untimed_N[number] else float(self.dataset.time_ms[position_N[number]]) / 1000.0
+            moments[number] = Moment(time_s, attributes_of(self.dataset, int(row_N[number])))
+        return moments
 
     def exclude_seen(self, selected_M: AnyArray | None = None) -> ExclusionMask:
         """Return the exclusion mask of the items that came before each target in its sequence.
@@ -301,9 +316,9 @@ def _answers(model: Scorer, batch: ScoredBatch, scores: Scores) -> Scores:
     Baselines and other scorers keep their own scores.
     """
     batch.check(scores)
-    if not isinstance(model, nn.Module):
+    if not isinstance(model, nn.Module) or not batch.without_known_events().any():
         return scores
-    return with_popular_items(scores, batch.dataset, batch.without_known_events(), device_of(model))
+    return with_popular_items(scores, popular_fallback(model, batch.dataset), batch.moments_without_events())
 
 
 def _rank_batch(

@@ -21,11 +21,13 @@ from safetensors.numpy import load, save
 from reprise.arrays import AnyArray, Float32Array
 from reprise.data.history_rules import HistoryRules
 from reprise.data.io.arrow_columns import Table, read_table, write_table
+from reprise.data.popular_items import PopularItems, popular_shares
 from reprise.directory_lock import locked_output
 from reprise.errors import ArtefactError, DataError, command_line
 from reprise.path_kinds import instead
 from reprise.recommender.artefact.bounded_read import COPY_AGAIN, MAX_MANIFEST_BYTES, read_bounded
 from reprise.recommender.artefact.model_card import HISTORY_RULES, model_card
+from reprise.recommender.artefact.popular_soundness import check_popular
 from reprise.recommender.artefact.soundness import (
     check_cooccurrence,
     check_items,
@@ -55,8 +57,9 @@ OUTPUT = "output"
 INITIAL = "initial."
 TRANSITIONS = "transitions."
 REPEATS = "repeats."
+POPULAR = "popular."
 """Names of tensors: the input vectors, the output vectors (left out if they are the same), and prefixes for the arrays of the
-initial state, of the co-occurrence tables and of the repeat head."""
+initial state, of the co-occurrence tables, of the repeat head and of the popular items."""
 
 Metadata = dict[str, Any]
 
@@ -66,12 +69,12 @@ class Artefact:
     """Everything a recommender needs, in memory."""
 
     metadata: Metadata
-    """Description of the model: `name`, `spec`, `sizes` and `data`, and optionally `training`, `report`, `attribution` and
-    `golden`, the requests and results of the self-check."""
+    """Description of the model: `name`, `spec`, `sizes` and `data`, and optionally `popular`, `training`, `report`,
+    `attribution` and `golden`, the requests and results of the self-check."""
     tensors: Mapping[str, AnyArray]
     """Arrays by name: `input` [I, D], optionally `output` [I, D'], an `initial.<name>` [1, ...] for each array of the state,
-    and optionally a `transitions.<name>` for each field of `CooccurrenceTables` and a `repeats.<name>` for each of
-    `RepeatTables`."""
+    and optionally a `transitions.<name>` for each field of `CooccurrenceTables`, a `repeats.<name>` for each of
+    `RepeatTables` and a `popular.<name>` for each array of `PopularItems`."""
     step: bytes
     """ONNX graph from `x`, the used ones of `item`, `time_s`, `kind` and `value`, and `state.<name>` to `next.<name>`."""
     query: bytes
@@ -103,6 +106,14 @@ class Artefact:
     def repeats(self) -> dict[str, AnyArray]:
         """Fields of `RepeatTables`; empty if the network has no repeat head."""
         return self._tensors_with_prefix(REPEATS)
+
+    @property
+    def popular(self) -> PopularItems:
+        """Popular items for users without events; models of earlier versions have the shares of the training events."""
+        facts = self.metadata.get("popular")
+        if facts is None:
+            return PopularItems.static(popular_shares(self.items, self.metadata["data"]["warm"]))
+        return PopularItems.restore(facts, self._tensors_with_prefix(POPULAR))
 
     @property
     def history_rules(self) -> HistoryRules:
@@ -192,6 +203,9 @@ def _check_content(artefact: Artefact) -> None:
     check_cooccurrence(artefact.cooccurrence, artefact.initial, warm)
     check_repeats(artefact.repeats, artefact.initial, warm, len(artefact.metadata["data"]["kinds"]))
     check_items(artefact.items, warm)
+    if "popular" in artefact.metadata:
+        popular = artefact._tensors_with_prefix(POPULAR)
+        check_popular(artefact.metadata["popular"], popular, artefact.metadata["data"]["warm"])
 
 
 def _write_files(artefact: Artefact, folder: Path) -> None:

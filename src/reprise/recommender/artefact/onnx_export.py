@@ -22,7 +22,16 @@ from reprise.errors import ArtefactError, ConfigError
 from reprise.models.batch import Event
 from reprise.models.corrections.cooccurrence import CooccurrenceCorrection
 from reprise.models.corrections.repeat_head import RepeatHead
-from reprise.recommender.artefact.artefact import INITIAL, INPUT, OUTPUT, REPEATS, TRANSITIONS, Artefact
+from reprise.models.popular_fallback import popular_fallback
+from reprise.recommender.artefact.artefact import (
+    INITIAL,
+    INPUT,
+    OUTPUT,
+    POPULAR,
+    REPEATS,
+    TRANSITIONS,
+    Artefact,
+)
 from reprise.recommender.artefact.loading import open_network
 from reprise.recommender.artefact.model_card import CORRECTIONS, describe_data
 from reprise.recommender.runtime.event_arrays import EventArrays
@@ -100,7 +109,11 @@ def export(model: object, dataset: SequenceDataset, training: Mapping[str, Any] 
     tensors = _tensors(frozen)
     with torch.no_grad(), _quiet():
         step, query = _onnx(frozen)
-    artefact = Artefact(_metadata(network, dataset, training), tensors, step, query, dataset.table)
+    assert isinstance(network, nn.Module)
+    popular = popular_fallback(network, dataset)
+    tensors |= {f"{POPULAR}{name}": array for name, array in popular.to_tensors().items()}
+    metadata = _metadata(network, dataset, training) | {"popular": popular.to_json()}
+    artefact = Artefact(metadata, tensors, step, query, dataset.table)
     check_same(frozen, artefact)
     return artefact
 

@@ -1,4 +1,4 @@
-"""The item catalogue: ids, popularity, columns of the item table, and the kinds of event.
+"""The item catalogue: ids, columns of the item table, and the kinds of event.
 
 Shape letters: I warm items, which the network has vectors for. Item index p + 1 is row p of the item table.
 """
@@ -10,13 +10,10 @@ from itertools import islice
 from numbers import Integral, Real
 from typing import Any
 
-import numpy as np
-
 from reprise.argument_checks import shown
-from reprise.arrays import AnyArray, BoolArray, Float32Array
+from reprise.arrays import AnyArray, BoolArray
 from reprise.data.dataset import EVENT, id_array
 from reprise.data.io.arrow_columns import Table
-from reprise.data.popular_items import popular_shares
 from reprise.data.vocabulary import PAD, ItemId, Vocabulary
 from reprise.errors import DataError, did_you_mean
 from reprise.recommender.items.item_columns import (
@@ -57,16 +54,6 @@ class Catalogue:
         """Item ids as a list, which is faster than an array for lookups of single ids."""
         ids: list[ItemId] = self.items.ids.tolist()
         return ids
-
-    @cached_property
-    def popularity_I(self) -> Float32Array:
-        """Share of the training events of each warm item."""
-        return popular_shares(self.table, self.warm)
-
-    @cached_property
-    def by_popularity_I(self) -> AnyArray:
-        """Rows of the warm items, most popular first; items of equal popularity in index order."""
-        return np.argsort(-self.popularity_I, kind="stable")
 
     @cached_property
     def available_I(self) -> BoolArray | None:
@@ -153,10 +140,7 @@ class Catalogue:
     def _replace_changed(self, changed: Mapping[str, TypedColumn], other_availability: bool) -> "Catalogue":
         """Return a catalogue with other changed columns, which shares everything else with this one."""
         after = replace(self, changed=changed)
-        shared = {
-            name: getattr(self, name)
-            for name in ("items", "ids", "popularity_I", "by_popularity_I", "_loaded")
-        }
+        shared = {name: getattr(self, name) for name in ("items", "ids", "_loaded")}
         if not other_availability:
             shared["available_I"] = self.available_I
         vars(after).update(shared)

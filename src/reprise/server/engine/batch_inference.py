@@ -203,7 +203,7 @@ def _ranked_items(
     max_new_events: int | None,
 ) -> list[RankedItem]:
     explained = prepared.query.explain and prepared.state.event_count and recommendations
-    if not explained or recommendations[0].reason == NOT_FINITE:  # all items of a list have one reason
+    if not explained or recommendations[0].reason.endswith(NOT_FINITE):  # all items of a list have one reason
         return [
             RankedItem(one.item_id, one.score, one.rank, one.title, one.reason) for one in recommendations
         ]

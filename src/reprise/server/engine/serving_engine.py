@@ -5,11 +5,13 @@ All methods are synchronous and thread-safe. Queues, deadlines and HTTP are the 
 """
 
 import threading
+import time
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from reprise.data.popular_items import Moment
 from reprise.data.vocabulary import ItemId
 from reprise.errors import DataError
 from reprise.recommender.generate import DecodingOptions, continue_state
@@ -163,7 +165,7 @@ class ServingEngine:
         catalogue = ranker.catalogue
         path = continue_state(
             ranker.network, state.network_state, state.event_count > 0, length, DecodingOptions(**options),
-            catalogue.popularity_I, catalogue.available_I,
+            ranker.popular.at(Moment(time.time())).share_I, catalogue.available_I,
         )  # fmt: skip
         items = zip(path.index_L, path.log_probability_L, strict=True)
         return model.version, [

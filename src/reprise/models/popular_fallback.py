@@ -1,0 +1,32 @@
+"""The popular items that replace the scores of a network for users without known events."""
+
+from typing import NamedTuple
+from weakref import ReferenceType, WeakKeyDictionary, ref
+
+from torch import nn
+
+from reprise.arrays import AnyArray
+from reprise.data.dataset import Part, SequenceDataset
+from reprise.data.fit_popular_items import fit_popular_items
+from reprise.data.popular_items import PopularItems
+
+
+class _Fitted(NamedTuple):
+    items: "ReferenceType[AnyArray]"
+    """Items of the events of the dataset, which identify it."""
+    before: Part
+    popular: PopularItems
+
+
+_FITTED: "WeakKeyDictionary[nn.Module, _Fitted]" = WeakKeyDictionary()
+"""Last result for each network: validation asks for it in each epoch."""
+
+
+def popular_fallback(network: nn.Module, dataset: SequenceDataset) -> PopularItems:
+    """Return the popular items that were counted from the same events as the network has learned."""
+    before: Part = getattr(network, "learned_before", "valid")
+    last = _FITTED.get(network)
+    if last is None or last.items() is not dataset.item or last.before != before:
+        last = _Fitted(ref(dataset.item), before, fit_popular_items(dataset, before))
+        _FITTED[network] = last
+    return last.popular
