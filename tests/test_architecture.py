@@ -31,7 +31,7 @@ HOMES = {
     "triton": ("nn/triton_scan.py",), "lightning_fabric": ("training/",),
     "ibis": ("data/",), "duckdb": ("data/",), "pyarrow": TABLES,
     "onnx": ("recommender/artefact/",), "onnxscript": (EXPORT,),
-    "onnxruntime": ("recommender/runtime/", "recommender/search/"),
+    "onnxruntime": ("recommender/runtime/", "recommender/search/", "content/encoders/"),
     "scipy": ("content/", "models/", "evaluation/stats/"), "sklearn": ("content/",),
     "optuna": ("training/tuning/optuna_study.py",), "mlflow": ("training/loggers.py",), "wandb": ("training/loggers.py",),
     "jinja2": ("report/render.py",), "markupsafe": ("report/",),

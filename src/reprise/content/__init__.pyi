@@ -3,9 +3,17 @@ from .column_detection import detect_columns as detect_columns
 from .column_detection import find_columns as find_columns
 from .columns.category_column import Category as Category
 from .columns.date_column import Date as Date
+from .columns.media_columns import Audio as Audio
+from .columns.media_columns import Image as Image
 from .columns.number_column import Number as Number
 from .columns.text_column import Text as Text
 from .columns.vector_column import Vector as Vector
+from .encoders.media_files import Sound as Sound
+from .encoders.onnx_encoders import OnnxAudioEncoder as OnnxAudioEncoder
+from .encoders.onnx_encoders import OnnxImageEncoder as OnnxImageEncoder
+from .encoders.sentence_encoder import SentenceEncoder as SentenceEncoder
+from .encoders.torch_encoders import TimmImageEncoder as TimmImageEncoder
+from .encoders.torch_encoders import TorchaudioEncoder as TorchaudioEncoder
 from .fitted_content import ContentBlock as ContentBlock
 from .fitted_content import FittedContent as FittedContent
 from .fitting_content import fit_content as fit_content

@@ -12,7 +12,7 @@ from reprise.class_names import NAMES_CLASS, Trust
 from reprise.config import spec
 from reprise.content.column_spec import FitContext, FittedColumn, Tensors, check_known
 from reprise.content.columns.term_vectors import NGRAMS, Terms, TermVectors, fit_terms
-from reprise.content.columns.value_encoder import EncodedValues, fit_encoded
+from reprise.content.columns.value_encoder import EncoderName, ValueEncoder, fit_encoder, text_batches
 from reprise.content.item_rows import ItemRows
 from reprise.errors import ConfigError, DataError, did_you_mean
 
@@ -63,9 +63,8 @@ class Text:
         texts = [text for text in context.rows.texts(self.column) if text.strip()]
         check_known(self.column, len(texts))
         if ":" in self.encoder:
-            return FittedEncodedText(
-                self, fit_encoded(self.column, self.encoder, self.options, texts, self.size)
-            )
+            encoder = EncoderName(self.encoder, self.options)
+            return FittedEncodedText(self, fit_encoder(self.column, encoder, text_batches(texts), self.size))
         fitted = self._fit_terms(texts)
         unknown = fitted.unknown_share(texts)
         if unknown > WARN_UNKNOWN:
@@ -96,9 +95,8 @@ class Text:
     def restore(self, state: Mapping[str, Any], tensors: Tensors, trusted: Trust) -> FittedColumn:
         """Create the fitted column from its parameters."""
         if ":" in self.encoder:
-            return FittedEncodedText(
-                self, EncodedValues.restore(self.encoder, self.options, state, tensors, trusted)
-            )
+            encoder = EncoderName(self.encoder, self.options)
+            return FittedEncodedText(self, ValueEncoder.restore(encoder, state, tensors, trusted))
         return FittedText(self, TermVectors.restore(state, tensors))
 
 
@@ -144,7 +142,7 @@ class FittedEncodedText:
 
     spec: Text
     """The spec."""
-    encoded: EncodedValues
+    encoded: ValueEncoder
     """The encoder and the compression of its vectors."""
 
     @property
@@ -159,7 +157,7 @@ class FittedEncodedText:
 
     def encode(self, rows: ItemRows) -> Float32Array:
         """Return the compressed vectors of the texts, [M, F]."""
-        return self.encoded.encode(rows.texts(self.spec.column))
+        return self.encoded.encode(text_batches(rows.texts(self.spec.column)), len(rows))
 
     def state(self) -> dict[str, Any]:
         """Return the width of the vectors and the explained variance."""

@@ -3,9 +3,9 @@
 Shape letters: M values, W width of a vector.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,48 +15,42 @@ from reprise.content.column_spec import Tensors
 from reprise.content.columns.linear_compression import VectorCompression, fit_compression
 from reprise.errors import ConfigError, DataError
 
-BATCH = 256
+BATCH = 32
 """Number of values that an encoder gets together."""
+STORED = "option."
+"""Start of the names of arrays that hold the content of files of the encoder."""
+Batch = tuple[list[int], list[Any]]
+"""Rows, and the decoded value of each."""
 
 
-def make_encoder(name: str, options: Mapping[str, Any], trusted: Trust) -> Any:
-    """Return the object `Class(**options)` of a name `module:Class`.
+class EncoderName(NamedTuple):
+    """The class of an encoder and the arguments that create it."""
 
-    Raises:
-        ConfigError: The class cannot be found, is not trusted, or does not accept the options.
-    """
-    cls = resolve(name, trusted=trusted)
-    try:
-        encoder = cls(**options)
-    except TypeError as error:
-        raise ConfigError(f"the encoder {name} cannot be created with {dict(options)}: {error}") from None
-    if not callable(encoder):
-        raise ConfigError(f"{name} is not an encoder: its objects must be callable with a list of values")
-    return encoder
+    name: str
+    """Name of the class, `module:Class`."""
+    options: Mapping[str, Any]
+    """Arguments by name."""
 
+    def create(self, trusted: Trust) -> Any:
+        """Return the object `Class(**options)`.
 
-def encode_values(encoder: Any, name: str, values: Sequence[str]) -> Float32Array:
-    """Return the vectors of values, [M, W].
-
-    Raises:
-        DataError: The encoder returns something else than one finite vector per value.
-    """
-    vectors = [np.asarray(encoder(values[at : at + BATCH])) for at in range(0, len(values), BATCH)]
-    fits = all(part.ndim == 2 and part.dtype.kind in "fiu" for part in vectors)
-    if not fits or sum(map(len, vectors)) != len(values) or len({part.shape[1] for part in vectors}) > 1:
-        shapes = ", ".join(f"{part.dtype}{list(part.shape)}" for part in vectors[:3])
-        raise DataError(
-            f"the encoder {name} must return an array of numbers with one row per value, got {shapes}"
-        )
-    vector_MW = np.concatenate(vectors).astype(np.float32)
-    if not np.isfinite(vector_MW).all():
-        row = int(np.flatnonzero(~np.isfinite(vector_MW).all(axis=1))[0])
-        raise DataError(f"the encoder {name} returns NaN or infinite numbers for {values[row]!r}")
-    return vector_MW
+        Raises:
+            ConfigError: The class cannot be found, is not trusted, or does not accept the options.
+        """
+        cls = resolve(self.name, trusted=trusted)
+        try:
+            encoder = cls(**self.options)
+        except TypeError as error:
+            raise ConfigError(f"the encoder {self.name} cannot be created: {error}") from None
+        if not callable(encoder):
+            raise ConfigError(
+                f"{self.name} is not an encoder: its objects must be callable with a list of values"
+            )
+        return encoder
 
 
 @dataclass(frozen=True, eq=False)
-class EncodedValues:
+class ValueEncoder:
     """An encoder and the compression of its vectors."""
 
     name: str
@@ -66,18 +60,17 @@ class EncodedValues:
     compression: VectorCompression
     """Principal components of its vectors."""
 
-    def encode(self, values: Sequence[str]) -> Float32Array:
-        """Return the compressed vectors of values; 0 for a blank value."""
-        known = [row for row, value in enumerate(values) if value.strip()]
-        vector_MW = np.zeros((len(values), self.compression.given), np.float32)
-        if known:
-            found = encode_values(self.encoder, self.name, [values[row] for row in known])
-            if found.shape[1] != self.compression.given:
+    def encode(self, batches: Iterable[Batch], rows: int) -> Float32Array:
+        """Return the compressed vectors of values, [M, F]; 0 for rows that are in no batch."""
+        vector_MW = np.zeros((rows, self.compression.given), np.float32)
+        for row_B, values in batches:
+            vector_BW = call_encoder(self.encoder, self.name, values)
+            if vector_BW.shape[1] != self.compression.given:
                 raise DataError(
-                    f"the encoder {self.name} returns vectors of {found.shape[1]} numbers, but was fitted with "
+                    f"the encoder {self.name} returns vectors of {vector_BW.shape[1]} numbers, but was fitted with "
                     f"{self.compression.given}; use the encoder of the training"
                 )
-            vector_MW[known] = found
+            vector_MW[row_B] = vector_BW
         return self.compression.compress(vector_MW)
 
     def state(self) -> dict[str, Any]:
@@ -85,23 +78,62 @@ class EncodedValues:
         return self.compression.state()
 
     def tensors(self) -> dict[str, AnyArray]:
-        """Return the parameters that are arrays."""
-        return self.compression.tensors()
+        """Return the parameters that are arrays, and the files that the encoder asks to store."""
+        stored: dict[str, bytes] = getattr(self.encoder, "stored_options", dict)()
+        files = {f"{STORED}{name}": np.frombuffer(content, np.uint8) for name, content in stored.items()}
+        return {**self.compression.tensors(), **files}
 
     @classmethod
-    def restore(
-        cls, name: str, options: Mapping[str, Any], state: Any, tensors: Tensors, trusted: Trust
-    ) -> "EncodedValues":
-        """Create the encoder and the compression of its vectors."""
-        return cls(name, make_encoder(name, options, trusted), VectorCompression.restore(state, tensors))
+    def restore(cls, encoder: EncoderName, state: Any, tensors: Tensors, trusted: Trust) -> "ValueEncoder":
+        """Create the encoder, from stored files if there are any, and the compression of its vectors."""
+        files = {
+            name.removeprefix(STORED): np.asarray(array, np.uint8).tobytes()
+            for name, array in tensors.items()
+            if name.startswith(STORED)
+        }
+        created = EncoderName(encoder.name, {**encoder.options, **files}).create(trusted)
+        return cls(encoder.name, created, VectorCompression.restore(state, tensors))
 
 
-def fit_encoded(
-    column: str, name: str, options: Mapping[str, Any], values: Sequence[str], size: int
-) -> EncodedValues:
-    """Encode the values of the warm items of a column and fit the compression of the vectors."""
-    encoder = make_encoder(name, options, trusted=True)  # the caller has named the class
-    vector_MW = encode_values(encoder, name, values)
-    if not vector_MW.any():
-        raise DataError(f"the encoder {name} returns only zeros for column {column!r}")
-    return EncodedValues(name, encoder, fit_compression([vector_MW], size))
+def text_batches(texts: Sequence[str]) -> Iterable[Batch]:
+    """Yield the texts that are not blank in batches, with their rows."""
+    row_N = [row for row, text in enumerate(texts) if text.strip()]
+    for start in range(0, len(row_N), BATCH):
+        row_B = row_N[start : start + BATCH]
+        yield row_B, [texts[row] for row in row_B]
+
+
+def fit_encoder(column: str, encoder: EncoderName, batches: Iterable[Batch], size: int) -> ValueEncoder:
+    """Encode the values of the warm items of a column and fit the compression of the vectors.
+
+    Raises:
+        DataError: The encoder does not return vectors, or only zeros.
+    """
+    created = encoder.create(trusted=True)  # the caller has named the class
+    vectors = [call_encoder(created, encoder.name, values) for _, values in batches]
+    if not any(part.any() for part in vectors):
+        raise DataError(f"the encoder {encoder.name} returns only zeros for column {column!r}")
+    if len({part.shape[1] for part in vectors}) > 1:
+        raise DataError(f"the encoder {encoder.name} returns vectors of different widths")
+    return ValueEncoder(encoder.name, created, fit_compression(vectors, size))
+
+
+def call_encoder(encoder: Any, name: str, values: Sequence[Any]) -> Float32Array:
+    """Return the vectors of values, [M, W].
+
+    Raises:
+        DataError: The encoder returns something else than one finite vector per value.
+    """
+    found = np.asarray(encoder(values))
+    if found.ndim != 2 or found.dtype.kind not in "fiu" or len(found) != len(values):
+        raise DataError(
+            f"the encoder {name} must return an array of numbers with one row per value, got {found.dtype} "
+            f"{list(found.shape)} for {len(values)} values"
+        )
+    vector_MW = found.astype(np.float32)
+    wrong_M = ~np.isfinite(vector_MW).all(axis=1)
+    if wrong_M.any():
+        value = values[int(np.flatnonzero(wrong_M)[0])]
+        shown = f" for {value!r}" if isinstance(value, str) else ""
+        raise DataError(f"the encoder {name} returns NaN or infinite numbers{shown}")
+    return vector_MW

@@ -1,0 +1,1 @@
+"""Ready encoders of texts, images and sounds, and the decoding of files."""
