@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from reprise.data import fit_popular_items as module
 from reprise.data.dataset import SequenceDataset
-from reprise.data.fit_popular_items import fit_popular_items
+from reprise.data.fit_popular_items import attributes_of, fit_popular_items
 from reprise.data.popular_items import HOUR, WEEKDAY, Moment, PopularItems, popular_shares
 from reprise.testing.worlds import world
 
@@ -21,6 +22,11 @@ def log(sequences: list[list[str]], start_ms: np.ndarray, **parts: int) -> Seque
     dataset = world(sequences, **({"valid": 0, "test": 0} | parts))
     minutes = np.arange(dataset.events) - np.repeat(dataset.offset[:-1], np.diff(dataset.offset))
     return replace(dataset, time_ms=np.repeat(start_ms, np.diff(dataset.offset)) + minutes * 60_000)
+
+
+def irregular() -> np.ndarray:
+    """Return ascending start times at all hours and days."""
+    return np.sort(np.random.default_rng(0).integers(0, 60 * DAY_MS, USERS))
 
 
 def first(dataset: SequenceDataset, popular: PopularItems, moment: Moment) -> str:
@@ -69,6 +75,32 @@ def test_a_time_of_day_or_week_counts_if_first_events_depend_on_it(name: str, pe
     wine, tea = Moment(start_ms[-2] / 1000), Moment(start_ms[-1] / 1000)
     assert first(dataset, popular, wine) == "wine"
     assert first(dataset, popular, tea) == "tea"
+
+
+def test_a_column_of_users_counts_if_first_events_depend_on_it() -> None:
+    sequences = [["tea" if user % 2 else "wine"] for user in range(USERS)]
+    dataset = log(sequences, irregular())
+    countries = ["UK" if user % 2 else "FR" for user in range(USERS)]
+    users = pa.table({"country": countries, "constant": ["x"] * USERS, "income": np.arange(USERS) / 7})
+    dataset = replace(dataset, user_table=users)
+    popular = fit_popular_items(dataset)
+    (country,) = popular.contexts
+    assert (country.name, set(country.values)) == ("country", {"UK", "FR"})
+    assert first(dataset, popular, Moment(attributes={"country": "FR"})) == "wine"
+    assert first(dataset, popular, Moment(attributes=attributes_of(dataset, 1))) == "tea"
+
+
+def test_values_of_the_test_part_have_no_row() -> None:
+    sequences = [["tea" if user % 2 else "wine", "tea"] for user in range(USERS)]
+    dataset = log(sequences, irregular())
+    valid_end = dataset.valid_end.copy()
+    valid_end[-100:] = dataset.offset[-101:-1]
+    countries = [("UK" if user % 2 else "FR") if user < USERS - 100 else "DE" for user in range(USERS)]
+    dataset = replace(
+        dataset, train_end=valid_end, valid_end=valid_end, user_table=pa.table({"country": countries})
+    )
+    (country,) = fit_popular_items(dataset).contexts
+    assert set(country.values) == {"UK", "FR"}
 
 
 def test_contexts_that_do_not_help_are_left_out() -> None:

@@ -86,6 +86,8 @@ class SequenceDataset:
     """Value of each event (a price, a rating, seconds played), [E]; NaN if it has none."""
     table: pa.Table
     """Item table; row p belongs to item index p + 1. It has a column `item_id` and often `title`."""
+    user_table: pa.Table | None = None
+    """Attributes of the user of each sequence, one row per sequence in order; None if there are none."""
     kinds: tuple[str, ...] = (EVENT,)
     """Names of the event kinds."""
     split: dict[str, Any] = field(default_factory=dict)
@@ -159,6 +161,7 @@ class SequenceDataset:
             items=Vocabulary(id_array(table.column("item_id")), warm=manifest["warm"]),
             users=id_array(keys.column("sequence_id")),
             table=table,
+            user_table=_user_table(keys),
             kinds=tuple(manifest["kinds"]),
             split=manifest["split"],
             facts=manifest["facts"],
@@ -166,6 +169,12 @@ class SequenceDataset:
             path=path,
             **arrays,
         )
+
+
+def _user_table(sequences: pa.Table) -> pa.Table | None:
+    """Return the columns of the stored sequences that come from the user table, if any."""
+    names = [name for name in sequences.column_names if name not in ("sequence_id", "user_id")]
+    return sequences.select(names) if names else None
 
 
 def check_dataset(value: object) -> SequenceDataset:

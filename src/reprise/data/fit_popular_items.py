@@ -13,6 +13,7 @@ import numpy as np
 
 from reprise.arrays import AnyArray, BoolArray, Float32Array, Float64Array
 from reprise.data.dataset import PARTS, Part, SequenceDataset
+from reprise.data.io.arrow_columns import frequent_values, value_numbers
 from reprise.data.popular_items import (
     DAY_S,
     OF_TIME,
@@ -36,6 +37,8 @@ MIN_HELD_OUT, MAX_HELD_OUT = 100, 1000
 """Fewest held-out first events to choose by, and the number of them by which contexts are chosen."""
 HELD_OUT_SHARE = 0.2
 """Share of the sequences that are held out if too few begin in the validation part: those that begin last."""
+MAX_VALUES = 64
+"""Largest number of values of a column with shares of their own: the most frequent ones."""
 MAX_ITEMS = 10_000
 """Number of most frequent items whose shares depend on contexts."""
 
@@ -67,10 +70,12 @@ class _Context:
 
     name: str
     values: tuple[Any, ...]
+    code_U: AnyArray | None = None
+    """Row of each sequence in a table of this context, -1 for other values; None: it comes from the time."""
 
     def codes(self, sequence_E: AnyArray, time_s_E: Float64Array) -> AnyArray:
-        """Return the row of each event in a table of this context, from 0 to V - 1."""
-        return time_codes(self.name, time_s_E)
+        """Return the row of each event in a table of this context, from 0 to V - 1; -1: none."""
+        return time_codes(self.name, time_s_E) if self.code_U is None else self.code_U[sequence_E]
 
 
 def fit_popular_items(dataset: SequenceDataset, before: Part = "valid") -> PopularItems:
@@ -257,12 +262,29 @@ def _log_shares(
 
 def attributes_of(dataset: SequenceDataset, row: int) -> dict[str, Any]:
     """Return the attributes of the user of a sequence."""
-    return {}
+    if dataset.user_table is None:
+        return {}
+    return {name: dataset.user_table.column(name)[row].as_py() for name in dataset.user_table.column_names}
 
 
 def contexts_of(dataset: SequenceDataset) -> list[_Context]:
-    """Return the contexts that a dataset can have."""
-    return [_Context(name, tuple(range(one.rows))) for name, one in OF_TIME.items()]
+    """Return the contexts that a dataset can have: columns of users with few values, the hour and the day of the week."""
+    by_time = [_Context(name, tuple(range(one.rows))) for name, one in OF_TIME.items()]
+    if dataset.user_table is None:
+        return by_time
+    columns = [_column_context(dataset, name) for name in dataset.user_table.column_names]
+    return [*(one for one in columns if one is not None), *by_time]
+
+
+def _column_context(dataset: SequenceDataset, name: str) -> _Context | None:
+    """Return the most frequent values of a column before the test part; None if it is of another kind or constant."""
+    assert dataset.user_table is not None
+    column = dataset.user_table.column(name)
+    (known,) = np.nonzero(np.asarray(dataset.valid_end) > np.asarray(dataset.offset[:-1]))
+    values = frequent_values(column.take(known), MAX_VALUES)
+    if len(values) < 2 or name in OF_TIME:
+        return None
+    return _Context(name, tuple(values), value_numbers(column, values))
 
 
 def _context_counts(

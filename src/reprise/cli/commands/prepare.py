@@ -41,6 +41,13 @@ def prepare(
         Path | None,
         typer.Option(metavar="FILE", help="Item table with item_id, title and any other columns."),
     ] = None,
+    users: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="User table with user_id and attributes such as a country; by session, one row per session.",
+        ),
+    ] = None,
     user_column: UserColumn = None,
     item_column: ItemColumn = None,
     time_column: TimeColumn = None,
@@ -125,6 +132,7 @@ def prepare(
     log = read_events(events, columns, tz=tz, time_unit=time_unit, delimiter=delimiter)
     inputs: dict[str, Any] = {
         "items": items if items is None else open_source(items, items_delimiter),
+        "users": users,
         "split": parse_split(split),
         "duplicates": "keep" if keep_duplicates else "drop",
         **drop_unset(

@@ -181,3 +181,17 @@ def _check_exact(name: str, values: pa.ChunkedArray) -> None:
                 f"column {name!r} of the item table holds integers beyond 2^53 ({end}), which cannot be compared exactly; "
                 "store them as text"
             )
+
+
+def frequent_values(column: pa.ChunkedArray, limit: int) -> list[Any]:
+    """Return the most frequent values of a column of texts, integers or booleans, and none of a column of another type."""
+    if str(column.type) not in ("string", "large_string", "bool") and not pa.types.is_integer(column.type):
+        return []
+    counts = pc.drop_null(column).value_counts().to_pylist()
+    return [one["values"] for one in sorted(counts, key=lambda one: -one["counts"])[:limit]]
+
+
+def value_numbers(column: pa.ChunkedArray, values: list[Any]) -> AnyArray:
+    """Return the position among some values of the value of each row; -1 for other values and for a missing one."""
+    place = pc.index_in(column, pa.array(values, column.type))
+    return np.asarray(pc.fill_null(place, -1), dtype=np.int64)

@@ -85,7 +85,7 @@ def _later_counts(
     counts_by_name = {"all": trained_I + later_I, "later": later_I, "test": tested_I}
     for which, count_I in counts_by_name.items():
         count = count_I[used_I]
-        if _follows_count(number, count, trained) or _equals_count(number, count, trained):
+        if follows_count(number, count, trained) or equals_count(number, count, trained):
             examples = np.flatnonzero(used_I)[np.argsort(-later_I[used_I], kind="stable")[:MAX_EXAMPLES]]
             rows = tuple(
                 LeakRow(
@@ -105,7 +105,7 @@ def _later_counts(
             return
 
 
-def _equals_count(number: Float64Array, count: AnyArray, trained: AnyArray) -> bool:
+def equals_count(number: Float64Array, count: AnyArray, trained: AnyArray) -> bool:
     """Return whether a column equals a count for nearly all items whose count differs from that of training."""
     # items without later events have equal counts and cannot show which of the two the column contains
     differs = count != trained
@@ -117,7 +117,7 @@ def _equals_count(number: Float64Array, count: AnyArray, trained: AnyArray) -> b
     )
 
 
-def _follows_count(number: Float64Array, count: AnyArray, trained: AnyArray) -> bool:
+def follows_count(number: Float64Array, count: AnyArray, trained: AnyArray) -> bool:
     """Return whether a column is a linear function of a count or of its ranks, but not of the counts of training.
 
     The ranks also reveal monotonic functions. For example, counts of all events 4, 9, 16 and a column with their roots

@@ -83,6 +83,7 @@ def inspect_events(
     events: Any,
     *,
     items: Any = None,
+    users: Any = None,
     split: Split | str | None = None,
     memory_limit: str = DEFAULT_MEMORY,
     **options: Any,
@@ -95,6 +96,7 @@ def inspect_events(
     Args:
         events: The result of `read_events`, or any source that it accepts.
         items: Item table, as for `prepare`.
+        users: User table, as for `prepare`.
         split: Split, as for `prepare`; only its column is checked.
         memory_limit: Memory limit of the table engine, such as `512MB`.
         **options: Fields of `PrepareOptions`.
@@ -103,7 +105,7 @@ def inspect_events(
         DataError: The log or the item table has a fault for which `prepare` would refuse it.
         ConfigError: An option is unknown or invalid.
     """
-    plan = make_plan(events, items, split, PrepareOptions.from_keywords(options))
+    plan = make_plan(events, items, users, split, PrepareOptions.from_keywords(options))
     with temporary_directory() as directory:
         engine = Engine(directory, memory_limit)
         try:

@@ -44,12 +44,14 @@ class LogIds(NamedTuple):
 
 @dataclass(frozen=True)
 class ItemTable:
-    """The item table of the caller."""
+    """A table of the caller with one row per item, or per user."""
 
     source: Source
     """The table."""
     id_column: str
-    """Name of its column of item ids."""
+    """Name of its column of ids."""
+    noun: str = "item table"
+    """What the table is, for messages."""
 
     @property
     def integers(self) -> bool:
@@ -60,13 +62,13 @@ class ItemTable:
         """Load the rows, with the id column first and named `item_id`."""
         names = [name for name in self.source.table.columns if name != self.id_column]
         source = self.source.table
-        table = source.select(self.id_column, **{name: _loadable(source, name) for name in names})
+        table = source.select(self.id_column, **{name: _loadable(source, name, self.noun) for name in names})
         rows = self.source.engine.arrow(table) if self.source.engine else table.to_pyarrow()
         rows = rows.rename_columns([ID, *(_free_name(name, names) for name in names)])
         return _typed(rows) if self.source.text else rows
 
 
-def _loadable(table: ir.Table, name: str) -> ir.Value:
+def _loadable(table: ir.Table, name: str, noun: str) -> ir.Value:
     """Return a column as a type that an Arrow table and a Parquet file can hold.
 
     Raises:
@@ -80,7 +82,7 @@ def _loadable(table: ir.Table, name: str) -> ir.Value:
         return ibis.null(dt.string)
     if kind.is_interval() or (kind.is_struct() and not len(kind)) or type_words(kind) == UNREADABLE:
         raise DataError(
-            f"column {name!r} of the item table contains {type_words(kind)}, which cannot be stored; convert it to "
+            f"column {name!r} of the {noun} contains {type_words(kind)}, which cannot be stored; convert it to "
             "numbers or text, or drop it"
         )
     return column

@@ -10,6 +10,7 @@ from reprise.data.dataset import FORMAT
 from reprise.data.io.column_types import is_null_type
 from reprise.data.io.events import Events, read_events
 from reprise.data.preparing.item_table import ItemTable, open_items
+from reprise.data.preparing.user_table import open_users
 from reprise.data.split import SPLITS, ColumnSplit, Split, TimeSplit, parse_split
 from reprise.data.timestamps import parse_duration
 from reprise.errors import ConfigError, DataError, did_you_mean
@@ -63,6 +64,8 @@ class Plan:
     """Event log."""
     items: ItemTable | None
     """Item table of the caller, or None."""
+    users: ItemTable | None
+    """User table of the caller, or None."""
     split: Split
     """Rule that divides the sequences into parts."""
     options: PrepareOptions
@@ -82,6 +85,7 @@ class Plan:
             "tz": self.events.tz,
             "time_unit": self.events.time_unit,
             "items": self.items and [self.items.source.origin, self.items.id_column],
+            **({"users": [self.users.source.origin, self.users.id_column]} if self.users else {}),
             **self.to_dict(),
         }
         return hash_json(content)
@@ -96,11 +100,13 @@ class Plan:
         return {"options": asdict(self.options), "split": self.split.describe()}
 
 
-def make_plan(events: Any, items: Any, split: Split | str | None, options: PrepareOptions) -> Plan:
+def make_plan(
+    events: Any, items: Any, users: Any, split: Split | str | None, options: PrepareOptions
+) -> Plan:
     """Check the arguments of `prepare` and return its plan.
 
     Raises:
-        DataError: The log, the item table or a column is missing.
+        DataError: The log, a table or a column is missing.
         ConfigError: The split is invalid.
     """
     log = events if isinstance(events, Events) else read_events(events)
@@ -111,7 +117,9 @@ def make_plan(events: Any, items: Any, split: Split | str | None, options: Prepa
             f"the events have no split column {rule.column!r}{did_you_mean(rule.column, log.source.table.columns)}"
         )
     table = None if items is None else open_items(items, str(log.columns.item))
-    return Plan(log, table, rule, options, column, notes)
+    role = column.removesuffix("_id")
+    known = None if users is None else open_users(users, role, str(getattr(log.columns, role)))
+    return Plan(log, table, known, rule, options, column, notes)
 
 
 def _parse_rule(split: Split | str | None) -> Split:

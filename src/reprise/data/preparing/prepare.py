@@ -34,6 +34,7 @@ def prepare(
     out: str | Path,
     *,
     items: Any = None,
+    users: Any = None,
     split: Split | str | None = None,
     memory_limit: str = DEFAULT_MEMORY,
     overwrite: bool = False,
@@ -50,6 +51,7 @@ def prepare(
         events: The result of `read_events`, or any source that it accepts.
         out: Directory to create.
         items: Item table: a path, a data frame, an Arrow or an Ibis table, or a source from `reprise.data.open_source`.
+        users: User table, in the same forms: attributes of the users, such as a country, one row per sequence id.
         split: Rule that divides the sequences, as an object or as on the command line, such as `leave-one-out`. Default:
             the last week is for test and the week before it for validation.
         memory_limit: Memory limit of the table engine, such as `512MB`; beyond it, data is spilled to disk.
@@ -60,13 +62,13 @@ def prepare(
             duplicates.
 
     Raises:
-        DataError: The log, the item table or the split is invalid, or the disk is full.
+        DataError: The log, a table or the split is invalid, or the disk is full.
         LeakError: The dataset leaks targets. It is kept in the work directory, so that the same call with `allow_leaks`
             does not prepare it again.
         ConfigError: An option is unknown or invalid, or another process prepares `out`.
         ArtefactError: `out` cannot be written.
     """
-    plan = make_plan(events, items, split, PrepareOptions.from_keywords(options))
+    plan = make_plan(events, items, users, split, PrepareOptions.from_keywords(options))
     allow = parse_kinds(allow_leaks)
     out = Path(out)
     with step_reporter(progress, "prepare") as report:

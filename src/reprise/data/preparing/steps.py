@@ -24,6 +24,7 @@ from reprise.data.preparing.encoding import (
 )
 from reprise.data.preparing.item_table import LogIds, write_items
 from reprise.data.preparing.plan import Plan, hash_json
+from reprise.data.preparing.user_table import join_users, table_hash
 from reprise.data.preparing.workspace import Result, Workspace
 from reprise.data.split import ColumnSplit, ResolvedSplit, SequenceParts, check_parts
 from reprise.data.timestamps import parse_duration
@@ -105,6 +106,7 @@ def write_step(plan: Plan, work: Workspace, encoded: Result, cleaned: Result) ->
     log_ids = LogIds(item_integers, plan.events.source.text)
     item_facts = write_items(engine, plan.items, ranking, log_ids, directory / ITEMS)
     _write_sequences(engine, directory / SEQUENCES, sequence_integers, cut=table == "sessions")
+    user_facts, user_notes = _add_users(plan, directory / SEQUENCES)
     facts = {
         "rows_read": encoded["rows"],
         "events": layout.events,
@@ -118,12 +120,14 @@ def write_step(plan: Plan, work: Workspace, encoded: Result, cleaned: Result) ->
         else "session_gap",
         "times": encoded["times"],
         "options": asdict(plan.options),
+        **user_facts,
     }
     facts["warnings"] = [
         *plan.notes,
         *notes,
         *_warnings(facts, item_facts["unknown"], len(ranking.code_I)),
         *item_facts["notes"],
+        *user_notes,
     ]
     _write_manifest(plan, directory, split, encoded["kinds"], ranking, facts, written["checksums"])
     return {}
@@ -166,6 +170,21 @@ def _write_sequences(engine: Engine, path: Path, integers: bool, *, cut: bool) -
     engine.copy(joined.select(sequence_id=joined.id.cast(dt.int64 if integers else dt.string)), path)
 
 
+def _add_users(plan: Plan, path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Add the columns of the user table to the stored sequences; return facts and notes."""
+    if plan.users is None:
+        return {}, []
+    stored = pq.read_table(path)
+    key = "user_id" if "user_id" in stored.column_names else "sequence_id"
+    columns, notes = join_users(
+        plan.users, stored.column(key), f"{plan.sequence_column.removesuffix('_id')}s"
+    )
+    for name in columns.column_names:
+        stored = stored.append_column(name, columns.column(name))
+    pq.write_table(stored, path, compression="zstd")
+    return {"users": {"columns": columns.column_names, "hash": table_hash(columns)}}, notes
+
+
 def _warnings(facts: dict[str, Any], unknown: int, items: int) -> list[str]:
     warnings = []
     share = facts["tied_events"] / facts["events"]
@@ -189,6 +208,8 @@ def _write_manifest(
 ) -> None:
     ids = pq.read_table(directory / ITEMS, columns=["item_id"]).column("item_id").to_pylist()
     content = {"arrays": checksums, "ids": hash_json(ids), "kinds": kinds, "events": facts["events"]}
+    if "users" in facts:
+        content["users"] = facts["users"]
     settings = {**plan.to_dict(), "split": split.describe(), "columns": sorted(facts["columns"])}
     manifest = {
         "format": FORMAT,
