@@ -100,7 +100,7 @@ class MaskedItem:
         x_BSD = pad(read.x_BTD, (0, 0, 0, 1))
         hidden_ND = model.encoder.masked(x_BSD, masked_BS, pad(read.valid_BT, (0, 1)) | masked_BS)
         unknown_gap_N = hidden_ND.new_full(hidden_ND.shape[:1], torch.nan)
-        query_ND = model.head(hidden_ND, unknown_gap_N)
+        query_ND = model.head(hidden_ND, unknown_gap_N, unknown_gap_N.double())
         return TrainingExamples(query_ND, item_BS[masked_BS], {}, hidden_ND.new_zeros(()))
 
 

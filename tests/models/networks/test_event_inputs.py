@@ -36,20 +36,37 @@ def test_unknown_gap_has_a_zero_vector_and_no_gradient() -> None:
 
 
 def test_initial_input_depends_on_the_item_only() -> None:
-    inputs = EventInputs(4, InputFeatures(gap=True, kinds=2, value=True), dropout=0.0, event_dropout=0.0)
+    inputs = EventInputs(
+        4, InputFeatures(gap=True, kinds=2, value=True, calendar=True), dropout=0.0, event_dropout=0.0
+    )
     vector = torch.randn(5, 4)
-    found = inputs(vector, torch.full((5,), 9.0), torch.ones(5, dtype=torch.long), torch.full((5,), 2.5))
+    time_s = torch.full((5,), 1e9, dtype=torch.float64)
+    found = inputs(
+        vector, torch.full((5,), 9.0), time_s, torch.ones(5, dtype=torch.long), torch.full((5,), 2.5)
+    )
     torch.testing.assert_close(found, vector * 2)
 
 
-@pytest.mark.parametrize("feature", ["gap", "kind", "value"])
+@pytest.mark.parametrize("feature", ["gap", "time", "kind", "value"])
 def test_each_feature_changes_the_input(feature: str) -> None:
     torch.manual_seed(0)
-    inputs = EventInputs(4, InputFeatures(gap=True, kinds=2, value=True), dropout=0.0, event_dropout=0.0)
+    inputs = EventInputs(
+        4, InputFeatures(gap=True, kinds=2, value=True, calendar=True), dropout=0.0, event_dropout=0.0
+    )
     for parameter in inputs.parameters():
         torch.nn.init.normal_(parameter)
-    first = {"gap": torch.tensor([9.0]), "kind": torch.tensor([0]), "value": torch.tensor([2.0])}
-    other = {"gap": torch.tensor([99.0]), "kind": torch.tensor([1]), "value": torch.tensor([NAN])}
+    first = {
+        "gap": torch.tensor([9.0]),
+        "time": torch.tensor([1e9], dtype=torch.float64),
+        "kind": torch.tensor([0]),
+        "value": torch.tensor([2.0]),
+    }
+    other = {
+        "gap": torch.tensor([99.0]),
+        "time": torch.tensor([NAN], dtype=torch.float64),
+        "kind": torch.tensor([1]),
+        "value": torch.tensor([NAN]),
+    }
     vector = torch.randn(1, 4)
     before = inputs(vector, *first.values())
     after = inputs(vector, *(first | {feature: other[feature]}).values())
@@ -60,16 +77,16 @@ def test_event_dropout_hides_whole_events_in_training_only() -> None:
     torch.manual_seed(0)
     inputs = EventInputs(4, InputFeatures(), dropout=0.0, event_dropout=0.5)
     vector, zeros = torch.ones(1000, 4), torch.zeros(1000)
-    hidden = inputs(vector, zeros, zeros.long(), zeros)
+    hidden = inputs(vector, zeros, zeros, zeros.long(), zeros)
     kept = hidden.abs().sum(1) > 0
     assert (hidden[kept] == 2).all()
     assert 0.4 < kept.float().mean() < 0.6
-    assert (inputs.eval()(vector, zeros, zeros.long(), zeros) == 2).all()
+    assert (inputs.eval()(vector, zeros, zeros, zeros.long(), zeros) == 2).all()
 
 
 def test_query_norm_is_the_inverse_of_the_temperature() -> None:
     head = QueryHead(4, time=False, temperature=0.05)
-    query = head(torch.randn(7, 4), torch.full((7,), NAN))
+    query = head(torch.randn(7, 4), torch.full((7,), NAN), torch.full((7,), NAN))
     torch.testing.assert_close(query.norm(dim=1), torch.full((7,), 20.0))
 
 
@@ -78,7 +95,9 @@ def test_known_request_time_changes_the_query() -> None:
     for parameter in head.parameters():
         torch.nn.init.normal_(parameter)
     hidden = torch.randn(1, 4)
-    early, late, unknown = (head(hidden, torch.tensor([gap])) for gap in (5.0, 500.0, NAN))
+    early, late, unknown = (
+        head(hidden, torch.tensor([gap]), torch.tensor([1e9])) for gap in (5.0, 500.0, NAN)
+    )
     assert (early - late).abs().max() > 1e-3
     torch.testing.assert_close(unknown, hidden)
 
@@ -89,9 +108,9 @@ def test_gap_dropout_hides_one_request_time_in_ten_in_training() -> None:
     for parameter in head.parameters():
         torch.nn.init.ones_(parameter)
     hidden, gap_s = torch.ones(2000, 4), torch.full((2000,), 60.0)
-    dropped = (head(hidden, gap_s) == hidden).all(1)
+    dropped = (head(hidden, gap_s, gap_s) == hidden).all(1)
     assert 0.07 < dropped.float().mean() < 0.13
-    assert not (head.eval()(hidden, gap_s) == hidden).any()
+    assert not (head.eval()(hidden, gap_s, gap_s) == hidden).any()
 
 
 def test_state_decays_by_a_power_of_time() -> None:

@@ -20,6 +20,10 @@ NUM_KNOTS = 32
 
 GAP_DROPOUT = 0.1
 """Share of the request times that are hidden during training, so that a network also works without one."""
+PERIODS_S = (86_400.0, 604_800.0)
+"""Periods in seconds: a day and a week."""
+HARMONICS = 3
+"""Number of sine waves per period; three waves can tell the seven days of a week apart."""
 
 
 class TimeGapEmbedding(nn.Module):
@@ -44,6 +48,31 @@ class TimeGapEmbedding(nn.Module):
         share = (position - low).unsqueeze(-1)
         index = low.long()
         between = self.knot_KD[index] * (1 - share) + self.knot_KD[index + 1] * share
+        return between * known.unsqueeze(-1)
+
+
+class CalendarEmbedding(nn.Module):
+    """Learned periodic function of a time in UTC: a linear map of sine waves with the periods of a day and a week.
+
+    It is zero initially, and for an unknown time (NaN). Fourier features of time: Kazemi et al., "Time2Vec: Learning a
+    vector representation of time" (2019), equation 1, with given frequencies.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(2 * HARMONICS * len(PERIODS_S), size))
+
+    def forward(self, time_s: Tensor) -> Tensor:
+        """Return the vectors of times in seconds since 1970, float64; the result has one more dimension, D."""
+        known = ~torch.isnan(time_s)
+        waves = []
+        for period_s in PERIODS_S:
+            turns = torch.where(known, time_s, 0.0) / period_s
+            # the difference is computed in float64, because float32 has a precision of about two minutes at these times
+            angle = ((turns - turns.floor()) * (2 * math.pi)).float()
+            for harmonic in range(1, HARMONICS + 1):
+                waves += [(harmonic * angle).sin(), (harmonic * angle).cos()]
+        between: Tensor = torch.stack(waves, dim=-1) @ self.weight
         return between * known.unsqueeze(-1)
 
 
@@ -74,6 +103,8 @@ class InputFeatures:
     """Number of event kinds; 0: kinds are not read."""
     value: bool = False
     """Whether the value of the event is read."""
+    calendar: bool = False
+    """Whether the hour of the day and the day of the week are read."""
 
 
 class EventInputs(nn.Module):
@@ -93,11 +124,12 @@ class EventInputs(nn.Module):
         self.value = nn.Linear(2, size, bias=False) if features.value else None
         if self.value is not None:
             nn.init.zeros_(self.value.weight)
+        self.calendar = CalendarEmbedding(size) if features.calendar else None
 
-    def forward(self, vector: Tensor, gap_s: Tensor, kind: Tensor, value: Tensor) -> Tensor:
+    def forward(self, vector: Tensor, gap_s: Tensor, time_s: Tensor, kind: Tensor, value: Tensor) -> Tensor:
         """Return the encoder input [..., D] for item vectors [..., D] and features [...].
 
-        `gap_s` is NaN if there is no previous event, and `value` is NaN if there is none.
+        `gap_s` is NaN if there is no previous event, and `time_s` and `value` are NaN if they are not known.
         """
         # item vectors have unit norm initially, and the encoder expects unit variance
         x = vector * math.sqrt(self.size)
@@ -109,6 +141,8 @@ class EventInputs(nn.Module):
             x = x + self.kind(kind)
         if self.value is not None:
             x = x + self.value(_number(value))
+        if self.calendar is not None:
+            x = x + self.calendar(time_s)
         out: Tensor = self.dropout(x)
         return out
 
@@ -121,23 +155,30 @@ def _number(value: Tensor) -> Tensor:
 
 
 class QueryHead(nn.Module):
-    """Maps a hidden state to the query vector, given the time since the last event.
+    """Maps a hidden state to the query vector, given the time since the last event and the time of the request.
 
-    q = h (1 + s(gap)) + b(gap); with a temperature, q / (|q| temperature).
+    q = h (1 + s(gap)) + b(gap) + c(now); with a temperature, q / (|q| temperature).
     """
 
-    def __init__(self, size: int, *, time: bool, temperature: float) -> None:
+    def __init__(self, size: int, *, time: bool, temperature: float, calendar: bool = False) -> None:
         super().__init__()
         self.temperature = temperature
         self.scale = TimeGapEmbedding(size) if time else None
         self.shift = TimeGapEmbedding(size) if time else None
+        self.calendar = CalendarEmbedding(size) if calendar else None
 
-    def forward(self, hidden: Tensor, gap_s: Tensor) -> Tensor:
-        """Return query vectors [..., D] for hidden states [..., D] and gaps in seconds [...]; NaN is an unknown gap."""
+    def forward(self, hidden: Tensor, gap_s: Tensor, now_s: Tensor) -> Tensor:
+        """Return query vectors [..., D] for hidden states [..., D], gaps in seconds and times of requests [...].
+
+        NaN is an unknown gap or time.
+        """
+        if self.training and (self.scale is not None or self.calendar is not None):
+            hidden_time = torch.rand_like(gap_s) < GAP_DROPOUT
+            gap_s, now_s = (time.masked_fill(hidden_time, torch.nan) for time in (gap_s, now_s))
         if self.scale is not None and self.shift is not None:
-            if self.training:
-                gap_s = gap_s.masked_fill(torch.rand_like(gap_s) < GAP_DROPOUT, torch.nan)
             hidden = hidden * (1 + self.scale(gap_s)) + self.shift(gap_s)
+        if self.calendar is not None:
+            hidden = hidden + self.calendar(now_s)
         if self.temperature:
             hidden = unit_vectors(hidden.float()) / self.temperature
         return hidden

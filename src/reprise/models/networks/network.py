@@ -60,6 +60,8 @@ class Network:
     """Whether the kind of each event is an input."""
     values: bool = False
     """Whether the value of each event is an input."""
+    calendar: bool = False
+    """Whether the hour of the day and the day of the week of each event and of the request are inputs, in UTC."""
 
     def dropout_of(self, sizes: Sizes) -> float:
         """Return `dropout`, or the default for a log of this size."""
@@ -83,12 +85,12 @@ class Network:
         window = self.cooccurrence if self.cooccurrence is not None else 0 if bare else DEFAULT_WINDOW
         repeats = self.repeats if self.repeats is not None else 0 if bare else DEFAULT_REPEATS
         times = self.gaps or self.query_time or decay
-        features = InputFeatures(self.gaps, sizes.kinds if self.kinds else 0, self.values)
+        features = InputFeatures(self.gaps, sizes.kinds if self.kinds else 0, self.values, self.calendar)
         components = Components(
             items=ItemEmbeddings(sizes.items, self.size, unit=temperature > 0, sparse=self.sparse),
             inputs=EventInputs(self.size, features, dropout=item_dropout, event_dropout=self.event_dropout),
             encoder=encoder,
-            head=QueryHead(self.size, time=self.query_time, temperature=temperature),
+            head=QueryHead(self.size, time=self.query_time, temperature=temperature, calendar=self.calendar),
             decay=TimeDecay(self.size) if decay else None,
             cooccurrence=CooccurrenceCorrection(sizes.items, window, self.neighbours) if window else None,
             repeat_head=RepeatHead(repeats, times=times, kinds=features.kinds) if repeats else None,

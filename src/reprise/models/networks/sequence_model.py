@@ -87,10 +87,10 @@ class SequenceModel(NetworkScorer):
         features, window = self.inputs.features, self.recent_window
         in_use = {
             "item": window is not None,
-            "time_s": self.uses_time or (window is not None and window.times),
+            "time_s": self.uses_time or features.calendar or (window is not None and window.times),
             "kind": features.kinds > 0 or (window is not None and window.kinds),
             "value": features.value,
-            "now_s": self.head.scale is not None,
+            "now_s": self.head.scale is not None or self.head.calendar is not None,
         }
         return tuple(name for name, use in in_use.items() if use)
 
@@ -133,7 +133,7 @@ class SequenceModel(NetworkScorer):
         # the gap of a request is measured from the last event that the state has read, not from a cold item after it
         now_BT = batch.time_s_BT + batch.query_gap_s_BT
         query_gap_N = (now_BT[wanted_BT] - time_BS.flatten()[index_N]).float()
-        query_ND = self.head(hidden_SD.index_select(0, index_N), query_gap_N)
+        query_ND = self.head(hidden_SD.index_select(0, index_N), query_gap_N, now_BT[wanted_BT])
         last_B = index_BT[:, -1]
         after = {**encoded.state, "hidden": hidden_SD.index_select(0, last_B).to(start["hidden"].dtype)}
         if self.uses_time:
@@ -149,7 +149,9 @@ class SequenceModel(NetworkScorer):
         events, valid_BT, seen_BT = move_padding_last(batch)
         time_BS = self._times(events, start)
         gap_BT = (time_BS[:, 1:] - time_BS[:, :-1]).float()
-        x_BTD = self.inputs(self.items(events.item_BT), gap_BT, events.kind_BT, events.value_BT)
+        x_BTD = self.inputs(
+            self.items(events.item_BT), gap_BT, events.time_s_BT, events.kind_BT, events.value_BT
+        )
         return EncoderInputs(events, valid_BT, seen_BT, time_BS, x_BTD, gap_BT)
 
     def advance(self, state: State, event: Event) -> State:
@@ -160,7 +162,7 @@ class SequenceModel(NetworkScorer):
     def advance_vector(self, state: State, x_BD: Tensor, event: Event) -> State:
         """Return the state after an event whose item has the raw vector `x_BD`; the item may be a cold one."""
         gap_B = (event.time_s_B - state["time_s"]).float() if self.uses_time else torch.zeros_like(x_BD[:, 0])
-        input_BD = self.inputs(x_BD, gap_B, event.kind_B, event.value_B)
+        input_BD = self.inputs(x_BD, gap_B, event.time_s_B, event.kind_B, event.value_B)
         decay_BD = None if self.decay is None else self.decay(gap_B)
         hidden_BD, after = self.encoder.step(input_BD, state, *decay_args(decay_BD))
         after = {**after, "hidden": hidden_BD}
@@ -172,11 +174,10 @@ class SequenceModel(NetworkScorer):
 
     def query(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
         """Return the query vectors, q_BD."""
-        if now_s_B is None or not self.uses_time:
-            gap_B = state["hidden"].new_full(state["hidden"].shape[:1], torch.nan)
-        else:
-            gap_B = (now_s_B - state["time_s"]).float()
-        query_BD: Tensor = self.head(state["hidden"], gap_B)
+        unknown_B = state["hidden"].new_full(state["hidden"].shape[:1], torch.nan)
+        now_s_B = unknown_B.double() if now_s_B is None else now_s_B
+        gap_B = (now_s_B - state["time_s"]).float() if self.uses_time else unknown_B
+        query_BD: Tensor = self.head(state["hidden"], gap_B, now_s_B)
         return query_BD
 
     def attention(self, state: State) -> Tensor | None:
