@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from reprise.data.vocabulary import PAD
 from reprise.recommender.search.exact_index import Index, SearchResult
 from reprise.recommender.search.logit_corrections import LogitCorrections
+from reprise.recommender.search.pointer_mixture import NO_ITEM, NORMALISER_ITEMS, PointerMixture
 
 
 class Search(NamedTuple):
@@ -63,6 +64,37 @@ def random_corrections(
     return LogitCorrections(
         row_M, column_M + 1, (scale * generator.standard_normal(len(row_M))).astype(np.float32)
     )
+
+
+def random_mixture(generator: np.random.Generator, queries: int, items: int, gate: float) -> PointerMixture:
+    """Return windows of up to twelve different items; some are empty."""
+    width = min(12, items)
+    item_BW = np.array([generator.permutation(items)[:width] + 1 for _ in range(queries)])
+    item_BW[np.arange(width) < generator.integers(width + 1, size=(queries, 1))] = PAD
+    pointer_BW = np.where(item_BW == PAD, NO_ITEM, generator.standard_normal(item_BW.shape))
+    gate_B = gate + generator.standard_normal(queries)
+    shift = -float(generator.choice([0.0, 0.5, 8.0]))
+    return PointerMixture(item_BW, pointer_BW, gate_B, 0.3, float(generator.choice([0.4, 1.0])), shift)
+
+
+def check_mixed(index: Index, search: Search, mixture: PointerMixture) -> None:
+    """Compare a search with a mixture with a sort of all scores."""
+    dense_BI = search._replace(allowed=None).score_BI()
+    mixture.apply(dense_BI, np.sort(dense_BI, axis=1)[:, -NORMALISER_ITEMS:])
+    allowed_BI = np.ones(dense_BI.shape, dtype=np.bool_)
+    if search.allowed is not None:
+        allowed_BI &= search.allowed
+    index_Bk, score_Bk = index.search(search.query_BD, search.k, search.allowed, search.corrections, mixture)
+    for row, (found_k, score_k) in enumerate(zip(index_Bk, score_Bk, strict=True)):
+        expected_I = np.sort(np.where(allowed_BI[row], dense_BI[row], -np.inf))[::-1][: search.k]
+        magnitude = np.abs(dense_BI[row]).max(initial=1e-30)
+        filled = int(np.isfinite(expected_I).sum())
+        assert (found_k[filled:] == PAD).all() and len({*found_k[:filled].tolist()}) == filled
+        assert allowed_BI[row, found_k[:filled] - 1].all()
+        np.testing.assert_allclose(score_k[:filled], expected_I[:filled], atol=1e-5 * magnitude)
+        np.testing.assert_allclose(
+            score_k[:filled], dense_BI[row, found_k[:filled] - 1], atol=1e-5 * magnitude
+        )
 
 
 VECTORS: dict[str, Callable[[np.random.Generator, int, int], np.ndarray]] = {

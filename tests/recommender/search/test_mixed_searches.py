@@ -4,51 +4,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from searches import Search, searches
+from searches import Search, check_mixed, random_mixture, searches
 
 from reprise.data.vocabulary import PAD
-from reprise.recommender.search.exact_index import ExactIndex, Index
-from reprise.recommender.search.pointer_mixture import NO_ITEM, NORMALISER_ITEMS, PointerMixture
+from reprise.recommender.search.exact_index import ExactIndex
+from reprise.recommender.search.pointer_mixture import PointerMixture
 from reprise.recommender.search.quantized_index import QuantizedIndex
-
-
-def random_mixture(generator: np.random.Generator, queries: int, items: int, gate: float) -> PointerMixture:
-    """Return windows of up to twelve different items; some are empty."""
-    width = min(12, items)
-    item_BW = np.array([generator.permutation(items)[:width] + 1 for _ in range(queries)])
-    item_BW[np.arange(width) < generator.integers(width + 1, size=(queries, 1))] = PAD
-    pointer_BW = np.where(item_BW == PAD, NO_ITEM, generator.standard_normal(item_BW.shape))
-    gate_B = gate + generator.standard_normal(queries)
-    shift = -float(generator.choice([0.0, 0.5, 8.0]))
-    return PointerMixture(item_BW, pointer_BW, gate_B, 0.3, float(generator.choice([0.4, 1.0])), shift)
-
-
-def check(index: Index, search: Search, mixture: PointerMixture) -> None:
-    """Compare a search with a sort of all scores."""
-    dense_BI = search._replace(allowed=None).score_BI()
-    mixture.apply(dense_BI, np.sort(dense_BI, axis=1)[:, -NORMALISER_ITEMS:])
-    allowed_BI = np.ones(dense_BI.shape, dtype=np.bool_)
-    if search.allowed is not None:
-        allowed_BI &= search.allowed
-    index_Bk, score_Bk = index.search(search.query_BD, search.k, search.allowed, search.corrections, mixture)
-    for row, (found_k, score_k) in enumerate(zip(index_Bk, score_Bk, strict=True)):
-        expected_I = np.sort(np.where(allowed_BI[row], dense_BI[row], -np.inf))[::-1][: search.k]
-        magnitude = np.abs(dense_BI[row]).max(initial=1e-30)
-        filled = int(np.isfinite(expected_I).sum())
-        assert (found_k[filled:] == PAD).all() and len({*found_k[:filled].tolist()}) == filled
-        assert allowed_BI[row, found_k[:filled] - 1].all()
-        np.testing.assert_allclose(score_k[:filled], expected_I[:filled], atol=1e-5 * magnitude)
-        np.testing.assert_allclose(
-            score_k[:filled], dense_BI[row, found_k[:filled] - 1], atol=1e-5 * magnitude
-        )
 
 
 @given(searches(), st.sampled_from([-30.0, -3.0, 0.0, 3.0]), st.integers(0, 9))
 def test_both_indices_find_the_best_mixed_scores(search: Search, gate: float, seed: int) -> None:
     queries, items = len(search.query_BD), len(search.vectors_ID)
     mixture = random_mixture(np.random.default_rng(seed), queries, items, gate)
-    check(ExactIndex(search.vectors_ID), search, mixture)
-    check(QuantizedIndex(search.vectors_ID, min_items=1), search, mixture)
+    check_mixed(ExactIndex(search.vectors_ID), search, mixture)
+    check_mixed(QuantizedIndex(search.vectors_ID, min_items=1), search, mixture)
 
 
 class UnusedIndex:
@@ -72,7 +41,7 @@ def test_large_catalogues_do_not_need_all_scores(density: float | None, gate: fl
     best_BW = ExactIndex(vectors_ID).search(query_BD, 12, allowed_I)[0]
     mixture = random_mixture(generator, 5, len(vectors_ID), gate)._replace(item_BW=best_BW, shift=-8.0)
     mixture = mixture._replace(pointer_BW=generator.standard_normal(best_BW.shape))
-    check(index, Search(vectors_ID, query_BD, k, allowed_I, None), mixture)
+    check_mixed(index, Search(vectors_ID, query_BD, k, allowed_I, None), mixture)
 
 
 def test_bounds_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
