@@ -69,9 +69,12 @@ def test_recent_items_are_influenced_through_the_repeat_head(rich_shop: Recommen
     history = random_history(21, 12)
     items = [*(event["item_id"] for event in history), "p0"]
     assert len(set(items)) < len(items)
-    read = read_history(history, rich_shop._catalogue)
-    network, index = rich_shop._network, QuantizedIndex(rich_shop.artefact.output_ID, min_items=min_items)
-    item_M = rich_shop._catalogue.indices(items)
+    read = read_history(history, rich_shop.ranker.catalogue)
+    network, index = (
+        rich_shop.ranker.network,
+        QuantizedIndex(rich_shop.artefact.output_ID, min_items=min_items),
+    )
+    item_M = rich_shop.ranker.catalogue.indices(items)
     influence_TM = influences(network, index, read.events, item_M, START_S + 1e8)
     versions = [read.events, *(read.events.take(np.delete(np.arange(12), step)) for step in range(12))]
     score_BI = network.scores(network.fold(versions), START_S + 1e8)
@@ -97,9 +100,9 @@ def test_influences_of_the_last_events_equal_those_among_all(rich_shop: Recommen
 
 
 def test_explaining_several_items_equals_explaining_each_item(rich_shop: Recommender) -> None:
-    read = read_history(random_history(13), rich_shop._catalogue)
+    read = read_history(random_history(13), rich_shop.ranker.catalogue)
     item_M = np.array([4, 1, 4, 20])
-    network = rich_shop._network
+    network = rich_shop.ranker.network
     influence_TM = influences(network, rich_shop.ranker.index, read.events, item_M, np.nan, last=5)
     assert influence_TM.shape == (5, 4)
     for item, influence_T in zip(item_M, influence_TM.T, strict=True):
@@ -109,7 +112,7 @@ def test_explaining_several_items_equals_explaining_each_item(rich_shop: Recomme
 
 def test_earlier_events_are_folded_once(shop: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[int] = []
-    network = shop._network
+    network = shop.ranker.network
     advance = type(network.runtime).advance
     monkeypatch.setattr(
         type(network.runtime),

@@ -185,7 +185,7 @@ def test_an_unavailable_item_is_never_returned_but_can_be_read(priced: Recommend
     assert unavailable not in priced.recommend([], 12).item_ids
     assert unavailable not in priced.similar_items("p1" if unavailable != "p1" else "p2", 11).item_ids
     result = priced.recommend(["p1"], 12, filter={"available": False})
-    assert (result.item_ids, result[0].title) == ([unavailable], priced._catalogue.title(6))
+    assert (result.item_ids, result[0].title) == ([unavailable], priced.ranker.catalogue.title(6))
     assert priced.recommend([unavailable], 3).skipped == 0
     assert len(priced.explain([unavailable], unavailable)) == 1
     available = sorted(set(map(str, priced.items.item_ids(range(1, 13)))) - {str(unavailable)})

@@ -7,6 +7,9 @@ history: the whole one and T' without one event.
 import numpy as np
 
 from reprise.arrays import AnyArray, Float32Array
+from reprise.recommender.history import History
+from reprise.recommender.ranker import Ranker
+from reprise.recommender.recommendations import Influence
 from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.runtime.onnx_network import OnnxNetwork
 from reprise.recommender.runtime.onnx_session import State
@@ -51,3 +54,21 @@ def influences(
     score_BM = network.scores_of(state, items, index, now_s)
     influence_TM: Float32Array = score_BM[0] - score_BM[1:]
     return influence_TM
+
+
+def influences_of_events(
+    ranker: Ranker, history: History, item: int, now_s: float, last: int | None = None
+) -> list[Influence]:
+    """Return the influence of events of a history on the score of an item index, in the order of the history.
+
+    For `now_s` and `last` see `influences`.
+    """
+    influence_T1 = influences(ranker.network, ranker.index, history.events, np.array([item]), now_s, last)
+    explained = slice(len(history) - len(influence_T1), None)
+    rows = zip(
+        ranker.catalogue.item_ids(history.events.item[explained].tolist()),
+        history.position_T[explained].tolist(),
+        influence_T1[:, 0].tolist(),
+        strict=True,
+    )
+    return [Influence(*row) for row in rows]

@@ -226,7 +226,7 @@ def _best_extensions(
     include all its extensions that are among the best `beams` of all blocks.
     """
     row_N, column_N, log_N = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
-    rows = max(1, MAX_SCORES // network.output_ID.shape[0])
+    rows = max(1, MAX_SCORES // network.size)
     for start in range(0, len(total_W), rows):
         block = slice(start, start + rows)
         log_WI = _log_probabilities(network, {name: array[block] for name, array in state.items()}, shares_I)

@@ -21,7 +21,7 @@ def rank_histories(
 ) -> list[Recommendations]:
     """Return the k best items after each history, in the order of the histories. For the arguments see `Ranker.rank`."""
     order_B = sorted(range(len(read_B)), key=lambda row: -len(read_B[row]))
-    batch = max(1, min(MAX_BATCH, MAX_MASK_ENTRIES // ranker.catalogue.warm))
+    batch = max(1, min(MAX_BATCH, MAX_MASK_ENTRIES // ranker.catalogue.size))
     results = [Recommendations()] * len(read_B)
     for start in range(0, len(order_B), batch):
         rows = order_B[start : start + batch]

@@ -1,6 +1,6 @@
 """From states to recommendations: compute queries, apply filters, search, and translate indices to ids.
 
-Shape letters: B users, N users with events, I warm items, k recommendations, S places of a shortlist.
+Shape letters: B users, N users with events, I items, k recommendations, S places of a shortlist.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reprise.arrays import AnyArray
-from reprise.data.popular_items import Moment, PopularItems
+from reprise.data.popular_items import Moment, PopularItems, PopularList
 from reprise.recommender.items.candidate_mask import Filters
 from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.recommendations import Recommendation, Recommendations
@@ -75,14 +75,15 @@ class Ranker:
             diversity: Weight of dissimilarity, from 0 to 1. Above 0, items are chosen from a shortlist (`diversify`) and are
                 in the order of choice.
         """
-        candidates = shortlist_size(k, self.catalogue.warm) if diversity else k
+        candidates = shortlist_size(k, self.catalogue.recommendable) if diversity else k
         best = self._best(state, histories, candidates, filters, now_s)
         results = []
         for row, history in enumerate(histories):
             moment = Moment(float(now_s[row] if isinstance(now_s, np.ndarray) else now_s), history.attributes)
             index_S, score_S = best[row] if row in best else self._popular(candidates, filters, moment)
             if diversity:
-                index_S, score_S = diversify(index_S, score_S, self.network.input_ID, k, diversity)
+                vectors_SD = self.network.input_of(np.maximum(index_S, 1))
+                index_S, score_S = diversify(index_S, score_S, vectors_SD, k, diversity)
             if row in best:
                 reason = f"based on {_events(history.events)}"
             else:
@@ -120,16 +121,26 @@ class Ranker:
 
     def recommendations(self, index_k: AnyArray, score_k: AnyArray, reason: str) -> list[Recommendation]:
         """Return item indices and scores as recommendations, without empty places at the end."""
-        ids, title = self.catalogue.ids, self.catalogue.title
+        item_id, title = self.catalogue.item_id, self.catalogue.title
         return [
-            Recommendation(ids[index - 1], score, rank, reason, title(index))
+            Recommendation(item_id(index), score, rank, reason, title(index))
             for rank, (index, score) in enumerate(zip(index_k.tolist(), score_k.tolist(), strict=True), 1)
             if index
         ]
 
+    def popular_at(self, moment: Moment) -> PopularList:
+        """Return the items in the order of their popularity at a moment; added items come last, with a share of 0."""
+        row_I, share_I = self.popular.at(moment)
+        added_I = np.arange(len(share_I), self.catalogue.size)
+        if not len(added_I):
+            return PopularList(row_I, share_I)
+        return PopularList(
+            np.append(row_I, added_I), np.append(share_I, np.zeros(len(added_I), dtype=np.float32))
+        )
+
     def _popular(self, k: int, filters: Filters, moment: Moment) -> tuple[AnyArray, AnyArray]:
         """Return indices and shares of the k most popular items at a moment."""
-        row_I, share_I = self.popular.at(moment)
+        row_I, share_I = self.popular_at(moment)
         if (
             filters.listed_I is not None
         ):  # a user without events has seen nothing, so the lists are the whole mask

@@ -11,8 +11,6 @@ from math import inf, isnan, nan
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from reprise.argument_checks import file_path, flag, instance, mapping, whole
 from reprise.data.dataset import SequenceDataset
 from reprise.data.history_rules import HistoryRules
@@ -20,22 +18,23 @@ from reprise.data.popular_items import Moment
 from reprise.data.vocabulary import ItemId, Vocabulary
 from reprise.errors import ArtefactError, DataError
 from reprise.recommender.artefact.artefact import Artefact, read, write
-from reprise.recommender.artefact.loading import open_index, open_network, open_similarity_index
+from reprise.recommender.artefact.loading import open_index, open_network
 from reprise.recommender.artefact.model_card import report_facts
-from reprise.recommender.explain import influences
+from reprise.recommender.explain import influences_of_events
 from reprise.recommender.generate import DecodingOptions, continue_history
 from reprise.recommender.history import History, HistoryLike, Timestamp, read_history, request_time_s
+from reprise.recommender.item_changes import ItemChanger
 from reprise.recommender.items.candidate_mask import read_filters
 from reprise.recommender.items.catalogue import Catalogue
-from reprise.recommender.items.list_arguments import history_list
+from reprise.recommender.items.list_arguments import history_list, id_list
 from reprise.recommender.option_checks import at_most
 from reprise.recommender.rank_histories import rank_histories
 from reprise.recommender.ranker import Ranker
 from reprise.recommender.recommendations import Continuation, Influence, Recommendations
 from reprise.recommender.search.mmr import check_diversity
-from reprise.recommender.search.quantized_index import QuantizedIndex
 from reprise.recommender.self_check import GOLDEN, check_each_kind, make_golden_tests, run_golden_tests
 from reprise.recommender.session import Session
+from reprise.recommender.similar_items import SimilarItems
 
 PUBLIC_NAMES = {"time_s": "timestamp", "kind": "kind", "value": "value", "now_s": "now"}
 """Inputs of the graphs, and their names in requests."""
@@ -93,7 +92,7 @@ class Recommender:
         artefact = read(folder)
         try:
             recommender = cls.of(artefact, trusted=trusted)
-            check_each_kind(recommender._network, len(artefact.metadata["data"]["kinds"]))
+            check_each_kind(recommender.ranker.network, len(artefact.metadata["data"]["kinds"]))
         except (ArtefactError, DataError) as error:
             raise ArtefactError(f"the model {folder} cannot be used: {error}") from error
         return recommender
@@ -107,12 +106,13 @@ class Recommender:
 
     def _open(self, artefact: Artefact, trusted: bool) -> None:
         self._trusted = trusted
-        # a list of one, made on first use: `with_items` copies the recommender, and all copies share the list
-        self._similarity_index: list[QuantizedIndex] = []
-        self._network = open_network(artefact)
-        kinds = tuple(artefact.metadata["data"]["kinds"]) if "kind" in self.reads else ()
-        self._catalogue = Catalogue(artefact.items, warm=len(artefact.output_ID), kinds=kinds)
-        self._ranker = Ranker(self._catalogue, self._network, open_index(artefact), artefact.popular)
+        self._similarity = SimilarItems(artefact)
+        network, index = open_network(artefact), open_index(artefact)
+        reads = network.runtime.reads
+        kinds = tuple(artefact.metadata["data"]["kinds"]) if "kind" in reads else ()
+        catalogue = Catalogue(artefact.items, warm=len(artefact.output_ID), kinds=kinds)
+        self._changer = ItemChanger(None, index)
+        self._ranker = Ranker(catalogue, network, index, artefact.popular)
         self._rules = artefact.history_rules
         self.artefact = artefact
 
@@ -173,13 +173,15 @@ class Recommender:
 
     @property
     def items(self) -> Vocabulary:
-        """Ids of all known items. The first `items.warm` of them can be recommended."""
-        return self._catalogue.items
+        """Ids of the items of the model. The first `items.scored` of them can be recommended."""
+        return self._ranker.catalogue.items
 
     @property
     def reads(self) -> tuple[str, ...]:
         """Inputs besides the items and their order: some of `timestamp`, `kind`, `value` and `now`."""
-        return tuple(PUBLIC_NAMES[name] for name in self._network.runtime.reads if name in PUBLIC_NAMES)
+        return tuple(
+            PUBLIC_NAMES[name] for name in self._ranker.network.runtime.reads if name in PUBLIC_NAMES
+        )
 
     @property
     def history_rules(self) -> HistoryRules:
@@ -191,29 +193,45 @@ class Recommender:
         """Network, catalogue and search, for callers that keep states themselves."""
         return self._ranker
 
-    def with_items(self, changes: Mapping[ItemId, Mapping[str, Any]]) -> "Recommender":
-        """Return a recommender with changed values in the columns of items. It shares everything else with this one.
+    def with_items(
+        self, changes: Mapping[ItemId, Mapping[str, Any]], *, skip_undescribed: bool = False
+    ) -> "Recommender":
+        """Return a recommender with changed or added items. It shares everything else with this one.
+
+        If the model reads the content of items, an item without training events gets the vector of its new values, and items
+        that the model does not know are added.
 
         Args:
             changes: For each item the columns to change, with their new values; None removes a value.
+            skip_undescribed: Whether an unknown item without a value in any column that the model reads is left out, instead
+                of an error.
 
         Raises:
-            DataError: an id is unknown, or a value does not fit its column.
+            DataError: an id is unknown and the item cannot be added, or a value does not fit its column.
         """
-        return self._with_catalogue(self._catalogue.with_items(changes))
+        return self._with_ranker(self._changer.with_items(self._ranker, changes, skip_undescribed))
+
+    def without_items(self, item_ids: Iterable[ItemId]) -> "Recommender":
+        """Return a recommender without some of the items that `with_items` added.
+
+        Raises:
+            DataError: an item was not added.
+        """
+        return self._with_ranker(self._changer.without_items(self._ranker, id_list("item_ids", item_ids)))
 
     def without_columns(self, names: Iterable[str]) -> "Recommender":
         """Return a recommender without the changes that `with_items` made to these columns of items."""
-        return self._with_catalogue(self._catalogue.without_columns(names))
+        return self._with_ranker(
+            replace(self._ranker, catalogue=self._ranker.catalogue.without_columns(names))
+        )
 
-    def _with_catalogue(self, catalogue: Catalogue) -> "Recommender":
+    def _with_ranker(self, ranker: Ranker) -> "Recommender":
         other = copy(self)
-        other._catalogue = catalogue
-        other._ranker = replace(self._ranker, catalogue=catalogue)
+        other._ranker = ranker
         return other
 
     def __repr__(self) -> str:
-        return f"Recommender({self.name!r}, {self.items.warm} items)"
+        return f"Recommender({self.name!r}, {self._ranker.catalogue.recommendable} items)"
 
     def recommend(
         self,
@@ -278,10 +296,10 @@ class Recommender:
 
         Histories of similar length are folded together, which is faster than one call for each.
         """
-        k = at_most(k, self._catalogue.warm)
+        k = at_most(k, self._ranker.catalogue.recommendable)
         check_diversity(diversity)
         flag("exclude_seen", exclude_seen)
-        filters = read_filters(self._catalogue, deny, allow, exclude_seen, filter)
+        filters = read_filters(self._ranker.catalogue, deny, allow, exclude_seen, filter)
         read_B = [self._read(history) for history in history_list(histories)]
         last_s = max((history.last_s for history in read_B if not isnan(history.last_s)), default=nan)
         now_s = request_time_s(now, last_s)
@@ -296,21 +314,7 @@ class Recommender:
             ConfigError: `k` is not a whole number of at least 1.
             DataError: the item is unknown, or has no vector.
         """
-        index = self._catalogue.index(item_id)
-        k = at_most(k, self._catalogue.warm - 1)
-        if not k:
-            return Recommendations()
-        others_I = np.ones(self._catalogue.warm, dtype=np.bool_)
-        others_I[index - 1] = False
-        if self._catalogue.available_I is not None:
-            others_I &= self._catalogue.available_I
-        if not self._similarity_index:
-            self._similarity_index.append(open_similarity_index(self.artefact))
-        search = self._similarity_index[0]
-        unit_1D = search.vectors_ID[index - 1 : index]
-        index_Bk, score_Bk = search.search(unit_1D, k, others_I)
-        items = self._ranker.recommendations(index_Bk[0], score_Bk[0], f"similar to {item_id}")
-        return Recommendations(items)
+        return self._similarity.search(self._ranker, item_id, k)
 
     def session(self, *, remember_seen: bool = False) -> Session:
         """Start a session without events. Each event and each request takes the same time, and no history is kept.
@@ -341,18 +345,10 @@ class Recommender:
         """
         if last is not None:
             whole("last", last, high=inf)
-        target = self._catalogue.index(item)
-        read, index = self._read(history), self._ranker.index
+        target = self._ranker.catalogue.index(item)
+        read = self._read(history)
         now_s = request_time_s(now, read.last_s)
-        influence_T1 = influences(self._network, index, read.events, np.array([target]), now_s, last)
-        explained = slice(len(read) - len(influence_T1), None)
-        rows = zip(
-            self.items.item_ids(read.events.item[explained]),
-            read.position_T[explained].tolist(),
-            influence_T1[:, 0].tolist(),
-            strict=True,
-        )
-        return [Influence(*row) for row in rows]
+        return influences_of_events(self._ranker, read, target, now_s, last)
 
     def generate(
         self,
@@ -390,11 +386,11 @@ class Recommender:
         """
         options = DecodingOptions(temperature, top_k, top_p, no_repeat, seed, beams)
         read = self._read(history)
-        share_I = self._ranker.popular.at(Moment()).share_I
+        catalogue, share_I = self._ranker.catalogue, self._ranker.popular_at(Moment()).share_I
         path = continue_history(
-            self._network, read.events, length, options, share_I, self._catalogue.available_I
+            self._ranker.network, read.events, length, options, share_I, catalogue.available_I
         )
-        return Continuation(self.items.item_ids(path.index_L), path.log_probability_L)
+        return Continuation(catalogue.item_ids(path.index_L), path.log_probability_L)
 
     def _read(self, history: HistoryLike) -> History:
-        return read_history(history, self._catalogue, self._rules)
+        return read_history(history, self._ranker.catalogue, self._rules)

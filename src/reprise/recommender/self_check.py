@@ -76,7 +76,7 @@ def make_golden_tests(
     Raises:
         ArtefactError: a result has scores that are not finite.
     """
-    k = min(K, items.warm)
+    k = min(K, items.scored)
     gaps_s = [gap_s for gap_s in GAPS_S if session_gap_ms is None or gap_s * 1000 <= session_gap_ms]
     golden = [test | _result(recommend, test, k) for test in _requests(items, kinds, reads, gaps_s)]
     for test in golden:
@@ -102,7 +102,7 @@ def run_golden_tests(recommend: Recommend, items: Vocabulary, golden: Sequence[G
         raise ArtefactError(f"the golden tests are {golden!r:.60}, not a list; export the model again")
     for test in golden:
         try:
-            difference = _difference(test, _result(recommend, test, min(K, items.warm)))
+            difference = _difference(test, _result(recommend, test, min(K, items.scored)))
         except ArtefactError:  # the scores are not finite
             raise
         except (
@@ -144,14 +144,14 @@ def _requests(
 ) -> list[GoldenTest]:
     """Return the requests, from the shortest history to the longest."""
     generator = np.random.default_rng(0)
-    one, other = generator.integers(1, items.warm + 1, size=2).tolist()
+    one, other = generator.integers(1, items.scored + 1, size=2).tolist()
     indices: dict[str, list[int]] = {
         "no event": [],
-        "the most popular items": list(range(1, min(3, items.warm) + 1)),
+        "the most popular items": list(range(1, min(3, items.scored) + 1)),
         "repeated items": [one, other, one, one, other],
         REPEATS_ALONE: [one, other, other, one, other],
-        "five items": generator.integers(1, items.warm + 1, size=5).tolist(),
-        "fifty events": generator.integers(1, items.warm + 1, size=50).tolist(),
+        "five items": generator.integers(1, items.scored + 1, size=5).tolist(),
+        "fifty events": generator.integers(1, items.scored + 1, size=50).tolist(),
     }
     return [
         {"about": about, "items": items.item_ids(index)}

@@ -115,7 +115,7 @@ class Session:
                 that were seen.
             DataError: `now` is not a timestamp or is before the last event, or a list or the filter cannot be read.
         """
-        k = at_most(k, self._ranker.catalogue.warm)
+        k = at_most(k, self._ranker.catalogue.recommendable)
         check_diversity(diversity)
         if flag("exclude_seen", exclude_seen) and self._seen is None:
             raise ConfigError(

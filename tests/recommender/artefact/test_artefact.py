@@ -649,7 +649,7 @@ def test_a_loaded_large_model_uses_the_quantized_search(large: Recommender, save
         index = shop.ranker.index
         assert isinstance(index, QuantizedIndex) and index._quantized is not None
     assert requests(loaded) == requests(large)
-    assert all(index._quantized is not None for index in loaded._similarity_index)
+    assert loaded._similarity._index is not None and loaded._similarity._index._quantized is not None
     loaded.self_check()
 
 
@@ -657,7 +657,7 @@ def test_the_search_is_shared_by_recommenders_with_changed_items(large: Recommen
     changed = large.with_items({3: {"title": "Three"}})
     assert changed.ranker.index is large.ranker.index
     changed.similar_items(3)
-    assert changed._similarity_index is large._similarity_index
+    assert changed._similarity is large._similarity
 
 
 @pytest.mark.parametrize(("version", "files"), [(2, ()), (3, OLD_FILES)])

@@ -35,7 +35,7 @@ def test_a_scan_equals_single_steps(name: str, request: pytest.FixtureRequest) -
     shop: Recommender = request.getfixturevalue(name)
     network = open_network(shop.artefact)
     if name == "rich_shop":
-        events = read_history(random_history(4, EVENTS), shop._catalogue).events
+        events = read_history(random_history(4, EVENTS), shop.ranker.catalogue).events
     else:
         items = np.random.default_rng(1).integers(1, shop.items.warm + 1, EVENTS)
         events = EventArrays.of_items(items)

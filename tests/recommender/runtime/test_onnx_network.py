@@ -42,7 +42,7 @@ def test_scores_are_products_with_the_output_vectors(counting_shop: Recommender)
 
 def rows_of(shop: Recommender, lengths: tuple[int, ...]) -> list[EventArrays]:
     return [
-        read_history(random_history(seed, length), shop._catalogue).events
+        read_history(random_history(seed, length), shop.ranker.catalogue).events
         for seed, length in enumerate(lengths)
     ]
 

@@ -36,7 +36,7 @@ def test_each_chosen_item_has_the_largest_marginal_relevance(diversity: float) -
         vectors_ID = generator.normal(size=(30, 4)).astype(np.float32)
         index_S = generator.permutation(30)[:20] + 1
         score_S = -np.sort(-generator.normal(size=20)).astype(np.float32)
-        index_k, score_k = diversify(index_S, score_S, vectors_ID, 8, diversity)
+        index_k, score_k = diversify(index_S, score_S, vectors_ID[index_S - 1], 8, diversity)
         assert index_k.tolist() == by_hand(index_S, score_S, vectors_ID, 8, diversity)
         scores = dict(zip(index_S.tolist(), score_S.tolist(), strict=True))
         assert score_k.tolist() == [scores[index] for index in index_k.tolist()]
@@ -46,18 +46,18 @@ def test_an_item_equal_to_a_chosen_one_is_ranked_lower() -> None:
     """Items 1 and 2 are equal, item 3 is orthogonal: relevance 1, 0.9 and 0.5 minus d times a cosine of 0, 1 and 0."""
     vectors_ID = np.array([[1, 0], [1, 0], [0, 1], [-1, 0]], dtype=np.float32)
     index_S, score_S = np.array([1, 2, 3, 4]), np.array([10.0, 9.0, 5.0, 0.0], dtype=np.float32)
-    assert diversify(index_S, score_S, vectors_ID, 4, 0.0)[0].tolist() == [1, 2, 3, 4]
-    assert diversify(index_S, score_S, vectors_ID, 2, 0.5)[0].tolist() == [1, 4]
-    assert diversify(index_S, score_S, vectors_ID, 2, 0.3)[0].tolist() == [1, 3]
-    assert diversify(index_S, score_S, vectors_ID, 2, 0.2)[0].tolist() == [1, 2]
+    assert diversify(index_S, score_S, vectors_ID[index_S - 1], 4, 0.0)[0].tolist() == [1, 2, 3, 4]
+    assert diversify(index_S, score_S, vectors_ID[index_S - 1], 2, 0.5)[0].tolist() == [1, 4]
+    assert diversify(index_S, score_S, vectors_ID[index_S - 1], 2, 0.3)[0].tolist() == [1, 3]
+    assert diversify(index_S, score_S, vectors_ID[index_S - 1], 2, 0.2)[0].tolist() == [1, 2]
 
 
 def test_empty_places_equal_scores_and_zero_vectors_are_accepted() -> None:
     vectors_ID = np.zeros((3, 2), dtype=np.float32)
     index_S, score_S = np.array([2, 3, 0, 0]), np.array([1, 1, -np.inf, -np.inf], dtype=np.float32)
-    index_k, score_k = diversify(index_S, score_S, vectors_ID, 3, 0.7)
+    index_k, score_k = diversify(index_S, score_S, vectors_ID[index_S - 1], 3, 0.7)
     assert (index_k.tolist(), score_k.tolist()) == ([2, 3], [1, 1])
-    assert len(diversify(index_S[2:], score_S[2:], vectors_ID, 3, 0.7)[0]) == 0
+    assert len(diversify(index_S[2:], score_S[2:], vectors_ID[index_S[2:] - 1], 3, 0.7)[0]) == 0
 
 
 def test_the_shortlist_is_at_most_the_catalogue() -> None:
@@ -90,7 +90,7 @@ def test_diverse_results_are_the_same_in_memory_from_disk_in_bulk_and_in_a_sessi
 
 
 def test_more_diversity_gives_less_similar_items(counting_shop: Recommender) -> None:
-    network = counting_shop._network
+    network = counting_shop.ranker.network
 
     def mean_cosine(items: list[Any]) -> float:
         vectors = network.input_ID[[counting_shop.items.index(item) - 1 for item in items]]

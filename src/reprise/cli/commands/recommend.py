@@ -110,7 +110,7 @@ def recommend(
     recommender = open_recommender(model, dataset, trusted=trusted)
     log = read_events(histories, columns, tz=tz, time_unit=time_unit, delimiter=delimiter)
     check_output_file(out, (file["path"] for file in log.source.origin["files"]))
-    k = min(DEFAULT_K, recommender.items.warm) if k is None else k
+    k = min(DEFAULT_K, recommender.items.scored) if k is None else k
     request_time = None if now is None else _parse_time(now, tz)
     batches = read_histories(
         log,

@@ -1,6 +1,6 @@
 """The mask of items that may be recommended, from deny and allow lists, conditions on columns and items seen.
 
-Shape letters: B users, I warm items. Column j of a mask belongs to item index j + 1.
+Shape letters: B users, I items. Column j of a mask belongs to item index j + 1.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -64,11 +64,11 @@ def read_filters(
     masks = [mask_I for mask_I in (matching_I, available_I) if mask_I is not None]
     unknown = 0 if allowed is None else int((allowed == PAD).sum())
     if not (len(denied) or allowed is not None or masks):
-        return Filters(catalogue.warm, None, exclude_seen, unknown)
-    listed_I = np.full(catalogue.warm, allowed is None)
+        return Filters(catalogue.size, None, exclude_seen, unknown)
+    listed_I = np.full(catalogue.size, allowed is None)
     if allowed is not None:
         listed_I[allowed[allowed != PAD] - 1] = True
     listed_I[denied[denied != PAD] - 1] = False
     for mask_I in masks:
         listed_I &= mask_I
-    return Filters(catalogue.warm, None if listed_I.all() else listed_I, exclude_seen, unknown)
+    return Filters(catalogue.size, None if listed_I.all() else listed_I, exclude_seen, unknown)

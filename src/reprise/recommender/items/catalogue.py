@@ -1,6 +1,7 @@
 """The item catalogue: ids, columns of the item table, and the kinds of event.
 
-Shape letters: I warm items, which the network has vectors for. Item index p + 1 is row p of the item table.
+Shape letters: I items: those of the table that the network has vectors for, then the slots of added items. Item index p + 1 is
+row p of the item table; the indices of added items follow.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,18 +11,22 @@ from itertools import islice
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+
 from reprise.argument_checks import shown
 from reprise.arrays import AnyArray, BoolArray
 from reprise.data.dataset import EVENT, id_array
-from reprise.data.io.arrow_columns import Table
+from reprise.data.io.arrow_columns import Table, column_kind
 from reprise.data.vocabulary import PAD, ItemId, Vocabulary
 from reprise.errors import DataError, did_you_mean
+from reprise.recommender.items.added_items import AddedItems, empty_column
 from reprise.recommender.items.item_columns import (
     AVAILABLE,
     MODEL_COLUMNS,
     TITLE,
     NumericColumn,
     TypedColumn,
+    checked_list,
     new_column,
     read_column,
     stored_value,
@@ -38,30 +43,56 @@ class Catalogue:
     table: Table
     """Item table with `item_id`, `count` and the caller's columns, one row per item in index order."""
     warm: int
-    """Number of items that can be recommended: those with a vector."""
+    """Number of items that occur in the training part: the first rows of the table."""
     kinds: tuple[str, ...] = ()
     """Kinds of event in the order of their codes, most frequent first; empty if the network does not read kinds."""
     changed: Mapping[str, TypedColumn] = field(default_factory=dict, repr=False)
     """Columns that replace those of the table, or are not in it."""
+    scored: int = -1
+    """Number of items of the table that have a vector; by default the warm ones."""
+    content: tuple[str, ...] = ()
+    """Columns from which the network makes the vector of an item; empty if it reads ids only. With them, items can be added."""
+    lists: Mapping[int, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    """Changed values of columns that hold lists, by row of the table and column."""
+    added: AddedItems = field(default_factory=AddedItems, repr=False)
+    """Items that are not in the table."""
+
+    def __post_init__(self) -> None:
+        if self.scored < 0:
+            object.__setattr__(self, "scored", self.warm)
+        assert not self.content or self.scored == len(self.table), (
+            "content gives each item of the table a vector"
+        )
+
+    @property
+    def size(self) -> int:
+        """Largest index of an item with a vector: the number of columns of masks and scores."""
+        return self.scored + len(self.added.ids)
+
+    @property
+    def recommendable(self) -> int:
+        """Number of items that have a vector."""
+        return self.scored + len(self.added)
 
     @cached_property
     def items(self) -> Vocabulary:
-        """Vocabulary of the item ids and their indices."""
-        return Vocabulary(id_array(self.table.column("item_id")), warm=self.warm)
+        """Vocabulary of the ids in the table and their indices."""
+        return Vocabulary(id_array(self.table.column("item_id")), warm=self.warm, scored=self.scored)
 
     @cached_property
     def ids(self) -> list[ItemId]:
-        """Item ids as a list, which is faster than an array for lookups of single ids."""
+        """Ids in the table as a list, which is faster than an array for lookups of single ids."""
         ids: list[ItemId] = self.items.ids.tolist()
         return ids
 
     @cached_property
     def available_I(self) -> BoolArray | None:
-        """Mask of the warm items whose `available` is not false; None if that is every item."""
-        column = self.column(AVAILABLE)
-        if not isinstance(column, NumericColumn) or column.kind != "boolean":
-            return None
-        available_I: BoolArray = column.value_I[: self.warm] != 0
+        """Mask of the items whose `available` is not false; None if that is every item."""
+        available_I = np.append(np.ones(self.scored, dtype=np.bool_), self.added.used_A)
+        parts = self.column_parts(AVAILABLE)
+        if parts is not None and parts[0].kind == "boolean":
+            values = [part.value_I for part in parts if isinstance(part, NumericColumn)]
+            available_I &= np.append(values[0][: self.scored], values[1]) != 0
         return None if available_I.all() else available_I
 
     @cached_property
@@ -75,7 +106,7 @@ class Catalogue:
         return tuple(dict.fromkeys([*self.table.column_names, *self.changed]))
 
     def column(self, name: str) -> TypedColumn | None:
-        """Return a column as arrays, loaded at the first call; None if there is no such column.
+        """Return a column of the table as arrays, loaded at the first call; None if there is no such column.
 
         Raises:
             DataError: the column holds values that cannot be compared, such as lists.
@@ -88,8 +119,41 @@ class Catalogue:
             self._loaded[name] = read_column(self.table, name)
         return self._loaded[name]
 
+    def column_parts(self, name: str) -> tuple[TypedColumn, TypedColumn] | None:
+        """Return the values of a column in the table and those of the added items; None if there is no such column.
+
+        Raises:
+            DataError: the column holds values that cannot be compared, such as lists.
+        """
+        column = self.column(name)
+        if column is None:
+            return None
+        if name not in self._added_columns:
+            self._added_columns[name] = self.added.column(column)
+        return column, self._added_columns[name]
+
+    @cached_property
+    def _added_columns(self) -> dict[str, TypedColumn]:
+        """Columns of the added items that were made so far."""
+        return {}
+
+    def item_id(self, index: int) -> ItemId:
+        """Return the id of an item index."""
+        if index <= len(self.ids):
+            return self.ids[index - 1]
+        found = self.added.ids[index - len(self.ids) - 1]
+        assert found is not None, f"no item has the index {index}"
+        return found
+
+    def item_ids(self, indices: Iterable[int]) -> list[ItemId]:
+        """Return the ids of item indices."""
+        return [self.item_id(index) for index in indices]
+
     def title(self, index: int) -> str | None:
         """Return the title of an item index, or None if it has no title."""
+        if index > len(self.table):
+            added: str | None = self.added.values[self.item_id(index)].get(TITLE)
+            return added
         title: str | None = None if self._titles is None else self._titles.value(index - 1)
         return title
 
@@ -103,8 +167,12 @@ class Catalogue:
         Raises:
             DataError: the id is unknown.
         """
-        row = self._row(item_id)
-        values = {name: self._value(name, row) for name in self.columns if name not in MODEL_COLUMNS}
+        names = [name for name in self.columns if name not in MODEL_COLUMNS]
+        if item_id in self.added.slots:
+            values = {name: self.added.values[item_id].get(name) for name in names}
+        else:
+            row = self._row(item_id)
+            values = {name: self._value(name, row) for name in names}
         return {"item_id": item_id, **values}
 
     def with_item(self, item_id: ItemId, values: Mapping[str, Any]) -> "Catalogue":
@@ -116,43 +184,91 @@ class Catalogue:
 
         Args:
             changes: For each item the columns to change, with their new values; None removes a value. An unknown column is
-                added, with the type of its first value.
+                added, with the type of its first value. Unknown items are added if the network reads content.
 
         Raises:
             DataError: an id is unknown, a column belongs to the model, or a value is of another type than its column.
         """
         by_column: dict[str, dict[int, Any]] = {}
+        added: dict[ItemId, Mapping[str, Any]] = {}
         for item_id, values in _checked_mapping("the changes map item ids to columns", changes).items():
-            row = self._row(item_id)
             _checked_mapping(f"the changes of item {item_id!r} map columns to values", values)
+            if self.is_addable(item_id):
+                added[item_id] = values
+                continue
+            row = self._row(item_id)
             for name, value in values.items():
                 by_column.setdefault(name, {})[row] = value
+        lists = {name: by_column.pop(name) for name in [*by_column] if self._holds_lists(name)}
         changed = {name: self._changed(name, values) for name, values in by_column.items()}
         kept = {**self.changed, **{name: column for name, column in changed.items() if column}}
-        return self._replace_changed(kept, AVAILABLE in changed)
+        kept |= self._columns_of_added(added, kept)
+        return self._replaced(
+            AVAILABLE in changed,
+            changed=kept,
+            lists=self._changed_lists(lists),
+            added=self.added.with_values(added) if added else self.added,
+        )
+
+    def without_items(self, item_ids: Iterable[ItemId]) -> "Catalogue":
+        """Return a catalogue without some of the added items. Items that are added later take their indices."""
+        return self._replaced(True, added=self.added.without(item_ids))
+
+    def is_addable(self, item_id: ItemId) -> bool:
+        """Return whether an item is not in the table, but was added or can be."""
+        return bool(self.content) and self._is_id_type(type(item_id)) and item_id not in self.items
 
     def without_columns(self, names: Iterable[str]) -> "Catalogue":
         """Return a catalogue without the changes of these columns; those that are not in the table disappear."""
         removed = set(names)
         kept = {name: column for name, column in self.changed.items() if name not in removed}
-        return self._replace_changed(kept, AVAILABLE in removed)
+        return self._replaced(AVAILABLE in removed, changed=kept)
 
-    def _replace_changed(self, changed: Mapping[str, TypedColumn], other_availability: bool) -> "Catalogue":
-        """Return a catalogue with other changed columns, which shares everything else with this one."""
-        after = replace(self, changed=changed)
+    def _replaced(self, other_availability: bool, **fields: Any) -> "Catalogue":
+        """Return a catalogue with other fields, which shares everything else with this one."""
+        after = replace(self, **fields)
         shared = {name: getattr(self, name) for name in ("items", "ids", "_loaded")}
-        if not other_availability:
+        if after.added is self.added and not other_availability:
             shared["available_I"] = self.available_I
         vars(after).update(shared)
         return after
 
+    def _holds_lists(self, name: str) -> bool:
+        """Return whether a column that the network reads holds lists, which filters cannot test."""
+        return (
+            name in self.content
+            and name in self.table.column_names
+            and column_kind(self.table, name) == "other"
+        )
+
+    def _changed_lists(self, by_column: Mapping[str, Mapping[int, Any]]) -> Mapping[int, Mapping[str, Any]]:
+        if not by_column:
+            return self.lists
+        changed = {row: dict(values) for row, values in self.lists.items()}
+        for name, values in by_column.items():
+            for row, value in values.items():
+                changed.setdefault(row, {})[name] = checked_list(name, value)
+        return changed
+
+    def _columns_of_added(
+        self, items: Mapping[ItemId, Mapping[str, Any]], changed: Mapping[str, TypedColumn]
+    ) -> dict[str, TypedColumn]:
+        """Check the values of added items, and return the new columns that they need, which have no values in the table."""
+        new: dict[str, TypedColumn] = {}
+        for values in items.values():
+            for name, value in values.items():
+                self._check_name(name)
+                if self._holds_lists(name):
+                    checked_list(name, value)
+                elif value is not None:
+                    column = new.get(name) or changed.get(name) or self.column(name)
+                    if column is None or column.kind == "nothing":
+                        new[name] = column = new_column(name, len(self.table), value)
+                    empty_column(column, 1).with_values({0: value})
+        return new
+
     def _changed(self, name: str, values: Mapping[int, Any]) -> TypedColumn | None:
-        if name in MODEL_COLUMNS:
-            raise DataError(
-                f"{name!r} belongs to the model and cannot be changed; export a model to change it"
-            )
-        if not isinstance(name, str) or not name:
-            raise DataError(f"the name of a column is text that is not empty, got {name!r}; pass a name")
+        self._check_name(name)
         column = self.column(name)
         if column is None or column.kind == "nothing":
             first = next((value for value in values.values() if value is not None), None)
@@ -161,7 +277,18 @@ class Catalogue:
             column = new_column(name, len(self.table), first)
         return column.with_values(values)
 
+    @staticmethod
+    def _check_name(name: str) -> None:
+        if name in MODEL_COLUMNS:
+            raise DataError(
+                f"{name!r} belongs to the model and cannot be changed; export a model to change it"
+            )
+        if not isinstance(name, str) or not name:
+            raise DataError(f"the name of a column is text that is not empty, got {name!r}; pass a name")
+
     def _value(self, name: str, row: int) -> Any:
+        if name in self.lists.get(row, ()):
+            return self.lists[row][name]
         column = self.changed.get(name) or self._loaded.get(name)
         if column is None and name in (AVAILABLE, TITLE):
             column = self.column(name)
@@ -177,7 +304,7 @@ class Catalogue:
         return index - 1
 
     def indices(self, item_ids: Iterable[ItemId]) -> AnyArray:
-        """Return the indices of ids, `PAD` for ids without a vector.
+        """Return the indices of ids, those of added items too; `PAD` for ids without a vector.
 
         Raises:
             DataError: an id is of another type than the ids of this catalogue, so no catalogue of this model can contain it.
@@ -187,7 +314,11 @@ class Catalogue:
         if not all(self._is_id_type(kind) for kind in set(map(type, ids))):
             raise DataError(self._wrong_type(next(item for item in ids if not self._is_id_type(type(item)))))
         index = self.items.indices(ids)
-        index[index > self.warm] = PAD
+        index[index > self.scored] = PAD
+        if self.added.slots:
+            for place in np.flatnonzero(index == PAD).tolist():
+                slot = self.added.slots.get(ids[place])
+                index[place] = PAD if slot is None else len(self.table) + slot + 1
         return index
 
     def index(self, item_id: ItemId) -> int:

@@ -1,6 +1,6 @@
 """Conditions on columns of the item table: equal, one of several values, within a range, none of several values.
 
-Shape letters: I warm items.
+Shape letters: I items.
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,18 +36,19 @@ def matching_items(catalogue: Catalogue, conditions: Mapping[str, Any]) -> BoolA
     matching_I: BoolArray | None = None
     for name, condition in conditions.items():
         try:
-            mask_I = _mask(_column(catalogue, name), condition)[: catalogue.warm]
+            in_table, added = _column(catalogue, name)
+            mask_I = np.append(_mask(in_table, condition)[: catalogue.scored], _mask(added, condition))
         except DataError as error:
             raise DataError(f"filter: {error}") from None
         matching_I = mask_I if matching_I is None else matching_I & mask_I
     return matching_I
 
 
-def _column(catalogue: Catalogue, name: str) -> TypedColumn:
-    column = catalogue.column(name)
-    if column is None:
+def _column(catalogue: Catalogue, name: str) -> tuple[TypedColumn, TypedColumn]:
+    parts = catalogue.column_parts(name)
+    if parts is None:
         raise DataError(f"the items have no column {name!r}{_known_columns(str(name), catalogue.columns)}")
-    return column
+    return parts
 
 
 def _known_columns(name: str, columns: Iterable[str]) -> str:

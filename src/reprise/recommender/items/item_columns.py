@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from reprise.argument_checks import shown
 from reprise.arrays import AnyArray, BoolArray
 from reprise.data.io.arrow_columns import MAX_EXACT_INTEGER, Kind, Table, column_kind, encode_column, value_at
 from reprise.errors import DataError
@@ -187,7 +188,7 @@ class TextColumn:
     def _compact(self) -> "TextColumn":
         """Return the column without unused texts, so that memory does not grow with the number of changes."""
         used, back_I = np.unique(self.code_I, return_inverse=True)
-        absent = int(used[0] < 0)
+        absent = int((used < 0).any())
         texts = [self.dictionary.texts[code] for code in used[absent:].tolist()]
         return replace(self, code_I=(back_I - absent).astype(np.int32), dictionary=Dictionary(texts))
 
@@ -247,6 +248,24 @@ def new_column(name: str, rows: int, value: Any) -> TypedColumn:
     raise DataError(
         f"column {name!r} cannot hold {value!r}; pass text, a number, true, false, a time, or None for no value"
     )
+
+
+def checked_list(name: str, value: Any) -> list[Any] | None:
+    """Return the value of a column that holds lists: texts or finite numbers, or None for no value.
+
+    Raises:
+        DataError: it is something else.
+    """
+    if value is None:
+        return None
+    parts = list(value) if isinstance(value, list | tuple | np.ndarray) else [None]
+    texts = all(isinstance(part, str) for part in parts)
+    numbers = all(isinstance(part, Real) and not isinstance(part, bool) and isfinite(part) for part in parts)
+    if not (texts or numbers):
+        raise DataError(
+            f"column {name!r} holds lists, got {shown(value)}; pass a list of texts or a list of finite numbers"
+        )
+    return parts
 
 
 def wrong_type(name: str, kind: Kind, value: Any) -> DataError:

@@ -1,7 +1,8 @@
 """A trained network without torch: the ONNX session, the item vectors, and the tables that change the scores.
 
-Shape letters: B users, T events of one user, E events of all users, I items, A added items, M selected items, W recent items, D width; N users
-of whom a selected item is recent, K best items, U different recent items, P pairs of a selected and a recent item.
+Shape letters: B users, T events of one user, E events of all users, I items, A added items, M selected items, W recent items,
+D width; N users of whom a selected item is recent, K best items, U different recent items, P pairs of a selected and a recent
+item.
 """
 
 from collections.abc import Sequence

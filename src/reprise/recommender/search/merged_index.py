@@ -50,7 +50,7 @@ class _Candidates(NamedTuple):
 
 
 class MergedIndex:
-    """A search over a table of which some vectors are replaced and to which some are added. Safe to call from several threads."""
+    """A search over a table with replaced and added vectors. Safe to call from several threads."""
 
     def __init__(self, index: ExactIndex | QuantizedIndex, changes: VectorChanges) -> None:
         """Create a search.

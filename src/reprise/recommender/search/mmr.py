@@ -20,7 +20,7 @@ def shortlist_size(k: int, items: int) -> int:
 
 
 def diversify(
-    index_S: AnyArray, score_S: AnyArray, vectors_ID: Float32Array, k: int, diversity: float
+    index_S: AnyArray, score_S: AnyArray, vectors_SD: Float32Array, k: int, diversity: float
 ) -> tuple[AnyArray, AnyArray]:
     """Choose k relevant and dissimilar items from a shortlist; return their indices and scores in the order of choice.
 
@@ -31,7 +31,7 @@ def diversify(
     Args:
         index_S: Item indices, best first; 0 in empty places at the end.
         score_S: Scores of these items.
-        vectors_ID: Input vectors; row j belongs to item index j + 1.
+        vectors_SD: Input vectors of these items; any values in empty places.
         k: Number of items to choose; all items of the shortlist if it has fewer.
         diversity: The weight d, from 0, which keeps the order of the shortlist, to 1.
     """
@@ -39,7 +39,7 @@ def diversify(
     index_S, score_S = index_S[:filled], score_S[:filled]
     chosen: list[int] = []
     gain_S = (1 - diversity) * _min_max_scaled(score_S)
-    unit_SD = unit_vectors(vectors_ID[index_S - 1])
+    unit_SD = unit_vectors(vectors_SD[:filled])
     similarity_S = np.full(filled, -np.inf)
     for _ in range(min(k, filled)):
         # nothing is chosen before the first item, so it has no similarity to subtract

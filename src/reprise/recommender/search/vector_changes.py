@@ -34,7 +34,8 @@ class VectorChanges:
             item_N: Item indices, in any shape.
         """
         if not len(self.item_M):
-            return vectors_ID[item_N - 1]
+            unchanged_ND: Float32Array = vectors_ID[item_N - 1]
+            return unchanged_ND
         changed_N, place_N = self._find(item_N)
         vector_ND: Float32Array = vectors_ID[np.where(changed_N, 1, item_N) - 1]
         vector_ND[changed_N] = self.vector_MD[place_N[changed_N]]
