@@ -16,6 +16,8 @@ from .evaluation import evaluate as evaluate
 from .models import Adversarial as Adversarial
 from .models import Autoencoder as Autoencoder
 from .models import Caser as Caser
+from .models import ContentCooccurrence as ContentCooccurrence
+from .models import ContentKNN as ContentKNN
 from .models import Convolution as Convolution
 from .models import Cooccurrence as Cooccurrence
 from .models import Ensemble as Ensemble

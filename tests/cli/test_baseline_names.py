@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from typer.testing import Result
 
 from reprise.class_names import resolve
-from reprise.cli.baseline_names import BASELINES, find_baseline
+from reprise.cli.baseline_names import BASELINES, expand_all, find_baseline
 from reprise.models.baselines.cooccurrence_scorer import Cooccurrence
+from reprise.testing.worlds import noise
 
 Run = Callable[..., Result]
 USER_MODULE = """
@@ -53,6 +56,18 @@ def test_all_baselines_in_one_table_without_a_run(reprise: Run, shop: Path, tmp_
     assert result.exit_code == 0, result.output
     names = [model["name"] for model in json.loads(file.read_text())["entrants"]]
     assert [name.lower() for name in names] == [name.replace("-", "") for name in BASELINES]
+
+
+def test_all_names_each_baseline_that_suits_the_dataset_once() -> None:
+    dataset = noise(sequences=5)
+    without = [name for name in BASELINES if not name.startswith("content")]
+    assert expand_all(["markov", "all"], dataset) == ["markov", *(it for it in without if it != "markov")]
+    columns = {
+        "item_id": dataset.table["item_id"],
+        "title": [f"mug {number}" for number in range(len(dataset.items))],
+    }
+    assert expand_all(["all"], replace(dataset, table=pa.table(columns))) == [*BASELINES]
+    assert expand_all(["markov"], dataset) == ["markov"]
 
 
 def test_recipe_file_sets_the_fields(

@@ -17,15 +17,32 @@ BASELINES = {
     "cooccurrence": "reprise:Cooccurrence",
     "item-knn": "reprise:ItemKNN",
     "session-knn": "reprise:SessionKNN",
+    "content-knn": "reprise:ContentKNN",
+    "content-cooccurrence": "reprise:ContentCooccurrence",
 }
 """Short names of the built-in baselines and their classes."""
+READ_CONTENT = ("content-knn", "content-cooccurrence")
+"""Short names of the baselines that need an item table."""
+ALL = "all"
+"""Name that stands for all built-in baselines that can be fitted to a dataset."""
 FORMER_NAMES = {"transitions": "cooccurrence"}
 """Short names of earlier versions, which are still accepted."""
 HELP = (
     f"Baselines to compare with: {', '.join(BASELINES)}, module:Class, "
-    "or a recipe file whose [model] is one of these."
+    f"a recipe file whose [model] is one of these, or {ALL} for all built-in ones that suit the dataset."
 )
 """Help text of the option `--baselines`."""
+
+
+def expand_all(names: list[str], data: "SequenceDataset") -> list[str]:
+    """Replace the name `all` by the built-in baselines; those that read content only if a column describes an item."""
+    from reprise.content.column_detection import detect_columns
+
+    if ALL not in names:
+        return names
+    has_content = bool(detect_columns(data.table))
+    found = [name for name in BASELINES if has_content or name not in READ_CONTENT]
+    return list(dict.fromkeys([*(name for name in names if name != ALL), *found]))
 
 
 def fit_baseline(name: str, data: "SequenceDataset", *, typed: bool, trusted: bool) -> "Scorer":

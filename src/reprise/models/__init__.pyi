@@ -1,3 +1,5 @@
+from .baselines.content_cooccurrence import ContentCooccurrence as ContentCooccurrence
+from .baselines.content_knn import ContentKNN as ContentKNN
 from .baselines.cooccurrence_scorer import Cooccurrence as Cooccurrence
 from .baselines.item_knn import ItemKNN as ItemKNN
 from .baselines.markov import Markov as Markov

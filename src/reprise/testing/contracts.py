@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from reprise.data.batching import BatchPlan
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.vocabulary import PAD
+from reprise.evaluation.ranking.targets import scored_view
 from reprise.models.batch import Batch, Event, events_at_step, gather
 from reprise.models.encoder import Encoded, Encoder
 from reprise.models.networks.item_embeddings import ItemEmbeddings
@@ -250,6 +251,7 @@ def check_scorer(
     scorer: Scorer, dataset: SequenceDataset, *, part: Part = "test", tolerance: float = 1e-4
 ) -> None:
     """Check that a scorer keeps the contract of `Scorer`: `score_batch` must equal single steps on a dataset."""
+    dataset = scored_view(scorer, dataset)
     first_U, last_U = dataset.part(part)
     plan = BatchPlan(dataset.offset[:-1], last_U, events_per_batch=64, max_steps=5)
     with torch.no_grad():

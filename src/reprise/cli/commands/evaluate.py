@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import typer
 
 from reprise.atomic_files import resolved
-from reprise.cli.baseline_names import HELP, find_baseline, fit_baseline
+from reprise.cli.baseline_names import HELP, expand_all, find_baseline, fit_baseline
 from reprise.cli.shared_options import DatasetOption, Trusted, check_output_file, drop_unset
 from reprise.errors import ConfigError, command_line
 
@@ -116,6 +116,7 @@ def evaluate(
     facts = _read_search(search)
     names = _names(baselines)
     data = _dataset(runs or [], names, dataset)
+    names = expand_all(names, data)
     fit = _fit(names, typed=True, trusted=trusted)
     settings = _settings(typed, data.items.warm)
     result = _compare(runs or [], names, data, fit, settings, workers, trusted=trusted)

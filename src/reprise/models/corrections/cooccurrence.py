@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.models.counts.counting import csr_entries, item_counts
-from reprise.models.counts.neighbours import find_neighbours
+from reprise.models.counts.neighbours import ItemNeighbours, find_neighbours
 from reprise.models.sparse_logits import SparseLogits
 
 MAX_DISTANCE = 20
@@ -81,7 +81,11 @@ class CooccurrenceCorrection(nn.Module):
         near = find_neighbours(
             dataset, MAX_DISTANCE, self.neighbours, before, similarity=self.uses_similarity
         )
-        log_popularity_I = item_counts(dataset, before).clamp(min=1.0).log().float()
+        self.store(near, item_counts(dataset, before))
+
+    def store(self, near: ItemNeighbours, count_I: Tensor) -> None:
+        """Use these neighbours of each item and these numbers of events, replacing any earlier ones."""
+        log_popularity_I = count_I.clamp(min=1.0).log().float()
         device = self.distance.device
         self.start, self.neighbour_P = near.start.to(device), near.item_P.to(device)
         for name in ("after_P", "before_P", "cosine_P", "after", "before"):

@@ -42,9 +42,18 @@ def popularity(dataset: SequenceDataset, before: Part = "valid") -> Tensor:
         DataError: The training part is empty.
     """
     count_I = item_counts(dataset, before)
+    check_counts(count_I)
+    return count_I / count_I.sum()
+
+
+def check_counts(count_I: Tensor) -> None:
+    """Check that there are events.
+
+    Raises:
+        DataError: There are none.
+    """
     if not count_I.sum():
         raise DataError("the training part is empty, there is nothing to count; choose a later split")
-    return count_I / count_I.sum()
 
 
 def item_counts(dataset: SequenceDataset, before: Part = "valid") -> Tensor:

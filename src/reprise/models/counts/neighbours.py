@@ -3,14 +3,15 @@
 Shape letters: I items (the scored ones), P pairs of an item and a neighbour.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from reprise.data.dataset import Part, SequenceDataset
-from reprise.models.counts.counting import count_neighbours
+from reprise.models.counts.counting import Neighbours, count_neighbours
 from reprise.models.counts.item_similarity import nearest_items, session_items
 from reprise.models.counts.session_matrix import find_sessions
 
@@ -57,20 +58,27 @@ def find_neighbours(
         similarity: Whether to find neighbours by similarity; without, `cosine_P` is 0.
     """
     near = count_neighbours(dataset, window, max_neighbours, before)
+    items = dataset.items.scored
     if not similarity:
-        zero_P = torch.zeros_like(near.after_P)
-        return ItemNeighbours(
-            near.start, near.item_P, near.after_P, near.before_P, zero_P, near.after, near.before
-        )
+        return merge_similarities(near, sparse.csr_array((items + 1, items + 1)))
     sessions = find_sessions(dataset, before, SESSION_LENGTH)
-    similar = nearest_items(session_items(sessions, dataset.items.scored), SHRINKAGE, max_neighbours)
-    base = dataset.items.scored + 1
+    return merge_similarities(near, nearest_items(session_items(sessions, items), SHRINKAGE, max_neighbours))
+
+
+def merge_similarities(near: Neighbours, similar_II: Any) -> ItemNeighbours:
+    """Merge the neighbours of each item by co-occurrence with those by similarity.
+
+    Args:
+        near: Neighbours by co-occurrence.
+        similar_II: Similarities of item pairs as a sparse matrix [I + 1, I + 1].
+    """
+    base = len(near.start) - 1
     # A pair (i, j) has the code i (I + 1) + j. Both sorts of neighbours are merged by their codes.
     near_P = np.repeat(np.arange(base), np.diff(near.start)) * base + near.item_P.numpy()
-    similar_P = np.repeat(np.arange(base), np.diff(similar.indptr)) * base + similar.indices
+    similar_P = np.repeat(np.arange(base), np.diff(similar_II.indptr)) * base + similar_II.indices
     code_P = np.union1d(near_P, similar_P)
     values = []
-    for codes_P, value_P in ((near_P, near.after_P), (near_P, near.before_P), (similar_P, similar.data)):
+    for codes_P, value_P in ((near_P, near.after_P), (near_P, near.before_P), (similar_P, similar_II.data)):
         merged_P = np.zeros(len(code_P))
         merged_P[np.searchsorted(code_P, codes_P)] = value_P
         values.append(torch.from_numpy(merged_P))
