@@ -26,6 +26,7 @@ def test_a_report_as_json(report):
     assert list(found["metrics"]) == [
         "recall@1", "hit@1", "mrr@1", "ndcg@1", "recall@2", "hit@2", "mrr@2", "ndcg@2",
         "novelty@1", "novelty@2", "popularity_lift@1", "popularity_lift@2", "diversity@2",
+        "recall_cold@1", "recall_cold@2", "recall_warm@1", "recall_warm@2",
         "coverage@1", "coverage@2", "gini@1", "gini@2",
     ]  # fmt: skip
     assert found["calibration"] is None
@@ -71,7 +72,7 @@ def test_a_report_as_text(report):
     lines = str(report).splitlines()
     assert lines[0].split() == ["Table", "3", "targets"]
     assert lines[1] == "recall@1           0.6667 [0.0000, 1.0000]"
-    assert lines[14] == "coverage@1         0.3333"
+    assert lines[18] == "coverage@1         0.3333"
     table = str(report).split("\n\n")[1].splitlines()
     assert [line.split()[0] for line in table] == [
         "slice",
@@ -84,8 +85,8 @@ def test_a_report_as_text(report):
     ]
     assert table[2].split()[:3] == ["warm", "2", "1.0000"]
     assert (
-        "Each target is ranked among all 3 items of the training part; the candidates include items seen earlier in the "
-        "sequence; ties are averaged over all orders; a cold target is a miss."
+        "Each target is ranked among all 3 items of the training part, so a cold target is a miss; the candidates include "
+        "items seen earlier in the sequence; ties are averaged over all orders."
     ) in str(report)
     assert "[low, high]: 95% intervals, percentile bootstrap over sequences, 1000 resamples, seed 3." in str(
         report

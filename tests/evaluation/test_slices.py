@@ -4,7 +4,7 @@ import pytest
 from reprise.evaluation import target_histories
 from reprise.evaluation.evaluator import evaluate
 from reprise.evaluation.ranking.targets import TargetRanks
-from reprise.evaluation.slices import NONE, by_gap, by_history, by_kind, by_popularity, dimensions
+from reprise.evaluation.slices import NONE, by_age, by_gap, by_history, by_kind, by_popularity, dimensions
 from reprise.evaluation.target_histories import mean_before, seen_before
 from reprise.testing.worlds import world
 
@@ -51,6 +51,17 @@ def test_gap_slices():
     dataset.time_ms[:] = np.cumsum([0, *gaps])
     assert names(by_gap(dataset, targets(dataset, [0] * 6, range(1, 7)))) == [
         "gap_under_1min", "gap_under_1min", "gap_1min-1h", "gap_1h-1d", "gap_1d-1w", "gap_over_1w",
+    ]  # fmt: skip
+
+
+def test_the_age_of_an_item_counts_from_its_first_event_in_any_sequence():
+    dataset = world([list("abbbbb"), list("bccc")], valid=1, test=3)
+    day_E = np.array([0, 0.5, 1, 2, 40, 200, 0, 5, 5, 6])
+    dataset.time_ms[:] = (day_E * DAY).astype(np.int64)
+    # b begins with the second sequence, on day 0; c on day 5, before the part of its targets
+    found = names(by_age(dataset, targets(dataset, [0] * 5 + [1] * 2, [1, 2, 3, 4, 5, 8, 9])))
+    assert found == [
+        "age_under_1d", "age_1d-1w", "age_1d-1w", "age_30d-180d", "age_over_180d", "age_under_1d", "age_1d-1w",
     ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from reprise.report.render import render
 
 VOID = {"meta", "circle", "rect", "br"}
 SECTIONS = [
-    "models", "comparisons", "cost", "learning", "slices", "calibration", "lists", "examples", "protocol", "recipes",
+    "models", "comparisons", "cost", "learning", "cold", "slices", "calibration", "lists", "examples", "protocol", "recipes",
 ]  # fmt: skip
 """Anchors of a page without a hyper-parameter search, in order."""
 

@@ -17,6 +17,19 @@ def test_the_metric_of_the_comparison_comes_first(comparison: ComparisonRecord) 
     assert summary(comparison).split()[2:4] == ["recall@5", "ndcg@10"]
 
 
+def test_measures_of_cold_items_follow_if_there_are_any(comparison: ComparisonRecord) -> None:
+    assert "cold items" not in summary(comparison)
+    for facts in comparison["entrants"][1:]:
+        facts["pooled"]["metrics"]["cold_slots@10"] = {"value": 0.25, "low": 0.2, "high": 0.3}
+    lines = summary(comparison).splitlines()
+    assert [line.split() for line in lines[5:9]] == [
+        ["cold", "items", "cold_slots@10"],
+        ["gru", "1", "x", "8", "0.2500", "[0.2000,", "0.3000]"],
+        ["lstm", "1", "x", "8", "0.2500", "[0.2000,", "0.3000]"],
+        ["Popularity", "-"],
+    ]
+
+
 def test_correction_is_explained_from_two_comparisons_on(comparison: ComparisonRecord) -> None:
     assert correction_note(comparison).startswith(
         "All p values are corrected for 3 comparisons (Holm 1979). The intervals are not corrected"

@@ -43,6 +43,23 @@ def test_list_metrics_are_shown_at_the_largest_k(comparison: ComparisonRecord) -
     ]  # fmt: skip
 
 
+def test_cold_items_have_a_table_of_their_own(comparison: ComparisonRecord) -> None:
+    """Popularity has no scores for cold items."""
+    assert tables.cold_items_table(rank_models(comparison, "ndcg@10")) is None
+    for facts in comparison["entrants"]:
+        metrics = facts["pooled"]["metrics"]
+        metrics["recall_cold@10"] = {"value": 0.0, "low": 0.0, "high": 0.0}
+        if facts["baseline"] is None:
+            metrics["cold_slots@10"] = {"value": 0.25, "low": 0.2, "high": 0.3}
+    models = rank_models(comparison, "ndcg@10")
+    table = tables.cold_items_table(models)
+    assert table is not None
+    assert [column.name for column in table.columns] == ["recall cold@10", "cold slots@10"]
+    assert [row.cells[1].text for row in table.rows] == ["0.2500", "0.2500", "\N{EN DASH}"]
+    others = tables.accuracy_table(comparison, models, "ndcg@10").columns
+    assert not any("cold" in column.name for column in others)
+
+
 def test_missing_list_metric_is_shown_as_a_dash(comparison: ComparisonRecord) -> None:
     del comparison["entrants"][0]["pooled"]["metrics"]["coverage@10"]
     table = tables.list_metrics_table(rank_models(comparison, "ndcg@10"))

@@ -16,6 +16,7 @@ from reprise.arrays import AnyArray
 from reprise.data.dataset import Part, SequenceDataset, check_dataset
 from reprise.errors import ConfigError
 from reprise.evaluation.calibration import CalibrationObserver, gives_logits
+from reprise.evaluation.cold_items import ColdItems, is_cold
 from reprise.evaluation.list_metrics import ListMetrics
 from reprise.evaluation.metrics import all_metrics, resolve_ties
 from reprise.evaluation.options import EvaluationOptions
@@ -26,6 +27,7 @@ from reprise.evaluation.protocol import (
     list_lengths,
 )
 from reprise.evaluation.ranking.targets import (
+    ScoreObserver,
     TargetRanks,
     TopKObserver,
     device_of,
@@ -34,7 +36,7 @@ from reprise.evaluation.ranking.targets import (
 )
 from reprise.evaluation.ranking.tiles import MISS
 from reprise.evaluation.report import EvaluatedData, Report, SequenceSums, Slice
-from reprise.evaluation.slices import cold, dimensions, same_time
+from reprise.evaluation.slices import dimensions, same_time
 from reprise.evaluation.stats.bootstrap import Bootstrap, Interval, Ratio
 from reprise.evaluation.target_leakage import check_source, check_target_leakage
 from reprise.models.scorer import CountingScorer, Scorer
@@ -113,17 +115,19 @@ def evaluate_ranks(
     lists = ListMetrics(view, protocol, options.seed, device_of(model)) if options.lists else None
     with_probabilities = options.calibration and gives_logits(model)
     probabilities = CalibrationObserver(view, protocol, options.seed) if with_probabilities else None
+    cold_items = ColdItems(view, protocol)
     with counting_up_to(model, dataset, protocol.part):
         if options.leaks:
             check_target_leakage(model, view, protocol)
-        top_k = [*observers, *([lists] if lists is not None else [])]
-        ranks = rank_targets(model, view, protocol, options, top_k=top_k, observer=probabilities)
+        top_k = [*observers, cold_items, *([lists] if lists is not None else [])]
+        scores: list[ScoreObserver] = [cold_items, *([probabilities] if probabilities is not None else [])]
+        ranks = rank_targets(model, view, protocol, options, top_k=top_k, observers=scores)
     counts = resolve_ties(ranks.greater_N, ranks.equal_N, protocol.ties)
     values = all_metrics(*counts, protocol.at, options.metrics)
     value_NM = np.column_stack([*values.values()])
     sums = SequenceSums.of(ranks.row_N, tuple(values), value_NM)
     groups = [*_groups(dataset, ranks, sums.metrics, value_NM)] if options.slices else []
-    list_ratios = [] if lists is None else [*lists.ratios(ranks)]
+    list_ratios = [*([] if lists is None else lists.ratios(ranks)), *cold_items.ratios(dataset, ranks)]
     metrics, slices = _intervals(sums, groups, list_ratios, options.bootstrap)
     sampled = (note for it in (lists, probabilities) if it is not None for note in it.notes())
     report = Report(
@@ -131,7 +135,7 @@ def evaluate_ranks(
         metrics=metrics if lists is None else metrics | lists.exposure.values(),
         slices=slices,
         protocol=protocol,
-        data=EvaluatedData.of(dataset, ranks.row_N),
+        data=EvaluatedData.of(view, ranks.row_N),
         bootstrap=options.bootstrap,
         notes=(*_notes(view, ranks, protocol.exclude_seen), *sampled, *leaks),
         sums=sums,
@@ -170,11 +174,9 @@ def _groups(
     dataset: SequenceDataset, ranks: TargetRanks, metrics: tuple[str, ...], value_NM: AnyArray
 ) -> Iterator[_Group]:
     for dimension in dimensions(dataset, ranks):
-        for number, name in enumerate(dimension.names):
-            mask_N = dimension.slice_N == number
-            if mask_N.any():
-                sums = SequenceSums.of(ranks.row_N[mask_N], metrics, value_NM[mask_N])
-                yield _Group(dimension.of, name, int(mask_N.sum()), sums)
+        for name, mask_N in dimension.mask_N.items():
+            sums = SequenceSums.of(ranks.row_N[mask_N], metrics, value_NM[mask_N])
+            yield _Group(dimension.of, name, int(mask_N.sum()), sums)
 
 
 def _intervals(
@@ -219,11 +221,11 @@ def _check_not_learned(model: Scorer, part: Part) -> None:
 
 
 def _notes(dataset: SequenceDataset, ranks: TargetRanks, exclude_seen: bool) -> Iterator[str]:
-    cold_N, same_N = cold(dataset, ranks), same_time(dataset, ranks)
+    cold_N, same_N = is_cold(dataset, ranks), same_time(dataset, ranks)
     scored_N = dataset.item[ranks.position_N] <= dataset.items.scored
     if cold_N.any():
-        scored = "The model scores them" if scored_N.all() else "They count as misses"
-        yield f"{_share(cold_N)} are cold: their item is not in the training part. {scored}."
+        missed = "" if scored_N.all() else " They count as misses."
+        yield f"{_share(cold_N)} are cold: their item is not in the training part.{missed}"
     if exclude_seen:
         seen_N = (ranks.greater_N == MISS) & scored_N
         yield f"{_share(seen_N)} were seen earlier in their sequence. They are not candidates and count as misses."

@@ -23,6 +23,10 @@ Gain = Callable[[Float64Array], Float64Array]
 
 LIST_METRICS = ("novelty", "popularity_lift", "diversity", "coverage", "gini")
 """Names of the measures of whole lists (`list_metrics`), which a `Metric` may not have."""
+COLD_METRICS = ("recall_cold", "recall_warm", "recall_cold_among_cold", "cold_slots")
+"""Names of the measures of cold items (`cold_items`), which a `Metric` may not have: the recall of the targets that are
+cold, that of the others, that of cold targets among the cold candidates only, and the share of the places that hold a cold
+item."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Metric:
             raise ConfigError(
                 f"gain of the metric {self.name!r} must be a function of the ranks, got {shown(self.gain)}"
             )
-        if self.name in LIST_METRICS:
+        if self.name in LIST_METRICS or self.name in COLD_METRICS:
             raise ConfigError(
                 f"{self.name!r} is the name of a measure of lists; give the metric another name"
             )
@@ -104,8 +108,9 @@ def _discount(rank_K: Float64Array) -> Float64Array:
     return 1.0 / np.log2(rank_K + 1.0)
 
 
+RECALL = Metric("recall", np.ones_like)
 METRICS: tuple[Metric, ...] = (
-    Metric("recall", np.ones_like),
+    RECALL,
     Metric("hit", np.ones_like),
     Metric("mrr", _reciprocal_rank),
     Metric("ndcg", _discount),

@@ -16,9 +16,6 @@ from reprise.evaluation.calibration import Calibration
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.stats.bootstrap import Bootstrap, Interval, Ratio
 
-COLD_RULE = "miss"
-"""How a cold target counts: no model can rank an item that is not in the training part."""
-
 
 class EvaluatedData(NamedTuple):
     """The targets of a report and the items they are ranked among."""
@@ -30,12 +27,16 @@ class EvaluatedData(NamedTuple):
     sequences: int
     """Number of sequences that have a target."""
     candidates: int
-    """Number of items that each target is ranked among: all items of the training part, never a sample."""
+    """Number of items that each target is ranked among: all that the model scores, never a sample."""
+    cold_candidates: int = 0
+    """Number of these items that are not in the training part."""
 
     @classmethod
     def of(cls, dataset: SequenceDataset, row_N: AnyArray) -> "EvaluatedData":
-        """Describe the targets in these rows of a dataset, [N]."""
-        return cls(dataset.fingerprint, len(row_N), len(np.unique(row_N)), dataset.items.warm)
+        """Describe the targets in these rows of a dataset, [N], whose view is that of the model."""
+        items = dataset.items
+        sequences = len(np.unique(row_N))
+        return cls(dataset.fingerprint, len(row_N), sequences, items.scored, items.scored - items.warm)
 
 
 class SequenceSums(NamedTuple):
@@ -67,7 +68,8 @@ class Slice:
     """The metrics of a group of targets, such as cold items."""
 
     of: str
-    """Property by which targets are grouped: 'item', 'popularity', 'repeat', 'history', 'kind', 'gap' or 'time'."""
+    """Property by which targets are grouped: 'item', 'age', 'popularity', 'repeat', 'history', 'kind', 'gap', 'time', or
+    'column NAME' for a column of the item table."""
     targets: int
     """Number of targets in the slice."""
     metrics: dict[str, Interval]
@@ -125,7 +127,8 @@ class Report:
         """Return the protocol with its hash, the data and the notes as JSON values."""
         return {
             **self._comparable(),
-            "cold": COLD_RULE,
+            "candidates": self.data.candidates,
+            "cold": "scored" if self.data.cold_candidates else "miss",
             "notes": list(self.notes),
             "hash": self.protocol.hash,
         }
@@ -144,8 +147,8 @@ class Report:
             f"Protocol {protocol.hash}: {data.targets:,} targets in {data.sequences:,} sequences of the {protocol.part} "
             f"part of dataset {data.dataset or '(without a fingerprint)'}.",
             f"Every event with at least {before} before it in its sequence is a target; its context is all of them.",
-            f"Each target is ranked among all {data.candidates:,} items of the training part; the candidates {seen} items "
-            f"seen earlier in the sequence; ties are {ties[protocol.ties]}; a cold target is a {COLD_RULE}.",
+            f"{self._candidate_sentence()}; the candidates {seen} items seen earlier in the sequence; ties are "
+            f"{ties[protocol.ties]}.",
             f"Models are {'' if protocol.query_time else 'not '}given the time of the query.",
             self._interval_sentence(),
             *self.notes,
@@ -185,10 +188,19 @@ class Report:
             "part": protocol.part,
             "targets": data.targets,
             "sequences": data.sequences,
-            "candidates": data.candidates,
             **protocol.to_dict(),
             "interval": asdict(self.bootstrap),
         }
+
+    def _candidate_sentence(self) -> str:
+        """Say which items are ranked; the sentence holds for the other models of a comparison too."""
+        candidates, cold = self.data.candidates, self.data.cold_candidates
+        if not cold:
+            return f"Each target is ranked among all {candidates:,} items of the training part, so a cold target is a miss"
+        return (
+            f"Each target is ranked among all {candidates:,} items, {cold:,} of them cold; a model without scores for cold "
+            f"items ranks it among the other {candidates - cold:,}, so that a cold target is a miss"
+        )
 
     def _interval_sentence(self) -> str:
         if self.bootstrap.resamples == 0:

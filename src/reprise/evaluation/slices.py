@@ -1,7 +1,7 @@
 """Slices: groups of targets with their own metrics, such as cold items or long histories.
 
-Shape letters: N targets, I items (the warm ones), G slices of a dimension. A dimension gives each target the number of its
-slice, or `NONE`. A dimension whose targets are all in one slice is left out.
+Shape letters: N targets, I items (the warm ones), G slices of a dimension. A dimension whose targets are all in one slice
+is left out.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,8 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reprise.arrays import AnyArray
+from reprise.arrays import AnyArray, BoolArray
 from reprise.data.dataset import SequenceDataset
+from reprise.data.sequence_blocks import iter_blocks
+from reprise.evaluation.attribute_slices import attribute_masks
+from reprise.evaluation.cold_items import is_cold
 from reprise.evaluation.ranking.targets import TargetRanks
 from reprise.evaluation.target_histories import seen_before
 from reprise.models.counts.counting import item_counts
@@ -27,36 +30,38 @@ LONG_HISTORY = "history_50+"
 """Slice of the targets with more events before them than in `HISTORY`."""
 
 SECOND_MS = 1000
+DAY_MS = 24 * 3600 * SECOND_MS
 GAP = {
     "gap_under_1min": 60 * SECOND_MS,
     "gap_1min-1h": 3600 * SECOND_MS,
-    "gap_1h-1d": 24 * 3600 * SECOND_MS,
-    "gap_1d-1w": 7 * 24 * 3600 * SECOND_MS,
+    "gap_1h-1d": DAY_MS,
+    "gap_1d-1w": 7 * DAY_MS,
 }
 """Time since the event before, in milliseconds, that is just too long for each slice; above it is `LONG_GAP`."""
 LONG_GAP = "gap_over_1w"
 """Slice of the targets with a longer gap than in `GAP`."""
+AGE = {
+    "age_under_1d": DAY_MS,
+    "age_1d-1w": 7 * DAY_MS,
+    "age_1w-30d": 30 * DAY_MS,
+    "age_30d-180d": 180 * DAY_MS,
+}
+"""Age of the item, in milliseconds, that is just too old for each slice; above it is `OLD`."""
+OLD = "age_over_180d"
+"""Slice of the targets whose items are older than in `AGE`."""
 
 
 class Dimension(NamedTuple):
-    """A property that groups the targets into slices."""
+    """A property that groups the targets into slices, which may overlap."""
 
     of: str
     """Name of the property."""
-    names: tuple[str, ...]
-    """Names of the slices, [G]."""
-    slice_N: AnyArray
-    """Number of the slice of each target, or `NONE`."""
+    mask_N: dict[str, BoolArray]
+    """Mask of the targets of each slice, by its name; a slice has at least one target."""
 
 
 Grouping = Callable[[SequenceDataset, TargetRanks], tuple[tuple[str, ...], AnyArray]]
 """Function that returns the names of the slices, and the number of the slice of each target."""
-
-
-def cold(dataset: SequenceDataset, ranks: TargetRanks) -> AnyArray:
-    """Return a mask of the targets whose items are not in the training part."""
-    cold_N: AnyArray = dataset.item[ranks.position_N] > dataset.items.warm
-    return cold_N
 
 
 def same_time(dataset: SequenceDataset, ranks: TargetRanks) -> AnyArray:
@@ -67,7 +72,7 @@ def same_time(dataset: SequenceDataset, ranks: TargetRanks) -> AnyArray:
 
 def by_item(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[str, ...], AnyArray]:
     """Group by whether the item is in the training part."""
-    return ("warm", "cold"), cold(dataset, ranks).astype(np.int64)
+    return ("warm", "cold"), is_cold(dataset, ranks).astype(np.int64)
 
 
 def by_popularity(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[str, ...], AnyArray]:
@@ -98,6 +103,18 @@ def by_history(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[str,
     return (*HISTORY, LONG_HISTORY), np.searchsorted([*HISTORY.values()], before_N)
 
 
+def by_age(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[str, ...], AnyArray]:
+    """Group by the age of the item: the time from its first event in the log, of any part, to the target.
+
+    The age is for reports only. A model cannot read it, since the first event of an item may be later than the request.
+    """
+    first_ms_I = np.full(len(dataset.items) + 1, np.iinfo(np.int64).max)
+    for block in iter_blocks(dataset):
+        np.minimum.at(first_ms_I, block.item_E, block.time_ms_E)
+    age_ms_N = dataset.time_ms[ranks.position_N] - first_ms_I[dataset.item[ranks.position_N]]
+    return (*AGE, OLD), np.searchsorted([*AGE.values()], age_ms_N, side="right")
+
+
 def by_kind(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[str, ...], AnyArray]:
     """Group by the kind of the event."""
     return tuple(f"kind_{name}" for name in dataset.kinds), dataset.kind[ranks.position_N].astype(np.int64)
@@ -115,6 +132,7 @@ def by_time(dataset: SequenceDataset, ranks: TargetRanks) -> tuple[tuple[str, ..
 
 DIMENSIONS: dict[str, Grouping] = {
     "item": by_item,
+    "age": by_age,
     "popularity": by_popularity,
     "repeat": by_repeat,
     "history": by_history,
@@ -126,11 +144,14 @@ DIMENSIONS: dict[str, Grouping] = {
 
 
 def dimensions(dataset: SequenceDataset, ranks: TargetRanks) -> Iterator[Dimension]:
-    """Yield the dimensions in which the targets differ."""
+    """Yield the dimensions in which the targets differ: those of `DIMENSIONS`, and the attributes of the items."""
     for of, group in DIMENSIONS.items():
         names, slice_N = group(dataset, ranks)
-        if len(np.unique(slice_N[slice_N != NONE])) > 1:
-            yield Dimension(of, names, slice_N)
+        numbers = np.unique(slice_N[slice_N != NONE])
+        if len(numbers) > 1:
+            yield Dimension(of, {names[number]: slice_N == number for number in numbers})
+    for column, mask_N in attribute_masks(dataset, dataset.item[ranks.position_N]):
+        yield Dimension(f"column {column}", mask_N)
 
 
 def _gap_ms(dataset: SequenceDataset, ranks: TargetRanks) -> AnyArray:

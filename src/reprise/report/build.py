@@ -86,6 +86,8 @@ def build_comparison(
     ]
     reports = tuple(aggregate_seeds(one.reports, one.name) for one in compared)
     lists = {name: found[0].examples for name, found in zip(names, results, strict=True)}
+    # the sentences about the candidates name both kinds of models, if one of them scores cold items
+    widest = max((found[0].report for found in results), key=lambda report: report.data.candidates)
     facts = [
         _facts(name, one, found, report)
         for name, one, found, report in zip(names, candidates, results, reports, strict=True)
@@ -98,9 +100,9 @@ def build_comparison(
         command="",
         dataset=dataset_facts(dataset),
         metric=metric,
-        protocol=results[0][0].report.protocol_dict(),
+        protocol=widest.protocol_dict(),
         options=options.to_dict(),
-        words=results[0][0].report.sentences(),
+        words=widest.sentences(),
         entrants=facts,
         verdicts=[result.to_dict() for result in _compare(compared, metric, options)],
         examples=describe_examples(dataset, protocol, examples, lists),

@@ -18,6 +18,7 @@ from reprise.errors import ConfigError
 from reprise.evaluation.evaluator import evaluate_ranks
 from reprise.evaluation.options import EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
+from reprise.evaluation.ranking.targets import scored_view
 from reprise.evaluation.report import Report
 from reprise.models.scorer import Scorer
 from reprise.report.candidates import CandidateSource
@@ -58,7 +59,7 @@ class Evaluation:
         begin = time.perf_counter()
         model = self._open(task, dataset)
         ready = time.perf_counter()
-        observer = ExampleObserver(self.examples, dataset.items.warm)
+        observer = ExampleObserver(self.examples, scored_view(model, dataset).items.scored)
         report, ranks = evaluate_ranks(model, dataset, self.protocol, self.options, [observer])
         done = time.perf_counter()
         return EvaluatedModel(

@@ -61,6 +61,7 @@ def _page_values(comparison: ComparisonRecord) -> dict[str, Any]:
         "popularity_shares": POPULARITY,
         "reliability": plots.reliability_diagram(models),
         "calibration": calibration,
+        "cold_items": tables.cold_items_table(models),
         "list_metrics": tables.list_metrics_table(models),
         "examples": page_data.examples(comparison, models),
         "search": page_data.search(comparison["search"]),

@@ -1,5 +1,6 @@
 """The summary of a comparison on the terminal: a table of the models and the results for the best one."""
 
+from reprise.evaluation.metrics import COLD_METRICS
 from reprise.evaluation.report import aligned
 from reprise.evaluation.stats.bootstrap import Interval
 from reprise.report.comparison_file import CandidateRecord, ComparisonRecord
@@ -21,11 +22,22 @@ def summary(comparison: ComparisonRecord) -> str:
     more = [f"Use --html or --json to see {left} more pair{'s' if left > 1 else ''}."] if left else []
     blocks = [
         aligned(rows),
+        _cold_items(ranked, longest),
         "\n".join([*(found["sentence"] for found in results), *more]),
         correction_note(comparison),
         "\n".join(comparison["words"]),
     ]
     return "\n\n".join(filter(None, blocks))
+
+
+def _cold_items(ranked: list[CandidateRecord], longest: int) -> str:
+    """Format the measures of cold items; empty if no target and no candidate is cold."""
+    found = {name for entrant in ranked for name in entrant["pooled"]["metrics"]}
+    names = [name for name in (f"{kind}@{longest}" for kind in COLD_METRICS) if name in found]
+    if not names:
+        return ""
+    rows = [[entrant["name"], *(_value(entrant, name) for name in names)] for entrant in ranked]
+    return aligned([["cold items", *names], *rows])
 
 
 def correction_note(comparison: ComparisonRecord) -> str:
@@ -41,10 +53,15 @@ def correction_note(comparison: ComparisonRecord) -> str:
 
 def _row(entrant: CandidateRecord, names: list[str]) -> list[str]:
     seconds = entrant["training"]["seconds"]
-    metrics = entrant["pooled"]["metrics"]
     return [
         entrant["name"],
         str(len(entrant["seeds"]) or "-"),
-        *(str(Interval(**metrics[name])) for name in names),
+        *(_value(entrant, name) for name in names),
         "-" if seconds is None else duration(seconds),
     ]
+
+
+def _value(entrant: CandidateRecord, metric: str) -> str:
+    """Format a metric with its interval; a dash if the model does not have it."""
+    found = entrant["pooled"]["metrics"].get(metric)
+    return "-" if found is None else str(Interval(**found))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from reprise.evaluation.metrics import LIST_METRICS
+from reprise.evaluation.metrics import COLD_METRICS, LIST_METRICS
 from reprise.report.comparison_file import ComparisonRecord, JsonObject
 from reprise.report.plots import RankedModels, calibration_of, duration, interval_bars
 from reprise.report.svg import Series
@@ -74,7 +74,7 @@ def accuracy_table(comparison: ComparisonRecord, models: RankedModels, metric: s
     The best value of each column is marked. In the column of `metric` those that do not differ significantly from the
     best model are marked, too.
     """
-    found = _metric_names(models, lambda kind: kind not in (*LIST_METRICS, *OMITTED))
+    found = _metric_names(models, lambda kind: kind not in (*LIST_METRICS, *COLD_METRICS, *OMITTED))
     # the table is sorted by `metric`, so it has its column even if that is an omitted one
     with_metric = dict.fromkeys([metric, *found])
     names = sorted(with_metric, key=lambda name: (name != metric, -_k_of(name), _accuracy_order(name)))
@@ -94,7 +94,17 @@ def accuracy_table(comparison: ComparisonRecord, models: RankedModels, metric: s
 
 def list_metrics_table(models: RankedModels) -> Table | None:
     """Build the table of list metrics, such as coverage, at the largest k; None if there are none."""
-    names = _metric_names(models, lambda kind: kind in LIST_METRICS)
+    return _longest_table(models, LIST_METRICS)
+
+
+def cold_items_table(models: RankedModels) -> Table | None:
+    """Build the table of the measures of cold items at the largest k; None if no target and no candidate is cold."""
+    return _longest_table(models, COLD_METRICS)
+
+
+def _longest_table(models: RankedModels, kinds: tuple[str, ...]) -> Table | None:
+    """Build the table of some metrics at the largest k; None if no model has them."""
+    names = _metric_names(models, lambda kind: kind in kinds)
     if not names:
         return None
     longest = max(names, key=_k_of).partition("@")[2]

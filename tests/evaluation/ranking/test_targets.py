@@ -246,7 +246,7 @@ def test_an_observer_receives_the_scores_of_its_targets_in_order(hard, fading):
 
     recorder = Recorder()
     options = EvaluationOptions(events_per_batch=20, max_steps=4)
-    found = rank_targets(fading(hard.items.warm), hard, EvaluationProtocol(), options, observer=recorder)
+    found = rank_targets(fading(hard.items.warm), hard, EvaluationProtocol(), options, observers=[recorder])
     assert sorted(recorder.seen) == [position for position in found.position_N.tolist() if position % 2]
     for position, greater in zip(found.position_N.tolist(), found.greater_N.tolist(), strict=True):
         item = int(hard.item[position])

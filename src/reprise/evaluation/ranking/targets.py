@@ -165,7 +165,7 @@ def rank_targets(
     options: EvaluationOptions | None = None,
     *,
     top_k: Sequence[TopKObserver] = (),
-    observer: ScoreObserver | None = None,
+    observers: Sequence[ScoreObserver] = (),
 ) -> TargetRanks:
     """Rank all targets of a part among all items that the model scores. Validation during training runs the same code.
 
@@ -175,14 +175,14 @@ def rank_targets(
         protocol: Which events are targets and which items are candidates.
         options: Batch size, and whether to show progress.
         top_k: Observers of the top-k list of every target.
-        observer: Observer of all scores of selected targets.
+        observers: Observers of all scores of selected targets.
 
     Raises:
         DataError: The part has no targets, or the scores are not finite or are for other items.
     """
     with evaluation_mode(model):
         found = [
-            _rank_batch(batch, _answers(model, batch, scores), protocol.exclude_seen, top_k, observer)
+            _rank_batch(batch, _answers(model, batch, scores), protocol.exclude_seen, top_k, observers)
             for batch, scores in score_batches(model, dataset, protocol, options)
         ]
     joined = TargetRanks(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
@@ -326,13 +326,13 @@ def _rank_batch(
     scores: Scores,
     exclude_seen: bool,
     top_k: Sequence[TopKObserver],
-    observer: ScoreObserver | None,
+    observers: Sequence[ScoreObserver],
 ) -> TargetRanks:
     target_N = batch.target_items()
     mask = batch.exclude_seen() if exclude_seen else None
     consumers = [found for one in top_k if (found := one.top_k_consumer(batch)) is not None]
     ranks = rank(scores, target_N, mask, _FanOut(consumers) if consumers else None)
-    if observer is not None:
+    for observer in observers:
         selected_M = observer.select(batch)
         if len(selected_M):
             row_M = torch.from_numpy(selected_M).to(target_N.device)
