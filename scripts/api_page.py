@@ -13,8 +13,8 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
 LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 PACKAGES = (
-    "reprise", "reprise.data", "reprise.content", "reprise.nn", "reprise.models", "reprise.training", "reprise.evaluation",
-    "reprise.recommender", "reprise.report", "reprise.server", "reprise.testing",
+    "reprise", "reprise.data", "reprise.content", "reprise.forecast", "reprise.nn", "reprise.models",
+    "reprise.training", "reprise.evaluation", "reprise.recommender", "reprise.report", "reprise.server", "reprise.testing",
 )  # fmt: skip
 HEAD = """# Public names
 

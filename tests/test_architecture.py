@@ -16,11 +16,12 @@ FOLDERS = sorted({file.parent for file in FILES})
 LAYER = {
     "errors": 0, "arrays": 0, "argument_checks": 0, "atomic_files": 0, "class_names": 0, "validation_messages": 0,
     "config": 0, "directory_lock": 0, "path_kinds": 0, "progress": 0,
-    "data": 1, "content": 2, "nn": 3, "models": 4, "evaluation": 5, "recommender": 5,
+    "data": 1, "content": 2, "forecast": 2, "nn": 3, "models": 4, "evaluation": 5, "recommender": 5,
     "training": 6, "report": 7, "testing": 7, "server": 7, "cli": 8, "__init__": 8, "__main__": 8,
 }  # fmt: skip
 INDEPENDENT = {
-    "nn": {"data", "content"}, "evaluation": {"recommender"}, "recommender": {"evaluation"}, "training": {"recommender"},
+    "nn": {"data", "content", "forecast"}, "content": {"forecast"}, "forecast": {"data", "content"},
+    "evaluation": {"recommender"}, "recommender": {"evaluation"}, "training": {"recommender"},
     "report": {"recommender", "testing", "server"}, "server": {"report", "testing"}, "testing": {"report"},
 }  # fmt: skip
 """Packages that do not import each other although the layers would allow it."""
@@ -32,7 +33,7 @@ HOMES = {
     "ibis": ("data/",), "duckdb": ("data/",), "pyarrow": TABLES,
     "onnx": ("recommender/artefact/",), "onnxscript": (EXPORT,),
     "onnxruntime": ("recommender/runtime/", "recommender/search/", "content/encoders/"),
-    "scipy": ("content/", "models/", "evaluation/stats/"), "sklearn": ("content/",),
+    "scipy": ("content/", "forecast/", "models/", "evaluation/stats/"), "sklearn": ("content/",),
     "optuna": ("training/tuning/optuna_study.py",), "mlflow": ("training/loggers.py",), "wandb": ("training/loggers.py",),
     "jinja2": ("report/render.py",), "markupsafe": ("report/",),
     "sqlite3": ("server/store/sqlite",), "psycopg": ("server/store/postgres",), "psycopg_pool": ("server/store/postgres",),

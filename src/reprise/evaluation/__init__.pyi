@@ -4,6 +4,8 @@ from .comparison.model_comparison import compare_models as compare_models
 from .comparison.paired import compare as compare
 from .comparison.seeds import aggregate_seeds as aggregate_seeds
 from .evaluator import evaluate as evaluate
+from .forecasting.forecast_scores import ForecastScores as ForecastScores
+from .forecasting.forecast_scores import score_forecasts as score_forecasts
 from .metrics import METRICS as METRICS
 from .metrics import Metric as Metric
 from .metrics import find_metric as find_metric

@@ -17,6 +17,7 @@ from reprise.data.dataset import Part, SequenceDataset, check_dataset
 from reprise.errors import ConfigError
 from reprise.evaluation.calibration import CalibrationObserver, gives_logits
 from reprise.evaluation.cold_items import ColdItems, is_cold
+from reprise.evaluation.forecasting.forecast_scores import ForecastScores, score_forecasts
 from reprise.evaluation.list_metrics import ListMetrics
 from reprise.evaluation.metrics import all_metrics, resolve_ties
 from reprise.evaluation.options import EvaluationOptions
@@ -39,6 +40,7 @@ from reprise.evaluation.report import EvaluatedData, Report, SequenceSums, Slice
 from reprise.evaluation.slices import dimensions, same_time
 from reprise.evaluation.stats.bootstrap import Bootstrap, Interval, Ratio
 from reprise.evaluation.target_leakage import check_source, check_target_leakage
+from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.models.scorer import CountingScorer, Scorer
 
 SCORING = ("score_batch", "query_batch")
@@ -141,6 +143,7 @@ def evaluate_ranks(
         sums=sums,
         calibration=None if probabilities is None else probabilities.calibration(),
         trained=isinstance(model, nn.Module),
+        forecast=_forecast(model, dataset, protocol, options),
     )
     return RankedReport(report, ranks)
 
@@ -159,6 +162,15 @@ def counting_up_to(model: Scorer, dataset: SequenceDataset, part: Part) -> Itera
     finally:
         if counting is not None:
             counting.count(dataset)
+
+
+def _forecast(
+    model: Scorer, dataset: SequenceDataset, protocol: EvaluationProtocol, options: EvaluationOptions
+) -> ForecastScores | None:
+    """Return the scores of the forecasts for the test part; the heads were fitted with the validation part."""
+    if not (options.forecast and protocol.part == "test" and isinstance(model, NetworkScorer)):
+        return None
+    return score_forecasts(model, dataset, options.bootstrap, seed=options.seed)
 
 
 class _Group(NamedTuple):

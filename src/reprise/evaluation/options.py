@@ -20,6 +20,8 @@ class EvaluationOptions:
     """Whether to compute the metrics of groups of targets, such as cold items."""
     calibration: bool = True
     """Whether to measure the calibration of a network, which needs the softmax over all items."""
+    forecast: bool = True
+    """Whether to score the forecasts of the next event, if the network has heads for them."""
     resamples: int = 1000
     """Number of bootstrap resamples; 0: no intervals."""
     level: float = 0.95
@@ -39,7 +41,7 @@ class EvaluationOptions:
         object.__setattr__(self, "metrics", check_metrics(self.metrics))
         for name in ("events_per_batch", "max_steps"):
             object.__setattr__(self, name, whole(name, getattr(self, name)))
-        for name in ("lists", "slices", "calibration", "progress", "leaks"):
+        for name in ("lists", "slices", "calibration", "forecast", "progress", "leaks"):
             object.__setattr__(self, name, flag(name, getattr(self, name)))
         Bootstrap(resamples=self.resamples, level=self.level, seed=self.seed)
 
@@ -55,6 +57,6 @@ class EvaluationOptions:
 
 
 QUICK = EvaluationOptions(
-    lists=False, slices=False, calibration=False, resamples=0, progress=False, leaks=False
+    lists=False, slices=False, calibration=False, forecast=False, resamples=0, progress=False, leaks=False
 )
 """Metric values only, for validation during training; `train` runs the leakage checks before it begins."""

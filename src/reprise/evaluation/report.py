@@ -12,7 +12,9 @@ import numpy as np
 from reprise.arrays import AnyArray, Float64Array
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import DataError, did_you_mean
+from reprise.evaluation.aligned_text import aligned
 from reprise.evaluation.calibration import Calibration
+from reprise.evaluation.forecasting.forecast_scores import ForecastScores
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.stats.bootstrap import Bootstrap, Interval, Ratio
 
@@ -106,6 +108,8 @@ class Report:
     """Calibration of the softmax probabilities; None for scores that are not logits."""
     trained: bool = False
     """Whether the model has trained weights, so that another seed would give another model."""
+    forecast: ForecastScores | None = None
+    """Scores of the forecasts of the next event; None for a model without forecast heads."""
 
     @property
     def targets(self) -> int:
@@ -113,8 +117,9 @@ class Report:
         return self.data.targets
 
     def to_dict(self) -> dict[str, Any]:
-        """Return `{"name", "metrics", "targets", "slices", "calibration", "protocol"}` as JSON values."""
-        return {
+        """Return `{"name", "metrics", "targets", "slices", "calibration", "protocol"}`, and `forecast`, as JSON values."""
+        forecast = {} if self.forecast is None else {"forecast": self.forecast.to_dict()}
+        return forecast | {
             "name": self.name,
             "metrics": _metrics_dict(self.metrics),
             "targets": self.targets,
@@ -178,6 +183,8 @@ class Report:
             blocks.append(aligned([*self._slice_rows()]))
         if self.calibration is not None:
             blocks.append(str(self.calibration))
+        if self.forecast is not None:
+            blocks.append(str(self.forecast))
         return "\n\n".join([*blocks, "\n".join(self.sentences())])
 
     def _comparable(self) -> dict[str, Any]:
@@ -252,14 +259,6 @@ def check_comparable(first: Report, others: Iterable[Report]) -> None:
 def shared_slices(reports: Sequence[Report]) -> list[str]:
     """Return the names of the slices that all reports have; some may have been made without slices."""
     return [name for name in reports[0].slices if all(name in report.slices for report in reports)]
-
-
-def aligned(rows: list[list[str]]) -> str:
-    """Return rows of cells as lines of text with aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
 
 
 def _metrics_dict(metrics: dict[str, Interval]) -> dict[str, Any]:

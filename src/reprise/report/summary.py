@@ -1,7 +1,7 @@
 """The summary of a comparison on the terminal: a table of the models and the results for the best one."""
 
+from reprise.evaluation.aligned_text import aligned
 from reprise.evaluation.metrics import COLD_METRICS
-from reprise.evaluation.report import aligned
 from reprise.evaluation.stats.bootstrap import Interval
 from reprise.report.comparison_file import CandidateRecord, ComparisonRecord
 from reprise.report.plots import duration

@@ -1,12 +1,14 @@
 """Synthetic datasets for which the best possible result is known.
 
 `cycle`: the next item is certain. `noise`: no model beats popularity. `memory`: the next item is the item m events ago, which
-a first-order Markov chain cannot predict. `drift`: the popular items change from sequence to sequence.
+a first-order Markov chain cannot predict. `drift`: the popular items change from sequence to sequence. `rhythm`: the
+distributions of the next kind and of the time until it are known.
 """
 
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,11 @@ from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import ItemId, Vocabulary
 
 DAY_MS = 86_400_000
+RHYTHM_KINDS = ((0.8, 0.2), (0.9, 0.1))
+"""Probabilities of a view and a purchase after a view, and after a purchase, in `rhythm`."""
+RHYTHM_GAPS = ((0.5, 3.0, 0.5), (0.1, 8.0, 0.8))
+"""Gap after a view and after a purchase in `rhythm`: probability of 0, and otherwise mean and standard deviation of the
+logarithm of the seconds."""
 
 
 def world(
@@ -115,3 +122,33 @@ def drift(items: int = 30, sequences: int = 90, length: int = 12, seed: int = 0)
     third_of_sequence = np.arange(sequences) * 3 // sequences
     draws = generator.integers(third, size=(sequences, length)) + third * third_of_sequence[:, None]
     return world([[f"i{item}" for item in row] for row in draws], valid=2, test=2)
+
+
+def rhythm(sequences: int = 300, length: int = 20, seed: int = 0) -> SequenceDataset:
+    """Return a dataset of cycles whose kinds follow `RHYTHM_KINDS`, and whose gaps follow `RHYTHM_GAPS`.
+
+    Both depend on the kind of the last event only. The last quarter of each sequence is the test part, and the quarter before
+    it the validation part.
+    """
+    generator = np.random.default_rng(seed)
+    quarter = length // 4
+    # no item comes back within a sequence, because repeated events at one time look like a leak
+    items = (generator.integers(2 * length, size=(sequences, 1)) + np.arange(length)) % (2 * length)
+    dataset = world([[f"i{item}" for item in row] for row in items.tolist()], valid=quarter, test=quarter)
+    buy_K = np.array(RHYTHM_KINDS)[:, 1]
+    kind_UT, gap_s_UT = np.zeros((sequences, length), dtype=np.uint8), np.zeros((sequences, length))
+    for step in range(1, length):
+        before_U = kind_UT[:, step - 1]
+        kind_UT[:, step] = generator.random(sequences) < buy_K[before_U]
+        zero_U, mean_U, width_U = np.array(RHYTHM_GAPS)[before_U].T
+        gap_s_U = np.exp(mean_U + width_U * generator.standard_normal(sequences))
+        gap_s_UT[:, step] = np.where(generator.random(sequences) < zero_U, 0.0, np.maximum(gap_s_U, 0.001))
+    time_ms = (DAY_MS + np.rint(1000 * gap_s_UT).cumsum(axis=1)).astype(np.int64)
+    kind_E, time_ms_E = kind_UT.ravel(), time_ms.ravel()
+    return replace(
+        dataset,
+        kind=kind_E,
+        time_ms=time_ms_E,
+        kinds=("view", "buy"),
+        fingerprint=_fingerprint(dataset.item, kind_E, time_ms_E),
+    )

@@ -1,3 +1,5 @@
+from .forecasting.add_forecast import add_forecast as add_forecast
+from .forecasting.fit_forecast import fit_forecast as fit_forecast
 from .losses.full_softmax import FullSoftmax as FullSoftmax
 from .losses.loss import Loss as Loss
 from .losses.negatives import Negatives as Negatives

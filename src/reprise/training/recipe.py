@@ -63,6 +63,9 @@ class TrainingConfig:
     A larger q favours the top ranks, a smaller one long lists."""
     refit: Annotated[int, Field(ge=0)] = 4
     """Maximum number of passes over the validation part after the epochs; the number that helps is used. 0: no refit."""
+    forecast: bool = False
+    """Whether to fit heads for the kind and the time of the next event after training (`fit_forecast`).
+    The ranking does not depend on them."""
     exclude_seen: bool = False
     """Whether validation ranks only unseen items. Use the setting that recommendations will use."""
 

@@ -1,10 +1,12 @@
 """A run directory: the recipe, the log, the metrics of each epoch, the checkpoint and the best weights.
 
 run.json  recipe.toml  train.log  metrics.jsonl  checkpoint.safetensors  best.safetensors  final.safetensors
+forecast.safetensors
 
 An ensemble has no checkpoint. Each of its members is a run directory inside it: members/1  members/2  ...
 """
 
+import hashlib
 import json
 import logging
 import sys
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+import torch
 
 from reprise.argument_checks import choice, file_path
 from reprise.atomic_files import PARTIAL, unwritable, write_text, writing
@@ -24,10 +27,11 @@ from reprise.config import CLASS, from_dict, put_values, to_dict
 from reprise.data.dataset import Part, SequenceDataset, Sizes
 from reprise.directory_lock import LOCK, locked_directory
 from reprise.errors import ArtefactError, ConfigError, DataError
+from reprise.forecast.forecast_heads import ForecastHeads
 from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.path_kinds import instead, kind_of
 from reprise.progress import ProgressBar
-from reprise.training.checkpoint import RESUMES, load_weights, read_tensors
+from reprise.training.checkpoint import RESUMES, load_weights, read_tensors, write_tensors
 from reprise.training.recipe import Recipe
 
 FORMAT = 1
@@ -41,6 +45,8 @@ FITTED = "fitted"
 """Metadata key of the best weights: the record of the co-occurrence fit, once it is done."""
 REFIT = "refit"
 """Metadata key of the best weights: the record of the refit on the validation part, once it is done."""
+WEIGHTS = "weights"
+"""Metadata key of the forecast heads: the SHA-256 of the file of weights that they were fitted to."""
 FINISHED = "{} is finished; there is nothing left to train"
 """Message for a finished run that is started again."""
 Manifest = dict[str, Any]
@@ -74,6 +80,35 @@ class RunDirectory:
     def final(self) -> Path:
         """File with the weights after the refit on the validation part; it exists only if the refit helped."""
         return self.path / "final.safetensors"
+
+    @property
+    def forecast(self) -> Path:
+        """File with the forecast heads, if they were fitted."""
+        return self.path / "forecast.safetensors"
+
+    @property
+    def weights(self) -> Path:
+        """File with the weights that recommendations use: those of the refit if it helped, otherwise the best ones."""
+        return self.final if self.final.exists() else self.best
+
+    def write_forecast(self, heads: ForecastHeads) -> None:
+        """Replace the forecast heads. They belong to `weights`, and are not used with others."""
+        tensors = {name: torch.from_numpy(array) for name, array in heads.tensors.items()}
+        write_tensors(self.forecast, tensors, {WEIGHTS: _checksum(self.weights)})
+
+    def read_forecast(self, weights: Path, width: int, kinds: int) -> ForecastHeads | None:
+        """Return the forecast heads for a network with these weights; None if there are none.
+
+        Raises:
+            ArtefactError: The file is damaged.
+        """
+        if not self.forecast.exists():
+            return None
+        tensors, metadata = read_tensors(self.forecast)
+        if metadata.get(WEIGHTS) != _checksum(weights):
+            return None
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        return ForecastHeads.from_tensors(arrays, width, kinds)
 
     def member(self, number: int) -> "RunDirectory":
         """Return the run directory of a member of an ensemble, counted from 1."""
@@ -242,6 +277,11 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return values
 
 
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _damaged(path: Path, why: object) -> ArtefactError:
     return ArtefactError(f"{path} is damaged ({why}); train again in another directory")
 
@@ -332,4 +372,5 @@ def load_model(
     model.drop_zero_corrections()
     model.count(dataset, before)
     model.learned_from = dataset.fingerprint
+    model.forecast = run.read_forecast(weights, model.size, len(dataset.kinds))
     return model.eval()

@@ -36,6 +36,7 @@ from reprise.training.checkpoint import (
     write_tensors,
 )
 from reprise.training.fit_corrections import add_corrections
+from reprise.training.forecasting.add_forecast import store_forecast
 from reprise.training.loggers import loggers_for
 from reprise.training.losses.negatives import NegativeSampler
 from reprise.training.optimizer import learning_rate
@@ -100,7 +101,10 @@ def train(
     run = RunDirectory(file_path("out", out))
     with torch.random.fork_rng(), torch_threads(options), memory_errors():
         _train_run(recipe, dataset, run, options, progress, on_epoch)
-        return load_model(run, dataset, trusted=True)  # the caller has named the classes
+        trained = load_model(run, dataset, trusted=True)  # the caller has named the classes
+        if recipe.training.forecast and trained.forecast is None:
+            store_forecast(run, trained, dataset, options.seed)
+        return trained
 
 
 def _train_run(

@@ -13,7 +13,8 @@ import numpy as np
 from reprise.argument_checks import instance
 from reprise.arrays import Float64Array
 from reprise.errors import DataError
-from reprise.evaluation.report import Report, SequenceSums, aligned, check_comparable, shared_slices
+from reprise.evaluation.aligned_text import aligned
+from reprise.evaluation.report import Report, SequenceSums, check_comparable, shared_slices
 from reprise.evaluation.stats.bootstrap import Interval, Ratio, defined
 from reprise.evaluation.stats.significance import holm, p_value
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from reprise.data.dataset import Part, SequenceDataset, Sizes
+from reprise.forecast.forecast_heads import ForecastHeads
 from reprise.models.batch import Batch, Event
 from reprise.models.corrections.cooccurrence import CooccurrenceCorrection
 from reprise.models.corrections.recent_events import RecentEvents, RecentEventsWindow
@@ -52,6 +53,8 @@ class NetworkScorer(nn.Module, ABC):
         self.sizes = sizes
         self.cooccurrence = cooccurrence
         self.repeat_head = repeat_head
+        self.forecast: ForecastHeads | None = None
+        """Heads for the kind and the time of the next event. Set where a run is opened; the scores do not depend on them."""
         self.learned_before: Part = "valid"
         """The events before this part were learned. Set where a run is opened."""
         self.learned_from: str | None = None

@@ -1,0 +1,1 @@
+"""Scores of forecasts of the kind and the time of the next event."""

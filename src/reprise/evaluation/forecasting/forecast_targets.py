@@ -1,0 +1,74 @@
+"""The events that a forecast is made for: what a model knew before them, and what happened.
+
+Shape letters: U sequences, N targets, D width of the query.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from reprise.arrays import AnyArray, Float32Array, Float64Array
+from reprise.data.dataset import Part, SequenceDataset
+from reprise.evaluation.options import QUICK
+from reprise.evaluation.protocol import EvaluationProtocol
+from reprise.evaluation.ranking.scores import VectorScores
+from reprise.evaluation.ranking.targets import evaluation_mode, score_batches
+from reprise.forecast.recent_history import RecentHistory
+from reprise.models.networks.network_scorer import NetworkScorer
+
+
+class EventsAhead(NamedTuple):
+    """N events of a dataset with at least one event before them in their sequence, in the order of the dataset."""
+
+    row_N: AnyArray
+    """Sequence of each event, as a row of the dataset, int64."""
+    position_N: AnyArray
+    """Position of each event in the dataset, int64."""
+    history: RecentHistory
+    """The events before each."""
+    kind_N: AnyArray
+    """Kind of each event, int64."""
+    gap_s_N: Float64Array
+    """Seconds since the event before it in its sequence, which may be of a cold item."""
+
+
+def events_ahead(
+    dataset: SequenceDataset, part: Part, limit: int | None = None, seed: int = 0
+) -> EventsAhead:
+    """Return the events of a part that have an event before them, or a random sample of `limit` of them."""
+    protocol = EvaluationProtocol(part)
+    position_N = protocol.sample_targets(dataset, limit or dataset.events, seed)
+    return events_at(dataset, position_N)
+
+
+def events_at(dataset: SequenceDataset, position_N: AnyArray) -> EventsAhead:
+    """Return the events at these positions."""
+    row_N = np.searchsorted(dataset.offset, position_N, side="right") - 1
+    kind_E, time_s_E = np.asarray(dataset.kind), np.asarray(dataset.time_ms) / 1000
+    return EventsAhead(
+        row_N,
+        position_N,
+        RecentHistory.before(
+            position_N, np.asarray(dataset.offset)[row_N], np.asarray(dataset.item), kind_E, time_s_E
+        ),
+        kind_E[position_N].astype(np.int64),
+        time_s_E[position_N] - time_s_E[position_N - 1],
+    )
+
+
+def queries_before(
+    model: NetworkScorer, dataset: SequenceDataset, ahead: EventsAhead, part: Part
+) -> Float32Array:
+    """Return the query vector of a network before each of some events of a part, [N, D], without the time of the event.
+
+    The time of the event would reveal the gap that is forecast.
+    """
+    query_ND = np.empty((len(ahead.position_N), model.size), dtype=np.float32)
+    with evaluation_mode(model):
+        for batch, scores in score_batches(model, dataset, EvaluationProtocol(part, query_time=False), QUICK):
+            assert isinstance(scores, VectorScores)
+            position_M = batch.targets()[1]
+            place_M = np.searchsorted(ahead.position_N, position_M).clip(max=len(ahead.position_N) - 1)
+            found_M = np.flatnonzero(ahead.position_N[place_M] == position_M)
+            query_ND[place_M[found_M]] = scores.query_ND[found_M].float().cpu().numpy()
+    return query_ND

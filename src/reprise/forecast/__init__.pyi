@@ -1,0 +1,4 @@
+from .forecast_heads import ForecastHeads as ForecastHeads
+from .forecast_heads import HeadWeights as HeadWeights
+from .gap_distribution import GapDistribution as GapDistribution
+from .recent_history import RecentHistory as RecentHistory

@@ -1,0 +1,1 @@
+"""Fitting of the forecast heads of a trained network."""

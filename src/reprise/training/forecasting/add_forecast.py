@@ -1,0 +1,43 @@
+"""Add forecast heads to a finished run."""
+
+from pathlib import Path
+
+from reprise.argument_checks import file_path
+from reprise.data.dataset import SequenceDataset
+from reprise.forecast.forecast_heads import ForecastHeads
+from reprise.models.networks.network_scorer import NetworkScorer
+from reprise.training.forecasting.fit_forecast import fit_forecast
+from reprise.training.run_directory import RunDirectory, load_run
+
+
+def add_forecast(
+    path: str | Path, dataset: str | Path | None = None, *, trusted: bool = False, seed: int = 1
+) -> ForecastHeads:
+    """Fit forecast heads to the network of a finished run, and store them in it, in place of any earlier ones.
+
+    The weights of the network and its ranking stay as they are.
+
+    Args:
+        path: The run directory.
+        dataset: Directory of the prepared dataset, if it has moved since the training.
+        trusted: Whether the run may import classes outside this package.
+        seed: Seed of the fit.
+
+    Raises:
+        ArtefactError: The directory is not a run, is damaged, or has no finished epoch.
+        ConfigError: Another process trains in it.
+        DataError: The dataset is missing, has another fingerprint, or has nothing to forecast.
+    """
+    run = RunDirectory(file_path("path", path))
+    model, data = load_run(path, dataset, trusted=trusted)
+    return store_forecast(run, model, data, seed)
+
+
+def store_forecast(
+    run: RunDirectory, model: NetworkScorer, dataset: SequenceDataset, seed: int
+) -> ForecastHeads:
+    """Fit forecast heads to the network of a run, give them to it, and store them in the run."""
+    with run.locked():
+        model.forecast = fit_forecast(model, dataset, seed=seed)
+        run.write_forecast(model.forecast)
+    return model.forecast
