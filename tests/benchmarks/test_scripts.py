@@ -81,6 +81,13 @@ def test_queries_of_neighbours_are_counted(path: Path) -> None:
         assert min(scorer["queries a second, in batches"], scorer["queries a second, one at a time"]) > 0
 
 
+def test_encoding_of_items_is_measured() -> None:
+    found = json.loads(ran("content.py", "--rows", "300", "--rounds", "1"))
+    for name in ("words", "characters", "detected"):
+        assert found[name]["items_per_s"] > 0 and found[name]["ms_per_new_item"] > 0, name
+    assert found["detected"]["features"] > found["words"]["features"]
+
+
 def test_every_family_is_in_one_report(tmp_path: Path) -> None:
     """Two families of fifteen, two seeds: a page, its facts, and a table between the marks of a page."""
     logs, out, page = tmp_path / "logs", tmp_path / "out", tmp_path / "results.md"

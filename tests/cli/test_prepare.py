@@ -153,6 +153,49 @@ def test_describe_prints_facts_or_json(reprise: Run, shop: Path) -> None:
     assert f"{facts['events']:,}" in plain.stdout
 
 
+def test_prepare_and_describe_show_how_item_columns_are_read(reprise: Run, tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text(
+        "".join(
+            [
+                "user_id,item_id,timestamp\n",
+                *(
+                    f"u{user},i{step},{1_700_000_000 + 86_400 * step}\n"
+                    for user in range(3)
+                    for step in range(20)
+                ),
+            ]
+        )
+    )
+    (tmp_path / "items.csv").write_text(
+        "".join(
+            [
+                "item_id,title,colour,shop\n",
+                *(f"i{step},Lamp number {step},{('red', 'blue')[step % 2]},London\n" for step in range(20)),
+            ]
+        )
+    )
+    options = ("--items", tmp_path / "items.csv", "--split", "last:3d,3d", "--out", tmp_path / "data")
+    for shown in (reprise("prepare", tmp_path / "log.csv", *options), reprise("describe", tmp_path / "data")):
+        lines = [line.split() for line in shown.stdout.splitlines()]
+        assert [
+            "item",
+            "columns:",
+            "title",
+            "Text:",
+            "text,",
+            "by",
+            "the",
+            "name",
+            "of",
+            "the",
+            "column",
+        ] in lines
+        assert ["item", "columns:", "colour", "Category:", "2", "values"] in lines
+        assert ["item", "columns:", "shop", "left", "out:", "all", "values", "are", "equal"] in lines
+    found = json.loads(reprise("describe", tmp_path / "data", "--json").stdout)
+    assert found["item_columns"]["colour"] == "Category: 2 values"
+
+
 def test_describe_without_a_dataset_suggests_prepare(fails: Callable[..., str], tmp_path: Path) -> None:
     assert fails("describe", tmp_path) == (
         f"{tmp_path} holds no prepared dataset (it is an empty directory); "

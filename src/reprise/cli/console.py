@@ -54,7 +54,7 @@ def show_dataset(description: Mapping[str, Any]) -> None:
     """Print a short summary of a dataset: its size, its parts, and the events that were dropped.
 
     Args:
-        description: What `reprise.data.description.describe` returned.
+        description: What `reprise.data.description.describe` returned; `item_columns` has a line for each item column.
     """
     items, times = description["items"], description["times"]
     cold = f", {items['cold']:,} cold (not in training)" if items["cold"] else ""
@@ -69,6 +69,7 @@ def show_dataset(description: Mapping[str, Any]) -> None:
             "to": times["last"],
             **{part: _targets(found) for part, found in description["parts"].items()},
             "dropped": dropped,
+            "item_columns": description.get("item_columns", {}),
             "warnings": description["warnings"],
         }
     )

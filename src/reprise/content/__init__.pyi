@@ -1,4 +1,5 @@
 from .column_detection import DetectedColumn as DetectedColumn
+from .column_detection import describe_columns as describe_columns
 from .column_detection import detect_columns as detect_columns
 from .column_detection import find_columns as find_columns
 from .columns.category_column import Category as Category

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +14,15 @@ from reprise.content.columns.number_column import Number
 from reprise.content.columns.text_column import Text
 from reprise.content.columns.vector_column import Vector
 from reprise.content.table_rows import ID, is_list, is_number, is_text
+from reprise.data.dataset import SequenceDataset
 from reprise.data.feature_dates import find_dates, name_words
 from reprise.data.io.arrow_columns import Table
 
+COUNT = "count"
+"""Column of the numbers of training events."""
 RESERVED = {
     ID: "the ids of the items",
-    "count": "the number of training events, not a property of the item",
+    COUNT: "the number of training events, not a property of the item",
     "available": "whether an item may be recommended, not a property of the item",
 }
 """Columns with another meaning, and the reason to leave them out."""
@@ -69,9 +71,11 @@ class DetectedColumn:
     reason: str
     """How the column is read, or why it is left out."""
 
-    def __str__(self) -> str:
+    @property
+    def reading(self) -> str:
+        """The kind of the spec and how it was found, or "left out" and the reason."""
         kind = "left out" if self.spec is None else type(self.spec).__name__
-        return f"{self.column}: {kind} ({self.reason})"
+        return f"{kind}: {self.reason}"
 
 
 def detect_columns(table: Table) -> tuple[ColumnSpec, ...]:
@@ -196,8 +200,10 @@ def _find_separator(texts: list[str]) -> str:
     return ""
 
 
-def lines_of(found: tuple[DetectedColumn, ...]) -> list[list[Any]]:
-    """Return the rows of a table of detected columns: name, kind, and reason."""
-    return [
-        [one.column, "left out" if one.spec is None else type(one.spec).__name__, one.reason] for one in found
-    ]
+def describe_columns(dataset: SequenceDataset) -> dict[str, str]:
+    """Return for each column of the item table how it is read, or why it is left out, from the rows of the warm items.
+
+    The two columns that every item table has, `item_id` and `count`, are not listed.
+    """
+    found = find_columns(dataset.table.slice(0, dataset.items.warm))
+    return {one.column: one.reading for one in found if one.column not in (ID, COUNT)}

@@ -120,7 +120,7 @@ def test_a_vocabulary_with_an_item_of_the_test_part() -> None:
     rows = [["a", "b", "a", "b", "a", "new"]] * 5
     dataset = world(rows, valid=1, test=1)
     table = dataset.table.drop_columns("count")
-    leaking = changed(dataset, items=replace(dataset.items, warm=3), table=table)
+    leaking = changed(dataset, items=replace(dataset.items, warm=3, scored=3), table=table)
     leak = failing_leak(leaking)
     assert (leak.kind, leak.count, leak.rows[0].item_id) == ("counts", 1, "new")
     assert "warm, 0 training events" in str(leak)
@@ -322,6 +322,51 @@ def test_a_column_that_counts_later_events(counted: str) -> None:
         )
         == ()
     )
+
+
+def kinds_of_counts(counts: np.ndarray) -> dict[str, pa.Array]:
+    """Columns of lists and texts that hold counts."""
+    generator = np.random.default_rng(5)
+    return {
+        "reviewers": pa.array([list(range(count)) for count in counts]),
+        "vector": pa.array(
+            [[number, float(count), 1.0] for number, count in zip(generator.random(30), counts, strict=True)]
+        ),
+        "badge": pa.array([f"{count * 1000:,} sold" for count in counts]),
+    }
+
+
+@pytest.mark.parametrize("name", ["reviewers", "vector", "badge"])
+def test_lists_vectors_and_texts_that_count_later_events(name: str) -> None:
+    generator = np.random.default_rng(3)
+    rows = [[f"i{min(29, int(item))}" for item in generator.exponential(8, size=20)] for _ in range(200)]
+    dataset = changed(world(rows, valid=3, test=3), split=BY_TIME)
+    trained, later = counts_of(dataset, trained=True), counts_of(dataset, trained=False)
+    leak = failing_leak(with_table(dataset, **{name: kinds_of_counts(trained + later)[name]}))
+    assert (
+        leak.kind == "giveaway"
+        and f"column {name!r} of the item table follows the number of all" in leak.sentence
+    )
+    assert find_leaks(with_table(dataset, **{name: kinds_of_counts(trained)[name]})) == ()
+
+
+def test_lists_of_dates_after_the_end_of_training() -> None:
+    dataset = clean()
+    early = [DATES[0]]
+    restocked = pa.array([early, early * 2, None, [], [DATES[0], DATES[2]], *[early] * 25])
+    leak = failing_leak(with_table(dataset, restocked=restocked))
+    assert (leak.kind, leak.count, leak.rows[0].item_id) == ("late-feature", 1, dataset.items.ids[4])
+
+
+def test_ordinary_lists_and_texts_are_not_leaks() -> None:
+    generator = np.random.default_rng(7)
+    columns = {
+        "tags": [list(range(generator.integers(4))) for _ in range(30)],
+        "image": list(generator.normal(size=(30, 8))),
+        "title": [f"model {row} of {generator.integers(99)}" for row in range(30)],
+        "empty": pa.array([[]] * 30, pa.list_(pa.int64())),
+    }
+    assert find_leaks(with_table(clean(), **columns)) == ()
 
 
 def test_the_leaks_of_a_dataset_are_cached() -> None:

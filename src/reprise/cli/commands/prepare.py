@@ -117,6 +117,7 @@ def prepare(
     ] = False,
 ) -> None:
     """Clean, encode, sort and split an event log. Run the same command again to continue after an interruption."""
+    from reprise.content.column_detection import describe_columns
     from reprise.data.description import describe
     from reprise.data.io.events import Columns, read_events
     from reprise.data.io.sources import open_source
@@ -153,7 +154,7 @@ def prepare(
         allow_leaks=[kind.strip() for kind in allow_leaks.split(",") if kind.strip()],
         **inputs,
     )
-    show_dataset(describe(dataset))
+    show_dataset({**describe(dataset), "item_columns": describe_columns(dataset)})
     show_next(("reprise", "train", out, "--out", unused(Path("runs") / out.resolve().name)))
 
 

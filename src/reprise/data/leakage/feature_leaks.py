@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from reprise.arrays import AnyArray, BoolArray, Float32Array, Float64Array
 from reprise.data.dataset import SequenceDataset
-from reprise.data.feature_dates import FUTURE_WORDS, column_to_float, find_dates, name_words, training_end_ms
+from reprise.data.feature_dates import FUTURE_WORDS, name_words, training_end_ms
+from reprise.data.leakage.column_readings import ColumnReading, read_numbers
 from reprise.data.leakage.event_leaks import COUNT, EventSearch
 from reprise.data.leakage.findings import MAX_EXAMPLES, Leak, LeakRow, event_row, item_id
 from reprise.data.timestamps import format_time
@@ -36,11 +36,11 @@ def find_feature_leaks(dataset: SequenceDataset, search: EventSearch) -> Iterato
         column = dataset.table.column(name)
         if name in ("item_id", COUNT):
             continue
-        time_ms_I = find_dates(name, column)
-        if time_ms_I is not None:
-            yield from _late_dates(dataset, name, time_ms_I)
-        elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-            yield from _later_counts(dataset, name, column_to_float(column), search)
+        for reading in read_numbers(name, column):
+            if reading.is_date:
+                yield from _late_dates(dataset, name, reading.number_I)
+            else:
+                yield from _later_counts(dataset, name, reading, search)
     yield from _next_item_leaks(dataset)
 
 
@@ -71,12 +71,13 @@ def _late_dates(dataset: SequenceDataset, name: str, time_ms_I: Float64Array) ->
 
 
 def _later_counts(
-    dataset: SequenceDataset, name: str, number_I: Float64Array, search: EventSearch
+    dataset: SequenceDataset, name: str, reading: ColumnReading, search: EventSearch
 ) -> Iterator[Leak]:
     """Find a column that contains counts of events after training, or a function of such counts."""
     trained_I, later_I, tested_I = (
         counts[1:] for counts in (search.trained_I, search.later_I, search.tested_I)
     )
+    number_I = reading.number_I
     used_I = np.isfinite(number_I) & (trained_I + later_I > 0)
     # with few items, or few of them with later events, any column may look like a count by chance
     if used_I.sum() < MIN_ITEMS or np.count_nonzero(later_I[used_I]) < MIN_LATER_ITEMS:
@@ -96,7 +97,7 @@ def _later_counts(
             )
             yield Leak(
                 "giveaway",
-                f"column {name!r} of the item table follows the number of {which} events of {used_I.sum():,} items, "
+                f"{reading.what} of the item table follows the number of {which} events of {used_I.sum():,} items, "
                 "not of the training events",
                 int(used_I.sum()),
                 f"remove {name!r} from the item table, or count training events only, as its column 'count' does",
