@@ -64,6 +64,22 @@ def test_a_column_of_many_categories_is_left_out(monkeypatch):
     assert list(masks(with_columns([list("abc")], **columns), "abc")) == ["size"]
 
 
+def test_long_names_are_shortened_and_equal_ones_share_a_slice():
+    long = "a name of a category that is far too long to"
+    dataset = with_columns([list("abc")], brand=[[f"{long} print"], [f"{long} show"], ["x"]])
+    assert masks(dataset, "abc") == {
+        "brand": {
+            f"brand={long[:37]}...": [True, True, False],
+            "brand=x": [False, False, True],
+        }
+    }
+
+
+def test_items_that_the_item_table_lacks_have_no_category():
+    dataset = with_columns([list("abcd")], colour=[["blue"], None, ["red"], None])
+    assert masks(dataset, "abcd")["colour"]["colour: none"] == [False, True, False, True]
+
+
 def test_only_the_first_columns_are_used(monkeypatch):
     monkeypatch.setattr(attribute_slices, "MAX_COLUMNS", 1)
     columns = {"size": [["s"], ["m"]], "brand": [["x"], ["y"]]}

@@ -40,7 +40,8 @@ def expand_all(names: list[str], data: "SequenceDataset") -> list[str]:
 
     if ALL not in names:
         return names
-    has_content = bool(detect_columns(data.table))
+    # columns that only later items have cannot be fitted
+    has_content = bool(detect_columns(data.table.slice(0, data.items.warm)))
     found = [name for name in BASELINES if has_content or name not in READ_CONTENT]
     return list(dict.fromkeys([*(name for name in names if name != ALL), *found]))
 

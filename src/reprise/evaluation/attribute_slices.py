@@ -17,6 +17,8 @@ MAX_COLUMNS = 3
 """Maximum number of columns: each slice takes room in the report, and one more correction in a comparison."""
 MAX_VALUES = 6
 """Maximum number of categories of a column with a slice of their own, those of the most targets."""
+MAX_LENGTH = 40
+"""Maximum number of characters of a category in the name of its slice."""
 MAX_DISTINCT = 200
 """Columns with more categories are left out: the largest ones would say little about the rest."""
 
@@ -52,13 +54,19 @@ def _masks(spec: Category, dataset: SequenceDataset, place_N: AnyArray) -> dict[
     targets_I = np.bincount(place_N, minlength=len(rows))
     targets_V = np.bincount(lists.code_N, weights=targets_I[lists.row_N], minlength=len(lists.words))
     largest = np.argsort(-targets_V, kind="stable")[:MAX_VALUES]
-    masks = {}
+    masks: dict[str, BoolArray] = {}
     for code in largest[targets_V[largest] > 0]:
-        masks[f"{spec.column}={lists.words[code]}"] = _has(lists.row_N[lists.code_N == code], place_N, rows)
+        name = f"{spec.column}={_shortened(lists.words[code])}"
+        own_N = _has(lists.row_N[lists.code_N == code], place_N, rows)
+        masks[name] = masks[name] | own_N if name in masks else own_N
     any_N = _has(lists.row_N, place_N, rows)
     large_N = _has(lists.row_N[np.isin(lists.code_N, largest)], place_N, rows)
     masks |= {f"{spec.column}: others": any_N & ~large_N, f"{spec.column}: none": ~any_N}
     return {name: mask_N for name, mask_N in masks.items() if mask_N.any()}
+
+
+def _shortened(word: str) -> str:
+    return word if len(word) <= MAX_LENGTH else word[: MAX_LENGTH - 3] + "..."
 
 
 def _has(row_V: AnyArray, place_N: AnyArray, rows: TableRows) -> BoolArray:

@@ -1,4 +1,7 @@
+from dataclasses import replace
+
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from coloured import coloured
@@ -98,6 +101,44 @@ def test_without_a_validation_part_the_decay_has_its_default():
 def test_an_item_table_without_content_is_an_error(small):
     with pytest.raises(DataError, match=r"no column of the item table describes an item \(item_id, count\)"):
         ContentKNN().fit(small)
+
+
+def test_a_column_that_only_cold_items_have_is_an_error():
+    """The features are fitted on the items of the training part."""
+    dataset = coloured()
+    colours = [None] * dataset.items.warm + [["red"]] * (len(dataset.items) - dataset.items.warm)
+    table = dataset.table.drop_columns(["colour"]).append_column("colour", pa.array(colours))
+    with pytest.raises(DataError, match="no column of the item table describes an item"):
+        ContentKNN().fit(replace(dataset, table=table))
+
+
+def test_items_that_the_item_table_lacks_are_scored_by_popularity():
+    """Half of the items have no colour. They are similar to nothing, and nothing fails."""
+    dataset = coloured()
+    half = [colour if index % 2 else None for index, colour in enumerate(dataset.table["colour"].to_pylist())]
+    model = ContentKNN().fit(replace(dataset, table=dataset.table.set_column(2, "colour", pa.array(half))))
+    without = dataset.items.index(dataset.items.ids[0])
+    found = model.score_windows(torch.tensor([[0] * 19 + [without]]))[0]
+    own = torch.zeros(len(found))
+    own[without - 1] = found[without - 1] - model._tie_I[without - 1]
+    torch.testing.assert_close(found, model._tie_I + own)
+
+
+@pytest.mark.parametrize(
+    "titles",
+    [
+        ["красная кружка", "赤いマグ", "كوب أحمر", "κόκκινη κούπα"],
+        ["red mug", "", "   ", "red lamp"],
+        ["☕", "🫖", "☕", "☕"],
+    ],
+    ids=["languages", "empty", "symbols"],
+)
+def test_titles_of_any_language_and_empty_ones_give_finite_scores(titles):
+    dataset = coloured(sequences=8)
+    column = pa.array([titles[index % len(titles)] for index in range(len(dataset.items))])
+    table = dataset.table.drop_columns(["colour"]).append_column("title", column)
+    report = evaluate(ContentKNN().fit(replace(dataset, table=table)), dataset, at=(5,))
+    assert report.targets == 8
 
 
 def test_an_unknown_column_is_an_error():
