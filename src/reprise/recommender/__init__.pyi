@@ -1,5 +1,9 @@
 from .artefact.artefact import Artefact as Artefact
 from .artefact.onnx_export import Exportable as Exportable
+from .forecaster import Forecast as Forecast
+from .forecaster import Forecaster as Forecaster
+from .forecaster import NextTime as NextTime
+from .forecaster import PathStep as PathStep
 from .recommendations import Continuation as Continuation
 from .recommendations import Influence as Influence
 from .recommendations import Recommendation as Recommendation

@@ -138,7 +138,7 @@ def _sample(
     generator = np.random.default_rng(options.seed)
     path = Path([], [])
     for _ in range(length):
-        log_I = _log_probabilities(network, state, None if path.index_L else shares_I)[0]
+        log_I = log_probabilities(network, state, None if path.index_L else shares_I)[0]
         allowed_log_I = log_I.copy()
         allowed_log_I[excluded_N] = -np.inf
         if options.no_repeat:
@@ -229,7 +229,7 @@ def _best_extensions(
     rows = max(1, MAX_SCORES // network.size)
     for start in range(0, len(total_W), rows):
         block = slice(start, start + rows)
-        log_WI = _log_probabilities(network, {name: array[block] for name, array in state.items()}, shares_I)
+        log_WI = log_probabilities(network, {name: array[block] for name, array in state.items()}, shares_I)
         np.put_along_axis(log_WI, generated_WL[block] - 1, -np.inf, axis=1)
         log_WI[:, excluded_N] = -np.inf
         best_M = _largest((total_W[block, None] + log_WI).ravel(), beams)
@@ -240,10 +240,12 @@ def _best_extensions(
     return row_N[kept_W], column_N[kept_W], log_N[kept_W]
 
 
-def _log_probabilities(network: OnnxNetwork, state: State, shares_I: Float32Array | None) -> Float64Array:
+def log_probabilities(
+    network: OnnxNetwork, state: State, shares_I: Float32Array | None, now_s: float = np.nan
+) -> Float64Array:
     """Return the log-softmax of the scores, [W, I]; with `shares_I`, their logarithms instead of scores, [1, I]."""
     if shares_I is None:
-        score_WI = network.scores(state).astype(np.float64)
+        score_WI = network.scores(state, now_s).astype(np.float64)
     else:
         score_WI = np.log(np.maximum(shares_I, np.finfo(np.float32).tiny), dtype=np.float64)[None]
     score_WI -= score_WI.max(axis=1, keepdims=True)

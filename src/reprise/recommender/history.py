@@ -56,6 +56,10 @@ class History:
     """Number of events that were skipped, because the model has no vector for their items."""
     last_s: float
     """Time of the last event that has one, known or not, in seconds since 1970; NaN if no event has a time."""
+    all_events: EventArrays
+    """Events after cleaning, with those of unknown items, whose index is `PAD`."""
+    all_ids: Sequence[Any]
+    """Item ids of `all_events`."""
 
     def __len__(self) -> int:
         return len(self.events)
@@ -80,7 +84,7 @@ def read_history(events: HistoryLike, catalogue: Catalogue, rules: HistoryRules 
     given = history_events(events)
     if all(issubclass(kind, str | Integral) for kind in set(map(type, given))):
         # most histories consist of ids only, and these need no work per event
-        return _known(EventArrays.of_items(catalogue.indices(given), catalogue.kind()), nan)
+        return _known(EventArrays.of_items(catalogue.indices(given), catalogue.kind()), nan, given)
     return _read([_input_event(event) for event in given], catalogue, rules)
 
 
@@ -103,13 +107,16 @@ def _read(given: Sequence[_InputEvent], catalogue: Catalogue, rules: HistoryRule
     kept = rules.select(
         round_to_ms(time_s), [event.item_id for event in given], [event.kind for event in given]
     )
-    return _known(events.take(kept), last_s, kept)
+    ids = [given[position].item_id for position in kept.tolist()]
+    return _known(events.take(kept), last_s, ids, kept)
 
 
-def _known(events: EventArrays, last_s: float, position_E: AnyArray | None = None) -> History:
+def _known(
+    events: EventArrays, last_s: float, ids: Sequence[Any], position_E: AnyArray | None = None
+) -> History:
     (known_T,) = np.nonzero(events.item != PAD)
     position_T = known_T if position_E is None else position_E[known_T]
-    return History(events.take(known_T), position_T, len(events) - len(known_T), last_s)
+    return History(events.take(known_T), position_T, len(events) - len(known_T), last_s, events, ids)
 
 
 def request_time_s(now: Timestamp | None, last_s: float) -> float:

@@ -9,7 +9,7 @@ from copy import copy
 from dataclasses import replace
 from math import inf, isnan, nan
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from reprise.argument_checks import file_path, flag, instance, mapping, whole
 from reprise.data.dataset import SequenceDataset
@@ -19,8 +19,9 @@ from reprise.data.vocabulary import ItemId, Vocabulary
 from reprise.errors import ArtefactError, DataError
 from reprise.recommender.artefact.artefact import Artefact, read, write
 from reprise.recommender.artefact.loading import open_index, open_network
-from reprise.recommender.artefact.model_card import report_facts
+from reprise.recommender.artefact.model_card import ReportLike, report_facts
 from reprise.recommender.explain import influences_of_events
+from reprise.recommender.forecaster import Forecast, Forecaster
 from reprise.recommender.generate import DecodingOptions, continue_history
 from reprise.recommender.history import History, HistoryLike, Timestamp, read_history, request_time_s
 from reprise.recommender.item_changes import ItemChanger
@@ -38,14 +39,6 @@ from reprise.recommender.similar_items import SimilarItems
 
 PUBLIC_NAMES = {"time_s": "timestamp", "kind": "kind", "value": "value", "now_s": "now"}
 """Inputs of the graphs, and their names in requests."""
-
-
-class ReportLike(Protocol):
-    """An evaluation report."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as a dictionary with `name`, `metrics`, `targets`, `slices` and `protocol`."""
-        ...
 
 
 class Recommender:
@@ -109,11 +102,13 @@ class Recommender:
         self._similarity = SimilarItems(artefact)
         network, index = open_network(artefact), open_index(artefact)
         reads = network.runtime.reads
-        kinds = tuple(artefact.metadata["data"]["kinds"]) if "kind" in reads else ()
+        heads = artefact.forecast
+        kinds = tuple(artefact.metadata["data"]["kinds"]) if "kind" in reads or heads is not None else ()
         catalogue = Catalogue(artefact.items, warm=len(artefact.output_ID), kinds=kinds)
         self._changer = ItemChanger(None, index)
         self._ranker = Ranker(catalogue, network, index, artefact.popular)
         self._rules = artefact.history_rules
+        self.heads = heads
         self.artefact = artefact
 
     def save(
@@ -269,15 +264,8 @@ class Recommender:
             DataError: the history, a list or the filter cannot be read, or `now` is before the last event.
         """
         (result,) = self.recommend_many(
-            [history],
-            k,
-            deny=deny,
-            allow=allow,
-            exclude_seen=exclude_seen,
-            now=now,
-            filter=filter,
-            diversity=diversity,
-        )
+            [history], k, deny=deny, allow=allow, exclude_seen=exclude_seen, now=now, filter=filter, diversity=diversity
+        )  # fmt: skip
         return result
 
     def recommend_many(
@@ -391,6 +379,19 @@ class Recommender:
             self._ranker.network, read.events, length, options, share_I, catalogue.available_I
         )
         return Continuation(catalogue.item_ids(path.index_L), path.log_probability_L)
+
+    def forecast(self, history: HistoryLike, length: int = 3, *, now: Timestamp | None = None) -> Forecast:
+        """Return the kind of the next event, the time until it, and a likely path; see `Forecaster.forecast`.
+
+        The path has `length` events. If `now` is known, the forecast uses that no event has come until then.
+
+        Raises:
+            ConfigError: the model has no forecast heads, or `length` is below 0.
+            DataError: the history cannot be read, or `now` is before its last event.
+        """
+        read = self._read(history)
+        forecaster = Forecaster.of(self._ranker, self.heads)
+        return forecaster.of_history(read, length, request_time_s(now, read.last_s))
 
     def _read(self, history: HistoryLike) -> History:
         return read_history(history, self._ranker.catalogue, self._rules)

@@ -372,5 +372,5 @@ def load_model(
     model.drop_zero_corrections()
     model.count(dataset, before)
     model.learned_from = dataset.fingerprint
-    model.forecast = run.read_forecast(weights, model.size, len(dataset.kinds))
+    model.forecast = run.read_forecast(weights, model.query_width, len(dataset.kinds))
     return model.eval()

@@ -63,7 +63,7 @@ def queries_before(
 
     The time of the event would reveal the gap that is forecast.
     """
-    query_ND = np.empty((len(ahead.position_N), model.size), dtype=np.float32)
+    query_ND = np.empty((len(ahead.position_N), model.query_width), dtype=np.float32)
     with evaluation_mode(model):
         for batch, scores in score_batches(model, dataset, EvaluationProtocol(part, query_time=False), QUICK):
             assert isinstance(scores, VectorScores)

@@ -6,6 +6,7 @@ Shape letters: B rows, T steps, N targets, W events of a window, D width, I item
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from reprise.data.dataset import Part, SequenceDataset, Sizes
@@ -111,6 +112,12 @@ class NetworkScorer(nn.Module, ABC):
 
         The weights of a user sum to 1; those of a user without events are 0.
         """
+
+    @property
+    def query_width(self) -> int:
+        """Width of the query vectors."""
+        with torch.no_grad():
+            return int(self.query(self.initial_state(1)).shape[1])
 
     def count(self, dataset: SequenceDataset, before: Part = "test") -> None:
         """Count the co-occurrences in the events before a part, if the network has a fitted correction."""

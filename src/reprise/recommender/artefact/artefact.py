@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors.numpy import load, save
 
@@ -35,6 +35,9 @@ from reprise.recommender.artefact.soundness import (
     check_repeats,
     check_tensors,
 )
+
+if TYPE_CHECKING:
+    from reprise.forecast.forecast_heads import ForecastHeads
 
 FORMAT = 4
 """Version of the format that is written. Format 4 may have a repeat head and the similarities of items, which earlier versions
@@ -58,8 +61,10 @@ INITIAL = "initial."
 TRANSITIONS = "transitions."
 REPEATS = "repeats."
 POPULAR = "popular."
+FORECAST = "forecast."
 """Names of tensors: the input vectors, the output vectors (left out if they are the same), and prefixes for the arrays of the
-initial state, of the co-occurrence tables, of the repeat head and of the popular items."""
+initial state, of the co-occurrence tables, of the repeat head, of the popular
+items and of the forecast heads."""
 
 Metadata = dict[str, Any]
 
@@ -74,7 +79,7 @@ class Artefact:
     tensors: Mapping[str, AnyArray]
     """Arrays by name: `input` [I, D], optionally `output` [I, D'], an `initial.<name>` [1, ...] for each array of the state,
     and optionally a `transitions.<name>` for each field of `CooccurrenceTables`, a `repeats.<name>` for each of
-    `RepeatTables` and a `popular.<name>` for each array of `PopularItems`."""
+    `RepeatTables`, a `popular.<name>` for each array of `PopularItems` and a `forecast.<name>` for each of `ForecastHeads`."""
     step: bytes
     """ONNX graph from `x`, the used ones of `item`, `time_s`, `kind` and `value`, and `state.<name>` to `next.<name>`."""
     query: bytes
@@ -106,6 +111,22 @@ class Artefact:
     def repeats(self) -> dict[str, AnyArray]:
         """Fields of `RepeatTables`; empty if the network has no repeat head."""
         return self._tensors_with_prefix(REPEATS)
+
+    @property
+    def forecast(self) -> "ForecastHeads | None":
+        """Heads for the kind and the time of the next event; None if the network has none.
+
+        Raises:
+            ArtefactError: an array is missing, has another shape, or has a number that is not finite.
+        """
+        tensors = self._tensors_with_prefix(FORECAST)
+        if not tensors:
+            return None
+        # imported here: it needs scipy, which recommendations do not need
+        from reprise.forecast.forecast_heads import ForecastHeads
+
+        kinds = len(self.metadata["data"]["kinds"])
+        return ForecastHeads.from_tensors(tensors, self.output_ID.shape[1], kinds)
 
     @property
     def popular(self) -> PopularItems:
@@ -203,6 +224,7 @@ def _check_content(artefact: Artefact) -> None:
     check_cooccurrence(artefact.cooccurrence, artefact.initial, warm)
     check_repeats(artefact.repeats, artefact.initial, warm, len(artefact.metadata["data"]["kinds"]))
     check_items(artefact.items, warm)
+    _ = artefact.forecast  # raises an error if the heads do not fit the vectors and the kinds
     if "popular" in artefact.metadata:
         popular = artefact._tensors_with_prefix(POPULAR)
         check_popular(artefact.metadata["popular"], popular, artefact.metadata["data"]["warm"])

@@ -1,7 +1,7 @@
 """The model card: a Markdown description of a saved model, made from its metadata. Unknown fields are marked as unknown."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from reprise.argument_checks import shown
 from reprise.data.dataset import PARTS, SequenceDataset
@@ -53,6 +53,14 @@ def describe_data(dataset: SequenceDataset) -> dict[str, Any]:
             "last": format_iso(int(dataset.time_ms.max())),
         }
     return description
+
+
+class ReportLike(Protocol):
+    """An evaluation report."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as a dictionary with `name`, `metrics`, `targets`, `slices` and `protocol`."""
+        ...
 
 
 def report_facts(report: Any) -> dict[str, Any] | None:

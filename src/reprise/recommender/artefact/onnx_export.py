@@ -22,8 +22,10 @@ from reprise.errors import ArtefactError, ConfigError
 from reprise.models.batch import Event
 from reprise.models.corrections.cooccurrence import CooccurrenceCorrection
 from reprise.models.corrections.repeat_head import RepeatHead
+from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.models.popular_fallback import popular_fallback
 from reprise.recommender.artefact.artefact import (
+    FORECAST,
     INITIAL,
     INPUT,
     OUTPUT,
@@ -112,6 +114,8 @@ def export(model: object, dataset: SequenceDataset, training: Mapping[str, Any] 
     assert isinstance(network, nn.Module)
     popular = popular_fallback(network, dataset)
     tensors |= {f"{POPULAR}{name}": array for name, array in popular.to_tensors().items()}
+    heads = network.forecast if isinstance(network, NetworkScorer) else None
+    tensors |= {} if heads is None else {f"{FORECAST}{name}": array for name, array in heads.tensors.items()}
     metadata = _metadata(network, dataset, training) | {"popular": popular.to_json()}
     artefact = Artefact(metadata, tensors, step, query, dataset.table)
     check_same(frozen, artefact)

@@ -102,7 +102,7 @@ class _HeadFitting:
 
     def __init__(self, model: NetworkScorer, dataset: SequenceDataset, seed: int) -> None:
         self.kinds = len(dataset.kinds)
-        self.width = model.size
+        self.width = model.query_width
         limit = max(1, MAX_NUMBERS // (self.width + feature_count(self.kinds)))
         found = {part: self._targets(model, dataset, part, limit, seed) for part in ("train", "valid")}
         (query_ND, train), (valid_query_ND, valid) = found["train"], found["valid"]
