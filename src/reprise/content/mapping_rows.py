@@ -14,7 +14,7 @@ import numpy as np
 
 from reprise.argument_checks import shown
 from reprise.arrays import Float32Array, Float64Array
-from reprise.content.item_rows import WordForm, WordLists, word_of
+from reprise.content.item_rows import ItemRows, WordForm, WordLists, word_of
 from reprise.content.table_rows import ID, distinct_words, iso_to_ms
 from reprise.errors import DataError
 
@@ -24,8 +24,8 @@ LISTS = (list, tuple, set, frozenset, np.ndarray)
 """Types of a value that is a list."""
 
 
-class MappingRows:
-    """Rows that are mappings from column to value. Meets `ItemRows`; keys that no column reads are ignored."""
+class MappingRows(ItemRows):
+    """Rows that are mappings from column to value. Keys that no column reads are ignored."""
 
     def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
         for position, row in enumerate(rows, start=1):

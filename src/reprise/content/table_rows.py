@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from reprise.arrays import Float32Array, Float64Array
-from reprise.content.item_rows import WordForm, WordLists, word_of
+from reprise.content.item_rows import ItemRows, WordForm, WordLists, word_of
 from reprise.data.feature_dates import column_to_float, number_unit, parse_iso_column, timestamps_to_ms
 from reprise.data.timestamps import parse_instant
 from reprise.errors import DataError
@@ -21,8 +21,8 @@ ID = "item_id"
 """Column of item ids."""
 
 
-class TableRows:
-    """Rows of an Arrow table, for example of the item table. Meets `ItemRows`."""
+class TableRows(ItemRows):
+    """Rows of an Arrow table, for example of the item table."""
 
     def __init__(self, table: pa.Table, first: int = 0) -> None:
         self.table = table
