@@ -3,6 +3,7 @@ from .dataset import SequenceDataset as SequenceDataset
 from .dataset import Sizes as Sizes
 from .description import describe as describe
 from .examples import online_retail as online_retail
+from .held_out_items import hold_out_items as hold_out_items
 from .history_rules import HistoryRules as HistoryRules
 from .io.events import Columns as Columns
 from .io.events import Events as Events
