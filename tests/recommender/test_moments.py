@@ -2,19 +2,21 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from reprise.data.dataset import SequenceDataset
-from reprise.data.popular_items import Moment, PopularItems, popular_shares
+from reprise.data.popular_items import ContextTable, Moment, PopularItems, popular_shares
+from reprise.errors import DataError
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.ranking.targets import rank_targets
 from reprise.models.networks.recurrent import Recurrent
 from reprise.models.networks.sequence_model import SequenceModel
 from reprise.models.popular_fallback import popular_fallback
-from reprise.recommender import Recommender
+from reprise.recommender import Recommender, UserHistory
 from reprise.recommender.items.candidate_mask import read_filters
 from reprise.recommender.ranker import HistorySummary
 from reprise.testing.worlds import world
@@ -113,6 +115,47 @@ def test_each_user_of_a_batch_gets_the_list_of_the_own_moment(shop: Recommender)
     now_s_B = np.array([60 * 86_400.0, 4000 * 86_400.0])
     first, second = shop.ranker.rank(state, [summary] * 2, 1, filters, now_s_B)
     assert (first.item_ids, second.item_ids) == (["new"], ["older"])
+
+
+@pytest.fixture(scope="module")
+def french_shop(shop: Recommender) -> Recommender:
+    """The same model with a popular item of its own in France."""
+    table = ContextTable("country", ("FR", "UK"), np.array([[0, 0, 0, 9], [0] * 4], dtype=np.float32))
+    popular = replace(shop.ranker.popular, contexts=(table,))
+    tensors = {f"popular.{name}": array for name, array in popular.to_tensors().items()}
+    facts = shop.artefact.metadata | {"popular": popular.to_json()}
+    return Recommender.of(
+        replace(shop.artefact, metadata=facts, tensors={**shop.artefact.tensors, **tensors})
+    )
+
+
+def test_attributes_of_the_user_choose_the_list(french_shop: Recommender) -> None:
+    last = french_shop.items.item_ids([4])[0]
+    french = UserHistory([], {"country": "FR", "age": 30})
+    found = french_shop.recommend(french, k=1)
+    assert found.item_ids == [last]
+    assert found[0].reason.startswith("popular in FR, ")
+    assert french_shop.recommend(UserHistory(["cold"], {"country": "FR"}), k=1).item_ids == [last]
+    plain = french_shop.recommend([], k=4)
+    assert plain.item_ids[0] != last
+    for other in (UserHistory(), UserHistory([], {"country": "IT"}), UserHistory([], {"country": None})):
+        assert french_shop.recommend(other, k=4) == plain
+    both = french_shop.recommend_many([french, []], k=1)
+    assert [one.item_ids for one in both] == [[last], plain.item_ids[:1]]
+    assert list(french_shop.generate(french, 1, temperature=0)) == [last]
+
+
+def test_attributes_do_not_change_a_history_with_known_events(french_shop: Recommender) -> None:
+    found = french_shop.recommend(UserHistory(["old"], {"country": "FR"}), k=4)
+    assert found == french_shop.recommend(["old"], k=4)
+
+
+@pytest.mark.parametrize("attributes", ["FR", ["FR"], {1: "FR"}, None])
+def test_attributes_that_are_not_a_mapping_are_refused(attributes: Any) -> None:
+    with pytest.raises(
+        DataError, match=r"the attributes of a user are a mapping of column to value, got .*; pass them like"
+    ):
+        UserHistory([], attributes)
 
 
 def test_an_unknown_time_is_the_end_of_the_log(shop: Recommender) -> None:

@@ -4,7 +4,7 @@ Shape letters: T known events, oldest first.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import pairwise
 from math import inf, isfinite, isnan, nan
@@ -27,7 +27,28 @@ Timestamp = float | str | datetime
 """Seconds or milliseconds since 1970, an ISO 8601 string with a UTC offset, or a datetime with a time zone."""
 EventLike = ItemId | tuple[ItemId, Timestamp | None] | Mapping[str, Any]
 """An item id, an (item id, timestamp) pair, or a mapping with `item_id` and optionally `timestamp`, `kind` and `value`."""
-HistoryLike = Iterable[EventLike]
+
+
+@dataclass(frozen=True)
+class UserHistory:
+    """A history together with attributes of its user, such as `UserHistory(["p1"], {"country": "FR"})`."""
+
+    events: Iterable[EventLike] = ()
+    """Events of the user, oldest first."""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    """Values of columns of the user table on which the model was trained. Other columns are ignored."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.attributes, Mapping) or not all(
+            isinstance(name, str) for name in self.attributes
+        ):
+            raise DataError(
+                f"the attributes of a user are a mapping of column to value, got {shown(self.attributes)}; "
+                "pass them like {'country': 'FR'}"
+            )
+
+
+HistoryLike = Iterable[EventLike] | UserHistory
 
 MILLISECONDS_FROM = 1e11
 """Smallest number that is read as milliseconds: as seconds it would be after the year 5000."""
@@ -60,6 +81,8 @@ class History:
     """Events after cleaning, with those of unknown items, whose index is `PAD`."""
     all_ids: Sequence[Any]
     """Item ids of `all_events`."""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    """Attributes of the user by column."""
 
     def __len__(self) -> int:
         return len(self.events)
@@ -81,6 +104,8 @@ def read_history(events: HistoryLike, catalogue: Catalogue, rules: HistoryRules 
         DataError: an event has no item id; an id is of another type than the model's ids; a kind is unknown and the model
             reads kinds; a value is not a finite number; or a timestamp is before the one of an earlier event.
     """
+    if isinstance(events, UserHistory):
+        return replace(read_history(events.events, catalogue, rules), attributes=events.attributes)
     given = history_events(events)
     if all(issubclass(kind, str | Integral) for kind in set(map(type, given))):
         # most histories consist of ids only, and these need no work per event

@@ -28,7 +28,8 @@ def rank_histories(
         histories = [read_B[row] for row in rows]
         state = ranker.network.fold([history.events for history in histories])
         summaries = [
-            HistorySummary(len(history), history.skipped, history.events.item) for history in histories
+            HistorySummary(len(history), history.skipped, history.events.item, history.attributes)
+            for history in histories
         ]
         ranked = ranker.rank(state, summaries, k, filters, now_s, diversity)
         for row, result in zip(rows, ranked, strict=True):

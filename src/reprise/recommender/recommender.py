@@ -244,7 +244,8 @@ class Recommender:
 
         Args:
             history: Events of the user, oldest first: item ids, (item id, timestamp) pairs, or mappings with `item_id` and
-                optionally `timestamp`, `kind` and `value`. Events of unknown items are skipped and counted.
+                optionally `timestamp`, `kind` and `value`. Events of unknown items are skipped and counted. A
+                `UserHistory` also has attributes of the user.
             k: Number of items to return. Fewer are returned if the catalogue has fewer, or if fewer pass the lists and the
                 filter.
             deny: Items that must not be returned.
@@ -374,7 +375,8 @@ class Recommender:
         """
         options = DecodingOptions(temperature, top_k, top_p, no_repeat, seed, beams)
         read = self._read(history)
-        catalogue, share_I = self._ranker.catalogue, self._ranker.popular_at(Moment()).share_I
+        moment = Moment(attributes=read.attributes)
+        catalogue, share_I = self._ranker.catalogue, self._ranker.popular_at(moment).share_I
         path = continue_history(
             self._ranker.network, read.events, length, options, share_I, catalogue.available_I
         )

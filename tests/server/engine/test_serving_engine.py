@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from reprise.data.popular_items import ContextTable
 from reprise.errors import ArtefactError, DataError
 from reprise.recommender import Recommender
 from reprise.recommender.artefact.artefact import MANIFEST
@@ -133,6 +134,25 @@ def test_users_without_known_events_get_popular_items(engine: ServingEngine) -> 
         result = engine.recommend(RecommendQuery(context, RankingRules(k=3)))
         assert len(result.items) == 3
         assert result.items[0].reason.startswith("popular")
+
+
+def test_attributes_of_the_request_choose_the_popular_items(
+    engine: ServingEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranker = engine.model.items.ranker("shop")
+    items = ranker.catalogue.warm
+    table = ContextTable("country", ("FR", "UK"), np.zeros((2, items), dtype=np.float32))
+    table.log_ratio_VN[0, -1] = 9.0
+    popular = replace(ranker.popular, contexts=(table,))
+    changed = replace(ranker, popular=popular)
+    monkeypatch.setattr(engine.model.items, "ranker", lambda tenant: changed)
+    query = RecommendQuery(UserContext("shop", "new user", attributes={"country": "FR"}), RankingRules(k=1))
+    plain = replace(query, context=UserContext("shop", "new user"))
+    french, other = recommend_batch(engine.model, [query, plain])
+    assert isinstance(french, RecommendResult) and isinstance(other, RecommendResult)
+    assert french.items[0].item_id == ranker.catalogue.ids[items - 1]
+    assert french.items[0].reason.startswith("popular in FR, ")
+    assert other.items[0].item_id != french.items[0].item_id
 
 
 def test_events_of_the_request_are_merged_with_the_log_by_time(

@@ -122,9 +122,9 @@ VALUES: list[Any] = [
     "2024-03-01T10:00:00Z", "view", {"min": 3}, {"not": "left"}, ["left", 3], 1_700_000_000, "NaN", [[]], {"": None},
 ]  # fmt: skip
 NAMES = [
-    "user_id", "item_id", "timestamp", "kind", "value", "event_id", "events", "ack", "consent", "k", "now", "deny", "allow",
-    "filter", "exclude_seen", "diversity", "explain", "length", "temperature", "top_k", "top_p", "no_repeat", "seed", "beams",
-    "title", "price", "available", "columns", "shelf", "__class__",
+    "user_id", "user_attributes", "item_id", "timestamp", "kind", "value", "event_id", "events", "ack", "consent", "k", "now",
+    "deny", "allow", "filter", "exclude_seen", "diversity", "explain", "explore", "explore_seed", "length", "temperature",
+    "top_k", "top_p", "no_repeat", "seed", "beams", "title", "price", "available", "columns", "shelf", "__class__",
 ]  # fmt: skip
 VALID: list[Any] = [
     {

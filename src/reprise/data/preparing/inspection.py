@@ -105,7 +105,7 @@ def inspect_events(
         DataError: The log or the item table has a fault for which `prepare` would refuse it.
         ConfigError: An option is unknown or invalid.
     """
-    plan = make_plan(events, items, users, split, PrepareOptions.from_keywords(options))
+    plan = make_plan(events, items, split, PrepareOptions.from_keywords(options), users)
     with temporary_directory() as directory:
         engine = Engine(directory, memory_limit)
         try:

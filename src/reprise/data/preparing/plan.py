@@ -101,7 +101,7 @@ class Plan:
 
 
 def make_plan(
-    events: Any, items: Any, users: Any, split: Split | str | None, options: PrepareOptions
+    events: Any, items: Any, split: Split | str | None, options: PrepareOptions, users: Any = None
 ) -> Plan:
     """Check the arguments of `prepare` and return its plan.
 

@@ -34,7 +34,6 @@ def prepare(
     out: str | Path,
     *,
     items: Any = None,
-    users: Any = None,
     split: Split | str | None = None,
     memory_limit: str = DEFAULT_MEMORY,
     overwrite: bool = False,
@@ -51,7 +50,6 @@ def prepare(
         events: The result of `read_events`, or any source that it accepts.
         out: Directory to create.
         items: Item table: a path, a data frame, an Arrow or an Ibis table, or a source from `reprise.data.open_source`.
-        users: User table, in the same forms: attributes of the users, such as a country, one row per sequence id.
         split: Rule that divides the sequences, as an object or as on the command line, such as `leave-one-out`. Default:
             the last week is for test and the week before it for validation.
         memory_limit: Memory limit of the table engine, such as `512MB`; beyond it, data is spilled to disk.
@@ -59,7 +57,8 @@ def prepare(
         progress: A function of (step, share done); True or False for a bar or none; None for a bar on a terminal.
         allow_leaks: Kinds of leaks that are known to be harmless, such as `late-feature`; they are reported as notes.
         **options: Fields of `PrepareOptions`: sequence_by, session_gap, min_item_events, min_sequence_events,
-            duplicates.
+            duplicates. And `users`, a table in the same forms as `items`, with one row per user or session: attributes
+            such as a country.
 
     Raises:
         DataError: The log, a table or the split is invalid, or the disk is full.
@@ -68,7 +67,8 @@ def prepare(
         ConfigError: An option is unknown or invalid, or another process prepares `out`.
         ArtefactError: `out` cannot be written.
     """
-    plan = make_plan(events, items, users, split, PrepareOptions.from_keywords(options))
+    users = options.pop("users", None)
+    plan = make_plan(events, items, split, PrepareOptions.from_keywords(options), users)
     allow = parse_kinds(allow_leaks)
     out = Path(out)
     with step_reporter(progress, "prepare") as report:

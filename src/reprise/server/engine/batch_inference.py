@@ -172,6 +172,7 @@ def _rank(
             one.state.event_count,
             one.state.skipped_count,
             NO_ITEMS if one.state.seen is None else one.state.seen,
+            one.query.context.attributes,
         )
         for one in batch
     ]

@@ -20,6 +20,8 @@ class UserContext:
     """Id of a user in the log. None: do not read the log."""
     events: Sequence[UserEvent] = ()
     """Events sent with the request. They are merged with those of the log by time, and are not stored."""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    """Attributes of the user by column of the user table, sent with the request and not stored."""
 
     @property
     def user(self) -> User | None:

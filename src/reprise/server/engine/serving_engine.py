@@ -165,7 +165,7 @@ class ServingEngine:
         catalogue = ranker.catalogue
         path = continue_state(
             ranker.network, state.network_state, state.event_count > 0, length, DecodingOptions(**options),
-            ranker.popular_at(Moment(time.time())).share_I, catalogue.available_I,
+            ranker.popular_at(Moment(time.time(), context.attributes)).share_I, catalogue.available_I,
         )  # fmt: skip
         items = zip(path.index_L, path.log_probability_L, strict=True)
         return model.version, [

@@ -232,7 +232,8 @@ class Handlers:
         events = [UserEvent(event.item_id, event.timestamp, event.kind, event.value) for event in body.events]
         for event in events:
             catalogue.kind(event.kind)  # raises DataError for an unknown kind
-        return UserContext(call.tenant, body.user_id if body.consent else None, events)
+        user_id = body.user_id if body.consent else None
+        return UserContext(call.tenant, user_id, events, body.user_attributes)
 
     def _checked(
         self, tenant: str, entry: EventBody | InvalidEvent, now_ms: int, catalogue: Catalogue

@@ -32,6 +32,9 @@ class UserContextBody(StrictBody):
     """Id of a user whose stored events are read."""
     events: Annotated[list[InlineEventBody], Field(max_length=1_000, fail_fast=True)] = Field(default=[])
     """A history that is sent with the request, oldest event first. It is not stored."""
+    user_attributes: Annotated[dict[ColumnName, Scalar], Field(max_length=50)] = Field(default={})
+    """Attributes of the user, for instance {"country": "FR"}: columns of the user table on which the model was trained. Others
+    are ignored. They are not stored."""
     consent: bool = True
     """`false`: do not read the stored events of the user."""
 
