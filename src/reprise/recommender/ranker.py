@@ -4,7 +4,7 @@ Shape letters: B users, N users with events, I items, k recommendations, S place
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from reprise.arrays import AnyArray
 from reprise.data.popular_items import Moment, PopularItems, PopularList
+from reprise.recommender.exploration import CANDIDATES, Exploration
 from reprise.recommender.items.candidate_mask import Filters
 from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.recommendations import Recommendation, Recommendations
@@ -51,6 +52,8 @@ class Ranker:
     """Search over the output vectors of the items."""
     popular: PopularItems
     """Popularity of the items for users without known events."""
+    exploration: Exploration | None = None
+    """Which slots go to rarely shown items; None: none."""
 
     def rank(
         self,
@@ -93,7 +96,38 @@ class Ranker:
             results.append(
                 Recommendations(items, skipped=history.skipped, unknown_allowed=filters.unknown_allowed)
             )
+        if self.exploration is not None:
+            return self._explore(self.exploration, results, state, histories, filters, now_s)
         return results
+
+    def _explore(
+        self,
+        exploration: Exploration,
+        results: list[Recommendations],
+        state: State,
+        histories: Sequence[HistorySummary],
+        filters: Filters,
+        now_s: float | AnyArray,
+    ) -> list[Recommendations]:
+        """Return the lists with some slots for rarely shown items that pass the filters, and count all impressions."""
+        listed_I = exploration.few(self.catalogue.size)
+        if filters.listed_I is not None:
+            listed_I &= filters.listed_I
+        longest = max((len(best) for best in results), default=0)
+        rarely = replace(filters, listed_I=listed_I)
+        plain = replace(self, exploration=None)
+        candidates = (
+            plain.rank(state, histories, longest + CANDIDATES, rarely, now_s) if listed_I.any() else []
+        )
+        mixed = []
+        for row, best in enumerate(results):
+            listed = set(best.item_ids)
+            others = [one for one in (candidates[row] if candidates else ()) if one.item_id not in listed]
+            others = others[:CANDIDATES]
+            found = exploration.mix(best, others, self.catalogue.indices(one.item_id for one in others))
+            exploration.impressions.add(self.catalogue.indices(found.item_ids))
+            mixed.append(found)
+        return mixed
 
     def _best(
         self,

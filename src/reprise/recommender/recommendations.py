@@ -19,6 +19,8 @@ class Recommendation(NamedTuple):
     """Short text that says what the score is based on."""
     title: str | None = None
     """Title of the item, if the item table has one."""
+    propensity: float | None = None
+    """Probability with which exploration drew the item for this slot; None: the model ranked it here."""
 
 
 class Recommendations(list[Recommendation]):

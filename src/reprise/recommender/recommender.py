@@ -22,6 +22,7 @@ from reprise.recommender.artefact.loading import open_index, open_network
 from reprise.recommender.artefact.model_card import ReportLike, report_facts
 from reprise.recommender.explain import influences_of_events
 from reprise.recommender.forecaster import Forecast, Forecaster
+from reprise.recommender.exploration import Exploration, share_of_slots
 from reprise.recommender.generate import DecodingOptions, continue_history
 from reprise.recommender.history import History, HistoryLike, Timestamp, read_history, request_time_s
 from reprise.recommender.item_changes import ItemChanger
@@ -213,6 +214,24 @@ class Recommender:
             DataError: an item was not added.
         """
         return self._with_ranker(self._changer.without_items(self._ranker, id_list("item_ids", item_ids)))
+
+    def with_exploration(self, share: float, seed: int | None = None) -> "Recommender":
+        """Return a recommender that gives a share of the slots of each list to items that were shown rarely.
+
+        The impressions are those of its own lists. An explored item has its `propensity`. Everything else is shared with
+        this recommender.
+
+        Args:
+            share: Share of the slots, from 0 to 1; 0 explores nothing.
+            seed: Seed of the random numbers; the same seed and requests give the same lists.
+
+        Raises:
+            ConfigError: `share` is not a number from 0 to 1.
+        """
+        exploration = Exploration(share_of_slots(share)).seeded(seed)
+        other = copy(self)
+        other._ranker = replace(self._ranker, exploration=exploration if share else None)
+        return other
 
     def without_columns(self, names: Iterable[str]) -> "Recommender":
         """Return a recommender without the changes that `with_items` made to these columns of items."""

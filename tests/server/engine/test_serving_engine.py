@@ -536,3 +536,24 @@ def test_a_state_that_is_not_finite_gets_the_popular_items(
     assert found[1] == expected[1]
     _, items = engine.generate(UserContext("shop", "anna"), 3, {"seed": 1})
     assert len(items) == 3
+
+
+def test_a_request_that_explores_has_propensities_and_others_have_none(engine: ServingEngine) -> None:
+    plain = RecommendQuery(UserContext("shop", events=HISTORY), RankingRules(k=4), NOW_MS)
+    explored = replace(plain, rules=RankingRules(k=4, explore=0.5, explore_seed=1))
+    before = engine.recommend(plain)
+    first, second = recommend_batch(engine.model, [explored, plain])
+    assert isinstance(first, RecommendResult) and isinstance(second, RecommendResult)
+    assert sum(item.propensity is not None for item in first.items) == 2
+    assert second == before and all(item.propensity is None for item in before.items)
+    counts = engine.model.impressions["shop"].counts(20)
+    assert counts.sum() == 4
+    assert "other" not in engine.model.impressions
+
+
+def test_exploration_with_an_explanation_keeps_its_reason(engine: ServingEngine) -> None:
+    rules = RankingRules(k=4, explore=0.5, explore_seed=1)
+    found = engine.recommend(RecommendQuery(UserContext("shop", events=HISTORY), rules, NOW_MS, explain=True))
+    explored = [item for item in found.items if item.propensity is not None]
+    assert len(explored) == 2
+    assert all(item.reason.startswith("exploration: ") and item.attributions for item in explored)

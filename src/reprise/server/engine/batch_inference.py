@@ -14,6 +14,7 @@ import numpy as np
 
 from reprise.errors import DataError
 from reprise.recommender.explain import influences
+from reprise.recommender.exploration import Exploration, share_of_slots
 from reprise.recommender.items.candidate_mask import read_filters
 from reprise.recommender.ranker import NOT_FINITE, HistorySummary, Ranker
 from reprise.recommender.recommendations import Recommendation
@@ -159,6 +160,10 @@ def _rank(
     """Return the results of queries with equal rules."""
     ranker = model.items.ranker(batch[0].query.context.tenant)
     rules = batch[0].query.rules
+    if rules.explore:
+        impressions = model.impressions[batch[0].query.context.tenant]
+        exploration = Exploration(share_of_slots(rules.explore), impressions).seeded(rules.explore_seed)
+        ranker = replace(ranker, exploration=exploration)
     filters = read_filters(
         ranker.catalogue,
         item_ids(rules.deny, ranker.catalogue),
@@ -204,19 +209,20 @@ def _ranked_items(
     max_new_events: int | None,
 ) -> list[RankedItem]:
     explained = prepared.query.explain and prepared.state.event_count and recommendations
-    if not explained or recommendations[0].reason.endswith(NOT_FINITE):  # all items of a list have one reason
+    if not explained or any(one.reason.endswith(NOT_FINITE) for one in recommendations):
         return [
-            RankedItem(one.item_id, one.score, one.rank, one.title, one.reason) for one in recommendations
+            RankedItem(one.item_id, one.score, one.rank, one.title, one.reason, one.propensity)
+            for one in recommendations
         ]
     attributions = _attributions(model, ranker, prepared, recommendations, max_new_events)
     return [
-        RankedItem(one.item_id, one.score, one.rank, one.title, _reason(one, found), found)
+        RankedItem(one.item_id, one.score, one.rank, one.title, _reason(one, found), one.propensity, found)
         for one, found in zip(recommendations, attributions, strict=True)
     ]
 
 
 def _reason(recommendation: Recommendation, attributions: Sequence[Attribution]) -> str:
-    if not attributions or attributions[0].influence <= 0:
+    if not attributions or attributions[0].influence <= 0 or recommendation.propensity is not None:
         return recommendation.reason
     best = attributions[0]
     return f"because of {best.title or best.item_id} ({best.influence:+.2f})"

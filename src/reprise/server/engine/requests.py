@@ -45,11 +45,15 @@ class RankingRules:
     """Exclude the items in the user's history."""
     diversity: float = 0.0
     """Trade-off between the score and the dissimilarity of the items, from 0 (score only) to 1."""
+    explore: float = 0.0
+    """Share of the slots for items that were shown rarely, from 0 to 1."""
+    explore_seed: int | None = None
+    """Seed of the exploration. None: a different result in each request."""
 
     @property
     def unrestricted(self) -> bool:
-        """True if every item may be recommended, so that several such queries can share one search."""
-        return not (self.deny or self.exclude_seen or self.filter) and self.allow is None
+        """True if every item may be recommended and none is explored, so that several such queries can share one search."""
+        return not (self.deny or self.exclude_seen or self.filter or self.explore) and self.allow is None
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,8 @@ class RankedItem(NamedTuple):
     title: str | None
     reason: str
     """One line that says why the item was recommended."""
+    propensity: float | None = None
+    """Probability with which exploration drew the item for this slot. None: the model ranked it here."""
     attributions: list[Attribution] | None = None
     """Events with the largest influence first. None: the query did not ask for an explanation."""
 

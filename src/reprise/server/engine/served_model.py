@@ -5,14 +5,16 @@ States belong to the weights that computed them. They are replaced together, so 
 
 import hashlib
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from reprise.errors import ArtefactError
 from reprise.recommender.artefact.artefact import MANIFEST
 from reprise.recommender.artefact.bounded_read import MAX_MANIFEST_BYTES, read_bounded
+from reprise.recommender.exploration import Impressions
 from reprise.recommender.recommender import Recommender
 from reprise.server.engine.item_overrides import ItemOverrides
 from reprise.server.engine.state_builder import MAX_USER_EVENTS, StateBuilder
@@ -38,6 +40,8 @@ class ServedModel:
     """User states, computed with this model."""
     items: ItemOverrides
     """Recommenders and rankers of this model, with the item columns of each tenant."""
+    impressions: dict[str, Impressions] = field(default_factory=lambda: defaultdict(Impressions))
+    """How often each tenant was shown each item in requests that explore, counted in this process since the model is served."""
 
     @classmethod
     def open(

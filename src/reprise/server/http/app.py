@@ -239,6 +239,10 @@ class _OperationEndpoint:
         if isinstance(result, Mapping):
             logged = ("recommendation_id", "model_version")
             facts |= {name: result[name] for name in logged if result.get(name)}
+            explored = [item for item in result.get("items", ()) if "propensity" in item]
+            if explored:  # clicks on them can be weighted by the inverse propensity
+                fields = ("rank", "item_id", "propensity")
+                facts["explored"] = [{name: item[name] for name in fields} for item in explored]
         return result
 
     def _error_response(self, error: Exception, facts: dict[str, Any]) -> Response:

@@ -109,8 +109,9 @@ class Handlers:
         user = self._user_context(call)
         k = self._item_count(call.tenant, body.k)
         rules = RankingRules(
-            k, body.deny, body.allow, plain_filter(body.filter), body.exclude_seen, body.diversity
-        )
+            k, body.deny, body.allow, plain_filter(body.filter), body.exclude_seen, body.diversity,
+            body.explore, body.explore_seed,
+        )  # fmt: skip
         result = await self._service.recommend(
             RecommendQuery(user, rules, body.now, body.explain), call.client(body.user_id)
         )
@@ -334,7 +335,8 @@ def _recommend_response(result: RecommendResult) -> Json:
 
 def _ranked_item(item: RankedItem) -> Json:
     causes = None if item.attributions is None else [cause._asdict() for cause in item.attributions]
-    return {**_item(item), "causes": causes}
+    explored = {} if item.propensity is None else {"propensity": item.propensity}
+    return {**_item(item), "causes": causes, **explored}
 
 
 def _item(item: RankedItem | Recommendation) -> Json:

@@ -59,6 +59,10 @@ class RecommendBody(UserContextBody):
     """0: the items with the highest scores. Values up to 1: items that are less similar to each other."""
     explain: bool = False
     """Return the past events that influenced the score of each item."""
+    explore: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+    """Share of the slots that go to items that were shown rarely, drawn at random. They have a `propensity`."""
+    explore_seed: Annotated[int, Field(ge=0, le=LARGEST_INTEGER), BeforeValidator(as_integer)] | None = None
+    """Seed of the exploration. Default: random."""
 
 
 class SimilarItemsBody(StrictBody):
@@ -139,6 +143,8 @@ class ScoredItem(ResponsePart):
     """Short explanation of why the item is in the response."""
     causes: list[EventInfluence] | None = None
     """Past events that influenced the score most, if the request has `explain`."""
+    propensity: float | None = None
+    """Probability with which exploration drew the item for this slot. Left out: the model ranked it here."""
 
 
 class RecommendResponse(ResponsePart):
