@@ -43,7 +43,7 @@ def test_other_items_keep_their_order_and_ranks_are_complete(shop: Recommender) 
         assert kept == best[:3]
         assert not {one.item_id for one in explored} & set(best)
         assert [one.rank for one in found] == [1, 2, 3, 4, 5, 6]
-        assert all(one.reason == "exploration: shown 0 times before" for one in explored)
+        assert all(one.reason.startswith("exploration: shown ") for one in explored)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.5])

@@ -11,7 +11,7 @@ from reprise.arrays import AnyArray, Float32Array
 from reprise.data.vocabulary import ItemId
 from reprise.errors import ConfigError
 from reprise.recommender import Recommender, generate
-from reprise.recommender.generate import DecodingOptions, Path, continue_history
+from reprise.recommender.generate import DecodingOptions, Path, continue_state
 from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.runtime.onnx_network import OnnxNetwork
 from reprise.recommender.runtime.onnx_session import State
@@ -39,9 +39,9 @@ class MarkovChain(OnnxNetwork):
 def after_one(share_LI: Sequence[Sequence[float]], options: DecodingOptions, length: int) -> Path:
     """Return the continuation of item index 1 in a Markov chain."""
     popularity_I = np.full(len(share_LI[0]), 1 / len(share_LI[0]), dtype=np.float32)
-    return continue_history(
-        MarkovChain(share_LI), EventArrays.of_items(np.array([1])), length, options, popularity_I
-    )
+    network = MarkovChain(share_LI)
+    state = network.fold([EventArrays.of_items(np.array([1]))])
+    return continue_state(network, state, True, length, options, popularity_I)
 
 
 def log_softmax_after(shop: Recommender, histories: Sequence[Sequence[ItemId]]) -> list[dict[ItemId, float]]:

@@ -7,9 +7,8 @@ import pytest
 from reprise.data.popular_items import Moment
 from reprise.errors import ConfigError
 from reprise.recommender import Recommender
-from reprise.recommender.generate import DecodingOptions, continue_history, continue_state
+from reprise.recommender.generate import DecodingOptions, continue_state
 from reprise.recommender.ranker import NO_EVENTS, NOT_FINITE
-from reprise.recommender.runtime.event_arrays import EventArrays
 
 
 @pytest.mark.parametrize("history", [[], ["unknown"], ["new", "new"]])
@@ -107,4 +106,4 @@ def test_a_state_that_is_not_finite_is_continued_like_one_without_events(shop: R
     state = {name: np.full_like(array, np.nan) for name, array in network.runtime.initial_state(1).items()}
     options = DecodingOptions(seed=3)
     found = continue_state(network, state, True, 4, options, share_I)
-    assert found == continue_history(network, EventArrays.of_items(np.empty(0)), 4, options, share_I)
+    assert found == continue_state(network, network.runtime.initial_state(1), False, 4, options, share_I)

@@ -63,7 +63,11 @@ def influences_of_events(
 
     For `now_s` and `last` see `influences`.
     """
-    influence_T1 = influences(ranker.network, ranker.index, history.events, np.array([item]), now_s, last)
+    network = ranker.network
+    state = network.with_attributes(network.runtime.initial_state(1), [history.attributes])
+    influence_T1 = influences(
+        network, ranker.index, history.events, np.array([item]), now_s, last, state=state
+    )
     explained = slice(len(history) - len(influence_T1), None)
     rows = zip(
         ranker.catalogue.item_ids(history.events.item[explained].tolist()),

@@ -128,3 +128,13 @@ class Exploration:
     def seeded(self, seed: int | None) -> "Exploration":
         """Return the same exploration with other random numbers; None: a different result in each call."""
         return replace(self, generator=np.random.default_rng(seed))
+
+
+def exploration_of(share: object, seed: int | None = None) -> Exploration | None:
+    """Return an exploration without impressions; None for a share of 0.
+
+    Raises:
+        ConfigError: `share` is not a number from 0 to 1.
+    """
+    checked = share_of_slots(share)
+    return Exploration(checked).seeded(seed) if checked else None

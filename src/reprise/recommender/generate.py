@@ -12,7 +12,11 @@ import numpy as np
 
 from reprise.argument_checks import flag, number, whole
 from reprise.arrays import AnyArray, BoolArray, Float32Array, Float64Array
+from reprise.data.popular_items import Moment
 from reprise.errors import ConfigError
+from reprise.recommender.history import History
+from reprise.recommender.ranker import Ranker
+from reprise.recommender.recommendations import Continuation
 from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.runtime.onnx_network import OnnxNetwork
 from reprise.recommender.runtime.onnx_session import State
@@ -83,24 +87,13 @@ class Path(NamedTuple):
     """Log-probability of each item after the items before it, among all items, at a temperature of 1."""
 
 
-def continue_history(
-    network: OnnxNetwork,
-    history: EventArrays,
-    length: int,
-    options: DecodingOptions,
-    popularity_I: Float32Array,
-    available_I: BoolArray | None = None,
-) -> Path:
-    """Return items that could follow a history. For an empty history the first item's probability is its popularity.
-
-    A chosen item is read as an event of the most frequent kind, without a time and a value. Items that are not available are
-    not chosen; the probabilities of the others stay as they are.
-
-    Raises:
-        ConfigError: `length` is below 1, or above the number of items that can be chosen without repetition.
-    """
-    state = network.fold([history])
-    return continue_state(network, state, len(history) > 0, length, options, popularity_I, available_I)
+def generate_after(ranker: Ranker, history: History, length: int, options: DecodingOptions) -> Continuation:
+    """Return the ids of items that could follow a history, as `continue_state` finds them."""
+    share_I = ranker.popular_at(Moment(attributes=history.attributes)).share_I
+    network, catalogue = ranker.network, ranker.catalogue
+    state = network.with_attributes(network.fold([history.events]), [history.attributes])
+    path = continue_state(network, state, len(history) > 0, length, options, share_I, catalogue.available_I)
+    return Continuation(catalogue.item_ids(path.index_L), path.log_probability_L)
 
 
 def continue_state(
@@ -112,9 +105,14 @@ def continue_state(
     popularity_I: Float32Array,
     available_I: BoolArray | None = None,
 ) -> Path:
-    """Do the work of `continue_history` from a state; `known` says whether the state has read an event.
+    """Return items that could follow the history of a state; `known` says whether the state has read an event.
 
+    If it has not, the first item's probability is its popularity. A chosen item is read as an event of the most frequent kind,
+    without a time and a value. Items that are not available are not chosen; the probabilities of the others stay as they are.
     A state that has become infinite or NaN is continued like that of a user without events.
+
+    Raises:
+        ConfigError: `length` is below 1, or above the number of items that can be chosen without repetition.
     """
     if known:
         score_1I = network.scores(state)

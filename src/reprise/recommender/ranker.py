@@ -79,6 +79,7 @@ class Ranker:
                 in the order of choice.
         """
         candidates = shortlist_size(k, self.catalogue.recommendable) if diversity else k
+        state = self.network.with_attributes(state, [history.attributes for history in histories])
         best = self._best(state, histories, candidates, filters, now_s)
         results = []
         for row, history in enumerate(histories):

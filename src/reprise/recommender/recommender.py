@@ -14,16 +14,15 @@ from typing import Any
 from reprise.argument_checks import file_path, flag, instance, mapping, whole
 from reprise.data.dataset import SequenceDataset
 from reprise.data.history_rules import HistoryRules
-from reprise.data.popular_items import Moment
 from reprise.data.vocabulary import ItemId, Vocabulary
 from reprise.errors import ArtefactError, DataError
 from reprise.recommender.artefact.artefact import Artefact, read, write
 from reprise.recommender.artefact.loading import open_index, open_network
 from reprise.recommender.artefact.model_card import ReportLike, report_facts
 from reprise.recommender.explain import influences_of_events
+from reprise.recommender.exploration import exploration_of
 from reprise.recommender.forecaster import Forecast, Forecaster
-from reprise.recommender.exploration import Exploration, share_of_slots
-from reprise.recommender.generate import DecodingOptions, continue_history
+from reprise.recommender.generate import DecodingOptions, generate_after
 from reprise.recommender.history import History, HistoryLike, Timestamp, read_history, request_time_s
 from reprise.recommender.item_changes import ItemChanger
 from reprise.recommender.items.candidate_mask import read_filters
@@ -216,22 +215,11 @@ class Recommender:
         return self._with_ranker(self._changer.without_items(self._ranker, id_list("item_ids", item_ids)))
 
     def with_exploration(self, share: float, seed: int | None = None) -> "Recommender":
-        """Return a recommender that gives a share of the slots of each list to items that were shown rarely.
+        """Return a recommender that gives a share of the slots, from 0 to 1, to items that its lists showed rarely.
 
-        The impressions are those of its own lists. An explored item has its `propensity`. Everything else is shared with
-        this recommender.
-
-        Args:
-            share: Share of the slots, from 0 to 1; 0 explores nothing.
-            seed: Seed of the random numbers; the same seed and requests give the same lists.
-
-        Raises:
-            ConfigError: `share` is not a number from 0 to 1.
+        An explored item has its `propensity`. The same `seed` and requests give the same lists.
         """
-        exploration = Exploration(share_of_slots(share)).seeded(seed)
-        other = copy(self)
-        other._ranker = replace(self._ranker, exploration=exploration if share else None)
-        return other
+        return self._with_ranker(replace(self._ranker, exploration=exploration_of(share, seed)))
 
     def without_columns(self, names: Iterable[str]) -> "Recommender":
         """Return a recommender without the changes that `with_items` made to these columns of items."""
@@ -393,13 +381,7 @@ class Recommender:
                 combined with an option of sampling.
         """
         options = DecodingOptions(temperature, top_k, top_p, no_repeat, seed, beams)
-        read = self._read(history)
-        moment = Moment(attributes=read.attributes)
-        catalogue, share_I = self._ranker.catalogue, self._ranker.popular_at(moment).share_I
-        path = continue_history(
-            self._ranker.network, read.events, length, options, share_I, catalogue.available_I
-        )
-        return Continuation(catalogue.item_ids(path.index_L), path.log_probability_L)
+        return generate_after(self._ranker, self._read(history), length, options)
 
     def forecast(self, history: HistoryLike, length: int = 3, *, now: Timestamp | None = None) -> Forecast:
         """Return the kind of the next event, the time until it, and a likely path; see `Forecaster.forecast`.

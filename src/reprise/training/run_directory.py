@@ -365,6 +365,7 @@ def load_model(
         )
     recipe = from_dict(manifest["recipe"], Recipe, trusted=trusted or "imported")
     model: NetworkScorer = recipe.model.build(Sizes(**manifest["sizes"]))
+    model.add_users(dataset)
     if before == "test" and run.final.exists():
         model.learned_before = "test"
     weights = run.final if model.learned_before == "test" else run.best

@@ -63,6 +63,7 @@ def _combine(
     """Load the best weights of all members into one model and fit its corrections."""
     config, fabric = recipe.training, fabric_for(options)
     model = recipe.model.build(dataset.sizes)
+    model.add_users(dataset)
     assert isinstance(model, EnsembleScorer)
     validation = Validation(config, dataset)
     fabric.to_device(model)

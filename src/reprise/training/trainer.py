@@ -182,6 +182,7 @@ class Trainer:
         self.fabric = fabric_for(self.options, loggers_for(self.options, self.run.path))
         torch.manual_seed(self.options.seed)
         self.model: SequenceModel = self.recipe.model.build(self.dataset.sizes)
+        self.model.add_users(self.dataset)
         self.config.objective.check(self.model)
         self.fabric.to_device(self.model)
         self.sampler = self._make_sampler()
@@ -216,9 +217,8 @@ class Trainer:
                 LOGGER.info("resumed at epoch %d, batch %d", self.progress.epoch + 1, self.progress.chunk)
         was_finished = self.progress.finished
         if not was_finished:
-            LOGGER.info(
-                "%d events per batch, peak learning rate %g", self.events_per_batch, self.peak_learning_rate
-            )
+            rates = self.events_per_batch, self.peak_learning_rate
+            LOGGER.info("%d events per batch, peak learning rate %g", *rates)
         hyper_parameters = flatten(manifest_of(self.recipe, self.dataset, self.options.seed))
         log = EpochLog(self.fabric, self.options.logger, self.run.path, hyper_parameters)
         with TrainingProgress(show_progress, self.config.epochs, self.steps_per_epoch) as bar, log:

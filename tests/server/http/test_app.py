@@ -745,3 +745,19 @@ def test_a_request_that_outlasts_a_shutdown_is_refused(
     asyncio.run(scenario())
     assert sent[0]["status"] == 503 and json.loads(sent[1]["body"])["error"]["code"] == "unavailable"
     assert "Traceback" not in caplog.text
+
+
+def test_explored_slots_have_propensities_and_are_logged(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    query = {"events": [{"item_id": "p1"}], "k": 4, "now": T, "user_attributes": {"country": "FR"}}
+    with caplog.at_level(logging.INFO, "reprise.server"):
+        plain = post(client, "/v1/recommend", query).json()["items"]
+        found = post(client, "/v1/recommend", {**query, "explore": 0.5, "explore_seed": 1}).json()["items"]
+    assert not any("propensity" in one for one in plain)
+    explored = [one for one in found if "propensity" in one]
+    assert len(explored) == 2
+    lines = [json.loads(JsonFormatter().format(record)) for record in caplog.records]
+    (logged,) = [line["explored"] for line in lines if "explored" in line]
+    assert logged == [{name: one[name] for name in ("rank", "item_id", "propensity")} for one in explored]
+    assert error_of(post(client, "/v1/recommend", {**query, "explore": 1.5}))[0] == 422

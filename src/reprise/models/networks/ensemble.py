@@ -38,8 +38,12 @@ class Ensemble:
         """Return the spec of one member.
 
         Raises:
-            ConfigError: `member` is not the spec of a network, or is an ensemble.
+            ConfigError: `member` is not the spec of a network, is an ensemble, or reads attributes of users.
         """
+        if getattr(self.member, "users", ()):
+            raise ConfigError(
+                "an ensemble cannot read attributes of users; leave out `users`, or train one network"
+            )
         if isinstance(self.member, type | Ensemble) or not hasattr(self.member, "build"):
             raise ConfigError(
                 f"member must be the spec of one network, such as Recurrent(), got {self.member!r}"

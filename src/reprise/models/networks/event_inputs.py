@@ -1,7 +1,7 @@
 """The inputs of a network: the features of an event, and the effect of the request time on a query.
 
-Shape letters: B rows, T steps, N targets, D width, K knots. Functions of one event accept tensors of any leading
-shape.
+Shape letters: B rows, T steps, N targets, U sequences, F features of users, D width, K knots. Functions of one event accept
+tensors of any leading shape.
 """
 
 import math
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from reprise.content.fitted_content import FittedContent
 from reprise.nn.dropout import Dropout
 from reprise.nn.elementwise import unit_vectors
 
@@ -20,6 +21,8 @@ NUM_KNOTS = 32
 
 GAP_DROPOUT = 0.1
 """Share of the request times that are hidden during training, so that a network also works without one."""
+USER_DROPOUT = 0.1
+"""Share of the users whose attributes are hidden in a training step, so that a network also works without them."""
 PERIODS_S = (86_400.0, 604_800.0)
 """Periods in seconds: a day and a week."""
 HARMONICS = 3
@@ -152,6 +155,34 @@ def _number(value: Tensor) -> Tensor:
     known = ~torch.isnan(value)
     finite = torch.where(known, value, 0.0)
     return torch.stack([finite.sign() * finite.abs().log1p(), known.to(finite.dtype)], dim=-1)
+
+
+class UserVectors(nn.Module):
+    """Vectors of users: a linear map of their features, zero initially and for a user without attributes.
+
+    Args:
+        content: How attributes are encoded.
+        features_UF: Features of the user of each sequence of the dataset.
+        size: Width of a vector, D.
+    """
+
+    features: Tensor
+
+    def __init__(self, content: FittedContent, features_UF: Tensor, size: int) -> None:
+        super().__init__()
+        self.content = content
+        self.weight = nn.Parameter(torch.zeros(features_UF.shape[1], size))
+        # features are data and not weights: they are computed again when a run is opened
+        self.register_buffer("features", features_UF, persistent=False)
+
+    def forward(self, row_B: Tensor) -> Tensor:
+        """Return the vectors of the users of sequences, [B, D]."""
+        feature_BF = self.features[row_B]
+        if self.training:
+            kept_B1 = torch.rand(len(row_B), 1, device=row_B.device) >= USER_DROPOUT
+            feature_BF = feature_BF * kept_B1
+        vector_BD: Tensor = feature_BF @ self.weight
+        return vector_BD
 
 
 class QueryHead(nn.Module):

@@ -60,6 +60,8 @@ class Network:
     """Whether the kind of each event is an input."""
     values: bool = False
     """Whether the value of each event is an input."""
+    users: tuple[str, ...] = ()
+    """Columns of the user table that are inputs of the query, such as a country."""
     calendar: bool = False
     """Whether the hour of the day and the day of the week of each event and of the request are inputs, in UTC."""
 
@@ -93,6 +95,7 @@ class Network:
             head=QueryHead(self.size, time=self.query_time, temperature=temperature, calendar=self.calendar),
             decay=TimeDecay(self.size) if decay else None,
             cooccurrence=CooccurrenceCorrection(sizes.items, window, self.neighbours) if window else None,
+            users=self.users,
             repeat_head=RepeatHead(repeats, times=times, kinds=features.kinds) if repeats else None,
         )
         return SequenceModel(self, sizes, components)

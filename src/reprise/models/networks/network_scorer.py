@@ -119,6 +119,14 @@ class NetworkScorer(nn.Module, ABC):
         with torch.no_grad():
             return int(self.query(self.initial_state(1)).shape[1])
 
+    def add_users(self, dataset: SequenceDataset) -> None:
+        """Let queries depend on the attributes of the users of a dataset, if the network reads them.
+
+        Raises:
+            ConfigError: A column does not exist or cannot be read.
+            DataError: The dataset has no user table.
+        """
+
     def count(self, dataset: SequenceDataset, before: Part = "test") -> None:
         """Count the co-occurrences in the events before a part, if the network has a fitted correction."""
         if self.cooccurrence is not None and not self.cooccurrence.is_zero:

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from reprise.data.dataset import Sizes
+from reprise.content.fitting_users import fit_users
+from reprise.data.dataset import SequenceDataset, Sizes
 from reprise.data.vocabulary import PAD
 from reprise.models.batch import Batch, Event, Inputs, move_padding_last
 from reprise.models.corrections.cooccurrence import CooccurrenceCorrection
 from reprise.models.corrections.repeat_head import RepeatHead
 from reprise.models.encoder import Encoder, select_state
-from reprise.models.networks.event_inputs import EventInputs, QueryHead, TimeDecay
+from reprise.models.networks.event_inputs import EventInputs, QueryHead, TimeDecay, UserVectors
 from reprise.models.networks.item_embeddings import ItemEmbeddings
 from reprise.models.networks.network_scorer import NetworkScorer, TargetQueries
 from reprise.models.networks.state_attention import AttentiveEncoder
@@ -38,6 +39,8 @@ class Components:
     """Correction of the logits by item co-occurrence, if any."""
     repeat_head: RepeatHead | None = None
     """Mixture of the logits with a pointer over recent items, if any."""
+    users: tuple[str, ...] = ()
+    """Columns of the user table that are read; the features are added by `add_users`."""
 
 
 class EncoderInputs(NamedTuple):
@@ -60,8 +63,8 @@ class SequenceModel(NetworkScorer):
     """A network with one encoder over item vectors.
 
     The state is that of the encoder and its last output, `hidden`, so that a query needs no further pass. A network
-    that uses times also stores the timestamp of the last event, `time_s` (NaN: none), and one with corrections of its
-    logits the last events, `recent`.
+    that uses times also stores the timestamp of the last event, `time_s` (NaN: none), one with corrections of its
+    logits the last events, `recent`, and one that reads attributes of users their vector, `user`.
     """
 
     def __init__(self, spec: Any, sizes: Sizes, components: Components) -> None:
@@ -72,6 +75,8 @@ class SequenceModel(NetworkScorer):
         self.head = components.head
         self.decay = components.decay
         self.size = components.inputs.size
+        self.user_columns = components.users
+        self.users: UserVectors | None = None
         self.uses_time = (
             components.inputs.features.gap
             or components.head.scale is not None
@@ -98,11 +103,22 @@ class SequenceModel(NetworkScorer):
         """Return the state of `batch` users without events."""
         weight = self.items.weight
         state = {**self.encoder.initial_state(batch), "hidden": weight.new_zeros(batch, self.size)}
+        if self.users is not None:
+            state["user"] = weight.new_zeros(batch, self.size)
         if self.uses_time:
             state["time_s"] = weight.new_full((batch,), torch.nan, dtype=torch.float64)
         if (window := self.recent_window) is not None:
             state |= window.initial_state(batch, weight.device)
         return state
+
+    def add_users(self, dataset: SequenceDataset) -> None:
+        """Let queries depend on the attributes of the users of a dataset, if the spec names columns of them.
+
+        How attributes are read is fitted on the training part. It depends on the dataset only, so a run does not store it.
+        """
+        if self.user_columns:
+            fitted = fit_users(self.user_columns, dataset)
+            self.users = UserVectors(fitted, torch.from_numpy(fitted.encode(dataset.user_table)), self.size)
 
     def forward(self, batch: Batch, state: State | None = None) -> TargetQueries:
         """Read a chunk of each row and return the queries at its targets.
@@ -110,6 +126,10 @@ class SequenceModel(NetworkScorer):
         Rows that are not fresh continue from `state`.
         """
         start = self._start(batch, state)
+        if (
+            self.users is not None
+        ):  # also for rows that continue: the map has changed since their state was computed
+            start = {**start, "user": self.users(batch.row_B)}
         events, valid_BT, seen_BT, time_BS, x_BTD, gap_BT = self.encoder_inputs(batch, start)
         wanted_BT = batch.target_BT != PAD
         if isinstance(self.encoder, WindowEncoder):
@@ -133,9 +153,14 @@ class SequenceModel(NetworkScorer):
         # the gap of a request is measured from the last event that the state has read, not from a cold item after it
         now_BT = batch.time_s_BT + batch.query_gap_s_BT
         query_gap_N = (now_BT[wanted_BT] - time_BS.flatten()[index_N]).float()
-        query_ND = self.head(hidden_SD.index_select(0, index_N), query_gap_N, now_BT[wanted_BT])
+        hidden_ND = hidden_SD.index_select(0, index_N)
+        if self.users is not None:
+            hidden_ND = hidden_ND + start["user"].index_select(0, wanted_BT.nonzero()[:, 0])
+        query_ND = self.head(hidden_ND, query_gap_N, now_BT[wanted_BT])
         last_B = index_BT[:, -1]
         after = {**encoded.state, "hidden": hidden_SD.index_select(0, last_B).to(start["hidden"].dtype)}
+        if self.users is not None:
+            after["user"] = start["user"]
         if self.uses_time:
             after["time_s"] = time_BS.flatten()[last_B]
         recent = None
@@ -166,6 +191,8 @@ class SequenceModel(NetworkScorer):
         decay_BD = None if self.decay is None else self.decay(gap_B)
         hidden_BD, after = self.encoder.step(input_BD, state, *decay_args(decay_BD))
         after = {**after, "hidden": hidden_BD}
+        if self.users is not None:
+            after["user"] = state["user"]
         if self.uses_time:
             after["time_s"] = event.time_s_B
         if (window := self.recent_window) is not None:
@@ -177,7 +204,8 @@ class SequenceModel(NetworkScorer):
         unknown_B = state["hidden"].new_full(state["hidden"].shape[:1], torch.nan)
         now_s_B = unknown_B.double() if now_s_B is None else now_s_B
         gap_B = (now_s_B - state["time_s"]).float() if self.uses_time else unknown_B
-        query_BD: Tensor = self.head(state["hidden"], gap_B, now_s_B)
+        hidden_BD = state["hidden"] if self.users is None else state["hidden"] + state["user"]
+        query_BD: Tensor = self.head(hidden_BD, gap_B, now_s_B)
         return query_BD
 
     def attention(self, state: State) -> Tensor | None:

@@ -35,6 +35,7 @@ from reprise.recommender.artefact.soundness import (
     check_repeats,
     check_tensors,
 )
+from reprise.recommender.runtime.user_map import UserMap
 
 if TYPE_CHECKING:
     from reprise.forecast.forecast_heads import ForecastHeads
@@ -62,9 +63,10 @@ TRANSITIONS = "transitions."
 REPEATS = "repeats."
 POPULAR = "popular."
 FORECAST = "forecast."
+USERS = "users."
 """Names of tensors: the input vectors, the output vectors (left out if they are the same), and prefixes for the arrays of the
-initial state, of the co-occurrence tables, of the repeat head, of the popular
-items and of the forecast heads."""
+initial state, of the co-occurrence tables, of the repeat head, of the popular items, of the forecast heads and of
+the map of users."""
 
 Metadata = dict[str, Any]
 
@@ -135,6 +137,11 @@ class Artefact:
         if facts is None:
             return PopularItems.static(popular_shares(self.items, self.metadata["data"]["warm"]))
         return PopularItems.restore(facts, self._tensors_with_prefix(POPULAR))
+
+    @property
+    def user_map(self) -> UserMap | None:
+        """How attributes of users become vectors; None if the network reads none."""
+        return UserMap.restore(self.metadata.get("users"), self._tensors_with_prefix(USERS), self.initial)
 
     @property
     def history_rules(self) -> HistoryRules:

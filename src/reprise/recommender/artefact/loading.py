@@ -28,6 +28,7 @@ def open_network(artefact: Artefact) -> OnnxNetwork:
         artefact.output_ID,
         CooccurrenceTables.from_tensors(artefact.cooccurrence),
         RepeatTables.from_tensors(artefact.repeats),
+        users=artefact.user_map,
     )
     if len(artefact.input_ID):
         _check_one_event_of_each_kind(network, len(artefact.metadata["data"]["kinds"]))

@@ -23,6 +23,7 @@ from reprise.models.batch import Event
 from reprise.models.corrections.cooccurrence import CooccurrenceCorrection
 from reprise.models.corrections.repeat_head import RepeatHead
 from reprise.models.networks.network_scorer import NetworkScorer
+from reprise.models.networks.sequence_model import SequenceModel
 from reprise.models.popular_fallback import popular_fallback
 from reprise.recommender.artefact.artefact import (
     FORECAST,
@@ -32,12 +33,14 @@ from reprise.recommender.artefact.artefact import (
     POPULAR,
     REPEATS,
     TRANSITIONS,
+    USERS,
     Artefact,
 )
 from reprise.recommender.artefact.loading import open_network
 from reprise.recommender.artefact.model_card import CORRECTIONS, describe_data
 from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.runtime.onnx_session import EVENT_INPUTS, NOW, QUERY, STATE_IN, STATE_OUT, VECTOR
+from reprise.recommender.runtime.user_map import FITTED, WEIGHT
 
 TOLERANCE = {"float32": 3e-5, "float64": 1e-12, "int64": 0.0}
 """Largest accepted difference between torch and ONNX, relative to the largest number of the tensor or to 1."""
@@ -117,6 +120,11 @@ def export(model: object, dataset: SequenceDataset, training: Mapping[str, Any] 
     heads = network.forecast if isinstance(network, NetworkScorer) else None
     tensors |= {} if heads is None else {f"{FORECAST}{name}": array for name, array in heads.tensors.items()}
     metadata = _metadata(network, dataset, training) | {"popular": popular.to_json()}
+    if isinstance(frozen, SequenceModel) and frozen.users is not None:
+        fitted = frozen.users.content
+        metadata["users"] = fitted.to_json()
+        tensors |= {f"{USERS}{FITTED}{name}": array for name, array in fitted.to_tensors().items()}
+        tensors[f"{USERS}{WEIGHT}"] = frozen.users.weight.detach().numpy().copy()
     artefact = Artefact(metadata, tensors, step, query, dataset.table)
     check_same(frozen, artefact)
     return artefact

@@ -5,8 +5,9 @@ D width; N users of whom a selected item is recent, K best items, U different re
 item.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from reprise.recommender.runtime.cooccurrence_tables import RECENT, Cooccurrence
 from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.runtime.onnx_session import OnnxSession, State
 from reprise.recommender.runtime.repeat_tables import RepeatTables
+from reprise.recommender.runtime.user_map import USER, UserMap
 from reprise.recommender.search.exact_index import Index, best_scores
 from reprise.recommender.search.logit_corrections import LogitCorrections
 from reprise.recommender.search.pointer_mixture import NORMALISER_ITEMS, PointerMixture
@@ -40,6 +42,16 @@ class OnnxNetwork:
     """Input vectors that replace rows of `input_ID` or extend it; None if there are none."""
     output_changes: VectorChanges | None = None
     """Output vectors of the same items."""
+    users: UserMap | None = None
+    """Map from attributes of users to vectors that the query reads; None if the network reads none."""
+
+    def with_attributes(self, state: State, attributes_B: Sequence[Mapping[str, Any]]) -> State:
+        """Return the states of users with these attributes. Only the query depends on them, so they may change at any time.
+
+        Raises:
+            DataError: An attribute has a value of a wrong type.
+        """
+        return state if self.users is None else {**state, USER: self.users.vectors(attributes_B)}
 
     @property
     def size(self) -> int:

@@ -259,8 +259,9 @@ def _attributions(
     start, events = builder.advance(start, events[:begin]), events[begin:]
     encoded = encode_events(events, ranker.catalogue)
     indices = ranker.catalogue.indices(one.item_id for one in recommendations)
+    network_state = ranker.network.with_attributes(start.network_state, [context.attributes])
     influence_TM = influences(
-        ranker.network, ranker.index, encoded.events, indices, prepared.now_s, state=start.network_state
+        ranker.network, ranker.index, encoded.events, indices, prepared.now_s, state=network_state
     )
     last = [events[position] for position in encoded.position_T[-len(influence_TM) :].tolist()]
     titles = [ranker.catalogue.title(index) for index in encoded.events.item[-len(influence_TM) :].tolist()]

@@ -163,8 +163,9 @@ class ServingEngine:
         state = state_of(model, context, max_new_events=max_new_events)
         ranker = model.items.ranker(context.tenant)
         catalogue = ranker.catalogue
+        network_state = ranker.network.with_attributes(state.network_state, [context.attributes])
         path = continue_state(
-            ranker.network, state.network_state, state.event_count > 0, length, DecodingOptions(**options),
+            ranker.network, network_state, state.event_count > 0, length, DecodingOptions(**options),
             ranker.popular_at(Moment(time.time(), context.attributes)).share_I, catalogue.available_I,
         )  # fmt: skip
         items = zip(path.index_L, path.log_probability_L, strict=True)
