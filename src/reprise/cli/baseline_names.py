@@ -24,7 +24,7 @@ BASELINES = {
 READ_CONTENT = ("content-knn", "content-cooccurrence")
 """Short names of the baselines that need an item table."""
 ALL = "all"
-"""Name that stands for all built-in baselines that can be fitted to a dataset."""
+"""Name for all built-in baselines that can be fitted to a dataset."""
 FORMER_NAMES = {"transitions": "cooccurrence"}
 """Short names of earlier versions, which are still accepted."""
 HELP = (
