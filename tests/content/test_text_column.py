@@ -33,6 +33,10 @@ class NotFinite:
         return np.full((len(texts), 2), np.nan)
 
 
+class NoEncoder:
+    """A class whose objects are not callable."""
+
+
 def cosine(left: np.ndarray, right: np.ndarray) -> float:
     return float(left @ right / np.sqrt((left @ left) * (right @ right)))
 
@@ -124,7 +128,10 @@ def test_an_encoder_class_is_called_with_its_options() -> None:
             {"encoder": f"{__name__}:Lengths", "options": {"scaling": 1}},
             "Lengths cannot be created: .* unexpected keyword argument 'scaling'",
         ),
-        ({"encoder": f"{__name__}:np"}, "cannot be created"),
+        ({"encoder": f"{__name__}:np"}, "np is not an encoder"),
+        ({"encoder": f"{__name__}:NoEncoder"}, "NoEncoder is not an encoder"),
+        ({"encoder": "reprise.atomic_files:write_text"}, "write_text is not an encoder"),
+        ({"encoder": "reprise:Recurrent"}, "Recurrent is not an encoder"),
     ],
 )
 def test_a_wrong_encoder_is_refused(changed: dict, message: str) -> None:

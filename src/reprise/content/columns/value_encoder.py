@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reprise.arrays import AnyArray, Float32Array
-from reprise.class_names import Trust, resolve
+from reprise.class_names import PACKAGE, Trust, resolve
 from reprise.content.column_spec import Tensors
 from reprise.content.columns.linear_compression import VectorCompression, fit_compression
 from reprise.errors import ConfigError, DataError
@@ -19,6 +19,8 @@ BATCH = 32
 """Number of values that an encoder gets together."""
 STORED = "option."
 """Start of the names of arrays that hold the content of files of the encoder."""
+OWN_ENCODERS = f"{PACKAGE}.content.encoders."
+"""Start of the modules of this package that hold encoders."""
 Batch = tuple[list[int], list[Any]]
 """Rows, and the decoded value of each."""
 
@@ -38,15 +40,17 @@ class EncoderName(NamedTuple):
             ConfigError: The class cannot be found, is not trusted, or does not accept the options.
         """
         cls = resolve(self.name, trusted=trusted)
+        module = getattr(cls, "__module__", "")
+        # a saved model that is not trusted could otherwise call any function of this package
+        is_foreign = module.split(".")[0] == PACKAGE and not module.startswith(OWN_ENCODERS)
+        if not isinstance(cls, type) or is_foreign or "__call__" not in dir(cls):
+            raise ConfigError(
+                f"{self.name} is not an encoder: write a class whose objects are callable with a list of values"
+            )
         try:
-            encoder = cls(**self.options)
+            return cls(**self.options)
         except TypeError as error:
             raise ConfigError(f"the encoder {self.name} cannot be created: {error}") from None
-        if not callable(encoder):
-            raise ConfigError(
-                f"{self.name} is not an encoder: its objects must be callable with a list of values"
-            )
-        return encoder
 
 
 @dataclass(frozen=True, eq=False)
