@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 """Shares of the probability whose times are returned."""
+TAIL_EVENTS = 64
+"""Number of last events of a history that are passed to the heads, which read half as many."""
 NO_HEADS = (
     "the model has no forecast heads; add them to its run with `reprise fit-forecast RUN` and export it again, "
     "or train with training.forecast=true"
@@ -77,8 +79,8 @@ class Forecast(NamedTuple):
 class EventTail:
     """The last events of a user, which the heads read besides the state."""
 
-    item_T: AnyArray
-    """A number for each different item, known or not."""
+    ids: Sequence[Any]
+    """Ids of the items, known or not."""
     kind_T: AnyArray
     """Codes of the kinds."""
     time_s_T: AnyArray
@@ -86,22 +88,21 @@ class EventTail:
     events: int
     """Number of all events of the user."""
 
-    @classmethod
-    def of(cls, ids: Sequence[Any], kind_T: AnyArray, time_s_T: AnyArray, events: int) -> "EventTail":
-        """Return the tail of events with these item ids."""
-        code: dict[Any, int] = {}
-        item_T = np.array([code.setdefault(one, -1 - len(code)) for one in ids], dtype=np.int64)
-        return cls(item_T, kind_T, time_s_T, events)
+    @property
+    def item_T(self) -> AnyArray:
+        """A number for each different item."""
+        code: dict[str, int] = {}
+        return np.array([code.setdefault(str(one), len(code)) for one in self.ids], dtype=np.int64)
 
     @property
     def last_s(self) -> float:
         """Time of the last event; NaN if it is unknown, or if there is none."""
         return float(self.time_s_T[-1]) if len(self.time_s_T) else nan
 
-    def then(self, item: int, kind: int, time_s: float) -> "EventTail":
-        """Return the tail after one more event of a known item."""
+    def then(self, item_id: ItemId, kind: int, time_s: float) -> "EventTail":
+        """Return the tail after one more event."""
         return EventTail(
-            np.append(self.item_T, item),
+            [*self.ids, item_id],
             np.append(self.kind_T, kind),
             np.append(self.time_s_T, time_s),
             self.events + 1,
@@ -131,7 +132,10 @@ class Forecaster:
     def of_history(self, history: History, length: int, now_s: float) -> Forecast:
         """Return the forecast after a history; see `forecast`."""
         events = history.all_events
-        tail = EventTail.of(history.all_ids, events.kind, events.time_s, len(events))
+        first = max(0, len(events) - TAIL_EVENTS)
+        tail = EventTail(
+            list(history.all_ids[first:]), events.kind[first:], events.time_s[first:], len(events)
+        )
         state = self.ranker.network.fold([history.events])
         found = self.forecast(state, len(history) > 0, tail, length, now_s)
         return found._replace(skipped=history.skipped)
@@ -206,10 +210,11 @@ class Forecaster:
                     np.array([column + 1]), np.array([time_s]), np.array([kind]), np.full(1, nan, np.float32)
                 ),
             )
-            tail, known, elapsed_s = tail.then(column + 1, kind, time_s), True, 0.0
+            [item_id] = catalogue.item_ids([column + 1])
+            tail, known, elapsed_s = tail.then(item_id, kind, time_s), True, 0.0
             steps.append(
                 PathStep(
-                    catalogue.item_ids([column + 1])[0],
+                    item_id,
                     catalogue.title(column + 1),
                     float(log_I[column]),
                     None if kind_K is None else catalogue.kinds[kind],

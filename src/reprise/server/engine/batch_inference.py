@@ -67,7 +67,9 @@ def recommend_batch(
             state = state_of(
                 model, query.context, with_seen=query.rules.exclude_seen, max_new_events=max_new_events
             )
-            prepared.append(_PreparedQuery(place, query, state, _query_time_s(query, state)))
+            prepared.append(
+                _PreparedQuery(place, query, state, query_time_s(query.context, query.now_ms, state))
+            )
         except Exception as error:  # an invalid query must not fail the others
             results[place] = error
     prepared.sort(key=_group_key)
@@ -125,26 +127,24 @@ def state_of(
     )  # fmt: skip
 
 
-def _query_time_s(query: RecommendQuery, state: UserState) -> float:
+def query_time_s(context: UserContext, now_ms: int | None, state: UserState) -> float:
     """Return the time to recommend for, in seconds since 1970.
 
     Without an explicit time it is the current one, but not before the last event: clocks of servers differ a little. For the
     same reason an explicit time may be before the last event of the log, by as much as events may be ahead of the clock.
     """
-    if query.now_ms is None:
+    if now_ms is None:
         now_s = time.time()
         return now_s if isnan(state.last_s) else max(now_s, state.last_s)
-    last_sent_ms = max(
-        (event.time_ms for event in query.context.events if event.time_ms is not None), default=-inf
-    )
-    if last_sent_ms <= query.now_ms < state.last_ms <= query.now_ms + MAX_EVENT_AHEAD_S * 1000:
+    last_sent_ms = max((event.time_ms for event in context.events if event.time_ms is not None), default=-inf)
+    if last_sent_ms <= now_ms < state.last_ms <= now_ms + MAX_EVENT_AHEAD_S * 1000:
         return state.last_s
-    if query.now_ms < state.last_ms:
+    if now_ms < state.last_ms:
         raise DataError(
-            f"now ({query.now_ms}) is before the last event ({state.last_ms:.0f}); "
+            f"now ({now_ms}) is before the last event ({state.last_ms:.0f}); "
             "pass the time to recommend for, or leave it out"
         )
-    return query.now_ms / 1000
+    return now_ms / 1000
 
 
 def _group_key(prepared: _PreparedQuery) -> tuple[bool, str, int, float]:

@@ -66,7 +66,7 @@ def encode_events(events: Sequence[UserEvent], catalogue: Catalogue) -> EncodedH
     (convertible,) = np.nonzero([one is not None for one in ids])
     if len(convertible):
         item_T[convertible] = catalogue.indices([one for one in ids if one is not None])
-    kind_T = np.array([_kind_code(event.kind, catalogue) for event in events], dtype=np.int64)
+    kind_T = np.array([kind_code(event.kind, catalogue) for event in events], dtype=np.int64)
     (position_T,) = np.nonzero((item_T != PAD) & (kind_T >= 0))
     kept = [events[position] for position in position_T.tolist()]
     arrays = EventArrays(
@@ -80,7 +80,7 @@ def encode_events(events: Sequence[UserEvent], catalogue: Catalogue) -> EncodedH
     return EncodedHistory(arrays, position_T, len(events) - len(kept))
 
 
-def _kind_code(name: str | None, catalogue: Catalogue) -> int:
+def kind_code(name: str | None, catalogue: Catalogue) -> int:
     """Return the code of an event kind, or -1 if the model does not know it."""
     try:
         return catalogue.kind(name)

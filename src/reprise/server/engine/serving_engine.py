@@ -18,6 +18,7 @@ from reprise.recommender.generate import DecodingOptions, continue_state
 from reprise.recommender.recommendations import Recommendation
 from reprise.server.engine.batch_inference import recommend_batch, state_of
 from reprise.server.engine.event_encoding import item_id
+from reprise.server.engine.forecast_inference import ForecastResult, forecast_next
 from reprise.server.engine.requests import RecommendQuery, RecommendResult, UserContext
 from reprise.server.engine.served_model import ServedModel
 from reprise.server.store.event_store import EventStore, KeepsStates, StoreError
@@ -173,6 +174,12 @@ class ServingEngine:
             ContinuationItem(catalogue.ids[index - 1], catalogue.title(index), log_probability)
             for index, log_probability in items
         ]
+
+    def forecast(
+        self, context: UserContext, length: int, now_ms: int | None, max_new_events: int | None = None
+    ) -> ForecastResult:
+        """Return the kind and the time of a user's next event, and a likely path; see `forecast_next`."""
+        return forecast_next(self._model, context, length, now_ms, max_new_events)
 
     def search_items(self, tenant: str, text: str, limit: int) -> tuple[str, list[CatalogueItem]]:
         """Return the model version and the items whose title or id contains a text, the most popular first."""

@@ -13,6 +13,7 @@ from reprise.errors import DataError
 from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.recommendations import Recommendation
 from reprise.server.engine.event_encoding import is_known, item_id
+from reprise.server.engine.forecast_inference import ForecastResult
 from reprise.server.engine.requests import (
     RankedItem,
     RankingRules,
@@ -24,6 +25,7 @@ from reprise.server.http.api_errors import ApiError
 from reprise.server.http.auth import Key
 from reprise.server.http.event_schema import EventBody, InvalidEvent, RecordEventsBody
 from reprise.server.http.filter_schema import plain_filter
+from reprise.server.http.forecast_schema import ForecastBody
 from reprise.server.http.routes import GetUserQuery, ListUsersQuery, SearchItemsQuery
 from reprise.server.http.schema import (
     MAX_K,
@@ -139,6 +141,17 @@ class Handlers:
             call.client(body.user_id),
         )
         return {"items": [item._asdict() for item in items], **_identification(model_version)}
+
+    async def forecast(self, call: ApiCall) -> Json:
+        """Return the kind and the time of the next event, and a likely path."""
+        body: ForecastBody = call.body
+        user, engine = self._user_context(call), self._service.engine
+        result = await self._service.run_with_state(
+            lambda limit: engine.forecast(user, body.length, body.now, limit),
+            user.user,
+            call.client(body.user_id),
+        )
+        return _forecast_response(result)
 
     async def search_items(self, call: ApiCall) -> Json:
         """Return the items whose title or id contains a text."""
@@ -330,6 +343,27 @@ def _recommend_response(result: RecommendResult) -> Json:
         **_identification(result.model_version),
         "events": result.event_count,
         "skipped": result.skipped_count,
+    }
+
+
+def _forecast_response(result: ForecastResult) -> Json:
+    kinds, wait, path, _ = result.forecast
+    return {
+        "kinds": None if kinds is None else [{"kind": kind, "probability": p} for kind, p in kinds.items()],
+        "time": None
+        if wait is None
+        else {
+            "same_time": wait.same_time,
+            "expected_s": wait.expected_s,
+            "median_s": wait.median_s,
+            "quantiles": [
+                {"share": share, "seconds": seconds} for share, seconds in wait.quantiles_s.items()
+            ],
+        },
+        "path": [step._asdict() for step in path],
+        "events": result.event_count,
+        "skipped": result.skipped_count,
+        **_identification(result.model_version),
     }
 
 

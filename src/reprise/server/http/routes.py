@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from reprise.errors import ConfigError
-from reprise.server.http import event_schema, schema
+from reprise.server.http import event_schema, forecast_schema, schema
 from reprise.server.http.auth import Scope
 from reprise.server.http.field_types import LARGEST_INTEGER, Text
 
@@ -92,6 +92,10 @@ OPERATIONS = (
     Operation(
         "generate", "POST", "/v1/generate", "Generate a continuation of a history", schema.GenerateResponse, "recommend",
         schema.GenerateBody,
+    ),
+    Operation(
+        "forecast", "POST", "/v1/forecast", "Forecast the kind and the time of the next event",
+        forecast_schema.ForecastResponse, "recommend", forecast_schema.ForecastBody,
     ),
     Operation(
         "search_items", "GET", "/v1/items", "Search the items by title or id", schema.SearchItemsResponse, "recommend",
