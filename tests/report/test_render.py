@@ -54,6 +54,18 @@ class Page(HTMLParser):
             self.texts.append(data)
 
 
+def test_content_has_a_section_if_a_network_reads_it(comparison: ComparisonRecord) -> None:
+    gap = {"recall@10": {"value": -0.025, "low": -0.04, "high": 0.01}}
+    comparison["entrants"][1]["content"] = [
+        {"name": "without <title>", "differences": gap, "warm": gap, "cold": None}
+    ]
+    page = Page(render(comparison))
+    assert page.ids == [*SECTIONS[:5], "content", *SECTIONS[5:]]
+    assert "without <title>" in page.texts
+    assert "\N{MINUS SIGN}0.0250" in page.texts
+    assert "\N{MINUS SIGN}0.0400 to +0.0100" in page.texts
+
+
 def test_page_has_all_sections_and_links_to_them(comparison: ComparisonRecord) -> None:
     page = Page(render(comparison))
     assert page.ids == SECTIONS

@@ -1,5 +1,5 @@
 from reprise.report.comparison_file import ComparisonRecord
-from reprise.report.summary import correction_note, summary
+from reprise.report.summary import content_blocks, correction_note, summary
 
 
 def test_models_are_sorted_and_results_of_the_best_follow(comparison: ComparisonRecord) -> None:
@@ -28,6 +28,24 @@ def test_measures_of_cold_items_follow_if_there_are_any(comparison: ComparisonRe
         ["lstm", "1", "x", "8", "0.2500", "[0.2000,", "0.3000]"],
         ["Popularity", "-"],
     ]
+
+
+def test_losses_without_content_follow_for_networks_that_read_it(comparison: ComparisonRecord) -> None:
+    assert content_blocks(comparison) == []
+    gap = {"recall@10": {"value": 0.025, "low": -0.01, "high": 0.06}}
+    comparison["entrants"][1]["content"] = [
+        {"name": "without title", "differences": gap, "warm": gap, "cold": None}
+    ]
+    (block,) = content_blocks(comparison)
+    assert block in summary(comparison)
+    head, row = block.splitlines()
+    assert head.startswith("gru 1 x 8: loss of recall@10") and head.split()[-4:] == [
+        "all",
+        "targets",
+        "warm",
+        "cold",
+    ]
+    assert row.split()[2:] == ["+0.0250", "[-0.0100,", "+0.0600]"] * 2 + ["-"]
 
 
 def test_correction_is_explained_from_two_comparisons_on(comparison: ComparisonRecord) -> None:

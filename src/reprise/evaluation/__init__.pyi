@@ -3,6 +3,7 @@ from .comparison.model_comparison import ComparisonResult as ComparisonResult
 from .comparison.model_comparison import compare_models as compare_models
 from .comparison.paired import compare as compare
 from .comparison.seeds import aggregate_seeds as aggregate_seeds
+from .content_ablation import ablate_content as ablate_content
 from .evaluator import evaluate as evaluate
 from .forecasting.forecast_scores import ForecastScores as ForecastScores
 from .forecasting.forecast_scores import score_forecasts as score_forecasts

@@ -174,6 +174,7 @@ def _facts(
         evaluated_s=[round(result.evaluated_s, 3) for result in found],
         reports=[result.report.to_dict() for result in found],
         pooled=report.to_dict(),
+        content=found[0].content,
     )
 
 

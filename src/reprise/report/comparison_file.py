@@ -5,7 +5,7 @@ All values are plain JSON, so the page can be rendered from the file alone.
 
 import json
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from reprise.argument_checks import file_path
 from reprise.atomic_files import write_text
@@ -98,6 +98,9 @@ class CandidateRecord(TypedDict):
     """One report per seed, as `Report.to_dict()`."""
     pooled: JsonObject
     """Report of all seeds together, as `Report.to_dict()`."""
+    content: NotRequired[list[JsonObject] | None]
+    """What the first run loses without parts of the content of items, as `ablation_record`; None or missing for a model
+    that reads no content."""
 
 
 class DatasetRecord(TypedDict):

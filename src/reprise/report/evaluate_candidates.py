@@ -15,6 +15,7 @@ import torch
 from reprise.argument_checks import whole
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError
+from reprise.evaluation.content_ablation import ablate_content, ablation_record, reads_content
 from reprise.evaluation.evaluator import evaluate_ranks
 from reprise.evaluation.options import EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
@@ -22,6 +23,7 @@ from reprise.evaluation.ranking.targets import scored_view
 from reprise.evaluation.report import Report
 from reprise.models.scorer import Scorer
 from reprise.report.candidates import CandidateSource
+from reprise.report.comparison_file import JsonObject
 from reprise.report.example_lists import ExampleObserver, ExampleTargets, ExampleTopK
 from reprise.training.run_directory import RunDirectory, load_model
 
@@ -41,6 +43,8 @@ class EvaluatedModel(NamedTuple):
     """Seconds that the fit of a baseline took; 0 for a run."""
     evaluated_s: float
     """Seconds that the evaluation took."""
+    content: list[JsonObject] | None = None
+    """What the network loses without parts of the content of items (`ablation_record`); None for other models."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,15 @@ class Evaluation:
         observer = ExampleObserver(self.examples, scored_view(model, dataset).items.scored)
         report, ranks = evaluate_ranks(model, dataset, self.protocol, self.options, [observer])
         done = time.perf_counter()
-        return EvaluatedModel(
-            report, observer.result(ranks), ready - begin if task.baseline else 0.0, done - ready
-        )
+        fitted_s = ready - begin if task.baseline else 0.0
+        content = self._content(model, dataset, report) if task.is_first else None
+        return EvaluatedModel(report, observer.result(ranks), fitted_s, done - ready, content)
+
+    def _content(self, model: Scorer, dataset: SequenceDataset, report: Report) -> list[JsonObject] | None:
+        """Evaluate a network without parts of the content of items, if it reads it and there are intervals."""
+        if not reads_content(model) or self.options.resamples < 2:
+            return None
+        return ablation_record(ablate_content(model, dataset, self.protocol, self.options, report=report))
 
     def _open(self, task: "CandidateTask", dataset: SequenceDataset) -> Scorer:
         if task.run is not None:
@@ -83,6 +93,8 @@ class CandidateTask:
     baseline: str | None
     trusted: bool
     """Whether the run may import classes outside this package."""
+    is_first: bool = True
+    """Whether it is the first run of its candidate."""
 
 
 def evaluate_candidates(
@@ -114,7 +126,11 @@ def evaluate_candidates(
         )
     tasks = [
         CandidateTask(
-            f"{one.name}{f', seed {seed}' if len(one.runs) > 1 else ''}", run, one.baseline, one.trusted
+            f"{one.name}{f', seed {seed}' if len(one.runs) > 1 else ''}",
+            run,
+            one.baseline,
+            one.trusted,
+            is_first=not one.runs or run == one.runs[0],
         )
         for one in candidates
         for run, seed in zip(one.runs or [None], one.seeds or [None], strict=True)

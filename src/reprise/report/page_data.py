@@ -1,6 +1,5 @@
 """Values that the page template shows and that take more than formatting."""
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +10,7 @@ from reprise.evaluation.comparison.model_comparison import ENOUGH_SEEDS
 from reprise.report.comparison_file import ComparisonRecord, ExampleRecord, RankedListRecord, SearchRecord
 from reprise.report.plots import RankedModels
 from reprise.report.svg import Series
-from reprise.report.tables import not_different_from
+from reprise.report.tables import not_different_from, typeset
 from reprise.training.tuning.search_directory import format_value
 
 
@@ -150,12 +149,6 @@ def pairwise_results(comparison: ComparisonRecord, models: RankedModels) -> Pair
     for pair, sentence in sorted(places, key=lambda found: found[0]):
         (best if pair[0] == 0 else others).append(typeset(sentence))
     return PairwiseResults(best, others) if best or others else None
-
-
-def typeset(sentence: str) -> str:
-    """Replace hyphens before numbers by minus signs, and keep 'p < 0.01' on one line."""
-    signed = re.sub(r"(?<![\w.])-(?=\d)", "\N{MINUS SIGN}", sentence)
-    return re.sub(r"\bp ([<=]) ", "p\N{NO-BREAK SPACE}\\1\N{NO-BREAK SPACE}", signed)
 
 
 def examples(comparison: ComparisonRecord, models: RankedModels) -> list[ExampleView]:

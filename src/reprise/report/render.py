@@ -43,6 +43,7 @@ def _page_values(comparison: ComparisonRecord) -> dict[str, Any]:
     metric = comparison["metric"]
     models = plots.rank_models(comparison, metric)
     calibration = tables.calibration_table(models)
+    longest = max(comparison["protocol"]["at"])
     return {
         "dataset_name": page_data.dataset_name(comparison),
         "evaluated": datetime.fromisoformat(comparison["made"]),
@@ -62,6 +63,8 @@ def _page_values(comparison: ComparisonRecord) -> dict[str, Any]:
         "reliability": plots.reliability_diagram(models),
         "calibration": calibration,
         "cold_items": tables.cold_items_table(models),
+        "content": tables.content_tables(models, longest),
+        "longest": longest,
         "list_metrics": tables.list_metrics_table(models),
         "examples": page_data.examples(comparison, models),
         "search": page_data.search(comparison["search"]),

@@ -3,7 +3,7 @@
 from reprise.evaluation.aligned_text import aligned
 from reprise.evaluation.metrics import COLD_METRICS
 from reprise.evaluation.stats.bootstrap import Interval
-from reprise.report.comparison_file import CandidateRecord, ComparisonRecord
+from reprise.report.comparison_file import CandidateRecord, ComparisonRecord, JsonObject
 from reprise.report.plots import duration
 from reprise.report.tables import ACCURACY
 
@@ -23,11 +23,34 @@ def summary(comparison: ComparisonRecord) -> str:
     blocks = [
         aligned(rows),
         _cold_items(ranked, longest),
+        *content_blocks(comparison),
         "\n".join([*(found["sentence"] for found in results), *more]),
         correction_note(comparison),
         "\n".join(comparison["words"]),
     ]
     return "\n\n".join(filter(None, blocks))
+
+
+def content_blocks(comparison: ComparisonRecord) -> list[str]:
+    """Format for each network that reads content what it loses in recall without parts of it."""
+    metric = f"recall@{max(comparison['protocol']['at'])}"
+    blocks = []
+    for entrant in comparison["entrants"]:
+        rows = [
+            [
+                part["name"],
+                *(_signed((part[group] or {}).get(metric)) for group in ("differences", "warm", "cold")),
+            ]
+            for part in entrant.get("content") or ()
+        ]
+        if rows:
+            head = [f"{entrant['name']}: loss of {metric}", "all targets", "warm", "cold"]
+            blocks.append(aligned([head, *rows]))
+    return blocks
+
+
+def _signed(found: JsonObject | None) -> str:
+    return "-" if found is None else Interval(**found).signed()
 
 
 def _cold_items(ranked: list[CandidateRecord], longest: int) -> str:

@@ -1,5 +1,6 @@
 """The tables of the report page: accuracy, list metrics and calibration of each model."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -68,6 +69,16 @@ class Table:
     """Names of the list metrics in the table, without their k."""
 
 
+@dataclass(frozen=True)
+class ContentRow:
+    """What a network loses without a part of the content of items."""
+
+    name: str
+    """What is removed."""
+    cells: list[TableCell]
+    """Loss of recall over all targets, over the warm and over the cold ones."""
+
+
 def accuracy_table(comparison: ComparisonRecord, models: RankedModels, metric: str) -> Table:
     """Build the table of ranking metrics with intervals.
 
@@ -117,6 +128,26 @@ def _longest_table(models: RankedModels, kinds: tuple[str, ...]) -> Table | None
     return Table(columns, rows, metrics=[name.partition("@")[0] for name in names])
 
 
+def content_tables(models: RankedModels, longest: int) -> list[tuple[Series, list[ContentRow]]]:
+    """Return for each network that reads content what it loses in recall without parts of it."""
+    metric = f"recall@{longest}"
+    found = []
+    for series, facts in models:
+        rows = [
+            ContentRow(
+                part["name"],
+                [
+                    _cell((part[group] or {}).get(metric), signed=True)
+                    for group in ("differences", "warm", "cold")
+                ],
+            )
+            for part in facts.get("content") or ()
+        ]
+        if rows:
+            found.append((series, rows))
+    return found
+
+
 def calibration_table(models: RankedModels) -> Table:
     """Build the table of calibration errors, with the models that predict probabilities."""
     rows = []
@@ -162,12 +193,21 @@ def _mark(models: RankedModels, place: int, name: str, metric: str, level: set[s
     return "level" if name == metric and models[place][0].name in level else ""
 
 
-def _cell(interval: JsonObject | None, css: str = "") -> TableCell:
+def _cell(interval: JsonObject | None, css: str = "", *, signed: bool = False) -> TableCell:
     if interval is None:
         return TableCell()
     value, low, high = interval["value"], interval["low"], interval["high"]
+    if signed:
+        bounds = "" if low is None or high is None else f"{low:+.4f} to {high:+.4f}"
+        return TableCell(typeset(f"{value:+.4f}"), typeset(bounds), value, css)
     bounds = "" if low is None or high is None else f"{_number(low)}\N{EN DASH}{_number(high)}"
     return TableCell(_number(value), bounds, value, css)
+
+
+def typeset(sentence: str) -> str:
+    """Replace hyphens before numbers by minus signs, and keep 'p < 0.01' on one line."""
+    signed = re.sub(r"(?<![\w.])-(?=\d)", "\N{MINUS SIGN}", sentence)
+    return re.sub(r"\bp ([<=]) ", "p\N{NO-BREAK SPACE}\\1\N{NO-BREAK SPACE}", signed)
 
 
 def _number(value: float) -> str:

@@ -229,12 +229,13 @@ def _draw(file: Path, outputs: Outputs) -> None:
 
 def _print_result(result: "BuiltComparison", outputs: Outputs) -> None:
     """Print a comparison and write its files."""
-    from reprise.report.summary import summary
+    from reprise.report.summary import content_blocks, summary
 
     # write the files first, because printing stops early if the output is piped into `head`
     written = outputs.write(result.comparison)
     one = result.reports[0] if len(result.reports) == 1 else None
-    typer.echo(summary(result.comparison) if one is None else str(one))
+    alone = "\n\n".join([str(one), *content_blocks(result.comparison)])
+    typer.echo(summary(result.comparison) if one is None else alone)
     _print_written(written)
 
 
