@@ -106,6 +106,12 @@ def test_the_description_names_the_time_and_the_attribute(
     assert popular.description(Moment(END_S + late_days * DAY_S, known)) == expected
 
 
+def test_the_description_names_the_column_of_other_attributes() -> None:
+    table = ContextTable("device", ("phone",), np.zeros((1, 2), dtype=np.float32))
+    found = recent(contexts=(table,)).description(Moment(END_S, {"device": "phone"}))
+    assert found == "popular this week for device phone"
+
+
 def test_the_description_names_the_hour() -> None:
     table = ContextTable(HOUR, tuple(range(24)), np.zeros((24, 2), dtype=np.float32))
     assert recent(contexts=(table,)).description(Moment(END_S)) == "popular this week at this hour"

@@ -23,6 +23,8 @@ HOUR_S, DAY_S = 3600.0, 86400.0
 HOUR, WEEKDAY = "time.hour", "time.weekday"
 THURSDAY = 3
 """Day of the week of the first day of 1970, with Monday as 0."""
+PLACES = {"country", "region", "city", "market", "state", "place", "location"}
+"""Columns of users whose values are places, for descriptions."""
 PERIODS = ((1.5, "today"), (10.0, "this week"), (45.0, "this month"), (400.0, "this year"))
 """Longest time in days for which each description of a recent list is true."""
 
@@ -145,7 +147,13 @@ class PopularItems:
     def description(self, moment: Moment) -> str:
         """Return what the list of a moment contains, such as `popular this week in FR`."""
         known = [(context, row) for context in self.contexts if (row := context.row(moment)) is not None]
-        attributes = [f"in {context.values[row]}" for context, row in known if context.name not in OF_TIME]
+        attributes = [
+            f"in {context.values[row]}"
+            if context.name in PLACES
+            else f"for {context.name} {context.values[row]}"
+            for context, row in known
+            if context.name not in OF_TIME
+        ]
         times = [OF_TIME[context.name].description for context, _ in known if context.name in OF_TIME]
         words = [*self._period(moment), *attributes, *times]
         return " ".join(["popular", *(words or ["items"])])
