@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from reprise.data import popular_items as module
 from reprise.data.popular_items import (
     HOUR,
     SMOOTHING,
@@ -67,6 +68,17 @@ def test_moments_of_one_hour_and_context_share_a_list() -> None:
     assert popular.at(Moment(later + 3599, {"country": "FR", "age": 7})) is first
     assert popular.at(Moment(later + 3600, {"country": "FR"})) is not first
     assert popular.at(Moment(later, {"country": "DE"})) is not first
+
+
+def test_the_oldest_list_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CACHED_PLACES", 6)  # three lists of two items
+    popular = recent()
+    hours = [Moment(END_S + (hour + 1) * 3600) for hour in range(4)]
+    lists = [popular.at(moment) for moment in hours]
+    assert [popular.at(moment) is one for moment, one in zip(hours[1:], lists[1:], strict=True)] == [True] * 3
+    again = popular.at(hours[0])
+    assert again is not lists[0]
+    assert again.share_I.tolist() == lists[0].share_I.tolist()
 
 
 def test_a_context_multiplies_the_shares() -> None:

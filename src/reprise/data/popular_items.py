@@ -5,6 +5,7 @@ Shape letters: I warm items, N most frequent items, V values of a context.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import floor, inf, isfinite, isinf, isnan, nan
 from types import MappingProxyType
@@ -17,7 +18,7 @@ from reprise.data.io.arrow_columns import Table, column_values
 
 SMOOTHING = 100.0
 """Number of events that the long-term shares are worth when they are added to the recent events."""
-CACHED_ORDERS = 1 << 22
+CACHED_PLACES = 1 << 23
 """Maximum number of places in the cached lists together: 64 MiB."""
 HOUR_S, DAY_S = 3600.0, 86400.0
 HOUR, WEEKDAY = "time.hour", "time.weekday"
@@ -119,9 +120,12 @@ class PopularItems:
         found = self._lists.get(key)
         if found is None:
             share_I = self._shares(key)
-            found = PopularList(np.argsort(-share_I, kind="stable"), share_I)
-            if len(self._lists) >= max(1, CACHED_ORDERS // max(1, len(share_I))):
-                self._lists.clear()
+            found = PopularList(np.argsort(-share_I, kind="stable").astype(np.int32), share_I)
+            if len(self._lists) >= max(1, CACHED_PLACES // max(1, len(share_I))):
+                with suppress(
+                    StopIteration, RuntimeError, KeyError
+                ):  # another thread may change the lists too
+                    del self._lists[next(iter(self._lists))]  # the oldest one
             self._lists[key] = found
         return found
 
