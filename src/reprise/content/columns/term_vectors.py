@@ -17,7 +17,7 @@ from reprise.content.columns.linear_compression import fit_svd
 
 Terms = Literal["words", "characters"]
 """What the terms of a text are."""
-NGRAMS: dict[Terms, tuple[int, int]] = {"words": (1, 1), "characters": (3, 5)}
+NGRAMS: dict[Terms, tuple[int, int]] = {"words": (1, 1), "characters": (2, 4)}
 """Default lengths of n-grams."""
 MAX_TERMS = 30_000
 """Largest number of terms, most frequent first."""

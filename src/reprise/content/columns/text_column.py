@@ -36,10 +36,10 @@ class Text:
     texts have no word that another text has."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the encoder class by name."""
-    size: Annotated[int, Field(ge=1)] = 128
-    """Largest number of features; more are compressed by truncated SVD or PCA."""
+    size: Annotated[int, Field(ge=1)] = 256
+    """Largest number of features; more are compressed by truncated SVD or PCA. docs/experiments.md has the measurements."""
     ngrams: tuple[int, int] | None = None
-    """Smallest and largest length of n-grams. Default: single words, or 3 to 5 characters."""
+    """Smallest and largest length of n-grams. Default: single words, or 2 to 4 characters."""
 
     def __post_init__(self) -> None:
         if ":" not in self.encoder and self.encoder not in METHODS:
