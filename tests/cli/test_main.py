@@ -17,7 +17,7 @@ Run = Callable[..., Result]
 
 
 def names() -> list[str]:
-    return [module.__name__.rpartition(".")[2] for module in main.COMMANDS]
+    return [module.__name__.rpartition(".")[2].replace("_", "-") for module in main.COMMANDS]
 
 
 def test_help_imports_no_heavy_library() -> None:

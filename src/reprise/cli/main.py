@@ -16,6 +16,8 @@ from reprise.cli.commands import (
     describe,
     evaluate,
     export,
+    fit_forecast,
+    forecast,
     forget,
     key,
     prepare,
@@ -27,13 +29,15 @@ from reprise.cli.commands import (
 from reprise.cli.standard_streams import discard_output, flush_output, set_up_streams
 from reprise.errors import RepriseError
 
-COMMANDS = (prepare, describe, train, tune, evaluate, recommend, export, serve, key, forget, compact, demo)
+COMMANDS = (
+    prepare, describe, train, tune, evaluate, recommend, fit_forecast, forecast, export, serve, key, forget, compact, demo,
+)  # fmt: skip
 """One module per command; each holds a function of the same name, and EXAMPLE, a complete command line."""
 CONTINUES = "; run the same command again to continue"
 STARTS_OVER = "; run the same command again to start over"
 AFTER_STOP = {
     **dict.fromkeys(("prepare", "train", "tune", "compact", "demo"), CONTINUES),
-    **dict.fromkeys(("evaluate", "recommend", "export"), STARTS_OVER),
+    **dict.fromkeys(("evaluate", "recommend", "fit-forecast", "forecast", "export"), STARTS_OVER),
 }
 """What a user can do after a command was stopped, by command."""
 USER_ERROR = 2
@@ -154,7 +158,7 @@ def reprise(
 
 for command in COMMANDS:
     name = command.__name__.rpartition(".")[2]
-    app.command(name, epilog=f"\b\nExample: {command.EXAMPLE}")(getattr(command, name))
+    app.command(name.replace("_", "-"), epilog=f"\b\nExample: {command.EXAMPLE}")(getattr(command, name))
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ def page() -> str:
     commands = get_command(app).commands  # type: ignore[attr-defined]
     sections = [HEAD]
     for module in COMMANDS:
-        name = module.__name__.rpartition(".")[2]
+        name = module.__name__.rpartition(".")[2].replace("_", "-")
         sections.append("\n".join(_section(name, commands[name], module.EXAMPLE)))
     return "\n".join(sections)
 

@@ -111,7 +111,7 @@ def recommend(
     log = read_events(histories, columns, tz=tz, time_unit=time_unit, delimiter=delimiter)
     check_output_file(out, (file["path"] for file in log.source.origin["files"]))
     k = min(DEFAULT_K, recommender.items.scored) if k is None else k
-    request_time = None if now is None else _parse_time(now, tz)
+    request_time = None if now is None else parse_time(now, tz)
     batches = read_histories(
         log,
         integer_items=recommender.items.integer_ids,
@@ -142,7 +142,7 @@ def _fields(recommender: "Recommender", *, with_times: bool) -> set[str]:
     return fields | {"kind"} if "timestamp" in fields else fields
 
 
-def _parse_time(now: str, tz: str | None) -> "Timestamp":
+def parse_time(now: str, tz: str | None) -> "Timestamp":
     """Return a number, or a time in the time zone `tz` if it names no other."""
     from reprise.data.timestamps import check_zone
 
