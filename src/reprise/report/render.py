@@ -10,6 +10,7 @@ from markupsafe import Markup
 from reprise.evaluation.slices import POPULARITY
 from reprise.report import page_data, plots, tables
 from reprise.report.comparison_file import ComparisonRecord
+from reprise.report.forecast_page import forecast_parts
 from reprise.report.summary import correction_note
 
 PAGE = Path(__file__).parent / "page"
@@ -62,6 +63,7 @@ def _page_values(comparison: ComparisonRecord) -> dict[str, Any]:
         "popularity_shares": POPULARITY,
         "reliability": plots.reliability_diagram(models),
         "calibration": calibration,
+        "forecasts": forecast_parts(models),
         "cold_items": tables.cold_items_table(models),
         "content": tables.content_tables(models, longest),
         "longest": longest,

@@ -3,7 +3,7 @@
 Shape letters: N targets, D width of the query, F features, H hidden units, O outputs, K kinds, C components.
 
 The heads are fitted after the network, whose weights do not change. So they leave the ranking as it is, and a finished run
-can get them. Trained together with the ranking they were not better (docs/experiments.md).
+can get them.
 """
 
 import math
