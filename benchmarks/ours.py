@@ -29,8 +29,8 @@ from reprise.evaluation.options import QUICK
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.report import Report
 from reprise.training import RunOptions
-from reprise.training.fit_corrections import COOCCURRENCE, REPEATS, CorrectionFitting
 from reprise.training.run_directory import RunDirectory
+from reprise.training.stages.fit_corrections import COOCCURRENCE, REPEATS, CorrectionFitting
 from reprise.training.trainer import Trainer
 
 

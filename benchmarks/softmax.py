@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from training import in_turns
 
-from reprise.models.networks.item_embeddings import ItemEmbeddings
+from reprise.models.items.item_embeddings import ItemEmbeddings
 from reprise.training import TrainingConfig
 from reprise.training.losses.chunked_softmax import chunk_shape
 from reprise.training.losses.full_softmax import FullSoftmax

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from reprise.errors import ConfigError
-from reprise.models.networks.item_embeddings import ItemEmbeddings
+from reprise.models.items.item_embeddings import ItemEmbeddings
 from reprise.models.networks.recurrent import Recurrent
 from reprise.testing import worlds
 from reprise.training.losses.full_softmax import FullSoftmax

@@ -13,8 +13,8 @@ from reprise.models.networks.sequence_model import SequenceModel
 from reprise.testing import worlds
 from reprise.training import RunOptions, TrainingConfig, train
 from reprise.training.checkpoint import read_tensors
-from reprise.training.refit_on_validation import RefitResult
 from reprise.training.run_directory import RunDirectory, load_model
+from reprise.training.stages.refit_on_validation import RefitResult
 
 SMALL = Recurrent(size=16, layers=1, dropout=0.0, item_dropout=0.0, cooccurrence=0, repeats=0)
 TRAINING = TrainingConfig(epochs=6, events_per_batch=128, metric="mrr@5", learning_rate=0.01, patience=0)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from spoiling import spoiling
 
-import reprise.training.fit_corrections as corrections_module
+import reprise.training.stages.fit_corrections as corrections_module
 import reprise.training.train_ensemble as ensemble_module
 import reprise.training.trainer as trainer_module
 from reprise.cli.commands.export import training_metadata

@@ -11,7 +11,7 @@ import torch
 from spoiling import spoiling
 from torch import Tensor
 
-import reprise.training.fit_corrections as corrections_module
+import reprise.training.stages.fit_corrections as corrections_module
 import reprise.training.trainer as trainer_module
 from reprise.cli.commands.export import training_metadata
 from reprise.config import spec

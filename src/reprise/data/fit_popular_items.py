@@ -1,6 +1,6 @@
 """Count which items are popular for users without events, and choose by held-out first events how to count them.
 
-An item counts once a day for each sequence, so that a burst of clicks counts as one. Shape letters: I warm items, N most
+An item counts once a day for each sequence, so that a burst of clicks counts as one. Shape letters: I scored items, N most
 frequent items, E counted events of a block, M held-out first events, H half-lives, V values of a context, K moments.
 """
 
@@ -103,7 +103,7 @@ def fit_popular_items(dataset: SequenceDataset, before: Part = "valid") -> Popul
 
 def _held_out(dataset: SequenceDataset) -> _Held:
     """Return the first events of the sequences that begin in the validation part, or of the last ones before the test part."""
-    warm = dataset.items.warm
+    warm = dataset.items.scored
     (row_M,) = np.nonzero(np.asarray(dataset.offset[:-1]) < np.asarray(dataset.valid_end))
     first_M = np.asarray(dataset.offset)[row_M]
     time_ms_M, item_M = np.asarray(dataset.time_ms[first_M]), np.asarray(dataset.item[first_M])
@@ -118,7 +118,7 @@ def _held_out(dataset: SequenceDataset) -> _Held:
 
 def _event_shares(dataset: SequenceDataset, before: Part, until_ms: int | None = None) -> Float64Array:
     """Return the share of each item in all events before a part and before a time."""
-    count_I = np.zeros(dataset.items.warm)
+    count_I = np.zeros(dataset.items.scored)
     for block in iter_blocks(dataset):
         wanted_E = (block.part_E < PARTS.index(before)) & (block.item_E <= len(count_I))
         if until_ms is not None:
@@ -129,16 +129,16 @@ def _event_shares(dataset: SequenceDataset, before: Part, until_ms: int | None =
 
 
 def _counted(dataset: SequenceDataset, before: Part, until_ms: int | None) -> Iterator[_Counted]:
-    """Yield the events of warm items before a part and before a time, each item once a day for each sequence."""
+    """Yield the events of scored items before a part and before a time, each item once a day for each sequence."""
     for block in iter_blocks(dataset):
-        wanted_E = (block.part_E < PARTS.index(before)) & (block.item_E <= dataset.items.warm)
+        wanted_E = (block.part_E < PARTS.index(before)) & (block.item_E <= dataset.items.scored)
         if until_ms is not None:
             wanted_E &= block.time_ms_E < until_ms
         kept = block.select(wanted_E)
         day_E = kept.time_ms_E // int(DAY_S * 1000)
         day_E -= day_E.min(initial=0)
         visit_E = (kept.sequence_E - kept.sequence_E.min(initial=0)) * (day_E.max(initial=0) + 1) + day_E
-        _, first_N = np.unique(visit_E * (dataset.items.warm + 1) + kept.item_E, return_index=True)
+        _, first_N = np.unique(visit_E * (dataset.items.scored + 1) + kept.item_E, return_index=True)
         entry_E = ~kept.has_previous()
         time_s_E = kept.time_ms_E / 1000.0
         yield _Counted(
@@ -150,7 +150,7 @@ def _count(
     dataset: SequenceDataset, before: Part, until_ms: int | None, half_lives_s: tuple[float, ...]
 ) -> list[PopularItems]:
     """Return the popularity for several half-lives, from the events before a part and before a time."""
-    warm = dataset.items.warm
+    warm = dataset.items.scored
     end_s = (_last_ms(dataset, before) if until_ms is None else until_ms) / 1000.0
     overall_I = np.zeros(warm)
     recent_HI, entry_HI = np.zeros((2, len(half_lives_s), warm))
@@ -291,7 +291,7 @@ def _context_counts(
     dataset: SequenceDataset, context: _Context, before: Part, until_ms: int | None
 ) -> Float64Array:
     """Count the most frequent items in each context, [V, N], in the events before a part and before a time."""
-    items = min(MAX_ITEMS, dataset.items.warm)
+    items = min(MAX_ITEMS, dataset.items.scored)
     count_VN = np.zeros((len(context.values), items))
     for block in _counted(dataset, before, until_ms):
         code_E = context.codes(block.sequence_E, block.time_s_E)

@@ -1,7 +1,7 @@
 """The answer for a user without known events: the items that are popular at the time of the request and among such users.
 
 The recommender gives this answer, and evaluation ranks the targets of such users by the same numbers.
-Shape letters: I warm items, N most frequent items, V values of a context.
+Shape letters: I scored items, N most frequent items, V values of a context.
 """
 
 from collections.abc import Mapping
@@ -67,7 +67,7 @@ class ContextTable(NamedTuple):
 
 
 class PopularList(NamedTuple):
-    """All warm items in the order of their popularity at some moment."""
+    """All scored items in the order of their popularity at some moment."""
 
     row_I: AnyArray
     """Rows of the item table, most popular first; items of equal popularity in index order."""
@@ -77,7 +77,7 @@ class PopularList(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PopularItems:
-    """Popularity of the warm items for a user without events.
+    """Popularity of the scored items for a user without events.
 
     The share of an item is (d r_i + m p_i) / (d r + m): p_i is its share of the whole log, r_i the summed weight of its
     events at the end of the log, each halved for every half-life of its age, r the sum of all r_i, d the decay from there

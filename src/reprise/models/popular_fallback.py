@@ -25,6 +25,7 @@ _FITTED: "WeakKeyDictionary[nn.Module, _Fitted]" = WeakKeyDictionary()
 def popular_fallback(network: nn.Module, dataset: SequenceDataset) -> PopularItems:
     """Return the popular items that were counted from the same events as the network has learned."""
     before: Part = getattr(network, "learned_before", "valid")
+    dataset = dataset.scoring(getattr(network, "scored_items", dataset.items.warm))
     last = _FITTED.get(network)
     if last is None or last.items() is not dataset.item or last.before != before:
         last = _Fitted(ref(dataset.item), before, fit_popular_items(dataset, before))

@@ -16,7 +16,7 @@ from reprise.data.vocabulary import PAD
 from reprise.evaluation.ranking.targets import scored_view
 from reprise.models.batch import Batch, Event, events_at_step, gather
 from reprise.models.encoder import Encoded, Encoder
-from reprise.models.networks.item_embeddings import ItemEmbeddings
+from reprise.models.items.item_embeddings import ItemEmbeddings
 from reprise.models.scorer import Scorer
 from reprise.nn.cells import Cell, State
 from reprise.training.losses.loss import Loss

@@ -2,7 +2,8 @@
 
 `cycle`: the next item is certain. `noise`: no model beats popularity. `memory`: the next item is the item m events ago, which
 a first-order Markov chain cannot predict. `drift`: the popular items change from sequence to sequence. `rhythm`: the
-distributions of the next kind and of the time until it are known.
+distributions of the next kind and of the time until it are known. `families`: new items appear after training, and their titles
+tell where they belong.
 """
 
 import hashlib
@@ -152,3 +153,32 @@ def rhythm(sequences: int = 300, length: int = 20, seed: int = 0) -> SequenceDat
         kinds=("view", "buy"),
         fingerprint=_fingerprint(dataset.item, kind_E, time_ms_E),
     )
+
+
+def families(
+    groups: int = 6, known: int = 4, new: int = 2, sequences: int = 120, length: int = 16, seed: int = 0
+) -> SequenceDataset:
+    """Return a dataset of groups of items in which any item of group g + 1 (modulo `groups`) follows any item of group g.
+
+    The titles of a group share a word. Each group has `known` items in the training part and `new` cold ones, which are half
+    of the validation and test events. A model that reads titles finds each target among the `known + new` items of its
+    group; one that knows ids only never finds a cold target.
+    """
+    generator = np.random.default_rng(seed)
+    rows: list[list[ItemId]] = []
+    for _ in range(sequences):
+        first = int(generator.integers(groups))
+        row: list[ItemId] = []
+        for step in range(length):
+            is_new = step >= length - 4 and bool(generator.integers(2))
+            number = known + int(generator.integers(new)) if is_new else int(generator.integers(known))
+            row.append(f"{(first + step) % groups}-{number}")
+        rows.append(row)
+    words = ("mug", "lamp", "chair", "scarf", "globe", "candle", "ribbon", "teapot", "cushion", "lantern")
+    assert groups <= len(words)
+    titles: dict[ItemId, str] = {
+        f"{group}-{number}": f"{words[group]} no {number}"
+        for group in range(groups)
+        for number in range(known + new)
+    }
+    return world(rows, valid=2, test=2, titles=titles)

@@ -11,7 +11,7 @@ from torch.optim.adamw import adamw
 
 from reprise.data.vocabulary import PAD
 from reprise.errors import ConfigError
-from reprise.models.networks.item_embeddings import ItemEmbeddings
+from reprise.models.items.item_embeddings import ItemEmbeddings
 from reprise.training.losses.loss import Loss
 from reprise.training.losses.sampled_losses import SampledSoftmax, Softmax
 from reprise.training.losses.shared_negatives import SampledLoss

@@ -1,7 +1,7 @@
 """A run directory: the recipe, the log, the metrics of each epoch, the checkpoint and the best weights.
 
 run.json  recipe.toml  train.log  metrics.jsonl  checkpoint.safetensors  best.safetensors  final.safetensors
-forecast.safetensors
+forecast.safetensors  content.safetensors
 
 An ensemble has no checkpoint. Each of its members is a run directory inside it: members/1  members/2  ...
 """
@@ -32,6 +32,7 @@ from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.path_kinds import instead, kind_of
 from reprise.progress import ProgressBar
 from reprise.training.checkpoint import RESUMES, load_weights, read_tensors, write_tensors
+from reprise.training.item_content import add_item_content
 from reprise.training.recipe import Recipe
 
 FORMAT = 1
@@ -43,6 +44,8 @@ MEMBERS = "members"
 """Sub-directory with the runs of the members of an ensemble; in the records of an ensemble, the number of members."""
 FITTED = "fitted"
 """Metadata key of the best weights: the record of the co-occurrence fit, once it is done."""
+COLD = "cold"
+"""Metadata key of the best weights: the record of the fit of cold items, once it is done."""
 REFIT = "refit"
 """Metadata key of the best weights: the record of the refit on the validation part, once it is done."""
 WEIGHTS = "weights"
@@ -80,6 +83,11 @@ class RunDirectory:
     def final(self) -> Path:
         """File with the weights after the refit on the validation part; it exists only if the refit helped."""
         return self.path / "final.safetensors"
+
+    @property
+    def content(self) -> Path:
+        """File with the fitted content of the items; it exists only if the network reads it."""
+        return self.path / "content.safetensors"
 
     @property
     def forecast(self) -> Path:
@@ -366,6 +374,8 @@ def load_model(
     recipe = from_dict(manifest["recipe"], Recipe, trusted=trusted or "imported")
     model: NetworkScorer = recipe.model.build(Sizes(**manifest["sizes"]))
     model.add_users(dataset)
+    with_content = run.content if run.content.exists() else run.member(1).content
+    add_item_content(model, dataset, with_content, trusted=trusted or "imported")
     if before == "test" and run.final.exists():
         model.learned_before = "test"
     weights = run.final if model.learned_before == "test" else run.best

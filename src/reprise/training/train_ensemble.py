@@ -12,9 +12,10 @@ from reprise.data.dataset import SequenceDataset
 from reprise.models.networks.ensemble import Ensemble, EnsembleScorer
 from reprise.progress import TrainingProgress
 from reprise.training.checkpoint import load_weights, read_tensors, write_tensors
-from reprise.training.fit_corrections import COOCCURRENCE, REPEATS, add_corrections
+from reprise.training.item_content import add_item_content
 from reprise.training.recipe import Recipe, RunOptions
 from reprise.training.run_directory import FINISHED, MEMBERS, RunDirectory, report_line
+from reprise.training.stages.fit_corrections import COOCCURRENCE, REPEATS, add_corrections
 from reprise.training.train_step import fabric_for
 from reprise.training.validation import Validation, recorded
 
@@ -65,6 +66,7 @@ def _combine(
     model = recipe.model.build(dataset.sizes)
     model.add_users(dataset)
     assert isinstance(model, EnsembleScorer)
+    add_item_content(model, dataset, runs[0].content, trusted=True)
     validation = Validation(config, dataset)
     fabric.to_device(model)
     _load(model, [member.best for member in runs])

@@ -143,3 +143,14 @@ def precision_for(options: RunOptions) -> Any:
     if torch.cuda.is_available() and options.accelerator in ("auto", "cuda", "gpu"):
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
     return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() else "32-true"
+
+
+@contextmanager
+def torch_threads(options: RunOptions) -> Iterator[None]:
+    """Set the number of torch's threads for the duration of the block; 0 keeps the current number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(options.threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

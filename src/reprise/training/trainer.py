@@ -6,8 +6,6 @@ carried from batch to batch need control over it. Devices and precision are hand
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,15 +33,15 @@ from reprise.training.checkpoint import (
     save_checkpoint,
     write_tensors,
 )
-from reprise.training.fit_corrections import add_corrections
 from reprise.training.forecasting.add_forecast import store_forecast
+from reprise.training.item_content import add_item_content, save_item_content
 from reprise.training.loggers import loggers_for
 from reprise.training.losses.negatives import NegativeSampler
 from reprise.training.optimizer import learning_rate
 from reprise.training.recipe import Recipe, RunOptions, TrainingConfig, recipe_for
-from reprise.training.refit_on_validation import refit_on_validation
 from reprise.training.row_adam import decide_sparse
 from reprise.training.run_directory import (
+    COLD,
     FINISHED,
     FITTED,
     LOGGER,
@@ -54,9 +52,12 @@ from reprise.training.run_directory import (
     manifest_of,
     report_line,
 )
+from reprise.training.stages.fit_cold_items import fit_cold_items
+from reprise.training.stages.fit_corrections import add_corrections
+from reprise.training.stages.refit_on_validation import refit_on_validation
 from reprise.training.train_ensemble import train_members
-from reprise.training.train_step import TrainStep, fabric_for, memory_errors, step_seed
-from reprise.training.validation import EpochValidation, described, metrics_of
+from reprise.training.train_step import TrainStep, fabric_for, memory_errors, step_seed, torch_threads
+from reprise.training.validation import EpochValidation, epoch_summary, metrics_of
 
 
 def train(
@@ -149,17 +150,6 @@ def _check_recipe(recipe: Recipe) -> None:
         )
 
 
-@contextmanager
-def torch_threads(options: RunOptions) -> Iterator[None]:
-    """Set the number of torch's threads for the duration of the block; 0 keeps the current number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(options.threads or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 @dataclass
 class Trainer:
     """The training of one network on one dataset."""
@@ -183,6 +173,7 @@ class Trainer:
         torch.manual_seed(self.options.seed)
         self.model: SequenceModel = self.recipe.model.build(self.dataset.sizes)
         self.model.add_users(self.dataset)
+        add_item_content(self.model, self.dataset, self.run.content, trusted=True)
         self.config.objective.check(self.model)
         self.fabric.to_device(self.model)
         self.sampler = self._make_sampler()
@@ -215,6 +206,7 @@ class Trainer:
                 )
             if not self.progress.finished:
                 LOGGER.info("resumed at epoch %d, batch %d", self.progress.epoch + 1, self.progress.chunk)
+        save_item_content(self.model, self.run.content)
         was_finished = self.progress.finished
         if not was_finished:
             rates = self.events_per_batch, self.peak_learning_rate
@@ -229,6 +221,8 @@ class Trainer:
             has_work = not was_finished
             if self.model.has_corrections:
                 has_work |= self._add_corrections(bar)
+            if self.model.content is not None:
+                has_work |= self._fit_cold_items(bar)
             if self.config.refit:
                 has_work |= self._refit(bar)
             if not has_work:
@@ -313,7 +307,7 @@ class Trainer:
         self.train_step.state = None
         self.run.write_metrics(progress.history)
         self._save()
-        return _summary(record, self.config, is_best=epochs_since_best == 0, stopped_early=stopped_early)
+        return epoch_summary(record, self.config, is_best=epochs_since_best == 0, stopped_early=stopped_early)
 
     def _call_back(self, log: EpochLog, records: list[dict[str, Any]]) -> None:
         """Send epochs that are in the checkpoint to the tracking tool and to the caller's function."""
@@ -345,6 +339,18 @@ class Trainer:
             weights = dict(self.model.state_dict())
         self._write_stage(weights, {FITTED: result.record()})
         report_line(bar, result.line)
+        return True
+
+    def _fit_cold_items(self, bar: TrainingProgress) -> bool:
+        """Fit the bias of cold items of the best network. Return False if this was done before."""
+        weights, metadata = read_tensors(self.run.best)
+        if COLD in metadata:
+            return False
+        load_weights(self.run.best, self.model, weights)
+        result = fit_cold_items(self.model, self.dataset, self.config, self.fabric)
+        records = {**_stage_records(metadata), COLD: {"cold_items": result._asdict()}}
+        self._write_stage(dict(self.model.state_dict()), records)
+        report_line(bar, result.line())
         return True
 
     def _refit(self, bar: TrainingProgress) -> bool:
@@ -388,13 +394,4 @@ class Trainer:
 
 def _stage_records(metadata: dict[str, str]) -> dict[str, dict[str, Any]]:
     """Return the records that `_write_stage` stored in the metadata of the weights."""
-    return {name: json.loads(metadata[name]) for name in (FITTED, REFIT) if name in metadata}
-
-
-def _summary(record: dict[str, Any], config: TrainingConfig, *, is_best: bool, stopped_early: bool) -> str:
-    value = described(record, config.metric)
-    end = f", stopped: no improvement in {config.patience} epochs" if stopped_early else ""
-    return (
-        f"epoch {record['epoch']}/{config.epochs}  loss {record['loss']:.4f}  valid {config.metric} {value}"
-        f"{' (best)' if is_best else ''}  {record['events_per_s']:,.0f} events/s{end}"
-    )
+    return {name: json.loads(metadata[name]) for name in (FITTED, COLD, REFIT) if name in metadata}

@@ -154,6 +154,18 @@ def described(record: dict[str, Any], metric: str) -> str:
     return f"{Interval(value, low, high)} on {sequences:,} of {of:,} sequences"
 
 
+def epoch_summary(
+    record: dict[str, Any], config: TrainingConfig, *, is_best: bool, stopped_early: bool
+) -> str:
+    """Return the record of an epoch as one line of text."""
+    value = described(record, config.metric)
+    end = f", stopped: no improvement in {config.patience} epochs" if stopped_early else ""
+    return (
+        f"epoch {record['epoch']}/{config.epochs}  loss {record['loss']:.4f}  valid {config.metric} {value}"
+        f"{' (best)' if is_best else ''}  {record['events_per_s']:,.0f} events/s{end}"
+    )
+
+
 def validation_metric(name: str, *, trusted: bool = True) -> CutoffMetric:
     """Return the metric that `training.metric` names.
 

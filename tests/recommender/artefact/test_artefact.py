@@ -43,7 +43,7 @@ def test_a_saved_model_is_a_directory_of_files(saved: Path) -> None:
 
 def test_the_manifest_describes_the_model_and_its_files(saved: Path, shop: Recommender) -> None:
     manifest = json.loads((saved / MANIFEST).read_text())
-    assert manifest["format"] == 4
+    assert manifest["format"] == 5
     assert manifest["facts"]["spec"]["class"] == "reprise:Recurrent"
     assert manifest["facts"]["training"] == {"epochs": 3}
     assert manifest["facts"]["data"]["fingerprint"] == shop.artefact.metadata["data"]["fingerprint"]
@@ -205,7 +205,7 @@ def test_a_changed_byte_is_detected(saved: Path, name: str) -> None:
     ("old", "new", "message"),
     [
         ('"epochs": 3', '"epochs": 4', r"manifest\.json was changed after it was saved \(its checksum differs\); copy "),
-        ('"format": 4', '"format": 9', r"shop\.model has model format 9, and this version of reprise reads 2 to 4; export the "
+        ('"format": 5', '"format": 9', r"shop\.model has model format 9, and this version of reprise reads 2 to 5; export the "
          r"model again with `reprise export RUN --out \S+shop\.model`, or install reprise \S+, which wrote it$"),
         ('"facts": {', '"facts" {', r"manifest\.json is damaged \(.*\); copy the whole directory again, or "),
     ],
@@ -677,10 +677,10 @@ def test_saving_over_a_model_of_an_earlier_version_removes_its_old_files(
     shop.save(saved_large)
     assert names(saved_large) == NAMES
     assert names(saved_large.parent) == {"large.model"}
-    assert json.loads((saved_large / MANIFEST).read_text())["format"] == 4
+    assert json.loads((saved_large / MANIFEST).read_text())["format"] == 5
 
 
-@pytest.mark.parametrize("version", [1, 5, "3", None])
+@pytest.mark.parametrize("version", [1, 6, "3", None])
 def test_other_formats_are_refused_with_the_command_that_makes_a_new_model(
     saved: Path, version: object
 ) -> None:
@@ -688,7 +688,7 @@ def test_other_formats_are_refused_with_the_command_that_makes_a_new_model(
     (saved / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(
         ArtefactError,
-        match=rf"has model format {version!r}, and this version of reprise reads 2 to 4; export the model again with "
+        match=rf"has model format {version!r}, and this version of reprise reads 2 to 5; export the model again with "
         rf"`reprise export RUN --out {saved}`, or install reprise \S+, which wrote it$",
     ):
         Recommender.load(saved)

@@ -21,9 +21,9 @@ def sound() -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def test_saved_popular_items_are_sound() -> None:
-    check_popular(*sound(), warm=3)
+    check_popular(*sound(), scored=3)
     static = PopularItems.static(np.array([0.5, 0.5], dtype=np.float32))
-    check_popular(static.to_json(), static.to_tensors(), warm=2)
+    check_popular(static.to_json(), static.to_tensors(), scored=2)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_facts_that_do_not_fit_are_refused(facts: Any, message: str) -> None:
     right, tensors = sound()
     wrong = right | facts if facts else facts
     with pytest.raises(ArtefactError, match=f"^the popular items .*{message}.*; export the model again$"):
-        check_popular(wrong, tensors, warm=3)
+        check_popular(wrong, tensors, scored=3)
 
 
 @pytest.mark.parametrize(
@@ -66,4 +66,4 @@ def test_arrays_that_do_not_fit_are_refused(name: str, array: np.ndarray | None,
     facts, tensors = sound()
     changed = {key: value for key, value in (tensors | {name: array}).items() if value is not None}
     with pytest.raises(ArtefactError, match=f"^the popular items have .*{message}"):
-        check_popular(facts, changed, warm=3)
+        check_popular(facts, changed, scored=3)

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import reprise.training.losses.chunked_softmax as softmax
-from reprise.models.networks.item_embeddings import ItemEmbeddings
+from reprise.models.items.item_embeddings import ItemEmbeddings
 from reprise.training.losses.full_softmax import FullSoftmax
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 import reprise.training.losses.chunked_softmax as chunked_softmax
 import reprise.training.losses.shared_negatives as shared_negatives
 from reprise.data.vocabulary import PAD
-from reprise.models.networks.item_embeddings import ItemEmbeddings
+from reprise.models.items.item_embeddings import ItemEmbeddings
 from reprise.training.losses.full_softmax import FullSoftmax
 from reprise.training.losses.loss import Loss
 from reprise.training.losses.negatives import Negatives, Sample

@@ -11,7 +11,7 @@ import numpy as np
 from reprise.arrays import AnyArray, BoolArray, Float32Array, Float64Array
 from reprise.data.dataset import SequenceDataset
 from reprise.data.feature_dates import FUTURE_WORDS, name_words, training_end_ms
-from reprise.data.leakage.column_readings import ColumnReading, read_numbers
+from reprise.data.leakage.column_readings import FeatureReading, read_numbers
 from reprise.data.leakage.event_leaks import COUNT, EventSearch
 from reprise.data.leakage.findings import MAX_EXAMPLES, Leak, LeakRow, event_row, item_id
 from reprise.data.timestamps import format_time
@@ -71,7 +71,7 @@ def _late_dates(dataset: SequenceDataset, name: str, time_ms_I: Float64Array) ->
 
 
 def _later_counts(
-    dataset: SequenceDataset, name: str, reading: ColumnReading, search: EventSearch
+    dataset: SequenceDataset, name: str, reading: FeatureReading, search: EventSearch
 ) -> Iterator[Leak]:
     """Find a column that contains counts of events after training, or a function of such counts."""
     trained_I, later_I, tested_I = (

@@ -1,7 +1,7 @@
 """Scores of targets before which a user has no known event: the popularity of the items, as in the recommender.
 
 Without them, such a target would get the scores of the network's initial state.
-Shape letters: N targets, I warm items, C rows of a span, T columns of a tile, P rows without known events.
+Shape letters: N targets, I scored items, C rows of a span, T columns of a tile, P rows without known events.
 """
 
 from collections.abc import Sequence

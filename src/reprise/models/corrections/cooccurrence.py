@@ -64,17 +64,22 @@ class CooccurrenceCorrection(nn.Module):
             for parameter in (self.cosine_distance, self.cosine_floor, self.cosine_gain):
                 parameter.requires_grad_(False)
         # counts are data and not weights: they are not saved, and `count` computes them again when a run is opened
-        self.register_buffer("start", torch.zeros(items + 2, dtype=torch.int64), persistent=False)
         self.register_buffer("neighbour_P", torch.zeros(0, dtype=torch.int64), persistent=False)
         for name in ("after_P", "before_P", "cosine_P"):
             self.register_buffer(name, torch.zeros(0), persistent=False)
-        for name in ("after", "before", "log_popularity"):
-            self.register_buffer(name, torch.zeros(items + 1), persistent=False)
+        self.resize(items)
 
     @property
     def is_zero(self) -> bool:
         """Whether the gains are 0, so that the correction never changes a logit."""
         return not bool(self.gain.any() or self.cosine_gain.any())
+
+    def resize(self, items: int) -> None:
+        """Set the number of items, I, and forget the counts."""
+        self.items = items
+        self.register_buffer("start", torch.zeros(items + 2, dtype=torch.int64), persistent=False)
+        for name in ("after", "before", "log_popularity"):
+            self.register_buffer(name, torch.zeros(items + 1), persistent=False)
 
     def count(self, dataset: SequenceDataset, before: Part = "test") -> None:
         """Count the co-occurrences in the events before a part, replacing any earlier counts."""

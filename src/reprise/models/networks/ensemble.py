@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from reprise.config import spec
+from reprise.content.fitted_content import FittedContent
 from reprise.data.dataset import Sizes
 from reprise.data.vocabulary import PAD
 from reprise.errors import ConfigError
@@ -77,7 +78,21 @@ class EnsembleScorer(NetworkScorer):
         for member in members:
             member.cooccurrence = member.repeat_head = None
         self.members = nn.ModuleList(members)
+        self.item_content = members[0].item_content
         self.size = sum(member.size for member in members)
+
+    @property
+    def scored_items(self) -> int:
+        """Number of items that the members read and score."""
+        return self.networks()[0].scored_items
+
+    def add_content(self, content: FittedContent, features_IF: Tensor) -> None:
+        """Let the items of all members be represented by their content too."""
+        self.content = content
+        for member in self.networks():
+            member.add_content(content, features_IF)
+        if self.cooccurrence is not None:
+            self.cooccurrence.resize(len(features_IF))
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -85,13 +100,11 @@ class EnsembleScorer(NetworkScorer):
         window = self.recent_window
         kept = [] if window is None else [("item", True), ("time_s", window.times), ("kind", window.kinds)]
         recent = (name for name, use in kept if use)
-        return tuple(
-            dict.fromkeys([*recent, *(name for member in self._networks() for name in member.reads)])
-        )
+        return tuple(dict.fromkeys([*recent, *(name for member in self.networks() for name in member.reads)]))
 
     def initial_state(self, batch: int) -> State:
         """Return the states of all members, and the empty windows of the corrections if there are any."""
-        state = _join_states([member.initial_state(batch) for member in self._networks()])
+        state = _join_states([member.initial_state(batch) for member in self.networks()])
         if (window := self.recent_window) is not None:
             state |= window.initial_state(batch, next(iter(state.values())).device)
         return state
@@ -99,7 +112,7 @@ class EnsembleScorer(NetworkScorer):
     def forward(self, batch: Batch, state: State | None = None) -> TargetQueries:
         """Read a chunk with all members and return their queries at its targets."""
         start = self._start(batch, state)
-        outputs = [member(batch, _member_state(start, m)) for m, member in enumerate(self._networks())]
+        outputs = [member(batch, _member_state(start, m)) for m, member in enumerate(self.networks())]
         after = _join_states([output.state for output in outputs])
         recent: RecentEvents | None = None
         if (window := self.recent_window) is not None:
@@ -114,18 +127,18 @@ class EnsembleScorer(NetworkScorer):
     def advance(self, state: State, event: Event) -> State:
         """Return the state after one more event of each row; `PAD` leaves a row unchanged."""
         after = _join_states(
-            [member.advance(_member_state(state, m), event) for m, member in enumerate(self._networks())]
+            [member.advance(_member_state(state, m), event) for m, member in enumerate(self.networks())]
         )
         # the members handle `PAD` rows themselves
         return {**after, **select_state(self._recent(state, event), state, event.item_B != PAD)}
 
     def advance_vector(self, state: State, x_BD: Tensor, event: Event) -> State:
         """Return the state after an event whose item has the raw vectors `x_BD`, concatenated over the members."""
-        vectors = torch.split(x_BD, [member.input_vectors().shape[1] for member in self._networks()], dim=1)
+        vectors = torch.split(x_BD, [member.input_vectors().shape[1] for member in self.networks()], dim=1)
         after = _join_states(
             [
                 member.advance_vector(_member_state(state, m), vectors[m], event)
-                for m, member in enumerate(self._networks())
+                for m, member in enumerate(self.networks())
             ]
         )
         return {**after, **self._recent(state, event)}
@@ -133,25 +146,26 @@ class EnsembleScorer(NetworkScorer):
     def query(self, state: State, now_s_B: Tensor | None = None) -> Tensor:
         """Return the query vectors q_BD, concatenated over the members."""
         return torch.cat(
-            [member.query(_member_state(state, m), now_s_B) for m, member in enumerate(self._networks())],
+            [member.query(_member_state(state, m), now_s_B) for m, member in enumerate(self.networks())],
             dim=1,
         )
 
     def item_vectors(self) -> Tensor:
         """Return the item vectors v_ID: inner products with them are the mean of the members' products."""
-        return torch.cat([member.item_vectors() for member in self._networks()], dim=1) / len(self.members)
+        return torch.cat([member.item_vectors() for member in self.networks()], dim=1) / len(self.members)
 
     def input_vectors(self) -> Tensor:
         """Return the raw input vectors, [I, M D]."""
-        return torch.cat([member.input_vectors() for member in self._networks()], dim=1)
+        return torch.cat([member.input_vectors() for member in self.networks()], dim=1)
 
     def attention(self, state: State) -> Tensor | None:
         """Return the mean of the members' attention weights over the last W events, [B, W]; None without attention."""
-        found = [member.attention(_member_state(state, m)) for m, member in enumerate(self._networks())]
+        found = [member.attention(_member_state(state, m)) for m, member in enumerate(self.networks())]
         weights = [weight_BW for weight_BW in found if weight_BW is not None]
         return torch.stack(weights).mean(0) if weights else None
 
-    def _networks(self) -> list[NetworkScorer]:
+    def networks(self) -> list[NetworkScorer]:
+        """Return the member networks."""
         return [member for member in self.members if isinstance(member, NetworkScorer)]
 
     def _recent(self, before: State, event: Event) -> State:

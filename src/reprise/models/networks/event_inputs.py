@@ -188,12 +188,14 @@ class UserVectors(nn.Module):
 class QueryHead(nn.Module):
     """Maps a hidden state to the query vector, given the time since the last event and the time of the request.
 
-    q = h (1 + s(gap)) + b(gap) + c(now); with a temperature, q / (|q| temperature).
+    q = h (1 + s(gap)) + b(gap) + c(now); with a temperature, q / (|q| temperature). If item vectors have a bias as their
+    last number, a query has 1, or 1 / temperature, there.
     """
 
     def __init__(self, size: int, *, time: bool, temperature: float, calendar: bool = False) -> None:
         super().__init__()
         self.temperature = temperature
+        self.with_bias = False
         self.scale = TimeGapEmbedding(size) if time else None
         self.shift = TimeGapEmbedding(size) if time else None
         self.calendar = CalendarEmbedding(size) if calendar else None
@@ -212,4 +214,7 @@ class QueryHead(nn.Module):
             hidden = hidden + self.calendar(now_s)
         if self.temperature:
             hidden = unit_vectors(hidden.float()) / self.temperature
+        if self.with_bias:
+            one = hidden.new_full((*hidden.shape[:-1], 1), 1 / self.temperature if self.temperature else 1.0)
+            hidden = torch.cat([hidden, one], dim=-1)
         return hidden

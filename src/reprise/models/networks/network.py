@@ -13,8 +13,9 @@ from reprise.data.dataset import Sizes
 from reprise.models.corrections.cooccurrence import CooccurrenceCorrection
 from reprise.models.corrections.repeat_head import RepeatHead
 from reprise.models.encoder import Encoder
+from reprise.models.items.content_embeddings import ItemContent
+from reprise.models.items.item_embeddings import ItemEmbeddings
 from reprise.models.networks.event_inputs import EventInputs, InputFeatures, QueryHead, TimeDecay
-from reprise.models.networks.item_embeddings import ItemEmbeddings
 from reprise.models.networks.sequence_model import Components, SequenceModel
 
 DEFAULT_TEMPERATURE = 0.07
@@ -52,6 +53,9 @@ class Network:
     """Window of the repeat head, in events; 0 turns it off. It mixes the logits with a pointer over recent items.
     The head is fitted after training. It reads times if the network does, and kinds if `kinds` is on.
     Default: 50, or 0 in bare recurrent networks."""
+    content: ItemContent | None = None
+    """How the content of items is read, such as their titles and prices; None: items are known by their ids only.
+    With content, items that are not in the training part are read and recommended too."""
     gaps: bool = False
     """Whether the time since the previous event is an input."""
     query_time: bool = False
@@ -97,6 +101,7 @@ class Network:
             cooccurrence=CooccurrenceCorrection(sizes.items, window, self.neighbours) if window else None,
             users=self.users,
             repeat_head=RepeatHead(repeats, times=times, kinds=features.kinds) if repeats else None,
+            content=self.content,
         )
         return SequenceModel(self, sizes, components)
 

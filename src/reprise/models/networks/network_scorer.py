@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from reprise.content.fitted_content import FittedContent
 from reprise.data.dataset import Part, SequenceDataset, Sizes
 from reprise.forecast.forecast_heads import ForecastHeads
 from reprise.models.batch import Batch, Event
@@ -17,6 +18,7 @@ from reprise.models.corrections.recent_events import RecentEvents, RecentEventsW
 from reprise.models.corrections.repeat_head import RepeatHead
 from reprise.models.corrections.score_corrections import ScoreCorrections, score_corrections
 from reprise.models.encoder import select_state
+from reprise.models.items.content_embeddings import ItemContent
 from reprise.nn.cells import State
 
 
@@ -56,6 +58,10 @@ class NetworkScorer(nn.Module, ABC):
         self.repeat_head = repeat_head
         self.forecast: ForecastHeads | None = None
         """Heads for the kind and the time of the next event. Set where a run is opened; the scores do not depend on them."""
+        self.item_content: ItemContent | None = None
+        """How the content of items is read; None: not at all."""
+        self.content: FittedContent | None = None
+        """The fitted content, once it is added; it encodes new items."""
         self.learned_before: Part = "valid"
         """The events before this part were learned. Set where a run is opened."""
         self.learned_from: str | None = None
@@ -130,7 +136,21 @@ class NetworkScorer(nn.Module, ABC):
     def count(self, dataset: SequenceDataset, before: Part = "test") -> None:
         """Count the co-occurrences in the events before a part, if the network has a fitted correction."""
         if self.cooccurrence is not None and not self.cooccurrence.is_zero:
-            self.cooccurrence.count(dataset, before)
+            self.cooccurrence.count(dataset.scoring(self.scored_items), before)
+
+    @abstractmethod
+    def add_content(self, content: FittedContent, features_IF: Tensor) -> None:
+        """Let the items be represented by their content too; for a network with `item_content`.
+
+        Args:
+            content: How items are encoded; it becomes `self.content`.
+            features_IF: Content features of all items of the vocabulary, warm ones first.
+        """
+
+    @property
+    def scored_items(self) -> int:
+        """Number of items that the network reads and scores."""
+        return self.sizes.items
 
     @property
     def has_corrections(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from reprise.content.fitted_content import FittedContent
 from reprise.content.fitting_users import fit_users
 from reprise.data.dataset import SequenceDataset, Sizes
 from reprise.data.vocabulary import PAD
@@ -17,8 +18,9 @@ from reprise.models.batch import Batch, Event, Inputs, move_padding_last
 from reprise.models.corrections.cooccurrence import CooccurrenceCorrection
 from reprise.models.corrections.repeat_head import RepeatHead
 from reprise.models.encoder import Encoder, select_state
+from reprise.models.items.content_embeddings import ContentEmbeddings, ItemContent
+from reprise.models.items.item_embeddings import ItemEmbeddings
 from reprise.models.networks.event_inputs import EventInputs, QueryHead, TimeDecay, UserVectors
-from reprise.models.networks.item_embeddings import ItemEmbeddings
 from reprise.models.networks.network_scorer import NetworkScorer, TargetQueries
 from reprise.models.networks.state_attention import AttentiveEncoder
 from reprise.models.networks.window_encoder import WindowEncoder
@@ -41,6 +43,8 @@ class Components:
     """Mixture of the logits with a pointer over recent items, if any."""
     users: tuple[str, ...] = ()
     """Columns of the user table that are read; the features are added by `add_users`."""
+    content: ItemContent | None = None
+    """How the content of items is read; the features are added by `add_content`. None: not at all."""
 
 
 class EncoderInputs(NamedTuple):
@@ -74,6 +78,7 @@ class SequenceModel(NetworkScorer):
         self.encoder = components.encoder
         self.head = components.head
         self.decay = components.decay
+        self.item_content = components.content
         self.size = components.inputs.size
         self.user_columns = components.users
         self.users: UserVectors | None = None
@@ -98,6 +103,29 @@ class SequenceModel(NetworkScorer):
             "now_s": self.head.scale is not None or self.head.calendar is not None,
         }
         return tuple(name for name, use in in_use.items() if use)
+
+    @property
+    def scored_items(self) -> int:
+        """Number of items that the network reads and scores: all of the vocabulary if it reads their content."""
+        return len(self.items.weight) - 1
+
+    def add_content(self, content: FittedContent, features_IF: Tensor) -> None:
+        """Let the items be represented by their content too.
+
+        Args:
+            content: How items are encoded; it becomes `self.content`.
+            features_IF: Content features of all items of the vocabulary, warm ones first.
+        """
+        assert self.item_content is not None
+        items = self.items
+        self.content = content
+        self.items = ContentEmbeddings(
+            len(features_IF), self.size, self.item_content, features_IF, self.sizes.items,
+            feature_scale=len(content.blocks) ** -0.5, unit=items.unit, sparse=items.sparse,
+        )  # fmt: skip
+        self.head.with_bias = True
+        if self.cooccurrence is not None:
+            self.cooccurrence.resize(len(features_IF))
 
     def initial_state(self, batch: int) -> State:
         """Return the state of `batch` users without events."""
@@ -174,6 +202,7 @@ class SequenceModel(NetworkScorer):
         events, valid_BT, seen_BT = move_padding_last(batch)
         time_BS = self._times(events, start)
         gap_BT = (time_BS[:, 1:] - time_BS[:, :-1]).float()
+        self.items.draw()
         x_BTD = self.inputs(
             self.items(events.item_BT), gap_BT, events.time_s_BT, events.kind_BT, events.value_BT
         )

@@ -29,6 +29,7 @@ from reprise.recommender.artefact.bounded_read import COPY_AGAIN, MAX_MANIFEST_B
 from reprise.recommender.artefact.model_card import HISTORY_RULES, model_card
 from reprise.recommender.artefact.popular_soundness import check_popular
 from reprise.recommender.artefact.soundness import (
+    check_content_map,
     check_cooccurrence,
     check_items,
     check_manifest,
@@ -40,10 +41,10 @@ from reprise.recommender.runtime.user_map import UserMap
 if TYPE_CHECKING:
     from reprise.forecast.forecast_heads import ForecastHeads
 
-FORMAT = 4
-"""Version of the format that is written. Format 4 may have a repeat head and the similarities of items, which earlier versions
-of the package would ignore or refuse."""
-READABLE_FORMATS = (2, 3, 4)
+FORMAT = 5
+"""Version of the format that is written. Format 5 may have the content of items, popular items of the moment and forecast
+heads, which earlier versions of the package would ignore or refuse."""
+READABLE_FORMATS = (2, 3, 4, 5)
 """Versions of the format that can be read."""
 MANIFEST = "manifest.json"
 VECTORS = "vectors.safetensors"
@@ -64,9 +65,11 @@ REPEATS = "repeats."
 POPULAR = "popular."
 FORECAST = "forecast."
 USERS = "users."
+CONTENT = "content."
+CONTENT_MAP = "content_map."
 """Names of tensors: the input vectors, the output vectors (left out if they are the same), and prefixes for the arrays of the
-initial state, of the co-occurrence tables, of the repeat head, of the popular items, of the forecast heads and of
-the map of users."""
+initial state, of the co-occurrence tables, of the repeat head, of the popular items, of the forecast heads, of user attributes,
+of the fitted content and of the map from it to vectors."""
 
 Metadata = dict[str, Any]
 
@@ -135,13 +138,29 @@ class Artefact:
         """Popular items for users without events; models of earlier versions have the shares of the training events."""
         facts = self.metadata.get("popular")
         if facts is None:
-            return PopularItems.static(popular_shares(self.items, self.metadata["data"]["warm"]))
+            return PopularItems.static(popular_shares(self.items, self.scored))
         return PopularItems.restore(facts, self._tensors_with_prefix(POPULAR))
 
     @property
     def user_map(self) -> UserMap | None:
         """How attributes of users become vectors; None if the network reads none."""
         return UserMap.restore(self.metadata.get("users"), self._tensors_with_prefix(USERS), self.initial)
+
+    @property
+    def content(self) -> dict[str, AnyArray]:
+        """Arrays of the fitted content of items; empty if the network knows items by their ids only."""
+        return self._tensors_with_prefix(CONTENT)
+
+    @property
+    def content_map(self) -> dict[str, AnyArray]:
+        """Arrays of `ContentVectors`: `projection` [F, D], `popularity` [F] and `numbers` [4]; empty without content."""
+        return self._tensors_with_prefix(CONTENT_MAP)
+
+    @property
+    def scored(self) -> int:
+        """Number of items with vectors, I: the warm ones, or all if the network reads their content."""
+        sizes = self.metadata["sizes"]
+        return int(sizes.get("scored", sizes["items"]))
 
     @property
     def history_rules(self) -> HistoryRules:
@@ -226,15 +245,16 @@ def _read_tensors(data: bytes) -> dict[str, AnyArray]:
 
 def _check_content(artefact: Artefact) -> None:
     """Raise `ArtefactError` if the files do not belong together or cannot be served. Correct checksums do not exclude that."""
-    warm = artefact.metadata["sizes"]["items"]
-    check_tensors(artefact.tensors, warm)
-    check_cooccurrence(artefact.cooccurrence, artefact.initial, warm)
-    check_repeats(artefact.repeats, artefact.initial, warm, len(artefact.metadata["data"]["kinds"]))
-    check_items(artefact.items, warm)
+    scored = artefact.scored
+    check_tensors(artefact.tensors, scored)
+    check_cooccurrence(artefact.cooccurrence, artefact.initial, scored)
+    check_repeats(artefact.repeats, artefact.initial, scored, len(artefact.metadata["data"]["kinds"]))
+    check_content_map(artefact.metadata.get("content"), artefact.content_map, artefact.input_ID.shape[1])
+    check_items(artefact.items, scored)
     _ = artefact.forecast  # raises an error if the heads do not fit the vectors and the kinds
     if "popular" in artefact.metadata:
         popular = artefact._tensors_with_prefix(POPULAR)
-        check_popular(artefact.metadata["popular"], popular, artefact.metadata["data"]["warm"])
+        check_popular(artefact.metadata["popular"], popular, scored)
 
 
 def _write_files(artefact: Artefact, folder: Path) -> None:

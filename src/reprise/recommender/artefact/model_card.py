@@ -63,6 +63,17 @@ class ReportLike(Protocol):
         ...
 
 
+def corrections_in_use(correction: Any, head: Any) -> list[str]:
+    """Return the names of the score corrections in use, given a `CooccurrenceCorrection` and a `RepeatHead`, or None."""
+    in_use = {
+        "co-occurrence with the last items": correction is not None and bool(correction.gain.any()),
+        "similarity to the last items over sessions": correction is not None
+        and bool(correction.cosine_gain.any()),
+        "repeats of the last items": head is not None and not head.is_zero,
+    }
+    return [name for name, use in in_use.items() if use]
+
+
 def report_facts(report: Any) -> dict[str, Any] | None:
     """Return an evaluation report as a dictionary for the metadata, given the report, its `to_dict` or None.
 

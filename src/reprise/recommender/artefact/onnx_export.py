@@ -8,7 +8,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -17,15 +17,19 @@ from torch import Tensor, nn
 
 from reprise.arrays import AnyArray
 from reprise.config import to_dict
+from reprise.content.fitted_content import FittedContent
 from reprise.data.dataset import SequenceDataset, Sizes
 from reprise.errors import ArtefactError, ConfigError
 from reprise.models.batch import Event
 from reprise.models.corrections.cooccurrence import CooccurrenceCorrection
 from reprise.models.corrections.repeat_head import RepeatHead
+from reprise.models.items.content_embeddings import ContentEmbeddings
 from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.models.networks.sequence_model import SequenceModel
 from reprise.models.popular_fallback import popular_fallback
 from reprise.recommender.artefact.artefact import (
+    CONTENT,
+    CONTENT_MAP,
     FORECAST,
     INITIAL,
     INPUT,
@@ -37,7 +41,7 @@ from reprise.recommender.artefact.artefact import (
     Artefact,
 )
 from reprise.recommender.artefact.loading import open_network
-from reprise.recommender.artefact.model_card import CORRECTIONS, describe_data
+from reprise.recommender.artefact.model_card import CORRECTIONS, corrections_in_use, describe_data
 from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.runtime.onnx_session import EVENT_INPUTS, NOW, QUERY, STATE_IN, STATE_OUT, VECTOR
 from reprise.recommender.runtime.user_map import FITTED, WEIGHT
@@ -139,7 +143,7 @@ def check_same(network: Exportable, artefact: Artefact) -> None:
     exported = open_network(artefact)
     for batch in CHECKED_BATCHES:
         torch_state, state = network.initial_state(batch), exported.runtime.initial_state(batch)
-        for events, now_s_B in _random_events(network.sizes, batch):
+        for events, now_s_B in _random_events(replace(network.sizes, items=artefact.scored), batch):
             state = exported.advance(state, events)
             x_BD = torch.from_numpy(artefact.input_ID[events.item - 1])
             with torch.no_grad():
@@ -266,6 +270,7 @@ def _tensors(network: Exportable) -> dict[str, AnyArray]:
         del tensors[OUTPUT]
     if network.cooccurrence is not None:
         tensors |= {f"{TRANSITIONS}{name}": tensor for name, tensor in network.cooccurrence.tables().items()}
+    tensors |= _content_tensors(network)
     if network.repeat_head is not None and not network.repeat_head.is_zero:
         tensors |= {f"{REPEATS}{name}": tensor for name, tensor in network.repeat_head.tables().items()}
     for name, tensor in tensors.items():
@@ -274,6 +279,23 @@ def _tensors(network: Exportable) -> dict[str, AnyArray]:
     # after the check, because an initial state may contain NaN: the time of the last event of a user without events
     tensors |= {f"{INITIAL}{name}": tensor for name, tensor in network.initial_state(1).items()}
     return {name: tensor.detach().contiguous().numpy().copy() for name, tensor in tensors.items()}
+
+
+def _content_tensors(network: Exportable) -> dict[str, Tensor]:
+    """Return the arrays of the fitted content and of `ContentVectors`; empty if the network does not read content."""
+    content = content_of(network)
+    if content is None:
+        return {}
+    assert isinstance(network, SequenceModel) and isinstance(network.items, ContentEmbeddings)
+    fitted = {
+        f"{CONTENT}{name}": torch.from_numpy(array.copy()) for name, array in content.to_tensors().items()
+    }
+    return fitted | {f"{CONTENT_MAP}{name}": tensor for name, tensor in network.items.tables().items()}
+
+
+def content_of(network: object) -> FittedContent | None:
+    """Return the fitted content of the items of a network; None if it reads ids only, or is an ensemble."""
+    return network.content if isinstance(network, SequenceModel) else None
 
 
 def _onnx(network: Exportable) -> tuple[bytes, bytes]:
@@ -351,24 +373,15 @@ def _metadata(
     metadata: dict[str, Any] = {
         "name": network.name,
         "spec": to_dict(network.spec),
-        "sizes": asdict(network.sizes),
-        CORRECTIONS: _corrections(network),
+        "sizes": {**asdict(network.sizes), "scored": len(network.item_vectors())},
+        CORRECTIONS: corrections_in_use(network.cooccurrence, network.repeat_head),
         "data": describe_data(dataset),
         "example": dataset.items.ids[:1].tolist()[0],
     }
+    content = content_of(network)
+    if content is not None:
+        metadata["content"] = content.to_json()
     return metadata | ({"training": dict(training)} if training else {})
-
-
-def _corrections(network: Exportable) -> list[str]:
-    """Return the names of the score corrections in use, for the model card."""
-    correction, head = network.cooccurrence, network.repeat_head
-    in_use = {
-        "co-occurrence with the last items": correction is not None and bool(correction.gain.any()),
-        "similarity to the last items over sessions": correction is not None
-        and bool(correction.cosine_gain.any()),
-        "repeats of the last items": head is not None and not head.is_zero,
-    }
-    return [name for name, use in in_use.items() if use]
 
 
 def _check_near(what: str, found: AnyArray, expected: AnyArray) -> None:

@@ -16,13 +16,13 @@ MAX_LOG_RATIO = 100.0
 """Largest magnitude of a log ratio of a context; products of shares stay finite with it."""
 
 
-def check_popular(facts: Any, tensors: Mapping[str, AnyArray], warm: int) -> None:
-    """Check the popular items of a model with `warm` items in the training part.
+def check_popular(facts: Any, tensors: Mapping[str, AnyArray], scored: int) -> None:
+    """Check the popular items of a model with `scored` items.
 
     Args:
         facts: Result of `PopularItems.to_json`.
         tensors: Result of `PopularItems.to_tensors`.
-        warm: Number of items that have a popularity.
+        scored: Number of items that have a popularity.
 
     Raises:
         ArtefactError: a number or an array is missing, has another type or shape, or is out of range.
@@ -38,10 +38,10 @@ def check_popular(facts: Any, tensors: Mapping[str, AnyArray], warm: int) -> Non
     timed = facts["half_life_s"] is not None
     if timed and facts["end_s"] is None:
         raise _unsound("have a half-life, but no time of the last event")
-    shapes: dict[str, tuple[int, ...]] = {"overall": (warm,)}
+    shapes: dict[str, tuple[int, ...]] = {"overall": (scored,)}
     if timed:
-        shapes |= {"recent": (warm,), "entry": (warm,)}
-    shapes |= _context_shapes(facts["contexts"], tensors, warm)
+        shapes |= {"recent": (scored,), "entry": (scored,)}
+    shapes |= _context_shapes(facts["contexts"], tensors, scored)
     if {name: array.shape for name, array in tensors.items()} != shapes:
         raise _unsound("have arrays that do not fit their contexts or the number of items")
     for name, array in tensors.items():
@@ -50,7 +50,9 @@ def check_popular(facts: Any, tensors: Mapping[str, AnyArray], warm: int) -> Non
             raise _unsound(f"have an array {name!r} of another type or with numbers out of range")
 
 
-def _context_shapes(contexts: Any, tensors: Mapping[str, AnyArray], warm: int) -> dict[str, tuple[int, ...]]:
+def _context_shapes(
+    contexts: Any, tensors: Mapping[str, AnyArray], scored: int
+) -> dict[str, tuple[int, ...]]:
     """Return the shape that the array of each context must have, by name."""
     if not isinstance(contexts, list):
         raise _unsound(f"have {shown(contexts)} as contexts")
@@ -65,7 +67,7 @@ def _context_shapes(contexts: Any, tensors: Mapping[str, AnyArray], warm: int) -
             raise _unsound(f"have a value of {name!r} that is neither text nor a number")
         table = tensors.get(f"context.{name}")
         columns = table.shape[1] if table is not None and table.ndim == 2 else 0
-        shapes[f"context.{name}"] = (len(values), min(columns, warm))
+        shapes[f"context.{name}"] = (len(values), min(columns, scored))
     return shapes
 
 

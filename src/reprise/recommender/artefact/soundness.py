@@ -79,8 +79,8 @@ def _damaged_manifest(path: object, fault: str) -> ArtefactError:
     return ArtefactError(f"the manifest of {path} is not valid: {fault}; {EXPORT_AGAIN}")
 
 
-def check_tensors(tensors: Mapping[str, AnyArray], warm: int) -> None:
-    """Check the arrays of a model with `warm` items that have vectors.
+def check_tensors(tensors: Mapping[str, AnyArray], scored: int) -> None:
+    """Check the arrays of a model with `scored` items that have vectors.
 
     Raises:
         ArtefactError: an array is missing, has another shape, or contains a number that is not finite.
@@ -91,9 +91,9 @@ def check_tensors(tensors: Mapping[str, AnyArray], warm: int) -> None:
             continue
         if vectors is None or vectors.ndim != 2 or vectors.dtype != np.float32:
             raise _unsound(f"the tensor {name!r} is not a matrix of float32")
-        if len(vectors) != warm:
+        if len(vectors) != scored:
             raise _unsound(
-                f"the files do not belong together: the manifest has {warm} vectors, {name!r} has {len(vectors)}"
+                f"the files do not belong together: the manifest has {scored} vectors, {name!r} has {len(vectors)}"
             )
     for name, tensor in tensors.items():
         # float64 arrays of the initial state are times; NaN is the time of the last event of a user without events
@@ -121,13 +121,13 @@ def _check_finite(name: str, tensor: AnyArray) -> None:
     )
 
 
-def check_cooccurrence(tables: Mapping[str, AnyArray], initial: Mapping[str, AnyArray], warm: int) -> None:
+def check_cooccurrence(tables: Mapping[str, AnyArray], initial: Mapping[str, AnyArray], scored: int) -> None:
     """Check that co-occurrence tables refer to existing items and pairs only. A model may have no tables.
 
     Args:
         tables: The tables.
         initial: State of a user without events, which has the window of the last items.
-        warm: Number of items that have vectors.
+        scored: Number of items that have vectors.
 
     Raises:
         ArtefactError: a table is missing, has another shape, or refers to items that do not exist.
@@ -143,11 +143,11 @@ def check_cooccurrence(tables: Mapping[str, AnyArray], initial: Mapping[str, Any
     ):
         raise _unsound("a co-occurrence table has another number of dimensions or another type")
     pairs = len(neighbour)
-    if len(start) != warm + 2 or start[0] != 0 or start[-1] != pairs or (np.diff(start) < 0).any():
+    if len(start) != scored + 2 or start[0] != 0 or start[-1] != pairs or (np.diff(start) < 0).any():
         raise _unsound(
-            f"the row offsets of the co-occurrence tables do not fit {warm} items and {pairs} pairs"
+            f"the row offsets of the co-occurrence tables do not fit {scored} items and {pairs} pairs"
         )
-    if pairs and (neighbour.min() < 1 or neighbour.max() > warm):
+    if pairs and (neighbour.min() < 1 or neighbour.max() > scored):
         raise _unsound("a co-occurrence table refers to an item that does not exist")
     for score, weight, single in (
         ("score", "weight", ("floor", "gain")),
@@ -160,18 +160,18 @@ def check_cooccurrence(tables: Mapping[str, AnyArray], initial: Mapping[str, Any
                 )
             if any(len(tables[name]) != 1 for name in single):
                 raise _unsound("a floor or gain of the co-occurrence tables is not one number")
-            _check_window(initial, len(tables[weight]), warm, "co-occurrence tables")
+            _check_window(initial, len(tables[weight]), scored, "co-occurrence tables")
 
 
 def check_repeats(
-    tables: Mapping[str, AnyArray], initial: Mapping[str, AnyArray], warm: int, kinds: int
+    tables: Mapping[str, AnyArray], initial: Mapping[str, AnyArray], scored: int, kinds: int
 ) -> None:
     """Check that the numbers of a repeat head have the shapes and ranges that its equations need. A model may have none.
 
     Args:
         tables: The numbers.
         initial: State of a user without events, which has the windows of the last events.
-        warm: Number of items that have vectors.
+        scored: Number of items that have vectors.
         kinds: Number of kinds of event.
 
     Raises:
@@ -190,7 +190,7 @@ def check_repeats(
             raise _unsound(f"a number of {name!r} of the repeat head is above {MAX_REPEAT_NUMBER:g}")
     if tables["scale"][0] < 1 / MAX_REPEAT_NUMBER or tables["shift"][0] > 0:
         raise _unsound("the scale of the repeat head is not positive, or its shift is")
-    _check_window(initial, int(tables["window"][0]), warm, "repeat head")
+    _check_window(initial, int(tables["window"][0]), scored, "repeat head")
     for name, recent, kind in (("time", RECENT_TIME, "f"), ("kind", RECENT_KIND, "i")):
         if name in tables and not _is_window(initial.get(recent), kind, initial[RECENT].shape):
             raise _unsound(f"the repeat head reads a state {recent!r} that does not fit {RECENT!r}")
@@ -198,12 +198,12 @@ def check_repeats(
         raise _unsound("a kind of the last events does not exist")
 
 
-def _check_window(initial: Mapping[str, AnyArray], width: int, warm: int, reader: str) -> None:
+def _check_window(initial: Mapping[str, AnyArray], width: int, scored: int, reader: str) -> None:
     """Raise `ArtefactError` if the state does not have the last `width` items, for the tables named `reader`."""
     recent = initial.get(RECENT)
     if recent is None or not _is_window(recent, "i", recent.shape) or not 1 <= width <= recent.shape[1]:
         raise _unsound(f"the state has no window of {width} items, which the {reader} need")
-    if not _in_range(recent, warm):
+    if not _in_range(recent, scored):
         raise _unsound("the window of the last items refers to an item that does not exist")
 
 
@@ -215,7 +215,31 @@ def _in_range(values: AnyArray, last: int) -> bool:
     return not values.size or bool(values.min() >= 0 and values.max() <= last)
 
 
-def check_items(items: Table, warm: int) -> None:
+def check_content_map(content: object, arrays: Mapping[str, AnyArray], width: int) -> None:
+    """Check the map from the content of items to their vectors. A model may have none.
+
+    Args:
+        content: Description of the fitted content, or None.
+        arrays: Arrays of `ContentVectors`.
+        width: Width of the input vectors.
+
+    Raises:
+        ArtefactError: an array is missing or has another shape or type.
+    """
+    if content is None and not arrays:
+        return
+    if not isinstance(content, Mapping) or not isinstance(content.get("columns"), list):
+        raise _unsound("the manifest does not describe the content of items")
+    shapes = {name: array.shape for name, array in arrays.items() if array.dtype == np.float32}
+    features = shapes.get("projection", (0,))[0]
+    if (
+        shapes != {"projection": (features, width), "popularity": (features,), "numbers": (4,)}
+        or not features
+    ):
+        raise _unsound("the map from the content of items to their vectors has other arrays")
+
+
+def check_items(items: Table, scored: int) -> None:
     """Check the item table of a model.
 
     Raises:
@@ -237,7 +261,7 @@ def check_items(items: Table, warm: int) -> None:
             raise _unsound(f"the column {name!r} of the item table has lists or structures")
     if column_kind(items, "count") != "integer":
         raise _unsound("the counts of the item table are not integers")
-    counts = column_values(items, "count")[:warm]
+    counts = column_values(items, "count")[:scored]
     if any(count is None or count < 0 for count in counts):
         raise _unsound("a count of the item table is missing or negative")
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from reprise.config import spec
-from reprise.models.networks.item_embeddings import ItemEmbeddings
+from reprise.models.items.item_embeddings import ItemEmbeddings
 from reprise.training.losses.chunked_softmax import SoftmaxTask, chunked_softmax
 from reprise.training.losses.loss import product_dtype
 from reprise.training.losses.negatives import Sample

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
 from reprise.config import spec
-from reprise.models.networks.item_embeddings import ItemEmbeddings
+from reprise.models.items.item_embeddings import ItemEmbeddings
 from reprise.training.losses.chunked_softmax import SoftmaxTask, chunked_softmax
 from reprise.training.losses.full_softmax import FullSoftmax
 from reprise.training.losses.loss import product_dtype

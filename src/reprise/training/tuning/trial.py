@@ -13,7 +13,8 @@ from reprise.data.dataset import SequenceDataset
 from reprise.errors import RepriseError
 from reprise.training.callbacks import EpochCallback, StopTraining
 from reprise.training.recipe import Recipe, RunOptions
-from reprise.training.trainer import torch_threads, train
+from reprise.training.train_step import torch_threads
+from reprise.training.trainer import train
 from reprise.training.validation import Validation, metrics_of
 
 Outcome = dict[str, Any]

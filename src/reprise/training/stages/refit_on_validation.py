@@ -18,6 +18,7 @@ from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.models.batch import gather
+from reprise.models.counts.session_matrix import csr_positions
 from reprise.training.recipe import TrainingConfig
 from reprise.training.train_step import TrainStep, step_seed
 from reprise.training.validation import Validation
@@ -120,6 +121,7 @@ def _pass(
     """Train once on the events between the bounds of each sequence; the events before them are inputs only."""
     first_U, last_U = bounds
     start_U = np.asarray(dataset.offset[:-1])
+    train_step.model.items.learn(torch.from_numpy(_items_between(dataset, first_U, last_U)))
     stop_U = np.where(last_U > first_U, last_U, start_U)
     train_step.model.train()
     plan = BatchPlan(
@@ -127,8 +129,9 @@ def _pass(
     )
     for number, chunk in enumerate(plan):
         batch = gather(dataset, chunk, first_U, last_U)
-        # items without training events have no trained vector: they cannot be targets
-        known_BT = torch.where(batch.target_BT <= dataset.items.warm, batch.target_BT, PAD)
+        # items without a learned vector cannot be targets
+        is_known_BT = train_step.model.items.is_candidate(batch.target_BT)
+        known_BT = torch.where(is_known_BT, batch.target_BT, PAD)
         train_step(
             batch._replace(target_BT=known_BT),
             seed=step_seed(*seed, number),
@@ -136,3 +139,9 @@ def _pass(
             description=f"step {number} of pass {seed[1] + 1} over the validation part",
         )
     train_step.optimizer.settle()
+
+
+def _items_between(dataset: SequenceDataset, first_U: AnyArray, last_U: AnyArray) -> AnyArray:
+    """Return the items of the events between two positions of each sequence, int64, ascending."""
+    position_E = csr_positions(np.asarray(first_U), np.asarray(last_U - first_U))
+    return np.unique(dataset.item[position_E]).astype(np.int64)

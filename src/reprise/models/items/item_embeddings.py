@@ -42,6 +42,9 @@ class ItemEmbeddings(nn.Module):
         place_I, weight_RD = self._rows
         return embedding(place_I[item], weight_RD, padding_idx=PAD)
 
+    def draw(self) -> None:
+        """Draw what the next training step leaves out of the vectors: nothing in this class."""
+
     def use_rows(self, row_R: Tensor, weight_RD: Tensor) -> None:
         """Look all items up in `weight_RD`, the vectors of the items `row_R`, until `use_table`.
 
@@ -63,6 +66,13 @@ class ItemEmbeddings(nn.Module):
     def candidate_items(self) -> Tensor:
         """Return the indices of the candidates of training, int64 [K], ascending."""
         return torch.arange(1, len(self.weight), device=self.weight.device)
+
+    def is_candidate(self, item: Tensor) -> Tensor:
+        """Return whether items are candidates of training, bool [...]."""
+        return item < len(self.weight)
+
+    def learn(self, item_N: Tensor) -> None:
+        """Make items candidates of training. In this class all items of the table already are."""
 
     def candidate_columns(self, item_N: Tensor) -> Tensor:
         """Return the place of items among the candidates of training, int64 [N]."""

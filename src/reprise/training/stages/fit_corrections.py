@@ -140,21 +140,24 @@ class CorrectionFitting:
         exclude_seen: bool,
         gce_q: float = GCE_Q,
     ) -> None:
-        self.model, self.dataset, self.gce_q = model, dataset, gce_q
+        self.model, self.gce_q = model, gce_q
         found = {COOCCURRENCE: model.cooccurrence, REPEATS: None if exclude_seen else model.repeat_head}
         self.modules = nn.ModuleDict({name: module for name, module in found.items() if module is not None})
         self._initial = {name: tensor.clone() for name, tensor in self.modules.state_dict().items()}
         self.turn_off()
         window = model.recent_window
         assert window is not None
+        dataset = self.dataset = dataset.scoring(model.scored_items)
         self._examples = find_calibration_examples(dataset, "valid", window.size, exclude_seen=exclude_seen)
         if len(self._examples.target_N):
             with precision:
-                query_ND = _queries(model, dataset, self._examples)
+                with evaluation_mode(model):
+                    vector_ID = model.item_vectors().detach()
+                query_ND = _queries(model, dataset, self._examples, vector_ID.shape[1])
                 # a few dozen parameters are fitted to thousands of examples: rounded logits are good enough
                 product = product_dtype(query_ND.device, torch.float32)
             self._query_ND = query_ND.to(product)
-            self._vector_ID = model.item_vectors().detach().to(product)
+            self._vector_ID = vector_ID.to(product)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -190,9 +193,11 @@ class CorrectionFitting:
         )
 
 
-def _queries(model: NetworkScorer, dataset: SequenceDataset, examples: CalibrationExamples) -> Tensor:
+def _queries(
+    model: NetworkScorer, dataset: SequenceDataset, examples: CalibrationExamples, width: int
+) -> Tensor:
     """Return the query vector of the network for each example, [N, D]."""
-    query_ND = torch.empty(len(examples.target_N), model.size, device=device_of(model))
+    query_ND = torch.empty(len(examples.target_N), width, device=device_of(model))
     with evaluation_mode(model):
         for batch, scores in score_batches(model, dataset, EvaluationProtocol("valid"), QUICK):
             assert isinstance(scores, VectorScores)

@@ -1,0 +1,1 @@
+"""Item vectors: learned ones, and those from the content of items."""

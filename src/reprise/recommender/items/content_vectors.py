@@ -1,0 +1,123 @@
+"""Vectors of items from their content, computed in NumPy: for items that the model was not trained on.
+
+Shape letters: M items, F features, D width of the input vectors, D' = D + 1 width of the output vectors.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from reprise.arrays import AnyArray, Float32Array
+from reprise.content.fitted_content import FittedContent
+from reprise.recommender.search.mmr import unit_vectors
+
+NO_CONTENT = -1.0
+"""Bias of an item without content, in cosines: the least possible cosine."""
+
+
+class SavedContent(Protocol):
+    """What a saved model has of the content of items; `Artefact` has it."""
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Description of the model; the entry `content` describes the fitted content."""
+        ...
+
+    @property
+    def content(self) -> dict[str, AnyArray]:
+        """Arrays of the fitted content."""
+        ...
+
+    @property
+    def content_map(self) -> dict[str, AnyArray]:
+        """Arrays of the map from features to vectors: `projection`, `popularity` and `numbers`."""
+        ...
+
+
+class ItemVectors(NamedTuple):
+    """The vectors of M items."""
+
+    input_MD: Float32Array
+    """What the network reads at an event with the item."""
+    output_MD: Float32Array
+    """What queries are compared with, [M, D']; the last column is a bias."""
+
+
+@dataclass(frozen=True, eq=False)
+class ContentVectors:
+    """The map from the columns of an item to its vectors: f W, and g f W / |f W| with the bias b + f w.
+
+    It gives the same vectors as the trained network (`ContentEmbeddings`) gives items without a learned vector.
+    """
+
+    content: FittedContent
+    """Encoder of the columns."""
+    projection_FD: Float32Array
+    """W: the map from features to input vectors."""
+    popularity_F: Float32Array
+    """w: how features change the bias."""
+    scale: float
+    """g: factor of the output vectors."""
+    bias: float
+    """b: bias of the output vectors."""
+    unit: bool
+    """Whether output vectors are normalised before the factor."""
+    scored: bool
+    """Whether items without a learned vector are recommended."""
+
+    @classmethod
+    def from_artefact(cls, artefact: SavedContent) -> "ContentVectors | None":
+        """Return the map of a saved model; None if it does not read the content of items.
+
+        Raises:
+            ArtefactError: the content cannot be restored.
+        """
+        data = artefact.metadata.get("content")
+        if data is None:
+            return None
+        numbers = artefact.content_map
+        scale, bias, unit, scored = numbers["numbers"].tolist()
+        return cls(
+            FittedContent.restore(data, artefact.content),
+            numbers["projection"],
+            numbers["popularity"],
+            scale,
+            bias,
+            bool(unit),
+            bool(scored),
+        )
+
+    def vectors(self, rows: Sequence[Mapping[str, Any]]) -> ItemVectors:
+        """Return the vectors of items given by their columns.
+
+        Raises:
+            DataError: a value has a wrong type.
+        """
+        return self.vectors_of(self.content.encode_values(rows))
+
+    def vectors_of(self, feature_MF: Float32Array) -> ItemVectors:
+        """Return the vectors of items given by their features."""
+        input_MD: Float32Array = feature_MF @ self.projection_FD
+        vector_MD = unit_vectors(input_MD) if self.unit else input_MD
+        scored_M = self.content.is_described(feature_MF) & self.scored
+        bias_M = np.where(scored_M, self.bias + feature_MF @ self.popularity_F, NO_CONTENT)
+        output_MD = np.column_stack([vector_MD * (self.scale * scored_M)[:, None], bias_M])
+        return ItemVectors(input_MD, output_MD.astype(np.float32))
+
+    def shares(self, query_D: AnyArray, feature_F: Float32Array) -> dict[str, float]:
+        """Return how much each column adds to the score of an item without a learned vector, for a query [D'].
+
+        The score is linear in the features, up to the length of f W, so the shares and the bias b sum to it. Columns
+        without a value are left out.
+        """
+        input_FD = feature_F[:, None] * self.projection_FD
+        length = float(np.linalg.norm(input_FD.sum(0))) if self.unit else 1.0
+        part_F = self.scale / max(length, 1e-12) * (input_FD @ query_D[:-1])
+        part_F = part_F + feature_F * self.popularity_F * query_D[-1]
+        return {
+            block.column: float(part_F[block.first : block.last].sum())
+            for block in self.content.blocks
+            if feature_F[block.first : block.last].any()
+        }
