@@ -63,7 +63,10 @@ def test_a_missing_store_is_an_error_and_is_not_created(fails: Fails, tmp_path: 
 def test_a_store_that_cannot_delete_old_events_is_an_error(
     fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    methods = "append events_since delete_user verify_erasure deletions_since vacuum recent_users put_item items_since"
+    methods = (
+        "append events_since delete_user verify_erasure deletions_since vacuum recent_users put_item delete_item "
+        "items_since"
+    )
     lines = [f"    def {name}(self, *_): ..." for name in (*methods.split(), "check", "close")]
     (tmp_path / "shop_without_compact.py").write_text("\n".join(["class Plain:", *lines]))
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -338,6 +338,33 @@ def _check_item_changes_are_kept(store: EventStore, other: EventStore) -> None:
     assert store.items_since(third) == [], "items_since must return only later changes"
 
 
+def _check_item_changes_can_be_deleted(store: EventStore, other: EventStore) -> None:
+    start = store.put_item("shop", "p1", {"title": "One"})
+    store.put_item("shop", "p2", {"title": "Two"})
+    deleted = other.delete_item("shop", "p1")
+    assert deleted is not None and deleted > start, "a deletion must get a version of its own"
+    for handle in (store, other):
+        changes = [change[1:] for change in handle.items_since(start)]
+        assert changes == [("shop", "p2", {"title": "Two"}), ("shop", "p1", None)], (
+            "items_since must return a deletion as a change without values"
+        )
+    for handle in (store, other):
+        assert handle.delete_item("shop", "p1") is None, "a second deletion must change nothing"
+        assert handle.delete_item("rival", "p2") is None, "a deletion must not affect another tenant"
+        assert handle.delete_item("shop", "never changed") is None, "an item without changes must be accepted"
+    again = store.put_item("shop", "p1", {"price": 5})
+    assert again > deleted, "versions must grow after a deletion"
+    assert [change[1:] for change in other.items_since(deleted)] == [("shop", "p1", {"price": 5})], (
+        "an item must be changeable after a deletion"
+    )
+    if isinstance(store, Compactable):
+        assert (store.delete_item("shop", "p1") or 0) > again, "a changed item must be deleted"
+        list(store.compact(0))
+        assert [change.values for change in other.items_since(again)] == [None], (
+            "a compaction must keep new deletions of items"
+        )
+
+
 def _check_recent_users_are_newest_first(store: EventStore, other: EventStore) -> None:
     for user in (ANNA, NAMESAKE, UNUSUAL, BERT):
         store.append([_event(user, 0)])
@@ -377,6 +404,7 @@ _CHECKS = (
     _check_appending_is_thread_safe,
     _check_a_reader_sees_every_event,
     _check_item_changes_are_kept,
+    _check_item_changes_can_be_deleted,
     _check_recent_users_are_newest_first,
     check_states,
     _check_a_closed_store_raises,

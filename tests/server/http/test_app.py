@@ -148,8 +148,17 @@ def test_put_item_replaces_the_attributes_of_an_item(client: TestClient) -> None
     client.put(f"/v1/items/{first}", json={"available": False})
     assert first not in [one["item_id"] for one in post(client, "/v1/recommend", query).json()["items"]]
     assert client.put("/v1/items/new", json={}).json() == {"item_id": "new", "recommendable": False}
-    for attributes in ({"price": 2, "columns": {"price": 3}}, {"columns": {"shelf": 3}}):
-        assert error_of(client.put(f"/v1/items/{first}", json=attributes)) == (409, "conflict")
+    twice = {"price": 2, "columns": {"price": 3}}
+    assert error_of(client.put(f"/v1/items/{first}", json=twice)) == (409, "conflict")
+    for item in (first, "new"):
+        answer = client.put(f"/v1/items/{item}", json={"columns": {"shelf": 3}})
+        assert error_of(answer) == (422, "invalid_request")
+        assert answer.json()["error"]["message"] == "column 'shelf' holds text, got 3"
+    assert client.delete(f"/v1/items/{first}").json() == {"item_id": first, "deleted": True}
+    answer = post(client, "/v1/recommend", query).json()["items"][0]
+    assert (answer["item_id"], answer["title"]) == (first, f"Product {first}"), "the model's values again"
+    for item, deleted in ((first, False), ("new", True), ("never", False)):
+        assert client.delete(f"/v1/items/{item}").json() == {"item_id": item, "deleted": deleted}
 
 
 def test_there_are_fewer_than_k_items_only_if_fewer_pass_the_rules(client: TestClient) -> None:

@@ -104,25 +104,26 @@ def state_of(
         LongHistoryError: more than `max_new_events` events would have to be replayed.
     """
     states = model.states
+    builder = states.builder_of(context.tenant)
     user = context.user
     state = (
-        states.builder.initial
+        builder.initial
         if user is None
         else states.current(user, with_seen=with_seen, max_new_events=max_new_events)
     )
     events = by_time(context.events)
-    if states.builder.can_append(state, events):
-        return states.builder.advance(state, events)
+    if builder.can_append(state, events):
+        return builder.advance(state, events)
     # An event of the request is older than the last one of the log: merge both by time, from a snapshot before it.
     first_ms = events[0].time_ms
     assert first_ms is not None, "events without a time come last"
-    start = state.rewind(first_ms, state.seen is not None) or states.builder.initial
+    start = state.rewind(first_ms, state.seen is not None) or builder.initial
     count = state.log_count - max(start.log_count, state.window_start) + len(events)
     if max_new_events is not None and count > max_new_events:
         raise LongHistoryError(cacheable=False)
     logged = [] if user is None else states.events_of(user, state, start)
     return replace(
-        states.builder.advance(start, by_time([*logged, *events])),
+        builder.advance(start, by_time([*logged, *events])),
         generation=state.generation, seq=state.seq, log_count=state.log_count, window_start=state.window_start,
     )  # fmt: skip
 
@@ -182,7 +183,7 @@ def _rank(
         for one in batch
     ]
     now_s_B = np.array([one.now_s for one in batch])
-    k = min(rules.k, ranker.catalogue.warm)
+    k = min(rules.k, ranker.catalogue.recommendable)
     ranked = ranker.rank(network_state, history_B, k, filters, now_s_B, rules.diversity)
     return [
         RecommendResult(
@@ -240,7 +241,8 @@ def _attributions(
     Raises:
         LongHistoryError: more than `max_new_events` events would have to be replayed.
     """
-    context, state, builder = prepared.query.context, prepared.state, model.states.builder
+    context, state = prepared.query.context, prepared.state
+    builder = model.states.builder_of(context.tenant)
     # start from a snapshot: only the last events are left out in turn, so earlier ones need not be replayed
     start = state.snapshot_before_last(EXPLAINED_EVENTS) or builder.initial
     known = start.event_count if start.session_start == state.session_start else 0

@@ -45,7 +45,23 @@ def item_id(text: str, catalogue: Catalogue) -> ItemId | None:
 def is_known(text: str, catalogue: Catalogue) -> bool:
     """Return whether the model has a vector for an item."""
     found = item_id(text, catalogue)
-    return found is not None and PAD < catalogue.items.index(found) <= catalogue.warm
+    return found is not None and bool(catalogue.indices([found])[0] != PAD)
+
+
+def changeable_items(events: Iterable[UserEvent], catalogue: Catalogue) -> set[str]:
+    """Return the items of events whose vectors can change while the model is served: those without training events.
+
+    They may be unknown now, and added later. Without content, no item is one.
+    """
+    if not catalogue.content:
+        return set()
+    texts = {event.item_id for event in events}
+    found = {text: item_id(text, catalogue) for text in texts}
+    return {
+        text
+        for text, one in found.items()
+        if one is not None and not PAD < catalogue.items.index(one) <= catalogue.warm
+    }
 
 
 def item_ids(texts: Iterable[str], catalogue: Catalogue) -> list[ItemId]:

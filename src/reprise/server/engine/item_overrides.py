@@ -1,8 +1,9 @@
-"""Item columns that callers change while a model is served: titles, prices, availability or any other column.
+"""Items that callers change or add while a model is served: titles, prices, availability or any other column.
 
 Each tenant has its own overrides. A new change of an item replaces the earlier one; columns that the new change does not
-name get the model's values again. The memory is bounded: each column that the model does not have costs some bytes for each
-item of the catalogue, so there may be only a few of them, and they disappear with their last value.
+name get the model's values again. If the model reads the content of items, an unknown item is added. The memory is bounded:
+each column that the model does not have costs some bytes for each item of the catalogue, so there may be only a few of them,
+and they disappear with their last value; the added items are limited in number and size.
 """
 
 import json
@@ -12,10 +13,13 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from reprise.data.vocabulary import ItemId
+import numpy as np
+
+from reprise.data.vocabulary import PAD, ItemId
 from reprise.errors import DataError
 from reprise.recommender.ranker import Ranker
 from reprise.recommender.recommender import Recommender
+from reprise.server.engine.changed_vectors import ChangedVectors
 from reprise.server.engine.event_encoding import is_known, item_id
 from reprise.server.json_logging import log_event
 from reprise.server.store.records import ItemChange
@@ -26,6 +30,14 @@ MAX_ITEM_BYTES = 16 * 2**10
 """Maximum size of the changed values of one item, in bytes of JSON."""
 MAX_TENANT_BYTES = 64 * 2**20
 """Maximum size of the changed values of all items of a tenant, in bytes of JSON."""
+MAX_ADDED_ITEMS = 10_000
+"""Maximum number of items of a tenant that the model does not have."""
+MAX_VECTOR_BYTES = 64 * 2**20
+"""Maximum size of the vectors of these items, in bytes."""
+
+
+class ItemValueError(DataError):
+    """A value does not fit its column."""
 
 
 class _Change(NamedTuple):
@@ -37,9 +49,11 @@ class _Change(NamedTuple):
     """Those of them that the model does not have, and that got a value."""
     size: int
     """Size of the values, in bytes of JSON."""
+    new: bool
+    """Whether the model does not have the item, but can add it."""
 
 
-NO_CHANGE = _Change(frozenset(), frozenset(), 0)
+NO_CHANGE = _Change(frozenset(), frozenset(), 0, False)
 
 
 class _TenantChanges:
@@ -50,12 +64,16 @@ class _TenantChanges:
         self.added: Counter[str] = Counter()
         """Number of items with a value, for each column that the model does not have."""
         self.size = 0
+        self.new = 0
+        """Number of items that the model does not have, but can add."""
 
     def put(self, item: str, change: _Change) -> set[str]:
-        """Replace the change of an item; return the columns that no item has any more."""
-        before = self.items.get(item, NO_CHANGE)
-        self.items[item] = change
+        """Replace the change of an item, or remove it with `NO_CHANGE`; return the columns that no item has any more."""
+        before = self.items.pop(item, NO_CHANGE)
+        if change is not NO_CHANGE:
+            self.items[item] = change
         self.size += change.size - before.size
+        self.new += change.new - before.new
         self.added.update(change.added)
         self.added.subtract(before.added)
         gone = {name for name in before.added if not self.added[name]}
@@ -63,9 +81,14 @@ class _TenantChanges:
             del self.added[name]
         return gone
 
-    def check(self, item: str, change: _Change) -> None:
+    def check(self, item: str, change: _Change, max_new: int) -> None:
         """Raise `DataError` if a change would exceed a limit."""
         before = self.items.get(item, NO_CHANGE)
+        if change.new and not before.new and self.new >= max_new:
+            raise DataError(
+                f"{self.new:,} items were added that the model does not have, and {max_new:,} are possible; delete some of "
+                "them, or train a model with these items"
+            )
         if change.size > MAX_ITEM_BYTES:
             raise DataError(
                 f"the values of item {item!r} have {change.size:,} bytes; send at most {MAX_ITEM_BYTES:,} for one item"
@@ -94,6 +117,10 @@ class ItemOverrides:
         self._own_columns = frozenset(self._catalogue.columns)
         self._recommenders: dict[str, Recommender] = {}
         self._changes: defaultdict[str, _TenantChanges] = defaultdict(_TenantChanges)
+        self._vectors: dict[str, ChangedVectors] = {}
+        network = base.ranker.network
+        vector_bytes = network.input_ID.itemsize * (network.input_ID.shape[1] + network.output_ID.shape[1])
+        self._max_added = min(MAX_ADDED_ITEMS, MAX_VECTOR_BYTES // vector_bytes)
         self._lock = threading.Lock()
 
     def recommender(self, tenant: str) -> Recommender:
@@ -104,68 +131,149 @@ class ItemOverrides:
         """Return the ranker of a tenant with its current overrides."""
         return self.recommender(tenant).ranker
 
-    def is_recommendable(self, item: str) -> bool:
-        """Return whether the model has a vector for an item."""
-        return is_known(item, self._catalogue)
+    def changed_vectors(self, tenant: str) -> ChangedVectors:
+        """Return which items of a tenant got another vector. Read its number before the ranker of the tenant."""
+        # without the lock, which is held while many items are encoded
+        return self._vectors.setdefault(tenant, ChangedVectors())
+
+    def is_recommendable(self, tenant: str, item: str) -> bool:
+        """Return whether there is a vector for an item: of the model, or of its content."""
+        return is_known(item, self.ranker(tenant).catalogue)
 
     def validate(self, tenant: str, item: str, values: Mapping[str, object]) -> None:
-        """Raise `DataError` if a value does not fit its column, or a limit is exceeded. The model need not know the item."""
-        with self._lock:
-            self._changes[tenant].check(item, self._change(values))
+        """Check new values of an item. The model need not know the item.
+
+        Raises:
+            ItemValueError: a value does not fit its column.
+            DataError: a limit is exceeded.
+        """
         found = self._find(item)
-        # an unknown item has no row to check against: any row will do, because a column has one type for all items
-        self.ranker(tenant).catalogue.with_item(self._catalogue.ids[0] if found is None else found, values)
+        with self._lock:
+            self._changes[tenant].check(item, self._change(item, values), self._max_added)
+        recommender = self.recommender(tenant)
+        try:
+            if found is not None:
+                recommender.with_items({found: values}, skip_undescribed=True)
+            else:
+                # there is no row to check against: any row will do, because a column has one type for all items
+                recommender.ranker.catalogue.with_item(self._catalogue.ids[0], values)
+        except DataError as error:
+            raise ItemValueError(str(error)) from None
 
     def apply(self, changes: Sequence[ItemChange]) -> None:
-        """Apply changes of items, oldest first.
+        """Apply changes of items, oldest first; each item occurs once.
 
-        Changes of items that the model does not know are ignored. A value that does not fit its column is ignored and
-        logged: it may date from a model with another column type, or from a process that had not yet read a new column.
+        Changes of items that the model does not know, and cannot add, are ignored. A value that does not fit its column is
+        ignored and logged: it may date from a model with another column type, or from a process that had not yet read a new
+        column.
         """
         with self._lock:
             for tenant in {change.tenant for change in changes}:
                 self._apply(tenant, [change for change in changes if change.tenant == tenant])
 
+    def missing_from(self, changes: Sequence[ItemChange]) -> list[ItemChange]:
+        """Return the deletions of the changed items that are not among all changes of the store."""
+        named = {(change.tenant, change.item_id) for change in changes}
+        with self._lock:
+            return [
+                ItemChange(0, tenant, item, None)
+                for tenant, known in self._changes.items()
+                for item in known.items
+                if (tenant, item) not in named
+            ]
+
     def _apply(self, tenant: str, changes: Sequence[ItemChange]) -> None:
         values: dict[ItemId, dict[str, object]] = {}
         gone: set[str] = set()
         known = self._changes[tenant]
+        before = self.recommender(tenant)
+        added = before.ranker.catalogue.added.slots
+        removed = []
         for change in changes:
             previous = known.items.get(change.item_id, NO_CHANGE).columns
-            gone |= known.put(change.item_id, self._change(change.values))
+            gone |= known.put(change.item_id, self._change(change.item_id, change.values))
             found = self._find(change.item_id)
-            if found is not None:
+            if found is None:
+                continue
+            if found in self._catalogue.items:
                 base = self._catalogue.item(found)
-                reset = {name: base.get(name) for name in previous}
-                values[found] = {**values.get(found, {}), **reset, **change.values}
-        recommender = self.recommender(tenant)
-        try:
-            recommender = recommender.with_items(values)
-        except DataError:
-            recommender = _with_valid_values(recommender, values)
-        self._recommenders[tenant] = recommender.without_columns(gone - known.added.keys())
+                values[found] = {**{name: base.get(name) for name in previous}, **(change.values or {})}
+            elif change.values is not None:
+                values[found] = {**dict.fromkeys(previous), **change.values}
+            elif found in added:
+                removed.append(found)
+        recommender = _with_valid_values(before.without_items(removed), values)
+        recommender = recommender.without_columns(gone - known.added.keys())
+        self._recommenders[tenant] = recommender
+        if self._catalogue.content:
+            self._note_vectors(
+                tenant, before.ranker, recommender.ranker, [change.item_id for change in changes]
+            )
 
-    def _change(self, values: Mapping[str, object]) -> _Change:
-        added = frozenset(
+    def _note_vectors(self, tenant: str, before: Ranker, after: Ranker, items: Sequence[str]) -> None:
+        """Note which of the changed items have another vector now."""
+        changed = [
+            item
+            for item in items
+            if (found := self._find(item)) is not None and _vector(before, found) != _vector(after, found)
+        ]
+        replaced = (
+            set() if after.network.input_changes is None else set(after.network.input_changes.item_M.tolist())
+        )
+        present = [item for item in changed if self._index(after, item) in replaced]
+        self.changed_vectors(tenant).add(changed, present)
+
+    def _index(self, ranker: Ranker, item: str) -> int:
+        found = self._find(item)
+        return PAD if found is None else int(ranker.catalogue.indices([found])[0])
+
+    def _change(self, item: str, values: Mapping[str, object] | None) -> _Change:
+        if values is None:
+            return NO_CHANGE
+        columns = frozenset(
             name for name, value in values.items() if value is not None and name not in self._own_columns
         )
-        size = len(json.dumps(values, ensure_ascii=False, default=str).encode())
-        return _Change(frozenset(values), added, size)
+        found = self._find(item)
+        new = found is not None and found not in self._catalogue.items
+        return _Change(frozenset(values), columns, _json_bytes(values), new)
 
     def _find(self, item: str) -> ItemId | None:
-        """Return the id of an item as the catalogue stores it; None if the catalogue does not contain the item."""
+        """Return the id of an item as the catalogue stores it; None if the item is not in it and cannot be added."""
         found = item_id(item, self._catalogue)
-        return found if found is not None and found in self._catalogue.items else None
+        known = found is not None and (found in self._catalogue.items or self._catalogue.is_addable(found))
+        return found if known else None
+
+
+def _json_bytes(values: Mapping[str, object]) -> int:
+    return len(json.dumps(values, ensure_ascii=False, default=str).encode())
+
+
+def _vector(ranker: Ranker, item: ItemId) -> tuple[int, bytes] | None:
+    """Return the index and the input vector of an item; None if it has none."""
+    index = int(ranker.catalogue.indices([item])[0])
+    return None if index == PAD else (index, ranker.network.input_of(np.array([index])).tobytes())
 
 
 def _with_valid_values(
     recommender: Recommender, changes: Mapping[ItemId, Mapping[str, object]]
 ) -> Recommender:
-    """Apply changes value by value, and log those that do not fit their column."""
-    for item, values in changes.items():
-        for name, value in values.items():
-            try:
-                recommender = recommender.with_items({item: {name: value}})
-            except DataError as error:
-                log_event("item value ignored", logging.WARNING, item=item, error=str(error))
-    return recommender
+    """Apply changes, and log the values that do not fit their column.
+
+    All changes together, or else each half of them: a few invalid values then cost a few calls, not one for each item.
+    """
+    try:
+        return recommender.with_items(changes, skip_undescribed=True)
+    except DataError:
+        items = list(changes)
+    if len(items) > 1:
+        for half in (items[: len(items) // 2], items[len(items) // 2 :]):
+            recommender = _with_valid_values(recommender, {item: changes[item] for item in half})
+        return recommender
+    valid: dict[str, object] = {}
+    for name, value in changes[items[0]].items():
+        try:
+            recommender.with_items({items[0]: {**valid, name: value}}, skip_undescribed=True)
+            valid[name] = value
+        except DataError as error:
+            log_event("item value ignored", logging.WARNING, item=items[0], error=str(error))
+    return recommender.with_items({items[0]: valid}, skip_undescribed=True)

@@ -76,8 +76,8 @@ class ServedModel:
         builder = StateBuilder(ranker.network, ranker.catalogue, recommender.history_rules, max_user_events)
         version = f"{recommender.name}-{checksum[:12]}"
         # the whole checksum: stored states of another model must never be taken for those of this one
-        states = StateCache(builder, store, max_state_bytes, checksum)
-        return cls(version, path, states, ItemOverrides(recommender))
+        items = ItemOverrides(recommender)
+        return cls(version, path, StateCache(builder, store, max_state_bytes, checksum, items), items)
 
     def warm_up(self, users: Sequence[User], max_s: float = WARM_UP_S) -> None:
         """Build the states of users, in the given order, for at most `max_s` seconds.

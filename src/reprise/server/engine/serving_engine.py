@@ -7,7 +7,7 @@ All methods are synchronous and thread-safe. Queues, deadlines and HTTP are the 
 import threading
 import time
 from collections.abc import Mapping
-from itertools import islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,13 +15,14 @@ from reprise.data.popular_items import Moment
 from reprise.data.vocabulary import ItemId
 from reprise.errors import DataError
 from reprise.recommender.generate import DecodingOptions, continue_state
+from reprise.recommender.items.item_columns import TITLE
 from reprise.recommender.recommendations import Recommendation
 from reprise.server.engine.batch_inference import recommend_batch, state_of
 from reprise.server.engine.event_encoding import item_id
 from reprise.server.engine.forecast_inference import ForecastResult, forecast_next
 from reprise.server.engine.requests import RecommendQuery, RecommendResult, UserContext
 from reprise.server.engine.served_model import ServedModel
-from reprise.server.store.event_store import EventStore, KeepsStates, StoreError
+from reprise.server.store.event_store import ITEM_CHANGES_KEPT, EventStore, KeepsStates, StoreError
 from reprise.server.store.records import ErasureResult, User
 
 LATEST_VERSION = 2**63 - 1
@@ -136,7 +137,7 @@ class ServingEngine:
         model = self._model
         recommender = model.items.recommender(tenant)
         found = item_id(item, recommender.ranker.catalogue)
-        if found is None or not model.items.is_recommendable(item):
+        if found is None or not model.items.is_recommendable(tenant, item):
             raise UnknownItemError(item)
         return model.version, recommender.similar_items(found, k)
 
@@ -171,7 +172,7 @@ class ServingEngine:
         )  # fmt: skip
         items = zip(path.index_L, path.log_probability_L, strict=True)
         return model.version, [
-            ContinuationItem(catalogue.ids[index - 1], catalogue.title(index), log_probability)
+            ContinuationItem(catalogue.item_id(index), catalogue.title(index), log_probability)
             for index, log_probability in items
         ]
 
@@ -188,8 +189,10 @@ class ServingEngine:
         wanted = text.casefold()
         found = (
             CatalogueItem(one, title)
-            for index, one in enumerate(catalogue.ids[: catalogue.warm], 1)
-            for title in [catalogue.title(index)]
+            for one, title in chain(
+                zip(catalogue.ids[: catalogue.scored], map(catalogue.title, count(1)), strict=False),
+                ((item, values.get(TITLE)) for item, values in catalogue.added.values.items()),
+            )
             if wanted in f"{title or ''}\n{one}".casefold()
         )
         return model.version, list(islice(found, limit))
@@ -225,17 +228,27 @@ class ServingEngine:
             raise UnverifiedErasureError(str(error)) from error
 
     def put_item(self, tenant: str, item: str, values: Mapping[str, object]) -> bool:
-        """Override columns of an item; return whether the model can recommend the item.
+        """Change columns of an item, or add it; return whether the item can be recommended.
 
         Raises:
-            DataError: a value does not fit its column; nothing was stored.
+            DataError: a value does not fit its column, or a limit is exceeded; nothing was stored.
             StoreError: the values are stored or not; the call can be repeated.
         """
         self._refresh_items()
         self._model.items.validate(tenant, item, values)
         self.store.put_item(tenant, item, values)
         self._refresh_items()
-        return self._model.items.is_recommendable(item)
+        return self._model.items.is_recommendable(tenant, item)
+
+    def delete_item(self, tenant: str, item: str) -> bool:
+        """Delete the change of an item, or the added item; return whether there was one.
+
+        Raises:
+            StoreError: it is deleted or not; the call can be repeated.
+        """
+        deleted = self.store.delete_item(tenant, item) is not None
+        self._refresh_items()
+        return deleted
 
     def refresh(self) -> None:
         """Apply item changes and deletions that other processes wrote to the log.
@@ -252,8 +265,13 @@ class ServingEngine:
     def _refresh_items(self) -> None:
         with self._model_lock:
             changes = self.store.items_since(self._items_version)
+            version = max((change.version for change in changes), default=self._items_version)
+            if version - self._items_version > ITEM_CHANGES_KEPT and self._items_version:
+                # deletions may have been forgotten meanwhile
+                changes = self.store.items_since(0)
+                changes += self._model.items.missing_from(changes)
             self._model.items.apply(changes)
-            self._items_version = max((change.version for change in changes), default=self._items_version)
+            self._items_version = version
 
     def swap_model(self, path: Path) -> str:
         """Load, check and warm up another model, then serve it; return its version. The old model serves meanwhile.
@@ -279,9 +297,12 @@ class ServingEngine:
             StoreError: the log cannot be read; the old model stays.
         """
         version = self._deletions_version
+        changes = self.store.items_since(0)
+        # before the warm-up, so that the states read the added items
+        new.items.apply(changes)
         new.warm_up(self._model.states.recent_users())
         with self._model_lock:
-            new.items.apply(self.store.items_since(0))
+            new.items.apply(self.store.items_since(max((change.version for change in changes), default=0)))
             self._model = new
         # `refresh` dropped users deleted during the warm-up from the old model's states only
         new.states.drop_deleted(self.store.deletions_since(version)[1])

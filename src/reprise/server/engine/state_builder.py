@@ -5,6 +5,7 @@ The history rules of the model apply, as in `Recommender`: after a long pause a 
 
 import threading
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from math import nan
 
@@ -13,8 +14,10 @@ import numpy as np
 from reprise.arrays import AnyArray
 from reprise.data.history_rules import NO_RULES, HistoryRules
 from reprise.recommender.items.catalogue import Catalogue
+from reprise.recommender.ranker import Ranker
 from reprise.recommender.runtime.onnx_network import OnnxNetwork
-from reprise.server.engine.event_encoding import by_time, encode_events
+from reprise.server.engine.changed_vectors import item_hashes
+from reprise.server.engine.event_encoding import by_time, changeable_items, encode_events
 from reprise.server.engine.user_state import NO_ITEMS, EventKey, UserState
 from reprise.server.store.records import UserEvent
 
@@ -54,6 +57,20 @@ class StateBuilder:
         self.max_events = max_events
         self.initial = UserState(network.runtime.initial_state(1), seen=NO_ITEMS)
         """State of a user without events."""
+
+    def for_ranker(self, ranker: Ranker, change_number: int) -> "StateBuilder":
+        """Return a builder for a tenant whose items have other vectors; stopping one of them stops both.
+
+        Args:
+            ranker: Ranker with the tenant's items, made from the network of this builder.
+            change_number: Number of the last change of vectors in it.
+        """
+        if ranker.network is self._network and change_number == self.initial.change_number:
+            return self
+        other = copy(self)
+        other._network, other._catalogue = ranker.network, ranker.catalogue
+        other.initial = replace(self.initial, change_number=change_number)
+        return other
 
     @property
     def state_bytes(self) -> int:
@@ -164,6 +181,9 @@ class StateBuilder:
             event_count=state.event_count + len(encoded.events),
             skipped_count=state.skipped_count + encoded.skipped_count,
             seen=None if state.seen is None else _insert_sorted(state.seen, encoded.events.item),
+            changeable=_insert_sorted(
+                state.changeable, item_hashes(changeable_items(events, self._catalogue))
+            ),
         )
 
     def _keys_at(self, time_ms: float, state: UserState, events: Sequence[UserEvent]) -> frozenset[EventKey]:

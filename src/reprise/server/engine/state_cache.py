@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from reprise.server.engine.event_encoding import by_time
+from reprise.server.engine.item_overrides import ItemOverrides
 from reprise.server.engine.state_builder import StateBuilder
 from reprise.server.engine.stored_states import FORMAT, decode_state, encode_state
 from reprise.server.engine.user_state import NO_ITEMS, UserState, piece_size
@@ -62,7 +63,14 @@ class _NewEvents:
 class StateCache:
     """Least-recently-used cache of user states for one model. Thread-safe."""
 
-    def __init__(self, builder: StateBuilder, store: EventStore, max_bytes: int, model: str = "") -> None:
+    def __init__(
+        self,
+        builder: StateBuilder,
+        store: EventStore,
+        max_bytes: int,
+        model: str = "",
+        items: ItemOverrides | None = None,
+    ) -> None:
         """Create an empty cache.
 
         Args:
@@ -70,7 +78,9 @@ class StateCache:
             store: The log, which may keep states too.
             max_bytes: Maximum memory of the cached states.
             model: Version of the model. Empty: states are not stored.
+            items: Items that tenants changed or added; None: none can be.
         """
+        self._items = items
         self.builder = builder
         self.store = store
         self.max_bytes = max_bytes
@@ -99,20 +109,21 @@ class StateCache:
             LongHistoryError: more than `max_new_events` events would have to be replayed.
             ReplayStoppedError: the replay was stopped.
         """
-        state = self._get(user)
+        builder = self.builder_of(user.tenant)
+        state = self._up_to_date(user, self._get(user), builder)
         if not state.log_count and max_new_events is None:
-            state = self._load(user) or state
+            state = self._load(user, builder) or state
         with_seen = with_seen or state.seen is not None
         if with_seen and state.seen is None:
-            state = self._add_seen(user, state, max_new_events)
+            state = self._add_seen(user, state, builder, max_new_events)
         while True:
             new = self._new_events(user, state, max_new_events)
             if new.generation != state.generation:
-                state = self._empty_state(with_seen, new.generation)
+                state = _empty_state(builder, with_seen, new.generation)
             elif not new.events:
                 return state
-            start = self.builder.window_start(state.log_count + new.count)
-            in_order = self.builder.can_append(state, new.events)
+            start = builder.window_start(state.log_count + new.count)
+            in_order = builder.can_append(state, new.events)
             if not state.log_count or (in_order and state.window_start == start):
                 break
             # Late events, or a window that starts later. Rewind to a snapshot before the late events and read the log again
@@ -121,12 +132,30 @@ class StateCache:
             assert time_ms is not None, "events of the log have times"
             snapshot = state.rewind(time_ms, with_seen)
             if snapshot is None or snapshot.window_start != start:
-                snapshot = self._empty_state(with_seen, new.generation)
-            state = snapshot
-        state = self._replay(state, new)
+                snapshot = _empty_state(builder, with_seen, new.generation)
+            # the items of a snapshot are among those of the state, so its vectors are as recent
+            state = replace(snapshot, change_number=state.change_number)
+        state = self._replay(state, new, builder)
         self._put(user, state)
         self.replayed_events += len(new.events)
         return state
+
+    def builder_of(self, tenant: str) -> StateBuilder:
+        """Return the builder of states with the items of a tenant."""
+        if self._items is None:
+            return self.builder
+        # the number first: if the items change now, the state counts as one from before the change
+        number = self._items.changed_vectors(tenant).number
+        return self.builder.for_ranker(self._items.ranker(tenant), number)
+
+    def _up_to_date(self, user: User, state: UserState, builder: StateBuilder) -> UserState:
+        """Return a cached state, or an empty one if an item that it has read or skipped has another vector now."""
+        number = builder.initial.change_number
+        if self._items is None or state.change_number == number:
+            return state
+        if self._items.changed_vectors(user.tenant).any_since(state.change_number, state.changeable):
+            return _empty_state(builder, with_seen=False)
+        return replace(state, change_number=number)
 
     def events_of(self, user: User, state: UserState, after: UserState | None = None) -> list[UserEvent]:
         """Return the events of the log that a state has read, in order of time; none if the user has since been deleted.
@@ -177,7 +206,7 @@ class StateCache:
                 return
             generation, seq = log.generation, log.events[-1].seq
 
-    def _replay(self, state: UserState, new: _NewEvents) -> UserState:
+    def _replay(self, state: UserState, new: _NewEvents, builder: StateBuilder) -> UserState:
         """Return the state after the new events of a log, with snapshots on the way.
 
         A snapshot must contain exactly the events up to its position in the log, because after a rewind the log is read from
@@ -187,16 +216,16 @@ class StateCache:
         fifth a snapshot is valid.
         """
         total = state.log_count + new.count
-        window_start = self.builder.window_start(total)
+        window_start = builder.window_start(total)
         new.keep_last(total - max(window_start, state.log_count))
         events = new.events
         state = replace(state, generation=new.generation, window_start=window_start)
         if not events:
             return replace(state, seq=0)
-        begin = self.builder.session_begin(state, events)
+        begin = builder.session_begin(state, events)
         if begin is not None:  # only the last session is replayed
             position = total - len(events) + begin
-            state, events = self.builder.new_session(state, events[:begin], position), events[begin:]
+            state, events = builder.new_session(state, events[:begin], position), events[begin:]
         lowest_later_seq = [inf]
         for event in reversed(events):
             lowest_later_seq.append(min(lowest_later_seq[-1], event.seq))
@@ -207,7 +236,7 @@ class StateCache:
             last_seq = max(last_seq, event.seq)
             piece_full = end - start >= piece
             if end == len(events) or (piece_full and last_seq < lowest_later_seq[end]):
-                advanced = self.builder.advance(state, events[start:end])
+                advanced = builder.advance(state, events[start:end])
                 read = replace(advanced, seq=last_seq, log_count=total - len(events) + end)
                 state = read.with_snapshots(state)
                 start, piece = end, piece_size(len(events) - end)
@@ -217,7 +246,23 @@ class StateCache:
         """Return the states that should be stored; each is returned once."""
         with self._lock:
             unsaved, self._unsaved = self._unsaved, OrderedDict()
-        return [encode_state(user, state, self._stored_as) for user, state in unsaved.items()]
+        return [
+            encode_state(user, state, self._stored_as)
+            for user, state in unsaved.items()
+            if not self._reads_changed_items(user, state)
+        ]
+
+    def _reads_changed_items(self, user: User, state: UserState) -> bool:
+        """Return whether a state has read items with vectors that the model does not have, so that it must not be stored.
+
+        Their indices are different after a restart.
+        """
+        if self._items is None:
+            return False
+        vectors = self._items.changed_vectors(user.tenant)
+        return vectors.any_present(state.changeable) or vectors.any_since(
+            state.change_number, state.changeable
+        )
 
     def drop_stored(self, limit: int) -> int:
         """Delete at most `limit` states of other models from the store; return their number.
@@ -264,11 +309,11 @@ class StateCache:
         with self._lock:
             state = self._states.get(user)
             if state is None:
-                return self._empty_state(with_seen=False)
+                return _empty_state(self.builder, with_seen=False)
             self._states.move_to_end(user)
             return state
 
-    def _load(self, user: User) -> UserState | None:
+    def _load(self, user: User, builder: StateBuilder) -> UserState | None:
         """Return the stored state of a user; None if there is none that fits."""
         if not (self._stored_as and isinstance(self.store, KeepsStates)):
             return None
@@ -277,24 +322,27 @@ class StateCache:
         except StoreError as error:  # a cache: the log has everything
             log_event("stored state not read", error=str(error))
             return None
-        state = None if stored is None else decode_state(stored, self.builder.initial)
+        state = None if stored is None else decode_state(stored, builder.initial)
+        # items that the state has skipped may have been added meanwhile
+        if state is not None and self._items is not None:
+            vectors = self._items.changed_vectors(user.tenant)
+            state = None if vectors.any_present(state.changeable) else state
         if state is not None:
             self.loaded_states += 1
             self._put(user, state)
         return state
 
-    def _add_seen(self, user: User, state: UserState, max_events: int | None) -> UserState:
+    def _add_seen(
+        self, user: User, state: UserState, builder: StateBuilder, max_events: int | None
+    ) -> UserState:
         """Return the state with its seen items, which are read from the log without running the network."""
         if not state.seq:
-            return self._empty_state(with_seen=True)
+            return _empty_state(builder, with_seen=True)
         if max_events is not None and state.log_count > max_events:
             raise LongHistoryError
-        state = replace(state, seen=self.builder.seen_items(self.events_of(user, state)))
+        state = replace(state, seen=builder.seen_items(self.events_of(user, state)))
         self._put(user, state)
         return state
-
-    def _empty_state(self, with_seen: bool, generation: int = 0) -> UserState:
-        return replace(self.builder.initial, generation=generation, seen=NO_ITEMS if with_seen else None)
 
     def _put(self, user: User, state: UserState) -> None:
         with self._lock:
@@ -315,3 +363,7 @@ class StateCache:
         state = self._states.pop(user, None)
         if state is not None:
             self.bytes -= state.bytes
+
+
+def _empty_state(builder: StateBuilder, with_seen: bool, generation: int = 0) -> UserState:
+    return replace(builder.initial, generation=generation, seen=NO_ITEMS if with_seen else None)

@@ -17,7 +17,7 @@ from reprise.recommender.runtime.onnx_session import State
 from reprise.server.engine.user_state import NO_ITEMS, SNAPSHOT_INTERVALS, UserState
 from reprise.server.store.records import StoredState, User
 
-FORMAT = 1
+FORMAT = 2
 """Version of the bytes. It is a part of `StoredState.model`."""
 STORED_INTERVALS = SNAPSHOT_INTERVALS[2:]
 """Intervals whose snapshots are stored. The others are taken again after a few events."""
@@ -43,10 +43,12 @@ def encode_state(user: User, state: UserState, model: str) -> StoredState:
         row["last_ms"] = None if one.last_ms == -inf else one.last_ms
         row["last_keys"] = sorted([str(item), kind] for item, kind in one.last_keys)
         row["seen"] = None if one.seen is None else len(one.seen)
+        row["changeable"] = len(one.changeable)
         rows.append(row)
         arrays += [
             *(one.network_state[name] for name in sorted(one.network_state)),
             *([] if one.seen is None else [one.seen.astype(np.int64)]),
+            one.changeable,
         ]
     header = json.dumps(
         {"arrays": _shapes(state), "states": rows, "snapshots": places},
@@ -95,6 +97,8 @@ def _state(row: dict[str, Any], arrays: "_Arrays", generation: int, initial: Use
     seen = None if row["seen"] is None else arrays.take(NO_ITEMS.dtype, (row["seen"],))
     return UserState(
         network_state=network_state,
+        changeable=arrays.take(NO_ITEMS.dtype, (row["changeable"],)),
+        change_number=initial.change_number,
         generation=generation,
         last_ms=-inf if row["last_ms"] is None else row["last_ms"],
         saved_count=int(row["log_count"]),

@@ -1,7 +1,7 @@
 """The state of a user after some events, with snapshots: earlier states that a late event goes back to."""
 
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from math import inf, nan
@@ -55,6 +55,11 @@ class UserState:
     """Items and kinds of the events at the latest time, by which duplicates are found. Empty if they are not looked for."""
     saved_count: int = 0
     """Value of `log_count` when a state of the user was last marked for storing."""
+    changeable: AnyArray = field(default_factory=lambda: NO_ITEMS)
+    """Hashes of the items of the events, and of earlier ones, whose vectors can change while the model is served, ascending:
+    after a change of one of them the state is outdated. Items that were skipped are among them."""
+    change_number: int = 0
+    """Number of the last change of vectors that the state takes into account (`ChangedVectors`)."""
     seen: AnyArray | None = None
     """Distinct item indices of the events, ascending. None: not computed yet."""
     snapshots: tuple["UserState | None", ...] = (None,) * 2 * len(SNAPSHOT_INTERVALS)
@@ -74,7 +79,7 @@ class UserState:
         return (
             ENTRY_OVERHEAD_BYTES
             + KEY_BYTES * len(self.last_keys)
-            + sum(array.nbytes for array in arrays)
+            + sum(array.nbytes for array in (*arrays, self.changeable))
             + sum(snapshot.bytes for snapshot in snapshots.values())
         )
 

@@ -8,6 +8,7 @@ from pydantic_core import ErrorDetails, to_json
 from starlette.responses import Response
 
 from reprise.errors import RepriseError
+from reprise.server.engine.item_overrides import ItemValueError
 from reprise.server.engine.serving_engine import UnknownItemError, UnverifiedErasureError
 from reprise.server.engine.state_builder import ReplayStoppedError
 from reprise.server.queueing.work_queue import ClosedError, DeadlineError, QueueFullError
@@ -110,6 +111,9 @@ def api_error_of(error: Exception) -> ApiError:
             return _invalid_request(error)
         case UnknownItemError():
             return ApiError("item_not_found", *str(error).split("; ", 1))
+        case ItemValueError():
+            message, _, hint = str(error).partition("; ")
+            return ApiError("invalid_request", message, hint or None)
         case RepriseError():
             message, _, hint = str(error).partition("; ")
             return ApiError("conflict", message, hint or None)

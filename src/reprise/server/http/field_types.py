@@ -125,6 +125,15 @@ Scalar = Annotated[
     one_fault(lambda value: f"input should be {SCALAR}"),
 ]
 
+LIST_VALUES = 4_096
+"""Maximum number of values in a list."""
+ColumnValue = Annotated[
+    Scalar
+    | Annotated[list[Text], Field(max_length=LIST_VALUES)]
+    | Annotated[list[Number], Field(max_length=LIST_VALUES)],
+    one_fault(lambda value: f"input should be {SCALAR}, or a list of texts or of numbers"),
+]
+
 
 class StrictBody(BaseModel):
     """Base class of request bodies: unknown fields are errors, and values are not converted."""

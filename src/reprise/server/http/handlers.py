@@ -163,7 +163,7 @@ class Handlers:
         return {"items": [item._asdict() for item in items], "model_version": model_version}
 
     async def put_item(self, call: ApiCall) -> Json:
-        """Set the attributes of an item."""
+        """Set the attributes of an item, or add an item."""
         body: PutItemBody = call.body
         values: Json = body.model_dump(include={"title", "price", "available"}, exclude_unset=True)
         duplicates = sorted(values.keys() & body.columns)
@@ -171,6 +171,11 @@ class Handlers:
             raise DataError(f"column {duplicates[0]!r} is given twice; remove it from `columns`")
         recommendable = await self._service.put_item(call.tenant, call.path_id, values | body.columns)
         return {"item_id": call.path_id, "recommendable": recommendable}
+
+    async def delete_item(self, call: ApiCall) -> Json:
+        """Delete the changes of an item, or an added item."""
+        deleted = await self._service.delete_item(call.tenant, call.path_id)
+        return {"item_id": call.path_id, "deleted": deleted}
 
     async def list_users(self, call: ApiCall) -> Json:
         """Return the ids of the newest users."""
@@ -208,7 +213,7 @@ class Handlers:
         default = catalogue.kind()
         return {
             "model_version": served.version,
-            "items": catalogue.warm,
+            "items": catalogue.recommendable,
             "kinds": sorted(catalogue.kinds, key=lambda kind: catalogue.kind(kind) != default),
             "columns": [*catalogue.columns],
         }
@@ -232,7 +237,7 @@ class Handlers:
         Raises:
             ApiError: Both are larger than `MAX_K`.
         """
-        items = self._service.engine.model.items.ranker(tenant).catalogue.warm
+        items = self._service.engine.model.items.ranker(tenant).catalogue.recommendable
         if min(k, items) > MAX_K:
             raise ApiError(
                 "conflict", f"k is {k}, and a response has at most {MAX_K} items", "ask for fewer items"
@@ -387,5 +392,7 @@ def _titles(ids: Sequence[str], catalogue: Catalogue) -> list[str | None]:
     """Return the titles of items; None for an item that is unknown or has no title."""
     found = [item_id(text, catalogue) for text in ids]
     # index 0 is padding, so it can represent an unknown item
-    indices = [0 if one is None else catalogue.items.index(one) for one in found]
+    indices = [
+        0 if one is None else catalogue.items.index(one) or int(catalogue.indices([one])[0]) for one in found
+    ]
     return [catalogue.title(index) if index else None for index in indices]

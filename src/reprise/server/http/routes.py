@@ -102,8 +102,12 @@ OPERATIONS = (
         query=SearchItemsQuery,
     ),
     Operation(
-        "put_item", "PUT", "/v1/items/{item_id}", "Set the attributes of an item", schema.PutItemResponse, "admin",
+        "put_item", "PUT", "/v1/items/{item_id}", "Set the attributes of an item, or add one", schema.PutItemResponse, "admin",
         schema.PutItemBody,
+    ),
+    Operation(
+        "delete_item", "DELETE", "/v1/items/{item_id}", "Delete the changes of an item, or an added item",
+        schema.DeleteItemResponse, "admin",
     ),
     Operation(
         "list_users", "GET", "/v1/users", "List the newest users", schema.ListUsersResponse, "admin", query=ListUsersQuery

@@ -9,9 +9,9 @@ from reprise.server.http.field_types import (
     LARGEST_INTEGER,
     PRINTABLE,
     ColumnName,
+    ColumnValue,
     Id,
     Number,
-    Scalar,
     StrictBody,
     Text,
     Timestamp,
@@ -94,7 +94,8 @@ class GenerateBody(UserContextBody):
 
 
 class PutItemBody(StrictBody):
-    """The new attributes of an item. They replace the attributes of an earlier request."""
+    """The new attributes of an item. They replace the attributes of an earlier request. An item that the model does not know is
+    added, if the model reads the content of items and one of its columns gets a value."""
 
     title: Text | None = None
     """Title for people. null: no title."""
@@ -102,8 +103,9 @@ class PutItemBody(StrictBody):
     """Price, in the currency of the other items. null: no price."""
     available: bool | None = None
     """`false`: do not recommend the item, unless a filter asks for it."""
-    columns: Annotated[dict[ColumnName, Scalar | None], Field(max_length=50)] = Field(default={})
-    """Values of other columns. null removes a value."""
+    columns: Annotated[dict[ColumnName, ColumnValue | None], Field(max_length=50)] = Field(default={})
+    """Values of other columns: text, a number, true or false; a list of texts or numbers if the model reads the column and it
+    holds lists. null removes a value."""
 
 
 class SwapModelBody(StrictBody):
@@ -259,7 +261,16 @@ class PutItemResponse(ResponsePart):
     item_id: str
     """The id in the path of the request, decoded."""
     recommendable: bool
-    """Whether the model knows the item and can recommend it."""
+    """Whether the item can be recommended: the model knows it, or reads its content."""
+
+
+class DeleteItemResponse(ResponsePart):
+    """The result of deleting the changes of an item, or an added item."""
+
+    item_id: str
+    """The id in the path of the request, decoded."""
+    deleted: bool
+    """Whether there was something to delete. An item of the model has its own attributes again."""
 
 
 class ItemSummary(ResponsePart):

@@ -209,11 +209,18 @@ class AsyncService:
         return ErasureResult(count, await asyncio.to_thread(self.engine.verify_erasure, user))
 
     async def put_item(self, tenant: str, item_id: str, values: Mapping[str, object]) -> bool:
-        """Override columns of an item; return whether the model can recommend the item."""
+        """Change columns of an item, or add it; return whether the item can be recommended."""
         recommendable: bool = await self._write_queue.submit(
             lambda: self.engine.put_item(tenant, item_id, values), timeout_s=self.settings.queue_timeout_s
         )
         return recommendable
+
+    async def delete_item(self, tenant: str, item_id: str) -> bool:
+        """Delete the change of an item, or the added item; return whether there was one."""
+        deleted: bool = await self._write_queue.submit(
+            lambda: self.engine.delete_item(tenant, item_id), timeout_s=self.settings.queue_timeout_s
+        )
+        return deleted
 
     async def swap_model(self, path: Path | None = None) -> str:
         """Load and serve another model; return its version.

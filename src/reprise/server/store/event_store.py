@@ -9,6 +9,9 @@ from reprise.server.store.records import Compaction, ItemChange, Status, StoredS
 DELETIONS_KEPT = 100_000
 """Number of deletions that a store remembers. A reader that gets this many may have missed earlier ones, and must drop
 all its cached states."""
+ITEM_CHANGES_KEPT = 100_000
+"""Number of versions of items after which a compaction forgets a deletion. A reader that is further behind must read all
+changes again."""
 LATEST_EVENTS = 16
 """Number of last events of a user that an assigned time must not be before (`UserEvent.time_assigned`)."""
 
@@ -112,8 +115,19 @@ class EventStore(Protocol):
         """
         ...
 
+    def delete_item(self, tenant: str, item_id: str) -> int | None:
+        """Delete the stored values of an item; return the version of the deletion, None if there are no values.
+
+        Raises:
+            StoreError: the values are deleted or not; the call can be repeated.
+        """
+        ...
+
     def items_since(self, version: int) -> list[ItemChange]:
-        """Return the item changes after a version, oldest first. Only the last change of each item is returned."""
+        """Return the item changes after a version, oldest first. Only the last change of each item is returned.
+
+        A deletion is a change too. A compaction forgets deletions before the last `ITEM_CHANGES_KEPT` versions.
+        """
         ...
 
     def check(self) -> None:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
+from reprise.server.store import postgres_items
 from reprise.server.store.event_store import (
     DELETIONS_KEPT,
     LATEST_EVENTS,
@@ -80,13 +81,6 @@ DELETIONS = """
 SELECT m.value::bigint, f.generation FROM reprise.meta AS m LEFT JOIN reprise.forgotten AS f ON f.version > %s
     WHERE m.name = 'forgotten' ORDER BY f.version
 """
-PUT_ITEM = """
-WITH counted AS (UPDATE reprise.meta SET value = (value::bigint + 1)::text WHERE name = 'items' RETURNING value::bigint)
-INSERT INTO reprise.items (digest, version, tenant, item_id, body)
-    SELECT %s, counted.value, %s, %s, %s::json FROM counted
-    ON CONFLICT (digest) DO UPDATE SET version = excluded.version, body = excluded.body RETURNING version
-"""
-
 SECRET = "SELECT value FROM reprise.meta WHERE name = 'secret'"
 CHECK = "UPDATE reprise.meta SET value = value WHERE name = 'secret' RETURNING value"
 LOAD_STATE = """
@@ -205,16 +199,15 @@ class PostgresStore:
 
     def put_item(self, tenant: str, item_id: str, values: Mapping[str, object]) -> int:
         """See `EventStore`."""
-        body = json.dumps(values, ensure_ascii=False, allow_nan=False)
-        # repeating this after a lost connection only increases the version once more
-        digest = self._hasher.item(tenant, item_id)
-        ((version,),) = self._database.rows(PUT_ITEM, (digest, tenant, item_id, body))
-        return int(version)
+        return postgres_items.put_item(self._database, self._hasher, tenant, item_id, values)
+
+    def delete_item(self, tenant: str, item_id: str) -> int | None:
+        """See `EventStore`."""
+        return postgres_items.delete_item(self._database, self._hasher, tenant, item_id)
 
     def items_since(self, version: int) -> list[ItemChange]:
         """See `EventStore`."""
-        query = "SELECT version, tenant, item_id, body FROM reprise.items WHERE version > %s ORDER BY version"
-        return [ItemChange(*row) for row in self._database.rows(query, (version,))]
+        return postgres_items.items_since(self._database, version)
 
     def load_state(self, user: User, model: str) -> StoredState | None:
         """See `KeepsStates`."""

@@ -4,6 +4,7 @@ import json
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 
+from reprise.server.store.event_store import ITEM_CHANGES_KEPT
 from reprise.server.store.postgres_connection import Connection, PostgresDatabase, committing
 from reprise.server.store.postgres_schema import has_states
 from reprise.server.store.records import Compaction
@@ -32,6 +33,11 @@ UPDATE reprise.users AS u SET generation = new.generation
     FROM json_to_recordset(%s::json) AS new (uid bigint, generation bigint) WHERE u.uid = new.uid
 """
 
+FORGET_ITEMS = """
+DELETE FROM reprise.items WHERE body::text = 'null' AND version <= (
+    SELECT value::bigint FROM reprise.meta WHERE name = 'items') - %s RETURNING version
+"""
+
 EraseUser = Callable[[Connection, int, int], None]
 """Deletes the row of a user who has no events left, given the row id and the generation."""
 
@@ -57,6 +63,8 @@ def compact_tables(
             count += _delete_all(database, begin, [uid for uid, _ in old], before_ms, erase_user)
         position = uids[-1]
         yield Compaction(count, user_count, min(1.0, position / last))
+    if not dry_run:
+        database.rows(FORGET_ITEMS, (ITEM_CHANGES_KEPT,))
     yield Compaction(count, user_count, 1.0)
 
 

@@ -72,14 +72,14 @@ class StoredState(NamedTuple):
 
 
 class ItemChange(NamedTuple):
-    """New column values of an item, set by a caller after the model was exported."""
+    """New column values of an item, set by a caller after the model was exported, or their deletion."""
 
     version: int
     """Number of the change. It grows with every change in the store."""
     tenant: str
     item_id: str
-    values: dict[str, object]
-    """New values by column name. They replace all values of an earlier change of this item."""
+    values: dict[str, object] | None
+    """New values by column name. They replace all values of an earlier change of this item. None: the change was deleted."""
 
 
 class Compaction(NamedTuple):

@@ -68,6 +68,10 @@ DELETIONS = """
 SELECT newest.version, forgotten.generation FROM (SELECT coalesce(max(version), 0) AS version FROM forgotten) AS newest
     LEFT JOIN forgotten ON forgotten.version > ? ORDER BY forgotten.version
 """
+# The row stays as a record of the deletion, with the body `null`.
+DELETE_ITEM = """
+UPDATE items SET version = (SELECT max(version) + 1 FROM items), body = ? WHERE name = ? AND body <> ?
+"""
 
 
 class SQLiteStore:
@@ -209,6 +213,14 @@ class SQLiteStore:
                 "INSERT OR REPLACE INTO items (name, body, version) VALUES (?, ?, ?)", (*row, version)
             )
         return int(version)
+
+    def delete_item(self, tenant: str, item_id: str) -> int | None:
+        """See `EventStore`."""
+        name = _compact([tenant, item_id])
+        with self._database.transaction() as writer:
+            changed = writer.execute(DELETE_ITEM, (_compact(None), name, _compact(None))).rowcount
+            (version,) = writer.execute("SELECT coalesce(max(version), 0) FROM items").fetchone()
+        return int(version) if changed else None
 
     def items_since(self, version: int) -> list[ItemChange]:
         """See `EventStore`."""

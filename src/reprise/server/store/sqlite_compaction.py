@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from reprise.server.store import sqlite_states
+from reprise.server.store.event_store import ITEM_CHANGES_KEPT
 from reprise.server.store.records import Compaction
 from reprise.server.store.sqlite_connection import SQLiteDatabase
 
@@ -38,6 +39,10 @@ SCAN = """
 SELECT id, substr(body, 1, 1) = x'00' AND uid <> 0, min(length(body), ?) FROM events WHERE id > ? ORDER BY id LIMIT ?
 """
 
+FORGET_ITEMS = """
+DELETE FROM items WHERE body = CAST('null' AS BLOB) AND version <= (SELECT max(version) FROM items) - ?
+"""
+
 EraseUser = Callable[[sqlite3.Connection, int, int], None]
 """Deletes the row of a user who has no events left, given the row id and the generation."""
 
@@ -61,6 +66,8 @@ def compact_file(
         users |= {uid for _, uid in found}
         yield Compaction(count, len(users), 0.8 * min(1.0, (start + ROWS_PER_STEP) / last))
     if not dry_run:
+        with database.transaction() as writer:
+            writer.execute(FORGET_ITEMS, (ITEM_CHANGES_KEPT,))
         for done in _free_runs(database, last):
             yield Compaction(count, len(users), 0.8 + 0.2 * done)
     yield Compaction(count, len(users), 1.0)
