@@ -51,9 +51,9 @@ class ColumnVectors:
 def reading_columns(shop: Recommender, warm: int = WARM) -> Recommender:
     """Return a recommender that reads `COLUMNS`, in which only the first items have training events."""
     other = copy(shop)
-    other._changer = ItemChanger(ColumnVectors(shop.artefact), open_index(shop.artefact))
     catalogue = replace(shop.ranker.catalogue, warm=warm, scored=len(shop.artefact.items), content=COLUMNS)
     other._ranker = replace(shop.ranker, catalogue=catalogue)
+    other._changer = ItemChanger(ColumnVectors(shop.artefact), open_index(shop.artefact), catalogue)
     return other
 
 

@@ -171,8 +171,10 @@ def test_only_changes_of_columns_that_the_model_reads_make_new_vectors(shop: Rec
     assert changed.recommend([], 5, filter={"price": {"min": 4}}).item_ids == ["a"]
     changed = changed.with_items({"a": {"colour": "blue"}, "p19": {"colour": "blue"}})
     assert encoder.encoded == before + 3  # type: ignore[union-attr]
-    network = changed.ranker.network
-    assert np.array_equal(*network.input_of(np.array([21, changed.items.index("p19")])))
+    network, cold = changed.ranker.network, changed.items.index("p19")
+    assert np.array_equal(*network.input_of(np.array([21, cold])))
+    again = changed.with_items({"p19": {"colour": None}}).ranker.network
+    assert np.array_equal(again.input_of(np.array([cold])), shop.artefact.input_ID[[cold - 1]])
 
 
 def test_an_item_without_content_is_not_added(shop: Recommender) -> None:

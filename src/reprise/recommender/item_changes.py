@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from reprise.arrays import Float32Array, Int64Array
+from reprise.arrays import AnyArray, Float32Array, Int64Array
 from reprise.data.vocabulary import PAD, ItemId
 from reprise.errors import DataError
 from reprise.recommender.items.catalogue import Catalogue
@@ -47,6 +47,8 @@ class ItemChanger:
     """Vectors of items from their columns; None: the network reads ids only, so no item gets a new vector."""
     index: ExactIndex | QuantizedIndex
     """Search over the output vectors of the model."""
+    catalogue: Catalogue
+    """Items of the model without changes."""
 
     def with_items(
         self, ranker: Ranker, changes: Mapping[ItemId, Mapping[str, Any]], skip_undescribed: bool = False
@@ -69,7 +71,8 @@ class ItemChanger:
         if not read:
             return replace(ranker, catalogue=catalogue)
         assert self.encoder is not None
-        input_MD, output_MD = self.encoder.vectors([catalogue.item(item_id) for item_id in read])
+        rows = [catalogue.item(item_id) for item_id in read]
+        input_MD, output_MD = self.encoder.vectors(rows)
         undescribed = {
             item_id
             for item_id, input_D in zip(read, input_MD, strict=True)
@@ -81,11 +84,12 @@ class ItemChanger:
                 f"model reads ({', '.join(self.encoder.columns)}); pass a value of one of them"
             )
         index_M = catalogue.indices(read).astype(np.int64)
+        original_M = np.array([self._is_original(row) for row in rows], dtype=np.bool_)
         described_M = np.array([item_id not in undescribed for item_id in read], dtype=np.bool_)
-        ranker = self._with_vectors(
-            ranker, index_M[described_M], input_MD[described_M], output_MD[described_M], catalogue.size
-        )
-        return self.without_items(replace(ranker, catalogue=catalogue), undescribed)
+        new_M = described_M & ~original_M
+        ranker = self._with_vectors(ranker, index_M[new_M], input_MD[new_M], output_MD[new_M], catalogue.size)
+        ranker = self._without_vectors(replace(ranker, catalogue=catalogue), index_M[original_M])
+        return self.without_items(ranker, undescribed)
 
     def without_items(self, ranker: Ranker, item_ids: Collection[ItemId]) -> Ranker:
         """Return a ranker without some of the added items.
@@ -95,15 +99,20 @@ class ItemChanger:
         """
         if not item_ids:
             return ranker
-        catalogue, network = ranker.catalogue, ranker.network
+        catalogue = ranker.catalogue
         for item_id in item_ids:
             if item_id not in catalogue.added.slots:
                 raise DataError(f"item {item_id!r} is not an added item, so it cannot be removed")
-        index_M = catalogue.indices(item_ids)
-        parts = (network.input_changes, network.output_changes)
-        inputs, outputs = (None if part is None else part.without(index_M) for part in parts)
-        ranker = replace(ranker, catalogue=catalogue.without_items(item_ids))
-        return self._with_changes(ranker, inputs, outputs)
+        ranker = self._without_vectors(ranker, catalogue.indices(item_ids))
+        return replace(ranker, catalogue=catalogue.without_items(item_ids))
+
+    def _is_original(self, row: Mapping[str, Any]) -> bool:
+        """Return whether an item of the model has the values again from which the model made its vector."""
+        assert self.encoder is not None
+        if row["item_id"] not in self.catalogue.items:
+            return False
+        original = self.catalogue.item(row["item_id"])
+        return all(row.get(name) == original.get(name) for name in self.encoder.columns)
 
     def _is_read(self, catalogue: Catalogue, item_id: ItemId, values: Mapping[str, Any]) -> bool:
         """Return whether changed values give an item of a catalogue another vector, or a vector to an unknown item."""
@@ -129,9 +138,12 @@ class ItemChanger:
             outputs.with_vectors(index_M, output_MD, size),
         )
 
-    def _with_changes(
-        self, ranker: Ranker, inputs: VectorChanges | None, outputs: VectorChanges | None
-    ) -> Ranker:
+    def _without_vectors(self, ranker: Ranker, index_M: AnyArray) -> Ranker:
+        inputs, outputs = ranker.network.input_changes, ranker.network.output_changes
+        if inputs is None or outputs is None:
+            return ranker
+        return self._with_changes(ranker, inputs.without(index_M), outputs.without(index_M))
+
+    def _with_changes(self, ranker: Ranker, inputs: VectorChanges, outputs: VectorChanges) -> Ranker:
         network = replace(ranker.network, input_changes=inputs, output_changes=outputs)
-        index = self.index if outputs is None else MergedIndex(self.index, outputs)
-        return replace(ranker, network=network, index=index)
+        return replace(ranker, network=network, index=MergedIndex(self.index, outputs))

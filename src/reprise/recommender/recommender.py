@@ -105,7 +105,7 @@ class Recommender:
         heads = artefact.forecast
         kinds = tuple(artefact.metadata["data"]["kinds"]) if "kind" in reads or heads is not None else ()
         catalogue = Catalogue(artefact.items, warm=len(artefact.output_ID), kinds=kinds)
-        self._changer = ItemChanger(None, index)
+        self._changer = ItemChanger(None, index, catalogue)
         self._ranker = Ranker(catalogue, network, index, artefact.popular)
         self._rules = artefact.history_rules
         self.heads = heads
