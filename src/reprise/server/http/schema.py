@@ -12,6 +12,7 @@ from reprise.server.http.field_types import (
     ColumnValue,
     Id,
     Number,
+    Scalar,
     StrictBody,
     Text,
     Timestamp,
