@@ -23,11 +23,6 @@ from reprise.recommender.search.vector_changes import VectorChanges
 class ItemEncoder(Protocol):
     """The vectors of items from the values of their columns."""
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Columns that the vectors are made from."""
-        ...
-
     def vectors(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Float32Array, Float32Array]:
         """Return the input vectors and the output vectors of items, [M, D] and [M, D'].
 
@@ -81,7 +76,7 @@ class ItemChanger:
         if undescribed and not skip_undescribed:
             raise DataError(
                 f"item {next(one for one in read if one in undescribed)!r} is new, and has no value in a column that the "
-                f"model reads ({', '.join(self.encoder.columns)}); pass a value of one of them"
+                f"model reads ({', '.join(self.catalogue.content)}); pass a value of one of them"
             )
         index_M = catalogue.indices(read).astype(np.int64)
         original_M = np.array([self._is_original(row) for row in rows], dtype=np.bool_)
@@ -108,18 +103,19 @@ class ItemChanger:
 
     def _is_original(self, row: Mapping[str, Any]) -> bool:
         """Return whether an item of the model has the values again from which the model made its vector."""
-        assert self.encoder is not None
         if row["item_id"] not in self.catalogue.items:
             return False
         original = self.catalogue.item(row["item_id"])
-        return all(row.get(name) == original.get(name) for name in self.encoder.columns)
+        return all(row.get(name) == original.get(name) for name in self.catalogue.content)
 
     def _is_read(self, catalogue: Catalogue, item_id: ItemId, values: Mapping[str, Any]) -> bool:
         """Return whether changed values give an item of a catalogue another vector, or a vector to an unknown item."""
         if self.encoder is None:
             return False
         index = int(catalogue.indices([item_id])[0])
-        return index == PAD or (index > catalogue.warm and not values.keys().isdisjoint(self.encoder.columns))
+        return index == PAD or (
+            index > catalogue.warm and not values.keys().isdisjoint(self.catalogue.content)
+        )
 
     def _with_vectors(
         self,

@@ -81,8 +81,8 @@ def test_memory_does_not_grow_with_ever_new_column_names(
 
 
 def test_the_size_of_values_is_bounded(overrides: ItemOverrides, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match="the values of item 'p1' have 20,012 bytes; send at most 16,384"):
-        put(overrides, "p1", text="x" * 20_000)
+    with pytest.raises(DataError, match="the values of item 'p1' have 70,012 bytes; send at most 65,536"):
+        put(overrides, "p1", text="x" * 70_000)
     monkeypatch.setattr(item_overrides, "MAX_TENANT_BYTES", 1000)
     for item in ("p1", "p2", "no such item"):
         put(overrides, item, text="x" * 300)

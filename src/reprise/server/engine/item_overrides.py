@@ -26,7 +26,7 @@ from reprise.server.store.records import ItemChange
 
 MAX_ADDED_COLUMNS = 100
 """Maximum number of columns of a tenant that the model does not have."""
-MAX_ITEM_BYTES = 16 * 2**10
+MAX_ITEM_BYTES = 64 * 2**10
 """Maximum size of the changed values of one item, in bytes of JSON."""
 MAX_TENANT_BYTES = 64 * 2**20
 """Maximum size of the changed values of all items of a tenant, in bytes of JSON."""
