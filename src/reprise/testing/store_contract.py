@@ -12,6 +12,7 @@ from typing import Any
 from reprise.errors import DataError
 from reprise.server.store.event_store import Compactable, EventStore, StoreError
 from reprise.server.store.records import Status, User, UserEvent, UserLog
+from reprise.testing.item_contract import check_item_changes, check_item_deletions
 from reprise.testing.state_contract import check_states
 
 ANNA, BERT = User("shop", "anna"), User("shop", "bert")
@@ -325,46 +326,6 @@ def _check_a_reader_sees_every_event(store: EventStore, other: EventStore) -> No
         )
 
 
-def _check_item_changes_are_kept(store: EventStore, other: EventStore) -> None:
-    start = max((change.version for change in store.items_since(0)), default=0)
-    first = store.put_item("shop", "p1", {"title": "Läufer", "price": 2.5, "available": True, "size": None})
-    second = other.put_item("shop", "p1", {"price": 3})
-    third = store.put_item("rival", "p1", {"price": 4})
-    assert start < first < second < third, "versions must grow, whichever handle changes an item"
-    changes = [change[1:] for change in other.items_since(start)]
-    assert changes == [("shop", "p1", {"price": 3}), ("rival", "p1", {"price": 4})], (
-        "items_since must return only the last change of each item"
-    )
-    assert store.items_since(third) == [], "items_since must return only later changes"
-
-
-def _check_item_changes_can_be_deleted(store: EventStore, other: EventStore) -> None:
-    start = store.put_item("shop", "p1", {"title": "One"})
-    store.put_item("shop", "p2", {"title": "Two"})
-    deleted = other.delete_item("shop", "p1")
-    assert deleted is not None and deleted > start, "a deletion must get a version of its own"
-    for handle in (store, other):
-        changes = [change[1:] for change in handle.items_since(start)]
-        assert changes == [("shop", "p2", {"title": "Two"}), ("shop", "p1", None)], (
-            "items_since must return a deletion as a change without values"
-        )
-    for handle in (store, other):
-        assert handle.delete_item("shop", "p1") is None, "a second deletion must change nothing"
-        assert handle.delete_item("rival", "p2") is None, "a deletion must not affect another tenant"
-        assert handle.delete_item("shop", "never changed") is None, "an item without changes must be accepted"
-    again = store.put_item("shop", "p1", {"price": 5})
-    assert again > deleted, "versions must grow after a deletion"
-    assert [change[1:] for change in other.items_since(deleted)] == [("shop", "p1", {"price": 5})], (
-        "an item must be changeable after a deletion"
-    )
-    if isinstance(store, Compactable):
-        assert (store.delete_item("shop", "p1") or 0) > again, "a changed item must be deleted"
-        list(store.compact(0))
-        assert [change.values for change in other.items_since(again)] == [None], (
-            "a compaction must keep new deletions of items"
-        )
-
-
 def _check_recent_users_are_newest_first(store: EventStore, other: EventStore) -> None:
     for user in (ANNA, NAMESAKE, UNUSUAL, BERT):
         store.append([_event(user, 0)])
@@ -403,8 +364,8 @@ _CHECKS = (
     _check_deletions_are_returned_in_order,
     _check_appending_is_thread_safe,
     _check_a_reader_sees_every_event,
-    _check_item_changes_are_kept,
-    _check_item_changes_can_be_deleted,
+    check_item_changes,
+    check_item_deletions,
     _check_recent_users_are_newest_first,
     check_states,
     _check_a_closed_store_raises,

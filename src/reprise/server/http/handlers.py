@@ -169,12 +169,16 @@ class Handlers:
         duplicates = sorted(values.keys() & body.columns)
         if duplicates:
             raise DataError(f"column {duplicates[0]!r} is given twice; remove it from `columns`")
-        recommendable = await self._service.put_item(call.tenant, call.path_id, values | body.columns)
+        engine, changed = self._service.engine, values | body.columns
+        recommendable = await self._service.run_write(
+            lambda: engine.put_item(call.tenant, call.path_id, changed)
+        )
         return {"item_id": call.path_id, "recommendable": recommendable}
 
     async def delete_item(self, call: ApiCall) -> Json:
         """Delete the changes of an item, or an added item."""
-        deleted = await self._service.delete_item(call.tenant, call.path_id)
+        engine = self._service.engine
+        deleted = await self._service.run_write(lambda: engine.delete_item(call.tenant, call.path_id))
         return {"item_id": call.path_id, "deleted": deleted}
 
     async def list_users(self, call: ApiCall) -> Json:

@@ -7,7 +7,7 @@ are replayed by a thread of their own, so that they delay neither; the requests 
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -208,19 +208,10 @@ class AsyncService:
         )
         return ErasureResult(count, await asyncio.to_thread(self.engine.verify_erasure, user))
 
-    async def put_item(self, tenant: str, item_id: str, values: Mapping[str, object]) -> bool:
-        """Change columns of an item, or add it; return whether the item can be recommended."""
-        recommendable: bool = await self._write_queue.submit(
-            lambda: self.engine.put_item(tenant, item_id, values), timeout_s=self.settings.queue_timeout_s
-        )
-        return recommendable
-
-    async def delete_item(self, tenant: str, item_id: str) -> bool:
-        """Delete the change of an item, or the added item; return whether there was one."""
-        deleted: bool = await self._write_queue.submit(
-            lambda: self.engine.delete_item(tenant, item_id), timeout_s=self.settings.queue_timeout_s
-        )
-        return deleted
+    async def run_write(self, job: Callable[[], Result]) -> Result:
+        """Run a job that changes the log, after the writes that were submitted before, and return its result."""
+        result: Result = await self._write_queue.submit(job, timeout_s=self.settings.queue_timeout_s)
+        return result
 
     async def swap_model(self, path: Path | None = None) -> str:
         """Load and serve another model; return its version.
