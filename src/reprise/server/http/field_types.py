@@ -125,7 +125,7 @@ Scalar = Annotated[
     one_fault(lambda value: f"input should be {SCALAR}"),
 ]
 
-LIST_VALUES = 4_096
+LIST_VALUES = 10_000
 """Maximum number of values in a list."""
 ColumnValue = Annotated[
     Scalar
