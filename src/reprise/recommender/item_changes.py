@@ -12,7 +12,9 @@ import numpy as np
 from reprise.arrays import AnyArray, Float32Array, Int64Array
 from reprise.data.vocabulary import PAD, ItemId
 from reprise.errors import DataError
+from reprise.recommender.artefact.artefact import Artefact
 from reprise.recommender.items.catalogue import Catalogue
+from reprise.recommender.items.content_vectors import ContentVectors
 from reprise.recommender.ranker import Ranker
 from reprise.recommender.search.exact_index import ExactIndex
 from reprise.recommender.search.merged_index import MergedIndex
@@ -32,6 +34,14 @@ class ItemEncoder(Protocol):
             DataError: a value is of a wrong type.
         """
         ...
+
+
+def open_catalogue(artefact: Artefact, kinds: tuple[str, ...]) -> tuple[Catalogue, ItemEncoder | None]:
+    """Return the items of a saved model, and the encoder of their content; None if the model reads ids only."""
+    encoder = ContentVectors.from_artefact(artefact)
+    columns = () if encoder is None else tuple(block.column for block in encoder.content.blocks)
+    warm = artefact.metadata["sizes"]["items"]
+    return Catalogue(artefact.items, warm, kinds, scored=artefact.scored, content=columns), encoder
 
 
 @dataclass(frozen=True)

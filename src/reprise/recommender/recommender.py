@@ -24,9 +24,8 @@ from reprise.recommender.exploration import exploration_of
 from reprise.recommender.forecaster import Forecast, Forecaster
 from reprise.recommender.generate import DecodingOptions, generate_after
 from reprise.recommender.history import History, HistoryLike, Timestamp, read_history, request_time_s
-from reprise.recommender.item_changes import ItemChanger
+from reprise.recommender.item_changes import ItemChanger, open_catalogue
 from reprise.recommender.items.candidate_mask import read_filters
-from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.items.list_arguments import history_list, id_list
 from reprise.recommender.option_checks import at_most
 from reprise.recommender.rank_histories import rank_histories
@@ -101,11 +100,10 @@ class Recommender:
         self._trusted = trusted
         self._similarity = SimilarItems(artefact)
         network, index = open_network(artefact), open_index(artefact)
-        reads = network.runtime.reads
-        heads = artefact.forecast
+        reads, heads = network.runtime.reads, artefact.forecast
         kinds = tuple(artefact.metadata["data"]["kinds"]) if "kind" in reads or heads is not None else ()
-        catalogue = Catalogue(artefact.items, warm=len(artefact.output_ID), kinds=kinds)
-        self._changer = ItemChanger(None, index, catalogue)
+        catalogue, encoder = open_catalogue(artefact, kinds)
+        self._changer = ItemChanger(encoder, index, catalogue)
         self._ranker = Ranker(catalogue, network, index, artefact.popular)
         self._rules = artefact.history_rules
         self.heads = heads
