@@ -120,7 +120,7 @@ def test_the_metrics_at_a_bias_equal_those_of_sorted_lists() -> None:
         assert found.places == pytest.approx(is_cold_I[order_NI[:, :20]].mean())
 
 
-def test_cold_items_are_read_but_not_recommended_if_that_helps_nobody() -> None:
+def test_cold_items_are_read_but_not_recommended_before_they_are_fitted() -> None:
     table = ContentEmbeddings(3, 4, ItemContent(), torch.eye(3), warm=2).eval()
     assert not bool(table.cold_scored)
     assert (table.scoring_ID()[2, :-1] == 0).all()

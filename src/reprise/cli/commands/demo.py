@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 EXAMPLE = "reprise demo --out reprise-demo"
 SPLIT = "last:14d,14d"
 RECIPE = [
+    "model.content={}",
     "model.dropout=0.2",
     "model.item_dropout=0.1",
     "training.epochs=6",
     "training.refit=2",
     "training.metric=mrr@20",
 ]
-"""Overrides of the recipe, chosen on the validation part, that train in a few minutes on two cores."""
+"""Overrides of the recipe, chosen on the validation part, that train in a few minutes on two cores. The content of an item is
+its title and its price."""
 ATTRIBUTION = {
     "data": "Online Retail, UCI Machine Learning Repository, dataset 352",
     "licence": "CC BY 4.0",
@@ -31,6 +33,8 @@ CUSTOMERS = 3
 """Number of customers whose recommendations are printed."""
 EVENTS = "events.db"
 """Name of the file of a server's event log, in the command that starts a server."""
+NEW_K = 3
+"""Number of new products that are recommended to each of them."""
 TOP_K = 5
 """Number of recommendations, and of previous purchases, printed per customer."""
 
@@ -110,6 +114,15 @@ def _show_recommendations(recommender: "Recommender", data: "SequenceDataset") -
         last = "; ".join(titles[index - 1] for index in before[-TOP_K:].tolist())
         show_table(
             f"customer {data.users[user]}, last bought: {last}", ["rank", "item", "bought later"], rows
+        )
+        new = recommender.recommend(
+            data.items.item_ids(before), k=NEW_K, allow=data.items.ids[data.items.warm :].tolist()
+        )
+        show_table(
+            f"new products for customer {data.users[user]}, which were never sold in the training part and are known by "
+            "their title and price",
+            ["rank", "item", "bought later"],
+            [[item.rank, item.title or item.item_id, "yes" if item.item_id in after else ""] for item in new],
         )
 
 

@@ -41,7 +41,7 @@ class ContentEmbeddings(ItemEmbeddings):
 
     In each training step a share of the items loses its learned vector, for inputs and outputs alike, so that W learns to
     represent items that were never seen. Such an item has the output vector g f_i W / |f_i W| and the bias b + f_i w, which
-    say how far content can be trusted on this log; g, b and w are learned with the network, and `ColdItems` fits g and b
+    say how far content can be trusted on this log; g, b and w are learned with the network, and `fit_cold_items` fits b
     to the cold items of the validation part. Output vectors have the bias as their last number.
 
     Args:
