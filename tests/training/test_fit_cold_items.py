@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from reprise.data.dataset import SequenceDataset
+from reprise.evaluation.content_ablation import ablate_content
 from reprise.evaluation.evaluator import evaluate_ranks
-from reprise.evaluation.options import QUICK
+from reprise.evaluation.options import QUICK, EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.models.items.content_embeddings import ContentEmbeddings, ItemContent
 from reprise.models.networks.ensemble import Ensemble
@@ -46,6 +47,8 @@ def test_a_network_that_reads_titles_finds_new_items(tmp_path: Path) -> None:
     fit = next(one["cold_items"] for one in record if "cold_items" in one)
     assert fit["cold"] > 20 and not fit["simulated"] and fit["recall"] > 0.8
     assert fit["ndcg"] >= fit["ndcg_without"]
+    without_title = ablate_content(model, data, options=EvaluationOptions(resamples=50)).differences[0]
+    assert without_title["ndcg@10"].value > 0.2
 
 
 @pytest.mark.parametrize("sparse", [False, True])
