@@ -166,7 +166,7 @@ def test_a_header_of_another_length_than_all_rows_is_reported_as_such(read, head
         ),
         ("sep=,\r\na,b\r\n1,2\r\n", "line 1: the line names the separator for Excel"),
         ('"a"\n1\na\n', "line 3: the line repeats the header"),
-        (gzip.compress(b"a,b\n"), "is compressed by gzip; let its name end with .gz"),
+        (gzip.compress(b"a,b\n", mtime=0), "is compressed by gzip; let its name end with .gz"),
         (b"PAR1\x15\x04", "is a Parquet file; let its name end with .parquet"),
         (b"PK\x03\x04\0", "is a ZIP archive or an Excel file; unpack it, or export it as CSV"),
         ("a,b,a\n1,2,3\n", "line 1, has 2 columns named 'a'; rename or drop all but one of them"),
