@@ -30,6 +30,9 @@ class ItemContent:
     """Columns of the item table: names, or column specs of `reprise.content`. Default: all columns that can be used."""
     id_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the items that are represented by their content alone in a training step, so that new items work."""
+    cold_cost: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Largest share of NDCG@10 over all targets that recommending new items may cost on the validation part.
+    A larger share puts more new items on the lists."""
     ids: bool = True
     """Whether each item of the training part also has a learned vector. False: the network reads content only."""
     projection: Literal["learned", "fixed"] = "learned"

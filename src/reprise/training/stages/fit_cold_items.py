@@ -32,8 +32,6 @@ MIN_COLD = 20
 """Minimum number of cold targets in the validation part; with fewer, some warm items take their part."""
 HELD_OUT = 0.1
 """Share of the warm items that are scored without their learned vectors if there are not enough cold ones."""
-MAX_COST = 0.01
-"""Largest share of the NDCG over all targets that cold items may cost."""
 MAX_SHARE = 2.0
 """Largest share of places that cold items may take, as a multiple of the share of cold targets."""
 STEPS = np.arange(-1.0, 1.0001, 0.025)
@@ -95,7 +93,7 @@ def fit_cold_items(
     """Choose the bias with which cold items are found most often without a cost to the list as a whole.
 
     Cold items may take at most `MAX_SHARE` times their share of the targets. Among the biases whose NDCG over all targets is
-    at most the share `MAX_COST` below the best, and below that without cold items, the one with the highest recall of cold
+    at most the share `cold_cost` below the best, and below that without cold items, the one with the highest recall of cold
     targets is chosen. If the
     validation part has hardly any cold target, a tenth of the warm items is scored without learned vectors instead.
 
@@ -122,7 +120,7 @@ def fit_cold_items(
     targets, cold = len(scores.own_N), int(scores.is_cold_N.sum())
     without = _measure(scores, -np.inf)
     tried = {float(step): _measure(scores, step / unit) for step in STEPS}
-    shift = _choose(tried, without, MAX_SHARE * cold / targets)
+    shift = _choose(tried, without, MAX_SHARE * cold / targets, items.content.cold_cost)
     best = without if shift is None else tried[shift]
     if shift is None:
         items.cold_scored.fill_(False)
@@ -141,12 +139,14 @@ class _Measured(NamedTuple):
     """Share of the places of the lists that cold items take."""
 
 
-def _choose(tried: Mapping[float, _Measured], without: _Measured, max_places: float) -> float | None:
+def _choose(
+    tried: Mapping[float, _Measured], without: _Measured, max_places: float, cost: float
+) -> float | None:
     """Return the bias of `fit_cold_items`; None if cold items are better left out."""
     possible = {step: one for step, one in tried.items() if one.places <= max_places and one.recall > 0}
     if not possible:
         return None
-    least = (1 - MAX_COST) * max(without.ndcg, *(one.ndcg for one in possible.values()))
+    least = (1 - cost) * max(without.ndcg, *(one.ndcg for one in possible.values()))
     close = {step: one for step, one in possible.items() if one.ndcg >= least}
     return max(close, key=lambda step: (close[step].recall, close[step].ndcg), default=None)
 
