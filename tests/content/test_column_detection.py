@@ -85,13 +85,17 @@ def test_a_column_is_read_by_its_values(name: str, values: Any, spec: Any) -> No
             [f"images/{row}.jpg" for row in range(ROWS)],
             r"names of files; declare Image('photo', root=...)",
         ),
+        ("price", [f"{row}.50" for row in range(59)] + ["call us"], "except for texts such as 'call us'"),
+        ("price", [f"{row},50" for row in range(ROWS)], "numbers written as text"),
+        ("image", [f"[0.{row}, 1.0]" for row in range(ROWS)], "lists or objects written as text"),
+        ("tags", [f'["tag{row}"]' for row in range(ROWS)], "lists or objects written as text"),
         ("link", [f"https://shop.example/{row}" for row in range(ROWS)], "addresses"),
         ("size", [{"w": 1, "h": row} for row in range(ROWS)], "values of type struct"),
         ("bytes", [b"a", b"b"] * 30, "values of type binary"),
         (
             "path",
             [[1.0] * (1 + row % 3) for row in range(ROWS)],
-            "lists of type double that differ in length",
+            "vectors of different widths, 1 to 3 numbers",
         ),
     ],
 )

@@ -209,7 +209,7 @@ def test_rows_are_a_list_of_mappings(content: FittedContent) -> None:
     [
         (["tilte"], "the item table has no column 'tilte'; did you mean 'title'"),
         ([Number("price", per="brnd")], "the item table has no column 'brnd'; did you mean 'brand'"),
-        (["item_id"], "column 'item_id' of the item table is left out by itself: the ids of the items"),
+        (["item_id"], "column 'item_id' of the item table is left out: the ids of the items"),
         ([3], r"columns must be names or column specs such as Text\('title'\), got 3"),
         ("title", "columns must be a list of column specs or names, got 'title'"),
     ],

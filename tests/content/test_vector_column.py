@@ -55,7 +55,10 @@ def test_size_0_keeps_the_vectors() -> None:
     ("values", "message"),
     [
         ([[1.0, 2.0], [1.0]], r"vector of 1 numbers for row 2, expected 2"),
-        ([[1.0, 2.0], [1.0, NAN]], r"NaN, null or an infinite number for row 2 \(1 rows in all\)"),
+        (
+            [[1.0, 2.0], [1.0, NAN]],
+            r"NaN, null or an infinite number for row 2 \(rows with such a vector: 1\)",
+        ),
         ([[1.0, 2.0], [1.0, None]], "NaN, null or an infinite number for row 2"),
         ([[1.0, float("inf")]], "NaN, null or an infinite number for row 1"),
         ([["a", "b"]], "of type list<.*string>, not vectors"),

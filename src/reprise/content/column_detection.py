@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from reprise.argument_checks import shown
 from reprise.content.column_spec import ColumnSpec
 from reprise.content.columns.category_column import Category
 from reprise.content.columns.date_column import Date
@@ -57,6 +58,9 @@ MANY = 20
 """Number of values below which nothing is concluded from values that differ."""
 FILE_NAME = re.compile(r"\.(jpe?g|png|gif|webp|bmp|tiff?|wav|flac|ogg|mp3|aiff?)$", re.IGNORECASE)
 ADDRESS = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+NUMBER = re.compile(r"^[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?$")
+FRACTION = re.compile(r"^[+-]?\d+(\.\d+|,\d\d)$")
+JSON_VALUE = re.compile(r"^(\[.*\]|\{.*\})$", re.DOTALL)
 CODE = re.compile(r"^(?=.*\d)[A-Za-z0-9_.:#-]+$")
 
 
@@ -131,9 +135,9 @@ def _detect_list(name: str, column: pa.ChunkedArray) -> tuple[ColumnSpec | None,
     ):
         return Vector(name), f"vectors of {lengths[0]} numbers"
     if pa.types.is_nested(inner) or pa.types.is_floating(inner) or pa.types.is_binary(inner):
-        return None, f"lists of type {inner} that differ in length" if is_number(
-            inner
-        ) else f"lists of type {inner}"
+        if is_number(inner) and len(lengths) > 1:
+            return None, f"vectors of different widths, {min(lengths)} to {max(lengths)} numbers"
+        return None, f"lists of type {inner}"
     distinct = pc.count_distinct(values).as_py()
     if distinct == 1:
         return None, "all values are equal"
@@ -167,6 +171,10 @@ def _detect_text(name: str, column: pa.ChunkedArray, distinct: int) -> tuple[Col
         return None, "addresses"
     if name_words(name) & TEXT_NAMES:
         return Text(name), "text, by the name of the column"
+    if _share(texts, JSON_VALUE) > 0.5:
+        return None, "lists or objects written as text; give the table as Parquet to read them"
+    if _share(texts, NUMBER) > 0.5 and _share(texts, FRACTION) > 0.25:
+        return None, _describe_number_texts(texts)
     separator = _find_separator(texts)
     if separator:
         return Category(name, separator=separator), f"several categories, separated by {separator!r}"
@@ -175,6 +183,14 @@ def _detect_text(name: str, column: pa.ChunkedArray, distinct: int) -> tuple[Col
     if len(texts) > MANY and (name_words(name) & CODE_WORDS or _share(texts, CODE) > 0.5):
         return None, "codes, few of which occur twice"
     return Text(name), f"text, {distinct:,} different"
+
+
+def _describe_number_texts(texts: list[str]) -> str:
+    """Return why a text column of numbers is not read as numbers."""
+    other = next((text for text in texts if not NUMBER.search(text)), None)
+    if other is None:
+        return "numbers written as text; convert them to numbers"
+    return f"numbers, except for texts such as {shown(other)}; write numbers, or leave the value empty"
 
 
 def _share(texts: list[str], pattern: re.Pattern[str]) -> float:

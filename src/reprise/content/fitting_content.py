@@ -74,7 +74,7 @@ def choose_columns(columns: Sequence[Any], table: Table) -> list[ColumnSpec]:
             chosen.append(detected)
         else:
             raise ConfigError(
-                f"column {column!r} of the item table is left out by itself: {found[column].reason}; declare how to read it, "
-                f"for example Category({column!r}) or Text({column!r})"
+                f"column {column!r} of the item table is left out: {found[column].reason}; "
+                f"correct the column, or declare how to read it, for example Category({column!r})"
             )
     return chosen

@@ -153,7 +153,7 @@ class TableRows(ItemRows):
             row = int(rows_N[wrong_N][0])
             raise DataError(
                 f"column {column!r} has a vector with NaN, null or an infinite number for {self.row_name(row)} "
-                f"({int(wrong_N.sum())} rows in all); replace the numbers, or make the whole vector null"
+                f"(rows with such a vector: {int(wrong_N.sum())}); replace the numbers, or make the whole vector null"
             )
         vector_MW = np.zeros((len(self), width), np.float32)
         vector_MW[rows_N] = found_NW
