@@ -21,7 +21,7 @@ from reprise.testing.worlds import families
 from reprise.training import RunOptions, TrainingConfig, train
 from reprise.training.losses.negatives import Negatives
 from reprise.training.losses.sampled_losses import SampledSoftmax
-from reprise.training.stages.fit_cold_items import _measure, _Scores
+from reprise.training.stages.fit_cold_items import _choose, _measure, _Measured, _Scores
 
 CONTENT = ItemContent(columns=("title",), id_dropout=0.3)
 SMALL = Recurrent(size=24, layers=1, dropout=0.0, item_dropout=0.0, content=CONTENT)
@@ -128,3 +128,21 @@ def test_cold_items_are_read_but_not_recommended_before_they_are_fitted() -> Non
     assert not bool(table.cold_scored)
     assert (table.scoring_ID()[2, :-1] == 0).all()
     assert not (table(torch.tensor(3)) == 0).all()
+
+
+def test_the_bias_with_the_most_cold_targets_is_chosen_among_those_that_cost_little() -> None:
+    without = _Measured(recall=0.0, ndcg=0.200, places=0.0)
+    tried = {
+        -0.1: _Measured(recall=0.02, ndcg=0.201, places=0.05),
+        0.0: _Measured(recall=0.05, ndcg=0.200, places=0.10),
+        0.1: _Measured(recall=0.09, ndcg=0.196, places=0.15),
+        0.2: _Measured(recall=0.12, ndcg=0.150, places=0.50),
+    }
+    assert _choose(tried, without, max_places=0.2, cost=0.01) == 0.0
+    assert _choose(tried, without, max_places=0.2, cost=0.05) == 0.1
+    assert _choose(tried, without, max_places=0.07, cost=0.05) == -0.1
+    assert _choose(tried, without, max_places=0.01, cost=0.0) == -0.1
+    worse = {step: one._replace(ndcg=0.1) for step, one in tried.items()}
+    assert _choose(worse, without, max_places=0.2, cost=0.01) is None
+    nothing = {step: one._replace(recall=0.0) for step, one in tried.items()}
+    assert _choose(nothing, without, max_places=0.2, cost=0.01) is None

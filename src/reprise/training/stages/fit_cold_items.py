@@ -92,10 +92,10 @@ def fit_cold_items(
 ) -> ColdItemsResult:
     """Choose the bias with which cold items are found most often without a cost to the list as a whole.
 
-    Cold items may take at most `MAX_SHARE` times their share of the targets. Among the biases whose NDCG over all targets is
-    at most the share `cold_cost` below the best, and below that without cold items, the one with the highest recall of cold
-    targets is chosen. If the
-    validation part has hardly any cold target, a tenth of the warm items is scored without learned vectors instead.
+    Cold items may take at most `MAX_SHARE` times their share of the targets, or as many places as give the best NDCG over
+    all targets. Among the biases whose NDCG is at most the share `cold_cost` below the best one, and below that without
+    cold items, the one with the highest recall of cold targets is chosen. If the validation part has hardly any cold
+    target, a tenth of the warm items is scored without learned vectors instead.
 
     Args:
         model: A network with content, whose corrections are fitted.
@@ -143,11 +143,17 @@ def _choose(
     tried: Mapping[float, _Measured], without: _Measured, max_places: float, cost: float
 ) -> float | None:
     """Return the bias of `fit_cold_items`; None if cold items are better left out."""
-    possible = {step: one for step, one in tried.items() if one.places <= max_places and one.recall > 0}
+    possible = {step: one for step, one in tried.items() if one.recall > 0}
     if not possible:
         return None
-    least = (1 - cost) * max(without.ndcg, *(one.ndcg for one in possible.values()))
-    close = {step: one for step, one in possible.items() if one.ndcg >= least}
+    best = max(without, *possible.values(), key=lambda one: one.ndcg)
+    # a limit of the places must not keep the list as a whole from getting better
+    limit = max(max_places, best.places)
+    close = {
+        step: one
+        for step, one in possible.items()
+        if one.ndcg >= (1 - cost) * best.ndcg and one.places <= limit
+    }
     return max(close, key=lambda step: (close[step].recall, close[step].ndcg), default=None)
 
 
