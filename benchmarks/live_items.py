@@ -1,4 +1,4 @@
-"""Processor time of adding one item to a recommender that reads content, beside the number of items added before.
+"""Processor time of adding one item to a recommender that reads content, by the number of items added before.
 
     python benchmarks/live_items.py MODEL --column title
 

@@ -78,4 +78,6 @@ def in_one_table(shop: Recommender, items: Mapping[str, Mapping[str, Any]]) -> R
     for item_id, values in items.items():
         rows[[*ids, *new].index(item_id)] |= values
     table = pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows])
-    return Recommender.of(replace(artefact, tensors=tensors, items=table))
+    sizes = {**artefact.metadata["sizes"], "scored": len(rows)}
+    metadata = {**artefact.metadata, "sizes": sizes}
+    return Recommender.of(replace(artefact, metadata=metadata, tensors=tensors, items=table))

@@ -188,7 +188,7 @@ def _result(recommend: Recommend, test: GoldenTest, k: int) -> GoldenTest:
         for event, value in zip(history, test.get(name, ()), strict=False):
             event[name] = value
     result = recommend(history, k, now=test.get("now"), allow=test.get("allow"))
-    if any(one.reason == NOT_FINITE for one in result):
+    if any(one.reason.endswith(NOT_FINITE) for one in result):
         raise ArtefactError(
             f"the model has scores that are not finite in the golden test about {test['about']}; train it again"
         )

@@ -5,13 +5,15 @@ Shape letters: M items, F features, D width of the input vectors, D' = D + 1 wid
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from reprise.arrays import AnyArray, Float32Array
-from reprise.content.fitted_content import FittedContent
 from reprise.recommender.search.mmr import unit_vectors
+
+if TYPE_CHECKING:
+    from reprise.content.fitted_content import FittedContent
 
 NO_CONTENT = -1.0
 """Bias of an item without content, in cosines: the least possible cosine."""
@@ -52,7 +54,7 @@ class ContentVectors:
     It gives the same vectors as the trained network (`ContentEmbeddings`) gives items without a learned vector.
     """
 
-    content: FittedContent
+    content: "FittedContent"
     """Encoder of the columns."""
     projection_FD: Float32Array
     """W: the map from features to input vectors."""
@@ -77,6 +79,9 @@ class ContentVectors:
         data = artefact.metadata.get("content")
         if data is None:
             return None
+        # imported here: it needs pydantic, and most models do without
+        from reprise.content.fitted_content import FittedContent
+
         numbers = artefact.content_map
         scale, bias, unit, scored = numbers["numbers"].tolist()
         return cls(

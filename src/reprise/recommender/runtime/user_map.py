@@ -5,13 +5,15 @@ Shape letters: B users, F features, D width.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from reprise.arrays import AnyArray, Float32Array
-from reprise.content.fitted_content import FittedContent
 from reprise.errors import ArtefactError
+
+if TYPE_CHECKING:
+    from reprise.content.fitted_content import FittedContent
 
 USER = "user"
 """Name of the array of a state with the vectors of the users, [B, D]; the step leaves it as it is."""
@@ -24,7 +26,7 @@ FITTED = "fitted."
 class UserMap:
     """How a network reads the attributes of users."""
 
-    content: FittedContent
+    content: "FittedContent"
     """How attributes are encoded."""
     weight_FD: Float32Array
     """Map from features to vectors."""
@@ -40,6 +42,9 @@ class UserMap:
         """
         if facts is None:
             return None
+        # imported here: it needs pydantic, and most models do without
+        from reprise.content.fitted_content import FittedContent
+
         fitted = {
             name.removeprefix(FITTED): array for name, array in tensors.items() if name.startswith(FITTED)
         }

@@ -239,7 +239,8 @@ class _OperationEndpoint:
         if isinstance(result, Mapping):
             logged = ("recommendation_id", "model_version")
             facts |= {name: result[name] for name in logged if result.get(name)}
-            explored = [item for item in result.get("items", ()) if "propensity" in item]
+            listed = result.get("items")  # the number of items in the description of a model
+            explored = [item for item in listed if "propensity" in item] if isinstance(listed, list) else []
             if explored:  # clicks on them can be weighted by the inverse propensity
                 fields = ("rank", "item_id", "propensity")
                 facts["explored"] = [{name: item[name] for name in fields} for item in explored]
