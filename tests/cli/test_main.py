@@ -119,9 +119,8 @@ def test_help_texts_are_printed_as_they_are_written(name: str, columns: int) -> 
         for line in CliRunner().invoke(main.app, [name, "--help"]).output.splitlines()
         if "Example:" in line
     )
-    assert example.endswith(
-        f"Example: {sys.modules[f'reprise.cli.commands.{name.replace("-", "_")}'].EXAMPLE}"
-    )
+    module = f"reprise.cli.commands.{name.replace('-', '_')}"
+    assert example.endswith(f"Example: {sys.modules[module].EXAMPLE}")
 
 
 def test_help_keeps_brackets_asterisks_and_backslashes() -> None:
