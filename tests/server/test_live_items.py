@@ -1,5 +1,6 @@
 """A new item put to a running server: in the next answer, read in histories, kept over a restart, and deleted."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,10 @@ import pytest
 from reprise.models.items.content_embeddings import ItemContent
 from reprise.models.networks.recurrent import Recurrent
 from reprise.recommender import Recommender
+from reprise.recommender.artefact.artefact import CONTENT_MAP, read
+from reprise.server.engine.event_encoding import is_known
+from reprise.server.engine.item_overrides import ItemOverrides
+from reprise.server.store.records import ItemChange
 from reprise.testing.server_process import ServerProcess
 from reprise.testing.worlds import families
 from reprise.training import RunOptions, TrainingConfig, train
@@ -52,6 +57,22 @@ def test_a_new_item_is_served_kept_and_deleted(content_model: Path, tmp_path: Pa
     with ServerProcess(content_model, store, log) as server:
         server.wait_ready()
         assert ids(server, HISTORY) == first
+        asked = {"events": HISTORY, "allow": ["new"], "explain": True}
+        (explained,) = server.request("POST", "/v1/recommend", asked).body["items"]
+        ((name, value, amount),) = (tuple(one.values()) for one in explained["columns"])
+        assert (name, value) == ("title", "scarf no 17") and amount > 0
         deleted = server.request("DELETE", "/v1/items/new")
         assert deleted.body == {"item_id": "new", "deleted": True}
         assert "new" not in ids(server, HISTORY)
+
+
+def test_a_model_that_recommends_no_cold_items_says_so(content_model: Path, tmp_path: Path) -> None:
+    artefact = read(content_model)
+    numbers = artefact.content_map["numbers"].copy()
+    numbers[-1] = 0.0
+    silent = replace(artefact, tensors={**artefact.tensors, CONTENT_MAP + "numbers": numbers})
+    items = ItemOverrides(Recommender.of(silent))
+    items.apply([ItemChange(1, "shop", "new", {"title": "scarf no 17"})])
+    assert not items.is_recommendable("shop", "new")
+    assert is_known("new", items.ranker("shop").catalogue), "its events count"
+    assert items.is_recommendable("shop", "3-0") and not items.is_recommendable("shop", "missing")

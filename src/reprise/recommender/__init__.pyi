@@ -5,6 +5,7 @@ from .forecaster import Forecaster as Forecaster
 from .forecaster import NextTime as NextTime
 from .forecaster import PathStep as PathStep
 from .history import UserHistory as UserHistory
+from .recommendations import ColumnContribution as ColumnContribution
 from .recommendations import Continuation as Continuation
 from .recommendations import Influence as Influence
 from .recommendations import Recommendation as Recommendation

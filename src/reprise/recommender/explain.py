@@ -1,4 +1,4 @@
-"""Influence of each event on the scores of items, by leaving the events out one at a time.
+"""Explanations of scores: the influence of each event, by leaving it out, and the contribution of each column of an item.
 
 Shape letters: T events of the history, T' its last events that are left out in turn, M explained items, B versions of the
 history: the whole one and T' without one event.
@@ -7,9 +7,10 @@ history: the whole one and T' without one event.
 import numpy as np
 
 from reprise.arrays import AnyArray, Float32Array
+from reprise.content.columns.vector_column import Vector
 from reprise.recommender.history import History
 from reprise.recommender.ranker import Ranker
-from reprise.recommender.recommendations import Influence
+from reprise.recommender.recommendations import ColumnContribution, Influence
 from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.runtime.onnx_network import OnnxNetwork
 from reprise.recommender.runtime.onnx_session import State
@@ -76,3 +77,58 @@ def influences_of_events(
         strict=True,
     )
     return [Influence(*row) for row in rows]
+
+
+def column_contributions(
+    ranker: Ranker, state: State, items: AnyArray, now_s: float
+) -> list[list[ColumnContribution]]:
+    """Return what each column adds to the scores of items for one user, for each of M items, largest amounts first.
+
+    The lists are empty if the model does not read the content of items, or the query is not finite. The contributions, that of
+    the learned vector and that of the bias sum to the product of query and output vector (`ContentVectors.score_parts`).
+
+    Args:
+        ranker: Model with the current items.
+        state: State of the user, [1, ...].
+        items: Indices of the M items.
+        now_s: Time of the request, in seconds since 1970; NaN if it is not known.
+
+    Raises:
+        DataError: a file that a column names cannot be read.
+    """
+    content, network, catalogue = ranker.content, ranker.network, ranker.catalogue
+    query_D = network.query(state, now_s)[0]
+    if content is None or not np.isfinite(query_D).all():
+        return [[] for _ in items]
+    # a new value does not change the vector of an item of the training part, so the model read the value of the table
+    original = catalogue.without_changes()
+    rows = [
+        (original if index <= catalogue.warm else catalogue).item(catalogue.item_id(index))
+        for index in items.tolist()
+    ]
+    vectors = {column.spec.column for column in content.content.columns if isinstance(column.spec, Vector)}
+    found = []
+    for row, *arrays in zip(
+        rows,
+        content.content.encode_values(rows),
+        network.input_of(items),
+        network.output_of(items),
+        strict=True,
+    ):
+        parts = content.score_parts(query_D, *arrays)
+        contributions = [
+            ColumnContribution(name, None if name in vectors else row.get(name), amount)
+            for name, amount in parts.columns.items()
+        ]
+        found.append(sorted(contributions, key=lambda one: -abs(one.contribution)))
+    return found
+
+
+def columns_after_history(
+    ranker: Ranker, history: History, item: int, now_s: float
+) -> list[ColumnContribution]:
+    """Return `column_contributions` of an item index after a history; empty if it has no known event."""
+    if not len(history):
+        return []
+    state = ranker.network.with_attributes(ranker.network.fold([history.events]), [history.attributes])
+    return column_contributions(ranker, state, np.array([item]), now_s)[0]

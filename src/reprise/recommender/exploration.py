@@ -12,6 +12,7 @@ import numpy as np
 
 from reprise.argument_checks import number
 from reprise.arrays import AnyArray, BoolArray, Float64Array
+from reprise.data.vocabulary import ItemId
 from reprise.errors import ConfigError
 from reprise.recommender.recommendations import Recommendation, Recommendations
 
@@ -26,6 +27,7 @@ class Impressions:
 
     def __init__(self) -> None:
         self._count_I = np.zeros(0, dtype=np.int64)
+        self._added: list[ItemId | None] = []
         self._lock = threading.Lock()
 
     def add(self, index_N: AnyArray) -> None:
@@ -41,6 +43,24 @@ class Impressions:
         with self._lock:
             self._resize(items)
             return self._count_I[:items].copy()
+
+    def follow(self, items: int, added: Sequence[ItemId | None]) -> None:
+        """Forget the counts of the slots of added items that another item has now.
+
+        Args:
+            items: Number of items of the model, whose indices come before those of the slots.
+            added: Id of the item in each slot; None: the slot is free.
+        """
+        with self._lock:
+            # a request that began earlier may know fewer slots
+            current = [*added, *self._added[len(added) :]]
+            if current == self._added:
+                return
+            self._resize(items + len(current))
+            for slot, (before, now) in enumerate(zip(self._added, current, strict=False)):
+                if before != now:
+                    self._count_I[items + slot] = 0
+            self._added = current
 
     def _resize(self, items: int) -> None:
         if items > len(self._count_I):

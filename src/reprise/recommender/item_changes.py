@@ -13,6 +13,7 @@ from reprise.arrays import AnyArray, Float32Array, Int64Array
 from reprise.data.vocabulary import PAD, ItemId
 from reprise.errors import DataError
 from reprise.recommender.artefact.artefact import Artefact
+from reprise.recommender.artefact.loading import open_index, open_network
 from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.items.content_vectors import ContentVectors
 from reprise.recommender.ranker import Ranker
@@ -36,12 +37,17 @@ class ItemEncoder(Protocol):
         ...
 
 
-def open_catalogue(artefact: Artefact, kinds: tuple[str, ...]) -> tuple[Catalogue, ItemEncoder | None]:
-    """Return the items of a saved model, and the encoder of their content; None if the model reads ids only."""
-    encoder = ContentVectors.from_artefact(artefact)
-    columns = () if encoder is None else tuple(block.column for block in encoder.content.blocks)
+def open_ranker(artefact: Artefact) -> "tuple[Ranker, ItemChanger]":
+    """Return the ranker of a saved model, and what makes rankers with changed items from it."""
+    network, index = open_network(artefact), open_index(artefact)
+    reads_kinds = "kind" in network.runtime.reads or artefact.forecast is not None
+    kinds = tuple(artefact.metadata["data"]["kinds"]) if reads_kinds else ()
+    content = ContentVectors.from_artefact(artefact)
+    columns = () if content is None else tuple(block.column for block in content.content.blocks)
     warm = artefact.metadata["sizes"]["items"]
-    return Catalogue(artefact.items, warm, kinds, scored=artefact.scored, content=columns), encoder
+    catalogue = Catalogue(artefact.items, warm, kinds, scored=artefact.scored, content=columns)
+    ranker = Ranker(catalogue, network, index, artefact.popular, content=content)
+    return ranker, ItemChanger(content, index, catalogue)
 
 
 @dataclass(frozen=True)

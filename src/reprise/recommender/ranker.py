@@ -15,6 +15,7 @@ from reprise.data.popular_items import Moment, PopularItems, PopularList
 from reprise.recommender.exploration import CANDIDATES, Exploration
 from reprise.recommender.items.candidate_mask import Filters
 from reprise.recommender.items.catalogue import Catalogue
+from reprise.recommender.items.content_vectors import ContentVectors
 from reprise.recommender.recommendations import Recommendation, Recommendations
 from reprise.recommender.runtime.onnx_network import OnnxNetwork
 from reprise.recommender.runtime.onnx_session import State
@@ -23,6 +24,8 @@ from reprise.recommender.search.mmr import diversify, shortlist_size
 
 NO_EVENTS = "because the history has no known item"
 """End of the reason of a recommendation for a user without known events."""
+PUBLIC_NAMES = {"time_s": "timestamp", "kind": "kind", "value": "value", "now_s": "now"}
+"""Inputs of the graphs, and their names in requests."""
 NOT_FINITE = "because the state of the history is not finite"
 """End of the reason of a recommendation for a user whose events made the network compute infinite numbers or NaN."""
 
@@ -54,6 +57,13 @@ class Ranker:
     """Popularity of the items for users without known events."""
     exploration: Exploration | None = None
     """Which slots go to rarely shown items; None: none."""
+    content: ContentVectors | None = None
+    """Map from the columns of items to their vectors; None: the network reads ids only."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Inputs besides the items and their order, as requests name them."""
+        return tuple(PUBLIC_NAMES[name] for name in self.network.runtime.reads if name in PUBLIC_NAMES)
 
     def rank(
         self,
@@ -111,6 +121,7 @@ class Ranker:
         now_s: float | AnyArray,
     ) -> list[Recommendations]:
         """Return the lists with some slots for rarely shown items that pass the filters, and count all impressions."""
+        exploration.impressions.follow(self.catalogue.scored, self.catalogue.added.ids)
         listed_I = exploration.few(self.catalogue.size)
         if filters.listed_I is not None:
             listed_I &= filters.listed_I

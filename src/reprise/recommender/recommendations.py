@@ -1,7 +1,7 @@
-"""Results of a recommender: ranked items, continuations and influences of events."""
+"""Results of a recommender: ranked items, continuations, influences of events and contributions of columns."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from reprise.data.vocabulary import ItemId
 
@@ -64,3 +64,14 @@ class Influence(NamedTuple):
     """Position of the event in the history that was passed, from 0."""
     influence: float
     """Score with the event minus score without it; positive if the event raised the score."""
+
+
+class ColumnContribution(NamedTuple):
+    """Contribution of one column of an item to its score."""
+
+    column: str
+    """Name of the column."""
+    value: Any
+    """Value that the model read, as a JSON value; None for a vector, which is long."""
+    contribution: float
+    """Amount that the value adds to the score; negative if it lowers the score."""

@@ -17,27 +17,23 @@ from reprise.data.history_rules import HistoryRules
 from reprise.data.vocabulary import ItemId, Vocabulary
 from reprise.errors import ArtefactError, DataError
 from reprise.recommender.artefact.artefact import Artefact, read, write
-from reprise.recommender.artefact.loading import open_index, open_network
 from reprise.recommender.artefact.model_card import ReportLike, report_facts
-from reprise.recommender.explain import influences_of_events
+from reprise.recommender.explain import columns_after_history, influences_of_events
 from reprise.recommender.exploration import exploration_of
 from reprise.recommender.forecaster import Forecast, Forecaster
 from reprise.recommender.generate import DecodingOptions, generate_after
 from reprise.recommender.history import History, HistoryLike, Timestamp, read_history, request_time_s
-from reprise.recommender.item_changes import ItemChanger, open_catalogue
+from reprise.recommender.item_changes import open_ranker
 from reprise.recommender.items.candidate_mask import read_filters
 from reprise.recommender.items.list_arguments import history_list, id_list
 from reprise.recommender.option_checks import at_most
 from reprise.recommender.rank_histories import rank_histories
 from reprise.recommender.ranker import Ranker
-from reprise.recommender.recommendations import Continuation, Influence, Recommendations
+from reprise.recommender.recommendations import ColumnContribution, Continuation, Influence, Recommendations
 from reprise.recommender.search.mmr import check_diversity
 from reprise.recommender.self_check import GOLDEN, check_each_kind, make_golden_tests, run_golden_tests
 from reprise.recommender.session import Session
 from reprise.recommender.similar_items import SimilarItems
-
-PUBLIC_NAMES = {"time_s": "timestamp", "kind": "kind", "value": "value", "now_s": "now"}
-"""Inputs of the graphs, and their names in requests."""
 
 
 class Recommender:
@@ -99,14 +95,9 @@ class Recommender:
     def _open(self, artefact: Artefact, trusted: bool) -> None:
         self._trusted = trusted
         self._similarity = SimilarItems(artefact)
-        network, index = open_network(artefact), open_index(artefact)
-        reads, heads = network.runtime.reads, artefact.forecast
-        kinds = tuple(artefact.metadata["data"]["kinds"]) if "kind" in reads or heads is not None else ()
-        catalogue, encoder = open_catalogue(artefact, kinds)
-        self._changer = ItemChanger(encoder, index, catalogue)
-        self._ranker = Ranker(catalogue, network, index, artefact.popular)
+        self._ranker, self._changer = open_ranker(artefact)
         self._rules = artefact.history_rules
-        self.heads = heads
+        self.heads = artefact.forecast
         self.artefact = artefact
 
     def save(
@@ -145,8 +136,8 @@ class Recommender:
             self._make_golden_tests()
 
     def _make_golden_tests(self) -> list[dict[str, Any]]:
-        kinds = self.artefact.metadata["data"]["kinds"]
-        return make_golden_tests(self.recommend, self.items, kinds, self.reads, self._rules.session_gap_ms)
+        kinds, gap_ms = self.artefact.metadata["data"]["kinds"], self._rules.session_gap_ms
+        return make_golden_tests(self.recommend, self.items, kinds, self.reads, gap_ms)
 
     @property
     def name(self) -> str:
@@ -172,9 +163,7 @@ class Recommender:
     @property
     def reads(self) -> tuple[str, ...]:
         """Inputs besides the items and their order: some of `timestamp`, `kind`, `value` and `now`."""
-        return tuple(
-            PUBLIC_NAMES[name] for name in self._ranker.network.runtime.reads if name in PUBLIC_NAMES
-        )
+        return self._ranker.reads
 
     @property
     def history_rules(self) -> HistoryRules:
@@ -221,9 +210,8 @@ class Recommender:
 
     def without_columns(self, names: Iterable[str]) -> "Recommender":
         """Return a recommender without the changes that `with_items` made to these columns of items."""
-        return self._with_ranker(
-            replace(self._ranker, catalogue=self._ranker.catalogue.without_columns(names))
-        )
+        catalogue = self._ranker.catalogue.without_columns(names)
+        return self._with_ranker(replace(self._ranker, catalogue=catalogue))
 
     def _with_ranker(self, ranker: Ranker) -> "Recommender":
         other = copy(self)
@@ -343,6 +331,20 @@ class Recommender:
         read = self._read(history)
         now_s = request_time_s(now, read.last_s)
         return influences_of_events(self._ranker, read, target, now_s, last)
+
+    def explain_columns(
+        self, history: HistoryLike, item: ItemId, *, now: Timestamp | None = None
+    ) -> list[ColumnContribution]:
+        """Return how much each column with a value adds to the score of an item, largest amounts first.
+
+        The learned vector, the bias and counts of events add the rest. The list is empty if the model does not read content,
+        or the history has no known event. For the arguments see `explain`.
+
+        Raises:
+            DataError: as for `explain`, or a file that a column names cannot be read.
+        """
+        target, read = self._ranker.catalogue.index(item), self._read(history)
+        return columns_after_history(self._ranker, read, target, request_time_s(now, read.last_s))
 
     def generate(
         self,

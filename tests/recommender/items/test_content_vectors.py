@@ -10,7 +10,9 @@ from reprise.errors import ArtefactError, DataError
 from reprise.models.items.content_embeddings import ItemContent
 from reprise.models.networks.recurrent import Recurrent
 from reprise.recommender.items.content_vectors import ContentVectors
+from reprise.recommender.recommendations import ColumnContribution
 from reprise.recommender.recommender import Recommender
+from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.testing.worlds import families
 from reprise.training import RunOptions, TrainingConfig, train
 
@@ -69,16 +71,49 @@ def test_an_item_without_content_is_the_last_choice(recommender: Recommender) ->
     assert (found.output_MD[:, :-1] == 0).all() and (found.output_MD[:, -1] == -1).all()
 
 
-def test_the_shares_of_the_columns_and_the_bias_sum_to_the_score(recommender: Recommender) -> None:
-    vectors = ContentVectors.from_artefact(recommender.artefact)
-    assert vectors is not None
-    row = {"title": "lamp no 77"}
-    output_MD = vectors.vectors([row]).output_MD
-    query_D = np.random.default_rng(0).normal(size=output_MD.shape[1]).astype(np.float32)
-    shares = vectors.shares(query_D, vectors.content.encode_values([row])[0])
-    assert set(shares) == {"title"}
-    total = sum(shares.values()) + vectors.bias * float(query_D[-1])
-    assert total == pytest.approx(float(output_MD[0] @ query_D), abs=1e-4)
+def explained(shop: Recommender, item_id: str, learned: bool) -> list[ColumnContribution]:
+    """Return the explanation of an item, after a check that all parts sum to its score."""
+    history = ["0-0", "1-1", "2-0"]
+    ranker = shop.ranker
+    assert ranker.content is not None
+    index = np.array([ranker.catalogue.index(item_id)])
+    state = ranker.network.fold([EventArrays.of_items(ranker.catalogue.indices(history))])
+    query_D = ranker.network.query(state)[0]
+    input_D, output_D = ranker.network.input_of(index)[0], ranker.network.output_of(index)[0]
+    found = shop.explain_columns(history, item_id)
+    feature_1F = ranker.content.content.encode_values([{one.column: one.value for one in found}])
+    parts = ranker.content.score_parts(query_D, feature_1F[0], input_D, output_D)
+    assert {one.column: one.contribution for one in found} == pytest.approx(parts.columns)
+    total = sum(one.contribution for one in found) + parts.learned + parts.bias
+    assert total == pytest.approx(float(query_D @ output_D), abs=1e-4)
+    assert (abs(parts.learned) > 1e-3) == learned
+    return found
+
+
+def test_columns_learned_vector_and_bias_sum_to_the_score(recommender: Recommender) -> None:
+    (warm,) = explained(recommender, "3-0", learned=True)
+    assert (warm.column, warm.value) == ("title", "scarf no 0")
+    (cold,) = explained(recommender, "3-4", learned=False)
+    assert cold.value == "scarf no 4" and cold.contribution > 0, "scarves follow"
+    added = recommender.with_items({"new": {"title": "scarf no 77"}, "odd": {"title": "mug no 77"}})
+    (scarf,), (mug,) = (explained(added, item_id, learned=False) for item_id in ("new", "odd"))
+    assert (scarf.value, mug.value) == ("scarf no 77", "mug no 77")
+    assert scarf.contribution > mug.contribution
+
+
+def test_the_explained_value_is_the_one_that_the_vector_was_made_from(recommender: Recommender) -> None:
+    """A new title gives a cold item another vector, but not one of the training part."""
+    changed = recommender.with_items({"3-0": {"title": "mug no 9"}, "3-4": {"title": "mug no 9"}})
+    (warm,), (cold,) = explained(changed, "3-0", learned=True), explained(changed, "3-4", learned=False)
+    assert (warm.value, cold.value) == ("scarf no 0", "mug no 9")
+
+
+def test_no_column_is_explained_without_events_or_values(recommender: Recommender) -> None:
+    assert recommender.explain_columns([], "3-0") == []
+    untitled = recommender.with_items({"3-4": {"title": None}})
+    assert untitled.explain_columns(["2-0"], "3-4") == []
+    with pytest.raises(DataError, match="unknown item 'missing'"):
+        recommender.explain_columns(["2-0"], "missing")
 
 
 def test_a_wrong_type_is_refused(recommender: Recommender) -> None:
@@ -106,6 +141,8 @@ def test_a_model_without_content_has_no_map(tmp_path: Path) -> None:
     data = families(sequences=30)
     training = TrainingConfig(epochs=1, refit=0)
     model = train(Recurrent(size=8, layers=1), data, tmp_path / "run", training=training)
-    artefact = Recommender(model, data).artefact
+    recommender = Recommender(model, data)
+    artefact = recommender.artefact
+    assert recommender.explain_columns(["0-0"], "1-0") == []
     assert ContentVectors.from_artefact(artefact) is None
     assert artefact.scored == data.items.warm

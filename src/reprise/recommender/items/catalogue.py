@@ -224,6 +224,10 @@ class Catalogue:
         kept = {name: column for name, column in self.changed.items() if name not in removed}
         return self._replaced(AVAILABLE in removed, changed=kept)
 
+    def without_changes(self) -> "Catalogue":
+        """Return a catalogue in which the items of the table have its values again. Added items stay."""
+        return self._replaced(True, changed={}, lists={})
+
     def _replaced(self, other_availability: bool, **fields: Any) -> "Catalogue":
         """Return a catalogue with other fields, which shares everything else with this one."""
         after = replace(self, **fields)

@@ -47,6 +47,17 @@ class ItemVectors(NamedTuple):
     """What queries are compared with, [M, D']; the last column is a bias."""
 
 
+class ScoreParts(NamedTuple):
+    """What the score of an item is the sum of."""
+
+    columns: dict[str, float]
+    """Contribution of each column that has a value."""
+    learned: float
+    """Contribution of the learned vector; 0 for an item without one."""
+    bias: float
+    """Contribution of the bias; 0 for an item with a learned vector in its output vector."""
+
+
 @dataclass(frozen=True, eq=False)
 class ContentVectors:
     """The map from the columns of an item to its vectors: f W, and g f W / |f W| with the bias b + f w.
@@ -111,18 +122,34 @@ class ContentVectors:
         output_MD = np.column_stack([vector_MD * (self.scale * scored_M)[:, None], bias_M])
         return ItemVectors(input_MD, output_MD.astype(np.float32))
 
-    def shares(self, query_D: AnyArray, feature_F: Float32Array) -> dict[str, float]:
-        """Return how much each column adds to the score of an item without a learned vector, for a query [D'].
+    def score_parts(
+        self,
+        query_D: AnyArray,
+        feature_F: Float32Array,
+        input_D: Float32Array,
+        output_D: Float32Array,
+    ) -> ScoreParts:
+        """Return what the score of an item, the product of a query [D'] and its output vector, is the sum of.
 
-        The score is linear in the features, up to the length of f W, so the shares and the bias b sum to it. Columns
-        without a value are left out.
+        The input vector is the sum of f W and the learned vector e, and the output vector is the input vector times a factor,
+        with the bias as its last number. So the score is linear in the features, up to the factor.
+
+        Args:
+            query_D: The query, [D'].
+            feature_F: Features from which the vectors were made.
+            input_D: Input vector of the item.
+            output_D: Output vector of the item, [D'].
         """
-        input_FD = feature_F[:, None] * self.projection_FD
-        length = float(np.linalg.norm(input_FD.sum(0))) if self.unit else 1.0
-        part_F = self.scale / max(length, 1e-12) * (input_FD @ query_D[:-1])
-        part_F = part_F + feature_F * self.popularity_F * query_D[-1]
-        return {
+        factor = float(output_D[:-1] @ input_D) / max(float(input_D @ input_D), 1e-12)
+        part_F = factor * feature_F * (self.projection_FD @ query_D[:-1])
+        learned = factor * float(input_D @ query_D[:-1]) - float(part_F.sum())
+        bias = float(output_D[-1] * query_D[-1])
+        if factor and output_D[-1]:  # b + f w; the bias of an item with a learned vector is 0
+            part_F = part_F + feature_F * self.popularity_F * query_D[-1]
+            bias = self.bias * float(query_D[-1])
+        columns = {
             block.column: float(part_F[block.first : block.last].sum())
             for block in self.content.blocks
             if feature_F[block.first : block.last].any()
         }
+        return ScoreParts(columns, learned, bias)

@@ -3,6 +3,7 @@
 Shape letters: B queries of one batch, T events of one history, M recommended items.
 """
 
+import logging
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -13,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from reprise.errors import DataError
-from reprise.recommender.explain import influences
+from reprise.recommender.explain import column_contributions, influences
 from reprise.recommender.exploration import Exploration, share_of_slots
 from reprise.recommender.items.candidate_mask import read_filters
 from reprise.recommender.ranker import NOT_FINITE, HistorySummary, Ranker
-from reprise.recommender.recommendations import Recommendation
+from reprise.recommender.recommendations import ColumnContribution, Recommendation
 from reprise.recommender.runtime.onnx_session import State
 from reprise.server.engine.event_encoding import by_time, encode_events, item_ids
 from reprise.server.engine.requests import (
@@ -31,6 +32,7 @@ from reprise.server.engine.requests import (
 from reprise.server.engine.served_model import ServedModel
 from reprise.server.engine.state_cache import LongHistoryError
 from reprise.server.engine.user_state import NO_ITEMS, UserState
+from reprise.server.json_logging import log_event
 
 EXPLAINED_EVENTS = 20
 """Number of latest events that an explanation leaves out one by one. Its cost grows with the square of this number."""
@@ -216,10 +218,27 @@ def _ranked_items(
             for one in recommendations
         ]
     attributions = _attributions(model, ranker, prepared, recommendations, max_new_events)
+    columns = _columns(ranker, prepared, recommendations)
     return [
-        RankedItem(one.item_id, one.score, one.rank, one.title, _reason(one, found), one.propensity, found)
-        for one, found in zip(recommendations, attributions, strict=True)
-    ]
+        RankedItem(
+            one.item_id, one.score, one.rank, one.title, _reason(one, found), one.propensity, found, contributions
+        )
+        for one, found, contributions in zip(recommendations, attributions, columns, strict=True)
+    ]  # fmt: skip
+
+
+def _columns(
+    ranker: Ranker, prepared: _PreparedQuery, recommendations: Sequence[Recommendation]
+) -> list[list[ColumnContribution]]:
+    """Return the contributions of the columns of each recommended item; none if a file of an item cannot be read."""
+    attributes = prepared.query.context.attributes
+    state = ranker.network.with_attributes(prepared.state.network_state, [attributes])
+    indices = ranker.catalogue.indices(one.item_id for one in recommendations)
+    try:
+        return column_contributions(ranker, state, indices, prepared.now_s)
+    except DataError as error:  # the recommendations do not need the files of images and sounds
+        log_event("columns not explained", logging.WARNING, error=str(error))
+        return [[] for _ in recommendations]
 
 
 def _reason(recommendation: Recommendation, attributions: Sequence[Attribution]) -> str:

@@ -20,7 +20,7 @@ from reprise.errors import DataError
 from reprise.recommender.ranker import Ranker
 from reprise.recommender.recommender import Recommender
 from reprise.server.engine.changed_vectors import ChangedVectors
-from reprise.server.engine.event_encoding import is_known, item_id
+from reprise.server.engine.event_encoding import item_id
 from reprise.server.json_logging import log_event
 from reprise.server.store.records import ItemChange
 
@@ -137,8 +137,13 @@ class ItemOverrides:
         return self._vectors.setdefault(tenant, ChangedVectors())
 
     def is_recommendable(self, tenant: str, item: str) -> bool:
-        """Return whether there is a vector for an item: of the model, or of its content."""
-        return is_known(item, self.ranker(tenant).catalogue)
+        """Return whether an item can be recommended: it occurs in the training part, or the model compares its content."""
+        ranker = self.ranker(tenant)
+        index = self._index(ranker, item)
+        if index == PAD or index <= ranker.catalogue.warm:
+            return index != PAD
+        # the model may read new items without recommending them; their vectors are then 0 up to the bias
+        return bool(ranker.network.output_of(np.array([index]))[0, :-1].any())
 
     def validate(self, tenant: str, item: str, values: Mapping[str, object]) -> None:
         """Check new values of an item. The model need not know the item.

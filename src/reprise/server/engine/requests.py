@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from reprise.data.vocabulary import ItemId
+from reprise.recommender.recommendations import ColumnContribution
 from reprise.server.store.records import User, UserEvent
 
 MAX_EVENT_AHEAD_S = 300.0
@@ -65,7 +66,7 @@ class RecommendQuery:
     now_ms: int | None = None
     """Time to recommend for, in milliseconds since 1970. None: the current time."""
     explain: bool = False
-    """Attribute the score of each item to the latest events of the history."""
+    """Attribute the score of each item to the latest events of the history and to the columns of the item."""
 
 
 class Attribution(NamedTuple):
@@ -94,6 +95,8 @@ class RankedItem(NamedTuple):
     """Probability with which exploration drew the item for this slot. None: the model ranked it here."""
     attributions: list[Attribution] | None = None
     """Events with the largest influence first. None: the query did not ask for an explanation."""
+    columns: list[ColumnContribution] | None = None
+    """Columns with the largest contribution first. None: the query did not ask for an explanation."""
 
 
 class RecommendResult(NamedTuple):

@@ -11,10 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reprise.errors import ArtefactError
+from reprise.errors import ArtefactError, DataError
 from reprise.recommender.artefact.artefact import MANIFEST
 from reprise.recommender.artefact.bounded_read import MAX_MANIFEST_BYTES, read_bounded
 from reprise.recommender.exploration import Impressions
+from reprise.recommender.ranker import Ranker
 from reprise.recommender.recommender import Recommender
 from reprise.server.engine.item_overrides import ItemOverrides
 from reprise.server.engine.state_builder import MAX_USER_EVENTS, StateBuilder
@@ -102,7 +103,18 @@ def _load_checked(path: Path) -> tuple[Recommender, str]:
     if _manifest_bytes(path) != manifest:
         raise ArtefactError(f"{path} was replaced while it was being read; load it again")
     recommender.self_check()
+    _encode_one_item(recommender.ranker)
     return recommender, hashlib.sha256(manifest).hexdigest()
+
+
+def _encode_one_item(ranker: Ranker) -> None:
+    """Encode an item, because the first time imports scikit-learn, which takes a second: the first new item must not wait."""
+    if ranker.content is not None and len(ranker.catalogue.table):
+        catalogue = ranker.catalogue
+        with suppress(
+            DataError
+        ):  # files of images and sounds need not be on this machine until an item is added
+            ranker.content.vectors([catalogue.item(catalogue.item_id(1))])
 
 
 def _manifest_bytes(path: Path) -> bytes:

@@ -1,9 +1,10 @@
 """The bodies of requests for forecasts and of their responses."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from reprise.server.engine.forecast_inference import ForecastResult
 from reprise.server.http.event_schema import ResponsePart
 from reprise.server.http.field_types import Timestamp, as_integer
 from reprise.server.http.schema import UserContextBody
@@ -81,3 +82,24 @@ class ForecastResponse(ResponsePart):
     """Version of the model that made the forecast."""
     recommendation_id: str
     """Id of this response. The server's log has the same id."""
+
+
+def forecast_parts(result: ForecastResult) -> dict[str, Any]:
+    """Return a forecast as the fields of a `ForecastResponse`, without the version of the model and the id."""
+    kinds, wait, path, _ = result.forecast
+    return {
+        "kinds": None if kinds is None else [{"kind": kind, "probability": p} for kind, p in kinds.items()],
+        "time": None
+        if wait is None
+        else {
+            "same_time": wait.same_time,
+            "expected_s": wait.expected_s,
+            "median_s": wait.median_s,
+            "quantiles": [
+                {"share": share, "seconds": seconds} for share, seconds in wait.quantiles_s.items()
+            ],
+        },
+        "path": [step._asdict() for step in path],
+        "events": result.event_count,
+        "skipped": result.skipped_count,
+    }

@@ -13,7 +13,6 @@ from reprise.errors import DataError
 from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.recommendations import Recommendation
 from reprise.server.engine.event_encoding import is_known, item_id
-from reprise.server.engine.forecast_inference import ForecastResult
 from reprise.server.engine.requests import (
     RankedItem,
     RankingRules,
@@ -25,7 +24,7 @@ from reprise.server.http.api_errors import ApiError
 from reprise.server.http.auth import Key
 from reprise.server.http.event_schema import EventBody, InvalidEvent, RecordEventsBody
 from reprise.server.http.filter_schema import plain_filter
-from reprise.server.http.forecast_schema import ForecastBody
+from reprise.server.http.forecast_schema import ForecastBody, forecast_parts
 from reprise.server.http.routes import GetUserQuery, ListUsersQuery, SearchItemsQuery
 from reprise.server.http.schema import (
     MAX_K,
@@ -151,7 +150,7 @@ class Handlers:
             user.user,
             call.client(body.user_id),
         )
-        return _forecast_response(result)
+        return {**forecast_parts(result), **_identification(result.model_version)}
 
     async def search_items(self, call: ApiCall) -> Json:
         """Return the items whose title or id contains a text."""
@@ -355,31 +354,11 @@ def _recommend_response(result: RecommendResult) -> Json:
     }
 
 
-def _forecast_response(result: ForecastResult) -> Json:
-    kinds, wait, path, _ = result.forecast
-    return {
-        "kinds": None if kinds is None else [{"kind": kind, "probability": p} for kind, p in kinds.items()],
-        "time": None
-        if wait is None
-        else {
-            "same_time": wait.same_time,
-            "expected_s": wait.expected_s,
-            "median_s": wait.median_s,
-            "quantiles": [
-                {"share": share, "seconds": seconds} for share, seconds in wait.quantiles_s.items()
-            ],
-        },
-        "path": [step._asdict() for step in path],
-        "events": result.event_count,
-        "skipped": result.skipped_count,
-        **_identification(result.model_version),
-    }
-
-
 def _ranked_item(item: RankedItem) -> Json:
     causes = None if item.attributions is None else [cause._asdict() for cause in item.attributions]
+    columns = {} if item.columns is None else {"columns": [column._asdict() for column in item.columns]}
     explored = {} if item.propensity is None else {"propensity": item.propensity}
-    return {**_item(item), "causes": causes, **explored}
+    return {**_item(item), "causes": causes, **columns, **explored}
 
 
 def _item(item: RankedItem | Recommendation) -> Json:

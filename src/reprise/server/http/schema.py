@@ -1,6 +1,6 @@
 """The bodies of requests and responses, except events to store. The OpenAPI document is made from these classes."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
@@ -59,7 +59,7 @@ class RecommendBody(UserContextBody):
     diversity: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
     """0: the items with the highest scores. Values up to 1: items that are less similar to each other."""
     explain: bool = False
-    """Return the past events that influenced the score of each item."""
+    """Return the past events and the columns of the item that influenced the score of each item."""
     explore: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
     """Share of the slots that go to items that were shown rarely, drawn at random. They have a `propensity`."""
     explore_seed: Annotated[int, Field(ge=0, le=LARGEST_INTEGER), BeforeValidator(as_integer)] | None = None
@@ -131,6 +131,17 @@ class EventInfluence(ResponsePart):
     """Score of the recommended item minus its score without this event."""
 
 
+class ColumnPart(ResponsePart):
+    """A column of an item and its contribution to the score of the item."""
+
+    column: str
+    """Name of the column."""
+    value: Any
+    """Value that the model read. null: a vector, which is left out."""
+    contribution: float
+    """Amount that the value adds to the score. Negative: it lowers the score."""
+
+
 class ScoredItem(ResponsePart):
     """An item with its score."""
 
@@ -146,6 +157,9 @@ class ScoredItem(ResponsePart):
     """Short explanation of why the item is in the response."""
     causes: list[EventInfluence] | None = None
     """Past events that influenced the score most, if the request has `explain`."""
+    columns: list[ColumnPart] | None = None
+    """Columns of the item, largest contribution first, if the request has `explain`. Empty if the model reads no columns.
+    Left out without `explain`."""
     propensity: float | None = None
     """Probability with which exploration drew the item for this slot. Left out: the model ranked it here."""
 
