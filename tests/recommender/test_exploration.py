@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from added_goods import reading_columns
 
 from reprise.errors import ConfigError
 from reprise.recommender import Recommender
@@ -119,19 +118,6 @@ def test_an_added_item_does_not_inherit_the_impressions_of_a_removed_one() -> No
     impressions.follow(2, ["vase", "bed"])  # a request that began before the rug was added
     impressions.follow(2, ["vase", "bed", "cup"])
     assert impressions.counts(5).tolist() == [1, 0, 0, 1, 0]
-
-
-def test_the_slot_of_a_removed_item_starts_without_impressions(shop: Recommender) -> None:
-    exploring = reading_columns(shop, warm=12).with_exploration(0.5, seed=0)
-    exploration = exploring.ranker.exploration
-    assert exploration is not None
-    first = exploring.with_items({"lamp": {"colour": "red"}})
-    for _ in range(3):
-        first.recommend(["p1"], k=13)
-    assert exploration.impressions.counts(13)[12] == 3
-    second = first.without_items(["lamp"]).with_items({"bed": {"colour": "red"}})
-    second.recommend(["p1"], k=13)
-    assert exploration.impressions.counts(13)[12] == 1
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, "0.1", None, True])

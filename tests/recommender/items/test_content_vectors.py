@@ -116,6 +116,21 @@ def test_no_column_is_explained_without_events_or_values(recommender: Recommende
         recommender.explain_columns(["2-0"], "missing")
 
 
+def test_the_slot_of_a_removed_item_starts_without_impressions(recommender: Recommender) -> None:
+    exploring = recommender.with_exploration(0.5, seed=0)
+    exploration = exploring.ranker.exploration
+    assert exploration is not None
+    first = exploring.with_items({"new": {"title": "lamp no 9"}})
+    index = first.ranker.catalogue.index("new")
+    for _ in range(3):
+        first.recommend(["0-0"], k=100)
+    assert exploration.impressions.counts(index)[index - 1] == 3
+    second = first.without_items(["new"]).with_items({"other": {"title": "lamp no 9"}})
+    assert second.ranker.catalogue.index("other") == index
+    second.recommend(["0-0"], k=100)
+    assert exploration.impressions.counts(index)[index - 1] == 1
+
+
 def test_a_wrong_type_is_refused(recommender: Recommender) -> None:
     vectors = ContentVectors.from_artefact(recommender.artefact)
     assert vectors is not None
