@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import reprise.training.stages.fit_cold_items as fit_cold_items_module
 from reprise.data.dataset import SequenceDataset
 from reprise.evaluation.content_ablation import ablate_content
 from reprise.evaluation.evaluator import evaluate_ranks
@@ -17,11 +18,20 @@ from reprise.models.items.content_embeddings import ContentEmbeddings, ItemConte
 from reprise.models.networks.ensemble import Ensemble
 from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.models.networks.recurrent import Recurrent
+from reprise.models.networks.sequence_model import SequenceModel
 from reprise.testing.worlds import families
 from reprise.training import RunOptions, TrainingConfig, train
 from reprise.training.losses.negatives import Negatives
 from reprise.training.losses.sampled_losses import SampledSoftmax
-from reprise.training.stages.fit_cold_items import _choose, _measure, _Measured, _Scores
+from reprise.training.stages.fit_cold_items import (
+    _choose,
+    _measure,
+    _Measured,
+    _Scores,
+    cold_places,
+    keep_cold_places,
+)
+from reprise.training.train_step import fabric_for
 
 CONTENT = ItemContent(columns=("title",), id_dropout=0.3)
 SMALL = Recurrent(size=24, layers=1, dropout=0.0, item_dropout=0.0, content=CONTENT)
@@ -146,3 +156,22 @@ def test_the_bias_with_the_most_cold_targets_is_chosen_among_those_that_cost_lit
     assert _choose(worse, without, max_places=0.2, cost=0.01) is None
     nothing = {step: one._replace(recall=0.0) for step, one in tried.items()}
     assert _choose(nothing, without, max_places=0.2, cost=0.01) is None
+
+
+def test_the_share_of_places_of_cold_items_can_be_restored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = families()
+    model = train(SMALL, data, tmp_path / "run", training=replace(TRAINING, refit=0), options=EXACT)
+    assert isinstance(model, SequenceModel) and isinstance(model.items, ContentEmbeddings)
+    fabric = fabric_for(EXACT)
+    assert cold_places(model, data, TRAINING, fabric) == 0  # all new items have events in the validation part
+    cold_I = torch.arange(len(data.items) + 1) > data.items.warm
+    monkeypatch.setattr(fit_cold_items_module, "_never_seen", lambda dataset: cold_I)
+    before = cold_places(model, data, TRAINING, fabric)
+    assert before > 0
+    with torch.no_grad():
+        model.items.bias.sub_(0.5)
+    assert cold_places(model, data, TRAINING, fabric) < before - 0.05
+    keep_cold_places(model, data, TRAINING, fabric, before)
+    assert cold_places(model, data, TRAINING, fabric) == pytest.approx(before, abs=0.03)

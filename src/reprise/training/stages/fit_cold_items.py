@@ -18,6 +18,7 @@ from reprise.evaluation.options import QUICK
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.ranking.ranks import score_rows
 from reprise.evaluation.ranking.targets import evaluation_mode, score_batches
+from reprise.models.counts.counting import item_counts
 from reprise.models.items.content_embeddings import ContentEmbeddings
 from reprise.models.networks.sequence_model import SequenceModel
 from reprise.training.recipe import TrainingConfig
@@ -128,6 +129,49 @@ def fit_cold_items(
         with torch.no_grad():
             items.bias.add_(shift)
     return ColdItemsResult(targets, cold, simulated, shift, best.recall, best.ndcg, without.ndcg, best.places)
+
+
+def cold_places(
+    model: SequenceModel, dataset: SequenceDataset, config: TrainingConfig, fabric: Fabric
+) -> float:
+    """Return the share of the places of the lists that items without any event before the test part take.
+
+    The lists are those of the validation part. The share is 0 for a network that recommends no cold items.
+
+    Args:
+        model: The network.
+        dataset: Its validation part has the users.
+        config: The hyper-parameters with which the network was trained.
+        fabric: The device and the precision.
+    """
+    items = model.items
+    if not isinstance(items, ContentEmbeddings) or not bool(items.cold_scored):
+        return 0.0
+    is_cold_I = _never_seen(dataset).to(items.known.device)
+    return _measure(_scores(model, dataset, config.exclude_seen, fabric, is_cold_I), 0.0).places
+
+
+def keep_cold_places(
+    model: SequenceModel, dataset: SequenceDataset, config: TrainingConfig, fabric: Fabric, places: float
+) -> None:
+    """Shift the bias of cold items so that they take the share `places` of the lists, which is `cold_places` from before.
+
+    Fine-tuning on the validation part changes the scale on which cold items compete. It has learned the validation
+    targets, so only the lists are compared and not the metrics. The other arguments are those of `cold_places`.
+    """
+    items, unit = model.items, model.head.temperature or 1.0
+    if not places or not isinstance(items, ContentEmbeddings):
+        return
+    scores = _scores(model, dataset, config.exclude_seen, fabric, _never_seen(dataset).to(items.known.device))
+    found = [_measure(scores, step / unit).places for step in STEPS]
+    with torch.no_grad():
+        items.bias.add_(float(np.interp(places, found, STEPS)))
+
+
+def _never_seen(dataset: SequenceDataset) -> Tensor:
+    """Return the mask of the items without an event before the test part, [I + 1]."""
+    never_I = (item_counts(dataset.scoring(len(dataset.items)), before="test") == 0).bool()
+    return torch.nn.functional.pad(never_I, (1, 0))
 
 
 class _Measured(NamedTuple):
