@@ -122,7 +122,7 @@ def measured(port: int) -> dict[str, object]:
     for thread in threads:
         thread.join()
     spread = {
-        what: {"median s": round(statistics.median(times), 3), "maximum s": round(max(times), 3)}
+        what: {"median s": round(statistics.median(times), 6), "maximum s": round(max(times), 6)}
         for what, times in waited_s.items()
     }
     return {"flood": json.loads(done.stdout), **spread}

@@ -7,7 +7,6 @@ history: the whole one and T' without one event.
 import numpy as np
 
 from reprise.arrays import AnyArray, Float32Array
-from reprise.content.columns.vector_column import Vector
 from reprise.recommender.history import History
 from reprise.recommender.ranker import Ranker
 from reprise.recommender.recommendations import ColumnContribution, Influence
@@ -106,6 +105,9 @@ def column_contributions(
         (original if index <= catalogue.warm else catalogue).item(catalogue.item_id(index))
         for index in items.tolist()
     ]
+    # imported here: it needs pydantic, and models without content do without
+    from reprise.content.columns.vector_column import Vector
+
     vectors = {column.spec.column for column in content.content.columns if isinstance(column.spec, Vector)}
     found = []
     for row, *arrays in zip(

@@ -125,12 +125,9 @@ Scalar = Annotated[
     one_fault(lambda value: f"input should be {SCALAR}"),
 ]
 
-LIST_VALUES = 10_000
-"""Maximum number of values in a list."""
+# lists are limited by the bytes of an item and of a request
 ColumnValue = Annotated[
-    Scalar
-    | Annotated[list[Text], Field(max_length=LIST_VALUES)]
-    | Annotated[list[Number], Field(max_length=LIST_VALUES)],
+    Scalar | list[Text] | list[Number],
     one_fault(lambda value: f"input should be {SCALAR}, or a list of texts or of numbers"),
 ]
 
