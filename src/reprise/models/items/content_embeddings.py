@@ -40,12 +40,13 @@ class ItemContent:
 
 
 class ContentEmbeddings(ItemEmbeddings):
-    """Item vectors e_i + f_i W: a learned vector and the projected content f_i; for an item without the first, f_i W.
+    """Item vectors e_i + f_i W: the sum of a learned vector and of the projected content features of an item.
 
-    In each training step a share of the items loses its learned vector, for inputs and outputs alike, so that W learns to
-    represent items that were never seen. Such an item has the output vector g f_i W / |f_i W| and the bias b + f_i w, which
-    say how far content can be trusted on this log; g, b and w are learned with the network, and `fit_cold_items` fits b
-    to the cold items of the validation part. Output vectors have the bias as their last number.
+    A cold item has no learned vector; its input vector is f_i W. Its output vector is g f_i W / |f_i W|, and a bias b + f_i w
+    is added to its logits, so that the network can score items by content more cautiously. In each training step a random
+    share of the warm items is represented in this way, as inputs and as outputs, so that W, w, g and b learn to represent
+    items without events. `fit_cold_items` then fits b to the cold items of the validation part. The last number of an
+    output vector is the bias.
 
     Args:
         items: Number of items, I, with or without a learned vector.
@@ -62,6 +63,7 @@ class ContentEmbeddings(ItemEmbeddings):
     trained: Tensor
     cold_scored: Tensor
     features: Tensor
+    described: Tensor
 
     def __init__(
         self,
@@ -91,6 +93,7 @@ class ContentEmbeddings(ItemEmbeddings):
         self.feature_scale = feature_scale
         features = nn.functional.pad(features_IF * feature_scale, (0, 0, 1, 0))
         self.register_buffer("features", features, persistent=False)
+        self.register_buffer("described", (features != 0).any(1), persistent=False)
         index = torch.arange(items + 1)
         self.register_buffer("known", (index > PAD) & (index <= warm))
         self.register_buffer("trained", self.known.clone(), persistent=False)
@@ -105,10 +108,8 @@ class ContentEmbeddings(ItemEmbeddings):
             return
         self._kept = torch.rand(len(self.known), device=self.known.device) >= self.content.id_dropout
 
-    def _drawn(self, mask: Tensor) -> Tensor:
-        """Return a mask of items without those that lose their learned vectors in this step, [I + 1]."""
-        if not self.content.ids:
-            return torch.zeros_like(mask)
+    def _without_dropped(self, mask: Tensor) -> Tensor:
+        """Return a mask of items without those that are represented by their content alone at present, [I + 1]."""
         if self._held_out is not None:
             mask = mask & ~self._held_out
         return mask & self._kept if self.training and self._kept is not None else mask
@@ -124,8 +125,16 @@ class ContentEmbeddings(ItemEmbeddings):
 
     def forward(self, item: Tensor) -> Tensor:
         """Return the raw vectors of item indices, [..., D]. `PAD` has the zero vector."""
-        own = super().forward(item) * self._drawn(self.known)[item].unsqueeze(-1)
-        return own + embedding(item, self.features) @ self.projection
+        return self._vectors_and_bias(item)[0]
+
+    def _vectors_and_bias(self, item: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the raw vectors [..., D], and the f_i w of the biases [..., 1]."""
+        # without ids the learned vectors are multiplied by 0, because a sparse table needs their gradient
+        reads_id_I = self._without_dropped(self.known) & self.content.ids
+        own = super().forward(item) * reads_id_I[item].unsqueeze(-1)
+        maps = torch.cat([self.projection, self.popularity.unsqueeze(1)], dim=1)
+        mapped = embedding(item, self.features) @ maps
+        return own + mapped[..., :-1], mapped[..., -1:]
 
     def learn(self, item_N: Tensor) -> None:
         """Give these items learned vectors, which start at zero, and keep W, w, g and b as they are from now on.
@@ -172,21 +181,19 @@ class ContentEmbeddings(ItemEmbeddings):
 
     def scoring_rows(self, item_N: Tensor) -> Tensor:
         """Return the output vectors of the items `item_N` with their biases, [N, D + 1]."""
-        vector_ND = self(item_N)
-        has_id_N1 = self._drawn(self.trained)[item_N].unsqueeze(1)
-        feature_NF = self.features[item_N]
-        bias_N1 = self.bias + (feature_NF @ self.popularity).unsqueeze(1)
-        scored_N1 = (feature_NF != 0).any(1, keepdim=True)
+        vector_ND, popularity_N1 = self._vectors_and_bias(item_N)
+        is_warm_N1 = self._without_dropped(self.trained)[item_N].unsqueeze(1)
+        scored_N1 = self.described[item_N].unsqueeze(1)
         if not self.training:
             scored_N1 = scored_N1 & self.cold_scored
         if self.unit:
             vector_ND = unit_vectors(vector_ND)
-        vector_ND = torch.where(has_id_N1, vector_ND, vector_ND * self.log_scale.exp() * scored_N1)
-        bias_N1 = torch.where(scored_N1, bias_N1, NO_CONTENT)
-        return torch.cat([vector_ND, torch.where(has_id_N1, 0.0, bias_N1)], dim=1)
+        vector_ND = torch.where(is_warm_N1, vector_ND, vector_ND * self.log_scale.exp() * scored_N1)
+        bias_N1 = torch.where(scored_N1, self.bias + popularity_N1, NO_CONTENT)
+        return torch.cat([vector_ND, torch.where(is_warm_N1, 0.0, bias_N1)], dim=1)
 
     def tables(self) -> dict[str, Tensor]:
-        """Return what maps content to vectors as plain arrays for the features of `FittedContent`, which serving stores.
+        """Return the arrays by which a server computes vectors from the features of `FittedContent`.
 
         `projection` [F, D] is W, `popularity` [F] is w, and `numbers` [4] are g, b, whether vectors are normalised, and
         whether items without a learned vector are scored.

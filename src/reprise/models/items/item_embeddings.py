@@ -43,7 +43,7 @@ class ItemEmbeddings(nn.Module):
         return embedding(place_I[item], weight_RD, padding_idx=PAD)
 
     def draw(self) -> None:
-        """Draw what the next training step leaves out of the vectors: nothing in this class."""
+        """Prepare the next forward pass. `ContentEmbeddings` draws the items that lose their learned vectors in it."""
 
     def use_rows(self, row_R: Tensor, weight_RD: Tensor) -> None:
         """Look all items up in `weight_RD`, the vectors of the items `row_R`, until `use_table`.
@@ -60,26 +60,26 @@ class ItemEmbeddings(nn.Module):
 
     @property
     def candidates(self) -> int:
-        """Number of items among which training predicts: all of the table."""
+        """Number of candidates of the loss: all items of the table."""
         return len(self.weight) - 1
 
     def candidate_items(self) -> Tensor:
-        """Return the indices of the candidates of training, int64 [K], ascending."""
+        """Return the item indices of the candidates of the loss, int64 [K], ascending."""
         return torch.arange(1, len(self.weight), device=self.weight.device)
 
     def is_candidate(self, item: Tensor) -> Tensor:
-        """Return whether items are candidates of training, bool [...]."""
+        """Return whether items are candidates of the loss, bool [...]."""
         return item < len(self.weight)
 
     def learn(self, item_N: Tensor) -> None:
-        """Make items candidates of training. In this class all items of the table already are."""
+        """Add items to the candidates of the loss. Here all items of the table are candidates from the beginning."""
 
     def candidate_columns(self, item_N: Tensor) -> Tensor:
-        """Return the place of items among the candidates of training, int64 [N]."""
+        """Return the position of items in `candidate_items`, int64 [N]."""
         return item_N - 1
 
     def candidate_vectors(self) -> Tensor:
-        """Return the vectors that queries are compared with in training, for all candidates."""
+        """Return the output vectors of the candidates of the loss, [K, D]."""
         return self.scoring_ID()
 
     @property

@@ -40,9 +40,7 @@ class FullSoftmax:
     ) -> Tensor:
         """Return the sum of the losses of all targets, a scalar in float32; see `Loss`."""
         vectors_ID = items.candidate_vectors()
-        product, column_N = (
-            product_dtype(query_ND.device, vectors_ID.dtype),
-            items.candidate_columns(target_N),
-        )
+        product = product_dtype(query_ND.device, vectors_ID.dtype)
+        column_N = items.candidate_columns(target_N)
         task = SoftmaxTask(product, column_N, column_N, smoothing=self.label_smoothing)
         return chunked_softmax(query_ND, vectors_ID, task)
