@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,8 +29,8 @@ from reprise.training.stages.fit_cold_items import (
     _measure,
     _Measured,
     _Scores,
-    cold_places,
-    keep_cold_places,
+    cold_slots,
+    keep_cold_slots,
 )
 from reprise.training.train_step import fabric_for
 
@@ -71,11 +72,18 @@ def test_content_works_with_sampled_negatives(tmp_path: Path, sparse: bool) -> N
     assert cold > 0.6 and warm > 0.6
 
 
-def test_a_network_can_read_content_without_ids(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fields", [{}, {"sparse": True}, {"temperature": 0.0}])
+def test_a_network_can_read_content_without_ids(tmp_path: Path, fields: dict[str, Any]) -> None:
+    """The epochs are compared by the warm items, which are scored by content from the beginning."""
     data = families()
-    spec = replace(SMALL, content=replace(CONTENT, ids=False))
-    cold, warm = recall(train(spec, data, tmp_path / "run", training=TRAINING, options=EXACT), data)
+    spec = replace(SMALL, content=replace(CONTENT, ids=False), **fields)
+    loss = SampledSoftmax(negatives=Negatives(count=16)) if "sparse" in fields else TRAINING.loss
+    model = train(spec, data, tmp_path / "run", training=replace(TRAINING, loss=loss), options=EXACT)
+    cold, warm = recall(model, data)
     assert cold > 0.6 and warm > 0.6
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    found = [json.loads(line)["valid ndcg@10"] for line in lines if "epoch" in json.loads(line)]
+    assert max(found) > found[0] and max(found) > 0.2
 
 
 def test_a_run_with_content_can_be_loaded_and_resumed(tmp_path: Path) -> None:
@@ -130,7 +138,7 @@ def test_the_metrics_at_a_bias_equal_those_of_sorted_lists() -> None:
         found = _measure(scores, shift)
         assert found.recall == pytest.approx((rank_N < 20)[is_cold_I[target_N]].mean())
         assert found.ndcg == pytest.approx(np.where(rank_N < 10, 1 / np.log2(rank_N + 2), 0).mean())
-        assert found.places == pytest.approx(is_cold_I[order_NI[:, :20]].mean())
+        assert found.slots == pytest.approx(is_cold_I[order_NI[:, :20]].mean())
 
 
 def test_cold_items_are_read_but_not_recommended_before_they_are_fitted() -> None:
@@ -141,37 +149,37 @@ def test_cold_items_are_read_but_not_recommended_before_they_are_fitted() -> Non
 
 
 def test_the_bias_with_the_most_cold_targets_is_chosen_among_those_that_cost_little() -> None:
-    without = _Measured(recall=0.0, ndcg=0.200, places=0.0)
+    without = _Measured(recall=0.0, ndcg=0.200, slots=0.0)
     tried = {
-        -0.1: _Measured(recall=0.02, ndcg=0.201, places=0.05),
-        0.0: _Measured(recall=0.05, ndcg=0.200, places=0.10),
-        0.1: _Measured(recall=0.09, ndcg=0.196, places=0.15),
-        0.2: _Measured(recall=0.12, ndcg=0.150, places=0.50),
+        -0.1: _Measured(recall=0.02, ndcg=0.201, slots=0.05),
+        0.0: _Measured(recall=0.05, ndcg=0.200, slots=0.10),
+        0.1: _Measured(recall=0.09, ndcg=0.196, slots=0.15),
+        0.2: _Measured(recall=0.12, ndcg=0.150, slots=0.50),
     }
-    assert _choose(tried, without, max_places=0.2, cost=0.01) == 0.0
-    assert _choose(tried, without, max_places=0.2, cost=0.05) == 0.1
-    assert _choose(tried, without, max_places=0.07, cost=0.05) == -0.1
-    assert _choose(tried, without, max_places=0.01, cost=0.0) == -0.1
+    assert _choose(tried, without, max_slots=0.2, cost=0.01) == 0.0
+    assert _choose(tried, without, max_slots=0.2, cost=0.05) == 0.1
+    assert _choose(tried, without, max_slots=0.07, cost=0.05) == -0.1
+    assert _choose(tried, without, max_slots=0.01, cost=0.0) == -0.1
     worse = {step: one._replace(ndcg=0.1) for step, one in tried.items()}
-    assert _choose(worse, without, max_places=0.2, cost=0.01) is None
+    assert _choose(worse, without, max_slots=0.2, cost=0.01) is None
     nothing = {step: one._replace(recall=0.0) for step, one in tried.items()}
-    assert _choose(nothing, without, max_places=0.2, cost=0.01) is None
+    assert _choose(nothing, without, max_slots=0.2, cost=0.01) is None
 
 
-def test_the_share_of_places_of_cold_items_can_be_restored(
+def test_the_share_of_slots_of_cold_items_can_be_restored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = families()
     model = train(SMALL, data, tmp_path / "run", training=replace(TRAINING, refit=0), options=EXACT)
     assert isinstance(model, SequenceModel) and isinstance(model.items, ContentEmbeddings)
     fabric = fabric_for(EXACT)
-    assert cold_places(model, data, TRAINING, fabric) == 0  # all new items have events in the validation part
+    assert cold_slots(model, data, TRAINING, fabric) == 0  # all new items have events in the validation part
     cold_I = torch.arange(len(data.items) + 1) > data.items.warm
     monkeypatch.setattr(fit_cold_items_module, "_never_seen", lambda dataset: cold_I)
-    before = cold_places(model, data, TRAINING, fabric)
+    before = cold_slots(model, data, TRAINING, fabric)
     assert before > 0
     with torch.no_grad():
         model.items.bias.sub_(0.5)
-    assert cold_places(model, data, TRAINING, fabric) < before - 0.05
-    keep_cold_places(model, data, TRAINING, fabric, before)
-    assert cold_places(model, data, TRAINING, fabric) == pytest.approx(before, abs=0.03)
+    assert cold_slots(model, data, TRAINING, fabric) < before - 0.05
+    keep_cold_slots(model, data, TRAINING, fabric, before)
+    assert cold_slots(model, data, TRAINING, fabric) == pytest.approx(before, abs=0.03)

@@ -52,7 +52,7 @@ from reprise.training.run_directory import (
     manifest_of,
     report_line,
 )
-from reprise.training.stages.fit_cold_items import cold_places, fit_cold_items, keep_cold_places
+from reprise.training.stages.fit_cold_items import cold_slots, fit_cold_items, keep_cold_slots
 from reprise.training.stages.fit_corrections import add_corrections
 from reprise.training.stages.refit_on_validation import refit_on_validation
 from reprise.training.train_ensemble import train_members
@@ -363,7 +363,7 @@ class Trainer:
             return False
         load_weights(self.run.best, self.model, weights)
         self.model.drop_zero_corrections()
-        places = cold_places(self.model, self.dataset, self.config, self.fabric)
+        slots = cold_slots(self.model, self.dataset, self.config, self.fabric)
         result = refit_on_validation(
             self._make_step,
             self.dataset,
@@ -373,7 +373,7 @@ class Trainer:
             seed=self.options.seed,
         )
         if result.passes:
-            keep_cold_places(self.model, self.dataset, self.config, self.fabric, places)
+            keep_cold_slots(self.model, self.dataset, self.config, self.fabric, slots)
             write_tensors(self.run.final, {**weights, **self.model.state_dict()}, {})
         self._write_stage(weights, {**_stage_records(metadata), REFIT: {"refit": result._asdict()}})
         report_line(bar, result.line(self.config.metric))

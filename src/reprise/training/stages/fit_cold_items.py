@@ -1,6 +1,6 @@
 """Fit the bias of cold items on the validation part, after the corrections: how far to trust content on this log.
 
-Shape letters: N targets, C targets of a chunk, I scored items, K places of a list, G biases that are tried.
+Shape letters: N targets, C targets of a chunk, I scored items, K slots of a list, G biases that are tried.
 """
 
 from collections.abc import Mapping
@@ -20,23 +20,26 @@ from reprise.evaluation.ranking.ranks import score_rows
 from reprise.evaluation.ranking.targets import evaluation_mode, score_batches
 from reprise.models.counts.counting import item_counts
 from reprise.models.items.content_embeddings import ContentEmbeddings
+from reprise.models.networks.network import DEFAULT_TEMPERATURE
 from reprise.models.networks.sequence_model import SequenceModel
 from reprise.training.recipe import TrainingConfig
 
 LIST = 20
-"""K: length of the lists on which the recall of cold items and their share of the places are measured."""
+"""K: length of the lists on which the recall of cold items and their share of the slots are measured."""
 TOP = 10
 """Length of the lists of the NDCG that must not fall."""
 MAX_TARGETS = 8192
 """Largest number of validation targets that are scored."""
+SEED = 0
+"""Seed of the sample of targets and of the held-out items."""
 MIN_COLD = 20
 """Minimum number of cold targets in the validation part; with fewer, some warm items take their part."""
 HELD_OUT = 0.1
 """Share of the warm items that are scored without their learned vectors if there are not enough cold ones."""
 MAX_SHARE = 2.0
-"""Largest share of places that cold items may take, as a multiple of the share of cold targets."""
+"""Largest share of slots that cold items may take, as a multiple of the share of cold targets."""
 STEPS = np.arange(-1.0, 1.0001, 0.025)
-"""Biases that are tried, added to the one that was learned, in cosines or as logits without a temperature."""
+"""Changes of the learned bias that are tried, in cosines."""
 
 
 class ColdItemsResult(NamedTuple):
@@ -56,8 +59,8 @@ class ColdItemsResult(NamedTuple):
     """NDCG@10 of all targets."""
     ndcg_without: float
     """NDCG@10 of all targets if cold items are not recommended."""
-    places: float
-    """Share of the places of the lists that cold items take."""
+    slots: float
+    """Share of the slots of the lists that cold items take."""
 
     def line(self) -> str:
         """Return a summary in one line of text."""
@@ -69,7 +72,7 @@ class ColdItemsResult(NamedTuple):
             )
         return (
             f"cold items: bias fitted to {self.cold:,} of {self.targets:,} validation targets  recall@{LIST} of {what} "
-            f"{self.recall:.4f}, {self.places:.1%} of the places  ndcg@{TOP} {self.ndcg_without:.4f} -> {self.ndcg:.4f}"
+            f"{self.recall:.4f}, {self.slots:.1%} of the slots  ndcg@{TOP} {self.ndcg_without:.4f} -> {self.ndcg:.4f}"
         )
 
 
@@ -93,7 +96,7 @@ def fit_cold_items(
 ) -> ColdItemsResult:
     """Choose the bias with which cold items are found most often without a cost to the list as a whole.
 
-    Cold items may take at most `MAX_SHARE` times their share of the targets, or as many places as give the best NDCG over
+    Cold items may take at most `MAX_SHARE` times their share of the targets, or as many slots as give the best NDCG over
     all targets. Among the biases whose NDCG is at most the share `cold_cost` below the best one, and below that without
     cold items, the one with the highest recall of cold targets is chosen. If the validation part has hardly any cold
     target, a tenth of the warm items is scored without learned vectors instead.
@@ -104,37 +107,37 @@ def fit_cold_items(
         config: The hyper-parameters with which the network was trained.
         fabric: The device and the precision.
     """
-    items, unit = model.items, model.head.temperature or 1.0
+    items = model.items
     assert isinstance(items, ContentEmbeddings)
     items.cold_scored.fill_(True)
     model.count(dataset, "valid")
     index_I = torch.arange(len(items.known), device=items.known.device)
-    is_cold_I = index_I > dataset.items.warm
-    scores = _scores(model, dataset, config.exclude_seen, fabric, is_cold_I)
-    simulated = int(scores.is_cold_N.sum()) < MIN_COLD
+    sample = EvaluationProtocol("valid").sample_targets(dataset, MAX_TARGETS, SEED)
+    simulated = int((dataset.item[sample] > dataset.items.warm).sum()) < MIN_COLD
     if simulated:
-        generator = torch.Generator().manual_seed(0)
+        generator = torch.Generator().manual_seed(SEED)
         drawn_I = torch.rand(len(index_I), generator=generator).to(index_I.device) < HELD_OUT
         is_cold_I = drawn_I & (index_I > PAD) & (index_I <= dataset.items.warm)
-        with items.holding_out(is_cold_I):
-            scores = _scores(model, dataset, config.exclude_seen, fabric, is_cold_I)
+    else:
+        is_cold_I = index_I > dataset.items.warm
+    with items.holding_out(is_cold_I):
+        scores = _scores(model, dataset, config.exclude_seen, fabric, is_cold_I)
     targets, cold = len(scores.own_N), int(scores.is_cold_N.sum())
     without = _measure(scores, -np.inf)
-    tried = {float(step): _measure(scores, step / unit) for step in STEPS}
+    tried = {float(step): _measure(scores, step * _logits_per_cosine(model)) for step in STEPS}
     shift = _choose(tried, without, MAX_SHARE * cold / targets, items.content.cold_cost)
     best = without if shift is None else tried[shift]
     if shift is None:
         items.cold_scored.fill_(False)
     else:
-        with torch.no_grad():
-            items.bias.add_(shift)
-    return ColdItemsResult(targets, cold, simulated, shift, best.recall, best.ndcg, without.ndcg, best.places)
+        _shift_bias(model, shift)
+    return ColdItemsResult(targets, cold, simulated, shift, best.recall, best.ndcg, without.ndcg, best.slots)
 
 
-def cold_places(
+def cold_slots(
     model: SequenceModel, dataset: SequenceDataset, config: TrainingConfig, fabric: Fabric
 ) -> float:
-    """Return the share of the places of the lists that items without any event before the test part take.
+    """Return the share of the slots of the lists that items without any event before the test part take.
 
     The lists are those of the validation part. The share is 0 for a network that recommends no cold items.
 
@@ -148,24 +151,36 @@ def cold_places(
     if not isinstance(items, ContentEmbeddings) or not bool(items.cold_scored):
         return 0.0
     is_cold_I = _never_seen(dataset).to(items.known.device)
-    return _measure(_scores(model, dataset, config.exclude_seen, fabric, is_cold_I), 0.0).places
+    return _measure(_scores(model, dataset, config.exclude_seen, fabric, is_cold_I), 0.0).slots
 
 
-def keep_cold_places(
-    model: SequenceModel, dataset: SequenceDataset, config: TrainingConfig, fabric: Fabric, places: float
+def keep_cold_slots(
+    model: SequenceModel, dataset: SequenceDataset, config: TrainingConfig, fabric: Fabric, slots: float
 ) -> None:
-    """Shift the bias of cold items so that they take the share `places` of the lists, which is `cold_places` from before.
+    """Shift the bias of cold items so that they take the share `slots` of the lists, which is `cold_slots` from before.
 
     Fine-tuning on the validation part changes the scale on which cold items compete. It has learned the validation
-    targets, so only the lists are compared and not the metrics. The other arguments are those of `cold_places`.
+    targets, so only the lists are compared and not the metrics. The other arguments are those of `cold_slots`.
     """
-    items, unit = model.items, model.head.temperature or 1.0
-    if not places or not isinstance(items, ContentEmbeddings):
+    items = model.items
+    if not slots or not isinstance(items, ContentEmbeddings):
         return
     scores = _scores(model, dataset, config.exclude_seen, fabric, _never_seen(dataset).to(items.known.device))
-    found = [_measure(scores, step / unit).places for step in STEPS]
+    found = [_measure(scores, step * _logits_per_cosine(model)).slots for step in STEPS]
+    _shift_bias(model, float(np.interp(slots, found, STEPS)))
+
+
+def _logits_per_cosine(model: SequenceModel) -> float:
+    """Return the change of a logit per unit of `STEPS`, which for scores without a temperature is that of the default."""
+    return 1 / (model.head.temperature or DEFAULT_TEMPERATURE)
+
+
+def _shift_bias(model: SequenceModel, step: float) -> None:
+    """Add a step to the bias of cold items: a cosine, or for scores without a temperature the logit of that cosine."""
     with torch.no_grad():
-        items.bias.add_(float(np.interp(places, found, STEPS)))
+        model.items.get_parameter("bias").add_(
+            step if model.head.temperature else step * _logits_per_cosine(model)
+        )
 
 
 def _never_seen(dataset: SequenceDataset) -> Tensor:
@@ -179,24 +194,24 @@ class _Measured(NamedTuple):
     """Recall of the cold targets."""
     ndcg: float
     """Mean NDCG of all targets."""
-    places: float
-    """Share of the places of the lists that cold items take."""
+    slots: float
+    """Share of the slots of the lists that cold items take."""
 
 
 def _choose(
-    tried: Mapping[float, _Measured], without: _Measured, max_places: float, cost: float
+    tried: Mapping[float, _Measured], without: _Measured, max_slots: float, cost: float
 ) -> float | None:
     """Return the bias of `fit_cold_items`; None if cold items are better left out."""
     possible = {step: one for step, one in tried.items() if one.recall > 0}
     if not possible:
         return None
     best = max(without, *possible.values(), key=lambda one: one.ndcg)
-    # a limit of the places must not keep the list as a whole from getting better
-    limit = max(max_places, best.places)
+    # a limit of the slots must not keep the list as a whole from getting better
+    limit = max(max_slots, best.slots)
     close = {
         step: one
         for step, one in possible.items()
-        if one.ndcg >= (1 - cost) * best.ndcg and one.places <= limit
+        if one.ndcg >= (1 - cost) * best.ndcg and one.slots <= limit
     }
     return max(close, key=lambda step: (close[step].recall, close[step].ndcg), default=None)
 
@@ -209,10 +224,10 @@ def _measure(scores: _Scores, shift: float) -> _Measured:
     rank_N = np.where(np.isfinite(own_N), above_N, np.iinfo(np.int64).max // 2)
     ndcg_N = np.where(rank_N < TOP, 1 / np.log2(np.minimum(rank_N, TOP) + 2.0), 0.0)
     hit_N = (rank_N < LIST)[scores.is_cold_N]
-    # m cold items are among the first K if the m-th of them is above the warm item in place K - m + 1
-    places_N = (scores.cold_NK + shift > scores.warm_NK[:, ::-1]).sum(1)
+    # m cold items are among the first K if the m-th of them is above the warm item at rank K - m + 1
+    slots_N = (scores.cold_NK + shift > scores.warm_NK[:, ::-1]).sum(1)
     return _Measured(
-        float(hit_N.mean()) if len(hit_N) else 0.0, float(ndcg_N.mean()), float(places_N.mean()) / LIST
+        float(hit_N.mean()) if len(hit_N) else 0.0, float(ndcg_N.mean()), float(slots_N.mean()) / LIST
     )
 
 
@@ -220,7 +235,7 @@ def _scores(
     model: SequenceModel, dataset: SequenceDataset, exclude_seen: bool, fabric: Fabric, is_cold_I: Tensor
 ) -> _Scores:
     protocol = EvaluationProtocol("valid", exclude_seen=exclude_seen)
-    sample = protocol.sample_targets(dataset, MAX_TARGETS, 0)
+    sample = protocol.sample_targets(dataset, MAX_TARGETS, SEED)
     found: list[_Scores] = []
     with evaluation_mode(model), fabric.autocast():
         for batch, scores in score_batches(model, dataset, protocol, QUICK):
