@@ -14,10 +14,10 @@ from reprise.content.columns.date_column import Date
 from reprise.content.columns.number_column import Number
 from reprise.content.columns.text_column import Text
 from reprise.content.columns.vector_column import Vector
-from reprise.content.table_rows import ID, is_list, is_number, is_text
+from reprise.content.table_rows import ID
 from reprise.data.dataset import SequenceDataset
 from reprise.data.feature_dates import find_dates, name_words
-from reprise.data.io.arrow_columns import Table
+from reprise.data.io.arrow_columns import Table, is_list, is_number, is_text
 
 COUNT = "count"
 """Column of the numbers of training events."""

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from reprise.arrays import Float32Array, Float64Array
 from reprise.content.item_rows import ItemRows, WordForm, WordLists, word_of
 from reprise.data.feature_dates import column_to_float, number_unit, parse_iso_column, timestamps_to_ms
+from reprise.data.io.arrow_columns import is_list, is_number, is_text
 from reprise.data.timestamps import parse_instant
 from reprise.errors import DataError
 
@@ -175,21 +176,6 @@ def distinct_words(row_N: Any, code_N: Any, words: list[str]) -> WordLists:
     pair = np.unique(np.asarray(row_N, np.int64)[kept_N] * max(1, len(number)) + code_N[kept_N])
     row, code = np.divmod(pair, max(1, len(number)))
     return WordLists(row, code, list(number))
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Return whether a type is text."""
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
-def is_number(kind: pa.DataType) -> bool:
-    """Return whether a type is a number."""
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
-
-
-def is_list(kind: pa.DataType) -> bool:
-    """Return whether a type is a list."""
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def _wrong_type(column: str, kind: pa.DataType, expected: str, remedy: str) -> DataError:

@@ -125,6 +125,9 @@ def test_a_count_of_all_events_is_a_leak_and_one_of_training_events_is_not(tmp_p
     counts = log.groupby("user_id").size().reindex(range(40)).to_numpy()
     with pytest.raises(LeakError, match="column 'visits' of the user table follows the number of all events"):
         prepared(tmp_path, table(visits=counts), log, split="last:12d,8d")
+    badges = table(badge=[f"{count} visits" for count in counts])
+    with pytest.raises(LeakError, match="the number in column 'badge' of the user table follows"):
+        prepared(tmp_path, badges, log, split="last:12d,8d")
     before = log[log.timestamp < log.timestamp.max() - 20 * DAY_S + 1]
     trained = before.groupby("user_id").size().reindex(range(40)).fillna(0).astype(int).to_numpy()
     prepared(tmp_path / "honest", table(visits=trained), log, split="last:12d,8d")

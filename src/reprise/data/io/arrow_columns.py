@@ -184,14 +184,33 @@ def _check_exact(name: str, values: pa.ChunkedArray) -> None:
 
 
 def frequent_values(column: pa.ChunkedArray, limit: int) -> list[Any]:
-    """Return the most frequent values of a column of texts, integers or booleans, and none of a column of another type."""
-    if str(column.type) not in ("string", "large_string", "bool") and not pa.types.is_integer(column.type):
+    """Return the `limit` most frequent values of a column, most frequent first.
+
+    The list is empty if the values are not texts, integers or booleans.
+    """
+    kind = column.type
+    if not (is_text(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
         return []
     counts = pc.drop_null(column).value_counts().to_pylist()
     return [one["values"] for one in sorted(counts, key=lambda one: -one["counts"])[:limit]]
 
 
 def value_numbers(column: pa.ChunkedArray, values: list[Any]) -> AnyArray:
-    """Return the position among some values of the value of each row; -1 for other values and for a missing one."""
+    """Return the position in `values` of the value of each row, [I], int64; -1 if the value is missing or not in the list."""
     place = pc.index_in(column, pa.array(values, column.type))
     return np.asarray(pc.fill_null(place, -1), dtype=np.int64)
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Return whether a type is text."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Return whether a type is an integer, a float or a decimal number."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Return whether a type is a list, of any or of a fixed length."""
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))

@@ -11,7 +11,7 @@ from reprise.data.dataset import MANIFEST, SequenceDataset
 from reprise.data.leakage.event_leaks import EventSearch, find_overlapping_parts
 from reprise.data.leakage.feature_leaks import find_feature_leaks
 from reprise.data.leakage.findings import LEAK_KINDS, Leak, LeakKind
-from reprise.data.leakage.user_leaks import find_user_leaks
+from reprise.data.leakage.table_leaks import find_table_leaks
 from reprise.errors import ConfigError, LeakError, did_you_mean
 
 FACT = "leaks"
@@ -35,7 +35,7 @@ def _search(dataset: SequenceDataset) -> tuple[Leak, ...]:
     if overlap:
         return (overlap,)  # the other checks rely on parts that follow each other
     search = EventSearch(dataset)
-    return (*search.leaks(), *find_feature_leaks(dataset, search), *find_user_leaks(dataset))
+    return (*search.leaks(), *find_table_leaks(dataset, search), *find_feature_leaks(dataset))
 
 
 def check_leaks(

@@ -1,152 +1,25 @@
-"""Leaks in features: item features dated after training or counted from later events, and event features of the next item.
+"""Leaks in features of events: values and kinds that belong to the next event.
 
-Shape letters: I items, N pairs of adjacent training events.
+Shape letters: N pairs of adjacent training events.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from reprise.arrays import AnyArray, BoolArray, Float32Array, Float64Array
+from reprise.arrays import AnyArray, BoolArray, Float32Array
 from reprise.data.dataset import SequenceDataset
-from reprise.data.feature_dates import FUTURE_WORDS, name_words, training_end_ms
-from reprise.data.leakage.column_readings import FeatureReading, read_numbers
-from reprise.data.leakage.event_leaks import COUNT, EventSearch
-from reprise.data.leakage.findings import MAX_EXAMPLES, Leak, LeakRow, event_row, item_id
-from reprise.data.timestamps import format_time
+from reprise.data.leakage.findings import MAX_EXAMPLES, Leak, event_row, item_id
 
 MAX_PAIRS, STRETCHES = 100_000, 50
 """Largest number of adjacent pairs that are examined, and the number of places in the log from which they are taken."""
-MIN_PAIRS, MIN_ITEMS, MIN_LATER_ITEMS = 100, 20, 10
-"""Smallest numbers of pairs, of items, and of items with later events for which a dependence is reported."""
+MIN_PAIRS = 100
+"""Smallest number of pairs for which a dependence is reported."""
 HIGH_ACCURACY, LOW_ACCURACY = 0.95, 0.75
 """A feature depends on the next item if that predicts it at least this often, and its own item at most that often."""
 MIN_KNOWN_SHARE = 0.1
 """Smallest share of pairs with a known value of the feature for which its prediction of the next item is reported."""
-MAX_UNEXPLAINED = 1e-3
-"""A column follows a count if the count leaves at most this share of the variance of the column unexplained."""
-MIN_RATIO = 10.0
-"""A column follows later counts only if training counts leave this many times more of its variance unexplained."""
-
-
-def find_feature_leaks(dataset: SequenceDataset, search: EventSearch) -> Iterator[Leak]:
-    """Find leaks in the columns of the item table and in the values and kinds of events."""
-    for name in dataset.table.column_names:
-        column = dataset.table.column(name)
-        if name in ("item_id", COUNT):
-            continue
-        for reading in read_numbers(name, column):
-            if reading.is_date:
-                yield from _late_dates(dataset, name, reading.number_I)
-            else:
-                yield from _later_counts(dataset, name, reading, search)
-    yield from _next_item_leaks(dataset)
-
-
-def _late_dates(dataset: SequenceDataset, name: str, time_ms_I: Float64Array) -> Iterator[Leak]:
-    """Find items of the training part with a date at or after the end of training.
-
-    Cold items may have later dates: they are new, and their features were not known during training anyway.
-    """
-    if not dataset.part_events("train"):
-        return
-    train_end_ms = training_end_ms(dataset)
-    late = np.flatnonzero(time_ms_I[: dataset.items.warm] >= train_end_ms)
-    if not len(late):
-        return
-    known_in_advance = bool(name_words(name) & FUTURE_WORDS)
-    rows = tuple(
-        LeakRow(item_id(dataset, index + 1), remark=f"{name} {format_time(float(time_ms_I[index]))}")
-        for index in late[:MAX_EXAMPLES].tolist()
-    )
-    sentence = (
-        f"column {name!r} of the item table has dates at or after the end of training ({format_time(train_end_ms)}) for "
-        f"{len(late):,} items of the training part"
-    )
-    if known_in_advance:
-        sentence += "; by its name, this date is known in advance."
-    remedy = f"remove {name!r} from the item table, or use its values as of the end of training"
-    yield Leak("late-feature", sentence, len(late), remedy, rows, fails=not known_in_advance)
-
-
-def _later_counts(
-    dataset: SequenceDataset, name: str, reading: FeatureReading, search: EventSearch
-) -> Iterator[Leak]:
-    """Find a column that contains counts of events after training, or a function of such counts."""
-    trained_I, later_I, tested_I = (
-        counts[1:] for counts in (search.trained_I, search.later_I, search.tested_I)
-    )
-    number_I = reading.number_I
-    used_I = np.isfinite(number_I) & (trained_I + later_I > 0)
-    # with few items, or few of them with later events, any column may look like a count by chance
-    if used_I.sum() < MIN_ITEMS or np.count_nonzero(later_I[used_I]) < MIN_LATER_ITEMS:
-        return
-    number, trained = number_I[used_I], trained_I[used_I]
-    counts_by_name = {"all": trained_I + later_I, "later": later_I, "test": tested_I}
-    for which, count_I in counts_by_name.items():
-        count = count_I[used_I]
-        if follows_count(number, count, trained) or equals_count(number, count, trained):
-            examples = np.flatnonzero(used_I)[np.argsort(-later_I[used_I], kind="stable")[:MAX_EXAMPLES]]
-            rows = tuple(
-                LeakRow(
-                    item_id(dataset, index + 1),
-                    remark=f"{name} {number_I[index]:,.6g}, {trained_I[index]:,} training and {later_I[index]:,} later events",
-                )
-                for index in examples.tolist()
-            )
-            yield Leak(
-                "giveaway",
-                f"{reading.what} of the item table follows the number of {which} events of {used_I.sum():,} items, "
-                "not of the training events",
-                int(used_I.sum()),
-                f"remove {name!r} from the item table, or count training events only, as its column 'count' does",
-                rows,
-            )
-            return
-
-
-def equals_count(number: Float64Array, count: AnyArray, trained: AnyArray) -> bool:
-    """Return whether a column equals a count for nearly all items whose count differs from that of training."""
-    # items without later events have equal counts and cannot show which of the two the column contains
-    differs = count != trained
-    given = number[differs]
-    return (
-        len(given) >= MIN_LATER_ITEMS
-        and len(np.unique(given)) > 2
-        and bool((given == count[differs]).mean() >= HIGH_ACCURACY)
-    )
-
-
-def follows_count(number: Float64Array, count: AnyArray, trained: AnyArray) -> bool:
-    """Return whether a column is a linear function of a count or of its ranks, but not of the counts of training.
-
-    The ranks also reveal monotonic functions. For example, counts of all events 4, 9, 16 and a column with their roots
-    2, 3, 4 have the equal ranks 1, 2, 3. Counts of training events resemble counts of all events, so they must fit much
-    worse; otherwise the column may be an honest count of the training part.
-    """
-    for transform in (np.asarray, _average_ranks):
-        left_by_count = _unexplained_share(transform(number), transform(count))
-        left_by_trained = _unexplained_share(transform(number), transform(trained))
-        if left_by_count <= MAX_UNEXPLAINED and left_by_trained > max(
-            MIN_RATIO * left_by_count, MAX_UNEXPLAINED
-        ):
-            return True
-    return False
-
-
-def _unexplained_share(number: Float64Array, by: Any) -> float:
-    """Return the share of the variance of `number` that a linear function of `by` leaves unexplained."""
-    if np.ptp(number) == 0 or np.ptp(by) == 0:
-        return 1.0
-    return 1.0 - float(np.corrcoef(number, by)[0, 1]) ** 2
-
-
-def _average_ranks(number: Any) -> Float64Array:
-    """Return the rank of each number, the average rank for equal numbers."""
-    _, place, count = np.unique(number, return_inverse=True, return_counts=True)
-    ranks: Float64Array = (np.cumsum(count) - (count - 1) / 2)[place]
-    return ranks
 
 
 class EventPairs(NamedTuple):
@@ -162,8 +35,8 @@ class EventPairs(NamedTuple):
     """Whether the sequence has an even index; predictions are learned on one half and measured on the other."""
 
 
-def _next_item_leaks(dataset: SequenceDataset) -> Iterator[Leak]:
-    """Find values or kinds of events that belong to the next event."""
+def find_feature_leaks(dataset: SequenceDataset) -> Iterator[Leak]:
+    """Find values and kinds of events that belong to the next event."""
     pairs = _adjacent_pairs(dataset)
     value_N = dataset.value[pairs.position_N]
     features: list[tuple[str, AnyArray, AnyArray]] = []
