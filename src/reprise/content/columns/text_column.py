@@ -1,7 +1,7 @@
 """Text: terms weighted by TF-IDF and compressed by truncated SVD, or the vectors of an encoder."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ from reprise.class_names import NAMES_CLASS, Trust
 from reprise.config import spec
 from reprise.content.column_spec import FitContext, FittedColumn, Tensors, check_known
 from reprise.content.columns.term_vectors import NGRAMS, Terms, TermVectors, fit_terms
-from reprise.content.columns.value_encoder import EncoderName, ValueEncoder, fit_encoder, text_batches
+from reprise.content.columns.value_encoder import Batch, fit_encoded, restore_encoded, text_batches
 from reprise.content.item_rows import ItemRows
 from reprise.errors import ConfigError, DataError, did_you_mean
 
@@ -58,13 +58,21 @@ class Text:
         """Return nothing: text depends on its own column only."""
         return ()
 
+    @property
+    def kind(self) -> str:
+        """What the values are, for a listing."""
+        return "text"
+
+    def batches(self, rows: ItemRows) -> Iterator[Batch]:
+        """Yield the rows whose text is not blank, in batches for an encoder."""
+        return text_batches(rows.texts(self.column))
+
     def fit(self, context: FitContext) -> FittedColumn:
         """Fit the terms and their compression, or the compression of the vectors of the encoder."""
         texts = [text for text in context.rows.texts(self.column) if text.strip()]
         check_known(self.column, len(texts))
         if ":" in self.encoder:
-            encoder = EncoderName(self.encoder, self.options)
-            return FittedEncodedText(self, fit_encoder(self.column, encoder, text_batches(texts), self.size))
+            return fit_encoded(self, context.rows)
         fitted = self._fit_terms(texts)
         unknown = fitted.unknown_share(texts)
         if unknown > WARN_UNKNOWN:
@@ -95,8 +103,7 @@ class Text:
     def restore(self, state: Mapping[str, Any], tensors: Tensors, trusted: Trust) -> FittedColumn:
         """Create the fitted column from its parameters."""
         if ":" in self.encoder:
-            encoder = EncoderName(self.encoder, self.options)
-            return FittedEncodedText(self, ValueEncoder.restore(encoder, state, tensors, trusted))
+            return restore_encoded(self, state, tensors, trusted)
         return FittedText(self, TermVectors.restore(state, tensors))
 
 
@@ -134,39 +141,3 @@ class FittedText:
     def describe(self) -> str:
         """Return the number of terms."""
         return f"text, {len(self.terms.terms):,} {'words' if self.terms.kind == 'words' else 'character n-grams'}"
-
-
-@dataclass(frozen=True, eq=False)
-class FittedEncodedText:
-    """A fitted column of text by the vectors of an encoder. Meets `FittedColumn`."""
-
-    spec: Text
-    """The spec."""
-    encoded: ValueEncoder
-    """The encoder and the compression of its vectors."""
-
-    @property
-    def width(self) -> int:
-        """Number of features."""
-        return self.encoded.compression.width
-
-    @property
-    def explained(self) -> float:
-        """Share of the variance that is left after compression."""
-        return self.encoded.compression.explained
-
-    def encode(self, rows: ItemRows) -> Float32Array:
-        """Return the compressed vectors of the texts, [M, F]."""
-        return self.encoded.encode(text_batches(rows.texts(self.spec.column)), len(rows))
-
-    def state(self) -> dict[str, Any]:
-        """Return the width of the vectors and the explained variance."""
-        return self.encoded.state()
-
-    def tensors(self) -> dict[str, AnyArray]:
-        """Return the compression."""
-        return self.encoded.tensors()
-
-    def describe(self) -> str:
-        """Return the name of the encoder."""
-        return f"text, vectors of {self.spec.encoder}"
