@@ -15,6 +15,7 @@ from reprise.evaluation.content_ablation import ablate_content
 from reprise.evaluation.evaluator import evaluate_ranks
 from reprise.evaluation.options import QUICK, EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
+from reprise.models.corrections.cooccurrence import CooccurrenceCorrection
 from reprise.models.items.content_embeddings import ContentEmbeddings, ItemContent
 from reprise.models.networks.ensemble import Ensemble
 from reprise.models.networks.network_scorer import NetworkScorer
@@ -183,3 +184,21 @@ def test_the_share_of_slots_of_cold_items_can_be_restored(
     assert cold_slots(model, data, TRAINING, fabric) < before - 0.05
     keep_cold_slots(model, data, TRAINING, fabric, before)
     assert cold_slots(model, data, TRAINING, fabric) == pytest.approx(before, abs=0.03)
+
+
+def test_slots_do_not_depend_on_what_was_counted_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resumed run has counted nothing, and an evaluation of the validation part counts that part too."""
+    data = families()
+    model = train(SMALL, data, tmp_path / "run", training=replace(TRAINING, epochs=4, refit=0), options=EXACT)
+    assert isinstance(model, SequenceModel) and isinstance(model.items, ContentEmbeddings)
+    model.items.cold_scored.fill_(True)
+    model.cooccurrence = CooccurrenceCorrection(len(data.items), 20, 128)
+    with torch.no_grad():
+        model.cooccurrence.gain.fill_(2.0)
+    cold_I = torch.arange(len(data.items) + 1) > data.items.warm
+    monkeypatch.setattr(fit_cold_items_module, "_never_seen", lambda dataset: cold_I)
+    without_counts = cold_slots(model, data, TRAINING, fabric_for(EXACT))
+    model.count(data, "test")
+    assert cold_slots(model, data, TRAINING, fabric_for(EXACT)) == without_counts

@@ -110,7 +110,6 @@ def fit_cold_items(
     items = model.items
     assert isinstance(items, ContentEmbeddings)
     items.cold_scored.fill_(True)
-    model.count(dataset, "valid")
     index_I = torch.arange(len(items.known), device=items.known.device)
     sample = EvaluationProtocol("valid").sample_targets(dataset, MAX_TARGETS, SEED)
     simulated = int((dataset.item[sample] > dataset.items.warm).sum()) < MIN_COLD
@@ -234,6 +233,9 @@ def _measure(scores: _Scores, shift: float) -> _Measured:
 def _scores(
     model: SequenceModel, dataset: SequenceDataset, exclude_seen: bool, fabric: Fabric, is_cold_I: Tensor
 ) -> _Scores:
+    """Score a sample of the validation targets, with the co-occurrences of the training part."""
+    # a run that was resumed has no counts, and an evaluation leaves those of the validation part too
+    model.count(dataset, "valid")
     protocol = EvaluationProtocol("valid", exclude_seen=exclude_seen)
     sample = protocol.sample_targets(dataset, MAX_TARGETS, SEED)
     found: list[_Scores] = []
@@ -256,6 +258,7 @@ def _scores(
 
 
 def _of_chunk(s_CI: Tensor, target_C: Tensor, is_cold_I: Tensor) -> _Scores:
+    """Return the numbers that decide the ranks of the targets of a chunk."""
     own_C1, is_cold_C = s_CI.gather(1, target_C[:, None] - 1), is_cold_I[target_C]
     parts = [s_CI[:, mask_I] for mask_I in (~is_cold_I[1:], is_cold_I[1:])]
     warm_C, cold_C = ((part_CI > own_C1).sum(1) for part_CI in parts)
@@ -264,5 +267,6 @@ def _of_chunk(s_CI: Tensor, target_C: Tensor, is_cold_I: Tensor) -> _Scores:
 
 
 def _best(s_CI: Tensor) -> Tensor:
+    """Return the `LIST` highest scores of each row, descending; minus infinity if there are fewer."""
     best_CK = s_CI.topk(min(LIST, s_CI.shape[1]), dim=1).values
     return torch.nn.functional.pad(best_CK, (0, LIST - best_CK.shape[1]), value=-torch.inf)
