@@ -47,7 +47,7 @@ def main() -> None:
     assert model.forecast is not None
     for name, head in (("kind", model.forecast.kind), ("gap", model.forecast.gap)):
         if head is not None:
-            reads = "state and last events" if head.center.size else "last events"
+            reads = "state and last events" if head.reads_query else "last events"
             print(f"{name} head reads: {reads}")
     print(score_forecasts(model, dataset, Bootstrap()))
 

@@ -77,11 +77,3 @@ def test_crps_is_the_integral_of_the_squared_distance_of_the_cdfs(gap_s: float) 
     assert distribution().crps(np.array([gap_s]))[0] == pytest.approx(
         np.trapezoid(squared * x, log_x), rel=1e-3
     )
-
-
-def test_some_rows_of_distributions_are_those_rows() -> None:
-    both = GapDistribution(
-        np.array([0.1, 0.9]), np.ones((2, 1)), np.array([[1.0], [3.0]]), np.ones((2, 1)), np.array([0.0, 4.0])
-    )
-    second = both.take(np.array([1]))
-    assert second.quantile(0.7)[0] == both.quantile(0.7)[1]

@@ -67,8 +67,7 @@ def test_a_saved_model_forecasts_what_the_trained_network_does(
     test = events_ahead(dataset, "test")
     query_ND = queries_before(model, dataset, test, "test")
     assert model.forecast is not None
-    kind_NK = model.forecast.kind_probabilities(query_ND, test.history)
-    gaps = model.forecast.gap_distribution(query_ND, test.history)
+    kind_NK, gaps = model.forecast.predict(query_ND, test.history)
     assert kind_NK is not None
     assert gaps is not None
     shop.save(tmp_path / "model")
@@ -141,6 +140,24 @@ def test_a_user_without_events_and_one_without_times_get_a_forecast(shop: Recomm
         assert isclose(sum(found.kinds.values()), 1)
         assert len(found.path) == 2
         assert all(np.isfinite(step.log_probability) for step in found.path)
+
+
+def test_many_histories_give_the_forecasts_of_each(shop: Recommender, dataset: SequenceDataset) -> None:
+    given: list[Any] = [[], ["never seen"], events("view"), ["i1", "i2"], history(dataset, 0, 7)]
+    for now in (None, START_S + 10**6):
+        together = shop.forecast_many(given, length=3, now=now)
+        for found, one in zip(together, given, strict=True):
+            alone = shop.forecast(one, length=3, now=now)
+            assert found.skipped == alone.skipped
+            assert found.kinds == pytest.approx(alone.kinds, abs=1e-5)
+            assert found.time is not None
+            assert alone.time is not None
+            assert found.time.quantiles_s == pytest.approx(alone.time.quantiles_s, rel=1e-4, abs=1e-4)
+            for step, expected in zip(found.path, alone.path, strict=True):
+                assert step.item_id == expected.item_id
+                assert step.log_probability == pytest.approx(expected.log_probability, abs=1e-4)
+                assert step.after_s == pytest.approx(expected.after_s, rel=1e-4, abs=1e-4, nan_ok=True)
+    assert shop.forecast_many([]) == []
 
 
 def test_a_model_without_heads_names_the_remedy(model: NetworkScorer, dataset: SequenceDataset) -> None:

@@ -32,7 +32,7 @@ def test_the_page_shows_scores_differences_and_both_plots(with_forecast: Compari
         "Next kind and time",
         "1,234 targets",
         "0.2500 [0.2000, 0.3000]",
-        "-0.2500 [-0.3000, -0.2000]",
+        "\N{MINUS SIGN}0.2500 [\N{MINUS SIGN}0.3000, \N{MINUS SIGN}0.2000]",
     ):
         assert text in page
     assert "Reliability of the next kind" in page

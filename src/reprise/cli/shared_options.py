@@ -46,6 +46,32 @@ Accelerator = Annotated[
     typer.Option(metavar="NAME", help="Accelerator: cpu, cuda, mps or auto.", show_default="auto"),
 ]
 
+ModelPath = Annotated[
+    Path, typer.Argument(metavar="RUN|MODEL", help="A directory that `train` or `export` wrote.")
+]
+HistoryPaths = Annotated[
+    list[str],
+    typer.Argument(metavar="HISTORIES", help="Files with the events of each user, as for `prepare`."),
+]
+HistoryKey = Annotated[
+    Literal["user", "session"] | None,
+    typer.Option(
+        "--sequence-by",
+        metavar="user|session",
+        help="Key of a history, as for `prepare`. Session ids are written to user_id too.",
+        show_default="as in the log of the model",
+    ),
+]
+RequestTime = Annotated[
+    str | None,
+    typer.Option(
+        "--now",
+        metavar="TIME",
+        help="Time of the request: ISO, or seconds or milliseconds since 1970; not before any event.",
+        show_default="not known",
+    ),
+]
+
 UserColumn = Annotated[
     str | None, typer.Option(metavar="C", help="Column of user ids.", show_default=FOUND_BY_NAME)
 ]

@@ -3,11 +3,13 @@
 The heads are small feed-forward networks whose weights are arrays. They are fitted with torch after the network
 (`reprise.training.fit_forecast`), and computed here without it, in evaluation and when serving.
 
-Shape letters: N histories, D width of the query, W last events, F features, H hidden units, O outputs, K kinds, C components.
+Shape letters: N histories, D width of the query, F features, I inputs of a head, H hidden units, O outputs, K kinds,
+C components.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit, softmax
@@ -27,14 +29,14 @@ KIND, GAP = "kind", "gap"
 class HeadWeights:
     """A network with one hidden layer and a direct linear part: o = A v + B silu(C v + c) + a.
 
-    v is the query vector without the time of the request, standardised, followed by the features of the last events. A head
-    that does not read the query vector has a `center` of length 0.
+    v is the query vector without the time of the request, standardised, followed by the features of `RecentHistory`. A head
+    that does not read the query vector has arrays `center` and `scale` of length 0.
     """
 
     center: Float32Array
-    """Mean of each number of the query vector over the training targets, [D] or [0]."""
+    """Mean of each component of the query vector over the training targets, [D] or [0]."""
     scale: Float32Array
-    """Their standard deviations, [D] or [0]; positive."""
+    """Standard deviation of each component of the query vector over the training targets, [D] or [0]; above 0."""
     hidden: Float32Array
     """C, [H, D + F]."""
     hidden_bias: Float32Array
@@ -46,8 +48,18 @@ class HeadWeights:
     output_bias: Float32Array
     """a, [O]."""
 
+    @property
+    def reads_query(self) -> bool:
+        """Whether the head reads the query vector of the network, besides the features of the last events."""
+        return self.center.size > 0
+
     def __call__(self, query_ND: Float32Array, feature_NF: Float32Array) -> Float64Array:
-        """Return the outputs, [N, O]."""
+        """Return the outputs of the head for N histories, [N, O].
+
+        Args:
+            query_ND: Query vectors of the network without the time of the request.
+            feature_NF: Features of the last events, as `RecentHistory.features` returns them.
+        """
         read_ND = query_ND[:, : len(self.center)]
         input_NI = np.concatenate([(read_ND - self.center) / self.scale, feature_NF], axis=1)
         hidden_NH = input_NI @ self.hidden.T + self.hidden_bias
@@ -57,12 +69,18 @@ class HeadWeights:
         return result
 
     def check(self, name: str, width: int, kinds: int, outputs: int | None) -> None:
-        """Check that the arrays fit each other, a query of this width, and this number of kinds and outputs.
+        """Check the shapes and the values of the arrays.
+
+        Args:
+            name: Name of the head, for the message.
+            width: D, width of the query vectors of the network.
+            kinds: K, number of kinds of event in the log.
+            outputs: O; None: any number.
 
         Raises:
             ArtefactError: An array has another shape or type, or a scale is not positive.
         """
-        read = 0 if self.center.size == 0 else width
+        read = width if self.reads_query else 0
         inputs, units = read + feature_count(kinds), self.hidden_bias.size
         found = self.output_bias.size if outputs is None else outputs
         shapes = {
@@ -80,20 +98,30 @@ class HeadWeights:
             raise ArtefactError(f"a scale of the {name} head is not positive; fit the heads again")
 
 
+class HeadForecasts(NamedTuple):
+    """The outputs of the heads as probabilities."""
+
+    kind_NK: Float64Array | None
+    """Probability of each kind of the next event; None without a kind head."""
+    gap: GapDistribution | None
+    """Distributions of the time from the last event to the next; None without a gap head."""
+
+
 @dataclass(frozen=True)
 class ForecastHeads:
-    """The fitted heads of a network. Its ranking of items does not depend on them."""
+    """The fitted forecast heads of a network. The ranking of items does not depend on them."""
 
     kinds: int
     """K: number of kinds of event in the log."""
     kind: HeadWeights | None = None
     """Head of the kind of the next event: K logits. None: the log has one kind."""
     gap: HeadWeights | None = None
-    """Head of the time to the next event: the logit of a gap of 0, then C weights, C means and C widths. None: not fitted."""
+    """Head of the time to the next event. Its outputs are the logit of a gap of 0, then C weights, C means and C widths, as
+    `gap_distribution_of` reads them. None: all events of a sequence in the log have the same time."""
 
     @property
     def tensors(self) -> dict[str, AnyArray]:
-        """The arrays by name, such as `kind.hidden`."""
+        """The arrays of all heads by name, such as `kind.hidden`."""
         heads = {KIND: self.kind, GAP: self.gap}
         return {
             f"{name}.{field.name}": getattr(head, field.name)
@@ -104,12 +132,12 @@ class ForecastHeads:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, AnyArray], width: int, kinds: int) -> "ForecastHeads | None":
-        """Return the heads with these arrays, checked; None if there are none.
+        """Return the heads that consist of these arrays, after checking them; None if `tensors` is empty.
 
         Args:
             tensors: The arrays by name, as `tensors` returns them.
             width: D, width of the query vectors of the network.
-            kinds: K.
+            kinds: K, number of kinds of event in the log.
 
         Raises:
             ArtefactError: An array is missing, unknown, of another shape or type, or has a number that is not finite.
@@ -136,22 +164,22 @@ class ForecastHeads:
             )
         return cls(kinds, heads.get(KIND), heads.get(GAP))
 
-    def kind_probabilities(self, query_ND: Float32Array, history: RecentHistory) -> Float64Array | None:
-        """Return the probability of each kind of the next event, [N, K]; None without a kind head."""
-        if self.kind is None:
-            return None
-        probability_NK: Float64Array = softmax(self.kind(query_ND, history.features(self.kinds)), axis=1)
-        return probability_NK
+    def predict(self, query_ND: Float32Array, history: RecentHistory) -> HeadForecasts:
+        """Return the forecasts of the heads for N histories.
 
-    def gap_distribution(self, query_ND: Float32Array, history: RecentHistory) -> GapDistribution | None:
-        """Return the distribution of the time from the last event to the next; None without a gap head."""
-        if self.gap is None:
-            return None
-        return gap_distribution_of(self.gap(query_ND, history.features(self.kinds)))
+        Args:
+            query_ND: Query vectors of the network without the time of the request.
+            history: The last events of the histories.
+        """
+        feature_NF = history.features(self.kinds)
+        return HeadForecasts(
+            None if self.kind is None else softmax(self.kind(query_ND, feature_NF), axis=1),
+            None if self.gap is None else gap_distribution_of(self.gap(query_ND, feature_NF)),
+        )
 
 
 def gap_distribution_of(output_NO: Float64Array) -> GapDistribution:
-    """Return the distributions with the outputs of a gap head, [N, 1 + 3 C]."""
+    """Return the N distributions whose parameters are the outputs of a gap head, [N, 1 + 3 C]."""
     weight_NC, mean_NC, width_NC = np.split(output_NO[:, 1:], 3, axis=1)
     return GapDistribution(
         expit(output_NO[:, 0]),

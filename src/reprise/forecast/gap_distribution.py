@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import log_ndtr, logsumexp, ndtr
 
-from reprise.arrays import AnyArray, Float64Array
+from reprise.arrays import Float64Array
 
 MIN_WIDTH = 0.1
 """Smallest standard deviation of the logarithm of a component. Times of logs are rounded, mostly to a second. Without a bound
@@ -16,9 +16,9 @@ the density at gaps of exactly 1 s could grow without limit; with 0.1 a componen
 MAX_WIDTH = 3.0
 """Largest standard deviation of the logarithm of a component."""
 BISECTIONS = 60
-"""Number of halvings of the search for a quantile."""
+"""Number of bisection steps in the search for a quantile."""
 FAR = 9.0
-"""Distance of the first search bounds from the components, in their standard deviations."""
+"""Distance of the first bounds of the search from the mean of a component, in standard deviations of that component."""
 
 
 @dataclass(frozen=True)
@@ -26,43 +26,39 @@ class GapDistribution:
     """Distributions of N gaps x >= 0 in seconds: P(x = 0) = z, and density (1 - z) sum_c w_c LogNormal(x; m_c, s_c) above 0.
 
     The mixture of log-normals for times between events is that of Shchur, Bilos and Günnemann (2020), "Intensity-free learning
-    of temporal point processes", equation 2. If a time of `lower_s` has passed without an event, it is the distribution of
-    the gap given that it is longer (`after`).
+    of temporal point processes", equation 2. With `lower_s_N`, it is the conditional distribution given x > lower_s (see
+    `after`).
     """
 
     zero_N: Float64Array
-    """z: probability of a gap of 0, which is an event at the same time."""
+    """z: probability of a gap of 0, that is, of a next event at the same time."""
     weight_NC: Float64Array
     """w: weights of the components; each row sums to 1."""
     mean_NC: Float64Array
-    """m: mean of the logarithm of the seconds."""
+    """m: means of the logarithm of the seconds, one per component."""
     width_NC: Float64Array
-    """s: standard deviation of the logarithm of the seconds."""
+    """s: standard deviations of the logarithm of the seconds, one per component."""
     lower_s_N: Float64Array | None = None
-    """Seconds that have passed without an event; None: none, and the gap may be 0."""
+    """Seconds that have passed since the last event without another one; 0 or None: no time has passed."""
 
     def __len__(self) -> int:
         return len(self.zero_N)
 
-    def take(self, row_M: AnyArray) -> "GapDistribution":
-        """Return the distributions of some histories."""
-        return GapDistribution(
-            self.zero_N[row_M],
-            self.weight_NC[row_M],
-            self.mean_NC[row_M],
-            self.width_NC[row_M],
-            None if self.lower_s_N is None else self.lower_s_N[row_M],
-        )
-
     def after(self, elapsed_s_N: Float64Array) -> "GapDistribution":
-        """Return the distributions given that the gap is longer than this; NaN or 0: nothing is known yet."""
+        """Return the conditional distributions given that the gaps are longer than `elapsed_s_N` seconds.
+
+        A distribution with an elapsed time of 0 or NaN does not change.
+        """
         elapsed_s_N = np.where(elapsed_s_N > 0, elapsed_s_N, 0.0)
         if not elapsed_s_N.any():
             return self
         return replace(self, zero_N=np.where(elapsed_s_N > 0, 0.0, self.zero_N), lower_s_N=elapsed_s_N)
 
     def log_likelihood(self, gap_s_N: Float64Array) -> Float64Array:
-        """Return log P(x = 0) of gaps of 0, and the logarithm of the density per second of the others, [N], in nats."""
+        """Return the log-likelihood of one gap per distribution, [N], in nats.
+
+        It is log P(x = 0) for a gap of 0, and the logarithm of the density per second for a longer gap.
+        """
         assert self.lower_s_N is None
         positive_N = gap_s_N > 0
         log_x_N1 = np.log(np.where(positive_N, gap_s_N, 1.0))[:, None]
@@ -76,12 +72,12 @@ class GapDistribution:
         return found
 
     def cdf(self, gap_s_N: Float64Array) -> Float64Array:
-        """Return P(x <= gap), [N]."""
+        """Return the cumulative distribution function P(x <= gap) at one gap in seconds per distribution, [N]."""
         result: Float64Array = -np.expm1(self._log_survival(gap_s_N))
         return result
 
     def quantile(self, share: float) -> Float64Array:
-        """Return the gaps in seconds below which this share of the probability lies, [N]; the median for 0.5."""
+        """Return the quantile of each distribution at the probability `share`, in seconds, [N]. 0.5 gives the median."""
         with np.errstate(divide="ignore"):
             wanted_N = np.full(len(self), np.log1p(-share))
         spread_NC = FAR * self.width_NC
@@ -100,7 +96,7 @@ class GapDistribution:
         return found
 
     def mean(self) -> Float64Array:
-        """Return the expected gap in seconds, [N]: (1 - z) sum_c w_c exp(m_c + s_c^2 / 2) without a lower bound."""
+        """Return the mean of each distribution in seconds, [N]: (1 - z) sum_c w_c exp(m_c + s_c^2 / 2) without `lower_s_N`."""
         log_mean_NC = self.mean_NC + self.width_NC**2 / 2
         with np.errstate(divide="ignore"):
             log_weight_NC = np.log(self.weight_NC)
@@ -118,11 +114,11 @@ class GapDistribution:
         return np.where(known_N, np.maximum(conditional_N, self.lower_s_N), plain_N)
 
     def crps(self, gap_s_N: Float64Array) -> Float64Array:
-        """Return the continuous ranked probability score of gaps, [N], in seconds; lower is better.
+        """Return the continuous ranked probability score (CRPS) of each distribution for its observed gap y, in seconds, [N].
 
-        E|x - y| - E|x - x'| / 2 (Gneiting and Raftery 2007, equation 21), in closed form: with M_c = exp(m_c + s_c^2 / 2),
-        E|x_c - y| = y (2 F_c(y) - 1) + M_c (1 - 2 Phi((log y - m_c - s_c^2) / s_c)), and E|x_c - x_d| is
-        M_c (2 Phi((m_c + s_c^2 - m_d) / r) - 1) plus the same with c and d exchanged, r^2 = s_c^2 + s_d^2.
+        A lower score is better. The CRPS is E|x - y| - E|x - x'| / 2 (Gneiting and Raftery 2007, equation 21). It has a closed
+        form: with M_c = exp(m_c + s_c^2 / 2), E|x_c - y| = y (2 F_c(y) - 1) + M_c (1 - 2 Phi((log y - m_c - s_c^2) / s_c)).
+        E|x_c - x_d| is M_c (2 Phi((m_c + s_c^2 - m_d) / r) - 1) plus the same with c and d exchanged, r^2 = s_c^2 + s_d^2.
         """
         assert self.lower_s_N is None
         full_NC = np.exp(self.mean_NC + self.width_NC**2 / 2)
@@ -148,7 +144,7 @@ class GapDistribution:
         return result
 
     def _log_survival(self, gap_s_N: Float64Array) -> Float64Array:
-        """Return log P(x > gap), [N]; far beyond the components too, where P itself is 0 in floating point."""
+        """Return log P(x > gap), [N]. It is finite also for long gaps for which P itself is 0 in floating point."""
         with np.errstate(divide="ignore"):
             log_weight_NC = np.log(self.weight_NC)
 

@@ -239,7 +239,7 @@ def _best_extensions(
 
 
 def log_probabilities(
-    network: OnnxNetwork, state: State, shares_I: Float32Array | None, now_s: float = np.nan
+    network: OnnxNetwork, state: State, shares_I: Float32Array | None, now_s: float | AnyArray = np.nan
 ) -> Float64Array:
     """Return the log-softmax of the scores, [W, I]; with `shares_I`, their logarithms instead of scores, [1, I]."""
     if shares_I is None:

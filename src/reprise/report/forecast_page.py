@@ -1,44 +1,50 @@
-"""The part of the report page about forecasts of the next kind and the next time: tables and plots of each model."""
+"""The section of the report page about forecasts of the next event: tables of scores and calibration plots of each model."""
 
 from typing import NamedTuple
 
 from markupsafe import Markup
 
+from reprise.evaluation.stats.bootstrap import Interval
 from reprise.report.comparison_file import JsonObject
-from reprise.report.plots import RankedModels
+from reprise.report.plots import RankedModels, first_result
 from reprise.report.svg import Series, axes, dot, image, line, polyline, x_scale, y_scale
+from reprise.report.tables import typeset
 
 SCORE_TITLES = {
     "log_loss": "log loss", "brier": "Brier score", "log_likelihood": "log-likelihood", "crps": "CRPS, s",
 }  # fmt: skip
-"""Column titles of the scores."""
+"""Column titles, by the name of the score."""
 
 
 class ForecastTable(NamedTuple):
-    """The scores of a model and of baselines."""
+    """The scores of a network and of the baselines, as text."""
 
     title: str
+    """What is forecast."""
     columns: list[str]
+    """Titles of the columns after the name."""
     rows: list[tuple[str, list[str]]]
-    """Name of each forecast, and its cells."""
+    """Name of the network or baseline, and the cells of its row."""
 
 
 class ForecastPart(NamedTuple):
-    """The forecasts of one model."""
+    """The results of the forecasts of one network."""
 
     series: Series
+    """Name and colour of the network."""
     targets: int
+    """Number of targets."""
     tables: list[ForecastTable]
+    """Tables of scores: of the next kind and of the time, if the network forecasts them."""
     plots: list[tuple[str, Markup]]
-    """Titles and plots."""
+    """Calibration plots with their titles."""
 
 
 def forecast_parts(models: RankedModels) -> list[ForecastPart]:
-    """Return the tables and plots of every model that forecasts."""
+    """Return the tables and plots of every network with forecast heads, of its first seed that has results."""
     found = []
     for series, facts in models:
-        reports = (facts["pooled"], *facts["reports"])
-        scores = next((report["forecast"] for report in reports if report.get("forecast")), None)
+        scores = first_result(facts, "forecast")
         if scores is not None:
             groups = {"Next kind": scores["kinds"], "Time to the next event": scores["gaps"]}
             tables = [_table(title, rows) for title, rows in groups.items() if rows]
@@ -50,25 +56,16 @@ def _table(title: str, rows: list[JsonObject]) -> ForecastTable:
     names = list(rows[0]["scores"])
     columns = [SCORE_TITLES[name] for name in names]
     columns += [f"{column}: model minus this" for column in columns]
-    return ForecastTable(
-        title,
-        columns,
-        [
-            (row["name"], [_cell(row["scores"][name]) for name in names] + _differences(row, names))
-            for row in rows
-        ],
-    )
+    return ForecastTable(title, columns, [(row["name"], _cells(row, names)) for row in rows])
 
 
-def _differences(row: JsonObject, names: list[str]) -> list[str]:
-    return [_cell(row["differences"][name], "+") if row["differences"] else "" for name in names]
-
-
-def _cell(interval: JsonObject, sign: str = "") -> str:
-    text = f"{interval['value']:{sign}.4f}"
-    if interval["low"] is None:
-        return text
-    return f"{text} [{interval['low']:{sign}.4f}, {interval['high']:{sign}.4f}]"
+def _cells(row: JsonObject, names: list[str]) -> list[str]:
+    """Format the scores of a row, and its differences, which the row of the network does not have."""
+    scores = [str(Interval(**row["scores"][name])) for name in names]
+    differences = [
+        Interval(**row["differences"][name]).signed() if row["differences"] else "" for name in names
+    ]
+    return [typeset(cell) for cell in scores + differences]
 
 
 def _plots(series: Series, scores: JsonObject) -> list[tuple[str, Markup]]:

@@ -229,15 +229,15 @@ def reliability_diagram(models: RankedModels) -> Markup | None:
 
 def calibration_of(facts: CandidateRecord) -> JsonObject | None:
     """Return the calibration of the pooled report, or else of the first seed that has one; None without one."""
-    found: JsonObject | None = next(
-        (
-            report["calibration"]
-            for report in (facts["pooled"], *facts["reports"])
-            if report.get("calibration")
-        ),
-        None,
-    )
+    found = first_result(facts, "calibration")
     return found if found is not None and found["bins"] else None
+
+
+def first_result(facts: CandidateRecord, name: str) -> JsonObject | None:
+    """Return a result of the pooled report by its name, or else that of the first seed that has one; None without one."""
+    reports = (facts["pooled"], *facts["reports"])
+    found: JsonObject | None = next((report[name] for report in reports if report.get(name)), None)
+    return found
 
 
 def duration(seconds: float) -> str:

@@ -42,10 +42,7 @@ def test_the_heads_come_near_the_best_possible_scores(log: SequenceDataset, mode
     test = events_ahead(log, "test")
     query_ND = queries_before(model, log, test, "test")
     assert model.forecast is not None
-    kind_NK, gaps = (
-        model.forecast.kind_probabilities(query_ND, test.history),
-        model.forecast.gap_distribution(query_ND, test.history),
-    )
+    kind_NK, gaps = model.forecast.predict(query_ND, test.history)
     assert kind_NK is not None
     assert gaps is not None
     last_N = test.history.kind_NW[:, -1]

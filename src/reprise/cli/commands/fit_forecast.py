@@ -23,6 +23,6 @@ def fit_forecast(
     heads = add_forecast(run, dataset, trusted=trusted, seed=seed)
     for what, head in (("kind", heads.kind), ("time", heads.gap)):
         if head is not None:
-            reads = "the state and the last events" if head.center.size else "the last events"
+            reads = "the state and the last events" if head.reads_query else "the last events"
             typer.echo(f"next {what}: reads {reads}")
     show_next(("reprise", "evaluate", run), ("reprise", "forecast", run, "HISTORIES"))

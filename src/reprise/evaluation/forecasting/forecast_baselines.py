@@ -1,6 +1,6 @@
-"""Baselines of forecasts: what counts of the past say about the next kind and the next time, without a network.
+"""Baselines of forecasts without a network: distributions of the next kind and of the next gap, fitted to training targets.
 
-Shape letters: N targets of training or of evaluation, M of them, K kinds, C components.
+Shape letters: N targets, M gaps above 0, K kinds, C components.
 """
 
 from dataclasses import dataclass
@@ -18,24 +18,24 @@ SHARES, TRANSITIONS = "shares of kinds", "first-order Markov"
 POISSON, RENEWAL, CELLS = "Poisson", "log-normal renewal", "by last kind and gap"
 """Names of the baselines of times."""
 CELL_COMPONENTS = 3
-"""Number of log-normals per cell."""
+"""Number of log-normal components of the mixture of a cell (a last kind and a range of the last gap)."""
 MIN_CELL_GAPS = 30
-"""Minimum number of gaps above 0 in a cell with log-normals of its own."""
+"""Minimum number of gaps above 0 in a cell to fit a mixture for it. Other cells use the mixture of all gaps."""
 EM_STEPS = 100
-"""Number of steps of the EM algorithm."""
+"""Number of iterations of the EM algorithm."""
 GAP_BUCKETS = 40
-"""Number of buckets of the last gap: unknown, 0, and one for each doubling of the seconds."""
+"""Number of buckets of the last gap: one for an unknown gap, one for 0, and one for each doubling of the seconds."""
 
 
 class GapForecast(Protocol):
-    """Distributions of N gaps in seconds; `GapDistribution` is one."""
+    """Distributions of N gaps in seconds, such as a `GapDistribution`."""
 
     def log_likelihood(self, gap_s_N: Float64Array) -> Float64Array:
-        """Return the logarithm of the probability of gaps of 0, and of the density per second of the others, [N]."""
+        """Return the log-likelihood in nats: of the probability of a gap of 0, of the density per second otherwise, [N]."""
         ...
 
     def crps(self, gap_s_N: Float64Array) -> Float64Array:
-        """Return the continuous ranked probability score of gaps in seconds, [N]."""
+        """Return the continuous ranked probability score of each distribution for its observed gap, in seconds, [N]."""
         ...
 
     def cdf(self, gap_s_N: Float64Array) -> Float64Array:
@@ -51,12 +51,12 @@ class ExponentialGaps:
     """Mean gap in seconds."""
 
     def log_likelihood(self, gap_s_N: Float64Array) -> Float64Array:
-        """Return the logarithm of the density per second, [N]; a gap of 0 has no probability mass."""
+        """Return the logarithm of the density per second, [N], also for a gap of 0, which has no point mass here."""
         result: Float64Array = -np.log(self.mean_s) - gap_s_N / self.mean_s
         return result
 
     def crps(self, gap_s_N: Float64Array) -> Float64Array:
-        """Return y + 2 m exp(-y / m) - 3 m / 2 for a gap y and the mean m, [N]."""
+        """Return the CRPS in seconds, y + 2 m exp(-y / m) - 3 m / 2 for an observed gap y and the mean m, [N]."""
         result: Float64Array = gap_s_N + 2 * self.mean_s * np.exp(-gap_s_N / self.mean_s) - 1.5 * self.mean_s
         return result
 
@@ -67,11 +67,17 @@ class ExponentialGaps:
 
 
 def kind_baselines(train: EventsAhead, test: EventsAhead, kinds: int) -> dict[str, Float64Array]:
-    """Return the probabilities of the next kind, [N, K], of each baseline, fitted to training targets."""
+    """Return the probabilities of the next kind of the test targets, [N, K], by the name of the baseline.
+
+    Args:
+        train: Targets to which the baselines are fitted.
+        test: Targets to forecast.
+        kinds: K.
+    """
     share_K = (np.bincount(train.kind_N, minlength=kinds) + 0.5) / (len(train.kind_N) + 0.5 * kinds)
     count_KK = np.zeros((kinds, kinds))
     np.add.at(count_KK, (train.history.kind_NW[:, -1], train.kind_N), 1)
-    # one event with the shares is added to each row, which decides for a kind that was never the last one
+    # one pseudo-event with the shares of all kinds: a kind that was never the last one gets these shares
     transition_KK = (count_KK + share_K) / (count_KK.sum(axis=1, keepdims=True) + 1)
     return {
         SHARES: np.tile(share_K, (len(test.kind_N), 1)),
@@ -80,10 +86,14 @@ def kind_baselines(train: EventsAhead, test: EventsAhead, kinds: int) -> dict[st
 
 
 def gap_baselines(train: EventsAhead, test: EventsAhead) -> dict[str, GapForecast]:
-    """Return the distributions of the gap of each baseline, fitted to training targets.
+    """Return the distributions of the gaps before the test targets, by the name of the baseline.
 
-    `POISSON`: a homogeneous Poisson process. `RENEWAL`: a point mass at 0 and one log-normal. `CELLS`: for each last kind and
-    last gap (unknown, 0, or a doubling of the seconds), a point mass at 0 and three log-normals.
+    `POISSON` is a homogeneous Poisson process. `RENEWAL` is a point mass at 0 and one log-normal. `CELLS` is a point mass at 0
+    and a mixture of three log-normals for each pair of the last kind and the bucket of the last gap.
+
+    Args:
+        train: Targets to which the baselines are fitted.
+        test: Targets to forecast.
     """
     everywhere = _FittedGaps.of(train.gap_s_N, CELL_COMPONENTS)
     cell_N, test_cell_N = _cells(train.history), _cells(test.history)
@@ -101,7 +111,7 @@ def gap_baselines(train: EventsAhead, test: EventsAhead) -> dict[str, GapForecas
 
 @dataclass(frozen=True)
 class _FittedGaps:
-    """A point mass at 0 and log-normals, fitted to some gaps."""
+    """A point mass at 0 and a mixture of log-normals. The fields are those of one row of a `GapDistribution`."""
 
     zero: float
     weight_C: Float64Array
@@ -112,7 +122,7 @@ class _FittedGaps:
     def of(
         cls, gap_s_N: Float64Array, components: int, fallback: "_FittedGaps | None" = None
     ) -> "_FittedGaps":
-        """Fit to gaps; a cell with few of them takes the log-normals of `fallback`."""
+        """Fit to gaps in seconds, [N]. With fewer than `MIN_CELL_GAPS` gaps above 0, use the mixture of `fallback`."""
         positive_M = gap_s_N[gap_s_N > 0]
         prior = 0.5 if fallback is None else fallback.zero
         zero = (len(gap_s_N) - len(positive_M) + prior) / (len(gap_s_N) + 1)
@@ -123,7 +133,10 @@ class _FittedGaps:
 
 
 def _fit_normals(log_M: Float64Array, components: int) -> tuple[Float64Array, Float64Array, Float64Array]:
-    """Return weights, means and standard deviations of a mixture of normals, by the EM algorithm from the quantiles."""
+    """Fit a mixture of normals by the EM algorithm; return its weights, means and standard deviations, [C] each.
+
+    The means start at quantiles of the data.
+    """
     mean_C = np.quantile(log_M, (np.arange(components) + 0.5) / components)
     width_C = np.full(components, max(float(log_M.std()), MIN_WIDTH))
     weight_C = np.full(components, 1 / components)
@@ -140,7 +153,7 @@ def _fit_normals(log_M: Float64Array, components: int) -> tuple[Float64Array, Fl
 
 
 def _cells(history: RecentHistory) -> AnyArray:
-    """Return the number of the cell of each history: its last kind and the bucket of its last gap."""
+    """Return the cell of each history as an integer, [N]: the pair of its last kind and the bucket of its last gap."""
     gap_s_N = history.gap_s_NW[:, -1]
     bucket_N = np.where(gap_s_N > 0, 2 + np.log2(np.maximum(gap_s_N, 1)), np.where(gap_s_N == 0, 1, 0))
     cell_N: AnyArray = history.kind_NW[:, -1] * GAP_BUCKETS + bucket_N.astype(np.int64)
@@ -148,7 +161,7 @@ def _cells(history: RecentHistory) -> AnyArray:
 
 
 def _distribution(fitted: list[_FittedGaps]) -> GapDistribution:
-    """Return one distribution for each target."""
+    """Return the fitted distributions of N targets as one `GapDistribution`."""
     return GapDistribution(
         np.array([one.zero for one in fitted]),
         np.stack([one.weight_C for one in fitted]),

@@ -19,31 +19,33 @@ from reprise.evaluation.forecasting.forecast_targets import (
     events_ahead,
     events_at,
     queries_before,
+    sample_positions,
 )
 from reprise.evaluation.stats.bootstrap import Bootstrap, Interval, Ratio
 from reprise.models.networks.network_scorer import NetworkScorer
 
 MAX_TARGETS = 1 << 17
-"""Maximum number of targets that are measured, and from which baselines are fitted; of more a random sample is taken."""
+"""Maximum number of test targets that are scored, and of targets that baselines are fitted to. If there are more, a random
+sample is taken."""
 LEVELS = tuple(round(0.1 * step, 1) for step in range(1, 10))
-"""Levels of the quantiles whose calibration is measured."""
+"""Probabilities of the quantiles whose calibration is measured."""
 MODEL = "model"
-"""Name of the network's own forecasts among the baselines."""
+"""Name of the row of the network, next to the names of the baselines."""
 LOG_LOSS, BRIER, LOG_LIKELIHOOD, CRPS = "log_loss", "brier", "log_likelihood", "crps"
-"""Names of the scores. Only of the log-likelihood more is better."""
+"""Names of the scores. For the log-likelihood, higher is better; for the others, lower is better."""
 MIN_PROBABILITY = 1e-12
-"""Smallest probability that enters a log loss."""
+"""Lower bound of a probability in a log loss, which would otherwise be infinite."""
 
 
 class ForecastRow(NamedTuple):
-    """The scores of one forecast."""
+    """The scores of the network or of one baseline."""
 
     name: str
     """`MODEL`, or the name of a baseline."""
     scores: dict[str, Interval]
     """Mean of each score over the targets."""
     differences: dict[str, Interval]
-    """The model's score minus this one, paired by sequence; empty for the model."""
+    """Paired differences: the score of the network minus that of this baseline, by name of the score. Empty for the network."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return `{"name", "scores", "differences"}` as JSON values."""
@@ -54,26 +56,30 @@ class ForecastRow(NamedTuple):
 
 
 class Coverage(NamedTuple):
-    """The calibration of one quantile: the share of the gaps below it should be its level."""
+    """The calibration of one quantile. A calibrated forecast has a `share` equal to the `level`."""
 
     level: float
+    """Probability of the quantile."""
     share: float
+    """Share of the observed gaps below the forecast quantile."""
 
 
 @dataclass(frozen=True)
 class ForecastScores:
-    """How good the forecasts of a network are: of the kind of the next event and of the time until it."""
+    """Scores of the forecasts of a network: the kind of the next event, and the time to it."""
 
     targets: int
-    """Number of targets: events with an event before them in their sequence, of cold items too."""
+    """Number of targets: events that have an event before them in their sequence, including events of cold items."""
     kinds: tuple[ForecastRow, ...] = ()
-    """Log loss (nats) and Brier score (sum over the kinds) of the next kind, the model first; empty without a kind head."""
+    """Log loss (nats) and Brier score (sum over the kinds) of the next kind. The network is the first row, followed by the
+    baselines. Empty without a kind head."""
     gaps: tuple[ForecastRow, ...] = ()
-    """Log-likelihood (nats per event) and CRPS (seconds) of the next time, the model first; empty without a gap head."""
+    """Log-likelihood (nats per event) and CRPS (seconds) of the time to the next event. The network is the first row, followed
+    by the baselines. Empty without a gap head."""
     kind_bins: tuple[Bin, ...] = ()
-    """Reliability diagram of the most probable kind, in bins of equally many targets."""
+    """Reliability diagram of the most probable kind, in bins of equally many targets. Empty without a kind head."""
     gap_coverage: tuple[Coverage, ...] = ()
-    """Calibration of the quantiles of the time."""
+    """Calibration of the quantiles of the time to the next event. Empty without a gap head."""
 
     @property
     def ece(self) -> float | None:
@@ -114,40 +120,45 @@ def _cells(row: ForecastRow, names: list[str]) -> list[str]:
 def score_forecasts(
     model: NetworkScorer, dataset: SequenceDataset, bootstrap: Bootstrap, *, seed: int = 0
 ) -> ForecastScores | None:
-    """Score the forecasts of a network for the test part; None if the network has no forecast heads.
+    """Score the forecasts of a network on the test part; None if the network has no forecast heads.
 
-    The baselines are fitted to the events before the test part, and are scored on the same targets.
+    The baselines are fitted to the training and validation parts, and scored on the same targets as the network.
+
+    Args:
+        model: A trained network.
+        dataset: The dataset that the network was trained on.
+        bootstrap: Settings of the intervals.
+        seed: Seed of the samples of targets.
     """
     heads = model.forecast
     if heads is None:
         return None
-    part: Part = "test"
-    test = events_ahead(dataset, part, MAX_TARGETS, seed)
-    parts = [events_ahead(dataset, before, MAX_TARGETS // 2, seed) for before in ("train", "valid")]
-    train = events_at(dataset, np.sort(np.concatenate([one.position_N for one in parts])))
-    query_ND = queries_before(model, dataset, test, part)
+    test = events_ahead(dataset, "test", MAX_TARGETS, seed)
+    before: tuple[Part, ...] = ("train", "valid")
+    positions = [sample_positions(dataset, part, MAX_TARGETS // 2, seed) for part in before]
+    train = events_at(dataset, np.sort(np.concatenate(positions)))
+    kind_NK, gap = heads.predict(queries_before(model, dataset, test, "test"), test.history)
     scoring = _Scoring(test, bootstrap)
-    probability_NK = heads.kind_probabilities(query_ND, test.history)
-    gaps = heads.gap_distribution(query_ND, test.history)
-    kinds_found: tuple[ForecastRow, ...] = ()
+    kinds: tuple[ForecastRow, ...] = ()
     bins: tuple[Bin, ...] = ()
-    if probability_NK is not None:
-        others = kind_baselines(train, test, len(dataset.kinds))
-        values = {
-            name: kind_scores(p_NK, test.kind_N) for name, p_NK in ({MODEL: probability_NK} | others).items()
-        }
-        kinds_found = scoring.rows(values)
-        right_N = probability_NK.argmax(axis=1) == test.kind_N
-        bins = equal_mass(probability_NK.max(axis=1), right_N.astype(np.float64), BINS)
-    if gaps is None:
-        return ForecastScores(len(test.kind_N), kinds_found, (), bins)
-    forecasts: dict[str, GapForecast] = {MODEL: gaps} | gap_baselines(train, test)
-    rows = scoring.rows({name: gap_scores(one, test.gap_s_N) for name, one in forecasts.items()})
-    return ForecastScores(len(test.kind_N), kinds_found, rows, bins, coverage(gaps, test.gap_s_N))
+    if kind_NK is not None:
+        probabilities = {MODEL: kind_NK} | kind_baselines(train, test, len(dataset.kinds))
+        kinds = scoring.rows({name: kind_scores(p_NK, test.kind_N) for name, p_NK in probabilities.items()})
+        right_N = kind_NK.argmax(axis=1) == test.kind_N
+        bins = equal_mass(kind_NK.max(axis=1), right_N.astype(np.float64), BINS)
+    if gap is None:
+        return ForecastScores(len(test.kind_N), kinds, (), bins)
+    forecasts: dict[str, GapForecast] = {MODEL: gap} | gap_baselines(train, test)
+    gaps = scoring.rows({name: gap_scores(one, test.gap_s_N) for name, one in forecasts.items()})
+    return ForecastScores(len(test.kind_N), kinds, gaps, bins, coverage(gap, test.gap_s_N))
 
 
 def kind_scores(probability_NK: Float64Array, kind_N: AnyArray) -> dict[str, Float64Array]:
-    """Return -log p of the kind that came, and the sum over the kinds of (p - [it came])^2 (Brier 1950), [N] each."""
+    """Return the log loss and the Brier score of each target, [N] each.
+
+    The log loss is -log p of the observed kind, in nats. The Brier score is the sum over the kinds of (p - o)^2, with o = 1 for
+    the observed kind and 0 for the others (Brier 1950).
+    """
     came_NK = kind_N[:, None] == np.arange(probability_NK.shape[1])
     own_N = probability_NK[np.arange(len(kind_N)), kind_N]
     return {
@@ -157,15 +168,15 @@ def kind_scores(probability_NK: Float64Array, kind_N: AnyArray) -> dict[str, Flo
 
 
 def gap_scores(forecast: GapForecast, gap_s_N: Float64Array) -> dict[str, Float64Array]:
-    """Return the log-likelihood in nats and the CRPS in seconds of gaps, [N] each."""
+    """Return the log-likelihood in nats and the CRPS in seconds of each target, [N] each."""
     return {LOG_LIKELIHOOD: forecast.log_likelihood(gap_s_N), CRPS: forecast.crps(gap_s_N)}
 
 
 def coverage(forecast: GapForecast, gap_s_N: Float64Array) -> tuple[Coverage, ...]:
-    """Return the share of the gaps below the quantile of each level.
+    """Return the share of the observed gaps below the forecast quantile, for each of `LEVELS`.
 
-    A gap of 0 has the probability z = P(x = 0). It counts as spread evenly over the levels 0 to z, so that calibrated
-    forecasts have the share of the level here too (the probability integral transform of a discrete part).
+    It is the distribution function of the probability integral transform F(x) of the gaps. A gap of 0 has a point mass
+    z = P(x = 0), so its transform is uniform on 0 to z (the randomised transform), and its expectation is counted.
     """
     share_N = forecast.cdf(gap_s_N)
     at_zero_N = gap_s_N == 0
@@ -177,7 +188,7 @@ def coverage(forecast: GapForecast, gap_s_N: Float64Array) -> tuple[Coverage, ..
 
 
 class _Scoring:
-    """Means of scores over targets, with intervals from the same resamples of the sequences."""
+    """Means of scores over the test targets, with bootstrap intervals from the same resamples of sequences for all rows."""
 
     def __init__(self, test: EventsAhead, bootstrap: Bootstrap) -> None:
         self.bootstrap = bootstrap
@@ -185,7 +196,7 @@ class _Scoring:
         self.count_S = count_S.astype(np.float64)
 
     def rows(self, values: Mapping[str, Mapping[str, Float64Array]]) -> tuple[ForecastRow, ...]:
-        """Return the scores of each forecast, and the differences between the model's and those of the others."""
+        """Return one row per forecast, from the score of each target by name of the forecast and name of the score."""
         own = values[MODEL]
         columns = [
             *(score_N for scores in values.values() for score_N in scores.values()),

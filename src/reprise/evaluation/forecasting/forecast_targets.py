@@ -1,6 +1,6 @@
-"""The events that a forecast is made for: what a model knew before them, and what happened.
+"""The targets of forecasts: events of a dataset, with the history before each of them.
 
-Shape letters: U sequences, N targets, D width of the query.
+Shape letters: E events of the dataset, N targets, M targets of a batch, D width of the query.
 """
 
 from typing import NamedTuple
@@ -21,28 +21,31 @@ class EventsAhead(NamedTuple):
     """N events of a dataset with at least one event before them in their sequence, in the order of the dataset."""
 
     row_N: AnyArray
-    """Sequence of each event, as a row of the dataset, int64."""
+    """Row of the sequence of each event in the dataset, int64."""
     position_N: AnyArray
     """Position of each event in the dataset, int64."""
     history: RecentHistory
-    """The events before each."""
+    """Last events before each event, in its sequence."""
     kind_N: AnyArray
-    """Kind of each event, int64."""
+    """Code of the kind of each event, int64."""
     gap_s_N: Float64Array
-    """Seconds since the event before it in its sequence, which may be of a cold item."""
+    """Seconds from the previous event of the sequence, including events of cold items, to each event."""
 
 
 def events_ahead(
     dataset: SequenceDataset, part: Part, limit: int | None = None, seed: int = 0
 ) -> EventsAhead:
-    """Return the events of a part that have an event before them, or a random sample of `limit` of them."""
-    protocol = EvaluationProtocol(part)
-    position_N = protocol.sample_targets(dataset, limit or dataset.events, seed)
-    return events_at(dataset, position_N)
+    """Return the events of a part that have an event before them; at most `limit` of them, drawn at random."""
+    return events_at(dataset, sample_positions(dataset, part, limit or dataset.events, seed))
+
+
+def sample_positions(dataset: SequenceDataset, part: Part, limit: int, seed: int) -> AnyArray:
+    """Return the positions in the dataset of the events of `events_ahead`, ascending, int64."""
+    return EvaluationProtocol(part).sample_targets(dataset, limit, seed)
 
 
 def events_at(dataset: SequenceDataset, position_N: AnyArray) -> EventsAhead:
-    """Return the events at these positions."""
+    """Return the events at N positions of the dataset, each with an event before it in its sequence."""
     row_N = np.searchsorted(dataset.offset, position_N, side="right") - 1
     kind_E, time_s_E = np.asarray(dataset.kind), np.asarray(dataset.time_ms) / 1000
     return EventsAhead(
@@ -59,9 +62,15 @@ def events_at(dataset: SequenceDataset, position_N: AnyArray) -> EventsAhead:
 def queries_before(
     model: NetworkScorer, dataset: SequenceDataset, ahead: EventsAhead, part: Part
 ) -> Float32Array:
-    """Return the query vector of a network before each of some events of a part, [N, D], without the time of the event.
+    """Return the query vector of a network after the history of each target, [N, D].
 
-    The time of the event would reveal the gap that is forecast.
+    The time of the request is not an input of the query: it is the time of the target, and would reveal the gap.
+
+    Args:
+        model: The network.
+        dataset: The dataset that holds the targets.
+        ahead: The targets.
+        part: The part of the dataset that the targets are from.
     """
     query_ND = np.empty((len(ahead.position_N), model.query_width), dtype=np.float32)
     with evaluation_mode(model):

@@ -54,10 +54,10 @@ def forecast_next(
     recommender = model.items.recommender(context.tenant)
     forecaster = Forecaster.of(recommender.ranker, recommender.heads)
     state = state_of(model, context, max_new_events=max_new_events)
-    found = forecaster.forecast(
+    [found] = forecaster.forecast(
         state.network_state,
-        state.event_count > 0,
-        _tail(model, context, state, recommender.ranker.catalogue),
+        np.array([state.event_count > 0]),
+        [_tail(model, context, state, recommender.ranker.catalogue)],
         length,
         query_time_s(context, now_ms, state),
     )

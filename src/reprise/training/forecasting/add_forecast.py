@@ -13,9 +13,9 @@ from reprise.training.run_directory import RunDirectory, load_run
 def add_forecast(
     path: str | Path, dataset: str | Path | None = None, *, trusted: bool = False, seed: int = 1
 ) -> ForecastHeads:
-    """Fit forecast heads to the network of a finished run, and store them in it, in place of any earlier ones.
+    """Fit forecast heads for the network of a finished run, and store them in the run, in place of any earlier heads.
 
-    The weights of the network and its ranking stay as they are.
+    The weights of the network, and so the ranking of items, do not change.
 
     Args:
         path: The run directory.
@@ -25,7 +25,7 @@ def add_forecast(
 
     Raises:
         ArtefactError: The directory is not a run, is damaged, or has no finished epoch.
-        ConfigError: Another process trains in it.
+        ConfigError: Another process trains in the run directory.
         DataError: The dataset is missing, has another fingerprint, or has nothing to forecast.
     """
     run = RunDirectory(file_path("path", path))
@@ -36,7 +36,7 @@ def add_forecast(
 def store_forecast(
     run: RunDirectory, model: NetworkScorer, dataset: SequenceDataset, seed: int
 ) -> ForecastHeads:
-    """Fit forecast heads to the network of a run, give them to it, and store them in the run."""
+    """Fit forecast heads for the network of a run, set `model.forecast`, and store the heads in the run."""
     with run.locked():
         model.forecast = fit_forecast(model, dataset, seed=seed)
         run.write_forecast(model.forecast)

@@ -2,12 +2,13 @@
 
 Shape letters: N targets, D width of the query, F features, H hidden units, O outputs, K kinds, C components.
 
-The heads are fitted after the network, whose weights do not change. So they leave the ranking as it is, and a finished run
-can get them.
+The heads are fitted after the network, whose weights stay fixed. The ranking therefore does not change, and heads can be added
+to a finished run.
 """
 
 import math
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +30,7 @@ HIDDEN = 64
 COMPONENTS = 8
 """C: number of log-normal components."""
 MAX_NUMBERS = 1 << 26
-"""Maximum size of the inputs of the training targets, in numbers: 256 MiB. More targets are sampled."""
+"""Maximum number of inputs of all targets of a part together: 256 MiB. If there are more targets, a random sample is taken."""
 BATCH = 1024
 """Number of targets per step."""
 EPOCHS = 40
@@ -43,18 +44,22 @@ WEIGHT_DECAY = 0.05
 DROPOUT = 0.2
 """Dropout rate of the hidden units."""
 QUERY_DROPOUT = 0.5
-"""Share of the training targets at which the query vector is hidden: the head also works where it says little."""
+"""Probability that the query vector of a training target is replaced by zeros. A head then also learns to forecast from the
+last events alone, as it must if the network knows few items of a history."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""Loss of each target, [N], from the outputs of a head, [N, O], and what happened, [N]."""
+"""Function of the outputs of a head, [N, O], and the observed kinds or gaps, [N], that returns the loss of each target, [N]."""
 
 
 class _Examples(NamedTuple):
-    """Targets of one part as tensors."""
+    """The targets of one part of the dataset, as tensors."""
 
     input_NI: Tensor
+    """Standardised query vectors, followed by the features of the last events, float32."""
     kind_N: Tensor
+    """Codes of the kinds, int64."""
     gap_s_N: Tensor
+    """Seconds since the event before, float32."""
 
 
 class HeadFit(NamedTuple):
@@ -63,22 +68,17 @@ class HeadFit(NamedTuple):
     weights: HeadWeights
     loss: float
     """Mean validation loss in nats per event."""
-    epochs: int
-    """Number of passes over the training targets."""
-
-    @property
-    def reads_query(self) -> bool:
-        """Whether the head reads the query vector of the network."""
-        return self.weights.center.size > 0
 
 
 def fit_forecast(model: NetworkScorer, dataset: SequenceDataset, *, seed: int = 1) -> ForecastHeads:
-    """Fit the heads of a network on the training part; the validation part ends the fit and calibrates the kinds.
+    """Fit the forecast heads of a network on the training part.
+
+    The validation part decides when the fit ends, whether a head reads the query vector, and the temperature of the kinds.
 
     Args:
-        model: A trained network. It is not changed.
-        dataset: The dataset it was trained on.
-        seed: Seed of the sample, the initial weights and the order of the data.
+        model: A trained network. Its weights do not change.
+        dataset: The dataset that the network was trained on.
+        seed: Seed of the sample of targets, the initial weights and the order of the targets.
 
     Raises:
         DataError: The log has one kind and no two different times, or a part has no target.
@@ -98,7 +98,7 @@ def fit_forecast(model: NetworkScorer, dataset: SequenceDataset, *, seed: int = 
 
 
 class _HeadFitting:
-    """The examples of a fit, with the standardisation of the query."""
+    """The examples of the training and validation parts, and the fit of a head to them."""
 
     def __init__(self, model: NetworkScorer, dataset: SequenceDataset, seed: int) -> None:
         self.kinds = len(dataset.kinds)
@@ -128,41 +128,45 @@ class _HeadFitting:
         return _Examples(*map(torch.from_numpy, columns))
 
     def kind(self) -> HeadFit:
-        """Fit the head of the next kind, and divide its logits by the temperature that fits the validation part best."""
+        """Fit the head of the next kind, with and without the query vector, and return the better one.
+
+        The logits are divided by the temperature with the lowest log loss on the validation part.
+        """
         start_K = (torch.bincount(self.train.kind_N, minlength=self.kinds) + 1.0).log()
         return min(
-            (self._kind(start_K - start_K.logsumexp(0), width) for width in (self.width, 0)), key=_loss_of
+            (self._kind(start_K - start_K.logsumexp(0), width) for width in (self.width, 0)),
+            key=attrgetter("loss"),
         )
 
     def _kind(self, start_K: Tensor, width: int) -> HeadFit:
         head = _Head(width, self.train.input_NI.shape[1] - self.width, start_K)
-        epochs = self._fit(head, self.train.kind_N, self.valid.kind_N, _kind_loss)
+        self._fit(head, self.train.kind_N, self.valid.kind_N, _kind_loss)
         with torch.no_grad():
             logit_NK = head(self._inputs(self.valid, head))
             temperature = best_temperature(logit_NK, self.valid.kind_N)
             for tensor in (head.output.weight, head.direct.weight, head.direct.bias):
                 tensor.div_(temperature)
             loss = float(cross_entropy(logit_NK / temperature, self.valid.kind_N))
-        return HeadFit(self._weights(head), loss, epochs)
+        return HeadFit(self._weights(head), loss)
 
     def gap(self) -> HeadFit:
-        """Fit the head of the time to the next event."""
+        """Fit the head of the time to the next event, with and without the query vector, and return the better one."""
         start_O = _initial_gap_output(self.train.gap_s_N)
-        return min((self._gap(start_O, width) for width in (self.width, 0)), key=_loss_of)
+        return min((self._gap(start_O, width) for width in (self.width, 0)), key=attrgetter("loss"))
 
     def _gap(self, start_O: Tensor, width: int) -> HeadFit:
         head = _Head(width, self.train.input_NI.shape[1] - self.width, start_O)
-        epochs = self._fit(head, self.train.gap_s_N, self.valid.gap_s_N, gap_loss)
+        self._fit(head, self.train.gap_s_N, self.valid.gap_s_N, gap_loss)
         with torch.no_grad():
             loss = float(gap_loss(head(self._inputs(self.valid, head)), self.valid.gap_s_N).mean())
-        return HeadFit(self._weights(head), loss, epochs)
+        return HeadFit(self._weights(head), loss)
 
     def _inputs(self, examples: _Examples, head: "_Head") -> Tensor:
-        """Return the inputs of the examples that a head reads."""
+        """Return the inputs of the examples, without the query vector if the head does not read it."""
         return examples.input_NI[:, self.width - head.width :]
 
-    def _fit(self, head: "_Head", target_N: Tensor, valid_N: Tensor, loss: Loss) -> int:
-        """Train a head, leave it with the weights of the pass with the lowest validation loss, and return that pass."""
+    def _fit(self, head: "_Head", target_N: Tensor, valid_N: Tensor, loss: Loss) -> None:
+        """Train a head, and give it the weights of the pass with the lowest validation loss."""
         train_NI, valid_NI = self._inputs(self.train, head), self._inputs(self.valid, head)
         optimizer = torch.optim.AdamW(head.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         best, best_epoch, kept = math.inf, 0, head.copied()
@@ -184,7 +188,6 @@ class _HeadFitting:
             for group in optimizer.param_groups:
                 group["lr"] = LEARNING_RATE * (1 - epoch / EPOCHS)
         head.load_state_dict(kept)
-        return best_epoch
 
     def _weights(self, head: "_Head") -> HeadWeights:
         arrays = (
@@ -198,7 +201,7 @@ class _HeadFitting:
 
 
 class _Head(nn.Module):
-    """The network of `HeadWeights`, for training; `width` is that of the query vector, 0 if it is not read."""
+    """The network of `HeadWeights` for training. `width` is the width of the query vector; 0 if the head does not read it."""
 
     def __init__(self, width: int, features: int, start_O: Tensor) -> None:
         super().__init__()
@@ -225,16 +228,12 @@ class _Head(nn.Module):
         return {name: tensor.clone() for name, tensor in self.state_dict().items()}
 
 
-def _loss_of(fit: HeadFit) -> float:
-    return fit.loss
-
-
 def _kind_loss(logit_NK: Tensor, kind_N: Tensor) -> Tensor:
     return cross_entropy(logit_NK, kind_N, reduction="none")
 
 
 def gap_loss(output_NO: Tensor, gap_s_N: Tensor) -> Tensor:
-    """Return the negative log-likelihood of gaps, [N]: the torch form of `GapDistribution.log_likelihood`."""
+    """Return the negative log-likelihood of each gap in nats, [N]: `GapDistribution.log_likelihood`, in torch."""
     weight_NC, mean_NC, width_NC = output_NO[:, 1:].chunk(3, dim=1)
     width_NC = MIN_WIDTH + (MAX_WIDTH - MIN_WIDTH) * torch.sigmoid(width_NC)
     positive_N = gap_s_N > 0
@@ -247,10 +246,14 @@ def gap_loss(output_NO: Tensor, gap_s_N: Tensor) -> Tensor:
 
 
 def _initial_gap_output(gap_s_N: Tensor) -> Tensor:
-    """Return initial outputs: the share of gaps of 0, and components at the quantiles of the logarithms of the others."""
+    """Return the initial bias of the outputs of a gap head, [O].
+
+    It sets P(x = 0) to the share of the gaps of 0, and the means of the components to quantiles of the logarithms of the longer
+    gaps.
+    """
     log_M = gap_s_N[gap_s_N > 0].log()
     share = (float((gap_s_N == 0).sum()) + 1) / (len(gap_s_N) + 2)
-    # the sample bounds the cost of the quantiles, whose number of inputs torch limits
+    # torch limits the number of inputs of `quantile`, so it gets a sample
     mean_C = log_M[:: max(1, len(log_M) // 100_000)].quantile((torch.arange(COMPONENTS) + 0.5) / COMPONENTS)
     width = min(max(float(log_M.std()) / 2 if len(log_M) > 1 else 1.0, 2 * MIN_WIDTH), MAX_WIDTH / 2)
     share_of_range = (width - MIN_WIDTH) / (MAX_WIDTH - MIN_WIDTH)
@@ -266,7 +269,7 @@ def _initial_gap_output(gap_s_N: Tensor) -> Tensor:
 
 
 def best_temperature(logit_NK: Tensor, kind_N: Tensor) -> float:
-    """Return the temperature with the lowest log loss (Guo et al. 2017, section 4.2), from 1/8 to 8."""
+    """Return the temperature from 1/8 to 8 that minimises the log loss (temperature scaling; Guo et al. 2017, section 4.2)."""
     log_low, log_high = -math.log(8), math.log(8)
     golden = (math.sqrt(5) - 1) / 2
 

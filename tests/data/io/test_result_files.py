@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from reprise.data.io import recommendation_files
-from reprise.data.io.recommendation_files import RecommendationRow, RecommendationWriter
+from reprise.data.io import result_files
+from reprise.data.io.result_files import RecommendationRow, RecommendationWriter
 from reprise.errors import ArtefactError, ConfigError, DataError
 
 ROWS = [
@@ -46,7 +46,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 def test_written_rows_can_be_read(
     tmp_path: Path, suffix: str, rows_per_write: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recommendation_files, "ROWS_PER_WRITE", rows_per_write)
+    monkeypatch.setattr(result_files, "ROWS_PER_WRITE", rows_per_write)
     path = tmp_path / f"list{suffix}"
     write(path)
     assert read(path) == [row._asdict() for row in ROWS]
@@ -91,7 +91,7 @@ def test_a_full_disk_leaves_no_partial_file(
     def fail(self: object, rows: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(recommendation_files.FORMATS[suffix], "write", fail)
+    monkeypatch.setattr(result_files.FORMATS[suffix], "write", fail)
     with pytest.raises(ArtefactError, match="No space left on device"):
         write(tmp_path / f"list{suffix}")
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Recommendations written to a CSV, JSON lines or Parquet file with columns user_id, rank, item_id, score, title."""
+"""Results for users, written row by row: recommendations as CSV, JSON lines or Parquet, and forecasts as JSON lines."""
 
 import csv
 import json
@@ -35,44 +35,50 @@ class RecommendationRow(NamedTuple):
     """Title of the item, or None if it has none."""
 
 
-class RecommendationWriter:
-    """A context manager that writes rows to a file, or as CSV to standard output.
+class ResultWriter:
+    """A context manager that writes rows, which are named tuples, to a file or to standard output.
 
-    The suffix determines the format. The file is written under a temporary name and renamed when it is complete, so
-    that an error leaves no partial file. A device or a pipe is written directly.
+    The file is written under a temporary name and renamed when it is complete, so that an error leaves no partial file.
+    A device or a pipe is written directly.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, file_format: Callable[[Path | None], Any]) -> None:
         """Check the path.
 
+        Args:
+            path: The file; None: standard output.
+            file_format: Class that writes the rows, such as `JsonLines`.
+
         Raises:
-            ConfigError: The suffix is unknown.
             DataError: The directory does not exist.
         """
-        if path is not None and path.suffix not in FORMATS:
-            raise ConfigError(
-                f"cannot write {path}: unknown suffix {path.suffix!r}{did_you_mean(path.suffix, FORMATS)}"
-            )
         if path is not None and not path.parent.is_dir():
             raise DataError(
                 f"cannot write {path}: the directory {path.parent} does not exist; create it first"
             )
         self.path = path
+        self._format = file_format
         with self._naming_the_file():
             self._target = None if path is None else replaced_file(path)
         self._written = path if self._target is None else partial_file(self._target)
-        self._rows: list[RecommendationRow] = []
+        self._rows: list[Any] = []
 
     def __enter__(self) -> Self:
         with self._naming_the_file():
-            self._writer = FORMATS[self.path.suffix if self.path else ".csv"](self._written)
+            self._writer = self._format(self._written)
         return self
 
-    def add(self, row: RecommendationRow) -> None:
-        """Add one row; rows are written in batches."""
+    def add(self, row: Any) -> None:
+        """Add one row. Every `ROWS_PER_WRITE` rows are written together."""
         self._rows.append(row)
         if len(self._rows) >= ROWS_PER_WRITE:
-            self._flush()
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the rows that were added since the last write."""
+        with self._naming_the_file():
+            self._writer.write(self._rows)
+        self._rows = []
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -81,7 +87,7 @@ class RecommendationWriter:
         try:
             with self._naming_the_file(), closing(self._writer):
                 if error is None:
-                    self._flush()
+                    self.flush()
             complete = error is None
         finally:
             self._finish(complete)
@@ -99,10 +105,23 @@ class RecommendationWriter:
         else:
             self._written.unlink(missing_ok=True)
 
-    def _flush(self) -> None:
-        with self._naming_the_file():
-            self._writer.write(self._rows)
-        self._rows = []
+
+class RecommendationWriter(ResultWriter):
+    """Writes a `RecommendationRow` per item, in the format of the file's suffix; CSV on standard output."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Check the path.
+
+        Raises:
+            ConfigError: The suffix is unknown.
+            DataError: The directory does not exist.
+        """
+        suffix = ".csv" if path is None else path.suffix
+        if suffix not in FORMATS:
+            raise ConfigError(
+                f"cannot write {path}: unknown suffix {suffix!r}{did_you_mean(suffix, FORMATS)}"
+            )
+        super().__init__(path, FORMATS[suffix])
 
 
 class _TextFile:
@@ -128,8 +147,11 @@ class _Csv(_TextFile):
         self.writer.writerows(rows)
 
 
-class _JsonLines(_TextFile):
-    def write(self, rows: list[RecommendationRow]) -> None:
+class JsonLines(_TextFile):
+    """A file with one JSON object per row."""
+
+    def write(self, rows: list[Any]) -> None:
+        """Write named tuples as objects."""
         self.file.writelines(json.dumps(row._asdict(), ensure_ascii=False) + "\n" for row in rows)
 
 
@@ -165,5 +187,5 @@ def _id_type(ids: list[Any]) -> pa.DataType:
     return pa.int64() if ids and isinstance(ids[0], int) else pa.string()
 
 
-FORMATS: dict[str, Callable[[Path | None], Any]] = {".csv": _Csv, ".jsonl": _JsonLines, ".parquet": _Parquet}
-"""Writer class of each file suffix."""
+FORMATS: dict[str, Callable[[Path | None], Any]] = {".csv": _Csv, ".jsonl": JsonLines, ".parquet": _Parquet}
+"""Class that writes recommendations, by file suffix."""
