@@ -17,6 +17,7 @@ from reprise.data.vocabulary import ItemId
 from reprise.errors import ConfigError
 from reprise.recommender.generate import log_probabilities
 from reprise.recommender.history import History
+from reprise.recommender.rank_histories import folded_batches
 from reprise.recommender.ranker import Ranker
 from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.runtime.onnx_session import State
@@ -30,8 +31,6 @@ QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 """Probabilities for which the quantile of the time to the next event is returned."""
 TAIL_EVENTS = 64
 """Number of last events of a history that are kept for the heads, which read the last 32 and the gap before them."""
-MAX_BATCH = 1024
-"""Largest number of histories that are folded together."""
 NO_HEADS = (
     "the model has no forecast heads; add them to its run with `reprise fit-forecast RUN` and export it again, "
     "or train with training.forecast=true"
@@ -140,12 +139,8 @@ class Forecaster:
     def after_histories(self, read_B: Sequence[History], length: int, now_s: float) -> list[Forecast]:
         """Return the forecast after each history; histories of similar length are folded together. See `forecast`."""
         found = [Forecast(None, None, [])] * len(read_B)
-        order_B = sorted(range(len(read_B)), key=lambda row: -len(read_B[row]))
-        batch = max(1, min(MAX_BATCH, MAX_SCORES // self.ranker.network.size))
-        for start in range(0, len(order_B), batch):
-            rows = order_B[start : start + batch]
-            histories = [read_B[row] for row in rows]
-            state = self.ranker.network.fold([history.events for history in histories])
+        limit = MAX_SCORES // self.ranker.network.size
+        for rows, histories, state in folded_batches(self.ranker.network, read_B, limit):
             known_B = np.array([len(history) > 0 for history in histories])
             tails = [EventTail.of_history(history) for history in histories]
             forecasts = self.forecast(state, known_B, tails, length, now_s)
