@@ -169,7 +169,7 @@ class Forecaster:
             ConfigError: `length` is not a whole number of at least 0.
         """
         length = min(whole("length", length, low=0, high=inf), int(self._allowed().sum()))
-        lost_B = ~np.isfinite(self.ranker.network.query(state)).all(axis=1)
+        lost_B: BoolArray = np.logical_not(np.isfinite(self.ranker.network.query(state)).all(axis=1))
         if lost_B.any():
             # a state that is not finite says nothing, like that of a user without events
             state, known_B = self._with_initial(state, lost_B), known_B & ~lost_B
