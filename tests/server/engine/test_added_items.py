@@ -184,7 +184,7 @@ def test_limits_and_types_of_added_items(engine: ServingEngine, monkeypatch: pyt
     for item in ("a", "b", "a"):
         assert engine.put_item("shop", item, {"colour": "red"})
     with pytest.raises(
-        DataError, match=r"^2 items were added that the model does not have, and 2 are possible; delete"
+        DataError, match=r"^2 items were added to those of the model, and 2 are possible; delete"
     ):
         engine.put_item("shop", "c", {"colour": "red"})
     assert engine.put_item("rival", "c", {"colour": "red"}), "tenants have limits of their own"

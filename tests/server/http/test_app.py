@@ -154,6 +154,9 @@ def test_put_item_replaces_the_attributes_of_an_item(client: TestClient) -> None
         answer = client.put(f"/v1/items/{item}", json={"columns": {"shelf": 3}})
         assert error_of(answer) == (422, "invalid_request")
         assert answer.json()["error"]["message"] == "column 'shelf' holds text, got 3"
+    answer = client.put(f"/v1/items/{first}", json={"columns": {"shelf": ["left", "top"]}})
+    assert error_of(answer) == (409, "conflict"), "the document allows lists, and this model reads none"
+    assert "takes no lists" in answer.json()["error"]["message"]
     assert client.delete(f"/v1/items/{first}").json() == {"item_id": first, "deleted": True}
     answer = post(client, "/v1/recommend", query).json()["items"][0]
     assert (answer["item_id"], answer["title"]) == (first, f"Product {first}"), "the model's values again"

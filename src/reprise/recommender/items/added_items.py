@@ -17,52 +17,52 @@ from reprise.recommender.items.item_columns import NumericColumn, TextColumn, Ty
 
 @dataclass(frozen=True)
 class AddedItems:
-    """Added items with their values, by slot. Immutable.
+    """Added items and their values. Immutable.
 
-    An item keeps its slot while it exists. The slot of a removed item is free, and a later item takes it.
+    An item keeps its slot until it is removed. A later item takes the free slot.
     """
 
     ids: Sequence[ItemId | None] = ()
-    """Id of the item in each slot; None: the slot is free."""
-    slots: Mapping[ItemId, int] = field(default_factory=dict)
-    """Slot of each item."""
+    """Id of the item in each slot, [A]; None for a free slot."""
     values: Mapping[ItemId, Mapping[str, Any]] = field(default_factory=dict)
-    """Values of each item by column; a column without a value is not in the mapping."""
+    """Values of each item by column, without the columns in which the item has no value."""
 
     def __len__(self) -> int:
-        return len(self.slots)
+        return len(self.values)
+
+    @cached_property
+    def slots(self) -> Mapping[ItemId, int]:
+        """Slot of each item."""
+        return {item_id: slot for slot, item_id in enumerate(self.ids) if item_id is not None}
 
     def with_values(self, changes: Mapping[ItemId, Mapping[str, Any]]) -> "AddedItems":
-        """Return the items with changed values; unknown items are added. None removes a value."""
-        ids, slots, values = list(self.ids), dict(self.slots), dict(self.values)
-        free = [slot for slot, item_id in enumerate(ids) if item_id is None][::-1]
+        """Return the items after changes of their values; None removes a value. Unknown items are added."""
+        ids, values = list(self.ids), dict(self.values)
+        new = [item_id for item_id in changes if item_id not in values]
+        free = [slot for slot, item_id in enumerate(ids) if item_id is None]
+        for slot, item_id in zip(free, new, strict=False):
+            ids[slot] = item_id
+        ids += new[len(free) :]
         for item_id, changed in changes.items():
             merged = {**values.get(item_id, {}), **changed}
             values[item_id] = {name: value for name, value in merged.items() if value is not None}
-            if item_id in slots:
-                continue
-            if not free:
-                free.append(len(ids))
-                ids.append(None)
-            slots[item_id] = free.pop()
-            ids[slots[item_id]] = item_id
-        return AddedItems(ids, slots, values)
+        return AddedItems(ids, values)
 
     def without(self, item_ids: Iterable[ItemId]) -> "AddedItems":
-        """Return the items without some of them, whose slots become free."""
-        ids, slots, values = list(self.ids), dict(self.slots), dict(self.values)
+        """Return the items without these ones. Their slots become free."""
+        ids, values = list(self.ids), dict(self.values)
         for item_id in item_ids:
-            ids[slots.pop(item_id)] = None
+            ids[self.slots[item_id]] = None
             del values[item_id]
-        return AddedItems(ids, slots, values)
+        return AddedItems(ids, values)
 
     @cached_property
     def used_A(self) -> BoolArray:
-        """Mask of the slots that have an item."""
+        """Mask of the slots that hold an item, [A]."""
         return np.array([item_id is not None for item_id in self.ids], dtype=np.bool_)
 
     def column(self, column: TypedColumn) -> TypedColumn:
-        """Return the values of the items in a column, as arrays of A rows with the type of `column`.
+        """Return the values of the added items in a column: A rows, of the type of `column`; free slots have no value.
 
         Raises:
             DataError: a value is of another type than the column.
@@ -76,7 +76,7 @@ class AddedItems:
 
 
 def empty_column(column: TypedColumn, rows: int) -> NumericColumn | TextColumn:
-    """Return a column without values that has the type of another one."""
+    """Return a column of the same name and type with missing values only."""
     if isinstance(column, NumericColumn):
         return replace(column, value_I=np.full(rows, np.nan))
     return replace(column, code_I=np.full(rows, -1, dtype=np.int32))

@@ -26,6 +26,7 @@ from reprise.recommender.items.item_columns import (
     TITLE,
     NumericColumn,
     TypedColumn,
+    UnexpectedListError,
     checked_list,
     new_column,
     read_column,
@@ -38,7 +39,7 @@ MAX_HINT_IDS = 10_000
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The items of a model. Immutable: `with_items` returns a new catalogue that shares everything unchanged."""
+    """The items of a model. Immutable: `with_items` returns a new catalogue, which shares unchanged data with the old one."""
 
     table: Table
     """Item table with `item_id`, `count` and the caller's columns, one row per item in index order."""
@@ -47,13 +48,13 @@ class Catalogue:
     kinds: tuple[str, ...] = ()
     """Kinds of event in the order of their codes, most frequent first; empty if the network does not read kinds."""
     changed: Mapping[str, TypedColumn] = field(default_factory=dict, repr=False)
-    """Columns that replace those of the table, or are not in it."""
+    """Columns that replace columns of the table or are added to them, by name."""
     scored: int = -1
-    """Number of items of the table that have a vector; by default the warm ones."""
+    """Number of items of the table that have a vector: its first rows. -1: as many as `warm`."""
     content: tuple[str, ...] = ()
-    """Columns from which the network makes the vector of an item; empty if it reads ids only. With them, items can be added."""
+    """Names of the columns that the network reads; empty if it reads ids only. Items can be added only if it reads columns."""
     lists: Mapping[int, Mapping[str, Any]] = field(default_factory=dict, repr=False)
-    """Changed values of columns that hold lists, by row of the table and column."""
+    """Changed values of columns that hold lists: for each changed row of the table, the new lists by column."""
     added: AddedItems = field(default_factory=AddedItems, repr=False)
     """Items that are not in the table."""
 
@@ -66,7 +67,7 @@ class Catalogue:
 
     @property
     def size(self) -> int:
-        """Largest index of an item with a vector: the number of columns of masks and scores."""
+        """Largest item index, free slots included: the number of columns of masks and scores."""
         return self.scored + len(self.added.ids)
 
     @property
@@ -87,7 +88,7 @@ class Catalogue:
 
     @cached_property
     def available_I(self) -> BoolArray | None:
-        """Mask of the items whose `available` is not false; None if that is every item."""
+        """Mask of the items whose `available` is not false, [I]; False for free slots. None if all entries would be True."""
         available_I = np.append(np.ones(self.scored, dtype=np.bool_), self.added.used_A)
         parts = self.column_parts(AVAILABLE)
         if parts is not None and parts[0].kind == "boolean":
@@ -120,7 +121,7 @@ class Catalogue:
         return self._loaded[name]
 
     def column_parts(self, name: str) -> tuple[TypedColumn, TypedColumn] | None:
-        """Return the values of a column in the table and those of the added items; None if there is no such column.
+        """Return a column of the table and the same column of the added items; None if there is no such column.
 
         Raises:
             DataError: the column holds values that cannot be compared, such as lists.
@@ -134,7 +135,7 @@ class Catalogue:
 
     @cached_property
     def _added_columns(self) -> dict[str, TypedColumn]:
-        """Columns of the added items that were made so far."""
+        """Columns of the added items that `column_parts` has made, by name."""
         return {}
 
     def item_id(self, index: int) -> ItemId:
@@ -188,15 +189,20 @@ class Catalogue:
 
         Raises:
             DataError: an id is unknown, a column belongs to the model, or a value is of another type than its column.
+            UnexpectedListError: a list is given for a column that takes no lists.
         """
         by_column: dict[str, dict[int, Any]] = {}
         added: dict[ItemId, Mapping[str, Any]] = {}
         for item_id, values in _checked_mapping("the changes map item ids to columns", changes).items():
             _checked_mapping(f"the changes of item {item_id!r} map columns to values", values)
-            if self.is_addable(item_id):
+            addable = self.is_addable(item_id)
+            row = PAD if addable else self._row(item_id)
+            for name, value in values.items():
+                self._check_name(name)
+                self._check_list(name, value)
+            if addable:
                 added[item_id] = values
                 continue
-            row = self._row(item_id)
             for name, value in values.items():
                 by_column.setdefault(name, {})[row] = value
         lists = {name: by_column.pop(name) for name in [*by_column] if self._holds_lists(name)}
@@ -211,11 +217,11 @@ class Catalogue:
         )
 
     def without_items(self, item_ids: Iterable[ItemId]) -> "Catalogue":
-        """Return a catalogue without some of the added items. Items that are added later take their indices."""
+        """Return a catalogue without these added items. Items that are added later take their indices."""
         return self._replaced(True, added=self.added.without(item_ids))
 
     def is_addable(self, item_id: ItemId) -> bool:
-        """Return whether an item is not in the table, but was added or can be."""
+        """Return whether an id is not in the table, and the model can add an item with this id or already did."""
         return bool(self.content) and self._is_id_type(type(item_id)) and item_id not in self.items
 
     def without_columns(self, names: Iterable[str]) -> "Catalogue":
@@ -229,7 +235,12 @@ class Catalogue:
         return self._replaced(True, changed={}, lists={})
 
     def _replaced(self, other_availability: bool, **fields: Any) -> "Catalogue":
-        """Return a catalogue with other fields, which shares everything else with this one."""
+        """Return a catalogue with replaced fields, which shares its cached data with this one.
+
+        Args:
+            other_availability: Whether the mask of available items changes.
+            fields: Fields to replace.
+        """
         after = replace(self, **fields)
         shared = {name: getattr(self, name) for name in ("items", "ids", "_loaded")}
         if after.added is self.added and not other_availability:
@@ -238,7 +249,7 @@ class Catalogue:
         return after
 
     def _holds_lists(self, name: str) -> bool:
-        """Return whether a column that the network reads holds lists, which filters cannot test."""
+        """Return whether a column holds lists that the network reads. Filters cannot test such a column."""
         return (
             name in self.content
             and name in self.table.column_names
@@ -257,14 +268,11 @@ class Catalogue:
     def _columns_of_added(
         self, items: Mapping[ItemId, Mapping[str, Any]], changed: Mapping[str, TypedColumn]
     ) -> dict[str, TypedColumn]:
-        """Check the values of added items, and return the new columns that they need, which have no values in the table."""
+        """Check the values of added items; return the columns that the table lacks, filled with missing values."""
         new: dict[str, TypedColumn] = {}
         for values in items.values():
             for name, value in values.items():
-                self._check_name(name)
-                if self._holds_lists(name):
-                    checked_list(name, value)
-                elif value is not None:
+                if value is not None and not self._holds_lists(name):
                     column = new.get(name) or changed.get(name) or self.column(name)
                     if column is None or column.kind == "nothing":
                         new[name] = column = new_column(name, len(self.table), value)
@@ -272,7 +280,6 @@ class Catalogue:
         return new
 
     def _changed(self, name: str, values: Mapping[int, Any]) -> TypedColumn | None:
-        self._check_name(name)
         column = self.column(name)
         if column is None or column.kind == "nothing":
             first = next((value for value in values.values() if value is not None), None)
@@ -289,6 +296,16 @@ class Catalogue:
             )
         if not isinstance(name, str) or not name:
             raise DataError(f"the name of a column is text that is not empty, got {name!r}; pass a name")
+
+    def _check_list(self, name: str, value: Any) -> None:
+        """Raise `DataError` if a column of lists gets another value, or another column gets a list."""
+        if self._holds_lists(name):
+            checked_list(name, value)
+        elif isinstance(value, list | tuple | np.ndarray):
+            raise UnexpectedListError(
+                f"column {name!r} takes no lists, got {shown(value)}; pass a single value, or train a model that reads "
+                "this column as lists"
+            )
 
     def _value(self, name: str, row: int) -> Any:
         if name in self.lists.get(row, ()):

@@ -34,6 +34,10 @@ KIND_NAMES: dict[Kind, str] = {
 }  # fmt: skip
 
 
+class UnexpectedListError(DataError):
+    """A list is given for a column that takes no lists. Whether a column takes lists depends on the model."""
+
+
 @dataclass(frozen=True, eq=False)
 class NumericColumn:
     """A column of numbers, booleans, times or dates."""
@@ -251,10 +255,10 @@ def new_column(name: str, rows: int, value: Any) -> TypedColumn:
 
 
 def checked_list(name: str, value: Any) -> list[Any] | None:
-    """Return the value of a column that holds lists: texts or finite numbers, or None for no value.
+    """Return a list of texts or of finite numbers as a Python list, for a column that holds lists; None stays None.
 
     Raises:
-        DataError: it is something else.
+        DataError: the value is neither a list of texts, nor a list of finite numbers, nor None.
     """
     if value is None:
         return None

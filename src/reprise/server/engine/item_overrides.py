@@ -17,6 +17,7 @@ import numpy as np
 
 from reprise.data.vocabulary import PAD, ItemId
 from reprise.errors import DataError
+from reprise.recommender.items.item_columns import UnexpectedListError
 from reprise.recommender.ranker import Ranker
 from reprise.recommender.recommender import Recommender
 from reprise.server.engine.changed_vectors import ChangedVectors
@@ -31,26 +32,26 @@ MAX_ITEM_BYTES = 64 * 2**10
 MAX_TENANT_BYTES = 64 * 2**20
 """Maximum size of the changed values of all items of a tenant, in bytes of JSON."""
 MAX_ADDED_ITEMS = 10_000
-"""Maximum number of items of a tenant that the model does not have."""
+"""Maximum number of items that a tenant can add to those of the model."""
 MAX_VECTOR_BYTES = 64 * 2**20
-"""Maximum size of the vectors of these items, in bytes."""
+"""Maximum size of the vectors of a tenant's added items, in bytes."""
 
 
 class ItemValueError(DataError):
-    """A value does not fit its column."""
+    """A value of an item is of another type than its column."""
 
 
 class _Change(NamedTuple):
-    """What is known of the last change of an item."""
+    """Facts about the last change of an item, for the limits and for undoing it."""
 
     columns: frozenset[str]
     """Names of the changed columns."""
     added: frozenset[str]
-    """Those of them that the model does not have, and that got a value."""
+    """Names of the changed columns that the model does not have and that got a value."""
     size: int
-    """Size of the values, in bytes of JSON."""
+    """Size of the changed values, in bytes of JSON."""
     new: bool
-    """Whether the model does not have the item, but can add it."""
+    """Whether the change adds the item: the item table of the model lacks it, and the model reads content."""
 
 
 NO_CHANGE = _Change(frozenset(), frozenset(), 0, False)
@@ -65,10 +66,13 @@ class _TenantChanges:
         """Number of items with a value, for each column that the model does not have."""
         self.size = 0
         self.new = 0
-        """Number of items that the model does not have, but can add."""
+        """Number of items that the changes add to those of the model."""
 
     def put(self, item: str, change: _Change) -> set[str]:
-        """Replace the change of an item, or remove it with `NO_CHANGE`; return the columns that no item has any more."""
+        """Replace the change of an item; `NO_CHANGE` removes it.
+
+        Return the names of the added columns in which no item has a value any more.
+        """
         before = self.items.pop(item, NO_CHANGE)
         if change is not NO_CHANGE:
             self.items[item] = change
@@ -82,12 +86,12 @@ class _TenantChanges:
         return gone
 
     def check(self, item: str, change: _Change, max_new: int) -> None:
-        """Raise `DataError` if a change would exceed a limit."""
+        """Raise `DataError` if a change would exceed a limit; `max_new` is the maximum number of added items."""
         before = self.items.get(item, NO_CHANGE)
         if change.new and not before.new and self.new >= max_new:
             raise DataError(
-                f"{self.new:,} items were added that the model does not have, and {max_new:,} are possible; delete some of "
-                "them, or train a model with these items"
+                f"{self.new:,} items were added to those of the model, and {max_new:,} are possible; delete added items, "
+                "or train a model with these items"
             )
         if change.size > MAX_ITEM_BYTES:
             raise DataError(
@@ -132,12 +136,19 @@ class ItemOverrides:
         return self.recommender(tenant).ranker
 
     def changed_vectors(self, tenant: str) -> ChangedVectors:
-        """Return which items of a tenant got another vector. Read its number before the ranker of the tenant."""
+        """Return the record of the changed item vectors of a tenant.
+
+        Read its `number` before you read the ranker of the tenant. A change between the two reads then makes states outdated,
+        and is not missed.
+        """
         # without the lock, which is held while many items are encoded
         return self._vectors.setdefault(tenant, ChangedVectors())
 
     def is_recommendable(self, tenant: str, item: str) -> bool:
-        """Return whether an item can be recommended: it occurs in the training part, or the model compares its content."""
+        """Return whether an item can be recommended to the users of a tenant.
+
+        It can if it occurs in the training part, or if it has content and the model recommends items by their content.
+        """
         ranker = self.ranker(tenant)
         index = self._index(ranker, item)
         if index == PAD or index <= ranker.catalogue.warm:
@@ -149,7 +160,8 @@ class ItemOverrides:
         """Check new values of an item. The model need not know the item.
 
         Raises:
-            ItemValueError: a value does not fit its column.
+            ItemValueError: a value is of another type than its column.
+            UnexpectedListError: a list is given for a column that takes no lists.
             DataError: a limit is exceeded.
         """
         found = self._find(item)
@@ -162,22 +174,31 @@ class ItemOverrides:
             else:
                 # there is no row to check against: any row will do, because a column has one type for all items
                 recommender.ranker.catalogue.with_item(self._catalogue.ids[0], values)
+        except UnexpectedListError:
+            raise  # the API allows lists in every column, so the request conflicts with this model but is valid
         except DataError as error:
             raise ItemValueError(str(error)) from None
 
     def apply(self, changes: Sequence[ItemChange]) -> None:
-        """Apply changes of items, oldest first; each item occurs once.
+        """Apply the last change of each of some items to the recommenders of their tenants.
 
-        Changes of items that the model does not know, and cannot add, are ignored. A value that does not fit its column is
+        A change of an item that the model neither knows nor can add is ignored. A value that does not fit its column is
         ignored and logged: it may date from a model with another column type, or from a process that had not yet read a new
         column.
+
+        Args:
+            changes: Changes from the log, oldest first, with at most one change of each item of a tenant.
         """
         with self._lock:
             for tenant in {change.tenant for change in changes}:
                 self._apply(tenant, [change for change in changes if change.tenant == tenant])
 
     def missing_from(self, changes: Sequence[ItemChange]) -> list[ItemChange]:
-        """Return the deletions of the changed items that are not among all changes of the store."""
+        """Return a deletion for each item whose change was applied before and is not among `changes`.
+
+        Args:
+            changes: The complete item changes of the log.
+        """
         named = {(change.tenant, change.item_id) for change in changes}
         with self._lock:
             return [
@@ -216,7 +237,14 @@ class ItemOverrides:
             )
 
     def _note_vectors(self, tenant: str, before: Ranker, after: Ranker, items: Sequence[str]) -> None:
-        """Note which of the changed items have another vector now."""
+        """Record the items whose vector differs between two rankers of a tenant.
+
+        Args:
+            tenant: The tenant.
+            before: Ranker before the changes.
+            after: Ranker after the changes.
+            items: Ids of the items of the changes.
+        """
         changed = [
             item
             for item in items
@@ -243,7 +271,7 @@ class ItemOverrides:
         return _Change(frozenset(values), columns, _json_bytes(values), new)
 
     def _find(self, item: str) -> ItemId | None:
-        """Return the id of an item as the catalogue stores it; None if the item is not in it and cannot be added."""
+        """Return the id of an item in the type of the catalogue; None if the item is unknown and cannot be added."""
         found = item_id(item, self._catalogue)
         known = found is not None and (found in self._catalogue.items or self._catalogue.is_addable(found))
         return found if known else None
@@ -254,7 +282,7 @@ def _json_bytes(values: Mapping[str, object]) -> int:
 
 
 def _vector(ranker: Ranker, item: ItemId) -> tuple[int, bytes] | None:
-    """Return the index and the input vector of an item; None if it has none."""
+    """Return the index and the bytes of the input vector of an item; None if the item has no vector."""
     index = int(ranker.catalogue.indices([item])[0])
     return None if index == PAD else (index, ranker.network.input_of(np.array([index])).tobytes())
 
@@ -262,9 +290,10 @@ def _vector(ranker: Ranker, item: ItemId) -> tuple[int, bytes] | None:
 def _with_valid_values(
     recommender: Recommender, changes: Mapping[ItemId, Mapping[str, object]]
 ) -> Recommender:
-    """Apply changes, and log the values that do not fit their column.
+    """Return a recommender with the valid values of changes; log the values that do not fit their column.
 
-    All changes together, or else each half of them: a few invalid values then cost a few calls, not one for each item.
+    If the changes cannot be applied together, each half of them is tried. A few invalid values then cost a few calls, not
+    one call for each item.
     """
     try:
         return recommender.with_items(changes, skip_undescribed=True)

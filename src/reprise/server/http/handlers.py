@@ -169,16 +169,9 @@ class Handlers:
         if duplicates:
             raise DataError(f"column {duplicates[0]!r} is given twice; remove it from `columns`")
         engine, changed = self._service.engine, values | body.columns
-        try:
-            recommendable = await self._service.run_write(
-                lambda: engine.put_item(call.tenant, call.path_id, changed)
-            )
-        except DataError as error:
-            if not any(isinstance(value, list) for value in changed.values()):
-                raise
-            # a list is a valid value; whether a column holds lists depends on the model
-            message, _, hint = str(error).partition("; ")
-            raise ApiError("conflict", message, hint or None) from error
+        recommendable = await self._service.run_write(
+            lambda: engine.put_item(call.tenant, call.path_id, changed)
+        )
         return {"item_id": call.path_id, "recommendable": recommendable}
 
     async def delete_item(self, call: ApiCall) -> Json:
