@@ -17,26 +17,30 @@ from reprise.arrays import AnyArray, Float32Array, Float64Array
 from reprise.data.io.arrow_columns import Table, column_values
 
 SMOOTHING = 100.0
-"""Number of events that the long-term shares are worth when they are added to the recent events."""
+"""Weight of the shares in the whole log against the recent events, as a number of events."""
 CACHED_PLACES = 1 << 23
-"""Maximum number of places in the cached lists together: 64 MiB."""
+"""Maximum total length of the cached lists, in items: 64 MiB."""
 HOUR_S, DAY_S = 3600.0, 86400.0
 HOUR, WEEKDAY = "time.hour", "time.weekday"
 THURSDAY = 3
 """Day of the week of the first day of 1970, with Monday as 0."""
 PLACES = {"country", "region", "city", "market", "state", "place", "location"}
-"""Columns of users whose values are places, for descriptions."""
+"""Columns of the user table whose values are places; a description says "in FR" for them, not "for country FR"."""
 PERIODS = ((1.5, "today"), (10.0, "this week"), (45.0, "this month"), (400.0, "this year"))
-"""Longest time in days for which each description of a recent list is true."""
+"""Descriptions of the period that a list covers, each with the longest period in days for which it is used."""
 
 
 class _OfTime(NamedTuple):
+    """A context that is computed from the time of the request."""
+
     rows: int
+    """Number of its values."""
     description: str
+    """Words for it in the description of a list."""
 
 
 OF_TIME = {HOUR: _OfTime(24, "at this hour"), WEEKDAY: _OfTime(7, "on this day of the week")}
-"""Contexts that come from the time of the request, in UTC. Other contexts are columns of users."""
+"""Contexts that are computed from the time of the request in UTC. All other contexts are columns of the user table."""
 
 
 class Moment(NamedTuple):
@@ -49,17 +53,17 @@ class Moment(NamedTuple):
 
 
 class ContextTable(NamedTuple):
-    """How much more frequent each item is in each context than overall."""
+    """The factor by which the share of each item changes with the value of a context, such as the country of the user."""
 
     name: str
-    """Column of users, or `time.hour` or `time.weekday`."""
+    """Column of the user table, or `time.hour` or `time.weekday`."""
     values: tuple[Any, ...]
-    """Values that have a row of their own, V."""
+    """Values of the context that have a row, [V]."""
     log_ratio_VN: Float32Array
-    """Number that is added to the log share of each of the N most frequent items."""
+    """Logarithm of the factor for each value of the context and each of the N most frequent items, [V, N]."""
 
     def row(self, moment: Moment) -> int | None:
-        """Return the row of a moment; None if its value is not known, or has no row."""
+        """Return the row for the value of the context in a request; None if the value is unknown or has no row."""
         if self.name in OF_TIME:
             return None if isnan(moment.time_s) else int(time_codes(self.name, np.array([moment.time_s]))[0])
         value = moment.attributes.get(self.name)
@@ -67,55 +71,69 @@ class ContextTable(NamedTuple):
 
 
 class PopularList(NamedTuple):
-    """All scored items in the order of their popularity at some moment."""
+    """The scored items in order of popularity for one request."""
 
     row_I: AnyArray
-    """Rows of the item table, most popular first; items of equal popularity in index order."""
+    """Rows of the item table, [I], most popular first; items of equal popularity in index order."""
     share_I: Float32Array
-    """Probability of each item in index order."""
+    """Estimated probability that each item is the next one, [I], in index order."""
 
 
 @dataclass(frozen=True, eq=False)
 class PopularItems:
-    """Popularity of the scored items for a user without events.
+    """Popularity of the scored items for users without events, by the time and the attributes of the request.
 
-    The share of an item is (d r_i + m p_i) / (d r + m): p_i is its share of the whole log, r_i the summed weight of its
-    events at the end of the log, each halved for every half-life of its age, r the sum of all r_i, d the decay from there
-    to the request, and m is `SMOOTHING`. The first events of sequences refine this estimate in the same way, with their
-    own m. The logarithm then gets a number for each known context. Additive smoothing towards a prior: MacKay and Peto,
-    "A hierarchical Dirichlet language model" (1995).
+    The share of item i at a time t after the end of the log is an estimate with additive smoothing towards a prior
+    (MacKay and Peto, "A hierarchical Dirichlet language model", 1995):
+
+        share_i = (d r_i + m p_i) / (d r + m)
+
+    - p_i, the prior: share of the events of the whole log, `overall_I`.
+    - r_i: time-decayed number of events at the end of the log, `recent_I`. The weight of an event is halved with every
+      half-life of its age. r is the sum of r_i over all items.
+    - d = 2^(-t / half-life): decay from the end of the log to the request.
+    - m: weight of the prior as a number of events, `SMOOTHING`.
+
+    The same formula is then applied once more to the first events of sequences only: the shares are the prior, `entry_I`
+    replaces r_i, and `entry_smoothing` is m. Finally the shares are multiplied by the factors of each known context, and
+    divided by their sum.
     """
 
     overall_I: Float32Array
-    """Share of each item in the log, p_i."""
+    """Share of each item among all counted events, p_i, [I]."""
     recent_I: Float32Array
-    """Summed weight of the events of each item at the end of the log, r_i."""
+    """Time-decayed number of events of each item at the end of the log, r_i, [I]."""
     entry_I: Float32Array
-    """Summed weight of the first events of sequences at the end of the log."""
+    """The same as `recent_I`, for the first events of sequences only, [I]."""
     half_life_s: float = inf
-    """Time in which the weight of an event is halved, in seconds; infinity: events do not lose weight."""
+    """Time in which the weight of an event is halved, in seconds; infinity: the shares do not depend on the time."""
     entry_smoothing: float = inf
-    """Number of first events that the estimate from all events is worth; infinity: first events are not used."""
+    """Weight of the shares in all events against the first events, as a number of events; infinity: first events are
+    not used."""
     end_s: float = nan
     """Time of the last event that was counted, in seconds since 1970."""
     contexts: tuple[ContextTable, ...] = ()
-    """Contexts that helped to predict first events."""
+    """Contexts that the shares depend on."""
     _lists: dict[tuple[Any, ...], PopularList] = field(default_factory=dict, repr=False)
 
     @classmethod
     def static(cls, share_I: Float32Array) -> "PopularItems":
-        """Return the popularity that is the same at every moment."""
+        """Return popularity that does not depend on the request.
+
+        Args:
+            share_I: Share of each item, [I].
+        """
         zero_I = np.zeros_like(share_I)
         return cls(share_I, zero_I, zero_I)
 
     def key(self, moment: Moment) -> tuple[Any, ...]:
-        """Return what the list of a moment depends on: the hour and the rows of the contexts."""
+        """Return the key of the list for a request: the hour, None if nothing decays, and the row of each context."""
         rows = tuple(context.row(moment) for context in self.contexts)
         timed = not (isnan(moment.time_s) or isinf(self.half_life_s) or moment.time_s <= self.end_s)
         return floor(moment.time_s / HOUR_S) if timed else None, *rows
 
     def at(self, moment: Moment) -> PopularList:
-        """Return the list of a moment. Lists of equal `key` are computed once."""
+        """Return the list for a request. Requests with the same `key` share a list, which is cached."""
         key = self.key(moment)
         found = self._lists.get(key)
         if found is None:
@@ -141,15 +159,16 @@ class PopularItems:
         return share_I.astype(np.float32)
 
     def shares_after(self, late_s: float) -> Float64Array:
-        """Return the shares some seconds after the end of the log, without a context, [I]."""
+        """Return the share of each item `late_s` seconds after the end of the log, without contexts, [I]."""
         decay = 2.0 ** (-late_s / self.half_life_s)
-        share_I = smoothed(
-            self.overall_I.astype(np.float64), decay * self.recent_I.astype(np.float64), SMOOTHING
+        recent_I, entry_I = (
+            decay * weight_I.astype(np.float64) for weight_I in (self.recent_I, self.entry_I)
         )
-        return smoothed(share_I, decay * self.entry_I.astype(np.float64), self.entry_smoothing)
+        share_I = smoothed(self.overall_I.astype(np.float64), recent_I, recent_I.sum(), SMOOTHING)
+        return smoothed(share_I, entry_I, entry_I.sum(), self.entry_smoothing)
 
     def description(self, moment: Moment) -> str:
-        """Return what the list of a moment contains, such as `popular this week in FR`."""
+        """Return a description of the list for a request, such as `popular this week in FR`."""
         known = [(context, row) for context in self.contexts if (row := context.row(moment)) is not None]
         attributes = [
             f"in {context.values[row]}"
@@ -163,7 +182,7 @@ class PopularItems:
         return " ".join(["popular", *(words or ["items"])])
 
     def _period(self, moment: Moment) -> list[str]:
-        """Return the time that most of the weight of the list comes from; nothing if that is the whole log."""
+        """Return the words for the period that a list covers, such as ["this week"]; [] if it is the whole log."""
         if isinf(self.half_life_s) or isnan(moment.time_s):
             return []
         days = (self.half_life_s + max(0.0, moment.time_s - self.end_s)) / DAY_S
@@ -202,12 +221,19 @@ class PopularItems:
         )
 
 
-def smoothed(prior_I: Float64Array, weight_I: Float64Array, smoothing: float) -> Float64Array:
-    """Return (w_i + m p_i) / (w + m) for weights w_i with the sum w and shares p_i; p_i if m is infinite."""
+def smoothed(prior: Float64Array, weight: Float64Array, total: Any, smoothing: float) -> Float64Array:
+    """Return shares by additive smoothing: (weight + smoothing prior) / (total + smoothing).
+
+    Args:
+        prior: Prior share of each item.
+        weight: Number or decayed number of events of each item.
+        total: Sum of the weights of all items.
+        smoothing: Weight of the prior as a number of events; the result is the prior if it is infinite.
+    """
     if isinf(smoothing):
-        return prior_I
-    share_I: Float64Array = (weight_I + smoothing * prior_I) / (weight_I.sum() + smoothing)
-    return share_I
+        return prior
+    share: Float64Array = (weight + smoothing * prior) / (total + smoothing)
+    return share
 
 
 def time_codes(name: str, time_s_N: AnyArray) -> AnyArray:
