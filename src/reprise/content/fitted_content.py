@@ -6,7 +6,7 @@ Shape letters: M items, F features of all columns.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -44,6 +44,9 @@ class ContentBlock(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class FittedContent:
     """The features of items: one block for each column, each of length 1, or 0 if the item has no value there."""
+
+    NO_CONTENT: ClassVar[float] = -1.0
+    """Bias of an item with neither content nor a learned vector, in cosines: the least possible cosine."""
 
     columns: tuple[FittedColumn, ...]
     """The fitted columns."""

@@ -81,10 +81,10 @@ def influences_of_events(
 def column_contributions(
     ranker: Ranker, state: State, items: AnyArray, now_s: float
 ) -> list[list[ColumnContribution]]:
-    """Return what each column adds to the scores of items for one user, for each of M items, largest amounts first.
+    """Return the contributions of columns to the scores of M items for one user: a list for each item, largest amounts first.
 
-    The lists are empty if the model does not read the content of items, or the query is not finite. The contributions, that of
-    the learned vector and that of the bias sum to the product of query and output vector (`ContentVectors.score_parts`).
+    The lists are empty if the model does not read the content of items, or if the query is not finite. The learned vector and
+    the bias of an item contribute the rest of the product of query and output vector (`ContentVectors.score_parts`).
 
     Args:
         ranker: Model with the current items.
@@ -105,21 +105,13 @@ def column_contributions(
         (original if index <= catalogue.warm else catalogue).item(catalogue.item_id(index))
         for index in items.tolist()
     ]
-    # imported here: it needs pydantic, and models without content do without
-    from reprise.content.columns.vector_column import Vector
-
-    vectors = {column.spec.column for column in content.content.columns if isinstance(column.spec, Vector)}
+    input_MD, output_MD = network.input_of(items), network.output_of(items)
+    features = content.explained_features(rows, input_MD)
     found = []
-    for row, *arrays in zip(
-        rows,
-        content.content.encode_values(rows),
-        network.input_of(items),
-        network.output_of(items),
-        strict=True,
-    ):
+    for row, *arrays in zip(rows, features, input_MD, output_MD, strict=True):
         parts = content.score_parts(query_D, *arrays)
         contributions = [
-            ColumnContribution(name, None if name in vectors else row.get(name), amount)
+            ColumnContribution(name, None if name in content.vector_columns else row.get(name), amount)
             for name, amount in parts.columns.items()
         ]
         found.append(sorted(contributions, key=lambda one: -abs(one.contribution)))

@@ -23,7 +23,7 @@ CANDIDATES = 50
 
 
 class Impressions:
-    """How often each item was shown, counted in memory. Safe to use from several threads."""
+    """Number of impressions of each item, counted in memory. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._count_I = np.zeros(0, dtype=np.int64)
@@ -31,7 +31,7 @@ class Impressions:
         self._lock = threading.Lock()
 
     def add(self, index_N: AnyArray) -> None:
-        """Count one impression of each of these item indices."""
+        """Count one impression for each entry of an array of item indices, [N]."""
         if not len(index_N):
             return
         with self._lock:
@@ -39,13 +39,13 @@ class Impressions:
             np.add.at(self._count_I, index_N - 1, 1)
 
     def counts(self, items: int) -> AnyArray:
-        """Return the number of impressions of the first `items` items, int64 [I]."""
+        """Return the number of impressions of the items with the indices 1 to `items`, int64 [I]."""
         with self._lock:
             self._resize(items)
             return self._count_I[:items].copy()
 
     def follow(self, items: int, added: Sequence[ItemId | None]) -> None:
-        """Forget the counts of the slots of added items that another item has now.
+        """Set the counts of the slots of added items to zero that hold another item than in the last call.
 
         Args:
             items: Number of items of the model, whose indices come before those of the slots.
@@ -68,10 +68,10 @@ class Impressions:
 
 
 def share_of_slots(share: object) -> float:
-    """Return the argument `explore`.
+    """Return the argument `explore`, the share of slots to explore, as a number.
 
     Raises:
-        ConfigError: It is not a number from 0 to 1.
+        ConfigError: the argument is not a number from 0 to 1.
     """
     checked = number("explore", share)
     if not 0 <= checked <= 1:
@@ -83,12 +83,12 @@ def share_of_slots(share: object) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Exploration:
-    """Which share of the slots is explored, and how often items were shown so far.
+    """A rule that gives a share of the slots of lists to rarely shown items, drawn at random.
 
     An item is drawn in proportion to sqrt(log(e + n) / (1 + n_i)), the width of the upper confidence bound of UCB1 (Auer et
-    al. 2002, "Finite-time analysis of the multiarmed bandit problem"), for n impressions in total and n_i of the item. The
-    draw is random and not the largest bound, so that each item has a known probability, its propensity, by which clicks can
-    be weighted.
+    al. 2002, "Finite-time analysis of the multiarmed bandit problem"), for n impressions in total and n_i impressions of the
+    item. UCB1 would take the largest bound. Here the draw is random, so that each item has a known probability, its
+    propensity, by which clicks can be weighted.
     """
 
     share: float
@@ -99,7 +99,7 @@ class Exploration:
     """Random numbers; a seeded generator gives the same lists for the same sequence of requests."""
 
     def few(self, items: int) -> BoolArray:
-        """Return a mask of the items with fewer than `FEW_IMPRESSIONS` impressions, [I]."""
+        """Return the mask of the items 1 to `items` with fewer than `FEW_IMPRESSIONS` impressions, [I]."""
         few_I: BoolArray = self.impressions.counts(items) < FEW_IMPRESSIONS
         return few_I
 
@@ -146,12 +146,12 @@ class Exploration:
         return drawn
 
     def seeded(self, seed: int | None) -> "Exploration":
-        """Return the same exploration with other random numbers; None: a different result in each call."""
+        """Return the exploration with a new random generator and the same impressions; None: a random seed."""
         return replace(self, generator=np.random.default_rng(seed))
 
 
 def exploration_of(share: object, seed: int | None = None) -> Exploration | None:
-    """Return an exploration without impressions; None for a share of 0.
+    """Return an exploration that starts without impressions; None for a share of 0, which explores nothing.
 
     Raises:
         ConfigError: `share` is not a number from 0 to 1.

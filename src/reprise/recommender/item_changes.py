@@ -1,4 +1,4 @@
-"""Changes of items while a model is in use: new values, new vectors of items without training events, and added items.
+"""Changes of items while a model is in use: new values, new vectors for items without training events, and added items.
 
 Shape letters: M items, D width of the input vectors, D' of the output vectors.
 """
@@ -24,7 +24,7 @@ from reprise.recommender.search.vector_changes import VectorChanges
 
 
 class ItemEncoder(Protocol):
-    """The vectors of items from the values of their columns."""
+    """Encoder of items: from the values of their columns to their vectors."""
 
     def vectors(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Float32Array, Float32Array]:
         """Return the input vectors and the output vectors of items, [M, D] and [M, D'].
@@ -38,7 +38,7 @@ class ItemEncoder(Protocol):
 
 
 def open_ranker(artefact: Artefact) -> "tuple[Ranker, ItemChanger]":
-    """Return the ranker of a saved model, and what makes rankers with changed items from it."""
+    """Return the ranker of a saved model, and the changer that makes rankers with changed items from it."""
     network, index = open_network(artefact), open_index(artefact)
     reads_kinds = "kind" in network.runtime.reads or artefact.forecast is not None
     kinds = tuple(artefact.metadata["data"]["kinds"]) if reads_kinds else ()
@@ -52,10 +52,10 @@ def open_ranker(artefact: Artefact) -> "tuple[Ranker, ItemChanger]":
 
 @dataclass(frozen=True)
 class ItemChanger:
-    """Makes rankers with changed items, which share everything else."""
+    """Changes the items of rankers. The changed rankers share everything else."""
 
     encoder: ItemEncoder | None
-    """Vectors of items from their columns; None: the network reads ids only, so no item gets a new vector."""
+    """Encoder of items; None if the network reads ids only, so that no item gets a new vector."""
     index: ExactIndex | QuantizedIndex
     """Search over the output vectors of the model."""
     catalogue: Catalogue
@@ -71,8 +71,8 @@ class ItemChanger:
         Args:
             ranker: The ranker to change.
             changes: For each item the columns to change, with their new values; None removes a value.
-            skip_undescribed: Whether an added item without a value in any column that the network reads is left out, instead
-                of an error.
+            skip_undescribed: Leave out an added item that has no value in any column that the network reads. Otherwise such
+                an item is an error.
 
         Raises:
             DataError: an id is unknown, or a value does not fit its column.
@@ -103,7 +103,7 @@ class ItemChanger:
         return self.without_items(ranker, undescribed)
 
     def without_items(self, ranker: Ranker, item_ids: Collection[ItemId]) -> Ranker:
-        """Return a ranker without some of the added items.
+        """Return a ranker without these added items.
 
         Raises:
             DataError: an item was not added.
@@ -118,14 +118,14 @@ class ItemChanger:
         return replace(ranker, catalogue=catalogue.without_items(item_ids))
 
     def _is_original(self, row: Mapping[str, Any]) -> bool:
-        """Return whether an item of the model has the values again from which the model made its vector."""
+        """Return whether an item of the model has the values of the item table in all columns that the network reads."""
         if row["item_id"] not in self.catalogue.items:
             return False
         original = self.catalogue.item(row["item_id"])
         return all(row.get(name) == original.get(name) for name in self.catalogue.content)
 
     def _is_read(self, catalogue: Catalogue, item_id: ItemId, values: Mapping[str, Any]) -> bool:
-        """Return whether changed values give an item of a catalogue another vector, or a vector to an unknown item."""
+        """Return whether an item must be encoded after a change: it has no vector yet, or its content determines its vector."""
         if self.encoder is None:
             return False
         index = int(catalogue.indices([item_id])[0])

@@ -1,4 +1,4 @@
-"""The contract of changes of items: a part of the contract of an event store."""
+"""The contract of an event store for item changes: their order, their versions and their deletion."""
 
 from reprise.server.store.event_store import Compactable, EventStore
 
@@ -18,7 +18,7 @@ def check_item_changes(store: EventStore, other: EventStore) -> None:
 
 
 def check_item_deletions(store: EventStore, other: EventStore) -> None:
-    """Check that changes of items can be deleted, and that every reader learns of it."""
+    """Check that changes of items can be deleted, and that all readers receive the deletions."""
     start = store.put_item("shop", "p1", {"title": "One"})
     store.put_item("shop", "p2", {"title": "Two"})
     deleted = other.delete_item("shop", "p1")

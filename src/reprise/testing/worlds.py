@@ -2,8 +2,8 @@
 
 `cycle`: the next item is certain. `noise`: no model beats popularity. `memory`: the next item is the item m events ago, which
 a first-order Markov chain cannot predict. `drift`: the popular items change from sequence to sequence. `rhythm`: the
-distributions of the next kind and of the time until it are known. `families`: new items appear after training, and their titles
-tell where they belong.
+distributions of the next kind and of the time until the next event are known. `families`: new items appear after training, and
+the words of their titles determine which items they follow.
 """
 
 import hashlib
@@ -23,8 +23,8 @@ DAY_MS = 86_400_000
 RHYTHM_KINDS = ((0.8, 0.2), (0.9, 0.1))
 """Probabilities of a view and a purchase after a view, and after a purchase, in `rhythm`."""
 RHYTHM_GAPS = ((0.5, 3.0, 0.5), (0.1, 8.0, 0.8))
-"""Gap after a view and after a purchase in `rhythm`: probability of 0, and otherwise mean and standard deviation of the
-logarithm of the seconds."""
+"""Distribution of the gap after a view and after a purchase in `rhythm`: the probability of a gap of 0, and the mean and
+standard deviation of the logarithm of the other gaps, in seconds."""
 
 
 def world(

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from reprise.content.fitted_content import FittedContent
 from reprise.content.fitting_content import fit_content
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError
-from reprise.models.items.content_embeddings import NO_CONTENT, ContentEmbeddings, ItemContent
+from reprise.models.items.content_embeddings import ContentEmbeddings, ItemContent
 from reprise.models.networks.ensemble import Ensemble
 from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.models.networks.recurrent import Recurrent
@@ -47,13 +48,13 @@ def test_a_cold_item_has_a_scale_and_a_bias_and_a_warm_one_has_none() -> None:
         table.bias.fill_(-0.2)
     found = table.scoring_ID()
     assert torch.allclose(found[:, :-1].norm(dim=1)[:3], torch.tensor([1.0, 1.0, float(np.exp(-0.5))]))
-    assert torch.allclose(found[:, -1], torch.tensor([0.0, 0.0, -0.2, NO_CONTENT]))
+    assert torch.allclose(found[:, -1], torch.tensor([0.0, 0.0, -0.2, FittedContent.NO_CONTENT]))
 
 
 def test_cold_items_have_the_least_score_until_they_are_fitted() -> None:
     table = embeddings()
     table.cold_scored.fill_(False)
-    assert (table.scoring_ID()[2:, -1] == NO_CONTENT).all()
+    assert (table.scoring_ID()[2:, -1] == FittedContent.NO_CONTENT).all()
     assert (table.scoring_ID()[2:, :-1] == 0).all()
 
 

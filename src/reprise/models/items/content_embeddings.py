@@ -14,12 +14,10 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from reprise.config import spec
+from reprise.content.fitted_content import FittedContent
 from reprise.data.vocabulary import PAD
 from reprise.models.items.item_embeddings import ItemEmbeddings
 from reprise.nn.elementwise import unit_vectors
-
-NO_CONTENT = -1.0
-"""Bias of an item with neither content nor a learned vector, in cosines: the least possible cosine."""
 
 
 @spec
@@ -189,7 +187,7 @@ class ContentEmbeddings(ItemEmbeddings):
         if self.unit:
             vector_ND = unit_vectors(vector_ND)
         vector_ND = torch.where(is_warm_N1, vector_ND, vector_ND * self.log_scale.exp() * scored_N1)
-        bias_N1 = torch.where(scored_N1, self.bias + popularity_N1, NO_CONTENT)
+        bias_N1 = torch.where(scored_N1, self.bias + popularity_N1, FittedContent.NO_CONTENT)
         return torch.cat([vector_ND, torch.where(is_warm_N1, 0.0, bias_N1)], dim=1)
 
     def tables(self) -> dict[str, Tensor]:

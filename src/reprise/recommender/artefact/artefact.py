@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,7 +118,7 @@ class Artefact:
         """Fields of `RepeatTables`; empty if the network has no repeat head."""
         return self._tensors_with_prefix(REPEATS)
 
-    @property
+    @cached_property
     def forecast(self) -> "ForecastHeads | None":
         """Heads for the kind and the time of the next event; None if the network has none.
 
@@ -135,7 +136,7 @@ class Artefact:
 
     @property
     def popular(self) -> PopularItems:
-        """Popular items for users without events; models of earlier versions have the shares of the training events."""
+        """Popularity of the items for users without events; in models of earlier versions, the shares of training events."""
         facts = self.metadata.get("popular")
         if facts is None:
             return PopularItems.static(popular_shares(self.items, self.scored))
@@ -143,7 +144,7 @@ class Artefact:
 
     @property
     def user_map(self) -> UserMap | None:
-        """How attributes of users become vectors; None if the network reads none."""
+        """Map from attributes of users to vectors; None if the network does not read attributes."""
         return UserMap.restore(self.metadata.get("users"), self._tensors_with_prefix(USERS), self.initial)
 
     @property

@@ -5,6 +5,7 @@ Shape letters: M items, F features, D width of the input vectors, D' = D + 1 wid
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -15,12 +16,12 @@ from reprise.recommender.search.mmr import unit_vectors
 if TYPE_CHECKING:
     from reprise.content.fitted_content import FittedContent
 
-NO_CONTENT = -1.0
-"""Bias of an item without content, in cosines: the least possible cosine."""
+MAX_KEPT_FEATURES = 4_096
+"""Maximum number of items whose features are kept for explanations."""
 
 
 class SavedContent(Protocol):
-    """What a saved model has of the content of items; `Artefact` has it."""
+    """The parts of a saved model that describe how it reads the content of items; `Artefact` has them."""
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -42,20 +43,20 @@ class ItemVectors(NamedTuple):
     """The vectors of M items."""
 
     input_MD: Float32Array
-    """What the network reads at an event with the item."""
+    """Input vectors, which the network reads at an event with the item, [M, D]."""
     output_MD: Float32Array
-    """What queries are compared with, [M, D']; the last column is a bias."""
+    """Output vectors, which are compared with queries, [M, D']; the last column is the bias."""
 
 
 class ScoreParts(NamedTuple):
-    """What the score of an item is the sum of."""
+    """The product of a query and the output vector of an item as a sum of contributions."""
 
     columns: dict[str, float]
-    """Contribution of each column that has a value."""
+    """Contribution of each column in which the item has a value, by name of the column."""
     learned: float
-    """Contribution of the learned vector; 0 for an item without one."""
+    """Contribution of the learned vector; 0 for an item without a learned vector."""
     bias: float
-    """Contribution of the bias; 0 for an item with a learned vector in its output vector."""
+    """Contribution of the bias b; 0 for an item with a learned vector."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,11 +71,11 @@ class ContentVectors:
     projection_FD: Float32Array
     """W: the map from features to input vectors."""
     popularity_F: Float32Array
-    """w: how features change the bias."""
+    """w: weights of the features in the bias."""
     scale: float
     """g: factor of the output vectors."""
     bias: float
-    """b: bias of the output vectors."""
+    """b: constant part of the bias."""
     unit: bool
     """Whether output vectors are normalised before the factor."""
     scored: bool
@@ -118,9 +119,48 @@ class ContentVectors:
         input_MD: Float32Array = feature_MF @ self.projection_FD
         vector_MD = unit_vectors(input_MD) if self.unit else input_MD
         scored_M = self.content.is_described(feature_MF) & self.scored
-        bias_M = np.where(scored_M, self.bias + feature_MF @ self.popularity_F, NO_CONTENT)
+        bias_M = np.where(scored_M, self.bias + feature_MF @ self.popularity_F, self.content.NO_CONTENT)
         output_MD = np.column_stack([vector_MD * (self.scale * scored_M)[:, None], bias_M])
         return ItemVectors(input_MD, output_MD.astype(np.float32))
+
+    @cached_property
+    def vector_columns(self) -> frozenset[str]:
+        """Names of the columns whose values are vectors."""
+        # imported here for the same reason as in `from_artefact`
+        from reprise.content.columns.vector_column import Vector
+
+        return frozenset(
+            column.spec.column for column in self.content.columns if isinstance(column.spec, Vector)
+        )
+
+    def explained_features(
+        self, rows: Sequence[Mapping[str, Any]], input_MD: Float32Array
+    ) -> list[Float32Array]:
+        """Return the features of items as M arrays of shape [F]. Items of earlier calls are not encoded again.
+
+        Args:
+            rows: Id and columns of each item.
+            input_MD: Input vectors of the items. An item with another vector than in an earlier call is encoded again.
+
+        Raises:
+            DataError: a value has a wrong type, or a file that a column names cannot be read.
+        """
+        keys = [(row["item_id"], input_D.tobytes()) for row, input_D in zip(rows, input_MD, strict=True)]
+        kept = {key: self._kept_features.get(key) for key in keys}  # `get`: another thread may clear them
+        found = {key: feature_F for key, feature_F in kept.items() if feature_F is not None}
+        missing = {key: row for key, row in zip(keys, rows, strict=True) if key not in found}
+        if missing:
+            encoded = dict(zip(missing, self.content.encode_values([*missing.values()]), strict=True))
+            found |= encoded
+            if len(self._kept_features) + len(encoded) > MAX_KEPT_FEATURES:
+                self._kept_features.clear()
+            self._kept_features.update(encoded)
+        return [found[key] for key in keys]
+
+    @cached_property
+    def _kept_features(self) -> dict[tuple[Any, bytes], Float32Array]:
+        """Features by id and input vector of the item."""
+        return {}
 
     def score_parts(
         self,
@@ -129,10 +169,10 @@ class ContentVectors:
         input_D: Float32Array,
         output_D: Float32Array,
     ) -> ScoreParts:
-        """Return what the score of an item, the product of a query [D'] and its output vector, is the sum of.
+        """Divide the product of a query and the output vector of an item into contributions, which sum to it.
 
-        The input vector is the sum of f W and the learned vector e, and the output vector is the input vector times a factor,
-        with the bias as its last number. So the score is linear in the features, up to the factor.
+        The input vector is the sum of f W and the learned vector e. The output vector is the input vector times a factor, with
+        the bias as its last number. So the product is linear in the features, up to the factor.
 
         Args:
             query_D: The query, [D'].

@@ -1,6 +1,7 @@
-"""Exact search over a large table of item vectors with a few changed vectors, which are searched separately.
+"""Exact search over a large table of item vectors, some of which were replaced or added later.
 
-The large table keeps its quantised search. The result is that of one table over all items.
+The few changed vectors are searched separately, so that the quantised search of the large table can stay as it is. The result
+equals that of one exact search over all current vectors.
 
 Shape letters: B queries, I items of the large table, M items with a changed vector, W places of a window of recent items, C
 candidates, k results, K best scores.
@@ -38,14 +39,14 @@ class _Candidates(NamedTuple):
         return index_Bk, score_Bk
 
     def joined(self, other: "_Candidates") -> "_Candidates":
-        """Return the candidates of both."""
+        """Return the candidates of this search followed by those of another one, for each query."""
         return _Candidates(
             np.concatenate([self.index_BC, other.index_BC], axis=1),
             np.concatenate([self.score_BC, other.score_BC], axis=1),
         )
 
     def only(self, kept_BC: BoolArray) -> "_Candidates":
-        """Return the same places with a score of minus infinity for the others."""
+        """Return the candidates with a score of minus infinity where the mask is False."""
         return self._replace(score_BC=np.where(kept_BC, self.score_BC, -np.float32(np.inf)))
 
 
@@ -97,7 +98,7 @@ class MergedIndex:
         return others.only(~recent_BC).joined(window).best(k)
 
     def _changed(self, query_BD: Float32Array, corrections: LogitCorrections | None) -> _Candidates:
-        """Return all items with a changed vector."""
+        """Return all M items with a changed vector as candidates, with their scores before the mixture."""
         changes = self._changes
         score_BM: Float32Array = query_BD @ changes.vector_MD.T
         index_BM = np.broadcast_to(changes.item_M, score_BM.shape)
@@ -112,7 +113,7 @@ class MergedIndex:
         allowed: BoolArray | None,
         corrections: LogitCorrections | None,
     ) -> _Candidates:
-        """Return the k best items of the large table whose vectors are not replaced, before the mixture."""
+        """Return the k best items of the large table among those without a changed vector, before the mixture."""
         mask = None if allowed is None else allowed[..., : self._items]
         if len(self._replaced_I):
             mask = np.ones(self._items, dtype=np.bool_) if mask is None else mask.copy()
@@ -126,7 +127,7 @@ class MergedIndex:
         mixture: PointerMixture,
         best_BK: Float32Array,
     ) -> _Candidates:
-        """Return the items of the windows with their scores after the mixture."""
+        """Return the items of the windows as candidates, with their scores after the mixture."""
         item_BW = np.maximum(mixture.item_BW, 1)
         vector_BWD = self._changes.take(self._index.vectors_ID, item_BW)
         # in float64, as `QuantizedIndex` computes the scores of its candidates
@@ -139,7 +140,7 @@ class MergedIndex:
 
 
 def _allows(allowed: BoolArray | None, index_BC: AnyArray) -> BoolArray:
-    """Return which candidates a mask, [I] or [B, I], allows."""
+    """Return the mask of the candidates that an item mask, [I] or [B, I], allows, [B, C]."""
     if allowed is None:
         return np.ones(index_BC.shape, dtype=np.bool_)
     return allowed[index_BC - 1] if allowed.ndim == 1 else np.take_along_axis(allowed, index_BC - 1, axis=1)

@@ -23,11 +23,11 @@ class VectorChanges:
 
     @classmethod
     def none(cls, vectors_ID: Float32Array) -> "VectorChanges":
-        """Return no changes of a table."""
+        """Return an empty set of changes for a table of item vectors."""
         return cls(len(vectors_ID), np.empty(0, dtype=np.int64), vectors_ID[:0])
 
     def take(self, vectors_ID: Float32Array, item_N: AnyArray) -> Float32Array:
-        """Return the vectors of items, all of which have one, [..., D].
+        """Return the current vectors of items, [..., D]. Each item must have a vector.
 
         Args:
             vectors_ID: The table; row j belongs to item index j + 1.
@@ -42,16 +42,16 @@ class VectorChanges:
         return vector_ND
 
     def has_vector(self, item_N: AnyArray, items: int) -> BoolArray:
-        """Return which item indices have a vector, in a table of so many items or among the changed ones."""
+        """Return whether each item has a vector, bool [...]: in a table of `items` rows, or among the changed vectors."""
         in_table_N: BoolArray = (item_N > 0) & (item_N <= items)
         return in_table_N | self._find(item_N)[0] if len(self.item_M) else in_table_N
 
     def with_vectors(self, item_N: Int64Array, vector_ND: Float32Array, size: int) -> "VectorChanges":
-        """Return the changes with the vectors of further items, which replace earlier ones of the same items.
+        """Return the changes with these vectors added; they replace earlier vectors of the same items.
 
         Args:
-            item_N: Different item indices.
-            vector_ND: Their vectors.
+            item_N: Item indices, each at most once.
+            vector_ND: Vectors of these items.
             size: Largest item index that masks and scores cover.
         """
         kept = self.without(item_N)
@@ -64,7 +64,7 @@ class VectorChanges:
         )
 
     def without(self, item_N: AnyArray) -> "VectorChanges":
-        """Return the changes without those of some items."""
+        """Return the changes without those of these items."""
         removed_M = np.isin(self.item_M, item_N)
         if not removed_M.any():
             return self
@@ -76,7 +76,7 @@ class VectorChanges:
         return replaced_I
 
     def _find(self, item_N: AnyArray) -> tuple[BoolArray, AnyArray]:
-        """Return which items have a changed vector, and its row."""
+        """Return whether each item has a changed vector, and the row of this vector in `vector_MD`; shapes as `item_N`."""
         place_N = np.minimum(np.searchsorted(self.item_M, item_N), len(self.item_M) - 1)
         found_N: BoolArray = self.item_M[place_N] == item_N
         return found_N, place_N

@@ -1,4 +1,4 @@
-"""Which items of a tenant got another vector while the model was served, so that states that have read them are found.
+"""The record of item vectors that changed while a model was served. It finds the user states that are outdated.
 
 Shape letters: N items of a state.
 """
@@ -11,11 +11,11 @@ import numpy as np
 from reprise.arrays import AnyArray
 
 MAX_CHANGES = 100_000
-"""Maximum number of items whose changes are known. With more, every state from before counts as outdated."""
+"""Maximum number of items whose changes are recorded. Above it the record is emptied, and all earlier states are outdated."""
 
 
 def item_hashes(items: Iterable[str]) -> AnyArray:
-    """Return hashes of item ids, ascending, without repetitions. They are the same in all processes."""
+    """Return the distinct hashes of item ids, ascending, int64. Hashes of equal ids are equal in all processes."""
     digests = {
         int.from_bytes(blake2b(item.encode(), digest_size=8).digest(), "big", signed=True) for item in items
     }
@@ -23,7 +23,7 @@ def item_hashes(items: Iterable[str]) -> AnyArray:
 
 
 class ChangedVectors:
-    """The changes of the vectors of one tenant's items, numbered in order. One thread changes it at a time."""
+    """The vector changes of one tenant's items, numbered in order. Only one thread at a time may call `add`."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -33,11 +33,11 @@ class ChangedVectors:
         self._present: set[int] = set()
 
     def add(self, items: Iterable[str], present: Iterable[str]) -> None:
-        """Note that items got another vector or lost theirs.
+        """Record that the vectors of items changed or were removed.
 
         Args:
-            items: Ids of the items.
-            present: Those of them that now have a vector which the model does not have.
+            items: Ids of these items.
+            present: Ids of those of them whose current vector is not in the saved model.
         """
         changed = item_hashes(items).tolist()
         if not changed:
@@ -49,11 +49,11 @@ class ChangedVectors:
         self.number += 1  # last: a state that another thread computes now gets the number before
 
     def any_since(self, number: int, hash_N: AnyArray) -> bool:
-        """Return whether one of the items changed after the change with this number."""
+        """Return whether the vector of one of the items, given by their hashes, changed after the change `number`."""
         if number == self.number or not len(hash_N):
             return False
         return number < self._from or any(self._number_of.get(one, 0) > number for one in hash_N.tolist())
 
     def any_present(self, hash_N: AnyArray) -> bool:
-        """Return whether one of the items has a vector that the model does not have."""
+        """Return whether one of the items, given by their hashes, has a vector that is not in the saved model."""
         return bool(self._present) and not self._present.isdisjoint(hash_N.tolist())

@@ -49,9 +49,10 @@ def is_known(text: str, catalogue: Catalogue) -> bool:
 
 
 def changeable_items(events: Iterable[UserEvent], catalogue: Catalogue) -> set[str]:
-    """Return the items of events whose vectors can change while the model is served: those without training events.
+    """Return the ids of the items of events whose vectors can change while the model is served.
 
-    They may be unknown now, and added later. Without content, no item is one.
+    These are the items without training events, including unknown items, which may be added later. The result is empty if the
+    model reads ids only, because no vector changes then.
     """
     if not catalogue.content:
         return set()

@@ -1,4 +1,4 @@
-"""Forecast the next event of a user: the state of the network, and the kinds and times of the user's last events."""
+"""Forecasts of the next event of a user, from the user's state and the kinds and times of the latest events."""
 
 from typing import NamedTuple
 
@@ -14,19 +14,19 @@ from reprise.server.engine.user_state import UserState
 from reprise.server.store.records import UserEvent
 
 TAIL_EVENTS = 64
-"""Number of latest stored events of a user that are read for a forecast. The heads read half as many; late events and
-duplicates need the others."""
+"""Number of latest stored events of a user that are read for a forecast. The heads read half as many events. The others make
+up for duplicates, which are left out, and for events that were stored late."""
 
 
 class ForecastResult(NamedTuple):
-    """A forecast with the model and the history it was made from."""
+    """A forecast, with the version of the model and the size of the history."""
 
     forecast: Forecast
     model_version: str
     event_count: int
     """Number of events in the user's state."""
     skipped_count: int
-    """Number of events of items that the model has no vector for. Their kinds and times are read."""
+    """Number of events whose items have no vector in the model. The forecast uses only their kinds and times."""
 
 
 def forecast_next(
@@ -36,7 +36,7 @@ def forecast_next(
     now_ms: int | None,
     max_new_events: int | None = None,
 ) -> ForecastResult:
-    """Return what comes next for a user.
+    """Return a forecast of the next events of a user.
 
     Args:
         model: The model to answer with.
@@ -65,7 +65,7 @@ def forecast_next(
 
 
 def _tail(model: ServedModel, context: UserContext, state: UserState, catalogue: Catalogue) -> EventTail:
-    """Return the last events of a user's session, those of unknown items too; events of unknown kinds are left out."""
+    """Return the latest events of a user's session, including those of unknown items, without those of unknown kinds."""
     logged: list[UserEvent] = []
     if context.user is not None:
         log = model.states.store.events_since(

@@ -53,7 +53,7 @@ class RankingRules:
 
     @property
     def unrestricted(self) -> bool:
-        """True if every item may be recommended and none is explored, so that several such queries can share one search."""
+        """Whether no rule excludes an item and no slot is explored, so that several such queries can share one search."""
         return not (self.deny or self.exclude_seen or self.filter or self.explore) and self.allow is None
 
 

@@ -42,7 +42,7 @@ class ServedModel:
     items: ItemOverrides
     """Recommenders and rankers of this model, with the item columns of each tenant."""
     impressions: dict[str, Impressions] = field(default_factory=lambda: defaultdict(Impressions))
-    """How often each tenant was shown each item in requests that explore, counted in this process since the model is served."""
+    """Impressions of the items by tenant, for requests that explore. Counted by this process since it opened the model."""
 
     @classmethod
     def open(
@@ -108,12 +108,14 @@ def _load_checked(path: Path) -> tuple[Recommender, str]:
 
 
 def _encode_one_item(ranker: Ranker) -> None:
-    """Encode an item, because the first time imports scikit-learn, which takes a second: the first new item must not wait."""
+    """Encode an item if the model reads content. The first encoding imports scikit-learn, which takes about a second.
+
+    Without it, the first request that adds an item would wait for this import.
+    """
     if ranker.content is not None and len(ranker.catalogue.table):
         catalogue = ranker.catalogue
-        with suppress(
-            DataError
-        ):  # files of images and sounds need not be on this machine until an item is added
+        # the item may name the file of an image or a sound that is not on this machine
+        with suppress(DataError):
             ranker.content.vectors([catalogue.item(catalogue.item_id(1))])
 
 

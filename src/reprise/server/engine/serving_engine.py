@@ -7,7 +7,7 @@ All methods are synchronous and thread-safe. Queues, deadlines and HTTP are the 
 import threading
 import time
 from collections.abc import Mapping
-from itertools import chain, count, islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -190,7 +190,7 @@ class ServingEngine:
         found = (
             CatalogueItem(one, title)
             for one, title in chain(
-                zip(catalogue.ids[: catalogue.scored], map(catalogue.title, count(1)), strict=False),
+                ((catalogue.ids[row], catalogue.title(row + 1)) for row in range(catalogue.scored)),
                 ((item, values.get(TITLE)) for item, values in catalogue.added.values.items()),
             )
             if wanted in f"{title or ''}\n{one}".casefold()
@@ -241,10 +241,10 @@ class ServingEngine:
         return self._model.items.is_recommendable(tenant, item)
 
     def delete_item(self, tenant: str, item: str) -> bool:
-        """Delete the change of an item, or the added item; return whether there was one.
+        """Delete the changes of an item, or an added item; return whether there was something to delete.
 
         Raises:
-            StoreError: it is deleted or not; the call can be repeated.
+            StoreError: the changes are deleted or not; the call can be repeated.
         """
         deleted = self.store.delete_item(tenant, item) is not None
         self._refresh_items()
@@ -267,7 +267,7 @@ class ServingEngine:
             changes = self.store.items_since(self._items_version)
             version = max((change.version for change in changes), default=self._items_version)
             if version - self._items_version > ITEM_CHANGES_KEPT and self._items_version:
-                # deletions may have been forgotten meanwhile
+                # a compaction may have removed the records of deletions that this process has not applied yet
                 changes = self.store.items_since(0)
                 changes += self._model.items.missing_from(changes)
             self._model.items.apply(changes)

@@ -59,11 +59,11 @@ class StateBuilder:
         """State of a user without events."""
 
     def for_ranker(self, ranker: Ranker, change_number: int) -> "StateBuilder":
-        """Return a builder for a tenant whose items have other vectors; stopping one of them stops both.
+        """Return a builder of states with the items of a tenant. A call of `stop` on one builder stops both.
 
         Args:
-            ranker: Ranker with the tenant's items, made from the network of this builder.
-            change_number: Number of the last change of vectors in it.
+            ranker: Ranker with the items of the tenant and the model of this builder.
+            change_number: Number of the last vector change that the ranker contains.
         """
         if ranker.network is self._network and change_number == self.initial.change_number:
             return self

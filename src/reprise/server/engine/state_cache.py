@@ -78,7 +78,7 @@ class StateCache:
             store: The log, which may keep states too.
             max_bytes: Maximum memory of the cached states.
             model: Version of the model. Empty: states are not stored.
-            items: Items that tenants changed or added; None: none can be.
+            items: Items that tenants changed or added; None if tenants cannot change items.
         """
         self._items = items
         self.builder = builder
@@ -149,7 +149,7 @@ class StateCache:
         return self.builder.for_ranker(self._items.ranker(tenant), number)
 
     def _up_to_date(self, user: User, state: UserState, builder: StateBuilder) -> UserState:
-        """Return a cached state, or an empty one if an item that it has read or skipped has another vector now."""
+        """Return a cached state; an empty state if the vector of an item that it has read or skipped has changed since."""
         number = builder.initial.change_number
         if self._items is None or state.change_number == number:
             return state
@@ -253,9 +253,9 @@ class StateCache:
         ]
 
     def _reads_changed_items(self, user: User, state: UserState) -> bool:
-        """Return whether a state has read items with vectors that the model does not have, so that it must not be stored.
+        """Return whether a state has read vectors that are not in the saved model, or is outdated. It must not be stored then.
 
-        Their indices are different after a restart.
+        Added items may have other indices after a restart.
         """
         if self._items is None:
             return False

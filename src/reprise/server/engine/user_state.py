@@ -56,10 +56,10 @@ class UserState:
     saved_count: int = 0
     """Value of `log_count` when a state of the user was last marked for storing."""
     changeable: AnyArray = field(default_factory=lambda: NO_ITEMS)
-    """Hashes of the items of the events, and of earlier ones, whose vectors can change while the model is served, ascending:
-    after a change of one of them the state is outdated. Items that were skipped are among them."""
+    """Hashes of the items whose vectors can change while the model is served, ascending: items of events that the state has
+    read or skipped. The state is outdated as soon as the vector of one of them changes."""
     change_number: int = 0
-    """Number of the last change of vectors that the state takes into account (`ChangedVectors`)."""
+    """Number of the last vector change (`ChangedVectors.number`) before the state was computed."""
     seen: AnyArray | None = None
     """Distinct item indices of the events, ascending. None: not computed yet."""
     snapshots: tuple["UserState | None", ...] = (None,) * 2 * len(SNAPSHOT_INTERVALS)

@@ -239,7 +239,7 @@ class _OperationEndpoint:
         if isinstance(result, Mapping):
             logged = ("recommendation_id", "model_version")
             facts |= {name: result[name] for name in logged if result.get(name)}
-            listed = result.get("items")  # the number of items in the description of a model
+            listed = result.get("items")  # a list, except in the description of a model, where it is a number
             explored = [item for item in listed if "propensity" in item] if isinstance(listed, list) else []
             if explored:  # clicks on them can be weighted by the inverse propensity
                 fields = ("rank", "item_id", "propensity")

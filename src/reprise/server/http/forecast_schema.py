@@ -14,13 +14,13 @@ class ForecastBody(UserContextBody):
     """A request for a forecast of the next event."""
 
     length: Annotated[int, Field(ge=0, le=20), BeforeValidator(as_integer)] = 3
-    """Number of events of the path. 0: no path."""
+    """Number of events of the path. 0: the path is empty."""
     now: Timestamp | None = None
-    """The time for which to forecast. Default: the time of the request."""
+    """Time of the forecast, from which all seconds count. Default: the time of the request."""
 
 
 class KindProbability(ResponsePart):
-    """The probability that the next event has a kind."""
+    """A kind of event and the probability that the next event is of this kind."""
 
     kind: str
     """Name of the kind of event."""
@@ -32,26 +32,26 @@ class WaitQuantile(ResponsePart):
     """A quantile of the time to the next event."""
 
     share: float
-    """Share of the probability, 0 to 1."""
+    """Probability of the quantile, 0 to 1."""
     seconds: float
-    """Seconds from now within which the next event comes with this probability."""
+    """Seconds from now within which the next event comes with the probability `share`."""
 
 
 class NextTimePart(ResponsePart):
     """The time to the next event, in seconds from now, given that there is one."""
 
     same_time: float
-    """Probability that the next event has the time of the last one. 0 if time has passed since."""
+    """Probability that the next event has the same time as the last one. 0 if `now` is after the last event."""
     expected_s: float
-    """Expected seconds. A few very long waits may make it much longer than the median."""
+    """Mean of the distribution, in seconds. Rare long waits can make it much larger than the median."""
     median_s: float
-    """Seconds within which the next event comes with a probability of one half."""
+    """Median of the distribution, in seconds."""
     quantiles: list[WaitQuantile]
-    """Quantiles, by rising share."""
+    """Quantiles of the distribution, in ascending order of `share`."""
 
 
 class PathEvent(ResponsePart):
-    """One event of a likely path."""
+    """One event of the path."""
 
     item_id: str | int
     """Id in the form in which the model was trained: text, or a whole number."""
@@ -66,18 +66,18 @@ class PathEvent(ResponsePart):
 
 
 class ForecastResponse(ResponsePart):
-    """What comes next for a user, given that something comes."""
+    """A forecast of the next events of a user, given that a next event comes."""
 
     kinds: list[KindProbability] | None
-    """Kinds of the next event, the most probable first. null: the model does not forecast kinds."""
+    """Probabilities of the kinds of the next event, most probable first. null: the model does not forecast kinds."""
     time: NextTimePart | None
-    """Time to the next event. null: the model does not forecast times."""
+    """Distribution of the time to the next event. null: the model does not forecast times."""
     path: list[PathEvent]
-    """A likely path of the next events, in order."""
+    """A likely sequence of the next events, in order."""
     events: int
     """Number of events in the state of the user."""
     skipped: int
-    """Number of events of items that the model does not know. Their kinds and times are read."""
+    """Number of events of items that the model does not know. The forecast uses only their kinds and times."""
     model_version: str
     """Version of the model that made the forecast."""
     recommendation_id: str

@@ -34,8 +34,8 @@ class UserContextBody(StrictBody):
     events: Annotated[list[InlineEventBody], Field(max_length=1_000, fail_fast=True)] = Field(default=[])
     """A history that is sent with the request, oldest event first. It is not stored."""
     user_attributes: Annotated[dict[ColumnName, Scalar], Field(max_length=50)] = Field(default={})
-    """Attributes of the user, for instance {"country": "FR"}: columns of the user table on which the model was trained. Others
-    are ignored. They are not stored."""
+    """Attributes of the user by column of the user table on which the model was trained, for instance {"country": "FR"}. Other
+    columns are ignored. The attributes apply to this request and are not stored."""
     consent: bool = True
     """`false`: do not read the stored events of the user."""
 
@@ -59,11 +59,12 @@ class RecommendBody(UserContextBody):
     diversity: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
     """0: the items with the highest scores. Values up to 1: items that are less similar to each other."""
     explain: bool = False
-    """Return the past events and the columns of the item that influenced the score of each item."""
+    """Return, for each item, the past events that influenced its score and the contributions of its columns."""
     explore: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
-    """Share of the slots that go to items that were shown rarely, drawn at random. They have a `propensity`."""
+    """Share of the `k` places that are filled with rarely shown items, which are drawn at random. Each of these items has a
+    `propensity`. 0: no exploration."""
     explore_seed: Annotated[int, Field(ge=0, le=LARGEST_INTEGER), BeforeValidator(as_integer)] | None = None
-    """Seed of the exploration. Default: random."""
+    """Seed of the random draws of `explore`. Default: other draws in each request."""
 
 
 class SimilarItemsBody(StrictBody):
@@ -95,8 +96,8 @@ class GenerateBody(UserContextBody):
 
 
 class PutItemBody(StrictBody):
-    """The new attributes of an item. They replace the attributes of an earlier request. An item that the model does not know is
-    added, if the model reads the content of items and one of its columns gets a value."""
+    """The new attributes of an item. They replace the attributes of an earlier request. An unknown item is added if the model
+    reads the content of items and the request has a value of a column that the model reads."""
 
     title: Text | None = None
     """Title for people. null: no title."""
@@ -105,8 +106,8 @@ class PutItemBody(StrictBody):
     available: bool | None = None
     """`false`: do not recommend the item, unless a filter asks for it."""
     columns: Annotated[dict[ColumnName, ColumnValue | None], Field(max_length=50)] = Field(default={})
-    """Values of other columns: text, a number, true or false; a list of texts or numbers if the model reads the column and it
-    holds lists. null removes a value."""
+    """Values of other columns: text, a number, true or false. A column of lists that the model reads takes a list of texts or
+    of numbers. null removes a value."""
 
 
 class SwapModelBody(StrictBody):
@@ -137,9 +138,9 @@ class ColumnPart(ResponsePart):
     column: str
     """Name of the column."""
     value: Any
-    """Value that the model read. null: a vector, which is left out."""
+    """Value that the model read. null: the value is a vector, which the response leaves out."""
     contribution: float
-    """Amount that the value adds to the score. Negative: it lowers the score."""
+    """Amount that the value adds to the score of the item. Negative: the value lowers the score."""
 
 
 class ScoredItem(ResponsePart):
@@ -158,10 +159,10 @@ class ScoredItem(ResponsePart):
     causes: list[EventInfluence] | None = None
     """Past events that influenced the score most, if the request has `explain`."""
     columns: list[ColumnPart] | None = None
-    """Columns of the item, largest contribution first, if the request has `explain`. Empty if the model reads no columns.
-    Left out without `explain`."""
+    """Contributions of the columns of the item to its score, largest amount first. Empty if the model reads no columns. Left
+    out if the request does not have `explain`."""
     propensity: float | None = None
-    """Probability with which exploration drew the item for this slot. Left out: the model ranked it here."""
+    """Probability with which exploration drew the item. Left out if the item was ranked by its score."""
 
 
 class RecommendResponse(ResponsePart):
@@ -276,7 +277,8 @@ class PutItemResponse(ResponsePart):
     item_id: str
     """The id in the path of the request, decoded."""
     recommendable: bool
-    """Whether the item can be recommended: the model knows it, or reads its content."""
+    """Whether the item can be recommended: it has training events, or the model recommends items by their content and this item
+    has content."""
 
 
 class DeleteItemResponse(ResponsePart):
@@ -285,7 +287,7 @@ class DeleteItemResponse(ResponsePart):
     item_id: str
     """The id in the path of the request, decoded."""
     deleted: bool
-    """Whether there was something to delete. An item of the model has its own attributes again."""
+    """Whether the item was added or had changes. An item of the model has the attributes of the model again."""
 
 
 class ItemSummary(ResponsePart):

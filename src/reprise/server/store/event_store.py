@@ -10,8 +10,8 @@ DELETIONS_KEPT = 100_000
 """Number of deletions that a store remembers. A reader that gets this many may have missed earlier ones, and must drop
 all its cached states."""
 ITEM_CHANGES_KEPT = 100_000
-"""Number of versions of items after which a compaction forgets a deletion. A reader that is further behind must read all
-changes again."""
+"""Number of latest item versions whose deletions a compaction keeps. It removes the records of earlier deletions, so a reader
+that has not read that far must read all changes again."""
 LATEST_EVENTS = 16
 """Number of last events of a user that an assigned time must not be before (`UserEvent.time_assigned`)."""
 
@@ -116,7 +116,7 @@ class EventStore(Protocol):
         ...
 
     def delete_item(self, tenant: str, item_id: str) -> int | None:
-        """Delete the stored values of an item; return the version of the deletion, None if there are no values.
+        """Delete the stored values of an item; return the version of the deletion, or None if no values are stored.
 
         Raises:
             StoreError: the values are deleted or not; the call can be repeated.
@@ -126,7 +126,7 @@ class EventStore(Protocol):
     def items_since(self, version: int) -> list[ItemChange]:
         """Return the item changes after a version, oldest first. Only the last change of each item is returned.
 
-        A deletion is a change too. A compaction forgets deletions before the last `ITEM_CHANGES_KEPT` versions.
+        A deletion is a change too. A compaction removes deletions before the last `ITEM_CHANGES_KEPT` versions.
         """
         ...
 
