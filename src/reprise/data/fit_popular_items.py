@@ -188,18 +188,19 @@ def _choose_decay(dataset: SequenceDataset, held: _Held) -> PopularItems:
     """Return the popularity before the cut with the half-life and `entry_smoothing` that best predict the held-out events."""
     plain_I = _event_shares(dataset, "test", held.cut_ms)
     chosen = PopularItems.static(plain_I.astype(np.float32))
-    known_M = (
-        plain_I[held.column_M] > 0
-    )  # the other items are new after the cut, so no parameters can predict them
+    # the other items are new after the cut, so no parameters can predict them
+    known_M = plain_I[held.column_M] > 0
     if not known_M.any():
         return chosen
     best = float(np.log(plain_I[held.column_M[known_M]]).mean())
     for one in _count(dataset, "test", held.cut_ms, HALF_LIVES_S):
         late_s_M = np.maximum(0.0, held.time_s_M - one.end_s)[known_M]
         decay_M, column_M = np.exp2(-late_s_M / one.half_life_s), held.column_M[known_M]
-        recent_M, entry_M = decay_M * one.recent_I[column_M], decay_M * one.entry_I[column_M]
+        recent_M: Float64Array = decay_M * one.recent_I[column_M]
+        entry_M: Float64Array = decay_M * one.entry_I[column_M]
+        overall_M = one.overall_I[column_M].astype(np.float64)
         recent, entry = (float(weight_I.sum(dtype=np.float64)) for weight_I in (one.recent_I, one.entry_I))
-        prior_M = smoothed(one.overall_I[column_M], recent_M, decay_M * recent, SMOOTHING)
+        prior_M = smoothed(overall_M, recent_M, decay_M * recent, SMOOTHING)
         for smoothing in ENTRY_SMOOTHING:
             share_M = smoothed(prior_M, entry_M, decay_M * entry, smoothing)
             mean = float(np.log(share_M).mean())

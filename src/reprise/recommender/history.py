@@ -144,6 +144,12 @@ def _known(
     return History(events.take(known_T), position_T, len(events) - len(known_T), last_s, events, ids)
 
 
+def time_after(read_B: Iterable[History], now: Timestamp | None) -> float:
+    """Return the time of a request for some users in seconds since 1970, NaN for None. See `request_time_s`."""
+    last_s = max((history.last_s for history in read_B if not isnan(history.last_s)), default=nan)
+    return request_time_s(now, last_s)
+
+
 def request_time_s(now: Timestamp | None, last_s: float) -> float:
     """Return the time of a request in seconds since 1970, NaN for None.
 

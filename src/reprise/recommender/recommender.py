@@ -4,10 +4,10 @@ It always runs the exported network, so results do not change when a model is sa
 create a recommender from a network.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import replace
-from math import inf, isnan, nan
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from reprise.recommender.explain import columns_after_history, influences_of_eve
 from reprise.recommender.exploration import exploration_of
 from reprise.recommender.forecaster import Forecast, Forecaster
 from reprise.recommender.generate import DecodingOptions, generate_after
-from reprise.recommender.history import History, HistoryLike, Timestamp, read_history, request_time_s
+from reprise.recommender.history import History, HistoryLike, Timestamp, read_history, time_after
 from reprise.recommender.item_changes import open_ranker
 from reprise.recommender.items.candidate_mask import read_filters
 from reprise.recommender.items.list_arguments import history_list, id_list
@@ -97,8 +97,7 @@ class Recommender:
         self._similarity = SimilarItems(artefact)
         self._ranker, self._changer = open_ranker(artefact)
         self._rules = artefact.history_rules
-        self.heads = artefact.forecast
-        self.artefact = artefact
+        self.artefact, self.heads = artefact, artefact.forecast
 
     def save(
         self,
@@ -239,8 +238,7 @@ class Recommender:
             history: Events of the user, oldest first: item ids, (item id, timestamp) pairs, or mappings with `item_id` and
                 optionally `timestamp`, `kind` and `value`. Events of unknown items are skipped and counted. A
                 `UserHistory` also has attributes of the user.
-            k: Number of items to return. Fewer are returned if the catalogue has fewer, or if fewer pass the lists and the
-                filter.
+            k: Number of items to return; fewer if fewer items exist or pass the lists and the filter.
             deny: Items that must not be returned.
             allow: Items that may be returned; None: all items.
             exclude_seen: Whether to leave out the items of the history.
@@ -253,8 +251,7 @@ class Recommender:
                 relevance, Carbonell & Goldstein 1998). Above 0 the items are in the order of choice, not of their scores.
 
         Raises:
-            ConfigError: `k` is not a whole number of at least 1, `diversity` is not from 0 to 1, or `exclude_seen` is not a
-                bool.
+            ConfigError: `k` is not a whole number above 0, `diversity` not from 0 to 1, or `exclude_seen` not a bool.
             DataError: the history, a list or the filter cannot be read, or `now` is before the last event.
         """
         (result,) = self.recommend_many(
@@ -283,7 +280,8 @@ class Recommender:
         flag("exclude_seen", exclude_seen)
         filters = read_filters(self._ranker.catalogue, deny, allow, exclude_seen, filter)
         read_B = [self._read(history) for history in history_list(histories)]
-        return rank_histories(self._ranker, read_B, k, filters, _request_time_s(read_B, now), diversity)
+        now_s = time_after(read_B, now)
+        return rank_histories(self._ranker, read_B, k, filters, now_s, diversity)
 
     def similar_items(self, item_id: ItemId, k: int = 10) -> Recommendations:
         """Return the items with the largest cosine similarity of input vectors; the score is the cosine.
@@ -325,10 +323,8 @@ class Recommender:
         """
         if last is not None:
             whole("last", last, high=inf)
-        target = self._ranker.catalogue.index(item)
-        read = self._read(history)
-        now_s = request_time_s(now, read.last_s)
-        return influences_of_events(self._ranker, read, target, now_s, last)
+        target, read = self._ranker.catalogue.index(item), self._read(history)
+        return influences_of_events(self._ranker, read, target, time_after([read], now), last)
 
     def explain_columns(
         self, history: HistoryLike, item: ItemId, *, now: Timestamp | None = None
@@ -342,7 +338,7 @@ class Recommender:
             DataError: as for `explain`, or a file that a column names cannot be read.
         """
         target, read = self._ranker.catalogue.index(item), self._read(history)
-        return columns_after_history(self._ranker, read, target, request_time_s(now, read.last_s))
+        return columns_after_history(self._ranker, read, target, time_after([read], now))
 
     def generate(
         self,
@@ -382,37 +378,23 @@ class Recommender:
         return generate_after(self._ranker, self._read(history), length, options)
 
     def forecast(self, history: HistoryLike, length: int = 3, *, now: Timestamp | None = None) -> Forecast:
-        """Return the kind of the next event, the time to it, and a likely path of next events (see `Forecaster.forecast`).
-
-        Args:
-            history: As for `recommend`.
-            length: Number of events of the path; 0: no path.
-            now: Time of the request, as a timestamp: the forecast is then conditional on no event since the last one. None:
-                not known.
-
-        Raises:
-            ConfigError: the model has no forecast heads, or `length` is not a whole number of at least 0.
-            DataError: the history cannot be read, or `now` is before its last event.
-        """
-        (result,) = self.forecast_many([history], length, now=now)
-        return result
+        """Return the forecast after one history; see `forecast_many`."""
+        return self.forecast_many([history], length, now=now)[0]
 
     def forecast_many(
         self, histories: Iterable[HistoryLike], length: int = 3, *, now: Timestamp | None = None
     ) -> list[Forecast]:
-        """Return the result of `forecast` for each of many histories, in their order.
+        """Return the kind of the next event, the time until it, and a likely path of `length` events, for each history.
 
-        Histories of similar length are folded together, which is faster than one call for each.
+        If `now`, the time of the request, is known, each forecast uses that no event has come until then.
+
+        Raises:
+            ConfigError: the model has no forecast heads, or `length` is not a whole number of at least 0.
+            DataError: a history cannot be read, or `now` is before the last event of one.
         """
-        forecaster = Forecaster.of(self._ranker, self.heads)
         read_B = [self._read(history) for history in history_list(histories)]
-        return forecaster.after_histories(read_B, length, _request_time_s(read_B, now))
+        now_s = time_after(read_B, now)
+        return Forecaster.of(self._ranker, self.heads).after_histories(read_B, length, now_s)
 
     def _read(self, history: HistoryLike) -> History:
         return read_history(history, self._ranker.catalogue, self._rules)
-
-
-def _request_time_s(read_B: Sequence[History], now: Timestamp | None) -> float:
-    """Return the time of a request for several users, in seconds since 1970; NaN for None. See `request_time_s`."""
-    last_s = max((history.last_s for history in read_B if not isnan(history.last_s)), default=nan)
-    return request_time_s(now, last_s)
