@@ -16,7 +16,9 @@ from reprise.errors import ArtefactError, ConfigError, DataError
 from reprise.models.networks.recurrent import Recurrent
 from reprise.recommender import Recommender, rank_histories
 from reprise.recommender.history import HistoryLike, Timestamp
+from reprise.recommender.items.candidate_mask import Filters
 from reprise.recommender.recommendations import Recommendations
+from reprise.recommender.runtime.onnx_network import OnnxNetwork
 
 INFERENCE_ONLY = """
 import json, sys
@@ -116,6 +118,26 @@ def test_batches_of_histories_give_the_same_results(
     monkeypatch.setattr(rank_histories, "MAX_BATCH", 3)
     grouped = counting_shop.recommend_many(histories, 7, exclude_seen=True)
     assert all(near(one, other) for one, other in zip(whole, grouped, strict=True))
+
+
+@pytest.mark.parametrize("exclude_seen", [False, True])
+def test_a_large_catalogue_divides_the_masks_but_not_the_fold(
+    counting_shop: Recommender, monkeypatch: pytest.MonkeyPatch, exclude_seen: bool
+) -> None:
+    generator = np.random.default_rng(0)
+    histories = [generator.integers(30, size=size).tolist() for size in generator.integers(1, 9, size=20)]
+    whole = counting_shop.recommend_many(histories, 7, exclude_seen=exclude_seen)
+    folded: list[int] = []
+    masks: list[int] = []
+    fold, mask = OnnxNetwork.fold, Filters.mask
+    monkeypatch.setattr(OnnxNetwork, "fold", lambda self, all: folded.append(len(all)) or fold(self, all))
+    monkeypatch.setattr(Filters, "mask", lambda self, seen_B: masks.append(len(seen_B)) or mask(self, seen_B))
+    # as with ten million items: a mask of one user alone is above the limit
+    monkeypatch.setattr(rank_histories, "MAX_MASK_ENTRIES", 30 - 1)
+    divided = counting_shop.recommend_many(histories, 7, exclude_seen=exclude_seen)
+    assert folded == [20]
+    assert masks == ([1] * 20 if exclude_seen else [20])
+    assert all(near(one, other) for one, other in zip(whole, divided, strict=True))
 
 
 @pytest.mark.parametrize("fixture", ["shop", "rich_shop"])

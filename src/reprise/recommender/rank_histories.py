@@ -1,4 +1,4 @@
-"""Many histories: those of similar length are folded together, in batches of bounded memory, and get recommendations.
+"""Many histories: those of similar length are folded together, and get recommendations in blocks of bounded memory.
 
 Shape letters: B histories.
 """
@@ -51,13 +51,17 @@ def rank_histories(
 ) -> list[Recommendations]:
     """Return the k best items after each history, in the order of the histories. For the arguments see `Ranker.rank`."""
     results = [Recommendations()] * len(read_B)
-    limit = MAX_MASK_ENTRIES // ranker.catalogue.size
-    for rows, histories, state in folded_batches(ranker.network, read_B, limit):
-        summaries = [
-            HistorySummary(len(history), history.skipped, history.events.item, history.attributes)
-            for history in histories
-        ]
-        ranked = ranker.rank(state, summaries, k, filters, now_s, diversity)
-        for row, result in zip(rows, ranked, strict=True):
-            results[row] = result
+    # only a mask for each user grows with users times items: without one, all states are ranked together
+    block = max(1, MAX_MASK_ENTRIES // ranker.catalogue.size) if filters.exclude_seen else MAX_BATCH
+    for batch in folded_batches(ranker.network, read_B, MAX_BATCH):
+        for start in range(0, len(batch.rows), block):
+            part = slice(start, start + block)
+            summaries = [
+                HistorySummary(len(history), history.skipped, history.events.item, history.attributes)
+                for history in batch.histories[part]
+            ]
+            state = {name: array[part] for name, array in batch.state.items()}
+            ranked = ranker.rank(state, summaries, k, filters, now_s, diversity)
+            for row, result in zip(batch.rows[part], ranked, strict=True):
+                results[row] = result
     return results
