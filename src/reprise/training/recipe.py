@@ -121,7 +121,8 @@ class RunOptions:
     threads: Annotated[int, Field(ge=0, le=MAX_THREADS)] = 0
     """Number of CPU threads; 0 leaves the choice to torch."""
     checkpoint_s: Annotated[float, Field(ge=0)] = 60.0
-    """Seconds between checkpoints inside an epoch. A run that is killed loses at most this much work."""
+    """Seconds between checkpoints inside an epoch, or more if writing them would take over 5 % of the time; 0: a checkpoint
+    after every batch. A run that is killed loses at most the work of one interval."""
     logger: Literal["none", "tensorboard", "mlflow", "wandb"] = "none"
     """Tracking tool that receives each epoch. Its files go to the run directory unless its own variables say otherwise."""
 

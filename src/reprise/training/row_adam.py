@@ -18,6 +18,8 @@ from reprise.training.losses.shared_negatives import SampledLoss
 
 EPSILON = 1e-8
 """Lower bound of the root of the squared gradients, as in torch's AdamW."""
+SETTLED_ROWS = 1 << 16
+"""Number of rows that `settle` updates together, so that its temporary memory does not grow with the catalogue."""
 SPARSE_RATIO = 32
 """Number of items for each row that a step reads, from which `decide_sparse` chooses updates of rows."""
 
@@ -87,8 +89,9 @@ class RowAdam:
     @torch.no_grad()
     def settle(self) -> None:
         """Make the postponed steps of all rows, so that the table can be evaluated and saved."""
-        (row_R,) = torch.nonzero(self.slots["row_step"] < self.slots["step"], as_tuple=True)
-        self._write(row_R, *self._up_to_date(row_R))
+        for first, row_step_R in enumerate(self.slots["row_step"].split(SETTLED_ROWS)):
+            row_R = (row_step_R < self.slots["step"]).nonzero().squeeze(1) + first * SETTLED_ROWS
+            self._write(row_R, *self._up_to_date(row_R))
 
     @torch.no_grad()
     def _up_to_date(self, row_R: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -26,6 +26,7 @@ from reprise.models.networks.sequence_model import SequenceModel
 from reprise.progress import TrainingProgress
 from reprise.training.callbacks import EpochCallback, EpochLog
 from reprise.training.checkpoint import (
+    CheckpointTimer,
     RunProgress,
     load_checkpoint,
     load_weights,
@@ -187,7 +188,7 @@ class Trainer:
         self.peak_learning_rate = self.config.learning_rate_for(self.model.size)
         self.validation = EpochValidation(self.config, self.dataset)
         self.steps_per_epoch = len(self._plan(0))
-        self.saved_at = time.monotonic()
+        self.timer = CheckpointTimer(self.options.checkpoint_s)
         if not self.steps_per_epoch:
             raise DataError(
                 "the training part has no sequence of two events or more, so there is nothing to predict; "
@@ -266,7 +267,7 @@ class Trainer:
                 progress.loss_sum / max(1, progress.targets),
                 progress.targets / progress.seconds,
             )
-            if time.monotonic() - self.saved_at >= self.options.checkpoint_s:
+            if self.timer.is_due():
                 self._save()
         report_line(bar, self._end_epoch())
 
@@ -388,10 +389,9 @@ class Trainer:
         write_tensors(self.run.best, weights, {name: json.dumps(record) for name, record in records.items()})
 
     def _save(self) -> None:
-        save_checkpoint(
-            self.run.checkpoint, self.model, self.train_step.optimizer, self.train_step.state, self.progress
-        )
-        self.saved_at = time.monotonic()
+        step = self.train_step
+        with self.timer.writing():
+            save_checkpoint(self.run.checkpoint, self.model, step.optimizer, step.state, self.progress)
 
 
 def _stage_records(metadata: dict[str, str]) -> dict[str, dict[str, Any]]:

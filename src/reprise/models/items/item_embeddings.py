@@ -1,6 +1,6 @@
 """The item embeddings, used as the inputs of a network and as its output vectors.
 
-Shape letters: B rows, T steps, N items that are looked up, D width, I items.
+Shape letters: B rows, T steps, N items that are looked up, R rows that a step reads, D width, I items.
 """
 
 import math
@@ -31,7 +31,8 @@ class ItemEmbeddings(nn.Module):
         self.unit = unit
         self.sparse = sparse
         self._rows: tuple[Tensor, Tensor] | None = None
-        self.weight = nn.Parameter(torch.randn(items + 1, size) / math.sqrt(size))
+        # in place: a table of millions of items must not exist twice
+        self.weight = nn.Parameter(torch.randn(items + 1, size).div_(math.sqrt(size)))
         with torch.no_grad():
             self.weight[PAD] = 0.0
 
@@ -39,8 +40,12 @@ class ItemEmbeddings(nn.Module):
         """Return the raw vectors of item indices, [..., D]. `PAD` has the zero vector and is never updated."""
         if self._rows is None:
             return embedding(item, self.weight, padding_idx=PAD)
-        place_I, weight_RD = self._rows
-        return embedding(place_I[item], weight_RD, padding_idx=PAD)
+        row_R, weight_RD = self._rows
+        # by binary search, because an array of places of all items would cost time and memory that grow with I
+        place = torch.searchsorted(row_R, item).clamp_(max=len(row_R) - 1)
+        # an item without a row gets a place beyond the end, which is an IndexError
+        place = torch.where(row_R[place] == item, place, len(row_R))
+        return embedding(place, weight_RD, padding_idx=PAD)
 
     def draw(self) -> None:
         """Prepare the next forward pass. `ContentEmbeddings` draws the items that lose their learned vectors in it."""
@@ -48,11 +53,10 @@ class ItemEmbeddings(nn.Module):
     def use_rows(self, row_R: Tensor, weight_RD: Tensor) -> None:
         """Look all items up in `weight_RD`, the vectors of the items `row_R`, until `use_table`.
 
-        `row_R` ascends and begins with `PAD`. A gradient of the vectors then has R rows. Other items must not be looked up.
+        `row_R` ascends and begins with `PAD`. A gradient of the vectors then has R rows. Looking up another item raises an
+        IndexError.
         """
-        place_I = torch.full((len(self.weight),), len(row_R), device=row_R.device)
-        place_I[row_R] = torch.arange(len(row_R), device=row_R.device)
-        self._rows = place_I, weight_RD
+        self._rows = row_R, weight_RD
 
     def use_table(self) -> None:
         """Look items up in the whole table again."""
