@@ -1,9 +1,12 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
+import reprise.training.optimizer as optimizer_module
+import reprise.training.row_adam as row_adam_module
 from reprise.errors import ConfigError
 from reprise.models.items.item_embeddings import ItemEmbeddings
 from reprise.models.networks.recurrent import Recurrent
@@ -129,19 +132,23 @@ def test_row_updates_equal_adamw_if_every_step_reads_all_rows() -> None:
         torch.testing.assert_close(sparse, dense)
 
 
-def test_postponed_steps_equal_adamw_without_gradients() -> None:
-    """After 300 noisy steps on all rows, 30 steps on one row: AdamW moves the others by their averages and their decay."""
+@pytest.mark.parametrize("compact", [False, True])
+def test_postponed_steps_equal_adamw_without_gradients(compact: bool) -> None:
+    """After 300 noisy steps on all rows, 30 steps on one row: AdamW moves the others by their averages and their decay.
+
+    For a compact state, the gradients of a row are equal. Its first moments are rounded to 8 bits.
+    """
     moved, averages = [], []
     for sparse in (False, True):
         torch.manual_seed(0)
         table = ItemEmbeddings(6, 4, sparse=sparse)
-        optimizer = Optimizer(table, TrainingConfig(weight_decay=0.01))
+        optimizer = Optimizer(table, TrainingConfig(weight_decay=0.01, compact_optimizer=compact))
         for step in range(330):
             item_N = torch.arange(1, 7) if step < 300 else torch.tensor([2])
             if step == 300:
                 before = table.weight.detach().clone()
             with optimizer.reading(item_N):
-                loss = (table(item_N) * torch.randn(len(item_N), 4)).sum()
+                loss = (table(item_N) * torch.randn(len(item_N), 1 if compact else 4)).sum()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step(0.01)
@@ -149,9 +156,74 @@ def test_postponed_steps_equal_adamw_without_gradients() -> None:
         moved.append(table.weight.detach() - before)
         averages.append(optimizer.slots(table.weight))
     assert moved[0][1:].abs().amax(1).min() > 0.005
-    torch.testing.assert_close(moved[1], moved[0], rtol=5e-3, atol=1e-5)
-    for name in ("exp_avg", "exp_avg_sq"):
-        torch.testing.assert_close(averages[1][name], averages[0][name], rtol=1e-4, atol=1e-9)
+    torch.testing.assert_close(moved[1], moved[0], rtol=3e-2 if compact else 5e-3, atol=1e-5)
+    first, second = averages[1]["exp_avg"].float(), averages[1]["exp_avg_sq"].expand(-1, 4)
+    torch.testing.assert_close(first, averages[0]["exp_avg"], rtol=1e-2 if compact else 1e-4, atol=1e-9)
+    torch.testing.assert_close(second, averages[0]["exp_avg_sq"], rtol=1e-4, atol=1e-9)
+
+
+def test_a_compact_step_divides_a_row_by_the_root_of_its_mean_squared_gradient() -> None:
+    """The first step of AdamW moves each weight by lr g / |g|, the compact one by lr g / sqrt(mean of g^2)."""
+    table = ItemEmbeddings(3, 4, sparse=True)
+    optimizer = Optimizer(table, TrainingConfig(weight_decay=0.0, compact_optimizer=True))
+    before = table.weight.detach().clone()
+    with optimizer.reading(torch.tensor([2])):
+        loss = (table(torch.tensor(2)) * torch.tensor([1.0, 1.0, 3.0, 5.0])).sum()
+    loss.backward()
+    optimizer.step(0.06)
+    # the mean of 1, 1, 9 and 25 is 9
+    torch.testing.assert_close(before[2] - table.weight[2], torch.tensor([0.02, 0.02, 0.06, 0.1]))
+    assert torch.equal(table.weight[[0, 1, 3]], before[[0, 1, 3]])
+
+
+def state_bytes(items: int, compact: bool | None) -> int:
+    table = ItemEmbeddings(items, 8, sparse=True)
+    slots = Optimizer(table, TrainingConfig(compact_optimizer=compact)).slots(table.weight)
+    return sum(slot.nbytes for slot in slots.values())
+
+
+def test_a_compact_state_has_2_bytes_per_weight_and_8_per_item() -> None:
+    """The step of the table and its learning rate take 4 and 8 bytes more."""
+    assert state_bytes(999, compact=True) == 1000 * (2 * 8 + 4 + 4) + 12
+    assert state_bytes(999, compact=False) == 1000 * (8 * 8 + 4) + 12
+
+
+def test_the_state_of_large_tables_is_compact_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optimizer_module, "COMPACT_ITEMS", 100)
+    assert state_bytes(100, compact=None) == state_bytes(100, compact=True)
+    assert state_bytes(99, compact=None) == state_bytes(99, compact=False)
+
+
+def test_a_run_goes_on_with_the_form_of_state_with_which_it_began() -> None:
+    """A checkpoint from before the compact state existed has the two moments of each weight."""
+    model = TwoTables(sparse=True)
+    optimizer = Optimizer(model, model.config)
+    model.step(optimizer, [1, 2, 7])
+    later_model = copy.deepcopy(model)
+    later = Optimizer(later_model, replace(model.config, compact_optimizer=True))
+    for parameter, copied in zip(model.parameters(), later_model.parameters(), strict=True):
+        for slot, value in optimizer.slots(parameter).items():
+            later.restore(copied, slot, value.clone())
+    for one, its_optimizer in ((model, optimizer), (later_model, later)):
+        one.step(its_optimizer, [2, 7])
+        its_optimizer.settle()
+    assert torch.equal(later_model.items.weight, model.items.weight)
+    assert not later.tables[later_model.items.weight].is_compact
+
+
+def test_all_rows_are_settled_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In blocks of 3 rows as in one block, also if no row of a block is due."""
+    tables = []
+    for rows in (100, 3):
+        monkeypatch.setattr(row_adam_module, "SETTLED_ROWS", rows)
+        model = TwoTables(sparse=True)
+        optimizer = Optimizer(model, model.config)
+        for item in ([1, 2, 7, 19], [3, 4, 5]):
+            model.step(optimizer, item)
+        optimizer.settle()
+        optimizer.settle()
+        tables.append(model.items.weight.detach())
+    assert torch.equal(tables[1], tables[0])
 
 
 def test_a_row_that_was_not_announced_cannot_be_read() -> None:
@@ -174,10 +246,11 @@ def test_a_loss_that_reads_a_sparse_table_otherwise_is_an_error() -> None:
         optimizer.step(0.1)
 
 
-@pytest.mark.parametrize("sparse", [False, True])
-def test_the_optimizer_state_can_be_restored(sparse: bool) -> None:
+@pytest.mark.parametrize(("sparse", "compact"), [(False, None), (True, False), (True, True)])
+def test_the_optimizer_state_can_be_restored(sparse: bool, compact: bool | None) -> None:
     """After two steps, a copy with the restored state makes the same third step, bit for bit."""
     model = TwoTables(sparse)
+    model.config = replace(model.config, compact_optimizer=compact)
     optimizer = Optimizer(model, model.config)
     for item in ([1, 2, 7], [2]):
         model.step(optimizer, item)

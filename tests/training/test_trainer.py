@@ -147,11 +147,13 @@ def test_an_interrupted_run_ends_with_the_same_weights(
     assert equal(checkpoint_tensors(tmp_path / "uninterrupted"), checkpoint_tensors(tmp_path / "interrupted"))
 
 
+@pytest.mark.parametrize("compact", [False, True])
 def test_an_interrupted_run_with_a_sparse_table_ends_with_the_same_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compact: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The state of both optimisers (dense and sparse) is restored."""
-    test_an_interrupted_run_ends_with_the_same_weights(SPARSE, SAMPLED, tmp_path, monkeypatch)
+    training = replace(SAMPLED, compact_optimizer=compact)
+    test_an_interrupted_run_ends_with_the_same_weights(SPARSE, training, tmp_path, monkeypatch)
     slots = {name for name in checkpoint_tensors(tmp_path / "uninterrupted") if name.endswith("items.weight")}
     assert slots == {
         "model.items.weight", "optimizer.step.items.weight", "optimizer.exp_avg.items.weight",

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import reprise.training.validation as validation_module
 from reprise.models.networks.recurrent import Recurrent
 from reprise.testing import worlds
 from reprise.training import RunOptions, TrainingConfig, train
@@ -31,6 +32,31 @@ EXACT = RunOptions(precision="32-true", accelerator="cpu", threads=1)
 )
 def test_a_large_validation_part_is_sampled_by_default(sequences: int, events: int, expected: int) -> None:
     assert TrainingConfig().validation_sequences_for(sequences, events) == expected
+
+
+@pytest.mark.parametrize(
+    ("items", "expected"), [(100_000, 50_000), (1_000_000, 5_000), (10_000_000, MIN_SEQUENCES)]
+)
+def test_more_items_make_a_smaller_sample(items: int, expected: int) -> None:
+    """50,000 sequences with two targets: ranking 100,000 targets among 100,000 items is affordable."""
+    scores = 100_000 * items
+    assert TrainingConfig().validation_sequences_for(50_000, CHEAP_EVENTS, scores) == expected
+
+
+def test_what_follows_the_epochs_is_sampled_only_if_it_is_very_expensive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """60 sequences with two targets among 12 items: 1,440 scores."""
+    dataset = worlds.cycle(sequences=60)
+    begin_U, end_U = dataset.part("valid")
+    monkeypatch.setattr(validation_module, "MIN_SEQUENCES", 5)
+    drawn = {}
+    for limit in (1440, 720, 1):
+        monkeypatch.setattr(validation_module, "MAX_SCORES", limit)
+        whole = Validation(replace(CONFIG, validation_sequences=None), dataset)
+        drawn[limit] = int((whole.dataset.valid_end > begin_U).sum())
+    assert drawn == {1440: 60, 720: 30, 1: 5}
+    assert np.array_equal(Validation(CONFIG, dataset).dataset.valid_end, end_U)
 
 
 @pytest.mark.parametrize(("field", "expected"), [(0, 5_000), (700, 700), (9_000, 5_000)])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from reprise.models.items.item_embeddings import ItemEmbeddings
 from reprise.training.recipe import TrainingConfig
-from reprise.training.row_adam import RowAdam
+from reprise.training.row_adam import COMPACT_ITEMS, RowAdam
 
 BETAS = (0.9, 0.98)
 """Decay rates of the running averages of AdamW: of the gradients and of their squares.
@@ -27,7 +27,7 @@ class Optimizer:
 
     def __init__(self, model: nn.Module, config: TrainingConfig) -> None:
         self.tables = {
-            module.weight: RowAdam(module, BETAS, config.weight_decay)
+            module.weight: RowAdam(module, BETAS, config.weight_decay, compact=_is_compact(module, config))
             for module in model.modules()
             if isinstance(module, ItemEmbeddings) and module.sparse
         }
@@ -102,10 +102,16 @@ class Optimizer:
     def restore(self, parameter: nn.Parameter, slot: str, value: Tensor) -> None:
         """Set one entry of the optimiser state of a parameter, from `slots` of a former optimiser."""
         if parameter in self.tables:
-            self.tables[parameter].slots[slot].copy_(value)
+            self.tables[parameter].restore(slot, value)
         for part in self.parts:
             if any(parameter is known for group in part.param_groups for known in group["params"]):
                 part.state[parameter][slot] = value.to(parameter.device)
+
+
+def _is_compact(table: ItemEmbeddings, config: TrainingConfig) -> bool:
+    """Return whether the state of a sparse table is compact: as the recipe says, or by the size of the table."""
+    is_large = len(table.weight) > COMPACT_ITEMS
+    return is_large if config.compact_optimizer is None else config.compact_optimizer
 
 
 def learning_rate(peak: float, warmup: float, step: int, steps: int) -> float:

@@ -19,6 +19,8 @@ MAX_THREADS = 1024
 """Largest number of CPU threads. The thread library ends the process if it cannot create one."""
 CHEAP_EVENTS = 100_000
 """Number of events that the validation of an epoch may read without a sample."""
+CHEAP_SCORES = 10**10
+"""Number of scores, targets times items, that the validation of an epoch may compute without a sample."""
 MIN_SEQUENCES = 3000
 """Minimum number of sequences in a sample of the validation part."""
 LONG = 50
@@ -41,6 +43,9 @@ class TrainingConfig:
     """Decoupled weight decay, applied to matrices only."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     """Maximum norm of the gradient; a larger gradient is scaled down to it."""
+    compact_optimizer: bool | None = None
+    """Whether the optimiser of a sparse item table stores 2 bytes per weight instead of 8: the first moment in bfloat16, and
+    one second moment per item. Default: from 500,000 items on."""
     events_per_batch: Annotated[int, Field(ge=0)] = 0
     """Approximate number of events per batch; 0 derives it from the data, see `events_per_batch_for`."""
     bptt_steps: Annotated[int, Field(ge=1)] = 128
@@ -73,20 +78,23 @@ class TrainingConfig:
         """Return the validation metric for a catalogue of `items` items; see `metric`."""
         return self.metric or f"ndcg@{min(10, items)}"
 
-    def validation_sequences_for(self, sequences: int, events: int) -> int:
+    def validation_sequences_for(self, sequences: int, events: int, scores: int = 0) -> int:
         """Return the number of sequences on which each epoch is validated.
 
-        Without `validation_sequences`, a validation that reads up to `CHEAP_EVENTS` events is complete. A larger one has as
-        many sequences as read this many events, but at least `MIN_SEQUENCES`. The standard error of a metric between 0 and 1
-        is then at most 0.5 / sqrt(3,000) = 0.009 with a target per sequence. The measurements are in docs/experiments.md.
+        Without `validation_sequences`, a validation that reads up to `CHEAP_EVENTS` events and computes up to `CHEAP_SCORES`
+        scores is complete. A larger one has as many sequences as need no more than that, but at least `MIN_SEQUENCES`. The
+        standard error of a metric between 0 and 1 is then at most 0.5 / sqrt(3,000) = 0.009 with a target per sequence. The
+        measurements are in docs/experiments.md.
 
         Args:
             sequences: Number of sequences with a validation target.
             events: Number of events that their validation reads, from the first event of each to its last target.
+            scores: Number of scores that it computes: targets times items.
         """
         if self.validation_sequences is not None:
             return min(sequences, self.validation_sequences or sequences)
-        affordable = sequences * CHEAP_EVENTS // max(CHEAP_EVENTS, events)
+        by_events = sequences * CHEAP_EVENTS // max(CHEAP_EVENTS, events)
+        affordable = min(by_events, sequences * CHEAP_SCORES // max(CHEAP_SCORES, scores))
         return min(sequences, max(MIN_SEQUENCES, affordable))
 
     def learning_rate_for(self, width: int) -> float:

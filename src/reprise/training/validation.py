@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from reprise.arrays import AnyArray
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError, DataError
 from reprise.evaluation.evaluator import evaluate
@@ -17,7 +18,7 @@ from reprise.evaluation.options import QUICK
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.stats.bootstrap import Interval
 from reprise.models.networks.network_scorer import NetworkScorer
-from reprise.training.recipe import TrainingConfig
+from reprise.training.recipe import MIN_SEQUENCES, TrainingConfig
 
 VALID = "valid "
 """Prefix of the names of validation metrics in the records of a run."""
@@ -25,6 +26,8 @@ SAMPLE = "sample"
 """Key of the record of an epoch: the sequences that were drawn, and the interval of the metric."""
 SEED = 0
 """Seed of the sample, the same for all runs, so that runs with other seeds and trials of a search compare."""
+MAX_SCORES = 3 * 10**10
+"""Number of scores, targets times items, from which everything after the epochs is measured on a sample too."""
 RESAMPLES = 200
 """Number of bootstrap resamples for the interval of a sample."""
 Metrics = dict[str, float]
@@ -32,7 +35,11 @@ Metrics = dict[str, float]
 
 
 class Validation:
-    """Computes the metrics of a network on the validation part, with the cut-off k of `training.metric`."""
+    """Computes the metrics of a network on the validation part, with the cut-off k of `training.metric`.
+
+    If that takes more than `MAX_SCORES` scores and the recipe has no `validation_sequences`, it is a sample of the sequences
+    that takes this many, but has at least `MIN_SEQUENCES`.
+    """
 
     def __init__(self, config: TrainingConfig, dataset: SequenceDataset) -> None:
         self.dataset = dataset
@@ -50,6 +57,16 @@ class Validation:
                 f"training.metric {self.metric!r} ranks the first {self.k} items, but the catalogue has only "
                 f"{dataset.items.warm}; choose a smaller k"
             )
+        if config.validation_sequences is None:
+            self.dataset = self._affordable()
+
+    def _affordable(self) -> SequenceDataset:
+        """Return the dataset with the sequences that are validated; see the class."""
+        first_U, last_U = self.protocol.target_bounds(self.dataset)
+        row_S = np.flatnonzero(last_U > first_U)
+        scores = int((last_U - first_U)[row_S].sum()) * len(self.dataset.items)
+        count = max(MIN_SEQUENCES, len(row_S) * MAX_SCORES // max(MAX_SCORES, scores))
+        return self.dataset if count >= len(row_S) else _validating(self.dataset, row_S, count)
 
     def __call__(self, model: NetworkScorer, precision: AbstractContextManager[Any]) -> Metrics:
         """Evaluate the network in the given precision and return the metrics by name. Its training mode is restored."""
@@ -111,13 +128,10 @@ class EpochValidation:
         row_S = np.flatnonzero(last_U > first_U)
         self.sequences = len(row_S)
         events = int((last_U - dataset.offset[:-1])[row_S].sum())
-        self.drawn = config.validation_sequences_for(len(row_S), events)
+        scores = int((last_U - first_U)[row_S].sum()) * len(dataset.items)
+        self.drawn = config.validation_sequences_for(len(row_S), events, scores)
         if self.is_sample:
-            drawn = np.random.default_rng(SEED).choice(row_S, self.drawn, replace=False)
-            begin_U, end_U = dataset.part("valid")
-            valid_end = np.array(begin_U)
-            valid_end[drawn] = end_U[drawn]
-            self.validation = Validation(config, replace(dataset, valid_end=valid_end))
+            self.validation = Validation(config, _validating(dataset, row_S, self.drawn))
         else:
             self.validation = self.whole
 
@@ -133,6 +147,15 @@ class EpochValidation:
         found = self.validation._measure(model, precision, RESAMPLES)
         sample = ValidationSample(self.drawn, self.sequences, found[self.whole.metric])
         return EpochMetrics({name: interval.value for name, interval in found.items()}, sample)
+
+
+def _validating(dataset: SequenceDataset, row_S: AnyArray, count: int) -> SequenceDataset:
+    """Return the dataset with `count` of the sequences `row_S` in its validation part, drawn at random."""
+    drawn = np.random.default_rng(SEED).choice(row_S, count, replace=False)
+    begin_U, end_U = dataset.part("valid")
+    valid_end = np.array(begin_U)
+    valid_end[drawn] = end_U[drawn]
+    return replace(dataset, valid_end=valid_end)
 
 
 def recorded(metrics: Metrics) -> Metrics:

@@ -72,6 +72,26 @@ def fit_on(
     )  # fmt: skip
 
 
+def test_a_step_on_a_large_catalogue_has_fewer_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """4,000 logits among 50 items are 80 examples; 400 logits would be 8, but a step has at least 16."""
+    dataset = noise(sequences=200)
+    examples = find_calibration_examples(dataset, "valid", 3)
+    found = {}
+    for logits in (4000, 400):
+        monkeypatch.setattr(fitting, "LOGITS_PER_STEP", logits)
+        sizes = []
+
+        def base(index_C: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
+            sizes.append(len(index_C))
+            return torch.zeros(len(index_C), 50)
+
+        correction = CooccurrenceCorrection(50, window=3, neighbours=20)
+        correction.count(dataset)
+        fit_corrections(correction, None, examples, base, steps=3)
+        found[logits] = max(sizes)
+    assert found == {4000: 80, 400: 16}
+
+
 def misleading_counts() -> SequenceDataset:
     """Item i is followed by i + 1 in training; in the last two events of every third sequence by a random item."""
     generator = np.random.default_rng(0)

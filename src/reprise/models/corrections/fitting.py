@@ -26,8 +26,10 @@ SEARCH_STEPS = 160
 """Number of Adam steps."""
 MAX_MEASURED = 2048
 """Largest number of examples on which the loss before and after the fit is measured."""
-EXAMPLES_PER_STEP = 256
-"""Number of calibration examples per step."""
+EXAMPLES_PER_STEP = 256, 16
+"""Maximum number of calibration examples per step, and the minimum when `LOGITS_PER_STEP` would allow fewer."""
+LOGITS_PER_STEP = 1 << 26
+"""Maximum number of logits of a step, examples times items: 256 MiB in float32, of which a step needs several copies."""
 GCE_Q = 0.4
 """Default q of the generalised cross-entropy (1 - p^q) / q (Zhang and Sabuncu 2018, section 3.2).
 
@@ -186,6 +188,9 @@ class _Fitting:
     ) -> None:
         self.cooccurrence, self.repeat_head = cooccurrence, repeat_head
         self.examples, self.base, self.gce_q = examples, base, gce_q
+        items = base(torch.arange(1)).shape[1]
+        largest, smallest = EXAMPLES_PER_STEP
+        self.per_step = min(largest, max(smallest, LOGITS_PER_STEP // items))
         corrections = [one for one in (cooccurrence, repeat_head) if one is not None]
         device = next(corrections[0].parameters()).device
         self.log_scale = nn.Parameter(torch.zeros((), device=device))
@@ -200,7 +205,7 @@ class _Fitting:
         examples = len(self.examples.target_N)
         initial = [parameter.detach().clone() for parameter in self.parameters]
         adam = torch.optim.Adam(self.parameters, lr=LEARNING_RATE)
-        for step, index_C in enumerate(_batches(examples, steps)):
+        for step, index_C in enumerate(_batches(examples, steps, self.per_step)):
             adam.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / steps)
             loss = self._loss(self._corrected(index_C), index_C)
             # the prior counts once for all examples, and the loss is a mean over them
@@ -222,7 +227,7 @@ class _Fitting:
         """Measure the mean loss with the corrections and without them."""
         before = after = 0.0
         order_N = np.random.default_rng(2).permutation(len(self.examples.target_N))[:MAX_MEASURED]
-        for index_C in torch.split(torch.from_numpy(order_N), EXAMPLES_PER_STEP):
+        for index_C in torch.split(torch.from_numpy(order_N), self.per_step):
             before += float(self._loss(self.base(index_C).clone(), index_C)) * len(index_C)
             after += float(self._loss(self._corrected(index_C), index_C)) * len(index_C)
         return Fit(len(self.examples.target_N), before / len(order_N), after / len(order_N))
@@ -247,9 +252,9 @@ class _Fitting:
         return (-torch.expm1(self.gce_q * log_p_C) / self.gce_q if self.gce_q else -log_p_C).mean()
 
 
-def _batches(examples: int, steps: int) -> list[Tensor]:
+def _batches(examples: int, steps: int, per_step: int) -> list[Tensor]:
     """Return the example indices of each step: random permutations of all examples, one after the other."""
     generator = np.random.default_rng(1)
-    needed = steps * min(EXAMPLES_PER_STEP, examples)
+    needed = steps * min(per_step, examples)
     epochs = [generator.permutation(examples) for _ in range(-(-needed // examples))]
     return list(torch.from_numpy(np.concatenate(epochs)[:needed]).chunk(steps))
