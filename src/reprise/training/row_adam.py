@@ -130,8 +130,10 @@ class RowAdam:
     @torch.no_grad()
     def settle(self) -> None:
         """Make the postponed steps of all rows, so that the table can be evaluated and saved."""
-        for first, row_step_R in enumerate(self.slots["row_step"].split(SETTLED_ROWS)):
-            row_R = (row_step_R < self.slots["step"]).nonzero().squeeze(1) + first * SETTLED_ROWS
+        row_step_I = self.slots["row_step"]
+        for first in range(0, len(row_step_I), SETTLED_ROWS):
+            is_late_R = row_step_I[first : first + SETTLED_ROWS] < self.slots["step"]
+            row_R = is_late_R.nonzero().squeeze(1) + first
             self._write(row_R, *self._up_to_date(row_R))
 
     @torch.no_grad()
