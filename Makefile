@@ -27,7 +27,7 @@ demo: install
 	$(BIN)/reprise demo
 
 test: install
-	OMP_NUM_THREADS=$(THREADS) $(BIN)/pytest -n $(WORKERS) --maxprocesses 8
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/pytest -n $(WORKERS) --dist loadgroup --maxprocesses 8
 
 # random inputs for SECONDS in all; a failure names the seed that repeats it, and SEED=N sets the first one
 fuzz: install

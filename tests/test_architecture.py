@@ -31,6 +31,7 @@ HOMES = {
     "torch": ("nn/", "models/", "training/", "evaluation/", "report/", "testing/", EXPORT),
     "triton": ("nn/triton_scan.py",), "lightning_fabric": ("training/",),
     "ibis": ("data/",), "duckdb": ("data/",), "pyarrow": TABLES,
+    "pyspark": ("data/io/spark", "spark/"), "py4j": ("data/io/spark",),
     "onnx": ("recommender/artefact/",), "onnxscript": (EXPORT,),
     "onnxruntime": ("recommender/runtime/", "recommender/search/", "content/encoders/"),
     "scipy": ("content/", "forecast/", "models/", "evaluation/stats/"), "sklearn": ("content/",),

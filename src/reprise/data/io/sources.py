@@ -18,17 +18,17 @@ import pyarrow as pa
 from reprise.data.dataset import ITEMS, SEQUENCES, SequenceDataset
 from reprise.data.io.column_types import check_id_type, id_type_error
 from reprise.data.io.data_frames import to_arrow
-from reprise.data.io.delimited_text import (
+from reprise.data.io.duckdb_engine import NUMBERING, Engine
+from reprise.data.io.parquet_schemas import check_same_type, partition_keys, read_schemas
+from reprise.data.io.text_formats.delimited_text import (
     open_delimited,
     parse_separator,
     read_batches,
     text_schema,
     union_names,
 )
-from reprise.data.io.duckdb_engine import NUMBERING, Engine
-from reprise.data.io.json_lines import LINE_SCHEMA, read_lines, scan_columns, select_columns
-from reprise.data.io.parquet_schemas import check_same_type, partition_keys, read_schemas
-from reprise.data.io.text_blocks import UTF8_MARK
+from reprise.data.io.text_formats.json_lines import LINE_SCHEMA, read_lines, scan_columns, select_columns
+from reprise.data.io.text_formats.text_blocks import UTF8_MARK
 from reprise.errors import ConfigError, DataError, command_line
 from reprise.path_kinds import MANIFESTS, NAMES, Kind
 

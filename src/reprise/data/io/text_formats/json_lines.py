@@ -19,7 +19,7 @@ import pyarrow.csv as arrow_csv
 from reprise.data.io.arrow_columns import MAX_EXACT_INTEGER
 from reprise.data.io.column_names import check_column_names
 from reprise.data.io.duckdb_engine import interruptible
-from reprise.data.io.text_blocks import SHOWN, STAND_IN, Block, read_blocks
+from reprise.data.io.text_formats.text_blocks import SHOWN, STAND_IN, Block, read_blocks
 from reprise.errors import DataError
 
 BATCH_ROWS = 50_000

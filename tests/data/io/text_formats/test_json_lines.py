@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from reprise.data.io import json_lines as module
 from reprise.data.io.events import read_events
 from reprise.data.io.sources import Source, open_source
-from reprise.data.io.text_blocks import read_blocks
+from reprise.data.io.text_formats import json_lines as module
+from reprise.data.io.text_formats.text_blocks import read_blocks
 from reprise.errors import DataError
 
 LATE = 30_000

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from reprise.data.io.column_names import check_column_names, join_names
-from reprise.data.io.text_blocks import (
+from reprise.data.io.text_formats.text_blocks import (
     BLOCK_BYTES,
     STAND_IN,
     Block,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reprise.data.io import text_blocks as module
-from reprise.data.io.text_blocks import read_blocks
+from reprise.data.io.text_formats import text_blocks as module
+from reprise.data.io.text_formats.text_blocks import read_blocks
 from reprise.errors import DataError
 
 VALUES = st.text(alphabet='ab"\n\r,é', max_size=6)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from reprise.data.io import delimited_text as module
 from reprise.data.io.sources import open_source
+from reprise.data.io.text_formats import delimited_text as module
 from reprise.data.preparing.prepare import prepare
 from reprise.errors import ConfigError, DataError
 
