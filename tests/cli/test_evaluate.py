@@ -346,3 +346,38 @@ def test_the_recorded_command_names_a_run_whose_name_begins_with_a_dash() -> Non
     assert _command([Path("-run")], at="5", html=Path("-page $.html")) == (
         "reprise evaluate ./-run --at 5 --html './-page $.html'"
     )
+
+
+def test_all_reports_say_which_targets_were_sampled(reprise: Run, shop: Path, tmp_path: Path) -> None:
+    """On the terminal, as JSON and as HTML; and the report repeats its sample."""
+    file, page = tmp_path / "report.json", tmp_path / "report.html"
+    command = [
+        "evaluate",
+        shop / "run",
+        "--baselines",
+        "markov",
+        "--targets",
+        "50",
+        "--json",
+        file,
+        "--html",
+        page,
+    ]
+    result = reprise(*command)
+    assert result.exit_code == 0, result.output
+    protocol = read(file)["protocol"]
+    assert protocol["targets"] == 50 < protocol["sampled_from"]
+    assert protocol["sample"] == {"targets": 50, "seed": 0}
+    sampled = f"50 of {protocol['sampled_from']:,} targets, sampled with seed 0, in {protocol['sequences']} sequences"
+    assert sampled in result.stdout
+    assert sampled in page.read_text(encoding="utf-8")
+    assert {report["targets"] for entrant in read(file)["entrants"] for report in entrant["reports"]} == {50}
+    again = reprise("evaluate", "--from", file)
+    assert again.exit_code == 0, again.output
+    assert sampled in again.stdout and f"reproduced {file}: " in again.stdout
+
+
+def test_a_sample_of_no_target_is_an_error(reprise: Run, shop: Path) -> None:
+    result = reprise("evaluate", shop / "run", "--targets", "0")
+    assert result.exit_code == 2
+    assert "Invalid value for '--targets': Input should be greater than or equal to 1" in result.stderr

@@ -58,6 +58,8 @@ def test_the_protocol_as_json(report):
             "method": "percentile bootstrap over sequences",
         },
         "cold": "miss",
+        "sample": None,
+        "sampled_from": None,
         "hash": report.protocol.hash,
         "notes": [
             "1 of 3 targets (33.3%) are cold: their item is not in the training part. They count as misses.",

@@ -9,6 +9,8 @@ from reprise.evaluation.evaluator import evaluate_ranks
 from reprise.evaluation.options import EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.ranking.targets import rank_targets
+from reprise.evaluation.ranking.tiles import MISS
+from reprise.evaluation.stats.target_sample import TargetSample
 from reprise.models.baselines.markov import Markov
 from reprise.models.baselines.popularity import Popularity
 from reprise.models.batch import Event
@@ -115,3 +117,15 @@ def test_examples_are_described_with_titles_if_there_are_some(shop: SequenceData
     titles = {item["id"]: item["title"] for example in (first, last) for item in example["lists"][0]["items"]}
     assert titles["i1"] == "Mug <1>" and titles["i2"] == "i2"
     assert "late" not in titles
+
+
+def test_examples_of_a_sample_are_sampled_targets(shop: SequenceDataset) -> None:
+    protocol = EvaluationProtocol(at=(2,), sample=TargetSample(9))
+    row_X, position_X = choose_examples(shop, protocol)
+    assert set(position_X.tolist()) <= set(protocol.sampled_positions(shop).tolist())  # type: ignore[union-attr]
+    assert (position_X - shop.offset[row_X] >= 3).all()
+    found = example_lists(Markov().fit(shop), shop, protocol)
+    whole = rank_targets(Markov().fit(shop), shop, EvaluationProtocol(at=(2,)))
+    place_X = np.searchsorted(whole.position_N, position_X)
+    rank_X = 1 + whole.greater_N[place_X].astype(np.int64) + whole.equal_N[place_X] // 2
+    assert found.rank_X.tolist() == np.where(rank_X > MISS, 0, rank_X).tolist()

@@ -17,3 +17,4 @@ from .report import Report as Report
 from .report import Slice as Slice
 from .stats.bootstrap import Bootstrap as Bootstrap
 from .stats.bootstrap import Interval as Interval
+from .stats.target_sample import TargetSample as TargetSample

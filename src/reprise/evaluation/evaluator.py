@@ -98,7 +98,7 @@ class RankedReport(NamedTuple):
 
     report: Report
     ranks: TargetRanks
-    """Ranks of all targets, in the order of the dataset."""
+    """Ranks of the evaluated targets, in the order of the dataset."""
 
 
 def evaluate_ranks(
@@ -137,7 +137,7 @@ def evaluate_ranks(
         metrics=metrics if lists is None else metrics | lists.exposure.values(),
         slices=slices,
         protocol=protocol,
-        data=EvaluatedData.of(view, ranks.row_N),
+        data=EvaluatedData.of(view, ranks.row_N, protocol.count_all_targets(dataset)),
         bootstrap=options.bootstrap,
         notes=(*_notes(view, ranks, protocol.exclude_seen), *sampled, *leaks),
         sums=sums,
@@ -170,7 +170,7 @@ def _forecast(
     """Return the scores of the forecasts for the test part; the heads were fitted with the validation part."""
     if not (options.forecast and protocol.part == "test" and isinstance(model, NetworkScorer)):
         return None
-    return score_forecasts(model, dataset, options.bootstrap, seed=options.seed)
+    return score_forecasts(model, dataset, options.bootstrap, seed=options.seed, sample=protocol.sample)
 
 
 class _Group(NamedTuple):

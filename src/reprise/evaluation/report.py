@@ -17,6 +17,10 @@ from reprise.evaluation.calibration import Calibration
 from reprise.evaluation.forecasting.forecast_scores import ForecastScores
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.stats.bootstrap import Bootstrap, Interval, Ratio
+from reprise.evaluation.stats.target_sample import TargetSample
+
+FEW_TARGETS = 100
+"""Slices with fewer targets of a sample are named in the report: with so few, percentile intervals are too narrow."""
 
 
 class EvaluatedData(NamedTuple):
@@ -32,13 +36,23 @@ class EvaluatedData(NamedTuple):
     """Number of items that each target is ranked among: all that the model scores, never a sample."""
     cold_candidates: int = 0
     """Number of these items that are not in the training part."""
+    sampled_from: int | None = None
+    """Number of targets from which those of the report were drawn; None: they are all targets."""
 
     @classmethod
-    def of(cls, dataset: SequenceDataset, row_N: AnyArray) -> "EvaluatedData":
+    def of(cls, dataset: SequenceDataset, row_N: AnyArray, all_targets: int) -> "EvaluatedData":
         """Describe the targets in these rows of a dataset, [N], whose view is that of the model."""
         items = dataset.items
         sequences = len(np.unique(row_N))
-        return cls(dataset.fingerprint, len(row_N), sequences, items.scored, items.scored - items.warm)
+        sampled_from = all_targets if all_targets > len(row_N) else None
+        cold = items.scored - items.warm
+        return cls(dataset.fingerprint, len(row_N), sequences, items.scored, cold, sampled_from)
+
+    @property
+    def target_words(self) -> str:
+        """Number of targets in words: '5,000 targets', or '5,000 of 80,000 targets' for a sample."""
+        drawn_from = "" if self.sampled_from is None else f" of {self.sampled_from:,}"
+        return f"{self.targets:,}{drawn_from} targets"
 
 
 class SequenceSums(NamedTuple):
@@ -132,6 +146,8 @@ class Report:
         """Return the protocol with its hash, the data and the notes as JSON values."""
         return {
             **self._comparable(),
+            "sample": self.protocol.to_dict().get("sample"),
+            "sampled_from": self.data.sampled_from,
             "candidates": self.data.candidates,
             "cold": "scored" if self.data.cold_candidates else "miss",
             "notes": list(self.notes),
@@ -149,13 +165,14 @@ class Report:
             "worst": "resolved against the target",
         }
         return [
-            f"Protocol {protocol.hash}: {data.targets:,} targets in {data.sequences:,} sequences of the {protocol.part} "
-            f"part of dataset {data.dataset or '(without a fingerprint)'}.",
+            f"Protocol {protocol.hash}: {data.target_words}{self._drawn()} in {data.sequences:,} sequences of the "
+            f"{protocol.part} part of dataset {data.dataset or '(without a fingerprint)'}.",
             f"Every event with at least {before} before it in its sequence is a target; its context is all of them.",
             f"{self._candidate_sentence()}; the candidates {seen} items seen earlier in the sequence; ties are "
             f"{ties[protocol.ties]}.",
             f"Models are {'' if protocol.query_time else 'not '}given the time of the query.",
             self._interval_sentence(),
+            *self._sample_sentences(),
             *self.notes,
         ]
 
@@ -178,7 +195,7 @@ class Report:
 
     def __str__(self) -> str:
         metrics = [[name, str(interval)] for name, interval in self.metrics.items()]
-        blocks = [aligned([[self.name, f"{self.targets:,} targets"], *metrics])]
+        blocks = [aligned([[self.name, f"{self.data.target_words}{self._drawn()}"], *metrics])]
         if self.slices:
             blocks.append(aligned([*self._slice_rows()]))
         if self.calibration is not None:
@@ -193,11 +210,44 @@ class Report:
         return {
             "dataset": data.dataset,
             "part": protocol.part,
+            # a sample of all targets is the same as none
+            "sample": None if data.sampled_from is None else asdict(self._sample),
             "targets": data.targets,
             "sequences": data.sequences,
-            **protocol.to_dict(),
+            **{name: value for name, value in protocol.to_dict().items() if name != "sample"},
             "interval": asdict(self.bootstrap),
         }
+
+    @property
+    def _sample(self) -> TargetSample:
+        assert self.protocol.sample is not None
+        return self.protocol.sample
+
+    def _drawn(self) -> str:
+        return "" if self.data.sampled_from is None else f", sampled with seed {self._sample.seed},"
+
+    def _sample_sentences(self) -> Iterator[str]:
+        """Yield what a sample of the targets means for the metrics."""
+        if self.data.sampled_from is None:
+            return
+        yield (
+            "The targets were drawn without replacement and the items were not: each metric is an estimate of its value over "
+            f"all {self.data.sampled_from:,} targets, and its interval includes the error of the sample."
+        )
+        exposure = [name for name in ("coverage", "gini") if f"{name}@{self.protocol.at[0]}" in self.metrics]
+        if exposure:
+            yield (
+                f"{' and '.join(exposure)} are of the lists of the sample only. They change with the number of lists, so "
+                "compare them with those of the same sample only."
+            )
+        few = [
+            f"{name} ({part.targets:,})" for name, part in self.slices.items() if part.targets < FEW_TARGETS
+        ]
+        if few:
+            yield (
+                f"These slices have fewer than {FEW_TARGETS} sampled targets, too few for a reliable interval: "
+                f"{', '.join(few)}; a larger sample has more."
+            )
 
     def _candidate_sentence(self) -> str:
         """Say which items are ranked; the sentence holds for the other models of a comparison too."""

@@ -50,17 +50,35 @@ class ExampleTopK(NamedTuple):
 def choose_examples(dataset: SequenceDataset, protocol: EvaluationProtocol) -> ExampleTargets:
     """Choose the middle target of sequences spread evenly over those with a target and enough history.
 
-    The first target of a part often opens a new session and is harder than most, so the middle one is taken.
+    The first target of a part often opens a new session and is harder than most, so the middle one is taken. Of a
+    sample of the targets, it is the middle one of those with enough history.
     """
+    position_N = protocol.sampled_positions(dataset)
+    if position_N is not None:
+        return _choose_sampled(dataset, position_N)
     first_U, last_U = protocol.target_bounds(dataset)
     middle_U = (first_U + last_U) // 2
     position_U = np.maximum(middle_U, np.minimum(dataset.offset[:-1] + MIN_HISTORY, last_U - 1))
     has_target_U = last_U > first_U
     has_history_U = has_target_U & (position_U - dataset.offset[:-1] >= MIN_HISTORY)
     rows = np.flatnonzero(has_history_U if has_history_U.any() else has_target_U)
-    places = np.floor((np.arange(EXAMPLES) + 0.5) * len(rows) / EXAMPLES).astype(np.int64)
-    row_X = rows[np.unique(places)]
+    row_X = rows[_spread(len(rows))]
     return ExampleTargets(row_X, position_U[row_X])
+
+
+def _choose_sampled(dataset: SequenceDataset, position_N: AnyArray) -> ExampleTargets:
+    row_N = np.searchsorted(dataset.offset, position_N, side="right") - 1
+    has_history_N = position_N - dataset.offset[row_N] >= MIN_HISTORY
+    if has_history_N.any():
+        row_N, position_N = row_N[has_history_N], position_N[has_history_N]
+    row_S, begin_S, targets_S = np.unique(row_N, return_index=True, return_counts=True)
+    place_X = _spread(len(row_S))
+    return ExampleTargets(row_S[place_X], position_N[begin_S + targets_S // 2][place_X])
+
+
+def _spread(count: int) -> AnyArray:
+    """Return at most `EXAMPLES` places, evenly spread over `count`."""
+    return np.unique(np.floor((np.arange(EXAMPLES) + 0.5) * count / EXAMPLES).astype(np.int64))
 
 
 class ExampleObserver:

@@ -11,6 +11,7 @@ from reprise.errors import ArtefactError, ConfigError, DataError
 from reprise.evaluation.metrics import METRICS, Metric, find_metric
 from reprise.evaluation.options import EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
+from reprise.evaluation.stats.target_sample import TargetSample
 from reprise.path_kinds import kind_of
 from reprise.report.candidates import open_common
 from reprise.report.comparison_file import ComparisonRecord
@@ -38,8 +39,13 @@ def protocol_of(comparison: ComparisonRecord) -> EvaluationProtocol:
     """
     written = comparison["protocol"]
     try:
-        found = {field.name: written[field.name] for field in fields(EvaluationProtocol)}
-        return EvaluationProtocol(**{**found, "at": tuple(found["at"])})
+        found = {
+            field.name: written[field.name] for field in fields(EvaluationProtocol) if field.name != "sample"
+        }
+        # reports of earlier versions are of all targets
+        drawn = written.get("sample")
+        sample = None if drawn is None else TargetSample(**drawn)
+        return EvaluationProtocol(**{**found, "at": tuple(found["at"])}, sample=sample)
     except (KeyError, TypeError, ConfigError) as error:
         raise ArtefactError(f"the protocol of the report is damaged ({error!r})") from None
 

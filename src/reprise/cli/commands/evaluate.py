@@ -56,6 +56,15 @@ def evaluate(
         int | None,
         typer.Option(metavar="N", min=1, help="Minimum number of events before a target.", show_default="1"),
     ] = None,
+    targets: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Evaluate a random sample of N targets, the same for all models. Items are never sampled.",
+            show_default="all targets",
+        ),
+    ] = None,
     metric: Annotated[
         str | None,
         typer.Option(
@@ -99,7 +108,12 @@ def evaluate(
     if html_file and json_file and resolved(html_file) == resolved(json_file):
         raise ConfigError(f"--html and --json both name {html_file}; give each its own file")
     typed = drop_unset(
-        part=part, at=at, exclude_seen=exclude_seen or None, min_history=min_history, metric=metric
+        part=part,
+        at=at,
+        exclude_seen=exclude_seen or None,
+        min_history=min_history,
+        targets=targets,
+        metric=metric,
     )
     other_options = drop_unset(dataset=dataset, html=html_file, json=json_file, trusted=trusted or None)
     if from_file:
@@ -162,10 +176,12 @@ def _settings(typed: dict[str, Any], items: int) -> EvaluationSettings:
     from reprise.evaluation.metrics import METRICS, parse_metric, with_metric
     from reprise.evaluation.options import EvaluationOptions
     from reprise.evaluation.protocol import EvaluationProtocol, default_lengths
+    from reprise.evaluation.stats.target_sample import TargetSample
 
     fields = {name: value for name, value in typed.items() if name != "metric"}
     at = _lengths(fields.pop("at")) if "at" in fields else default_lengths(items)
-    protocol = EvaluationProtocol(at=at, **fields)
+    targets = fields.pop("targets", None)
+    protocol = EvaluationProtocol(at=at, sample=targets and TargetSample(targets), **fields)
     if "metric" not in typed:
         return EvaluationSettings(protocol, EvaluationOptions(), None)
     found = parse_metric(typed["metric"], trusted=True)

@@ -22,6 +22,7 @@ from reprise.evaluation.forecasting.forecast_targets import (
     sample_positions,
 )
 from reprise.evaluation.stats.bootstrap import Bootstrap, Interval, Ratio
+from reprise.evaluation.stats.target_sample import TargetSample
 from reprise.models.networks.network_scorer import NetworkScorer
 
 MAX_TARGETS = 1 << 17
@@ -118,7 +119,12 @@ def _cells(row: ForecastRow, names: list[str]) -> list[str]:
 
 
 def score_forecasts(
-    model: NetworkScorer, dataset: SequenceDataset, bootstrap: Bootstrap, *, seed: int = 0
+    model: NetworkScorer,
+    dataset: SequenceDataset,
+    bootstrap: Bootstrap,
+    *,
+    seed: int = 0,
+    sample: TargetSample | None = None,
 ) -> ForecastScores | None:
     """Score the forecasts of a network on the test part; None if the network has no forecast heads.
 
@@ -129,15 +135,16 @@ def score_forecasts(
         dataset: The dataset that the network was trained on.
         bootstrap: Settings of the intervals.
         seed: Seed of the samples of targets.
+        sample: Sample of the targets of the evaluation; None: all targets.
     """
     heads = model.forecast
     if heads is None:
         return None
-    test = events_ahead(dataset, "test", MAX_TARGETS, seed)
+    test = events_ahead(dataset, "test", MAX_TARGETS, seed, sample)
     before: tuple[Part, ...] = ("train", "valid")
     positions = [sample_positions(dataset, part, MAX_TARGETS // 2, seed) for part in before]
     train = events_at(dataset, np.sort(np.concatenate(positions)))
-    kind_NK, gap = heads.predict(queries_before(model, dataset, test, "test"), test.history)
+    kind_NK, gap = heads.predict(queries_before(model, dataset, test, "test", sample), test.history)
     scoring = _Scoring(test, bootstrap)
     kinds: tuple[ForecastRow, ...] = ()
     bins: tuple[Bin, ...] = ()

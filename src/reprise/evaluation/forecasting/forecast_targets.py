@@ -13,6 +13,7 @@ from reprise.evaluation.options import QUICK
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.ranking.scores import VectorScores
 from reprise.evaluation.ranking.targets import evaluation_mode, score_batches
+from reprise.evaluation.stats.target_sample import TargetSample
 from reprise.forecast.recent_history import RecentHistory
 from reprise.models.networks.network_scorer import NetworkScorer
 
@@ -33,15 +34,24 @@ class EventsAhead(NamedTuple):
 
 
 def events_ahead(
-    dataset: SequenceDataset, part: Part, limit: int | None = None, seed: int = 0
+    dataset: SequenceDataset,
+    part: Part,
+    limit: int | None = None,
+    seed: int = 0,
+    sample: TargetSample | None = None,
 ) -> EventsAhead:
-    """Return the events of a part that have an event before them; at most `limit` of them, drawn at random."""
-    return events_at(dataset, sample_positions(dataset, part, limit or dataset.events, seed))
+    """Return the events of a part that have an event before them; at most `limit` of them, drawn at random.
+
+    With `sample` they are drawn from this sample.
+    """
+    return events_at(dataset, sample_positions(dataset, part, limit or dataset.events, seed, sample))
 
 
-def sample_positions(dataset: SequenceDataset, part: Part, limit: int, seed: int) -> AnyArray:
+def sample_positions(
+    dataset: SequenceDataset, part: Part, limit: int, seed: int, sample: TargetSample | None = None
+) -> AnyArray:
     """Return the positions in the dataset of the events of `events_ahead`, ascending, int64."""
-    return EvaluationProtocol(part).sample_targets(dataset, limit, seed)
+    return EvaluationProtocol(part, sample=sample).sample_targets(dataset, limit, seed)
 
 
 def events_at(dataset: SequenceDataset, position_N: AnyArray) -> EventsAhead:
@@ -60,7 +70,11 @@ def events_at(dataset: SequenceDataset, position_N: AnyArray) -> EventsAhead:
 
 
 def queries_before(
-    model: NetworkScorer, dataset: SequenceDataset, ahead: EventsAhead, part: Part
+    model: NetworkScorer,
+    dataset: SequenceDataset,
+    ahead: EventsAhead,
+    part: Part,
+    sample: TargetSample | None = None,
 ) -> Float32Array:
     """Return the query vector of a network after the history of each target, [N, D].
 
@@ -71,10 +85,12 @@ def queries_before(
         dataset: The dataset that holds the targets.
         ahead: The targets.
         part: The part of the dataset that the targets are from.
+        sample: The sample that the targets are from; only its histories are read. None: all histories are read.
     """
+    protocol = EvaluationProtocol(part, query_time=False, sample=sample)
     query_ND = np.empty((len(ahead.position_N), model.query_width), dtype=np.float32)
     with evaluation_mode(model):
-        for batch, scores in score_batches(model, dataset, EvaluationProtocol(part, query_time=False), QUICK):
+        for batch, scores in score_batches(model, dataset, protocol, QUICK):
             assert isinstance(scores, VectorScores)
             position_M = batch.targets()[1]
             place_M = np.searchsorted(ahead.position_N, position_M).clip(max=len(ahead.position_N) - 1)

@@ -23,6 +23,7 @@ from reprise.data.vocabulary import PAD
 from reprise.errors import DataError
 from reprise.evaluation.options import EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
+from reprise.evaluation.ranking.evaluated_targets import EvaluatedTargets
 from reprise.evaluation.ranking.popular_scores import with_popular_items
 from reprise.evaluation.ranking.ranks import ExclusionMask, ScoreCallback, TopKConsumer, rank, score_rows
 from reprise.evaluation.ranking.scores import GivenScores, Scores, VectorScores
@@ -167,7 +168,7 @@ def rank_targets(
     top_k: Sequence[TopKObserver] = (),
     observers: Sequence[ScoreObserver] = (),
 ) -> TargetRanks:
-    """Rank all targets of a part among all items that the model scores. Validation during training runs the same code.
+    """Rank the targets of a protocol among all items that the model scores. Validation during training runs this too.
 
     Args:
         model: Scorer to evaluate. A network is in evaluation mode during the call.
@@ -196,21 +197,21 @@ def score_batches(
     protocol: EvaluationProtocol,
     options: EvaluationOptions | None = None,
 ) -> Iterator[tuple[ScoredBatch, Scores]]:
-    """Yield all targets in batches, with the scores of a model that is in `evaluation_mode`. See `rank_targets`.
+    """Yield the targets in batches, with the scores of a model that is in `evaluation_mode`. See `rank_targets`.
 
     Raises:
         DataError: The part has no targets, or the model has scores for other items.
     """
     options = options or EvaluationOptions()
     dataset = scored_view(model, dataset)
-    bounds = protocol.target_bounds(dataset)
     protocol.check_targets(dataset)
+    targets = EvaluatedTargets.of(protocol, dataset)
     total = protocol.count_targets(dataset)
     vector_ID = _item_vectors(model, dataset)
-    plan = _plan(dataset, options, bounds, vectors=vector_ID is not None)
+    plan = _plan(dataset, options, targets, vectors=vector_ID is not None)
     state: State | None = None
     for segments in track(plan, f"evaluating {model.name}", options.progress):
-        batch = _batch(dataset, segments, bounds, protocol.query_time).to(device_of(model))
+        batch = _batch(dataset, segments, targets, protocol.query_time).to(device_of(model))
         scores, state = _score(model, batch, None if segments.fresh else state, vector_ID)
         if protocol.exclude_seen and isinstance(scores, VectorScores):
             # the mixture replaces only scores of items seen earlier, which are not candidates
@@ -248,10 +249,10 @@ def device_of(model: object) -> torch.device:
 
 
 def _plan(
-    dataset: SequenceDataset, options: EvaluationOptions, bounds: tuple[AnyArray, AnyArray], vectors: bool
+    dataset: SequenceDataset, options: EvaluationOptions, targets: EvaluatedTargets, vectors: bool
 ) -> BatchPlan:
     """Plan the batches of all sequences that have targets, each from its first event to its last target."""
-    first_U, last_U = bounds
+    first_U, last_U = targets.first_U, targets.last_U
     start_U = np.asarray(dataset.offset[:-1])
     events = options.events_per_batch
     if not vectors:
@@ -262,9 +263,9 @@ def _plan(
 
 
 def _batch(
-    dataset: SequenceDataset, segments: RowSegments, bounds: tuple[AnyArray, AnyArray], query_time: bool
+    dataset: SequenceDataset, segments: RowSegments, targets: EvaluatedTargets, query_time: bool
 ) -> Batch:
-    batch = gather(dataset, segments, *bounds)
+    batch = targets.keep(gather(dataset, segments, targets.first_U, targets.last_U))
     if query_time:
         return batch
     return batch._replace(query_gap_s_BT=torch.full_like(batch.query_gap_s_BT, torch.nan))
