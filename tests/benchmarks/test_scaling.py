@@ -97,7 +97,9 @@ def test_a_proxy_that_knows_the_servers_has_the_shorter_queues(modules: SimpleNa
 
 
 def test_too_few_servers_are_reported(modules: SimpleNamespace) -> None:
-    with pytest.raises(ValueError, match=r"2 servers are busy for 1\.50 of the time; simulate more than 3\.0"):
+    with pytest.raises(
+        ValueError, match=r"2 servers are busy for 1\.50 of the time; simulate more than 3\.0"
+    ):
         modules.queue_simulation.simulate([0.003], 1_000, 2, "random", 1_000)
 
 
