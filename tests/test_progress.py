@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reprise.progress import ProgressBar, SearchProgress, TrainingProgress, step_reporter, track
+from reprise.progress import JobsProgress, ProgressBar, TrainingProgress, step_reporter, track
 
 SetTerminal = Callable[[bool], io.StringIO]
 
@@ -70,11 +70,11 @@ def test_lines_are_printed_on_a_terminal_or_on_request(
     assert stream.getvalue().count("epoch [1]\n") == printed
 
 
-def test_training_and_search_bars_show_their_state(stderr: SetTerminal) -> None:
+def test_training_and_job_bars_show_their_state(stderr: SetTerminal) -> None:
     stream = stderr(True)
     with TrainingProgress(True, epochs=4, steps=10) as training:
         training.step(epoch=1, done=5, loss=2.5, events_per_s=1234.0)
-    with SearchProgress(True, trials=8) as search:
+    with JobsProgress(True, jobs=8) as search:
         search.update(3, "trial 4 running")
     text = stream.getvalue()
     for shown in ("epoch 2/4", "38%", "loss 2.500  1,234 events/s", "3/8", "trial 4 running"):
@@ -85,7 +85,7 @@ def test_without_a_terminal_there_are_no_bars(stderr: SetTerminal) -> None:
     stream = stderr(False)
     with TrainingProgress(True, epochs=4, steps=10) as training:
         training.step(epoch=1, done=5, loss=2.5, events_per_s=1234.0)
-    with SearchProgress(True, trials=8) as search:
+    with JobsProgress(True, jobs=8) as search:
         search.update(3, "trial 4 running")
     assert stream.getvalue() == ""
 

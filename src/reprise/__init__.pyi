@@ -36,6 +36,7 @@ from .training import RunOptions as RunOptions
 from .training import TrainingConfig as TrainingConfig
 from .training import load_run as load_run
 from .training import train as train
+from .training import train_seeds as train_seeds
 from .training import tune as tune
 
 __version__: str

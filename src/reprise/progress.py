@@ -110,14 +110,14 @@ class TrainingProgress(ProgressBar):
         )
 
 
-class SearchProgress(ProgressBar):
-    """Progress of a hyper-parameter search: one bar for all trials."""
+class JobsProgress(ProgressBar):
+    """Progress of several jobs, such as the trials of a search or the seeds of a recipe: one bar for all of them."""
 
-    def __init__(self, show: bool | None, trials: int) -> None:
-        super().__init__(show, trials, _search_columns)
+    def __init__(self, show: bool | None, jobs: int) -> None:
+        super().__init__(show, jobs, _jobs_columns)
 
     def update(self, done: int, text: str) -> None:
-        """Show the number of finished trials and a text about the trials that are running."""
+        """Show the number of finished jobs and a text about the jobs that are running."""
         self._update(completed=done, description=text)
 
 
@@ -141,7 +141,7 @@ def _training_columns() -> list[Any]:
     return [TextColumn("{task.description}"), BarColumn(), *texts, TimeElapsedColumn(), TimeRemainingColumn()]
 
 
-def _search_columns() -> list[Any]:
+def _jobs_columns() -> list[Any]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
     return [MofNCompleteColumn(), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn()]

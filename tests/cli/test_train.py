@@ -99,3 +99,63 @@ def test_deeply_nested_values_are_refused(
     overrides = [] if where == "file" else ["--set", f"model.size={nested}"]
     message = fails("train", shop / "data", "--out", tmp_path / "run", "--recipe", recipe, *overrides)
     assert message.endswith("nested too deeply")
+
+
+TINY = [
+    "--set",
+    "model.size=8",
+    "--set",
+    "model.layers=1",
+    "--set",
+    "training.epochs=1",
+    "--set",
+    "model.cooccurrence=0",
+]
+TINY += ["--set", "model.repeats=0", "--set", "training.refit=0", "--threads", "1"]
+
+
+def test_several_seeds_print_their_values_and_the_command_that_compares_them(
+    reprise: Run, shop: Path, tmp_path: Path
+) -> None:
+    """The printed command takes the runs as one model."""
+    out = tmp_path / "runs"
+    result = reprise("train", shop / "data", "--out", out, "--seeds", "1,2", *TINY)
+    assert result.exit_code == 0, result.output
+    assert [line for line in result.stderr.splitlines() if line.startswith("seed")] == [
+        "seed 1 (1 of 2)",
+        "seed 2 (2 of 2)",
+    ]
+    lines = [line.strip() for line in result.stdout.splitlines()]
+    rows = [line.split() for line in lines if line.endswith(("seed-1", "seed-2")) and "--" not in line]
+    assert [(row[0], row[2]) for row in rows] == [("1", f"{out / 'seed-1'}"), ("2", f"{out / 'seed-2'}")]
+    first, second = (float(row[1]) for row in rows)
+    summary = next(line for line in lines if line.startswith("valid ndcg@10 over 2 seeds: mean "))
+    mean = float(summary.split("mean ")[1].split(",")[0])
+    assert mean == pytest.approx((first + second) / 2, abs=1e-4)
+    command = lines[lines.index("next:") + 1]
+    assert command == (
+        f"reprise evaluate {out / 'seed-1'} {out / 'seed-2'} --baselines popularity,markov,cooccurrence"
+    )
+    compared = reprise(*command.split()[1:])
+    assert compared.exit_code == 0, compared.output
+    assert "2/5  " in compared.stderr and ", seed 2  " in compared.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seeds", "1,2", "--seed", "3"], "--seed and --seeds both choose the seed; leave out one of them"),
+        (["--seeds", ""], "--seeds takes whole numbers separated by commas, such as 1,2,3; got ''"),
+        (["--seeds", "1,two"], "--seeds takes whole numbers separated by commas, such as 1,2,3; got '1,two'"),
+        (["--seeds", "1,1"], "seed 1 is named twice; name each seed once"),
+        (
+            ["--workers", "2"],
+            "workers = 2 trains members of an ensemble or several seeds in parallel, but this is",
+        ),
+    ],
+)
+def test_wrong_seeds_and_workers_create_no_directory(
+    fails: Callable[..., str], shop: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    assert fails("train", shop / "data", "--out", tmp_path / "runs", *TINY, *options).startswith(message)
+    assert not (tmp_path / "runs").exists()

@@ -127,7 +127,9 @@ class RunOptions:
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     """Precision of matrix products; `auto` is bfloat16 if the hardware multiplies it, else float32."""
     threads: Annotated[int, Field(ge=0, le=MAX_THREADS)] = 0
-    """Number of CPU threads; 0 leaves the choice to torch."""
+    """Number of CPU threads; 0 leaves the choice to torch. With several workers, the number of each; 0 shares them equally."""
+    workers: Annotated[int, Field(ge=1)] = 1
+    """Number of processes that train the members of an ensemble, or the seeds of `train_seeds`, in parallel."""
     checkpoint_s: Annotated[float, Field(ge=0)] = 60.0
     """Seconds between checkpoints inside an epoch, or more if writing them would take over 5 % of the time; 0: a checkpoint
     after every batch. A run that is killed loses at most the work of one interval."""

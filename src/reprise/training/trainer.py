@@ -39,6 +39,7 @@ from reprise.training.item_content import add_item_content, save_item_content
 from reprise.training.loggers import loggers_for
 from reprise.training.losses.negatives import NegativeSampler
 from reprise.training.optimizer import learning_rate
+from reprise.training.parallel.train_ensemble import check_workers_of, train_members
 from reprise.training.recipe import Recipe, RunOptions, TrainingConfig, recipe_for
 from reprise.training.row_adam import decide_sparse
 from reprise.training.run_directory import (
@@ -56,7 +57,6 @@ from reprise.training.run_directory import (
 from reprise.training.stages.fit_cold_items import cold_slots, fit_cold_items, keep_cold_slots
 from reprise.training.stages.fit_corrections import add_corrections
 from reprise.training.stages.refit_on_validation import refit_on_validation
-from reprise.training.train_ensemble import train_members
 from reprise.training.train_step import TrainStep, fabric_for, memory_errors, step_seed, torch_threads
 from reprise.training.validation import EpochValidation, epoch_summary, metrics_of
 
@@ -119,6 +119,7 @@ def _train_run(
 ) -> None:
     """Do what `train` does, except for loading the result."""
     _check_recipe(recipe)
+    check_workers_of(recipe, dataset, options)
     check_leaks(dataset)
     manifest = manifest_of(recipe, dataset, options.seed)
     is_ensemble = isinstance(recipe.model, Ensemble)

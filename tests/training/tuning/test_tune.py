@@ -21,7 +21,6 @@ import reprise.training.tuning.optuna_study as study_module
 import reprise.training.tuning.tune as tune_module
 from reprise.config import from_dict, load_toml
 from reprise.data.dataset import SequenceDataset
-from reprise.data.preparing.prepare import prepare
 from reprise.errors import ConfigError, DataError
 from reprise.evaluation.evaluator import evaluate
 from reprise.models.baselines.markov import Markov
@@ -396,21 +395,6 @@ def test_importance_finds_the_field_that_decides() -> None:
 
 
 # the tests below use data on disk and worker processes
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> SequenceDataset:
-    folder = tmp_path_factory.mktemp("shop")
-    rows = ["user_id,item_id,timestamp"]
-    generator = np.random.default_rng(0)
-    for user in range(60):
-        for step in range(20):
-            rows.append(f"u{user},i{generator.integers(20)},{1_700_000_000 + step * 60}")
-    (folder / "log.csv").write_text("\n".join(rows))
-    from reprise.data.io.events import read_events
-    from reprise.data.split import LeaveOneOut
-
-    return prepare(read_events(folder / "log.csv"), folder / "data", split=LeaveOneOut())
 
 
 def test_workers_give_the_same_values_as_one_process(shop: SequenceDataset, tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from reprise.config import from_dict
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import RepriseError
 from reprise.training.callbacks import EpochCallback, StopTraining
+from reprise.training.parallel.worker_process import Channel, Message, open_dataset
 from reprise.training.recipe import Recipe, RunOptions
 from reprise.training.train_step import torch_threads
 from reprise.training.trainer import train
@@ -53,6 +55,18 @@ def run_trial(
         return {"stopped": True}
     except (RepriseError, MemoryError, RuntimeError) as error:
         return {"error": f"{type(error).__name__}: {error}"}
+
+
+def run_trial_job(job: Message, channel: Channel) -> Outcome:
+    """Run a trial in a worker process. The process of the search decides after each epoch."""
+
+    def decide(epoch: int, value: float) -> bool:
+        channel.send({"epoch": epoch, "value": value})
+        return bool(channel.receive()["go"])
+
+    recipe = from_dict(job["recipe"], Recipe, trusted=True)
+    options = from_dict(job["options"], RunOptions)
+    return run_trial(recipe, open_dataset(job["dataset"]), Path(job["out"]), options, decide)
 
 
 def _fit_model(

@@ -14,7 +14,9 @@ from reprise.config import to_dict
 from reprise.data.dataset import SequenceDataset
 from reprise.data.leakage.checks import check_leaks
 from reprise.errors import ConfigError
-from reprise.progress import SearchProgress
+from reprise.progress import JobsProgress
+from reprise.training.parallel.worker_pool import WorkerPool, check_workers
+from reprise.training.parallel.worker_process import Message
 from reprise.training.recipe import Recipe, RunOptions, recipe_for
 from reprise.training.tuning.optuna_study import OptunaStudy
 from reprise.training.tuning.search_directory import (
@@ -32,8 +34,7 @@ from reprise.training.tuning.search_space import (
     resolve_space,
     with_values,
 )
-from reprise.training.tuning.trial import Outcome, run_trial
-from reprise.training.tuning.workers import Message, Worker, wait_for
+from reprise.training.tuning.trial import Outcome, run_trial, run_trial_job
 from reprise.training.validation import Validation
 
 MAX_CRASHES = 3
@@ -77,6 +78,8 @@ def tune(
     )
     search = SearchOptions() if search is None else search
     instance("search", search, SearchOptions, "write SearchOptions(...)")
+    if options.workers > 1:
+        raise ConfigError("the processes of a search are its argument `workers`, not a field of `options`")
     options = replace(options, threads=options.threads or 1)
     _check(recipe, dataset, trials, workers)
     if space is not None and not isinstance(space, Mapping):
@@ -94,7 +97,7 @@ def tune(
     }
     # before the lock, which would leave its file in a directory of another kind
     directory.check(manifest, recipe)
-    with directory.locked(), SearchProgress(search.progress, trials) as bar:
+    with directory.locked(), JobsProgress(search.progress, trials) as bar:
         directory.check(manifest, recipe)  # another process may have begun a search meanwhile
         directory.begin(manifest, dataset)
         schedule = _TrialSchedule(directory, recipe, options, study, search, trials, bar)
@@ -115,10 +118,7 @@ def _check(recipe: Recipe, dataset: SequenceDataset, trials: int, workers: int) 
         )
     for name, number in (("trials", trials), ("workers", workers)):
         whole(name, number)
-    if workers > 1 and dataset.path is None:
-        raise ConfigError(
-            "worker processes cannot read a dataset in memory; prepare it into a directory, or use one worker"
-        )
+    check_workers(workers, dataset)
     check_leaks(dataset)  # once here, not in each trial
     Validation(recipe.training, dataset)  # raises if the metric or the validation part cannot be used
 
@@ -134,7 +134,7 @@ class _TrialSchedule:
         study: OptunaStudy,
         search: SearchOptions,
         total: int,
-        bar: SearchProgress,
+        bar: JobsProgress,
     ) -> None:
         self.directory, self.recipe, self.options, self.study = directory, recipe, options, study
         self.search, self.total, self.bar = search, total, bar
@@ -310,34 +310,25 @@ def _run_in_process(schedule: _TrialSchedule, dataset: SequenceDataset) -> None:
 
 def _run_in_workers(schedule: _TrialSchedule, dataset: SequenceDataset, count: int) -> None:
     """Run trials in `count` worker processes."""
-    workers = [Worker(schedule.options.threads) for _ in range(count)]
-    busy: dict[Worker, Trial] = {}
-    try:
+    running: dict[int, Trial] = {}
+    with WorkerPool(run_trial_job, count, schedule.options.threads) as pool:
         while schedule.seconds_left != 0.0:
-            for worker in [worker for worker in workers if worker not in busy]:
-                if (trial := schedule.next_trial()) is not None:
-                    worker.send(_job(schedule, trial, dataset))
-                    busy[worker] = trial
-            if not busy:
+            while pool.is_free and (trial := schedule.next_trial()) is not None:
+                running[trial.number] = trial
+                pool.start(trial.number, f"trial {trial.number}", _job(schedule, trial, dataset))
+            if not running:
                 return
-            for worker in wait_for(busy, schedule.seconds_left):
-                message = worker.read()
-                if message is None:
-                    schedule.crashed(busy.pop(worker))
-                    worker.stop()
-                    workers[workers.index(worker)] = Worker(schedule.options.threads)
-                elif "epoch" in message:
-                    decision = schedule.decide(busy[worker], message["epoch"], message["value"])
-                    worker.send({"go": decision})
-                elif "bug" in message:
-                    raise RuntimeError(
-                        f"trial {busy[worker].number} failed with a programming error:\n{message['bug']}"
-                    )
-                else:
-                    schedule.finish(busy.pop(worker), message)
-    finally:
-        for worker in workers:
-            worker.stop()
+            report = pool.next_report(schedule.seconds_left)
+            if report is None:
+                continue
+            if report.death:
+                schedule.crashed(running.pop(report.number))
+            elif report.is_result:
+                schedule.finish(running.pop(report.number), report.message)
+            else:
+                epoch, value = report.message["epoch"], report.message["value"]
+                decision = schedule.decide(running[report.number], epoch, value)
+                pool.send(report.number, {"go": decision})
 
 
 def _job(schedule: _TrialSchedule, trial: Trial, dataset: SequenceDataset) -> Message:

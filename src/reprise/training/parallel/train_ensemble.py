@@ -3,16 +3,18 @@
 The run of a member can be resumed, evaluated and exported like any other run.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from reprise.data.dataset import SequenceDataset
+from reprise.errors import ConfigError
 from reprise.models.networks.ensemble import Ensemble, EnsembleScorer
-from reprise.progress import TrainingProgress
+from reprise.progress import JobsProgress, ProgressBar
 from reprise.training.checkpoint import load_weights, read_tensors, write_tensors
 from reprise.training.item_content import add_item_content
+from reprise.training.parallel.train_runs import PlannedRun, TrainRun, train_in_workers
+from reprise.training.parallel.worker_pool import check_workers, threads_per_worker
 from reprise.training.recipe import Recipe, RunOptions
 from reprise.training.run_directory import FINISHED, MEMBERS, RunDirectory, report_line
 from reprise.training.stages.fit_corrections import COOCCURRENCE, REPEATS, add_corrections
@@ -26,31 +28,65 @@ def train_members(
     run: RunDirectory,
     options: RunOptions,
     show_progress: bool | None,
-    train: Callable[[Recipe, SequenceDataset, RunDirectory, RunOptions, bool | None], None],
+    train: TrainRun,
 ) -> None:
     """Train the members that are not trained yet, with consecutive seeds, and combine them.
+
+    With several workers, members are trained in parallel. Each ends with the same weights, bit for bit, as in one process with
+    the same number of threads.
 
     Args:
         recipe: Recipe whose model is an `Ensemble`.
         dataset: Training data of all members.
         run: Run directory of the ensemble; it contains those of the members.
-        options: Options of the first member. Its seed is also the seed of the ensemble.
+        options: Options of the first member, and the number of workers. Its seed is also the seed of the ensemble.
         show_progress: Whether to show the progress, as for `train`.
-        train: Function that trains one member: (recipe, dataset, run directory, options, show_progress).
+        train: Function that trains one member.
+
+    Raises:
+        ConfigError: A worker process has died, or worker processes cannot read the dataset.
+        RepriseError: A member has failed.
     """
     ensemble = recipe.model
     assert isinstance(ensemble, Ensemble)
-    bar = TrainingProgress(show_progress, 1, 1)
+    bar = JobsProgress(show_progress, ensemble.members)
     if run.best.exists():
         bar.line(FINISHED.format(run.path))
         return
-    member_recipe = Recipe(model=ensemble.single(), training=recipe.training)
-    runs = [run.member(number) for number in range(1, ensemble.members + 1)]
-    for number, member in enumerate(runs):
-        seed = options.seed + number
-        report_line(bar, f"member {number + 1} of {ensemble.members}, seed {seed}")
-        train(member_recipe, dataset, member, replace(options, seed=seed), show_progress)
-    _combine(recipe, dataset, run, runs, options, bar)
+    workers = min(options.workers, ensemble.members)
+    single = Recipe(model=ensemble.single(), training=recipe.training)
+    threads = threads_per_worker(options.threads, workers)
+    members = [
+        PlannedRun(
+            f"member {number}, seed {options.seed + number - 1}",
+            single,
+            run.member(number),
+            replace(options, seed=options.seed + number - 1, workers=1, threads=threads),
+        )
+        for number in range(1, ensemble.members + 1)
+    ]
+    if workers > 1:
+        with bar:
+            train_in_workers(train, members, dataset, workers, bar).check()
+    else:
+        for number, member in enumerate(members, start=1):
+            report_line(bar, f"member {number} of {ensemble.members}, seed {member.options.seed}")
+            train(single, dataset, member.directory, member.options, show_progress)
+    _combine(recipe, dataset, run, [member.directory for member in members], options, bar)
+
+
+def check_workers_of(recipe: Recipe, dataset: SequenceDataset, options: RunOptions) -> None:
+    """Check that the workers of the options can train the members of an ensemble.
+
+    Raises:
+        ConfigError: The recipe has a single network, the dataset is in memory, or torchrun has started this process.
+    """
+    if options.workers > 1 and not isinstance(recipe.model, Ensemble):
+        raise ConfigError(
+            f"workers = {options.workers} trains members of an ensemble or several seeds in parallel, but this is one "
+            "network; use threads for one network, or name several seeds (--seeds 1,2,3)"
+        )
+    check_workers(options.workers, dataset)
 
 
 def _combine(
@@ -59,7 +95,7 @@ def _combine(
     run: RunDirectory,
     runs: list[RunDirectory],
     options: RunOptions,
-    bar: TrainingProgress,
+    bar: ProgressBar,
 ) -> None:
     """Load the best weights of all members into one model and fit its corrections."""
     config, fabric = recipe.training, fabric_for(options)

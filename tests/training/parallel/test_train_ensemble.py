@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 import torch
+from counting_spec import FailsForSeeds
 from spoiling import spoiling
 
+import reprise.training.parallel.train_ensemble as ensemble_module
 import reprise.training.stages.fit_corrections as corrections_module
-import reprise.training.train_ensemble as ensemble_module
 import reprise.training.trainer as trainer_module
 from reprise.cli.commands.export import training_metadata
 from reprise.data.dataset import SequenceDataset
@@ -202,3 +203,63 @@ def test_a_wrong_recipe_creates_no_run_directory(log: SequenceDataset, tmp_path:
 def test_another_number_of_members_is_another_run(log: SequenceDataset, run: Path) -> None:
     with pytest.raises(ConfigError, match=r"another recipe\.model\.members \(2, now 3\)"):
         train(Ensemble(SMALL, 3), log, run, training=TRAINING, options=EXACT)
+
+
+def test_members_in_parallel_processes_are_those_of_one_process(
+    shop: SequenceDataset, tmp_path: Path
+) -> None:
+    pair = Ensemble(replace(SMALL, cooccurrence=0), members=2)
+    for name, workers in (("serial", 1), ("parallel", 8)):
+        options = replace(EXACT, workers=workers)
+        train(pair, shop, tmp_path / name, training=TRAINING, options=options, progress=True)
+    for run in (Path(), Path("members/1"), Path("members/2")):
+        expected = best_weights(tmp_path / "serial" / run)
+        found = best_weights(tmp_path / "parallel" / run)
+        assert expected.keys() == found.keys()
+        assert all(torch.equal(tensor, found[name]) for name, tensor in expected.items())
+    text = (tmp_path / "parallel" / "train.log").read_text()
+    assert "member 2, seed 6: epoch 2/2  loss " in text
+    assert records(tmp_path / "parallel") == records(tmp_path / "serial")
+
+
+def test_members_that_fail_are_reported_after_the_others_have_finished(
+    shop: SequenceDataset, tmp_path: Path
+) -> None:
+    """The same call resumes, here in one process."""
+    (tmp_path / "kill-6").touch()
+    pair, out = Ensemble(FailsForSeeds(str(tmp_path)), members=2), tmp_path / "run"
+    with pytest.raises(
+        ConfigError, match=r"^1 of 2 runs failed \(member 2, seed 6\); the other 1 is finished"
+    ):
+        train(pair, shop, out, training=TRAINING, options=replace(EXACT, workers=2))
+    assert (out / "members" / "1" / "best.safetensors").exists() and not (out / "best.safetensors").exists()
+    train(pair, shop, out, training=TRAINING, options=EXACT)
+    assert (out / "best.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            SMALL,
+            "workers = 2 trains members of an ensemble or several seeds in parallel, but this is one network",
+        ),
+        (PAIR, "worker processes cannot read a dataset in memory"),
+    ],
+)
+def test_workers_that_cannot_be_used_create_no_run(
+    model: Any, message: str, log: SequenceDataset, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train(model, log, tmp_path / "run", training=TRAINING, options=replace(EXACT, workers=2))
+    assert not (tmp_path / "run").exists()
+
+
+def test_workers_are_refused_under_torchrun(
+    shop: SequenceDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with pytest.raises(
+        ConfigError, match=r"workers = 2 trains separate networks, but all processes of torchrun"
+    ):
+        train(PAIR, shop, tmp_path / "run", training=TRAINING, options=replace(EXACT, workers=2))
