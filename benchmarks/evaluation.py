@@ -2,13 +2,15 @@
 
     python benchmarks/evaluation.py [--targets 50000] [--items 100000] [--width 128] [--threads 2] [--rounds 2] [--seen]
                                     [--window 50]
+    python benchmarks/evaluation.py --sample 1000 [--targets 1000000] [--items 1000000] [--width 128] [--threads 1]
 
 A synthetic log and random vectors whose queries cost nothing, so only the evaluation itself is measured: ranks,
 metrics, sums, intervals and the report, without and with top-k lists, and all of it again with the mixture of a repeat
 head over a window of items. The plain product runs on some of the targets
 before each round and after the last, each time with the tilings of WAYS, and its best time is scaled to all targets.
 Prints JSON. `ratio` is of the fastest rounds in processor seconds over all threads, which depend less on other load
-than wall-clock time; the ratio of wall-clock time is of the medians.
+than wall-clock time; the ratio of wall-clock time is of the medians. With `--sample` only this number of the targets is
+evaluated, with the vectors and by popularity, and the result is the processor time of each and the peak memory.
 """
 
 import argparse
@@ -29,6 +31,7 @@ import reprise as rp
 from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD, Vocabulary
 from reprise.evaluation.options import EvaluationOptions
+from reprise.evaluation.stats.target_sample import TargetSample
 from reprise.models.batch import Batch, Event
 from reprise.models.corrections.repeat_mixture import RepeatMixture
 from reprise.models.corrections.score_corrections import ScoreCorrections
@@ -153,6 +156,26 @@ def measured(
     return found
 
 
+def sampled(model: Vectors, dataset: SequenceDataset, targets: int, rounds: int) -> dict[str, Any]:
+    """Return the processor milliseconds per sampled target of each model in its fastest round."""
+    protocol = rp.EvaluationProtocol(sample=TargetSample(targets))
+    found: dict[str, Any] = {}
+    makers: dict[str, Callable[[], Any]] = {
+        "vectors": lambda: model,
+        "popularity": lambda: rp.Popularity().fit(dataset),
+    }
+    for name, make in makers.items():
+        scorer = make()
+        for lists in (False, True):
+            options = EvaluationOptions(lists=lists, leaks=False, progress=False)
+            work = partial(rp.evaluate, scorer, dataset, protocol=protocol, options=options)
+            took_s = min(seconds(work)[0] for _ in range(rounds))
+            found[f"{name}{', with lists' if lists else ''}, ms"] = round(1000 * took_s / targets, 2)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        found[f"{name}, peak memory so far, MiB"] = peak // 1024
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -168,10 +191,15 @@ def main() -> None:
     for name, default in defaults:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--seen", action="store_true", help="exclude items seen earlier in the sequence")
+    parser.add_argument("--sample", type=int, help="evaluate only this number of the targets")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     model, dataset = Vectors(options.items, options.width), random_log(options.targets, options.items)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if options.sample:
+        facts = {name: getattr(options, name) for name in ("targets", "items", "width", "threads", "sample")}
+        print(json.dumps(facts | sampled(model, dataset, options.sample, options.rounds), indent=2))
+        return
     found = measured(model, dataset, options.rounds, options.seen, options.window)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     scale = options.targets / SAMPLE

@@ -5,7 +5,8 @@ python benchmarks/prepare.py --events 5e6 5e7 --items 1e6 --ids integer text --m
 
 Each measurement is a separate process, so that its peak memory is its own. `duckdb sort` is plain DuckDB under the same
 limit: sort the same file by user and time, and write it as Parquet. The other jobs read the dataset that `prepare` wrote:
-open it, describe it, search it for leaks, and train 20 steps of a small GRU with sampled negatives.
+open it, describe it, search it for leaks, train 20 steps of a small network with sampled negatives, and fit item-kNN and
+evaluate it on 1,000 sampled targets.
 """
 
 import argparse
@@ -136,6 +137,18 @@ def load_train() -> Job:
     return start
 
 
+def load_knn() -> Job:
+    import reprise as rp
+    from reprise.evaluation import EvaluationProtocol, TargetSample
+
+    def evaluate(log: str, out: str, memory_limit: str) -> None:
+        dataset = rp.SequenceDataset.open(out)
+        protocol = EvaluationProtocol(sample=TargetSample(1000))
+        rp.evaluate(rp.ItemKNN().fit(dataset), dataset, protocol=protocol)
+
+    return evaluate
+
+
 JOBS = {
     "prepare": load_prepare,
     "duckdb sort": load_sort,
@@ -143,6 +156,7 @@ JOBS = {
     "describe": load_describe,
     "leaks": load_leaks,
     "train": load_train,
+    "knn": load_knn,
 }
 
 

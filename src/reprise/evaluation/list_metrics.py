@@ -290,10 +290,12 @@ def _by_sequences(dataset: SequenceDataset, seed: int) -> ItemSimilarity:
     length_V = (last_U - first_U)[row_V]
     moved_V = np.cumsum(length_V) - length_V
     position_E = np.arange(length_V.sum()) + np.repeat(np.asarray(first_U)[row_V] - moved_V, length_V)
-    # one number per pair of item and sequence: sorting it groups by item and removes repetitions
-    key_P = np.unique(
+    # one number per pair of item and sequence: sorting it groups by item. `np.unique` takes many times as long, since it
+    # puts large arrays of integers into a hash table
+    key_P = np.sort(
         (dataset.item[position_E].astype(np.int64) - 1) * kept + np.repeat(np.arange(kept), length_V)
     )
+    key_P = key_P[np.diff(key_P, prepend=-1) > 0]
     start = np.searchsorted(key_P // kept, np.arange(dataset.items.scored + 1))
     part = "" if kept == len(first_U) else f" ({kept:,} of {len(first_U):,}, drawn at random)"
     return ItemSimilarity(start, key_P % kept, kept, f"the training sequences that contain an item{part}")

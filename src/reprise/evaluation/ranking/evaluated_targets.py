@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from reprise.arrays import AnyArray
+from reprise.data.batching import BatchPlan
 from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.evaluation.protocol import EvaluationProtocol
@@ -38,6 +39,19 @@ class EvaluatedTargets(NamedTuple):
         first_U[row_S] = position_N[begin_S]
         last_U[row_S] = position_N[begin_S + targets_S - 1] + 1
         return cls(first_U, last_U, position_N)
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether some events between the bounds are not targets."""
+        return self.position_N is not None
+
+    def most_in_group(self, plan: BatchPlan) -> int:
+        """Return the number of targets of the group of rows with the most; no batch has more."""
+        end_U, begin_U = self.last_U, self.first_U
+        if self.position_N is not None:
+            end_U, begin_U = (np.searchsorted(self.position_N, bound_U) for bound_U in (end_U, begin_U))
+        targets_U = end_U - begin_U
+        return max((int(targets_U[rows].sum()) for rows in plan.row_groups), default=0)
 
     def keep(self, batch: Batch) -> Batch:
         """Return a batch with its targets between the bounds, without those that are not in the sample."""

@@ -24,6 +24,8 @@ SCORES_PER_TILE = {"cpu": 1 << 18, "cuda": 1 << 27}
 """Number of scores in a tile, by device. On a CPU larger tiles leave the cache and smaller ones slow the product."""
 COLUMNS_PER_TILE = {"cpu": 512}
 """Approximate number of columns of a tile, by device; on other devices a tile has whole rows."""
+FEW_ROWS = 64
+"""With fewer rows, tiles are wider. With more, the estimated scores of targets would often differ from a wide product."""
 MAX_SCORES_KEPT = 1 << 24
 """Maximum number of scores kept for a callback that receives whole rows, or for the top-k lists of a span."""
 MIN_TARGETS_PER_THREAD = 64
@@ -161,7 +163,12 @@ def _take_pairs(pairs: tuple[Tensor, Tensor], row_M: Tensor) -> tuple[Tensor, Te
 
 
 def _tiles(scores: Scores) -> list[Tile]:
-    return cut(scores.items, min(scores.items, COLUMNS_PER_TILE.get(scores.device.type, scores.items)))
+    """Cut the columns into tiles; few rows have wider ones, since each tile costs some fixed time."""
+    device = scores.device.type
+    width = COLUMNS_PER_TILE.get(device, scores.items)
+    if 0 < len(scores) < FEW_ROWS:
+        width = max(width, SCORES_PER_TILE.get(device, 0) // len(scores))
+    return cut(scores.items, min(scores.items, width))
 
 
 def _threads(scores: Scores) -> int:

@@ -4,7 +4,7 @@ Shape letters: N targets, I items (the scored ones), C rows of a span, T columns
 item.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple, Protocol
 
@@ -60,6 +60,8 @@ class VectorScores:
     """Vector of each item; row j belongs to item index j + 1."""
     corrections: ScoreCorrections = NO_CORRECTIONS
     """Corrections of some of the products."""
+    longest: Tensor | None = None
+    """Length of the longest item vector, if it is known already."""
 
     def __len__(self) -> int:
         return self.query_ND.shape[0]
@@ -86,7 +88,17 @@ class VectorScores:
 
     def take(self, row_N: Tensor) -> "VectorScores":
         """Return the queries of some rows, with the corrections of their scores."""
-        return VectorScores(self.query_ND[row_N], self.vector_ID, self.corrections.take(row_N))
+        return replace(self, query_ND=self.query_ND[row_N], corrections=self.corrections.take(row_N))
+
+    def bounds(self) -> Tensor:
+        """Return an upper bound of the absolute products of each row, [N]: |q . v| <= |q| |v|."""
+        longest = longest_vector(self.vector_ID) if self.longest is None else self.longest
+        return self.query_ND.norm(dim=1) * longest
+
+
+def longest_vector(vector_ID: Tensor) -> Tensor:
+    """Return the largest Euclidean norm of the vectors."""
+    return vector_ID.norm(dim=1).amax()
 
 
 class _Products:

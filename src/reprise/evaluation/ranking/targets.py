@@ -26,7 +26,7 @@ from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.ranking.evaluated_targets import EvaluatedTargets
 from reprise.evaluation.ranking.popular_scores import with_popular_items
 from reprise.evaluation.ranking.ranks import ExclusionMask, ScoreCallback, TopKConsumer, rank, score_rows
-from reprise.evaluation.ranking.scores import GivenScores, Scores, VectorScores
+from reprise.evaluation.ranking.scores import GivenScores, Scores, VectorScores, longest_vector
 from reprise.models.batch import Batch, gather
 from reprise.models.popular_fallback import popular_fallback
 from reprise.models.scorer import Scorer, VectorScorer
@@ -207,12 +207,12 @@ def score_batches(
     protocol.check_targets(dataset)
     targets = EvaluatedTargets.of(protocol, dataset)
     total = protocol.count_targets(dataset)
-    vector_ID = _item_vectors(model, dataset)
-    plan = _plan(dataset, options, targets, vectors=vector_ID is not None)
+    vectors = _item_vectors(model, dataset)
+    plan = _plan(dataset, options, targets, vectors=vectors is not None)
     state: State | None = None
     for segments in track(plan, f"evaluating {model.name}", options.progress):
         batch = _batch(dataset, segments, targets, protocol.query_time).to(device_of(model))
-        scores, state = _score(model, batch, None if segments.fresh else state, vector_ID)
+        scores, state = _score(model, batch, None if segments.fresh else state, vectors)
         if protocol.exclude_seen and isinstance(scores, VectorScores):
             # the mixture replaces only scores of items seen earlier, which are not candidates
             scores = replace(scores, corrections=scores.corrections._replace(repeats=None))
@@ -255,11 +255,19 @@ def _plan(
     first_U, last_U = targets.first_U, targets.last_U
     start_U = np.asarray(dataset.offset[:-1])
     events = options.events_per_batch
-    if not vectors:
-        # a table of scores has events x items entries, so without vectors a batch holds fewer events
-        events = min(events, max(1, MAX_SCORES_PER_BATCH // dataset.items.scored))
     stop_U = np.where(last_U > first_U, last_U, start_U)
-    return BatchPlan(start_U, stop_U, events_per_batch=events, max_steps=min(options.max_steps, events))
+
+    def plan(events: int) -> BatchPlan:
+        return BatchPlan(start_U, stop_U, events_per_batch=events, max_steps=min(options.max_steps, events))
+
+    if vectors:
+        return plan(events)
+    # a table of scores has targets x items entries, so without vectors a batch holds fewer events: every event may be a
+    # target, except in a sample
+    most = max(1, MAX_SCORES_PER_BATCH // dataset.items.scored)
+    while events > most and not (targets.is_sample and targets.most_in_group(plan(events)) <= most):
+        events = max(most, events // 2)
+    return plan(events)
 
 
 def _batch(
@@ -271,25 +279,33 @@ def _batch(
     return batch._replace(query_gap_s_BT=torch.full_like(batch.query_gap_s_BT, torch.nan))
 
 
-def _item_vectors(model: Scorer, dataset: SequenceDataset) -> Tensor | None:
+class _ItemVectors(NamedTuple):
+    """The vectors of all items, and the length of the longest one, which takes long to compute for each batch."""
+
+    vector_ID: Tensor
+    longest: Tensor
+
+
+def _item_vectors(model: Scorer, dataset: SequenceDataset) -> _ItemVectors | None:
     """Return the item vectors in the type in which scores are compared; None for a scorer without vectors."""
     if not isinstance(model, VectorScorer):
         return None
     vector_ID = _at_least_float32(model.item_vectors())
     # before the first batch: a network for fewer items would fail with an index error that does not say why
     _check_items(model.name, len(vector_ID), dataset)
-    return vector_ID
+    return _ItemVectors(vector_ID, longest_vector(vector_ID))
 
 
 def _score(
-    model: Scorer, batch: Batch, state: State | None, vector_ID: Tensor | None
+    model: Scorer, batch: Batch, state: State | None, vectors: _ItemVectors | None
 ) -> tuple[Scores, State]:
-    if vector_ID is None:
+    if vectors is None:
         score_NI, after = model.score_batch(batch, state)
         return GivenScores(_at_least_float32(score_NI)), after
     assert isinstance(model, VectorScorer)
     query_ND, corrections, after = model.query_batch(batch, state)
-    return VectorScores(query_ND.to(vector_ID.dtype), vector_ID, corrections), after
+    query_ND = query_ND.to(vectors.vector_ID.dtype)
+    return VectorScores(query_ND, vectors.vector_ID, corrections, vectors.longest), after
 
 
 def _at_least_float32(scores: Tensor) -> Tensor:
@@ -356,8 +372,8 @@ def _check_items(name: str, items: int, dataset: SequenceDataset) -> None:
 def _first_non_finite(scores: Scores) -> int | None:
     """Return the first row with a score that is not finite, if any; an overflowing product counts."""
     if isinstance(scores, VectorScores):
-        # |q . v| <= |q| |v|: one product of norms bounds all scores of a row, so that they need not be computed
-        finite_N = torch.isfinite(scores.query_ND.norm(dim=1) * scores.vector_ID.norm(dim=1).amax())
+        # the bound of a row is finite if all its scores are, so that they need not be computed
+        finite_N = torch.isfinite(scores.bounds())
         if scores.repeats is not None:
             finite_N &= scores.repeats.finite()
     else:
