@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import reprise as rp
 from reprise.data.dataset import SequenceDataset
@@ -18,6 +19,10 @@ from reprise.evaluation.list_metrics import ListMetrics
 from reprise.evaluation.metrics import RECALL
 from reprise.evaluation.options import QUICK, EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
+from reprise.evaluation.ranking import ranks as ranks_module
+from reprise.evaluation.ranking import targets as targets_module
+from reprise.evaluation.ranking.ranks import rank
+from reprise.evaluation.ranking.scores import GivenScores
 from reprise.evaluation.ranking.targets import device_of, rank_targets
 from reprise.evaluation.report import SequenceSums
 from reprise.evaluation.stats.bootstrap import Bootstrap
@@ -212,3 +217,39 @@ def test_only_histories_of_sampled_targets_are_read(hard: SequenceDataset, fadin
     events = sum(position - int(hard.offset[row]) for row, position in last.items())
     cold = sum(int((hard.item[hard.offset[row] : end] > hard.items.warm).sum()) for row, end in last.items())
     assert sum(read) == events - cold
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7])
+def test_score_tables_of_a_sample_stay_within_the_limit(hard, monkeypatch, limit):
+    """Batches have as many events as fit with their sampled targets, fewer than one table each for every event."""
+    events: list[int] = []
+
+    class Measuring(type(Popularity().fit(hard))):
+        def score_batch(self, batch, state=None):
+            assert batch.targets <= limit
+            events.append(int((batch.item_BT != 0).sum()))
+            return super().score_batch(batch, state)
+
+    monkeypatch.setattr(targets_module, "MAX_SCORES_PER_BATCH", limit * hard.items.warm)
+    model = Popularity().fit(hard)
+    every = rank_targets(model, hard, sampled(7), QUICK)
+    model.__class__ = Measuring
+    events.clear()
+    found = rank_targets(model, hard, sampled(7), QUICK)
+    assert found.greater_N.tolist() == every.greater_N.tolist()
+    assert max(events) > limit
+
+
+@pytest.mark.parametrize("rows", [1, 5, 63, 64])
+def test_ranks_do_not_depend_on_the_width_of_the_tiles(monkeypatch, rows):
+    """Few rows have wider tiles: the counts are those of narrow ones, with lists too."""
+    generator = torch.Generator().manual_seed(rows)
+    score_NI = torch.randint(50, (rows, 3000), generator=generator).float()
+    target_N = torch.randint(1, 3001, (rows,), generator=generator)
+    found = rank(GivenScores(score_NI), target_N)
+    monkeypatch.setattr(ranks_module, "FEW_ROWS", 0)
+    narrow = rank(GivenScores(score_NI), target_N)
+    assert found.greater_N.tolist() == narrow.greater_N.tolist()
+    assert found.equal_N.tolist() == narrow.equal_N.tolist()
+    own_N1 = score_NI.gather(1, target_N[:, None] - 1)
+    assert found.greater_N.tolist() == (score_NI > own_N1).sum(1).tolist()

@@ -72,6 +72,7 @@ def test_a_baseline_has_a_popular_order_for_a_user_without_known_events(newcomer
 def test_only_the_rows_without_known_events_are_replaced(newcomers, monkeypatch, columns) -> None:
     """Tiles of several widths, rows taken from the scores, and top-k lists all see the replaced rows."""
     monkeypatch.setitem(ranking.COLUMNS_PER_TILE, "cpu", columns)
+    monkeypatch.setitem(ranking.SCORES_PER_TILE, "cpu", columns)
     items = newcomers.items.warm
     score_NI = torch.rand(6, items, generator=torch.Generator().manual_seed(0))
     without_N = np.array([True, False, False, True, True, False])
