@@ -93,12 +93,14 @@ class VectorScores:
     def bounds(self) -> Tensor:
         """Return an upper bound of the absolute products of each row, [N]: |q . v| <= |q| |v|."""
         longest = longest_vector(self.vector_ID) if self.longest is None else self.longest
-        return self.query_ND.norm(dim=1) * longest
+        bound_N: Tensor = self.query_ND.norm(dim=1) * longest
+        return bound_N
 
 
 def longest_vector(vector_ID: Tensor) -> Tensor:
     """Return the largest Euclidean norm of the vectors."""
-    return vector_ID.norm(dim=1).amax()
+    longest: Tensor = vector_ID.norm(dim=1).amax()
+    return longest
 
 
 class _Products:
