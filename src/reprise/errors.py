@@ -26,6 +26,10 @@ class DivergedError(RepriseError):
     """The training loss is not finite; training stopped before it updated the weights."""
 
 
+class ProcessEndedError(RepriseError):
+    """Another process of a training on several processes has ended or failed."""
+
+
 class ArtefactError(RepriseError):
     """A saved model, a run or a report is incomplete, was changed, has another format, or cannot be written."""
 

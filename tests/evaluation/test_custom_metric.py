@@ -24,7 +24,7 @@ from reprise.report.reproduce import options_of
 from reprise.report.summary import summary
 from reprise.testing.worlds import cycle, noise, world
 from reprise.training.recipe import Recipe, RunOptions, TrainingConfig
-from reprise.training.trainer import train
+from reprise.training.start_run import train
 from reprise.training.tuning.tune import tune
 
 MODULE = """

@@ -196,6 +196,7 @@ def test_the_directory_of_one_run_is_refused(alone: Path, shop: SequenceDataset)
 
 
 def test_seeds_are_refused_under_torchrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(
         ConfigError, match=r"trains separate networks, but all processes of torchrun \(WORLD_SIZE"

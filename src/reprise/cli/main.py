@@ -26,6 +26,7 @@ from reprise.cli.commands import (
     train,
     tune,
 )
+from reprise.cli.process_ranks import join_processes, print_error
 from reprise.cli.standard_streams import discard_output, flush_output, set_up_streams
 from reprise.errors import RepriseError
 
@@ -106,7 +107,7 @@ def _exit(status: int, message: str | None = None) -> SystemExit:
     """Print a message on stderr, discard output that cannot be written, and return the exception that ends the process."""
     try:
         if message is not None:
-            typer.secho(f"reprise: {message}", err=True, fg=typer.colors.RED)
+            print_error(message)
         flush_output()
     except OSError:  # the status remains
         discard_output()
@@ -149,11 +150,13 @@ app = typer.Typer(
 
 @app.callback()
 def reprise(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Train, evaluate and serve recurrent recommendation models on event logs."""
+    join_processes(context.invoked_subcommand)
 
 
 for command in COMMANDS:

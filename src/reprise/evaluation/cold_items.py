@@ -16,6 +16,7 @@ from reprise.evaluation.list_metrics import in_order
 from reprise.evaluation.metrics import RECALL, resolve_ties
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.ranking.ranks import ScoreCallback
+from reprise.evaluation.ranking.target_split import TargetSplit
 from reprise.evaluation.ranking.targets import ScoredBatch, TargetRanks
 from reprise.evaluation.ranking.tiles import MISS
 from reprise.evaluation.report import SequenceSums
@@ -76,6 +77,17 @@ class ColdItems:
             self._ranks.append((position_M[part], counts_2C.cpu().numpy().T))
 
         return count
+
+    def join(self, split: TargetSplit) -> None:
+        """Add the targets that the other processes have measured."""
+        none_N, lengths = np.empty(0, dtype=np.int64), len(self.protocol.at)
+        # a process without such targets has arrays without rows, of the same type
+        slots = [(none_N, np.empty((0, lengths), dtype=np.float32)), *self._slots]
+        ranks = [(none_N, np.empty((0, 2), dtype=np.int64)), *self._ranks]
+        for parts, joined in ((slots, self._slots), (ranks, self._ranks)):
+            own_N, own_NX = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+            position_N, (value_NX,) = split.join(own_N, [own_NX])
+            joined[:] = [(position_N, value_NX)] if len(position_N) else []
 
     def ratios(self, dataset: SequenceDataset, ranks: TargetRanks) -> Iterator[tuple[tuple[str, ...], Ratio]]:
         """Yield the measures as ratios of sums over the sequences of all targets; see `metrics.COLD_METRICS`."""

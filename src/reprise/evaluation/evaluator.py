@@ -27,7 +27,9 @@ from reprise.evaluation.protocol import (
     default_lengths,
     list_lengths,
 )
+from reprise.evaluation.ranking.target_split import TargetSplit
 from reprise.evaluation.ranking.targets import (
+    NO_RANKS,
     ScoreObserver,
     TargetRanks,
     TopKObserver,
@@ -107,8 +109,14 @@ def evaluate_ranks(
     protocol: EvaluationProtocol,
     options: EvaluationOptions,
     observers: Sequence[TopKObserver] = (),
+    split: TargetSplit | None = None,
 ) -> RankedReport:
-    """Evaluate like `evaluate`, and return the ranks too; `observers` receive the top-k lists of the same pass."""
+    """Evaluate like `evaluate`, and return the ranks too; `observers` receive the top-k lists of the same pass.
+
+    With `split`, each process ranks its targets, and all of them return the report of all targets. Then only the ranks and
+    the measures of cold items are available.
+    """
+    assert split is None or not (options.lists or options.calibration or observers)
     view = scored_view(model, dataset)
     protocol.check_catalogue(view.items.scored)
     protocol.check_targets(dataset)
@@ -123,7 +131,15 @@ def evaluate_ranks(
             check_target_leakage(model, view, protocol)
         top_k = [*observers, cold_items, *([lists] if lists is not None else [])]
         scores: list[ScoreObserver] = [cold_items, *([probabilities] if probabilities is not None else [])]
-        ranks = rank_targets(model, view, protocol, options, top_k=top_k, observers=scores)
+        if split is None:
+            ranks = rank_targets(model, view, protocol, options, top_k=top_k, observers=scores)
+        else:
+            own = split.own(view, protocol)
+            ranks = NO_RANKS
+            if protocol.count_targets(own):  # there may be fewer sequences than processes
+                ranks = rank_targets(model, own, protocol, options, top_k=top_k, observers=scores)
+            ranks = _joined(ranks, split)
+            cold_items.join(split)
     counts = resolve_ties(ranks.greater_N, ranks.equal_N, protocol.ties)
     values = all_metrics(*counts, protocol.at, options.metrics)
     value_NM = np.column_stack([*values.values()])
@@ -146,6 +162,14 @@ def evaluate_ranks(
         forecast=_forecast(model, dataset, protocol, options),
     )
     return RankedReport(report, ranks)
+
+
+def _joined(ranks: TargetRanks, split: TargetSplit) -> TargetRanks:
+    """Return the ranks of the targets of all processes, in the order of the dataset."""
+    position_N, (row_N, greater_N, equal_N) = split.join(
+        ranks.position_N, (ranks.row_N, ranks.greater_N, ranks.equal_N)
+    )
+    return TargetRanks(row_N, position_N, greater_N, equal_N)
 
 
 @contextmanager

@@ -23,10 +23,10 @@ from .recipe import Recipe as Recipe
 from .recipe import RunOptions as RunOptions
 from .recipe import TrainingConfig as TrainingConfig
 from .run_directory import load_run as load_run
+from .start_run import train as train
 from .train_seeds import TrainedSeed as TrainedSeed
 from .train_seeds import TrainedSeeds as TrainedSeeds
 from .train_seeds import train_seeds as train_seeds
-from .trainer import train as train
 from .tuning.search_directory import Search as Search
 from .tuning.search_directory import SearchOptions as SearchOptions
 from .tuning.search_directory import Trial as Trial

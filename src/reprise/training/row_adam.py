@@ -72,6 +72,12 @@ class RowAdam:
         self.table.use_rows(row_R, weight_RD)
 
     @property
+    def vector_RD(self) -> Tensor:
+        """Vectors of the rows that were read, which have the gradient of a step."""
+        assert self.read_rows is not None
+        return self.read_rows[1]
+
+    @property
     def grad_RD(self) -> Tensor | None:
         """Gradient of the rows that were read."""
         return None if self.read_rows is None else self.read_rows[1].grad

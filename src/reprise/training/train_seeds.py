@@ -20,7 +20,7 @@ from reprise.training.parallel.train_runs import PlannedRun, RunFailures, train_
 from reprise.training.parallel.worker_pool import check_not_distributed, check_workers, threads_per_worker
 from reprise.training.recipe import Recipe, RunOptions, TrainingConfig, recipe_for
 from reprise.training.run_directory import MEMBERS, RunDirectory, manifest_of, report_line
-from reprise.training.trainer import train
+from reprise.training.start_run import train
 from reprise.training.validation import metrics_of
 
 MAX_SEED = 2**63 - 1

@@ -1,27 +1,28 @@
 """The training loop. Every event is a target once per epoch, and an interrupted run resumes exactly.
 
+It resumes bit for bit on the same machine with the same number of processes.
+
 Shape letters: N targets. The loop is not a framework's, because exact resume inside an epoch and recurrent states that are
 carried from batch to batch need control over it. Devices and precision are handled by Lightning Fabric.
+
+In a group of processes, each runs the same loop and shares its steps and validations. What follows the epochs is computed
+by every process from the weights in the file of the main process. So all processes make the same decisions, and the main
+process alone writes them down.
 """
 
 import json
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from reprise.argument_checks import file_path, instance, shown
 from reprise.data.batching import BatchPlan, RowSegments
 from reprise.data.dataset import SequenceDataset
-from reprise.data.leakage.checks import check_leaks
 from reprise.errors import ArtefactError, ConfigError, DataError
 from reprise.models.batch import gather
 from reprise.models.counts.counting import item_counts
-from reprise.models.networks.ensemble import Ensemble
-from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.models.networks.sequence_model import SequenceModel
 from reprise.progress import TrainingProgress
 from reprise.training.callbacks import EpochCallback, EpochLog
@@ -34,13 +35,12 @@ from reprise.training.checkpoint import (
     save_checkpoint,
     write_tensors,
 )
-from reprise.training.forecasting.add_forecast import store_forecast
+from reprise.training.distributed.process_group import ALONE, ProcessGroup, main_only
 from reprise.training.item_content import add_item_content, save_item_content
 from reprise.training.loggers import loggers_for
 from reprise.training.losses.negatives import NegativeSampler
 from reprise.training.optimizer import learning_rate
-from reprise.training.parallel.train_ensemble import check_workers_of, train_members
-from reprise.training.recipe import Recipe, RunOptions, TrainingConfig, recipe_for
+from reprise.training.recipe import Recipe, RunOptions
 from reprise.training.row_adam import decide_sparse
 from reprise.training.run_directory import (
     COLD,
@@ -50,106 +50,14 @@ from reprise.training.run_directory import (
     REFIT,
     RunDirectory,
     flatten,
-    load_model,
     manifest_of,
     report_line,
 )
 from reprise.training.stages.fit_cold_items import cold_slots, fit_cold_items, keep_cold_slots
 from reprise.training.stages.fit_corrections import add_corrections
 from reprise.training.stages.refit_on_validation import refit_on_validation
-from reprise.training.train_step import TrainStep, fabric_for, memory_errors, step_seed, torch_threads
+from reprise.training.train_step import TrainStep, fabric_for, step_seed
 from reprise.training.validation import EpochValidation, epoch_summary, metrics_of
-
-
-def train(
-    model: Any,
-    dataset: SequenceDataset,
-    out: str | Path,
-    *,
-    training: TrainingConfig | None = None,
-    options: RunOptions | None = None,
-    progress: bool | None = None,
-    on_epoch: EpochCallback | None = None,
-) -> NetworkScorer:
-    """Train a network or an ensemble, or resume an interrupted run.
-
-    Args:
-        model: The spec of a network (`Recurrent(...)`) or of an ensemble (`Ensemble(...)`), or a whole `Recipe`.
-        dataset: The network trains on the training part; the validation part chooses the best epoch.
-        out: The run directory. The same call resumes an interrupted run, which ends with the same weights, bit for bit, as
-            one without an interruption. A finished run is loaded without training.
-        training: Hyper-parameters of training; by default those of the recipe.
-        options: Seed, device, precision, threads and checkpoint interval.
-        progress: True shows a bar on a terminal and one line per epoch elsewhere, False shows nothing, None shows a bar on
-            a terminal only.
-        on_epoch: Function called with the record of each epoch, including those before a resume. An exception that it
-            raises stops the training, which can be resumed. It is not called for ensembles.
-
-    Returns:
-        The network with the weights of its best epoch, on the CPU, in evaluation mode.
-
-    Raises:
-        ConfigError: The directory holds a run with another recipe, seed or dataset, or the memory is too small.
-        DataError: The training part has no event to predict.
-        LeakError: The training part contains information about the targets of the evaluation.
-        DivergedError: A loss or a gradient is not finite. The last checkpoint has the weights before it.
-    """
-    recipe = recipe_for(model, dataset, training)
-    options = instance(
-        "options", RunOptions() if options is None else options, RunOptions, "write RunOptions(...)"
-    )
-    if not (on_epoch is None or callable(on_epoch)):
-        raise ConfigError(f"on_epoch must be a function of the record of an epoch, got {shown(on_epoch)}")
-    run = RunDirectory(file_path("out", out))
-    with torch.random.fork_rng(), torch_threads(options), memory_errors():
-        _train_run(recipe, dataset, run, options, progress, on_epoch)
-        trained = load_model(run, dataset, trusted=True)  # the caller has named the classes
-        if recipe.training.forecast and trained.forecast is None:
-            store_forecast(run, trained, dataset, options.seed)
-        return trained
-
-
-def _train_run(
-    recipe: Recipe,
-    dataset: SequenceDataset,
-    run: RunDirectory,
-    options: RunOptions,
-    show_progress: bool | None,
-    on_epoch: EpochCallback | None = None,
-) -> None:
-    """Do what `train` does, except for loading the result."""
-    _check_recipe(recipe)
-    check_workers_of(recipe, dataset, options)
-    check_leaks(dataset)
-    manifest = manifest_of(recipe, dataset, options.seed)
-    is_ensemble = isinstance(recipe.model, Ensemble)
-    single = Recipe(model=recipe.model.single(), training=recipe.training) if is_ensemble else recipe
-    run.check(manifest)  # before the lock, which would leave its file in a directory of another kind
-    with run.locked():
-        run.check(manifest)  # another process may have begun the run meanwhile
-        # the trainer is made before the manifest, so that a wrong recipe leaves no run behind
-        trainer = Trainer(single, dataset, run, options, on_epoch)
-        run.begin(manifest, dataset)
-        with run.logging():
-            if is_ensemble:
-                del trainer  # it only checked the recipe; each member makes its own trainer
-                train_members(recipe, dataset, run, options, show_progress, _train_run)
-            else:
-                trainer.fit(show_progress)
-
-
-def _check_recipe(recipe: Recipe) -> None:
-    if not hasattr(recipe.model, "build"):
-        raise ConfigError(f"model must be the spec of a network, such as Recurrent(), got {recipe.model!r}")
-    if not (callable(recipe.training.loss) and hasattr(recipe.training.loss, "negatives")):
-        raise ConfigError(
-            "training.loss must be a loss with the attribute `negatives` (None: all items), such as FullSoftmax() or "
-            f"SampledSoftmax(), got {recipe.training.loss!r}"
-        )
-    if not (callable(recipe.training.objective) and hasattr(recipe.training.objective, "check")):
-        raise ConfigError(
-            f"training.objective must be an objective, such as NextItem(), got {recipe.training.objective!r}"
-        )
 
 
 @dataclass
@@ -166,12 +74,14 @@ class Trainer:
     """Seed, device, precision and checkpoint interval."""
     on_epoch: EpochCallback | None = None
     """Function called with the record of each epoch."""
+    group: ProcessGroup = ALONE
+    """Processes that train the network together."""
     progress: RunProgress = field(default_factory=RunProgress)
     """Position of the run; replaced by that of the checkpoint."""
 
     def __post_init__(self) -> None:
         self.config = self.recipe.training
-        self.fabric = fabric_for(self.options, loggers_for(self.options, self.run.path))
+        self.fabric = fabric_for(self.options, loggers_for(self.options, self.run.path), self.group)
         torch.manual_seed(self.options.seed)
         self.model: SequenceModel = self.recipe.model.build(self.dataset.sizes)
         self.model.add_users(self.dataset)
@@ -187,7 +97,7 @@ class Trainer:
         decide_sparse(self.model.items, self.config.loss, self.events_per_batch)
         self.train_step = self._make_step()
         self.peak_learning_rate = self.config.learning_rate_for(self.model.size)
-        self.validation = EpochValidation(self.config, self.dataset)
+        self.validation = EpochValidation(self.config, self.dataset, self.group)
         self.steps_per_epoch = len(self._plan(0))
         self.timer = CheckpointTimer(self.options.checkpoint_s)
         if not self.steps_per_epoch:
@@ -198,17 +108,23 @@ class Trainer:
 
     def fit(self, show_progress: bool | None) -> None:
         """Train to the end, from the checkpoint if there is one."""
+        # equal already, except for what was fitted to the content of items or users on another kind of machine
+        self.group.broadcast([*self.model.parameters(), *self.model.buffers()])
         if self.run.checkpoint.exists():
-            self.train_step.state, self.progress = load_checkpoint(
-                self.run.checkpoint, self.model, self.train_step.optimizer
-            )
+            with self.group.together():
+                state, self.progress = load_checkpoint(
+                    self.run.checkpoint, self.model, self.train_step.optimizer
+                )
+            self.train_step.restore(state)
+        self._check_same_position()
+        if self.progress.step:
             if self.progress.finished and not self.run.best.exists():
                 raise ArtefactError(
                     f"{self.run.best} is missing from a finished run; train again in another directory"
                 )
             if not self.progress.finished:
                 LOGGER.info("resumed at epoch %d, batch %d", self.progress.epoch + 1, self.progress.chunk)
-        save_item_content(self.model, self.run.content)
+        main_only(self.group, lambda: save_item_content(self.model, self.run.content))
         was_finished = self.progress.finished
         if not was_finished:
             rates = self.events_per_batch, self.peak_learning_rate
@@ -230,8 +146,22 @@ class Trainer:
             if not has_work:
                 bar.line(FINISHED.format(self.run.path))
 
+    def _check_same_position(self) -> None:
+        """Check that all processes have read the same checkpoint.
+
+        Raises:
+            ConfigError: One does not see the directory of the main process.
+        """
+        steps = self.group.gather_json(self.progress.step)
+        for rank, step in enumerate(steps):
+            if step != steps[0]:
+                raise ConfigError(
+                    f"process {rank} has a checkpoint at step {step}, but process 0 at step {steps[0]}; choose an --out on "
+                    "a file system that all machines share"
+                )
+
     def _make_step(self) -> TrainStep:
-        return TrainStep(self.model, self.config, self.fabric, self.sampler)
+        return TrainStep(self.model, self.config, self.fabric, self.sampler, self.group)
 
     def _make_sampler(self) -> NegativeSampler | None:
         """Return the sampler of the negatives, or None if the loss is over all items."""
@@ -268,7 +198,7 @@ class Trainer:
                 progress.loss_sum / max(1, progress.targets),
                 progress.targets / progress.seconds,
             )
-            if self.timer.is_due():
+            if self.group.any(self.group.is_main and self.timer.is_due()):
                 self._save()
         report_line(bar, self._end_epoch())
 
@@ -290,7 +220,7 @@ class Trainer:
         value = found.metrics[self.config.metric]
         if progress.best is None or value > progress.best:
             progress.best, progress.best_epoch = value, progress.epoch
-            write_tensors(self.run.best, dict(self.model.state_dict()), {})
+            main_only(self.group, lambda: write_tensors(self.run.best, dict(self.model.state_dict()), {}))
         record = {
             "epoch": progress.epoch + 1,
             "loss": progress.loss_sum / max(1, progress.targets),
@@ -307,16 +237,17 @@ class Trainer:
         progress.finished = stopped_early or progress.epoch == self.config.epochs
         progress.chunk, progress.loss_sum, progress.targets, progress.seconds = 0, 0.0, 0, 0.0
         self.train_step.state = None
-        self.run.write_metrics(progress.history)
+        main_only(self.group, lambda: self.run.write_metrics(progress.history))
         self._save()
         return epoch_summary(record, self.config, is_best=epochs_since_best == 0, stopped_early=stopped_early)
 
     def _call_back(self, log: EpochLog, records: list[dict[str, Any]]) -> None:
         """Send epochs that are in the checkpoint to the tracking tool and to the caller's function."""
-        for record in records:
-            log(record, self._learning_rate_at(record["epoch"] * self.steps_per_epoch - 1))
-            if self.on_epoch is not None:
-                self.on_epoch(record)
+        with self.group.together():
+            for record in records if self.group.is_main else []:
+                log(record, self._learning_rate_at(record["epoch"] * self.steps_per_epoch - 1))
+                if self.on_epoch is not None:
+                    self.on_epoch(record)
 
     def _learning_rate_at(self, step: int) -> float:
         steps = self.steps_per_epoch * self.config.epochs
@@ -376,7 +307,8 @@ class Trainer:
         )
         if result.passes:
             keep_cold_slots(self.model, self.dataset, self.config, self.fabric, slots)
-            write_tensors(self.run.final, {**weights, **self.model.state_dict()}, {})
+            final = {**weights, **self.model.state_dict()}
+            main_only(self.group, lambda: write_tensors(self.run.final, final, {}))
         self._write_stage(weights, {**_stage_records(metadata), REFIT: {"refit": result._asdict()}})
         report_line(bar, result.line(self.config.metric))
         return True
@@ -386,13 +318,17 @@ class Trainer:
 
         The weights come last and mark the stage as done: a run that is killed before repeats the stage.
         """
-        self.run.write_metrics([*self.progress.history, *records.values()])
-        write_tensors(self.run.best, weights, {name: json.dumps(record) for name, record in records.items()})
+        with self.group.together():
+            if self.group.is_main:
+                self.run.write_metrics([*self.progress.history, *records.values()])
+                metadata = {name: json.dumps(record) for name, record in records.items()}
+                write_tensors(self.run.best, weights, metadata)
 
     def _save(self) -> None:
-        step = self.train_step
-        with self.timer.writing():
-            save_checkpoint(self.run.checkpoint, self.model, step.optimizer, step.state, self.progress)
+        step, state = self.train_step, self.train_step.whole_state()
+        with self.timer.writing(), self.group.together():
+            if self.group.is_main:
+                save_checkpoint(self.run.checkpoint, self.model, step.optimizer, state, self.progress)
 
 
 def _stage_records(metadata: dict[str, str]) -> dict[str, dict[str, Any]]:

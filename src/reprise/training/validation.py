@@ -8,16 +8,19 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from reprise.arrays import AnyArray
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError, DataError
-from reprise.evaluation.evaluator import evaluate
+from reprise.evaluation.evaluator import evaluate_ranks
 from reprise.evaluation.metrics import METRICS, CutoffMetric, parse_metric, with_metric
 from reprise.evaluation.options import QUICK
 from reprise.evaluation.protocol import EvaluationProtocol
+from reprise.evaluation.ranking.target_split import TargetSplit
 from reprise.evaluation.stats.bootstrap import Interval
 from reprise.models.networks.network_scorer import NetworkScorer
+from reprise.training.distributed.process_group import ALONE, ProcessGroup
 from reprise.training.recipe import MIN_SEQUENCES, TrainingConfig
 
 VALID = "valid "
@@ -39,10 +42,12 @@ class Validation:
 
     If that takes more than `MAX_SCORES` scores and the recipe has no `validation_sequences`, it is a sample of the sequences
     that takes this many, but has at least `MIN_SEQUENCES`.
+
+    The processes of a group divide the sequences among them, and all receive the metrics of all sequences.
     """
 
-    def __init__(self, config: TrainingConfig, dataset: SequenceDataset) -> None:
-        self.dataset = dataset
+    def __init__(self, config: TrainingConfig, dataset: SequenceDataset, group: ProcessGroup = ALONE) -> None:
+        self.dataset, self.group = dataset, group
         self.metric = config.metric_for(dataset.items.warm)
         self.cutoff_metric = validation_metric(self.metric)
         self.k = self.cutoff_metric.k
@@ -76,16 +81,19 @@ class Validation:
         self, model: NetworkScorer, precision: AbstractContextManager[Any], resamples: int = 0
     ) -> dict[str, Interval]:
         metrics = with_metric(METRICS, self.cutoff_metric.metric)
+        options = replace(QUICK, metrics=metrics, resamples=resamples)
+        split = TargetSplit(self.group.rank, self.group.world_size, self._gather)
         with precision:
-            report = evaluate(
-                model,
-                self.dataset,
-                protocol=self.protocol,
-                options=replace(QUICK, metrics=metrics, resamples=resamples),
+            report, _ = evaluate_ranks(
+                model, self.dataset, self.protocol, options, split=None if self.group.is_alone else split
             )
         # use the name in the recipe, such as `my_metrics:RBP@10`, for the metric of the recipe
         names = {self.cutoff_metric.key: self.metric}
         return {names.get(name, name): interval for name, interval in report.metrics.items()}
+
+    def _gather(self, array: AnyArray) -> AnyArray:
+        joined: AnyArray = torch.cat(self.group.gather(torch.from_numpy(array))).numpy()
+        return joined
 
 
 class ValidationSample(NamedTuple):
@@ -122,8 +130,8 @@ class EpochValidation:
     The sample is the same in all epochs, so that two epochs differ by their weights only, and in all runs on a dataset.
     """
 
-    def __init__(self, config: TrainingConfig, dataset: SequenceDataset) -> None:
-        self.whole = Validation(config, dataset)
+    def __init__(self, config: TrainingConfig, dataset: SequenceDataset, group: ProcessGroup = ALONE) -> None:
+        self.whole = Validation(config, dataset, group)
         first_U, last_U = self.whole.protocol.target_bounds(dataset)
         row_S = np.flatnonzero(last_U > first_U)
         self.sequences = len(row_S)
@@ -131,7 +139,7 @@ class EpochValidation:
         scores = int((last_U - first_U)[row_S].sum()) * len(dataset.items)
         self.drawn = config.validation_sequences_for(len(row_S), events, scores)
         if self.is_sample:
-            self.validation = Validation(config, _validating(dataset, row_S, self.drawn))
+            self.validation = Validation(config, _validating(dataset, row_S, self.drawn), group)
         else:
             self.validation = self.whole
 

@@ -258,7 +258,8 @@ def test_workers_that_cannot_be_used_create_no_run(
 def test_workers_are_refused_under_torchrun(
     shop: SequenceDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(
         ConfigError, match=r"workers = 2 trains separate networks, but all processes of torchrun"
     ):

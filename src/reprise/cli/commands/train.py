@@ -63,7 +63,7 @@ def train(
     ] = None,
     trusted: Trusted = False,
 ) -> None:
-    """Train a network or an ensemble. The same command resumes an interrupted run exactly."""
+    """Train a network or an ensemble. The same command resumes an interrupted run exactly, with as many processes."""
     from reprise.data.dataset import SequenceDataset
     from reprise.training import RunOptions, train_seeds
     from reprise.training import train as train_network

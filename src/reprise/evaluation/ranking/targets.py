@@ -50,6 +50,12 @@ class TargetRanks(NamedTuple):
     """Number of other candidates with the score of the target, int32."""
 
 
+NO_RANKS = TargetRanks(
+    *(np.empty(0, dtype=np.int64) for _ in range(2)), *(np.empty(0, dtype=np.int32) for _ in range(2))
+)
+"""The ranks of no target."""
+
+
 class ScoredBatch(NamedTuple):
     """The targets of one batch, for which a model has scores."""
 

@@ -12,6 +12,7 @@ from reprise.errors import ConfigError
 from reprise.models.networks.ensemble import Ensemble, EnsembleScorer
 from reprise.progress import JobsProgress, ProgressBar
 from reprise.training.checkpoint import load_weights, read_tensors, write_tensors
+from reprise.training.distributed.process_group import main_only, process_group
 from reprise.training.item_content import add_item_content
 from reprise.training.parallel.train_runs import PlannedRun, TrainRun, train_in_workers
 from reprise.training.parallel.worker_pool import check_workers, threads_per_worker
@@ -98,12 +99,13 @@ def _combine(
     bar: ProgressBar,
 ) -> None:
     """Load the best weights of all members into one model and fit its corrections."""
-    config, fabric = recipe.training, fabric_for(options)
+    config, group = recipe.training, process_group()
+    fabric = fabric_for(options, group=group)
     model = recipe.model.build(dataset.sizes)
     model.add_users(dataset)
     assert isinstance(model, EnsembleScorer)
     add_item_content(model, dataset, runs[0].content, trusted=True)
-    validation = Validation(config, dataset)
+    validation = Validation(config, dataset, group)
     fabric.to_device(model)
     _load(model, [member.best for member in runs])
     metrics = validation(model, fabric.autocast())
@@ -113,6 +115,13 @@ def _combine(
         result = add_corrections(model, dataset, config, validation, fabric, metrics)
         records.append(result.record())
         report_line(bar, result.line)
+    main_only(group, lambda: _write(model, run, runs, records))
+
+
+def _write(
+    model: EnsembleScorer, run: RunDirectory, runs: list[RunDirectory], records: list[dict[str, Any]]
+) -> None:
+    """Write the weights of the ensemble, and those after the refit of its members."""
     best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     if any(member.final.exists() for member in runs):
         _load(model, [member.final if member.final.exists() else member.best for member in runs])

@@ -18,6 +18,7 @@ import torch
 
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError
+from reprise.training.distributed.process_group import started_processes
 from reprise.training.parallel.worker_process import JobFunction, Message, function_name
 
 POLL_S = 1.0
@@ -181,7 +182,7 @@ def check_workers(workers: int, dataset: SequenceDataset) -> None:
     """Check that worker processes can read a dataset, and that there is one process that starts them.
 
     Raises:
-        ConfigError: The dataset is in memory, or torchrun has started this process.
+        ConfigError: The dataset is in memory, or torchrun has started several processes.
     """
     if workers > 1 and dataset.path is None:
         raise ConfigError(
@@ -194,9 +195,9 @@ def check_not_distributed(what: str, wanted: bool = True) -> None:
     """Check that independent runs are not started by torchrun, all of whose processes train one network.
 
     Raises:
-        ConfigError: torchrun has started this process.
+        ConfigError: torchrun has started several processes.
     """
-    if wanted and "WORLD_SIZE" in os.environ:
+    if wanted and started_processes() > 1:
         raise ConfigError(
             f"{what} trains separate networks, but all processes of torchrun (WORLD_SIZE is set) train one network "
             "together; start without torchrun, or leave out this option"

@@ -74,8 +74,8 @@ def refit_on_validation(
     earlier, later = replace(dataset, valid_end=cut_U), replace(dataset, train_end=cut_U)
     if not all(EvaluationProtocol("valid").count_targets(half) for half in (earlier, later)):
         return RefitResult(0, 0.0, 0.0)
-    validation = Validation(config, later)
     train_step = make_step()
+    validation = Validation(config, later, train_step.group)
     trained = {name: tensor.clone() for name, tensor in train_step.model.state_dict().items()}
     learning_rate = LEARNING_RATE_SHARE * peak_learning_rate
 

@@ -15,8 +15,8 @@ from reprise.errors import RepriseError
 from reprise.training.callbacks import EpochCallback, StopTraining
 from reprise.training.parallel.worker_process import Channel, Message, open_dataset
 from reprise.training.recipe import Recipe, RunOptions
+from reprise.training.start_run import train
 from reprise.training.train_step import torch_threads
-from reprise.training.trainer import train
 from reprise.training.validation import Validation, metrics_of
 
 Outcome = dict[str, Any]

@@ -15,7 +15,7 @@ from reprise.data.dataset import SequenceDataset
 from reprise.data.leakage.checks import check_leaks
 from reprise.errors import ConfigError
 from reprise.progress import JobsProgress
-from reprise.training.parallel.worker_pool import WorkerPool, check_workers
+from reprise.training.parallel.worker_pool import WorkerPool, check_not_distributed, check_workers
 from reprise.training.parallel.worker_process import Message
 from reprise.training.recipe import Recipe, RunOptions, recipe_for
 from reprise.training.tuning.optuna_study import OptunaStudy
@@ -72,6 +72,7 @@ def tune(
         ConfigError: A field is unknown or a value invalid, the directory holds another search, or all trials failed.
         DataError: The dataset leaks, or its validation part has no target.
     """
+    check_not_distributed("a search")
     recipe = recipe_for(model, dataset)
     options = instance(
         "options", RunOptions() if options is None else options, RunOptions, "write RunOptions(...)"
