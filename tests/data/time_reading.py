@@ -4,7 +4,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from reprise.data.io.duckdb_engine import Engine
+from reprise.data.io.duckdb_engine import DuckDBEngine
 from reprise.data.io.time_columns import detect_format, to_ms
 from reprise.data.timestamps import TimeUnit
 
@@ -13,7 +13,7 @@ def milliseconds(
     values: Any, kind: pa.DataType | None = None, *, tz: str | None = None, unit: TimeUnit | None = None
 ) -> list[int]:
     """Return the values of a column named `when` in milliseconds since 1970 UTC."""
-    engine = Engine()
+    engine = DuckDBEngine()
     log = engine.arrow_table(
         "log", pa.table({"timestamp": pa.array(values, kind), "row": list(range(len(values)))})
     )

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from reprise.data.io.column_types import is_integer_text
-from reprise.data.io.duckdb_engine import Engine
+from reprise.data.io.duckdb_engine import DuckDBEngine
 from reprise.data.io.events import read_events
 from reprise.errors import DataError
 
@@ -57,7 +57,7 @@ def test_an_empty_column_of_ids_is_refused(role: str) -> None:
 def test_only_canonical_integers_of_64_bits_are_integer_ids() -> None:
     written = ["0", "17", "-17", str(2**63 - 1), str(-(2**63))]
     other = ["", "017", "00", "-0", "+17", " 17", "17 ", "1.7", "17.0", "1e3", "x", "1_000", str(2**63), None]
-    engine = Engine()
+    engine = DuckDBEngine()
     table = engine.arrow_table("ids", pa.table({"id": [*written, *other]}))
     found = engine.arrow(table.select(integer=is_integer_text(table["id"]))).column("integer").to_pylist()
     assert found == [True] * len(written) + [False] * len(other)

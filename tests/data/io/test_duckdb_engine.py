@@ -8,20 +8,20 @@ import pyarrow as pa
 import pytest
 
 from reprise.data.io import duckdb_engine as module
-from reprise.data.io.duckdb_engine import DiskFullError, Engine, interruptible
+from reprise.data.io.duckdb_engine import DiskFullError, DuckDBEngine, interruptible
 from reprise.errors import ConfigError, DataError
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    return Engine(tmp_path)
+def engine(tmp_path: Path) -> DuckDBEngine:
+    return DuckDBEngine(tmp_path)
 
 
-def numbers(engine: Engine, count: int = 100_000) -> ibis.Table:
+def numbers(engine: DuckDBEngine, count: int = 100_000) -> ibis.Table:
     return engine.save("numbers", engine.arrow_table("given", pa.table({"n": range(count)})))
 
 
-def test_saved_rows_keep_their_order(engine: Engine, monkeypatch) -> None:
+def test_saved_rows_keep_their_order(engine: DuckDBEngine, monkeypatch) -> None:
     monkeypatch.setattr(module, "BATCH_ROWS", 1000)
     table = numbers(engine)
     backwards = engine.save("backwards", table.order_by(ibis.desc("n")))
@@ -29,7 +29,7 @@ def test_saved_rows_keep_their_order(engine: Engine, monkeypatch) -> None:
     assert read == list(range(99_999, -1, -1))
 
 
-def test_a_window_without_an_order_uses_the_saved_order(engine: Engine) -> None:
+def test_a_window_without_an_order_uses_the_saved_order(engine: DuckDBEngine) -> None:
     """All cleaning steps depend on this."""
     backwards = engine.save("backwards", numbers(engine).order_by(ibis.desc("n")))
     step = backwards.n.lag().over(ibis.window()) - backwards.n
@@ -39,7 +39,7 @@ def test_a_window_without_an_order_uses_the_saved_order(engine: Engine) -> None:
     ]
 
 
-def test_the_remaining_rows_keep_their_order_after_a_deletion(engine: Engine) -> None:
+def test_the_remaining_rows_keep_their_order_after_a_deletion(engine: DuckDBEngine) -> None:
     table = numbers(engine)
     assert engine.delete("numbers", "n", table.filter(table.n % 3 == 1).select("n")) == 33_333
     assert engine.arrow(engine.table("numbers")).column("n").to_pylist() == [
@@ -47,7 +47,7 @@ def test_the_remaining_rows_keep_their_order_after_a_deletion(engine: Engine) ->
     ]
 
 
-def test_a_failed_transaction_changes_nothing(engine: Engine) -> None:
+def test_a_failed_transaction_changes_nothing(engine: DuckDBEngine) -> None:
     table = numbers(engine)
     with pytest.raises(KeyboardInterrupt), engine.transaction():
         engine.delete("numbers", "n", table.select("n"))
@@ -57,16 +57,16 @@ def test_a_failed_transaction_changes_nothing(engine: Engine) -> None:
     assert engine.notes() == {}
 
 
-def test_notes_are_kept_when_the_database_is_reopened(engine: Engine, tmp_path: Path) -> None:
+def test_notes_are_kept_when_the_database_is_reopened(engine: DuckDBEngine, tmp_path: Path) -> None:
     engine.write_note("it's", 'a "note"')
     engine.close()
-    assert Engine(tmp_path).notes() == {"it's": 'a "note"'}
+    assert DuckDBEngine(tmp_path).notes() == {"it's": 'a "note"'}
 
 
 @pytest.mark.parametrize("limit", ["lots", "2", "-1GB", "50%", 5])
 def test_an_invalid_memory_limit_is_refused(limit) -> None:
     with pytest.raises(ConfigError) as caught:
-        Engine(memory_limit=limit)
+        DuckDBEngine(memory_limit=limit)
     assert str(caught.value) == f"memory_limit={limit!r} is not a size; write it like '512MB' or '2GB'"
 
 
@@ -77,17 +77,17 @@ def test_an_invalid_memory_limit_is_refused(limit) -> None:
         "failed to offload data block of size 256.0 KiB (5.0 GiB/5.0 GiB used). This limit was set by max_temp_directory_size",
     ],
 )
-def test_a_full_disk_is_recognised(engine: Engine, text: str) -> None:
+def test_a_full_disk_is_recognised(engine: DuckDBEngine, text: str) -> None:
     assert isinstance(engine._translate(duckdb.IOException(text)), DiskFullError)
 
 
-def test_out_of_memory_is_reported_with_the_limit(engine: Engine) -> None:
+def test_out_of_memory_is_reported_with_the_limit(engine: DuckDBEngine) -> None:
     error = engine._translate(duckdb.OutOfMemoryException("Out of Memory Error: could not allocate block"))
     assert str(error).startswith("memory_limit='2GB' is too small for this log; allow more (")
     assert isinstance(error, DataError) and not isinstance(error, DiskFullError)
 
 
-def test_an_error_of_a_stream_reaches_the_caller_unchanged(engine: Engine, tmp_path: Path) -> None:
+def test_an_error_of_a_stream_reaches_the_caller_unchanged(engine: DuckDBEngine, tmp_path: Path) -> None:
     def read():
         yield pa.record_batch({"n": [1, 2]})
         raise DataError("line 3 is wrong")
@@ -98,7 +98,7 @@ def test_an_error_of_a_stream_reaches_the_caller_unchanged(engine: Engine, tmp_p
             use(table)
 
 
-def test_a_stream_is_read_again_for_every_expression(engine: Engine) -> None:
+def test_a_stream_is_read_again_for_every_expression(engine: DuckDBEngine) -> None:
     def read():
         for n in range(100):
             yield pa.record_batch({"n": pa.array([n] * 5000)})
@@ -112,7 +112,7 @@ def test_a_stream_is_read_again_for_every_expression(engine: Engine) -> None:
     assert engine.arrow(table).column("n").to_pylist() == [n for n in range(100) for _ in range(5000)]
 
 
-def test_the_keyboard_interrupts_a_stream(engine: Engine) -> None:
+def test_the_keyboard_interrupts_a_stream(engine: DuckDBEngine) -> None:
     def read():
         raise KeyboardInterrupt
         yield

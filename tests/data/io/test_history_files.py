@@ -95,9 +95,9 @@ def test_users_are_returned_in_batches_of_whole_histories(
 
 def test_a_history_may_span_batches_of_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = read(log(tmp_path, ROWS))
-    whole_batches = history_files.Engine.batches
+    whole_batches = history_files.DuckDBEngine.batches
     monkeypatch.setattr(
-        history_files.Engine,
+        history_files.DuckDBEngine,
         "batches",
         lambda self, expression: (
             batch.slice(row, 1) for batch in whole_batches(self, expression) for row in range(len(batch))

@@ -7,7 +7,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reprise.data.io.duckdb_engine import Engine
+from reprise.data.io.duckdb_engine import DuckDBEngine
 from reprise.data.preparing.cleaning import cut_sessions, drop_duplicates, keep_frequent
 from reprise.data.preparing.prepare import prepare
 
@@ -20,9 +20,9 @@ events = st.lists(
 )
 
 
-def saved(rows: list[Event]) -> tuple[Engine, list[Event]]:
+def saved(rows: list[Event]) -> tuple[DuckDBEngine, list[Event]]:
     """Return an engine with the sorted rows as table `events`, and the rows in that order."""
-    engine = Engine()
+    engine = DuckDBEngine()
     ordered = sorted(rows, key=lambda row: row[:2])
     columns = ("sequence", "time_ms", "item", "kind")
     table = pa.table(
@@ -33,7 +33,7 @@ def saved(rows: list[Event]) -> tuple[Engine, list[Event]]:
     return engine, ordered
 
 
-def remaining(engine: Engine, name: str = "events") -> list[Event]:
+def remaining(engine: DuckDBEngine, name: str = "events") -> list[Event]:
     rows = engine.rows(engine.table(name).select("sequence", "time_ms", "item", "kind"))
     return [tuple(row.values()) for row in rows]
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reprise.data.io.duckdb_engine import Engine
+from reprise.data.io.duckdb_engine import DuckDBEngine
 from reprise.data.io.events import read_events
-from reprise.data.preparing.encoding import Log, code_ids, encode, number_rows
+from reprise.data.preparing.encoding import Log, code_ids, encode
 
 S = 1_700_000_000
 rows = st.lists(
@@ -20,9 +20,9 @@ rows = st.lists(
 ).filter(lambda found: len({row[0] for row in found}) > 1)
 
 
-def encoded(log: list[tuple[str, str, int]]) -> Engine:
+def encoded(log: list[tuple[str, str, int]]) -> DuckDBEngine:
     columns = dict(zip(("user_id", "item_id", "timestamp"), map(list, zip(*log, strict=True)), strict=True))
-    table, engine = pa.table(columns), Engine()
+    table, engine = pa.table(columns), DuckDBEngine()
     numbers = engine.arrow_table("log", table.append_column("row", pa.array(range(len(log)))))
     log = Log(engine, numbers, read_events(table), "user_id")
     encode(log, "s", code_ids(log)["kinds"])
@@ -50,8 +50,8 @@ def test_rows_are_numbered_across_files_in_the_given_order(tmp_path: Path) -> No
         pq.write_table(
             pa.table({"n": range(position * 1000, position * 1000 + 1000)}), file, row_group_size=100
         )
-    engine = Engine()
-    table = number_rows(engine, files, {"n": "n"})
+    engine = DuckDBEngine()
+    table = engine.number_rows(files, {"n": "n"})
     found = engine.row(table.aggregate(count=table.count(), wrong=(table.n != table.row).sum()))
     assert found == {"count": 3000, "wrong": 0}
 
@@ -62,8 +62,8 @@ def test_columns_named_like_ours_keep_their_values(tmp_path: Path, name: str, co
     files = [tmp_path / f"{position}.parquet" for position in range(count)]
     for file in files:
         pq.write_table(pa.table({"n": [7, 8], name: [70, 80]}), file)
-    engine = Engine()
-    found = engine.rows(number_rows(engine, files, {"item_id": "n", "value": name}).order_by("row"))
+    engine = DuckDBEngine()
+    found = engine.rows(engine.number_rows(files, {"item_id": "n", "value": name}).order_by("row"))
     assert [tuple(row.values()) for row in found] == [
         (7 + position % 2, 70 + position % 2 * 10, position) for position in range(2 * count)
     ]

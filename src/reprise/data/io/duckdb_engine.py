@@ -1,4 +1,4 @@
-"""The DuckDB engine: the only module that evaluates Ibis expressions.
+"""The DuckDB engine: tables in one database, with a memory limit. It is the default engine.
 
 Row order matters, because events with equal timestamps keep their input order. With `preserve_insertion_order`, DuckDB
 keeps the order through scans, filters, projections and windows with an empty OVER clause, on any number of threads.
@@ -13,8 +13,10 @@ from typing import Any
 
 import duckdb
 import ibis
+import ibis.expr.builders as ib
 import ibis.expr.types as ir
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from reprise.errors import ConfigError, DataError
 
@@ -69,7 +71,7 @@ class _Stream:
             raise
 
 
-class Engine:
+class DuckDBEngine:
     """An embedded database with a memory limit; beyond the limit it spills to disk."""
 
     def __init__(self, directory: Path | None = None, memory_limit: str = DEFAULT_MEMORY) -> None:
@@ -97,6 +99,11 @@ class Engine:
                 directory / "work.duckdb" if directory else ":memory:", **config
             )
         self._run("SET TimeZone = 'UTC'")
+
+    @property
+    def driver(self) -> "DuckDBEngine":
+        """This engine."""
+        return self
 
     def close(self) -> None:
         """Close the database, so that its file can be opened or moved."""
@@ -135,6 +142,39 @@ class Engine:
         self._open_streams()
         return self.backend.table(name)
 
+    def number_rows(self, files: Sequence[Path], names: dict[str, str]) -> ir.Table:
+        """Open Parquet files as one table with a column `row`, the position of each row in the input, counted from 0.
+
+        Args:
+            files: Files in the order of the input.
+            names: Name in the files of each column, by its new name.
+        """
+        # The Parquet reader itself numbers the rows of each file, on any number of threads. Adding the lengths of the
+        # files before it gives the position in the whole input.
+        source = self.parquet(files)
+        # rename first, so that a column of the caller that is named like one of ours cannot be taken for it
+        table = source.select(
+            **{name: source[given] for name, given in names.items()},
+            **{name: source[name] for name in NUMBERING if name in source.columns},
+        )
+        if len(files) == 1:
+            return table.select(*names, row=table.file_row_number)
+        lengths = [pq.read_metadata(path).num_rows for path in files]
+        starts = [sum(lengths[:position]) for position in range(len(files))]
+        known = self.arrow_table(
+            "files", pa.table({"known_file": [str(path) for path in files], "rows_before": starts})
+        )
+        joined = table.join(known, table.filename == known.known_file)
+        return joined.select(*names, row=joined.file_row_number + joined.rows_before)
+
+    def row_wise(self, expression: ir.Table) -> ir.Table:
+        """Return the expression itself, because DuckDB evaluates it with the expression that contains it."""
+        return expression
+
+    def sql_types(self, table: ir.Table) -> dict[str, str]:
+        """Return the DuckDB type of each column of a table."""
+        return {name: kind for name, kind, *_ in self._run(f"DESCRIBE {self.backend.compile(table)}")}
+
     def view(self, name: str, query: str) -> ir.Table:
         """Return the result of an SQL query as a lazy table."""
         self._run(f"CREATE OR REPLACE TEMPORARY VIEW {name} AS {query}")
@@ -149,8 +189,13 @@ class Engine:
         """Return a saved table."""
         return self.backend.table(name)
 
-    def save(self, name: str, expression: ir.Table) -> ir.Table:
-        """Evaluate an expression and save its rows, in order, as the table `name`."""
+    def small_table(self, name: str, table: pa.Table) -> ir.Table:
+        """Return a table in memory as an Ibis table."""
+        return self.arrow_table(name, table)
+
+    def save(self, name: str, expression: ir.Table, *, order: Sequence[str] = ()) -> ir.Table:
+        """Evaluate an expression and save its rows as the table `name`, sorted by `order` or as they are computed."""
+        expression = expression.order_by(list(order)) if order else expression
         self._run(f"CREATE OR REPLACE TABLE {name} AS {self.backend.compile(expression)}")
         return self.table(name)
 
@@ -165,6 +210,18 @@ class Engine:
         """
         result = self._run(f"DELETE FROM {name} WHERE {column} IN ({self.backend.compile(values)})")
         return int(result[0][0])
+
+    def neighbours(self) -> ib.LegacyWindowBuilder:
+        """Return the window over all rows as they are stored, which DuckDB computes without another sort."""
+        return ibis.window()
+
+    def count_marked(self, events: ir.Table, mark: str) -> ir.Table:
+        """Return a table with the column `marked`, the number of marked rows up to each row, in place of `mark`."""
+        return events.mutate(marked=events[mark].sum().over(ibis.cumulative_window())).drop(mark)
+
+    def event_batches(self, name: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Return columns of a saved table of events as they are stored, which is their order."""
+        return self.batches(self.table(name).select(*columns))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

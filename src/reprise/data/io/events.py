@@ -7,7 +7,7 @@ from typing import Any
 import ibis.expr.types as ir
 
 from reprise.data.io.column_names import join_names
-from reprise.data.io.duckdb_engine import Engine
+from reprise.data.io.engine import Engine
 from reprise.data.io.sources import Source, open_source
 from reprise.data.timestamps import TimeUnit, check_unit, check_zone
 from reprise.errors import ConfigError, DataError, did_you_mean, similar_name

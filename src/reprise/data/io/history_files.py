@@ -15,7 +15,7 @@ from reprise.atomic_files import temporary_directory
 from reprise.data.dataset import EVENT
 from reprise.data.history_rules import NO_RULES, HistoryRules
 from reprise.data.io.column_types import is_integer_text, is_missing_id
-from reprise.data.io.duckdb_engine import Engine
+from reprise.data.io.duckdb_engine import DuckDBEngine
 from reprise.data.io.events import Columns, Events, check_session_users
 from reprise.data.io.time_columns import detect_format, to_ms
 from reprise.data.vocabulary import ItemId
@@ -96,7 +96,7 @@ def _key(columns: Columns, sequence_by: SequenceBy | None, rules: HistoryRules) 
     return key
 
 
-def _key_by_session(events: Events, engine: Engine, log: ir.Table) -> ir.Table:
+def _key_by_session(events: Events, engine: DuckDBEngine, log: ir.Table) -> ir.Table:
     """Replace the user ids of a log by its session ids."""
     if "user_id" in log.columns:
         check_session_users(engine, log, str(events.columns.session), "use --sequence-by user")
@@ -135,7 +135,7 @@ def _extra_fields(log: ir.Table, wanted: Collection[str]) -> dict[str, ir.Value]
 
 
 @contextmanager
-def _number_rows(events: Events, engine: Engine) -> Iterator[ir.Table]:
+def _number_rows(events: Events, engine: DuckDBEngine) -> Iterator[ir.Table]:
     """Provide the log with the column `row`, as a table that is fast to read repeatedly within the block."""
     if "files" not in events.source.origin or events.source.parquet:
         yield events.table.mutate(row=ibis.row_number())
@@ -145,7 +145,7 @@ def _number_rows(events: Events, engine: Engine) -> Iterator[ir.Table]:
         yield engine.parquet([directory / "log.parquet"], number=False).mutate(row=ibis.row_number())
 
 
-def _check_ids(engine: Engine, log: ir.Table) -> None:
+def _check_ids(engine: DuckDBEngine, log: ir.Table) -> None:
     """Raise a DataError if the log is empty, or if a user id or an item id is missing."""
     names = ("user_id", "item_id")
     missing = {name: is_missing_id(log[name]).sum() for name in names}
@@ -157,7 +157,7 @@ def _check_ids(engine: Engine, log: ir.Table) -> None:
             raise DataError(f"{found[name]} rows have no {name}; remove these rows, or add the ids")
 
 
-def _check_values(engine: Engine, log: ir.Table) -> None:
+def _check_values(engine: DuckDBEngine, log: ir.Table) -> None:
     value = log["value"]
     invalid = value.try_cast(dt.float64).isnull() & value.notnull() & (value.cast(dt.string) != "")
     first = engine.rows(log.filter(invalid).limit(1).select(value=value.cast(dt.string)))
@@ -167,7 +167,7 @@ def _check_values(engine: Engine, log: ir.Table) -> None:
         )
 
 
-def _with_ids_of_the_model(engine: Engine, log: ir.Table, *, integers: bool) -> ir.Table:
+def _with_ids_of_the_model(engine: DuckDBEngine, log: ir.Table, *, integers: bool) -> ir.Table:
     """Convert item ids to the type of those of the model, without changing any id."""
     is_text = log.item_id.type().is_string()
     if integers != is_text:

@@ -11,7 +11,7 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from reprise.data.io.duckdb_engine import Engine
+from reprise.data.io.engine import Engine
 from reprise.data.timestamps import EARLIEST_S, LATEST_S, UNITS_PER_SECOND, TimeUnit, format_time
 from reprise.errors import DataError
 
@@ -46,6 +46,10 @@ class TimeNumbers(NamedTuple):
     name: str
     """The caller's name of the column, for messages."""
 
+    def rows(self, **columns: ir.Value) -> ir.Table:
+        """Return the column `row` and columns that are computed row by row."""
+        return self.engine.row_wise(self.log.select("row", **columns))
+
 
 def number_unit(times: TimeNumbers, unit: TimeUnit | None) -> str:
     """Return the unit of the numbers of a column: the given one, or the one in which all of them are plausible.
@@ -54,8 +58,8 @@ def number_unit(times: TimeNumbers, unit: TimeUnit | None) -> str:
         DataError: The numbers are not times of the given unit, fit none or several, are compact dates, or have lost digits
             as 32-bit floats. Whether wider numbers were such floats or compact dates is not checked if the unit is given.
     """
-    log, number = times.log, times.number
-    found = times.engine.row(log.aggregate(low=number.min(), high=number.max()))
+    rows = times.rows(number=times.number)
+    found = times.engine.row(rows.aggregate(low=rows.number.min(), high=rows.number.max()))
     low, high = float(found["low"]), float(found["high"])
     _refuse_short_floats(times, low, high)
     if unit is not None:
@@ -109,11 +113,12 @@ def _refuse_rounded(times: TimeNumbers, low: float, high: float, unit: str) -> N
     number, per_second = times.number.cast(dt.float64), UNITS_PER_SECOND[unit]
     if low < 2**FLOAT32_BITS:
         return
-    if not times.engine.row(times.log.aggregate(all=(number == number.cast(dt.float32)).all()))["all"]:
+    rounded = times.rows(same=number == number.cast(dt.float32))
+    if not times.engine.row(rounded.aggregate(all=rounded.same.all()))["all"]:
         return
     # times of whole days or hours may all be such numbers by chance
-    uneven = (number - low) % (HOUR_S * per_second) != 0
-    found = times.engine.row(times.log.aggregate(values=number.nunique(), uneven=uneven.any()))
+    rows = times.rows(number=number, uneven=(number - low) % (HOUR_S * per_second) != 0)
+    found = times.engine.row(rows.aggregate(values=rows.number.nunique(), uneven=rows.uneven.any()))
     if found["values"] < ROUNDED_VALUES or not found["uneven"]:
         return
     step = _float32_step(high)
@@ -131,12 +136,13 @@ def _refuse_compact_dates(times: TimeNumbers, high: float, fitting: str | None) 
     is_integer = times.number.type().is_integer()
     whole = (times.number if is_integer else times.number.round()).cast(dt.int64)
     valid = ibis.and_(times.number == whole, *_date_conditions(whole, digits))
+    rows = times.rows(valid=valid.fill_null(False), value=whole)
     found = times.engine.row(
-        times.log.aggregate(rows=times.log.count(), valid=valid.sum(), first=times.log.row.min(where=valid))
+        rows.aggregate(rows=rows.count(), valid=rows.valid.sum(), first=rows.row.min(where=rows.valid))
     )
     if (found["valid"] or 0) < COMPACT_SHARE * found["rows"]:
         return
-    value = times.engine.row(times.log.filter(times.log.row == found["first"]).select(value=whole))["value"]
+    value = times.engine.row(rows.filter(rows.row == found["first"]).select("value"))["value"]
     text = str(value)
     fields = [text[4:6], text[6:8], *([f"{text[8:10]}:{text[10:12] or '00'}"] if digits > 8 else [])]
     meant = " ".join(["-".join([text[:4], *fields[:2]]), *fields[2:]])
@@ -180,11 +186,10 @@ def _no_unit(times: TimeNumbers, low: float, high: float) -> DataError:
         unit: (times.number >= float(EARLIEST_S * per_second)) & (times.number < float(LATEST_S * per_second))
         for unit, per_second in UNITS_PER_SECOND.items()
     }
+    rows = times.rows(**in_unit, other=~ibis.or_(*in_unit.values()))
     first = times.engine.row(
-        times.log.aggregate(
-            **{unit: times.log.row.min(where=condition) for unit, condition in in_unit.items()},
-            other=times.log.row.min(where=~ibis.or_(*in_unit.values())),
-            others=(~ibis.or_(*in_unit.values())).sum(),
+        rows.aggregate(
+            **{name: rows.row.min(where=rows[name]) for name in (*in_unit, "other")}, others=rows.other.sum()
         )
     )
     units = [unit for unit in UNITS_PER_SECOND if first[unit] is not None]
@@ -210,12 +215,14 @@ def _no_unit(times: TimeNumbers, low: float, high: float) -> DataError:
 
 
 def _value_in(times: TimeNumbers, row: int) -> str:
-    found = times.engine.row(times.log.filter(times.log.row == row).select(value=times.number))
+    rows = times.rows(value=times.number)
+    found = times.engine.row(rows.filter(rows.row == row).select("value"))
     return f"{float(found['value']):.15g}"
 
 
 def _first_row(times: TimeNumbers, condition: ir.Value) -> int:
-    return int(times.engine.row(times.log.aggregate(row=times.log.row.min(where=condition)))["row"])
+    rows = times.rows(wanted=condition)
+    return int(times.engine.row(rows.aggregate(row=rows.row.min(where=rows.wanted)))["row"])
 
 
 def refuse_lost_digits(times: TimeNumbers, unit: str) -> None:
@@ -227,12 +234,10 @@ def refuse_lost_digits(times: TimeNumbers, unit: str) -> None:
     text = times.log.timestamp
     decimals = text.re_extract(EXPONENT, 1).length()
     lost = text.re_extract(EXPONENT, 2).try_cast(dt.int64) - decimals
+    rows = times.rows(written=text.re_search(EXPONENT), lost=lost, text=text)
     found = times.engine.row(
-        times.log.aggregate(
-            rows=times.log.count(),
-            written=text.re_search(EXPONENT).sum(),
-            lost=lost.min(),
-            first=text.min(),
+        rows.aggregate(
+            rows=rows.count(), written=rows.written.sum(), lost=rows.lost.min(), first=rows["text"].min()
         )
     )
     step_s = 10.0 ** (found["lost"] or 0) / UNITS_PER_SECOND[unit]

@@ -18,8 +18,8 @@ import pyarrow as pa
 from reprise.data.dataset import ITEMS, SEQUENCES, SequenceDataset
 from reprise.data.io.column_types import check_id_type, id_type_error
 from reprise.data.io.data_frames import to_arrow
-from reprise.data.io.duckdb_engine import NUMBERING, Engine
-from reprise.data.io.parquet_schemas import check_same_type, partition_keys, read_schemas
+from reprise.data.io.duckdb_engine import NUMBERING, DuckDBEngine
+from reprise.data.io.parquet_files.parquet_schemas import check_same_type, partition_keys, read_schemas
 from reprise.data.io.text_formats.delimited_text import (
     open_delimited,
     parse_separator,
@@ -75,7 +75,7 @@ class Source:
     """Schema of each Parquet file."""
     has_partitions: bool = False
     """Whether columns of the table are directories named `key=value` instead of columns of the Parquet files."""
-    engine: Engine | None = None
+    engine: DuckDBEngine | None = None
     """Engine that evaluates `table`, or None if the table is in a database of the caller."""
     not_ids: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Columns of JSON lines with values that cannot be ids: the type of the first such value in words, and the value."""
@@ -145,7 +145,7 @@ def _open_ibis(table: ir.Table) -> Source:
 
 
 def _open_arrow(table: pa.Table) -> Source:
-    engine = Engine()
+    engine = DuckDBEngine()
     return Source(engine.arrow_table("source", table), {"content": _hash_content(table)}, engine=engine)
 
 
@@ -271,7 +271,7 @@ def _open_files(files: list[Path], separator: str | None) -> Source:
     empty = [path for path in files if path.stat().st_size == 0]
     if empty:
         raise DataError(f"{str(empty[0])!r} is empty")
-    engine = Engine()
+    engine = DuckDBEngine()
     origin: dict[str, Any] = {"files": [_file_version(path) for path in files]}
     if separator and file_format in ("parquet", "json"):
         raise ConfigError(
@@ -286,7 +286,7 @@ def _open_files(files: list[Path], separator: str | None) -> Source:
     return Source(_open_text(engine, files, file_format, separator), origin, text=True, engine=engine)
 
 
-def _open_parquet(engine: Engine, files: list[Path], origin: dict[str, Any]) -> Source:
+def _open_parquet(engine: DuckDBEngine, files: list[Path], origin: dict[str, Any]) -> Source:
     schemas = read_schemas(files)
     keys = partition_keys(files, schemas)
     # without numbers, because the files may have columns of these names
@@ -310,14 +310,14 @@ def _common_format(files: list[Path]) -> str:
     return str(formats[0])
 
 
-def _open_text(engine: Engine, files: list[Path], file_format: str, separator: str | None) -> ir.Table:
+def _open_text(engine: DuckDBEngine, files: list[Path], file_format: str, separator: str | None) -> ir.Table:
     known = separator or (None if file_format == "csv" else "\t")
     opened = [open_delimited(path, known, typed_names=file_format == "inter") for path in files]
     names = union_names(opened)
     return engine.stream("text_files", text_schema(names), partial(read_batches, opened, names))
 
 
-def _open_json(engine: Engine, files: list[Path], origin: dict[str, Any]) -> Source:
+def _open_json(engine: DuckDBEngine, files: list[Path], origin: dict[str, Any]) -> Source:
     _refuse_json_arrays(files)
     columns = scan_columns(files)
     engine.stream("json_lines", LINE_SCHEMA, partial(read_lines, files))

@@ -4,14 +4,14 @@ The format of a column is determined from all of its rows, not from a sample.
 """
 
 import time
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
 from reprise.data.io.column_types import is_null_type, is_zoned_nanoseconds, type_words
-from reprise.data.io.duckdb_engine import Engine
+from reprise.data.io.engine import Engine
 from reprise.data.io.number_times import TimeNumbers, number_unit, refuse_lost_digits
 from reprise.data.timestamps import EARLIEST_S, LATEST_S, UNITS_PER_SECOND, TimeUnit, format_time
 from reprise.errors import DataError
@@ -118,7 +118,7 @@ def detect_format(
         time_format = _as_format(number_unit(TimeNumbers(engine, log, log.timestamp, name), unit))
     elif kind.is_timestamp() or kind.is_date() or is_zoned_nanoseconds(kind):
         if _is_naive(kind) and tz is None:
-            raise _naive_error(name, engine.row(_first(log, log.row >= 0)))
+            raise _naive_error(name, _first(engine, log, log.row >= 0))
         time_format = _as_format("timestamp")
     else:
         raise DataError(
@@ -130,10 +130,10 @@ def detect_format(
     return time_format
 
 
-def _first(log: ir.Table, condition: ir.BooleanValue) -> ir.Table:
-    """Select the first row, in input order, for which a condition holds."""
-    text = log.timestamp.cast(dt.string)
-    return log.filter(condition).order_by("row").limit(1).select("row", value=text)
+def _first(engine: Engine, log: ir.Table, condition: ir.BooleanValue) -> dict[str, Any]:
+    """Return `row` and `value` (as text) of the first row, in input order, for which a condition holds."""
+    found = engine.row_wise(log.filter(condition).select("row", value=log.timestamp.cast(dt.string)))
+    return engine.row(found.order_by("row").limit(1))
 
 
 def _refuse_missing(engine: Engine, log: ir.Table, name: str) -> None:
@@ -145,7 +145,8 @@ def _refuse_missing(engine: Engine, log: ir.Table, name: str) -> None:
     bad, fault = column.isnull(), "empty"
     if column.type().is_floating():
         bad, fault = bad | column.isnan() | column.isinf(), "empty, NaN or infinite"
-    missing = engine.row(log.aggregate(count=bad.sum(), first=log.row.min(where=bad)))
+    rows = engine.row_wise(log.select("row", bad=bad))
+    missing = engine.row(rows.aggregate(count=rows.bad.sum(), first=rows.row.min(where=rows.bad)))
     if missing["count"]:
         cause = "write times as int64 or float64, because 16-bit floats end at 65504"
         remedy = cause if column.type().is_float32() else "drop these rows"
@@ -163,9 +164,9 @@ def _text_format(
     is_number = number.notnull() & ~number.isnan() & ~number.isinf()
     unambiguous = text.re_search(TIME_AT_START) & ~text.re_search(WORD_AT_END)
     naive, aware = parsed.notnull() & ~zoned & unambiguous, zoned & _parse_zoned(text).notnull()
-    found = engine.row(
-        log.aggregate(rows=log.count(), number=is_number.sum(), naive=naive.sum(), aware=aware.sum())
-    )
+    forms = engine.row_wise(log.select("row", number=is_number, naive=naive, aware=aware))
+    counts = {form: forms[form].sum() for form in ("number", "naive", "aware")}
+    found = engine.row(forms.aggregate(rows=forms.count(), **counts))
     if found["number"] == found["rows"]:
         numbers = TimeNumbers(engine, log, number, name)
         found_unit = number_unit(numbers, unit)
@@ -174,19 +175,19 @@ def _text_format(
     times = found["naive"] + found["aware"]
     if times < found["rows"]:
         # the format of the majority decides which rows are reported as wrong
-        first = engine.row(_first(log, ~is_number if found["number"] > times else ~(naive | aware)))
+        first = _first(engine, log, ~is_number if found["number"] > times else ~(naive | aware))
         raise DataError(
             f"row {first['row'] + 1} of column {name!r} is not a time: {first['value']!r}; write ISO times such as "
             "'2024-03-01T10:00:00Z' or seconds since 1970"
         )
     if found["naive"] and found["aware"]:
-        with_zone, without = engine.row(_first(log, aware)), engine.row(_first(log, naive))
+        with_zone, without = _first(engine, log, aware), _first(engine, log, naive)
         raise DataError(
             f"column {name!r} mixes times with a time zone (row {with_zone['row'] + 1}: {with_zone['value']!r}) and "
             f"without (row {without['row'] + 1}: {without['value']!r}); store UTC in every row"
         )
     if found["naive"] and tz is None:
-        raise _naive_error(name, engine.row(_first(log, naive)))
+        raise _naive_error(name, _first(engine, log, naive))
     return _as_format("text")
 
 
@@ -215,15 +216,16 @@ def time_notes(first_ms: int, last_ms: int) -> list[str]:
 
 
 def _check_range(engine: Engine, log: ir.Table, time_ms: ir.IntegerValue, name: str) -> None:
-    outside = (time_ms < EARLIEST_S * 1000) | (time_ms >= LATEST_S * 1000)
+    times = engine.row_wise(log.select("row", ms=time_ms))
+    outside = (times.ms < EARLIEST_S * 1000) | (times.ms >= LATEST_S * 1000)
     found = engine.row(
-        log.aggregate(
-            low=time_ms.min(), high=time_ms.max(), count=outside.sum(), first=log.row.min(where=outside)
+        times.aggregate(
+            low=times.ms.min(), high=times.ms.max(), count=outside.sum(), first=times.row.min(where=outside)
         )
     )
     if not found["count"]:
         return
-    value = engine.row(log.filter(log.row == found["first"]).select(ms=time_ms))["ms"]
+    value = engine.row(times.filter(times.row == found["first"]))["ms"]
     raise DataError(
         f"column {name!r} runs from {format_time(found['low'])} to {format_time(found['high'])}: {found['count']} rows are "
         f"outside 1973 to 2286, first row {found['first'] + 1} ({format_time(value)}); drop rows without a real time, or "

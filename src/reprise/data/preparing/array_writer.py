@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from reprise.arrays import AnyArray
 from reprise.data.dataset import COLUMNS
-from reprise.data.io.duckdb_engine import Engine
+from reprise.data.io.engine import Engine
 from reprise.data.split import SequenceParts
 
 EVENT_ARRAYS = ("item", "time_ms", "kind", "value")
@@ -114,7 +114,7 @@ def write_arrays(
 
 def _batches(engine: Engine, name: str, columns: list[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
     start = 0
-    for batch in engine.batches(engine.table(name).select(*columns)):
+    for batch in engine.event_batches(name, columns):
         if batch.num_rows:
             yield start, batch
         start += batch.num_rows

@@ -1,16 +1,12 @@
 """Cleaning of the encoded log before the split: duplicates, sessions by gap, and minimum counts.
 
-The tables are sorted by sequence, time and input order. Adjacent events are therefore found by windows over the rows
-in their stored order, which the engine streams without sorting again.
+Adjacent events are found by the window of the engine over the order of the events: sequence, time, part, input order.
 """
 
 import ibis
 import ibis.expr.types as ir
 
-from reprise.data.io.duckdb_engine import Engine
-
-STORED_ORDER = ibis.window()
-CUMULATIVE = ibis.cumulative_window()
+from reprise.data.io.engine import Engine
 
 
 def drop_duplicates(engine: Engine, name: str) -> int:
@@ -19,7 +15,7 @@ def drop_duplicates(engine: Engine, name: str) -> int:
     Only events with the same time as an adjacent event are compared, which are few in most logs.
     """
     events = engine.table(name)
-    flagged = events.mutate(tied=_same_time(events, 1) | _same_time(events, -1))
+    flagged = events.mutate(tied=_same_time(engine, events, 1) | _same_time(engine, events, -1))
     tied = flagged.filter(flagged.tied).drop("tied")
     same = ["sequence", "time_ms", "item", "kind"]
     groups = tied.group_by(same).aggregate(first=tied.row.min(), count=tied.count())
@@ -27,11 +23,12 @@ def drop_duplicates(engine: Engine, name: str) -> int:
     return engine.delete(name, "row", repeats.filter(repeats.row > repeats["first"]).select("row"))
 
 
-def _same_time(events: ir.Table, step: int) -> ir.BooleanValue:
+def _same_time(engine: Engine, events: ir.Table, step: int) -> ir.BooleanValue:
     def adjacent(column: ir.Value) -> ir.Value:
         return column.lag(step) if step > 0 else column.lead(-step)
 
-    same = [column == adjacent(column).over(STORED_ORDER) for column in (events.sequence, events.time_ms)]
+    window = engine.neighbours()
+    same = [column == adjacent(column).over(window) for column in (events.sequence, events.time_ms)]
     return (same[0] & same[1]).fill_null(False)
 
 
@@ -42,16 +39,17 @@ def cut_sessions(engine: Engine, name: str, gap_ms: int) -> int:
     session the original sequence and the number of the session within it, from 1.
     """
     events = engine.table(name)
-    previous = events.sequence.lag().over(STORED_ORDER)
-    pause = events.time_ms - events.time_ms.lag().over(STORED_ORDER)
+    window = engine.neighbours()
+    previous = events.sequence.lag().over(window)
+    pause = events.time_ms - events.time_ms.lag().over(window)
     begins = ((events.sequence != previous) | (pause > gap_ms)).fill_null(True)
-    marked = events.mutate(begins=begins.cast("int32"))
-    session = (marked.begins.sum().over(CUMULATIVE) - 1).cast("int32")
-    cut = marked.mutate(session=session).drop("begins")
-    saved = engine.save("sessions", cut.mutate(owner=cut.sequence, sequence=cut.session).drop("session"))
-    owners = saved.group_by("sequence").aggregate(owner=saved.owner.first())
+    cut = engine.count_marked(events.mutate(begins=begins.cast("int32")), "begins")
+    session = (cut.marked - 1).cast("int32")
+    saved = engine.save("sessions", cut.mutate(owner=cut.sequence, sequence=session).drop("marked"))
+    owners = saved.group_by("sequence").aggregate(owner=saved.owner.min())
     number = ibis.row_number().over(group_by=owners.owner, order_by=owners.sequence) + 1
-    return int(engine.save("session_of", owners.mutate(number=number)).count().to_pyarrow().as_py())
+    numbered = engine.save("session_of", owners.mutate(number=number))
+    return int(engine.row(numbered.aggregate(count=numbered.count()))["count"])
 
 
 def keep_frequent(engine: Engine, name: str, min_item: int, min_sequence: int) -> dict[str, int]:

@@ -5,18 +5,16 @@ mug = 0, pot = 1, by first appearance, and the encoded rows (sequence, item) in 
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from reprise.data.dataset import EVENT
 from reprise.data.io.column_types import is_integer_text, is_missing_id, type_words
-from reprise.data.io.duckdb_engine import NUMBERING, Engine
+from reprise.data.io.engine import Engine
 from reprise.data.io.events import Events, check_session_users
 from reprise.data.io.time_columns import TimeFormat, to_ms
 from reprise.data.preparing.item_table import ID_LIMIT
@@ -34,7 +32,8 @@ class Log:
     engine: Engine
     """Engine that reads the files of the log."""
     table: ir.Table
-    """The rows: user_id, item_id, timestamp, session_id, kind, value and part, if present, and `row`, counted from 0."""
+    """The rows: user_id, item_id, timestamp, session_id, kind, value and part, if present, and `row`, counted from 0.
+    It is evaluated by `rows` only."""
     events: Events
     """The log as it was opened, with the column names of the caller."""
     sequence_column: str
@@ -44,32 +43,9 @@ class Log:
         """Return the caller's name of a column, given its canonical name."""
         return self.events.names[canonical]
 
-
-def number_rows(engine: Engine, files: list[Path], names: dict[str, str]) -> ir.Table:
-    """Open Parquet files as one table with a column `row`, the position of each row in the input, counted from 0.
-
-    Args:
-        engine: Engine that reads the files.
-        files: Files in the order of the input.
-        names: Name in the files of each column, by its new name.
-    """
-    # The Parquet reader itself numbers the rows of each file, on any number of threads. Adding the lengths of the files
-    # before it gives the position in the whole input.
-    source = engine.parquet(files)
-    # rename first, so that a column of the caller that is named like one of ours cannot be taken for it
-    table = source.select(
-        **{name: source[given] for name, given in names.items()},
-        **{name: source[name] for name in NUMBERING if name in source.columns},
-    )
-    if len(files) == 1:
-        return table.select(*names, row=table.file_row_number)
-    lengths = [pq.read_metadata(path).num_rows for path in files]
-    starts = [sum(lengths[:position]) for position in range(len(files))]
-    known = engine.arrow_table(
-        "files", pa.table({"known_file": [str(path) for path in files], "rows_before": starts})
-    )
-    joined = table.join(known, table.filename == known.known_file)
-    return joined.select(*names, row=joined.file_row_number + joined.rows_before)
+    def rows(self, **columns: ir.Value) -> ir.Table:
+        """Return the column `row` and columns that are computed row by row; see `Engine.row_wise`."""
+        return self.engine.row_wise(self.table.select("row", **columns))
 
 
 def code_ids(log: Log, *, cut_later: bool = False) -> dict[str, Any]:
@@ -96,7 +72,8 @@ def code_ids(log: Log, *, cut_later: bool = False) -> dict[str, Any]:
     kinds = _kinds(log)
     _check_values(log)
     if log.sequence_column == "session_id" and "user_id" in log.table.columns:
-        check_session_users(log.engine, log.table, log.name("session_id"), "omit the user column")
+        owners = log.rows(session_id=log.table.session_id, user_id=log.table.user_id)
+        check_session_users(log.engine, owners, log.name("session_id"), "omit the user column")
     return {
         "rows": sequences["rows"],
         "sequences": sequences["count"],
@@ -119,15 +96,15 @@ def encode(log: Log, time_format: TimeFormat, kinds: list[str]) -> None:
     # Rows with equal times are ordered by part if a split column marks them. The part is in the sort key only then,
     # because a longer key makes the sort about 1.5 times as slow.
     order = ["sequence", "time_ms", *(["part"] if "part" in log.table.columns else []), "row"]
-    log.engine.save("events", _encode_rows(log, time_format, kinds).order_by(order))
+    log.engine.save("events", _encode_rows(log, time_format, kinds), order=order)
 
 
 def _save_codes(log: Log, name: str, column: str) -> dict[str, Any]:
     """Save the table `name` of the distinct ids of a column and their codes; return their number and type."""
-    table = log.table
+    table = log.rows(id=log.table[column])
     # Strings are only hashed here and in the join of `_encode_rows`; they are never sorted. Codes follow the first row of
     # each id, so they do not depend on the number of threads or on the hash.
-    found = table.group_by(id=table[column]).aggregate(first=table.row.min(), rows=table.count())
+    found = table.group_by("id").aggregate(first=table.row.min(), rows=table.count())
     codes = found.mutate(code=ibis.row_number().over(order_by=found.first).cast(dt.int32))
     saved = log.engine.save(name, codes.select("id", "code", "rows"))
     facts = log.engine.row(
@@ -136,7 +113,7 @@ def _save_codes(log: Log, name: str, column: str) -> dict[str, Any]:
         )
     )
     if facts["missing"]:
-        first = log.engine.row(table.aggregate(row=table.row.min(where=is_missing_id(table[column]))))
+        first = log.engine.row(table.aggregate(row=table.row.min(where=is_missing_id(table.id))))
         raise DataError(
             f"column {log.name(column)!r} has no id in {facts['missing']} of {facts['rows']} rows, first in row "
             f"{first['row'] + 1}; drop these rows, or give each its own id"
@@ -167,8 +144,8 @@ def _kinds(log: Log) -> list[str]:
     if "kind" not in log.table.columns:
         return [EVENT]
     _check_kind_type(log)
-    kind = _kind(log.table)
-    found = log.table.group_by(kind=kind).aggregate(count=log.table.count())
+    rows = log.rows(kind=_kind(log.table))
+    found = rows.group_by("kind").aggregate(count=rows.count())
     kinds = log.engine.rows(found.order_by([ibis.desc("count"), "kind"]).limit(KINDS_LIMIT + 1))
     if len(kinds) > KINDS_LIMIT:
         raise DataError(
@@ -204,10 +181,8 @@ def _check_values(log: Log) -> None:
         )
     number = value.try_cast(dt.float64)
     bad = number.isinf() | (number.isnull() & value.notnull() & (value.cast(dt.string) != ""))
-    wrong = log.table.filter(bad)
-    first = log.engine.rows(
-        wrong.order_by("row").limit(1).select("row", value=wrong["value"].cast(dt.string))
-    )
+    wrong = log.engine.row_wise(log.table.filter(bad).select("row", value=value.cast(dt.string)))
+    first = log.engine.rows(wrong.order_by("row").limit(1))
     if first:
         raise DataError(
             f"row {first[0]['row'] + 1} of column {log.name('value')!r} is not a finite number: {first[0]['value']!r}; "
@@ -220,29 +195,27 @@ def _other_column_hint(role: str) -> str:
 
 
 def _encode_rows(log: Log, time_format: TimeFormat, kinds: list[str]) -> ir.Table:
-    table, engine = log.table, log.engine
-    sequences, items = engine.table("sequences"), engine.table("items")
-    names = engine.arrow_table(
-        "kinds", pa.table({"name": kinds, "code": pa.array(range(len(kinds)), pa.uint8())})
-    )
-    joined = table.join(sequences, table[log.sequence_column] == sequences.id).select(
-        table, sequence=sequences.code
-    )
-    joined = joined.join(items, joined.item_id == items.id).select(joined, item=items.code)
+    engine, table = log.engine, log.table
     # most logs have one kind, and then the join with the names of the kinds is not needed
-    kind: ir.Value = ibis.literal(0, dt.uint8)
-    if len(kinds) > 1:
-        joined = joined.join(names, _kind(joined) == names["name"]).select(joined, kind_code=names.code)
-        kind = joined.kind_code
-    return joined.select(
-        "sequence",
-        "item",
-        time_ms=to_ms(joined.timestamp, time_format, log.events.tz),
-        kind=kind,
-        value=_value(joined),
-        part=_part(joined),
-        row=joined.row,
+    several = {"kind_name": _kind(table)} if len(kinds) > 1 else {}
+    rows = log.rows(
+        sequence_id=table[log.sequence_column],
+        item_id=table.item_id,
+        time_ms=to_ms(table.timestamp, time_format, log.events.tz),
+        value=_value(table),
+        part=_part(table),
+        **several,
     )
+    sequences, items = engine.table("sequences"), engine.table("items")
+    joined = rows.join(sequences, rows.sequence_id == sequences.id).select(rows, sequence=sequences.code)
+    joined = joined.join(items, joined.item_id == items.id).select(joined, item=items.code)
+    kind: ir.Value = ibis.literal(0, dt.uint8)
+    if several:
+        codes = pa.table({"name": kinds, "code": pa.array(range(len(kinds)), pa.uint8())})
+        names = engine.small_table("kinds", codes)
+        joined = joined.join(names, joined.kind_name == names["name"]).select(joined, kind_code=names.code)
+        kind = joined.kind_code
+    return joined.select("sequence", "item", "time_ms", "value", "part", "row", kind=kind)
 
 
 def _value(table: ir.Table) -> ir.FloatingValue:
@@ -267,8 +240,9 @@ def check_part_names(log: Log, name: str) -> None:
         DataError: A row has another value.
     """
     part = log.table.part.cast(dt.string)
-    invalid = log.table.filter(part.isnull() | part.notin(list(PART_CODES)))
-    first = log.engine.rows(invalid.order_by("row").limit(1).select("row", part=invalid.part.cast(dt.string)))
+    unknown = part.isnull() | part.notin(list(PART_CODES))
+    invalid = log.engine.row_wise(log.table.filter(unknown).select("row", part=part))
+    first = log.engine.rows(invalid.order_by("row").limit(1))
     if first:
         value = first[0]["part"]
         hint = did_you_mean(value or "", PART_CODES)

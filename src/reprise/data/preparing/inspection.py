@@ -10,7 +10,7 @@ import pyarrow as pa
 from reprise.atomic_files import temporary_directory
 from reprise.data.io.arrow_columns import column_kind
 from reprise.data.io.column_types import type_words
-from reprise.data.io.duckdb_engine import DEFAULT_MEMORY, Engine
+from reprise.data.io.duckdb_engine import DEFAULT_MEMORY, DuckDBEngine
 from reprise.data.io.events import CANONICAL, Events
 from reprise.data.io.time_columns import time_notes, to_ms
 from reprise.data.preparing.encoding import Log
@@ -107,7 +107,7 @@ def inspect_events(
     """
     plan = make_plan(events, items, split, PrepareOptions.from_keywords(options), users)
     with temporary_directory() as directory:
-        engine = Engine(directory, memory_limit)
+        engine = DuckDBEngine(directory, memory_limit)
         try:
             log = open_log(plan, engine, read_step(plan, engine, directory))
             return _inspect(plan, log)
@@ -122,7 +122,8 @@ def _inspect(plan: Plan, log: Log) -> LogInspection:
     log_ids = LogIds(item_integers, plan.events.source.text)
     items, item_integers = (None, item_integers) if plan.items is None else _inspect_items(plan, log, log_ids)
     integers = {log.sequence_column: sequence_integers, "item_id": item_integers}
-    span = log.engine.row(log.table.aggregate(first=time_ms.min(), last=time_ms.max()))
+    times = log.rows(time_ms=time_ms)
+    span = log.engine.row(times.aggregate(first=times.time_ms.min(), last=times.time_ms.max()))
     columns = _readings(plan, log, {**facts, "integers": integers}, span)
     used = {reading.column for reading in columns}
     return LogInspection(
@@ -167,7 +168,7 @@ def _contains(log: Log, canonical: str, facts: dict[str, Any]) -> str:
 
 
 def _inspect_items(plan: Plan, log: Log, log_ids: LogIds) -> tuple[ItemTableReading, bool]:
-    given, engine = plan.items, log.engine
+    given, engine = plan.items, log.engine.driver
     assert given is not None, "the caller checks that there is an item table"
     rows, integers = load_items(engine, given, log_ids)
     ids = engine.arrow_table("given_ids", pa.table({"item_id": rows.column("item_id")}))
@@ -182,13 +183,14 @@ def _inspect_items(plan: Plan, log: Log, log_ids: LogIds) -> tuple[ItemTableRead
 
 def _samples(log: Log, time_ms: ir.Value, integers: dict[str, bool]) -> tuple[dict[str, Any], ...]:
     """Return the first rows, with ids of their final types and times in ISO 8601."""
-    table = log.table.mutate(time_ms=time_ms).order_by("row").limit(SAMPLE_ROWS)
+    table = log.table
     roles = {role: name for role, name in [*CANONICAL.items(), ("part", "part")] if name in table.columns}
     fields: dict[str, ir.Value] = {
         role: table[name].cast(dt.int64 if integers.get(name) else dt.string) for role, name in roles.items()
     }
-    fields["time"] = table.time_ms
+    fields["time"] = time_ms
     if "value" in roles:
         fields["value"] = table["value"].try_cast(dt.float64)
-    rows = log.engine.rows(table.select(**fields))
+    samples = log.rows(**fields).order_by("row").limit(SAMPLE_ROWS)
+    rows = log.engine.rows(samples.drop("row"))
     return tuple({**row, "time": format_iso(row["time"])} for row in rows)

@@ -19,7 +19,7 @@ from reprise.data.io.column_types import (
     is_zoned_nanoseconds,
     type_words,
 )
-from reprise.data.io.duckdb_engine import Engine
+from reprise.data.io.duckdb_engine import DuckDBEngine
 from reprise.data.io.events import find_column
 from reprise.data.io.sources import Source, open_source
 from reprise.data.preparing.array_writer import Ranking
@@ -136,7 +136,7 @@ def open_items(items: Any, item_column: str) -> ItemTable:
 
 
 def write_items(
-    engine: Engine, given: ItemTable | None, ranking: Ranking, log_ids: LogIds, path: Path
+    engine: DuckDBEngine, given: ItemTable | None, ranking: Ranking, log_ids: LogIds, path: Path
 ) -> dict[str, Any]:
     """Write the item table; return the number of added items (`added`), of items that the caller's table lacks
     (`unknown`), and notes.
@@ -168,7 +168,7 @@ def write_items(
     }
 
 
-def _join_rows(engine: Engine, known: ir.Table, ids: pa.ChunkedArray, count: int) -> pa.Table:
+def _join_rows(engine: DuckDBEngine, known: ir.Table, ids: pa.ChunkedArray, count: int) -> pa.Table:
     """Return `item_id`, `count` and `row`, the row of the caller's table or null, of the known and of the added items."""
     given = engine.arrow_table("given", pa.table({ID: ids, "row": np.arange(len(ids))}))
     joined = known.left_join(given, ID).select("index", ID, COUNT, "row")
@@ -179,14 +179,14 @@ def _join_rows(engine: Engine, known: ir.Table, ids: pa.ChunkedArray, count: int
     return engine.arrow(ibis.union(joined, added).order_by("index").drop("index"))
 
 
-def load_items(engine: Engine, given: ItemTable, log_ids: LogIds) -> tuple[pa.Table, bool]:
+def load_items(engine: DuckDBEngine, given: ItemTable, log_ids: LogIds) -> tuple[pa.Table, bool]:
     """Load the rows of an item table, with ids of the same type as in the events; return whether they are integers.
 
     Ids from text files fit either type: `17` is an integer or text, depending on the other table. An id that is written
     differently, such as `017`, is another id: it does not join 17.
 
     Args:
-        engine: Engine with the table `items` of the ids in the events.
+        engine: DuckDBEngine with the table `items` of the ids in the events.
         given: The item table.
         log_ids: Type of the item ids in the events.
 
@@ -218,7 +218,7 @@ def load_items(engine: Engine, given: ItemTable, log_ids: LogIds) -> tuple[pa.Ta
     return rows.set_column(0, ID, ids), integers
 
 
-def _common_type(engine: Engine, given: ItemTable, ids: pa.ChunkedArray, log_ids: LogIds) -> bool:
+def _common_type(engine: DuckDBEngine, given: ItemTable, ids: pa.ChunkedArray, log_ids: LogIds) -> bool:
     """Return whether item ids are integers, given the types in the events and in the item table."""
     if not given.source.text:
         if given.integers == log_ids.integers:
@@ -247,17 +247,17 @@ def _common_type(engine: Engine, given: ItemTable, ids: pa.ChunkedArray, log_ids
     )
 
 
-def _example(engine: Engine) -> Any:
+def _example(engine: DuckDBEngine) -> Any:
     return engine.row(engine.table("items").order_by("code").limit(1).select("id"))["id"]
 
 
-def _other_than_integers(engine: Engine, ids: pa.ChunkedArray) -> pa.ChunkedArray:
+def _other_than_integers(engine: DuckDBEngine, ids: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return the ids that are not the usual text of an integer, such as `001`, `+1` and `a1`."""
     table = engine.arrow_table("item_ids", pa.table({"text": ids}))
     return engine.arrow(table.filter(~is_integer_text(table["text"]))).column("text")
 
 
-def _equal_as_integers(engine: Engine, ids: pa.ChunkedArray) -> dict[str, Any] | None:
+def _equal_as_integers(engine: DuckDBEngine, ids: pa.ChunkedArray) -> dict[str, Any] | None:
     """Return the first `text` that is another spelling of an integer id (`number`) of the events, such as `001` of 1."""
     table = engine.arrow_table("spelt", pa.table({"text": ids, "row": np.arange(len(ids))}))
     number = table.text.re_replace(r"^\s*[+]?(-?)0*(\d+)(\.0*)?\s*$", r"\1\2").try_cast(dt.int64)

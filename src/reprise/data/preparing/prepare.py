@@ -14,6 +14,7 @@ from typing import Any
 from reprise.atomic_files import writing
 from reprise.data.dataset import MANIFEST, SequenceDataset
 from reprise.data.io.duckdb_engine import DEFAULT_MEMORY, DiskFullError
+from reprise.data.io.engine import EngineChoice
 from reprise.data.leakage.checks import check_leaks, parse_kinds, record_leaks
 from reprise.data.preparing.plan import Plan, PrepareOptions, make_plan
 from reprise.data.preparing.steps import clean_step, encode_step, read_step, write_step
@@ -57,8 +58,9 @@ def prepare(
         progress: A function of (step, share done); True or False for a bar or none; None for a bar on a terminal.
         allow_leaks: Kinds of leaks that are known to be harmless, such as `late-feature`; they are reported as notes.
         **options: Fields of `PrepareOptions`: sequence_by, session_gap, min_item_events, min_sequence_events,
-            duplicates. And `users`, a table in the same forms as `items`, with one row per user or session: attributes
-            such as a country.
+            duplicates. `users`: a table in the same forms as `items`, with one row per user or session: attributes such
+            as a country. `engine`: `duckdb`, or `spark` for logs that exceed one machine; the dataset is the same. `master`:
+            where Spark runs, such as `local[2]`; None: the Spark of this process or of its configuration.
 
     Raises:
         DataError: The log, a table or the split is invalid, or the disk is full.
@@ -68,6 +70,7 @@ def prepare(
         ArtefactError: `out` cannot be written.
     """
     users = options.pop("users", None)
+    engine = EngineChoice(options.pop("engine", "duckdb"), options.pop("master", None), memory_limit)
     plan = make_plan(events, items, split, PrepareOptions.from_keywords(options), users)
     allow = parse_kinds(allow_leaks)
     out = Path(out)
@@ -81,14 +84,14 @@ def prepare(
             out.absolute().parent.mkdir(parents=True, exist_ok=True)
         with locked_output(out, WORK):
             if not _is_prepared(out, plan, overwrite):  # another process may have prepared it meanwhile
-                _prepare(plan, out, memory_limit, allow, report)
+                _prepare(plan, out, engine, allow, report)
         report("prepared", 1.0)
     return SequenceDataset.open(out)
 
 
-def _prepare(plan: Plan, out: Path, memory_limit: str, allow: Collection[str], report: StepReport) -> None:
+def _prepare(plan: Plan, out: Path, engine: EngineChoice, allow: Collection[str], report: StepReport) -> None:
     """Run the steps that are left, and make the dataset visible."""
-    work = Workspace(out, plan.hash, memory_limit)
+    work = Workspace(out, plan.hash, engine)
     try:
         _run_steps(plan, work, report)
         report("checking for leaks", 0.95)

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from reprise.data.dataset import FORMAT, ITEMS, MANIFEST, SEQUENCES
-from reprise.data.io.duckdb_engine import Engine
+from reprise.data.io.duckdb_engine import DuckDBEngine
+from reprise.data.io.engine import Engine
 from reprise.data.io.time_columns import detect_format, time_notes
 from reprise.data.preparing import cleaning
 from reprise.data.preparing.array_writer import Layout, Ranking, rank_items, write_arrays
@@ -20,7 +21,6 @@ from reprise.data.preparing.encoding import (
     check_part_order,
     code_ids,
     encode,
-    number_rows,
 )
 from reprise.data.preparing.item_table import LogIds, write_items
 from reprise.data.preparing.plan import Plan, hash_json
@@ -58,7 +58,7 @@ def open_log(plan: Plan, engine: Engine, read: Result) -> Log:
     names = plan.events.names | plan.split_column
     if read["staged"]:
         names = {name: name for name in names}
-    table = number_rows(engine, [Path(name) for name in read["files"]], names)
+    table = engine.number_rows([Path(name) for name in read["files"]], names)
     return Log(engine, table, plan.events, plan.sequence_column)
 
 
@@ -100,12 +100,12 @@ def write_step(plan: Plan, work: Workspace, encoded: Result, cleaned: Result) ->
     directory.mkdir(exist_ok=True)
     split, parts, notes = _parts(plan, engine, table)
     layout = Layout.from_parts(parts)
-    ranking = rank_items(engine, table, layout, engine.table("items").count().to_pyarrow().as_py())
+    ranking = rank_items(engine, table, layout, encoded["items"])
     written = write_arrays(engine, table, directory, layout, ranking)
     sequence_integers, item_integers = encoded["integers"]
     log_ids = LogIds(item_integers, plan.events.source.text)
-    item_facts = write_items(engine, plan.items, ranking, log_ids, directory / ITEMS)
-    _write_sequences(engine, directory / SEQUENCES, sequence_integers, cut=table == "sessions")
+    item_facts = write_items(engine.driver, plan.items, ranking, log_ids, directory / ITEMS)
+    _write_sequences(engine.driver, directory / SEQUENCES, sequence_integers, cut=table == "sessions")
     user_facts, user_notes = _add_users(plan, directory / SEQUENCES)
     facts = {
         "rows_read": encoded["rows"],
@@ -141,7 +141,9 @@ def _parts(plan: Plan, engine: Engine, table: str) -> tuple[ResolvedSplit, Seque
         raise _too_few_sequences(plan, 0)
     split = plan.split.resolve(span["first"], span["last"])
     counts = events.group_by("sequence").aggregate(events=events.count(), **split.part_counts(events))
-    kept = engine.arrow(engine.save("kept", counts.order_by("sequence")))
+    engine.save("kept", counts)
+    driver = engine.driver
+    kept = driver.arrow(driver.table("kept").order_by("sequence"))
     if kept.num_rows < 2:
         raise _too_few_sequences(plan, kept.num_rows)
     columns = [np.asarray(kept.column(name), dtype=np.int64) for name in ("events", "train", "valid")]
@@ -157,7 +159,7 @@ def _too_few_sequences(plan: Plan, sequences: int) -> DataError:
     )
 
 
-def _write_sequences(engine: Engine, path: Path, integers: bool, *, cut: bool) -> None:
+def _write_sequences(engine: DuckDBEngine, path: Path, integers: bool, *, cut: bool) -> None:
     kept, known = engine.table("kept"), engine.table("sequences")
     if cut:
         owners = engine.table("session_of")

@@ -1,8 +1,7 @@
 """The work directory of `prepare`: each step runs once, and a final rename makes the dataset visible.
 
-`OUT.partial/` contains the database and the arrays. The result of each finished step is stored in the database, in the
-same transaction as its tables. So the same call continues after the last finished step, and a different call starts
-again. `OUT` appears only when the dataset is complete.
+`OUT.partial/` contains the tables of the engine and the arrays. The result of each finished step is stored in the same
+transaction as its tables. So the same call continues after the last finished step, and a different call starts again. `OUT` appears only when the dataset is complete.
 """
 
 import errno
@@ -13,7 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from reprise.data.io.duckdb_engine import BusyError, DiskFullError, Engine
+from reprise.data.io.duckdb_engine import BusyError, DiskFullError
+from reprise.data.io.engine import Engine, EngineChoice
 from reprise.errors import ConfigError, DataError
 
 DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -26,27 +26,27 @@ Result = dict[str, Any]
 class Workspace:
     """The work directory of one `prepare` call, and the results of its finished steps."""
 
-    def __init__(self, out: Path, plan_hash: str, memory_limit: str) -> None:
+    def __init__(self, out: Path, plan_hash: str, engine: EngineChoice) -> None:
         """Continue in `OUT.partial` if a call with the same plan was interrupted there, or start there.
 
         Args:
             out: Final directory of the dataset.
             plan_hash: Hash of the plan.
-            memory_limit: Memory limit of the engine.
+            engine: Engine of the tables.
         """
         self.directory = _work_directory(out.absolute())
         self.result = self.directory / "dataset"
         with disk_errors(self.directory):
-            self.engine = self._resume(plan_hash, memory_limit) or self._start(plan_hash, memory_limit)
+            self.engine = self._resume(plan_hash, engine) or self._start(plan_hash, engine)
         self.results: dict[str, Result] = {
             name: json.loads(text) for name, text in self.engine.notes().items() if name != PLAN_NOTE
         }
 
-    def _resume(self, plan_hash: str, memory_limit: str) -> Engine | None:
+    def _resume(self, plan_hash: str, choice: EngineChoice) -> Engine | None:
         if not self.directory.exists():
             return None
         try:
-            engine = Engine(self.directory, memory_limit)
+            engine = choice.open(self.directory)
         except (BusyError, DiskFullError, ConfigError):
             raise
         except DataError:  # start again if the database cannot be opened
@@ -56,10 +56,10 @@ class Workspace:
         engine.close()
         return None
 
-    def _start(self, plan_hash: str, memory_limit: str) -> Engine:
+    def _start(self, plan_hash: str, choice: EngineChoice) -> Engine:
         self.remove()
         self.directory.mkdir(parents=True)
-        engine = Engine(self.directory, memory_limit)
+        engine = choice.open(self.directory)
         engine.write_note(PLAN_NOTE, plan_hash)
         return engine
 

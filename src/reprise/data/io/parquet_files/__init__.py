@@ -1,0 +1,1 @@
+"""Parquet files: checks of their schemas, and queries over their rows."""
