@@ -45,6 +45,20 @@ Accelerator = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Accelerator: cpu, cuda, mps or auto.", show_default="auto"),
 ]
+EngineName = Annotated[
+    Literal["duckdb", "spark"] | None,
+    typer.Option(
+        "--engine", metavar="duckdb|spark", help="Program that computes the tables.", show_default="duckdb"
+    ),
+]
+Master = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Where tasks of Spark run, such as local[2], spark://host:7077, yarn or k8s://...",
+        show_default="that of Spark's configuration, or local[*]",
+    ),
+]
 
 ModelPath = Annotated[
     Path, typer.Argument(metavar="RUN|MODEL", help="A directory that `train` or `export` wrote.")

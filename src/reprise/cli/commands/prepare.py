@@ -8,8 +8,10 @@ import typer
 from reprise.cli.console import show_dataset, show_next, show_table, unused
 from reprise.cli.shared_options import (
     Delimiter,
+    EngineName,
     ItemColumn,
     KindColumn,
+    Master,
     SessionColumn,
     TimeColumn,
     TimeUnitOption,
@@ -104,8 +106,10 @@ def prepare(
         ),
     ] = "",
     memory_limit: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Memory limit of DuckDB, such as 2GB.")
+        str | None, typer.Option(metavar="SIZE", help="Memory limit of DuckDB, such as 2GB. With Spark: of DuckDB in the driver.")
     ] = None,
+    engine: EngineName = None,
+    master: Master = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a dataset that was prepared with other options.")
     ] = False,
@@ -145,6 +149,8 @@ def prepare(
         ),
     }
     if out is None or dry_run:
+        if engine == "spark":
+            raise ConfigError("--dry-run reads the log in DuckDB on this machine; omit --engine spark")
         _show_inspection(inspect_events(log, **inputs))
         return
     dataset = prepare_dataset(
@@ -152,6 +158,7 @@ def prepare(
         out,
         overwrite=overwrite,
         allow_leaks=[kind.strip() for kind in allow_leaks.split(",") if kind.strip()],
+        **drop_unset(engine=engine, master=master),
         **inputs,
     )
     show_dataset({**describe(dataset), "item_columns": describe_columns(dataset)})

@@ -31,7 +31,7 @@ from reprise.data.io.parquet_files.row_queries import (
     installed_versions,
     quoted,
 )
-from reprise.data.io.spark_session import open_session
+from reprise.data.io.spark_session import open_session, without_pandas_warning
 from reprise.errors import ConfigError, DataError, RepriseError
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ class SparkEngine:
         # a session of its own, so that names of views and settings do not change those of the caller
         self._session = open_session(master).newSession()
         self._session.conf.set("spark.sql.caseSensitive", "true")
-        self._backend = ibis.pyspark.connect(self._session)
+        with without_pandas_warning():
+            self._backend = ibis.pyspark.connect(self._session)
         self._directory = directory
         self._tables_directory = directory / "tables"
         self._tables: dict[str, Path] = {}
@@ -110,7 +111,9 @@ class SparkEngine:
         """Return the table that an expression computes from a table of `number_rows`, evaluated by DuckDB on the workers."""
         carried = {name: _carried(kind) for name, kind in expression.schema().items()}
         query = self._driver.backend.compile(expression)
-        casts = [f"CAST({identifier(name)} AS {kind[0]}) AS {identifier(name)}" for name, kind in carried.items()]
+        casts = [
+            f"CAST({identifier(name)} AS {kind[0]}) AS {identifier(name)}" for name, kind in carried.items()
+        ]
         schema = pa.schema([(name, kind[1]) for name, kind in carried.items()])
         files, columns = self._files[LOG]
         used = tuple(column for column in columns if column.name in _used_columns(expression))
@@ -118,7 +121,11 @@ class SparkEngine:
         cores = self._session.sparkContext.defaultParallelism
         shares = max(SHARES_PER_CORE * cores, rows // ROWS_PER_SHARE)
         reader = RowQuery(
-            file_parts(files, shares), used, f"SELECT {', '.join(casts)} FROM ({query})", schema, installed_versions()
+            file_parts(files, shares),
+            used,
+            f"SELECT {', '.join(casts)} FROM ({query})",
+            schema,
+            installed_versions(),
         )
         count = len(reader.shares)
         with self._translate_errors():
@@ -175,7 +182,9 @@ class SparkEngine:
         until = totals.total.sum().over(ibis.cumulative_window(order_by=EVENT_ORDER[0]))
         starts = totals.select(counted_sequence=totals[EVENT_ORDER[0]], start=until - totals.total)
         joined = counted.join(starts, counted[EVENT_ORDER[0]] == starts.counted_sequence)
-        return joined.mutate(marked=joined.start + joined.within).drop(mark, "within", "start", "counted_sequence")
+        return joined.mutate(marked=joined.start + joined.within).drop(
+            mark, "within", "start", "counted_sequence"
+        )
 
     def event_batches(self, name: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Return columns of a saved table of events in its order. Spark sorts the table once, into files in this order."""
@@ -262,7 +271,9 @@ class SparkEngine:
     def _open(self, path: Path) -> None:
         """Open a written table as a view. Each version has its own name, so that older expressions keep their meaning."""
         with self._translate_errors():
-            self._session.read.parquet("file://" + WILDCARDS.sub(r"\\\1", str(path))).createOrReplaceTempView(path.name)
+            self._session.read.parquet("file://" + WILDCARDS.sub(r"\\\1", str(path))).createOrReplaceTempView(
+                path.name
+            )
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:

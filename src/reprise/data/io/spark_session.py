@@ -62,7 +62,7 @@ def open_session(master: str | None = None) -> "SparkSession":
 
     if master is not None:
         _check_master(master)
-    with _without_pandas_warning():
+    with without_pandas_warning():
         # private, but the public `getActiveSession` knows only the sessions of this thread
         if SparkContext._active_spark_context is None:
             _check_java()
@@ -83,7 +83,7 @@ def open_session(master: str | None = None) -> "SparkSession":
 
 
 @contextmanager
-def _without_pandas_warning() -> Iterator[None]:
+def without_pandas_warning() -> Iterator[None]:
     """Silence the warning of PySpark about new versions of pandas, which Reprise does not use with Spark."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)

@@ -1,7 +1,8 @@
 """The work directory of `prepare`: each step runs once, and a final rename makes the dataset visible.
 
 `OUT.partial/` contains the tables of the engine and the arrays. The result of each finished step is stored in the same
-transaction as its tables. So the same call continues after the last finished step, and a different call starts again. `OUT` appears only when the dataset is complete.
+transaction as its tables. So the same call continues after the last finished step, and a different call starts again.
+`OUT` appears only when the dataset is complete.
 """
 
 import errno

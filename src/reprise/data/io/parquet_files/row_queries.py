@@ -100,8 +100,12 @@ class RowQuery:
 
     def _rows(self, connection: duckdb.DuckDBPyConnection, part: FilePart) -> str:
         """Return the query for the numbered rows of a part, with the types that hold the values of all files."""
-        source = f"read_parquet([{quoted(escaped(part.path))}], file_row_number = true, hive_partitioning = false)"
-        present = {name.lower() for name, *_ in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+        source = (
+            f"read_parquet([{quoted(escaped(part.path))}], file_row_number = true, hive_partitioning = false)"
+        )
+        present = {
+            name.lower() for name, *_ in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
+        }
         columns = [
             f"CAST({identifier(given) if given.lower() in present else 'NULL'} AS {sql_type}) AS {identifier(name)}"
             for name, given, sql_type in self.columns
