@@ -106,7 +106,10 @@ def prepare(
         ),
     ] = "",
     memory_limit: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Memory limit of DuckDB, such as 2GB. With Spark: of DuckDB in the driver.")
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="Memory limit of DuckDB, such as 2GB. With Spark: of DuckDB in the driver."
+        ),
     ] = None,
     engine: EngineName = None,
     master: Master = None,

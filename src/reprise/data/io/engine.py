@@ -28,6 +28,11 @@ class Engine(Protocol):
     """
 
     @property
+    def memory_limit(self) -> str:
+        """Memory limit of DuckDB in this process."""
+        ...
+
+    @property
     def driver(self) -> DuckDBEngine:
         """DuckDB of this process, with the saved tables: for tables of sequences and items, not of events."""
         ...

@@ -10,11 +10,13 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.builders as ib
 import ibis.expr.datatypes as dt
+import ibis.expr.operations as ops
 import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -42,7 +44,11 @@ EVENT_ORDER = ("sequence", "time_ms", "part", "row")
 ROWS_PER_SHARE = 1_000_000
 """Rows of the log that a task reads, if there are more than the tasks that run at the same time need."""
 SHARES_PER_CORE = 2
+UINT64_CARRIER = pa.decimal128(20, 0)
+"""Type that holds unsigned integers of 64 bits in Spark, which has none."""
 STATE = "state.json"
+DRIVER = "driver-"
+"""Start of the name of the directory in which DuckDB spills, in one process."""
 RAISED_BY_WORKER = re.compile(r"reprise\.errors\.(DataError|ConfigError): (.*)")
 WILDCARDS = re.compile(r"([\\*?\[\]{}])")
 DISK_FULL = "No space left on device"
@@ -76,11 +82,9 @@ class SparkEngine:
         self._queries = 0
         self._files: dict[str, tuple[Sequence[Path], tuple[FileColumn, ...]]] = {}
         self._read_state()
-        scratch = directory / "driver"
-        with suppress(FileNotFoundError):
-            shutil.rmtree(scratch)
-        scratch.mkdir()
-        self._driver = DuckDBEngine(scratch, memory_limit)
+        for old in directory.glob(f"{DRIVER}*"):
+            shutil.rmtree(old)
+        self._driver = DuckDBEngine(Path(mkdtemp(prefix=DRIVER, dir=directory)), memory_limit)
 
     @property
     def memory_limit(self) -> str:
@@ -91,8 +95,18 @@ class SparkEngine:
     def driver(self) -> DuckDBEngine:
         """DuckDB of this process, with the saved tables as views."""
         for name, path in self._tables.items():
-            files = ", ".join(quoted(escaped(file)) for file in _part_files(path))
-            self._driver.view(name, f"SELECT * FROM read_parquet([{files}], hive_partitioning = false)")
+            files = _part_files(path)
+            columns = [
+                f"CAST({identifier(field.name)} AS UBIGINT) AS {identifier(field.name)}"
+                if field.type == UINT64_CARRIER
+                else identifier(field.name)
+                for field in pq.read_schema(files[0])
+            ]
+            listed = ", ".join(quoted(escaped(file)) for file in files)
+            self._driver.view(
+                name,
+                f"SELECT {', '.join(columns)} FROM read_parquet([{listed}], hive_partitioning = false)",
+            )
         return self._driver
 
     def close(self) -> None:
@@ -201,6 +215,9 @@ class SparkEngine:
         """Evaluate an expression with a small result and return its rows."""
         with self._translate_errors():
             table = self._frame(expression).toArrow()
+        for place, field in enumerate(table.schema):
+            if field.type == UINT64_CARRIER:
+                table = table.set_column(place, field.name, table.column(place).cast(pa.uint64()))
         rows: list[dict[str, Any]] = table.to_pylist()
         return rows
 
@@ -306,7 +323,7 @@ def _carried(kind: dt.DataType) -> tuple[str, pa.DataType, str]:
     if kind.is_boolean():
         return "BOOLEAN", pa.bool_(), "boolean"
     if kind.is_uint64():
-        return "DECIMAL(20, 0)", pa.decimal128(20, 0), "decimal(20, 0)"
+        return "DECIMAL(20, 0)", UINT64_CARRIER, "decimal(20, 0)"
     if kind.is_integer():
         return "BIGINT", pa.int64(), "bigint"
     if kind.is_float32():
@@ -325,11 +342,8 @@ def _spark_schema(carried: dict[str, tuple[str, pa.DataType, str]]) -> str:
 
 
 def _used_columns(expression: ir.Table) -> set[str]:
-    """Return the names of the columns of the log that an expression needs."""
-    from ibis.expr.operations import Field, UnboundTable
-
-    fields = expression.op().find(Field)
-    return {field.name for field in fields if isinstance(field.rel, UnboundTable)}
+    """Return the names of the columns that an expression uses, of the log and of its own steps."""
+    return {field.name for field in expression.op().find(ops.Field)}
 
 
 def _part_files(path: Path) -> list[Path]:

@@ -48,8 +48,9 @@ def cut_sessions(engine: Engine, name: str, gap_ms: int) -> int:
     saved = engine.save("sessions", cut.mutate(owner=cut.sequence, sequence=session).drop("marked"))
     owners = saved.group_by("sequence").aggregate(owner=saved.owner.min())
     number = ibis.row_number().over(group_by=owners.owner, order_by=owners.sequence) + 1
-    numbered = engine.save("session_of", owners.mutate(number=number))
-    return int(engine.row(numbered.aggregate(count=numbered.count()))["count"])
+    engine.save("session_of", owners.mutate(number=number))
+    saved = engine.driver.table("session_of")
+    return int(engine.driver.row(saved.aggregate(count=saved.count()))["count"])
 
 
 def keep_frequent(engine: Engine, name: str, min_item: int, min_sequence: int) -> dict[str, int]:

@@ -52,7 +52,7 @@ def code_ids(log: Log, *, cut_later: bool = False) -> dict[str, Any]:
     """Check all columns except the times; save the tables `sequences` and `items` (id and code) and return facts.
 
     Codes count from 0 in the order of first appearance. The facts are the number of `rows`, of distinct `sequences` and
-    `items`, the `kinds`, and whether the ids of both are `integers`.
+    `items`, the `kinds`, whether the ids of both are `integers`, and the type of those of the sequences (`sequence_type`).
 
     Args:
         log: The log.
@@ -80,6 +80,7 @@ def code_ids(log: Log, *, cut_later: bool = False) -> dict[str, Any]:
         "items": items["count"],
         "kinds": kinds,
         "integers": [sequences["integers"], items["integers"]],
+        "sequence_type": sequences["type"],
     }
 
 
@@ -100,14 +101,16 @@ def encode(log: Log, time_format: TimeFormat, kinds: list[str]) -> None:
 
 
 def _save_codes(log: Log, name: str, column: str) -> dict[str, Any]:
-    """Save the table `name` of the distinct ids of a column and their codes; return their number and type."""
+    """Save the table `name` of the distinct ids of a column and their codes; return facts about them."""
     table = log.rows(id=log.table[column])
     # Strings are only hashed here and in the join of `_encode_rows`; they are never sorted. Codes follow the first row of
     # each id, so they do not depend on the number of threads or on the hash.
     found = table.group_by("id").aggregate(first=table.row.min(), rows=table.count())
     codes = found.mutate(code=ibis.row_number().over(order_by=found.first).cast(dt.int32))
-    saved = log.engine.save(name, codes.select("id", "code", "rows"))
-    facts = log.engine.row(
+    log.engine.save(name, codes.select("id", "code", "rows"))
+    driver = log.engine.driver
+    saved = driver.table(name)
+    facts = driver.row(
         saved.aggregate(
             count=saved.count(), rows=saved.rows.sum(), missing=saved.rows.sum(where=is_missing_id(saved.id))
         )
@@ -118,25 +121,20 @@ def _save_codes(log: Log, name: str, column: str) -> dict[str, Any]:
             f"column {log.name(column)!r} has no id in {facts['missing']} of {facts['rows']} rows, first in row "
             f"{first['row'] + 1}; drop these rows, or give each its own id"
         )
-    _check_size(log, saved, column)
-    return {**facts, "integers": _are_integers(log, saved)}
+    kind = log.table[column].type()
+    if kind.is_unsigned_integer():
+        _check_size(log.name(column), driver.row(saved.aggregate(id=saved.id.max()))["id"])
+    if log.events.source.text:  # text files do not show the type
+        others = driver.row(saved.aggregate(other=(~is_integer_text(saved.id)).sum()))["other"]
+        return {**facts, "integers": not others, "type": str(kind)}
+    return {**facts, "integers": bool(kind.is_integer()), "type": str(kind)}
 
 
-def _check_size(log: Log, saved: ir.Table, column: str) -> None:
-    if not saved.id.type().is_unsigned_integer():
-        return
-    largest = log.engine.row(saved.aggregate(id=saved.id.max()))["id"]
+def _check_size(column: str, largest: int) -> None:
     if largest >= ID_LIMIT:
         raise DataError(
-            f"column {log.name(column)!r} has the id {largest}, but integer ids must be below 2^63; store larger ids as strings"
+            f"column {column!r} has the id {largest}, but integer ids must be below 2^63; store larger ids as strings"
         )
-
-
-def _are_integers(log: Log, saved: ir.Table) -> bool:
-    """Return whether ids are integers: by their type or, in text files, because every id is written as an integer."""
-    if not log.events.source.text:
-        return bool(saved.id.type().is_integer())
-    return not log.engine.row(saved.aggregate(other=(~is_integer_text(saved.id)).sum()))["other"]
 
 
 def _kinds(log: Log) -> list[str]:

@@ -102,10 +102,9 @@ def write_step(plan: Plan, work: Workspace, encoded: Result, cleaned: Result) ->
     layout = Layout.from_parts(parts)
     ranking = rank_items(engine, table, layout, encoded["items"])
     written = write_arrays(engine, table, directory, layout, ranking)
-    sequence_integers, item_integers = encoded["integers"]
-    log_ids = LogIds(item_integers, plan.events.source.text)
+    log_ids = LogIds(encoded["integers"][1], plan.events.source.text)
     item_facts = write_items(engine.driver, plan.items, ranking, log_ids, directory / ITEMS)
-    _write_sequences(engine.driver, directory / SEQUENCES, sequence_integers, cut=table == "sessions")
+    _write_sequences(engine.driver, directory / SEQUENCES, encoded, cut=table == "sessions")
     user_facts, user_notes = _add_users(plan, directory / SEQUENCES)
     facts = {
         "rows_read": encoded["rows"],
@@ -159,17 +158,18 @@ def _too_few_sequences(plan: Plan, sequences: int) -> DataError:
     )
 
 
-def _write_sequences(engine: DuckDBEngine, path: Path, integers: bool, *, cut: bool) -> None:
+def _write_sequences(engine: DuckDBEngine, path: Path, encoded: Result, *, cut: bool) -> None:
     kept, known = engine.table("kept"), engine.table("sequences")
     if cut:
         owners = engine.table("session_of")
         kept = kept.select("sequence").join(owners, "sequence")
         joined = kept.join(known, kept.owner == known.code).order_by("sequence")
         name = joined.id.cast(dt.string) + "/" + joined.number.cast(dt.string)
-        engine.copy(joined.select(sequence_id=name, user_id=joined.id), path)
+        engine.copy(joined.select(sequence_id=name, user_id=joined.id.cast(encoded["sequence_type"])), path)
         return
     joined = kept.select("sequence").join(known, kept.sequence == known.code).order_by("sequence")
-    engine.copy(joined.select(sequence_id=joined.id.cast(dt.int64 if integers else dt.string)), path)
+    kind = dt.int64 if encoded["integers"][0] else dt.string
+    engine.copy(joined.select(sequence_id=joined.id.cast(kind)), path)
 
 
 def _add_users(plan: Plan, path: Path) -> tuple[dict[str, Any], list[str]]:

@@ -110,8 +110,9 @@ class RowQuery:
             f"CAST({identifier(given) if given.lower() in present else 'NULL'} AS {sql_type}) AS {identifier(name)}"
             for name, given, sql_type in self.columns
         ]
+        columns.append(f"file_row_number + {part.before} AS row")
         return (
-            f"SELECT {', '.join(columns)}, file_row_number + {part.before} AS row FROM {source} "
+            f"SELECT {', '.join(columns)} FROM {source} "
             f"WHERE file_row_number >= {part.first} AND file_row_number < {part.end}"
         )
 
