@@ -191,7 +191,7 @@ def _expand(source: Any) -> list[Path]:
         paths += _expand_one(one)
     if not paths:
         raise DataError("no files to read: the list is empty")
-    return paths
+    return list(dict.fromkeys(paths))  # a file that is listed twice, or by a path and a glob, is read once
 
 
 def _unsupported_source(source: Any, *first: Any) -> DataError:

@@ -165,11 +165,15 @@ def _write_sequences(engine: DuckDBEngine, path: Path, encoded: Result, *, cut: 
         kept = kept.select("sequence").join(owners, "sequence")
         joined = kept.join(known, kept.owner == known.code).order_by("sequence")
         name = joined.id.cast(dt.string) + "/" + joined.number.cast(dt.string)
-        engine.copy(joined.select(sequence_id=name, user_id=joined.id.cast(encoded["sequence_type"])), path)
-        return
-    joined = kept.select("sequence").join(known, kept.sequence == known.code).order_by("sequence")
-    kind = dt.int64 if encoded["integers"][0] else dt.string
-    engine.copy(joined.select(sequence_id=joined.id.cast(kind)), path)
+        stored = joined.select(sequence_id=name, user_id=joined.id.cast(encoded["sequence_type"]))
+    else:
+        joined = kept.select("sequence").join(known, kept.sequence == known.code).order_by("sequence")
+        kind = dt.int64 if encoded["integers"][0] else dt.string
+        stored = joined.select(sequence_id=joined.id.cast(kind))
+    # not by the engine, which would state that a column has no nulls only if the statistics of its tables say so
+    with pq.ParquetWriter(path, stored.schema().to_pyarrow(), compression="zstd") as writer:
+        for batch in engine.batches(stored):
+            writer.write_batch(batch)
 
 
 def _add_users(plan: Plan, path: Path) -> tuple[dict[str, Any], list[str]]:

@@ -135,7 +135,8 @@ def file_parts(files: Sequence[Path], shares: int) -> tuple[tuple[FilePart, ...]
         metadata, first = pq.read_metadata(path), 0
         for group in range(metadata.num_row_groups):
             end = first + metadata.row_group(group).num_rows
-            groups.append(FilePart(str(path), first, end, before))
+            if end > first:
+                groups.append(FilePart(str(path), first, end, before))
             first = end
         before += first
     chosen: list[list[FilePart]] = []
