@@ -137,6 +137,16 @@ def test_the_search_is_measured() -> None:
     assert all(row["exact / quick"] > 0 for row in rows)
 
 
+def test_training_in_parallel_is_measured(path: Path) -> None:
+    tiny = ["model.size=8", "model.layers=1", "model.cooccurrence=0", "model.repeats=0", "training.epochs=1"]
+    options = ["--ensemble", "--without-threads", "--rounds", "1", "--set", *tiny, "training.refit=0"]
+    found = json.loads(ran("parallel_training.py", str(path), *options))
+    serial, parallel = "one after the other, one thread", "in parallel, one thread each"
+    assert found[serial].keys() == found[parallel].keys() == {"wall_s", "cpu_s", "cores"}
+    median, only = found[f"wall_s: {serial} / {parallel}"]
+    assert median == only > 0
+
+
 def test_event_logs_are_measured(tmp_path: Path) -> None:
     options = ["--groups", "1", "64", "--seconds", "0.05", "--rounds", "2"]
     stores = ["--store", f"sqlite:///{tmp_path}/a.db", "--store", f"sqlite:///{tmp_path}/b.db"]

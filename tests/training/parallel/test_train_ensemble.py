@@ -208,7 +208,7 @@ def test_another_number_of_members_is_another_run(log: SequenceDataset, run: Pat
 def test_members_in_parallel_processes_are_those_of_one_process(
     shop: SequenceDataset, tmp_path: Path
 ) -> None:
-    pair = Ensemble(replace(SMALL, cooccurrence=0), members=2)
+    pair = Ensemble(replace(SMALL, cooccurrence=0, repeats=0), members=2)
     for name, workers in (("serial", 1), ("parallel", 8)):
         options = replace(EXACT, workers=workers)
         train(pair, shop, tmp_path / name, training=TRAINING, options=options, progress=True)

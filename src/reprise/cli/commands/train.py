@@ -51,7 +51,7 @@ def train(
         typer.Option(
             metavar="N",
             min=0,
-            help="Number of CPU threads, with several workers of each.",
+            help="Number of CPU threads; with several workers, that of each.",
             show_default="torch's choice, shared equally by the workers",
         ),
     ] = None,
