@@ -33,6 +33,7 @@ HOMES = {
     "ibis": ("data/",), "duckdb": ("data/",), "pyarrow": TABLES,
     "pyspark": ("data/io/spark", "spark/"), "py4j": ("data/io/spark",),
     "onnx": ("recommender/artefact/",), "onnxscript": (EXPORT,),
+    "faiss": ("recommender/search/inverted_file.py",),
     "onnxruntime": ("recommender/runtime/", "recommender/search/", "content/encoders/"),
     "scipy": ("content/", "forecast/", "models/", "evaluation/stats/"), "sklearn": ("content/",),
     "optuna": ("training/tuning/optuna_study.py",), "mlflow": ("training/loggers.py",), "wandb": ("training/loggers.py",),

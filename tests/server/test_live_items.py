@@ -9,7 +9,8 @@ import pytest
 from reprise.models.items.content_embeddings import ItemContent
 from reprise.models.networks.recurrent import Recurrent
 from reprise.recommender import Recommender
-from reprise.recommender.artefact.artefact import CONTENT_MAP, read
+from reprise.recommender.artefact.artefact import CONTENT_MAP
+from reprise.recommender.artefact.reading import read
 from reprise.server.engine.event_encoding import is_known
 from reprise.server.engine.item_overrides import ItemOverrides
 from reprise.server.store.records import ItemChange

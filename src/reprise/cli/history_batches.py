@@ -26,7 +26,7 @@ def open_recommender(path: Path, dataset: Path | None = None, *, trusted: bool =
     Raises:
         ArtefactError: the path is neither a saved model nor a run.
     """
-    from reprise.recommender.artefact.artefact import find_backup
+    from reprise.recommender.artefact.replaced_directory import find_backup
     from reprise.recommender.recommender import Recommender
 
     if (path / "manifest.json").exists() or find_backup(path):

@@ -17,6 +17,7 @@ from reprise.recommender.artefact.loading import open_index, open_network
 from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.items.content_vectors import ContentVectors
 from reprise.recommender.ranker import Ranker
+from reprise.recommender.search.approximate_index import ApproximateIndex
 from reprise.recommender.search.exact_index import ExactIndex
 from reprise.recommender.search.merged_index import MergedIndex
 from reprise.recommender.search.quantized_index import QuantizedIndex
@@ -56,7 +57,7 @@ class ItemChanger:
 
     encoder: ItemEncoder | None
     """Encoder of items; None if the network reads ids only, so that no item gets a new vector."""
-    index: ExactIndex | QuantizedIndex
+    index: ExactIndex | QuantizedIndex | ApproximateIndex
     """Search over the output vectors of the model."""
     catalogue: Catalogue
     """Items of the model without changes."""

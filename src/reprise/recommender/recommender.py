@@ -1,7 +1,6 @@
 """The recommender: a trained network as a saved model, used with the caller's ids.
 
-It always runs the exported network, so results do not change when a model is saved and loaded. Torch is imported only to
-create a recommender from a network.
+It always runs the exported network. Torch is imported only to create a recommender from a network.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,8 +15,16 @@ from reprise.data.dataset import SequenceDataset
 from reprise.data.history_rules import HistoryRules
 from reprise.data.vocabulary import ItemId, Vocabulary
 from reprise.errors import ArtefactError, DataError
-from reprise.recommender.artefact.artefact import Artefact, read, write
-from reprise.recommender.artefact.model_card import ReportLike, report_facts
+from reprise.recommender.artefact.artefact import Artefact, write
+from reprise.recommender.artefact.model_card import ReportLike
+from reprise.recommender.artefact.reading import read
+from reprise.recommender.artefact.search_choice import (
+    AUTO,
+    RECALL,
+    SearchName,
+    described_artefact,
+    with_search,
+)
 from reprise.recommender.explain import columns_after_history, influences_of_events
 from reprise.recommender.exploration import exploration_of
 from reprise.recommender.forecaster import Forecast, Forecaster
@@ -30,6 +37,7 @@ from reprise.recommender.option_checks import at_most
 from reprise.recommender.rank_histories import rank_histories
 from reprise.recommender.ranker import Ranker
 from reprise.recommender.recommendations import ColumnContribution, Continuation, Influence, Recommendations
+from reprise.recommender.search.approximate_index import exact_index
 from reprise.recommender.search.mmr import check_diversity
 from reprise.recommender.self_check import GOLDEN, check_each_kind, make_golden_tests, run_golden_tests
 from reprise.recommender.session import Session
@@ -61,7 +69,7 @@ class Recommender:
         instance("dataset", dataset, SequenceDataset, "open it with `SequenceDataset.open`")
         if training is not None:
             mapping("training", training, "pass a dictionary")
-        self._open(export(model, dataset, training), trusted=True)
+        self._open(export(model, dataset, training), True, dataset)
         self.artefact = self.artefact.with_metadata(golden=self._make_golden_tests())
 
     @classmethod
@@ -73,8 +81,8 @@ class Recommender:
             trusted: Whether `spec` may import classes from outside the package. Recommendations never need them.
 
         Raises:
-            ArtefactError: a file is missing, altered or does not fit the others, a score after one event of some kind is not
-                finite, or the format version cannot be read.
+            ArtefactError: a file is missing, altered or does not fit the others, a score is not finite, the format version
+                cannot be read, or the search needs faiss, which is not installed.
         """
         folder = file_path("path", path)
         artefact = read(folder)
@@ -92,8 +100,8 @@ class Recommender:
         recommender._open(artefact, trusted)
         return recommender
 
-    def _open(self, artefact: Artefact, trusted: bool) -> None:
-        self._trusted = trusted
+    def _open(self, artefact: Artefact, trusted: bool, dataset: SequenceDataset | None = None) -> None:
+        self._trusted, self._dataset = trusted, dataset
         self._similarity = SimilarItems(artefact)
         self._ranker, self._changer = open_ranker(artefact)
         self._rules = artefact.history_rules
@@ -105,22 +113,24 @@ class Recommender:
         report: Mapping[str, Any] | ReportLike | None = None,
         *,
         attribution: Mapping[str, str] | None = None,
-    ) -> None:
-        """Write the model to a directory. A saved model at this path is replaced by a rename.
+        search: SearchName = AUTO,
+        recall: float = RECALL,
+    ) -> Artefact:
+        """Write the model to a directory, and return it as it was saved. A model at this path is replaced by a rename.
 
         Args:
             path: Directory to write.
             report: Evaluation of this model, for the model card.
             attribution: Texts for the model card: `data`, `licence`, `citation`, `author`, `contact`.
+            search: Search of the saved model: `exact`, `approximate` (needs faiss) or `auto`, exact up to a million items.
+            recall: Share of the 20 best items that an approximate search is to find.
 
         Raises:
-            ConfigError: `report` is not a report, or another argument is of a wrong type.
+            ConfigError: an argument is invalid, or an approximate search cannot be built or finds too few of the best items.
             ArtefactError: the path holds something else than a saved model, or a file cannot be written.
         """
-        folder = file_path("path", path)
-        if attribution is not None:
-            mapping("attribution", attribution, "pass texts by name, such as {'licence': 'MIT'}")
-        write(self.artefact.with_metadata(report=report_facts(report), attribution=attribution), folder)
+        folder, described = file_path("path", path), described_artefact(self.artefact, report, attribution)
+        return write(with_search(described, self._dataset, search, recall), folder)
 
     def self_check(self) -> None:
         """Run the golden tests that were saved with the model. Without them, check that scores are finite.
@@ -128,9 +138,9 @@ class Recommender:
         Raises:
             ArtefactError: a result differs from the one at export, or has scores that are not finite.
         """
-        golden = self.artefact.metadata.get(GOLDEN)
-        if golden:
-            run_golden_tests(self.recommend, self.items, golden)
+        if golden := self.artefact.metadata.get(GOLDEN):
+            exact = self._with_ranker(replace(self._ranker, index=exact_index(self._ranker.index)))
+            run_golden_tests(exact.recommend, self.items, golden)
         else:
             self._make_golden_tests()
 
@@ -201,10 +211,7 @@ class Recommender:
         return self._with_ranker(self._changer.without_items(self._ranker, id_list("item_ids", item_ids)))
 
     def with_exploration(self, share: float, seed: int | None = None) -> "Recommender":
-        """Return a recommender that gives a share of the slots, from 0 to 1, to items that its lists showed rarely.
-
-        An explored item has its `propensity`. The same `seed` and requests give the same lists.
-        """
+        """Return a recommender that gives a share of the slots, from 0 to 1, to rarely shown items (`propensity`)."""
         return self._with_ranker(replace(self._ranker, exploration=exploration_of(share, seed)))
 
     def without_columns(self, names: Iterable[str]) -> "Recommender":
@@ -236,17 +243,15 @@ class Recommender:
 
         Args:
             history: Events of the user, oldest first: item ids, (item id, timestamp) pairs, or mappings with `item_id` and
-                optionally `timestamp`, `kind` and `value`. Events of unknown items are skipped and counted. A
-                `UserHistory` also has attributes of the user.
+                optionally `timestamp`, `kind` and `value`. Those of unknown items are skipped. `UserHistory` has attributes.
             k: Number of items to return; fewer if fewer items exist or pass the lists and the filter.
             deny: Items that must not be returned.
             allow: Items that may be returned; None: all items.
             exclude_seen: Whether to leave out the items of the history.
             now: Time of the request, as a timestamp; None: not known, and no time is assumed.
-            filter: Conditions on columns of the item table, all of which must hold: a value (equal), a list of values (one
-                of them), `{"min": 5, "max": 20}` (a range that includes its ends; one end is enough) or `{"not": ...}` (none
-                of the values). An item without a value in a column meets no condition on it. Items whose `available` is
-                false are not returned, unless the filter names `available`.
+            filter: Conditions on columns, all of which must hold: a value (equal), a list (one of the values),
+                `{"min": 5, "max": 20}` (a range with its ends; one is enough) or `{"not": ...}` (none of the values). An item
+                without a value meets no condition. Items whose `available` is false need a filter that names `available`.
             diversity: Weight of dissimilarity to the items already chosen, from 0, the plain ranking, to 1 (maximal marginal
                 relevance, Carbonell & Goldstein 1998). Above 0 the items are in the order of choice, not of their scores.
 
@@ -271,10 +276,7 @@ class Recommender:
         filter: Mapping[str, Any] | None = None,
         diversity: float = 0.0,
     ) -> list[Recommendations]:
-        """Return the result of `recommend` for each of many histories, in their order.
-
-        Histories of similar length are folded together, which is faster than one call for each.
-        """
+        """Return the result of `recommend` for each of many histories, in their order; faster than one call for each."""
         k = at_most(k, self._ranker.catalogue.recommendable)
         check_diversity(diversity)
         flag("exclude_seen", exclude_seen)
@@ -362,17 +364,14 @@ class Recommender:
             length: Number of items to generate.
             temperature: Number that divides the scores before the softmax; 0 always chooses the best item.
             top_k: Number of best items to sample from; None: all items.
-            top_p: Probability of the items to sample from: the fewest best items that together reach it (nucleus sampling,
-                Holtzman et al. 2020); None: all items.
+            top_p: Sample from the fewest best items with this probability (nucleus sampling, Holtzman et al. 2020); None: all.
             no_repeat: Whether no item is generated twice. Items of the history can be generated.
             seed: Seed of the random numbers; the same seed gives the same items.
-            beams: Number of paths that a beam search keeps, instead of sampling; 1 always chooses the best item. More beams
-                find more probable paths and take more time. Among equally probable paths, the one whose items come first in
-                the vocabulary is kept.
+            beams: Number of paths that a beam search keeps, instead of sampling; 1 always chooses the best item. Among equally
+                probable paths, the one whose items come first in the vocabulary is kept.
 
         Raises:
-            ConfigError: an option is out of range, `length` is above the number of items that can be chosen, or `beams` is
-                combined with an option of sampling.
+            ConfigError: an option is out of range, fewer items can be chosen, or `beams` is combined with a sampling option.
         """
         options = DecodingOptions(temperature, top_k, top_p, no_repeat, seed, beams)
         return generate_after(self._ranker, self._read(history), length, options)

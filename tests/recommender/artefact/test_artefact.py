@@ -1,4 +1,3 @@
-import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -10,14 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from manifests import rewrite
 from safetensors.numpy import save
 
 from reprise.data.io.arrow_columns import write_table
 from reprise.errors import ArtefactError, ConfigError, RepriseError
 from reprise.models.networks.recurrent import Recurrent
 from reprise.recommender import Recommender
-from reprise.recommender.artefact.artefact import FILES, ITEMS, MANIFEST, OLD_FILES, VECTORS, read, write
+from reprise.recommender.artefact.artefact import FILES, ITEMS, MANIFEST, OLD_FILES, VECTORS, write
 from reprise.recommender.artefact.bounded_read import MAX_MANIFEST_BYTES
+from reprise.recommender.artefact.reading import read
 from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.search.quantized_index import MIN_ITEMS, QuantizedIndex
 from reprise.testing.worlds import world
@@ -232,22 +233,6 @@ def test_the_error_for_a_directory_without_a_model_names_the_command(tmp_path: P
             match=rf"^{path} is not a saved model \(it {what}\); make one with `reprise export RUN --out {path}`$",
         ):
             Recommender.load(path)
-
-
-def rewrite(
-    folder: Path,
-    files: dict[str, bytes] | None = None,
-    entries: dict[str, object] | None = None,
-    **more: object,
-) -> None:
-    """Replace files of a saved model, or entries of its manifest, and make all checksums correct again."""
-    manifest = json.loads((folder / MANIFEST).read_text()) | (entries or {}) | more
-    del manifest["sha256"]
-    for name, data in (files or {}).items():
-        (folder / name).write_bytes(data)
-        manifest["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-    manifest["sha256"] = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-    (folder / MANIFEST).write_text(json.dumps(manifest))
 
 
 def test_files_of_two_models_are_refused(saved: Path, counting_shop: Recommender) -> None:

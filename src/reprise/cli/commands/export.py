@@ -1,8 +1,9 @@
 """`reprise export`: save the model of a run as a directory for inference."""
 
 import json
+import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -17,15 +18,37 @@ def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A directory that `train` wrote.")],
     out: Annotated[Path, typer.Option(metavar="MODEL", help="Directory to write the model to.")],
     dataset: DatasetOption = None,
+    search: Annotated[
+        Literal["auto", "exact", "approximate"],
+        typer.Option(
+            help="How the saved model searches the catalogue: all items, or an index of faiss that may miss a few of the best; "
+            "auto: approximate for more than a million items."
+        ),
+    ] = "auto",
+    recall: Annotated[
+        float,
+        typer.Option(
+            metavar="0.9..1", help="Share of the 20 best items that an approximate search is to find."
+        ),
+    ] = 0.98,
     trusted: Trusted = False,
 ) -> None:
     """Save the model of a run for use without torch: vectors, ONNX graphs, item table, model card."""
+    from reprise.recommender.artefact.artefact import SEARCH
     from reprise.recommender.recommender import Recommender
     from reprise.training import load_run
 
     model, data = load_run(run, dataset, trusted=trusted)
-    Recommender(model, data, training=training_metadata(run)).save(out)
+    recommender = Recommender(model, data, training=training_metadata(run))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        saved = recommender.save(out, search=search, recall=recall)
     typer.echo(f"wrote {out}")
+    if saved.lists is not None:
+        found = saved.metadata[SEARCH]["recall@20"]
+        typer.echo(f"the search is approximate: it found {found:.1%} of the 20 best items of sampled users")
+    for warning in caught:
+        typer.secho(f"note: {warning.message}", err=True, fg=typer.colors.YELLOW)
     show_next(
         ("reprise", "recommend", out, "HISTORIES", "--k", min(20, data.items.warm)),
         ("reprise", "serve", out, "--store", "sqlite:///events.db"),

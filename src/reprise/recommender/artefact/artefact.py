@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,27 +16,30 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors.numpy import load, save
+import numpy as np
+from safetensors.numpy import save
 
 from reprise.arrays import AnyArray, Float32Array
 from reprise.data.history_rules import HistoryRules
-from reprise.data.io.arrow_columns import Table, read_table, write_table
+from reprise.data.io.arrow_columns import Table, write_table
 from reprise.data.popular_items import PopularItems, popular_shares
 from reprise.directory_lock import locked_output
-from reprise.errors import ArtefactError, DataError, command_line
-from reprise.path_kinds import instead
-from reprise.recommender.artefact.bounded_read import COPY_AGAIN, MAX_MANIFEST_BYTES, read_bounded
+from reprise.errors import ArtefactError
+from reprise.recommender.artefact.bounded_read import (
+    file_checksum,
+)
 from reprise.recommender.artefact.model_card import HISTORY_RULES, model_card
 from reprise.recommender.artefact.popular_soundness import check_popular
+from reprise.recommender.artefact.replaced_directory import move_into_place
 from reprise.recommender.artefact.soundness import (
     check_content_map,
     check_cooccurrence,
     check_items,
-    check_manifest,
     check_repeats,
     check_tensors,
 )
 from reprise.recommender.runtime.user_map import UserMap
+from reprise.recommender.search.inverted_file import InvertedFile
 
 if TYPE_CHECKING:
     from reprise.forecast.forecast_heads import ForecastHeads
@@ -53,8 +55,9 @@ STEP = "step.onnx"
 QUERY = "query.onnx"
 ITEMS = "items.parquet"
 CARD = "README.md"
+LISTS = "search.faiss"
 FILES = (VECTORS, STEP, QUERY, ITEMS, CARD)
-"""Files that every model has, besides the manifest, which holds their checksums."""
+"""Files that every model has, besides the manifest, which holds their checksums. `LISTS` is that of an approximate search."""
 OLD_FILES = ("int8_matmul.onnx",)
 """Files of models from earlier versions that are not read any more."""
 
@@ -68,9 +71,10 @@ FORECAST = "forecast."
 USERS = "users."
 CONTENT = "content."
 CONTENT_MAP = "content_map."
+SEARCH = "search"
 """Names of tensors: the input vectors, the output vectors (left out if they are the same), and prefixes for the arrays of the
 initial state, of the co-occurrence tables, of the repeat head, of the popular items, of the forecast heads, of user attributes,
-of the fitted content and of the map from it to vectors."""
+of the fitted content and of the map from it to vectors; and the key of the approximate search in the metadata."""
 
 Metadata = dict[str, Any]
 
@@ -92,6 +96,8 @@ class Artefact:
     """ONNX graph from `state.<name>` and, if it is used, `now_s` to `query`."""
     items: Table
     """Item table in index order."""
+    lists: InvertedFile | None = None
+    """Candidate source of an approximate search, whose parameters are in the metadata; None: the search is exact."""
 
     @property
     def input_ID(self) -> Float32Array:
@@ -180,16 +186,26 @@ class Artefact:
         given = {name: value for name, value in metadata.items() if value is not None}
         return replace(self, metadata=self.metadata | given)
 
+    def with_search(self, lists: InvertedFile | None, facts: Metadata | None) -> "Artefact":
+        """Return the same artefact with an approximate search and its facts; None: with an exact search."""
+        metadata = {name: value for name, value in self.metadata.items() if name != SEARCH}
+        return replace(self, metadata=metadata | ({SEARCH: facts} if facts else {}), lists=lists)
 
-def write(artefact: Artefact, path: Path) -> None:
-    """Write an artefact to a directory. An artefact at this path is replaced.
+
+def vectors_checksum(vectors_ID: Float32Array) -> str:
+    """Return the SHA-256 of item vectors."""
+    return hashlib.sha256(np.ascontiguousarray(vectors_ID).data).hexdigest()
+
+
+def write(artefact: Artefact, path: Path) -> Artefact:
+    """Write an artefact to a directory, and return it. An artefact at this path is replaced.
 
     Raises:
         ArtefactError: the path holds something else, a number of the artefact is not finite, its metadata has values that
             JSON does not have, or a file cannot be written.
         ConfigError: another process saves a model at this path.
     """
-    _check_content(artefact)
+    check_content(artefact)
     target = path.absolute()
     partial = target.with_name(f".{target.name}.partial")
     try:
@@ -200,51 +216,17 @@ def write(artefact: Artefact, path: Path) -> None:
             try:
                 partial.mkdir()
                 _write_files(artefact, partial)
-                _move_into_place(partial, path)
+                move_into_place(partial, path)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise ArtefactError(
             f"cannot write {path} ({error.strerror or error}); free some space or choose another path"
         ) from error
-
-
-def read(path: Path) -> Artefact:
-    """Read an artefact, verify its checksums, and check that its content can be served.
-
-    Raises:
-        ArtefactError: a file is missing, truncated or altered, is not a regular file, or does not fit the others; a number is
-            not finite; or the format version cannot be read.
-    """
-    manifest = _read_manifest(path)
-    listed = manifest["files"]
-    files = {name: _verified(path / name, listed[name]) for name in FILES}
-    metadata = manifest["facts"]
-    try:
-        artefact = Artefact(
-            metadata=metadata,
-            tensors=_read_tensors(files[VECTORS]),
-            step=files[STEP],
-            query=files[QUERY],
-            items=read_table(files[ITEMS], rows=metadata["data"]["items"]),
-        )
-        _check_content(artefact)
-    except (DataError, ArtefactError) as error:
-        raise ArtefactError(f"the model {path} cannot be used: {error}") from error
     return artefact
 
 
-def _read_tensors(data: bytes) -> dict[str, AnyArray]:
-    try:
-        tensors: dict[str, AnyArray] = load(data)
-    except (
-        Exception
-    ) as error:  # safetensors raises its own class, and others for types that NumPy does not have
-        raise ArtefactError(f"{VECTORS} cannot be read ({error}); {COPY_AGAIN}") from error
-    return tensors
-
-
-def _check_content(artefact: Artefact) -> None:
+def check_content(artefact: Artefact) -> None:
     """Raise `ArtefactError` if the files do not belong together or cannot be served. Correct checksums do not exclude that."""
     scored = artefact.scored
     check_tensors(artefact.tensors, scored)
@@ -268,7 +250,11 @@ def _write_files(artefact: Artefact, folder: Path) -> None:
     }
     try:
         files[CARD] = model_card(artefact.metadata, created).encode()
-        manifest = _manifest(artefact.metadata, created, files)
+        entries = {name: {"sha256": sha256(data), "bytes": len(data)} for name, data in files.items()}
+        if artefact.lists is not None:
+            artefact.lists.write(folder / LISTS)
+            entries[LISTS] = file_checksum(folder / LISTS)
+        manifest = _manifest(artefact.metadata, created, entries)
     except (TypeError, ValueError, RecursionError) as error:
         raise ArtefactError(
             f"the description of the model cannot be written as JSON ({error}); pass texts, numbers, lists and dictionaries "
@@ -281,16 +267,16 @@ def _write_files(artefact: Artefact, folder: Path) -> None:
             os.fsync(file.fileno())
 
 
-def _manifest(metadata: Metadata, created: str, files: Mapping[str, bytes]) -> bytes:
-    """Return the content of the manifest of a model with these files."""
+def _manifest(metadata: Metadata, created: str, entries: Mapping[str, Any]) -> bytes:
+    """Return the content of the manifest of a model with these entries of its files."""
     manifest = {
         "format": FORMAT,
         "reprise": version("reprise"),
         "created": created,
         "facts": metadata,
-        "files": {name: {"sha256": _sha256(data), "bytes": len(data)} for name, data in files.items()},
+        "files": entries,
     }
-    text = json.dumps(manifest | {"sha256": _manifest_checksum(manifest)}, indent=2, ensure_ascii=False)
+    text = json.dumps(manifest | {"sha256": manifest_checksum(manifest)}, indent=2, ensure_ascii=False)
     return text.encode()
 
 
@@ -298,7 +284,7 @@ def _check_target(path: Path) -> None:
     if not path.exists():
         return
     unknown = (
-        sorted({file.name for file in path.iterdir()} - {MANIFEST, *FILES, *OLD_FILES})
+        sorted({file.name for file in path.iterdir()} - {MANIFEST, LISTS, *FILES, *OLD_FILES})
         if path.is_dir()
         else [f"{path.name} itself"]
     )
@@ -309,83 +295,11 @@ def _check_target(path: Path) -> None:
         )
 
 
-def _move_into_place(partial: Path, path: Path) -> None:
-    """Rename `partial` to `path`. No call swaps two directories on every system, so an old model is renamed first."""
-    old = _backup(path)
-    replaced = path.exists()
-    if replaced:
-        shutil.rmtree(old, ignore_errors=True)
-        path.rename(old)
-    try:
-        partial.rename(path)
-    except OSError:
-        if replaced:
-            old.rename(path)
-        raise
-    with suppress(OSError):
-        shutil.rmtree(old)
-
-
-def find_backup(path: Path) -> Path | None:
-    """Return the backup of the model at this path, if a save was killed between its two renames; otherwise None."""
-    old = _backup(path)
-    return old if old.exists() and not path.exists() else None
-
-
-def _backup(path: Path) -> Path:
-    path = path.absolute()  # `.` has no name
-    return path.with_name(f".{path.name}.old")
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    file = path / MANIFEST
-    try:
-        manifest = json.loads(read_bounded(file, MAX_MANIFEST_BYTES))
-        json.dumps(manifest, ensure_ascii=False).encode()  # fails if a text is not Unicode
-    except (FileNotFoundError, NotADirectoryError):
-        if old := find_backup(path):
-            raise ArtefactError(
-                f"{path} is missing: a save was killed while it replaced the model, and the previous model is {old}; "
-                f"rename that to {path}, or save or export the model again"
-            ) from None
-        raise ArtefactError(f"{path} is not a saved model {instead(path, 'model')}") from None
-    except ArtefactError:  # it is a ValueError too
-        raise
-    except (ValueError, RecursionError) as error:
-        raise ArtefactError(f"{file} is damaged ({error}); {COPY_AGAIN}") from None
-    if not isinstance(manifest, dict):
-        raise ArtefactError(f"{file} is damaged (not a JSON object); {COPY_AGAIN}")
-    checksum = manifest.pop("sha256", None)
-    if manifest.get("format") not in READABLE_FORMATS:
-        again = command_line("reprise", "export", "RUN", "--out", path)
-        raise ArtefactError(
-            f"{path} has model format {manifest.get('format')!r}, and this version of reprise reads "
-            f"{READABLE_FORMATS[0]} to {READABLE_FORMATS[-1]}; export the model again with `{again}`, "
-            f"or install reprise {manifest.get('reprise', '(unknown)')}, which wrote it"
-        )
-    if checksum != _manifest_checksum(manifest):
-        raise ArtefactError(f"{file} was changed after it was saved (its checksum differs); {COPY_AGAIN}")
-    check_manifest(path, manifest, FILES)
-    return manifest
-
-
-def _verified(file: Path, listed: Mapping[str, Any]) -> bytes:
-    """Return the bytes of a file after comparing them with its entry in the manifest."""
-    try:
-        data = read_bounded(file, listed["bytes"])
-    except FileNotFoundError:
-        raise ArtefactError(f"{file} is missing; {COPY_AGAIN}") from None
-    if len(data) != listed["bytes"]:
-        raise ArtefactError(f"{file} has {len(data)} bytes instead of {listed['bytes']}; {COPY_AGAIN}")
-    if _sha256(data) != listed["sha256"]:
-        raise ArtefactError(f"{file} was changed after it was saved (its checksum differs); {COPY_AGAIN}")
-    return data
-
-
-def _sha256(data: bytes) -> str:
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 of bytes as hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
 
-def _manifest_checksum(manifest: dict[str, Any]) -> str:
+def manifest_checksum(manifest: dict[str, Any]) -> str:
     """Return the checksum of a manifest's content, which does not depend on its layout."""
-    return _sha256(json.dumps(manifest, sort_keys=True).encode())
+    return sha256(json.dumps(manifest, sort_keys=True).encode())

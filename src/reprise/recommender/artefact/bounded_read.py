@@ -1,8 +1,11 @@
 """Reading of files whose content is not trusted: only regular files, and only as many bytes as expected."""
 
+import hashlib
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from reprise.errors import ArtefactError
 
@@ -47,6 +50,31 @@ def read_bounded(file: Path, max_bytes: int) -> bytes:
         raise ArtefactError(f"{file} cannot be read ({reason}); {COPY_AGAIN}") from None
     _check_size(file, len(data), max_bytes)
     return data
+
+
+def file_checksum(file: Path, expected: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the `sha256` and the `bytes` of a regular file, read in small parts.
+
+    Args:
+        file: The file.
+        expected: What the result must be.
+
+    Raises:
+        ArtefactError: the file is missing, is not a regular file, cannot be read, or differs from `expected`.
+    """
+    try:
+        _check_regular(file, file.stat().st_mode)
+        with file.open("rb") as stream:
+            found = {"sha256": hashlib.file_digest(stream, "sha256").hexdigest(), "bytes": stream.tell()}
+    except (FileNotFoundError, NotADirectoryError):
+        raise ArtefactError(f"{file} is missing; {COPY_AGAIN}") from None
+    except OSError as error:
+        raise ArtefactError(f"{file} cannot be read ({error.strerror}); {COPY_AGAIN}") from None
+    if expected is not None and found["bytes"] != expected["bytes"]:
+        raise ArtefactError(f"{file} has {found['bytes']} bytes instead of {expected['bytes']}; {COPY_AGAIN}")
+    if expected is not None and found["sha256"] != expected["sha256"]:
+        raise ArtefactError(f"{file} was changed after it was saved (its checksum differs); {COPY_AGAIN}")
+    return found
 
 
 def _check_regular(file: Path, mode: int) -> None:

@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 
 from reprise.errors import ArtefactError
-from reprise.recommender.artefact.artefact import Artefact
+from reprise.recommender.artefact.artefact import SEARCH, Artefact
 from reprise.recommender.runtime.cooccurrence_tables import CooccurrenceTables
 from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.runtime.onnx_network import OnnxNetwork
 from reprise.recommender.runtime.onnx_session import OnnxSession
 from reprise.recommender.runtime.repeat_tables import RepeatTables
+from reprise.recommender.search.approximate_index import ApproximateIndex, SearchParameters
 from reprise.recommender.search.exact_index import ExactIndex
 from reprise.recommender.search.mmr import unit_vectors
 from reprise.recommender.search.quantized_index import QuantizedIndex
@@ -65,9 +66,13 @@ def _scan(step: bytes) -> bytes:
     return scan_graph(step)
 
 
-def open_index(artefact: Artefact) -> QuantizedIndex:
+def open_index(artefact: Artefact) -> QuantizedIndex | ApproximateIndex:
     """Return the search over the output vectors, whose products with a query are scores."""
-    return QuantizedIndex(artefact.output_ID)
+    if artefact.lists is None:
+        return QuantizedIndex(artefact.output_ID)
+    facts = artefact.metadata[SEARCH]
+    parameters = SearchParameters(facts["read lists"], facts["candidates"])
+    return ApproximateIndex(artefact.output_ID, artefact.lists, parameters)
 
 
 def open_similarity_index(artefact: Artefact) -> QuantizedIndex:

@@ -105,6 +105,7 @@ def model_card(metadata: Metadata, created: str) -> str:
         "Training": _bullets(metadata["training"]) if metadata.get("training") else "Not recorded.",
         "Results": _results(metadata["report"]) if metadata.get("report") else "No evaluation was recorded.",
         "Intended use": USE,
+        "Search": _search(metadata.get("search")),
         "Limits": _limits(metadata["data"]),
         "Attribution": _attribution(metadata.get("attribution", {})),
         "How to load it": LOAD.format(example=metadata["example"]),
@@ -145,6 +146,16 @@ def _interval(metric: Metadata) -> str:
     if metric.get("low") is None or metric.get("high") is None:
         return f"{metric['value']:.4f}"
     return f"{metric['value']:.4f} ({metric['low']:.4f} to {metric['high']:.4f})"
+
+
+def _search(facts: Metadata | None) -> str:
+    if facts is None:
+        return "Exact: a recommendation compares all items."
+    return (
+        f"Approximate: it found {facts['recall@20']:.1%} of the 20 best items of {facts['queries']} queries "
+        f"({facts['histories']}). It reads {facts['read lists']} of {facts['lists']} lists and computes the exact scores of "
+        f"{facts['candidates']} candidates. A filter that allows few items is searched exactly."
+    )
 
 
 def _limits(data: Metadata) -> str:

@@ -68,6 +68,22 @@ def check_manifest(path: object, manifest: Mapping[str, Any], files: tuple[str, 
             raise _damaged_manifest(path, f"files.{name} is {shown(entry)}, not a size and a checksum")
 
 
+def check_search(facts: Any, file: Any) -> None:
+    """Check the facts of an approximate search, and the entry of its file in the manifest.
+
+    Raises:
+        ArtefactError: an entry is missing or has another type.
+    """
+    for name in ("read lists", "candidates"):
+        value = _entry(facts, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise _unsound(f"{name!r} of the search is {shown(value)}, not a number of at least 1")
+    if not isinstance(_entry(facts, "vectors"), str):
+        raise _unsound("the search has no checksum of its vectors")
+    if not isinstance(_entry(file, "bytes"), int) or not isinstance(_entry(file, "sha256"), str):
+        raise _unsound("the manifest has no checksum of the file of the search")
+
+
 def _entry(value: Any, *names: str) -> Any:
     """Return an entry of nested objects; None if it is missing, or is inside something else than an object."""
     for name in names:

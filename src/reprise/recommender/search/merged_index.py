@@ -13,6 +13,7 @@ import numpy as np
 
 from reprise.arrays import AnyArray, BoolArray, Float32Array, Int64Array
 from reprise.data.vocabulary import PAD
+from reprise.recommender.search.approximate_index import ApproximateIndex
 from reprise.recommender.search.exact_index import ExactIndex, SearchResult, empty_result
 from reprise.recommender.search.logit_corrections import LogitCorrections
 from reprise.recommender.search.pointer_mixture import NORMALISER_ITEMS, PointerMixture, allowed_places
@@ -53,7 +54,7 @@ class _Candidates(NamedTuple):
 class MergedIndex:
     """A search over a table with replaced and added vectors. Safe to call from several threads."""
 
-    def __init__(self, index: ExactIndex | QuantizedIndex, changes: VectorChanges) -> None:
+    def __init__(self, index: ExactIndex | QuantizedIndex | ApproximateIndex, changes: VectorChanges) -> None:
         """Create a search.
 
         Args:

@@ -10,6 +10,7 @@ import numpy as np
 
 from reprise.arrays import BoolArray, Float32Array, Int64Array
 from reprise.data.vocabulary import PAD
+from reprise.recommender.search.column_scores import column_scores, mixed_scores
 from reprise.recommender.search.exact_index import ExactIndex, SearchResult, empty_result, kth_lower_bound
 from reprise.recommender.search.logit_corrections import LogitCorrections
 from reprise.recommender.search.pointer_mixture import NORMALISER_ITEMS, PointerMixture
@@ -144,7 +145,7 @@ class QuantizedIndex:
             if found is None:
                 return None
             best_K = np.sort(found[1])[-best:]
-            replaced = self._mixed(query, query.mixture, best_K)
+            replaced = mixed_scores(self.vectors_ID, query, query.mixture, best_K)
             if replaced is None:
                 return None
             changed = _with_replaced(query, found, replaced, best_K[0])
@@ -159,19 +160,7 @@ class QuantizedIndex:
             return self._bounded_candidates(query, query.k, bound, outlier_O, replaced)
         if len(column_C) > self._max_candidates:
             return None
-        return column_C, self._scores(query, column_C, replaced)
-
-    def _mixed(
-        self, query: SearchQuery, mixture: PointerMixture, best_K: Float32Array
-    ) -> ReplacedScores | None:
-        """Return the scores that the mixture replaces, given the best scores, best last; None if they are not finite."""
-        item_W = mixture.item_BW[0]
-        place_R = item_W.argsort()[np.count_nonzero(item_W == PAD) :]
-        item_R = item_W[place_R]
-        mixture = mixture._replace(item_BW=item_R[None], pointer_BW=mixture.pointer_BW[:, place_R])
-        column_R = item_R - 1
-        mixed_1R = mixture.mixed(self._scores(query, column_R)[None], best_K[None, -NORMALISER_ITEMS:])
-        return ReplacedScores(column_R, mixed_1R[0]) if np.isfinite(mixed_1R).all() else None
+        return column_C, column_scores(self.vectors_ID, query, column_C, replaced)
 
     def _direct_candidates(self, query: SearchQuery) -> Int64Array | None:
         """Return the candidates of a zero query, or of a mask that allows few items; None if bounds are needed."""
@@ -195,38 +184,12 @@ class QuantizedIndex:
         first_C = bound.reaching(max(int(largest_bounds), -MAX_THRESHOLD), outlier_O)
         if len(first_C) > self._max_candidates:
             return None
-        score_C = self._scores(query, first_C, replaced)
+        score_C = column_scores(self.vectors_ID, query, first_C, replaced)
         score_C.partition(-k)
         column_C = bound.reaching(bound.threshold(float(score_C[-k])), outlier_O)
         if len(column_C) > self._max_candidates:
             return None
-        return column_C, self._scores(query, column_C, replaced)
-
-    def _scores(
-        self, query: SearchQuery, column_C: Int64Array, replaced: ReplacedScores | None = None
-    ) -> Float32Array:
-        # einsum sums each row separately and in one order, so equal vectors have equal scores in every column;
-        # a matrix product may sum the last rows in another order than the first ones
-        vectors_CD = self.vectors_ID.take(column_C, axis=0).astype(np.float64)
-        score_C: Float32Array = np.einsum("cd,d->c", vectors_CD, query.query_D.astype(np.float64)).astype(
-            np.float32
-        )
-        if query.corrections is not None:
-            at_P, correction_P = _places(column_C, query.corrections.item_M - 1)
-            score_C[at_P] += query.corrections.value_M[correction_P]
-        if replaced is not None:
-            at_P, replaced_P = _places(column_C, replaced.column_R)
-            score_C[at_P] = replaced.score_R[replaced_P]
-        return score_C
-
-
-def _places(column_C: Int64Array, column_M: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """Return where ascending columns and other ones are equal: the places in `column_C` and those in `column_M`."""
-    if not len(column_C):
-        return column_C, column_C
-    at_M = np.minimum(column_C.searchsorted(column_M), len(column_C) - 1)
-    here_M = column_C[at_M] == column_M
-    return at_M[here_M], np.flatnonzero(here_M)
+        return column_C, column_scores(self.vectors_ID, query, column_C, replaced)
 
 
 def _with_replaced(
