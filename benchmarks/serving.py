@@ -84,7 +84,7 @@ def other_source(options: argparse.Namespace) -> dict[str, str]:
 def made_model(options: argparse.Namespace, path: Path) -> Path:
     """Make a model with random weights; by the other version, if there is one, so that both can read it."""
     if options.against is None:
-        return serving_costs.made_model(path, options.items, options.width)
+        return serving_costs.made_model(path, options.items, options.width, search=options.search)
     call = f"serving_costs.made_model(pathlib.Path({str(path)!r}), {options.items}, {options.width})"
     program = f"import pathlib, serving_costs; {call}"
     subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, **other_source(options)})
@@ -262,6 +262,7 @@ def main() -> None:
     for kind, numbers in ((int, whole), (float, real)):
         for name, default, words in numbers:
             parser.add_argument(f"--{name}", type=kind, default=default, help=f"{words} ({default:g})")
+    parser.add_argument("--search", default="auto", help="of the made model: exact, approximate or auto")
     parser.add_argument("--model", type=Path, help="saved model (default: random weights)")
     parser.add_argument(
         "--against", type=Path, help="checkout of another version, which gets the same slices by turns"

