@@ -144,7 +144,7 @@ class ApproximateIndex:
             return [True] * len(queries)
         enough = max(FEW_ALLOWED, MOST_ALLOWED * len(self.vectors_ID))
         # one row after another: counting along an axis takes six times as long
-        free = [np.count_nonzero(allowed_I) > enough for allowed_I in np.atleast_2d(allowed)]
+        free = [int(np.count_nonzero(allowed_I)) > enough for allowed_I in np.atleast_2d(allowed)]
         return free if allowed.ndim > 1 else free * len(queries)
 
     def _answer(
