@@ -297,3 +297,31 @@ def test_log_without_a_leak_is_prepared(reprise, fails, tmp_path: Path) -> None:
     arguments = write_leaky_log(tmp_path, "")
     assert reprise("prepare", *arguments).exit_code == 0
     assert "unknown kind of leak 'twice'" in fails("prepare", *arguments, "--allow-leaks", "twice")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ("--master", "local[2]", "--out", "shop"),
+            "master='local[2]' is an option of Spark, but the engine is 'duckdb'",
+        ),
+        (
+            ("--engine", "spark", "--dry-run"),
+            "--dry-run reads the log in DuckDB on this machine; omit --engine spark",
+        ),
+    ],
+)
+def test_options_of_spark_need_spark(
+    reprise: Run, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    log = write(tmp_path, "user_id,session_id,item_id,timestamp,split,price\n" + rows())
+    result = reprise("prepare", log, *options)
+    assert result.exit_code == 1
+    assert message in result.stderr
+
+
+def test_an_unknown_engine_is_refused(reprise: Run, tmp_path: Path) -> None:
+    result = reprise("prepare", write(tmp_path, rows()), "--out", tmp_path / "shop", "--engine", "sparc")
+    assert result.exit_code == 2
+    assert "'sparc' is not one of 'duckdb', 'spark'" in " ".join(result.stderr.replace("│", " ").split())

@@ -303,3 +303,9 @@ def test_a_dataset_in_memory_is_not_a_log(write_log, days, tmp_path: Path) -> No
 def test_the_item_table_of_a_prepared_dataset_is_a_table(write_log, days, tmp_path: Path) -> None:
     prepare(write_log(days), tmp_path / "shop", split="last:2d,2d")
     assert "item_id" in open_source(tmp_path / "shop" / "items.parquet").table.columns
+
+
+def test_a_file_that_is_listed_twice_is_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    pq.write_table(pa.table({"user_id": ["u"]}), path)
+    assert open_source([path, str(path), str(tmp_path / "*.parquet")]).parquet == (path,)

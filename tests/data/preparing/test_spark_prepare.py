@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from reprise.data.dataset import SequenceDataset
-from reprise.data.io.duckdb_engine import DiskFullError
+from reprise.data.io.duckdb_engine import StoppedError
 from reprise.data.io.events import read_events
 from reprise.data.io.spark_engine import SparkEngine
 from reprise.data.preparing import cleaning, steps
@@ -161,8 +161,9 @@ def test_local_times_of_the_hour_that_a_clock_repeats_or_skips(both, tmp_path: P
         if kind == "text"
         else pa.array(times, pa.timestamp("ns"))
     )
-    log = read_events(write(tmp_path / "log.parquet", random_log(timestamp=column)), tz="Europe/Berlin")
-    both(log, split="at:2024-06-01,2024-10-27T00:30:00Z")
+    user = pa.array([uuid.UUID(int=2**100 + row // 2 % 5).bytes for row in range(EVENTS)], pa.uuid())
+    path = write(tmp_path / "log.parquet", random_log(timestamp=column, user_id=user))
+    both(read_events(path, tz="Europe/Berlin"), split="at:2024-06-01,2024-10-27T00:30:00Z", session_gap="3h")
 
 
 def test_a_csv_file_with_values_that_databases_read_differently(both, tmp_path: Path) -> None:
@@ -257,21 +258,31 @@ def test_another_engine_starts_again(spark: Any, tmp_path: Path, monkeypatch: py
     assert not (tmp_path / "out.partial").exists()
 
 
-def test_a_full_disk_keeps_finished_steps(
-    spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("java.io.IOException: No space left on device", "the disk is full: No space left on device; "),
+        (
+            "Stage 7 failed 4 times.",
+            "Spark stopped: Stage 7 failed 4 times; run the same command again, which continues after the last finished step",
+        ),
+    ],
+)
+def test_a_failure_of_spark_keeps_finished_steps(
+    spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, message: str
 ) -> None:
     from pyspark.errors import PySparkException
 
     def fail(*_: object) -> None:
-        raise PySparkException("Job aborted: java.io.IOException: No space left on device")
+        raise PySparkException(fault)
 
     log = write(tmp_path / "log.parquet", random_log())
-    with monkeypatch.context() as patch, pytest.raises(DiskFullError) as caught:
+    with monkeypatch.context() as patch, pytest.raises(StoppedError) as caught:
         patch.setattr("pyspark.sql.readwriter.DataFrameWriter.parquet", fail)
         prepare(log, tmp_path / "out", engine="spark", split="leave-one-out")
-    assert str(caught.value).startswith("the disk is full: No space left on device; ")
-    assert f"GB are free at {tmp_path / 'out.partial'}" in str(caught.value)
-    assert (tmp_path / "out.partial").exists()
+    assert str(caught.value).startswith(message)
+    assert (f"GB are free at {tmp_path / 'out.partial'}" in str(caught.value)) == ("space" in fault)
+    assert set(json.loads((tmp_path / "out.partial" / "state.json").read_text())["notes"]) == {"key", "read"}
 
 
 def test_a_damaged_state_starts_again(spark: Any, tmp_path: Path) -> None:

@@ -30,8 +30,12 @@ INTERRUPTED = "Query interrupted"
 DISK_FULL = ("No space left on device", "max_temp_directory_size", "failed to offload")
 
 
-class DiskFullError(DataError):
-    """The disk is full. Finished steps are kept, and the same call continues after them."""
+class StoppedError(DataError):
+    """The engine stopped for a reason outside the log. Finished steps are kept, and the same call continues after them."""
+
+
+class DiskFullError(StoppedError):
+    """The disk is full."""
 
 
 class BusyError(DataError):

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reprise.atomic_files import write_text
-from reprise.data.io.duckdb_engine import BATCH_ROWS, DiskFullError, DuckDBEngine
+from reprise.data.io.duckdb_engine import BATCH_ROWS, DiskFullError, DuckDBEngine, StoppedError
 from reprise.data.io.parquet_files.row_queries import (
     LOG,
     FileColumn,
@@ -313,9 +313,10 @@ def _translated(error: Exception) -> RepriseError:
     if DISK_FULL in text:
         return DiskFullError("the disk is full: No space left on device")
     first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+    first = first.rstrip(".;")
     if "ModuleNotFoundError: No module named 'reprise'" in text:
         return ConfigError("the workers of Spark have no Reprise; install the same version in their Python")
-    return DataError(f"Spark stopped: {first}; {CONTINUES}")
+    return StoppedError(f"Spark stopped: {first}; {CONTINUES}")
 
 
 def _carried(kind: dt.DataType) -> tuple[str, pa.DataType, str]:
