@@ -317,7 +317,7 @@ def test_options_of_spark_need_spark(
 ) -> None:
     log = write(tmp_path, "user_id,session_id,item_id,timestamp,split,price\n" + rows())
     result = reprise("prepare", log, *options)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert message in result.stderr
 
 
