@@ -14,7 +14,8 @@ SOURCE = ROOT / "src"
 LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 PACKAGES = (
     "reprise", "reprise.data", "reprise.content", "reprise.forecast", "reprise.nn", "reprise.models",
-    "reprise.training", "reprise.evaluation", "reprise.recommender", "reprise.report", "reprise.server", "reprise.testing",
+    "reprise.training", "reprise.evaluation", "reprise.recommender", "reprise.report", "reprise.server",
+    "reprise.spark", "reprise.testing",
 )  # fmt: skip
 HEAD = """# Public names
 

@@ -17,16 +17,18 @@ LAYER = {
     "errors": 0, "arrays": 0, "argument_checks": 0, "atomic_files": 0, "class_names": 0, "validation_messages": 0,
     "config": 0, "directory_lock": 0, "path_kinds": 0, "progress": 0,
     "data": 1, "content": 2, "forecast": 2, "nn": 3, "models": 4, "evaluation": 5, "recommender": 5,
-    "training": 6, "report": 7, "testing": 7, "server": 7, "cli": 8, "__init__": 8, "__main__": 8,
+    "training": 6, "report": 7, "testing": 7, "server": 7, "spark": 7, "cli": 8, "__init__": 8, "__main__": 8,
 }  # fmt: skip
 INDEPENDENT = {
     "nn": {"data", "content", "forecast"}, "content": {"forecast"}, "forecast": {"data", "content"},
     "evaluation": {"recommender"}, "recommender": {"evaluation"}, "training": {"recommender"},
-    "report": {"recommender", "testing", "server"}, "server": {"report", "testing"}, "testing": {"report"},
+    "report": {"recommender", "testing", "server", "spark"}, "server": {"report", "testing", "spark"},
+    "testing": {"report", "spark"},
+    "spark": {"report", "testing", "server", "training", "models", "nn", "evaluation"},
 }  # fmt: skip
 """Packages that do not import each other although the layers would allow it."""
 EXPORT = "recommender/artefact/onnx_export.py"
-TABLES = ("data/", "content/", "testing/worlds.py", "recommender/items/")
+TABLES = ("data/", "content/", "testing/worlds.py", "recommender/items/", "spark/")
 HOMES = {
     "torch": ("nn/", "models/", "training/", "evaluation/", "report/", "testing/", EXPORT),
     "triton": ("nn/triton_scan.py",), "lightning_fabric": ("training/",),

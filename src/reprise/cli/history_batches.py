@@ -15,7 +15,7 @@ from reprise.path_kinds import instead
 
 if TYPE_CHECKING:
     from reprise.data.io.events import Events
-    from reprise.data.io.history_files import UserHistories
+    from reprise.data.user_histories import UserHistories
     from reprise.recommender.history import Timestamp
     from reprise.recommender.recommender import Recommender
 

@@ -8,7 +8,6 @@ from .history_rules import HistoryRules as HistoryRules
 from .io.events import Columns as Columns
 from .io.events import Events as Events
 from .io.events import read_events as read_events
-from .io.history_files import UserHistories as UserHistories
 from .io.history_files import read_histories as read_histories
 from .io.sources import Source as Source
 from .io.sources import open_source as open_source
@@ -25,6 +24,7 @@ from .split import ColumnSplit as ColumnSplit
 from .split import LeaveOneOut as LeaveOneOut
 from .split import TimeSplit as TimeSplit
 from .split import parse_split as parse_split
+from .user_histories import UserHistories as UserHistories
 from .vocabulary import PAD as PAD
 from .vocabulary import ItemId as ItemId
 from .vocabulary import Vocabulary as Vocabulary

@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from reprise.data import user_histories
 from reprise.data.history_rules import HistoryRules
 from reprise.data.io import history_files
 from reprise.data.io.events import Columns, read_events
-from reprise.data.io.history_files import UserHistories, read_histories
+from reprise.data.io.history_files import read_histories
+from reprise.data.user_histories import UserHistories
 from reprise.data.vocabulary import ItemId
 from reprise.errors import DataError
 
@@ -87,7 +89,7 @@ def test_without_users_each_session_is_a_history(tmp_path: Path) -> None:
 def test_users_are_returned_in_batches_of_whole_histories(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history_files, "USERS_PER_BATCH", 2)
+    monkeypatch.setattr(user_histories, "USERS_PER_BATCH", 2)
     found = read(log(tmp_path, ROWS))
     assert [group.keys for group in found] == [["a", "b"], ["c"]]
     assert [group.events for group in found] == [[[2, 4], [3, 1]], [[1]]]

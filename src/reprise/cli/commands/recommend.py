@@ -10,10 +10,12 @@ from reprise.cli.history_batches import open_histories, open_recommender, parse_
 from reprise.cli.shared_options import (
     DatasetOption,
     Delimiter,
+    EngineName,
     HistoryKey,
     HistoryPaths,
     ItemColumn,
     KindColumn,
+    Master,
     ModelPath,
     RequestTime,
     SessionColumn,
@@ -25,6 +27,7 @@ from reprise.cli.shared_options import (
     ValueColumn,
     check_output_file,
 )
+from reprise.cli.spark_recommendations import check_engine, recommend_on_spark
 
 DEFAULT_K = 20
 """Number of items per user, unless the catalogue has fewer."""
@@ -48,7 +51,7 @@ def recommend(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="File to write: .csv, .parquet or .jsonl.",
+            help="File to write: .csv, .parquet or .jsonl. With Spark: a directory of Parquet files.",
             show_default="CSV on standard output",
         ),
     ] = None,
@@ -75,6 +78,14 @@ def recommend(
     time_unit: TimeUnitOption = None,
     delimiter: Delimiter = None,
     now: RequestTime = None,
+    engine: EngineName = None,
+    master: Master = None,
+    send_model: Annotated[
+        bool,
+        typer.Option(
+            "--send-model", help="Send the model to the workers of Spark, which otherwise share its path."
+        ),
+    ] = False,
     dataset: DatasetOption = None,
     trusted: Trusted = False,
 ) -> None:
@@ -82,12 +93,22 @@ def recommend(
     from reprise.data.io.events import Columns, read_events
     from reprise.data.io.result_files import RecommendationRow, RecommendationWriter
 
-    check_output_file(out)
+    check_engine(engine, master, send_model)
     columns = Columns(user_column, item_column, time_column, session_column, kind_column, value_column)
+    if engine != "spark":
+        check_output_file(out)
     recommender = open_recommender(model, dataset, trusted=trusted)
-    log = read_events(histories, columns, tz=tz, time_unit=time_unit, delimiter=delimiter)
     k = min(DEFAULT_K, recommender.items.scored) if k is None else k
     request_time = parse_time(now, tz)
+    if engine == "spark":
+        ranking = {"k": k, "exclude_seen": exclude_seen, "now": request_time, "diversity": diversity}
+        reading = {"columns": columns, "tz": tz, "time_unit": time_unit, "sequence_by": sequence_by}
+        recommend_on_spark(
+            model, histories, out, recommender=recommender, master=master, delimiter=delimiter,
+            send_model=send_model, options={**reading, **ranking},
+        )  # fmt: skip
+        return
+    log = read_events(histories, columns, tz=tz, time_unit=time_unit, delimiter=delimiter)
     batches = open_histories(recommender, log, out, sequence_by=sequence_by, with_times=now is not None)
     users, skipped = 0, 0
     with closing(batches), RecommendationWriter(out) as writer:

@@ -21,7 +21,28 @@ from reprise.errors import ConfigError
 ENGINES = ("duckdb", "spark")
 
 
-class Engine(Protocol):
+class QueryEngine(Protocol):
+    """Evaluation of Ibis expressions over an event log."""
+
+    def row_wise(self, expression: ir.Table) -> ir.Table:
+        """Return the table that an expression computes row by row from the log, in any order.
+
+        The expression selects, filters and renames; it has no aggregate, window, join or order. All engines evaluate it
+        with DuckDB, so that they agree on texts of times and numbers, on time zones and on infinite values. Columns of
+        the result are texts, numbers or booleans.
+        """
+        ...
+
+    def rows(self, expression: ir.Table) -> list[dict[str, Any]]:
+        """Evaluate an expression with a small result and return its rows."""
+        ...
+
+    def row(self, expression: ir.Table) -> dict[str, Any]:
+        """Evaluate an expression with one row, such as an aggregate, and return the row."""
+        ...
+
+
+class Engine(QueryEngine, Protocol):
     """Tables of one `prepare` call, computed from Ibis expressions.
 
     A table of events has the columns `sequence`, `time_ms`, `part` and `row`, and this is the order of its events.
@@ -49,15 +70,6 @@ class Engine(Protocol):
         Args:
             files: Files in the order of the input.
             names: Name in the files of each column, by its new name.
-        """
-        ...
-
-    def row_wise(self, expression: ir.Table) -> ir.Table:
-        """Return the table that an expression computes row by row from a table of `number_rows`, in any order.
-
-        The expression selects, filters and renames; it has no aggregate, window, join or order. All engines evaluate it
-        with DuckDB, so that they agree on texts of times and numbers, on time zones and on infinite values. Columns of
-        the result are texts, numbers or booleans.
         """
         ...
 
@@ -101,14 +113,6 @@ class Engine(Protocol):
 
     def event_batches(self, name: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Return columns of a saved table of events in its order, about a million rows at a time."""
-        ...
-
-    def rows(self, expression: ir.Table) -> list[dict[str, Any]]:
-        """Evaluate an expression with a small result and return its rows."""
-        ...
-
-    def row(self, expression: ir.Table) -> dict[str, Any]:
-        """Evaluate an expression with one row, such as an aggregate, and return the row."""
         ...
 
     def transaction(self) -> AbstractContextManager[None]:

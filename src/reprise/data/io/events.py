@@ -7,7 +7,7 @@ from typing import Any
 import ibis.expr.types as ir
 
 from reprise.data.io.column_names import join_names
-from reprise.data.io.engine import Engine
+from reprise.data.io.engine import QueryEngine
 from reprise.data.io.sources import Source, open_source
 from reprise.data.timestamps import TimeUnit, check_unit, check_zone
 from reprise.errors import ConfigError, DataError, did_you_mean, similar_name
@@ -170,7 +170,7 @@ def read_events(
     return events
 
 
-def check_session_users(engine: Engine, log: ir.Table, column: str, remedy: str) -> None:
+def check_session_users(engine: QueryEngine, log: ir.Table, column: str, remedy: str) -> None:
     """Check that no session has several users: sessions numbered per user would be merged without an error.
 
     Args:

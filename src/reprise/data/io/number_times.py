@@ -11,7 +11,7 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from reprise.data.io.engine import Engine
+from reprise.data.io.engine import QueryEngine
 from reprise.data.timestamps import EARLIEST_S, LATEST_S, UNITS_PER_SECOND, TimeUnit, format_time
 from reprise.errors import DataError
 
@@ -37,7 +37,7 @@ EXPONENT = r"^\s*[+-]?\d+(?:\.(\d+))?[eE]([+-]?\d+)\s*$"
 class TimeNumbers(NamedTuple):
     """A column of times that are numbers."""
 
-    engine: Engine
+    engine: QueryEngine
     """The engine that holds the log."""
     log: ir.Table
     """The log, with the column `row`."""

@@ -135,7 +135,7 @@ def open_source(source: Any, delimiter: str | None = None) -> Source:
     table = to_arrow(source)
     if table is not None:
         return _open_arrow(table)
-    return _open_files(_expand(source), separator)
+    return _open_files(expand_paths(source), separator)
 
 
 def _open_ibis(table: ir.Table) -> Source:
@@ -174,7 +174,8 @@ class _HashingFile:
         self.closed = True
 
 
-def _expand(source: Any) -> list[Path]:
+def expand_paths(source: Any) -> list[Path]:
+    """Return the files of a path, several paths, globs or directories, in the order of the input."""
     if isinstance(source, (str, Path)):
         return _expand_one(source)
     if hasattr(source, "read"):  # its lines would be read as paths
@@ -267,7 +268,7 @@ def _format_of(path: Path) -> str | None:
 
 
 def _open_files(files: list[Path], separator: str | None) -> Source:
-    file_format = _common_format(files)
+    file_format = common_format(files)
     empty = [path for path in files if path.stat().st_size == 0]
     if empty:
         raise DataError(f"{str(empty[0])!r} is empty")
@@ -298,7 +299,8 @@ def _open_parquet(engine: DuckDBEngine, files: list[Path], origin: dict[str, Any
     )
 
 
-def _common_format(files: list[Path]) -> str:
+def common_format(files: list[Path]) -> str:
+    """Return the format of files by their suffixes; files of several formats are an error."""
     formats = [_format_of(path) for path in files]
     if None in formats:
         raise DataError(

@@ -11,7 +11,7 @@ import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
 from reprise.data.io.column_types import is_null_type, is_zoned_nanoseconds, type_words
-from reprise.data.io.engine import Engine
+from reprise.data.io.engine import QueryEngine
 from reprise.data.io.number_times import TimeNumbers, number_unit, refuse_lost_digits
 from reprise.data.timestamps import EARLIEST_S, LATEST_S, UNITS_PER_SECOND, TimeUnit, format_time
 from reprise.errors import DataError
@@ -95,7 +95,7 @@ def _is_naive(kind: dt.DataType) -> bool:
 
 
 def detect_format(
-    engine: Engine, log: ir.Table, name: str, tz: str | None, unit: TimeUnit | None = None
+    engine: QueryEngine, log: ir.Table, name: str, tz: str | None, unit: TimeUnit | None = None
 ) -> TimeFormat:
     """Determine the format of the column `timestamp` of a log from all of its rows.
 
@@ -130,13 +130,13 @@ def detect_format(
     return time_format
 
 
-def _first(engine: Engine, log: ir.Table, condition: ir.BooleanValue) -> dict[str, Any]:
+def _first(engine: QueryEngine, log: ir.Table, condition: ir.BooleanValue) -> dict[str, Any]:
     """Return `row` and `value` (as text) of the first row, in input order, for which a condition holds."""
     found = engine.row_wise(log.filter(condition).select("row", value=log.timestamp.cast(dt.string)))
     return engine.row(found.order_by("row").limit(1))
 
 
-def _refuse_missing(engine: Engine, log: ir.Table, name: str) -> None:
+def _refuse_missing(engine: QueryEngine, log: ir.Table, name: str) -> None:
     column = log.timestamp
     if is_null_type(column.type()):
         raise DataError(
@@ -156,7 +156,7 @@ def _refuse_missing(engine: Engine, log: ir.Table, name: str) -> None:
 
 
 def _text_format(
-    engine: Engine, log: ir.Table, name: str, tz: str | None, unit: TimeUnit | None
+    engine: QueryEngine, log: ir.Table, name: str, tz: str | None, unit: TimeUnit | None
 ) -> TimeFormat:
     text = log.timestamp
     number = text.try_cast(dt.float64)
@@ -215,7 +215,7 @@ def time_notes(first_ms: int, last_ms: int) -> list[str]:
     return []
 
 
-def _check_range(engine: Engine, log: ir.Table, time_ms: ir.IntegerValue, name: str) -> None:
+def _check_range(engine: QueryEngine, log: ir.Table, time_ms: ir.IntegerValue, name: str) -> None:
     times = engine.row_wise(log.select("row", ms=time_ms))
     outside = (times.ms < EARLIEST_S * 1000) | (times.ms >= LATEST_S * 1000)
     found = engine.row(
