@@ -84,6 +84,8 @@ CONTENT = Recurrent(
     layers=1,
     dropout=0.0,
     item_dropout=0.0,
+    cooccurrence=0,
+    repeats=0,
     content=ItemContent(columns=("title",), id_dropout=0.0),
 )
 
@@ -92,7 +94,7 @@ def train_all(run: Callable[[str, Any, TrainingConfig, SequenceDataset], None]) 
     """Make all trainings of `RECIPES`, and one of a network that reads the content of items."""
     for name, (model, config) in RECIPES.items():
         run(name, model, config, log())
-    run("content", CONTENT, replace(CONFIG, refit=1), worlds.families())
+    run("content", CONTENT, replace(CONFIG, refit=1), worlds.families(sequences=40))
 
 
 def trained(out: Path, rank: int) -> Callable[[str, Any, TrainingConfig, SequenceDataset], None]:
