@@ -19,8 +19,13 @@ WIDTH = 128
 """Width of the item vectors."""
 MEASURED_ITEMS = 100_000
 """Items of the model with which requests were measured."""
-EXACT_ITEMS = 300_000
-"""Catalogue size up to which `--search auto` is exact."""
+EXACT_ITEMS = 1_000_000
+"""Catalogue size below which `--search auto` is exact."""
+APPROXIMATE_NS_ALONE, APPROXIMATE_NS_IN_BATCHES = 1.02, 0.59
+"""Cost of an approximate search in nanoseconds an item: of one query, and of each of 64. From `benchmarks/large_search.py`
+(a million items, width 64, recall 0.984). More items are taken to cost in proportion, which is too much."""
+FULL_ITEMS = 8_192
+"""Catalogue size up to which the default loss is the full softmax."""
 COMPACT_ITEMS = 500_000
 """Catalogue size from which the optimiser state of the item table is compact."""
 EVALUATION_TARGETS = 20_000
@@ -90,7 +95,7 @@ class Plan:
     def table_bytes(self) -> float:
         """Item table and optimiser state in training: see `training.compact_optimizer`."""
         compact = self.size.items >= COMPACT_ITEMS
-        return self.size.items * (WIDTH * (4 + 2) + 4 if compact else WIDTH * (4 + 8))
+        return self.size.items * (WIDTH * 4 + 8 if compact else WIDTH * (4 + 8))
 
     @property
     def evaluate_core_h(self) -> float:
@@ -100,10 +105,12 @@ class Plan:
 
     @property
     def bulk_core_h(self) -> float:
-        """Core hours to recommend to every user, by exact search."""
+        """Core hours to recommend to every user."""
         events = self.size.events * self._costs["fold_us_an_event"]
         answers = self._costs["answer_us_a_user"]
-        search_us = self.size.items * self._costs["search_ns_an_item_in_batches_of_64"] / 1000
+        exact_ns = self._costs["search_ns_an_item_in_batches_of_64"]
+        ns = exact_ns if self.searches_exactly else APPROXIMATE_NS_IN_BATCHES
+        search_us = self.size.items * ns / 1000
         return (events + self.size.users * (answers + search_us)) / 1e6 / HOUR_S
 
     @property
@@ -122,14 +129,15 @@ class Plan:
 
     @property
     def searches_exactly(self) -> bool:
-        return self.size.items <= EXACT_ITEMS
+        return self.size.items < EXACT_ITEMS
 
     @property
     def request_s(self) -> float:
         """Mean processor time of a request in the server."""
-        search_us = self._costs["search_ns_an_item_in_batches_of_1"] / 1000
-        rest_us = self._costs["recommendation_server_us"] - MEASURED_ITEMS * search_us
-        recommendation_us = rest_us + self.size.items * search_us
+        exact_ns = self._costs["search_ns_an_item_in_batches_of_1"]
+        rest_us = self._costs["recommendation_server_us"] - MEASURED_ITEMS * exact_ns / 1000
+        ns = exact_ns if self.searches_exactly else APPROXIMATE_NS_ALONE
+        recommendation_us = rest_us + self.size.items * ns / 1000
         return (self._costs["event_server_us"] + recommendation_us) / 2 / 1e6
 
     @property
@@ -142,6 +150,12 @@ class Plan:
         """Cores of PostgreSQL for half events, half recommendations."""
         us = (self._costs["event_database_us"] + self._costs["recommendation_database_us"]) / 2
         return self.size.requests_per_s * us / 1e6 / BUSY
+
+    @property
+    def network_bytes_per_s(self) -> float:
+        """Bytes of requests and of the bodies of their answers."""
+        both = self._costs["event_network_bytes"] + self._costs["recommendation_network_bytes"]
+        return self.size.requests_per_s * both / 2
 
     @property
     def stored_bytes_a_day(self) -> float:

@@ -15,7 +15,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from capacity_plan import CORES, DISK_BYTES, EVALUATION_TARGETS, NIGHT_H, Plan, Size
+from capacity_plan import (
+    COMPACT_ITEMS,
+    CORES,
+    DISK_BYTES,
+    EVALUATION_TARGETS,
+    FULL_ITEMS,
+    NIGHT_H,
+    Plan,
+    Size,
+)
 
 FILE = Path(__file__).with_suffix(".json")
 PAGE = Path(__file__).parent.parent / "docs" / "scaling.md"
@@ -28,8 +37,10 @@ RATE = 10_000
 """Requests per second of the simulation."""
 LOADS = (0.5, 0.6, 0.7, 0.8, 0.9)
 """Shares of the time for which the simulated servers are busy."""
-REQUESTS = 100_000
+REQUESTS = 50_000
 """Simulated requests of each row."""
+SQLITE_REQUESTS = 300
+"""Requests per second that processes on one machine can answer together, with a SQLite file."""
 PASSES = 3
 """Passes over the log that a training needs at least."""
 ROUTINGS = ("least connections", "random")
@@ -55,6 +66,8 @@ MEANINGS = {
     "recommendation_server_us": "server, us of a recommendation, 100,000 items",
     "event_database_us": "PostgreSQL, us of an event",
     "recommendation_database_us": "PostgreSQL, us of a recommendation",
+    "event_network_bytes": "an event over HTTP, bytes of the request and the body of the answer",
+    "recommendation_network_bytes": "a recommendation of 10 items over HTTP, the same",
     "sqlite_bytes_an_event": "SQLite, bytes an event",
     "sqlite_bytes_a_user": "SQLite, bytes a user",
     "postgres_bytes_an_event": "PostgreSQL, bytes an event",
@@ -135,20 +148,21 @@ def advice(plan: Plan) -> dict[str, str]:
     else:
         train = f"the last {amount(plan.night_events / PASSES / 1e6)} M events in a night, or `torchrun` with GPUs"
     exact = plan.searches_exactly
-    bulk_nights = plan.bulk_core_h / CORES / NIGHT_H
     return {
         "prepare": "DuckDB, the default" if one_machine else "`--engine spark`",
         "train": train,
-        "item table": "as it is"
-        if size.items <= 8_192
-        else "sampled softmax, the default"
-        + (", compact optimiser, the default" if size.items >= 500_000 else ""),
+        "loss, optimiser": (
+            "full softmax, AdamW"
+            if size.items <= FULL_ITEMS
+            else "sampled softmax, AdamW"
+            if size.items < COMPACT_ITEMS
+            else "sampled softmax, compact optimiser"
+        ),
         "evaluate": "all targets" if size.items <= 1e5 else f"`--targets {EVALUATION_TARGETS}`",
         "export": "`--search exact`" if exact else "`--search approximate`",
-        "recommend to all users": "one process for each core" if bulk_nights <= 1 else "`--engine spark`",
-        "serve": "SQLite on one machine, PostgreSQL on several"
-        if size.requests_per_s <= 100
-        else "PostgreSQL",
+        "recommend to all users": "one process" if plan.bulk_core_h <= NIGHT_H else "`--engine spark`",
+        "serve": f"{plan.servers} processes, "
+        + ("SQLite or PostgreSQL" if size.requests_per_s <= SQLITE_REQUESTS else "PostgreSQL"),
     }
 
 
@@ -162,12 +176,13 @@ def figures(plan: Plan) -> dict[str, str]:
         "item table in training": size_of(plan.table_bytes),
         f"evaluate {EVALUATION_TARGETS:,} targets": hours(plan.evaluate_core_h),
         "saved model": size_of(plan.model_bytes),
-        "recommend to all users, exactly": hours(plan.bulk_core_h),
-        "a request, exact search": f"{amount(1e3 * plan.request_s)} ms",
-        "servers, exact search": f"{plan.servers:,}",
+        "recommend to all users": hours(plan.bulk_core_h),
+        "a request": f"{amount(1e3 * plan.request_s)} ms",
+        "servers": f"{plan.servers:,}",
         "memory of a server": size_of(plan.server_bytes),
         "states of all users": size_of(plan.state_bytes),
         "cores of PostgreSQL": amount(plan.database_cores),
+        "network": f"{size_of(plan.network_bytes_per_s)}/s",
         "event log, a day of this load": size_of(plan.stored_bytes_a_day),
     }
 

@@ -206,6 +206,9 @@ async def _request() -> Costs:
             }
             costs: Costs = {}
             for kind, sent in kinds.items():
+                bytes_sent = sent(BLOCKS * BLOCK)
+                _, bytes_received = await ask(pool, bytes_sent)
+                costs[f"{kind}_network_bytes"] = float(len(bytes_sent) + len(bytes_received))
                 blocks: list[tuple[float, list[float]]] = []
                 for block in range(BLOCKS):
                     before_s = _database_cpu_s(address)
