@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from counting_spec import Counting, KillsItself
 
-import reprise.training.trainer as trainer_module
+import reprise.training.start_run as start_run_module
 import reprise.training.tuning.optuna_study as study_module
 import reprise.training.tuning.tune as tune_module
 from reprise.config import from_dict, load_toml
@@ -234,7 +234,7 @@ def with_spoilt_test_part(dataset: SequenceDataset) -> SequenceDataset:
 @pytest.mark.parametrize("model", [SMALL, replace(SMALL, cooccurrence=3, attention=2), Counting()])
 def test_the_test_part_is_not_used(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a spoilt test part a search has the same results, to the last digit. Only the leakage check reads it."""
-    for module in (tune_module, trainer_module):
+    for module in (tune_module, start_run_module):
         monkeypatch.setattr(module, "check_leaks", lambda _: ())
     recipe = Recipe(model, replace(QUICK, refit=2))
     space = {"model.smoothing": "0.1..10:log"} if isinstance(model, Counting) else SPACE
