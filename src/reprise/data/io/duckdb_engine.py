@@ -34,8 +34,8 @@ class StoppedError(DataError):
     """The engine stopped for a reason outside the log. Finished steps are kept, and the same call continues after them."""
 
 
-class DiskFullError(StoppedError):
-    """The disk is full."""
+class DiskFullError(DataError):
+    """The disk is full. Finished steps are kept, and the same call continues after them."""
 
 
 class BusyError(DataError):

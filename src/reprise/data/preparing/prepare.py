@@ -13,7 +13,7 @@ from typing import Any
 
 from reprise.atomic_files import writing
 from reprise.data.dataset import MANIFEST, SequenceDataset
-from reprise.data.io.duckdb_engine import DEFAULT_MEMORY, StoppedError
+from reprise.data.io.duckdb_engine import DEFAULT_MEMORY, DiskFullError, StoppedError
 from reprise.data.io.engine import EngineChoice
 from reprise.data.leakage.checks import check_leaks, parse_kinds, record_leaks
 from reprise.data.preparing.plan import Plan, PrepareOptions, make_plan
@@ -96,7 +96,7 @@ def _prepare(plan: Plan, out: Path, engine: EngineChoice, allow: Collection[str]
         _run_steps(plan, work, report)
         report("checking for leaks", 0.95)
         _check(work.result, allow)
-    except (StoppedError, LeakError):
+    except (DiskFullError, StoppedError, LeakError):
         work.engine.close()
         raise
     except DataError:
