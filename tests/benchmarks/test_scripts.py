@@ -147,6 +147,17 @@ def test_training_in_parallel_is_measured(path: Path) -> None:
     assert median == only > 0
 
 
+def test_training_with_large_catalogues_is_measured() -> None:
+    """A table of 2,001 rows of width 8 takes 64 kB."""
+    options = ["--size", "8", "--events", "4000", "--rounds", "1"]
+    found = json.loads(ran("large_catalogues.py", "--job", "steps", "--sizes", "2000", "4000", *options))
+    assert [facts["table_MB"] for facts in found["tables"].values()] == [0.06, 0.13]
+    assert found["times the first"]["2000"] == 1 and found["times the first"]["4000"] > 0
+    whole = json.loads(ran("large_catalogues.py", "--job", "train", "--sizes", "2000", *options))
+    assert whole["checkpoints"] == 1 and whole["checkpoint_MB"] > 0.06
+    assert whole["log_MB"] <= whole["peak_MB"]
+
+
 def test_event_logs_are_measured(tmp_path: Path) -> None:
     options = ["--groups", "1", "64", "--seconds", "0.05", "--rounds", "2"]
     stores = ["--store", f"sqlite:///{tmp_path}/a.db", "--store", f"sqlite:///{tmp_path}/b.db"]

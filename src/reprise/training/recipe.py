@@ -44,8 +44,8 @@ class TrainingConfig:
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     """Maximum norm of the gradient; a larger gradient is scaled down to it."""
     compact_optimizer: bool | None = None
-    """Whether the optimiser of a sparse item table stores 2 bytes per weight instead of 8: the first moment in bfloat16, and
-    one second moment per item. Default: from 500,000 items on."""
+    """Whether the optimiser of a sparse item table stores one number per item, a second moment, instead of two per weight.
+    Default: from 500,000 items on."""
     events_per_batch: Annotated[int, Field(ge=0)] = 0
     """Approximate number of events per batch; 0 derives it from the data, see `events_per_batch_for`."""
     bptt_steps: Annotated[int, Field(ge=1)] = 128

@@ -34,9 +34,9 @@ class RowAdam:
     step, so the result differs from AdamW only by their change within the k steps. Lazy Adam, which leaves these steps
     out, moves a rare item several times less.
 
-    The state takes 8 bytes per weight. A compact state takes 2: the average of the gradients is in bfloat16, and the squared
-    gradients are averaged over the row too, into one number per item. Row-wise second moments are those of Mudigere et al.
-    2022, "Software-hardware co-design for fast and scalable training of deep learning recommendation models".
+    The state takes 8 bytes per weight, two moments. A compact state takes 4 bytes per item: beta_1 is 0, so there is no first
+    moment, and the second moment is that of the mean of the squared gradients of the row, as in the row-wise optimisers of
+    Mudigere et al. 2022, "Software-hardware co-design for fast and scalable training of deep learning recommendation models".
 
     Args:
         table: The table, whose updates are those of rows.
@@ -52,13 +52,14 @@ class RowAdam:
         weight = table.weight.detach()
         self.slots = {
             "step": torch.zeros((), device=weight.device),
-            "exp_avg": torch.zeros_like(weight, dtype=torch.bfloat16 if compact else None),
             "exp_avg_sq": torch.zeros_like(weight[:, :1] if compact else weight),
             # number of steps that each row has had
             "row_step": torch.zeros(len(weight), device=weight.device),
             "learning_rate": torch.zeros((), dtype=torch.float64),
         }
-        self.read_rows: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
+        if not compact:
+            self.slots["exp_avg"] = torch.zeros_like(weight)
+        self.read_rows: tuple[Tensor, Tensor, dict[str, Tensor]] | None = None
 
     def read(self, items: Sequence[Tensor]) -> None:
         """Make all postponed steps of the rows of these items, and let the table look them up.
@@ -67,8 +68,8 @@ class RowAdam:
         """
         padding = torch.tensor([PAD], device=self.table.weight.device)
         row_R = torch.cat([padding, *(item.flatten() for item in items)]).unique()  # type: ignore[no-untyped-call]
-        weight_RD, avg_RD, square_RD = self._up_to_date(row_R)
-        self.read_rows = row_R, weight_RD.requires_grad_(), avg_RD, square_RD
+        weight_RD, moments = self._up_to_date(row_R)
+        self.read_rows = row_R, weight_RD.requires_grad_(), moments
         self.table.use_rows(row_R, weight_RD)
 
     @property
@@ -85,15 +86,15 @@ class RowAdam:
     @property
     def is_compact(self) -> bool:
         """Whether the state is compact."""
-        return self.slots["exp_avg"].dtype == torch.bfloat16
+        return "exp_avg" not in self.slots
 
     def restore(self, slot: str, value: Tensor) -> None:
-        """Set one entry of the state. A run goes on with the form of state with which it began."""
-        own = self.slots[slot]
-        if (own.dtype, own.shape) == (value.dtype, value.shape):
+        """Set one entry of the state. A run that began with two moments of each weight goes on with them."""
+        own = self.slots.get(slot)
+        if own is not None and own.shape == value.shape:
             own.copy_(value)
         else:
-            self.slots[slot] = value.to(own.device, copy=True)
+            self.slots[slot] = value.to(self.table.weight.device, copy=True)
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> None:
@@ -109,29 +110,28 @@ class RowAdam:
             )
         grad_RD = self.grad_RD
         assert self.read_rows is not None and grad_RD is not None
-        row_R, weight_RD, avg_RD, square_RD = self.read_rows
+        row_R, weight_RD, moments = self.read_rows
         if self.is_compact:
-            self._step_by_rows(grad_RD, learning_rate)
+            self._step_by_rows(weight_RD, grad_RD, moments["exp_avg_sq"], learning_rate)
         else:
             adamw(
-                [weight_RD], [grad_RD], [avg_RD], [square_RD], [], [self.slots["step"]],
+                [weight_RD], [grad_RD], [moments["exp_avg"]], [moments["exp_avg_sq"]], [], [self.slots["step"]],
                 fused=True, amsgrad=False, beta1=self.betas[0], beta2=self.betas[1], lr=learning_rate,
                 weight_decay=self.weight_decay, eps=EPSILON, maximize=False,
             )  # fmt: skip
         self.slots["learning_rate"].fill_(learning_rate)
-        self._write(row_R, weight_RD, avg_RD, square_RD)
+        self._write(row_R, weight_RD, moments)
         self.read_rows = None
 
-    def _step_by_rows(self, grad_RD: Tensor, learning_rate: float) -> None:
-        """Make a step of AdamW in which all weights of a row share the average of the squared gradients."""
-        assert self.read_rows is not None
-        _, weight_RD, avg_RD, square_R1 = self.read_rows
-        step, (beta_1, beta_2) = self.slots["step"].add_(1), self.betas
-        avg_RD.lerp_(grad_RD, 1 - beta_1)
+    def _step_by_rows(
+        self, weight_RD: Tensor, grad_RD: Tensor, square_R1: Tensor, learning_rate: float
+    ) -> None:
+        """Make a step of AdamW with beta_1 = 0, in which all weights of a row share the second moment."""
+        step, beta_2 = self.slots["step"].add_(1), self.betas[1]
         square_R1.lerp_(grad_RD.square().mean(1, keepdim=True), 1 - beta_2)
         root_R1 = (square_R1 / (1 - beta_2**step)).sqrt_().add_(EPSILON)
         weight_RD.mul_(1 - learning_rate * self.weight_decay)
-        weight_RD.addcmul_(avg_RD, learning_rate / (1 - beta_1**step) / root_R1, value=-1)
+        weight_RD.addcmul_(grad_RD, learning_rate / root_R1, value=-1)
 
     @torch.no_grad()
     def settle(self) -> None:
@@ -143,41 +143,44 @@ class RowAdam:
             self._write(row_R, *self._up_to_date(row_R))
 
     @torch.no_grad()
-    def _up_to_date(self, row_R: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the vectors and the running averages of rows after their postponed steps.
+    def _up_to_date(self, row_R: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the vectors and the moments of rows after their postponed steps.
 
-        In step i of k, the averages m and v of a row without a gradient are beta_1^i m and beta_2^i v, so the row moves by
+        In step i of k, the moments m and v of a row without a gradient are beta_1^i m and beta_2^i v, so the row moves by
         lr c r^i m / sqrt(v), with r = beta_1 / sqrt(beta_2) and c the bias corrections. The r^i sum to r (1 - r^k) / (1 - r).
+        Without a first moment the row only decays.
         """
         step, rate = self.slots["step"], float(self.slots["learning_rate"])
-        weight_RD, avg_RD, square_RD = (
-            tensor.index_select(0, row_R).float()
-            for tensor in (self.table.weight, self.slots["exp_avg"], self.slots["exp_avg_sq"])
-        )
+        betas = dict(zip(("exp_avg", "exp_avg_sq"), self.betas, strict=True))
+        weight_RD = self.table.weight.index_select(0, row_R)
+        moments = {name: self.slots[name].index_select(0, row_R) for name in betas if name in self.slots}
         missed_R1 = (step - self.slots["row_step"].index_select(0, row_R)).unsqueeze(1)
         if not rate:  # before the first step
-            return weight_RD, avg_RD, square_RD
-        beta_1, beta_2 = self.betas
-        root_2 = (1 - beta_2**step).sqrt()
-        ratio = beta_1 / beta_2**0.5
-        move_R1 = rate * root_2 / (1 - beta_1**step) * ratio * (1 - ratio**missed_R1) / (1 - ratio)
-        # the row moves mostly in the first postponed steps, so its movement decays too
-        weight_RD.sub_((avg_RD * move_R1).div_(square_RD.sqrt().add_(EPSILON * root_2)))
+            return weight_RD, moments
+        if not self.is_compact:
+            beta_1, beta_2 = self.betas
+            root_2 = (1 - beta_2**step).sqrt()
+            ratio = beta_1 / beta_2**0.5
+            move_R1 = rate * root_2 / (1 - beta_1**step) * ratio * (1 - ratio**missed_R1) / (1 - ratio)
+            root_RD = moments["exp_avg_sq"].sqrt().add_(EPSILON * root_2)
+            # the row moves mostly in the first postponed steps, so its movement decays too
+            weight_RD.sub_((moments["exp_avg"] * move_R1).div_(root_RD))
         weight_RD.mul_((1 - rate * self.weight_decay) ** missed_R1)
-        return weight_RD, avg_RD.mul_(beta_1**missed_R1), square_RD.mul_(beta_2**missed_R1)
+        for name, moment in moments.items():
+            moment.mul_(betas[name] ** missed_R1)
+        return weight_RD, moments
 
-    def _write(self, row_R: Tensor, weight_RD: Tensor, avg_RD: Tensor, square_RD: Tensor) -> None:
+    def _write(self, row_R: Tensor, weight_RD: Tensor, moments: dict[str, Tensor]) -> None:
         _put_rows(self.table.weight, row_R, weight_RD)
-        _put_rows(self.slots["exp_avg"], row_R, avg_RD.to(self.slots["exp_avg"].dtype))
-        _put_rows(self.slots["exp_avg_sq"], row_R, square_RD)
+        for name, moment in moments.items():
+            _put_rows(self.slots[name], row_R, moment)
         self.slots["row_step"].index_fill_(0, row_R, float(self.slots["step"]))
 
 
 def _put_rows(table: Tensor, row_R: Tensor, value_RD: Tensor) -> None:
     if table.device.type == "cpu":
-        # NumPy takes a quarter of the time of `index_copy_`, which copies each row by itself; it has no bfloat16
-        bits = table.dtype if table.dtype != torch.bfloat16 else torch.int16
-        table.detach().view(bits).numpy()[row_R.numpy()] = value_RD.detach().view(bits).numpy()
+        # NumPy takes a quarter of the time of `index_copy_`, which copies each row by itself
+        table.detach().numpy()[row_R.numpy()] = value_RD.detach().numpy()
     else:
         table.index_copy_(0, row_R, value_RD)
 

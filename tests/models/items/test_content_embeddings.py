@@ -73,6 +73,23 @@ def test_in_training_the_same_items_lose_their_vectors_as_inputs_and_as_outputs(
     assert 8 < lost < 32
 
 
+def test_rows_of_a_sparse_step_lose_their_vectors_alike() -> None:
+    """A step that reads the items 1 and 2 draws for them only, and with a share of 0 both keep their vectors."""
+    for share in (0.5, 0.0):
+        table = embeddings(id_dropout=share)
+        table.train()
+        learned, row_R, lost = torch.full((3, table.weight.shape[1]), 2.0), torch.tensor([0, 1, 2]), 0
+        for _ in range(20):
+            table.use_rows(row_R, learned)
+            table.draw()
+            own = table(torch.tensor([2, 1])) - (FEATURES[[1, 0]] @ table.projection)
+            alone = torch.isclose(own, torch.zeros(()), atol=1e-5).all(1)
+            assert torch.equal(alone, ~torch.isclose(own, learned[1:]).all(1))
+            lost += int(alone.sum())
+            table.use_table()
+        assert 8 < lost < 32 if share else lost == 0
+
+
 def test_only_items_with_learned_vectors_are_candidates_until_they_are_learned() -> None:
     table = embeddings()
     assert table.candidate_items().tolist() == [1, 2]

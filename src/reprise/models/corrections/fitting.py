@@ -24,12 +24,12 @@ MAX_EXAMPLES = 8192
 """Largest number of calibration examples; about sixty parameters are fitted, and more examples would not help."""
 SEARCH_STEPS = 160
 """Number of Adam steps."""
-MAX_MEASURED = 2048
-"""Largest number of examples on which the loss before and after the fit is measured."""
+MEASURED_STEPS = 8
+"""Largest number of steps' examples on which the loss before and after the fit is measured: 2,048 in a small catalogue."""
 EXAMPLES_PER_STEP = 256, 16
 """Maximum number of calibration examples per step, and the minimum when `LOGITS_PER_STEP` would allow fewer."""
-LOGITS_PER_STEP = 1 << 26
-"""Maximum number of logits of a step, examples times items: 256 MiB in float32, of which a step needs several copies."""
+LOGITS_PER_STEP = 1 << 24
+"""Maximum number of logits of a step, examples times items: 64 MiB in float32, of which a step needs several copies."""
 GCE_Q = 0.4
 """Default q of the generalised cross-entropy (1 - p^q) / q (Zhang and Sabuncu 2018, section 3.2).
 
@@ -69,7 +69,7 @@ class Fit(NamedTuple):
     examples: int
     """Number of calibration examples."""
     loss_before: float
-    """Mean loss of the base logits alone, on `MAX_MEASURED` of the examples."""
+    """Mean loss of the base logits alone, on the examples of `MEASURED_STEPS` steps."""
     loss_after: float
     """Mean loss of the corrected logits, on the same examples."""
 
@@ -226,7 +226,9 @@ class _Fitting:
     def _evaluate(self) -> Fit:
         """Measure the mean loss with the corrections and without them."""
         before = after = 0.0
-        order_N = np.random.default_rng(2).permutation(len(self.examples.target_N))[:MAX_MEASURED]
+        order_N = np.random.default_rng(2).permutation(len(self.examples.target_N))[
+            : MEASURED_STEPS * self.per_step
+        ]
         for index_C in torch.split(torch.from_numpy(order_N), self.per_step):
             before += float(self._loss(self.base(index_C).clone(), index_C)) * len(index_C)
             after += float(self._loss(self._corrected(index_C), index_C)) * len(index_C)

@@ -104,13 +104,16 @@ class ContentEmbeddings(ItemEmbeddings):
         if not self.training:
             self._kept = None
             return
-        self._kept = torch.rand(len(self.known), device=self.known.device) >= self.content.id_dropout
+        # for the rows of a sparse step only: numbers for all items would cost time that grows with I
+        rows = len(self.known) if self._rows is None else len(self._rows[0])
+        self._kept = torch.rand(rows, device=self.known.device) >= self.content.id_dropout
 
-    def _without_dropped(self, mask: Tensor) -> Tensor:
-        """Return a mask of items without those that are represented by their content alone at present, [I + 1]."""
+    def _without_dropped(self, mask_I: Tensor, item: Tensor) -> Tensor:
+        """Return the mask at some items, but False for those that are represented by their content alone at present."""
+        found = mask_I[item]
         if self._held_out is not None:
-            mask = mask & ~self._held_out
-        return mask & self._kept if self.training and self._kept is not None else mask
+            found = found & ~self._held_out[item]
+        return found & self._kept[self._places(item)] if self.training and self._kept is not None else found
 
     @contextmanager
     def holding_out(self, mask: Tensor) -> Iterator[None]:
@@ -128,8 +131,8 @@ class ContentEmbeddings(ItemEmbeddings):
     def _vectors_and_bias(self, item: Tensor) -> tuple[Tensor, Tensor]:
         """Return the raw vectors [..., D], and the f_i w of the biases [..., 1]."""
         # without ids the learned vectors are multiplied by 0, because a sparse table needs their gradient
-        reads_id_I = self._without_dropped(self.known) & self.content.ids
-        own = super().forward(item) * reads_id_I[item].unsqueeze(-1)
+        reads_id = self._without_dropped(self.known, item) & self.content.ids
+        own = super().forward(item) * reads_id.unsqueeze(-1)
         maps = torch.cat([self.projection, self.popularity.unsqueeze(1)], dim=1)
         mapped = embedding(item, self.features) @ maps
         return own + mapped[..., :-1], mapped[..., -1:]
@@ -180,7 +183,7 @@ class ContentEmbeddings(ItemEmbeddings):
     def scoring_rows(self, item_N: Tensor) -> Tensor:
         """Return the output vectors of the items `item_N` with their biases, [N, D + 1]."""
         vector_ND, popularity_N1 = self._vectors_and_bias(item_N)
-        is_warm_N1 = self._without_dropped(self.trained)[item_N].unsqueeze(1)
+        is_warm_N1 = self._without_dropped(self.trained, item_N).unsqueeze(1)
         scored_N1 = self.described[item_N].unsqueeze(1)
         if not self.training:
             scored_N1 = scored_N1 & self.cold_scored

@@ -40,12 +40,17 @@ class ItemEmbeddings(nn.Module):
         """Return the raw vectors of item indices, [..., D]. `PAD` has the zero vector and is never updated."""
         if self._rows is None:
             return embedding(item, self.weight, padding_idx=PAD)
-        row_R, weight_RD = self._rows
+        return embedding(self._places(item), self._rows[1], padding_idx=PAD)
+
+    def _places(self, item: Tensor) -> Tensor:
+        """Return the positions of items in the rows of `use_rows`, or of the whole table; an IndexError for other items."""
+        if self._rows is None:
+            return item
+        row_R = self._rows[0]
         # by binary search, because an array of places of all items would cost time and memory that grow with I
         place = torch.searchsorted(row_R, item).clamp_(max=len(row_R) - 1)
         # an item without a row gets a place beyond the end, which is an IndexError
-        place = torch.where(row_R[place] == item, place, len(row_R))
-        return embedding(place, weight_RD, padding_idx=PAD)
+        return torch.where(row_R[place] == item, place, len(row_R))
 
     def draw(self) -> None:
         """Prepare the next forward pass. `ContentEmbeddings` draws the items that lose their learned vectors in it."""
