@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from reprise.data.dataset import SequenceDataset
-from reprise.data.io.duckdb_engine import StoppedError
+from reprise.data.io.duckdb_engine import DiskFullError, StoppedError
 from reprise.data.io.events import read_events
 from reprise.data.io.spark_engine import SparkEngine
 from reprise.data.preparing import cleaning, steps
@@ -277,7 +277,7 @@ def test_a_failure_of_spark_keeps_finished_steps(
         raise PySparkException(fault)
 
     log = write(tmp_path / "log.parquet", random_log())
-    with monkeypatch.context() as patch, pytest.raises(StoppedError) as caught:
+    with monkeypatch.context() as patch, pytest.raises((DiskFullError, StoppedError)) as caught:
         patch.setattr("pyspark.sql.readwriter.DataFrameWriter.parquet", fail)
         prepare(log, tmp_path / "out", engine="spark", split="leave-one-out")
     assert str(caught.value).startswith(message)
