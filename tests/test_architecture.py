@@ -17,31 +17,35 @@ LAYER = {
     "errors": 0, "arrays": 0, "argument_checks": 0, "atomic_files": 0, "class_names": 0, "validation_messages": 0,
     "config": 0, "directory_lock": 0, "path_kinds": 0, "progress": 0,
     "data": 1, "content": 2, "forecast": 2, "nn": 3, "models": 4, "evaluation": 5, "recommender": 5,
-    "training": 6, "report": 7, "testing": 7, "server": 7, "spark": 7, "cli": 8, "__init__": 8, "__main__": 8,
+    "training": 6, "report": 7, "testing": 7, "server": 7, "spark": 7, "privacy": 7,
+    "cli": 8, "__init__": 8, "__main__": 8,
 }  # fmt: skip
 INDEPENDENT = {
     "nn": {"data", "content", "forecast"}, "content": {"forecast"}, "forecast": {"data", "content"},
     "evaluation": {"recommender"}, "recommender": {"evaluation"}, "training": {"recommender"},
-    "report": {"recommender", "testing", "server", "spark"}, "server": {"report", "testing", "spark"},
-    "testing": {"report", "spark"},
-    "spark": {"report", "testing", "server", "training", "models", "nn", "evaluation"},
+    "report": {"recommender", "testing", "server", "spark", "privacy"}, "server": {"report", "testing", "spark", "privacy"},
+    "testing": {"report", "spark", "privacy"}, "privacy": {"report", "testing", "server", "spark"},
+    "spark": {"report", "testing", "server", "training", "models", "nn", "evaluation", "privacy"},
 }  # fmt: skip
 """Packages that do not import each other although the layers would allow it."""
 EXPORT = "recommender/artefact/onnx_export.py"
-TABLES = ("data/", "content/", "testing/worlds.py", "recommender/items/", "spark/")
+TABLES = ("data/", "content/", "testing/worlds.py", "recommender/items/", "spark/", "privacy/")
 HOMES = {
-    "torch": ("nn/", "models/", "training/", "evaluation/", "report/", "testing/", EXPORT),
+    "torch": ("nn/", "models/", "training/", "evaluation/", "report/", "testing/", "privacy/", EXPORT),
     "triton": ("nn/triton_scan.py",), "lightning_fabric": ("training/",),
     "ibis": ("data/",), "duckdb": ("data/",), "pyarrow": TABLES,
     "pyspark": ("data/io/spark", "spark/"), "py4j": ("data/io/spark",),
     "onnx": ("recommender/artefact/",), "onnxscript": (EXPORT,),
+    "dp_accounting": ("training/private/accounting.py",), "tenseal": ("privacy/encrypted/",),
+    "cryptography": ("recommender/artefact/signature.py",),
     "faiss": ("recommender/search/inverted_file.py",),
-    "onnxruntime": ("recommender/runtime/", "recommender/search/", "content/encoders/"),
+    "onnxruntime": ("recommender/runtime/", "recommender/search/", "content/encoders/", "privacy/device/"),
     "scipy": ("content/", "forecast/", "models/", "evaluation/stats/"), "sklearn": ("content/",),
     "optuna": ("training/tuning/optuna_study.py",), "mlflow": ("training/loggers.py",), "wandb": ("training/loggers.py",),
     "jinja2": ("report/render.py",), "markupsafe": ("report/",),
     "sqlite3": ("server/store/sqlite",), "psycopg": ("server/store/postgres",), "psycopg_pool": ("server/store/postgres",),
-    "starlette": ("server/http/",), "uvicorn": ("server/connections/",), "httptools": ("server/connections/",),
+    "starlette": ("server/http/", "privacy/encrypted/"),
+    "uvicorn": ("server/connections/", "privacy/encrypted/"), "httptools": ("server/connections/",),
     "prometheus_client": ("server/prometheus_metrics.py",),
     "filelock": ("directory_lock.py",), "typer": ("cli/",), "rich": ("cli/", "progress.py"),
 }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Training with user-level differential privacy."""
