@@ -165,7 +165,7 @@ class ForecastHeads:
         return cls(kinds, heads.get(KIND), heads.get(GAP))
 
     def predict(self, query_ND: Float32Array, history: RecentHistory) -> HeadForecasts:
-        """Return the forecasts of the heads for N histories.
+        """Forecast the kind and the time of the next event of N histories.
 
         Args:
             query_ND: Query vectors of the network without the time of the request.

@@ -264,7 +264,10 @@ class Forecaster:
         return paths
 
     def _log_probabilities(self, state: State, known_B: BoolArray, time_s_B: Float64Array) -> Float64Array:
-        """Return the log-probability of each item at a time of each user, [B, I]; by popularity without a known event."""
+        """Return the log-probabilities of all items for each user at one time, [B, I].
+
+        A user without a known event gets those of the popular items.
+        """
         log_BI = log_probabilities(self.ranker.network, state, None, time_s_B)
         if not known_B.all():
             shares_I = self.ranker.popular_at(Moment()).share_I

@@ -94,7 +94,7 @@ def train_seeds(
         progress: As for `train`.
 
     Returns:
-        The validation metric of each run; `load_run` loads its network.
+        The validation metric of each run. `load_run` opens the network of a run.
 
     Raises:
         ConfigError: A seed is invalid, a directory holds another run, or a worker process has died.

@@ -204,6 +204,9 @@ class TestRunningSpark:
         finally:
             spark.conf.set("spark.sql.session.timeZone", "UTC")
 
+    def test_a_local_master_has_a_few_shuffle_partitions_per_core(self, spark: Any) -> None:
+        assert spark.sparkContext.getConf().get("spark.sql.shuffle.partitions") == "16"
+
     def test_sessions_share_one_application(self, spark: Any) -> None:
         assert open_session("local[2]").sparkContext is spark.sparkContext
 

@@ -31,6 +31,8 @@ SETTINGS = {
     "spark.sql.execution.arrow.pyspark.enabled": "true",
 }
 """Settings of SQL that every session has: times in UTC, errors for values that do not fit, batches in Arrow's format."""
+PARTITIONS_PER_CORE = 8
+"""Number of partitions of a shuffle per core of this machine, if tasks run on it."""
 MASTERS = (
     r"local(\[(\d+|\*)(\s*,\s*\d+)?\])?",
     r"local-cluster\[\s*\d+\s*,\s*\d+\s*,\s*\d+\s*\]",
@@ -176,6 +178,14 @@ def _default_master() -> str | None:
     return None if set(CONFIGURED_BY) & set(os.environ) else "local[*]"
 
 
+def _cores(master: str) -> int:
+    """Return the number of threads of a local master."""
+    if master == "local":
+        return 1
+    threads = re.match(r"local\[(\d+)", master)
+    return int(threads[1]) if threads else os.cpu_count() or 1
+
+
 def _start(master: str | None) -> None:
     """Start a Spark application.
 
@@ -186,12 +196,15 @@ def _start(master: str | None) -> None:
     from pyspark.errors import PySparkException
     from pyspark.java_gateway import launch_gateway
 
-    local = master is not None and re.match(r"local(\[|$)", master) is not None
+    local = master if master is not None and re.match(r"local(\[|$)", master) else None
     conf = SparkConf().setAppName("reprise").set("spark.ui.showConsoleProgress", "false")
     if master is not None:
         conf.setMaster(master)
     if local:
         conf.set("spark.ui.enabled", "false")
+        if not set(CONFIGURED_BY) & set(os.environ):
+            # Spark's own number, 200, is for a cluster: on one machine most tasks of a shuffle would be empty
+            conf.set("spark.sql.shuffle.partitions", str(PARTITIONS_PER_CORE * _cores(local)))
         os.environ.setdefault(
             "PYSPARK_PYTHON", sys.executable
         )  # else `python3`, maybe of another environment

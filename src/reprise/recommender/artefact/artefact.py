@@ -296,7 +296,7 @@ def _check_target(path: Path) -> None:
 
 
 def sha256(data: bytes) -> str:
-    """Return the SHA-256 of bytes as hexadecimal digits."""
+    """Compute the SHA-256 checksum of some bytes, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 

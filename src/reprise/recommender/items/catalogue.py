@@ -217,7 +217,7 @@ class Catalogue:
         )
 
     def without_items(self, item_ids: Iterable[ItemId]) -> "Catalogue":
-        """Return a catalogue without these added items. Items that are added later take their indices."""
+        """Return a catalogue without these added items. Items that are added later get the free indices."""
         return self._replaced(True, added=self.added.without(item_ids))
 
     def is_addable(self, item_id: ItemId) -> bool:
@@ -249,7 +249,7 @@ class Catalogue:
         return after
 
     def _holds_lists(self, name: str) -> bool:
-        """Return whether a column holds lists that the network reads. Filters cannot test such a column."""
+        """Return whether the network reads a column whose values are lists. A filter cannot use such a column."""
         return (
             name in self.content
             and name in self.table.column_names

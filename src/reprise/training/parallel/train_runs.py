@@ -56,7 +56,7 @@ class RunFailures:
         self._errors[run.name] = error
 
     def check(self) -> None:
-        """Raise one error for all runs that have failed, of the class of the first of them, if there is any.
+        """Raise an error if runs have failed. It names all of them and has the class of the first error.
 
         Raises:
             RepriseError: A run has failed.

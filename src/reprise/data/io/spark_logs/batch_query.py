@@ -31,7 +31,7 @@ class BatchQuery:
     """Blocks that add the column `place`; None: no such column."""
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Yield the result for each batch.
+        """Run the query on each batch and yield the results.
 
         Raises:
             ConfigError: The worker has another version of a library.

@@ -1,4 +1,4 @@
-"""The engine for histories on Spark: an event log in a data frame, read by DuckDB on the workers and computed by Spark."""
+"""An engine for event logs that are Spark data frames: DuckDB parses the rows on the workers, and Spark runs the queries."""
 
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
