@@ -16,6 +16,7 @@ from reprise.cli.commands import (
     describe,
     evaluate,
     export,
+    export_device,
     fit_forecast,
     forecast,
     forget,
@@ -31,14 +32,17 @@ from reprise.cli.standard_streams import discard_output, flush_output, set_up_st
 from reprise.errors import RepriseError
 
 COMMANDS = (
-    prepare, describe, train, tune, evaluate, recommend, fit_forecast, forecast, export, serve, key, forget, compact, demo,
+    prepare, describe, train, tune, evaluate, recommend, fit_forecast, forecast, export,
+    export_device, serve, key, forget, compact, demo,
 )  # fmt: skip
 """One module per command; each holds a function of the same name, and EXAMPLE, a complete command line."""
 CONTINUES = "; run the same command again to continue"
 STARTS_OVER = "; run the same command again to start over"
 AFTER_STOP = {
     **dict.fromkeys(("prepare", "train", "tune", "compact", "demo"), CONTINUES),
-    **dict.fromkeys(("evaluate", "recommend", "fit-forecast", "forecast", "export"), STARTS_OVER),
+    **dict.fromkeys(
+        ("evaluate", "recommend", "fit-forecast", "forecast", "export", "export-device"), STARTS_OVER
+    ),
 }
 """What a user can do after a command was stopped, by command."""
 USER_ERROR = 2
