@@ -40,7 +40,7 @@ HOMES = {
     "cryptography": ("recommender/artefact/signature.py",),
     "faiss": ("recommender/search/inverted_file.py",),
     "onnxruntime": ("recommender/runtime/", "recommender/search/", "content/encoders/", "privacy/device/"),
-    "scipy": ("content/", "forecast/", "models/", "evaluation/stats/"), "sklearn": ("content/",),
+    "scipy": ("content/", "forecast/", "models/", "evaluation/stats/", "privacy/auditing/"), "sklearn": ("content/",),
     "optuna": ("training/tuning/optuna_study.py",), "mlflow": ("training/loggers.py",), "wandb": ("training/loggers.py",),
     "jinja2": ("report/render.py",), "markupsafe": ("report/",),
     "sqlite3": ("server/store/sqlite",), "psycopg": ("server/store/postgres",), "psycopg_pool": ("server/store/postgres",),

@@ -1,3 +1,9 @@
+from .auditing.membership import AttackResult as AttackResult
+from .auditing.membership import OperatingPoint as OperatingPoint
+from .auditing.membership import membership_attacks as membership_attacks
+from .auditing.user_losses import UserLosses as UserLosses
+from .auditing.user_losses import in_vocabulary as in_vocabulary
+from .auditing.user_losses import user_losses as user_losses
 from .device.device_client import DeviceClient as DeviceClient
 from .device.device_client import DeviceRecommendation as DeviceRecommendation
 from .device.device_export import DeviceExport as DeviceExport
