@@ -32,6 +32,11 @@ CASES: dict[str, tuple[Callable[..., Outputs], Callable[..., Outputs], list[tupl
     "shift": (shift_and_gate, _shifted, [(B, T, 2 * D), (B, D), (D,), (D,)]),
     "shift with decay": (shift_and_gate, _shifted, [(B, T, 2 * D), (B, D), (D,), (B, T, D)]),
     "shift of one step": (shift_and_gate, _shifted, [(B, 1, 2 * D), (B, D), (D,), (D,)]),
+    "shift with factors of each row": (
+        shift_and_gate,
+        _shifted,
+        [(B, T, 2 * D), (B, D), (B, 1, D), (B, 1, D)],
+    ),
 }
 
 
@@ -51,6 +56,14 @@ def test_gradient_equals_that_of_the_plain_formula(case: str) -> None:
         for function in (fused, plain)
     ]
     torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_normalisation_accepts_weights_of_each_row() -> None:
+    torch.manual_seed(3)
+    x = torch.randn(B, T, D, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(B, 1, D, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(_normed, (x, weight))
+    torch.testing.assert_close(_normed(x, weight), rms_norm(x, (D,)) * weight)
 
 
 @pytest.mark.parametrize("case", CASES)

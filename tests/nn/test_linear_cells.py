@@ -41,11 +41,12 @@ def test_rglru_state_stays_bounded() -> None:
     assert state["h"].abs().max() < 50
 
 
-def test_manual_gate_gradient_matches_numerical_gradient() -> None:
+@pytest.mark.parametrize("rate_shape", [(3,), (4, 1, 3)], ids=["all rows", "each row"])
+def test_manual_gate_gradient_matches_numerical_gradient(rate_shape: tuple[int, ...]) -> None:
     generator = torch.Generator().manual_seed(0)
     gates, v, rate = (
         torch.rand(shape, generator=generator, dtype=torch.float64).requires_grad_()
-        for shape in ((4, 2, 6), (4, 2, 3), (3,))
+        for shape in ((4, 2, 6), (4, 2, 3), rate_shape)
     )
     assert torch.autograd.gradcheck(decay_and_input, (gates, v, rate))
 

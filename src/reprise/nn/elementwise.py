@@ -16,7 +16,10 @@ SMALLEST_NORM = 1e-12
 
 
 class RootMeanSquareNorm(nn.RMSNorm):
-    """RMS normalisation (Zhang and Sennrich 2019): w x / sqrt(mean(x^2) + epsilon)."""
+    """RMS normalisation (Zhang and Sennrich 2019): w x / sqrt(mean(x^2) + epsilon).
+
+    The weights may have an axis of rows, [B, 1, D], for the gradients of single users.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise x [..., D]; the result has the same shape and the type of the weights."""
@@ -43,9 +46,13 @@ class _RMSNorm(torch.autograd.Function):
         # y = w u with u = x / n and n^2 = mean(x^2) + epsilon, so dx = (w g - u mean(u w g)) / n
         unit, inverse, weight_D = ctx.saved_tensors
         size = unit.shape[-1]
-        product = (grads[0] * unit).reshape(-1, size)
-        grad_weight_D = product.sum(0)
-        mean = torch.mv(product, weight_D).view(inverse.shape).div_(-size)
+        product = grads[0] * unit
+        grad_weight_D = product.sum_to_size(weight_D.shape)
+        if weight_D.dim() == 1:
+            along = torch.mv(product.reshape(-1, size), weight_D).view(inverse.shape)
+        else:
+            along = product.mul_(weight_D).sum(-1, keepdim=True)
+        mean = along.div_(-size)
         grad_x = (grads[0] * weight_D).addcmul_(unit, mean).mul_(inverse)
         return grad_x.to(ctx.dtype), grad_weight_D, None
 
@@ -138,8 +145,8 @@ def shift_and_gate(both_BTE: Tensor, before_BD: Tensor, now_D: Tensor, last: Ten
     Args:
         both_BTE: The two halves.
         before_BD: u of the event before the chunk.
-        now_D: Factor of the event.
-        last: Factor of the event before it, [D] or [B, T, D].
+        now_D: Factor of the event, [D] or [B, 1, D].
+        last: Factor of the event before it, [D], [B, 1, D] or [B, T, D].
     """
     v_BTD, gate_BTD = _ShiftAndGate.apply(both_BTE, before_BD, now_D, last)  # type: ignore[no-untyped-call]
     return v_BTD, gate_BTD
@@ -168,7 +175,7 @@ class _ShiftAndGate(torch.autograd.Function):
         grad_u_BTD = grad_v_BTD * now_D
         grad_u_BTD[:, :-1].addcmul_(grad_v_BTD[:, 1:], rest)
         grad_both_BTE = torch.cat([grad_u_BTD.to(ctx.dtype), grad_gate_BTD], dim=-1)
-        grad_now_D = (grad_v_BTD * u_BTD).flatten(0, 1).sum(0)
+        grad_now_D = (grad_v_BTD * u_BTD).sum_to_size(now_D.shape)
         grad_last_BTD = torch.empty_like(grad_v_BTD)
         torch.mul(grad_v_BTD[:, 1:], u_BTD[:, :-1], out=grad_last_BTD[:, 1:])
         torch.mul(grad_v_BTD[:, 0], before_BD.to(now_D.dtype), out=grad_last_BTD[:, 0])
@@ -178,4 +185,6 @@ class _ShiftAndGate(torch.autograd.Function):
 
 def _first_and_rest(last: Tensor) -> tuple[Tensor, Tensor]:
     """Return the factor at the first step and at the others."""
-    return (last, last) if last.dim() == 1 else (last[:, 0], last[:, 1:])
+    if last.dim() == 1:
+        return last, last
+    return last[:, 0], last if last.shape[1] == 1 else last[:, 1:]

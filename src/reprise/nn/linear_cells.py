@@ -188,7 +188,7 @@ def _gate_layer(size: int, gates: int) -> nn.Linear:
 def decay_and_input(gates: Tensor, x: Tensor, rate_D: Tensor) -> tuple[Tensor, Tensor]:
     """Return a = exp(-rate r) and b = sqrt(1 - a^2) i x, with r, i = sigmoid(gates).
 
-    `gates` is [..., 2 D]; `x` and both results are [..., D].
+    `gates` is [..., 2 D]; `x` and both results are [..., D]. The rate is [D], or [B, 1, D] for the gradients of single users.
     """
     # 1 - a^2 is computed from the exponent u = rate r and not from a: near a = 1 the difference is mostly
     # rounding. At u = 1e-4 in float32, a = 0.9999 is rounded by up to 3e-8, which is an error of 3e-4 in 1 -
@@ -233,7 +233,7 @@ class _DecayAndInput(torch.autograd.Function):
         # `exponent` is r times the gradient of -u: r a (grad_a - grad_b i x a / root).
         exponent = product.mul_(i).mul_(a).div_(root).neg_().add_(grad_a).mul_(a).mul_(r)
         torch.addcmul(exponent, exponent, r, value=-1, out=grad_r).mul_(-rate_D)
-        grad_rate_D = exponent.flatten(0, -2).sum(0).neg_()
+        grad_rate_D = exponent.sum_to_size(rate_D.shape).neg_()
         return grad_gates.to(ctx.dtype), grad_b * factor, grad_rate_D
 
 
