@@ -8,3 +8,6 @@ from .device.device_client import DeviceClient as DeviceClient
 from .device.device_client import DeviceRecommendation as DeviceRecommendation
 from .device.device_export import DeviceExport as DeviceExport
 from .device.device_export import export_device as export_device
+from .encrypted.blind_scorer import BlindScorer as BlindScorer
+from .encrypted.encrypted_client import EncryptedClient as EncryptedClient
+from .encrypted.scoring_process import serve_encrypted as serve_encrypted

@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import zipfile
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +32,8 @@ NORMALISER_ITEMS = 20
 """Number of highest scores in the normaliser of the repeat head, in place of all scores."""
 NEWEST = 3
 """Number of newest events with a pointer weight of their own."""
+MIN_NORM = np.float32(1e-12)
+"""Smallest norm by which a vector is divided."""
 MAX_TIME_S = 1e11
 """Numbers from here on are milliseconds: as seconds they would be after the year 5000."""
 
@@ -184,8 +187,18 @@ class DeviceClient:
                 "this folder has no output vectors, because a server computes the scores; use EncryptedClient, or "
                 "export with --scoring device"
             )
-        output_ID = self._arrays.get("output", self._input_ID).astype(np.float32, copy=False)
-        return self.rank(output_ID @ query_D, k, exclude_seen=exclude_seen)
+        return self.rank(self._output_ID @ query_D, k, exclude_seen=exclude_seen)
+
+    @cached_property
+    def _output_ID(self) -> Any:
+        """Output vectors of the items: their own, or the input vectors, or these divided by their norms."""
+        form = self.facts["output"]
+        if form == "own":
+            return self._arrays["output"].astype(np.float32)
+        if form == "input":
+            return self._input_ID
+        norm_I1 = np.linalg.norm(self._input_ID, axis=1, keepdims=True)
+        return self._input_ID / np.maximum(norm_I1, MIN_NORM)
 
     def has_answer(self, query_D: Any) -> bool:
         """Return whether there are known events and the query is finite. Otherwise popular items are the answer."""

@@ -26,15 +26,19 @@ from reprise.privacy.device.device_client import (
     STEP,
     VECTORS,
 )
-from reprise.recommender.artefact.artefact import INPUT, OUTPUT, vectors_checksum
+from reprise.recommender.artefact.artefact import INPUT, OUTPUT, Artefact, vectors_checksum
 from reprise.recommender.artefact.replaced_directory import move_into_place
 from reprise.recommender.recommender import Recommender
+from reprise.recommender.search.mmr import unit_vectors
 
 CLIENT = "device_client.py"
 """File with the client, which is copied into the folder."""
 FILES = (FACTS, STEP, QUERY, VECTORS, IDS, CLIENT)
 MAX_POPULAR = 1000
 """Largest number of popular items that the folder has for users without events."""
+UNIT_TOLERANCE = 1e-6
+"""Largest difference of a number of an output vector to that of the normalised input vector, for both to count as the same."""
+OutputForm = Literal["input", "unit", "own"]
 Scoring = Literal["device", "server"]
 Precision = Literal["float32", "float16"]
 
@@ -45,7 +49,7 @@ class DeviceExport(NamedTuple):
     file_bytes: Mapping[str, int]
     """Size of each file, in bytes."""
     has_output_vectors: bool
-    """Whether the folder is enough to compute scores: it has output vectors, or they equal the input vectors."""
+    """Whether the folder is enough to compute scores: it has output vectors, or they follow from the input vectors."""
 
 
 def export_device(
@@ -87,8 +91,21 @@ def export_device(
             move_into_place(partial, target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-    tied = OUTPUT not in recommender.artefact.tensors
-    return DeviceExport({name: len(data) for name, data in files.items()}, tied or scoring == "device")
+    follows = _output_form(recommender.artefact) != "own"
+    return DeviceExport({name: len(data) for name, data in files.items()}, follows or scoring == "device")
+
+
+def _output_form(artefact: Artefact) -> OutputForm:
+    """Return how the output vectors follow from the input vectors.
+
+    `input`: they are the same. `unit`: they are divided by their norms, as in a network of cosine scores. `own`: neither.
+    """
+    if OUTPUT not in artefact.tensors:
+        return "input"
+    if artefact.input_ID.shape != artefact.output_ID.shape:
+        return "own"
+    difference_ID = unit_vectors(artefact.input_ID) - artefact.output_ID
+    return "unit" if np.abs(difference_ID).max(initial=0.0) <= UNIT_TOLERANCE else "own"
 
 
 def _files(recommender: Recommender, scoring: Scoring, dtype: np.dtype[np.floating]) -> dict[str, bytes]:
@@ -97,7 +114,8 @@ def _files(recommender: Recommender, scoring: Scoring, dtype: np.dtype[np.floati
     arrays = {f"{INITIAL}{name}": array for name, array in artefact.initial.items()}
     arrays |= {f"{REPEATS}{name}": array for name, array in artefact.repeats.items()}
     arrays[INPUT] = artefact.input_ID.astype(dtype)
-    if scoring == "device" and OUTPUT in artefact.tensors:
+    form = _output_form(artefact)
+    if scoring == "device" and form == "own":
         arrays[OUTPUT] = artefact.output_ID.astype(dtype)
     available_I = catalogue.available_I
     unavailable = np.empty(0, dtype=np.int64) if available_I is None else np.flatnonzero(~available_I)
@@ -118,6 +136,7 @@ def _files(recommender: Recommender, scoring: Scoring, dtype: np.dtype[np.floati
         "name": recommender.name,
         "model": vectors_checksum(artefact.output_ID),
         "scoring": scoring,
+        "output": form,
         "kinds": list(catalogue.kinds),
         "rules": recommender.history_rules.to_dict(),
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},

@@ -9,44 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich_model import START_S, random_history, rich, visits_log
+from rich_model import START_S, random_history
 
-from reprise.data.history_rules import HistoryRules
 from reprise.errors import ArtefactError, ConfigError
 from reprise.privacy import DeviceClient, export_device
 from reprise.recommender import Recommender
-from reprise.recommender.artefact.artefact import TRANSITIONS
+from reprise.recommender.search.mmr import unit_vectors
 
 NEVER = {"item_id": "never seen", "timestamp": START_S}
-
-
-def without_counts(recommender: Recommender) -> Recommender:
-    """Return a recommender without the co-occurrence counts, which no folder for devices has."""
-    artefact = recommender.artefact
-    kept = {name: array for name, array in artefact.tensors.items() if not name.startswith(TRANSITIONS)}
-    return Recommender.of(replace(artefact, tensors=kept))
-
-
-@pytest.fixture(scope="module")
-def counted() -> Recommender:
-    """A recommender that reads times, kinds and values, with counts, a repeat head and rules of a log."""
-    log = visits_log()
-    artefact = Recommender(rich(log), log).artefact
-    rules = HistoryRules(drop_duplicates=True, session_gap_ms=3_600_000, sequence_by="user")
-    data = {**artefact.metadata["data"], "history": rules.to_dict()}
-    return Recommender.of(artefact.with_metadata(data=data))
-
-
-@pytest.fixture(scope="module")
-def uncounted(counted: Recommender) -> Recommender:
-    return without_counts(counted)
-
-
-@pytest.fixture(scope="module")
-def folder(counted: Recommender, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("device") / "shop"
-    export_device(counted, path)
-    return path
 
 
 def answers(client: DeviceClient, history: list[Any], **options: Any) -> tuple[list[str], list[float]]:
@@ -133,8 +103,7 @@ def test_half_precision_halves_the_vectors_and_hardly_changes_scores(
     wide = export_device(counted, tmp_path / "wide").file_bytes
     small = export_device(counted, tmp_path / "small", precision="float16").file_bytes
     items, width = counted.artefact.input_ID.shape
-    vectors = 2 if "output" in counted.artefact.tensors else 1
-    assert wide["vectors.npz"] - small["vectors.npz"] == 2 * items * width * vectors
+    assert wide["vectors.npz"] - small["vectors.npz"] == 2 * items * width
     history = random_history(2, 12)
     exact, rounded = (dict(DeviceClient(tmp_path / name).recommend(20)) for name in ("wide", "small"))
     assert exact.keys() == rounded.keys()
@@ -249,11 +218,38 @@ def test_an_export_replaces_an_earlier_one_and_nothing_else(counted: Recommender
         export_device(counted, tmp_path / "device", precision="int4")  # type: ignore[arg-type]
 
 
-def test_a_folder_for_a_scoring_server_has_no_output_vectors(counted: Recommender, tmp_path: Path) -> None:
-    written = export_device(counted, tmp_path / "client", scoring="server")
+def with_output(recommender: Recommender, form: str) -> Recommender:
+    """Return a recommender whose output vectors are its input vectors, these divided by their norms, or others."""
+    artefact = recommender.artefact
+    own_ID = np.random.default_rng(0).normal(size=artefact.input_ID.shape).astype(np.float32)
+    others = {name: array for name, array in artefact.tensors.items() if name != "output"}
+    outputs = {"input": {}, "unit": {"output": unit_vectors(artefact.input_ID)}, "own": {"output": own_ID}}
+    return Recommender.of(replace(artefact, tensors={**others, **outputs[form]}))
+
+
+@pytest.mark.parametrize("form", ["input", "unit", "own"])
+def test_output_vectors_that_follow_from_input_vectors_are_not_stored(
+    uncounted: Recommender, tmp_path: Path, form: str
+) -> None:
+    shop = with_output(uncounted, form)
+    export_device(shop, tmp_path / "device")
+    with np.load(tmp_path / "device" / "vectors.npz") as arrays:
+        assert ("output" in arrays.files) == (form == "own")
+    history = random_history(6, 12)
+    ids, scores = answers(DeviceClient(tmp_path / "device"), history, k=10)
+    expected = shop.recommend(history, 10)
+    assert ids == expected.item_ids
+    assert scores == pytest.approx([one.score for one in expected], rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize(("form", "enough"), [("input", True), ("unit", True), ("own", False)])
+def test_a_folder_for_a_scoring_server_has_no_output_vectors(
+    uncounted: Recommender, tmp_path: Path, form: str, enough: bool
+) -> None:
+    written = export_device(with_output(uncounted, form), tmp_path / "client", scoring="server")
     with np.load(tmp_path / "client" / "vectors.npz") as arrays:
         assert "output" not in arrays.files
-    assert written.has_output_vectors == ("output" not in counted.artefact.tensors)
+    assert written.has_output_vectors == enough
     client = DeviceClient(tmp_path / "client")
     client.add("p1")
     with pytest.raises(

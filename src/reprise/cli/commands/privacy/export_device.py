@@ -34,8 +34,8 @@ def export_device(
         typer.echo(f"  {name} {size:,}")
     if scoring == "server" and written.has_output_vectors:
         typer.secho(
-            "note: the input vectors of this model are its output vectors, so a client with this folder can compute the scores "
-            "without a server",
+            "note: the output vectors of this model follow from its input vectors, so a client with the folder can compute "
+            "scores without a server",
             err=True,
             fg=typer.colors.YELLOW,
         )

@@ -1,0 +1,1 @@
+"""Commands of `reprise` for privacy, one module each."""
