@@ -158,6 +158,27 @@ def test_training_with_large_catalogues_is_measured() -> None:
     assert whole["log_MB"] <= whole["peak_MB"]
 
 
+def test_private_steps_are_compared_with_plain_ones() -> None:
+    sizes = [
+        "--sizes",
+        "8",
+        "--users",
+        "3",
+        "--events",
+        "4",
+        "--items",
+        "20",
+        "--targets",
+        "2",
+        "--rounds",
+        "1",
+    ]
+    (found,) = json.loads(ran("private_steps.py", *sizes)).values()
+    assert list(found) == ["network", "with the softmax"]
+    for row in found.values():
+        assert min(row["step, times plain"], row["gradient, times plain"]) > 0
+
+
 def test_event_logs_are_measured(tmp_path: Path) -> None:
     options = ["--groups", "1", "64", "--seconds", "0.05", "--rounds", "2"]
     stores = ["--store", f"sqlite:///{tmp_path}/a.db", "--store", f"sqlite:///{tmp_path}/b.db"]

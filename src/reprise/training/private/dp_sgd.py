@@ -94,9 +94,7 @@ class PrivateSgd:
         The divisor is the expected number of users, since the sampled number is private.
         """
         total = {name: torch.zeros_like(tensor) for name, tensor in self.module.named_parameters()}
-        sample = self.sample_users()
-        for start in range(0, len(sample), self.microbatch):
-            row_B = sample[start : start + self.microbatch]
+        for row_B in torch.split(self.sample_users(), self.microbatch):
             loss_of = partial(self.loss_of, row_B, self.step)
             found = clipped_sum(self.module, loss_of, len(row_B), self.plan.clip)
             for name, gradient in found.items():

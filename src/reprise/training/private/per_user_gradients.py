@@ -63,11 +63,11 @@ def clipped_sum(
     if not bool(finite_B.all()):
         flat_BN.masked_fill_(~finite_B.unsqueeze(1), 0.0)
     factor_B = torch.where(finite_B, (SHORTER * clip / norm_B).clamp(max=1.0), 0.0)
-    total_N, start, found = factor_B @ flat_BN, 0, {}
-    for name, parameter in module.named_parameters():
-        found[name] = total_N[start : start + parameter.numel()].view_as(parameter)
-        start += parameter.numel()
-    return found
+    parts = torch.split(factor_B @ flat_BN, [parameter.numel() for parameter in module.parameters()])
+    return {
+        name: part.view_as(parameter)
+        for (name, parameter), part in zip(module.named_parameters(), parts, strict=True)
+    }
 
 
 def per_user_gradients(module: nn.Module, loss_of: Callable[[], Tensor], users: int) -> dict[str, Tensor]:
