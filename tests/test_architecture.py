@@ -15,7 +15,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 FOLDERS = sorted({file.parent for file in FILES})
 LAYER = {
     "errors": 0, "arrays": 0, "argument_checks": 0, "atomic_files": 0, "class_names": 0, "validation_messages": 0,
-    "config": 0, "directory_lock": 0, "path_kinds": 0, "progress": 0,
+    "config": 0, "directory_lock": 0, "keyed_hash": 0, "path_kinds": 0, "progress": 0,
     "data": 1, "content": 2, "forecast": 2, "nn": 3, "models": 4, "evaluation": 5, "recommender": 5,
     "training": 6, "report": 7, "testing": 7, "server": 7, "spark": 7, "privacy": 7,
     "cli": 8, "__init__": 8, "__main__": 8,
@@ -43,7 +43,8 @@ HOMES = {
     "scipy": ("content/", "forecast/", "models/", "evaluation/stats/", "privacy/auditing/"), "sklearn": ("content/",),
     "optuna": ("training/tuning/optuna_study.py",), "mlflow": ("training/loggers.py",), "wandb": ("training/loggers.py",),
     "jinja2": ("report/render.py",), "markupsafe": ("report/",),
-    "sqlite3": ("server/store/sqlite",), "psycopg": ("server/store/postgres",), "psycopg_pool": ("server/store/postgres",),
+    "sqlite3": ("server/store/sqlite",), "psycopg": ("server/store/postgres", "server/store/tables/postgres"),
+    "psycopg_pool": ("server/store/postgres",),
     "starlette": ("server/http/", "privacy/encrypted/"),
     "uvicorn": ("server/connections/", "privacy/encrypted/"), "httptools": ("server/connections/",),
     "prometheus_client": ("server/prometheus_metrics.py",),

@@ -58,16 +58,19 @@ def show_dataset(description: Mapping[str, Any]) -> None:
     """
     items, times = description["items"], description["times"]
     cold = f", {items['cold']:,} cold (not in training)" if items["cold"] else ""
-    dropped = {name: count for name, count in description["facts"].get("dropped", {}).items() if count}
+    known = description["facts"]
+    dropped = {name: count for name, count in known.get("dropped", {}).items() if count}
     show_facts(
         {
             "sequences": description["sequences"],
-            "rows read": description["facts"].get("rows_read"),
+            "rows read": known.get("rows_read"),
             "events": description["events"],
             "items": f"{items['warm']:,}{cold}",
             "from": times["first"],
             "to": times["last"],
             **{part: _targets(found) for part, found in description["parts"].items()},
+            "erased": {name: fact for name, fact in known.get("erased", {}).items() if name != "queue"},
+            "consent": known.get("consent", {}),
             "dropped": dropped,
             "item_columns": description.get("item_columns", {}),
             "warnings": description["warnings"],

@@ -138,6 +138,24 @@ TimeUnitOption = Annotated[
         show_default="detected from all rows",
     ),
 ]
+Forget = Annotated[
+    str | None,
+    typer.Option(
+        "--forget",
+        metavar="STORE|FILE",
+        help="Erased users: the address of an event store with their queue, or a text file with one user id a line.",
+    ),
+]
+ForgetTenant = Annotated[
+    str | None,
+    typer.Option("--tenant", metavar="NAME", help="Tenant of the users of --forget.", show_default="default"),
+]
+TrustedForget = Annotated[
+    bool,
+    typer.Option(
+        "--trusted", help="Allow --forget to import a store class from outside reprise, which runs its code."
+    ),
+]
 
 
 def check_output_file(file: Path | None, inputs: Iterable[str | Path] = ()) -> None:

@@ -2,6 +2,8 @@ from .dataset import Part as Part
 from .dataset import SequenceDataset as SequenceDataset
 from .dataset import Sizes as Sizes
 from .description import describe as describe
+from .erased_users import ErasedUsers as ErasedUsers
+from .erased_users import check_no_erased_users as check_no_erased_users
 from .examples import online_retail as online_retail
 from .held_out_items import hold_out_items as hold_out_items
 from .history_rules import HistoryRules as HistoryRules

@@ -9,6 +9,7 @@ from .process import serve as serve
 from .settings import Settings as Settings
 from .store.event_store import Compactable as Compactable
 from .store.event_store import EventStore as EventStore
+from .store.event_store import KeepsErasures as KeepsErasures
 from .store.event_store import KeepsStates as KeepsStates
 from .store.event_store import StoreError as StoreError
 from .store.event_store import is_repetition as is_repetition

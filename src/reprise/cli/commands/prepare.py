@@ -9,6 +9,8 @@ from reprise.cli.console import show_dataset, show_next, show_table, unused
 from reprise.cli.shared_options import (
     Delimiter,
     EngineName,
+    Forget,
+    ForgetTenant,
     ItemColumn,
     KindColumn,
     Master,
@@ -16,6 +18,7 @@ from reprise.cli.shared_options import (
     TimeColumn,
     TimeUnitOption,
     TimeZone,
+    TrustedForget,
     UserColumn,
     ValueColumn,
     drop_unset,
@@ -98,6 +101,16 @@ def prepare(
             "--keep-duplicates", help="Keep events with the same sequence, item, time and kind as another."
         ),
     ] = False,
+    forget: Forget = None,
+    tenant: ForgetTenant = None,
+    consent: Annotated[
+        str | None,
+        typer.Option(
+            metavar="C",
+            help="Column that says whether an event may be used (true or false, yes or no, 1 or 0). Others are left out.",
+        ),
+    ] = None,
+    trusted: TrustedForget = False,
     allow_leaks: Annotated[
         str,
         typer.Option(
@@ -124,6 +137,7 @@ def prepare(
     ] = False,
 ) -> None:
     """Clean, encode, sort and split an event log. Run the same command again to continue after an interruption."""
+    from reprise.cli.erased_users import read_erased_users
     from reprise.content.column_detection import describe_columns
     from reprise.data.description import describe
     from reprise.data.io.events import Columns, read_events
@@ -144,6 +158,8 @@ def prepare(
         "split": parse_split(split),
         "duplicates": "keep" if keep_duplicates else "drop",
         **drop_unset(
+            forget=read_erased_users(forget, tenant, trusted),
+            consent=consent,
             sequence_by=sequence_by,
             session_gap=session_gap,
             min_item_events=min_item_events,

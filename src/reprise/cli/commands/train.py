@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reprise.cli.console import show_next, show_table
-from reprise.cli.shared_options import Accelerator, DatasetDirectory, Overrides, Trusted, drop_unset
+from reprise.cli.shared_options import (
+    Accelerator,
+    DatasetDirectory,
+    Forget,
+    ForgetTenant,
+    Overrides,
+    Trusted,
+    drop_unset,
+)
 from reprise.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -61,10 +69,12 @@ def train(
             metavar="NAME", help="Also log each epoch to tensorboard, mlflow or wandb.", show_default="none"
         ),
     ] = None,
+    forget: Forget = None,
+    tenant: ForgetTenant = None,
     trusted: Trusted = False,
 ) -> None:
     """Train a network or an ensemble. The same command resumes an interrupted run exactly, with as many processes."""
-    from reprise.data.dataset import SequenceDataset
+    from reprise.cli.erased_users import open_for_training
     from reprise.training import RunOptions, train_seeds
     from reprise.training import train as train_network
 
@@ -75,7 +85,7 @@ def train(
     options = RunOptions(
         workers=workers, **drop_unset(seed=seed, accelerator=accelerator, threads=threads, logger=logger)
     )
-    data = SequenceDataset.open(path)
+    data = open_for_training(path, forget, tenant, trusted)
     consent = ["--trusted"] * trusted
     if several is not None:
         _show_seeds(train_seeds(plan, data, out, several, options=options, progress=True), consent)

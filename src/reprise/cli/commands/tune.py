@@ -7,7 +7,15 @@ import typer
 
 from reprise.cli.commands.train import recipe_of
 from reprise.cli.console import show_next, show_table, unused
-from reprise.cli.shared_options import Accelerator, DatasetDirectory, Overrides, Trusted, drop_unset
+from reprise.cli.shared_options import (
+    Accelerator,
+    DatasetDirectory,
+    Forget,
+    ForgetTenant,
+    Overrides,
+    Trusted,
+    drop_unset,
+)
 
 if TYPE_CHECKING:
     from reprise.training.recipe import Recipe
@@ -71,10 +79,12 @@ def tune(
         int | None,
         typer.Option(metavar="N", min=1, help="Number of CPU threads per trial.", show_default="1"),
     ] = None,
+    forget: Forget = None,
+    tenant: ForgetTenant = None,
     trusted: Trusted = False,
 ) -> None:
     """Search for the best recipe on the validation part. The same command resumes an interrupted search."""
-    from reprise.data.dataset import SequenceDataset
+    from reprise.cli.erased_users import open_for_training
     from reprise.data.timestamps import parse_duration
     from reprise.training.recipe import RunOptions
     from reprise.training.tuning.search_directory import SearchOptions
@@ -84,7 +94,7 @@ def tune(
     timeout_s = parse_duration(timeout) / 1000 if timeout else None
     found = search_recipes(
         plan,
-        SequenceDataset.open(path),
+        open_for_training(path, forget, tenant, trusted),
         out,
         written or None,
         trials=trials,

@@ -18,6 +18,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reprise.data.io.parquet_files.row_queries import ERASED_ID, ErasedIds
 from reprise.errors import ConfigError, DataError
 
 DEFAULT_MEMORY = "2GB"
@@ -146,13 +147,25 @@ class DuckDBEngine:
         self._open_streams()
         return self.backend.table(name)
 
-    def number_rows(self, files: Sequence[Path], names: dict[str, str]) -> ir.Table:
+    def number_rows(
+        self, files: Sequence[Path], names: dict[str, str], erased: ErasedIds | None = None
+    ) -> ir.Table:
         """Open Parquet files as one table with a column `row`, the position of each row in the input, counted from 0.
 
         Args:
             files: Files in the order of the input.
             names: Name in the files of each column, by its new name.
+            erased: Rows that are left out. The others keep their positions.
         """
+        table = self._numbered(files, names)
+        if erased is None:
+            return table
+        # the join loses the order of the rows, which `row` keeps
+        ids = self.parquet([erased.path], number=False)
+        return table.anti_join(ids, table[erased.column] == ids[ERASED_ID])
+
+    def _numbered(self, files: Sequence[Path], names: dict[str, str]) -> ir.Table:
+        """Open Parquet files as one table with the column `row`."""
         # The Parquet reader itself numbers the rows of each file, on any number of threads. Adding the lengths of the
         # files before it gives the position in the whole input.
         source = self.parquet(files)

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from reprise.argument_checks import choice
 from reprise.data.io.duckdb_engine import DEFAULT_MEMORY, DuckDBEngine
+from reprise.data.io.parquet_files.row_queries import ErasedIds
 from reprise.errors import ConfigError
 
 ENGINES = ("duckdb", "spark")
@@ -62,7 +63,9 @@ class Engine(QueryEngine, Protocol):
         """Release the tables, so that their files can be opened or moved."""
         ...
 
-    def number_rows(self, files: Sequence[Path], names: dict[str, str]) -> ir.Table:
+    def number_rows(
+        self, files: Sequence[Path], names: dict[str, str], erased: ErasedIds | None = None
+    ) -> ir.Table:
         """Open Parquet files as one table with a column `row`, the position of each row in the input, counted from 0.
 
         The result is an input of `row_wise` only.
@@ -70,6 +73,7 @@ class Engine(QueryEngine, Protocol):
         Args:
             files: Files in the order of the input.
             names: Name in the files of each column, by its new name.
+            erased: Rows that are left out. The others keep their positions.
         """
         ...
 

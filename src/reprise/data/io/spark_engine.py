@@ -25,6 +25,7 @@ from reprise.atomic_files import write_text
 from reprise.data.io.duckdb_engine import BATCH_ROWS, DiskFullError, DuckDBEngine, StoppedError
 from reprise.data.io.parquet_files.row_queries import (
     LOG,
+    ErasedIds,
     FileColumn,
     RowQuery,
     escaped,
@@ -80,7 +81,7 @@ class SparkEngine:
         self._notes: dict[str, str] = {}
         self._sorted: dict[Path, list[Path]] = {}
         self._queries = 0
-        self._files: dict[str, tuple[Sequence[Path], tuple[FileColumn, ...]]] = {}
+        self._files: dict[str, tuple[Sequence[Path], tuple[FileColumn, ...], ErasedIds | None]] = {}
         self._read_state()
         for old in directory.glob(f"{DRIVER}*"):
             shutil.rmtree(old)
@@ -113,12 +114,14 @@ class SparkEngine:
         """Close the driver's database. Spark keeps running, because the caller may use it too."""
         self._driver.close()
 
-    def number_rows(self, files: Sequence[Path], names: dict[str, str]) -> ir.Table:
+    def number_rows(
+        self, files: Sequence[Path], names: dict[str, str], erased: ErasedIds | None = None
+    ) -> ir.Table:
         """Open Parquet files as one table with a column `row`; only `row_wise` can evaluate it."""
         table = self._driver.number_rows(files, names)
         types = self._driver.sql_types(table)
         columns = tuple(FileColumn(name, given, types[name]) for name, given in names.items())
-        self._files[LOG] = (files, columns)
+        self._files[LOG] = (files, columns, erased)
         return ibis.table(table.schema(), name=LOG)
 
     def row_wise(self, expression: ir.Table) -> ir.Table:
@@ -129,8 +132,9 @@ class SparkEngine:
             f"CAST({identifier(name)} AS {kind[0]}) AS {identifier(name)}" for name, kind in carried.items()
         ]
         schema = pa.schema([(name, kind[1]) for name, kind in carried.items()])
-        files, columns = self._files[LOG]
-        used = tuple(column for column in columns if column.name in _used_columns(expression))
+        files, columns, erased = self._files[LOG]
+        needed = _used_columns(expression) | ({erased.column} if erased else set())
+        used = tuple(column for column in columns if column.name in needed)
         rows = sum(pq.read_metadata(path).num_rows for path in files)
         cores = self._session.sparkContext.defaultParallelism
         shares = max(SHARES_PER_CORE * cores, rows // ROWS_PER_SHARE)
@@ -140,6 +144,7 @@ class SparkEngine:
             f"SELECT {', '.join(casts)} FROM ({query})",
             schema,
             installed_versions(),
+            erased,
         )
         count = len(reader.shares)
         with self._translate_errors():

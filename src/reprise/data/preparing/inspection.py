@@ -15,6 +15,7 @@ from reprise.data.io.events import CANONICAL, Events
 from reprise.data.io.time_columns import time_notes, to_ms
 from reprise.data.preparing.encoding import Log
 from reprise.data.preparing.item_table import LogIds, load_items
+from reprise.data.preparing.permitted_events import left_out_notes
 from reprise.data.preparing.plan import Plan, PrepareOptions, make_plan
 from reprise.data.preparing.steps import open_log, read_step, understand
 from reprise.data.split import Split
@@ -99,23 +100,25 @@ def inspect_events(
         users: User table, as for `prepare`.
         split: Split, as for `prepare`; only its column is checked.
         memory_limit: Memory limit of the table engine, such as `512MB`.
-        **options: Fields of `PrepareOptions`.
+        **options: Fields of `PrepareOptions`; `forget` and `consent` as for `prepare`.
 
     Raises:
         DataError: The log or the item table has a fault for which `prepare` would refuse it.
         ConfigError: An option is unknown or invalid.
     """
-    plan = make_plan(events, items, split, PrepareOptions.from_keywords(options), users)
+    forget, consent = options.pop("forget", None), options.pop("consent", None)
+    plan = make_plan(events, items, split, PrepareOptions.from_keywords(options), users, forget, consent)
     with temporary_directory() as directory:
         engine = DuckDBEngine(directory, memory_limit)
         try:
-            log = open_log(plan, engine, read_step(plan, engine, directory))
-            return _inspect(plan, log)
+            read = read_step(plan, engine, directory)
+            log, without = open_log(plan, engine, read)
+            return _inspect(plan, log, left_out_notes(plan, read, without))
         finally:
             engine.close()
 
 
-def _inspect(plan: Plan, log: Log) -> LogInspection:
+def _inspect(plan: Plan, log: Log, left_out: tuple[str, ...]) -> LogInspection:
     facts = understand(plan, log)
     time_ms = to_ms(log.table.timestamp, facts["times"], plan.events.tz)
     sequence_integers, item_integers = facts["integers"]
@@ -132,7 +135,7 @@ def _inspect(plan: Plan, log: Log) -> LogInspection:
         ignored=tuple(str(name) for name in plan.events.source.table.columns if name not in used),
         samples=_samples(log, time_ms, integers),
         items=items,
-        notes=(*plan.notes, *time_notes(span["first"], span["last"])),
+        notes=(*plan.notes, *left_out, *time_notes(span["first"], span["last"])),
     )
 
 
@@ -151,12 +154,12 @@ def _readings(plan: Plan, log: Log, facts: dict[str, Any], span: dict[str, int])
         "kind": ", ".join(facts["kinds"][:5]) + (", ..." if len(facts["kinds"]) > 5 else ""),
     }
     readings = []
-    for role, name in [*asdict(events.columns).items(), *plan.split_column.items()]:
+    for role, name in [*asdict(events.columns).items(), *plan.extra_columns.items()]:
         canonical = CANONICAL.get(role, role)
         if name is None:
             readings.append(ColumnReading(role, None, "", "", ""))
             continue
-        chosen = "named" if role in events.named or role == "part" else "recognised"
+        chosen = "named" if role in events.named or role in plan.extra_columns else "recognised"
         contains = _contains(log, canonical, facts)
         readings.append(ColumnReading(role, name, chosen, contains, meanings.get(canonical, "")))
     return tuple(readings)

@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from reprise.argument_checks import choice, whole
 from reprise.data.dataset import FORMAT
+from reprise.data.erased_users import ErasedUsers, erased_users
 from reprise.data.io.column_types import is_null_type
 from reprise.data.io.events import Events, read_events
 from reprise.data.preparing.item_table import ItemTable, open_items
+from reprise.data.preparing.permitted_events import CONSENT
 from reprise.data.preparing.user_table import open_users
 from reprise.data.split import SPLITS, ColumnSplit, Split, TimeSplit, parse_split
 from reprise.data.timestamps import parse_duration
@@ -74,6 +77,10 @@ class Plan:
     """Canonical name of the column that defines the sequences: user_id or session_id."""
     notes: tuple[str, ...]
     """Sentences for the warnings of the dataset."""
+    erased: ErasedUsers | None = None
+    """Users whose events are left out, or None. The fingerprint of the dataset does not depend on it."""
+    consent: str | None = None
+    """Column that says whether an event may be used, or None. The fingerprint does not depend on it either."""
 
     @property
     def hash(self) -> str:
@@ -86,14 +93,17 @@ class Plan:
             "time_unit": self.events.time_unit,
             "items": self.items and [self.items.source.origin, self.items.id_column],
             **({"users": [self.users.source.origin, self.users.id_column]} if self.users else {}),
+            **({"erased": self.erased.fingerprint} if self.erased is not None else {}),
+            **({"consent": self.consent} if self.consent is not None else {}),
             **self.to_dict(),
         }
         return hash_json(content)
 
     @property
-    def split_column(self) -> dict[str, str]:
-        """The split column as {"part": NAME}; empty if the split does not use a column."""
-        return {"part": self.split.column} if isinstance(self.split, ColumnSplit) else {}
+    def extra_columns(self) -> dict[str, str]:
+        """The names of the split column (`part`) and of the column of consent (`consent`), if there are such."""
+        part = {"part": self.split.column} if isinstance(self.split, ColumnSplit) else {}
+        return part | ({CONSENT: self.consent} if self.consent is not None else {})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the options and the split as JSON values."""
@@ -101,7 +111,13 @@ class Plan:
 
 
 def make_plan(
-    events: Any, items: Any, split: Split | str | None, options: PrepareOptions, users: Any = None
+    events: Any,
+    items: Any,
+    split: Split | str | None,
+    options: PrepareOptions,
+    users: Any = None,
+    forget: Any = None,
+    consent: Any = None,
 ) -> Plan:
     """Check the arguments of `prepare` and return its plan.
 
@@ -110,16 +126,37 @@ def make_plan(
         ConfigError: The split is invalid.
     """
     log = events if isinstance(events, Events) else read_events(events)
+    erased = erased_users(forget)
+    if erased is not None:
+        _require_users(log)
     log, column, notes = _choose_sequences(log, options)
     rule = _parse_rule(split)
     if isinstance(rule, ColumnSplit) and rule.column not in log.source.table.columns:
         raise DataError(
             f"the events have no split column {rule.column!r}{did_you_mean(rule.column, log.source.table.columns)}"
         )
+    if consent is not None:
+        _check_consent_column(consent, log.source.table.columns)
     table = None if items is None else open_items(items, str(log.columns.item))
     role = column.removesuffix("_id")
     known = None if users is None else open_users(users, role, str(getattr(log.columns, role)))
-    return Plan(log, table, known, rule, options, column, notes)
+    return Plan(log, table, known, rule, options, column, notes, erased, consent)
+
+
+def _require_users(log: Events) -> None:
+    """Check that the users of a log are known, so that some of them can be left out."""
+    if log.columns.user is None:
+        raise DataError(
+            "the events have no user column, so erased users cannot be left out; name it (user=NAME, --user-column NAME)"
+        )
+    log.check_ids("user")
+
+
+def _check_consent_column(consent: Any, columns: Sequence[str]) -> None:
+    if not isinstance(consent, str):
+        raise ConfigError(f"consent={consent!r} is not the name of a column; give a text")
+    if consent not in columns:
+        raise DataError(f"the events have no consent column {consent!r}{did_you_mean(consent, columns)}")
 
 
 def _parse_rule(split: Split | str | None) -> Split:

@@ -60,7 +60,10 @@ def prepare(
         **options: Fields of `PrepareOptions`: sequence_by, session_gap, min_item_events, min_sequence_events,
             duplicates. `users`: a table in the same forms as `items`, with one row per user or session: attributes such
             as a country. `engine`: `duckdb`, or `spark` for logs that exceed one machine; the dataset is the same. `master`:
-            where Spark runs, such as `local[2]`; None: the Spark of this process or of its configuration.
+            where Spark runs, such as `local[2]`; None: the Spark of this process or of its configuration. `forget`: users
+            whose events are left out before anything else: the queue of an event store (`SQLiteStore.erased_users`), a text
+            file with one id a line, or a list of ids. `consent`: column of the log that says whether an event may be used
+            (true or false, yes or no, 1 or 0); the others and those without a value are left out.
 
     Raises:
         DataError: The log, a table or the split is invalid, or the disk is full.
@@ -69,9 +72,9 @@ def prepare(
         ConfigError: An option is unknown or invalid, or another process prepares `out`.
         ArtefactError: `out` cannot be written.
     """
-    users = options.pop("users", None)
+    users, forget, consent = (options.pop(name, None) for name in ("users", "forget", "consent"))
     engine = EngineChoice(options.pop("engine", "duckdb"), options.pop("master", None), memory_limit)
-    plan = make_plan(events, items, split, PrepareOptions.from_keywords(options), users)
+    plan = make_plan(events, items, split, PrepareOptions.from_keywords(options), users, forget, consent)
     allow = parse_kinds(allow_leaks)
     out = Path(out)
     with step_reporter(progress, "prepare") as report:

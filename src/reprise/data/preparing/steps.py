@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from reprise.data.dataset import FORMAT, ITEMS, MANIFEST, SEQUENCES
 from reprise.data.io.duckdb_engine import DuckDBEngine
 from reprise.data.io.engine import Engine
+from reprise.data.io.parquet_files.row_queries import ErasedIds
 from reprise.data.io.time_columns import detect_format, time_notes
 from reprise.data.preparing import cleaning
 from reprise.data.preparing.array_writer import Layout, Ranking, rank_items, write_arrays
@@ -23,6 +24,13 @@ from reprise.data.preparing.encoding import (
     encode,
 )
 from reprise.data.preparing.item_table import LogIds, write_items
+from reprise.data.preparing.permitted_events import (
+    ERASED_FILE,
+    facts_of,
+    require_events,
+    with_consent,
+    write_erased,
+)
 from reprise.data.preparing.plan import Plan, hash_json
 from reprise.data.preparing.user_table import join_users, table_hash
 from reprise.data.preparing.workspace import Result, Workspace
@@ -40,7 +48,7 @@ def read_step(plan: Plan, engine: Engine, directory: Path) -> Result:
     files = list(source.parquet)
     if not source.in_place:
         staged = directory / "log.parquet"
-        table = plan.events.select(source.table, **plan.split_column)
+        table = plan.events.select(source.table, **plan.extra_columns)
         if source.engine:
             source.engine.set_memory_limit(engine.memory_limit)
             source.engine.copy(table, staged)
@@ -50,16 +58,31 @@ def read_step(plan: Plan, engine: Engine, directory: Path) -> Result:
     rows = sum(pq.read_metadata(path).num_rows for path in files)
     if rows == 0:
         raise DataError("the log has no events")
-    return {"files": [str(path) for path in files], "rows": rows, "staged": not source.in_place}
+    result = {"files": [str(path) for path in files], "rows": rows, "staged": not source.in_place}
+    if plan.erased is None:
+        return result
+    users = plan.events.names["user_id"] if source.in_place else "user_id"
+    column = engine.driver.parquet(files, number=False)[users]
+    erased_file = directory / ERASED_FILE
+    found = write_erased(engine.driver, column, plan.erased, erased_file)
+    return {**result, "erased_users": found, "erased_file": str(erased_file)}
 
 
-def open_log(plan: Plan, engine: Engine, read: Result) -> Log:
-    """Return the log with numbered rows, given the result of `read_step`."""
-    names = plan.events.names | plan.split_column
+def open_log(plan: Plan, engine: Engine, read: Result) -> tuple[Log, int]:
+    """Return the log with numbered rows, given the result of `read_step`, and the number of events without consent.
+
+    Rows of erased users and those without consent are left out.
+    """
+    names = plan.events.names | plan.extra_columns
     if read["staged"]:
         names = {name: name for name in names}
-    table = engine.number_rows([Path(name) for name in read["files"]], names)
-    return Log(engine, table, plan.events, plan.sequence_column)
+    erased = ErasedIds("user_id", Path(read["erased_file"])) if read.get("erased_users") else None
+    table, without = engine.number_rows([Path(name) for name in read["files"]], names, erased), 0
+    if plan.consent is not None:
+        table, without = with_consent(engine, table, plan.consent)
+    if erased or plan.consent is not None:
+        require_events(engine, table)
+    return Log(engine, table, plan.events, plan.sequence_column), without
 
 
 def understand(plan: Plan, log: Log) -> Result:
@@ -72,8 +95,8 @@ def understand(plan: Plan, log: Log) -> Result:
 
 def encode_step(plan: Plan, engine: Engine, read: Result) -> Result:
     """Replace ids and times by numbers and sort the log; see `encoding.encode`."""
-    log = open_log(plan, engine, read)
-    facts = understand(plan, log)
+    log, without = open_log(plan, engine, read)
+    facts = {**understand(plan, log), "without_consent": without}
     encode(log, facts["times"], facts["kinds"])
     if isinstance(plan.split, ColumnSplit):
         check_part_order(log, plan.split.column)
@@ -108,6 +131,7 @@ def write_step(plan: Plan, work: Workspace, encoded: Result, cleaned: Result) ->
     user_facts, user_notes = _add_users(plan, directory / SEQUENCES)
     facts = {
         "rows_read": encoded["rows"],
+        **facts_of(plan, work.results["read"], encoded),
         "events": layout.events,
         "dropped": cleaned["dropped"],
         "sessions_cut": cleaned["sessions_cut"],

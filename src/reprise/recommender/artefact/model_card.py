@@ -9,6 +9,11 @@ from reprise.data.history_rules import HistoryRules
 from reprise.data.timestamps import format_iso
 from reprise.errors import ConfigError
 
+LEFT_OUT = {
+    "erased": "erased users, left out",
+    "consent": "events without consent, left out",
+}
+"""Facts of a dataset about events that were left out of the training: those of erased users, and those without consent."""
 HISTORY_RULES = "history"
 """Key of the history rules in the description of the data; older models do not have it."""
 CORRECTIONS = "corrections"
@@ -46,6 +51,7 @@ def describe_data(dataset: SequenceDataset) -> dict[str, Any]:
         "parts": {part: dataset.part_events(part) for part in PARTS},
         "split": dataset.split,
         HISTORY_RULES: HistoryRules.from_facts(dataset.facts).to_dict(),
+        **left_out_facts(dataset.facts),
     }
     if dataset.events:
         description |= {
@@ -53,6 +59,15 @@ def describe_data(dataset: SequenceDataset) -> dict[str, Any]:
             "last": format_iso(int(dataset.time_ms.max())),
         }
     return description
+
+
+def left_out_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the facts of a dataset say about erased users and consent, without the hash of the queue."""
+    return {
+        name: {key: fact for key, fact in facts[name].items() if key != "queue" and fact is not None}
+        for name in LEFT_OUT
+        if isinstance(facts.get(name), Mapping)
+    }
 
 
 class ReportLike(Protocol):
@@ -133,7 +148,7 @@ def _data(data: Metadata) -> str:
     }
     if "first" in data:
         fields["dates"] = f"{data['first']} to {data['last']}"
-    return _bullets(fields)
+    return _bullets(fields | {words: data[name] for name, words in LEFT_OUT.items() if name in data})
 
 
 def _results(report: Metadata) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+from reprise.data.erased_users import ErasedUsers
 from reprise.errors import ConfigError, DataError
 from reprise.server.store.records import Compaction, ItemChange, Status, StoredState, User, UserEvent, UserLog
 
@@ -71,7 +72,7 @@ class EventStore(Protocol):
     def delete_user(self, user: User) -> int:
         """Delete all data of a user durably, in one fast transaction; return the number of deleted events.
 
-        An unknown user is not an error.
+        An unknown user is not an error. See `KeepsErasures` for stores that remember the deletion.
 
         Raises:
             StoreError: nothing was deleted; if the connection was lost, this is unknown.
@@ -216,6 +217,32 @@ class KeepsStates(Protocol):
 
         Raises:
             StoreError: the states are deleted or not.
+        """
+        ...
+
+
+@runtime_checkable
+class KeepsErasures(Protocol):
+    """An event store with a queue of erased users, so that the next training leaves them out of its log.
+
+    `EventStore.delete_user` adds the user in the same transaction, also a user without events in the store, whose events may
+    be in a log. A compaction adds no user. The queue keeps keyed hashes and times, and no ids. A store without these methods
+    works, but `reprise prepare --forget` refuses it.
+    """
+
+    def erased_users(self, tenant: str) -> ErasedUsers:
+        """Return the queue of a tenant.
+
+        Raises:
+            StoreError: the store does not respond.
+        """
+        ...
+
+    def purge_erased(self, before_ms: int, tenant: str) -> int:
+        """Remove the users of a tenant who were last deleted before a time, and return their number.
+
+        Raises:
+            StoreError: the users are removed or not; the call can be repeated.
         """
         ...
 

@@ -6,11 +6,12 @@ order and without gaps. A PostgreSQL sequence would not guarantee that. Indices 
 
 import json
 import secrets
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-from reprise.server.store import postgres_items
+from reprise.data.erased_users import ErasedUsers
 from reprise.server.store.event_store import (
     DELETIONS_KEPT,
     LATEST_EVENTS,
@@ -20,9 +21,10 @@ from reprise.server.store.event_store import (
 )
 from reprise.server.store.postgres_compaction import compact_tables
 from reprise.server.store.postgres_connection import Connection, PostgresDatabase, committing
-from reprise.server.store.postgres_schema import open_states, open_tables, vacuum_tables
+from reprise.server.store.postgres_schema import ADVISORY_LOCK, open_states, open_tables, vacuum_tables
 from reprise.server.store.pseudonyms import KeyedHasher
 from reprise.server.store.records import Compaction, ItemChange, Status, StoredState, User, UserEvent, UserLog
+from reprise.server.store.tables import postgres_erasures, postgres_items, postgres_states
 from reprise.server.store.user_position import UserPosition
 
 Row: TypeAlias = tuple[bytes | None, int, int, UserEvent]
@@ -83,21 +85,6 @@ SELECT m.value::bigint, f.generation FROM reprise.meta AS m LEFT JOIN reprise.fo
 """
 SECRET = "SELECT value FROM reprise.meta WHERE name = 'secret'"
 CHECK = "UPDATE reprise.meta SET value = value WHERE name = 'secret' RETURNING value"
-LOAD_STATE = """
-SELECT s.generation, s.seq, s.body FROM reprise.users AS u JOIN reprise.states AS s USING (uid)
-    WHERE u.digest = %s AND s.model = %s AND s.generation = u.generation
-"""
-# Locks the users, so that a deletion at the same time comes before or after: nothing is stored for a deleted user. No older
-# state replaces a newer one.
-SAVE_STATE = """
-INSERT INTO reprise.states AS s (uid, generation, seq, model, body)
-    SELECT uid, generation, %s, %s, %b FROM reprise.users WHERE digest = %s AND generation = %s FOR SHARE
-    ON CONFLICT (uid) DO UPDATE SET generation = excluded.generation, seq = excluded.seq, model = excluded.model,
-        body = excluded.body WHERE s.model <> excluded.model OR s.seq < excluded.seq
-"""
-DROP_STATES = (
-    "DELETE FROM reprise.states WHERE uid IN (SELECT uid FROM reprise.states WHERE model <> %s LIMIT %s)"
-)
 
 
 class PostgresStore:
@@ -118,6 +105,7 @@ class PostgresStore:
         secret = open_tables(self._database, create)
         self._secret, self._hasher = secret.hex(), KeyedHasher(secret)
         self._keeps_states = open_states(self._database)
+        postgres_erasures.open_erasures(self._database, ADVISORY_LOCK)
         self._database.open()
 
     def append(self, events: Sequence[tuple[User, UserEvent]]) -> list[Status]:
@@ -147,6 +135,14 @@ class PostgresStore:
     def delete_user(self, user: User) -> int:
         """See `EventStore`. The bytes of the deleted rows stay in the files of the database until `vacuum`."""
         return self._database.retry(lambda connection: self._delete(connection, user), idempotent=False)
+
+    def erased_users(self, tenant: str) -> ErasedUsers:
+        """See `KeepsErasures`."""
+        return postgres_erasures.erased_users(self._database, self._hasher, tenant)
+
+    def purge_erased(self, before_ms: int, tenant: str) -> int:
+        """See `KeepsErasures`."""
+        return postgres_erasures.purge_erased(self._database, self._hasher, before_ms, tenant)
 
     def compact(
         self, before_ms: int, tenant: str | None = None, dry_run: bool = False
@@ -211,32 +207,18 @@ class PostgresStore:
 
     def load_state(self, user: User, model: str) -> StoredState | None:
         """See `KeepsStates`."""
-        parameters = (self._hasher.user(user), model)
-        rows = self._database.rows(LOAD_STATE, parameters) if self._keeps_states else []
-        return StoredState(user, rows[0][0], rows[0][1], model, bytes(rows[0][2])) if rows else None
+        if not self._keeps_states:
+            return None
+        return postgres_states.load_state(self._database, self._hasher, user, model)
 
     def save_states(self, states: Sequence[StoredState]) -> None:
         """See `KeepsStates`."""
-        # in the order of the hashes, as all writers lock users, which prevents deadlocks
-        rows = sorted((self._hasher.user(one.user), one) for one in states)
-
-        def save(connection: Connection) -> None:
-            with connection.transaction(), connection.pipeline():
-                for digest, one in rows:
-                    parameters = (one.seq, one.model, one.body, digest, one.generation)
-                    connection.execute(SAVE_STATE, parameters)
-
         if self._keeps_states:
-            self._database.retry(save, idempotent=True)
+            postgres_states.save_states(self._database, self._hasher, states)
 
     def drop_states(self, model: str, limit: int) -> int:
         """See `KeepsStates`."""
-
-        def drop(connection: Connection) -> int:
-            with connection.transaction():
-                return connection.execute(DROP_STATES, (model, limit)).rowcount
-
-        return self._database.retry(drop, idempotent=True) if self._keeps_states else 0
+        return postgres_states.drop_states(self._database, model, limit) if self._keeps_states else 0
 
     def check(self) -> None:
         """See `EventStore`."""
@@ -320,6 +302,9 @@ class PostgresStore:
         """Delete a user and the user's events in one transaction; return the number of events."""
         connection.execute(BEGIN)
         self._require_same_store(connection.execute(SECRET).fetchall())
+        # an unknown user too: logs outside the store may hold events of the user
+        now_ms = time.time_ns() // 1_000_000
+        postgres_erasures.add_erased(self._database, connection, self._hasher, user, now_ms)
         found = connection.execute(
             "DELETE FROM reprise.users WHERE digest = %s RETURNING uid, generation",
             (self._hasher.user(user),),

@@ -7,10 +7,11 @@ of rows behind. Indices hold numbers and keyed hashes only. A deletion overwrite
 import json
 import secrets
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from reprise.server.store import sqlite_states
+from reprise.data.erased_users import ErasedUsers
 from reprise.server.store.event_store import (
     DELETIONS_KEPT,
     LATEST_EVENTS,
@@ -23,6 +24,7 @@ from reprise.server.store.pseudonyms import KeyedHasher
 from reprise.server.store.records import Compaction, ItemChange, Status, StoredState, User, UserEvent, UserLog
 from reprise.server.store.sqlite_compaction import compact_file
 from reprise.server.store.sqlite_connection import SQLiteDatabase
+from reprise.server.store.tables import sqlite_erasures, sqlite_states
 from reprise.server.store.user_position import UserPosition
 
 FORMAT = 1
@@ -142,6 +144,8 @@ class SQLiteStore:
     def delete_user(self, user: User) -> int:
         """See `EventStore`."""
         with self._database.transaction() as writer:
+            # an unknown user too: logs outside the store may hold events of the user
+            sqlite_erasures.add_erased(writer, self._hasher, user, time.time_ns() // 1_000_000)
             found = writer.execute(
                 "SELECT uid, generation FROM users WHERE digest = ?", (self._hasher.user(user),)
             ).fetchone()
@@ -158,6 +162,14 @@ class SQLiteStore:
             sqlite_states.delete_state(writer, uid)
             _erase_user(writer, uid, generation)
         return count
+
+    def erased_users(self, tenant: str) -> ErasedUsers:
+        """See `KeepsErasures`."""
+        return sqlite_erasures.erased_users(self._database, self._hasher, tenant)
+
+    def purge_erased(self, before_ms: int, tenant: str) -> int:
+        """See `KeepsErasures`."""
+        return sqlite_erasures.purge_erased(self._database, self._hasher, before_ms, tenant)
 
     def compact(
         self, before_ms: int, tenant: str | None = None, dry_run: bool = False
@@ -273,7 +285,8 @@ class SQLiteStore:
                 f"{self.path} is a SQLite file of another program (tables {sorted(tables)}); name another file"
             )
         facts = dict(writer.execute("SELECT name, value FROM meta"))
-        writer.execute(sqlite_states.TABLE)  # files of earlier versions have none
+        for table in (sqlite_states.TABLE, sqlite_erasures.TABLE):  # files of earlier versions have none
+            writer.execute(table)
         writer.execute("COMMIT")
         if facts["format"] != str(FORMAT).encode():
             raise StoreError(

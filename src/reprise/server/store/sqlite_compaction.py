@@ -11,10 +11,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from reprise.server.store import sqlite_states
 from reprise.server.store.event_store import ITEM_CHANGES_KEPT
 from reprise.server.store.records import Compaction
 from reprise.server.store.sqlite_connection import SQLiteDatabase
+from reprise.server.store.tables import sqlite_states
 
 ROWS_PER_STEP = 1_000
 """Number of rows that one transaction reads."""

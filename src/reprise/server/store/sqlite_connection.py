@@ -7,7 +7,7 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from reprise.server.store.event_store import StoreError
 from reprise.server.store.sqlite_files import (
@@ -19,6 +19,8 @@ from reprise.server.store.sqlite_files import (
 )
 
 LOGGER = logging.getLogger("reprise.server")
+Writer: TypeAlias = sqlite3.Connection
+"""The connection that writes."""
 BUSY_MS = 5_000
 """Time to wait for another process that has locked the file, in milliseconds."""
 BRIEF_MS = 50

@@ -19,6 +19,8 @@ from reprise.errors import ConfigError, DataError
 
 LOG = "log"
 """Name of the table in a query."""
+ERASED_ID = "erased_id"
+"""Column of ids in a file of `ErasedIds`."""
 BATCH_ROWS = 50_000
 MEMORY = "1GB"
 """Memory limit of DuckDB in a worker, which computes rows one after the other."""
@@ -48,6 +50,15 @@ class FileColumn(NamedTuple):
     """DuckDB type that holds the values of all files."""
 
 
+class ErasedIds(NamedTuple):
+    """Rows that are left out: those whose id is in a file."""
+
+    column: str
+    """Column of ids of the table, by its new name."""
+    path: Path
+    """Parquet file with the column `ERASED_ID`, of the same type."""
+
+
 @dataclass(frozen=True)
 class RowQuery:
     """A query over numbered rows of Parquet files, evaluated for some parts of the files at a time."""
@@ -62,6 +73,8 @@ class RowQuery:
     """Schema of the result."""
     versions: tuple[str, str]
     """Versions of Reprise and DuckDB of the driver, which all workers must have."""
+    erased: ErasedIds | None = None
+    """Rows that are left out. Its column is among `columns`."""
 
     def read_shares(self, numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Yield the result for the shares whose numbers are in the first column of some batches.
@@ -91,9 +104,11 @@ class RowQuery:
             for batch in open_reader(BATCH_ROWS):
                 yield batch.cast(self.schema)
         except duckdb.Error as error:
-            if not Path(part.path).exists():
+            needed = [part.path, *([] if self.erased is None else [str(self.erased.path)])]
+            absent = [path for path in needed if not Path(path).exists()]
+            if absent:
                 raise ConfigError(
-                    f"a worker of Spark does not find the file {part.path!r}; put the events and --out in a directory that "
+                    f"a worker of Spark does not find the file {absent[0]!r}; put the events and --out in a directory that "
                     "all workers have"
                 ) from None
             raise DataError(f"cannot read the data: {first_paragraph(error)}") from None
@@ -111,9 +126,15 @@ class RowQuery:
             for name, given, sql_type in self.columns
         ]
         columns.append(f"file_row_number + {part.before} AS row")
-        return (
+        rows = (
             f"SELECT {', '.join(columns)} FROM {source} "
             f"WHERE file_row_number >= {part.first} AND file_row_number < {part.end}"
+        )
+        if self.erased is None:
+            return rows
+        return (
+            f"SELECT numbered.* FROM ({rows}) AS numbered ANTI JOIN read_parquet([{quoted(escaped(self.erased.path))}], "
+            f"hive_partitioning = false) AS erased ON numbered.{identifier(self.erased.column)} = erased.{ERASED_ID}"
         )
 
 

@@ -1,11 +1,10 @@
 """States of users in a SQLite file: a cache next to the log, one row per user. A state contains numbers and no user ids."""
 
-import sqlite3
 from collections.abc import Sequence
 
 from reprise.server.store.pseudonyms import KeyedHasher
 from reprise.server.store.records import StoredState, User
-from reprise.server.store.sqlite_connection import SQLiteDatabase
+from reprise.server.store.sqlite_connection import SQLiteDatabase, Writer
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS states (uid INTEGER PRIMARY KEY, generation INTEGER NOT NULL, seq INTEGER NOT NULL,
@@ -46,6 +45,6 @@ def drop_states(database: SQLiteDatabase, model: str, limit: int) -> int:
         return writer.execute(DROP, (model, limit)).rowcount
 
 
-def delete_state(writer: sqlite3.Connection, uid: int) -> None:
+def delete_state(writer: Writer, uid: int) -> None:
     """Delete the state of a user within a transaction. SQLite overwrites the bytes (`secure_delete`)."""
     writer.execute("DELETE FROM states WHERE uid = ?", (uid,))
