@@ -28,7 +28,7 @@ def address(tmp_path: Path) -> str:
 
 
 def with_users(log: Path, users: list[str], out: Path) -> Path:
-    """Add users to a log: at its start, in the middle and at its end, with an item that nobody else has."""
+    """Add users to a log: at its start, in the middle and at its end, with an item that no other user has."""
     header, *lines = log.read_text().splitlines()
     for place, user in enumerate(users * 8):
         number = place * len(lines) // 16

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reprise.cli.erased_users import queue_of
+from reprise.cli.forget_option import queue_of
 from reprise.cli.shared_options import TrustedStore
 from reprise.errors import ConfigError
 

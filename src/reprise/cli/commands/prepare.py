@@ -137,7 +137,7 @@ def prepare(
     ] = False,
 ) -> None:
     """Clean, encode, sort and split an event log. Run the same command again to continue after an interruption."""
-    from reprise.cli.erased_users import read_erased_users
+    from reprise.cli.forget_option import read_erased_users
     from reprise.content.column_detection import describe_columns
     from reprise.data.description import describe
     from reprise.data.io.events import Columns, read_events

@@ -74,7 +74,7 @@ def train(
     trusted: Trusted = False,
 ) -> None:
     """Train a network or an ensemble. The same command resumes an interrupted run exactly, with as many processes."""
-    from reprise.cli.erased_users import open_for_training
+    from reprise.cli.forget_option import open_for_training
     from reprise.training import RunOptions, train_seeds
     from reprise.training import train as train_network
 

@@ -84,7 +84,7 @@ def tune(
     trusted: Trusted = False,
 ) -> None:
     """Search for the best recipe on the validation part. The same command resumes an interrupted search."""
-    from reprise.cli.erased_users import open_for_training
+    from reprise.cli.forget_option import open_for_training
     from reprise.data.timestamps import parse_duration
     from reprise.training.recipe import RunOptions
     from reprise.training.tuning.search_directory import SearchOptions
