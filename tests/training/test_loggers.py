@@ -17,7 +17,7 @@ from reprise.models.networks.ensemble import Ensemble
 from reprise.models.networks.recurrent import Recurrent
 from reprise.testing import worlds
 from reprise.training import RunOptions, TrainingConfig, train
-from reprise.training.callbacks import EpochLog
+from reprise.training.tracking.callbacks import EpochLog
 
 SMALL = Recurrent(size=8, layers=1, cooccurrence=0, repeats=0)
 THREE = TrainingConfig(epochs=3, events_per_batch=256, metric="mrr@5", refit=0)
@@ -159,7 +159,7 @@ import sys
 from reprise.models.networks.recurrent import Recurrent
 from reprise.testing import worlds
 from reprise.training import RunOptions, TrainingConfig, train
-from reprise.training.callbacks import StopTraining
+from reprise.training.tracking.callbacks import StopTraining
 
 def on_epoch(record):
     if record["epoch"] == int(sys.argv[2]):

@@ -15,8 +15,9 @@ from reprise.training.checkpoint import (
     save_checkpoint,
     write_tensors,
 )
+from reprise.training.manifest_comparison import with_current_names
 from reprise.training.optimizer import Optimizer
-from reprise.training.run_directory import RunDirectory, load_model, manifest_of, with_current_names
+from reprise.training.run_directory import RunDirectory, load_model, manifest_of
 
 RECIPE = Recipe(model=Recurrent(size=8, layers=1))
 

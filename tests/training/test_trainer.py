@@ -24,12 +24,12 @@ from reprise.models.networks.recurrent import Recurrent
 from reprise.models.networks.sequence_model import SequenceModel
 from reprise.testing import worlds
 from reprise.training import Recipe, RunOptions, TrainingConfig, train
-from reprise.training.callbacks import StopTraining
 from reprise.training.checkpoint import read_tensors
 from reprise.training.losses.full_softmax import FullSoftmax
 from reprise.training.losses.negatives import Negatives
 from reprise.training.losses.sampled_losses import GBCE, BPRMax, SampledSoftmax, TOP1Max
 from reprise.training.run_directory import RunDirectory
+from reprise.training.tracking.callbacks import StopTraining
 from reprise.training.train_step import precision_for
 from reprise.training.trainer import Trainer
 

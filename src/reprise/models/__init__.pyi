@@ -25,6 +25,7 @@ from .networks.convolutional import Convolution as Convolution
 from .networks.ensemble import Ensemble as Ensemble
 from .networks.ensemble import EnsembleScorer as EnsembleScorer
 from .networks.feed_forward import FeedForward as FeedForward
+from .networks.linear_fold import LinearFold as LinearFold
 from .networks.network import Network as Network
 from .networks.network_scorer import NetworkScorer as NetworkScorer
 from .networks.recurrent import Recurrent as Recurrent

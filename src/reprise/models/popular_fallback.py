@@ -9,6 +9,7 @@ from reprise.arrays import AnyArray
 from reprise.data.dataset import Part, SequenceDataset
 from reprise.data.fit_popular_items import fit_popular_items
 from reprise.data.popular_items import PopularItems
+from reprise.models.networks.network_scorer import NetworkScorer
 
 
 class _Fitted(NamedTuple):
@@ -23,7 +24,10 @@ _FITTED: "WeakKeyDictionary[nn.Module, _Fitted]" = WeakKeyDictionary()
 
 
 def popular_fallback(network: nn.Module, dataset: SequenceDataset) -> PopularItems:
-    """Return the popular items that were counted from the same events as the network has learned."""
+    """Return the popular items of a network: those it was released with, or counted from the events it has learned."""
+    released = network.released_popularity() if isinstance(network, NetworkScorer) else None
+    if released is not None:
+        return released
     before: Part = getattr(network, "learned_before", "valid")
     dataset = dataset.scoring(getattr(network, "scored_items", dataset.items.warm))
     last = _FITTED.get(network)

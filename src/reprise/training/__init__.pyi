@@ -19,6 +19,7 @@ from .objectives import NextItem as NextItem
 from .objectives import Objective as Objective
 from .objectives import Reconstruction as Reconstruction
 from .objectives import TrainingExamples as TrainingExamples
+from .privacy_config import Privacy as Privacy
 from .recipe import Recipe as Recipe
 from .recipe import RunOptions as RunOptions
 from .recipe import TrainingConfig as TrainingConfig

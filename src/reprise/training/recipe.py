@@ -10,10 +10,12 @@ from reprise.class_names import NAMES_CLASS
 from reprise.config import spec
 from reprise.data.dataset import SequenceDataset, check_dataset
 from reprise.models.corrections.fitting import GCE_Q
+from reprise.models.networks.linear_fold import LinearFold
 from reprise.models.networks.recurrent import Recurrent
 from reprise.training.losses.loss import Loss
 from reprise.training.losses.sampled_losses import Softmax
 from reprise.training.objectives import NextItem, Objective
+from reprise.training.privacy_config import Privacy, check_private_model, check_private_training
 
 MAX_THREADS = 1024
 """Largest number of CPU threads. The thread library ends the process if it cannot create one."""
@@ -25,6 +27,8 @@ MIN_SEQUENCES = 3000
 """Minimum number of sequences in a sample of the validation part."""
 LONG = 50
 """Mean number of events per sequence from which sequences count as long."""
+PATIENCE, REFIT = 3, 4
+"""Defaults of `TrainingConfig.patience` and `TrainingConfig.refit` in training without differential privacy."""
 
 
 @spec(
@@ -60,19 +64,33 @@ class TrainingConfig:
     validation_sequences: Annotated[int, Field(ge=0)] | None = None
     """Maximum number of sequences on which each epoch is validated, drawn at random; 0: all.
     Default: depends on the size of the validation part, see `validation_sequences_for`."""
-    patience: Annotated[int, Field(ge=0)] = 3
-    """Number of epochs without a better validation metric after which training stops; 0 disables early stopping."""
+    patience: Annotated[int, Field(ge=0)] | None = None
+    """Number of epochs without a better validation metric after which training stops; 0 disables early stopping.
+    Default: 3, or 0 with `privacy`."""
     gce_q: Annotated[float, Field(ge=0, le=1)] = GCE_Q
     """q of the generalised cross-entropy that fits the co-occurrence correction (`fit_correction`); 0 is log loss.
 
     A larger q favours the top ranks, a smaller one long lists."""
-    refit: Annotated[int, Field(ge=0)] = 4
-    """Maximum number of passes over the validation part after the epochs; the number that helps is used. 0: no refit."""
+    refit: Annotated[int, Field(ge=0)] | None = None
+    """Maximum number of passes over the validation part after the epochs; the number that helps is used. 0: no refit.
+    Default: 4, or 0 with `privacy`."""
     forecast: bool = False
     """Whether to fit heads for the kind and the time of the next event after training (`fit_forecast`).
     The ranking does not depend on them."""
     exclude_seen: bool = False
     """Whether validation ranks only unseen items. Use the setting that recommendations will use."""
+    privacy: Privacy | None = None
+    """Differential privacy of the training, see docs/privacy.md; None: training without it."""
+
+    @property
+    def max_patience(self) -> int:
+        """`patience`, or its default."""
+        return (0 if self.privacy else PATIENCE) if self.patience is None else self.patience
+
+    @property
+    def max_refit(self) -> int:
+        """`refit`, or its default."""
+        return (0 if self.privacy else REFIT) if self.refit is None else self.refit
 
     def metric_for(self, items: int) -> str:
         """Return the validation metric for a catalogue of `items` items; see `metric`."""
@@ -148,7 +166,7 @@ class Recipe:
 
 
 def recipe_for(model: Any, dataset: SequenceDataset, training: TrainingConfig | None = None) -> Recipe:
-    """Return the recipe of a training on a dataset, with the validation metric for its catalogue.
+    """Return the recipe of a training on a dataset, with the defaults that depend on the dataset or on `privacy`.
 
     Args:
         model: The spec of a model, or a whole recipe.
@@ -156,12 +174,28 @@ def recipe_for(model: Any, dataset: SequenceDataset, training: TrainingConfig | 
         training: Hyper-parameters of training, instead of those of the recipe.
 
     Raises:
-        ConfigError: The dataset or the hyper-parameters are of another type.
+        ConfigError: The dataset or the hyper-parameters are of another type, or contradict the privacy of the training.
     """
     check_dataset(dataset)
     recipe = model if isinstance(model, Recipe) else Recipe(model=model)
     if training is None:
         training = recipe.training
     instance("training", training, TrainingConfig, "write TrainingConfig(...)")
-    metric = training.metric_for(dataset.items.warm)
-    return Recipe(model=recipe.model, training=replace(training, metric=metric))
+    if training.privacy is not None:
+        check_private_training(training, TrainingConfig())
+        recipe = replace(recipe, model=_private_model(recipe.model, training.privacy))
+    resolved = replace(
+        training,
+        metric=training.metric if training.privacy else training.metric_for(dataset.items.warm),
+        patience=training.max_patience,
+        refit=training.max_refit,
+    )
+    return Recipe(model=recipe.model, training=resolved)
+
+
+def _private_model(model: Any, privacy: Privacy) -> LinearFold:
+    """Return the spec of the network of a private training. The default network is replaced by one that it can train."""
+    check_private_model(model, privacy, Recurrent())
+    fold = LinearFold() if type(model) is Recurrent else model
+    blocks = 0 if privacy.release_share == 1 else 1
+    return replace(fold, layers=blocks if fold.layers is None else fold.layers)

@@ -3,6 +3,8 @@
 run.json  recipe.toml  train.log  metrics.jsonl  checkpoint.safetensors  best.safetensors  final.safetensors
 forecast.safetensors  content.safetensors
 
+A run with differential privacy has catalogue.parquet and privacy.json too, and no checkpoint once it is finished.
+
 An ensemble has no checkpoint. Each of its members is a run directory inside it: members/1  members/2  ...
 """
 
@@ -22,17 +24,19 @@ import torch
 
 from reprise.argument_checks import choice, file_path
 from reprise.atomic_files import PARTIAL, unwritable, write_text, writing
-from reprise.class_names import class_name, resolve
-from reprise.config import CLASS, from_dict, put_values, to_dict
+from reprise.config import from_dict, to_dict
 from reprise.data.dataset import Part, SequenceDataset, Sizes
+from reprise.data.public_items import PublicFacts, read_written_items, vocabulary_of, with_public_items
 from reprise.directory_lock import LOCK, locked_directory
 from reprise.errors import ArtefactError, ConfigError, DataError
 from reprise.forecast.forecast_heads import ForecastHeads
+from reprise.models.items.released_embeddings import align_rows
 from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.path_kinds import instead, kind_of
 from reprise.progress import ProgressBar
 from reprise.training.checkpoint import RESUMES, load_weights, read_tensors, write_tensors
 from reprise.training.item_content import add_item_content
+from reprise.training.manifest_comparison import differences, with_current_names
 from reprise.training.recipe import Recipe
 
 FORMAT = 1
@@ -93,6 +97,16 @@ class RunDirectory:
     def forecast(self) -> Path:
         """File with the forecast heads, if they were fitted."""
         return self.path / "forecast.safetensors"
+
+    @property
+    def catalogue(self) -> Path:
+        """File with the public items of a run with differential privacy."""
+        return self.path / "catalogue.parquet"
+
+    @property
+    def privacy(self) -> Path:
+        """File with the statement of a run with differential privacy; it exists once the run is finished."""
+        return self.path / "privacy.json"
 
     @property
     def weights(self) -> Path:
@@ -217,6 +231,22 @@ class RunDirectory:
         lines = "".join(json.dumps(record) + "\n" for record in history)
         write_text(self.path / "metrics.jsonl", lines, RESUMES)
 
+    def write_privacy(self, statement: dict[str, Any]) -> None:
+        """Write the statement of a run with differential privacy."""
+        write_text(self.privacy, json.dumps(statement, indent=2) + "\n", RESUMES)
+
+    def read_public_facts(self) -> PublicFacts:
+        """Return the statement and the items of a run with differential privacy.
+
+        Raises:
+            ArtefactError: A file is damaged.
+        """
+        try:
+            statement: dict[str, Any] = json.loads(self.privacy.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise _damaged(self.privacy, error) from None
+        return PublicFacts(statement, read_written_items(self.catalogue))
+
     @contextmanager
     def logging(self) -> Iterator[None]:
         """Append the log messages of the training package to `train.log`, as a context manager."""
@@ -303,41 +333,6 @@ def _check_same(path: Path, before: Manifest, now: Manifest) -> None:
         )
 
 
-def with_current_names(data: Any) -> Any:
-    """Return the dictionary of a spec from a file with the current names of its classes and fields.
-
-    Fields that are missing stay missing, so that a run from before a field existed differs from a new run. Classes from
-    outside this package are not imported, since a comparison needs no code from a file; they keep their names.
-    """
-    if isinstance(data, list):
-        return [with_current_names(item) for item in data]
-    if not isinstance(data, Mapping):
-        return data
-    fields = {name: with_current_names(value) for name, value in data.items()}
-    if CLASS not in fields:
-        return fields
-    try:
-        cls = resolve(fields[CLASS])
-    except ConfigError:
-        return fields
-    del fields[CLASS]
-    return put_values({CLASS: class_name(cls)}, fields)
-
-
-def differences(before: Manifest, now: Manifest, prefix: str = "") -> Iterator[str]:
-    """Describe each value that differs between two manifests, as `dotted.name (old, now new)`.
-
-    At the top level, keys that only `before` has are ignored: a manifest in a file holds more, such as the location of the
-    dataset.
-    """
-    for key in {**(before if prefix else {}), **now}:
-        old, value = before.get(key), now.get(key)
-        if isinstance(value, dict) and isinstance(old, dict):
-            yield from differences(old, value, f"{prefix}{key}.")
-        elif old != value:
-            yield f"{prefix}{key} ({old!r}, now {value!r})"
-
-
 def load_run(
     path: str | Path, dataset: str | Path | None = None, *, before: Part = "test", trusted: bool = False
 ) -> tuple[NetworkScorer, SequenceDataset]:
@@ -359,6 +354,8 @@ def load_run(
     run = RunDirectory(file_path("path", path))
     choice("before", before, ("valid", "test"))
     data = run.open_dataset(None if dataset is None else file_path("dataset", dataset))
+    if run.catalogue.exists():
+        data = with_public_items(data, read_written_items(run.catalogue))
     return load_model(run, data, before, trusted=trusted), data
 
 
@@ -367,19 +364,25 @@ def load_model(
 ) -> NetworkScorer:
     """Load the network of a run in evaluation mode, with the events before a part. See `load_run`."""
     manifest = run.read()
-    if not run.best.exists():
+    recipe: Recipe = from_dict(manifest["recipe"], Recipe, trusted=trusted or "imported")
+    private = recipe.training.privacy is not None
+    if not (run.privacy if private else run.best).exists():
         raise ArtefactError(
             f"{run.path} has no finished epoch yet; run the same `reprise train` command again to resume it"
         )
-    recipe = from_dict(manifest["recipe"], Recipe, trusted=trusted or "imported")
-    model: NetworkScorer = recipe.model.build(Sizes(**manifest["sizes"]))
+    sizes = Sizes(items=dataset.items.warm) if private else Sizes(**manifest["sizes"])
+    model: NetworkScorer = recipe.model.build(sizes)
     model.add_users(dataset)
     with_content = run.content if run.content.exists() else run.member(1).content
     add_item_content(model, dataset, with_content, trusted=trusted or "imported")
     if before == "test" and run.final.exists():
         model.learned_before = "test"
     weights = run.final if model.learned_before == "test" else run.best
-    load_weights(weights, model, read_tensors(weights)[0])
+    tensors = read_tensors(weights)[0]
+    if private:
+        model.public_facts = facts = run.read_public_facts()
+        tensors = align_rows(tensors, vocabulary_of(facts.table), dataset.items)
+    load_weights(weights, model, tensors)
     model.drop_zero_corrections()
     model.count(dataset, before)
     model.learned_from = dataset.fingerprint

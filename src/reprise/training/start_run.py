@@ -17,12 +17,14 @@ from reprise.data.leakage.checks import check_leaks
 from reprise.errors import ConfigError
 from reprise.models.networks.ensemble import Ensemble
 from reprise.models.networks.network_scorer import NetworkScorer
-from reprise.training.callbacks import EpochCallback
 from reprise.training.distributed.process_group import ProcessGroup, process_group
 from reprise.training.forecasting.add_forecast import store_forecast
 from reprise.training.parallel.train_ensemble import check_workers_of, train_members
+from reprise.training.private.private_trainer import PrivateTrainer
+from reprise.training.private.refusals import check_private_run
 from reprise.training.recipe import Recipe, RunOptions, TrainingConfig, recipe_for
 from reprise.training.run_directory import Manifest, RunDirectory, flatten, load_model, manifest_of
+from reprise.training.tracking.callbacks import EpochCallback
 from reprise.training.train_step import memory_errors, precision_for, torch_threads
 from reprise.training.trainer import Trainer
 
@@ -87,6 +89,8 @@ def _train_run(
 ) -> None:
     """Do what `train` does, except for loading the result."""
     _check_recipe(recipe)
+    if recipe.training.privacy is not None:
+        check_private_run(recipe.training.privacy, dataset, options, on_epoch)
     check_workers_of(recipe, dataset, options)
     group = process_group()
     manifest = manifest_of(recipe, dataset, options.seed)
@@ -105,7 +109,11 @@ def _train_run(
                 run.check(manifest)  # another process may have begun the run meanwhile
         with group.together():
             # the trainer is made before the manifest, so that a wrong recipe leaves no run behind
-            trainer = Trainer(single, dataset, run, options, on_epoch, group)
+            trainer: Trainer | PrivateTrainer
+            if recipe.training.privacy is not None:
+                trainer = PrivateTrainer(recipe, dataset, run, options)
+            else:
+                trainer = Trainer(single, dataset, run, options, on_epoch, group)
         with group.together():
             if group.is_main:
                 run.begin(manifest, dataset)

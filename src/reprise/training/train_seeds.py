@@ -18,6 +18,7 @@ from reprise.path_kinds import NAMES, kind_of
 from reprise.progress import JobsProgress
 from reprise.training.parallel.train_runs import PlannedRun, RunFailures, train_in_workers
 from reprise.training.parallel.worker_pool import check_not_distributed, check_workers, threads_per_worker
+from reprise.training.private.refusals import check_not_private
 from reprise.training.recipe import Recipe, RunOptions, TrainingConfig, recipe_for
 from reprise.training.run_directory import MEMBERS, RunDirectory, manifest_of, report_line
 from reprise.training.start_run import train
@@ -105,6 +106,7 @@ def train_seeds(
     options = instance(
         "options", RunOptions() if options is None else options, RunOptions, "write RunOptions(...)"
     )
+    check_not_private(recipe, "train_seeds (--seeds)")
     checked = _checked_seeds(seeds, recipe)
     path = file_path("out", out)
     check_not_distributed("train_seeds (--seeds)")

@@ -25,7 +25,6 @@ from reprise.models.batch import gather
 from reprise.models.counts.counting import item_counts
 from reprise.models.networks.sequence_model import SequenceModel
 from reprise.progress import TrainingProgress
-from reprise.training.callbacks import EpochCallback, EpochLog
 from reprise.training.checkpoint import (
     CheckpointTimer,
     RunProgress,
@@ -37,7 +36,6 @@ from reprise.training.checkpoint import (
 )
 from reprise.training.distributed.process_group import ALONE, ProcessGroup, main_only
 from reprise.training.item_content import add_item_content, save_item_content
-from reprise.training.loggers import loggers_for
 from reprise.training.losses.negatives import NegativeSampler
 from reprise.training.optimizer import learning_rate
 from reprise.training.recipe import Recipe, RunOptions
@@ -56,6 +54,8 @@ from reprise.training.run_directory import (
 from reprise.training.stages.fit_cold_items import cold_slots, fit_cold_items, keep_cold_slots
 from reprise.training.stages.fit_corrections import add_corrections
 from reprise.training.stages.refit_on_validation import refit_on_validation
+from reprise.training.tracking.callbacks import EpochCallback, EpochLog
+from reprise.training.tracking.loggers import loggers_for
 from reprise.training.train_step import TrainStep, fabric_for, step_seed
 from reprise.training.validation import EpochValidation, epoch_summary, metrics_of
 
@@ -141,7 +141,7 @@ class Trainer:
                 has_work |= self._add_corrections(bar)
             if self.model.content is not None:
                 has_work |= self._fit_cold_items(bar)
-            if self.config.refit:
+            if self.config.max_refit:
                 has_work |= self._refit(bar)
             if not has_work:
                 bar.line(FINISHED.format(self.run.path))
@@ -233,7 +233,7 @@ class Trainer:
         progress.history.append(record)
         progress.epoch += 1
         epochs_since_best = progress.epoch - 1 - progress.best_epoch
-        stopped_early = 0 < self.config.patience <= epochs_since_best
+        stopped_early = 0 < self.config.max_patience <= epochs_since_best
         progress.finished = stopped_early or progress.epoch == self.config.epochs
         progress.chunk, progress.loss_sum, progress.targets, progress.seconds = 0, 0.0, 0, 0.0
         self.train_step.state = None

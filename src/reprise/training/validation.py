@@ -190,7 +190,7 @@ def epoch_summary(
 ) -> str:
     """Return the record of an epoch as one line of text."""
     value = described(record, config.metric)
-    end = f", stopped: no improvement in {config.patience} epochs" if stopped_early else ""
+    end = f", stopped: no improvement in {config.max_patience} epochs" if stopped_early else ""
     return (
         f"epoch {record['epoch']}/{config.epochs}  loss {record['loss']:.4f}  valid {config.metric} {value}"
         f"{' (best)' if is_best else ''}  {record['events_per_s']:,.0f} events/s{end}"

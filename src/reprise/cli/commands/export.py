@@ -57,12 +57,15 @@ def export(
 
 def training_metadata(path: Path) -> dict[str, Any]:
     """Return a description of the training from a run directory, for the model card."""
-    from reprise.training.run_directory import MEMBERS, RunDirectory, with_current_names
+    from reprise.training.manifest_comparison import with_current_names
+    from reprise.training.run_directory import MEMBERS, RunDirectory
     from reprise.training.validation import VALID
 
     run = RunDirectory(path).read()
     training = with_current_names(run["recipe"])["training"]
     metric = f"{VALID}{training['metric']}"
+    if training.get("privacy"):  # there are no epochs, and the statement is elsewhere in the metadata
+        return {"hyper-parameters": _used_privately(training), "seed": run["seed"]}
     records = _records(path / "metrics.jsonl", metric)
     epochs = [record for record in records if "epoch" in record]
     ensembles = [record for record in records if MEMBERS in record]
@@ -88,6 +91,13 @@ def training_metadata(path: Path) -> dict[str, Any]:
         **result,
         **later_phases,
     }
+
+
+def _used_privately(training: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a training that private training uses."""
+    from reprise.training.privacy_config import USED
+
+    return {name: training[name] for name in USED if training.get(name) is not None}
 
 
 def _records(file: Path, metric: str) -> list[dict[str, Any]]:

@@ -90,8 +90,8 @@ def train(
     if several is not None:
         _show_seeds(train_seeds(plan, data, out, several, options=options, progress=True), consent)
         return
-    train_network(plan, data, out=out, options=options, progress=True)
-    typer.echo(f"the run of {plan.model} is in {out}")  # true for a run that was finished before, too
+    trained = train_network(plan, data, out=out, options=options, progress=True)
+    typer.echo(f"the run of {trained.name} is in {out}")  # true for a run that was finished before, too
     show_next(
         ("reprise", "evaluate", out, *BASELINES, *consent),
         ("reprise", "recommend", out, "HISTORIES", "--k", min(20, data.items.warm), *consent),

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from reprise.content.fitted_content import FittedContent
 from reprise.data.dataset import Part, SequenceDataset, Sizes
+from reprise.data.popular_items import PopularItems
+from reprise.data.public_items import PublicFacts
 from reprise.forecast.forecast_heads import ForecastHeads
 from reprise.models.batch import Batch, Event
 from reprise.models.corrections.cooccurrence import CooccurrenceCorrection
@@ -62,6 +64,8 @@ class NetworkScorer(nn.Module, ABC):
         """How the content of items is read; None: not at all."""
         self.content: FittedContent | None = None
         """The fitted content, once it is added; it encodes new items."""
+        self.public_facts: PublicFacts | None = None
+        """What is public of a training with differential privacy; None: trained without it. Set where a run is opened."""
         self.learned_before: Part = "valid"
         """The events before this part were learned. Set where a run is opened."""
         self.learned_from: str | None = None
@@ -171,6 +175,10 @@ class NetworkScorer(nn.Module, ABC):
             times=head is not None and head.time is not None,
             kinds=head is not None and head.kind is not None,
         )
+
+    def released_popularity(self) -> PopularItems | None:
+        """Return the popularity of items that was released with the weights; None: it is counted from the dataset."""
+        return None
 
     def drop_zero_corrections(self) -> None:
         """Remove the corrections that were not fitted or not kept, so that the state holds no events for them."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from reprise.content.fitted_content import FittedContent
 from reprise.content.fitting_users import fit_users
 from reprise.data.dataset import SequenceDataset, Sizes
+from reprise.data.popular_items import PopularItems
 from reprise.data.vocabulary import PAD
 from reprise.models.batch import Batch, Event, Inputs, move_padding_last
 from reprise.models.corrections.cooccurrence import CooccurrenceCorrection
@@ -20,6 +21,7 @@ from reprise.models.corrections.repeat_head import RepeatHead
 from reprise.models.encoder import Encoder, select_state
 from reprise.models.items.content_embeddings import ContentEmbeddings, ItemContent
 from reprise.models.items.item_embeddings import ItemEmbeddings
+from reprise.models.items.released_embeddings import ReleasedEmbeddings
 from reprise.models.networks.event_inputs import EventInputs, QueryHead, TimeDecay, UserVectors
 from reprise.models.networks.network_scorer import NetworkScorer, TargetQueries
 from reprise.models.networks.state_attention import AttentiveEncoder
@@ -253,6 +255,10 @@ class SequenceModel(NetworkScorer):
     def input_vectors(self) -> Tensor:
         """Return the raw item vectors that are inputs of the network, [I, D]."""
         return self.items.vectors_ID
+
+    def released_popularity(self) -> PopularItems | None:
+        items = self.items
+        return items.popular_items() if isinstance(items, ReleasedEmbeddings) else None
 
     def _times(self, events: Inputs, start: State) -> Tensor:
         """Return the timestamps of the last event before the chunk and of its events, float64 seconds, [B, S]."""

@@ -25,8 +25,14 @@ USE = """\
 Given the items of one user or session, oldest first, the model ranks the items that may come next. It was trained on the log
 described above. Evaluate it before you use it on other data."""
 
-PRIVACY = """\
+WITHOUT_GUARANTEE = """\
 The files contain no events and no user keys. The vectors were learned from user events without a formal privacy guarantee."""
+
+WITH_GUARANTEE = """\
+The files contain no events and no user keys. The section about privacy states what the training guarantees and what not."""
+
+PRIVACY = "privacy"
+"""Key of the statement of differential privacy; other models do not have it."""
 
 LOAD = """\
 ```python
@@ -116,12 +122,13 @@ def model_card(metadata: Metadata, created: str) -> str:
         created: Time at which the artefact was written.
     """
     sections = {
-        "Data": _data(metadata["data"]),
+        "Data": _data(metadata["data"], PRIVACY in metadata),
         "Training": _bullets(metadata["training"]) if metadata.get("training") else "Not recorded.",
+        **({"Privacy": _privacy(metadata[PRIVACY])} if PRIVACY in metadata else {}),
         "Results": _results(metadata["report"]) if metadata.get("report") else "No evaluation was recorded.",
         "Intended use": USE,
         "Search": _search(metadata.get("search")),
-        "Limits": _limits(metadata["data"]),
+        "Limits": _limits(metadata["data"], PRIVACY in metadata),
         "Attribution": _attribution(metadata.get("attribution", {})),
         "How to load it": LOAD.format(example=metadata["example"]),
     }
@@ -136,7 +143,11 @@ def _network(metadata: Metadata) -> str:
     return _bullets(fields)
 
 
-def _data(data: Metadata) -> str:
+def _data(data: Metadata, private: bool) -> str:
+    if private:  # everything else depends on the events of users
+        return _bullets(
+            {"items": data["items"], "split": data["split"], "events, users and dates": "not stated"}
+        )
     parts = ", ".join(f"{events} {part}" for part, events in data["parts"].items())
     fields = {
         "fingerprint": f"`{data['fingerprint']}`",
@@ -173,17 +184,24 @@ def _search(facts: Metadata | None) -> str:
     )
 
 
-def _limits(data: Metadata) -> str:
+def _privacy(statement: Metadata) -> str:
+    """Return the statement of differential privacy."""
+    return _bullets(statement)
+
+
+def _limits(data: Metadata, private: bool) -> str:
     cold = data["items"] - data["warm"]
     further = "1 further known item has" if cold == 1 else f"{cold} further known items have"
     limits = [
-        f"It recommends the {data['warm']} items that occur in the training part. {further} no vector: "
+        f"It recommends the {data['warm']} items of a public list."
+        if private
+        else f"It recommends the {data['warm']} items that occur in the training part. {further} no vector: "
         "such items are not recommended, and events with them are skipped.",
         "Events of unknown items are skipped; the result says how many.",
         "For a history without a known item it recommends the most popular items of the training part.",
         "It learned from what users did while the log was recorded, which depends on what they were shown. "
         "It does not know their reasons.",
-        PRIVACY,
+        WITH_GUARANTEE if private else WITHOUT_GUARANTEE,
     ]
     return "\n".join(f"- {limit}" for limit in limits)
 

@@ -27,6 +27,7 @@ from reprise.models.items.content_embeddings import ContentEmbeddings
 from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.models.networks.sequence_model import SequenceModel
 from reprise.models.popular_fallback import popular_fallback
+from reprise.models.published_dataset import published_dataset
 from reprise.recommender.artefact.artefact import (
     CONTENT,
     CONTENT_MAP,
@@ -114,6 +115,7 @@ def export(model: object, dataset: SequenceDataset, training: Mapping[str, Any] 
         ArtefactError: the network cannot be written as ONNX, or the ONNX graphs compute something else.
     """
     network = _checked(model, dataset)
+    dataset, private = published_dataset(network, dataset)
     frozen = _frozen(network)
     tensors = _tensors(frozen)
     with torch.no_grad(), _quiet():
@@ -123,7 +125,7 @@ def export(model: object, dataset: SequenceDataset, training: Mapping[str, Any] 
     tensors |= {f"{POPULAR}{name}": array for name, array in popular.to_tensors().items()}
     heads = network.forecast if isinstance(network, NetworkScorer) else None
     tensors |= {} if heads is None else {f"{FORECAST}{name}": array for name, array in heads.tensors.items()}
-    metadata = _metadata(network, dataset, training) | {"popular": popular.to_json()}
+    metadata = _metadata(network, dataset, training) | {"popular": popular.to_json()} | private
     if isinstance(frozen, SequenceModel) and frozen.users is not None:
         fitted = frozen.users.content
         metadata["users"] = fitted.to_json()

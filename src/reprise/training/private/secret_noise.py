@@ -1,4 +1,4 @@
-"""Random numbers that nobody can compute again: the noise of differential privacy, and the choice of users per step.
+"""Random numbers that cannot be computed again: the noise of differential privacy, and the choice of users per step.
 
 The seed of a run is published with its model, so noise from it could be subtracted. This noise has a seed of its own from
 the operating system. It is kept in the checkpoint only, so that an interrupted run continues with the same noise, and is
@@ -23,7 +23,7 @@ class SecretNoise:
     """A source of random numbers. Each named stream has its own, and gives the same numbers each time."""
 
     secret: bytes = field(repr=False)
-    """The seed; whoever has it can remove the noise."""
+    """The seed; it allows to remove the noise."""
 
     @classmethod
     def draw(cls) -> "SecretNoise":

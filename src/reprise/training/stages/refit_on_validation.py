@@ -59,7 +59,7 @@ def refit_on_validation(
     peak_learning_rate: float,
     seed: int,
 ) -> RefitResult:
-    """Train the network on the validation part, with the number of passes that helps, at most `config.refit`.
+    """Train the network on the validation part, with the number of passes that helps, at most `config.max_refit`.
 
     Args:
         make_step: Returns the trained network with a new optimiser.
@@ -83,7 +83,7 @@ def refit_on_validation(
         return validation(train_step.model, train_step.fabric.autocast())[config.metric]
 
     values = [metric()]
-    for number in range(config.refit):
+    for number in range(config.max_refit):
         _pass(train_step, dataset, (begin_U, cut_U), events_per_batch, learning_rate, (seed, number))
         values.append(metric())
         if values[-1] <= values[-2]:

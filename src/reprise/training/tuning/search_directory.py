@@ -19,14 +19,9 @@ from reprise.config import spec, to_dict
 from reprise.data.dataset import SequenceDataset
 from reprise.directory_lock import LOCK, locked_directory
 from reprise.errors import ArtefactError, ConfigError
+from reprise.training.manifest_comparison import differences, with_current_names
 from reprise.training.recipe import Recipe
-from reprise.training.run_directory import (
-    Manifest,
-    RunDirectory,
-    check_holds_only,
-    differences,
-    with_current_names,
-)
+from reprise.training.run_directory import Manifest, RunDirectory, check_holds_only
 from reprise.training.tuning.search_space import current_name
 
 FORMAT = 1

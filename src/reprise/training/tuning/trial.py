@@ -12,10 +12,10 @@ from typing import Any
 from reprise.config import from_dict
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import RepriseError
-from reprise.training.callbacks import EpochCallback, StopTraining
 from reprise.training.parallel.worker_process import Channel, Message, open_dataset
 from reprise.training.recipe import Recipe, RunOptions
 from reprise.training.start_run import train
+from reprise.training.tracking.callbacks import EpochCallback, StopTraining
 from reprise.training.train_step import torch_threads
 from reprise.training.validation import Validation, metrics_of
 

@@ -17,6 +17,7 @@ from reprise.errors import ConfigError
 from reprise.progress import JobsProgress
 from reprise.training.parallel.worker_pool import WorkerPool, check_not_distributed, check_workers
 from reprise.training.parallel.worker_process import Message
+from reprise.training.private.refusals import check_not_private
 from reprise.training.recipe import Recipe, RunOptions, recipe_for
 from reprise.training.tuning.optuna_study import OptunaStudy
 from reprise.training.tuning.search_directory import (
@@ -74,6 +75,7 @@ def tune(
     """
     check_not_distributed("a search")
     recipe = recipe_for(model, dataset)
+    check_not_private(recipe, "tune")
     options = instance(
         "options", RunOptions() if options is None else options, RunOptions, "write RunOptions(...)"
     )

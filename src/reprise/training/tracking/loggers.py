@@ -15,8 +15,8 @@ from lightning_fabric.loggers.logger import Logger
 from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
 from reprise.errors import ConfigError
-from reprise.training.callbacks import read_logger_states
 from reprise.training.recipe import RunOptions
+from reprise.training.tracking.callbacks import read_logger_states
 
 PROJECT = "reprise"
 """Default experiment of MLflow and default project of Weights & Biases."""

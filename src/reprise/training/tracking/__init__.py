@@ -1,0 +1,1 @@
+"""Reporting of epochs: to a function of the caller, and to tracking tools."""
