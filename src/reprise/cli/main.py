@@ -21,6 +21,7 @@ from reprise.cli.commands import (
     forget,
     key,
     prepare,
+    pseudonymise,
     recommend,
     serve,
     train,
@@ -32,7 +33,7 @@ from reprise.cli.standard_streams import discard_output, flush_output, set_up_st
 from reprise.errors import RepriseError
 
 COMMANDS = (
-    prepare, describe, train, tune, evaluate, recommend, fit_forecast, forecast, export,
+    pseudonymise, prepare, describe, train, tune, evaluate, recommend, fit_forecast, forecast, export,
     export_device, serve, serve_encrypted, key, forget, compact, demo,
 )  # fmt: skip
 """One module per command; each holds a function of the same name, and EXAMPLE, a complete command line."""
@@ -41,7 +42,8 @@ STARTS_OVER = "; run the same command again to start over"
 AFTER_STOP = {
     **dict.fromkeys(("prepare", "train", "tune", "compact", "demo"), CONTINUES),
     **dict.fromkeys(
-        ("evaluate", "recommend", "fit-forecast", "forecast", "export", "export-device"), STARTS_OVER
+        ("pseudonymise", "evaluate", "recommend", "fit-forecast", "forecast", "export", "export-device"),
+        STARTS_OVER,
     ),
 }
 """What a user can do after a command was stopped, by command."""

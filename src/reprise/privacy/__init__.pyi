@@ -11,3 +11,6 @@ from .device.device_export import export_device as export_device
 from .encrypted.blind_scorer import BlindScorer as BlindScorer
 from .encrypted.encrypted_client import EncryptedClient as EncryptedClient
 from .encrypted.scoring_process import serve_encrypted as serve_encrypted
+from .pseudonyms.pseudonym_key import PseudonymKey as PseudonymKey
+from .pseudonyms.pseudonymise_log import PseudonymisedLog as PseudonymisedLog
+from .pseudonyms.pseudonymise_log import pseudonymise as pseudonymise

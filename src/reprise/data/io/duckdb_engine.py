@@ -279,13 +279,17 @@ class DuckDBEngine:
     def batches(self, expression: ir.Table) -> Iterator[pa.RecordBatch]:
         """Evaluate an expression of any size and return its rows in order, about a million at a time."""
         schema = expression.schema().to_pyarrow()
+        for batch in self.original_batches(expression):
+            yield batch.cast(schema)
+
+    def original_batches(self, expression: ir.Table) -> Iterator[pa.RecordBatch]:
+        """Return the rows of an expression in the types of DuckDB, also in those that Ibis does not know."""
         with self._translate_errors():
             self._open_streams()
             relation = self.backend.con.sql(self.backend.compile(expression))
             # duckdb 1.4 has `fetch_record_batch`, duckdb 2 only `to_arrow_reader`
             open_reader = getattr(relation, "to_arrow_reader", None) or relation.fetch_record_batch
-            for batch in open_reader(BATCH_ROWS):
-                yield batch.cast(schema)
+            yield from open_reader(BATCH_ROWS)
 
     def _open_streams(self) -> None:
         """Open the streams again before a query, because DuckDB 1.4 reads each only once."""
