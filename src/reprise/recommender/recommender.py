@@ -139,7 +139,7 @@ class Recommender:
             ArtefactError: a result differs from the one at export, or has scores that are not finite.
         """
         if golden := self.artefact.metadata.get(GOLDEN):
-            exact = self._with_ranker(replace(self._ranker, index=exact_index(self._ranker.index)))
+            exact = self.with_ranker(replace(self._ranker, index=exact_index(self._ranker.index)))
             run_golden_tests(exact.recommend, self.items, golden)
         else:
             self._make_golden_tests()
@@ -200,7 +200,7 @@ class Recommender:
         Raises:
             DataError: an id is unknown and the item cannot be added, or a value does not fit its column.
         """
-        return self._with_ranker(self._changer.with_items(self._ranker, changes, skip_undescribed))
+        return self.with_ranker(self._changer.with_items(self._ranker, changes, skip_undescribed))
 
     def without_items(self, item_ids: Iterable[ItemId]) -> "Recommender":
         """Return a recommender without some of the items that `with_items` added.
@@ -208,18 +208,19 @@ class Recommender:
         Raises:
             DataError: an item was not added.
         """
-        return self._with_ranker(self._changer.without_items(self._ranker, id_list("item_ids", item_ids)))
+        return self.with_ranker(self._changer.without_items(self._ranker, id_list("item_ids", item_ids)))
 
     def with_exploration(self, share: float, seed: int | None = None) -> "Recommender":
         """Return a recommender that gives a share of the slots, from 0 to 1, to rarely shown items (`propensity`)."""
-        return self._with_ranker(replace(self._ranker, exploration=exploration_of(share, seed)))
+        return self.with_ranker(replace(self._ranker, exploration=exploration_of(share, seed)))
 
     def without_columns(self, names: Iterable[str]) -> "Recommender":
         """Return a recommender without the changes that `with_items` made to these columns of items."""
         catalogue = self._ranker.catalogue.without_columns(names)
-        return self._with_ranker(replace(self._ranker, catalogue=catalogue))
+        return self.with_ranker(replace(self._ranker, catalogue=catalogue))
 
-    def _with_ranker(self, ranker: Ranker) -> "Recommender":
+    def with_ranker(self, ranker: Ranker) -> "Recommender":
+        """Return a recommender with another ranker, which was made from that of this one."""
         other = copy(self)
         other._ranker = ranker
         return other

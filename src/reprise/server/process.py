@@ -22,9 +22,9 @@ from reprise.server.engine.served_model import ServedModel
 from reprise.server.engine.serving_engine import ServingEngine
 from reprise.server.http.app import Authenticator
 from reprise.server.http.auth import read_keys
-from reprise.server.http.host_names import HostNames
+from reprise.server.http.cross_site.host_names import HostNames
+from reprise.server.http.cross_site.web_origins import allowed_origins
 from reprise.server.http.routes import normal_root_path
-from reprise.server.http.web_origins import allowed_origins
 from reprise.server.prometheus_metrics import PrometheusMetrics
 from reprise.server.queueing.async_service import AsyncService
 from reprise.server.settings import Settings
@@ -142,9 +142,10 @@ def serve(
         settings = replace(settings, max_connections=connections)
     log = open_store(store, trusted=trusted)
     try:
-        engine = ServingEngine(
-            ServedModel.open(model, log, settings.max_state_bytes, settings.max_user_events), log
-        )
+        served = ServedModel.open(model, log, settings.max_state_bytes, settings.max_user_events)
+        if authenticator.keys is not None and authenticator.keys.max_min_users:
+            served.items.users_of_items()  # raises an error if the model does not have these numbers
+        engine = ServingEngine(served, log)
     except BaseException:
         log.close()
         raise

@@ -1,7 +1,7 @@
 """`reprise key`: create an API key for a server."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -32,11 +32,38 @@ def key(
             metavar="NAME", help="Tenant of the key. A key cannot access users and events of other tenants."
         ),
     ] = "default",
+    scores: Annotated[
+        Literal["exact", "rounded", "ranks"],
+        typer.Option(
+            help="Scores and other numbers of the model in answers: exact, rounded to one decimal, or none but the ranks."
+        ),
+    ] = "exact",
+    max_k: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Maximum number of items in an answer.", show_default="1,000"),
+    ] = None,
+    min_users: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=0, help="Leave out items that fewer users than this had in the log of the model."
+        ),
+    ] = 0,
+    requests_per_minute: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Maximum number of requests per minute; further ones get status 429.",
+            show_default="no maximum",
+        ),
+    ] = None,
 ) -> None:
     """Create an API key for `reprise serve` and print it. The file holds only its hash, so it cannot be shown again."""
+    from reprise.server.http.answer_limits import AnswerLimits
     from reprise.server.http.auth import add_key
 
-    secret = add_key(file, name, tenant, scope or ["ingest", "recommend"])
+    limits = AnswerLimits(scores, max_k, min_users, requests_per_minute)
+    secret = add_key(file, name, tenant, scope or ["ingest", "recommend"], limits)
     try:
         typer.echo(secret)
     except OSError as error:

@@ -34,6 +34,7 @@ from reprise.recommender.artefact.replaced_directory import move_into_place
 from reprise.recommender.artefact.soundness import (
     check_content_map,
     check_cooccurrence,
+    check_item_users,
     check_items,
     check_repeats,
     check_tensors,
@@ -71,10 +72,12 @@ FORECAST = "forecast."
 USERS = "users."
 CONTENT = "content."
 CONTENT_MAP = "content_map."
+ITEM_USERS = "item_users"
 SEARCH = "search"
 """Names of tensors: the input vectors, the output vectors (left out if they are the same), and prefixes for the arrays of the
 initial state, of the co-occurrence tables, of the repeat head, of the popular items, of the forecast heads, of user attributes,
-of the fitted content and of the map from it to vectors; and the key of the approximate search in the metadata."""
+of the fitted content and of the map from it to vectors; the number of users of each item;
+and the key of the approximate search in the metadata."""
 
 Metadata = dict[str, Any]
 
@@ -164,6 +167,11 @@ class Artefact:
         return self._tensors_with_prefix(CONTENT_MAP)
 
     @property
+    def item_users(self) -> AnyArray | None:
+        """Number of users with events of each item in the log, [I]; None in models of earlier versions."""
+        return self.tensors.get(ITEM_USERS)
+
+    @property
     def scored(self) -> int:
         """Number of items with vectors, I: the warm ones, or all if the network reads their content."""
         sizes = self.metadata["sizes"]
@@ -234,6 +242,7 @@ def check_content(artefact: Artefact) -> None:
     check_repeats(artefact.repeats, artefact.initial, scored, len(artefact.metadata["data"]["kinds"]))
     check_content_map(artefact.metadata.get("content"), artefact.content_map, artefact.input_ID.shape[1])
     check_items(artefact.items, scored)
+    check_item_users(artefact.item_users, scored)
     _ = artefact.forecast  # raises an error if the heads do not fit the vectors and the kinds
     if "popular" in artefact.metadata:
         popular = artefact._tensors_with_prefix(POPULAR)

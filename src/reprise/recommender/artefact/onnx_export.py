@@ -4,10 +4,7 @@ Shape letters: B users, I items, D width of the input vectors, D' width of the o
 """
 
 import copy
-import logging
-import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -23,6 +20,7 @@ from reprise.errors import ArtefactError, ConfigError
 from reprise.models.batch import Event
 from reprise.models.corrections.cooccurrence import CooccurrenceCorrection
 from reprise.models.corrections.repeat_head import RepeatHead
+from reprise.models.counts.item_users import count_item_users
 from reprise.models.items.content_embeddings import ContentEmbeddings
 from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.models.networks.sequence_model import SequenceModel
@@ -34,6 +32,7 @@ from reprise.recommender.artefact.artefact import (
     FORECAST,
     INITIAL,
     INPUT,
+    ITEM_USERS,
     OUTPUT,
     POPULAR,
     REPEATS,
@@ -41,6 +40,7 @@ from reprise.recommender.artefact.artefact import (
     USERS,
     Artefact,
 )
+from reprise.recommender.artefact.exporter_comments import quiet_exporter, strip_comments
 from reprise.recommender.artefact.loading import open_network
 from reprise.recommender.artefact.model_card import CORRECTIONS, corrections_in_use, describe_data
 from reprise.recommender.runtime.event_arrays import EventArrays
@@ -118,12 +118,14 @@ def export(model: object, dataset: SequenceDataset, training: Mapping[str, Any] 
     dataset, private = published_dataset(network, dataset)
     frozen = _frozen(network)
     tensors = _tensors(frozen)
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet_exporter():
         step, query = _onnx(frozen)
     assert isinstance(network, nn.Module)
     popular = popular_fallback(network, dataset)
     tensors |= {f"{POPULAR}{name}": array for name, array in popular.to_tensors().items()}
     heads = network.forecast if isinstance(network, NetworkScorer) else None
+    if not private:
+        tensors[ITEM_USERS] = count_item_users(dataset.scoring(len(tensors[INPUT])))
     tensors |= {} if heads is None else {f"{FORECAST}{name}": array for name, array in heads.tensors.items()}
     metadata = _metadata(network, dataset, training) | {"popular": popular.to_json()} | private
     if isinstance(frozen, SequenceModel) and frozen.users is not None:
@@ -339,34 +341,9 @@ def _graph(module: nn.Module, values: tuple[Tensor, ...], inputs: list[str], out
         ) from error
     assert program is not None
     proto = program.model_proto
-    _strip(proto)
+    strip_comments(proto)
     graph: bytes = proto.SerializeToString()
     return graph
-
-
-def _strip(message: Any) -> None:
-    """Remove the exporter's comments: they contain file names of this machine, and are most of the bytes of a small graph."""
-    for comment in ("metadata_props", "doc_string"):
-        if comment in message.DESCRIPTOR.fields_by_name:
-            message.ClearField(comment)
-    for field, value in message.ListFields():
-        if field.message_type is not None:
-            for part in [value] if hasattr(value, "ListFields") else value:
-                _strip(part)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporter's warnings about its own internals and about packages that are not installed."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _metadata(
@@ -381,8 +358,7 @@ def _metadata(
         "example": dataset.items.ids[:1].tolist()[0],
     }
     content = content_of(network)
-    if content is not None:
-        metadata["content"] = content.to_json()
+    metadata |= {} if content is None else {"content": content.to_json()}
     return metadata | ({"training": dict(training)} if training else {})
 
 

@@ -255,6 +255,20 @@ def check_content_map(content: object, arrays: Mapping[str, AnyArray], width: in
         raise _unsound("the map from the content of items to their vectors has other arrays")
 
 
+def check_item_users(users_I: AnyArray | None, scored: int) -> None:
+    """Check the numbers of users of the items of a model, if it has them.
+
+    Raises:
+        ArtefactError: they have another shape or type, or one is negative.
+    """
+    if users_I is None:
+        return
+    if users_I.shape != (scored,) or users_I.dtype != np.int64:
+        raise _unsound(f"'item_users' is not an array of {scored} integers")
+    if (users_I < 0).any():
+        raise _unsound("a number of users of an item is negative")
+
+
 def check_items(items: Table, scored: int) -> None:
     """Check the item table of a model.
 

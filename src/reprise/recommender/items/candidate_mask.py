@@ -60,7 +60,8 @@ def read_filters(
     denied = catalogue.indices(id_list("deny", deny))
     allowed = None if allow is None else catalogue.indices(id_list("allow", allow))
     matching_I = None if filter is None else matching_items(catalogue, filter)
-    available_I = None if filter is not None and AVAILABLE in filter else catalogue.available_I
+    named = filter is not None and AVAILABLE in filter
+    available_I = catalogue.listed_I if named else catalogue.available_I
     masks = [mask_I for mask_I in (matching_I, available_I) if mask_I is not None]
     unknown = 0 if allowed is None else int((allowed == PAD).sum())
     if not (len(denied) or allowed is not None or masks):

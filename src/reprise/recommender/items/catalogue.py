@@ -7,8 +7,7 @@ row p of the item table; the indices of added items follow.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import islice
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from reprise.data.io.arrow_columns import Table, column_kind
 from reprise.data.vocabulary import PAD, ItemId, Vocabulary
 from reprise.errors import DataError, did_you_mean
 from reprise.recommender.items.added_items import AddedItems, empty_column
+from reprise.recommender.items.id_messages import unknown_id, wrong_id_type
 from reprise.recommender.items.item_columns import (
     AVAILABLE,
     MODEL_COLUMNS,
@@ -32,9 +32,6 @@ from reprise.recommender.items.item_columns import (
     read_column,
     stored_value,
 )
-
-MAX_HINT_IDS = 10_000
-"""Number of most popular ids that an unknown id is compared with for a hint; more would make the error slow."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +54,8 @@ class Catalogue:
     """Changed values of columns that hold lists: for each changed row of the table, the new lists by column."""
     added: AddedItems = field(default_factory=AddedItems, repr=False)
     """Items that are not in the table."""
+    listed: BoolArray | None = field(default=None, repr=False)
+    """Mask of the items of the table that lists may have, [scored]; added items then may not be in lists. None: all may."""
 
     def __post_init__(self) -> None:
         if self.scored < 0:
@@ -87,9 +86,17 @@ class Catalogue:
         return ids
 
     @cached_property
+    def listed_I(self) -> BoolArray | None:
+        """Mask of the items that lists may have whatever their `available` is, [I]; None if all may."""
+        if self.listed is None:
+            return None
+        return np.append(self.listed, np.zeros(len(self.added.ids), dtype=np.bool_))
+
+    @cached_property
     def available_I(self) -> BoolArray | None:
-        """Mask of the items whose `available` is not false, [I]; False for free slots. None if all entries would be True."""
+        """Mask of the items that lists may have by default, [I]: their `available` is not false. None if all may."""
         available_I = np.append(np.ones(self.scored, dtype=np.bool_), self.added.used_A)
+        available_I &= True if self.listed_I is None else self.listed_I
         parts = self.column_parts(AVAILABLE)
         if parts is not None and parts[0].kind == "boolean":
             values = [part.value_I for part in parts if isinstance(part, NumericColumn)]
@@ -230,6 +237,10 @@ class Catalogue:
         kept = {name: column for name, column in self.changed.items() if name not in removed}
         return self._replaced(AVAILABLE in removed, changed=kept)
 
+    def listing(self, listed: BoolArray) -> "Catalogue":
+        """Return a catalogue in which only these items of the table may be in lists, a mask [scored]."""
+        return self._replaced(True, listed=listed)
+
     def without_changes(self) -> "Catalogue":
         """Return a catalogue in which the items of the table have its values again. Added items stay."""
         return self._replaced(True, changed={}, lists={})
@@ -318,10 +329,10 @@ class Catalogue:
     def _row(self, item_id: ItemId) -> int:
         """Return the row of an item, with or without a vector."""
         if not self._is_id_type(type(item_id)):
-            raise DataError(self._wrong_type(item_id))
+            raise DataError(wrong_id_type(item_id, self.items))
         index = self.items.index(item_id)
         if index == PAD:
-            raise DataError(f"unknown item {item_id!r}{self._hint(item_id)}")
+            raise DataError(unknown_id(item_id, self.items))
         return index - 1
 
     def indices(self, item_ids: Iterable[ItemId]) -> AnyArray:
@@ -333,7 +344,8 @@ class Catalogue:
         ids = list(item_ids)
         # the types are compared, because in Python 1, 1.0 and True are equal keys
         if not all(self._is_id_type(kind) for kind in set(map(type, ids))):
-            raise DataError(self._wrong_type(next(item for item in ids if not self._is_id_type(type(item)))))
+            wrong = next(item for item in ids if not self._is_id_type(type(item)))
+            raise DataError(wrong_id_type(wrong, self.items))
         index = self.items.indices(ids)
         index[index > self.scored] = PAD
         if self.added.slots:
@@ -356,7 +368,7 @@ class Catalogue:
                 f"item {item_id!r} has no vector: it does not occur in the training part of the log; "
                 "train again on a log that has it"
             )
-        raise DataError(f"unknown item {item_id!r}{self._hint(item_id)}")
+        raise DataError(unknown_id(item_id, self.items))
 
     def kind(self, name: object = None) -> int:
         """Return the code of a kind of event.
@@ -374,24 +386,10 @@ class Catalogue:
             raise DataError(f"unknown kind of event {name!r}{did_you_mean(str(name), self.kinds)}")
         return self.kinds.index(str(name))
 
-    def _hint(self, item_id: ItemId) -> str:
-        known = [str(other) for other in islice(self.items.ids, MAX_HINT_IDS)]
-        hint = did_you_mean(str(item_id), known)
-        # without a similar name, `did_you_mean` lists all names, and a catalogue is too long for that
-        return hint if hint.startswith("; did you mean") else f"; the catalogue has {len(self.items)} items"
-
     def _is_id_type(self, kind: type) -> bool:
         if self.items.integer_ids:
             return issubclass(kind, Integral) and not issubclass(kind, bool)
         return issubclass(kind, str)
-
-    def _wrong_type(self, item_id: object) -> str:
-        wanted = "integers" if self.items.integer_ids else "strings"
-        given = type(item_id).__name__
-        text = f"item id {shown(item_id)} is of type {given}, the ids of this model are {wanted}; pass ids of that type"
-        if isinstance(item_id, Real) and not isinstance(item_id, Integral):
-            text += " (pandas turns integers into floats if some are missing: drop the rows without an id, then convert)"
-        return text
 
 
 def _checked_mapping(rule: str, value: Mapping[Any, Any]) -> Mapping[Any, Any]:

@@ -150,21 +150,23 @@ def query_time_s(context: UserContext, now_ms: int | None, state: UserState) -> 
     return now_ms / 1000
 
 
-def _group_key(prepared: _PreparedQuery) -> tuple[bool, str, int, float]:
+def _group_key(prepared: _PreparedQuery) -> tuple[bool, str, int, int, float]:
     """Return what queries must have in common to share one search."""
     query = prepared.query
     unrestricted = query.rules.unrestricted and not query.explain
-    return unrestricted, query.context.tenant, query.rules.k, query.rules.diversity
+    context, rules = query.context, query.rules
+    return unrestricted, context.tenant, context.min_users, rules.k, rules.diversity
 
 
 def _rank(
     model: ServedModel, batch: Sequence[_PreparedQuery], max_new_events: int | None
 ) -> list[RecommendResult]:
     """Return the results of queries with equal rules."""
-    ranker = model.items.ranker(batch[0].query.context.tenant)
+    context = batch[0].query.context
+    ranker = model.items.listing(context.tenant, context.min_users).ranker
     rules = batch[0].query.rules
     if rules.explore:
-        impressions = model.impressions[batch[0].query.context.tenant]
+        impressions = model.impressions[context.tenant]
         exploration = Exploration(share_of_slots(rules.explore), impressions).seeded(rules.explore_seed)
         ranker = replace(ranker, exploration=exploration)
     filters = read_filters(
@@ -245,7 +247,7 @@ def _reason(recommendation: Recommendation, attributions: Sequence[Attribution])
     if not attributions or attributions[0].influence <= 0 or recommendation.propensity is not None:
         return recommendation.reason
     best = attributions[0]
-    return f"because of {best.title or best.item_id} ({best.influence:+.2f})"
+    return f"because of {best.title or best.item_id}"
 
 
 def _attributions(

@@ -51,7 +51,7 @@ def forecast_next(
         StoreError: the log cannot be read.
         LongHistoryError: more than `max_new_events` events would have to be replayed.
     """
-    recommender = model.items.recommender(context.tenant)
+    recommender = model.items.listing(context.tenant, context.min_users)
     forecaster = Forecaster.of(recommender.ranker, recommender.heads)
     state = state_of(model, context, max_new_events=max_new_events)
     [found] = forecaster.forecast(

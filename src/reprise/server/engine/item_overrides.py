@@ -11,10 +11,12 @@ import logging
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
+from reprise.arrays import AnyArray
 from reprise.data.vocabulary import PAD, ItemId
 from reprise.errors import DataError
 from reprise.recommender.items.item_columns import UnexpectedListError
@@ -120,6 +122,7 @@ class ItemOverrides:
         self._catalogue = base.ranker.catalogue
         self._own_columns = frozenset(self._catalogue.columns)
         self._recommenders: dict[str, Recommender] = {}
+        self._listing: dict[tuple[str, int], tuple[Recommender, Recommender]] = {}
         self._changes: defaultdict[str, _TenantChanges] = defaultdict(_TenantChanges)
         self._vectors: dict[str, ChangedVectors] = {}
         network = base.ranker.network
@@ -134,6 +137,37 @@ class ItemOverrides:
     def ranker(self, tenant: str) -> Ranker:
         """Return the ranker of a tenant with its current overrides."""
         return self.recommender(tenant).ranker
+
+    def listing(self, tenant: str, min_users: int) -> Recommender:
+        """Return the recommender of a tenant whose lists have only items with at least `min_users` users.
+
+        Raises:
+            DataError: items need users, and the model does not have their numbers.
+        """
+        recommender = self.recommender(tenant)
+        if not min_users:
+            return recommender
+        made_from, found = self._listing.get((tenant, min_users), (None, None))
+        if found is None or made_from is not recommender:
+            ranker = recommender.ranker
+            listed_I = self.users_of_items() >= min_users
+            found = recommender.with_ranker(replace(ranker, catalogue=ranker.catalogue.listing(listed_I)))
+            self._listing[tenant, min_users] = recommender, found
+        return found
+
+    def users_of_items(self) -> AnyArray:
+        """Return the number of users of each item of the model, [I].
+
+        Raises:
+            DataError: the model does not have these numbers.
+        """
+        users_I = self._base.artefact.item_users
+        if users_I is None:
+            raise DataError(
+                "the model does not have the numbers of users of its items, which an API key with min_users needs; export it "
+                "again"
+            )
+        return users_I
 
     def changed_vectors(self, tenant: str) -> ChangedVectors:
         """Return the record of the changed item vectors of a tenant.

@@ -23,6 +23,8 @@ class UserContext:
     """Events sent with the request. They are merged with those of the log by time, and are not stored."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
     """Attributes of the user by column of the user table, sent with the request and not stored."""
+    min_users: int = 0
+    """Minimum number of users with events of an item, in the log of the model, for the item to be in the answer."""
 
     @property
     def user(self) -> User | None:

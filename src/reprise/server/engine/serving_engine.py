@@ -11,6 +11,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from reprise.data.popular_items import Moment
 from reprise.data.vocabulary import ItemId
 from reprise.errors import DataError
@@ -128,16 +130,21 @@ class ServingEngine:
         if self._cleaned_model is not self._model and states.drop_stored(DROPPED_STATES) < DROPPED_STATES:
             self._cleaned_model = self._model
 
-    def similar_items(self, tenant: str, item: str, k: int) -> tuple[str, list[Recommendation]]:
-        """Return the model version and the `k` items most similar to an item.
+    def similar_items(
+        self, tenant: str, item: str, k: int, min_users: int = 0
+    ) -> tuple[str, list[Recommendation]]:
+        """Return the model version and the `k` items most similar to an item, among those with at least `min_users` users.
 
         Raises:
-            UnknownItemError: the model has no vector for the item.
+            UnknownItemError: the model has no vector for the item, or the item has too few users.
         """
         model = self._model
-        recommender = model.items.recommender(tenant)
-        found = item_id(item, recommender.ranker.catalogue)
+        recommender = model.items.listing(tenant, min_users)
+        catalogue = recommender.ranker.catalogue
+        found = item_id(item, catalogue)
         if found is None or not model.items.is_recommendable(tenant, item):
+            raise UnknownItemError(item)
+        if catalogue.listed_I is not None and not catalogue.listed_I[catalogue.index(found) - 1]:
             raise UnknownItemError(item)
         return model.version, recommender.similar_items(found, k)
 
@@ -163,7 +170,7 @@ class ServingEngine:
         """
         model = self._model
         state = state_of(model, context, max_new_events=max_new_events)
-        ranker = model.items.ranker(context.tenant)
+        ranker = model.items.listing(context.tenant, context.min_users).ranker
         catalogue = ranker.catalogue
         network_state = ranker.network.with_attributes(state.network_state, [context.attributes])
         path = continue_state(
@@ -182,16 +189,29 @@ class ServingEngine:
         """Return the kind and the time of a user's next event, and a likely path; see `forecast_next`."""
         return forecast_next(self._model, context, length, now_ms, max_new_events)
 
-    def search_items(self, tenant: str, text: str, limit: int) -> tuple[str, list[CatalogueItem]]:
-        """Return the model version and the items whose title or id contains a text, the most popular first."""
+    def search_items(
+        self, tenant: str, text: str, limit: int, min_users: int = 0
+    ) -> tuple[str, list[CatalogueItem]]:
+        """Return the model version and the items whose title or id contains a text, the most popular first.
+
+        Only items with at least `min_users` users are returned.
+        """
         model = self._model
-        catalogue = model.items.ranker(tenant).catalogue
+        catalogue = model.items.listing(tenant, min_users).ranker.catalogue
+        listed_I = catalogue.listed_I
         wanted = text.casefold()
         found = (
             CatalogueItem(one, title)
             for one, title in chain(
-                ((catalogue.ids[row], catalogue.title(row + 1)) for row in range(catalogue.scored)),
-                ((item, values.get(TITLE)) for item, values in catalogue.added.values.items()),
+                (
+                    (catalogue.ids[row], catalogue.title(row + 1))
+                    for row in (
+                        range(catalogue.scored) if listed_I is None else np.flatnonzero(listed_I).tolist()
+                    )
+                ),
+                ((item, values.get(TITLE)) for item, values in catalogue.added.values.items())
+                if listed_I is None
+                else (),
             )
             if wanted in f"{title or ''}\n{one}".casefold()
         )

@@ -35,7 +35,9 @@ ERROR_CODES = {
     ),
     "invalid_json": ErrorCode(400, "The body is not valid JSON in UTF-8."),
     "unauthorized": ErrorCode(401, "The API key is missing or unknown."),
-    "forbidden": ErrorCode(403, "The API key does not have the required scope."),
+    "forbidden": ErrorCode(
+        403, "The API key does not have the required scope, or gets fewer items than the request asks for."
+    ),
     "invalid_host": ErrorCode(403, "The Host header does not name this server."),
     "cross_origin": ErrorCode(
         403, "A web page of another site sent the request, and its origin is not allowed."
@@ -54,6 +56,9 @@ ERROR_CODES = {
     "overloaded": ErrorCode(
         429, "The server is overloaded, or loads another model; retry after `Retry-After` s."
     ),
+    "over_budget": ErrorCode(
+        429, "The API key has used its requests of this minute; retry after `Retry-After` s."
+    ),
     "headers_too_large": ErrorCode(431, "The headers are too large or too many."),
     "internal": ErrorCode(500, "Internal error; the server's log has the details."),
     "deadline_exceeded": ErrorCode(
@@ -71,8 +76,9 @@ ERROR_CODES = {
 class ApiError(Exception):
     """An error response."""
 
-    def __init__(self, code: str, message: str, hint: str | None = None) -> None:
+    def __init__(self, code: str, message: str, hint: str | None = None, *, retry_s: int = RETRY_S) -> None:
         super().__init__(message)
+        self.retry_s = retry_s
         self.code = code
         self.status = ERROR_CODES[code].status
         self.message = message
@@ -89,7 +95,7 @@ class ApiError(Exception):
         if self.status == 408:
             # the rest of a late request would be taken for the next one, or hold the connection
             return {"Connection": "close"}
-        return {"Retry-After": str(RETRY_S)} if self.status in (429, 503) else {}
+        return {"Retry-After": str(self.retry_s)} if self.status in (429, 503) else {}
 
 
 def error_response(error: ApiError, headers: Mapping[str, str] | None = None) -> Response:

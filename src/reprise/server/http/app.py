@@ -6,9 +6,10 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from importlib.resources import files
+from math import ceil
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -24,18 +25,19 @@ from starlette.types import Lifespan
 from reprise.server import json_logging
 from reprise.server.http.api_errors import JSON, SCHEMA_HINT, ApiError, api_error_of, error_response, fault_of
 from reprise.server.http.auth import UNRESTRICTED_KEY, Key, Keyring
+from reprise.server.http.cross_site.host_names import HostNames
+from reprise.server.http.cross_site.request_guard import RequestGuard
+from reprise.server.http.cross_site.web_origins import Cors
 from reprise.server.http.field_types import PathId
 from reprise.server.http.handlers import ApiCall, Handlers
-from reprise.server.http.host_names import HostNames
 from reprise.server.http.openapi import openapi
 from reprise.server.http.request_body import BodyReader
-from reprise.server.http.request_guard import RequestGuard
 from reprise.server.http.routes import HEALTH_PATHS, OPERATIONS, Operation
-from reprise.server.http.web_origins import Cors
 from reprise.server.prometheus_metrics import CONTENT_TYPE
 from reprise.server.queueing.async_service import AsyncService
 from reprise.server.queueing.work_queue import ClosedError
 from reprise.server.store.records import User
+from reprise.server.token_buckets import TokenBuckets
 
 PAGE_FILES = {
     "/": ("page.html", "text/html"),
@@ -69,6 +71,8 @@ class Authenticator:
     """Origins of web pages of other sites that may call the server (CORS), such as `https://shop.example`."""
     root_path: str = ""
     """Path under which a proxy publishes the server, such as `/reco`; empty for none."""
+    budgets: TokenBuckets[str] = field(default_factory=TokenBuckets)
+    """Requests that each API key has left, by the name of the key."""
 
     def authenticate(self, request: Request, operation: Operation) -> Key:
         """Return the API key of a request.
@@ -90,6 +94,22 @@ class Authenticator:
                 f"use a key with the scope {operation.scope}",
             )
         return key
+
+    def spend(self, key: Key) -> None:
+        """Count a request of an API key.
+
+        Raises:
+            ApiError: the key has used its requests of this minute.
+        """
+        budget = key.limits.requests_per_minute
+        wait_s = self.budgets.take(key.name, budget) if budget else 0.0
+        if wait_s:
+            raise ApiError(
+                "over_budget",
+                f"the API key has used its {budget:,} requests per minute",
+                f"retry in {ceil(wait_s)} s",
+                retry_s=ceil(wait_s),
+            )
 
     def middleware(self, count_refusal: Callable[[str], None]) -> list[Middleware]:
         """Return the middleware that protects an application.
@@ -225,6 +245,7 @@ class _OperationEndpoint:
         operation = self.operation
         key = self.authenticator.authenticate(request, operation)
         facts |= {"tenant": key.tenant, "key": key.name}
+        self.authenticator.spend(key)
         if operation.scope is not None:
             self.service.check_loop_lag()
         query = operation.query.model_validate(_query_values(request) if operation.scope else {})
@@ -244,7 +265,7 @@ class _OperationEndpoint:
             if explored:  # clicks on them can be weighted by the inverse propensity
                 fields = ("rank", "item_id", "propensity")
                 facts["explored"] = [{name: item[name] for name in fields} for item in explored]
-        return result
+        return key.limits.apply(result)
 
     def _error_response(self, error: Exception, facts: dict[str, Any]) -> Response:
         api_error = api_error_of(error)

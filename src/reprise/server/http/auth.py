@@ -6,7 +6,7 @@ import secrets
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from reprise.atomic_files import resolved, writing
 from reprise.directory_lock import locked_output
 from reprise.errors import ConfigError, command_line, did_you_mean
+from reprise.server.http.answer_limits import NO_LIMITS, SCORES, AnswerLimits, Scores
 from reprise.validation_messages import join_path
 
 Scope = Literal["ingest", "recommend", "admin"]
@@ -39,6 +40,8 @@ class Key:
     """Scopes that the key has."""
     sha256: str
     """SHA-256 of the key in hexadecimal. The key is 32 random bytes, so a fast hash is safe against guessing."""
+    limits: AnswerLimits = NO_LIMITS
+    """Limits of the answers to this key."""
 
     def allows(self, scope: str) -> bool:
         """Return whether the key has a scope."""
@@ -65,6 +68,11 @@ class Keyring:
                 found = key
         return found
 
+    @property
+    def max_min_users(self) -> int:
+        """The largest minimum number of users of an item among the keys; 0 if no key has one."""
+        return max((key.limits.min_users for key in self._keys), default=0)
+
     def __len__(self) -> int:
         return len(self._keys)
 
@@ -77,6 +85,15 @@ class KeyEntry(BaseModel):
     tenant: Annotated[str, StringConstraints(min_length=1)]
     scopes: Annotated[list[Scope], Field(min_length=1)]
     sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+    scores: Scores = "exact"
+    max_k: Annotated[int, Field(ge=1)] | None = None
+    min_users: Annotated[int, Field(ge=0)] = 0
+    requests_per_minute: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def limits(self) -> AnswerLimits:
+        """The limits of the answers to this key."""
+        return AnswerLimits(self.scores, self.max_k, self.min_users, self.requests_per_minute)
 
 
 class KeyFile(BaseModel):
@@ -99,17 +116,22 @@ def read_keys(path: Path) -> Keyring:
         if count > 1:
             raise ConfigError(f"{path} has {count} keys named {name!r}; rename or remove all but one")
     return Keyring(
-        [Key(entry.name, entry.tenant, frozenset(entry.scopes), entry.sha256) for entry in entries]
+        [
+            Key(entry.name, entry.tenant, frozenset(entry.scopes), entry.sha256, entry.limits)
+            for entry in entries
+        ]
     )
 
 
-def add_key(path: Path, name: str, tenant: str, scopes: Sequence[str]) -> str:
+def add_key(
+    path: Path, name: str, tenant: str, scopes: Sequence[str], limits: AnswerLimits = NO_LIMITS
+) -> str:
     """Create a key, add it to a file that only its owner can read, and return the secret.
 
     The file does not hold the secret, so it cannot be shown again.
 
     Raises:
-        ConfigError: the name is taken, a scope is unknown, or the file is invalid.
+        ConfigError: the name is taken, a scope or a limit is invalid, or the file is invalid.
     """
     if path.exists() and not path.is_file():
         raise ConfigError(
@@ -118,7 +140,8 @@ def add_key(path: Path, name: str, tenant: str, scopes: Sequence[str]) -> str:
     with writing(path):
         path = resolved(path)  # a link stays, and its target is replaced
     secret = PREFIX + secrets.token_urlsafe(32)
-    new = {"name": name, "tenant": tenant, "scopes": [*scopes], "sha256": _hash(secret)}
+    changed = {name: value for name, value in asdict(limits).items() if value != getattr(NO_LIMITS, name)}
+    new = {"name": name, "tenant": tenant, "scopes": [*scopes], "sha256": _hash(secret), **changed}
     with locked_output(path, "adds a key to", "try again", wait_s=LOCK_WAIT_S):
         _append(path, new)
     return secret
@@ -131,7 +154,7 @@ def _append(path: Path, new: dict[str, Any]) -> None:
         raise ConfigError(
             f"{path} already has a key {new['name']!r}; choose another name, or remove it from the file"
         )
-    content = {"key": [*(entry.model_dump() for entry in entries), new]}
+    content = {"key": [*(entry.model_dump(exclude_defaults=True) for entry in entries), new]}
     _validate(path, content)
     partial = path.with_name(f".{path.name}.partial")
     with writing(path):
@@ -173,10 +196,13 @@ def _validate(path: Path, content: dict[str, Any]) -> KeyFile:
     if fault["type"] == "model_type":
         message = "input should be a valid table"  # pydantic's own message names the class
     remedy = "; a [[key]] table has name, tenant, scopes and sha256, as `reprise key` writes it"
-    # only a scope is shown: other values could be secrets
+    # only a scope or a limit is shown: other values could be secrets
     if fault["type"] == "literal_error":
         message += f", got {fault['input']!r}"
-        remedy = did_you_mean(str(fault["input"]), SCOPES) or remedy
+        known = SCORES if fault["loc"][-1] == "scores" else SCOPES
+        remedy = did_you_mean(str(fault["input"]), known) or remedy
+    elif fault["type"] == "greater_than_equal":
+        message += f", got {fault['input']!r}"
     raise ConfigError(f"{path}: {location}: {message}{remedy}")
 
 

@@ -1,4 +1,4 @@
-"""The bodies of requests for forecasts and of their responses."""
+"""The bodies of requests for forecasts and of their responses. Numbers are null if the API key gets ranks only."""
 
 from typing import Annotated, Any
 
@@ -24,8 +24,8 @@ class KindProbability(ResponsePart):
 
     kind: str
     """Name of the kind of event."""
-    probability: float
-    """Calibrated probability, 0 to 1."""
+    probability: float | None
+    """Calibrated probability, 0 to 1. null: the API key gets ranks only."""
 
 
 class WaitQuantile(ResponsePart):
@@ -33,18 +33,19 @@ class WaitQuantile(ResponsePart):
 
     share: float
     """Probability of the quantile, 0 to 1."""
-    seconds: float
-    """Seconds from now within which the next event comes with the probability `share`."""
+    seconds: float | None
+    """Seconds from now within which the next event comes with the probability `share`. null: the API key gets ranks only."""
 
 
 class NextTimePart(ResponsePart):
-    """The time to the next event, in seconds from now, given that there is one."""
+    """The time to the next event, in seconds from now, given that there is one. All numbers are null if the API key gets ranks
+    only."""
 
-    same_time: float
+    same_time: float | None
     """Probability that the next event has the same time as the last one. 0 if `now` is after the last event."""
-    expected_s: float
+    expected_s: float | None
     """Mean of the distribution, in seconds. Rare long waits can make it much larger than the median."""
-    median_s: float
+    median_s: float | None
     """Median of the distribution, in seconds."""
     quantiles: list[WaitQuantile]
     """Quantiles of the distribution, in ascending order of `share`."""
@@ -57,12 +58,13 @@ class PathEvent(ResponsePart):
     """Id in the form in which the model was trained: text, or a whole number."""
     title: str | None
     """Title of the item. null: it has none."""
-    log_probability: float
-    """Natural logarithm of the probability of the item given the events before it."""
+    log_probability: float | None
+    """Natural logarithm of the probability of the item given the events before it. null: the API key gets ranks only."""
     kind: str | None
     """Most probable kind. null: the model does not forecast kinds."""
     after_s: float | None
-    """Sum of the median waits up to the event, in seconds from now. null: the model does not forecast times."""
+    """Sum of the median waits up to the event, in seconds from now. null: the model does not forecast times, or the API key
+    gets ranks only."""
 
 
 class ForecastResponse(ResponsePart):

@@ -63,6 +63,16 @@ class ApiCall:
         """The tenant of the API key."""
         return self.key.tenant
 
+    @property
+    def length(self) -> int:
+        """The number of items of a continuation or a path.
+
+        Raises:
+            ApiError: The request asks for more items than the API key allows.
+        """
+        is_default = "length" not in self.body.model_fields_set
+        return self.key.limits.item_count(self.body.length, "length", is_default=is_default)
+
     def client(self, user_id: str | None = None) -> Client:
         """Return the API key and the user of the request. Slow requests of different clients take turns."""
         return Client((self.key.tenant, self.key.name), user_id or "")
@@ -108,7 +118,7 @@ class Handlers:
         """Return recommended items."""
         body: RecommendBody = call.body
         user = self._user_context(call)
-        k = self._item_count(call.tenant, body.k)
+        k = self._item_count(call, body)
         rules = RankingRules(
             k, body.deny, body.allow, plain_filter(body.filter), body.exclude_seen, body.diversity,
             body.explore, body.explore_seed,
@@ -122,9 +132,10 @@ class Handlers:
         """Return the items most similar to an item."""
         body: SimilarItemsBody = call.body
         engine = self._service.engine
-        k = self._item_count(call.tenant, body.k)
+        k = self._item_count(call, body)
         model_version, similar = await self._service.run_slow(
-            lambda: engine.similar_items(call.tenant, body.item_id, k), call.client()
+            lambda: engine.similar_items(call.tenant, body.item_id, k, call.key.limits.min_users),
+            call.client(),
         )
         return {"items": [_item(one) for one in similar], **_identification(model_version)}
 
@@ -133,9 +144,9 @@ class Handlers:
         body: GenerateBody = call.body
         user = self._user_context(call)
         options = body.model_dump(include={"temperature", "top_k", "top_p", "no_repeat", "seed", "beams"})
-        engine = self._service.engine
+        engine, length = self._service.engine, call.length
         model_version, items = await self._service.run_with_state(
-            lambda limit: engine.generate(user, body.length, options, limit),
+            lambda limit: engine.generate(user, length, options, limit),
             user.user,
             call.client(body.user_id),
         )
@@ -144,9 +155,9 @@ class Handlers:
     async def forecast(self, call: ApiCall) -> Json:
         """Return the kind and the time of the next event, and a likely path."""
         body: ForecastBody = call.body
-        user, engine = self._user_context(call), self._service.engine
+        user, engine, length = self._user_context(call), self._service.engine, call.length
         result = await self._service.run_with_state(
-            lambda limit: engine.forecast(user, body.length, body.now, limit),
+            lambda limit: engine.forecast(user, length, body.now, limit),
             user.user,
             call.client(body.user_id),
         )
@@ -157,7 +168,8 @@ class Handlers:
         query: SearchItemsQuery = call.query
         engine = self._service.engine
         model_version, items = await self._service.run_slow(
-            lambda: engine.search_items(call.tenant, query.search, query.limit), call.client()
+            lambda: engine.search_items(call.tenant, query.search, query.limit, call.key.limits.min_users),
+            call.client(),
         )
         return {"items": [item._asdict() for item in items], "model_version": model_version}
 
@@ -234,13 +246,14 @@ class Handlers:
             raise ApiError("not_ready", "too many events wait to be written", "retry later") from None
         return {"status": "ok", "model_version": self._service.engine.model.version}
 
-    def _item_count(self, tenant: str, k: int) -> int:
-        """Return `k`, or the number of items of the model if it is smaller.
+    def _item_count(self, call: ApiCall, body: RecommendBody | SimilarItemsBody) -> int:
+        """Return the number of items to answer with: `k`, or the number of items of the model if it is smaller.
 
         Raises:
-            ApiError: Both are larger than `MAX_K`.
+            ApiError: Both are larger than `MAX_K`, or `k` is larger than the API key allows.
         """
-        items = self._service.engine.model.items.ranker(tenant).catalogue.recommendable
+        k = call.key.limits.item_count(body.k, "k", is_default="k" not in body.model_fields_set)
+        items = self._service.engine.model.items.ranker(call.tenant).catalogue.recommendable
         if min(k, items) > MAX_K:
             raise ApiError(
                 "conflict", f"k is {k}, and a response has at most {MAX_K} items", "ask for fewer items"
@@ -255,7 +268,7 @@ class Handlers:
         for event in events:
             catalogue.kind(event.kind)  # raises DataError for an unknown kind
         user_id = body.user_id if body.consent else None
-        return UserContext(call.tenant, user_id, events, body.user_attributes)
+        return UserContext(call.tenant, user_id, events, body.user_attributes, call.key.limits.min_users)
 
     def _checked(
         self, tenant: str, entry: EventBody | InvalidEvent, now_ms: int, catalogue: Catalogue

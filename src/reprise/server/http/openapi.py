@@ -6,10 +6,10 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from reprise.server.http.api_errors import ERROR_CODES, JSON
+from reprise.server.http.cross_site.web_origins import SAFE_METHODS
 from reprise.server.http.field_types import PathId
 from reprise.server.http.routes import OPERATIONS, Operation
 from reprise.server.http.schema import ErrorResponse
-from reprise.server.http.web_origins import SAFE_METHODS
 
 TITLE = "Reprise recommendation server"
 DESCRIPTION = """\

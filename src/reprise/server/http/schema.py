@@ -44,7 +44,8 @@ class RecommendBody(UserContextBody):
     """A request for recommendations."""
 
     k: K = 10
-    """Number of items to return, or all items of the model if it has fewer. At most 1,000 are returned."""
+    """Number of items to return, or all items of the model if it has fewer. At most 1,000 are returned, or fewer if the API
+    key has a limit."""
     now: Timestamp | None = None
     """The time for which to recommend. Default: the time of the request."""
     deny: Ids = Field(default=[])
@@ -128,8 +129,8 @@ class EventInfluence(ResponsePart):
     """Time of the event in milliseconds since 1970. null: not known."""
     kind: str | None
     """Name of the event type, such as `view`. null: the model's default kind."""
-    influence: float
-    """Score of the recommended item minus its score without this event."""
+    influence: float | None
+    """Score of the recommended item minus its score without this event. null: the API key gets ranks only."""
 
 
 class ColumnPart(ResponsePart):
@@ -139,8 +140,9 @@ class ColumnPart(ResponsePart):
     """Name of the column."""
     value: Any
     """Value that the model read. null: the value is a vector, which the response leaves out."""
-    contribution: float
-    """Amount that the value adds to the score of the item. Negative: the value lowers the score."""
+    contribution: float | None
+    """Amount that the value adds to the score of the item. Negative: the value lowers the score. null: the API key gets ranks
+    only."""
 
 
 class ScoredItem(ResponsePart):
@@ -148,8 +150,8 @@ class ScoredItem(ResponsePart):
 
     item_id: str | int
     """Id in the form in which the model was trained: text, or a whole number."""
-    score: float
-    """Score by which the items are ranked, higher is better."""
+    score: float | None
+    """Score by which the items are ranked, higher is better. null: the API key gets ranks only."""
     rank: int
     """Position in the list, from 1."""
     title: str | None
@@ -162,7 +164,8 @@ class ScoredItem(ResponsePart):
     """Contributions of the columns of the item to its score, largest amount first. Empty if the model reads no columns. Left
     out if the request does not have `explain`."""
     propensity: float | None = None
-    """Probability with which exploration drew the item. Left out if the item was ranked by its score."""
+    """Probability with which exploration drew the item. Left out if the item was ranked by its score. null: the API key gets
+    ranks only, and the log of the server has the probability."""
 
 
 class RecommendResponse(ResponsePart):
@@ -198,8 +201,9 @@ class GeneratedItem(ResponsePart):
     """Id in the form in which the model was trained: text, or a whole number."""
     title: str | None
     """Title of the item. null: it has none."""
-    log_probability: float
-    """Natural logarithm of the probability of the item given the history and the items before it, at temperature 1."""
+    log_probability: float | None
+    """Natural logarithm of the probability of the item given the history and the items before it, at temperature 1. null: the
+    API key gets ranks only."""
 
 
 class GenerateResponse(ResponsePart):

@@ -32,7 +32,8 @@ export const nameOf = (item) => item.title || String(item.item_id);
 /** Return an element with the id of an item; null if the item has no title, since then its name is the id. */
 export const idOf = (item) => (item.title ? make("code", {}, String(item.item_id)) : null);
 
-export const signed = (number) => `${number < 0 ? "\u2212" : "+"}${Math.abs(number).toFixed(2)}`;
+/** Return a number with its sign; nothing for null, which a key that gets ranks only receives. */
+export const signed = (number) => (number === null ? "" : `${number < 0 ? "\u2212" : "+"}${Math.abs(number).toFixed(2)}`);
 
 export const count = (number, one, many = `${one}s`) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 

@@ -77,7 +77,7 @@ export function showContinuation(items, add) {
       make(
         "li", {},
         make("span", { className: "title" }, nameOf(item), " ", idOf(item)),
-        make("span", { className: "score" }, percent(Math.exp(item.log_probability))),
+        make("span", { className: "score" }, item.log_probability === null ? "" : percent(Math.exp(item.log_probability))),
         button("Add", () => add(item), { ariaLabel: `Add ${nameOf(item)}` }),
       ),
     ),
@@ -91,7 +91,7 @@ export function showSimilar(item, items, add) {
   showItems($("similar-items"), items, (other) => {
     $("similar").close();
     add(other);
-  }, (other) => other.score.toFixed(2));
+  }, (other) => other.score?.toFixed(2) ?? "");
   if (!$("similar").open) $("similar").showModal();
 }
 

@@ -91,6 +91,9 @@ class Row {
     this.title = make("span", { className: "title" });
     this.bar = make("i");
     this.score = make("span", { className: "score" });
+    this.measure = make(
+      "div", { className: "measure" }, make("span", { className: "bar", attributes: { "aria-hidden": "true" } }, this.bar), this.score,
+    );
     this.reason = make("p", { className: "reason" });
     this.causes = make("ul", { className: "causes", attributes: { role: "list", "aria-label": "Explanation" } });
     const actionButton = (action, text, label) =>
@@ -103,7 +106,7 @@ class Row {
         "div",
         { className: "what" },
         this.title,
-        make("div", { className: "measure" }, make("span", { className: "bar", attributes: { "aria-hidden": "true" } }, this.bar), this.score),
+        this.measure,
       ),
       make("div", { className: "explanation" }, this.reason, this.causes),
       make(
@@ -123,8 +126,11 @@ class Row {
     this.item = item;
     this.rank.textContent = item.rank;
     this.title.replaceChildren(nameOf(item), " ", idOf(item) ?? "");
-    this.bar.style.setProperty("--share", Math.max(0, scale(item.score)).toFixed(4));
-    this.score.replaceChildren(make("span", { className: "visually-hidden" }, "score "), formatScore(item.score));
+    this.measure.hidden = item.score === null; // the API key gets ranks only
+    if (item.score !== null) {
+      this.bar.style.setProperty("--share", Math.max(0, scale(item.score)).toFixed(4));
+      this.score.replaceChildren(make("span", { className: "visually-hidden" }, "score "), formatScore(item.score));
+    }
     this.showChange(change);
     // until the explanation arrives, the previous one stays visible but faded
     this.element.classList.toggle("loading", item.causes === null);

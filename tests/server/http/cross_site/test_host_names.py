@@ -4,7 +4,7 @@ import pytest
 from foreign_hosts import FOREIGN_HOSTS
 
 from reprise.errors import ConfigError
-from reprise.server.http.host_names import Authority, HostNames, parse_authority
+from reprise.server.http.cross_site.host_names import Authority, HostNames, parse_authority
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from reprise.errors import ConfigError
 from reprise.server.http.api_errors import ApiError, error_response
-from reprise.server.http.host_names import Authority, parse_authority
+from reprise.server.http.cross_site.host_names import Authority, parse_authority
 
 ANY_ORIGIN = "*"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

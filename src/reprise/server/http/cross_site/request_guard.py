@@ -9,8 +9,8 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from reprise.server.http.api_errors import ApiError, error_response
-from reprise.server.http.host_names import Authority, HostNames, parse_authority
-from reprise.server.http.web_origins import check_origin
+from reprise.server.http.cross_site.host_names import Authority, HostNames, parse_authority
+from reprise.server.http.cross_site.web_origins import check_origin
 
 
 @dataclass(frozen=True)

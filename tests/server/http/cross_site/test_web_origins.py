@@ -5,8 +5,8 @@ from starlette.datastructures import Headers
 
 from reprise.errors import ConfigError
 from reprise.server.http.api_errors import ApiError
-from reprise.server.http.host_names import parse_authority
-from reprise.server.http.web_origins import allowed_origins, check_origin, parse_origin
+from reprise.server.http.cross_site.host_names import parse_authority
+from reprise.server.http.cross_site.web_origins import allowed_origins, check_origin, parse_origin
 
 
 def test_settings_are_converted_to_the_form_that_browsers_send() -> None:
