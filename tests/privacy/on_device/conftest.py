@@ -1,4 +1,4 @@
-"""A model with counts, without them, and as a folder for devices. One worker makes them once: an export takes seconds."""
+"""A model with counts, without them, and as a folder for devices. An export takes seconds, so the tests share them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +10,6 @@ from reprise.data.history_rules import HistoryRules
 from reprise.privacy import export_device
 from reprise.recommender import Recommender
 from reprise.recommender.artefact.artefact import TRANSITIONS
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one worker run the tests of this folder."""
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.xdist_group("on_device"), append=False)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,6 +15,9 @@ from reprise.errors import ArtefactError, ConfigError
 from reprise.privacy import DeviceClient, export_device
 from reprise.recommender import Recommender
 from reprise.recommender.search.mmr import unit_vectors
+from reprise.recommender.search.vector_changes import VectorChanges
+
+pytestmark = pytest.mark.xdist_group("on_device")
 
 NEVER = {"item_id": "never seen", "timestamp": START_S}
 
@@ -216,6 +219,18 @@ def test_an_export_replaces_an_earlier_one_and_nothing_else(counted: Recommender
         export_device(counted, tmp_path / "diary")
     with pytest.raises(ConfigError, match="precision must be 'float32' or 'float16', got 'int4'"):
         export_device(counted, tmp_path / "device", precision="int4")  # type: ignore[arg-type]
+
+
+def test_vectors_that_were_changed_after_the_export_of_the_model_are_refused(
+    uncounted: Recommender, tmp_path: Path
+) -> None:
+    network = replace(uncounted.ranker.network, input_changes=cast(VectorChanges, object()))
+    changed = uncounted._with_ranker(replace(uncounted.ranker, network=network))
+    with pytest.raises(
+        ConfigError, match="has items with vectors that the saved model does not have; pass the saved model"
+    ):
+        export_device(changed, tmp_path / "device")
+    assert not (tmp_path / "device").exists()
 
 
 def with_output(recommender: Recommender, form: str) -> Recommender:

@@ -26,6 +26,8 @@ from reprise.privacy.encrypted.scoring_request import LENGTH, MAX_HEADER_BYTES, 
 from reprise.recommender import Recommender
 from reprise.testing.server_process import free_port
 
+pytestmark = pytest.mark.xdist_group("on_device")
+
 PATH = "/v1/encrypted/scores"
 
 
@@ -58,7 +60,7 @@ def server(uncounted: Recommender, tmp_path_factory: pytest.TempPathFactory) -> 
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
     found = Server(f"http://127.0.0.1:{port}", port, log, process, root / "client")
-    until_s = time.monotonic() + 60
+    until_s = time.monotonic() + 120
     while "serving" not in log.read_text():
         assert process.poll() is None and time.monotonic() < until_s, log.read_text()
         time.sleep(0.02)
@@ -293,5 +295,5 @@ def test_a_port_in_use_and_an_address_that_is_not_http_are_refused(server: Serve
 def test_the_server_ends_with_sigterm(server: Server) -> None:
     """The last test of the server."""
     server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(20) in (0, 128 + signal.SIGTERM)
+    assert server.process.wait(60) in (0, 128 + signal.SIGTERM)
     assert "Traceback" not in server.log.read_text()

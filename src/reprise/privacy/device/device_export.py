@@ -15,7 +15,7 @@ from reprise.arrays import AnyArray
 from reprise.atomic_files import writing
 from reprise.data.popular_items import Moment
 from reprise.directory_lock import locked_output
-from reprise.errors import ArtefactError
+from reprise.errors import ArtefactError, ConfigError
 from reprise.privacy.device.device_client import (
     FACTS,
     FORMAT,
@@ -73,12 +73,17 @@ def export_device(
 
     Raises:
         ArtefactError: the model cannot be read, or the path holds something else or cannot be written.
-        ConfigError: an argument is invalid.
+        ConfigError: an argument is invalid, or the recommender has vectors that `with_items` changed or added.
     """
     choice("scoring", scoring, ("device", "server"))
     choice("precision", precision, ("float32", "float16"))
     target = file_path("folder", folder)
     recommender = model if isinstance(model, Recommender) else Recommender.load(model)
+    if recommender.ranker.network.input_changes is not None:
+        raise ConfigError(
+            "the recommender has items with vectors that the saved model does not have; pass the saved model, or train a model "
+            "with these items"
+        )
     files = _files(recommender, scoring, np.dtype(precision))
     _check_target(target)
     partial = target.absolute().with_name(f".{target.absolute().name}.partial")
