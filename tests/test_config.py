@@ -56,6 +56,13 @@ class Plan:
     note: str = ""
 
 
+@spec(before={"depth": 1})
+class Deepened:
+    """A class that had one layer before it had the field `depth`."""
+
+    depth: int = 3
+
+
 def message_of(action: Callable[[], object]) -> str:
     with pytest.raises(ConfigError) as caught:
         action()
@@ -297,3 +304,27 @@ def test_an_unknown_name_suggests_a_current_field() -> None:
 def test_renamed_must_lead_from_a_former_name_to_a_field() -> None:
     with pytest.raises(AssertionError, match="must map names that are not fields to names that are"):
         spec(renamed={"size": "width"})(type("Wrong", (), {"__annotations__": {"size": int}}))
+
+
+def test_a_stored_spec_from_before_a_field_existed_does_what_it_did_then() -> None:
+    """The default is for new specs. A nested spec and a subclass behave the same; a value that is stored is kept."""
+
+    @spec
+    class Deepest(Deepened):
+        width: int = 8
+
+    assert from_dict({}, Deepened).depth == 3
+    assert from_dict({}, Deepened, stored=True).depth == 1
+    assert from_dict({"depth": 2}, Deepened, stored=True).depth == 2
+    assert from_dict({"width": 4}, Deepest, stored=True) == Deepest(depth=1, width=4)
+    nested = {"anything": [{"class": f"{__name__}:Deepened"}], "model": {"class": f"{__name__}:Deepened"}}
+    plan = from_dict(nested, Plan, trusted=True, stored=True)
+    assert (plan.model.depth, plan.anything[0].depth) == (1, 1)
+
+
+def test_a_value_from_before_must_name_a_field() -> None:
+    with pytest.raises(AssertionError, match="has other fields"):
+
+        @spec(before={"dpeth": 1})
+        class Wrong:
+            depth: int = 3

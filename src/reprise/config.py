@@ -11,7 +11,7 @@ import inspect
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, dataclass_transform, get_args, overload
+from typing import Any, NamedTuple, TypeVar, dataclass_transform, get_args, overload
 
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
@@ -30,8 +30,16 @@ Data = dict[str, Any]
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, Field))
 def spec(cls: type[T], /) -> type[T]: ...
 @overload
-def spec(*, renamed: Mapping[str, str]) -> Callable[[type[T]], type[T]]: ...
-def spec(cls: type[T] | None = None, /, *, renamed: Mapping[str, str] | None = None) -> Any:
+def spec(
+    *, renamed: Mapping[str, str] = ..., before: Mapping[str, Any] = ...
+) -> Callable[[type[T]], type[T]]: ...
+def spec(
+    cls: type[T] | None = None,
+    /,
+    *,
+    renamed: Mapping[str, str] | None = None,
+    before: Mapping[str, Any] | None = None,
+) -> Any:
     """Decorate a class as a spec: a frozen dataclass whose fields are validated when it is created.
 
     Limits are written with pydantic's `Field`: `epochs: int = Field(default=10, ge=1)`. A field typed as a
@@ -41,11 +49,15 @@ def spec(cls: type[T] | None = None, /, *, renamed: Mapping[str, str] | None = N
         cls: The class, when the decorator is used without arguments.
         renamed: Former field names and their current names, such as `{"neighbors": "neighbours"}`. Dictionaries,
             TOML files and overrides may still use the former names; subclasses inherit them.
+        before: Fields that were added later, with the value that means what the class did before. A stored spec without
+            the field gets this value instead of the default (`from_dict(stored=True)`); subclasses inherit it.
     """
-    return _make_spec(cls, {}) if cls is not None else functools.partial(_make_spec, renamed=renamed or {})
+    if cls is not None:
+        return _make_spec(cls, {}, {})
+    return functools.partial(_make_spec, renamed=renamed or {}, before=before or {})
 
 
-def _make_spec(cls: type[T], renamed: Mapping[str, str]) -> type[T]:
+def _make_spec(cls: type[T], renamed: Mapping[str, str], before: Mapping[str, Any]) -> type[T]:
     if not isinstance(cls, type):
         raise ConfigError(f"@spec decorates a class, got {cls!r}")
     cls.__annotations__ = {name: _checkable(kind) for name, kind in inspect.get_annotations(cls).items()}
@@ -59,7 +71,9 @@ def _make_spec(cls: type[T], renamed: Mapping[str, str]) -> type[T]:
     decorated.__init__ = _raise_config_errors(decorated.__init__)
     decorated.__reprise_spec__ = True
     decorated.__reprise_renamed__ = {**getattr(cls, "__reprise_renamed__", {}), **renamed}
+    decorated.__reprise_before__ = {**getattr(cls, "__reprise_before__", {}), **before}
     fields = _field_names(decorated)
+    assert all(name in fields for name in decorated.__reprise_before__), f"before={before!r} has other fields"
     assert all(new in fields and old not in fields for old, new in decorated.__reprise_renamed__.items()), (
         f"renamed={renamed!r} of {cls.__qualname__} must map names that are not fields to names that are"
     )
@@ -100,19 +114,29 @@ def to_dict(value: Any) -> Data:
     return {CLASS: class_name(value)} | given
 
 
-def from_dict(data: Mapping[str, Any], default: type[T] | None = None, *, trusted: Trust = False) -> Any:
+def from_dict(
+    data: Mapping[str, Any], default: type[T] | None = None, *, trusted: Trust = False, stored: bool = False
+) -> Any:
     """Create the spec that a dictionary describes, as `to_dict` or a TOML file gives it.
 
     Args:
         data: The fields, and the class name under `class`. A nested spec is a nested dictionary.
         default: Class of the spec if `data` has no `class`.
         trusted: Whether classes outside this package may be imported, see `Trust`.
+        stored: Whether the dictionary is from a run or a saved model, perhaps of a version before a field existed. Then a
+            missing field has the value of `values_before`.
 
     Raises:
         ConfigError: A class or field is unknown (the message gives its path and the nearest known name), or a
             value is invalid.
     """
-    return _build(data, default, trusted, path="")
+    return _build(data, default, _Reading(trusted, stored), path="")
+
+
+def values_before(cls: type) -> dict[str, Any]:
+    """Return the values of the fields of a class that were added later, by which it does what it did before."""
+    values: dict[str, Any] = getattr(cls, "__reprise_before__", {})
+    return values
 
 
 def load_toml(path: str | Path) -> Data:
@@ -246,8 +270,15 @@ def to_plain(value: Any) -> Any:
     return value
 
 
-def _build(data: Mapping[str, Any], default: type | None, trusted: Trust, path: str) -> Any:
-    cls = resolve(data[CLASS], trusted=trusted) if CLASS in data else default
+class _Reading(NamedTuple):
+    """How dictionaries are read; see `from_dict`."""
+
+    trusted: Trust
+    stored: bool
+
+
+def _build(data: Mapping[str, Any], default: type | None, how: _Reading, path: str) -> Any:
+    cls = resolve(data[CLASS], trusted=how.trusted) if CLASS in data else default
     if cls is None:
         raise ConfigError(
             f'{path or "the specification"} does not name its class; add class = "module:Class"'
@@ -263,8 +294,10 @@ def _build(data: Mapping[str, Any], default: type | None, trusted: Trust, path: 
             if name != key:
                 _check_named_once({**data, **values}, key, name, path)
             if NAMES_CLASS in cls.__pydantic_fields__[name].metadata and ":" in str(value):  # type: ignore[attr-defined]
-                check_trusted(str(value), trusted)
-            values[name] = _nested(value, _default_class(cls, name), trusted, join_path(path, name))
+                check_trusted(str(value), how.trusted)
+            values[name] = _nested(value, _default_class(cls, name), how, join_path(path, name))
+    if how.stored:
+        values = {**values_before(cls), **values}
     try:
         # not cls(**values), whose messages would lack the outer part of the path
         return cls.__pydantic_validator__.validate_python(values)  # type: ignore[attr-defined]
@@ -272,13 +305,11 @@ def _build(data: Mapping[str, Any], default: type | None, trusted: Trust, path: 
         raise ConfigError(_explain(error, cls, path)) from None
 
 
-def _nested(value: Any, default: type | None, trusted: Trust, path: str) -> Any:
+def _nested(value: Any, default: type | None, how: _Reading, path: str) -> Any:
     if isinstance(value, Mapping) and (CLASS in value or default is not None):
-        return _build(value, default, trusted, path)
+        return _build(value, default, how, path)
     if isinstance(value, list):
-        return [
-            _nested(item, None, trusted, join_path(path, position)) for position, item in enumerate(value)
-        ]
+        return [_nested(item, None, how, join_path(path, position)) for position, item in enumerate(value)]
     return value
 
 

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -157,6 +158,30 @@ def test_weights_without_the_repeat_head_are_read(tmp_path: Path) -> None:
     assert (loaded.cooccurrence.gain.item(), loaded.cooccurrence.cosine_gain.item()) == (0.5, 0.0)
 
 
+def test_a_run_from_before_pair_users_counts_the_pairs_of_single_users(tmp_path: Path) -> None:
+    """It scores as it did; a new run with a larger number is another run."""
+    data = worlds.noise(items=20, sequences=10)
+    recipe = Recipe(model=Recurrent(size=8, layers=1, pair_users=1))
+    run = RunDirectory(tmp_path)
+    run.begin(manifest_of(recipe, data, 1), data)
+    torch.manual_seed(0)
+    model = recipe.model.build(data.sizes)
+    model.cooccurrence.gain.data.fill_(0.5)
+    write_tensors(run.best, dict(model.state_dict()), {})
+    model.count(data, "test")
+    manifest = json.loads(run.manifest.read_text())
+    del manifest["recipe"]["model"]["pair_users"]
+    run.manifest.write_text(json.dumps(manifest))
+    loaded = load_model(run, data)
+    assert loaded.spec.pair_users == loaded.cooccurrence.pair_users == 1
+    assert torch.equal(loaded.cooccurrence.after_P, model.cooccurrence.after_P)
+    assert len(loaded.cooccurrence.after_P) > 0
+    run.check(manifest_of(recipe, data, 1))
+    other = Recipe(model=Recurrent(size=8, layers=1, pair_users=2))
+    with pytest.raises(ConfigError, match=r"another recipe\.model\.pair_users \(1, now 2\)"):
+        run.check(manifest_of(other, data, 1))
+
+
 def test_a_checkpoint_with_shorter_windows_is_read(tmp_path: Path) -> None:
     """Earlier versions kept only the last events that the co-occurrence correction needs."""
     model = RECIPE.model.build(worlds.cycle().sizes)
@@ -245,4 +270,5 @@ def test_comparing_manifests_imports_no_class_from_outside_the_package(
         "class": "reprise:Recurrent",
         "cooccurrence": 5,
         "cell": {"class": "outside_cells:Cell", "size": 3},
+        "pair_users": 1,  # the counts of a run from before this field
     }

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reprise.argument_checks import file_path, instance
@@ -88,6 +89,9 @@ class SequenceDataset:
     """Item table; row p belongs to item index p + 1. It has a column `item_id` and often `title`."""
     user_table: pa.Table | None = None
     """Attributes of the user of each sequence, one row per sequence in order; None if there are none."""
+    owner: AnyArray | None = None
+    """Number of the user of each sequence, [U], if `prepare` has divided users into sessions.
+    None: each sequence is a user of its own."""
     kinds: tuple[str, ...] = (EVENT,)
     """Names of the event kinds."""
     split: dict[str, Any] = field(default_factory=dict)
@@ -162,6 +166,7 @@ class SequenceDataset:
             users=id_array(keys.column("sequence_id")),
             table=table,
             user_table=_user_table(keys),
+            owner=_owners(keys),
             kinds=tuple(manifest["kinds"]),
             split=manifest["split"],
             facts=manifest["facts"],
@@ -175,6 +180,14 @@ def _user_table(sequences: pa.Table) -> pa.Table | None:
     """Return the columns of the stored sequences that come from the user table, if any."""
     names = [name for name in sequences.column_names if name not in ("sequence_id", "user_id")]
     return sequences.select(names) if names else None
+
+
+def _owners(sequences: pa.Table) -> AnyArray | None:
+    """Return the number of the user of each stored sequence, [U]; None if the sequences are not sessions of users."""
+    if "user_id" not in sequences.column_names:
+        return None
+    codes = pc.dictionary_encode(sequences.column("user_id").combine_chunks()).indices
+    return np.asarray(codes.to_numpy(), dtype=np.int64)
 
 
 def check_dataset(value: object) -> SequenceDataset:

@@ -63,7 +63,7 @@ def iter_blocks(dataset: SequenceDataset, events: int = BLOCK_EVENTS) -> Iterato
         yield EventBlock(
             first=span.start,
             sequence_E=np.repeat(np.arange(start, stop), length_S),
-            part_E=_parts(offset_S, dataset.train_end[start:stop], dataset.valid_end[start:stop]),
+            part_E=_parts(dataset, slice(start, stop)),
             item_E=np.asarray(dataset.item[span]),
             time_ms_E=np.asarray(dataset.time_ms[span]),
             kind_E=np.asarray(dataset.kind[span]),
@@ -71,11 +71,40 @@ def iter_blocks(dataset: SequenceDataset, events: int = BLOCK_EVENTS) -> Iterato
         )
 
 
-def _parts(offset_S: AnyArray, train_end_S: AnyArray, valid_end_S: AnyArray) -> AnyArray:
-    """Return the part of each event as 0, 1 or 2, [E]; part ends outside a sequence are moved to its bounds."""
-    first_S, last_S = offset_S[:-1], offset_S[1:]
-    train_end_S = train_end_S.clip(first_S, last_S)
-    valid_end_S = valid_end_S.clip(train_end_S, last_S)
+def iter_user_blocks(dataset: SequenceDataset, events: int = BLOCK_EVENTS) -> Iterator[EventBlock]:
+    """Iterate over all events in blocks of whole users with about `events` events each.
+
+    All sequences of a user are in one block, next to each other. They may be anywhere in the dataset.
+    """
+    if dataset.owner is None:
+        yield from iter_blocks(dataset, events)
+        return
+    order_U = np.argsort(dataset.owner, kind="stable")
+    length_U = np.diff(dataset.offset)[order_U]
+    before_U = length_U.cumsum() - length_U
+    begins = np.flatnonzero(np.diff(dataset.owner[order_U], prepend=-1))
+    starts = begins[np.flatnonzero(np.diff(before_U[begins] // events, prepend=-1))]
+    for start, stop in zip(starts, [*starts[1:], len(order_U)], strict=True):
+        row_S, length_S = order_U[start:stop], length_U[start:stop]
+        first_S = np.asarray(dataset.offset[:-1])[row_S]
+        position_E = np.repeat(first_S - (length_S.cumsum() - length_S), length_S)
+        position_E += np.arange(len(position_E))
+        yield EventBlock(
+            first=int(first_S[0]),
+            sequence_E=np.repeat(row_S, length_S),
+            part_E=_parts(dataset, row_S),
+            item_E=np.asarray(dataset.item[position_E]),
+            time_ms_E=np.asarray(dataset.time_ms[position_E]),
+            kind_E=np.asarray(dataset.kind[position_E]),
+            value_E=np.asarray(dataset.value[position_E]),
+        )
+
+
+def _parts(dataset: SequenceDataset, row_S: slice | AnyArray) -> AnyArray:
+    """Return the part of each event of some sequences as 0, 1 or 2, [E]; part ends are moved into their sequence."""
+    first_S, last_S = dataset.offset[:-1][row_S], dataset.offset[1:][row_S]
+    train_end_S = dataset.train_end[row_S].clip(first_S, last_S)
+    valid_end_S = dataset.valid_end[row_S].clip(train_end_S, last_S)
     length_S3 = np.diff(np.stack([first_S, train_end_S, valid_end_S, last_S], axis=1), axis=1)
     parts: AnyArray = np.repeat(np.tile(np.arange(3, dtype=np.uint8), len(length_S3)), length_S3.ravel())
     return parts

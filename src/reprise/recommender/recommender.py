@@ -162,7 +162,7 @@ class Recommender:
         """
         from reprise.config import from_dict  # imports pydantic, which recommendations do not need
 
-        return from_dict(self.artefact.metadata["spec"], trusted=self._trusted)
+        return from_dict(self.artefact.metadata["spec"], trusted=self._trusted, stored=True)
 
     @property
     def items(self) -> Vocabulary:

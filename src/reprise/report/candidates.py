@@ -104,7 +104,7 @@ def _check_once(names: list[str], what: str) -> None:
 
 def _read(run: Path, trusted: bool) -> CandidateSource:
     manifest = RunDirectory(run).read()
-    recipe: Recipe = from_dict(manifest["recipe"], Recipe, trusted=trusted or "imported")
+    recipe: Recipe = from_dict(manifest["recipe"], Recipe, trusted=trusted or "imported", stored=True)
     return CandidateSource(
         str(recipe.model), (run,), (manifest["seed"],), recipe=to_dict(recipe), trusted=trusted
     )

@@ -24,6 +24,7 @@ from .recipe import Recipe as Recipe
 from .recipe import RunOptions as RunOptions
 from .recipe import TrainingConfig as TrainingConfig
 from .run_directory import load_run as load_run
+from .stages.load_without_counts import load_without_counts as load_without_counts
 from .start_run import train as train
 from .train_seeds import TrainedSeed as TrainedSeed
 from .train_seeds import TrainedSeeds as TrainedSeeds

@@ -4,15 +4,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reprise.class_names import class_name, resolve
-from reprise.config import CLASS, put_values
+from reprise.config import CLASS, put_values, values_before
 from reprise.errors import ConfigError
 
 
 def with_current_names(data: Any) -> Any:
     """Return the dictionary of a spec from a file with the current names of its classes and fields.
 
-    Fields that are missing stay missing, so that a run from before a field existed differs from a new run. Classes from
-    outside this package are not imported, since a comparison needs no code from a file; they keep their names.
+    Fields that are missing stay missing, so that a run from before a field existed differs from a new run, unless the
+    spec has a value for it (`values_before`). Classes from outside this package are not imported, since a comparison needs
+    no code from a file; they keep their names.
     """
     if isinstance(data, list):
         return [with_current_names(item) for item in data]
@@ -26,7 +27,7 @@ def with_current_names(data: Any) -> Any:
     except ConfigError:
         return fields
     del fields[CLASS]
-    return put_values({CLASS: class_name(cls)}, fields)
+    return put_values({CLASS: class_name(cls)}, {**values_before(cls), **fields})
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -5,9 +5,11 @@ import torch
 
 from reprise.config import apply_overrides, from_dict
 from reprise.data.dataset import Sizes
+from reprise.errors import ConfigError
 from reprise.models.batch import Event
 from reprise.models.networks.autoencoder import Autoencoder
 from reprise.models.networks.convolutional import Convolution
+from reprise.models.networks.ensemble import Ensemble
 from reprise.models.networks.feed_forward import FeedForward
 from reprise.models.networks.recurrent import Recurrent
 from reprise.models.networks.transformer import Transformer
@@ -47,3 +49,14 @@ def test_cooccurrence_is_read_under_its_current_and_its_former_name(name: str) -
     data = {"class": "reprise:Recurrent", name: 3}
     assert from_dict(data).cooccurrence == 3
     assert from_dict(apply_overrides(data, ["transitions=0"])).cooccurrence == 0
+
+
+def test_pair_users_reach_the_counts_of_a_network_and_of_an_ensemble() -> None:
+    assert Recurrent(size=8, pair_users=3).build(Sizes(40, 1)).cooccurrence.pair_users == 3
+    ensemble = Ensemble(member=Recurrent(size=8, pair_users=4), members=2)
+    assert ensemble.build(Sizes(40, 1)).cooccurrence.pair_users == 4
+
+
+def test_a_pair_needs_at_least_one_user() -> None:
+    with pytest.raises(ConfigError, match="pair_users"):
+        Recurrent(pair_users=0)

@@ -48,6 +48,39 @@ def test_the_card_names_the_corrections_of_the_scores(
     assert "corrections of the scores" not in card_of(older, tmp_path / "older")
 
 
+def test_the_card_says_that_counts_reveal_membership_and_of_how_many_users_they_are(
+    shop: Recommender, rich_shop: Recommender, tmp_path: Path
+) -> None:
+    def with_counts(**counts: object) -> str:
+        metadata = {**rich_shop.artefact.metadata, "counts": counts}
+        other = Recommender.of(dataclasses.replace(rich_shop.artefact, metadata=metadata))
+        return card_of(other, tmp_path / "changed")
+
+    assert rich_shop.artefact.metadata["counts"]["pair_users"] >= 1
+    assert (
+        "item pairs, each pair made by at least 3 different users. Counts reveal membership"
+        in with_counts(pair_users=3)
+    )
+    assert "item pairs, each pair made by one user or more. Counts reveal membership" in with_counts(
+        pair_users=1
+    )
+    assert "- The files contain no counts of item pairs.\n" in card_of(shop, tmp_path / "plain")
+    assert "no counts of item pairs. They were left out when the model was saved." in with_counts(
+        left_out=True
+    )
+
+
+def test_the_card_of_an_older_model_with_counts_promises_no_number_of_users(
+    rich_shop: Recommender, tmp_path: Path
+) -> None:
+    metadata = {name: value for name, value in rich_shop.artefact.metadata.items() if name != "counts"}
+    older = Recommender.of(dataclasses.replace(rich_shop.artefact, metadata=metadata))
+    assert "each pair made by one user or more" in card_of(older, tmp_path / "older")
+    del metadata["corrections"]
+    oldest = Recommender.of(dataclasses.replace(rich_shop.artefact, metadata=metadata))
+    assert "counts of item pairs" not in card_of(oldest, tmp_path / "oldest")
+
+
 def test_the_card_has_metrics_with_intervals_and_protocol(
     shop: Recommender, model: SequenceModel, log: SequenceDataset, tmp_path: Path
 ) -> None:

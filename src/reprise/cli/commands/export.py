@@ -11,6 +11,8 @@ from reprise.cli.console import show_next
 from reprise.cli.shared_options import DatasetOption, Trusted
 from reprise.errors import ArtefactError
 
+FITTED = "transitions"
+"""Key of the record of the corrections in the metrics of a run."""
 EXAMPLE = "reprise export runs/shop --out shop.model"
 
 
@@ -31,15 +33,25 @@ def export(
             metavar="0.9..1", help="Share of the 20 best items that an approximate search is to find."
         ),
     ] = 0.98,
+    counts: Annotated[
+        bool,
+        typer.Option(
+            help="Whether to save the counts of item pairs, which reveal who was in the log; without them, the repeat head is "
+            "fitted again."
+        ),
+    ] = True,
     trusted: Trusted = False,
 ) -> None:
     """Save the model of a run for use without torch: vectors, ONNX graphs, item table, model card."""
     from reprise.recommender.artefact.artefact import SEARCH
     from reprise.recommender.recommender import Recommender
-    from reprise.training import load_run
+    from reprise.training import load_run, load_without_counts
 
-    model, data = load_run(run, dataset, trusted=trusted)
-    recommender = Recommender(model, data, training=training_metadata(run))
+    model, data = (load_run if counts else load_without_counts)(run, dataset, trusted=trusted)
+    training = training_metadata(run)
+    if model.left_out_counts:
+        training.pop(FITTED, None)  # the fit with the counts
+    recommender = Recommender(model, data, training=training)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         saved = recommender.save(out, search=search, recall=recall)
@@ -78,7 +90,7 @@ def training_metadata(path: Path) -> dict[str, Any]:
         else {"ensemble": ensembles[0]}
     )
     later_phases: dict[str, Any] = {
-        name: record[name] for record in records for name in ("transitions", "refit") if name in record
+        name: record[name] for record in records for name in (FITTED, "refit") if name in record
     }
     # values that the recipe left open, and that the run chose by the data and the width of the network
     fields = {"tokens": "events_per_batch", "learning_rate": "learning_rate"}  # keys of the file, and fields

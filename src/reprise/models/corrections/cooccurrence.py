@@ -36,6 +36,7 @@ class CooccurrenceCorrection(nn.Module):
         window: Number of last events that are used, W.
         neighbours: Number of neighbours stored per item; of each of both sorts with `similarity`.
         similarity: Whether the second sum, over similarities, is used.
+        pair_users: Minimum number of different users of a pair, in each order and each sum; see `find_neighbours`.
     """
 
     start: Tensor
@@ -47,9 +48,12 @@ class CooccurrenceCorrection(nn.Module):
     before: Tensor
     log_popularity: Tensor
 
-    def __init__(self, items: int, window: int, neighbours: int, *, similarity: bool = True) -> None:
+    def __init__(
+        self, items: int, window: int, neighbours: int, *, similarity: bool = True, pair_users: int = 1
+    ) -> None:
         super().__init__()
         self.items, self.window, self.neighbours = items, window, neighbours
+        self.pair_users = pair_users
         self.uses_similarity = similarity
         # the names of these parameters are keys in saved weights
         self.distance = nn.Parameter(-torch.arange(window, 0, -1, dtype=torch.float32).log())
@@ -84,7 +88,12 @@ class CooccurrenceCorrection(nn.Module):
     def count(self, dataset: SequenceDataset, before: Part = "test") -> None:
         """Count the co-occurrences in the events before a part, replacing any earlier counts."""
         near = find_neighbours(
-            dataset, MAX_DISTANCE, self.neighbours, before, similarity=self.uses_similarity
+            dataset,
+            MAX_DISTANCE,
+            self.neighbours,
+            before,
+            similarity=self.uses_similarity,
+            pair_users=self.pair_users,
         )
         self.store(near, item_counts(dataset, before))
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from reprise.arrays import AnyArray
 from reprise.data.dataset import PARTS, Part, SequenceDataset, check_dataset
-from reprise.data.sequence_blocks import EventBlock, iter_blocks
+from reprise.data.sequence_blocks import EventBlock, iter_blocks, iter_user_blocks
 from reprise.errors import DataError
 
 EVENTS_PER_BLOCK = 1 << 18
@@ -76,9 +76,23 @@ class Neighbours(NamedTuple):
     before_P: Tensor
     """Weighted count of the neighbour before the item, float64."""
     after: Tensor
-    """Sum of the counts of everything after each item [I + 1], including the neighbours that were dropped."""
+    """Sum of the counts of everything after each item [I + 1], including the neighbours beyond `max_neighbours`."""
     before: Tensor
-    """Sum of the counts of everything before each item [I + 1], including the neighbours that were dropped."""
+    """Sum of the counts of everything before each item [I + 1], including the neighbours beyond `max_neighbours`."""
+
+
+class _CodedPairs(NamedTuple):
+    """Counts of ordered pairs. A pair (i, j) has the code i (I + 1) + j; codes are distinct and ascending."""
+
+    code_P: AnyArray
+    count_P: AnyArray
+    """Weighted count, float64."""
+    users_P: AnyArray
+    """Number of different users, int32; 0 if it is not needed."""
+
+    def select(self, kept_P: AnyArray) -> "_CodedPairs":
+        """Return some of the pairs, in the same order."""
+        return _CodedPairs(*(column_P[kept_P] for column_P in self))
 
 
 def count_pairs(dataset: SequenceDataset, window: int = 1, before: Part = "valid") -> PairCounts:
@@ -92,23 +106,27 @@ def count_pairs(dataset: SequenceDataset, window: int = 1, before: Part = "valid
         before: Part before which events are counted; by default the training events.
     """
     base = dataset.items.scored + 1
-    code_P, count_P, total, _ = _count_codes(dataset, window, before)
+    (code_P, count_P, _), total, _ = _count_codes(dataset, window, before)
     return PairCounts(*map(torch.from_numpy, (_row_starts(code_P, base), code_P % base, count_P, total)))
 
 
 def count_neighbours(
-    dataset: SequenceDataset, window: int, max_neighbours: int, before: Part = "valid"
+    dataset: SequenceDataset, window: int, max_neighbours: int, before: Part = "valid", pair_users: int = 1
 ) -> Neighbours:
     """Count how often items occur near each other in the same sequence, separately for the two orders.
+
+    With `pair_users` above 1, the result depends on no pair of fewer users, the sums `after` and `before` included.
 
     Args:
         dataset: Only events of scored items before the part are read.
         window: Largest distance of a pair, in events. An occurrence at distance k adds 1 / k.
         max_neighbours: Number of neighbours kept per item: those with the highest count before and after together.
         before: Part before which events are counted; by default the training events.
+        pair_users: Minimum number of different users with a pair in this order; the pairs of fewer are not counted. A
+            user is a sequence, or all sessions with the same `SequenceDataset.owner`.
     """
     base = dataset.items.scored + 1
-    code_P, count_P, later, earlier = _count_codes(dataset, window, before)
+    (code_P, count_P, _), later, earlier = _count_codes(dataset, window, before, pair_users)
     # A count of (i, j) is also the count of "i before j" as seen from j. So every pair is needed under its own code
     # and under the mirrored one. Example with 3 items (base 4) and the sequence 1 2: the pair (1, 2) has code
     # 1 * 4 + 2 = 6 and the mirrored code 2 * 4 + 1 = 9. The result has both: item 1 has neighbour 2 with after = 1,
@@ -130,27 +148,34 @@ def _row_starts(code_P: AnyArray, base: int) -> AnyArray:
 
 
 def _count_codes(
-    dataset: SequenceDataset, window: int, part: Part
-) -> tuple[AnyArray, AnyArray, AnyArray, AnyArray]:
-    """Count the pairs of all blocks.
+    dataset: SequenceDataset, window: int, part: Part, pair_users: int = 1
+) -> tuple[_CodedPairs, AnyArray, AnyArray]:
+    """Count the pairs of all blocks, and leave out those of fewer than `pair_users` users.
 
-    A pair (i, j) has the code i (I + 1) + j. Returns the codes in ascending order, their counts, and for each item the
-    sum of the counts of everything after it and before it, [I + 1] each.
+    Returns the pairs, and for each item the sum of the counts of everything after it and before it, [I + 1] each.
     """
-    items = dataset.items.scored
-    code_P, count_P = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float64)
-    after, before = np.zeros(items + 1), np.zeros(items + 1)
-    for block in event_blocks(dataset, part):
-        code, count = _block_pairs(block.item_E, block.sequence_E, window, items)
-        after += np.bincount(code // (items + 1), weights=count, minlength=items + 1)
-        before += np.bincount(code % (items + 1), weights=count, minlength=items + 1)
-        code_P, count_P = _merge_counts(code_P, count_P, code, count)
+    base = dataset.items.scored + 1
+    pairs = _CodedPairs(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.int32))
+    sums = np.zeros((2, base))
+    for block in event_blocks(dataset, part, whole_users=pair_users > 1):
+        found = _block_pairs(block, window, base, dataset.owner, count_users=pair_users > 1)
+        sums += _sums(found, base)
+        pairs = _merge_pairs(pairs, found)
         # The log may hold more distinct pairs than fit in memory. A pair dropped here restarts at 0 if it occurs again,
-        # so counts of rare pairs may be too small. The totals above are added before anything is dropped.
-        if len(code_P) > MAX_PAIRS:
-            kept = np.sort(np.argpartition(-count_P, MAX_PAIRS)[:MAX_PAIRS])
-            code_P, count_P = code_P[kept], count_P[kept]
-    return code_P, count_P, after, before
+        # so counts and users of rare pairs may be too small. The sums above are added before anything is dropped.
+        if len(pairs.code_P) > MAX_PAIRS:
+            pairs = pairs.select(np.sort(np.argpartition(-pairs.count_P, MAX_PAIRS)[:MAX_PAIRS]))
+    if pair_users > 1:
+        # blocks hold whole users, so the numbers of users of all blocks add up
+        pairs = pairs.select(pairs.users_P >= pair_users)
+        sums = _sums(pairs, base)
+    return pairs, *sums
+
+
+def _sums(pairs: _CodedPairs, base: int) -> AnyArray:
+    """Return the sums of the counts of everything after each item and before it, [2, I + 1]."""
+    ends = np.divmod(pairs.code_P, base)
+    return np.stack([np.bincount(item_P, weights=pairs.count_P, minlength=base) for item_P in ends])
 
 
 def csr_entries(start: Tensor, item_N: Tensor) -> tuple[Tensor, Tensor]:
@@ -166,39 +191,58 @@ def csr_entries(start: Tensor, item_N: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _block_pairs(
-    item_E: AnyArray, sequence_E: AnyArray, window: int, items: int
-) -> tuple[AnyArray, AnyArray]:
-    """Return the distinct pair codes of a block, ascending, and their counts."""
-    # The distance is appended to the code as a last digit, and the combined keys are sorted: sorting numbers is many
-    # times faster than an argsort of codes. Example with 3 items and window 2, in which the codes have base 4 and the
-    # distance base 3: the sequence 1 2 2 gives (1, 2) at distance 1 (code 6, key 19), (2, 2) at distance 1 (code 10,
-    # key 31) and (1, 2) at distance 2 (key 20). Sorted: 19, 20, 31. So code 6 counts 1 / 1 + 1 / 2, code 10 counts 1.
+    block: EventBlock, window: int, base: int, owner_U: AnyArray | None, *, count_users: bool
+) -> _CodedPairs:
+    """Return the pairs of a block; codes have the base I + 1."""
+    # All numbers of a pair are packed into one key, and the keys are sorted: sorting numbers is many times faster than
+    # an argsort of codes. From the highest bits: the earlier item, the later item, the user if users are counted, the
+    # distance. Example with the sequence 1 2 2 and the window 2: the pairs are (1, 2) at distance 1, (2, 2) at distance
+    # 1 and (1, 2) at distance 2. Sorted, both pairs (1, 2) come first and count 1 / 1 + 1 / 2; then (2, 2) counts 1.
+    # Items and users are numbered within the block, so that a key has fewer than 64 bits in any catalogue.
+    sequence_E = block.sequence_E
+    known, item_E = np.unique(block.item_E, return_inverse=True)
+    person_E = np.zeros(0, dtype=np.int64)
+    if count_users:
+        owner_E = sequence_E if owner_U is None else owner_U[sequence_E]
+        person_E = (np.diff(owner_E, prepend=owner_E[:1]) != 0).cumsum()
+    window = min(window, max(1, len(item_E) - 1))
+    item_bits, distance_bits = len(known).bit_length(), window.bit_length()
+    user_bits = int(person_E[-1]).bit_length() if len(person_E) else 0
+    assert 2 * item_bits + user_bits + distance_bits < 64, "a block has too many items and users for its keys"
     keys = [np.zeros(0, dtype=np.int64)]
-    for distance in range(1, min(window, len(item_E) - 1) + 1):
-        same_sequence = sequence_E[:-distance] == sequence_E[distance:]
-        first_P, later_P = (
-            item_E[:-distance][same_sequence].astype(np.int64),
-            item_E[distance:][same_sequence],
-        )
-        keys.append((first_P * (items + 1) + later_P) * (window + 1) + distance)
+    for distance in range(1, window + 1):
+        same_sequence = np.flatnonzero(sequence_E[:-distance] == sequence_E[distance:])
+        key = item_E[same_sequence] << item_bits | item_E[distance:][same_sequence]
+        if user_bits:
+            key = key << user_bits | person_E[same_sequence]
+        keys.append(key << distance_bits | distance)
     key = np.sort(np.concatenate(keys))
-    code, distance_P = np.divmod(key, window + 1)
-    if not len(code):
-        return code, np.zeros(0)
-    begins = np.flatnonzero(np.diff(code, prepend=-1))
-    return code[begins], np.add.reduceat(1 / distance_P, begins)
+    if not len(key):
+        return _CodedPairs(key, np.zeros(0), np.zeros(0, dtype=np.int32))
+    weight_P = (1 / np.arange(1, window + 1))[(key & ((1 << distance_bits) - 1)) - 1]
+    key >>= distance_bits
+    is_new_P = np.diff(key, prepend=-1) != 0
+    key >>= user_bits
+    begins = np.flatnonzero(np.diff(key, prepend=-1))
+    pair_P = key[begins]
+    code_P = known[pair_P >> item_bits].astype(np.int64) * base + known[pair_P & ((1 << item_bits) - 1)]
+    users_P = (
+        np.add.reduceat(is_new_P, begins, dtype=np.int32) if count_users else np.zeros(len(begins), np.int32)
+    )
+    return _CodedPairs(code_P, np.add.reduceat(weight_P, begins), users_P)
 
 
-def _merge_counts(
-    code_P: AnyArray, count_P: AnyArray, code: AnyArray, count: AnyArray
-) -> tuple[AnyArray, AnyArray]:
-    """Add counts to counts; the codes of each input, and of the result, are distinct and ascending."""
-    position = np.searchsorted(code_P, code)
-    known = position < len(code_P)
-    known[known] = code_P[position[known]] == code[known]
-    count_P[position[known]] += count[known]
+def _merge_pairs(pairs: _CodedPairs, found: _CodedPairs) -> _CodedPairs:
+    """Add the pairs of a block to those of the blocks before it, which are changed."""
+    position = np.searchsorted(pairs.code_P, found.code_P)
+    known = position < len(pairs.code_P)
+    known[known] = pairs.code_P[position[known]] == found.code_P[known]
+    pairs.count_P[position[known]] += found.count_P[known]
+    pairs.users_P[position[known]] += found.users_P[known]
     new = position[~known]
-    return np.insert(code_P, new, code[~known]), np.insert(count_P, new, count[~known])
+    return _CodedPairs(
+        *(np.insert(column_P, new, new_P[~known]) for column_P, new_P in zip(pairs, found, strict=True))
+    )
 
 
 def _most_frequent(first_P: AnyArray, count_P: AnyArray, limit: int) -> AnyArray:
@@ -210,8 +254,11 @@ def _most_frequent(first_P: AnyArray, count_P: AnyArray, limit: int) -> AnyArray
     return kept
 
 
-def event_blocks(dataset: SequenceDataset, before: Part) -> Iterator[EventBlock]:
-    """Iterate over the events of scored items before a part, in blocks of whole sequences."""
-    for block in iter_blocks(dataset, EVENTS_PER_BLOCK):
+def event_blocks(
+    dataset: SequenceDataset, before: Part, *, whole_users: bool = False
+) -> Iterator[EventBlock]:
+    """Iterate over the events of scored items before a part, in blocks of whole sequences or of whole users."""
+    blocks = iter_user_blocks if whole_users else iter_blocks
+    for block in blocks(dataset, EVENTS_PER_BLOCK):
         # cold items are skipped here because networks and scorers skip them in a history, too
         yield block.select((block.part_E < PARTS.index(before)) & (block.item_E <= dataset.items.scored))

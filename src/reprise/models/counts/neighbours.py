@@ -35,9 +35,9 @@ class ItemNeighbours(NamedTuple):
     cosine_P: Tensor
     """Cosine similarity over sessions, float64; 0 if it is a neighbour by co-occurrence only, or the item itself."""
     after: Tensor
-    """Sum of the counts of everything after each item [I + 1], including the neighbours that were dropped."""
+    """Sum of the counts of everything after each item [I + 1], including the neighbours beyond `max_neighbours`."""
     before: Tensor
-    """Sum of the counts of everything before each item [I + 1], including the neighbours that were dropped."""
+    """Sum of the counts of everything before each item [I + 1], including the neighbours beyond `max_neighbours`."""
 
 
 def find_neighbours(
@@ -47,8 +47,11 @@ def find_neighbours(
     before: Part = "valid",
     *,
     similarity: bool = True,
+    pair_users: int = 1,
 ) -> ItemNeighbours:
     """Find the neighbours of each item in the events before a part, by co-occurrence and by similarity.
+
+    With `pair_users` above 1, the result depends on no pair of fewer users. It always depends on the events of each item.
 
     Args:
         dataset: Only events of scored items before the part are read.
@@ -56,13 +59,21 @@ def find_neighbours(
         max_neighbours: Number of neighbours of each item of each of both sorts.
         before: Part before which events are counted; by default the training events.
         similarity: Whether to find neighbours by similarity; without, `cosine_P` is 0.
+        pair_users: Minimum number of different users of a pair, of each sort; see `count_neighbours`.
     """
-    near = count_neighbours(dataset, window, max_neighbours, before)
+    near = count_neighbours(dataset, window, max_neighbours, before, pair_users)
     items = dataset.items.scored
     if not similarity:
         return merge_similarities(near, sparse.csr_array((items + 1, items + 1)))
     sessions = find_sessions(dataset, before, SESSION_LENGTH)
-    return merge_similarities(near, nearest_items(session_items(sessions, items), SHRINKAGE, max_neighbours))
+    similar_II = nearest_items(
+        session_items(sessions, items),
+        SHRINKAGE,
+        max_neighbours,
+        user_S=sessions.user_S if pair_users > 1 else None,
+        pair_users=pair_users,
+    )
+    return merge_similarities(near, similar_II)
 
 
 def merge_similarities(near: Neighbours, similar_II: Any) -> ItemNeighbours:

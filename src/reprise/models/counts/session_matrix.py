@@ -31,6 +31,8 @@ class Sessions(NamedTuple):
     """Number of events of the session before this one, int32."""
     last_ms_S: AnyArray
     """Timestamp of the last event of each session in milliseconds, ascending."""
+    user_S: AnyArray
+    """Number of the user of each session, int64: that of the sequence, or its `SequenceDataset.owner`."""
     events: int
     """Number of events, including repeated items."""
 
@@ -58,7 +60,7 @@ class Sessions(NamedTuple):
         """Return the sessions selected by a mask, in the same order."""
         mask_P = np.repeat(mask_S, self.length_S)
         start = np.concatenate([[0], self.length_S[mask_S].cumsum()])
-        columns = self.item_P[mask_P], self.place_P[mask_P], self.last_ms_S[mask_S]
+        columns = self.item_P[mask_P], self.place_P[mask_P], self.last_ms_S[mask_S], self.user_S[mask_S]
         return Sessions(start, *columns, self.events)
 
 
@@ -73,21 +75,23 @@ def find_sessions(dataset: SequenceDataset, before: Part, length: int) -> Sessio
             of a query.
     """
     found = [_block_sessions(block, length, dataset.items.scored) for block in event_blocks(dataset, before)]
-    length_S, item_P, place_P, last_ms_S, events_B = (
+    length_S, item_P, place_P, last_ms_S, user_S, events_B = (
         np.concatenate(column) for column in zip(*found, strict=True)
     )
     order_S = np.argsort(last_ms_S, kind="stable")
     start_S = (length_S.cumsum() - length_S)[order_S]
     index_P = csr_positions(start_S, length_S[order_S])
     start = np.concatenate([[0], length_S[order_S].cumsum()])
-    return Sessions(start, item_P[index_P], place_P[index_P], last_ms_S[order_S], int(events_B.sum()))
+    user_S = user_S if dataset.owner is None else np.asarray(dataset.owner)[user_S]
+    columns = item_P[index_P], place_P[index_P], last_ms_S[order_S], user_S[order_S]
+    return Sessions(start, *columns, int(events_B.sum()))
 
 
 def _block_sessions(block: EventBlock, length: int, items: int) -> tuple[AnyArray, ...]:
     """Return the sessions of a block of whole sequences.
 
     The arrays are the number of items of each session, the items and places of all pairs, the time of the last event
-    of each session, and the number of events, [1].
+    and the sequence of each session, and the number of events, [1].
     """
     event_E = np.arange(len(block.item_E))
     begins = np.flatnonzero(np.diff(block.sequence_E, prepend=-1))
@@ -102,9 +106,10 @@ def _block_sessions(block: EventBlock, length: int, items: int) -> tuple[AnyArra
     order_E = np.argsort(code_E, kind="stable")
     last_E = np.sort(order_E[np.diff(code_E[order_E], append=-1) != 0])
     length_S = np.bincount(session_E[last_E])
-    last_ms_S = block.time_ms_E[np.flatnonzero(np.diff(session_E, append=-1))]
+    ends = np.flatnonzero(np.diff(session_E, append=-1))
     place_P = place_E[last_E].astype(np.int32)
-    return length_S, block.item_E[last_E], place_P, last_ms_S, np.array([len(event_E)])
+    columns = block.item_E[last_E], place_P, block.time_ms_E[ends], block.sequence_E[ends]
+    return length_S, *columns, np.array([len(event_E)])
 
 
 def csr_positions(start_R: AnyArray, length_R: AnyArray) -> AnyArray:

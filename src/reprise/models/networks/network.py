@@ -26,7 +26,7 @@ DEFAULT_REPEATS = 50
 """Default number of last events in the repeat head."""
 
 
-@spec(renamed={"transitions": "cooccurrence"})
+@spec(renamed={"transitions": "cooccurrence"}, before={"pair_users": 1})
 class Network:
     """Base class of the specs of all networks; a subclass builds the encoder."""
 
@@ -49,6 +49,9 @@ class Network:
     The correction is fitted after training. Default: 20, or 0 in bare recurrent networks."""
     neighbours: Annotated[int, Field(ge=1)] = 128
     """Number of neighbours stored per item in the co-occurrence correction, of each of both sorts."""
+    pair_users: Annotated[int, Field(ge=1)] = 1
+    """Minimum number of different users of a pair of items in the co-occurrence correction; rarer pairs are not counted.
+    A user is a sequence, or all sessions of a user if `prepare` has divided users into sessions."""
     repeats: Annotated[int, Field(ge=0)] | None = None
     """Window of the repeat head, in events; 0 turns it off. It mixes the logits with a pointer over recent items.
     The head is fitted after training. It reads times if the network does, and kinds if `kinds` is on.
@@ -98,7 +101,11 @@ class Network:
             encoder=encoder,
             head=QueryHead(self.size, time=self.query_time, temperature=temperature, calendar=self.calendar),
             decay=TimeDecay(self.size) if decay else None,
-            cooccurrence=CooccurrenceCorrection(sizes.items, window, self.neighbours) if window else None,
+            cooccurrence=CooccurrenceCorrection(
+                sizes.items, window, self.neighbours, pair_users=self.pair_users
+            )
+            if window
+            else None,
             users=self.users,
             repeat_head=RepeatHead(repeats, times=times, kinds=features.kinds) if repeats else None,
             content=self.content,

@@ -66,6 +66,8 @@ class NetworkScorer(nn.Module, ABC):
         """The fitted content, once it is added; it encodes new items."""
         self.public_facts: PublicFacts | None = None
         """What is public of a training with differential privacy; None: trained without it. Set where a run is opened."""
+        self.left_out_counts = False
+        """Whether the network had a co-occurrence correction that was removed. Set by `load_without_counts`."""
         self.learned_before: Part = "valid"
         """The events before this part were learned. Set where a run is opened."""
         self.learned_from: str | None = None

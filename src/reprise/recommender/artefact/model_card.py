@@ -18,6 +18,12 @@ HISTORY_RULES = "history"
 """Key of the history rules in the description of the data; older models do not have it."""
 CORRECTIONS = "corrections"
 """Key of the names of the score corrections in use; older models do not have it."""
+COUNTS = "counts"
+"""Key of the facts about the counts of item pairs: `pair_users` if the model has any, `left_out` if they were removed;
+older models do not have it."""
+COOCCURRENCE, SIMILARITY = "co-occurrence with the last items", "similarity to the last items over sessions"
+REPEATED = "repeats of the last items"
+"""Names of the score corrections."""
 
 Metadata = Mapping[str, Any]
 
@@ -30,6 +36,12 @@ The files contain no events and no user keys. The vectors were learned from user
 
 WITH_GUARANTEE = """\
 The files contain no events and no user keys. The section about privacy states what the training guarantees and what not."""
+
+COUNTS_REVEAL = """\
+Counts reveal membership: a person who has the files and the history of a user can guess better than by chance whether the user
+was in the log. `reprise export --no-counts` leaves them out."""
+
+NO_COUNTS = "The files contain no counts of item pairs."
 
 PRIVACY = "privacy"
 """Key of the statement of differential privacy; other models do not have it."""
@@ -84,15 +96,19 @@ class ReportLike(Protocol):
         ...
 
 
-def corrections_in_use(correction: Any, head: Any) -> list[str]:
-    """Return the names of the score corrections in use, given a `CooccurrenceCorrection` and a `RepeatHead`, or None."""
+def correction_facts(network: Any) -> dict[str, Any]:
+    """Return the facts about the score corrections of a network with the attributes `cooccurrence` and `repeat_head`."""
+    counted, head = network.cooccurrence, network.repeat_head
     in_use = {
-        "co-occurrence with the last items": correction is not None and bool(correction.gain.any()),
-        "similarity to the last items over sessions": correction is not None
-        and bool(correction.cosine_gain.any()),
-        "repeats of the last items": head is not None and not head.is_zero,
+        COOCCURRENCE: counted is not None and bool(counted.gain.any()),
+        SIMILARITY: counted is not None and bool(counted.cosine_gain.any()),
+        REPEATED: head is not None and not head.is_zero,
     }
-    return [name for name, use in in_use.items() if use]
+    if counted is not None:
+        counts = {"pair_users": counted.pair_users}
+    else:
+        counts = {"left_out": True} if getattr(network, "left_out_counts", False) else {}
+    return {CORRECTIONS: [name for name, use in in_use.items() if use], COUNTS: counts}
 
 
 def report_facts(report: Any) -> dict[str, Any] | None:
@@ -128,7 +144,7 @@ def model_card(metadata: Metadata, created: str) -> str:
         "Results": _results(metadata["report"]) if metadata.get("report") else "No evaluation was recorded.",
         "Intended use": USE,
         "Search": _search(metadata.get("search")),
-        "Limits": _limits(metadata["data"], PRIVACY in metadata),
+        "Limits": _limits(metadata),
         "Attribution": _attribution(metadata.get("attribution", {})),
         "How to load it": LOAD.format(example=metadata["example"]),
     }
@@ -189,21 +205,39 @@ def _privacy(statement: Metadata) -> str:
     return _bullets(statement)
 
 
-def _limits(data: Metadata, private: bool) -> str:
+def _limits(metadata: Metadata) -> str:
+    data = metadata["data"]
     cold = data["items"] - data["warm"]
     further = "1 further known item has" if cold == 1 else f"{cold} further known items have"
     limits = [
         f"It recommends the {data['warm']} items of a public list."
-        if private
+        if PRIVACY in metadata
         else f"It recommends the {data['warm']} items that occur in the training part. {further} no vector: "
         "such items are not recommended, and events with them are skipped.",
         "Events of unknown items are skipped; the result says how many.",
         "For a history without a known item it recommends the most popular items of the training part.",
         "It learned from what users did while the log was recorded, which depends on what they were shown. "
         "It does not know their reasons.",
-        WITH_GUARANTEE if private else WITHOUT_GUARANTEE,
+        WITH_GUARANTEE if PRIVACY in metadata else WITHOUT_GUARANTEE,
+        *_counts(metadata),
     ]
     return "\n".join(f"- {limit}" for limit in limits)
+
+
+def _counts(metadata: Metadata) -> list[str]:
+    """Return the sentences about the counts of item pairs, as one limit; none if it is not known whether there are any."""
+    if CORRECTIONS not in metadata:
+        return []
+    # models from before this fact counted the pairs of single users too
+    has_counts = bool({COOCCURRENCE, SIMILARITY} & set(metadata[CORRECTIONS]))
+    counts = metadata.get(COUNTS, {"pair_users": 1} if has_counts else {})
+    users = counts.get("pair_users")
+    if users is None:
+        return [
+            NO_COUNTS + (" They were left out when the model was saved." if counts.get("left_out") else "")
+        ]
+    who = "one user or more" if users == 1 else f"at least {users} different users"
+    return [f"The files contain counts of item pairs, each pair made by {who}. {COUNTS_REVEAL}"]
 
 
 def _attribution(attribution: Metadata) -> str:

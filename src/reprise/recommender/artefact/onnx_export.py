@@ -42,7 +42,7 @@ from reprise.recommender.artefact.artefact import (
 )
 from reprise.recommender.artefact.exporter_comments import quiet_exporter, strip_comments
 from reprise.recommender.artefact.loading import open_network
-from reprise.recommender.artefact.model_card import CORRECTIONS, corrections_in_use, describe_data
+from reprise.recommender.artefact.model_card import correction_facts, describe_data
 from reprise.recommender.runtime.event_arrays import EventArrays
 from reprise.recommender.runtime.onnx_session import EVENT_INPUTS, NOW, QUERY, STATE_IN, STATE_OUT, VECTOR
 from reprise.recommender.runtime.user_map import FITTED, WEIGHT
@@ -353,7 +353,7 @@ def _metadata(
         "name": network.name,
         "spec": to_dict(network.spec),
         "sizes": {**asdict(network.sizes), "scored": len(network.item_vectors())},
-        CORRECTIONS: corrections_in_use(network.cooccurrence, network.repeat_head),
+        **correction_facts(network),
         "data": describe_data(dataset),
         "example": dataset.items.ids[:1].tolist()[0],
     }
