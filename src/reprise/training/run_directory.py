@@ -364,9 +364,7 @@ def load_model(
 ) -> NetworkScorer:
     """Load the network of a run in evaluation mode, with the events before a part. See `load_run`."""
     manifest = run.read()
-    recipe: Recipe = from_dict(
-        manifest["recipe"], Recipe, trusted=trusted or "imported", stored=True
-    )
+    recipe: Recipe = from_dict(manifest["recipe"], Recipe, trusted=trusted or "imported", stored=True)
     private = recipe.training.privacy is not None
     if not (run.privacy if private else run.best).exists():
         raise ArtefactError(
