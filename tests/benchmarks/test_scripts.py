@@ -46,6 +46,11 @@ def test_the_memory_of_cells_is_measured(tmp_path: Path) -> None:
         assert all(0 <= recall <= 1 for values in found["recall@1"][stack].values() for recall in values)
 
 
+def test_the_cost_of_erasure_is_measured(tmp_path: Path) -> None:
+    found = wrote(tmp_path / "found.json", "erasure.py", "--rows", "2000", "--repeats", "1")
+    assert found["2000"]["pseudonymise"]["cpu_s"] > 0 and found["2000"]["ratio of prepare"] > 0
+
+
 def test_cost_by_events_is_measured(tmp_path: Path) -> None:
     found = wrote(tmp_path / "found.json", "linear.py", "--doublings", "1", "--size", "8")
     assert [row["length"] for row in found["longer"]] == [50, 100]

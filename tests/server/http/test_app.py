@@ -30,7 +30,7 @@ from reprise.server.json_logging import JsonFormatter
 from reprise.server.prometheus_metrics import PrometheusMetrics
 from reprise.server.queueing import async_service
 from reprise.server.queueing.async_service import AsyncService
-from reprise.server.store.event_store import StoreError
+from reprise.server.store.event_store import KeepsErasures, StoreError
 from reprise.server.store.records import User, UserEvent
 
 T = 1_700_000_000
@@ -103,6 +103,15 @@ def test_ack_accepted_responds_before_the_events_are_stored(engine: ServingEngin
             assert record(client, event, ack="accepted") == [("accepted", None)]
         assert record(client, events[0]) == [("duplicate", None)]  # the queue keeps their order
         assert len(client.get("/v1/users/anna").json()["events"]) == 9
+
+
+def test_a_deleted_user_is_in_the_queue_for_the_next_training(
+    client: TestClient, engine: ServingEngine
+) -> None:
+    assert isinstance(engine.store, KeepsErasures)
+    assert client.delete("/v1/users/17").json()["events_deleted"] == 0
+    queue = engine.store.erased_users("default")
+    assert 17 in queue and "18" not in queue and len(queue) == 1
 
 
 def test_the_data_of_a_user_can_be_read_by_page_and_deleted(client: TestClient) -> None:
