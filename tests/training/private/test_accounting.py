@@ -118,8 +118,7 @@ def test_epsilon_grows_with_each_argument_that_reveals_more(spend: Callable[[int
     assert epsilons[0] < epsilons[1] < epsilons[2]
 
 
-@pytest.mark.parametrize("epsilon", [0.3, 1, 4])
-@pytest.mark.parametrize("share", [0.0, 0.6])
+@pytest.mark.parametrize(("epsilon", "share"), [(0.3, 0.0), (2, 0.6)])
 def test_a_search_finds_the_smallest_sigma_that_stays_within_the_budget(epsilon: float, share: float) -> None:
     release = release_sigma_for(share * epsilon, DELTA) if share else None
     sigma = step_sigma_for(epsilon, DELTA, RATE, 60, release)
@@ -128,12 +127,6 @@ def test_a_search_finds_the_smallest_sigma_that_stays_within_the_budget(epsilon:
         assert epsilon_spent(DELTA, release * 0.99) > share * epsilon
     assert epsilon_spent(DELTA, release, SampledSteps(sigma, RATE, 60)) <= epsilon
     assert epsilon_spent(DELTA, release, SampledSteps(sigma * 0.99, RATE, 60)) > epsilon
-
-
-def test_more_steps_and_a_larger_release_need_more_noise() -> None:
-    sigma = step_sigma_for(1, DELTA, RATE, 60, 8.0)
-    assert sigma < step_sigma_for(1, DELTA, RATE, 90, 8.0)
-    assert sigma < step_sigma_for(1, DELTA, RATE, 60, 6.0)
 
 
 def test_two_releases_are_as_private_as_one_with_the_combined_sigma() -> None:
