@@ -31,3 +31,9 @@ def test_random_logs_agree_with_sets_of_users() -> None:
     for item, users in enumerate(count_item_users(log).tolist(), 1):
         rows = [row for row in range(len(log)) if item in log.item[log.offset[row] : log.offset[row + 1]]]
         assert users == len(rows)
+
+
+def test_a_user_with_several_sessions_counts_once() -> None:
+    log = world([["a", "b"], ["a", "a"], ["c", "a"], ["a", "c"]], valid=0, test=0)
+    assert by_id(log) == {"a": 4, "b": 1, "c": 2}
+    assert by_id(replace(log, owner=np.array([1, 0, 1, 1]))) == {"a": 2, "b": 1, "c": 1}
