@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -34,6 +35,17 @@ def test_prepare_prints_counts_and_the_next_command(reprise: Run, tmp_path: Path
     assert result.exit_code == 0, result.output
     assert result.stdout.endswith(f"next:\n  reprise train {tmp_path / 'shop'} --out runs/shop\n")
     assert "40" in result.stdout
+
+
+def test_dropped_bots_are_printed(reprise: Run, tmp_path: Path) -> None:
+    bot = "".join(f"bot,s,i{event},{1_700_000_000 + event},train,1\n" for event in range(4))
+    log = write(tmp_path, "user_id,session_id,item_id,timestamp,split,price\n" + rows() + bot)
+    result = reprise(
+        "prepare", log, "--out", tmp_path / "shop", "--split", "leave-one-out", "--max-events-per-day", "3"
+    )
+    assert result.exit_code == 0, result.output
+    assert re.search(r"dropped: busy_users +4\n", result.stdout)
+    assert re.search(r"users dropped +1\n", result.stdout)
 
 
 def test_options_name_the_columns(reprise: Run, tmp_path: Path) -> None:

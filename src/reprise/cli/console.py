@@ -72,6 +72,7 @@ def show_dataset(description: Mapping[str, Any]) -> None:
             "erased": {name: fact for name, fact in known.get("erased", {}).items() if name != "queue"},
             "consent": known.get("consent", {}),
             "dropped": dropped,
+            **({"users dropped": known["users_dropped"]} if "users_dropped" in known else {}),
             "item_columns": description.get("item_columns", {}),
             "warnings": description["warnings"],
         }

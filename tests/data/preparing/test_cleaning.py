@@ -1,4 +1,4 @@
-"""Duplicates, sessions by gap, and minimum counts, each compared with a simple loop."""
+"""Duplicates, busy users, sessions by gap, and minimum counts, each compared with a simple loop."""
 
 from collections import Counter
 from pathlib import Path
@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reprise.data.io.duckdb_engine import DuckDBEngine
-from reprise.data.preparing.cleaning import cut_sessions, drop_duplicates, keep_frequent
+from reprise.data.preparing.cleaning import (
+    DAY_MS,
+    cut_sessions,
+    drop_busy_users,
+    drop_duplicates,
+    keep_frequent,
+)
 from reprise.data.preparing.prepare import prepare
 
 Event = tuple[int, int, int, int]
@@ -59,6 +65,58 @@ def test_sessions_begin_after_pauses_longer_than_the_gap(rows: list[Event], gap:
         before = row
     assert cut_sessions(engine, "events", gap) == len(set(sessions))
     assert [row[0] for row in remaining(engine, "sessions")] == sessions
+
+
+@settings(max_examples=15, deadline=None)
+@given(events, st.integers(1, 6), st.booleans())
+def test_users_with_more_events_on_a_day_are_dropped_as_a_whole(
+    rows: list[Event], maximum: int, by_session: bool
+) -> None:
+    """Three and a half days begin before 1970. By session, two sequences belong to each user."""
+    engine, ordered = saved([(row[0], (row[1] - 3) * DAY_MS // 2, *row[2:]) for row in rows])
+    user_of = {sequence: sequence // 2 if by_session else sequence for sequence in range(4)}
+    users = pa.table({"session": [*user_of], "user": [*user_of.values()]})
+    counts = Counter((user_of[row[0]], row[1] // DAY_MS) for row in ordered)
+    busy = {user for (user, _), count in counts.items() if count > maximum}
+    sessions = engine.arrow_table("session_users", users) if by_session else None
+    found = drop_busy_users(engine, "events", maximum, sessions)
+    expected = [row for row in ordered if user_of[row[0]] not in busy]
+    assert remaining(engine) == expected
+    assert found == (len(busy), len(ordered) - len(expected))
+
+
+def test_a_bot_is_dropped_with_its_items_and_counted(write_log, days, tmp_path: Path) -> None:
+    """The second day of u0 has two events, and a repetition that does not count."""
+    bot = [("bot", f"spam{minute}", 1_700_006_400 + 60 * minute) for minute in range(3)]
+    once = [("u0", "i1", 1_700_006_400), ("u0", "i1", 1_700_006_400)]
+    log = write_log([*days, *bot, *once])
+    dataset = prepare(log, tmp_path / "out", split="last:2d,2d", max_events_per_day=2)
+    assert dataset.facts["dropped"] == {
+        "duplicates": 1, "busy_users": 3, "short_sequences": 0, "rare_items": 0,
+    }  # fmt: skip
+    assert dataset.facts["users_dropped"] == 1
+    assert dataset.facts["options"]["max_events_per_day"] == 2
+    assert dataset.events == len(days) + 1
+    assert dataset.items.index("spam0") == 0
+    unlimited = prepare(log, tmp_path / "all", split="last:2d,2d")
+    assert unlimited.items.index("spam0") > 0
+    assert "max_events_per_day" not in unlimited.facts["options"]
+    assert unlimited.fingerprint != dataset.fingerprint
+
+
+def test_a_bot_with_many_short_sessions_is_dropped(write_log, days, tmp_path: Path) -> None:
+    rows = [(user, f"{user}/{time}", item, time) for user, item, time in days]
+    rows += [(user, f"{user}/{time}", "i0", time + 1) for user, _, time in days]
+    bot = [
+        ("bot", f"bot/{visit}", f"spam{step}", 1_700_006_400 + visit) for visit in range(4) for step in (0, 1)
+    ]
+    columns = ("user_id", "session_id", "item_id", "timestamp")
+    log = write_log([*rows, *bot], columns)
+    facts = prepare(
+        log, tmp_path / "out", split="last:2d,2d", sequence_by="session", max_events_per_day=4
+    ).facts
+    assert (facts["users_dropped"], facts["dropped"]["busy_users"]) == (1, 8)
+    assert facts["events"] == 2 * len(days)
 
 
 def test_sessions_are_numbered_within_their_original_sequence() -> None:

@@ -30,6 +30,8 @@ S = 1_700_000_000
             {"session_gap": 1800},
             "1800 is not a duration; write a number and one of ms, s, min, h, d, w, such as '7d'",
         ),
+        ({"max_events_per_day": 0}, "max_events_per_day must be at least 1, got 0"),
+        ({"max_events_per_day": "many"}, "max_events_per_day must be a whole number, got 'many'"),
         ({"min_item_events": "5"}, "min_item_events must be a whole number, got '5'"),
         ({"min_item_event": 5}, "unknown option 'min_item_event'; did you mean 'min_item_events'?"),
     ],
@@ -79,3 +81,13 @@ def test_empty_kinds_and_values_are_not_read_and_noted() -> None:
         "column 'kind' (kind) is empty in every row and is not read",
         "column 'price' (value) is empty in every row and is not read",
     )
+
+
+@pytest.mark.parametrize("column", [None, pa.array([1.5] * 8)], ids=["none", "floats"])
+def test_events_per_day_are_not_counted_without_users(column: pa.Array | None) -> None:
+    log = sessions(user_id=column) if column is not None else sessions().drop_columns(["user_id"])
+    options = PrepareOptions(sequence_by="session", max_events_per_day=100)
+    with pytest.raises(
+        DataError, match=r"no user column; name it \(user=NAME|column 'user_id' contains floats"
+    ):
+        make_plan(read_events(log), None, None, options)

@@ -152,15 +152,16 @@ def test_sessions_of_a_column_with_uuids_and_times_in_several_zones(both, tmp_pa
     moments = [datetime.fromtimestamp(int(second), UTC) for second in seconds()]
     times = [f"{moment:%Y-%m-%dT%H:%M:%S}{zones[row % 6]}" for row, moment in enumerate(moments)]
     session = [uuid.UUID(int=row % 20 + 5).bytes for row in range(EVENTS)]
-    user = [f"u{row % 20 % 4}" for row in range(EVENTS)]
+    user = [["u0", "u0", "u2", "u3"][row % 20 % 4] for row in range(EVENTS)]
     consent = [[True, False, None, True, True, True][row // 20 % 6] for row in range(EVENTS)]
     log = random_log(timestamp=times, session_id=pa.array(session, pa.uuid()), user_id=user, ok=consent)
     path = write(tmp_path / "log [1].parquet", log)
     options = {"sequence_by": "session", "duplicates": "keep", "forget": ["u2", "none"], "consent": "ok"}
-    out = both(path, split="leave-one-out", allow_leaks=["duplicate"], **options)
+    out = both(path, split="leave-one-out", allow_leaks=["duplicate"], max_events_per_day=7, **options)
     facts = SequenceDataset.open(out).facts
     assert facts["erased"] == {**facts["erased"], "users": 1, "events": EVENTS // 4}
     assert facts["consent"]["events_without"] == EVENTS // 4
+    assert (facts["users_dropped"], facts["dropped"]["busy_users"]) == (1, EVENTS // 3)
 
 
 def test_local_times_of_the_hour_that_a_clock_repeats_or_skips(both, tmp_path: Path) -> None:

@@ -80,6 +80,15 @@ def prepare(
             metavar="N", min=1, help="Drop sequences with fewer events (repeated k-core filtering)."
         ),
     ] = None,
+    max_events_per_day: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Drop users with more events than this on any day in UTC, with all their events: bots.",
+            show_default="no maximum",
+        ),
+    ] = None,
     split: Annotated[
         str,
         typer.Option(
@@ -164,6 +173,7 @@ def prepare(
             session_gap=session_gap,
             min_item_events=min_item_events,
             min_sequence_events=min_sequence_events,
+            max_events_per_day=max_events_per_day,
             memory_limit=memory_limit,
         ),
     }

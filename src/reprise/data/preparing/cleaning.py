@@ -1,4 +1,4 @@
-"""Cleaning of the encoded log before the split: duplicates, sessions by gap, and minimum counts.
+"""Cleaning of the encoded log before the split: duplicates, busy users, sessions by gap, and minimum counts.
 
 Adjacent events are found by the window of the engine over the order of the events: sequence, time, part, input order.
 """
@@ -7,6 +7,8 @@ import ibis
 import ibis.expr.types as ir
 
 from reprise.data.io.engine import Engine
+
+DAY_MS = 86_400_000
 
 
 def drop_duplicates(engine: Engine, name: str) -> int:
@@ -30,6 +32,37 @@ def _same_time(engine: Engine, events: ir.Table, step: int) -> ir.BooleanValue:
     window = engine.neighbours()
     same = [column == adjacent(column).over(window) for column in (events.sequence, events.time_ms)]
     return (same[0] & same[1]).fill_null(False)
+
+
+def drop_busy_users(
+    engine: Engine, name: str, maximum: int, session_users: ir.Table | None = None
+) -> tuple[int, int]:
+    """Delete all events of users with more than `maximum` events on a day in UTC; return the number of users and events.
+
+    Programs that read a site, and accounts made to push an item, have more events a day than people. Such users are deleted
+    as a whole, because the rest of their events is not the behaviour of a person either.
+
+    Args:
+        engine: The engine.
+        name: Table of events.
+        maximum: Largest number of events of a user on a day.
+        session_users: The user of each session (`encoding.save_session_users`) if the sequences are sessions; None if they
+            are users.
+    """
+    table = engine.table(name)
+    events = table.select("sequence", day=(table.time_ms / DAY_MS).floor())
+    if session_users is None:
+        events = events.mutate(user=events.sequence)
+    else:
+        users = session_users
+        events = events.join(users, events.sequence == users.session).select(
+            events.sequence, events.day, user=users.user
+        )
+    counts = events.group_by(["user", "day"]).aggregate(count=events.count())
+    busy = engine.save("busy_users", counts.filter(counts["count"] > maximum).select("user").distinct())
+    found = engine.row(busy.aggregate(users=busy.count()))["users"]
+    sequences = events.semi_join(busy, "user").select("sequence").distinct()
+    return int(found), engine.delete(name, "sequence", sequences) if found else 0
 
 
 def cut_sessions(engine: Engine, name: str, gap_ms: int) -> int:

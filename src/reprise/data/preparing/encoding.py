@@ -100,6 +100,15 @@ def encode(log: Log, time_format: TimeFormat, kinds: list[str]) -> None:
     log.engine.save("events", _encode_rows(log, time_format, kinds), order=order)
 
 
+def save_session_users(log: Log) -> None:
+    """Save the table `session_users`: the code of each session (`session`) and the user it belongs to (`user`)."""
+    rows = log.rows(id=log.table.session_id, user=log.table.user_id)
+    users = rows.group_by("id").aggregate(user=rows.user.min())
+    sequences = log.engine.table("sequences")
+    joined = users.join(sequences, users.id == sequences.id)
+    log.engine.save("session_users", joined.select(users.user, session=sequences.code))
+
+
 def _save_codes(log: Log, name: str, column: str) -> dict[str, Any]:
     """Save the table `name` of the distinct ids of a column and their codes; return facts about them."""
     table = log.rows(id=log.table[column])

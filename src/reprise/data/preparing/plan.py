@@ -33,6 +33,9 @@ class PrepareOptions:
     """Minimum number of events per sequence; shorter sequences are dropped. Both limits are applied repeatedly."""
     duplicates: Literal["drop", "keep"] = "drop"
     """Whether to drop or keep repetitions of an event with the same sequence, item, time and kind."""
+    max_events_per_day: int | None = None
+    """Maximum number of events of a user on any day in UTC; users with more are dropped with all their events. None: no
+    maximum."""
 
     def __post_init__(self) -> None:
         if self.sequence_by is not None:
@@ -44,6 +47,14 @@ class PrepareOptions:
                 raise ConfigError("session_gap divides users into sessions; omit sequence_by='user'")
         for name in ("min_item_events", "min_sequence_events"):
             object.__setattr__(self, name, whole(name, getattr(self, name)))
+        if self.max_events_per_day is not None:
+            maximum = whole("max_events_per_day", self.max_events_per_day)
+            object.__setattr__(self, "max_events_per_day", maximum)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the options as JSON values, without a maximum that is not set: older datasets do not have it."""
+        unset = () if self.max_events_per_day is not None else ("max_events_per_day",)
+        return {name: value for name, value in asdict(self).items() if name not in unset}
 
     @classmethod
     def from_keywords(cls, options: dict[str, Any]) -> "PrepareOptions":
@@ -107,7 +118,7 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the options and the split as JSON values."""
-        return {"options": asdict(self.options), "split": self.split.describe()}
+        return {"options": self.options.to_dict(), "split": self.split.describe()}
 
 
 def make_plan(
@@ -188,6 +199,8 @@ def _choose_sequences(log: Events, options: PrepareOptions) -> tuple[Events, str
             "--session-column NAME), or divide users into sessions by time with session_gap='30min'"
         )
     log.check_ids("session")
+    if options.max_events_per_day is not None:
+        _check_counted_users(log)
     if columns.user is None:
         return log, "session_id", (*notes, "the events have no user column: each session is a sequence")
     try:
@@ -195,6 +208,16 @@ def _choose_sequences(log: Events, options: PrepareOptions) -> tuple[Events, str
     except DataError as error:  # the column only serves to check that a session has one user
         return log.with_columns(user=None), "session_id", (*notes, f"the user column is not read: {error}")
     return log, "session_id", notes
+
+
+def _check_counted_users(log: Events) -> None:
+    """Check that the events of each user can be counted."""
+    if log.columns.user is None:
+        raise DataError(
+            "max_events_per_day counts the events of users, but the events have no user column; name it (user=NAME, "
+            "--user-column NAME), or omit the maximum"
+        )
+    log.check_ids("user")
 
 
 def _without_empty(log: Events) -> tuple[Events, tuple[str, ...]]:

@@ -58,12 +58,13 @@ def prepare(
         progress: A function of (step, share done); True or False for a bar or none; None for a bar on a terminal.
         allow_leaks: Kinds of leaks that are known to be harmless, such as `late-feature`; they are reported as notes.
         **options: Fields of `PrepareOptions`: sequence_by, session_gap, min_item_events, min_sequence_events,
-            duplicates. `users`: a table in the same forms as `items`, with one row per user or session: attributes such
-            as a country. `engine`: `duckdb`, or `spark` for logs that exceed one machine; the dataset is the same. `master`:
-            where Spark runs, such as `local[2]`; None: the Spark of this process or of its configuration. `forget`: users
-            whose events are left out before anything else: the queue of an event store (`SQLiteStore.erased_users`), a text
-            file with one id a line, or a list of ids. `consent`: column of the log that says whether an event may be used
-            (true or false, yes or no, 1 or 0); the others and those without a value are left out.
+            duplicates, max_events_per_day. `users`: a table in the same forms as `items`, with one row per user or session:
+            attributes such as a country. `engine`: `duckdb`, or `spark` for logs that exceed one machine; the dataset is the
+            same. `master`: where Spark runs, such as `local[2]`; None: the Spark of this process or of its configuration.
+            `forget`: users whose events are left out before anything else: the queue of an event store
+            (`SQLiteStore.erased_users`), a text file with one id a line, or a list of ids. `consent`: column of the log that
+            says whether an event may be used (true or false, yes or no, 1 or 0); the others and those without a value are
+            left out.
 
     Raises:
         DataError: The log, a table or the split is invalid, or the disk is full.

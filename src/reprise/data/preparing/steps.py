@@ -22,6 +22,7 @@ from reprise.data.preparing.encoding import (
     check_part_order,
     code_ids,
     encode,
+    save_session_users,
 )
 from reprise.data.preparing.item_table import LogIds, write_items
 from reprise.data.preparing.permitted_events import (
@@ -98,15 +99,23 @@ def encode_step(plan: Plan, engine: Engine, read: Result) -> Result:
     log, without = open_log(plan, engine, read)
     facts = {**understand(plan, log), "without_consent": without}
     encode(log, facts["times"], facts["kinds"])
+    if plan.options.max_events_per_day is not None and plan.sequence_column == "session_id":
+        save_session_users(log)
     if isinstance(plan.split, ColumnSplit):
         check_part_order(log, plan.split.column)
     return facts
 
 
 def clean_step(plan: Plan, engine: Engine) -> Result:
-    """Drop duplicates, divide users into sessions, and apply the minimum counts."""
+    """Drop duplicates and busy users, divide users into sessions, and apply the minimum counts."""
     options, table = plan.options, "events"
     duplicates = cleaning.drop_duplicates(engine, table) if options.duplicates == "drop" else 0
+    busy: dict[str, int] = {}
+    facts: Result = {}
+    if options.max_events_per_day is not None:
+        users = engine.table("session_users") if plan.sequence_column == "session_id" else None
+        found, events = cleaning.drop_busy_users(engine, table, options.max_events_per_day, users)
+        busy, facts = {"busy_users": events}, {"users_dropped": found}
     sessions = None
     if options.session_gap:
         sessions, table = (
@@ -114,7 +123,8 @@ def clean_step(plan: Plan, engine: Engine) -> Result:
             "sessions",
         )
     dropped = cleaning.keep_frequent(engine, table, options.min_item_events, options.min_sequence_events)
-    return {"table": table, "sessions_cut": sessions, "dropped": {"duplicates": duplicates, **dropped}}
+    dropped = {"duplicates": duplicates, **busy, **dropped}
+    return {"table": table, "sessions_cut": sessions, "dropped": dropped, **facts}
 
 
 def write_step(plan: Plan, work: Workspace, encoded: Result, cleaned: Result) -> Result:
@@ -134,6 +144,7 @@ def write_step(plan: Plan, work: Workspace, encoded: Result, cleaned: Result) ->
         **facts_of(plan, work.results["read"], encoded),
         "events": layout.events,
         "dropped": cleaned["dropped"],
+        **{name: cleaned[name] for name in ("users_dropped",) if name in cleaned},
         "sessions_cut": cleaned["sessions_cut"],
         "tied_events": written["ties"],
         "items_only_in_table": item_facts["added"],
@@ -142,7 +153,7 @@ def write_step(plan: Plan, work: Workspace, encoded: Result, cleaned: Result) ->
         if not cleaned["sessions_cut"]
         else "session_gap",
         "times": encoded["times"],
-        "options": asdict(plan.options),
+        "options": plan.options.to_dict(),
         **user_facts,
     }
     facts["warnings"] = [
@@ -179,6 +190,7 @@ def _too_few_sequences(plan: Plan, sequences: int) -> DataError:
     return DataError(
         f"{sequences} sequences are left after cleaning, with at least {plan.options.min_sequence_events} events each and "
         f"{plan.options.min_item_events} for each item; lower min_sequence_events or min_item_events"
+        + (", or raise max_events_per_day" if plan.options.max_events_per_day is not None else "")
     )
 
 
