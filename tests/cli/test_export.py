@@ -1,4 +1,4 @@
-"""`reprise export`: the choice of the search."""
+"""`reprise export`: the choice of the search, and signatures, which other commands verify."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 from click.testing import Result
 from safetensors.numpy import load_file
 
+from reprise.recommender import PublicKey
 from reprise.recommender.artefact import search_choice
 
 
@@ -43,3 +44,37 @@ def test_the_recall_is_printed(
     assert result.exit_code == 0, result.output
     assert "the search is approximate: it found 100.0% of the 20 best items of sampled users" in result.output
     assert (tmp_path / "m" / "search.faiss").exists()
+
+
+def test_a_signed_model_is_verified_by_the_commands_that_read_it(
+    shop: Path, reprise: Callable[..., Result], fails: Callable[..., str], tmp_path: Path
+) -> None:
+    key, public, model = tmp_path / "key", tmp_path / "key.pub", tmp_path / "m"
+    result = reprise("signing-key", key)
+    assert result.exit_code == 0, result.output
+    assert f"wrote the private key {key}, without a password" in result.output
+    result = reprise("export", shop / "run", "--out", model, "--sign", key)
+    assert result.exit_code == 0, result.output
+    assert f"wrote {model}, signed by the key {PublicKey.of(public).fingerprint}" in result.output
+    histories = shop / "log.csv"
+    answers = reprise(
+        "recommend", model, histories, "--k", 1, "--verify", public, "--out", tmp_path / "a.csv"
+    )
+    assert answers.exit_code == 0, answers.output
+    (model / "manifest.sig").unlink()
+    for command in ("recommend", "forecast"):
+        assert " is not signed (it has no manifest.sig)" in fails(
+            command, model, histories, "--verify", public
+        )
+    assert " is not signed" in fails(
+        "serve", model, "--verify", public, "--store", f"sqlite:///{tmp_path}/e.db"
+    )
+    assert "runs are not signed" in fails("recommend", shop / "run", histories, "--verify", public)
+
+
+def test_an_export_with_a_wrong_key_writes_nothing(
+    shop: Path, fails: Callable[..., str], tmp_path: Path
+) -> None:
+    message = fails("export", shop / "run", "--out", tmp_path / "m", "--sign", tmp_path / "none")
+    assert message.startswith(f"the key {tmp_path}/none cannot be read")
+    assert not (tmp_path / "m").exists()

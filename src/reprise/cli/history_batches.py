@@ -20,19 +20,31 @@ if TYPE_CHECKING:
     from reprise.recommender.recommender import Recommender
 
 
-def open_recommender(path: Path, dataset: Path | None = None, *, trusted: bool = False) -> "Recommender":
+def open_recommender(
+    path: Path, dataset: Path | None = None, *, trusted: bool = False, verify: Path | None = None
+) -> "Recommender":
     """Return the recommender of a saved model or of a run; a trusted run may import classes outside this package.
 
+    Args:
+        path: Directory of the model or of the run.
+        dataset: Dataset of a run, if it was moved.
+        trusted: Whether a run may import classes outside this package.
+        verify: File of the public key of the signature that the model must have; None: not needed.
+
     Raises:
-        ArtefactError: the path is neither a saved model nor a run.
+        ArtefactError: the path is neither a saved model nor a run, or does not have the signature.
     """
     from reprise.recommender.artefact.replaced_directory import find_backup
     from reprise.recommender.recommender import Recommender
 
     if (path / "manifest.json").exists() or find_backup(path):
-        return Recommender.load(path)
+        return Recommender.load(path, verify=verify)
     if not (path / "run.json").exists():
         raise ArtefactError(f"{path} is neither a saved model nor a run {instead(path, 'run')}")
+    if verify is not None:
+        raise ArtefactError(
+            f"{path} is a run, and runs are not signed; export it with --sign, or omit --verify"
+        )
     from reprise.training import load_run
 
     return Recommender(*load_run(path, dataset, trusted=trusted))

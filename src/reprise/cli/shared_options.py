@@ -36,6 +36,15 @@ TrustedStore = Annotated[
         "--trusted", help="Allow --store to import a class from outside reprise, which runs its code."
     ),
 ]
+Verify = Annotated[
+    Path | None,
+    typer.Option(
+        "--verify",
+        metavar="PUBLICKEY",
+        help="Accept only a model that the private key of this public key signed (`reprise export --sign`).",
+        show_default="models need no signature",
+    ),
+]
 
 Overrides = Annotated[
     list[str] | None,

@@ -1,5 +1,8 @@
 from .artefact.artefact import Artefact as Artefact
 from .artefact.onnx_export import Exportable as Exportable
+from .artefact.signature import PublicKey as PublicKey
+from .artefact.signature import SigningKey as SigningKey
+from .artefact.signature import make_key_pair as make_key_pair
 from .forecaster import Forecast as Forecast
 from .forecaster import Forecaster as Forecaster
 from .forecaster import NextTime as NextTime

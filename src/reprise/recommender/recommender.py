@@ -14,10 +14,9 @@ from reprise.argument_checks import file_path, flag, instance, mapping, whole
 from reprise.data.dataset import SequenceDataset
 from reprise.data.history_rules import HistoryRules
 from reprise.data.vocabulary import ItemId, Vocabulary
-from reprise.errors import ArtefactError, DataError
 from reprise.recommender.artefact.artefact import Artefact, write
 from reprise.recommender.artefact.model_card import ReportLike
-from reprise.recommender.artefact.reading import read
+from reprise.recommender.artefact.reading import read, usable
 from reprise.recommender.artefact.search_choice import (
     AUTO,
     RECALL,
@@ -25,6 +24,7 @@ from reprise.recommender.artefact.search_choice import (
     described_artefact,
     with_search,
 )
+from reprise.recommender.artefact.signature import PublicKey, PublicKeyLike, SigningKey
 from reprise.recommender.explain import columns_after_history, influences_of_events
 from reprise.recommender.exploration import exploration_of
 from reprise.recommender.forecaster import Forecast, Forecaster
@@ -73,24 +73,23 @@ class Recommender:
         self.artefact = self.artefact.with_metadata(golden=self._make_golden_tests())
 
     @classmethod
-    def load(cls, path: str | Path, trusted: bool = False) -> "Recommender":
+    def load(cls, path: str | Path, trusted: bool = False, verify: PublicKeyLike = None) -> "Recommender":
         """Load a saved model. The checksum of every file is verified, and no file contains code.
 
         Args:
             path: Directory that `save` wrote.
             trusted: Whether `spec` may import classes from outside the package. Recommendations never need them.
+            verify: Public key, or its file, of the signature that the model must have; None: a signature is not needed.
 
         Raises:
-            ArtefactError: a file is missing, altered or does not fit the others, a score is not finite, the format version
-                cannot be read, or the search needs faiss, which is not installed.
+            ArtefactError: a file or the signature is missing, altered or does not fit the others, a score is not finite, the
+                format version cannot be read, or the search needs faiss, which is not installed.
         """
         folder = file_path("path", path)
-        artefact = read(folder)
-        try:
+        artefact = read(folder, None if verify is None else PublicKey.of(verify))
+        with usable(folder):
             recommender = cls.of(artefact, trusted=trusted)
             check_each_kind(recommender.ranker.network, len(artefact.metadata["data"]["kinds"]))
-        except (ArtefactError, DataError) as error:
-            raise ArtefactError(f"the model {folder} cannot be used: {error}") from error
         return recommender
 
     @classmethod
@@ -115,6 +114,7 @@ class Recommender:
         attribution: Mapping[str, str] | None = None,
         search: SearchName = AUTO,
         recall: float = RECALL,
+        sign: SigningKey | str | Path | None = None,
     ) -> Artefact:
         """Write the model to a directory, and return it as it was saved. A model at this path is replaced by a rename.
 
@@ -124,13 +124,15 @@ class Recommender:
             attribution: Texts for the model card: `data`, `licence`, `citation`, `author`, `contact`.
             search: Search of the saved model: `exact`, `approximate` (needs faiss) or `auto`, exact up to a million items.
             recall: Share of the 20 best items that an approximate search is to find.
+            sign: Private key, or its file, that signs the model; None: it is not signed.
 
         Raises:
             ConfigError: an argument is invalid, or an approximate search cannot be built or finds too few of the best items.
             ArtefactError: the path holds something else than a saved model, or a file cannot be written.
         """
         folder, described = file_path("path", path), described_artefact(self.artefact, report, attribution)
-        return write(with_search(described, self._dataset, search, recall), folder)
+        key = None if sign is None else SigningKey.of(sign)
+        return write(with_search(described, self._dataset, search, recall), folder, key)
 
     def self_check(self) -> None:
         """Run the golden tests that were saved with the model. Without them, check that scores are finite.
@@ -216,8 +218,9 @@ class Recommender:
 
     def without_columns(self, names: Iterable[str]) -> "Recommender":
         """Return a recommender without the changes that `with_items` made to these columns of items."""
-        catalogue = self._ranker.catalogue.without_columns(names)
-        return self.with_ranker(replace(self._ranker, catalogue=catalogue))
+        return self.with_ranker(
+            replace(self._ranker, catalogue=self._ranker.catalogue.without_columns(names))
+        )
 
     def with_ranker(self, ranker: Ranker) -> "Recommender":
         """Return a recommender with another ranker, which was made from that of this one."""
@@ -283,8 +286,7 @@ class Recommender:
         flag("exclude_seen", exclude_seen)
         filters = read_filters(self._ranker.catalogue, deny, allow, exclude_seen, filter)
         read_B = [self._read(history) for history in history_list(histories)]
-        now_s = time_after(read_B, now)
-        return rank_histories(self._ranker, read_B, k, filters, now_s, diversity)
+        return rank_histories(self._ranker, read_B, k, filters, time_after(read_B, now), diversity)
 
     def similar_items(self, item_id: ItemId, k: int = 10) -> Recommendations:
         """Return the items with the largest cosine similarity of input vectors; the score is the cosine.

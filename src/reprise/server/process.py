@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reprise.errors import ConfigError
+from reprise.recommender.artefact.signature import PublicKey, PublicKeyLike
 from reprise.server import json_logging
 from reprise.server.connections.http_server import HttpServer, allow_connections
 from reprise.server.connections.listener import BACKLOG
@@ -110,6 +111,7 @@ def serve(
     level: int = logging.INFO,
     *,
     trusted: bool = False,
+    verify: PublicKeyLike = None,
 ) -> None:
     """Serve a model until the process receives SIGTERM or SIGINT.
 
@@ -122,13 +124,15 @@ def serve(
         settings: Resource limits and timeouts.
         level: Lowest level of log lines to write.
         trusted: Allow a store class from outside this package.
+        verify: Public key, or its file, of the signature that every served model must have; it is read once. None: models
+            need no signature.
 
     Raises:
-        ConfigError: the address of the store or of the server is invalid or in use.
-        ArtefactError: the model is damaged or invalid.
+        ConfigError: the address of the store or of the server is invalid or in use, or the public key cannot be read.
+        ArtefactError: the model is damaged or invalid, or does not have the signature.
         StoreError: the store cannot be opened.
     """
-    authenticator = listen.authenticator()
+    authenticator, key = listen.authenticator(), None if verify is None else PublicKey.of(verify)
     # before the model is loaded, so that a port in use is reported immediately
     sockets = listen.open_sockets()
     early_reload = threading.Event()
@@ -142,7 +146,7 @@ def serve(
         settings = replace(settings, max_connections=connections)
     log = open_store(store, trusted=trusted)
     try:
-        served = ServedModel.open(model, log, settings.max_state_bytes, settings.max_user_events)
+        served = ServedModel.open(model, log, settings.max_state_bytes, settings.max_user_events, key)
         if authenticator.keys is not None and authenticator.keys.max_min_users:
             served.items.users_of_items()  # raises an error if the model does not have these numbers
         engine = ServingEngine(served, log)

@@ -14,7 +14,7 @@ import pytest
 
 from reprise.data.popular_items import ContextTable
 from reprise.errors import ArtefactError, DataError
-from reprise.recommender import Recommender
+from reprise.recommender import Recommender, SigningKey, make_key_pair
 from reprise.recommender.artefact.artefact import MANIFEST
 from reprise.recommender.ranker import NOT_FINITE
 from reprise.server.engine.batch_inference import EXPLAINED_EVENTS, recommend_batch
@@ -280,6 +280,33 @@ def test_a_damaged_model_is_not_served(engine: ServingEngine, first_model: Path,
     with pytest.raises(ArtefactError):
         engine.swap_model(damaged)
     assert engine.model is before
+
+
+def test_only_models_signed_by_the_key_replace_a_verified_one(
+    store: SQLiteStore, first_model: Path, second_model: Path, tmp_path: Path
+) -> None:
+    """The public key is read once, so a key file that an attacker replaces later changes nothing."""
+    public, keys = make_key_pair(tmp_path / "key"), tmp_path / "key"
+    for name, model in (("first", first_model), ("second", second_model)):
+        shutil.copytree(model, tmp_path / name)
+        (tmp_path / name / "manifest.sig").write_bytes(
+            SigningKey.of(keys).sign((model / "manifest.json").read_bytes())
+        )
+    engine = ServingEngine(ServedModel.open(tmp_path / "first", store, 2**20, verify=public), store)
+    make_key_pair(tmp_path / "attacker")
+    (tmp_path / "attacker.pub").replace(tmp_path / "key.pub")
+    before = engine.model
+    with pytest.raises(ArtefactError, match=r"is not signed \(it has no manifest\.sig\)"):
+        engine.swap_model(second_model)
+    shutil.copytree(second_model, tmp_path / "forged")
+    shutil.copy(tmp_path / "first" / "manifest.sig", tmp_path / "forged" / "manifest.sig")
+    with pytest.raises(ArtefactError, match="is not one of its manifest by the key"):
+        engine.swap_model(tmp_path / "forged")
+    assert engine.model is before
+    version = engine.swap_model(tmp_path / "second")
+    assert engine.model.version == version != before.version
+    with pytest.raises(ArtefactError, match="is not signed"):
+        engine.swap_model(first_model)
 
 
 def test_a_manifest_that_is_a_named_pipe_is_refused_without_reading_it(

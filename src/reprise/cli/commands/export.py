@@ -40,13 +40,23 @@ def export(
             "fitted again."
         ),
     ] = True,
+    sign: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="KEYFILE",
+            help="Sign the model with this private key, made by `reprise signing-key`.",
+            show_default="the model is not signed",
+        ),
+    ] = None,
     trusted: Trusted = False,
 ) -> None:
     """Save the model of a run for use without torch: vectors, ONNX graphs, item table, model card."""
     from reprise.recommender.artefact.artefact import SEARCH
+    from reprise.recommender.artefact.signature import SigningKey
     from reprise.recommender.recommender import Recommender
     from reprise.training import load_run, load_without_counts
 
+    key = None if sign is None else SigningKey.of(sign)  # before the export, which takes long
     model, data = (load_run if counts else load_without_counts)(run, dataset, trusted=trusted)
     training = training_metadata(run)
     if model.left_out_counts:
@@ -54,8 +64,8 @@ def export(
     recommender = Recommender(model, data, training=training)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        saved = recommender.save(out, search=search, recall=recall)
-    typer.echo(f"wrote {out}")
+        saved = recommender.save(out, search=search, recall=recall, sign=key)
+    typer.echo(f"wrote {out}" if key is None else f"wrote {out}, signed by the key {key.public.fingerprint}")
     if saved.lists is not None:
         found = saved.metadata[SEARCH]["recall@20"]
         typer.echo(f"the search is approximate: it found {found:.1%} of the 20 best items of sampled users")

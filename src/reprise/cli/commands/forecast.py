@@ -22,6 +22,7 @@ from reprise.cli.shared_options import (
     TimeZone,
     Trusted,
     UserColumn,
+    Verify,
     check_output_file,
 )
 
@@ -53,6 +54,7 @@ def forecast(
     delimiter: Delimiter = None,
     now: RequestTime = None,
     dataset: DatasetOption = None,
+    verify: Verify = None,
     trusted: Trusted = False,
 ) -> None:
     """Write the kind and the time of the next event, and a likely path of next events, for every user of a file."""
@@ -60,7 +62,7 @@ def forecast(
     from reprise.data.io.result_files import JsonLines, ResultWriter
 
     check_output_file(out)
-    recommender = open_recommender(model, dataset, trusted=trusted)
+    recommender = open_recommender(model, dataset, trusted=trusted, verify=verify)
     columns = Columns(user_column, item_column, time_column, session_column, kind_column)
     log = read_events(histories, columns, tz=tz, time_unit=time_unit, delimiter=delimiter)
     request_time = parse_time(now, tz)

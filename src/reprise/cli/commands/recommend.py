@@ -25,6 +25,7 @@ from reprise.cli.shared_options import (
     Trusted,
     UserColumn,
     ValueColumn,
+    Verify,
     check_output_file,
 )
 from reprise.cli.spark_recommendations import check_engine, recommend_on_spark
@@ -87,6 +88,7 @@ def recommend(
         ),
     ] = False,
     dataset: DatasetOption = None,
+    verify: Verify = None,
     trusted: Trusted = False,
 ) -> None:
     """Write recommendations for every user of a file: rows of user_id, rank, item_id, score and title."""
@@ -97,7 +99,7 @@ def recommend(
     columns = Columns(user_column, item_column, time_column, session_column, kind_column, value_column)
     if engine != "spark":
         check_output_file(out)
-    recommender = open_recommender(model, dataset, trusted=trusted)
+    recommender = open_recommender(model, dataset, trusted=trusted, verify=verify)
     k = min(DEFAULT_K, recommender.items.scored) if k is None else k
     request_time = parse_time(now, tz)
     if engine == "spark":
@@ -105,7 +107,8 @@ def recommend(
         reading = {"columns": columns, "tz": tz, "time_unit": time_unit, "sequence_by": sequence_by}
         recommend_on_spark(
             model, histories, out, recommender=recommender, master=master, delimiter=delimiter,
-            send_model=send_model, options={**reading, **ranking},
+            # the workers load the path again, so a verified model is sent to them
+            send_model=send_model or verify is not None, options={**reading, **ranking},
         )  # fmt: skip
         return
     log = read_events(histories, columns, tz=tz, time_unit=time_unit, delimiter=delimiter)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reprise.cli.shared_options import TrustedStore
+from reprise.cli.shared_options import TrustedStore, Verify
 from reprise.errors import ArtefactError
 from reprise.path_kinds import instead, kind_of
 
@@ -102,6 +102,7 @@ def serve(
     quiet: Annotated[
         bool, typer.Option("--quiet", help="Log warnings and errors only, not each request.")
     ] = False,
+    verify: Verify = None,
     trusted: TrustedStore = False,
 ) -> None:
     """Serve a saved model over HTTP: record events, return recommendations, and show a demo page at /. Needs no torch."""
@@ -127,4 +128,4 @@ def serve(
         model_timeout_s=model_timeout,
     )
     level = logging.WARNING if quiet else logging.INFO
-    process.serve(model, store, listen, settings, level, trusted=trusted)
+    process.serve(model, store, listen, settings, level, trusted=trusted, verify=verify)

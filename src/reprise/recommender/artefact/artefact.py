@@ -31,6 +31,7 @@ from reprise.recommender.artefact.bounded_read import (
 from reprise.recommender.artefact.model_card import HISTORY_RULES, model_card
 from reprise.recommender.artefact.popular_soundness import check_popular
 from reprise.recommender.artefact.replaced_directory import move_into_place
+from reprise.recommender.artefact.signature import SIGNATURE, SigningKey
 from reprise.recommender.artefact.soundness import (
     check_content_map,
     check_cooccurrence,
@@ -205,8 +206,13 @@ def vectors_checksum(vectors_ID: Float32Array) -> str:
     return hashlib.sha256(np.ascontiguousarray(vectors_ID).data).hexdigest()
 
 
-def write(artefact: Artefact, path: Path) -> Artefact:
+def write(artefact: Artefact, path: Path, sign: SigningKey | None = None) -> Artefact:
     """Write an artefact to a directory, and return it. An artefact at this path is replaced.
+
+    Args:
+        artefact: The artefact.
+        path: The directory.
+        sign: Private key that signs the manifest; None: the model is not signed.
 
     Raises:
         ArtefactError: the path holds something else, a number of the artefact is not finite, its metadata has values that
@@ -223,7 +229,7 @@ def write(artefact: Artefact, path: Path) -> Artefact:
             shutil.rmtree(partial, ignore_errors=True)  # a save that was killed may have left it
             try:
                 partial.mkdir()
-                _write_files(artefact, partial)
+                _write_files(artefact, partial, sign)
                 move_into_place(partial, path)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -249,7 +255,7 @@ def check_content(artefact: Artefact) -> None:
         check_popular(artefact.metadata["popular"], popular, scored)
 
 
-def _write_files(artefact: Artefact, folder: Path) -> None:
+def _write_files(artefact: Artefact, folder: Path, sign: SigningKey | None) -> None:
     created = datetime.now(UTC).isoformat(timespec="seconds")
     files = {
         VECTORS: save(dict(artefact.tensors)),
@@ -269,7 +275,8 @@ def _write_files(artefact: Artefact, folder: Path) -> None:
             f"the description of the model cannot be written as JSON ({error}); pass texts, numbers, lists and dictionaries "
             "as training, report and attribution"
         ) from error
-    for name, data in (files | {MANIFEST: manifest}).items():
+    signature = {SIGNATURE: sign.sign(manifest)} if sign is not None else {}
+    for name, data in (files | {MANIFEST: manifest} | signature).items():
         with (folder / name).open("wb") as file:
             file.write(data)
             file.flush()
@@ -293,7 +300,7 @@ def _check_target(path: Path) -> None:
     if not path.exists():
         return
     unknown = (
-        sorted({file.name for file in path.iterdir()} - {MANIFEST, LISTS, *FILES, *OLD_FILES})
+        sorted({file.name for file in path.iterdir()} - {MANIFEST, SIGNATURE, LISTS, *FILES, *OLD_FILES})
         if path.is_dir()
         else [f"{path.name} itself"]
     )

@@ -4,7 +4,8 @@ The vectors of a model with an approximate search are memory-mapped.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,24 +40,30 @@ from reprise.recommender.artefact.bounded_read import (
 )
 from reprise.recommender.artefact.mapped_tensors import map_tensors, release_pages
 from reprise.recommender.artefact.replaced_directory import find_backup
+from reprise.recommender.artefact.signature import PublicKey
 from reprise.recommender.artefact.soundness import check_manifest, check_search
 from reprise.recommender.search.inverted_file import InvertedFile
 
 
-def read(path: Path) -> Artefact:
+def read(path: Path, verify: PublicKey | None = None) -> Artefact:
     """Read an artefact, verify its checksums, and check that its content can be served.
 
+    Args:
+        path: Directory of the model.
+        verify: Public key of the signature that the manifest must have; None: a signature is not read. The manifest has the
+            checksum of every file that is read, and other files are ignored.
+
     Raises:
-        ArtefactError: a file is missing, truncated or altered, is not a regular file, or does not fit the others; a number is
-            not finite; or the format version cannot be read.
+        ArtefactError: the signature is missing or another one; a file is missing, truncated or altered, is not a regular file,
+            or does not fit the others; a number is not finite; or the format version cannot be read.
     """
-    manifest = _read_manifest(path)
+    manifest = _read_manifest(path, verify)
     listed = manifest["files"]
     metadata = manifest["facts"]
     is_mapped = SEARCH in metadata
     loaded = [name for name in FILES if not (is_mapped and name == VECTORS)]
     files = {name: _verified(path / name, listed[name]) for name in loaded}
-    try:
+    with usable(path):
         # the vectors of an approximate search may be larger than the memory: few of them are read for a query
         tensors = _map_tensors(path, listed) if is_mapped else _read_tensors(files[VECTORS])
         artefact = Artefact(
@@ -70,9 +77,20 @@ def read(path: Path) -> Artefact:
         if is_mapped:
             artefact = replace(artefact, lists=_open_lists(path, artefact, listed))
             release_pages(tensors)
+    return artefact
+
+
+@contextmanager
+def usable(path: Path) -> Iterator[None]:
+    """Name the model in an error about its content.
+
+    Raises:
+        ArtefactError: the block raised a `DataError` or an `ArtefactError`.
+    """
+    try:
+        yield
     except (DataError, ArtefactError) as error:
         raise ArtefactError(f"the model {path} cannot be used: {error}") from error
-    return artefact
 
 
 def _read_tensors(data: bytes) -> dict[str, AnyArray]:
@@ -104,10 +122,13 @@ def _open_lists(path: Path, artefact: Artefact, listed: Mapping[str, Any]) -> In
     return InvertedFile.open(path / LISTS, *artefact.output_ID.shape)
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def _read_manifest(path: Path, verify: PublicKey | None) -> dict[str, Any]:
     file = path / MANIFEST
     try:
-        manifest = json.loads(read_bounded(file, MAX_MANIFEST_BYTES))
+        data = read_bounded(file, MAX_MANIFEST_BYTES)
+        if verify is not None:
+            verify.verify(data, path)  # before anything of an unknown author is parsed
+        manifest = json.loads(data)
         json.dumps(manifest, ensure_ascii=False).encode()  # fails if a text is not Unicode
     except (FileNotFoundError, NotADirectoryError):
         if old := find_backup(path):

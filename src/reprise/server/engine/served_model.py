@@ -14,6 +14,7 @@ from pathlib import Path
 from reprise.errors import ArtefactError, DataError
 from reprise.recommender.artefact.artefact import MANIFEST
 from reprise.recommender.artefact.bounded_read import MAX_MANIFEST_BYTES, read_bounded
+from reprise.recommender.artefact.signature import PublicKey
 from reprise.recommender.exploration import Impressions
 from reprise.recommender.ranker import Ranker
 from reprise.recommender.recommender import Recommender
@@ -41,6 +42,8 @@ class ServedModel:
     """User states, computed with this model."""
     items: ItemOverrides
     """Recommenders and rankers of this model, with the item columns of each tenant."""
+    verify: PublicKey | None = None
+    """Public key of the signature of this model, which its successors must have too; None: not needed."""
     impressions: dict[str, Impressions] = field(default_factory=lambda: defaultdict(Impressions))
     """Impressions of the items by tenant, for requests that explore. Counted by this process since it opened the model."""
 
@@ -51,6 +54,7 @@ class ServedModel:
         store: EventStore,
         max_state_bytes: int,
         max_user_events: int | None = MAX_USER_EVENTS,
+        verify: PublicKey | None = None,
     ) -> "ServedModel":
         """Load a saved model, verify its checksums and run its self-check.
 
@@ -59,13 +63,14 @@ class ServedModel:
             store: Event log to build user states from.
             max_state_bytes: Maximum memory for cached user states.
             max_user_events: Maximum number of events of one user that a state is computed from (`StateBuilder`).
+            verify: Public key of the signature that this model, and each that replaces it, must have; None: not needed.
 
         Raises:
             ArtefactError: a file is damaged, a self-check result differs from the one recorded at export, or the model cannot
                 be used for another reason.
         """
         try:
-            recommender, checksum = _load_checked(path)
+            recommender, checksum = _load_checked(path, verify)
         except ArtefactError:
             raise
         except Exception as error:  # an edited or incomplete directory can raise any exception
@@ -78,7 +83,8 @@ class ServedModel:
         version = f"{recommender.name}-{checksum[:12]}"
         # the whole checksum: stored states of another model must never be taken for those of this one
         items = ItemOverrides(recommender)
-        return cls(version, path, StateCache(builder, store, max_state_bytes, checksum, items), items)
+        states = StateCache(builder, store, max_state_bytes, checksum, items)
+        return cls(version, path, states, items, verify)
 
     def warm_up(self, users: Sequence[User], max_s: float = WARM_UP_S) -> None:
         """Build the states of users, in the given order, for at most `max_s` seconds.
@@ -96,10 +102,10 @@ class ServedModel:
             time.sleep(time.monotonic() - start_s)
 
 
-def _load_checked(path: Path) -> tuple[Recommender, str]:
+def _load_checked(path: Path, verify: PublicKey | None) -> tuple[Recommender, str]:
     """Load and check a saved model; return it with the SHA-256 of its manifest."""
     manifest = _manifest_bytes(path)
-    recommender = Recommender.load(path)
+    recommender = Recommender.load(path, verify=verify)
     if _manifest_bytes(path) != manifest:
         raise ArtefactError(f"{path} was replaced while it was being read; load it again")
     recommender.self_check()

@@ -307,8 +307,10 @@ class ServingEngine:
         Raises:
             ArtefactError: the model is damaged or invalid.
         """
-        states = self._model.states
-        return ServedModel.open(path.absolute(), self.store, states.max_bytes, states.builder.max_events)
+        old, states = self._model, self._model.states
+        return ServedModel.open(
+            path.absolute(), self.store, states.max_bytes, states.builder.max_events, old.verify
+        )
 
     def replace_model(self, new: ServedModel) -> str:
         """Warm up a loaded model, then serve it; return its version. The old model serves meanwhile.
