@@ -24,7 +24,7 @@ from reprise.recommender.artefact.search_choice import (
     described_artefact,
     with_search,
 )
-from reprise.recommender.artefact.signature import PublicKey, PublicKeyLike, SigningKey
+from reprise.recommender.artefact.signature import PublicKeyLike, SigningKeyLike
 from reprise.recommender.explain import columns_after_history, influences_of_events
 from reprise.recommender.exploration import exploration_of
 from reprise.recommender.forecaster import Forecast, Forecaster
@@ -86,7 +86,7 @@ class Recommender:
                 format version cannot be read, or the search needs faiss, which is not installed.
         """
         folder = file_path("path", path)
-        artefact = read(folder, None if verify is None else PublicKey.of(verify))
+        artefact = read(folder, verify)
         with usable(folder):
             recommender = cls.of(artefact, trusted=trusted)
             check_each_kind(recommender.ranker.network, len(artefact.metadata["data"]["kinds"]))
@@ -114,7 +114,7 @@ class Recommender:
         attribution: Mapping[str, str] | None = None,
         search: SearchName = AUTO,
         recall: float = RECALL,
-        sign: SigningKey | str | Path | None = None,
+        sign: SigningKeyLike = None,
     ) -> Artefact:
         """Write the model to a directory, and return it as it was saved. A model at this path is replaced by a rename.
 
@@ -131,8 +131,7 @@ class Recommender:
             ArtefactError: the path holds something else than a saved model, or a file cannot be written.
         """
         folder, described = file_path("path", path), described_artefact(self.artefact, report, attribution)
-        key = None if sign is None else SigningKey.of(sign)
-        return write(with_search(described, self._dataset, search, recall), folder, key)
+        return write(with_search(described, self._dataset, search, recall), folder, sign)
 
     def self_check(self) -> None:
         """Run the golden tests that were saved with the model. Without them, check that scores are finite.
@@ -218,9 +217,8 @@ class Recommender:
 
     def without_columns(self, names: Iterable[str]) -> "Recommender":
         """Return a recommender without the changes that `with_items` made to these columns of items."""
-        return self.with_ranker(
-            replace(self._ranker, catalogue=self._ranker.catalogue.without_columns(names))
-        )
+        catalogue = self._ranker.catalogue.without_columns(names)
+        return self.with_ranker(replace(self._ranker, catalogue=catalogue))
 
     def with_ranker(self, ranker: Ranker) -> "Recommender":
         """Return a recommender with another ranker, which was made from that of this one."""

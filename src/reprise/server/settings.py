@@ -49,6 +49,8 @@ class Settings:
     """Number of threads for slow jobs. With several, one job of some seconds does not block all others."""
     max_user_events: int | None = MAX_USER_EVENTS
     """Maximum number of events of one user that a state is computed from (`StateBuilder.window_start`). None: all."""
+    max_user_events_per_minute: int | None = None
+    """Maximum number of events of one user to store per minute, in each process. Further ones are rejected. None: all."""
     max_pending_replays: int = 64
     """Maximum number of users of one API key whose long histories wait for being replayed. Further ones get status 429."""
     max_pending_events: int = 20_000

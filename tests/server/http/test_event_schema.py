@@ -3,15 +3,19 @@
 import json
 import math
 import time
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from app_client import app_client
+from app_client import LONG_TIMEOUTS, app_client
 from pydantic import ValidationError
 from starlette.testclient import TestClient
 
 from reprise.server.engine.serving_engine import ServingEngine
+from reprise.server.http import event_checks
 from reprise.server.http.event_schema import EventBody, InvalidEvent, RecordEventsBody
+from reprise.server.token_buckets import TokenBuckets
 
 T = 1_700_000_000
 VALID: dict[str, Any] = {"user_id": "anna", "item_id": "p1"}
@@ -182,6 +186,27 @@ def test_events_far_from_the_clock_or_of_an_unknown_kind_are_rejected_and_counte
         assert metric(client, f'reprise_events_rejected_total{{reason="{reason}"}}') == count
     assert metric(client, 'reprise_events_total{status="rejected"}') == 9
     assert stored(client) == []
+
+
+def test_events_beyond_the_rate_of_a_user_are_rejected_and_those_of_others_stored(
+    engine: ServingEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At two a minute, a token comes every 30 seconds. Events that are rejected for another reason take none."""
+    now_s = [1000.0]
+    monkeypatch.setattr(event_checks, "TokenBuckets", lambda: TokenBuckets(1_000, clock=lambda: now_s[0]))
+    settings = replace(LONG_TIMEOUTS, max_user_events_per_minute=2)
+    with contextmanager(app_client)(engine, settings=settings) as client:
+        other = {**VALID, "user_id": "somebody"}
+        results = send(client, VALID, {**VALID, "kind": "vew"}, VALID, VALID, other)
+        assert [result["reason"] for result in results] == [None, "unknown_kind", None, "too_many", None]
+        assert results[3]["error"] == "the user has sent more than 2 events per minute; send it again in 30 s"
+        assert metric(client, 'reprise_events_rejected_total{reason="too_many"}') == 1
+        now_s[0] += 20
+        refused = client.post("/v1/events", json={"events": [VALID, VALID]})
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "10")
+        assert refused.json()["error"]["code"] == "too_many_events"
+        now_s[0] += 10
+        assert statuses(client, VALID, VALID) == ["accepted", "rejected"]
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,15 @@ def serve(
             "others stay in the log.",
         ),
     ] = 10_000,
+    max_user_events_per_minute: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Maximum number of events of one user to store per minute; further ones are rejected: bots.",
+            show_default="no maximum",
+        ),
+    ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", help="Log warnings and errors only, not each request.")
     ] = False,
@@ -125,6 +134,7 @@ def serve(
         max_state_bytes=state_memory * MEGABYTE,
         max_connections_per_address=max_connections_per_address,
         max_user_events=max_user_events,
+        max_user_events_per_minute=max_user_events_per_minute,
         model_timeout_s=model_timeout,
     )
     level = logging.WARNING if quiet else logging.INFO

@@ -31,7 +31,7 @@ from reprise.recommender.artefact.bounded_read import (
 from reprise.recommender.artefact.model_card import HISTORY_RULES, model_card
 from reprise.recommender.artefact.popular_soundness import check_popular
 from reprise.recommender.artefact.replaced_directory import move_into_place
-from reprise.recommender.artefact.signature import SIGNATURE, SigningKey
+from reprise.recommender.artefact.signature import SIGNATURE, SigningKey, SigningKeyLike
 from reprise.recommender.artefact.soundness import (
     check_content_map,
     check_cooccurrence,
@@ -206,7 +206,7 @@ def vectors_checksum(vectors_ID: Float32Array) -> str:
     return hashlib.sha256(np.ascontiguousarray(vectors_ID).data).hexdigest()
 
 
-def write(artefact: Artefact, path: Path, sign: SigningKey | None = None) -> Artefact:
+def write(artefact: Artefact, path: Path, sign: SigningKeyLike = None) -> Artefact:
     """Write an artefact to a directory, and return it. An artefact at this path is replaced.
 
     Args:
@@ -217,9 +217,10 @@ def write(artefact: Artefact, path: Path, sign: SigningKey | None = None) -> Art
     Raises:
         ArtefactError: the path holds something else, a number of the artefact is not finite, its metadata has values that
             JSON does not have, or a file cannot be written.
-        ConfigError: another process saves a model at this path.
+        ConfigError: another process saves a model at this path, or the private key cannot be used.
     """
     check_content(artefact)
+    key = None if sign is None else SigningKey.of(sign)
     target = path.absolute()
     partial = target.with_name(f".{target.name}.partial")
     try:
@@ -229,7 +230,7 @@ def write(artefact: Artefact, path: Path, sign: SigningKey | None = None) -> Art
             shutil.rmtree(partial, ignore_errors=True)  # a save that was killed may have left it
             try:
                 partial.mkdir()
-                _write_files(artefact, partial, sign)
+                _write_files(artefact, partial, key)
                 move_into_place(partial, path)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)

@@ -40,12 +40,12 @@ from reprise.recommender.artefact.bounded_read import (
 )
 from reprise.recommender.artefact.mapped_tensors import map_tensors, release_pages
 from reprise.recommender.artefact.replaced_directory import find_backup
-from reprise.recommender.artefact.signature import PublicKey
+from reprise.recommender.artefact.signature import PublicKey, PublicKeyLike
 from reprise.recommender.artefact.soundness import check_manifest, check_search
 from reprise.recommender.search.inverted_file import InvertedFile
 
 
-def read(path: Path, verify: PublicKey | None = None) -> Artefact:
+def read(path: Path, verify: PublicKeyLike = None) -> Artefact:
     """Read an artefact, verify its checksums, and check that its content can be served.
 
     Args:
@@ -57,7 +57,7 @@ def read(path: Path, verify: PublicKey | None = None) -> Artefact:
         ArtefactError: the signature is missing or another one; a file is missing, truncated or altered, is not a regular file,
             or does not fit the others; a number is not finite; or the format version cannot be read.
     """
-    manifest = _read_manifest(path, verify)
+    manifest = _read_manifest(path, None if verify is None else PublicKey.of(verify))
     listed = manifest["files"]
     metadata = manifest["facts"]
     is_mapped = SEARCH in metadata

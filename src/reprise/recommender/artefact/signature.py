@@ -144,6 +144,10 @@ class SigningKey:
         return self._key.sign(manifest)
 
 
+SigningKeyLike = SigningKey | str | Path | None
+"""A private key, the path of its PEM file, or None: do not sign."""
+
+
 def make_key_pair(path: str | Path) -> PublicKey:
     """Write a new private key to a file that only its owner may read, and the public key to the same name with `.pub`.
 

@@ -59,6 +59,9 @@ ERROR_CODES = {
     "over_budget": ErrorCode(
         429, "The API key has used its requests of this minute; retry after `Retry-After` s."
     ),
+    "too_many_events": ErrorCode(
+        429, "The users of all events have sent too many in this minute; retry after `Retry-After` s."
+    ),
     "headers_too_large": ErrorCode(431, "The headers are too large or too many."),
     "internal": ErrorCode(500, "Internal error; the server's log has the details."),
     "deadline_exceeded": ErrorCode(

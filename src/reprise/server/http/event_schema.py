@@ -127,7 +127,8 @@ class EventResult(ResponsePart):
     reason: Reason | None
     """Code of `error` for programs. `invalid`: it does not match the schema. `too_early`: its timestamp is before March 1973.
     `in_future`: its timestamp is too far ahead of the server's clock. `unknown_kind`: the model does not know its kind.
-    `no_consent`: the request has `consent: false`. `conflict`: see `status`. null: it is stored."""
+    `no_consent`: the request has `consent: false`. `too_many`: its user has sent too many in this minute. `conflict`: see
+    `status`. null: it is stored."""
     known_item: bool | None
     """Whether the model knows the item. The event of an unknown item is stored too, but the model skips it. null: the event
     is not stored."""

@@ -5,10 +5,10 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from reprise.data.timestamps import EARLIEST_S, format_time
 from reprise.errors import DataError
 from reprise.recommender.items.catalogue import Catalogue
 from reprise.recommender.recommendations import Recommendation
@@ -22,7 +22,8 @@ from reprise.server.engine.requests import (
 )
 from reprise.server.http.api_errors import ApiError
 from reprise.server.http.auth import Key
-from reprise.server.http.event_schema import EventBody, InvalidEvent, RecordEventsBody
+from reprise.server.http.event_checks import NO_CONSENT, EventChecks, Rejection
+from reprise.server.http.event_schema import RecordEventsBody
 from reprise.server.http.filter_schema import plain_filter
 from reprise.server.http.forecast_schema import ForecastBody, forecast_parts
 from reprise.server.http.routes import GetUserQuery, ListUsersQuery, SearchItemsQuery
@@ -38,11 +39,9 @@ from reprise.server.http.schema import (
 from reprise.server.queueing.async_service import AsyncService
 from reprise.server.queueing.fair_order import Client
 from reprise.server.queueing.work_queue import QueueFullError
-from reprise.server.store.records import Reason, Status, User, UserEvent
+from reprise.server.store.records import Status, User, UserEvent
 
 Json = dict[str, Any]
-EARLIEST_MS = EARLIEST_S * 1000
-"""Earliest time of an event to store, in March 1973. A number before it is a mistake, and usually 0 for an unknown time."""
 
 
 @dataclass(frozen=True)
@@ -78,23 +77,12 @@ class ApiCall:
         return Client((self.key.tenant, self.key.name), user_id or "")
 
 
-class Rejection(NamedTuple):
-    """Why an event is rejected."""
-
-    reason: Reason
-    """Code for programs."""
-    error: str
-    """Message for people."""
-
-
-NO_CONSENT = Rejection("no_consent", "no consent, so it was not stored")
-
-
 class Handlers:
     """One method for each operation: it takes a call and returns the body of the response."""
 
     def __init__(self, service: AsyncService) -> None:
         self._service = service
+        self._checks = EventChecks(service.settings)
 
     async def record_events(self, call: ApiCall) -> Json:
         """Store the valid events and return a result for each event."""
@@ -102,7 +90,7 @@ class Handlers:
         now_ms = time.time_ns() // 1_000_000
         catalogue = self._service.engine.model.items.ranker(call.tenant).catalogue
         entries = [
-            self._checked(call.tenant, entry, now_ms, catalogue) if body.consent else NO_CONSENT
+            self._checks.check(call.tenant, entry, now_ms, catalogue) if body.consent else NO_CONSENT
             for entry in body.entries
         ]
         valid = [entry for entry in entries if not isinstance(entry, Rejection)]
@@ -112,6 +100,14 @@ class Handlers:
             for entry in entries
         ]
         self._count(results)
+        waits_s = [entry.wait_s for entry in entries if isinstance(entry, Rejection) and entry.wait_s]
+        if waits_s and len(waits_s) == len(entries):
+            raise ApiError(
+                "too_many_events",
+                str(results[0]["error"]),
+                "send fewer events of one user",
+                retry_s=ceil(min(waits_s)),
+            )
         return {"results": results}
 
     async def recommend(self, call: ApiCall) -> Json:
@@ -269,36 +265,6 @@ class Handlers:
             catalogue.kind(event.kind)  # raises DataError for an unknown kind
         user_id = body.user_id if body.consent else None
         return UserContext(call.tenant, user_id, events, body.user_attributes, call.key.limits.min_users)
-
-    def _checked(
-        self, tenant: str, entry: EventBody | InvalidEvent, now_ms: int, catalogue: Catalogue
-    ) -> tuple[User, UserEvent] | Rejection:
-        """Return the user and the event to store, or why it is rejected."""
-        if isinstance(entry, InvalidEvent):
-            return Rejection("invalid", entry.fault)
-        if entry.timestamp is not None:
-            ahead_s = (entry.timestamp - now_ms) / 1000
-            if ahead_s > self._service.settings.max_event_ahead_s:
-                return Rejection(
-                    "in_future",
-                    f"timestamp is {ahead_s:.0f} s in the future; the server's clock says {now_ms} ms since 1970",
-                )
-            if entry.timestamp < EARLIEST_MS:
-                return Rejection(
-                    "too_early",
-                    f"timestamp {entry.timestamp} ms is {format_time(entry.timestamp)}, before {format_time(EARLIEST_MS)}; "
-                    "send seconds or milliseconds since 1970, or leave it out if the time is unknown",
-                )
-        try:
-            catalogue.kind(entry.kind)
-        except DataError as error:
-            return Rejection("unknown_kind", str(error))
-        assigned = entry.timestamp is None
-        event = UserEvent(
-            entry.item_id, now_ms if assigned else entry.timestamp, entry.kind, entry.value, entry.event_id,
-            time_assigned=assigned,
-        )  # fmt: skip
-        return User(tenant, entry.user_id), event
 
     def _count(self, results: Sequence[Json]) -> None:
         """Count rejected events by reason, and stored events of unknown items."""

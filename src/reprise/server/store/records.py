@@ -13,7 +13,7 @@ class Status(StrEnum):
     REJECTED = "rejected"
 
 
-Reason = Literal["invalid", "too_early", "in_future", "unknown_kind", "no_consent", "conflict"]
+Reason = Literal["invalid", "too_early", "in_future", "unknown_kind", "no_consent", "too_many", "conflict"]
 """Why an event is not stored: it is rejected, or in conflict with a stored event."""
 
 
