@@ -1,1 +1,1 @@
-"""Protection against requests that web pages of other sites send: host names, origins, and the guard in front of all routes."""
+"""Protection against requests from web pages of other sites: host names, origins, and a guard in front of all routes."""
