@@ -27,20 +27,20 @@ from reprise.cli.commands import (
     train,
     tune,
 )
-from reprise.cli.commands.privacy import export_device, serve_encrypted, signing_key
+from reprise.cli.commands.privacy import audit, export_device, serve_encrypted, signing_key
 from reprise.cli.process_ranks import join_processes, print_error
 from reprise.cli.standard_streams import discard_output, flush_output, set_up_streams
 from reprise.errors import RepriseError
 
 COMMANDS = (
-    pseudonymise, prepare, describe, train, tune, evaluate, recommend, fit_forecast, forecast, export,
+    pseudonymise, prepare, describe, train, tune, evaluate, audit, recommend, fit_forecast, forecast, export,
     export_device, serve, serve_encrypted, key, signing_key, forget, compact, demo,
 )  # fmt: skip
 """One module per command; each holds a function of the same name, and EXAMPLE, a complete command line."""
 CONTINUES = "; run the same command again to continue"
 STARTS_OVER = "; run the same command again to start over"
 AFTER_STOP = {
-    **dict.fromkeys(("prepare", "train", "tune", "compact", "demo"), CONTINUES),
+    **dict.fromkeys(("prepare", "train", "tune", "audit", "compact", "demo"), CONTINUES),
     **dict.fromkeys(
         ("pseudonymise", "evaluate", "recommend", "fit-forecast", "forecast", "export", "export-device"),
         STARTS_OVER,

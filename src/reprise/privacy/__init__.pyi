@@ -1,6 +1,9 @@
+from .auditing.audit_report import AuditReport as AuditReport
 from .auditing.membership import AttackResult as AttackResult
 from .auditing.membership import OperatingPoint as OperatingPoint
 from .auditing.membership import membership_attacks as membership_attacks
+from .auditing.run_audit import AuditSettings as AuditSettings
+from .auditing.run_audit import audit as audit
 from .auditing.user_losses import UserLosses as UserLosses
 from .auditing.user_losses import in_vocabulary as in_vocabulary
 from .auditing.user_losses import user_losses as user_losses

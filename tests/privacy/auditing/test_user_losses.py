@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from audited_log import LENGTH, Audited
 
 from reprise.data.vocabulary import PAD
 from reprise.errors import ConfigError
@@ -12,7 +13,6 @@ from reprise.models.batch import Event
 from reprise.models.networks.recurrent import Recurrent
 from reprise.privacy.auditing.user_losses import in_vocabulary, mean_losses, user_losses
 from reprise.testing.worlds import world
-from tests.privacy.auditing.conftest import LENGTH, Audited
 
 
 def event(item: int, time_s: float) -> Event:

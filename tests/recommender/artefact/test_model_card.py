@@ -120,3 +120,40 @@ def test_the_description_of_the_data_is_json_without_user_keys(log: SequenceData
     text = json.dumps(describe_data(keyed))
     assert "user" not in text
     assert json.loads(text)["parts"] == {"train": 240, "valid": 30, "test": 30}
+
+
+def test_the_card_has_the_canaries_of_an_audit(shop: Recommender, tmp_path: Path) -> None:
+    rate = {"value": 0.5, "low": 0.4, "high": 0.6}
+    bound = {"epsilon": 1.25, "delta": 1e-5, "level": 0.95, "largest": 4.0}
+    exposure = {"0.0": 2.0, "0.25": 4.0, "0.5": 9.0, "0.75": 10.0, "1.0": 12.0}
+    audit = {
+        "protocol": {"members": 200, "others": 300, "unit": "user", "targets": 40},
+        "references": {"for_each_user": 2},
+        "attacks": [
+            {
+                "name": "loss/network",
+                "auc": rate,
+                "points": [{"fpr": 0.01, "false_positives": 3, "tpr": rate}],
+            }
+        ],
+        "canaries": {
+            "inserted": 20,
+            "left_out": 20,
+            "events": 10,
+            "comparisons": 4095,
+            "results": {"network": {"exposure": exposure, "epsilon": bound}},
+        },
+    }
+    audited = Recommender.of(shop.artefact.with_metadata(audit=audit))
+    card = card_of(audited, tmp_path / "m")
+    assert "The calibrated attacks use 2 reference models for each user." in card
+    assert "| loss/network | 0.5000 (0.4000 to 0.6000) | 0.5000 (0.4000 to 0.6000) |" in card.splitlines()
+    assert "The false positive rates rest on few others: 1.0% on 3." in card
+    assert "median exposure 9.0 bits (2.0 to 12.0; 1 bit without memory); epsilon is at least 1.25" in card
+
+
+def test_a_card_without_an_audit_says_so_and_what_counts_reveal(
+    rich_shop: Recommender, tmp_path: Path
+) -> None:
+    card = card_of(rich_shop, tmp_path / "rich")
+    assert "No audit was made" in card and "Counts reveal membership" in card

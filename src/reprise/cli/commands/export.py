@@ -51,10 +51,12 @@ def export(
     trusted: Trusted = False,
 ) -> None:
     """Save the model of a run for use without torch: vectors, ONNX graphs, item table, model card."""
+    from reprise.privacy.auditing.audit_report import read_report
     from reprise.recommender.artefact.artefact import SEARCH
     from reprise.recommender.artefact.signature import SigningKey
     from reprise.recommender.recommender import Recommender
     from reprise.training import load_run, load_without_counts
+    from reprise.training.run_directory import RunDirectory
 
     key = None if sign is None else SigningKey.of(sign)  # before the export, which takes long
     model, data = (load_run if counts else load_without_counts)(run, dataset, trusted=trusted)
@@ -62,6 +64,7 @@ def export(
     if model.left_out_counts:
         training.pop(FITTED, None)  # the fit with the counts
     recommender = Recommender(model, data, training=training)
+    recommender.artefact = recommender.artefact.with_metadata(audit=read_report(RunDirectory(run)))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         saved = recommender.save(out, search=search, recall=recall, sign=key)

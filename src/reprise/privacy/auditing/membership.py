@@ -89,7 +89,7 @@ def membership_attacks(
     Raises:
         DataError: There are fewer than `MIN_USERS` members or others.
     """
-    check_enough(members, others)
+    check_enough(len(members), len(others))
     return [
         attack_result(name, _known(member_M), _known(other_O), bootstrap)
         for name, member_M, other_O in _scores(members, others)
@@ -129,16 +129,16 @@ def attack_result(
     return AttackResult(name, len(member_M), len(other_O), area, tuple(points))
 
 
-def check_enough(members: UserLosses, others: UserLosses) -> None:
+def check_enough(members: int, others: int) -> None:
     """Check that a false positive rate of 1 % can be measured.
 
     Raises:
         DataError: There are too few members or others.
     """
     for what, users in (("members", members), ("others", others)):
-        if len(users) < MIN_USERS:
+        if users < MIN_USERS:
             raise DataError(
-                f"{len(users)} {what} with a known target are too few: a false positive rate of 1 % needs {MIN_USERS} "
+                f"{users} {what} with a known target are too few: a false positive rate of 1 % needs {MIN_USERS} "
                 f"or more; give the audit more users"
             )
 

@@ -43,6 +43,8 @@ class UserLosses:
 
     users: AnyArray
     """Id of each user, [U]."""
+    row_U: AnyArray
+    """Row of each user in the dataset, ascending."""
     losses: dict[str, Float64Array]
     """Losses [U, K] of `network`, and of `counts` and `repeats` if the network has these corrections, each with those before
     it. The last column is the last target; NaN if there is no target, or if its item has no vector."""
@@ -57,7 +59,8 @@ class UserLosses:
 
     def take(self, row_U: AnyArray) -> "UserLosses":
         """Return the losses of some users, given by a mask or by rows."""
-        return UserLosses(self.users[row_U], {name: loss[row_U] for name, loss in self.losses.items()})
+        losses = {name: loss_UK[row_U] for name, loss_UK in self.losses.items()}
+        return UserLosses(self.users[row_U], self.row_U[row_U], losses)
 
 
 def user_losses(
@@ -112,7 +115,7 @@ def user_losses(
             for name, loss_N in _stage_losses(query_ND.float(), vector_ID, corrections, target_N).items():
                 kept_UK = losses.setdefault(name, np.full((len(row_U), targets), np.nan))
                 kept_UK[place_U[row_N], column_N] = loss_N
-    return _with_known_targets(UserLosses(np.asarray(dataset.users)[row_U], losses))
+    return _with_known_targets(UserLosses(np.asarray(dataset.users)[row_U], row_U, losses))
 
 
 def mean_losses(loss_UK: Float64Array) -> Float64Array:

@@ -1,6 +1,6 @@
 """The model card: a Markdown description of a saved model, made from its metadata. Unknown fields are marked as unknown."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from reprise.argument_checks import shown
@@ -24,6 +24,14 @@ older models do not have it."""
 COOCCURRENCE, SIMILARITY = "co-occurrence with the last items", "similarity to the last items over sessions"
 REPEATED = "repeats of the last items"
 """Names of the score corrections."""
+
+AUDIT = "audit"
+"""Key of the report of the audit in the metadata; it is the content of the JSON file of `reprise audit`."""
+
+NOT_AUDITED = """\
+No audit was made, so it is not known how much the files reveal about who was in the log. `reprise audit` measures it."""
+AUDITED_COUNTS = "The audit attacked the run with its counts; this model was saved without them."
+LOWER_BOUND = "An audit is a lower bound: it can show a leak, never its absence."
 
 Metadata = Mapping[str, Any]
 
@@ -133,8 +141,8 @@ def model_card(metadata: Metadata, created: str) -> str:
     """Return the model card as Markdown.
 
     Args:
-        metadata: Metadata of the artefact: `name`, `spec`, `sizes` and `data`, and optionally `training`, `report` and
-            `attribution`.
+        metadata: Metadata of the artefact: `name`, `spec`, `sizes` and `data`, and optionally `training`, `report`, `audit`
+            and `attribution`.
         created: Time at which the artefact was written.
     """
     sections = {
@@ -142,6 +150,7 @@ def model_card(metadata: Metadata, created: str) -> str:
         "Training": _bullets(metadata["training"]) if metadata.get("training") else "Not recorded.",
         **({"Privacy": _privacy(metadata[PRIVACY])} if PRIVACY in metadata else {}),
         "Results": _results(metadata["report"]) if metadata.get("report") else "No evaluation was recorded.",
+        "Privacy audit": _audit(metadata),
         "Intended use": USE,
         "Search": _search(metadata.get("search")),
         "Limits": _limits(metadata),
@@ -188,6 +197,58 @@ def _interval(metric: Metadata) -> str:
     if metric.get("low") is None or metric.get("high") is None:
         return f"{metric['value']:.4f}"
     return f"{metric['value']:.4f} ({metric['low']:.4f} to {metric['high']:.4f})"
+
+
+def _audit(metadata: Metadata) -> str:
+    audit = metadata.get(AUDIT)
+    if audit is None:
+        return NOT_AUDITED
+    without_counts = [AUDITED_COUNTS, ""] if metadata.get(COUNTS, {}).get("left_out") else []
+    return "\n".join(
+        [*without_counts, *_audit_attacks(audit), *_audit_canaries(audit.get("canaries")), "", LOWER_BOUND]
+    )
+
+
+def _audit_attacks(audit: Metadata) -> Iterator[str]:
+    protocol, references = audit["protocol"], audit.get("references")
+    yield (
+        f"Attacks on membership: who was in the log? {protocol['members']} {protocol['unit']}s of the log and "
+        f"{protocol['others']} others were judged by the losses of their last {protocol['targets']} training events. TPR is "
+        "the share of the members that are found while the given share of the others is taken for members (FPR); AUC 0.5 is "
+        "chance. In parentheses are 95 % intervals."
+    )
+    if references is None:
+        yield "No reference model was used, so the attacks understate the risk."
+    else:
+        yield f"The calibrated attacks use {references['for_each_user']} reference models for each user."
+    points = audit["attacks"][0]["points"]
+    yield ""
+    yield "| attack | AUC |" + "".join(f" TPR at {point['fpr']:.1%} FPR |" for point in points)
+    yield "|---|---|" + "---|" * len(points)
+    for attack in audit["attacks"]:
+        rates = "".join(f" {_interval(point['tpr'])} |" for point in attack["points"])
+        yield f"| {attack['name']} | {_interval(attack['auc'])} |{rates}"
+    yield ""
+    few = "; ".join(f"{point['fpr']:.1%} on {point['false_positives']}" for point in points)
+    yield f"The false positive rates rest on few others: {few}."
+
+
+def _audit_canaries(canaries: Metadata | None) -> Iterator[str]:
+    if canaries is None:
+        yield "No canaries were inserted."
+        return
+    yield (
+        f"A copy of the run was trained with {canaries['inserted']} canaries, users of {canaries['events']} random items, and "
+        f"{canaries['left_out']} were left out. Each was compared with {canaries['comparisons']} random sequences:"
+    )
+    yield ""
+    for name, result in canaries["results"].items():
+        exposure, bound = result["exposure"], result["epsilon"]
+        yield (
+            f"- losses of {name}: median exposure {exposure['0.5']:.1f} bits ({exposure['0.0']:.1f} to {exposure['1.0']:.1f}; "
+            f"1 bit without memory); epsilon is at least {bound['epsilon']:.2f} at delta {bound['delta']:g} and "
+            f"{bound['level']:.1%} confidence, and no more than {bound['largest']:.2f} could have been shown"
+        )
 
 
 def _search(facts: Metadata | None) -> str:

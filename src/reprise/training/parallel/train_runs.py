@@ -42,6 +42,8 @@ class PlannedRun:
     """Where it is trained."""
     options: RunOptions
     """Its seed and its number of threads."""
+    own_dataset: SequenceDataset | None = None
+    """Dataset of this run, on disk; None: that of all runs."""
 
 
 class RunFailures:
@@ -85,7 +87,7 @@ def train_in_workers(
     Args:
         train: Function of a module that trains one run. Worker processes import it.
         runs: The runs, all with the same number of threads.
-        dataset: Their dataset, on disk.
+        dataset: Their dataset, on disk; a run may have its own.
         workers: Maximum number of processes.
         bar: Progress display with one unit for each run.
     """
@@ -127,6 +129,7 @@ def _error(report: JobReport) -> RepriseError | None:
 
 
 def _job(train: TrainRun, run: PlannedRun, dataset: SequenceDataset) -> Message:
+    dataset = dataset if run.own_dataset is None else run.own_dataset
     assert dataset.path is not None
     return {
         "train": function_name(train),

@@ -1,0 +1,37 @@
+"""Datasets made from other datasets: their arrays, their files and their fingerprints."""
+
+from pathlib import Path
+
+import numpy as np
+from audited_log import LENGTH, Audited
+
+from reprise.privacy.auditing.dataset_copy import stored, take_sequences
+
+
+def test_taken_sequences_keep_their_events_and_parts(audited: Audited) -> None:
+    taken = take_sequences(audited.members, np.array([5, 2]))
+    for place, row in enumerate((5, 2)):
+        begin = int(audited.members.offset[row])
+        assert (
+            taken.item[place * LENGTH :][:LENGTH].tolist() == audited.members.item[begin:][:LENGTH].tolist()
+        )
+    assert taken.users.tolist() == [5, 2]
+    assert taken.train_end.tolist() == [LENGTH - 2, 2 * LENGTH - 2]
+    assert taken.valid_end.tolist() == [LENGTH - 1, 2 * LENGTH - 1]
+
+
+def test_a_stored_dataset_is_equal_when_it_is_opened(audited: Audited, tmp_path: Path) -> None:
+    taken = take_sequences(audited.members, np.arange(7))
+    opened = stored(taken, tmp_path / "data")
+    assert opened.fingerprint == taken.fingerprint
+    for name in ("offset", "train_end", "valid_end", "item", "time_ms", "kind"):
+        assert getattr(opened, name).tolist() == getattr(taken, name).tolist()
+    assert opened.users.tolist() == taken.users.tolist()
+    assert opened.table.equals(taken.table)
+
+
+def test_other_sequences_have_another_fingerprint(audited: Audited) -> None:
+    first, same, other = (
+        take_sequences(audited.members, np.array(rows)) for rows in ([1, 2], [1, 2], [2, 1])
+    )
+    assert first.fingerprint == same.fingerprint != other.fingerprint
