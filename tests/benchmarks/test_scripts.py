@@ -192,3 +192,11 @@ def test_event_logs_are_measured(tmp_path: Path) -> None:
     for log in found.values():
         assert min(log["append"][group]["events_per_s"] for group in ("1", "64")) > 0
         assert all(0 < row["median_ms"] <= row["p99_ms"] for row in log["since"].values())
+
+
+def test_private_training_is_measured(path: Path, tmp_path: Path) -> None:
+    options = ["--epsilons", "4", "--shares", "0.5", "--runs", "1", "--release", "1"]
+    found = wrote(tmp_path / "found.json", "private_training.py", str(path), *options)
+    assert list(found["epsilon"]) == ["4.0"] and len(found["users"]) == 1
+    for row in (found["epsilon"]["4.0"], *found["users"].values()):
+        assert 0 <= row["low"] <= row["ndcg@10"] <= row["high"] <= 1

@@ -53,10 +53,10 @@ def test_equal_directory_names_are_replaced_by_paths(tmp_path: Path) -> None:
 def test_missing_field_of_an_older_run_has_its_default(tmp_path: Path) -> None:
     old, new = run(tmp_path / "old", 1), run(tmp_path / "new", 2)
     text = (old / "run.json").read_text()
-    assert '"refit": 4' in text
-    (old / "run.json").write_text(text.replace('"refit": 4,', "").replace(',\n      "refit": 4', ""))
-    assert '"refit"' not in (old / "run.json").read_text()
-    assert TrainingConfig().refit == 4
+    assert '"warmup": 0.02' in text
+    (old / "run.json").write_text(text.replace('"warmup": 0.02,', "").replace(',\n      "warmup": 0.02', ""))
+    assert '"warmup"' not in (old / "run.json").read_text()
+    assert TrainingConfig().warmup == 0.02
     assert len(find_candidates([old, new], [])) == 1
 
 

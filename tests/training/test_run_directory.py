@@ -251,8 +251,8 @@ def test_a_run_from_before_0_1_0_is_recognised(tmp_path: Path) -> None:
     run.manifest.write_text(text)
     manifest = manifest_of(RECIPE, worlds.cycle(), 1)
     run.check(manifest)
-    run.manifest.write_text(text.replace('"refit": 4,', ""))
-    with pytest.raises(ConfigError, match=r"another recipe\.training\.refit \(None, now 4\)"):
+    run.manifest.write_text(text.replace('"warmup": 0.02,', ""))
+    with pytest.raises(ConfigError, match=r"another recipe\.training\.warmup \(None, now 0\.02\)"):
         run.check(manifest)
 
 

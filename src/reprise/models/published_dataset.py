@@ -7,7 +7,7 @@ from reprise.data.public_items import without_events
 from reprise.models.networks.network_scorer import NetworkScorer
 
 PRIVACY = "privacy"
-"""Key of the statement of differential privacy in the metadata of a saved model."""
+"""Key of the statement of differential privacy in the metadata of a saved model, as in its model card."""
 
 
 def published_dataset(network: object, dataset: SequenceDataset) -> tuple[SequenceDataset, dict[str, Any]]:

@@ -15,7 +15,7 @@ from reprise.data.dataset import SequenceDataset
 from reprise.data.history_rules import HistoryRules
 from reprise.data.vocabulary import ItemId, Vocabulary
 from reprise.recommender.artefact.artefact import Artefact, write
-from reprise.recommender.artefact.model_card import ReportLike
+from reprise.recommender.artefact.model_card import PRIVACY, ReportLike
 from reprise.recommender.artefact.reading import read, usable
 from reprise.recommender.artefact.search_choice import (
     AUTO,
@@ -100,7 +100,7 @@ class Recommender:
         return recommender
 
     def _open(self, artefact: Artefact, trusted: bool, dataset: SequenceDataset | None = None) -> None:
-        self._trusted, self._dataset = trusted, dataset
+        self._trusted, self._dataset = trusted, None if PRIVACY in artefact.metadata else dataset
         self._similarity = SimilarItems(artefact)
         self._ranker, self._changer = open_ranker(artefact)
         self._rules = artefact.history_rules

@@ -27,6 +27,8 @@ from private_logs import (
 from torch import Tensor, nn
 
 from reprise.arrays import Float64Array
+from reprise.cli.commands.export import training_metadata
+from reprise.errors import ConfigError
 from reprise.models.networks.recurrent import Recurrent
 from reprise.recommender.recommender import Recommender
 from reprise.training.private.secret_noise import SecretNoise
@@ -72,7 +74,11 @@ def run_of(rows: list[Row], folder: Path, training: TrainingConfig) -> dict[str,
 
 def model_of(folder: Path) -> dict[str, bytes]:
     """Save the model of a run, and return its files without the time at which they were written."""
-    Recommender(*load_run(folder / "run"), training={"seed": 1}).save(folder / "model")
+    recommender = Recommender(*load_run(folder / "run"), training=training_metadata(folder / "run"))
+    assert recommender._dataset is None  # to which a search could be fitted
+    with pytest.raises(ConfigError, match=r"report: .* without noise"):
+        recommender.save(folder / "model", report={"metrics": {}, "targets": 1, "protocol": {}})
+    recommender.save(folder / "model")
     manifest = json.loads((folder / "model" / "manifest.json").read_text())
     files = {file.name: file.read_bytes() for file in (folder / "model").iterdir()}
     files["README.md"] = files["README.md"].replace(manifest.pop("created").encode(), b"TIME")

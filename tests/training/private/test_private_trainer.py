@@ -10,13 +10,19 @@ from private_logs import EXACT, catalogue, log_rows, prepared, private
 from reprise.data.dataset import SequenceDataset
 from reprise.errors import ArtefactError, ConfigError
 from reprise.evaluation.evaluator import evaluate
-from reprise.models.networks.linear_fold import LinearFold
+from reprise.models.networks.linear_fold import FoldEncoder, LinearFold
 from reprise.models.networks.recurrent import Recurrent
+from reprise.models.networks.sequence_model import SequenceModel
 from reprise.models.published_dataset import published_dataset
 from reprise.testing import worlds
 from reprise.training.checkpoint import read_tensors
+from reprise.training.forecasting.add_forecast import add_forecast
 from reprise.training.private import private_trainer
-from reprise.training.private.accounting import epsilon_spent
+from reprise.training.private.accounting import SampledSteps, epsilon_spent
+from reprise.training.private.privacy_statement import NoisePlan
+from reprise.training.private.secret_noise import SecretNoise
+from reprise.training.private.user_events import last_events
+from reprise.training.private.user_loss import UserLoss
 from reprise.training.run_directory import RunDirectory, load_run
 from reprise.training.start_run import train
 from reprise.training.train_seeds import train_seeds
@@ -51,6 +57,12 @@ def test_no_loss_and_no_metric_is_stored(shop: SequenceDataset, tmp_path: Path) 
     assert [list(record) for record in records] == [["privacy"]]
     text = (tmp_path / "run" / "train.log").read_text()
     assert "loss" not in text and "valid" not in text and "ndcg" not in text
+
+
+def test_forecast_heads_are_not_added(shop: SequenceDataset, tmp_path: Path) -> None:
+    train(Recurrent(), shop, tmp_path / "run", training=private(), options=EXACT)
+    with pytest.raises(ConfigError, match="forecast heads are fitted without noise"):
+        add_forecast(tmp_path / "run")
 
 
 def test_two_runs_of_one_seed_have_different_noise(shop: SequenceDataset, tmp_path: Path) -> None:
@@ -115,6 +127,27 @@ def test_a_run_that_stops_between_steps_ends_with_the_same_weights(
     whole, parts = (read_tensors(tmp_path / name / "best.safetensors")[0] for name in ("whole", "parts"))
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_training_of_the_blocks_reduces_the_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    little = NoisePlan(0.3, SampledSteps(0.5, 0.5, 20), 99.0)
+    monkeypatch.setattr(private_trainer, "noise_plan", lambda privacy: little)
+    monkeypatch.setattr(private_trainer, "LOGIT_SCALE", 1.0)  # too small, which training corrects
+    generator = np.random.default_rng(0)
+    users = [[f"{'ab'[user % 2]}{item}" for item in generator.integers(6, size=10)] for user in range(200)]
+    data = worlds.world(users)
+    training = private(users=200, release=0.5, keep=12, batch=100, steps=20)
+    training = replace(training, learning_rate=0.1)
+    model = train(LinearFold(size=4), data, tmp_path / "run", training=training, options=EXACT)
+    assert isinstance(model, SequenceModel) and isinstance(model.encoder, FoldEncoder)
+    assert model.encoder.blocks is not None
+    loss = UserLoss(model, last_events(data, 200), np.arange(12), SecretNoise(bytes(32)))
+    with torch.no_grad():
+        trained = float(loss(torch.arange(200), 0).mean())
+        torch.nn.init.zeros_(model.encoder.blocks.norm.get_parameter("weight"))
+        untrained = float(loss(torch.arange(200), 0).mean())
+    # a user has the six items of one group, and nothing tells them apart: the best loss is ln 6
+    assert trained - np.log(6) < 0.5 * (untrained - np.log(6))
 
 
 @pytest.mark.parametrize(

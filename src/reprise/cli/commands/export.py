@@ -122,7 +122,9 @@ def _used_privately(training: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a training that private training uses."""
     from reprise.training.privacy_config import USED
 
-    return {name: training[name] for name in USED if training.get(name) is not None}
+    used = {name: training[name] for name in USED if training.get(name) is not None}
+    hidden = ("class", "catalogue")  # a path of this machine; the statement says whether there was one
+    return used | {"privacy": {name: value for name, value in used["privacy"].items() if name not in hidden}}
 
 
 def _records(file: Path, metric: str) -> list[dict[str, Any]]:

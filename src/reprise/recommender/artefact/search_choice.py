@@ -9,7 +9,7 @@ from reprise.data.dataset import SequenceDataset
 from reprise.errors import ConfigError
 from reprise.recommender.artefact.artefact import Artefact, vectors_checksum
 from reprise.recommender.artefact.loading import open_network
-from reprise.recommender.artefact.model_card import ReportLike, report_facts
+from reprise.recommender.artefact.model_card import PRIVACY, ReportLike, report_facts
 from reprise.recommender.artefact.sampled_queries import sampled_queries
 from reprise.recommender.search.approximate_index import TUNED_K, ApproximateIndex
 from reprise.recommender.search.inverted_file import INSTALL, InvertedFile, is_installed
@@ -39,10 +39,15 @@ def described_artefact(
     """Return an artefact with an evaluation and texts for the model card; see `Recommender.save`.
 
     Raises:
-        ConfigError: `report` is not a report, or `attribution` is not a mapping.
+        ConfigError: `report` is not a report or the model is private, or `attribution` is not a mapping.
     """
     if attribution is not None:
         mapping("attribution", attribution, "pass texts by name, such as {'licence': 'MIT'}")
+    if report is not None and PRIVACY in artefact.metadata:
+        raise ConfigError(
+            "report: the metrics of a model with differential privacy were computed from events without noise, so they are "
+            "not saved with it; leave out the report"
+        )
     return artefact.with_metadata(report=report_facts(report), attribution=attribution)
 
 

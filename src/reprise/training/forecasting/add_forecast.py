@@ -4,6 +4,7 @@ from pathlib import Path
 
 from reprise.argument_checks import file_path
 from reprise.data.dataset import SequenceDataset
+from reprise.errors import ConfigError
 from reprise.forecast.forecast_heads import ForecastHeads
 from reprise.models.networks.network_scorer import NetworkScorer
 from reprise.training.forecasting.fit_forecast import fit_forecast
@@ -25,7 +26,7 @@ def add_forecast(
 
     Raises:
         ArtefactError: The directory is not a run, is damaged, or has no finished epoch.
-        ConfigError: Another process trains in the run directory.
+        ConfigError: Another process trains in the run directory, or the run is private.
         DataError: The dataset is missing, has another fingerprint, or has nothing to forecast.
     """
     run = RunDirectory(file_path("path", path))
@@ -36,7 +37,16 @@ def add_forecast(
 def store_forecast(
     run: RunDirectory, model: NetworkScorer, dataset: SequenceDataset, seed: int
 ) -> ForecastHeads:
-    """Fit forecast heads for the network of a run, set `model.forecast`, and store the heads in the run."""
+    """Fit forecast heads for the network of a run, set `model.forecast`, and store the heads in the run.
+
+    Raises:
+        ConfigError: The network was trained with differential privacy.
+    """
+    if model.public_facts is not None:
+        raise ConfigError(
+            f"{run.path} was trained with training.privacy, and forecast heads are fitted without noise; fit them to a run "
+            "without privacy"
+        )
     with run.locked():
         model.forecast = fit_forecast(model, dataset, seed=seed)
         run.write_forecast(model.forecast)

@@ -32,11 +32,11 @@ SECRET, STEP = "secret", "step"
 """Name of the seed of the noise in a checkpoint, and of the number of steps in its metadata."""
 LEARNING_RATE = 0.02
 """Default learning rate of the recurrent blocks."""
-POPULARITY_WEIGHT = 0.1
+POPULARITY_WEIGHT = 0.3
 """Weight of the logarithm of the noisy count in the score of an item."""
-LOGIT_SCALE = 1.0
+LOGIT_SCALE = 3.0
 """Scale of the output vectors."""
-WITHOUT_VECTOR = -20.0
+WITHOUT_VECTOR = -100.0
 """Bias of items without a vector, relative to the most popular item."""
 
 
