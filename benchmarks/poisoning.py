@@ -35,7 +35,7 @@ POPULAR = 50
 HISTORY = 20
 """Number of events of a real user before the answer."""
 QUERIES = 2_000
-"""Largest number of real users that are asked."""
+"""Largest number of real users whose answers are computed."""
 AT = 10
 ALLOWED = ("duplicate", "giveaway")
 """Leaks of the fake users, who repeat each other."""

@@ -44,7 +44,7 @@ def test_dropped_bots_are_printed(reprise: Run, tmp_path: Path) -> None:
         "prepare", log, "--out", tmp_path / "shop", "--split", "leave-one-out", "--max-events-per-day", "3"
     )
     assert result.exit_code == 0, result.output
-    assert re.search(r"dropped: busy_users +4 *\n", result.stdout)
+    assert re.search(r"dropped: busy users +4 *\n", result.stdout)
     assert re.search(r"users dropped +1 *\n", result.stdout)
 
 

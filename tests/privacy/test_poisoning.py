@@ -57,7 +57,7 @@ def test_fake_users_push_an_item_and_the_maximum_per_day_leaves_them_out(tmp_pat
 
 
 def test_fakes_below_the_maximum_per_day_are_not_recognised(tmp_path: Path) -> None:
-    """The limit that is documented: at fourteen events a day, nobody is left out."""
+    """The limit that is documented: at fourteen events a day, no user is left out."""
     options = {"split": "leave-one-out", "allow_leaks": ["duplicate", "giveaway"], "max_events_per_day": 14}
     attacked = rp.prepare(log(50), tmp_path / "attacked", **options)
     assert attacked.facts["users_dropped"] == 0

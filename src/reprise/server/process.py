@@ -151,7 +151,9 @@ def serve(
             served.items.users_of_items()  # raises an error if the model does not have these numbers
         engine = ServingEngine(served, log)
     except BaseException:
-        log.close()
+        for opened in (log, *sockets):
+            if opened is not None:
+                opened.close()
         raise
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     # garbage collection pauses all threads: keep the modules and the model out of every later collection

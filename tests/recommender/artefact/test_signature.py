@@ -47,7 +47,7 @@ def test_a_signed_model_is_loaded_with_its_key_and_without_one(
     assert Recommender.load(signed).recommend(["p1"]) == expected
 
 
-def test_the_key_of_somebody_else_is_refused(signed: Path, keys: Path) -> None:
+def test_the_key_of_another_person_is_refused(signed: Path, keys: Path) -> None:
     with pytest.raises(
         ArtefactError, match=r"is not one of its manifest by the key of .*other\.pub .*another key signed it"
     ):
@@ -180,4 +180,4 @@ def test_without_the_library_the_message_says_what_to_install(
     monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
     with pytest.raises(ConfigError, match=r"need cryptography: pip install 'reprise\[sign\]'"):
         Recommender.load(signed, verify=keys / "release.pub")
-    Recommender.load(signed)  # a signature that is not asked for needs no library
+    Recommender.load(signed)  # without a key, no signature is read

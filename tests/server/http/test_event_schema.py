@@ -196,7 +196,7 @@ def test_events_beyond_the_rate_of_a_user_are_rejected_and_those_of_others_store
     monkeypatch.setattr(event_checks, "TokenBuckets", lambda: TokenBuckets(1_000, clock=lambda: now_s[0]))
     settings = replace(LONG_TIMEOUTS, max_user_events_per_minute=2)
     with contextmanager(app_client)(engine, settings=settings) as client:
-        other = {**VALID, "user_id": "somebody"}
+        other = {**VALID, "user_id": "bert"}
         results = send(client, VALID, {**VALID, "kind": "vew"}, VALID, VALID, other)
         assert [result["reason"] for result in results] == [None, "unknown_kind", None, "too_many", None]
         assert results[3]["error"] == "the user has sent more than 2 events per minute; send it again in 30 s"

@@ -1,6 +1,6 @@
 """Signatures of saved models: Ed25519 (RFC 8032) over the bytes of the manifest, which has the checksums of all files.
 
-Checksums find damage. A signature also finds that somebody else wrote the model: only the owner of the private key can make
+Checksums find damage. A signature also finds that another person wrote the model: only the owner of the private key can make
 it. Keys are PEM files without a password, as OpenSSL writes and reads them, and a signature is 64 bytes. This checks one, too:
 `openssl pkeyutl -verify -rawin -in manifest.json -sigfile manifest.sig -pubin -inkey KEY.pub`.
 """
@@ -101,7 +101,7 @@ PublicKeyLike = PublicKey | str | Path | None
 
 @dataclass(frozen=True)
 class SigningKey:
-    """The private key that signs models. Whoever has it can sign."""
+    """The private key that signs models. Every holder of it can sign."""
 
     path: Path
     """File of the key."""
