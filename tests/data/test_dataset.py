@@ -2,6 +2,7 @@
 
 import gc
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from reprise.data.dataset import COLUMNS, MANIFEST, SequenceDataset
 from reprise.data.preparing.prepare import prepare
+from reprise.data.sequence_blocks import iter_blocks, iter_user_blocks
 from reprise.errors import DataError
 
 
@@ -152,3 +154,41 @@ def test_files_with_mismatching_lengths_are_refused(
     with pytest.raises(DataError) as caught:
         SequenceDataset.open(directory)
     assert str(caught.value) == f"{directory / name}.npy is damaged ({reason}); run `reprise prepare` again"
+
+
+def test_sessions_of_a_user_have_the_same_owner(write_log, tmp_path: Path) -> None:
+    """Users b and a with pauses of a day: their sessions have different ids and the same owner."""
+    day_s, start_s = 86_400, 1_700_000_000
+    rows = [
+        (user, item, start_s + day * day_s + item)
+        for day in range(3)
+        for user in ("b", "a")
+        for item in range(4)
+    ]
+    log = write_log(rows)
+    prepare(log, tmp_path / "cut", split="leave-one-out", session_gap="1h", progress=False)
+    dataset = SequenceDataset.open(tmp_path / "cut")
+    assert dataset.owner is not None and len(dataset) == 6
+    users = [str(name).split("/")[0] for name in dataset.users]
+    assert len({(user, int(owner)) for user, owner in zip(users, dataset.owner, strict=True)}) == 2
+    prepare(log, tmp_path / "whole", split="leave-one-out", progress=False)
+    assert SequenceDataset.open(tmp_path / "whole").owner is None
+
+
+def test_blocks_of_whole_users_hold_every_event_once(directory: Path) -> None:
+    """The sequences of a user are next to each other, whatever their places in the dataset."""
+    dataset = SequenceDataset.open(directory)
+    owner_U = np.arange(len(dataset)) % 2
+    blocks = list(iter_user_blocks(replace(dataset, owner=owner_U), events=1))
+    assert [set(owner_U[block.sequence_E]) for block in blocks] == [{0}, {1}]
+    found = {
+        (int(row), int(item), int(time_ms), int(part))
+        for block in blocks
+        for row, item, time_ms, part in zip(
+            block.sequence_E, block.item_E, block.time_ms_E, block.part_E, strict=True
+        )
+    }
+    (whole,) = iter_blocks(dataset)
+    columns = whole.sequence_E, whole.item_E, whole.time_ms_E, whole.part_E
+    assert found == {tuple(map(int, row)) for row in zip(*columns, strict=True)}
+    assert sum(len(block.item_E) for block in blocks) == dataset.events
