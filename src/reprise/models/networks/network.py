@@ -49,7 +49,7 @@ class Network:
     The correction is fitted after training. Default: 20, or 0 in bare recurrent networks."""
     neighbours: Annotated[int, Field(ge=1)] = 128
     """Number of neighbours stored per item in the co-occurrence correction, of each of both sorts."""
-    pair_users: Annotated[int, Field(ge=1)] = 1
+    pair_users: Annotated[int, Field(ge=1)] = 2
     """Minimum number of different users of a pair of items in the co-occurrence correction; rarer pairs are not counted.
     A user is a sequence, or all sessions of a user if `prepare` has divided users into sessions."""
     repeats: Annotated[int, Field(ge=0)] | None = None
