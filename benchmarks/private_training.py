@@ -1,6 +1,6 @@
 """Accuracy of training with user-level differential privacy, against epsilon and against the number of users.
 
-    OMP_NUM_THREADS=1 python benchmarks/private_training.py data/ml-1m --release 1 --picture curve.svg
+    OMP_NUM_THREADS=1 python benchmarks/private_training.py data/ml-1m --picture curve.svg
 
 Items that occurred earlier in the sequence are not candidates. Each point is the mean of several runs, which differ in their
 noise; `low` and `high` are the smallest and the largest. With fewer users the network learns from a random subset, and is
@@ -144,9 +144,7 @@ def main() -> None:
         "--shares", type=float, nargs="*", default=[0.125, 0.25, 0.5], help="shares of the users"
     )
     parser.add_argument("--epsilon", type=float, default=4.0, help="epsilon of the runs with fewer users")
-    parser.add_argument(
-        "--release", type=float, help="training.privacy.release (default: that of the library)"
-    )
+    parser.add_argument("--release", type=float, default=1.0, help="training.privacy.release")
     parser.add_argument("--runs", type=int, default=3, help="runs per point")
     parser.add_argument("--part", choices=["valid", "test"], default="test")
     parser.add_argument("--run", type=Path, action="append", help="run without privacy, for comparison")

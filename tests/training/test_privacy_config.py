@@ -122,10 +122,10 @@ def test_a_batch_above_the_number_of_users_is_refused() -> None:
         resolved(privacy=replace(PRIVACY, users=500, release=0.6))
 
 
-def test_blocks_are_trained_by_default_if_there_are_many_users() -> None:
-    assert resolved(privacy=Privacy(epsilon=4, users=5_999)).model.layers == 0
-    assert resolved(privacy=Privacy(epsilon=4, users=6_000)).model.layers == 1
-    assert resolved(privacy=Privacy(epsilon=1, users=24_000)).model.layers == 1
+def test_blocks_are_trained_with_the_rest_of_the_budget() -> None:
+    assert resolved().model.layers == 0
+    assert resolved(privacy=replace(PRIVACY, release=0.6)).model.layers == 1
+    assert resolved(LinearFold(layers=2), replace(PRIVACY, release=0.6)).model.layers == 2
 
 
 def test_blocks_need_a_part_of_the_budget() -> None:

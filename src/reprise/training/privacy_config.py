@@ -9,11 +9,6 @@ from reprise.config import spec
 from reprise.errors import ConfigError
 from reprise.models.networks.linear_fold import LinearFold
 
-RELEASE = 0.6
-"""Default of `Privacy.release` if recurrent blocks are trained."""
-ENOUGH = 24_000.0
-"""Product of epsilon and users from which recurrent blocks are trained by default. docs/privacy.md has the measurement."""
-
 
 @spec
 class Privacy:
@@ -31,9 +26,9 @@ class Privacy:
     """Delta of the whole run. It must be below 1 / users."""
     events: Annotated[int, Field(ge=2)] = 200
     """Maximum number of events that are read per user, the last ones of the training part."""
-    release: Annotated[float, Field(gt=0, le=1)] | None = None
+    release: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of epsilon for the release of item counts and similarities; the rest trains the recurrent blocks by DP-SGD.
-    1: no blocks are trained. Default: 0.6 if epsilon times users is at least 24,000, else 1."""
+    1: no blocks are trained."""
     keep: Annotated[int, Field(ge=2)] | None = None
     """Maximum number of items that get vectors: those with the highest noisy counts.
     Default: users / 10 / noise multiplier of the release, because more items have more noise."""
@@ -49,13 +44,6 @@ class Privacy:
     kinds: tuple[str, ...] = ()
     """Public names of the kinds of event that a request may have; the network does not read them.
     Default: `event` with a catalogue; without one, those of the log, which are then declared public too."""
-
-    @property
-    def release_share(self) -> float:
-        """Share of epsilon for the release: `release`, or its default."""
-        if self.release is not None:
-            return self.release
-        return RELEASE if self.epsilon * self.users >= ENOUGH else 1.0
 
     @property
     def sampling_rate(self) -> float:
@@ -77,7 +65,7 @@ class Privacy:
                 f"training.privacy.delta is {self.delta:g}, which allows to publish a whole user; it must be below "
                 f"1 / users = {1 / self.users:.2g}"
             )
-        if self.release_share < 1 and self.batch > self.users:
+        if self.release < 1 and self.batch > self.users:
             raise ConfigError(
                 f"training.privacy.batch is {self.batch}, more than training.privacy.users, {self.users}; choose a smaller "
                 "batch"
@@ -149,7 +137,7 @@ def check_private_model(model: Any, privacy: Privacy, default: Any) -> None:
             f"model {type(model).__name__} cannot be combined with training.privacy: {reason}; leave out the model, or "
             "choose LinearFold(...)"
         )
-    share = privacy.release_share
+    share = privacy.release
     if model.layers and share == 1:
         raise ConfigError(
             f"model.layers is {model.layers}, but no privacy budget is left to train recurrent blocks, because "

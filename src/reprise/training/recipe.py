@@ -197,5 +197,5 @@ def _private_model(model: Any, privacy: Privacy) -> LinearFold:
     """Return the spec of the network of a private training. The default network is replaced by one that it can train."""
     check_private_model(model, privacy, Recurrent())
     fold = LinearFold() if type(model) is Recurrent else model
-    blocks = 0 if privacy.release_share == 1 else 1
+    blocks = 0 if privacy.release == 1 else 1
     return replace(fold, layers=blocks if fold.layers is None else fold.layers)

@@ -45,7 +45,7 @@ class NoisePlan:
 @cache
 def noise_plan(privacy: Privacy) -> NoisePlan:
     """Return the smallest noise for the budget of a run. The release has its share of epsilon, and DP-SGD what is left."""
-    share, rate = privacy.release_share, privacy.sampling_rate
+    share, rate = privacy.release, privacy.sampling_rate
     release = release_sigma_for(share * privacy.epsilon, privacy.delta)
     if share == 1:
         steps = None
