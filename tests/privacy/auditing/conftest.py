@@ -23,7 +23,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Audited:
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the directory of a run that was trained on a prepared log; `others.csv` lies beside it."""
+    """Return the directory of a run that was trained on a prepared log; `others.csv` lies next to it."""
     folder = tmp_path_factory.mktemp("audited")
     log = read_events(write_log(folder / "members.csv", USERS, seed=1))
     train(SMALL, prepare(log, folder / "data", split=LeaveOneOut()), folder / "run", progress=False)
