@@ -9,6 +9,7 @@ from safetensors.numpy import load_file
 
 from reprise.recommender import PublicKey
 from reprise.recommender.artefact import search_choice
+from reprise.server import json_logging
 
 
 def test_a_small_catalogue_cannot_have_an_approximate_search(
@@ -47,8 +48,14 @@ def test_the_recall_is_printed(
 
 
 def test_a_signed_model_is_verified_by_the_commands_that_read_it(
-    shop: Path, reprise: Callable[..., Result], fails: Callable[..., str], tmp_path: Path
+    shop: Path,
+    reprise: Callable[..., Result],
+    fails: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # a server logs to the standard error of its process, which for a test is closed afterwards
+    monkeypatch.setattr(json_logging, "write_to_stderr", lambda level: None)
     key, public, model = tmp_path / "key", tmp_path / "key.pub", tmp_path / "m"
     result = reprise("signing-key", key)
     assert result.exit_code == 0, result.output

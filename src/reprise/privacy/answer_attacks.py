@@ -15,10 +15,9 @@ from reprise.arrays import AnyArray
 
 
 def evidence(answer: Sequence[Mapping[str, Any]], ids: Mapping[Any, int]) -> AnyArray:
-    """Return a number for each item from one answer, [I]: higher if the item is more likely.
+    """Return the score of each item in one answer, or minus the logarithm of its rank in an answer without scores, [I].
 
-    It is the score; in an answer without scores, minus the logarithm of the rank. An item that is not in the answer has the
-    lowest number of the answer.
+    An item that is not in the answer has the lowest of these numbers.
 
     Args:
         answer: Items of the answer with `item_id`, `score` (or None) and `rank`.

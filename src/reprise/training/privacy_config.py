@@ -62,7 +62,7 @@ class Privacy:
         """
         if self.delta >= 1 / self.users:
             raise ConfigError(
-                f"training.privacy.delta is {self.delta:g}, which allows to publish a whole user; it must be below "
+                f"training.privacy.delta is {self.delta:g}, which allows publishing all events of a user; it must be below "
                 f"1 / users = {1 / self.users:.2g}"
             )
         if self.release < 1 and self.batch > self.users:

@@ -225,7 +225,7 @@ def test_vectors_that_were_changed_after_the_export_of_the_model_are_refused(
     uncounted: Recommender, tmp_path: Path
 ) -> None:
     network = replace(uncounted.ranker.network, input_changes=cast(VectorChanges, object()))
-    changed = uncounted._with_ranker(replace(uncounted.ranker, network=network))
+    changed = uncounted.with_ranker(replace(uncounted.ranker, network=network))
     with pytest.raises(
         ConfigError, match="has items with vectors that the saved model does not have; pass the saved model"
     ):
