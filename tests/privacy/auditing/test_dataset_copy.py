@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 from audited_log import LENGTH, Audited
 
+from reprise.models import Recurrent
 from reprise.privacy.auditing.dataset_copy import stored, take_sequences
+from reprise.training import TrainingConfig, train
 
 
 def test_taken_sequences_keep_their_events_and_parts(audited: Audited) -> None:
@@ -28,6 +30,13 @@ def test_a_stored_dataset_is_equal_when_it_is_opened(audited: Audited, tmp_path:
         assert getattr(opened, name).tolist() == getattr(taken, name).tolist()
     assert opened.users.tolist() == taken.users.tolist()
     assert opened.table.equals(taken.table)
+
+
+def test_sequences_without_some_warm_items_can_be_trained_on(audited: Audited, tmp_path: Path) -> None:
+    taken = stored(take_sequences(audited.members, np.arange(2)), tmp_path / "data")
+    assert np.unique(taken.item).size < taken.items.warm
+    model = Recurrent(size=4, layers=1, attention=0, repeats=0)
+    assert train(model, taken, tmp_path / "run", training=TrainingConfig(epochs=1, refit=0))
 
 
 def test_other_sequences_have_another_fingerprint(audited: Audited) -> None:
