@@ -18,6 +18,7 @@ from reprise.atomic_files import write_text, writing
 from reprise.data.dataset import COLUMNS, FORMAT, ITEMS, MANIFEST, SEQUENCES, SequenceDataset
 from reprise.data.leakage.checks import FACT
 from reprise.data.leakage.findings import LEAK_KINDS
+from reprise.data.vocabulary import PAD
 
 EVENT_COLUMNS = ("item", "time_ms", "kind", "value")
 """Arrays with one entry for each event."""
@@ -56,6 +57,23 @@ def sequences_of(dataset: SequenceDataset, row_U: AnyArray) -> Sequences:
     columns = {name: np.asarray(getattr(dataset, name)[position_E]) for name in EVENT_COLUMNS}
     users = np.asarray(dataset.users)[row_U]
     return Sequences(users, length_U, train_end_U - start_U, valid_end_U - train_end_U, columns)
+
+
+def without_unknown_items(sequences: Sequences) -> Sequences:
+    """Return sequences without the events whose item has no index. A sequence may become empty."""
+    known_E = sequences.columns["item"] != PAD
+    users = len(sequences.length_U)
+    row_E = np.repeat(np.arange(users), sequences.length_U)
+    start_U = sequences.length_U.cumsum() - sequences.length_U
+    step_E = np.arange(len(row_E)) - start_U[row_E]
+    trained_E = step_E < sequences.train_U[row_E]
+    valid_E = ~trained_E & (step_E < (sequences.train_U + sequences.valid_U)[row_E])
+    length_U, train_U, valid_U = (
+        np.bincount(row_E[known_E & part_E], minlength=users)
+        for part_E in (np.ones_like(known_E), trained_E, valid_E)
+    )
+    columns = {name: array[known_E] for name, array in sequences.columns.items()}
+    return Sequences(sequences.users, length_U, train_U, valid_U, columns)
 
 
 def with_sequences(dataset: SequenceDataset, *groups: Sequences) -> SequenceDataset:

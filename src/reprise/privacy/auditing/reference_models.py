@@ -17,7 +17,12 @@ from reprise.data.dataset import SequenceDataset
 from reprise.data.vocabulary import PAD
 from reprise.errors import ConfigError, DataError
 from reprise.models.networks.network_scorer import NetworkScorer
-from reprise.privacy.auditing.dataset_copy import sequences_of, stored, with_sequences
+from reprise.privacy.auditing.dataset_copy import (
+    sequences_of,
+    stored,
+    with_sequences,
+    without_unknown_items,
+)
 from reprise.privacy.auditing.membership import AttackResult, attack_result, check_enough
 from reprise.privacy.auditing.user_losses import (
     COUNTS,
@@ -246,8 +251,11 @@ def _aligned(losses: UserLosses, own: UserLosses) -> UserLosses:
 
 
 def _with_validation(others: SequenceDataset, row_U: AnyArray, seed: int) -> SequenceDataset:
-    """Return some of the users; if none has validation events, a tenth of them become the validation part."""
-    chosen = sequences_of(others, row_U)
+    """Return some of the users, without their events of items that the run does not know.
+
+    If none has validation events, a tenth of the users become the validation part.
+    """
+    chosen = without_unknown_items(sequences_of(others, row_U))
     if not chosen.valid_U.any():
         order_U = np.random.default_rng(seed).permutation(len(row_U))[
             : max(1, round(VALID_SHARE * len(row_U)))
