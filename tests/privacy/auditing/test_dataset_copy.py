@@ -12,7 +12,7 @@ from reprise.privacy.auditing.dataset_copy import (
     stored,
     take_sequences,
     with_sequences,
-    without_unknown_items,
+    with_warm_items,
 )
 from reprise.training import TrainingConfig, train
 
@@ -46,20 +46,21 @@ def test_sequences_without_some_warm_items_can_be_trained_on(audited: Audited, t
     assert train(model, taken, tmp_path / "run", training=TrainingConfig(epochs=1, refit=0))
 
 
-def test_events_of_unknown_items_are_left_out(audited: Audited) -> None:
+def test_events_of_unknown_and_cold_items_are_left_out(audited: Audited) -> None:
     generator = np.random.default_rng(0)
     known = sequences_of(audited.members, np.arange(20))
     item_E = np.where(generator.random(known.length_U.sum()) < 0.3, PAD, known.columns["item"])
     holed = known._replace(columns=known.columns | {"item": item_E})
-    found = without_unknown_items(holed)
+    warm = audited.members.items.warm - 5
+    found = with_warm_items(holed, warm)
     before, after = with_sequences(audited.members, holed), with_sequences(audited.members, found)
-    assert PAD not in after.item
+    assert PAD not in after.item and after.item.max() <= warm < before.item.max()
     for part in ("train", "valid", "test"):
         for (first, last), (begin, end) in zip(
             zip(*before.part(part), strict=True), zip(*after.part(part), strict=True), strict=True
         ):
             expected = before.item[first:last]
-            assert after.item[begin:end].tolist() == expected[expected != PAD].tolist()
+            assert after.item[begin:end].tolist() == expected[(expected != PAD) & (expected <= warm)].tolist()
 
 
 def test_other_sequences_have_another_fingerprint(audited: Audited) -> None:

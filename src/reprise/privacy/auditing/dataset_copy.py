@@ -59,9 +59,13 @@ def sequences_of(dataset: SequenceDataset, row_U: AnyArray) -> Sequences:
     return Sequences(users, length_U, train_end_U - start_U, valid_end_U - train_end_U, columns)
 
 
-def without_unknown_items(sequences: Sequences) -> Sequences:
-    """Return sequences without the events whose item has no index. A sequence may become empty."""
-    known_E = sequences.columns["item"] != PAD
+def with_warm_items(sequences: Sequences, warm: int) -> Sequences:
+    """Return sequences with the events of the first `warm` items only. A sequence may become empty.
+
+    A network cannot be trained on others: they have no vector, or no index at all.
+    """
+    item_E = sequences.columns["item"]
+    known_E = (item_E != PAD) & (item_E <= warm)
     users = len(sequences.length_U)
     row_E = np.repeat(np.arange(users), sequences.length_U)
     start_U = sequences.length_U.cumsum() - sequences.length_U

@@ -21,7 +21,7 @@ from reprise.privacy.auditing.dataset_copy import (
     sequences_of,
     stored,
     with_sequences,
-    without_unknown_items,
+    with_warm_items,
 )
 from reprise.privacy.auditing.membership import AttackResult, attack_result, check_enough
 from reprise.privacy.auditing.user_losses import (
@@ -251,11 +251,11 @@ def _aligned(losses: UserLosses, own: UserLosses) -> UserLosses:
 
 
 def _with_validation(others: SequenceDataset, row_U: AnyArray, seed: int) -> SequenceDataset:
-    """Return some of the users, without their events of items that the run does not know.
+    """Return some of the users, with their events of warm items of the run.
 
     If none has validation events, a tenth of the users become the validation part.
     """
-    chosen = without_unknown_items(sequences_of(others, row_U))
+    chosen = with_warm_items(sequences_of(others, row_U), others.items.warm)
     if not chosen.valid_U.any():
         order_U = np.random.default_rng(seed).permutation(len(row_U))[
             : max(1, round(VALID_SHARE * len(row_U)))
