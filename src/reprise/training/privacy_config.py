@@ -47,7 +47,7 @@ class Privacy:
 
     @property
     def sampling_rate(self) -> float:
-        """Probability that a user is in a step of DP-SGD."""
+        """Probability with which each step of DP-SGD reads a user."""
         return min(1.0, self.batch / self.users)
 
     def keep_for(self, release_sigma: float) -> int:

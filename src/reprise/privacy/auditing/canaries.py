@@ -212,7 +212,7 @@ def _losses(model: NetworkScorer, dataset: SequenceDataset, events: int) -> dict
 
 
 def _new_ids(users: AnyArray, count: int) -> AnyArray:
-    """Return ids that no user has, of the same type."""
+    """Return new user ids, of the type of the ids in the dataset."""
     if np.issubdtype(users.dtype, np.integer):
         new: AnyArray = int(users.max()) + 1 + np.arange(count)
         return new

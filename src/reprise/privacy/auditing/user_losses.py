@@ -54,7 +54,7 @@ class UserLosses:
 
     @property
     def shipped(self) -> str:
-        """Name of the losses of the model as it recommends: with all corrections that it has."""
+        """Key of the losses with all corrections of the model, by which it recommends."""
         return tuple(self.losses)[-1]
 
     def take(self, row_U: AnyArray) -> "UserLosses":

@@ -1,1 +1,1 @@
-"""State on the device: a folder with graphs and vectors, and a client in one file that needs numpy and onnxruntime only."""
+"""Recommendations on the device of a user: the export of a model, and a client that needs numpy and onnxruntime only."""

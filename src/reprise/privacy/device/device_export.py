@@ -61,8 +61,8 @@ def export_device(
 ) -> DeviceExport:
     """Write a folder with which a device computes recommendations without a question to a server.
 
-    The folder has the graphs of the step and the query, the vectors, the ids of the items, the rules of the log and a client in
-    one file. Counts of pairs of items stay out. So do the columns of items: the client cannot filter by them.
+    The folder contains two ONNX graphs (the step and the query), the vectors and ids of the items, the rules of the log, and a
+    client in one file. It contains no counts of item pairs and no item columns, so the client cannot filter by columns.
 
     Args:
         model: Directory of a saved model, or a recommender.

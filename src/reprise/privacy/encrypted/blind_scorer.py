@@ -28,7 +28,7 @@ class BlindScorer:
     """Item vectors, encoded for products with encrypted queries. They take 16 bytes a number: 1 KB an item of width 64."""
 
     def __init__(self, vectors_ID: AnyArray, parameters: CkksParameters | None = None) -> None:
-        """Encode the vectors, which takes about 5 us an item of width 64.
+        """Encode the item vectors as plaintexts. This takes about 5 us per item at width 64.
 
         Raises:
             ConfigError: TenSEAL is not installed.

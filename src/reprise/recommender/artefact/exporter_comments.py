@@ -1,4 +1,4 @@
-"""What torch's ONNX exporter writes besides the graph: comments in the graph, and warnings."""
+"""Removal of the comments and warnings of torch's ONNX exporter."""
 
 import logging
 import warnings

@@ -15,12 +15,12 @@ LEFT_OUT = {
 }
 """Facts of a dataset about events that were left out of the training: those of erased users, and those without consent."""
 HISTORY_RULES = "history"
-"""Key of the history rules in the description of the data; older models do not have it."""
+"""Key of the history rules in the description of the data. Models of earlier formats do not have it."""
 CORRECTIONS = "corrections"
-"""Key of the names of the score corrections in use; older models do not have it."""
+"""Key of the names of the score corrections in use. Models of earlier formats do not have it."""
 COUNTS = "counts"
-"""Key of the facts about the counts of item pairs: `pair_users` if the model has any, `left_out` if they were removed;
-older models do not have it."""
+"""Key of the facts about the counts of item pairs: `pair_users` if the model has any, `left_out` if they were removed.
+Models of earlier formats do not have it."""
 COOCCURRENCE, SIMILARITY = "co-occurrence with the last items", "similarity to the last items over sessions"
 REPEATED = "repeats of the last items"
 """Names of the score corrections."""

@@ -1,4 +1,4 @@
-"""The bodies of requests for forecasts and of their responses. Numbers are null if the API key gets ranks only."""
+"""The bodies of requests for forecasts and of their responses. Numbers are null for an API key that may not see them."""
 
 from typing import Annotated, Any
 
@@ -25,7 +25,7 @@ class KindProbability(ResponsePart):
     kind: str
     """Name of the kind of event."""
     probability: float | None
-    """Calibrated probability, 0 to 1. null: the API key gets ranks only."""
+    """Calibrated probability, 0 to 1. null: not shown to this API key."""
 
 
 class WaitQuantile(ResponsePart):
@@ -34,12 +34,12 @@ class WaitQuantile(ResponsePart):
     share: float
     """Probability of the quantile, 0 to 1."""
     seconds: float | None
-    """Seconds from now within which the next event comes with the probability `share`. null: the API key gets ranks only."""
+    """Seconds from now within which the next event comes with the probability `share`. null: not shown to this API key."""
 
 
 class NextTimePart(ResponsePart):
-    """The time to the next event, in seconds from now, given that there is one. All numbers are null if the API key gets ranks
-    only."""
+    """The time to the next event, in seconds from now, given that there is one. All numbers are null for an API key that
+    may not see them."""
 
     same_time: float | None
     """Probability that the next event has the same time as the last one. 0 if `now` is after the last event."""
@@ -59,12 +59,12 @@ class PathEvent(ResponsePart):
     title: str | None
     """Title of the item. null: it has none."""
     log_probability: float | None
-    """Natural logarithm of the probability of the item given the events before it. null: the API key gets ranks only."""
+    """Natural logarithm of the probability of the item given the events before it. null: not shown to this API key."""
     kind: str | None
     """Most probable kind. null: the model does not forecast kinds."""
     after_s: float | None
-    """Sum of the median waits up to the event, in seconds from now. null: the model does not forecast times, or the API key
-    gets ranks only."""
+    """Sum of the median waits up to the event, in seconds from now. null: the model does not forecast times, or it is not
+    shown to this API key."""
 
 
 class ForecastResponse(ResponsePart):

@@ -130,7 +130,7 @@ class EventInfluence(ResponsePart):
     kind: str | None
     """Name of the event type, such as `view`. null: the model's default kind."""
     influence: float | None
-    """Score of the recommended item minus its score without this event. null: the API key gets ranks only."""
+    """Score of the recommended item minus its score without this event. null: not shown to this API key."""
 
 
 class ColumnPart(ResponsePart):
@@ -141,8 +141,8 @@ class ColumnPart(ResponsePart):
     value: Any
     """Value that the model read. null: the value is a vector, which the response leaves out."""
     contribution: float | None
-    """Amount that the value adds to the score of the item. Negative: the value lowers the score. null: the API key gets ranks
-    only."""
+    """Amount that the value adds to the score of the item. Negative: the value lowers the score. null: not shown to this API
+    key."""
 
 
 class ScoredItem(ResponsePart):
@@ -151,7 +151,7 @@ class ScoredItem(ResponsePart):
     item_id: str | int
     """Id in the form in which the model was trained: text, or a whole number."""
     score: float | None
-    """Score by which the items are ranked, higher is better. null: the API key gets ranks only."""
+    """Score of the item; items are ranked from the highest score to the lowest. null: not shown to this API key."""
     rank: int
     """Position in the list, from 1."""
     title: str | None
@@ -164,8 +164,8 @@ class ScoredItem(ResponsePart):
     """Contributions of the columns of the item to its score, largest amount first. Empty if the model reads no columns. Left
     out if the request does not have `explain`."""
     propensity: float | None = None
-    """Probability with which exploration drew the item. Left out if the item was ranked by its score. null: the API key gets
-    ranks only, and the log of the server has the probability."""
+    """Probability with which exploration drew the item. Left out if the item was ranked by its score. null: not
+    shown to this API key; the log of the server has it."""
 
 
 class RecommendResponse(ResponsePart):
@@ -202,8 +202,8 @@ class GeneratedItem(ResponsePart):
     title: str | None
     """Title of the item. null: it has none."""
     log_probability: float | None
-    """Natural logarithm of the probability of the item given the history and the items before it, at temperature 1. null: the
-    API key gets ranks only."""
+    """Natural logarithm of the probability of the item given the history and the items before it, at temperature 1. null: not
+    shown to this API key."""
 
 
 class GenerateResponse(ResponsePart):

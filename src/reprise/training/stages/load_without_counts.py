@@ -1,7 +1,7 @@
 """Load the network of a run without the counts of item pairs, which reveal who was in the log.
 
-The counts were fitted after the network, and other parts were fitted together with them: the repeat head, and the bias of
-cold items. Without the counts these are fitted again on the validation part, as the training would have done.
+The repeat head and the bias of cold items were fitted together with the counts. Without the counts both are fitted again on
+the validation part, as in training.
 """
 
 from pathlib import Path
