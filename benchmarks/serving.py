@@ -41,7 +41,10 @@ from reprise.testing.server_process import SERVE, ServerProcess
 REAL, WITHOUT_MODEL, OTHER = "real", "without model", "other version"
 STALL_MS = 5.0
 """Milliseconds from which a stall of the host is long."""
-SERVER_WITHOUT_MODEL = (str(Path(__file__).with_name("server_without_model.py")),)
+SERVER_WITHOUT_MODEL = (
+    sys.executable,
+    str(Path(__file__).with_name("server_without_model.py")),
+)
 
 
 class Running:

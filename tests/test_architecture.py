@@ -15,7 +15,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 FOLDERS = sorted({file.parent for file in FILES})
 LAYER = {
     "errors": 0, "arrays": 0, "argument_checks": 0, "atomic_files": 0, "class_names": 0, "validation_messages": 0,
-    "config": 0, "directory_lock": 0, "keyed_hash": 0, "path_kinds": 0, "progress": 0,
+    "config": 0, "directory_lock": 0, "keyed_hash": 0, "lazy_names": 0, "path_kinds": 0, "progress": 0,
     "data": 1, "content": 2, "forecast": 2, "nn": 3, "models": 4, "evaluation": 5, "recommender": 5,
     "training": 6, "report": 7, "testing": 7, "server": 7, "spark": 7, "privacy": 7,
     "cli": 8, "__init__": 8, "__main__": 8,
@@ -49,7 +49,7 @@ HOMES = {
     "starlette": ("server/http/", "privacy/encrypted/"),
     "uvicorn": ("server/connections/", "privacy/encrypted/"), "httptools": ("server/connections/",),
     "prometheus_client": ("server/prometheus_metrics.py",),
-    "filelock": ("directory_lock.py",), "typer": ("cli/",), "rich": ("cli/", "progress.py"),
+    "filelock": ("directory_lock.py",), "lazy_loader": ("lazy_names.py",), "typer": ("cli/",), "rich": ("cli/", "progress.py"),
 }  # fmt: skip
 """The only places that import a third-party library, so that it can be replaced in one place."""
 RUNS_CODE_WHEN_READ = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

@@ -7,13 +7,13 @@ table engine.
 import os
 from typing import Any
 
-import lazy_loader
+from reprise.lazy_names import lazy_names
 
 # Idle OpenMP threads spin by default. When another process uses the same cores, they then spend most of their time
 # waiting for each other. torch reads this variable once, when it is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-_load, _names, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_load, _names, __all__ = lazy_names(__name__, __file__)
 
 
 def __getattr__(name: str) -> Any:

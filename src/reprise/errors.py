@@ -22,6 +22,10 @@ class ConfigError(RepriseError):
     """A spec, a recipe or an option has an unknown field or an invalid value."""
 
 
+class MissingLibraryError(ConfigError, ImportError):
+    """A library that only some work needs is not installed."""
+
+
 class DivergedError(RepriseError):
     """The training loss is not finite; training stopped before it updated the weights."""
 

@@ -6,6 +6,7 @@ import resource
 import shutil
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -299,7 +300,9 @@ def test_a_full_disk_at_startup_leaves_no_incomplete_log(second_model: Path, tmp
     limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({20 * PAGE}, {NO_LIMIT}))"
     run = f"{limit}; import sys; from reprise.cli.main import main; sys.argv[1:1] = ['serve']; main()"
     with (
-        ServerProcess(second_model, store, tmp_path / "full.log", program=["-c", run]) as full,
+        ServerProcess(
+            second_model, store, tmp_path / "full.log", program=[sys.executable, "-c", run]
+        ) as full,
         pytest.raises(RuntimeError, match=r"events\.db: "),
     ):
         full.wait_ready()

@@ -100,7 +100,9 @@ serve.kind_of = lambda path: os.kill(os.getpid(), signal.SIGHUP) or kind_of(path
 main()
 """
     store = f"sqlite:///{tmp_path}/events.db"
-    with ServerProcess(first_model, store, tmp_path / "log", program=["-c", code, "serve"]) as server:
+    with ServerProcess(
+        first_model, store, tmp_path / "log", program=[sys.executable, "-c", code, "serve"]
+    ) as server:
         assert server.wait_ready().stop() == 0
 
 
@@ -282,7 +284,9 @@ def test_few_open_files_limit_the_connections(first_model: Path, tmp_path: Path)
     code = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256)); from reprise.cli.main import main; main()"
     store = f"sqlite:///{tmp_path}/events.db"
     with (
-        ServerProcess(first_model, store, tmp_path / "log", program=["-c", code, "serve"]) as server,
+        ServerProcess(
+            first_model, store, tmp_path / "log", program=[sys.executable, "-c", code, "serve"]
+        ) as server,
         ExitStack() as stack,
     ):
         server.wait_ready()

@@ -31,6 +31,7 @@ from reprise.cli.commands.privacy import audit, export_device, serve_encrypted, 
 from reprise.cli.process_ranks import join_processes, print_error
 from reprise.cli.standard_streams import discard_output, flush_output, set_up_streams
 from reprise.errors import RepriseError
+from reprise.lazy_names import missing_libraries
 
 COMMANDS = (
     pseudonymise, prepare, describe, train, tune, evaluate, audit, recommend, fit_forecast, forecast, export,
@@ -84,7 +85,8 @@ class CommandGroup(TyperGroup):
 def _messages(context: Any = None) -> Iterator[None]:
     """Print errors of the block as one message, and exit with a status. The context knows the name of the subcommand."""
     try:
-        yield
+        with missing_libraries():
+            yield
     except RepriseError as error:
         raise _exit(USER_ERROR, str(error)) from None
     except BrokenPipeError:

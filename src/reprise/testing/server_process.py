@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 HOST = "127.0.0.1"
-SERVE = ("-m", "reprise", "serve")
-"""Arguments of the Python interpreter that start the server."""
+SERVE = (sys.executable, "-m", "reprise", "serve")
+"""The command that starts the server, without its arguments."""
 READY_S = 60.0
 """Default time limit for the start of a server."""
 STOP_S = 30.0
@@ -54,14 +54,14 @@ class ServerProcess:
             log: File to which the output of the server is appended.
             options: Additional command-line options.
             environment: Additional environment variables.
-            program: Arguments of the Python interpreter, instead of those that run `reprise serve`.
+            program: The command to run, instead of `SERVE`.
         """
         self.port = free_port()
         self.log = log
         address = ["--store", store, "--port", str(self.port)]
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, *program, str(model), *address, *options],
+                [*program, str(model), *address, *options],
                 stdout=output,
                 stderr=output,
                 env={**os.environ, **(environment or {})},

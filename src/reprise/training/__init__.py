@@ -1,6 +1,6 @@
 """Training: recipes, losses, the training loop, checkpoints and hyper-parameter search."""
 
-import lazy_loader
+from reprise.lazy_names import lazy_names
 
 # the public names are listed once, in __init__.pyi
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
