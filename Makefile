@@ -1,4 +1,4 @@
-# make install | test | fuzz SECONDS=3600 | check | demo | docs | benchmark LOGS=folder | clean
+# make install | test | fuzz SECONDS=3600 | check | demo | docs | site | lowest | benchmark LOGS=folder | clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,10 +7,11 @@ STAMP := $(VENV)/.installed
 WORKERS ?= auto
 THREADS ?= 1
 
+LOWEST_TESTS = pytest pytest-xdist hypothesis polars httpx psutil check-jsonschema pyyaml
 SECONDS ?= 120
 SEED ?= 0
 
-.PHONY: install demo test fuzz check format docs benchmark clean
+.PHONY: install demo test fuzz check format docs site lowest benchmark clean
 
 install: $(STAMP)
 
@@ -47,6 +48,27 @@ docs: install
 	$(BIN)/python -m reprise.cli.reference > docs/cli.md
 	$(BIN)/python scripts/api_page.py
 	$(BIN)/python scripts/module_map.py
+
+# the documentation as a web site in build/site, with its notebooks executed; a finished notebook is kept until it changes
+site: install
+	$(BIN)/python scripts/build_site.py
+
+# tests of the core with the oldest libraries that pyproject.toml admits, resolved by uv (on the path). torch stays at the
+# pinned version, because older builds without CUDA cannot be had everywhere.
+lowest: build/lowest/.installed
+	OMP_NUM_THREADS=$(THREADS) build/lowest/bin/python -m pytest -n $(WORKERS) --maxprocesses 8 -W ignore \
+		tests/data tests/evaluation tests/recommender tests/cli tests/server/http
+
+build/lowest/.installed: pyproject.toml constraints.txt
+	@mkdir -p build
+	grep '^torch==' constraints.txt > build/torch.txt
+	uv pip compile --quiet --no-header --no-annotate --resolution lowest-direct --override build/torch.txt \
+		--extra train pyproject.toml | grep -vE '^(nvidia|cuda|triton|torch|setuptools)' > build/lowest.txt
+	$(PYTHON) -m venv build/lowest
+	build/lowest/bin/python -m pip install --quiet -r build/torch.txt
+	build/lowest/bin/python -m pip install --quiet -r build/lowest.txt $(LOWEST_TESTS)
+	build/lowest/bin/python -m pip install --quiet --no-deps -e .
+	@touch $@
 
 # train and compare every family on three logs of a folder; finished runs are kept
 benchmark: install
