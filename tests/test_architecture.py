@@ -17,12 +17,13 @@ LAYER = {
     "errors": 0, "arrays": 0, "argument_checks": 0, "atomic_files": 0, "class_names": 0, "validation_messages": 0,
     "config": 0, "directory_lock": 0, "keyed_hash": 0, "lazy_names": 0, "path_kinds": 0, "progress": 0,
     "data": 1, "content": 2, "forecast": 2, "nn": 3, "models": 4, "evaluation": 5, "recommender": 5,
-    "training": 6, "report": 7, "testing": 7, "server": 7, "spark": 7, "privacy": 7,
-    "cli": 8, "__init__": 8, "__main__": 8,
+    "training": 6, "model_store": 6, "report": 7, "testing": 7, "server": 7, "spark": 7, "privacy": 7,
+    "cli": 9, "__init__": 9, "__main__": 9,
 }  # fmt: skip
 INDEPENDENT = {
     "nn": {"data", "content", "forecast"}, "content": {"forecast"}, "forecast": {"data", "content"},
-    "evaluation": {"recommender"}, "recommender": {"evaluation"}, "training": {"recommender"},
+    "evaluation": {"recommender"}, "recommender": {"evaluation"}, "training": {"recommender", "model_store"},
+    "model_store": {"training", "evaluation", "models", "nn", "data"},
     "report": {"recommender", "testing", "server", "spark", "privacy"}, "server": {"report", "testing", "spark", "privacy"},
     "testing": {"report", "spark", "privacy"}, "privacy": {"report", "testing", "server", "spark"},
     "spark": {"report", "testing", "server", "training", "models", "nn", "evaluation", "privacy"},

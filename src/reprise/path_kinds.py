@@ -1,4 +1,4 @@
-"""Kinds of paths that commands take (log, dataset, run, search, saved model), and messages for a path of the wrong kind."""
+"""Kinds of paths that commands take (log, dataset, run, search, model, model store), and messages for other paths."""
 
 import json
 from glob import escape
@@ -7,12 +7,13 @@ from typing import Literal
 
 from reprise.errors import command_line
 
-Kind = Literal["dataset", "run", "search", "model"]
+Kind = Literal["dataset", "run", "search", "model", "store"]
 MANIFESTS: dict[Kind, str] = {
     "dataset": "dataset.json",
     "run": "run.json",
     "search": "search.json",
     "model": "manifest.json",
+    "store": "store.json",
 }
 """Name of the file that each kind of directory has."""
 NAMES: dict[Kind, str] = {
@@ -20,6 +21,7 @@ NAMES: dict[Kind, str] = {
     "run": "a run",
     "search": "a search",
     "model": "a saved model",
+    "store": "a model store",
 }
 """Names of the kinds in messages."""
 LOGS = (
@@ -106,6 +108,13 @@ def _for_model(path: Path, found: Kind | None) -> str:
     return f"make one with `{_export('RUN', 'MODEL' if path.is_file() else path)}`"
 
 
+def _for_store(path: Path, found: Kind | None) -> str:
+    command = command_line(
+        "reprise", "models", "publish", path if found is None and not path.is_file() else "STORE", "MODEL"
+    )
+    return f"make one with `{command}`"
+
+
 def _for_search(path: Path, found: Kind | None) -> str:
     if found == "dataset":
         return f"search with `{_tune(path, Path('runs') / 'search')}`"
@@ -114,7 +123,13 @@ def _for_search(path: Path, found: Kind | None) -> str:
     return f"`{_tune('DATASET', path)}` starts one or continues it"
 
 
-_REMEDIES = {"dataset": _for_dataset, "run": _for_run, "search": _for_search, "model": _for_model}
+_REMEDIES = {
+    "dataset": _for_dataset,
+    "run": _for_run,
+    "search": _for_search,
+    "model": _for_model,
+    "store": _for_store,
+}
 
 
 def _dataset_of(manifest: Path) -> str | None:

@@ -14,7 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from reprise.errors import ConfigError
+from reprise.errors import ArtefactError, ConfigError
+from reprise.model_store.model_store import ModelStore
+from reprise.model_store.model_version import ModelVersion
+from reprise.path_kinds import kind_of
 from reprise.recommender.artefact.signature import PublicKey, PublicKeyLike
 from reprise.server import json_logging
 from reprise.server.connections.http_server import HttpServer, allow_connections
@@ -28,7 +31,9 @@ from reprise.server.http.cross_site.web_origins import allowed_origins
 from reprise.server.http.routes import normal_root_path
 from reprise.server.prometheus_metrics import PrometheusMetrics
 from reprise.server.queueing.async_service import AsyncService
+from reprise.server.queueing.model_follower import ModelFollower, usable_versions
 from reprise.server.settings import Settings
+from reprise.server.store.event_store import EventStore
 from reprise.server.store.opening import open_store
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
@@ -118,7 +123,7 @@ def serve(
     SIGHUP loads the model directory again. A SIGHUP during a load starts another one after it.
 
     Args:
-        model: Directory of the saved model.
+        model: Directory of the saved model, or of a model store, whose current version is served.
         store: Address of the event log, such as `sqlite:///events.db`; see `open_store`.
         listen: Address to listen on, and the API keys.
         settings: Resource limits and timeouts.
@@ -146,7 +151,7 @@ def serve(
         settings = replace(settings, max_connections=connections)
     log = open_store(store, trusted=trusted)
     try:
-        served = ServedModel.open(model, log, settings.max_state_bytes, settings.max_user_events, key)
+        served, followed = _open_model(model, log, settings, key)
         if authenticator.keys is not None and authenticator.keys.max_min_users:
             served.items.users_of_items()  # raises an error if the model does not have these numbers
         engine = ServingEngine(served, log)
@@ -169,28 +174,63 @@ def serve(
 
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(_serve(engine, authenticator, listen, sockets, settings, early_reload, exit_after))
+            start = _Start(listen, sockets, followed, early_reload, exit_after)
+            runner.run(_serve(engine, authenticator, settings, start))
     finally:
         for timer in timers:
             timer.cancel()
 
 
+def _open_model(
+    path: Path, log: EventStore, settings: Settings, key: PublicKey | None
+) -> tuple[ServedModel, tuple[ModelStore, ModelVersion] | None]:
+    """Open a saved model, or the newest usable version of a model store; return it with the store and the version.
+
+    Raises:
+        ConfigError: the store has no current version.
+        ArtefactError: the model, or every version that was current, is damaged.
+    """
+
+    def opened(directory: Path) -> ServedModel:
+        return ServedModel.open(directory, log, settings.max_state_bytes, settings.max_user_events, key)
+
+    if kind_of(path) != "store":
+        return opened(path), None
+    store = ModelStore(path.absolute())
+    *newer, oldest = usable_versions(store)
+    for version in newer:
+        try:
+            return opened(version.model), (store, version)
+        except ArtefactError as error:  # a server with an earlier version is better than none
+            json_logging.log_error("version refused", error, version=version.name)
+    return opened(oldest.model), (store, oldest)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What a server starts with, apart from its engine and its settings."""
+
+    listen: ListenSettings
+    sockets: tuple[socket.socket, socket.socket | None]
+    """Listening sockets of the main port and of the port for health checks."""
+    followed: tuple[ModelStore, ModelVersion] | None
+    """The model store to follow, and the version that is served. None: the model is not from a store."""
+    early_reload: threading.Event
+    """Set if SIGHUP has arrived already."""
+    exit_after: Callable[[float], None]
+    """Function that ends the process after some seconds, whatever hangs."""
+
+
 async def _serve(
-    engine: ServingEngine,
-    authenticator: Authenticator,
-    listen: ListenSettings,
-    sockets: tuple[socket.socket, socket.socket | None],
-    settings: Settings,
-    early_reload: threading.Event,
-    exit_after: Callable[[float], None],
+    engine: ServingEngine, authenticator: Authenticator, settings: Settings, start: _Start
 ) -> None:
-    listening, health = sockets
+    (listening, health), listen = start.sockets, start.listen
     service = AsyncService(engine, settings, PrometheusMetrics())
     server = HttpServer(service, authenticator, health)
 
     def shut_down() -> None:
         if not service.closing:
-            exit_after(settings.shutdown_timeout_s)
+            start.exit_after(settings.shutdown_timeout_s)
         service.begin_shutdown()
         server.request_shutdown()
 
@@ -199,13 +239,19 @@ async def _serve(
     for name, handler in handlers:
         with suppress(AttributeError, NotImplementedError):  # on Windows
             loop.add_signal_handler(getattr(signal, name), handler)
-    if early_reload.is_set():
+    if start.early_reload.is_set():
         service.request_reload()
+    following = None
+    if start.followed is not None:
+        follower = ModelFollower(*start.followed, service.swap_model, service.metrics)
+        following = asyncio.create_task(follower.run())
     json_logging.log_event(
         "serving", address=f"http://{listen.host}:{listen.port}/", model_version=engine.model.version,
         store=type(engine.store).__name__, keys=0 if authenticator.keys is None else len(authenticator.keys),
     )  # fmt: skip
     await server.serve([listening])
+    if following is not None:
+        following.cancel()
     json_logging.log_event("stopped")
 
 

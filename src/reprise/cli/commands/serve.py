@@ -16,7 +16,11 @@ MEGABYTE = 2**20
 
 def serve(
     model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="Directory of a model, written by `reprise export`.")
+        Path,
+        typer.Argument(
+            metavar="MODEL",
+            help="Directory of a model, written by `reprise export`, or of a model store, whose current version is served.",
+        ),
     ],
     store: Annotated[
         str,
@@ -125,7 +129,7 @@ def serve(
     from reprise.server import process
     from reprise.server.settings import Settings
 
-    if kind_of(model) not in (None, "model"):  # the loader checks anything else
+    if kind_of(model) not in (None, "model", "store"):  # the loader checks anything else
         raise ArtefactError(f"{model} is not a saved model {instead(model, 'model')}")
     listen = process.ListenSettings(
         host, port, keys, trusted_host or (), allow_origin or (), root_path, health_port

@@ -1,0 +1,1 @@
+"""Commands for the life of a model: versions, retraining and feedback."""
