@@ -57,7 +57,7 @@ site: install
 # pinned version, because older builds without CUDA cannot be had everywhere.
 lowest: build/lowest/.installed
 	OMP_NUM_THREADS=$(THREADS) build/lowest/bin/python -m pytest -n $(WORKERS) --maxprocesses 8 -W ignore \
-		tests/data tests/evaluation tests/recommender tests/cli tests/server/http
+		tests/data tests/evaluation tests/recommender tests/cli tests/model_store
 
 build/lowest/.installed: pyproject.toml constraints.txt
 	@mkdir -p build

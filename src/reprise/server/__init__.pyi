@@ -7,6 +7,10 @@ from .engine.serving_engine import ServingEngine as ServingEngine
 from .process import ListenSettings as ListenSettings
 from .process import serve as serve
 from .settings import Settings as Settings
+from .store.answer_log import Answer as Answer
+from .store.answer_log import KeepsAnswers as KeepsAnswers
+from .store.answer_log import Response as Response
+from .store.answer_log import ShownItem as ShownItem
 from .store.event_store import Compactable as Compactable
 from .store.event_store import EventStore as EventStore
 from .store.event_store import KeepsErasures as KeepsErasures

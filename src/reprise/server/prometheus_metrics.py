@@ -107,6 +107,15 @@ class PrometheusMetrics:
             registry=registry,
         )
 
+        self.answers = Counter(
+            "reprise_answers",
+            "Answers by what became of them: stored in the answer log or dropped, because too many were pending or it failed.",
+            ["result"],
+            registry=registry,
+        )
+        for result in ("stored", "dropped"):
+            self.answers.labels(result)
+
     def count_stored(self, statuses: Iterable[Status]) -> None:
         """Count events that were offered to the log, given their statuses."""
         for status, count in Tally(statuses).items():

@@ -57,6 +57,14 @@ class Settings:
     """Maximum number of events waiting to be written."""
     max_batch_events: int = 1_000
     """Maximum number of events written in one commit."""
+    log_answers: bool = True
+    """Whether to keep answers of recommendations in the answer log, if the store has one (`KeepsAnswers`)."""
+    answer_days: int = 90
+    """Days after which an answer is deleted."""
+    max_answers: int = 1_000_000
+    """Maximum number of answers in the answer log. The oldest are deleted."""
+    max_pending_answers: int = 10_000
+    """Maximum number of answers that wait to be written. Further ones are dropped and counted."""
     max_state_bytes: int = 256 * 2**20
     """Maximum memory of cached user states, in bytes. The least recently used states are dropped."""
     refresh_interval_s: float = 1.0

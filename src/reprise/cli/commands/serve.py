@@ -112,6 +112,16 @@ def serve(
             show_default="no maximum",
         ),
     ] = None,
+    answer_log: Annotated[
+        bool,
+        typer.Option(
+            "--answer-log/--no-answer-log",
+            help="Keep what was recommended in the event store, for `reprise feedback`.",
+        ),
+    ] = True,
+    answer_days: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Days after which an answer in the answer log is deleted.")
+    ] = 90,
     quiet: Annotated[
         bool, typer.Option("--quiet", help="Log warnings and errors only, not each request.")
     ] = False,
@@ -140,6 +150,8 @@ def serve(
         max_user_events=max_user_events,
         max_user_events_per_minute=max_user_events_per_minute,
         model_timeout_s=model_timeout,
+        log_answers=answer_log,
+        answer_days=answer_days,
     )
     level = logging.WARNING if quiet else logging.INFO
     process.serve(model, store, listen, settings, level, trusted=trusted, verify=verify)

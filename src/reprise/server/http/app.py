@@ -256,7 +256,7 @@ class _OperationEndpoint:
         user_id = path_id if operation.path_parameter == "user_id" else getattr(body, "user_id", None)
         if user_id:
             facts["user"] = json_logging.user_hash(User(key.tenant, user_id))
-        result = await self.handler(ApiCall(key, body, query, path_id))
+        result = await self.handler(ApiCall(key, body, query, path_id, operation.name))
         if isinstance(result, Mapping):
             logged = ("recommendation_id", "model_version")
             facts |= {name: result[name] for name in logged if result.get(name)}

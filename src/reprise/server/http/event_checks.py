@@ -70,6 +70,6 @@ class EventChecks:
         assigned = entry.timestamp is None
         event = UserEvent(
             entry.item_id, now_ms if assigned else entry.timestamp, entry.kind, entry.value, entry.event_id,
-            time_assigned=assigned,
+            time_assigned=assigned, recommendation_id=entry.recommendation_id,
         )  # fmt: skip
         return user, event

@@ -49,6 +49,9 @@ class EventBody(StrictBody):
     """Number that belongs to the event, for instance a rating or a price."""
     event_id: Id | None = None
     """Your own id of the event. An event whose id is already stored is not stored again."""
+    recommendation_id: Id | None = None
+    """`recommendation_id` of the answer that led to the event. `reprise feedback` counts such events as clicks and
+    conversions."""
 
 
 class InlineEventBody(StrictBody):
@@ -132,6 +135,8 @@ class EventResult(ResponsePart):
     known_item: bool | None
     """Whether the model knows the item. The event of an unknown item is stored too, but the model skips it. null: the event
     is not stored."""
+    hint: str | None = None
+    """What to do about an item that the model does not know. Left out otherwise."""
 
 
 class RecordEventsResponse(ResponsePart):

@@ -39,9 +39,14 @@ from reprise.server.http.schema import (
 from reprise.server.queueing.async_service import AsyncService
 from reprise.server.queueing.fair_order import Client
 from reprise.server.queueing.work_queue import QueueFullError
+from reprise.server.store.answer_log import Answer, ShownItem
 from reprise.server.store.records import Status, User, UserEvent
 
 Json = dict[str, Any]
+UNKNOWN_ITEM = (
+    "the model does not know the item, so the event has no effect until the item is added (PUT /v1/items) or the model is "
+    "trained again"
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class ApiCall:
     """The query parameters, as the class in the table of operations."""
     path_id: str
     """The id in the path; empty if there is none."""
+    operation: str = ""
+    """Name of the operation."""
 
     @property
     def tenant(self) -> str:
@@ -122,7 +129,10 @@ class Handlers:
         result = await self._service.recommend(
             RecommendQuery(user, rules, body.now, body.explain), call.client(body.user_id)
         )
-        return _recommend_response(result)
+        response = _recommend_response(result)
+        if body.consent:
+            self._log_answer(call, user.user, response, result.items)
+        return response
 
     async def similar_items(self, call: ApiCall) -> Json:
         """Return the items most similar to an item."""
@@ -133,7 +143,9 @@ class Handlers:
             lambda: engine.similar_items(call.tenant, body.item_id, k, call.key.limits.min_users),
             call.client(),
         )
-        return {"items": [_item(one) for one in similar], **_identification(model_version)}
+        response = {"items": [_item(one) for one in similar], **_identification(model_version)}
+        self._log_answer(call, None, response, similar)
+        return response
 
     async def generate(self, call: ApiCall) -> Json:
         """Return a continuation of a history."""
@@ -242,6 +254,19 @@ class Handlers:
             raise ApiError("not_ready", "too many events wait to be written", "retry later") from None
         return {"status": "ok", "model_version": self._service.engine.model.version}
 
+    def _log_answer(
+        self, call: ApiCall, user: User | None, response: Json, items: Sequence[RankedItem | Recommendation]
+    ) -> None:
+        """Add an answer to the answer log."""
+        if self._service.answers.enabled:
+            shown = tuple(ShownItem(str(one.item_id), one.score, one.propensity) for one in items)
+            self._service.answers.add(
+                Answer(
+                    response["recommendation_id"], time.time_ns() // 1_000_000, call.tenant, user,
+                    response["model_version"], response.get("variant"), call.operation, shown,
+                )
+            )  # fmt: skip
+
     def _item_count(self, call: ApiCall, body: RecommendBody | SimilarItemsBody) -> int:
         """Return the number of items to answer with: `k`, or the number of items of the model if it is smaller.
 
@@ -316,7 +341,8 @@ def _stored(status: Status, event: UserEvent, catalogue: Catalogue) -> Json:
         error = f"another event with the event_id {event.event_id!r} is already stored; send a new event with a new event_id"
         return {"status": status.value, "error": error, "reason": "conflict", "known_item": None}
     known = is_known(event.item_id, catalogue)
-    return {"status": status.value, "error": None, "reason": None, "known_item": known}
+    hint = {} if known else {"hint": UNKNOWN_ITEM}
+    return {"status": status.value, "error": None, "reason": None, "known_item": known, **hint}
 
 
 def _identification(model_version: str) -> Json:

@@ -21,6 +21,7 @@ from reprise.server.engine.serving_engine import ServingEngine
 from reprise.server.engine.state_cache import MAX_QUICK_EVENTS, LongHistoryError
 from reprise.server.json_logging import log_error, log_event
 from reprise.server.prometheus_metrics import PrometheusMetrics
+from reprise.server.queueing.answer_buffer import AnswerBuffer
 from reprise.server.queueing.daemon_thread import call_with_timeout
 from reprise.server.queueing.fair_order import Client
 from reprise.server.queueing.gauges import add_gauges
@@ -105,6 +106,7 @@ class AsyncService:
         self._store_check_s = 0.0
         self._store_fault: str | None = None
         """Why the last write or check of the store failed. None: it succeeded."""
+        self.answers = AnswerBuffer(engine.store, settings, metrics)
         queues = (self._quick_queue, self._slow_queue, self._replay_queue, self._write_queue)
         add_gauges(metrics, engine, queues, self._replay_queue)
 
@@ -204,9 +206,13 @@ class AsyncService:
         """Delete all data of a user and verify that none remains. Other requests are served during the verification."""
         # through the write queue: events of the user that were submitted before are written first, and then deleted
         count: int = await self._write_queue.submit(
-            lambda: self.engine.delete_user(user), timeout_s=self.settings.queue_timeout_s
+            lambda: self._delete_user(user), timeout_s=self.settings.queue_timeout_s
         )
         return ErasureResult(count, await asyncio.to_thread(self.engine.verify_erasure, user))
+
+    def _delete_user(self, user: User) -> int:
+        self.answers.discard(user)
+        return self.engine.delete_user(user)
 
     async def run_write(self, job: Callable[[], Result]) -> Result:
         """Run a job that changes the log, after the writes that were submitted before, and return its result."""
@@ -316,6 +322,7 @@ class AsyncService:
                 self._write_queue.submit_nowait(self._save_states)
 
     def _save_states(self) -> None:
+        self.answers.write()
         try:
             self.engine.save_states()
         except Exception as error:  # a cache: states that were not stored are computed again

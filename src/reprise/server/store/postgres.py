@@ -5,13 +5,12 @@ order and without gaps. A PostgreSQL sequence would not guarantee that. Indices 
 """
 
 import json
-import secrets
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeAlias
 
 from reprise.data.erased_users import ErasedUsers
+from reprise.server.store.answer_log import FOREVER_MS, Answer, Response
 from reprise.server.store.event_store import (
     DELETIONS_KEPT,
     LATEST_EVENTS,
@@ -24,11 +23,9 @@ from reprise.server.store.postgres_connection import Connection, PostgresDatabas
 from reprise.server.store.postgres_schema import ADVISORY_LOCK, open_states, open_tables, vacuum_tables
 from reprise.server.store.pseudonyms import KeyedHasher
 from reprise.server.store.records import Compaction, ItemChange, Status, StoredState, User, UserEvent, UserLog
-from reprise.server.store.tables import postgres_erasures, postgres_items, postgres_states
+from reprise.server.store.tables import postgres_answers, postgres_erasures, postgres_items, postgres_states
+from reprise.server.store.tables.postgres_rows import Row, events_as_json, users_as_json
 from reprise.server.store.user_position import UserPosition
-
-Row: TypeAlias = tuple[bytes | None, int, int, UserEvent]
-"""The hash of the event id, the row id of the user, the `seq`, and the event."""
 
 # not READ WRITE: a service that makes a full database read-only by its default must be obeyed, and seen by `check`
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
@@ -106,6 +103,7 @@ class PostgresStore:
         self._secret, self._hasher = secret.hex(), KeyedHasher(secret)
         self._keeps_states = open_states(self._database)
         postgres_erasures.open_erasures(self._database, ADVISORY_LOCK)
+        self._keeps_answers = postgres_answers.open_answers(self._database, ADVISORY_LOCK)
         self._database.open()
 
     def append(self, events: Sequence[tuple[User, UserEvent]]) -> list[Status]:
@@ -220,6 +218,26 @@ class PostgresStore:
         """See `KeepsStates`."""
         return postgres_states.drop_states(self._database, model, limit) if self._keeps_states else 0
 
+    def append_answers(self, answers: Sequence[Answer]) -> None:
+        """See `KeepsAnswers`."""
+        postgres_answers.require_answers(self._database, self._keeps_answers)
+        postgres_answers.append_answers(self._database, self._hasher, answers)
+
+    def answers(self, tenant: str, since_ms: int = 0, before_ms: int = FOREVER_MS) -> Iterator[Answer]:
+        """See `KeepsAnswers`."""
+        postgres_answers.require_answers(self._database, self._keeps_answers)
+        return postgres_answers.read_answers(self._database, self._hasher, tenant, since_ms, before_ms)
+
+    def responses(self, tenant: str, since_ms: int = 0, before_ms: int = FOREVER_MS) -> Iterator[Response]:
+        """See `KeepsAnswers`."""
+        postgres_answers.require_answers(self._database, self._keeps_answers)
+        return postgres_answers.read_responses(self._database, self._hasher, tenant, since_ms, before_ms)
+
+    def trim_answers(self, before_ms: int, keep: int) -> int:
+        """See `KeepsAnswers`."""
+        postgres_answers.require_answers(self._database, self._keeps_answers)
+        return postgres_answers.trim_answers(self._database, before_ms, keep)
+
     def check(self) -> None:
         """See `EventStore`."""
         self._require_same_store(self._database.rows(CHECK, ()))
@@ -233,6 +251,7 @@ class PostgresStore:
         hashes = [self._hasher.event(user.tenant, event.event_id) for user, event in events]
         positions, ends, known = self._reserve(connection, events, hashes)
         rows: list[Row] = []
+        responses: list[tuple[User, UserEvent]] = []
         statuses = []
         for (user, event), one in zip(events, hashes, strict=True):
             if one is not None and one in known:
@@ -243,10 +262,12 @@ class PostgresStore:
             if one is not None:
                 known[one] = user, new
             rows.append((one, positions[user].uid, new.seq, new))
+            if event.recommendation_id is not None and self._keeps_answers:
+                responses.append((user, new))
             statuses.append(Status.ACCEPTED)
         # for example: 3 numbers reserved and 1 duplicate found, so 1 number is released
         unused = {one.uid: ends[one.uid] - one.seq for one in positions.values() if one.seq < ends[one.uid]}
-        self._insert_and_commit(connection, rows, unused)
+        self._insert_and_commit(connection, rows, unused, responses)
         return statuses
 
     def _reserve(
@@ -268,7 +289,7 @@ class PostgresStore:
         with connection.pipeline():
             connection.execute(BEGIN)
             secret = connection.execute(SECRET)
-            reserved = connection.execute(RESERVE_SEQS, (_users_as_json(users, counts),))
+            reserved = connection.execute(RESERVE_SEQS, (users_as_json(users, counts),))
             # separate statements: they see what other writers committed while this one waited for the locks
             stored = connection.execute(KNOWN_EVENTS, (sorted(first),)) if first else None
             times = connection.execute(LAST_TIMES, (LATEST_EVENTS, digests)) if digests else None
@@ -283,14 +304,20 @@ class PostgresStore:
         return positions, dict(uid_and_end.values()), known
 
     def _insert_and_commit(
-        self, connection: Connection, rows: Sequence[Row], unused: Mapping[int, int]
+        self,
+        connection: Connection,
+        rows: Sequence[Row],
+        unused: Mapping[int, int],
+        responses: Sequence[tuple[User, UserEvent]],
     ) -> None:
-        """Insert the rows, release the unused numbers, and commit, in the second round trip.
+        """Insert the rows and responses, release the unused numbers, and commit, in the second round trip.
 
         If another writer has stored an event with the same id meanwhile, the unique index rejects the whole transaction.
         """
         with committing(), connection.pipeline():
-            connection.execute(INSERT_EVENTS, (_events_as_json(rows),))
+            connection.execute(INSERT_EVENTS, (events_as_json(rows),))
+            if responses:
+                postgres_answers.add_responses(connection, self._hasher, responses)
             if unused:
                 released = [{"uid": uid, "count": count} for uid, count in unused.items()]
                 connection.execute(RELEASE_SEQS, (json.dumps(released),))
@@ -305,6 +332,8 @@ class PostgresStore:
         # an unknown user too: logs outside the store may hold events of the user
         now_ms = time.time_ns() // 1_000_000
         postgres_erasures.add_erased(self._database, connection, self._hasher, user, now_ms)
+        if self._keeps_answers:
+            postgres_answers.delete_answers(connection, self._hasher.user(user))
         found = connection.execute(
             "DELETE FROM reprise.users WHERE digest = %s RETURNING uid, generation",
             (self._hasher.user(user),),
@@ -342,37 +371,3 @@ def _erase_user(connection: Connection, uid: int, generation: int) -> None:
 def _count_deletion(connection: Connection, generation: int) -> None:
     ((version,),) = connection.execute(COUNT_DELETION, (generation,))
     connection.execute("DELETE FROM reprise.forgotten WHERE version <= %s", (version - DELETIONS_KEPT,))
-
-
-def _users_as_json(users: Sequence[tuple[bytes, User]], counts: Mapping[User, int]) -> str:
-    rows = [
-        {
-            "digest": digest.hex(),
-            "generation": 2**61 + secrets.randbits(61),
-            "count": counts[user],
-            **user._asdict(),
-        }
-        for digest, user in users
-    ]
-    return json.dumps(rows, ensure_ascii=False)
-
-
-def _events_as_json(rows: Sequence[Row]) -> str:
-    """Encode events as one JSON document, which both sides process faster than arrays of columns.
-
-    The rows are sorted by hash, so that all writers insert them in the same order, which prevents deadlocks.
-    """
-    documents = [
-        {
-            "digest": None if digest is None else digest.hex(),
-            "uid": uid,
-            "seq": seq,
-            "item_id": event.item_id,
-            "time_ms": event.time_ms,
-            "kind": event.kind,
-            "value": event.value,
-            "event_id": event.event_id,
-        }
-        for digest, uid, seq, event in sorted(rows, key=lambda row: row[0] or b"")
-    ]
-    return json.dumps(documents, ensure_ascii=False, allow_nan=False)

@@ -140,7 +140,9 @@ def vacuum_tables(database: PostgresDatabase) -> str:
         connection.execute("SELECT set_config('lock_timeout', %s, false)", (str(VACUUM_LOCK_MS),))
         connection.add_notice_handler(add_notice)
         tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'reprise' AND tablename = ANY (%s)"
-        for (table,) in connection.execute(tables, (["users", "events", "states"],)).fetchall():
+        for (table,) in connection.execute(
+            tables, (["users", "events", "states", "answers", "responses"],)
+        ).fetchall():
             connection.execute(f"VACUUM (FULL, VERBOSE) reprise.{table}")
         _check_notices(database, notices)
         try:

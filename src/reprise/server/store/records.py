@@ -46,6 +46,9 @@ class UserEvent(NamedTuple):
     time_assigned: bool = False
     """For an event offered to the log: the caller knew no time, and `time_ms` is the time of arrival. The log moves it to the
     time of the user's last event if that is later, and does not compare it with the time of a duplicate."""
+    recommendation_id: str | None = None
+    """Id of the answer that led to the event, for an event offered to the log. It is kept in the answer log (`KeepsAnswers`),
+    and is not compared with that of a duplicate. None: not known."""
 
 
 class UserLog(NamedTuple):

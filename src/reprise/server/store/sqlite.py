@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from reprise.data.erased_users import ErasedUsers
+from reprise.server.store.answer_log import FOREVER_MS, Answer, Response
 from reprise.server.store.event_store import (
     DELETIONS_KEPT,
     LATEST_EVENTS,
@@ -24,7 +25,7 @@ from reprise.server.store.pseudonyms import KeyedHasher
 from reprise.server.store.records import Compaction, ItemChange, Status, StoredState, User, UserEvent, UserLog
 from reprise.server.store.sqlite_compaction import compact_file
 from reprise.server.store.sqlite_connection import SQLiteDatabase
-from reprise.server.store.tables import sqlite_erasures, sqlite_states
+from reprise.server.store.tables import sqlite_answers, sqlite_erasures, sqlite_states
 from reprise.server.store.user_position import UserPosition
 
 FORMAT = 1
@@ -126,6 +127,8 @@ class SQLiteStore:
                     "INSERT INTO events (digest, uid, seq, body) VALUES (?, ?, ?, ?)",
                     (digest, position.uid, stored.seq, _body(user, stored)),
                 )
+                if event.recommendation_id is not None:
+                    sqlite_answers.add_response(writer, self._hasher, user, stored)
                 statuses.append(Status.ACCEPTED)
         return statuses
 
@@ -146,6 +149,7 @@ class SQLiteStore:
         with self._database.transaction() as writer:
             # an unknown user too: logs outside the store may hold events of the user
             sqlite_erasures.add_erased(writer, self._hasher, user, time.time_ns() // 1_000_000)
+            sqlite_answers.delete_answers(writer, self._hasher.user(user))
             found = writer.execute(
                 "SELECT uid, generation FROM users WHERE digest = ?", (self._hasher.user(user),)
             ).fetchone()
@@ -255,6 +259,22 @@ class SQLiteStore:
         """See `KeepsStates`."""
         return sqlite_states.drop_states(self._database, model, limit)
 
+    def append_answers(self, answers: Sequence[Answer]) -> None:
+        """See `KeepsAnswers`."""
+        sqlite_answers.append_answers(self._database, self._hasher, answers)
+
+    def answers(self, tenant: str, since_ms: int = 0, before_ms: int = FOREVER_MS) -> Iterator[Answer]:
+        """See `KeepsAnswers`."""
+        return sqlite_answers.read_answers(self._database, self._hasher, tenant, since_ms, before_ms)
+
+    def responses(self, tenant: str, since_ms: int = 0, before_ms: int = FOREVER_MS) -> Iterator[Response]:
+        """See `KeepsAnswers`."""
+        return sqlite_answers.read_responses(self._database, self._hasher, tenant, since_ms, before_ms)
+
+    def trim_answers(self, before_ms: int, keep: int) -> int:
+        """See `KeepsAnswers`."""
+        return sqlite_answers.trim_answers(self._database, before_ms, keep)
+
     def check(self) -> None:
         """See `EventStore`."""
         with self._database.transaction() as writer:
@@ -285,7 +305,11 @@ class SQLiteStore:
                 f"{self.path} is a SQLite file of another program (tables {sorted(tables)}); name another file"
             )
         facts = dict(writer.execute("SELECT name, value FROM meta"))
-        for table in (sqlite_states.TABLE, sqlite_erasures.TABLE):  # files of earlier versions have none
+        for table in (
+            sqlite_states.TABLE,
+            sqlite_erasures.TABLE,
+            *sqlite_answers.TABLES,
+        ):  # files of earlier versions have none
             writer.execute(table)
         writer.execute("COMMIT")
         if facts["format"] != str(FORMAT).encode():
