@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= auto
 THREADS ?= 1
 
-LOWEST_TESTS = pytest pytest-xdist hypothesis polars httpx psutil check-jsonschema pyyaml
+LOWEST_TESTS = pytest pytest-xdist hypothesis polars psutil cryptography ranx check-jsonschema pyyaml
 SECONDS ?= 120
 SEED ?= 0
 

@@ -1,11 +1,15 @@
 """The commands `key` and `forget`."""
 
+import re
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from reprise.cli.commands.serve import read_split
 from reprise.cli.main import app
+from reprise.errors import ConfigError
+from reprise.server.engine.split_engine import UserSplit
 from reprise.server.http.auth import read_keys
 from reprise.server.store.records import User, UserEvent
 from reprise.server.store.sqlite import SQLiteStore
@@ -56,3 +60,22 @@ def test_forget_deletes_users(tmp_path: Path) -> None:
         "forget", "anna", "--store", f"sqlite:///{tmp_path}/typo.db"
     ).replace("│ ", "")
     assert not (tmp_path / "typo.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "models", "message"),
+    [
+        (None, 2, "got 2 models; give the share of the users of each, such as --split 90,10"),
+        ("90", 1, "needs 2 to 26 shares, got 1"),
+        ("90,ten", 2, "--split '90,ten' is not a list of shares; write one like 90,10"),
+        ("90,10", 3, "--split 90,10 has 2 shares for 3 models; give one share for each model"),
+    ],
+)
+def test_a_wrong_split_is_explained(text: str | None, models: int, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        read_split(text, "1", models)
+
+
+def test_a_split_is_read() -> None:
+    assert read_split(None, "1", 1) is None
+    assert read_split("90, 10", "spring", 2) == UserSplit((90.0, 10.0), "spring")

@@ -24,6 +24,7 @@ from reprise.server.connections.http_server import HttpServer, allow_connections
 from reprise.server.connections.listener import BACKLOG
 from reprise.server.engine.served_model import ServedModel
 from reprise.server.engine.serving_engine import ServingEngine
+from reprise.server.engine.split_engine import SplitEngine, UserSplit
 from reprise.server.http.app import Authenticator
 from reprise.server.http.auth import read_keys
 from reprise.server.http.cross_site.host_names import HostNames
@@ -109,7 +110,7 @@ class ListenSettings:
 
 
 def serve(
-    model: Path,
+    model: Path | Sequence[Path],
     store: str,
     listen: ListenSettings,
     settings: Settings,
@@ -117,13 +118,15 @@ def serve(
     *,
     trusted: bool = False,
     verify: PublicKeyLike = None,
+    split: UserSplit | None = None,
 ) -> None:
     """Serve a model until the process receives SIGTERM or SIGINT.
 
     SIGHUP loads the model directory again. A SIGHUP during a load starts another one after it.
 
     Args:
-        model: Directory of the saved model, or of a model store, whose current version is served.
+        model: Directory of the saved model, or of a model store, whose current version is served and followed. Several for an
+            A/B test; their stores are not followed, because a test compares fixed versions.
         store: Address of the event log, such as `sqlite:///events.db`; see `open_store`.
         listen: Address to listen on, and the API keys.
         settings: Resource limits and timeouts.
@@ -131,6 +134,7 @@ def serve(
         trusted: Allow a store class from outside this package.
         verify: Public key, or its file, of the signature that every served model must have; it is read once. None: models
             need no signature.
+        split: Shares of the users of each of several models.
 
     Raises:
         ConfigError: the address of the store or of the server is invalid or in use, or the public key cannot be read.
@@ -151,14 +155,18 @@ def serve(
         settings = replace(settings, max_connections=connections)
     log = open_store(store, trusted=trusted)
     try:
-        served, followed = _open_model(model, log, settings, key)
+        paths = [model] if isinstance(model, Path) else model
+        opened = [_open_model(path, log, settings, key) for path in paths]
+        served = [one for one, _ in opened]
         if authenticator.keys is not None and authenticator.keys.max_min_users:
-            served.items.users_of_items()  # raises an error if the model does not have these numbers
-        engine = ServingEngine(served, log)
+            for one in served:
+                one.items.users_of_items()  # raises an error if the model does not have these numbers
+        engine = ServingEngine(served[0], log) if split is None else SplitEngine(served, log, split)
+        followed = opened[0][1] if split is None else None
     except BaseException:
-        for opened in (log, *sockets):
-            if opened is not None:
-                opened.close()
+        for resource in (log, *sockets):
+            if resource is not None:
+                resource.close()
         raise
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     # garbage collection pauses all threads: keep the modules and the model out of every later collection

@@ -435,7 +435,7 @@ def test_a_queue_that_is_full_because_the_store_hangs_is_a_fault_of_the_store(
 def test_an_unexpected_exception_is_reported_without_its_message(
     client: TestClient, engine: ServingEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(async_service, "recommend_batch", lambda *_, **__: [KeyError("secret")])
+    monkeypatch.setattr(engine, "recommend_batch", lambda *_, **__: [KeyError("secret")])
     response = post(client, "/v1/recommend", {"user_id": "anna"})
     assert error_of(response) == (500, "internal")
     assert "secret" not in response.text and "KeyError" not in response.text

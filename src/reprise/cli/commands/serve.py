@@ -2,24 +2,28 @@
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reprise.cli.shared_options import TrustedStore, Verify
-from reprise.errors import ArtefactError
+from reprise.errors import ArtefactError, ConfigError
 from reprise.path_kinds import instead, kind_of
+
+if TYPE_CHECKING:
+    from reprise.server.engine.split_engine import UserSplit
 
 EXAMPLE = "reprise serve shop.model --store sqlite:///events.db --port 8000"
 MEGABYTE = 2**20
 
 
 def serve(
-    model: Annotated[
-        Path,
+    models: Annotated[
+        list[Path],
         typer.Argument(
             metavar="MODEL",
-            help="Directory of a model, written by `reprise export`, or of a model store, whose current version is served.",
+            help="Directory of a model, written by `reprise export`, or of a model store, whose current version is served. "
+            "Several for an A/B test, with --split.",
         ),
     ],
     store: Annotated[
@@ -122,6 +126,21 @@ def serve(
     answer_days: Annotated[
         int, typer.Option(metavar="N", min=1, help="Days after which an answer in the answer log is deleted.")
     ] = 90,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE,SHARE",
+            help="Serve each model to a share of the users, such as 90,10: an A/B test. See `reprise feedback`.",
+            show_default="one model",
+        ),
+    ] = None,
+    split_key: Annotated[
+        str,
+        typer.Option(
+            metavar="TEXT",
+            help="Name of the A/B test. Another name gives another assignment of users to models.",
+        ),
+    ] = "1",
     quiet: Annotated[
         bool, typer.Option("--quiet", help="Log warnings and errors only, not each request.")
     ] = False,
@@ -139,8 +158,10 @@ def serve(
     from reprise.server import process
     from reprise.server.settings import Settings
 
-    if kind_of(model) not in (None, "model", "store"):  # the loader checks anything else
-        raise ArtefactError(f"{model} is not a saved model {instead(model, 'model')}")
+    for model in models:
+        if kind_of(model) not in (None, "model", "store"):  # the loader checks anything else
+            raise ArtefactError(f"{model} is not a saved model {instead(model, 'model')}")
+    shares = read_split(split, split_key, len(models))
     listen = process.ListenSettings(
         host, port, keys, trusted_host or (), allow_origin or (), root_path, health_port
     )
@@ -154,4 +175,30 @@ def serve(
         answer_days=answer_days,
     )
     level = logging.WARNING if quiet else logging.INFO
-    process.serve(model, store, listen, settings, level, trusted=trusted, verify=verify)
+    served = models[0] if shares is None else models
+    process.serve(served, store, listen, settings, level, trusted=trusted, verify=verify, split=shares)
+
+
+def read_split(text: str | None, key: str, models: int) -> "UserSplit | None":
+    """Return the split of the users between several models; None for one model without a split.
+
+    Raises:
+        ConfigError: the text is not a list of numbers, or its length is not the number of models.
+    """
+    from reprise.server.engine.split_engine import UserSplit
+
+    if text is None:
+        if models > 1:
+            raise ConfigError(
+                f"got {models} models; give the share of the users of each, such as --split 90,10"
+            )
+        return None
+    try:
+        shares = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--split {text!r} is not a list of shares; write one like 90,10") from None
+    if len(shares) != models:
+        raise ConfigError(
+            f"--split {text} has {len(shares)} shares for {models} models; give one share for each model"
+        )
+    return UserSplit(shares, key)

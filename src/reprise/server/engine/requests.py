@@ -110,3 +110,5 @@ class RecommendResult(NamedTuple):
     """Number of events in the user's state."""
     skipped_count: int
     """Number of events that the model could not read."""
+    variant: str | None = None
+    """Name of the user's variant in an A/B test; None: there is no test, or the query has no user."""

@@ -6,7 +6,7 @@ All methods are synchronous and thread-safe. Queues, deadlines and HTTP are the 
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,6 +78,11 @@ class ServingEngine:
         """The current model. Read this property once per request: another thread may replace the model at any time."""
         return self._model
 
+    @property
+    def models(self) -> list[ServedModel]:
+        """All models that answer; several in an A/B test. The first one answers requests without a user."""
+        return [self._model]
+
     def recommend(self, query: RecommendQuery, max_new_events: int | None = None) -> RecommendResult:
         """Return the items that a user is likely to choose next, best first.
 
@@ -95,6 +100,12 @@ class ServingEngine:
         if isinstance(result, Exception):
             raise result
         return result
+
+    def recommend_batch(
+        self, queries: Sequence[RecommendQuery], max_new_events: int | None = None
+    ) -> list[RecommendResult | Exception]:
+        """Answer several queries, each with a result or an exception; see `recommend`."""
+        return recommend_batch(self._model, queries, max_new_events)
 
     def replay(self, user: User, with_seen: bool = False) -> None:
         """Compute and cache the state of a user, however many events have to be replayed.
@@ -121,14 +132,21 @@ class ServingEngine:
         Raises:
             StoreError: the states are stored or not. A state that is not stored is computed again when it is needed.
         """
+        self.save_unsaved_states()
         states = self._model.states
         if not isinstance(self.store, KeepsStates):
             return
-        unsaved = states.take_unsaved()
-        if unsaved:
-            self.store.save_states(unsaved)
         if self._cleaned_model is not self._model and states.drop_stored(DROPPED_STATES) < DROPPED_STATES:
             self._cleaned_model = self._model
+
+    def save_unsaved_states(self) -> None:
+        """Store the states that have read many new events.
+
+        Raises:
+            StoreError: see `save_states`.
+        """
+        if isinstance(self.store, KeepsStates) and (unsaved := self._model.states.take_unsaved()):
+            self.store.save_states(unsaved)
 
     def similar_items(
         self, tenant: str, item: str, k: int, min_users: int = 0

@@ -354,6 +354,7 @@ def _recommend_response(result: RecommendResult) -> Json:
     return {
         "items": [_ranked_item(one) for one in result.items],
         **_identification(result.model_version),
+        **({} if result.variant is None else {"variant": result.variant}),
         "events": result.event_count,
         "skipped": result.skipped_count,
     }

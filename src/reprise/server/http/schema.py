@@ -176,7 +176,9 @@ class RecommendResponse(ResponsePart):
     model_version: str
     """Version of the model that ranked the items."""
     recommendation_id: str
-    """Id of this response. The server's log has the same id."""
+    """Id of this response, for the events that follow from it. The server's log has the same id."""
+    variant: str | None = None
+    """Variant of the user in an A/B test: a, b and so on. Left out if there is no test or the request has no user."""
     events: int
     """Number of events that the model read."""
     skipped: int

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from reprise.errors import ArtefactError
-from reprise.server.engine.batch_inference import recommend_batch
 from reprise.server.engine.requests import RecommendQuery, RecommendResult
 from reprise.server.engine.serving_engine import ServingEngine
 from reprise.server.engine.state_cache import MAX_QUICK_EVENTS, LongHistoryError
@@ -43,8 +42,7 @@ MAX_QUICK_DIVERSE_K = 50
 MAX_BUSY_S = 0.5
 """Time in seconds after which a slow job counts as long. While all threads run long jobs, further ones are refused."""
 MAX_REPLAYS = 3
-"""Maximum number of replays for one request, before it runs in the queue of the replays itself. More than one is needed if the
-user gets many events meanwhile, or if the state leaves the cache."""
+"""Maximum number of replays for one request, before it runs in the queue of the replays itself."""
 USER_SHARE = 8
 """One user of an API key may have at most one in so many of the pending slow jobs."""
 Result = TypeVar("Result")
@@ -204,15 +202,14 @@ class AsyncService:
 
     async def erase_user(self, user: User) -> ErasureResult:
         """Delete all data of a user and verify that none remains. Other requests are served during the verification."""
-        # through the write queue: events of the user that were submitted before are written first, and then deleted
-        count: int = await self._write_queue.submit(
-            lambda: self._delete_user(user), timeout_s=self.settings.queue_timeout_s
-        )
-        return ErasureResult(count, await asyncio.to_thread(self.engine.verify_erasure, user))
 
-    def _delete_user(self, user: User) -> int:
-        self.answers.discard(user)
-        return self.engine.delete_user(user)
+        # through the write queue: events of the user that were submitted before are written first, and then deleted
+        def delete() -> int:
+            self.answers.discard(user)
+            return self.engine.delete_user(user)
+
+        count: int = await self._write_queue.submit(delete, timeout_s=self.settings.queue_timeout_s)
+        return ErasureResult(count, await asyncio.to_thread(self.engine.verify_erasure, user))
 
     async def run_write(self, job: Callable[[], Result]) -> Result:
         """Run a job that changes the log, after the writes that were submitted before, and return its result."""
@@ -223,7 +220,7 @@ class AsyncService:
         """Load and serve another model; return its version.
 
         Args:
-            path: Directory of the model. None: load the current directory again.
+            path: Directory of the model. None: load the current directory again, in an A/B test that of each model.
 
         Raises:
             QueueFullError: another model is being loaded.
@@ -232,12 +229,15 @@ class AsyncService:
         if self._swap_lock.locked():
             raise QueueFullError
         async with self._swap_lock:
-            return await self._swap(path)
+            if path is not None:
+                return await self._swap(path)
+            first, *_ = [await self._swap(model.path) for model in self.engine.models]
+            return first
 
     def request_reload(self) -> None:
-        """Load the directory of the model again, after a swap that is running. Must be called from the event loop.
+        """Load the directory of the model again, after a swap that is running: once for all requests until then.
 
-        Requests during a swap are combined: one reload after the swap reads what all of them announced.
+        Must be called from the event loop.
         """
         if self._reload_task is not None and not self._reload_task.done():
             self._reload_again = True
@@ -252,11 +252,11 @@ class AsyncService:
             async with self._swap_lock:
                 # cleared before the directory is read: a later request announces files that this pass may not see
                 self._reload_again = False
-                with suppress(Exception):  # logged and counted by `_swap`
-                    await self._swap(None)
+                for model in self.engine.models:
+                    with suppress(Exception):  # logged and counted by `_swap`
+                        await self._swap(model.path)
 
-    async def _swap(self, path: Path | None) -> str:
-        path = self.engine.model.path if path is None else path
+    async def _swap(self, path: Path) -> str:
         timeout_s = self.settings.model_timeout_s
         try:
             try:
@@ -378,7 +378,7 @@ class AsyncService:
 
     def _recommend_batch(self, queries: Sequence[RecommendQuery]) -> Sequence[RecommendResult | Exception]:
         self.metrics.inference_batch_size.observe(len(queries))
-        return recommend_batch(self.engine.model, queries, max_new_events=MAX_QUICK_EVENTS)
+        return self.engine.recommend_batch(queries, MAX_QUICK_EVENTS)
 
 
 def _is_slow(query: RecommendQuery) -> bool:

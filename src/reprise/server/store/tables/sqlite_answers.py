@@ -1,6 +1,5 @@
 """The answer log in a SQLite file: answers, and the events that carry the id of an answer. Users are keyed hashes."""
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 
 from reprise.server.store.answer_log import Answer, Response
@@ -89,7 +88,7 @@ def trim_answers(database: SQLiteDatabase, before_ms: int, keep: int) -> int:
         return int(count + writer.execute("DELETE FROM responses WHERE time_ms < ?", (before_ms,)).rowcount)
 
 
-def delete_answers(writer: sqlite3.Connection, digest: bytes) -> None:
+def delete_answers(writer: Writer, digest: bytes) -> None:
     """Delete the answers and responses of a user within a transaction. SQLite overwrites the bytes (`secure_delete`)."""
     for table in ("answers", "responses"):
         writer.execute(f"DELETE FROM {table} WHERE user = ?", (digest,))
