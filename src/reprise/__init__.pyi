@@ -13,6 +13,7 @@ from .evaluation import EvaluationProtocol as EvaluationProtocol
 from .evaluation import Report as Report
 from .evaluation import compare as compare
 from .evaluation import evaluate as evaluate
+from .evaluation import evaluate_lists as evaluate_lists
 from .models import Adversarial as Adversarial
 from .models import Autoencoder as Autoencoder
 from .models import Caser as Caser

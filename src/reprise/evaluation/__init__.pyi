@@ -5,6 +5,7 @@ from .comparison.paired import compare as compare
 from .comparison.seeds import aggregate_seeds as aggregate_seeds
 from .content_ablation import ablate_content as ablate_content
 from .evaluator import evaluate as evaluate
+from .external_lists.evaluate_lists import evaluate_lists as evaluate_lists
 from .forecasting.forecast_scores import ForecastScores as ForecastScores
 from .forecasting.forecast_scores import score_forecasts as score_forecasts
 from .metrics import METRICS as METRICS

@@ -86,13 +86,25 @@ def evaluate(
     _check_types(model, protocol, options)
     lengths = DEFAULT_LENGTHS if at is None else list_lengths(at)
     own = EvaluationProtocol(part=part, at=lengths, exclude_seen=exclude_seen, min_history=min_history)
-    if protocol is not None and own != EvaluationProtocol():
+    protocol = chosen_protocol(own, protocol, dataset, default_at=at is None)
+    return evaluate_ranks(model, dataset, protocol, options or EvaluationOptions()).report
+
+
+def chosen_protocol(
+    own: EvaluationProtocol, given: EvaluationProtocol | None, dataset: SequenceDataset, *, default_at: bool
+) -> EvaluationProtocol:
+    """Return the given protocol, or the one of single arguments with the default list lengths of the dataset.
+
+    Raises:
+        ConfigError: Both a protocol and one of its fields are given.
+    """
+    if given is not None and own != EvaluationProtocol():
         raise ConfigError(
             "protocol and one of part, at, exclude_seen and min_history are given; put them into the protocol"
         )
-    if at is None:
+    if default_at:
         own = replace(own, at=default_lengths(dataset.items.warm))
-    return evaluate_ranks(model, dataset, protocol or own, options or EvaluationOptions()).report
+    return given or own
 
 
 class RankedReport(NamedTuple):
@@ -140,13 +152,8 @@ def evaluate_ranks(
                 ranks = rank_targets(model, own, protocol, options, top_k=top_k, observers=scores)
             ranks = _joined(ranks, split)
             cold_items.join(split)
-    counts = resolve_ties(ranks.greater_N, ranks.equal_N, protocol.ties)
-    values = all_metrics(*counts, protocol.at, options.metrics)
-    value_NM = np.column_stack([*values.values()])
-    sums = SequenceSums.of(ranks.row_N, tuple(values), value_NM)
-    groups = [*_groups(dataset, ranks, sums.metrics, value_NM)] if options.slices else []
     list_ratios = [*([] if lists is None else lists.ratios(ranks)), *cold_items.ratios(dataset, ranks)]
-    metrics, slices = _intervals(sums, groups, list_ratios, options.bootstrap)
+    sums, metrics, slices = measure_ranks(dataset, ranks, protocol, options, list_ratios)
     sampled = (note for it in (lists, probabilities) if it is not None for note in it.notes())
     report = Report(
         name=model.name,
@@ -155,13 +162,37 @@ def evaluate_ranks(
         protocol=protocol,
         data=EvaluatedData.of(view, ranks.row_N, protocol.count_all_targets(dataset)),
         bootstrap=options.bootstrap,
-        notes=(*_notes(view, ranks, protocol.exclude_seen), *sampled, *leaks),
+        notes=(*target_notes(view, ranks, protocol.exclude_seen), *sampled, *leaks),
         sums=sums,
         calibration=None if probabilities is None else probabilities.calibration(),
         trained=isinstance(model, nn.Module),
         forecast=_forecast(model, dataset, protocol, options),
     )
     return RankedReport(report, ranks)
+
+
+def measure_ranks(
+    dataset: SequenceDataset,
+    ranks: TargetRanks,
+    protocol: EvaluationProtocol,
+    options: EvaluationOptions,
+    list_ratios: list[tuple[tuple[str, ...], Ratio]],
+) -> tuple[SequenceSums, dict[str, Interval], dict[str, Slice]]:
+    """Return the sums within each sequence, the metrics and the slices of some ranks, with intervals.
+
+    Args:
+        dataset: Dataset that holds the targets.
+        ranks: Ranks of the targets, in the order of the dataset.
+        protocol: List lengths, and the treatment of ties.
+        options: Metrics and intervals.
+        list_ratios: Further metrics, as ratios of sums over the sequences of all targets.
+    """
+    counts = resolve_ties(ranks.greater_N, ranks.equal_N, protocol.ties)
+    values = all_metrics(*counts, protocol.at, options.metrics)
+    value_NM = np.column_stack([*values.values()])
+    sums = SequenceSums.of(ranks.row_N, tuple(values), value_NM)
+    groups = [*_groups(dataset, ranks, sums.metrics, value_NM)] if options.slices else []
+    return sums, *_intervals(sums, groups, list_ratios, options.bootstrap)
 
 
 def _joined(ranks: TargetRanks, split: TargetSplit) -> TargetRanks:
@@ -256,7 +287,8 @@ def _check_not_learned(model: Scorer, part: Part) -> None:
         )
 
 
-def _notes(dataset: SequenceDataset, ranks: TargetRanks, exclude_seen: bool) -> Iterator[str]:
+def target_notes(dataset: SequenceDataset, ranks: TargetRanks, exclude_seen: bool) -> Iterator[str]:
+    """Yield sentences about the targets: how many are cold, excluded, or at the time of the event before."""
     cold_N, same_N = is_cold(dataset, ranks), same_time(dataset, ranks)
     scored_N = dataset.item[ranks.position_N] <= dataset.items.scored
     if cold_N.any():

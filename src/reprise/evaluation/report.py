@@ -38,6 +38,8 @@ class EvaluatedData(NamedTuple):
     """Number of these items that are not in the training part."""
     sampled_from: int | None = None
     """Number of targets from which those of the report were drawn; None: they are all targets."""
+    listed: int | None = None
+    """Number of items in the longest list, if the ranks are places in lists of other software; None for a model."""
 
     @classmethod
     def of(cls, dataset: SequenceDataset, row_N: AnyArray, all_targets: int) -> "EvaluatedData":
@@ -150,6 +152,7 @@ class Report:
             "sampled_from": self.data.sampled_from,
             "candidates": self.data.candidates,
             "cold": "scored" if self.data.cold_candidates else "miss",
+            **({} if self.data.listed is None else {"beyond_list": "miss", "longest_list": self.data.listed}),
             "notes": list(self.notes),
             "hash": self.protocol.hash,
         }
@@ -164,13 +167,14 @@ class Report:
             "best": "resolved in favour of the target",
             "worst": "resolved against the target",
         }
+        context = "; its context is all of them" if data.listed is None else ""
         return [
             f"Protocol {protocol.hash}: {data.target_words}{self._drawn()} in {data.sequences:,} sequences of the "
             f"{protocol.part} part of dataset {data.dataset or '(without a fingerprint)'}.",
-            f"Every event with at least {before} before it in its sequence is a target; its context is all of them.",
+            f"Every event with at least {before} before it in its sequence is a target{context}.",
             f"{self._candidate_sentence()}; the candidates {seen} items seen earlier in the sequence; ties are "
             f"{ties[protocol.ties]}.",
-            f"Models are {'' if protocol.query_time else 'not '}given the time of the query.",
+            *([] if data.listed is not None else [self._time_sentence()]),
             self._interval_sentence(),
             *self._sample_sentences(),
             *self.notes,
@@ -252,12 +256,20 @@ class Report:
     def _candidate_sentence(self) -> str:
         """Say which items are ranked; the sentence holds for the other models of a comparison too."""
         candidates, cold = self.data.candidates, self.data.cold_candidates
+        if self.data.listed is not None:
+            return (
+                f"Each rank is the place in a list of at most {self.data.listed:,} items that other software has made, and "
+                f"a rank beyond the list is a miss; the dataset has {candidates:,} items"
+            )
         if not cold:
             return f"Each target is ranked among all {candidates:,} items of the training part, so a cold target is a miss"
         return (
             f"Each target is ranked among all {candidates:,} items, {cold:,} of them cold; a model without scores for cold "
             f"items ranks it among the other {candidates - cold:,}, so that a cold target is a miss"
         )
+
+    def _time_sentence(self) -> str:
+        return f"Models are {'' if self.protocol.query_time else 'not '}given the time of the query."
 
     def _interval_sentence(self) -> str:
         if self.bootstrap.resamples == 0:

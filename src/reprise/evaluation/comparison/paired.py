@@ -106,6 +106,9 @@ class PairedComparison:
         if self.slices:
             yield "For all metrics within a slice use compare(..., within=NAME)."
         yield from first.sentences()
+        for report in self.reports[1:]:
+            if report.data.listed is not None:
+                yield f"{report.name}: a rank beyond the list of at most {report.data.listed:,} items is a miss."
 
     def _corrected_over(self) -> str:
         """Say which comparisons the correction covers."""

@@ -1,0 +1,1 @@
+"""Evaluation of ranked lists that were made by other software."""
