@@ -17,7 +17,7 @@ LAYER = {
     "errors": 0, "arrays": 0, "argument_checks": 0, "atomic_files": 0, "class_names": 0, "validation_messages": 0,
     "config": 0, "directory_lock": 0, "keyed_hash": 0, "lazy_names": 0, "path_kinds": 0, "progress": 0,
     "data": 1, "content": 2, "forecast": 2, "nn": 3, "models": 4, "evaluation": 5, "recommender": 5,
-    "training": 6, "model_store": 6, "report": 7, "testing": 7, "server": 7, "spark": 7, "privacy": 7,
+    "training": 6, "model_store": 6, "report": 7, "testing": 7, "server": 7, "spark": 7, "privacy": 7, "feedback": 8,
     "cli": 9, "__init__": 9, "__main__": 9,
 }  # fmt: skip
 INDEPENDENT = {
@@ -26,6 +26,7 @@ INDEPENDENT = {
     "model_store": {"training", "evaluation", "models", "nn", "data"},
     "report": {"recommender", "testing", "server", "spark", "privacy"}, "server": {"report", "testing", "spark", "privacy"},
     "testing": {"report", "spark", "privacy"}, "privacy": {"report", "testing", "server", "spark"},
+    "feedback": {"report", "testing", "spark", "privacy", "training"},
     "spark": {"report", "testing", "server", "training", "models", "nn", "evaluation", "privacy"},
 }  # fmt: skip
 """Packages that do not import each other although the layers would allow it."""
@@ -41,7 +42,8 @@ HOMES = {
     "cryptography": ("recommender/artefact/signature.py",),
     "faiss": ("recommender/search/inverted_file.py",),
     "onnxruntime": ("recommender/runtime/", "recommender/search/", "content/encoders/", "privacy/device/"),
-    "scipy": ("content/", "forecast/", "models/", "evaluation/stats/", "privacy/auditing/"), "sklearn": ("content/",),
+    "scipy": ("content/", "forecast/", "models/", "evaluation/stats/", "privacy/auditing/", "feedback/"),
+    "sklearn": ("content/",),
     "optuna": ("training/tuning/optuna_study.py",), "mlflow": ("training/tracking/loggers.py",),
     "wandb": ("training/tracking/loggers.py",),
     "jinja2": ("report/render.py",), "markupsafe": ("report/",),

@@ -1,0 +1,9 @@
+from .click_rates import ClickRate as ClickRate
+from .click_rates import click_rates as click_rates
+from .off_policy import OffPolicyEstimate as OffPolicyEstimate
+from .off_policy import off_policy as off_policy
+from .outcomes import Outcomes as Outcomes
+from .outcomes import match_responses as match_responses
+from .sequential_test import VariantTest as VariantTest
+from .sequential_test import compare_variants as compare_variants
+from .user_ratios import RatioEstimate as RatioEstimate
