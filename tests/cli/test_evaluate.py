@@ -187,7 +187,7 @@ def test_baselines_without_a_run_need_a_dataset(
     reprise: Run, fails: Callable[..., str], shop: Path, tmp_path: Path
 ) -> None:
     command = ["evaluate", "--baselines", "popularity,markov", "--at", "5"]
-    assert fails(*command) == ("nothing to evaluate; name a RUN, or --baselines and --dataset")
+    assert fails(*command) == ("nothing to evaluate; name a RUN, or --baselines or --lists and --dataset")
     result = reprise(
         *command, "--dataset", shop / "data", "--html", tmp_path / "a.html", "--json", tmp_path / "a.json"
     )
@@ -381,3 +381,40 @@ def test_a_sample_of_no_target_is_an_error(reprise: Run, shop: Path) -> None:
     result = reprise("evaluate", shop / "run", "--targets", "0")
     assert result.exit_code == 2
     assert "Invalid value for '--targets': Input should be greater than or equal to 1" in result.stderr
+
+
+def test_lists_are_evaluated_with_runs_and_reproduced(reprise: Run, shop: Path, tmp_path: Path) -> None:
+    """The lists of the exported model, for the users' whole histories, have another list length than the catalogue."""
+    assert (
+        reprise("recommend", shop / "model", shop / "log.csv", "--out", tmp_path / "lists.csv").exit_code == 0
+    )
+    files = "--lists", f"theirs={tmp_path / 'lists.csv'}", "--table", tmp_path / "table.tex"
+    result = reprise("evaluate", shop / "run", *files, "--json", tmp_path / "report.json")
+    assert result.exit_code == 0, result.output
+    found = read(tmp_path / "report.json")
+    assert [entrant["name"] for entrant in found["entrants"]] == ["rglru 1 x 16", "theirs"]
+    assert found["words"][-1] == "theirs: a rank beyond the list of at most 20 items is a miss."
+    assert all(len(example["lists"][1]["items"]) == 10 for example in found["examples"])
+    assert "theirs & " in (tmp_path / "table.tex").read_text()
+    again = reprise("evaluate", "--from", tmp_path / "report.json", "--html", tmp_path / "report.html")
+    assert again.exit_code == 0, again.output
+    assert "numbers are the same" in again.stdout
+    assert "theirs" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--lists", "lists.csv"], "--lists takes NAME=FILE, such as theirs=lists.csv; got 'lists.csv'"),
+        (["--lists", "a=b.csv", "--lists", "a=c.csv"], "--lists names 'a' twice; give each file its own name"),
+        (["--table", "table.xls"], "a table is .tex, .csv or .md, got 'table.xls'; use one of these suffixes"),
+        (
+            ["--lists", "rglru 1 x 16=b.csv"],
+            "the lists 'rglru 1 x 16' have the name of a model; choose another, such as 'theirs'",
+        ),
+    ],
+)  # fmt: skip
+def test_wrong_lists_and_tables_are_named(
+    fails: Callable[..., str], shop: Path, arguments: list[str], message: str
+) -> None:
+    assert fails("evaluate", shop / "run", *arguments) == message

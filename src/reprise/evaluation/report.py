@@ -15,6 +15,7 @@ from reprise.errors import DataError, did_you_mean
 from reprise.evaluation.aligned_text import aligned
 from reprise.evaluation.calibration import Calibration
 from reprise.evaluation.forecasting.forecast_scores import ForecastScores
+from reprise.evaluation.metrics_table import MetricsTable
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.stats.bootstrap import Bootstrap, Interval, Ratio
 from reprise.evaluation.stats.target_sample import TargetSample
@@ -143,6 +144,35 @@ class Report:
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
             "protocol": self.protocol_dict(),
         }
+
+    def table(self, metrics: Sequence[str] | None = None) -> MetricsTable:
+        """Return a table of some metrics; None: all that are means over targets.
+
+        Raises:
+            DataError: The report does not have a metric.
+        """
+        return MetricsTable.of([(self.name, self.metrics)], metrics or self.sums.metrics)
+
+    def to_latex(self, metrics: Sequence[str] | None = None) -> str:
+        """Return the metrics as a LaTeX `tabular` for booktabs; None: all that are means over targets."""
+        return self.table(metrics).to_latex()
+
+    def to_csv(self, metrics: Sequence[str] | None = None) -> str:
+        """Return the metrics as CSV, one row per metric."""
+        return self.table(metrics).to_csv()
+
+    def to_markdown(self, metrics: Sequence[str] | None = None) -> str:
+        """Return the metrics as a Markdown table."""
+        return self.table(metrics).to_markdown()
+
+    @property
+    def is_list(self) -> bool:
+        """Whether the ranks are places in lists of other software."""
+        return self.data.listed is not None
+
+    def list_sentence(self) -> str:
+        """Say what the ranks of lists mean, for a comparison with models."""
+        return f"{self.name}: a rank beyond the list of at most {self.data.listed or 0:,} items is a miss."
 
     def protocol_dict(self) -> dict[str, Any]:
         """Return the protocol with its hash, the data and the notes as JSON values."""

@@ -87,7 +87,10 @@ def build_comparison(
     reports = tuple(aggregate_seeds(one.reports, one.name) for one in compared)
     lists = {name: found[0].examples for name, found in zip(names, results, strict=True)}
     # the sentences about the candidates name both kinds of models, if one of them scores cold items
-    widest = max((found[0].report for found in results), key=lambda report: report.data.candidates)
+    widest = max(
+        (found[0].report for found in results),
+        key=lambda report: (report.data.listed is None, report.data.candidates),
+    )
     facts = [
         _facts(name, one, found, report)
         for name, one, found, report in zip(names, candidates, results, reports, strict=True)
@@ -102,7 +105,10 @@ def build_comparison(
         metric=metric,
         protocol=widest.protocol_dict(),
         options=options.to_dict(),
-        words=widest.sentences(),
+        words=[
+            *widest.sentences(),
+            *(it.list_sentence() for it in reports if it.is_list and it.is_list != widest.is_list),
+        ],
         entrants=facts,
         verdicts=[result.to_dict() for result in _compare(compared, metric, options)],
         examples=describe_examples(dataset, protocol, examples, lists),
@@ -169,6 +175,7 @@ def _facts(
         runs=[str(run) for run in one.runs],
         seeds=list(one.seeds),
         baseline=one.baseline,
+        lists=None if one.lists is None else str(one.lists),
         recipe=one.recipe,
         training=_training(one, found),
         evaluated_s=[round(result.evaluated_s, 3) for result in found],
@@ -181,4 +188,6 @@ def _facts(
 def _training(one: CandidateSource, found: Sequence[EvaluatedModel]) -> TrainingRecord:
     if one.recipe is not None:
         return read_training(one.runs, one.recipe)
+    if one.lists is not None:
+        return TrainingRecord(seconds=None, metric=None, curve=[])
     return TrainingRecord(seconds=round(mean(result.fitted_s for result in found), 3), metric=None, curve=[])

@@ -1,7 +1,7 @@
 """Find the candidates of a comparison: runs, grouped if they differ only in the seed, and baselines."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ class CandidateSource:
     """Seeds of the runs, in the same order."""
     baseline: str | None = None
     """Name of the baseline on the command line; None for runs."""
+    lists: Path | None = None
+    """File with ranked lists of other software; None for models."""
     trusted: bool = False
     """Whether the runs may import classes outside this package."""
     recipe: dict[str, Any] | None = None
@@ -34,9 +36,13 @@ class CandidateSource:
 
 
 def find_candidates(
-    runs: Iterable[str | Path], baselines: Iterable[str], *, trusted: bool = False
+    runs: Iterable[str | Path],
+    baselines: Iterable[str],
+    *,
+    lists: Mapping[str, str | Path] | None = None,
+    trusted: bool = False,
 ) -> list[CandidateSource]:
-    """Return the candidates of a comparison: runs first, in order, then baselines.
+    """Return the candidates of a comparison: runs first, in order, then baselines, then lists.
 
     Runs of one recipe with different seeds are one candidate. Runs with the same recipe and the same seed are two, since
     something else must differ, such as the version that trained them.
@@ -44,6 +50,7 @@ def find_candidates(
     Args:
         runs: Run directories.
         baselines: Names of baselines, as on the command line.
+        lists: Files with ranked lists of other software, by name.
         trusted: Whether the recipe of a run may import classes outside this package, which runs their code. Without it, it may
             name only classes whose modules the program has imported already.
 
@@ -55,14 +62,19 @@ def find_candidates(
     baselines = listed("baselines", baselines, "names of baselines")
     for baseline in baselines:
         instance("each baseline", baseline, str, "write a name such as 'markov'")
-    if not paths and not baselines:
+    files = [CandidateSource(name, lists=file_path("lists", file)) for name, file in (lists or {}).items()]
+    if not paths and not baselines and not files:
         raise ConfigError("nothing to evaluate: name a run, or baselines with --baselines")
     _check_once([str(run.resolve()) for run in paths], "run")
     _check_once(baselines, "baseline")
     joined: list[CandidateSource] = []
     for run in paths:
         _join(joined, _read(run, trusted))
-    return [*_distinct_names(joined), *(CandidateSource(name, baseline=name) for name in baselines)]
+    candidates = [*_distinct_names(joined), *(CandidateSource(name, baseline=name) for name in baselines)]
+    taken = next((one.name for one in files if one.name in {other.name for other in candidates}), None)
+    if taken is not None:
+        raise ConfigError(f"the lists {taken!r} have the name of a model; choose another, such as 'theirs'")
+    return [*candidates, *files]
 
 
 def open_common(runs: Sequence[Path], moved: Path | None) -> SequenceDataset:

@@ -88,6 +88,8 @@ class CandidateRecord(TypedDict):
     """Training seed of each run."""
     baseline: str | None
     """Name of the baseline on the command line; None for a trained model."""
+    lists: NotRequired[str | None]
+    """File with ranked lists of other software; None or missing for a model."""
     recipe: dict[str, Any] | None
     """Recipe of the runs; None for a baseline."""
     training: TrainingRecord

@@ -14,9 +14,11 @@ import torch
 
 from reprise.argument_checks import whole
 from reprise.data.dataset import SequenceDataset
+from reprise.data.external_lists.read_lists import read_lists
 from reprise.errors import ConfigError
 from reprise.evaluation.content_ablation import ablate_content, ablation_record, reads_content
 from reprise.evaluation.evaluator import evaluate_ranks
+from reprise.evaluation.external_lists.evaluate_lists import ListsOfSequences, rank_in_lists
 from reprise.evaluation.options import EvaluationOptions
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.ranking.targets import scored_view
@@ -59,8 +61,10 @@ class Evaluation:
     """Function that fits a baseline by its name."""
 
     def __call__(self, task: "CandidateTask", dataset: SequenceDataset) -> EvaluatedModel:
-        """Open a run or fit a baseline, and evaluate it."""
+        """Open a run, fit a baseline or read lists, and evaluate it."""
         begin = time.perf_counter()
+        if task.lists is not None:
+            return self._lists(task.name, task.lists, dataset)
         model = self._open(task, dataset)
         ready = time.perf_counter()
         observer = ExampleObserver(self.examples, scored_view(model, dataset).items.scored)
@@ -69,6 +73,16 @@ class Evaluation:
         fitted_s = ready - begin if task.baseline else 0.0
         content = self._content(model, dataset, report) if task.is_first else None
         return EvaluatedModel(report, observer.result(ranks), fitted_s, done - ready, content)
+
+    def _lists(self, name: str, file: Path, dataset: SequenceDataset) -> EvaluatedModel:
+        begin = time.perf_counter()
+        lists = ListsOfSequences(read_lists(file), dataset)
+        report, ranks = rank_in_lists(lists, self.protocol, self.options, name)
+        observer = ExampleObserver(self.examples, dataset.items.scored)
+        for place, row in enumerate(self.examples.row_X.tolist()):
+            top_K = lists.top(row, observer.k)
+            observer.item_XK[place, : len(top_K)] = top_K
+        return EvaluatedModel(report, observer.result(ranks), 0.0, time.perf_counter() - begin)
 
     def _content(self, model: Scorer, dataset: SequenceDataset, report: Report) -> list[JsonObject] | None:
         """Evaluate a network without parts of the content of items, if it reads it and there are intervals."""
@@ -85,7 +99,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class CandidateTask:
-    """One run or one baseline to evaluate."""
+    """One run, one baseline or one file of lists to evaluate."""
 
     name: str
     """Name in progress lines."""
@@ -93,6 +107,8 @@ class CandidateTask:
     baseline: str | None
     trusted: bool
     """Whether the run may import classes outside this package."""
+    lists: Path | None = None
+    """File with ranked lists; None for a run or a baseline."""
     is_first: bool = True
     """Whether it is the first run of its candidate."""
 
@@ -130,6 +146,7 @@ def evaluate_candidates(
             run,
             one.baseline,
             one.trusted,
+            lists=one.lists,
             is_first=not one.runs or run == one.runs[0],
         )
         for one in candidates

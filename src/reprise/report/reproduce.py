@@ -98,6 +98,11 @@ def sources_of(comparison: ComparisonRecord) -> tuple[list[Path], list[str]]:
     return runs, [entrant["baseline"] for entrant in comparison["entrants"] if entrant["baseline"]]
 
 
+def lists_of(comparison: ComparisonRecord) -> dict[str, Path]:
+    """Return the files of ranked lists of a comparison by name."""
+    return {one["name"]: Path(file) for one in comparison["entrants"] if (file := one.get("lists"))}
+
+
 def dataset_of(comparison: ComparisonRecord, runs: list[Path], moved: Path | None) -> SequenceDataset:
     """Open the dataset of a comparison.
 
@@ -155,7 +160,8 @@ def _current_names(before: ComparisonRecord, now: ComparisonRecord) -> dict[str,
     return {
         old["name"]: new["name"]
         for old, new in pairs
-        if (old["runs"], old["baseline"]) == (new["runs"], new["baseline"])
+        if (old["runs"], old["baseline"], old.get("lists"))
+        == (new["runs"], new["baseline"], new.get("lists"))
     }
 
 

@@ -2,6 +2,7 @@
 
 from reprise.evaluation.aligned_text import aligned
 from reprise.evaluation.metrics import COLD_METRICS
+from reprise.evaluation.metrics_table import MetricsTable
 from reprise.evaluation.stats.bootstrap import Interval
 from reprise.report.comparison_file import CandidateRecord, ComparisonRecord, JsonObject
 from reprise.report.plots import duration
@@ -29,6 +30,29 @@ def summary(comparison: ComparisonRecord) -> str:
         "\n".join(comparison["words"]),
     ]
     return "\n\n".join(filter(None, blocks))
+
+
+def comparison_table(comparison: ComparisonRecord) -> MetricsTable:
+    """Return the accuracy of all models, best first; a star marks a significant difference from the first row.
+
+    The stars are for the metric of the comparison.
+    """
+    metric = comparison["metric"]
+    ranked = sorted(
+        comparison["entrants"], key=lambda entrant: -entrant["pooled"]["metrics"][metric]["value"]
+    )
+    names = [f"{kind}@{k}" for k in comparison["protocol"]["at"] for kind in ACCURACY]
+    rows = [
+        (one["name"], {name: Interval(**found) for name, found in one["pooled"]["metrics"].items()})
+        for one in ranked
+    ]
+    differs = {frozenset((one["first"], one["second"])) for one in comparison["verdicts"] if one["better"]}
+    marked = frozenset(
+        (row, metric)
+        for row, (name, _) in enumerate(rows)
+        if row and frozenset((rows[0][0], name)) in differs
+    )
+    return MetricsTable.of(rows, [metric, *(name for name in names if name != metric)], marked)
 
 
 def content_blocks(comparison: ComparisonRecord) -> list[str]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from reprise.evaluation.options import EvaluationOptions
     from reprise.evaluation.protocol import EvaluationProtocol
     from reprise.report.build import BuiltComparison
+    from reprise.report.candidates import CandidateSource
     from reprise.report.comparison_file import ComparisonRecord, SearchRecord
     from reprise.report.evaluate_candidates import Fit
 
@@ -97,13 +98,26 @@ def evaluate(
     workers: Annotated[
         int, typer.Option(metavar="N", min=1, help="Number of processes; it does not change the results.")
     ] = 1,
+    lists: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE",
+            help="Ranked lists of other software with a name: CSV, Parquet, JSON lines or a TREC run file. "
+            "May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the metrics as a table: .tex (booktabs), .csv or .md."),
+    ] = None,
     dataset: DatasetOption = None,
     trusted: Trusted = False,
 ) -> None:
     """Evaluate models by full ranking, with confidence intervals, and compare them."""
-    outputs = Outputs(html_file, json_file)
+    outputs = Outputs(html_file, json_file, table)
     inputs = [name for name in _names(baselines) if name.endswith(".toml")]
-    for file in (html_file, json_file):
+    for file in (html_file, json_file, table):
         check_output_file(file, [*inputs, from_file] if from_file else inputs)
     if html_file and json_file and resolved(html_file) == resolved(json_file):
         raise ConfigError(f"--html and --json both name {html_file}; give each its own file")
@@ -115,9 +129,13 @@ def evaluate(
         targets=targets,
         metric=metric,
     )
-    other_options = drop_unset(dataset=dataset, html=html_file, json=json_file, trusted=trusted or None)
+    other_options = drop_unset(
+        dataset=dataset, html=html_file, json=json_file, table=table, trusted=trusted or None
+    )
+    if table:
+        _check_table(table)
     if from_file:
-        _check_conflicts(runs, baselines, typed | drop_unset(search=search))
+        _check_conflicts(runs, baselines, typed | drop_unset(search=search, lists=lists))
         command = _command([], **{"from": from_file}, **other_options)
         if only_draw:
             _draw(from_file, outputs)
@@ -126,14 +144,18 @@ def evaluate(
         return
     if only_draw:
         raise ConfigError("--only-draw needs an existing report; name it with --from REPORT")
-    command = _command(runs or [], **drop_unset(baselines=baselines, search=search), **typed, **other_options)
+    files = _list_files(lists or [])
+    command = _command(
+        runs or [], *(lists or []), **drop_unset(baselines=baselines, search=search), **typed, **other_options
+    )
     facts = _read_search(search)
     names = _names(baselines)
-    data = _dataset(runs or [], names, dataset)
+    data = _dataset(runs or [], [*names, *files], dataset)
     names = expand_all(names, data)
     fit = _fit(names, typed=True, trusted=trusted)
     settings = _settings(typed, data.items.warm)
-    result = _compare(runs or [], names, data, fit, settings, workers, trusted=trusted)
+    found = _candidates(runs or [], names, files, trusted=trusted)
+    result = _compare(found, data, fit, settings, workers)
     result.comparison["command"], result.comparison["search"] = command, facts
     _print_result(result, outputs)
 
@@ -146,18 +168,23 @@ class Outputs:
     """HTML page; None: not written."""
     json: Path | None
     """JSON file; None: not written."""
+    table: Path | None = None
+    """Table of the metrics; None: not written."""
 
     def write(self, comparison: "ComparisonRecord") -> list[Path]:
         """Write the files, and return their paths."""
         from reprise.atomic_files import write_text
         from reprise.report.comparison_file import write_comparison
         from reprise.report.render import render
+        from reprise.report.summary import comparison_table
 
         if self.json:
             write_comparison(comparison, self.json)
         if self.html:
             write_text(self.html, render(comparison))
-        return [file for file in (self.json, self.html) if file]
+        if self.table:
+            comparison_table(comparison).write(self.table)
+        return [file for file in (self.json, self.html, self.table) if file]
 
 
 class EvaluationSettings(NamedTuple):
@@ -190,21 +217,25 @@ def _settings(typed: dict[str, Any], items: int) -> EvaluationSettings:
     )
 
 
+def _candidates(
+    runs: list[Path], baselines: list[str], lists: dict[str, Path], *, trusted: bool
+) -> "list[CandidateSource]":
+    from reprise.report.candidates import find_candidates
+
+    return find_candidates(runs, baselines, lists=lists, trusted=trusted)
+
+
 def _compare(
-    runs: list[Path],
-    baselines: list[str],
+    candidates: "list[CandidateSource]",
     data: "SequenceDataset",
     fit: "Fit",
     settings: EvaluationSettings,
     workers: int,
-    *,
-    trusted: bool,
 ) -> "BuiltComparison":
     from reprise.report.build import build_comparison
-    from reprise.report.candidates import find_candidates
 
     return build_comparison(
-        find_candidates(runs, baselines, trusted=trusted),
+        candidates,
         data,
         fit,
         settings.protocol,
@@ -220,14 +251,22 @@ def _reproduce(
 ) -> None:
     """Repeat the evaluation of a report, print it, and check that the numbers are the same."""
     from reprise.report.comparison_file import read_comparison
-    from reprise.report.reproduce import check_same, dataset_of, options_of, protocol_of, sources_of
+    from reprise.report.reproduce import (
+        check_same,
+        dataset_of,
+        lists_of,
+        options_of,
+        protocol_of,
+        sources_of,
+    )
 
     before = read_comparison(file)
     runs, names = sources_of(before)
     fit = _fit(names, typed=False, trusted=trusted)
     settings = EvaluationSettings(protocol_of(before), options_of(before, trusted=trusted), before["metric"])
     data = dataset_of(before, runs, moved)
-    result = _compare(runs, names, data, fit, settings, workers, trusted=trusted)
+    found = _candidates(runs, names, lists_of(before), trusted=trusted)
+    result = _compare(found, data, fit, settings, workers)
     result.comparison["command"], result.comparison["search"] = command, before["search"]
     _print_result(result, outputs)
     typer.echo(f"reproduced {file}: {check_same(before, result.comparison):,} numbers are the same")
@@ -260,9 +299,28 @@ def _print_written(files: list[Path]) -> None:
         typer.echo(f"wrote {file}")
 
 
-def _command(runs: list[Path], **options: object) -> str:
+def _check_table(file: Path) -> None:
+    from reprise.evaluation.metrics_table import check_table_file
+
+    check_table_file(file)
+
+
+def _list_files(texts: list[str]) -> dict[str, Path]:
+    """Return the files of `--lists` by name."""
+    files: dict[str, Path] = {}
+    for text in texts:
+        name, separator, file = text.partition("=")
+        if not (name and separator and file):
+            raise ConfigError(f"--lists takes NAME=FILE, such as theirs=lists.csv; got {text!r}")
+        if name in files:
+            raise ConfigError(f"--lists names {name!r} twice; give each file its own name")
+        files[name] = Path(file)
+    return files
+
+
+def _command(runs: list[Path], *lists: str, **options: object) -> str:
     """Return the command line that the report records."""
-    arguments: list[object] = []
+    arguments: list[object] = [part for one in lists for part in ("--lists", one)]
     for name, value in options.items():
         option = f"--{name.replace('_', '-')}"
         arguments += [option] if value is True else [option, value]
@@ -280,7 +338,7 @@ def _dataset(runs: list[Path], names: list[str], moved: Path | None) -> "Sequenc
     from reprise.report.candidates import open_common
 
     if not runs and not (names and moved):
-        raise ConfigError("nothing to evaluate; name a RUN, or --baselines and --dataset")
+        raise ConfigError("nothing to evaluate; name a RUN, or --baselines or --lists and --dataset")
     return open_common(runs, moved)
 
 

@@ -14,6 +14,7 @@ from reprise.argument_checks import instance
 from reprise.arrays import Float64Array
 from reprise.errors import DataError
 from reprise.evaluation.aligned_text import aligned
+from reprise.evaluation.metrics_table import MetricsTable
 from reprise.evaluation.report import Report, SequenceSums, check_comparable, shared_slices
 from reprise.evaluation.stats.bootstrap import Interval, Ratio, defined
 from reprise.evaluation.stats.significance import holm, p_value
@@ -52,6 +53,37 @@ class PairedComparison:
             "slices": {name: part.to_dict()["others"] for name, part in self.slices.items()},
             "protocol": self.reports[0].protocol_dict(),
         }
+
+    def table(self, metrics: Sequence[str] | None = None) -> MetricsTable:
+        """Return a table with one row per model; a star marks a significant difference from the first model.
+
+        Args:
+            metrics: Names of metrics; None: all that are means over targets.
+
+        Raises:
+            DataError: A report does not have a metric.
+        """
+        level = 1 - self.reports[0].bootstrap.level
+        marked = frozenset(
+            (row, metric)
+            for row, p in enumerate(self.adjusted, start=1)
+            for metric, value in p.items()
+            if value < level
+        )
+        rows = [(report.name, _part(report, self.within)) for report in self.reports]
+        return MetricsTable.of(rows, metrics or self.reports[0].sums.metrics, marked)
+
+    def to_latex(self, metrics: Sequence[str] | None = None) -> str:
+        """Return the metrics as a LaTeX `tabular` for booktabs; None: all that are means over targets."""
+        return self.table(metrics).to_latex()
+
+    def to_csv(self, metrics: Sequence[str] | None = None) -> str:
+        """Return the metrics as CSV, one row per model and metric."""
+        return self.table(metrics).to_csv()
+
+    def to_markdown(self, metrics: Sequence[str] | None = None) -> str:
+        """Return the metrics as a Markdown table."""
+        return self.table(metrics).to_markdown()
 
     def __str__(self) -> str:
         first, *others = self.reports
@@ -107,8 +139,8 @@ class PairedComparison:
             yield "For all metrics within a slice use compare(..., within=NAME)."
         yield from first.sentences()
         for report in self.reports[1:]:
-            if report.data.listed is not None:
-                yield f"{report.name}: a rank beyond the list of at most {report.data.listed:,} items is a miss."
+            if report.is_list:
+                yield report.list_sentence()
 
     def _corrected_over(self) -> str:
         """Say which comparisons the correction covers."""
