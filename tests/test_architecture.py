@@ -51,7 +51,7 @@ HOMES = {
     "psycopg_pool": ("server/store/postgres",),
     "starlette": ("server/http/", "privacy/encrypted/"),
     "uvicorn": ("server/connections/", "privacy/encrypted/"), "httptools": ("server/connections/",),
-    "prometheus_client": ("server/prometheus_metrics.py",),
+    "prometheus_client": ("server/prometheus_metrics.py", "feedback/drift_output.py"),
     "filelock": ("directory_lock.py",), "lazy_loader": ("lazy_names.py",), "typer": ("cli/",), "rich": ("cli/", "progress.py"),
 }  # fmt: skip
 """The only places that import a third-party library, so that it can be replaced in one place."""

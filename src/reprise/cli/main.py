@@ -27,7 +27,7 @@ from reprise.cli.commands import (
     train,
     tune,
 )
-from reprise.cli.commands.lifecycle import feedback, models
+from reprise.cli.commands.lifecycle import drift, feedback, models
 from reprise.cli.commands.privacy import audit, export_device, serve_encrypted, signing_key
 from reprise.cli.process_ranks import join_processes, print_error
 from reprise.cli.standard_streams import discard_output, flush_output, set_up_streams
@@ -36,7 +36,7 @@ from reprise.lazy_names import missing_libraries
 
 COMMANDS = (
     pseudonymise, prepare, describe, train, tune, evaluate, audit, recommend, fit_forecast, forecast, export,
-    export_device, models, feedback, serve, serve_encrypted, key, signing_key, forget, compact, demo,
+    export_device, models, feedback, drift, serve, serve_encrypted, key, signing_key, forget, compact, demo,
 )  # fmt: skip
 """One module per command; each holds a function of the same name, and EXAMPLE, a complete command line."""
 CONTINUES = "; run the same command again to continue"
