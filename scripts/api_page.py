@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
 LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 PACKAGES = (
-    "reprise", "reprise.data", "reprise.content", "reprise.forecast", "reprise.nn", "reprise.models",
+    "reprise", "reprise.data", "reprise.datasets", "reprise.content", "reprise.forecast", "reprise.nn", "reprise.models",
     "reprise.training", "reprise.evaluation", "reprise.recommender", "reprise.report", "reprise.server",
     "reprise.spark", "reprise.privacy", "reprise.model_store", "reprise.feedback", "reprise.testing",
 )  # fmt: skip

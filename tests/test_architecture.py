@@ -16,12 +16,13 @@ FOLDERS = sorted({file.parent for file in FILES})
 LAYER = {
     "errors": 0, "arrays": 0, "argument_checks": 0, "atomic_files": 0, "class_names": 0, "validation_messages": 0,
     "config": 0, "directory_lock": 0, "keyed_hash": 0, "lazy_names": 0, "path_kinds": 0, "progress": 0,
-    "data": 1, "content": 2, "forecast": 2, "nn": 3, "models": 4, "evaluation": 5, "recommender": 5,
+    "data": 1, "content": 2, "datasets": 2, "forecast": 2, "nn": 3, "models": 4, "evaluation": 5, "recommender": 5,
     "training": 6, "model_store": 6, "report": 7, "testing": 7, "server": 7, "spark": 7, "privacy": 7, "feedback": 8,
     "cli": 9, "__init__": 9, "__main__": 9,
 }  # fmt: skip
 INDEPENDENT = {
-    "nn": {"data", "content", "forecast"}, "content": {"forecast"}, "forecast": {"data", "content"},
+    "nn": {"data", "content", "forecast"}, "content": {"forecast"}, "datasets": {"content", "forecast"},
+    "forecast": {"data", "content"},
     "evaluation": {"recommender"}, "recommender": {"evaluation"}, "training": {"recommender", "model_store"},
     "model_store": {"training", "evaluation", "models", "nn", "data"},
     "report": {"recommender", "testing", "server", "spark", "privacy"}, "server": {"report", "testing", "spark", "privacy"},
@@ -31,7 +32,7 @@ INDEPENDENT = {
 }  # fmt: skip
 """Packages that do not import each other although the layers would allow it."""
 EXPORT = "recommender/artefact/onnx_export.py"
-TABLES = ("data/", "content/", "testing/worlds.py", "recommender/items/", "spark/", "privacy/")
+TABLES = ("data/", "datasets/", "content/", "testing/worlds.py", "recommender/items/", "spark/", "privacy/")
 HOMES = {
     "torch": ("nn/", "models/", "training/", "evaluation/", "report/", "testing/", "privacy/", EXPORT),
     "triton": ("nn/triton_scan.py",), "lightning_fabric": ("training/",),

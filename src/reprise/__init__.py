@@ -5,6 +5,7 @@ table engine.
 """
 
 import os
+from importlib import import_module
 from typing import Any
 
 from reprise.lazy_names import lazy_names
@@ -22,6 +23,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("reprise")
+    if name == "datasets":
+        return import_module("reprise.datasets")
     return _load(name)
 
 

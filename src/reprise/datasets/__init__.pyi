@@ -1,0 +1,9 @@
+from .gru4rec import gru4rec as gru4rec
+from .movielens import movielens as movielens
+from .public_log import PublicLog as PublicLog
+from .recbole import recbole as recbole
+from .shops import amazon as amazon
+from .shops import otto as otto
+from .shops import retailrocket as retailrocket
+from .shops import yoochoose as yoochoose
+from .yambda import yambda as yambda
