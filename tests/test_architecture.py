@@ -18,7 +18,7 @@ LAYER = {
     "config": 0, "directory_lock": 0, "keyed_hash": 0, "lazy_names": 0, "path_kinds": 0, "progress": 0,
     "data": 1, "content": 2, "datasets": 2, "forecast": 2, "nn": 3, "models": 4, "evaluation": 5, "recommender": 5,
     "training": 6, "model_store": 6, "report": 7, "testing": 7, "server": 7, "spark": 7, "privacy": 7, "feedback": 8,
-    "cli": 9, "__init__": 9, "__main__": 9,
+    "mcp_server": 8, "cli": 9, "__init__": 9, "__main__": 9,
 }  # fmt: skip
 INDEPENDENT = {
     "nn": {"data", "content", "forecast"}, "content": {"forecast"}, "datasets": {"content", "forecast"},
@@ -52,7 +52,7 @@ HOMES = {
     "psycopg_pool": ("server/store/postgres",),
     "starlette": ("server/http/", "privacy/encrypted/"),
     "uvicorn": ("server/connections/", "privacy/encrypted/"), "httptools": ("server/connections/",),
-    "prometheus_client": ("server/prometheus_metrics.py", "feedback/drift_output.py"),
+    "mcp": ("mcp_server/",), "prometheus_client": ("server/prometheus_metrics.py", "feedback/drift_output.py"),
     "filelock": ("directory_lock.py",), "lazy_loader": ("lazy_names.py",), "typer": ("cli/",), "rich": ("cli/", "progress.py"),
 }  # fmt: skip
 """The only places that import a third-party library, so that it can be replaced in one place."""

@@ -1,3 +1,5 @@
+import reprise.datasets as _datasets
+
 from .config import spec as spec
 from .data import ColumnSplit as ColumnSplit
 from .data import LeaveOneOut as LeaveOneOut
@@ -40,4 +42,5 @@ from .training import train as train
 from .training import train_seeds as train_seeds
 from .training import tune as tune
 
+datasets = _datasets
 __version__: str

@@ -29,6 +29,7 @@ from reprise.cli.commands import (
 )
 from reprise.cli.commands.lifecycle import drift, feedback, models
 from reprise.cli.commands.privacy import audit, export_device, serve_encrypted, signing_key
+from reprise.cli.commands.tools import mcp
 from reprise.cli.process_ranks import join_processes, print_error
 from reprise.cli.standard_streams import discard_output, flush_output, set_up_streams
 from reprise.errors import RepriseError
@@ -36,7 +37,7 @@ from reprise.lazy_names import missing_libraries
 
 COMMANDS = (
     pseudonymise, prepare, describe, train, tune, evaluate, audit, recommend, fit_forecast, forecast, export,
-    export_device, models, feedback, drift, serve, serve_encrypted, key, signing_key, forget, compact, demo,
+    export_device, models, feedback, drift, serve, mcp, serve_encrypted, key, signing_key, forget, compact, demo,
 )  # fmt: skip
 """One module per command; each holds a function of the same name, and EXAMPLE, a complete command line."""
 CONTINUES = "; run the same command again to continue"

@@ -1,0 +1,1 @@
+"""Commands that connect a model with other software."""
