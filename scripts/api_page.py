@@ -15,7 +15,8 @@ LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 PACKAGES = (
     "reprise", "reprise.data", "reprise.datasets", "reprise.content", "reprise.forecast", "reprise.nn", "reprise.models",
     "reprise.training", "reprise.evaluation", "reprise.recommender", "reprise.report", "reprise.server",
-    "reprise.spark", "reprise.privacy", "reprise.model_store", "reprise.feedback", "reprise.mcp_server", "reprise.testing",
+    "reprise.spark", "reprise.privacy", "reprise.model_store", "reprise.retraining", "reprise.feedback",
+    "reprise.mcp_server", "reprise.testing",
 )  # fmt: skip
 HEAD = """# Public names
 

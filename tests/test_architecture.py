@@ -17,8 +17,8 @@ LAYER = {
     "errors": 0, "arrays": 0, "argument_checks": 0, "atomic_files": 0, "class_names": 0, "validation_messages": 0,
     "config": 0, "directory_lock": 0, "keyed_hash": 0, "lazy_names": 0, "path_kinds": 0, "progress": 0,
     "data": 1, "content": 2, "datasets": 2, "forecast": 2, "nn": 3, "models": 4, "evaluation": 5, "recommender": 5,
-    "training": 6, "model_store": 6, "report": 7, "testing": 7, "server": 7, "spark": 7, "privacy": 7, "feedback": 8,
-    "mcp_server": 8, "cli": 9, "__init__": 9, "__main__": 9,
+    "training": 6, "model_store": 6, "report": 7, "testing": 7, "server": 7, "spark": 7, "privacy": 7,
+    "retraining": 7, "feedback": 8, "mcp_server": 8, "cli": 9, "__init__": 9, "__main__": 9,
 }  # fmt: skip
 INDEPENDENT = {
     "nn": {"data", "content", "forecast"}, "content": {"forecast"}, "datasets": {"content", "forecast"},
@@ -32,9 +32,18 @@ INDEPENDENT = {
 }  # fmt: skip
 """Packages that do not import each other although the layers would allow it."""
 EXPORT = "recommender/artefact/onnx_export.py"
-TABLES = ("data/", "datasets/", "content/", "testing/worlds.py", "recommender/items/", "spark/", "privacy/")
+TABLES = (
+    "data/",
+    "datasets/",
+    "content/",
+    "testing/worlds.py",
+    "recommender/items/",
+    "spark/",
+    "privacy/",
+    "retraining/",
+)
 HOMES = {
-    "torch": ("nn/", "models/", "training/", "evaluation/", "report/", "testing/", "privacy/", EXPORT),
+    "torch": ("nn/", "models/", "training/", "evaluation/", "report/", "testing/", "privacy/", "retraining/", EXPORT),
     "triton": ("nn/triton_scan.py",), "lightning_fabric": ("training/",),
     "ibis": ("data/",), "duckdb": ("data/",), "pyarrow": TABLES,
     "pyspark": ("data/io/spark", "spark/"), "py4j": ("data/io/spark",),
@@ -43,7 +52,7 @@ HOMES = {
     "cryptography": ("recommender/artefact/signature.py",),
     "faiss": ("recommender/search/inverted_file.py",),
     "onnxruntime": ("recommender/runtime/", "recommender/search/", "content/encoders/", "privacy/device/"),
-    "scipy": ("content/", "forecast/", "models/", "evaluation/stats/", "privacy/auditing/", "feedback/"),
+    "scipy": ("content/", "forecast/", "models/", "evaluation/stats/", "privacy/auditing/", "feedback/", "retraining/"),
     "sklearn": ("content/",),
     "optuna": ("training/tuning/optuna_study.py",), "mlflow": ("training/tracking/loggers.py",),
     "wandb": ("training/tracking/loggers.py",),

@@ -27,7 +27,7 @@ from reprise.cli.commands import (
     train,
     tune,
 )
-from reprise.cli.commands.lifecycle import drift, feedback, models
+from reprise.cli.commands.lifecycle import drift, feedback, models, retrain
 from reprise.cli.commands.privacy import audit, export_device, serve_encrypted, signing_key
 from reprise.cli.commands.tools import mcp
 from reprise.cli.process_ranks import join_processes, print_error
@@ -36,14 +36,14 @@ from reprise.errors import RepriseError
 from reprise.lazy_names import missing_libraries
 
 COMMANDS = (
-    pseudonymise, prepare, describe, train, tune, evaluate, audit, recommend, fit_forecast, forecast, export,
+    pseudonymise, prepare, describe, train, tune, retrain, evaluate, audit, recommend, fit_forecast, forecast, export,
     export_device, models, feedback, drift, serve, mcp, serve_encrypted, key, signing_key, forget, compact, demo,
 )  # fmt: skip
 """One module per command; each holds a function of the same name, and EXAMPLE, a complete command line."""
 CONTINUES = "; run the same command again to continue"
 STARTS_OVER = "; run the same command again to start over"
 AFTER_STOP = {
-    **dict.fromkeys(("prepare", "train", "tune", "audit", "compact", "demo"), CONTINUES),
+    **dict.fromkeys(("prepare", "train", "tune", "retrain", "audit", "compact", "demo"), CONTINUES),
     **dict.fromkeys(
         ("pseudonymise", "evaluate", "recommend", "fit-forecast", "forecast", "export", "export-device"),
         STARTS_OVER,

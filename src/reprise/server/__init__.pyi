@@ -15,6 +15,7 @@ from .store.event_store import Compactable as Compactable
 from .store.event_store import EventStore as EventStore
 from .store.event_store import KeepsErasures as KeepsErasures
 from .store.event_store import KeepsStates as KeepsStates
+from .store.event_store import ListsEvents as ListsEvents
 from .store.event_store import StoreError as StoreError
 from .store.event_store import is_repetition as is_repetition
 from .store.opening import open_store as open_store

@@ -1,7 +1,7 @@
 """The contract of a store with an answer log: a part of the contract of an event store."""
 
 from reprise.server.store.answer_log import FOREVER_MS, Answer, KeepsAnswers, Response, ShownItem
-from reprise.server.store.event_store import EventStore
+from reprise.server.store.event_store import EventStore, ListsEvents
 from reprise.server.store.records import Status, User, UserEvent
 
 ANNA, BERT, NAMESAKE = User("shop", "anna"), User("shop", "bert"), User("rival", "anna")
@@ -52,6 +52,33 @@ def check_answers(store: EventStore, other: EventStore) -> None:
     assert store.trim_answers(FOREVER_MS, 0) == 7, "trimming must delete everything before the given time"
     store.delete_user(BERT)
     store.delete_user(NAMESAKE)
+
+
+def check_listed_events(store: EventStore, other: EventStore) -> None:
+    """Check the contract of `ListsEvents` with two handles of one store, if the store can list its events.
+
+    Raises:
+        AssertionError: the store breaks the contract; the message says how.
+    """
+    if not isinstance(other, ListsEvents):
+        return
+    events = [
+        UserEvent(f"p{number}", START_MS + number, "view", 0.5 * number, f"listed {number}")
+        for number in range(4)
+    ]
+    users = [ANNA, BERT, NAMESAKE, ANNA]
+    store.append(list(zip(users, events, strict=True)))
+    for tenant in ("shop", "rival"):
+        expected = [
+            (user.user_id, event) for user, event in zip(users, events, strict=True) if user.tenant == tenant
+        ]
+        found = [(user_id, event._replace(seq=0)) for user_id, event in other.all_events(tenant)]
+        assert sorted(found) == sorted(expected), (
+            "all events of the tenant must be listed as they were stored"
+        )
+    for user in {*users}:
+        store.delete_user(user)
+    assert [*other.all_events("shop")] == [], "events of deleted users must not be listed"
 
 
 def _check_responses(store: EventStore, other: EventStore, anna_hash: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from reprise.errors import DataError
 from reprise.server.store.event_store import Compactable, EventStore, StoreError
 from reprise.server.store.records import Status, User, UserEvent, UserLog
-from reprise.testing.answer_contract import check_answers
+from reprise.testing.answer_contract import check_answers, check_listed_events
 from reprise.testing.erasure_contract import check_erasures
 from reprise.testing.item_contract import check_item_changes, check_item_deletions
 from reprise.testing.state_contract import check_states
@@ -372,5 +372,6 @@ _CHECKS = (
     check_states,
     check_erasures,
     check_answers,
+    check_listed_events,
     _check_a_closed_store_raises,
 )

@@ -79,6 +79,12 @@ class RunDirectory:
         return self.path / "checkpoint.safetensors"
 
     @property
+    def initial(self) -> Path:
+        """File with the weights and the optimiser state from which training starts. It exists only if the run continues an
+        earlier one (`reprise.retraining`)."""
+        return self.path / "initial.safetensors"
+
+    @property
     def best(self) -> Path:
         """File with the weights of the best epoch so far."""
         return self.path / "best.safetensors"
@@ -150,6 +156,9 @@ class RunDirectory:
                 MEMBERS,
                 "recipe.toml",
                 FORMER_PARTIAL,
+                self.initial.name,
+                self.content.name,
+                "warm_start.json",
             }
             check_holds_only(self.path, own, "a run directory")
 

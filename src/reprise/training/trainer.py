@@ -110,11 +110,10 @@ class Trainer:
         """Train to the end, from the checkpoint if there is one."""
         # equal already, except for what was fitted to the content of items or users on another kind of machine
         self.group.broadcast([*self.model.parameters(), *self.model.buffers()])
-        if self.run.checkpoint.exists():
+        start = self.run.checkpoint if self.run.checkpoint.exists() else self.run.initial
+        if start.exists():
             with self.group.together():
-                state, self.progress = load_checkpoint(
-                    self.run.checkpoint, self.model, self.train_step.optimizer
-                )
+                state, self.progress = load_checkpoint(start, self.model, self.train_step.optimizer)
             self.train_step.restore(state)
         self._check_same_position()
         if self.progress.step:

@@ -187,6 +187,19 @@ def is_repetition(offered: tuple[User, UserEvent], stored: tuple[User, UserEvent
 
 
 @runtime_checkable
+class ListsEvents(Protocol):
+    """An event store that can list all its events, so that a model can be trained again from the log."""
+
+    def all_events(self, tenant: str) -> Iterator[tuple[str, UserEvent]]:
+        """Yield the user id and the event of all events of a tenant, in the order of each user's log.
+
+        Raises:
+            StoreError: the store does not respond.
+        """
+        ...
+
+
+@runtime_checkable
 class KeepsStates(Protocol):
     """An event store that also keeps states of users, so that a long history is not replayed after each start.
 

@@ -66,6 +66,13 @@ SELECT u.generation, e.item_id, e.time_ms, e.kind, e.value, e.event_id, e.seq
         WHERE e.uid = u.uid AND e.seq > CASE WHEN u.generation = %s THEN %s ELSE 0 END ORDER BY e.seq LIMIT %s) AS e ON true
     WHERE u.digest = %s ORDER BY e.seq
 """
+ALL_EVENTS = """
+SELECT e.uid, e.seq, u.user_id, e.item_id, e.time_ms, e.kind, e.value, e.event_id
+    FROM reprise.events AS e JOIN reprise.users AS u USING (uid)
+    WHERE u.tenant = %s AND (e.uid, e.seq) > (%s, %s) ORDER BY e.uid, e.seq LIMIT %s
+"""
+PAGE = 10_000
+"""Number of events that one query of `all_events` reads."""
 # Counts rows with the id of the user and another hash, which are an error, and rows of the user, which are newer events.
 REMAINING = """
 SELECT count(*) FILTER (WHERE digest <> %(digest)s), count(*) FILTER (WHERE digest = %(digest)s)
@@ -217,6 +224,14 @@ class PostgresStore:
     def drop_states(self, model: str, limit: int) -> int:
         """See `KeepsStates`."""
         return postgres_states.drop_states(self._database, model, limit) if self._keeps_states else 0
+
+    def all_events(self, tenant: str) -> Iterator[tuple[str, UserEvent]]:
+        """See `ListsEvents`. Events are in the order of users, and of their `seq`."""
+        uid, seq = 0, 0
+        while rows := self._database.rows(ALL_EVENTS, (tenant, uid, seq, PAGE)):
+            for *_, user_id, item_id, time_ms, kind, value, event_id in rows:
+                yield user_id, UserEvent(item_id, time_ms, kind, value, event_id)
+            uid, seq = rows[-1][:2]
 
     def append_answers(self, answers: Sequence[Answer]) -> None:
         """See `KeepsAnswers`."""

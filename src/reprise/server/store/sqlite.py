@@ -66,6 +66,9 @@ LAST_TIME = """
 SELECT coalesce(max(json_extract(CAST(body AS TEXT), '$[3]')), 0)
     FROM (SELECT body FROM events WHERE uid = ? ORDER BY seq DESC LIMIT ?) WHERE substr(body, 1, 1) = x'5b'
 """
+ALL_EVENTS = "SELECT id, body FROM events WHERE id > ? AND substr(body, 1, 1) = x'5b' ORDER BY id LIMIT ?"
+PAGE = 10_000
+"""Number of events that one query of `all_events` reads."""
 NEWEST = "SELECT name FROM users WHERE tenant = ? ORDER BY uid DESC LIMIT ?"
 DELETIONS = """
 SELECT newest.version, forgotten.generation FROM (SELECT coalesce(max(version), 0) AS version FROM forgotten) AS newest
@@ -258,6 +261,16 @@ class SQLiteStore:
     def drop_states(self, model: str, limit: int) -> int:
         """See `KeepsStates`."""
         return sqlite_states.drop_states(self._database, model, limit)
+
+    def all_events(self, tenant: str) -> Iterator[tuple[str, UserEvent]]:
+        """See `ListsEvents`."""
+        last = 0
+        while rows := self._database.rows(ALL_EVENTS, (last, PAGE)):
+            for _, body in rows:
+                user = _user(body)
+                if user.tenant == tenant:
+                    yield user.user_id, _event(0, body)
+            last = rows[-1][0]
 
     def append_answers(self, answers: Sequence[Answer]) -> None:
         """See `KeepsAnswers`."""
