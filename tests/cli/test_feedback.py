@@ -49,6 +49,51 @@ def test_click_rates_and_the_test_are_shown_and_written(reprise: Run, log: str, 
     assert found["tests"][0]["difference"]["value"] == pytest.approx(1 / 5)
 
 
+def test_events_without_an_id_count_only_by_item(reprise: Run, tmp_path: Path) -> None:
+    """The user saw p1 twice. One event names the first answer, and one names none; the first event counts only once."""
+    store, user = SQLiteStore(tmp_path / "events.db"), User("default", "anna")
+    for number in range(2):
+        shown = (ShownItem("p1", 1.0),)
+        store.append_answers(
+            [Answer(f"r{number}", START_MS + number, "default", user, "m", None, "recommend", shown)]
+        )
+    store.append([(user, UserEvent("p1", START_MS + 5, recommendation_id="r0"))])
+    file, words = tmp_path / "found.json", ("feedback", "--store", f"sqlite:///{tmp_path / 'events.db'}")
+    reprise(*words, "--by-item", "--json", file)
+    assert json.loads(file.read_text())["responses"] == 1
+    store.append([(user, UserEvent("p1", START_MS + 9))])
+    store.close()
+    counts = []
+    for options in ((), ("--by-item",)):
+        reprise(*words, *options, "--json", file)
+        counts.append(json.loads(file.read_text())["responses"])
+    assert counts == [1, 2]
+
+
+def test_a_candidate_is_estimated_from_explored_items(
+    reprise: Run, fails: Fails, log: str, shop: Path, tmp_path: Path
+) -> None:
+    """An item is drawn with the probability 1/4 by user u1, and with 1/2 by u2; both know item 1, and only u2 responds."""
+    store = SQLiteStore(tmp_path / "events.db")
+    for number, (item, propensity) in enumerate([("1", 0.25), ("2", 0.5)], 1):
+        user = User("default", f"u{number}")
+        store.append([(user, UserEvent("0", START_MS - 5))])
+        shown = (ShownItem(item, 1.0, propensity),)
+        store.append_answers([Answer(f"r{number}", START_MS, "default", user, "m", None, "recommend", shown)])
+    store.append([(user, UserEvent("2", START_MS + 5, recommendation_id="r2"))])
+    store.close()
+    file, words = tmp_path / "found.json", ("--candidate", shop / "model", "--top", 40)
+    shown_text = reprise(
+        "feedback", "--store", f"sqlite:///{tmp_path / 'events.db'}", *words, "--json", file
+    ).output
+    assert "its best 40" in shown_text and "too few" in shown_text
+    candidate = json.loads(file.read_text())["candidate"]
+    assert candidate["chosen"]["snips"]["value"] == pytest.approx(2 / (4 + 2))
+    assert candidate["difference"]["value"] == 0, "the candidate ranks all items"
+    message = fails("feedback", "--store", log, "--candidate", shop / "model")
+    assert "no explored impression has a user with events" in message
+
+
 def test_a_page_needs_no_other_file(reprise: Run, log: str, tmp_path: Path) -> None:
     reprise("feedback", "--store", log, "--html", tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()

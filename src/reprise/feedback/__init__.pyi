@@ -1,9 +1,13 @@
+from .candidate_estimate import estimate_candidate as estimate_candidate
 from .click_rates import ClickRate as ClickRate
 from .click_rates import click_rates as click_rates
 from .distribution_drift import Drift as Drift
 from .distribution_drift import category_drift as category_drift
 from .distribution_drift import number_drift as number_drift
 from .drift_sources import measure_drift as measure_drift
+from .feedback_analysis import CandidateEstimate as CandidateEstimate
+from .feedback_analysis import FeedbackOptions as FeedbackOptions
+from .feedback_analysis import read_outcomes as read_outcomes
 from .off_policy import OffPolicyEstimate as OffPolicyEstimate
 from .off_policy import off_policy as off_policy
 from .outcomes import Outcomes as Outcomes

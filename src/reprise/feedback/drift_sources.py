@@ -13,6 +13,9 @@ from reprise.server.store.answer_log import FOREVER_MS, Answer, KeepsAnswers
 from reprise.server.store.event_store import EventStore
 from reprise.server.store.records import User, UserEvent
 
+ALL_USERS = 2**31 - 1
+"""Limit that no store reaches: all users are read."""
+
 
 class EventCounts(NamedTuple):
     """Numbers of events by item and by kind."""

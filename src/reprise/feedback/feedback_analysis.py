@@ -1,16 +1,20 @@
 """Analysis of the answer log of an event store: click rates, and the A/B test if there was one."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 from reprise.data.timestamps import format_iso
 from reprise.errors import ConfigError
 from reprise.feedback.click_rates import ClickRate, click_rates
+from reprise.feedback.drift_sources import ALL_USERS, user_events
+from reprise.feedback.off_policy import OffPolicyEstimate
 from reprise.feedback.outcomes import DAY_MS, Outcomes, match_responses
 from reprise.feedback.sequential_test import VariantTest, assign_users, compare_variants, share_p_value
-from reprise.server.store.answer_log import FOREVER_MS, KeepsAnswers
+from reprise.feedback.user_ratios import RatioEstimate
+from reprise.server.store.answer_log import FOREVER_MS, KeepsAnswers, Response
 from reprise.server.store.event_store import EventStore
 
 
@@ -36,6 +40,34 @@ class FeedbackOptions:
     """Share of each variant as configured, to check the assignment; None: not checked."""
     level: float = 0.95
     """Confidence level of the intervals and of the A/B test."""
+    by_item: bool = False
+    """Whether events without the id of an answer count too, see `match_responses`. All users of the tenant are read."""
+
+
+class CandidateEstimate(NamedTuple):
+    """Response rates of explored items, weighted so that each item that could have been drawn counts equally."""
+
+    top: int
+    """Number of best items of the candidate that count as its choice."""
+    chosen: OffPolicyEstimate
+    """Estimates for the items among the candidate's best. `snips` is their response rate; `ips` is that rate times the number
+    of drawable items that the candidate chooses, which is `mean_weight`."""
+    every: OffPolicyEstimate
+    """The same for all items that could be drawn: the response rate without a choice."""
+    difference: RatioEstimate | None
+    """`chosen.snips` minus `every.snips`, with an interval over users. None: no item was among the candidate's best."""
+    left_out: int
+    """Number of explored impressions without a user, or whose user has no events in the store any more."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the results as JSON values."""
+        found = self._asdict()
+        for name in ("chosen", "every"):
+            found[name] = {
+                key: value._asdict() if isinstance(value, RatioEstimate) else value
+                for key, value in found[name]._asdict().items()
+            }
+        return found | {"difference": self.difference and self.difference._asdict()}
 
 
 @dataclass(frozen=True)
@@ -70,6 +102,8 @@ class Feedback:
     """p value of a sample ratio mismatch; None: not checked."""
     level: float
     """Confidence level."""
+    candidate: CandidateEstimate | None = None
+    """Off-policy estimate for a candidate model; None: there was no candidate."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the results as JSON values. Intervals are `{"value", "low", "high"}`."""
@@ -79,6 +113,7 @@ class Feedback:
         found["tests"] = [
             {**one._asdict(), "difference": one.difference and one.difference._asdict()} for one in self.tests
         ]
+        found["candidate"] = None if self.candidate is None else self.candidate.to_dict()
         return found
 
 
@@ -105,11 +140,27 @@ def read_outcomes(store: EventStore, options: FeedbackOptions) -> Outcomes:
     """
     log = answer_log(store)
     end_ms = min(FOREVER_MS, options.before_ms + options.window_ms)
-    return match_responses(
-        log.answers(options.tenant, options.since_ms, options.before_ms),
-        log.responses(options.tenant, options.since_ms, end_ms),
-        options.window_ms,
-    )
+    answers = log.answers(options.tenant, options.since_ms, options.before_ms)
+    responses = log.responses(options.tenant, options.since_ms, end_ms)
+    if options.by_item:
+        named = [*responses]
+        known = {_key(one) for one in named}
+        others = (one for one in _unnamed_events(store, options, end_ms) if _key(one) not in known)
+        responses = chain(named, others)
+    return match_responses(answers, responses, options.window_ms, by_item=options.by_item)
+
+
+def _key(response: Response) -> tuple[str, str, int, str | None]:
+    return response.user_hash, response.item_id, response.time_ms, response.kind
+
+
+def _unnamed_events(store: EventStore, options: FeedbackOptions, end_ms: int) -> Iterator[Response]:
+    """Yield all events of the period as responses without the id of an answer."""
+    log = answer_log(store)
+    for user, events in user_events(store, options.tenant, ALL_USERS, options.since_ms, end_ms):
+        user_hash = log.user_hash(user)
+        for event in events:
+            yield Response("", event.time_ms or 0, event.item_id, event.kind, event.value, user_hash)
 
 
 def analyse(outcomes: Outcomes, options: FeedbackOptions) -> Feedback:

@@ -3,6 +3,7 @@
 Shape letters: N logged choices.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -55,7 +56,7 @@ def off_policy(
     *,
     predicted_N: ArrayLike | None = None,
     expected_N: ArrayLike | None = None,
-    clip: float = 100.0,
+    clip: float | None = 100.0,
     level: float = 0.95,
 ) -> OffPolicyEstimate:
     """Return estimates of the mean reward that a target policy would have had in the logged contexts.
@@ -72,15 +73,15 @@ def off_policy(
         user_N: Number or id of the user.
         predicted_N: Reward that a model predicts for the logged choice, which must not have been fitted to it.
         expected_N: Mean predicted reward under the target policy in the context.
-        clip: Largest weight.
+        clip: Largest weight; None: weights are not clipped.
         level: Confidence level of the intervals.
 
     Raises:
         DataError: the arrays are empty, differ in length or have values out of range.
         ConfigError: only one of `predicted_N` and `expected_N` is given, `clip` is not above 0, or the level is not valid.
     """
-    level, clip = check_level(level), number("clip", clip)
-    if clip <= 0:
+    level, largest = check_level(level), math.inf if clip is None else number("clip", clip)
+    if largest <= 0:
         raise ConfigError(f"clip must be above 0, got {clip}; 100 is the default")
     if (predicted_N is None) != (expected_N is None):
         raise ConfigError(
@@ -98,7 +99,7 @@ def off_policy(
     if wanted_N.min() < 0:
         raise DataError(f"target_N has the negative probability {wanted_N.min()}; pass probabilities")
     full_N = wanted_N / logged_N
-    weight_N = np.minimum(full_N, clip)
+    weight_N = np.minimum(full_N, largest)
     one_U = per_user(users_N, np.ones(len(users_N)))
 
     def mean(value_N: Float64Array) -> RatioEstimate:
@@ -118,7 +119,7 @@ def off_policy(
         len(users_N),
         len(one_U),
         float(weight_N.sum()) ** 2 / squares if squares else 0.0,
-        float((full_N > clip).mean()),
+        float((full_N > largest).mean()),
         float(full_N.mean()),
     )
 

@@ -5,7 +5,7 @@ from html import escape
 from typing import NamedTuple
 
 from reprise.feedback.click_rates import ClickRate
-from reprise.feedback.feedback_analysis import Feedback
+from reprise.feedback.feedback_analysis import CandidateEstimate, Feedback
 from reprise.feedback.user_ratios import RatioEstimate
 
 STYLE = """
@@ -16,6 +16,10 @@ div { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeri
 th, td { padding: .3rem .8rem .3rem 0; text-align: left; border-bottom: 1px solid var(--line); white-space: nowrap; }
 .number { text-align: right; } tbody tr:hover { background: var(--soft); }
 """
+
+
+FEW_CHOICES = 100
+"""Effective number of choices below which an interval is too narrow."""
 
 
 class ResultTable(NamedTuple):
@@ -39,7 +43,8 @@ def feedback_tables(found: Feedback) -> list[ResultTable]:
             "What was recommended",
             ("fact", "value"),
             [
-                ("period (UTC)", f"{found.first or '-'} to {found.last or '-'}"),
+                ("first answer", found.first or "-"),
+                ("last answer", found.last or "-"),
                 ("answers", f"{found.answers:,}"),
                 ("users", f"{found.users:,}"),
                 ("impressions", f"{found.impressions:,}"),
@@ -57,18 +62,45 @@ def feedback_tables(found: Feedback) -> list[ResultTable]:
             tables.append(_rate_table(f"Click rate by {name} and position", name, places, ""))
     if found.tests:
         tables.append(_test_table(found, percent))
+    if found.candidate is not None:
+        tables.append(_candidate_table(found.candidate))
     return tables
+
+
+def _candidate_table(found: CandidateEstimate) -> ResultTable:
+    few = found.chosen.effective < FEW_CHOICES
+    left = (
+        f" {found.left_out:,} impressions have no user with events and do not count."
+        if found.left_out
+        else ""
+    )
+    rows: list[tuple[object, ...]] = [
+        (
+            name, "-" if one.snips is None else percentages(one.snips), one.choices if one is found.every else "-",
+            f"{one.effective:.0f}",
+        )
+        for name, one in ((f"its best {found.top}", found.chosen), ("all that could be drawn", found.every))
+    ]  # fmt: skip
+    rows.append(("difference", "-" if found.difference is None else percentages(found.difference), "-", "-"))
+    return ResultTable(
+        "Candidate model, from explored items",
+        ("items", "response rate (SNIPS)", "impressions", "effective"),
+        rows,
+        f"How often users respond to explored items that the candidate ranks among its best {found.top}."
+        + (" There are too few of them: the interval is too narrow." if few else "")
+        + left,
+    )
 
 
 def _rate_table(title: str, name: str, rates: list[ClickRate], note: str) -> ResultTable:
     by_position = any(rate.position is not None for rate in rates)
     return ResultTable(
         title,
-        (name, "position" if by_position else "kind", "impressions", "responses", "users", "rate"),
+        (name, "position" if by_position else "kind", "rate", "impressions", "responses", "users"),
         [
             (
-                rate.group, rate.position if by_position else rate.kind or "any", rate.impressions, rate.responses, rate.users,
-                percentages(rate.rate),
+                rate.group, rate.position if by_position else rate.kind or "any", percentages(rate.rate),
+                rate.impressions, rate.responses, rate.users,
             )
             for rate in rates
         ],

@@ -76,6 +76,28 @@ def proportion(hits_U: Float64Array, trials_U: Float64Array, level: float = 0.95
     return RatioEstimate(value, max(0.0, centre - half), min(1.0, centre + half))
 
 
+def ratio_difference(
+    first: tuple[Float64Array, Float64Array], second: tuple[Float64Array, Float64Array], level: float = 0.95
+) -> RatioEstimate:
+    """Return the difference of two ratios of sums over the same users, with the interval of the linearised difference.
+
+    Args:
+        first: Numerators and denominators of the users, [U] each.
+        second: Those of the ratio that is subtracted.
+        level: Confidence level.
+    """
+    value, rest_U = 0.0, np.zeros(len(first[0]))
+    for sign, (sum_U, count_U) in ((1, first), (-1, second)):
+        ratio = float(sum_U.sum()) / float(count_U.sum())
+        value += sign * ratio
+        rest_U = rest_U + sign * (sum_U - ratio * count_U) / float(count_U.sum())
+    if len(rest_U) < 2:
+        return RatioEstimate(value)
+    variance = len(rest_U) / (len(rest_U) - 1) * float(np.dot(rest_U, rest_U))
+    half = float(stats.t.ppf((1 + level) / 2, len(rest_U) - 1)) * math.sqrt(variance)
+    return RatioEstimate(value, value - half, value + half)
+
+
 def _ratio_and_variance(sum_U: Float64Array, count_U: Float64Array) -> tuple[float, float]:
     users, total = len(sum_U), float(count_U.sum())
     value = float(sum_U.sum()) / total

@@ -29,6 +29,9 @@ def check_answers(store: EventStore, other: EventStore) -> None:
     assert hashes[0] and hashes[1] and hashes[0] != hashes[1] and hashes[2] == "", (
         "different users must have different hashes, and an answer without a user must have none"
     )
+    assert hashes[:2] == [store.user_hash(ANNA), other.user_hash(BERT)], (
+        "user_hash must return the hash that answers are read with"
+    )
     assert all(user.user_id not in one for one in hashes for user in (ANNA, BERT)), (
         "ids of users must not be stored"
     )

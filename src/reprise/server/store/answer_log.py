@@ -93,6 +93,10 @@ class KeepsAnswers(Protocol):
         """
         ...
 
+    def user_hash(self, user: User) -> str:
+        """Return the keyed hash of a user, as in the answers and responses that are read from this store."""
+        ...
+
     def trim_answers(self, before_ms: int, keep: int) -> int:
         """Delete answers before a time and all but the newest `keep`, and responses before that time; return the number.
 

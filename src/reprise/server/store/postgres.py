@@ -248,6 +248,10 @@ class PostgresStore:
         postgres_answers.require_answers(self._database, self._keeps_answers)
         return postgres_answers.read_responses(self._database, self._hasher, tenant, since_ms, before_ms)
 
+    def user_hash(self, user: User) -> str:
+        """See `KeepsAnswers`."""
+        return self._hasher.user(user).hex()
+
     def trim_answers(self, before_ms: int, keep: int) -> int:
         """See `KeepsAnswers`."""
         postgres_answers.require_answers(self._database, self._keeps_answers)

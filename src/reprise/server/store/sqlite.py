@@ -284,6 +284,10 @@ class SQLiteStore:
         """See `KeepsAnswers`."""
         return sqlite_answers.read_responses(self._database, self._hasher, tenant, since_ms, before_ms)
 
+    def user_hash(self, user: User) -> str:
+        """See `KeepsAnswers`."""
+        return self._hasher.user(user).hex()
+
     def trim_answers(self, before_ms: int, keep: int) -> int:
         """See `KeepsAnswers`."""
         return sqlite_answers.trim_answers(self._database, before_ms, keep)

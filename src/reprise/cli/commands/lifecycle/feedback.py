@@ -1,4 +1,4 @@
-"""`reprise feedback`: click rates and the A/B test from the answer log of a server."""
+"""`reprise feedback`: click rates, the A/B test and estimates for a candidate from the answer log of a server."""
 
 import json
 from pathlib import Path
@@ -45,6 +45,27 @@ def feedback(
             show_default="not checked",
         ),
     ] = None,
+    by_item: Annotated[
+        bool,
+        typer.Option(
+            "--by-item",
+            help="Count events without the id of an answer for the user's latest answer with the item.",
+        ),
+    ] = False,
+    candidate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN|MODEL",
+            help="Model to estimate from explored items: would users respond more often to those that it prefers?",
+            show_default="none",
+        ),
+    ] = None,
+    top: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=1, help="Number of best items of the candidate that count as its choice."
+        ),
+    ] = 100,
     html_file: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write the tables as an HTML page.")
     ] = None,
@@ -55,9 +76,12 @@ def feedback(
 ) -> None:
     """Show which recommendations users responded to: click rates by model and position, and the A/B test."""
     from contextlib import closing
+    from dataclasses import replace
 
     from reprise.atomic_files import write_text
+    from reprise.cli.history_batches import open_recommender
     from reprise.data.timestamps import parse_duration, parse_timestamp
+    from reprise.feedback.candidate_estimate import estimate_candidate
     from reprise.feedback.feedback_analysis import FeedbackOptions, analyse, read_outcomes
     from reprise.feedback.result_page import feedback_tables
     from reprise.server.store.answer_log import FOREVER_MS
@@ -74,14 +98,18 @@ def feedback(
         parse_duration(follow),
         planned,
         _shares(split),
+        by_item=by_item,
     )
     with closing(open_store(store, create=False, trusted=trusted)) as opened:
         outcomes = read_outcomes(opened, options)
-    if not outcomes.answers:
-        raise ConfigError(
-            f"the answer log of {store} has no answers of the tenant {tenant!r} in this period; see docs/lifecycle.md"
-        )
-    found = analyse(outcomes, options)
+        if not outcomes.answers:
+            raise ConfigError(
+                f"the answer log of {store} has no answers of the tenant {tenant!r} in this period; see docs/lifecycle.md"
+            )
+        found = analyse(outcomes, options)
+        if candidate is not None:
+            estimate = estimate_candidate(outcomes, opened, open_recommender(candidate), options, top=top)
+            found = replace(found, candidate=estimate)
     if json_file is not None:
         write_text(json_file, json.dumps(found.to_dict(), indent=2, allow_nan=False) + "\n")
     show_tables("Feedback of users", feedback_tables(found), html_file)
