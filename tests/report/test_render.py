@@ -211,8 +211,25 @@ def test_headline_reports_that_the_best_model_beats_all_others(comparison: Compa
     assert "does not differ significantly" not in text and "these weights only" not in text
 
 
-def test_title_counts_models_and_names_the_dataset(comparison: ComparisonRecord) -> None:
+def test_title_says_the_finding_and_names_the_dataset(comparison: ComparisonRecord) -> None:
+    assert "<h1>gru 1 x 8 and lstm 1 x 8 tie on shop</h1>" in render(comparison)
+    comparison["entrants"][1]["seeds"].append(3)
+    comparison["entrants"][1]["runs"].append("runs/gru-1-x-8-3")
+    comparison["verdicts"][2]["better"] = "gru 1 x 8"
+    assert "<h1>gru 1 x 8 is best on shop</h1>" in render(comparison)
+    comparison["verdicts"] = []
     assert "<h1>3 models on shop</h1>" in render(comparison)
+
+
+def test_headline_names_a_model_that_ties_and_trains_fast(comparison: ComparisonRecord) -> None:
+    best, other = (
+        comparison["entrants"][1],
+        next(one for one in comparison["entrants"] if one["name"] == "lstm 1 x 8"),
+    )
+    best["training"]["seconds"], other["training"]["seconds"] = 100.0, 0.2
+    assert "lstm 1 x 8 ties with it and was trained in 200 ms." in text_of(comparison)
+    other["training"]["seconds"] = 50.0
+    assert "ties with it" not in text_of(comparison)
 
 
 def test_split_is_described_with_its_dates(comparison: ComparisonRecord) -> None:

@@ -202,7 +202,7 @@ def test_pointing_at_an_item_marks_its_causes_on_the_timeline(page: Page) -> Non
     expect(page.locator(".links path")).to_have_count(len(causes))
     page.mouse.move(0, 0)
     expect(page.locator("#timeline .cause")).to_have_count(0)
-    page.locator("#items [data-action=similar]").nth(1).focus()
+    page.locator("#items .more summary").nth(1).focus()
     expect(page.locator("#timeline .cause")).to_have_count(len(causes))
 
 
@@ -269,6 +269,7 @@ def test_rules_are_applied_and_their_errors_are_shown(page: Page) -> None:
     recommendations_after(page, lambda: rule.press("Enter"))
     expect(error).to_be_empty()
     denied = shown_items(page)[0]
+    page.locator("#items .more summary").first.click()
     recommendations_after(page, lambda: page.locator("#items [data-action=deny]").first.click())
     assert denied not in shown_items(page)
     recommendations_after(page, lambda: page.locator("#denied button").click())
@@ -314,6 +315,7 @@ def test_a_continuation_is_the_most_likely_one_or_a_sample_and_follows_the_histo
 def test_similar_items_can_be_added(page: Page, shop: Address) -> None:
     build(page)
     item = shown_items(page)[0]
+    page.locator("#items .more summary").first.click()
     page.locator("#items [data-action=similar]").first.click()
     response = shop.call("POST", "/v1/similar", {"item_id": item, "k": 8})
     rows = page.locator("#similar-items")
@@ -370,7 +372,8 @@ def test_the_page_can_be_used_with_the_keyboard_alone(page: Page, shop: Address)
     assert [event["item_id"] for event in events] == ["p16", item]
     # the focus stays on the button when the list changes
     assert page.evaluate("document.activeElement.dataset.action") == "add"
-    keys.press("Shift+Tab")
+    tab_to("#items .more summary")
+    keys.press("Enter")
     tab_to("#items [data-action=similar]")
     keys.press("Enter")
     expect(page.locator("#similar")).to_be_visible()
@@ -404,6 +407,7 @@ def test_a_title_with_markup_is_shown_as_text_everywhere(page: Page, observer: O
     )
     row = page.locator('#items > li[data-id="p7"]')
     expect(row.locator(".title")).to_have_text(f"{ATTACK} p7")
+    row.locator(".more summary").click()
     row.locator("[data-action=similar]").click()
     expect(page.locator("#similar-head")).to_have_text(f"Similar to {ATTACK}")
     page.keyboard.press("Escape")

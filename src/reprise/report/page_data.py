@@ -1,5 +1,6 @@
 """Values that the page template shows and that take more than formatting."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,10 +9,13 @@ import tomli_w
 
 from reprise.evaluation.comparison.model_comparison import ENOUGH_SEEDS
 from reprise.report.comparison_file import ComparisonRecord, ExampleRecord, RankedListRecord, SearchRecord
-from reprise.report.plots import RankedModels
+from reprise.report.plots import RankedModels, duration
 from reprise.report.svg import Series
 from reprise.report.tables import not_different_from, typeset
 from reprise.training.tuning.search_directory import format_value
+
+CHEAP = 10
+"""How many times faster than the best model another one must be to train, to be named next to it."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Headline:
     """Number of other models."""
     few_seeds: int | None
     """Number of seeds it was trained from, if that is too few for a result about its recipe; else None."""
+    cheap: tuple[str, str] | None = None
+    """The fastest undecided model and its training time as text, if it trains in a tenth of the best model's time."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,19 @@ def headline(comparison: ComparisonRecord, models: RankedModels, metric: str) ->
         beaten=beaten,
         others=len(models) - 1,
         few_seeds=seeds if few else None,
+        cheap=_cheap(models, undecided),
     )
+
+
+def _cheap(models: RankedModels, undecided: Collection[str]) -> tuple[str, str] | None:
+    """Return the fastest of the models that do not differ from the best one, if it is ten times as fast to train."""
+    seconds = {series.name: facts["training"]["seconds"] for series, facts in models}
+    best_s = seconds[models[0][0].name]
+    times = {name: found for name in undecided if (found := seconds[name]) is not None}
+    if best_s is None or not times:
+        return None
+    name = min(times, key=lambda one: times[one])
+    return (name, duration(times[name])) if times[name] * CHEAP <= best_s else None
 
 
 def pairwise_results(comparison: ComparisonRecord, models: RankedModels) -> PairwiseResults | None:

@@ -31,6 +31,7 @@ from reprise.server.http.cross_site.web_origins import Cors
 from reprise.server.http.field_types import PathId
 from reprise.server.http.handlers import ApiCall, Handlers
 from reprise.server.http.openapi import openapi
+from reprise.server.http.pages.reference_page import reference_page
 from reprise.server.http.request_body import BodyReader
 from reprise.server.http.routes import HEALTH_PATHS, OPERATIONS, Operation
 from reprise.server.prometheus_metrics import CONTENT_TYPE
@@ -42,19 +43,20 @@ from reprise.server.token_buckets import TokenBuckets
 PAGE_FILES = {
     "/": ("page.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
+    "/reference.css": ("reference.css", "text/css"),
     **{
         f"/{name}.js": (f"{name}.js", "text/javascript")
         for name in ("page", "api", "elements", "latency", "timeline", "recommendations", "links", "panels")
     },
 }
-"""Path of each file of the demo page, with its name and media type."""
+"""Path of each file of the pages, with its name and media type."""
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-"""Headers of the demo page: it loads nothing from other sites, and other sites cannot frame it."""
+"""Headers of the pages: they load nothing from other sites, and other sites cannot frame them."""
 _PATH_ID: TypeAdapter[str] = TypeAdapter(PathId)
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -149,13 +151,17 @@ def create_app(service: AsyncService, authenticator: Authenticator | None = None
         yield
         await service.close()
 
-    document = to_json(openapi(version("reprise"), authenticator.keys is not None, authenticator.root_path))
+    described = openapi(version("reprise"), authenticator.keys is not None, authenticator.root_path)
+    document = to_json(described)
 
     async def openapi_json(request: Request) -> Response:
         return Response(document, media_type=JSON)
 
     routes = _routes(service, authenticator)
     routes.append(ExactRoute("/openapi.json", openapi_json, methods=["GET"]))
+    routes.append(
+        ExactRoute("/docs", _document(reference_page(described).encode(), "text/html"), methods=["GET"])
+    )
     routes += [ExactRoute(path, _page_file(*file), methods=["GET"]) for path, file in PAGE_FILES.items()]
     return _application(routes, service, authenticator, lifespan)
 
@@ -302,8 +308,12 @@ def _by_method(endpoints: Mapping[str, Endpoint]) -> Endpoint:
 
 
 def _page_file(name: str, media_type: str) -> Endpoint:
-    """Return an endpoint that serves a file of the demo page."""
-    content = files("reprise.server").joinpath("page", name).read_bytes()
+    """Return an endpoint that serves a file of the pages."""
+    return _document(files("reprise.server").joinpath("page", name).read_bytes(), media_type)
+
+
+def _document(content: bytes, media_type: str) -> Endpoint:
+    """Return an endpoint that serves a document with the headers of the pages."""
 
     async def endpoint(request: Request) -> Response:
         return Response(content, media_type=media_type, headers=SECURITY_HEADERS)

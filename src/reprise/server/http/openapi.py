@@ -47,6 +47,7 @@ def openapi(version: str, needs_keys: bool, root_path: str = "") -> JsonObject:
         methods[operation.method.lower()] = _operation(operation, schemas, needs_keys)
     paths["/metrics"] = {"get": _simple_operation("metrics", "Export metrics for Prometheus", "text/plain")}
     paths["/openapi.json"] = {"get": _simple_operation("openapi", "Get this OpenAPI document", JSON)}
+    paths["/docs"] = {"get": _simple_operation("docs", "Read this interface as a page", "text/html")}
     components: JsonObject = {"schemas": _with_property_names(definitions["$defs"])}
     if needs_keys:
         components["securitySchemes"] = {"key": {"type": "apiKey", "in": "header", "name": "X-API-Key"}}

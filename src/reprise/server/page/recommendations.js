@@ -113,8 +113,11 @@ class Row {
         "div",
         { className: "actions" },
         actionButton("add", "Add", "Add"),
-        actionButton("similar", "Similar", "Items similar to"),
-        actionButton("deny", "Exclude", "Exclude"),
+        make(
+          "details", { className: "more" }, make("summary", { attributes: { "aria-label": `More for ${name}` } }, "More"),
+          actionButton("similar", "Similar", "Items similar to"),
+          actionButton("deny", "Exclude", "Exclude"),
+        ),
       ),
     );
     for (const type of ["pointerenter", "focusin"]) this.element.addEventListener(type, () => this.highlight());

@@ -1,0 +1,1 @@
+"""Pages of the server that are made from its own description."""
