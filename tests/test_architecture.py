@@ -15,7 +15,8 @@ FILES = sorted(SOURCE.rglob("*.py"))
 FOLDERS = sorted({file.parent for file in FILES})
 LAYER = {
     "errors": 0, "arrays": 0, "argument_checks": 0, "atomic_files": 0, "class_names": 0, "validation_messages": 0,
-    "config": 0, "directory_lock": 0, "keyed_hash": 0, "lazy_names": 0, "path_kinds": 0, "progress": 0,
+    "config": 0, "directory_lock": 0, "frame_output": 0, "notebook_html": 0, "keyed_hash": 0,
+    "lazy_names": 0, "path_kinds": 0, "progress": 0,
     "data": 1, "content": 2, "datasets": 2, "forecast": 2, "nn": 3, "models": 4, "evaluation": 5, "recommender": 5,
     "training": 6, "model_store": 6, "report": 7, "testing": 7, "server": 7, "spark": 7, "privacy": 7,
     "retraining": 7, "feedback": 8, "mcp_server": 8, "cli": 9, "__init__": 9, "__main__": 9,

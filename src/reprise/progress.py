@@ -9,7 +9,8 @@ from typing import Any, Protocol, Self, TypeVar
 StepReport = Callable[[str, float], None]
 """Function called with the name of the step that begins and the share of all work that is done, 0 to 1."""
 ShowProgress = bool | StepReport | None
-"""True for a bar, False for none, None for a bar on a terminal only, or a function that receives the progress."""
+"""True for a bar, False for none, None for a bar on a terminal and lines in a notebook, or a
+function that receives the progress."""
 Item = TypeVar("Item", covariant=True)
 
 
@@ -29,6 +30,8 @@ def step_reporter(progress: ShowProgress, title: str) -> Iterator[StepReport]:
     """
     if callable(progress):
         yield progress
+    elif progress is not False and in_notebook():
+        yield _line_printer()
     elif progress is True or (progress is None and sys.stderr.isatty()):
         with _rich_bar(_step_columns(), transient=False) as bar:
             task = bar.add_task(title, total=1.0)
@@ -37,8 +40,32 @@ def step_reporter(progress: ShowProgress, title: str) -> Iterator[StepReport]:
         yield lambda step, share: None
 
 
+def in_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook, in which a bar would need a widget."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return getattr(shell, "kernel", None) is not None
+
+
+def _line_printer() -> StepReport:
+    """Return a function that prints each step once, as a line on the standard error."""
+    printed: list[str] = []
+
+    def report(step: str, share: float) -> None:
+        if step not in printed:
+            printed.append(step)
+            print(step, file=sys.stderr, flush=True)
+
+    return report
+
+
 def track(items: SizedIterable[Item], title: str, show: bool) -> Iterator[Item]:
-    """Iterate over items and show a bar meanwhile, if `show` is True and the standard error is a terminal."""
+    """Iterate over items and show a bar meanwhile, if `show` is True and the standard error is a terminal.
+
+    In a notebook it prints the title instead.
+    """
+    if show and in_notebook() and len(items) > 1:
+        print(title, file=sys.stderr, flush=True)
     if not (show and sys.stderr.isatty()):
         yield from items
         return
@@ -52,14 +79,14 @@ class ProgressBar:
     """A bar with lines of text above it on a terminal; elsewhere the lines only.
 
     Args:
-        show: True displays, False does not, None displays on a terminal only.
+        show: True displays, False does not, None displays on a terminal and in a notebook.
         total: Number of units of work at which the bar is full.
         columns: Function that returns the columns of the rich progress bar.
     """
 
     def __init__(self, show: bool | None, total: int, columns: Callable[[], list[Any]]) -> None:
         self.is_terminal = sys.stderr.isatty()
-        self.show = self.is_terminal if show is None else show
+        self.show = (self.is_terminal or in_notebook()) if show is None else show
         self._total, self._columns = total, columns
         self._bar: Any = None
 

@@ -18,6 +18,8 @@ from reprise.argument_checks import file_path, instance
 from reprise.arrays import AnyArray, Float32Array
 from reprise.data.vocabulary import Vocabulary
 from reprise.errors import DataError
+from reprise.frame_output import FrameLibrary, frame_of
+from reprise.notebook_html import html_table
 from reprise.path_kinds import instead
 
 FORMAT = 1
@@ -106,6 +108,35 @@ class SequenceDataset:
     def __len__(self) -> int:
         """Return the number of sequences."""
         return len(self.offset) - 1
+
+    def __repr__(self) -> str:
+        place = "in memory" if self.path is None else str(self.path)
+        return f"SequenceDataset({len(self):,} sequences, {self.events:,} events, {self.items.warm:,} items, {place!r})"
+
+    def _repr_html_(self) -> str:
+        rows = [(part, self.part_events(part)) for part in PARTS]
+        return html_table(repr(self), ["part", "events"], rows)
+
+    def to_frame(self, library: FrameLibrary = "pandas") -> Any:
+        """Return the events as a data frame: `user_id`, `item_id`, `timestamp` in ms since 1970, `kind`, `value` and `part`.
+
+        Raises:
+            MissingLibraryError: The library is not installed.
+        """
+        lengths_U = np.diff(self.offset)
+        ends = np.stack([self.train_end, self.valid_end, self.offset[1:]], 1)
+        begins = np.concatenate([self.offset[:-1, None], ends[:, :-1]], 1)
+        part_E = np.repeat(np.tile(np.array(PARTS, dtype=object), len(self)), (ends - begins).ravel())
+        ids_I = np.concatenate([self.items.ids[:1], self.items.ids])
+        columns = {
+            "user_id": np.repeat(self.users, lengths_U),
+            "item_id": ids_I[self.item],
+            "timestamp": np.asarray(self.time_ms),
+            "kind": np.array(self.kinds, dtype=object)[self.kind],
+            "value": np.asarray(self.value),
+            "part": part_E,
+        }
+        return frame_of(columns, library)
 
     @property
     def events(self) -> int:

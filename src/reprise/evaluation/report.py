@@ -19,6 +19,8 @@ from reprise.evaluation.metrics_table import MetricsTable
 from reprise.evaluation.protocol import EvaluationProtocol
 from reprise.evaluation.stats.bootstrap import Bootstrap, Interval, Ratio
 from reprise.evaluation.stats.target_sample import TargetSample
+from reprise.frame_output import FrameLibrary, frame_of
+from reprise.notebook_html import html_table
 
 FEW_TARGETS = 100
 """Slices with fewer targets of a sample are named in the report: with so few, percentile intervals are too narrow."""
@@ -132,6 +134,27 @@ class Report:
     def targets(self) -> int:
         """Number of targets, over which the metrics are means."""
         return self.data.targets
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name} {found.value:.4f}" for name, found in [*self.metrics.items()][:4])
+        return f"Report({self.name!r}, {self.targets:,} targets, {shown})"
+
+    def _repr_html_(self) -> str:
+        rows = [(name, found.value, found.low, found.high) for name, found in self.metrics.items()]
+        title = f"{self.name}: {self.targets:,} targets of the {self.protocol.part} part"
+        return html_table(title, ["metric", "value", "low", "high"], rows)
+
+    def to_frame(self, library: FrameLibrary = "pandas") -> Any:
+        """Return the metrics as a data frame with the columns `model`, `metric`, `value`, `low` and `high`.
+
+        Raises:
+            MissingLibraryError: The library is not installed.
+        """
+        found = [(self.name, name, *interval) for name, interval in self.metrics.items()]
+        return frame_of(
+            dict(zip(("model", "metric", "value", "low", "high"), zip(*found, strict=True), strict=True)),
+            library,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return `{"name", "metrics", "targets", "slices", "calibration", "protocol"}`, and `forecast`, as JSON values."""

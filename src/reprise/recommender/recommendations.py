@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from reprise.data.vocabulary import ItemId
+from reprise.frame_output import FrameLibrary, frame_of
+from reprise.notebook_html import html_table
 
 
 class Recommendation(NamedTuple):
@@ -34,6 +36,26 @@ class Recommendations(list[Recommendation]):
         """Number of events of the history that were skipped, because the model has no vector for their items."""
         self.unknown_allowed = unknown_allowed
         """Number of ids of the allow list that cannot be recommended, because the model has no vector for them."""
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{item.item_id!r} {item.score:.4g}" for item in self[:5])
+        return f"Recommendations([{shown}{', ...' if len(self) > 5 else ''}])"
+
+    def _repr_html_(self) -> str:
+        rows = [(item.rank, item.item_id, item.title, item.score, item.reason) for item in self]
+        return html_table(
+            f"{len(self)} recommendations", ["rank", "item_id", "title", "score", "reason"], rows
+        )
+
+    def to_frame(self, library: FrameLibrary = "pandas") -> Any:
+        """Return the items as a data frame with one column for each field of `Recommendation`.
+
+        Raises:
+            MissingLibraryError: the library is not installed.
+        """
+        return frame_of(
+            {name: [getattr(item, name) for item in self] for name in Recommendation._fields}, library
+        )
 
     @property
     def item_ids(self) -> list[ItemId]:

@@ -1,7 +1,4 @@
-"""The recommender: a trained network as a saved model, used with the caller's ids.
-
-It always runs the exported network. Torch is imported only to create a recommender from a network.
-"""
+"""The recommender: a saved model, used with the caller's ids. Torch is imported only to create one from a network."""
 
 from collections.abc import Iterable, Mapping
 from copy import copy
@@ -36,6 +33,7 @@ from reprise.recommender.items.list_arguments import history_list, id_list
 from reprise.recommender.option_checks import at_most
 from reprise.recommender.rank_histories import rank_histories
 from reprise.recommender.ranker import Ranker
+from reprise.recommender.recommend_frame import FrameRecommendations
 from reprise.recommender.recommendations import ColumnContribution, Continuation, Influence, Recommendations
 from reprise.recommender.search.approximate_index import exact_index
 from reprise.recommender.search.mmr import check_diversity
@@ -44,7 +42,7 @@ from reprise.recommender.session import Session
 from reprise.recommender.similar_items import SimilarItems
 
 
-class Recommender:
+class Recommender(FrameRecommendations):
     """Next-item recommendations from a trained network. Safe to call from several threads."""
 
     artefact: Artefact

@@ -32,6 +32,9 @@ class Session:
         self._at_last_time: set[tuple[Hashable, str]] = set()
         self._start()
 
+    def __repr__(self) -> str:
+        return f"Session({self.events} events, {self.skipped} skipped)"
+
     def _start(self) -> None:
         """Set the state and the counts to those of a user without events."""
         self._seen: set[int] | None = set() if self._remember_seen else None

@@ -110,6 +110,14 @@ class Events:
         """Select the columns of the log from `table` under canonical names, and extra columns under the given names."""
         return table.select(**{canonical: table[name] for canonical, name in (self.names | extra).items()})
 
+    def __repr__(self) -> str:
+        roles = ", ".join(
+            f"{field.name}={name!r}"
+            for field in fields(self.columns)
+            if (name := getattr(self.columns, field.name))
+        )
+        return f"Events({roles})"
+
     def with_columns(self, **roles: str | None) -> "Events":
         """Return the log with other columns for some roles; None leaves a role without a column."""
         return replace(self, columns=replace(self.columns, **roles))

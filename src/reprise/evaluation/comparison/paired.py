@@ -18,6 +18,8 @@ from reprise.evaluation.metrics_table import MetricsTable
 from reprise.evaluation.report import Report, SequenceSums, check_comparable, shared_slices
 from reprise.evaluation.stats.bootstrap import Interval, Ratio, defined
 from reprise.evaluation.stats.significance import holm, p_value
+from reprise.frame_output import FrameLibrary, frame_of
+from reprise.notebook_html import html_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +37,37 @@ class PairedComparison:
     """Slice whose targets were compared; None: all targets."""
     slices: dict[str, "PairedComparison"] = field(default_factory=dict)
     """Comparisons within each slice, if all targets were compared."""
+
+    def __repr__(self) -> str:
+        first, *others = (report.name for report in self.reports)
+        return f"PairedComparison({first!r} with {', '.join(map(repr, others))}, {len(self.differences[0])} metrics)"
+
+    def _repr_html_(self) -> str:
+        first, *others = self.reports
+        heads = ["metric", first.name, *(f"{first.name} - {other.name}" for other in others)]
+        rows = [
+            [
+                metric,
+                f"{_part(first, self.within)[metric].value:.4f}",
+                *(found[metric].signed() for found in self.differences),
+            ]
+            for metric in self.differences[0]
+        ]
+        return html_table(f"{first.name} compared on the same targets", heads, rows)
+
+    def to_frame(self, library: FrameLibrary = "pandas") -> Any:
+        """Return the differences as a data frame: `first`, `second`, `metric`, `difference`, `low`, `high`, `p_adjusted`.
+
+        Raises:
+            MissingLibraryError: The library is not installed.
+        """
+        names = ("first", "second", "metric", "difference", "low", "high", "p_adjusted")
+        rows = [
+            (self.reports[0].name, report.name, metric, *gap, p[metric])
+            for report, found, p in zip(self.reports[1:], self.differences, self.adjusted, strict=True)
+            for metric, gap in found.items()
+        ]
+        return frame_of(dict(zip(names, zip(*rows, strict=True), strict=True)), library)
 
     def to_dict(self) -> dict[str, Any]:
         """Return `{"first", "within", "others": [{"name", "differences", "p_adjusted"}], "slices", "protocol"}`."""

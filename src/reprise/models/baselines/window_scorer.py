@@ -33,6 +33,9 @@ class WindowScorer(ABC):
         self.learned_from: str | None = None
         """Fingerprint of the dataset that was fitted."""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
     def count(self, dataset: SequenceDataset, before: Part = "test") -> None:
         """Count the events before a part, replacing any earlier counts.
 

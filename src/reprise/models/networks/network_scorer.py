@@ -73,6 +73,10 @@ class NetworkScorer(nn.Module, ABC):
         self.learned_from: str | None = None
         """Fingerprint of the dataset that was learned; None: not known. Set where a run is opened."""
 
+    def __repr__(self) -> str:
+        weights = sum(parameter.numel() for parameter in self.parameters())
+        return f"{type(self).__name__}({self.name!r}, {weights:,} weights)"
+
     @property
     def name(self) -> str:
         """Name of the model in tables and reports."""
