@@ -3,6 +3,9 @@
 import http.client
 import json
 import re
+import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,7 +19,9 @@ import pytest
 import yaml
 from postgres_server import PostgresServer
 from psycopg.conninfo import conninfo_to_dict
+from typer.main import get_command
 
+from reprise.cli.main import app
 from reprise.server.http.auth import add_key
 from reprise.server.http.routes import HEALTH_PATHS
 from reprise.testing.server_process import HOST, ServerProcess, free_port
@@ -153,7 +158,8 @@ def test_a_server_has_time_to_finish_its_requests() -> None:
 
 def test_the_image_is_built_from_files_of_the_repository() -> None:
     lines = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").splitlines()
-    sources = [name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]]
+    copied = [line for line in lines if line.startswith("COPY ") and "--from=" not in line]
+    sources = [name for line in copied for name in line.split()[1:-1]]
     ignored = (DEPLOY / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
     assert {f"!{name}" for name in sources} == {line for line in ignored if line.startswith("!")}
     assert all((ROOT / name).exists() for name in sources if name != "shop.model")
@@ -161,6 +167,31 @@ def test_the_image_is_built_from_files_of_the_repository() -> None:
     assert f"COPY shop.model {COMMAND.model}" in lines
     assert 'ENTRYPOINT ["reprise"]' in lines
     assert f"USER {POD['spec']['securityContext']['runAsUser']}" in lines
+
+
+def test_the_linter_of_dockerfiles_accepts_the_image() -> None:
+    linter = Path(sys.executable).with_name("hadolint")
+    checked = subprocess.run([linter, DEPLOY / "Dockerfile"], capture_output=True, text=True)
+    assert (checked.returncode, checked.stdout) == (0, "")
+    spoiled = subprocess.run(
+        [linter, "-"], input="FROM python\nRUN cd /tmp\n", capture_output=True, text=True
+    )
+    assert spoiled.returncode != 0, "the linter accepts anything"
+
+
+@pytest.mark.parametrize("unit", ["reprise.service", "reprise-retrain.service"])
+def test_the_commands_of_the_units_have_known_options(unit: str) -> None:
+    """`systemd-analyze verify` accepts the units; it does not know the command."""
+    text = (DEPLOY / "systemd" / unit).read_text(encoding="utf-8")
+    ((_, command),) = re.findall(r"^(ExecStart=.*?)/reprise (.*)$", text, re.MULTILINE)
+    name, *arguments = shlex.split(command.rstrip("'"))
+    context = get_command(app).commands[name].make_context(name, arguments)  # type: ignore[attr-defined]
+    assert context.params
+
+
+def test_the_timer_starts_the_service_of_its_name() -> None:
+    names = {path.stem for path in (DEPLOY / "systemd").glob("*.service")}
+    assert {path.stem for path in (DEPLOY / "systemd").glob("*.timer")} <= names
 
 
 class Replica:
