@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from reprise.data.io.events import find_column
 from reprise.errors import DataError
 from reprise.frame_output import FrameLibrary, frame_of
 
@@ -77,6 +76,9 @@ def _library(frame: Any) -> FrameLibrary:
 
 def _columns(frame: Any) -> Mapping[str, list[Any]]:
     """Return the values of the columns of a frame by role."""
+    # imported here: the reading of logs imports a table engine, which a server does without
+    from reprise.data.io.events import find_column
+
     names = [str(name) for name in frame.columns]
     found = {role: find_column(role, names) for role in ("user", "item", *OPTIONAL)}
     missing = [role for role in ("user", "item") if found[role] is None]
