@@ -418,3 +418,13 @@ def test_wrong_lists_and_tables_are_named(
     fails: Callable[..., str], shop: Path, arguments: list[str], message: str
 ) -> None:
     assert fails("evaluate", shop / "run", *arguments) == message
+
+
+def test_explanations_of_networks_are_measured(reprise: Run, shop: Path) -> None:
+    """A baseline has none, and is evaluated as always."""
+    result = reprise("evaluate", shop / "run", "--baselines", "markov", "--at", "5", "--explain")
+    assert result.exit_code == 0, result.output
+    shown = result.stdout[result.stdout.index("explanations of the top item") :]
+    names = ["leave one out", "gradient x input", "integrated gradients", "latest first", "random"]
+    assert [name for name in names if f"\n{name} " in shown] == names
+    assert "Markov" not in shown

@@ -6,6 +6,9 @@ from .comparison.seeds import aggregate_seeds as aggregate_seeds
 from .content_ablation import ablate_content as ablate_content
 from .evaluator import evaluate as evaluate
 from .external_lists.evaluate_lists import evaluate_lists as evaluate_lists
+from .faithfulness.deletion_curves import Faithfulness as Faithfulness
+from .faithfulness.deletion_curves import MethodCurves as MethodCurves
+from .faithfulness.deletion_curves import measure_explanations as measure_explanations
 from .forecasting.forecast_scores import ForecastScores as ForecastScores
 from .forecasting.forecast_scores import score_forecasts as score_forecasts
 from .metrics import METRICS as METRICS

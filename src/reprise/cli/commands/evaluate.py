@@ -9,6 +9,7 @@ import typer
 
 from reprise.atomic_files import resolved
 from reprise.cli.baseline_names import HELP, expand_all, find_baseline, fit_baseline
+from reprise.cli.measured_explanations import show_explanations
 from reprise.cli.shared_options import DatasetOption, Trusted, check_output_file, drop_unset
 from reprise.errors import ConfigError, command_line
 
@@ -111,6 +112,10 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FILE", help="Write the metrics as a table: .tex (booktabs), .csv or .md."),
     ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Also measure how faithful explanations of each network are."),
+    ] = False,
     dataset: DatasetOption = None,
     trusted: Trusted = False,
 ) -> None:
@@ -158,6 +163,8 @@ def evaluate(
     result = _compare(found, data, fit, settings, workers)
     result.comparison["command"], result.comparison["search"] = command, facts
     _print_result(result, outputs)
+    if explain:
+        show_explanations(runs or [], dataset, trusted=trusted)
 
 
 @dataclass(frozen=True)

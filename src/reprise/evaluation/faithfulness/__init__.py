@@ -1,0 +1,1 @@
+"""How faithful explanations are: whether the events that they name change the score."""
