@@ -137,7 +137,7 @@ def test_recipes_without_a_baseline_are_errors(
 
 @pytest.mark.parametrize("options", [[], ["--baselines", "markov"], ["--dataset", "data"]])
 def test_evaluate_without_models_is_an_error(fails: Callable[..., str], options: list[str]) -> None:
-    message = "nothing to evaluate; name a RUN, or --baselines and --dataset"
+    message = "nothing to evaluate; name a RUN, or --baselines or --lists and --dataset"
     assert fails("evaluate", *options) == message
 
 
